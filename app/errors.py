@@ -1,0 +1,114 @@
+"""Everything that can go wrong, in one tree. No HTTP in it: ``web/problems.py`` knows the status codes.
+
+DimpleError
+├── BadInput                  the caller sent something that cannot be used
+│   ├── MissingFile           no picture in the request
+│   ├── EmptyFile             a picture of no bytes, or a file field with nothing chosen
+│   ├── NotAPicture           bytes that do not decode
+│   ├── PictureTooLarge       more pixels or frames than are allowed
+│   ├── TooManyFiles          more pictures in one request than are allowed
+│   └── BadParameter          a query or form value out of range
+├── ModelNotFound             no model of that name
+├── ModelUnavailable          the model is known but could not be loaded
+├── ModelFormatError          a model's files contradict each other or cannot be read
+├── DataError                 training data that cannot be used
+└── SettingError              a setting with a value that makes no sense
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class DimpleError(Exception):
+    """Base of all errors that Dimple raises on purpose. Its text is fit to be shown to the caller."""
+
+
+class BadInput(DimpleError):
+    """The caller sent something that cannot be used."""
+
+
+class MissingFile(BadInput):
+    """A request without a picture.
+
+    :param received: names of the form fields that did arrive.
+    """
+
+    def __init__(self, received: Sequence[str] = ()) -> None:
+        came = f" It had the fields {', '.join(sorted(received))}." if received else ""
+        super().__init__(
+            f"The request carries no picture.{came} Send it as the form field 'file' (curl -F file=@picture.jpg) "
+            "or as the whole body (curl -T picture.jpg)."
+        )
+
+
+class EmptyFile(BadInput):
+    """A picture of no bytes."""
+
+    def __init__(self, name: str = "") -> None:
+        what = f"The file {name!r} is empty." if name else "No file was chosen, or it is empty."
+        super().__init__(f"{what} Choose a picture and send it again.")
+
+
+class NotAPicture(BadInput):
+    """Bytes that do not decode to a picture."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"This is not a picture that can be read: {reason}. Send JPEG, PNG, GIF, WebP, BMP or TIFF.")
+
+
+class PictureTooLarge(BadInput):
+    """A picture with more pixels than are allowed, refused before it is decoded."""
+
+    def __init__(self, width: int, height: int, max_pixels: int) -> None:
+        super().__init__(
+            f"The picture has {width} x {height} pixels; at most {max_pixels:,} pixels are allowed. "
+            "Make it smaller, or raise DIMPLE_MAX_PIXELS."
+        )
+
+
+class TooManyFiles(BadInput):
+    """More pictures in one request than are allowed."""
+
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"The request carries {count} pictures; at most {limit} are allowed. Send them in parts.")
+
+
+class BadParameter(BadInput):
+    """A query or form value that cannot be used."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f"The parameter {name}={str(value)[:80]!r} cannot be used: it must be {expected}.")
+
+
+class ModelNotFound(DimpleError):
+    """No model of that name.
+
+    :param known: the names there are, for the message.
+    """
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        there = f"There are: {', '.join(known)}." if known else "No model is loaded."
+        super().__init__(f"Model not found: {name[:80]}. {there}")
+
+
+class ModelUnavailable(DimpleError):
+    """The model is known but could not be loaded."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(f"The model {name} cannot answer: {reason}")
+
+
+class ModelFormatError(DimpleError):
+    """A model's files contradict each other or cannot be read."""
+
+
+class DataError(DimpleError):
+    """Training data that cannot be used."""
+
+
+class SettingError(DimpleError):
+    """A setting with a value that makes no sense."""
+
+    def __init__(self, name: str, value: object, expected: str) -> None:
+        super().__init__(f"The setting {name}={str(value)!r} cannot be used: it must be {expected}.")
