@@ -1,0 +1,90 @@
+"""What MXNet 1.9.1 and Keras-MXNet 2.2.4 need on today's Python, NumPy and SciPy. Call :func:`prepare` before importing
+either."""
+
+from __future__ import annotations
+
+import collections
+import collections.abc
+import contextlib
+import ctypes
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from app.errors import DimpleError
+
+_lock = threading.Lock()
+_done = False
+
+_LIBRARIES = ("libgomp.so.1", "libquadmath.so.0")
+
+
+def prepare() -> None:
+    """Patch what the two libraries import, and import MXNet; once in a process, from whatever thread.
+
+    :raises DimpleError: where a system library that MXNet is linked with is missing.
+    """
+    global _done
+    with _lock:
+        if not _done:
+            _patch()
+            _check_libraries()
+            with quietly():
+                import mxnet  # noqa: F401
+            _done = True
+
+
+def import_keras() -> Any:
+    """Import Keras on MXNet, prepared, and return it."""
+    prepare()
+    with _lock, quietly():
+        import keras
+
+        return keras
+
+
+def _patch() -> None:
+    import scipy.sparse
+
+    # NumPy 1.24 dropped the alias; MXNet still asks for it. NumPy answers an unknown name with a warning.
+    if "bool" not in vars(np):
+        np.bool = bool  # type: ignore[attr-defined]
+    # Python 3.10 dropped these aliases; Keras still asks collections for them.
+    for name in ("Callable", "Hashable", "Iterable", "Iterator", "Mapping", "MutableMapping", "Sequence", "Sized"):
+        if not hasattr(collections, name):
+            setattr(collections, name, getattr(collections.abc, name))
+    # Keras reads ~/.keras/keras.json, and writes it where there is none. A home that cannot exist stops both.
+    os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
+    os.environ["KERAS_BACKEND"] = "mxnet"
+    # MXNet asks for scipy.sparse.csr.csr_matrix at every conversion from NumPy; SciPy 1.8 moved it up and warns.
+    vars(scipy.sparse)["csr"] = scipy.sparse
+    # MXNet logs to stderr, at every bind, that it uses oneDNN.
+    os.environ.setdefault("MXNET_SUBGRAPH_VERBOSE", "0")
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keep back a library's greeting on stderr and its warnings about itself: names that NumPy, setuptools and Python
+    deprecate, invalid escapes in strings, slower channel orders, and the news that it is retired. Not for threads that
+    run beside others: both are the whole process's."""
+    with warnings.catch_warnings(record=True), contextlib.redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_libraries() -> None:
+    if os.name != "posix" or os.uname().sysname != "Linux":
+        return
+    for name in _LIBRARIES:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            raise DimpleError(
+                f"MXNet needs the system library {name}, which is missing. "
+                "On Debian and Ubuntu: apt-get install libgomp1 libquadmath0"
+            ) from None

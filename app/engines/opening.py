@@ -1,0 +1,74 @@
+"""From a model folder to a running engine."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from app.engines.base import Engine
+from app.engines.keras_engine import KerasEngine
+from app.engines.mxnet_engine import MxnetEngine
+from app.errors import ModelFormatError
+from app.formats.folder import Checkpoint, ModelFolder
+from app.types import Preprocess, Signature, TensorSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A running engine, what kind it is, and the signature that it obeys."""
+
+    engine: Engine
+    kind: str
+    signature: Signature
+
+
+def load(folder: ModelFolder, choice: str = "auto") -> Opened:
+    """Load a model folder's network.
+
+    :param choice: ``mxnet`` or ``keras`` where the folder leaves a choice; ``auto`` takes the checkpoint, which is the
+        reference. A folder with only the other's file is loaded from that.
+    :raises ModelFormatError: where the weights cannot be read or contradict the signature.
+    """
+    if folder.h5 is not None and (folder.checkpoint is None or choice == "keras"):
+        return _load_keras(folder)
+    if folder.checkpoint is None:
+        raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
+    return _load_mxnet(folder, folder.checkpoint)
+
+
+def _load_mxnet(folder: ModelFolder, checkpoint: Checkpoint) -> Opened:
+    signature = folder.signature
+    if signature is None:
+        raise ModelFormatError(f"{folder.path} says nothing of its input; write a signature.json")
+    first = signature.inputs[0]
+    engine = MxnetEngine.load(checkpoint.symbol, checkpoint.params, first.name, first.shape)
+    return Opened(engine, "mxnet", signature)
+
+
+def _load_keras(folder: ModelFolder) -> Opened:
+    assert folder.h5 is not None
+    engine = KerasEngine.load(folder.h5)
+    signature = folder.signature or _signature_of(engine)
+    wanted = signature.inputs[0].shape
+    if wanted[1:] != engine.input_shape[1:]:
+        engine.close()
+        raise ModelFormatError(
+            f"{folder.path}: signature.json says that the input is {wanted}, {folder.h5.name} says {engine.input_shape}"
+        )
+    return Opened(engine, "keras", signature)
+
+
+def _signature_of(engine: KerasEngine) -> Signature:
+    """The signature of an ``.h5`` that comes alone: pixels scaled to 0-1, as Keras's own generators are used."""
+    shape = engine.input_shape
+    channels_last = len(shape) == 4 and shape[3] in (1, 3)
+    preprocess = Preprocess(
+        color="grey" if 1 in (shape[-1], shape[1]) else "rgb",
+        interpolation="nearest",
+        antialias=True,
+        scale=1 / 255,
+        layout="NHWC" if channels_last else "NCHW",
+    )
+    return Signature((TensorSpec(engine.input_name, shape),), (), preprocess)

@@ -1,0 +1,88 @@
+"""MXNet's graph files (``*-symbol.json``), read without MXNet.
+
+Format: ``nodes`` in an order in which inputs come first, each with ``op`` (``null`` for what is fed or learned),
+``name``, ``inputs`` ([node, output, …]) and attributes, all text. These are under ``attrs``; MXNet before 1.0 wrote
+``attr``, before 0.9 ``param`` with ``attr`` beside it. ``heads`` are the network's outputs. Files from Python 2 may
+have longs (``32L``) in their attributes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.errors import ModelFormatError
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation, or (``op`` is ``null``) one array. ``inputs`` are numbers of earlier nodes."""
+
+    op: str
+    name: str
+    attrs: dict[str, str]
+    inputs: tuple[int, ...]
+
+    def text(self, key: str, default: str) -> str:
+        """Give an attribute as it is written."""
+        return self.attrs.get(key, default)
+
+    def flag(self, key: str) -> bool:
+        """Give an attribute as a truth value; false where it is missing."""
+        return self.attrs.get(key, "False").lower() in ("true", "1")
+
+    def number(self, key: str, default: int) -> int:
+        """Give an attribute as a whole number."""
+        return self.numbers(key, (default,))[0]
+
+    def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        """Give an attribute as whole numbers; the default too where none are in it."""
+        found = re.findall(r"-?\d+", self.attrs.get(key, ""))
+        return tuple(int(digits) for digits in found) or default
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network. ``heads`` are numbers of nodes; there is at least one of either."""
+
+    nodes: tuple[Node, ...]
+    heads: tuple[int, ...]
+
+
+def read_graph(path: Path) -> Graph:
+    """Read a ``*-symbol.json``.
+
+    :raises ModelFormatError: where the file cannot be read, is not JSON, or is not a graph whose every input is an
+        earlier node.
+    """
+    try:
+        document: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelFormatError(f"{path} cannot be read as an MXNet symbol: {error}") from None
+    try:
+        nodes = tuple(_read_node(item, number) for number, item in enumerate(document["nodes"]))
+        heads = tuple(_number(head, len(nodes)) for head in document["heads"])
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise ModelFormatError(f"{path} is not an MXNet symbol: {type(error).__name__}: {error}") from None
+    if not nodes or not heads:
+        raise ModelFormatError(f"{path} is not an MXNet symbol: it has no nodes or no output")
+    return Graph(nodes, heads)
+
+
+def _read_node(item: Any, number: int) -> Node:
+    attrs: dict[str, str] = {}
+    for key in ("attr", "param", "attrs"):
+        attrs.update({name: str(value) for name, value in (item.get(key) or {}).items()})
+    inputs = tuple(_number(entry, number) for entry in item["inputs"])
+    return Node(str(item["op"]), str(item["name"]), attrs, inputs)
+
+
+def _number(entry: Any, limit: int) -> int:
+    """Take the node's number from ``[node, output, …]``; it must be below ``limit``."""
+    number = entry[0]
+    if type(number) is not int or not 0 <= number < limit:
+        raise ValueError(f"{entry} does not point to an earlier node")
+    return number

@@ -1,0 +1,114 @@
+"""``signature.json``: MMS's description of a model's tensors, with our ``preprocess`` and ``postprocess`` beside it.
+
+Format: ``inputs`` and ``outputs`` are lists of ``{"data_name", "data_shape"}``; 0 in a shape stands for any size. The
+two objects of ours have the fields of :class:`app.types.Preprocess` and :class:`app.types.Postprocess`; a field that is
+left out has the default it has there, which is what MMS's vision template does.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from app.errors import ModelFormatError
+from app.types import Postprocess, Preprocess, Signature, TensorSpec
+
+FILE_NAME = "signature.json"
+
+T = TypeVar("T", Preprocess, Postprocess)
+
+
+def read_signature(path: Path) -> Signature:
+    """Read a ``signature.json``.
+
+    :raises ModelFormatError: where the file is not JSON, lacks a part, or says something impossible.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelFormatError(f"{path} cannot be read: {error}") from None
+    if not isinstance(document, dict):
+        raise ModelFormatError(f"{path} must hold a JSON object, not {type(document).__name__}")
+    return Signature(
+        inputs=_tensors(document, "inputs", path),
+        outputs=_tensors(document, "outputs", path) if "outputs" in document else (),
+        preprocess=_options(Preprocess, document, "preprocess", path),
+        postprocess=_options(Postprocess, document, "postprocess", path),
+    )
+
+
+def write_signature(signature: Signature, path: Path) -> None:
+    """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` gives back as it was."""
+    document = {
+        "inputs": [{"data_name": t.name, "data_shape": list(t.shape)} for t in signature.inputs],
+        "input_type": "image/jpeg",
+        "outputs": [{"data_name": t.name, "data_shape": list(t.shape)} for t in signature.outputs],
+        "output_type": "application/json",
+        "preprocess": asdict(signature.preprocess),
+        "postprocess": asdict(signature.postprocess),
+    }
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _tensors(document: dict[str, Any], key: str, path: Path) -> tuple[TensorSpec, ...]:
+    listed = document.get(key)
+    if not isinstance(listed, list) or not listed:
+        raise ModelFormatError(f"{path}: {key!r} must be a list of at least one tensor")
+    return tuple(_tensor(item, key, path) for item in listed)
+
+
+def _tensor(item: Any, key: str, path: Path) -> TensorSpec:
+    name, shape = (item.get("data_name"), item.get("data_shape")) if isinstance(item, dict) else (None, None)
+    sizes_valid = isinstance(shape, list) and shape and all(type(size) is int and size >= 0 for size in shape)
+    if not isinstance(name, str) or not sizes_valid:
+        raise ModelFormatError(
+            f"{path}: each of {key!r} needs a 'data_name' and a 'data_shape' of whole numbers, not {item!r}"
+        )
+    return TensorSpec(name, tuple(shape))  # type: ignore[arg-type]
+
+
+def _options(kind: type[T], document: dict[str, Any], key: str, path: Path) -> T:
+    given = document.get(key, {})
+    if not isinstance(given, dict):
+        raise ModelFormatError(f"{path}: {key!r} must be an object")
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]
+    values: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in names:
+            raise ModelFormatError(f"{path}: {key!r} has no field {name!r}; it has {', '.join(names)}")
+        values[name] = _checked(value, hints[name], f"{path}: {key}.{name}")
+    made = kind(**values)
+    if isinstance(made, Preprocess) and 0.0 in made.std:
+        raise ModelFormatError(f"{path}: {key}.std must not hold 0")
+    return made
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    """Return ``value`` as the declared type of its field has it."""
+    origin = get_origin(hint)
+    if origin is Literal:
+        if value in get_args(hint):
+            return value
+        raise ModelFormatError(f"{where} must be one of {', '.join(get_args(hint))}, not {value!r}")
+    if origin is tuple:
+        if isinstance(value, list) and value and all(_is_number(item) for item in value):
+            return tuple(float(item) for item in value)
+        raise ModelFormatError(f"{where} must be a list of numbers, not {value!r}")
+    if hint is float and _is_number(value):
+        return float(value)
+    if hint is int and type(value) is int and value >= 0:
+        return value
+    if hint is bool and type(value) is bool:
+        return value
+    raise ModelFormatError(f"{where} must be of type {_type_name(hint)}, not {value!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and type(value) is not bool
+
+
+def _type_name(hint: Any) -> str:
+    return {int: "whole number (0 or more)", float: "number", bool: "true/false"}.get(hint, str(hint))

@@ -1,0 +1,62 @@
+"""Bytes in, an answer out: decode, find faces, preprocess, compute, sort."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from PIL import Image
+
+from app.serving.model import Model
+from app.serving.scores import best
+from app.types import Answer, Box, Face
+from app.vision.decode import decode
+from app.vision.faces import crop, find_faces, is_face_crop
+from app.vision.preprocess import to_tensor
+
+NO_FACE = "No face was found; the picture was classified as a whole."
+
+
+def answer_bytes(model: Model, data: bytes, max_pixels: int, top: int | None = None) -> Answer:
+    """Classify one picture as it came: the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
+
+    :param max_pixels: most pixels that the picture may have.
+    :param top: how many classes to report; None leaves it to the model, more than there are gives all.
+    :raises BadInput: where the bytes are no picture that can be read, or it is too large.
+    """
+    started = time.perf_counter()
+    image = decode(data, max_pixels)
+    return answer_image(model, image, top, {"decode": _since(started)})
+
+
+def answer_image(model: Model, image: Image.Image, top: int | None, timing: dict[str, float]) -> Answer:
+    """Classify one upright RGB picture. ``timing`` holds the milliseconds of the steps before, and is added to."""
+    started = time.perf_counter()
+    boxes = _faces_of(model, image)
+    regions = [crop(image, box) for box in boxes] if boxes else [image]
+    timing["faces"] = _since(started)
+
+    started = time.perf_counter()
+    batch = np.concatenate([to_tensor(region, model.preprocess, model.input.shape) for region in regions])
+    timing["preprocess"] = _since(started)
+
+    started = time.perf_counter()
+    rows = model.probabilities(batch)
+    timing["predict"] = _since(started)
+
+    count = model.postprocess.top if top is None else top
+    results = [best(row, model.labels, count) for row in rows]
+    faces = None if boxes is None else tuple(Face(box, result) for box, result in zip(boxes, results, strict=False))
+    timing["total"] = round(sum(timing.values()), 3)
+    return Answer(model.name, model.version, results[0], faces, timing, NO_FACE if faces == () else "")
+
+
+def _faces_of(model: Model, image: Image.Image) -> tuple[Box, ...] | None:
+    """The faces to be classified one by one; None where the model, or this picture, asks for no search."""
+    if not model.preprocess.faces or is_face_crop(image, model.input.shape):
+        return None
+    return find_faces(image)
+
+
+def _since(started: float) -> float:
+    return round((time.perf_counter() - started) * 1000, 3)

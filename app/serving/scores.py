@@ -1,0 +1,37 @@
+"""From the network's output to probabilities, and from those to the best classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from app.errors import ModelFormatError
+from app.types import Activation, FloatArray, Prediction
+
+
+def probabilities(output: FloatArray, activation: Activation) -> FloatArray:
+    """Turn the network's output into probabilities.
+
+    :param output: (N, classes) or anything that flattens to it, such as (N, classes, 1, 1). One column *p* becomes the
+        two columns *1 - p* and *p*.
+    :returns: float32 (N, classes), 0-1.
+    :raises ModelFormatError: where a value is not a finite number.
+    """
+    rows = output.reshape(len(output), -1).astype(np.float64)
+    if not np.isfinite(rows).all():
+        raise ModelFormatError("the network's answer holds values that are not numbers; its weights are damaged")
+    if activation == "softmax":
+        rows = np.exp(rows - rows.max(axis=1, keepdims=True))
+        rows /= rows.sum(axis=1, keepdims=True)
+    elif activation == "sigmoid":
+        rows = 1 / (1 + np.exp(-np.clip(rows, -700, 700)))  # e^709 is the largest that float64 holds
+    if rows.shape[1] == 1:
+        rows = np.hstack([1 - rows, rows])
+    return rows.astype(np.float32)
+
+
+def best(row: FloatArray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:
+    """The ``top`` most probable classes of one row, falling; 0 asks for all. Equals keep the labels' order."""
+    order = np.argsort(-row, kind="stable")[: top or len(row)]
+    return tuple(Prediction(labels[index], float(row[index])) for index in order)

@@ -1,0 +1,117 @@
+"""Bytes of a picture -> upright RGB pixels, for bytes that anyone on the internet may have sent.
+
+ICC profiles are ignored, as the networks' training pictures were read without them too.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import warnings
+
+# The six plugins are imported by name so that Pillow never loads the other forty at the first request.
+from PIL import (
+    BmpImagePlugin,  # noqa: F401
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    MpoImagePlugin,  # noqa: F401  # JPEGs of phones with several pictures; read through JPEG
+    PngImagePlugin,  # noqa: F401
+    TiffImagePlugin,
+    TiffTags,
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+
+from app.errors import BadInput, EmptyFile, NotAPicture, PictureTooLarge
+from app.vision.gif import without_comments
+from app.vision.looks import looks_like
+from app.vision.orientation import upright
+from app.vision.pixels import to_rgb
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
+# JPEG's and GIF's own limit, for all formats: resampling a strip of 1 x 100,000,000 would take 100 GB on the way.
+LONGEST_SIDE = 65_535
+
+# Pillow's own limit warns at one size and raises at another; ours (``_check_size``) is asked for every picture instead.
+# Set once, at import, because it is a global of Pillow's and pictures are decoded in many threads.
+Image.MAX_IMAGE_PIXELS = None
+
+_opening = threading.Lock()
+
+
+def decode(data: bytes, max_pixels: int) -> Image.Image:
+    """Decode one picture: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
+
+    :param data: the file.
+    :param max_pixels: most pixels (width x height) that the picture may have, judged by its header.
+    :returns: 8-bit RGB, upright by its EXIF, transparent parts laid over white.
+    :raises EmptyFile: where there are no bytes.
+    :raises PictureTooLarge: before anything is decoded.
+    :raises NotAPicture: where the bytes are something else, damaged or cut off; half a picture is never returned.
+    """
+    if not data:
+        raise EmptyFile()
+    try:
+        _check_webp_canvas(data, max_pixels)
+        image = _open(without_comments(data) if data.startswith(b"GIF8") else data)
+        _check_size(image.width, image.height, max_pixels)
+        image.load()
+        exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")  # Pillow turns TIFFs by itself
+        return upright(to_rgb(image), exif)
+    except BadInput:
+        raise
+    except Exception as error:  # Pillow raises what its parsers happen to: OSError, struct.error, zlib.error, …
+        raise NotAPicture(_reason(data, error)) from error
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header. No pixel is decoded yet.
+
+    Pillow warns about damaged metadata here. The pixels matter, not the metadata, so the warnings are silenced. That
+    is not safe among threads, hence the lock: headers take microseconds.
+    """
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            exif = image.getexif()  # else it is parsed, and warned about, while the pixels are loaded
+            for tag in TiffTags.TAGS_V2_GROUPS:
+                exif.get_ifd(tag)
+        return image
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise PictureTooLarge(width, height, max_pixels)
+    if max(width, height) > LONGEST_SIDE:
+        raise NotAPicture(f"it has {width} x {height} pixels, and no side may be longer than {LONGEST_SIDE:,}")
+    if width <= 0 or height <= 0:
+        raise NotAPicture(f"it has {width} x {height} pixels")
+
+
+def _check_webp_canvas(data: bytes, max_pixels: int) -> None:
+    """Check the size in an extended WebP's header by hand: libwebp sets the canvas aside as soon as it opens a file.
+
+    The canvas is two 24-bit numbers, each less one, 12 bytes into the VP8X chunk (RFC 9649, section 2.7).
+    """
+    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and len(data) >= 30:
+        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+        _check_size(width, height, max_pixels)
+
+
+def _reason(data: bytes, error: Exception) -> str:
+    """Why ``data`` was refused, for the person who sent it."""
+    if isinstance(error, UnidentifiedImageError):
+        return looks_like(data)
+    if isinstance(error, MemoryError):
+        return "it needs more memory than there is"
+    if isinstance(error, (EOFError, struct.error)) or "truncated" in str(error).lower() or _webp_is_short(data):
+        return "the file is cut off before its end"
+    return "the file is damaged"
+
+
+def _webp_is_short(data: bytes) -> bool:
+    """True for a WebP file of fewer bytes than its RIFF header promises."""
+    return data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little")

@@ -1,0 +1,111 @@
+"""An upright photograph -> the network's input, exactly as the model's own description asks for it."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from app.errors import ModelFormatError
+from app.types import FloatArray, Interpolation, Preprocess
+from app.vision import opencv
+
+_PILLOW: dict[Interpolation, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "area": Image.Resampling.BOX,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+# Of a picture longer than this many times what will be kept of it, the ends are dropped before it is resized: a strip
+# of 65,535 x 1 pixels would otherwise be blown up to billions of pixels, of which the middle is kept.
+_LONGEST = 8
+
+
+def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]) -> FloatArray:
+    """Turn one picture into a batch of one.
+
+    Grey is Pillow's ``L`` (luma of ITU-R BT.601), made before resizing as MMS's services do.
+
+    :param image: upright, RGB.
+    :param shape: the input's shape with its batch axis, in the order of ``preprocess.layout``.
+    :returns: contiguous (1, C, H, W) or (1, H, W, C): ``(pixel * scale - mean) / std``.
+    :raises ModelFormatError: where the shape is not that of one picture, or does not agree with the description.
+    """
+    channels = 1 if preprocess.color == "grey" else 3
+    height, width = input_size(preprocess, shape)
+    mean = _per_channel("mean", preprocess.mean, channels)
+    std = _per_channel("std", preprocess.std, channels)
+    if not std.all():
+        raise ModelFormatError(f"The model's preprocess divides by zero: std is {preprocess.std}.")
+
+    coloured = image.convert("L") if preprocess.color == "grey" else image
+    pixels = np.asarray(_fit(coloured, preprocess, width, height)).reshape(height, width, channels)
+    if preprocess.color == "bgr":
+        pixels = pixels[:, :, ::-1]
+    tensor = (pixels.astype(np.float32) * np.float32(preprocess.scale) - mean) / std
+    if preprocess.layout == "NCHW":
+        tensor = tensor.transpose(2, 0, 1)
+    return np.ascontiguousarray(tensor[np.newaxis], dtype=np.float32)
+
+
+def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int]:
+    """The height and width of the network's input, in pixels.
+
+    :raises ModelFormatError: where ``shape`` has not four axes, leaves height or width open, or has other channels
+        than the description's colour (open channels, 0, agree with any).
+    """
+    layout = preprocess.layout
+    if len(shape) != 4:
+        raise ModelFormatError(f"The model's input has the shape {shape}; a picture needs four axes, {layout}.")
+    sizes = dict(zip(layout, shape, strict=True))
+    if sizes["H"] <= 0 or sizes["W"] <= 0:
+        raise ModelFormatError(f"The model's input {layout} {shape} leaves its height or width open; both are needed.")
+    channels = 1 if preprocess.color == "grey" else 3
+    if sizes["C"] not in (0, channels):
+        raise ModelFormatError(
+            f"The model's input {layout} {shape} has {sizes['C']} channels, but {preprocess.color} pictures have "
+            f"{channels}. Correct 'color' or 'layout' in signature.json."
+        )
+    return sizes["H"], sizes["W"]
+
+
+def _per_channel(name: str, values: tuple[float, ...], channels: int) -> FloatArray:
+    if len(values) not in (1, channels):
+        raise ModelFormatError(f"The model's preprocess has {len(values)} values of {name} for {channels} channels.")
+    return np.asarray(values, dtype=np.float32)
+
+
+def _fit(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> Image.Image:
+    """Bring ``image`` to the input's size, by stretching or by cropping."""
+    if preprocess.resize == "stretch":
+        return _resize(image, preprocess, width, height)
+    return _cover_and_crop(image, preprocess, width, height)
+
+
+def _cover_and_crop(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> Image.Image:
+    """Shorter side to ``shorter_side``, and at least so large that the input is covered; then the centre."""
+    shorter = preprocess.shorter_side
+    scale = max(shorter / min(image.size), width / image.width, height / image.height)
+    image = _centre(
+        image,
+        min(image.width, int(np.ceil(_LONGEST * width / scale))),
+        min(image.height, int(np.ceil(_LONGEST * height / scale))),
+    )
+    scaled_width = max(width, round(image.width * scale))
+    scaled_height = max(height, round(image.height * scale))
+    return _centre(_resize(image, preprocess, scaled_width, scaled_height), width, height)
+
+
+def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _resize(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    if preprocess.antialias:
+        return image.resize((width, height), _PILLOW[preprocess.interpolation])
+    return Image.fromarray(opencv.resize(np.asarray(image), width, height, preprocess.interpolation))

@@ -1,0 +1,46 @@
+"""What moves between the rooms, as JSON documents."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from app.serving.model import Model
+from app.serving.registry import Entry
+from app.types import Answer, Prediction
+
+
+def answer_document(answer: Answer) -> dict[str, Any]:
+    """An answer for programs. ``note`` is there only where there is something to say."""
+    document: dict[str, Any] = {
+        "model": answer.model,
+        "version": answer.version,
+        "predictions": _predictions(answer.predictions),
+        "faces": None
+        if answer.faces is None
+        else [{"box": asdict(face.box), "predictions": _predictions(face.predictions)} for face in answer.faces],
+        "timing_ms": answer.timing_ms,
+    }
+    if answer.note:
+        document["note"] = answer.note
+    return document
+
+
+def _predictions(predictions: tuple[Prediction, ...]) -> list[dict[str, Any]]:
+    return [{"class": prediction.label, "probability": prediction.probability} for prediction in predictions]
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """A model for the list of models."""
+    if entry.model is None:
+        return {"model": entry.name, "state": "failed", "reason": entry.failure}
+    return {"model": entry.name, "state": "ready", **_model(entry.model)}
+
+
+def _model(model: Model) -> dict[str, Any]:
+    return {
+        "version": model.version,
+        "engine": model.kind,
+        "input": {"name": model.input.name, "shape": list(model.input.shape), **asdict(model.preprocess)},
+        "labels": list(model.labels),
+    }

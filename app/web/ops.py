@@ -1,0 +1,25 @@
+"""For whoever looks after the server: is it alive, has it loaded its models."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, make_response
+
+from app.web.context import dimple
+
+bp = Blueprint("ops", __name__)
+
+
+@bp.get("/healthz")
+def alive() -> Response:
+    """The process answers."""
+    return jsonify({"status": "alive"})
+
+
+@bp.get("/readyz")
+def ready() -> Response:
+    """The models are loaded. 503 while none answers; those that could not be loaded are named with the reason."""
+    entries = dimple().registry.entries()
+    loaded = [entry.name for entry in entries if entry.model]
+    failed = {entry.name: entry.failure for entry in entries if not entry.model}
+    status = "ready" if loaded else "not ready"
+    return make_response(jsonify({"status": status, "models": loaded, "failed": failed}), 200 if loaded else 503)

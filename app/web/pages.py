@@ -1,0 +1,68 @@
+"""The page: a form at ``/``, its answer at ``/file/``."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
+from PIL import Image
+
+from app.serving.pipeline import answer_image
+from app.vision.decode import decode
+from app.web.accept import wants_html
+from app.web.context import dimple
+from app.web.documents import answer_document
+from app.web.pictures import read_top, read_upload
+
+bp = Blueprint("pages", __name__)
+
+PREVIEW_SIDE = 640
+SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+
+
+@bp.get("/")
+def form() -> str:
+    """The form: a picture and a choice of model."""
+    here = dimple()
+    models = [entry.model for entry in here.registry.entries() if entry.model]
+    return render_template("form.html", models=models, default=here.settings.default_model)
+
+
+@bp.get("/file/")
+def show_form() -> Response:
+    """Somebody typed the form's address."""
+    return make_response(redirect(url_for("pages.form"), 303))
+
+
+@bp.post("/file/", strict_slashes=False)
+def classify() -> Response:
+    """Classify the picture of the form, and keep it for as long as the settings say."""
+    here = dimple()
+    upload = read_upload()
+    name = request.form.get("model") or request.args.get("model") or here.settings.default_model
+    model = here.registry.get(name)
+    top = read_top()
+    image = decode(upload.data, here.settings.max_pixels)
+    answer = answer_image(model, image, top, {})
+    here.uploads.keep(upload.data, _suffix(upload.data))
+    if not wants_html():
+        return jsonify(answer_document(answer))
+    page = render_template(
+        "result.html", answer=answer, name=upload.name, preview=_preview(image), width=image.width, height=image.height
+    )
+    return make_response(page)
+
+
+def _suffix(data: bytes) -> str:
+    with Image.open(io.BytesIO(data)) as image:
+        return SUFFIX.get(image.format or "", ".img")
+
+
+def _preview(image: Image.Image) -> str:
+    """A small JPEG inside a ``data:`` address: browsers show no TIFF, and what is not kept has no address."""
+    small = image.copy()
+    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,101 @@
+"""The one place where an error becomes a response: JSON for programs, a page for browsers."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from app.errors import (
+    BadInput,
+    DimpleError,
+    ModelNotFound,
+    ModelUnavailable,
+    NotAPicture,
+    PictureTooLarge,
+    TooManyFiles,
+)
+from app.web.accept import wants_html
+from app.web.context import dimple
+
+log = logging.getLogger(__name__)
+
+STATUS: tuple[tuple[type[DimpleError], int], ...] = (
+    (PictureTooLarge, 413),
+    (TooManyFiles, 413),
+    (NotAPicture, 415),
+    (BadInput, 400),
+    (ModelNotFound, 404),
+    (ModelUnavailable, 503),
+    (DimpleError, 500),
+)
+"""The first class that fits an error gives its status."""
+
+DRAIN_BYTES = 256 * 2**20
+CHUNK = 2**16
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An error as it is shown: HTTP status, kind, and a sentence with the next step."""
+
+    code: int
+    type: str
+    message: str
+
+
+def problem_of(error: Exception) -> Problem:
+    """Describe an error; one that nobody foresaw is logged with its trace and shown without."""
+    if isinstance(error, DimpleError):
+        code = next(code for kind, code in STATUS if isinstance(error, kind))
+        return Problem(code, type(error).__name__, str(error))
+    if isinstance(error, HTTPException):
+        return Problem(error.code or 500, type(error).__name__, _http_message(error))
+    log.error("unforeseen error in %s %s", request.method, request.path, exc_info=error)
+    return Problem(500, "InternalError", "Something went wrong on the server; its log says what.")
+
+
+def _http_message(error: HTTPException) -> str:
+    if isinstance(error, RequestEntityTooLarge):
+        limit = dimple().settings.max_request_bytes
+        return f"The request is too long: at most {limit:,} bytes are allowed. Send a smaller picture."
+    if isinstance(error, MethodNotAllowed):
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        return f"{request.method} is not allowed for {request.path}; use {allowed}."
+    if isinstance(error, NotFound):
+        return f"There is nothing at {request.path}. The page is at /, the models are listed at /predict/."
+    return error.description or error.name
+
+
+def register_problems(app: Flask) -> None:
+    """Answer every error of the application in one way."""
+    app.register_error_handler(Exception, _respond)
+
+
+def _respond(error: Exception) -> Response:
+    if isinstance(error, HTTPException) and error.code and error.code < 400:
+        return make_response(error.get_response())  # a redirect, not a problem
+    problem = problem_of(error)
+    if problem.code == RequestEntityTooLarge.code:
+        _drain()
+    body = render_template("problem.html", problem=problem) if wants_html() else jsonify(asdict(problem))
+    response = make_response(body, problem.code)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
+
+
+def _drain() -> None:
+    """Read what is left of a body that is too long.
+
+    A connection closed with unread bytes is reset, and most clients then never see why they were refused.
+    """
+    left = DRAIN_BYTES
+    stream = request.environ["wsgi.input"]
+    try:
+        while left > 0 and (chunk := stream.read(CHUNK)):
+            left -= len(chunk)
+    except OSError:  # the client has gone, or its body is not what its headers said
+        return

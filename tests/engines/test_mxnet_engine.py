@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.engines.compat import prepare
+from app.engines.mxnet_engine import MAX_EXECUTORS, MxnetEngine
+from app.errors import ModelFormatError
+from app.formats.params import write_params
+
+SHAPE = (0, 3, 8, 8)
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+
+def mxnet() -> Any:
+    prepare()
+    import mxnet
+
+    return mxnet
+
+
+def random(*shape: int, seed: int = 0) -> Any:
+    return np.random.RandomState(seed).uniform(-1, 1, shape).astype(np.float32)
+
+
+WEIGHTS = {
+    "arg:conv_weight": random(4, 3, 3, 3, seed=1),
+    "arg:conv_bias": random(4, seed=2),
+    "arg:bn_gamma": random(4, seed=3) + 2,
+    "arg:bn_beta": random(4, seed=4),
+    "aux:bn_moving_mean": random(4, seed=5),
+    "aux:bn_moving_var": random(4, seed=6) + 2,
+    "arg:fc_weight": random(5, 36, seed=7),
+    "arg:fc_bias": random(5, seed=8),
+}
+
+
+def network(softmax: bool = False) -> Any:
+    mx = mxnet()
+    net = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="conv")
+    net = mx.sym.BatchNorm(net, eps=1e-3, fix_gamma=False, name="bn")
+    net = mx.sym.Activation(net, act_type="relu")
+    net = mx.sym.Pooling(net, kernel=(2, 2), stride=(2, 2), pool_type="max")
+    net = mx.sym.FullyConnected(mx.sym.Flatten(net), num_hidden=5, name="fc")
+    return mx.sym.SoftmaxOutput(net, name="softmax") if softmax else net
+
+
+def forward(batch: Any) -> Any:
+    """The same network in NumPy, written from the operations' definitions."""
+    w = {name.partition(":")[2]: array.astype(np.float64) for name, array in WEIGHTS.items()}
+    windows = np.lib.stride_tricks.sliding_window_view(batch.astype(np.float64), (3, 3), axis=(2, 3))
+    maps = np.einsum("nchwij,fcij->nfhw", windows, w["conv_weight"]) + w["conv_bias"][:, None, None]
+    scale = w["bn_gamma"] / np.sqrt(w["bn_moving_var"] + 1e-3)
+    maps = (maps - w["bn_moving_mean"][:, None, None]) * scale[:, None, None] + w["bn_beta"][:, None, None]
+    maps = np.maximum(maps, 0).reshape(len(batch), 4, 3, 2, 3, 2).max(axis=(3, 5))
+    return maps.reshape(len(batch), -1) @ w["fc_weight"].T + w["fc_bias"]
+
+
+def files(folder: Path, symbol: Any, weights: dict[str, Any] = WEIGHTS) -> tuple[Path, Path]:
+    symbol.save(str(folder / "net-symbol.json"))
+    write_params(folder / "net-0000.params", weights)
+    return folder / "net-symbol.json", folder / "net-0000.params"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> MxnetEngine:
+    return MxnetEngine.load(*files(tmp_path, network()), "data", SHAPE)
+
+
+def test_logits_are_those_of_an_independent_forward_pass(engine: MxnetEngine) -> None:
+    batch = random(3, 3, 8, 8)
+    found = engine.predict(batch)
+    assert found.dtype == np.float32 and found.shape == (3, 5)
+    np.testing.assert_allclose(found, forward(batch), atol=1e-5)
+
+
+def test_a_label_input_is_fed_by_the_engine(tmp_path: Path) -> None:
+    engine = MxnetEngine.load(*files(tmp_path, network(softmax=True)), "data", SHAPE)
+    for size in (1, 3):
+        batch = random(size, 3, 8, 8)
+        logits = forward(batch)
+        expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(engine.predict(batch), expected, atol=1e-6)
+
+
+def test_batches_of_any_size_give_the_rows_that_single_pictures_give(engine: MxnetEngine) -> None:
+    batch = random(7, 3, 8, 8)
+    alone = np.concatenate([engine.predict(batch[i : i + 1]) for i in range(7)])
+    for size in (7, 1, 2, 3, 4, 5, 6, 7):
+        np.testing.assert_allclose(engine.predict(batch[:size]), alone[:size], atol=1e-5)
+
+
+def test_only_a_few_batch_sizes_stay_bound(engine: MxnetEngine) -> None:
+    for size in range(1, MAX_EXECUTORS + 4):
+        engine.predict(random(size, 3, 8, 8))
+    assert len(engine._executors) == MAX_EXECUTORS
+
+
+def test_eight_threads_at_once_get_what_one_after_another_gets(engine: MxnetEngine) -> None:
+    batches = [random(1 + index % 5, 3, 8, 8, seed=index) for index in range(80)]
+    serial = [engine.predict(batch) for batch in batches]
+    with ThreadPoolExecutor(8) as threads:
+        parallel = list(threads.map(engine.predict, batches))
+    for one, other in zip(serial, parallel, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_two_engines_compute_at_once_without_disturbing_each_other(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other_weights = {name: array + 0.5 for name, array in WEIGHTS.items()}
+    first = MxnetEngine.load(*files(tmp_path, network()), "data", SHAPE)
+    second = MxnetEngine.load(*files(tmp_path / "other", network(), other_weights), "data", SHAPE)
+    batches = [random(2, 3, 8, 8, seed=index) for index in range(30)]
+    serial = [engine.predict(batch) for batch in batches for engine in (first, second)]
+    with ThreadPoolExecutor(8) as threads:
+        started = [threads.submit(engine.predict, batch) for batch in batches for engine in (first, second)]
+        for one, other in zip(serial, started, strict=True):
+            np.testing.assert_array_equal(one, other.result())
+
+
+def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(engine: MxnetEngine) -> None:
+    photograph = random(1, 8, 8, 3).astype(np.float64)
+    batch = photograph.transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(engine.predict(batch), forward(batch), atol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 9), (1, 1, 8, 8), (3, 8, 8), (0, 3, 8, 8)])
+def test_a_batch_of_another_shape_is_refused(engine: MxnetEngine, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        engine.predict(np.zeros(shape, np.float32))
+
+
+def test_maps_of_one_pixel_come_out_as_rows(tmp_path: Path) -> None:
+    mx = mxnet()
+    net = mx.sym.Pooling(mx.sym.var("data"), global_pool=True, kernel=(1, 1), pool_type="avg")
+    engine = MxnetEngine.load(*files(tmp_path, net, {}), "data", SHAPE)
+    batch = random(2, 3, 8, 8)
+    np.testing.assert_allclose(engine.predict(batch), batch.mean(axis=(2, 3)), atol=1e-6)
+
+
+def test_a_closed_engine_does_not_predict(engine: MxnetEngine) -> None:
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.predict(random(1, 3, 8, 8))
+
+
+def assert_refused(symbol: Path, params: Path, reason: str, name: str = "data", shape: tuple[int, ...] = SHAPE) -> None:
+    with pytest.raises(ModelFormatError, match=reason) as caught:
+        MxnetEngine.load(symbol, params, name, shape)
+    text = str(caught.value)
+    assert "Stack trace" not in text and ".cc:" not in text and "\n" not in text
+
+
+def test_an_input_of_another_name_is_refused(tmp_path: Path) -> None:
+    assert_refused(*files(tmp_path, network()), "no input 'picture'; it takes data", name="picture")
+
+
+@pytest.mark.parametrize("name", ["arg:fc_weight", "aux:bn_moving_var"])
+def test_missing_parameters_are_named(tmp_path: Path, name: str) -> None:
+    left = {key: array for key, array in WEIGHTS.items() if key != name}
+    assert_refused(*files(tmp_path, network(), left), f"lacks.*{name[4:]}")
+
+
+def test_a_parameter_of_another_shape_is_named(tmp_path: Path) -> None:
+    wrong = {**WEIGHTS, "arg:fc_weight": random(5, 35)}
+    assert_refused(*files(tmp_path, network(), wrong), r"fc_weight has the shape \(5, 35\), \(5, 36\) is needed")
+
+
+@pytest.mark.parametrize(
+    ("shape", "reason"),
+    [
+        ((0, 3, 9, 12), "fc_weight"),
+        ((0, 1, 8, 8), "conv_weight"),
+        ((0, 3, 2, 2), "kernel size exceed"),
+        ((0, 3, 8), "4D"),
+        ((0, 3, 0, 8), "every size"),
+        ((0,), "every size"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_refused(tmp_path: Path, shape: tuple[int, ...], reason: str) -> None:
+    assert_refused(*files(tmp_path, network()), reason, shape=shape)
+
+
+def change(document: dict[str, Any], **values: Any) -> None:
+    next(node for node in document["nodes"] if node["op"] == "Convolution").update(values)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda d: change(d, op="Nonsense"), "Nonsense is not registered"),
+        (lambda d: change(d, attrs={"kernel": "abc", "num_filter": "4"}), "kernel"),
+        (lambda d: change(d, attrs={"kernel": "(3, 3)", "num_filter": "4", "odd": "1"}), "odd"),
+        (lambda d: change(d, inputs=[]), "net-symbol"),
+        (lambda d: d.pop("heads"), "heads"),
+    ],
+)
+def test_a_broken_graph_is_refused(tmp_path: Path, damage: Callable[[Any], Any], reason: str) -> None:
+    symbol, params = files(tmp_path, network())
+    document = json.loads(symbol.read_text())
+    damage(document)
+    symbol.write_text(json.dumps(document))
+    assert_refused(symbol, params, reason)
+
+
+def test_broken_parameters_are_refused(tmp_path: Path) -> None:
+    symbol, params = files(tmp_path, network())
+    params.write_bytes(params.read_bytes()[:100])
+    assert_refused(symbol, params, r"net-0000\.params")
+
+
+@pytest.mark.parametrize(("name", "size", "classes"), [("squeezenet_v1.0", 227, 1000), ("cifar_resnet20_v1", 32, 10)])
+def test_published_checkpoints_load_and_answer(name: str, size: int, classes: int) -> None:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"the published checkpoint {name} is not beside this checkout (../shared/data)")
+    shape = (0, 3, size, size)
+    engine = MxnetEngine.load(folder / f"{name}-symbol.json", folder / f"{name}-0000.params", "data", shape)
+    found = engine.predict(random(2, 3, size, size))
+    assert found.shape == (2, classes) and np.isfinite(found).all()
+
+
+def test_an_inner_array_among_the_outputs_does_not_spoil_the_first(tmp_path: Path) -> None:
+    mx = mxnet()
+    net = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="conv")
+    inner = mx.sym.BatchNorm(net, eps=1e-3, fix_gamma=False, name="bn")
+    net = mx.sym.Pooling(mx.sym.clip(inner, 0, 6), global_pool=True, kernel=(1, 1), pool_type="avg")
+    weights = {name: array for name, array in WEIGHTS.items() if not name.startswith("arg:fc")}
+    batch = random(2, 3, 8, 8)
+    (tmp_path / "alone").mkdir()
+    alone = MxnetEngine.load(*files(tmp_path / "alone", net, weights), "data", SHAPE).predict(batch)
+    both = MxnetEngine.load(*files(tmp_path, mx.sym.Group([net, inner]), weights), "data", SHAPE).predict(batch)
+    np.testing.assert_array_equal(both, alone)

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import html
+import io
+from html.parser import HTMLParser
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.pictures import astronaut, encode, plain
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+class Tags(HTMLParser):
+    """Every start tag of a page with its attributes, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def send(client: FlaskClient, data: bytes, model: str = "", name: str = "a.jpg", browser: bool = True):  # type: ignore[no-untyped-def]
+    form = {"file": (io.BytesIO(data), name)} | ({"model": model} if model else {})
+    return client.post("/file/", data=form, headers=BROWSER if browser else {})
+
+
+def test_the_form_posts_a_file_to_the_file_route(client: FlaskClient) -> None:
+    page = Tags(client.get("/").text)
+    (form,) = page.all("form")
+    assert (form["action"], form["method"], form["enctype"]) == ("/file/", "post", "multipart/form-data")
+    inputs = page.all("input")
+    assert [field["name"] for field in inputs if field["type"] == "file"] == ["file"]
+    choices = {field["value"]: "checked" in field for field in inputs if field["name"] == "model"}
+    assert choices == {"dogcat": False, "imagenet": False, "smile": True}
+
+
+def test_the_form_runs_no_script_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
+    response = client.get("/")
+    page = Tags(response.text)
+    assert page.all("script") == []
+    addresses = [a for _, attrs in page.tags for a in (attrs.get("src"), attrs.get("href")) if a]
+    assert addresses
+    assert all(address.startswith("/") for address in addresses)
+    assert "default-src 'self'" in response.headers["Content-Security-Policy"]
+
+
+def test_what_the_page_refers_to_is_there(client: FlaskClient) -> None:
+    page = Tags(client.get("/").text)
+    for link in page.all("link") + page.all("a"):
+        assert client.get(link["href"] or "").status_code == 200
+
+
+def test_a_browser_gets_a_page_with_picture_classes_and_probabilities(client: FlaskClient) -> None:
+    response = send(client, encode(astronaut()))
+    assert response.mimetype == "text/html"
+    page = Tags(response.text)
+    (image,) = page.all("image")
+    assert (image["href"] or "").startswith("data:image/jpeg;base64,")
+    assert len(page.all("rect")) == 1  # one frame for one face
+    assert len(page.all("meter")) == 2
+    assert "smiling" in page.text
+    assert "%" in page.text
+
+
+def test_a_program_gets_the_same_as_json(client: FlaskClient) -> None:
+    picture = encode(astronaut())
+    answer = send(client, picture, browser=False)
+    direct = client.post("/predict/smile", data=picture)
+    assert answer.json["predictions"] == direct.json["predictions"]
+    assert answer.json["faces"] == direct.json["faces"]
+
+
+def test_the_form_chooses_the_model(client: FlaskClient) -> None:
+    assert send(client, encode(plain()), "dogcat", browser=False).json["model"] == "dogcat"
+
+
+def test_an_upload_is_kept_and_never_under_the_clients_name(app: Flask, client: FlaskClient) -> None:
+    folder = app.extensions["dimple"].settings.uploads_dir
+    picture = encode(plain(33, 44), "PNG")
+    send(client, picture, "dogcat", name="../../evil.jpg")
+    kept = [path for path in folder.iterdir() if path.read_bytes() == picture]
+    assert [path.suffix for path in kept] == [".png"]
+    assert "evil" not in kept[0].name
+
+
+def test_a_bad_upload_is_not_kept(app: Flask, client: FlaskClient) -> None:
+    folder = app.extensions["dimple"].settings.uploads_dir
+    before = set(folder.iterdir())
+    send(client, b"no picture")
+    assert set(folder.iterdir()) == before
+
+
+def test_names_and_labels_are_text_and_never_markup(client: FlaskClient) -> None:
+    response = send(client, encode(plain()), "dogcat", name="<script>alert(1)</script>.jpg")
+    assert "<script" not in response.text
+    assert html.escape("<script>") in response.text
+
+
+@pytest.mark.parametrize(
+    ("data", "model", "code", "named"),
+    [(b"", "", 400, "empty"), (b"hello", "", 415, "not a picture"), (b"x", "<b>nose</b>", 404, "<b>nose</b>")],
+)
+def test_a_browser_gets_its_errors_as_a_page(
+    client: FlaskClient, data: bytes, model: str, code: int, named: str
+) -> None:
+    response = send(client, data, model)
+    assert (response.status_code, response.mimetype) == (code, "text/html")
+    page = Tags(response.text)
+    assert named in page.text
+    assert page.all("b") == []
+    assert {"href": "/"} in page.all("a")
+
+
+def test_a_program_gets_its_errors_as_json(client: FlaskClient) -> None:
+    response = send(client, b"hello", browser=False)
+    assert (response.status_code, response.json["type"]) == (415, "NotAPicture")
+
+
+def test_the_file_routes_address_leads_to_the_form(client: FlaskClient) -> None:
+    response = client.get("/file/")
+    assert (response.status_code, response.location) == (303, "/")
+
+
+def test_an_unknown_address_is_a_page_for_browsers_and_json_for_programs(client: FlaskClient) -> None:
+    assert client.get("/nothing", headers=BROWSER).mimetype == "text/html"
+    response = client.get("/nothing")
+    assert (response.status_code, response.json["code"]) == (404, 404)
+    assert "/nothing" in response.json["message"]
