@@ -35,7 +35,9 @@ class Settings:
     instance_dir: Path = setting(Path("instance"), "Folder of everything else that the program writes.")
     default_model: str = setting("smile", "Model that /file/ asks when the form names none.")
     engine: str = setting(
-        "auto", "What computes where a model leaves a choice: mxnet (its checkpoint), keras (its .h5) or auto (the checkpoint).", choices=("auto", "mxnet", "keras")
+        "auto",
+        "What computes where a model has both: mxnet (its checkpoint), keras (its .h5) or auto (the checkpoint).",
+        choices=("auto", "mxnet", "keras"),
     )
     max_request_bytes: int = setting(32 * 2**20, "Longest request body, in bytes; a longer one is answered 413.", low=1)
     max_files: int = setting(32, "Most pictures in one request.", low=1)

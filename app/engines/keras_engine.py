@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.engines.compat import import_keras, quietly
 from app.engines.keras_config import adapt
+from app.engines.keras_tensorflow import tensorflow_arithmetic
 from app.errors import ModelFormatError
 from app.formats.keras_h5 import H5Model, read_h5
 from app.types import FloatArray
@@ -69,22 +71,33 @@ class KerasEngine:
 
 def _build(file: H5Model) -> Any:
     keras = import_keras()
-    from keras.engine import saving
-
-    network = keras.layers.deserialize(adapt(file.config, keras.layers))
+    backend = keras.backend
+    order = backend.image_data_format()
+    try:
+        backend.set_image_data_format("channels_last")  # what a file means by an axis of -1, and where it says nothing
+        # learned over TensorFlow, it means TensorFlow's sums; learned over MXNet, it means MXNet's
+        with tensorflow_arithmetic(backend) if file.backend == "tensorflow" else contextlib.nullcontext():
+            network = keras.layers.deserialize(adapt(file.config, keras.layers))
+    finally:
+        backend.set_image_data_format(order)
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ModelFormatError("it has more than one input or output; an image classifier has one of each")
+    _fill(network, file)
+    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet predicts only what is compiled; neither is used
+    return network
+
+
+def _fill(network: Any, file: H5Model) -> None:
+    """Give the network the file's weights."""
     layers = [layer for layer in network.layers if layer.weights]
     if len(layers) != len(file.weights):
-        raise ModelFormatError(f"it describes {len(layers)} layers with weights, and holds those of {len(file.weights)}")
+        raise ModelFormatError(f"it has {len(layers)} layers with weights, and holds those of {len(file.weights)}")
     for layer, (name, arrays) in zip(layers, file.weights, strict=True):
-        ready = saving.preprocess_weights_for_loading(layer, _as_mxnet(layer, arrays), file.keras_version, file.backend)
+        ready = _as_mxnet(layer, arrays, file)
         shapes, wanted = [a.shape for a in ready], [tuple(w.shape) for w in layer.get_weights()]
         if shapes != wanted:
             raise ModelFormatError(f"its layer {name} has weights of the shapes {shapes}, not {wanted}")
         layer.set_weights(ready)
-    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet predicts only what is compiled; neither is used
-    return network
 
 
 def _warm_up(network: Any) -> None:
@@ -92,8 +105,20 @@ def _warm_up(network: Any) -> None:
     network.predict(np.zeros([size or 1 for size in network.input_shape], np.float32), batch_size=1)
 
 
-def _as_mxnet(layer: Any, arrays: tuple[NDArray[Any], ...]) -> list[NDArray[Any]]:
-    """Add the scale of 1 that Keras-MXNet lists, and other backends do not, where a normalisation has none."""
-    if type(layer).__name__ == "BatchNormalization" and len(arrays) == len(layer.weights) - 1 and not layer.scale:
-        return [np.ones_like(arrays[0]), *arrays]
-    return list(arrays)
+def _as_mxnet(layer: Any, arrays: tuple[NDArray[Any], ...], file: H5Model) -> list[NDArray[Any]]:
+    """The weights of a layer as Keras-MXNet has them."""
+    from keras.engine import saving
+
+    kind, ready = type(layer).__name__, list(arrays)
+    if kind == "BatchNormalization" and len(ready) < len(layer.weights):
+        # Keras-MXNet lists a scale of 1 and a shift of 0 where other backends have none
+        ready = ready if layer.scale else [np.ones_like(arrays[-1]), *ready]
+        ready = ready if layer.center else [ready[0], np.zeros_like(arrays[-1]), *ready[1:]]
+    if kind == "Conv2D" and file.backend == "tensorflow" and layer.data_format == "channels_first":
+        # (height, width, in, out) to MXNet's (out, in, height, width); Keras-MXNet does it where the shapes tell, and
+        # 3 x 3 x 3 x 3 does not tell
+        ready[0] = ready[0].transpose(3, 2, 0, 1)
+    converted: list[NDArray[Any]] = saving.preprocess_weights_for_loading(
+        layer, ready, file.keras_version, file.backend
+    )
+    return converted

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.compat import prepare
+from app.engines.fusion import fuse
 from app.errors import ModelFormatError
 from app.formats.graph import read_graph
 from app.formats.params import read_params
@@ -61,7 +62,7 @@ class MxnetEngine:
         network = _open(symbol)
         arrays.pop(input_name, None)
         _check_shapes(network, arrays, {input_name: (1, *input_shape[1:])}, symbol, params)
-        return cls(network, arrays, input_name, input_shape[1:])
+        return cls(fuse(network, graph), arrays, input_name, input_shape[1:])
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch.
@@ -129,8 +130,7 @@ def _open(path: Path) -> Any:
     import mxnet as mx
 
     try:
-        # The first output alone: where an inner array is an output too, MXNet's fusion (1.9.1) computes wrong numbers.
-        return mx.sym.load(str(path))[0]
+        return mx.sym.load(str(path))[0]  # the first output is the answer; what only the others need is not computed
     except mx.base.MXNetError as error:
         raise ModelFormatError(f"{path} is no symbol that MXNet can open: {_reason(error)}") from None
 

@@ -103,7 +103,8 @@ def dogcat_training_network() -> Any:
             layers.MaxPooling2D((2, 2)),
             *_normalised_relu(layers, "conv2d_3"),
             layers.Flatten(),
-            layers.Dense(64, activation="relu", name="dense_1"),
+            layers.Dense(64, name="dense_1"),
+            *_normalised_relu(layers, "dense_1"),
             layers.Dropout(0.5),
             layers.Dense(1, activation="sigmoid", name="dense_2"),
         ]

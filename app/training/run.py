@@ -30,7 +30,9 @@ def train(recipe: Recipe, source: Path, models_dir: Path, work_dir: Path, epochs
     keras.backend.clear_session()
     network = recipe.trained()
     fit(network, recipe, split, epochs or recipe.epochs, seed, work_dir / f"{recipe.name}-{os.getpid()}.h5")
+    keras.backend.clear_session()  # names count up in a session; the served network's are to be the first
     network = fold_normalisation(network, recipe.served())
+    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only what is compiled; neither is used
     measured = _measure(network, split)
     export(network, recipe, measured, models_dir)
     return measured

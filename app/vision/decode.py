@@ -16,16 +16,14 @@ from PIL import (
     GifImagePlugin,  # noqa: F401
     Image,
     JpegImagePlugin,  # noqa: F401
-    MpoImagePlugin,  # noqa: F401  # JPEGs of phones with several pictures; read through JPEG
     PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,
-    TiffTags,
+    TiffImagePlugin,  # noqa: F401
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
 
 from app.errors import BadInput, EmptyFile, NotAPicture, PictureTooLarge
-from app.vision.gif import without_comments
+from app.vision.essence import essence
 from app.vision.looks import looks_like
 from app.vision.orientation import upright
 from app.vision.pixels import to_rgb
@@ -55,11 +53,13 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         raise EmptyFile()
     try:
         _check_webp_canvas(data, max_pixels)
-        image = _open(without_comments(data) if data.startswith(b"GIF8") else data)
+        needed, exif = essence(data)
+        image = _open(needed)
         _check_size(image.width, image.height, max_pixels)
         image.load()
-        exif = b"" if image.format == "TIFF" else image.info.get("exif", b"")  # Pillow turns TIFFs by itself
-        return upright(to_rgb(image), exif)
+        if image.format == "WEBP":
+            exif = image.info.get("exif", b"")
+        return upright(to_rgb(image), exif)  # TIFFs have been turned by Pillow already
     except BadInput:
         raise
     except Exception as error:  # Pillow raises what its parsers happen to: OSError, struct.error, zlib.error, …
@@ -69,16 +69,14 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
 def _open(data: bytes) -> Image.Image:
     """Read the header. No pixel is decoded yet.
 
-    Pillow warns about damaged metadata here. The pixels matter, not the metadata, so the warnings are silenced. That
-    is not safe among threads, hence the lock: headers take microseconds.
+    Pillow warns about damaged tags here, and then reads what it can. To silence it is not safe among threads, hence the
+    lock: headers take microseconds.
     """
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if isinstance(image, TiffImagePlugin.TiffImageFile):
-            exif = image.getexif()  # else it is parsed, and warned about, while the pixels are loaded
-            for tag in TiffTags.TAGS_V2_GROUPS:
-                exif.get_ifd(tag)
+        if image.format == "TIFF":
+            image.getexif()  # else the tags are parsed, and warned about, once more while the pixels are loaded
         return image
 
 

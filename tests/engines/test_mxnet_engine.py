@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from app.engines.compat import prepare
+from app.engines.fusion import is_safe
 from app.engines.mxnet_engine import MAX_EXECUTORS, MxnetEngine
 from app.errors import ModelFormatError
+from app.formats.graph import Graph, read_graph
 from app.formats.params import write_params
 
 SHAPE = (0, 3, 8, 8)
@@ -226,14 +228,83 @@ def test_published_checkpoints_load_and_answer(name: str, size: int, classes: in
     assert found.shape == (2, classes) and np.isfinite(found).all()
 
 
-def test_an_inner_array_among_the_outputs_does_not_spoil_the_first(tmp_path: Path) -> None:
+def test_of_several_outputs_the_first_is_the_answer(tmp_path: Path) -> None:
     mx = mxnet()
-    net = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="conv")
-    inner = mx.sym.BatchNorm(net, eps=1e-3, fix_gamma=False, name="bn")
-    net = mx.sym.Pooling(mx.sym.clip(inner, 0, 6), global_pool=True, kernel=(1, 1), pool_type="avg")
-    weights = {name: array for name, array in WEIGHTS.items() if not name.startswith("arg:fc")}
+    net = network()
+    inner = net.get_internals()["bn_output"]
     batch = random(2, 3, 8, 8)
-    (tmp_path / "alone").mkdir()
-    alone = MxnetEngine.load(*files(tmp_path / "alone", net, weights), "data", SHAPE).predict(batch)
-    both = MxnetEngine.load(*files(tmp_path, mx.sym.Group([net, inner]), weights), "data", SHAPE).predict(batch)
-    np.testing.assert_array_equal(both, alone)
+    engine = MxnetEngine.load(*files(tmp_path, mx.sym.Group([net, inner])), "data", SHAPE)
+    np.testing.assert_allclose(engine.predict(batch), forward(batch), atol=1e-5)
+
+
+def conv(data: Any, name: str, kernel: int = 1) -> Any:
+    pad = (kernel // 2, kernel // 2)
+    return mxnet().sym.Convolution(data, kernel=(kernel, kernel), pad=pad, num_filter=4, no_bias=True, name=name)
+
+
+def norm(data: Any, name: str) -> Any:
+    return mxnet().sym.BatchNorm(data, eps=1e-3, fix_gamma=False, name=name)
+
+
+def relu(data: Any) -> Any:
+    return mxnet().sym.Activation(data, act_type="relu")
+
+
+def preactivated(start: Any) -> Any:
+    return conv(relu(norm(start, "b1")), "c2", 3) + start
+
+
+RESIDUALS: dict[str, tuple[Callable[[Any], Any], bool]] = {
+    "convolution, normalized and added": (lambda c: norm(c, "b1") + c, False),
+    "convolution, normalized first in a residual block": (preactivated, False),
+    "the same, the other operand first": (lambda c: c + conv(relu(norm(c, "b1")), "c2", 3), False),
+    "convolution, activated and added": (lambda c: relu(c) + c, False),
+    "normalization, activated and added": (lambda c: (lambda b: relu(b) + b)(norm(c, "b1")), False),
+    "normalization, activated, convolved and added": (
+        lambda c: (lambda b: conv(relu(b), "c2", 3) + b)(norm(c, "b1")),
+        False,
+    ),
+    "convolution, added twice": (lambda c: (conv(relu(norm(c, "b1")), "c2") + c) + c, False),
+    "activation, convolved and added": (lambda c: (lambda r: conv(r, "c2", 3) + r)(relu(norm(c, "b1"))), True),
+    "linear bottleneck, convolved and added": (
+        lambda c: (lambda b: norm(conv(relu(conv(b, "c2")), "c3"), "b2") + b)(norm(c, "b1")),
+        True,
+    ),
+    "normalization times its own sigmoid": (
+        lambda c: (lambda b: b * mxnet().sym.Activation(b, act_type="sigmoid"))(norm(c, "b1")),
+        True,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RESIDUALS)
+def test_residual_networks_give_what_mxnet_computes_operation_by_operation(tmp_path: Path, name: str) -> None:
+    mx = mxnet()
+    block, fused = RESIDUALS[name]
+    net = mx.sym.Flatten(block(conv(mx.sym.var("data"), "c1")))
+    shapes, _outputs, states = net.infer_shape(data=(2, 3, 8, 8))
+    weights = {f"arg:{n}": random(*s, seed=len(n)) for n, s in zip(net.list_arguments(), shapes, strict=True)}
+    weights |= {f"aux:{n}": random(*s) + 2 for n, s in zip(net.list_auxiliary_states(), states, strict=True)}
+    del weights["arg:data"]
+    symbol, params = files(tmp_path, net, weights)
+    batch = random(2, 3, 8, 8)
+
+    values = {key.partition(":")[2]: array for key, array in {**weights, "arg:data": batch}.items()}
+    expected = one_operation_after_another(read_graph(symbol), values)
+    found = MxnetEngine.load(symbol, params, "data", SHAPE).predict(batch)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert is_safe(read_graph(symbol)) is fused
+
+
+def one_operation_after_another(graph: Graph, values: dict[str, Any]) -> Any:
+    """Compute a graph without MXNet's graphs: every operation is called by itself."""
+    mx = mxnet()
+    computed: list[Any] = []
+    for node in graph.nodes:
+        if node.op == "null":
+            computed.append(mx.nd.zeros(values[node.name].shape))
+            computed[-1][:] = values[node.name]
+        else:
+            operation = getattr(mx.nd, node.op)
+            computed.append(operation(*(computed[number] for number in node.inputs), **node.attrs))
+    return computed[graph.heads[0]].asnumpy()

