@@ -59,10 +59,13 @@ def client(app: Flask) -> FlaskClient:
 class Server:
     """A real gunicorn with the shipped models, and where it is reached."""
 
-    def __init__(self, models_dir: Path, work_dir: Path) -> None:
+    def __init__(self, models_dir: Path, work_dir: Path, by_make: bool = False) -> None:
         self.port, self.management_port = free_ports(2)
         self.log = work_dir / "server.log"
-        environ = {name: value for name, value in os.environ.items() if not name.startswith(("DIMPLE_", "MAKE"))}
+        (work_dir / "home").mkdir()
+        environ = {
+            name: value for name, value in os.environ.items() if not name.startswith(("DIMPLE_", "MAKE", "MFLAGS"))
+        }
         environ |= {
             "DIMPLE_HOST": "127.0.0.1",
             "DIMPLE_PORT": str(self.port),
@@ -75,6 +78,8 @@ class Server:
         }
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+            if by_make:
+                command = ["make", "run", f"PORT={self.port}", f"MANAGEMENT_PORT={self.management_port}"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT)
 
     def url(self, path: str) -> str:
@@ -97,9 +102,7 @@ class Server:
 @pytest.fixture(scope="session")
 def server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A running server, shared by the tests: none of them may harm it."""
-    work_dir = tmp_path_factory.mktemp("server")
-    (work_dir / "home").mkdir()
-    server = Server(models_dir, work_dir)
+    server = Server(models_dir, tmp_path_factory.mktemp("server"))
     try:
         server.wait_until_ready()
         yield server

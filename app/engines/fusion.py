@@ -7,7 +7,6 @@ residual networks that normalize first, the array is gone by then: the numbers a
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from app.formats.graph import Graph
@@ -22,9 +21,6 @@ def fuse(symbol: Any, graph: Graph) -> Any:
 
     :param graph: the same network as read by Dimple.
     """
-    # "default" is a fusion that joins nothing, and unlike "NONE" it does not say so on stderr at every bind. Fusing is
-    # asked for by name below; networks of other engines in this process are computed unfused, hence right.
-    os.environ["MXNET_SUBGRAPH_BACKEND"] = "default"
     return symbol.get_backend_symbol("MKLDNN") if is_safe(graph) else symbol
 
 

@@ -8,8 +8,8 @@ from PIL import Image
 from app.types import Box
 from app.vision import opencv
 
-# The search is done on a copy of at most this many pixels a side, as its cost grows with the pixels: about 0.1 s for
-# 500 x 375 and 0.4 s for 1000 x 1000 on one core of the reference machine.
+# The search is done on a copy of at most this many pixels a side, as its cost grows with the pixels: 0.1-0.2 s for
+# 500 x 375 and about half a second for 1000 x 1000 on one core of the reference machine.
 SEARCH_SIDE = 1000
 # A face is at least this part of the longer side, and at least so many pixels of the copy: below, walls have faces.
 MIN_PART = 0.03

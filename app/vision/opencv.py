@@ -1,4 +1,4 @@
-"""OpenCV, imported here and nowhere else, and only once it is needed: it takes a fifth of a second."""
+"""OpenCV, imported here and nowhere else, and only once it is needed: it takes a quarter of a second."""
 
 from __future__ import annotations
 

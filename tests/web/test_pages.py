@@ -60,7 +60,8 @@ def test_the_form_runs_no_script_and_loads_nothing_from_elsewhere(client: FlaskC
 def test_what_the_page_refers_to_is_there(client: FlaskClient) -> None:
     page = Tags(client.get("/").text)
     for link in page.all("link") + page.all("a"):
-        assert client.get(link["href"] or "").status_code == 200
+        with client.get(link["href"] or "") as response:
+            assert response.status_code == 200
 
 
 def test_a_browser_gets_a_page_with_picture_classes_and_probabilities(client: FlaskClient) -> None:
