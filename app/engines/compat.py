@@ -64,8 +64,9 @@ def _patch() -> None:
     # MXNet asks for scipy.sparse.csr.csr_matrix at every conversion from NumPy; SciPy 1.8 moved it up and warns.
     vars(scipy.sparse)["csr"] = scipy.sparse
     # MXNet fuses every graph unless told otherwise, and some wrongly: fusion.py asks for it where it is safe. "default"
-    # is a fusion that joins nothing, and unlike "NONE" does not say so on stderr at every bind.
+    # is a fusion that joins nothing. MXNet is not to say so on stderr at every bind.
     os.environ["MXNET_SUBGRAPH_BACKEND"] = "default"
+    os.environ["MXNET_SUBGRAPH_VERBOSE"] = "0"
 
 
 @contextlib.contextmanager

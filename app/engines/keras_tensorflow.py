@@ -67,7 +67,7 @@ def _call(backend: Any, inputs: list[Any], operation: str, *args: Any, **options
     import mxnet as mx
     from keras.backend import mxnet_backend
 
-    @mxnet_backend.keras_mxnet_symbol
+    @mxnet_backend.keras_mxnet_symbol  # type: ignore[untyped-decorator]
     def apply(*_: Any) -> Any:
         return mxnet_backend.KerasSymbol(getattr(mx.sym, operation)(*args, **options))
 

@@ -1,8 +1,8 @@
 """Keras's whole-model ``.h5`` files, as Keras 2 saves them: an architecture in JSON and the weights of each layer.
 
 Format: the root has an attribute ``model_config`` (JSON); the group ``model_weights`` has the attributes
-``layer_names``, ``backend`` and ``keras_version``, and a group for every layer with an attribute ``weight_names`` and as
-many datasets. Attributes are bytes in files of h5py 2 and text in those of h5py 3; long lists are cut up into
+``layer_names``, ``backend`` and ``keras_version``, and a group for every layer with an attribute ``weight_names`` and
+as many datasets. Attributes are bytes in files of h5py 2 and text in those of h5py 3; long lists are cut up into
 ``layer_names0``, ``layer_names1`` and so on.
 """
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import request
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter, EmptyFile, MissingFile, TooManyFiles
 
@@ -31,6 +32,8 @@ def read_uploads(max_files: int) -> list[Upload]:
     """
     if request.mimetype != "multipart/form-data":
         data = request.get_data(cache=False)
+        if request.content_length is None and len(data) == request.max_content_length:
+            raise RequestEntityTooLarge()  # Werkzeug ends a body of unknown length at the limit, silently
         if not data:
             raise MissingFile()
         return [Upload("", data)]
