@@ -27,7 +27,8 @@ class Augmentation:
 
 
 def augment(batch: FloatArray, how: Augmentation, draw: np.random.Generator) -> FloatArray:
-    """Change every picture of a batch (N, C, H, W) of values 0-1. What lies outside a picture mirrors its inside."""
+    """Change every picture of a batch (N, C, H, W) of values 0-1. What lies outside a picture mirrors its inside,
+    up to a quarter of its side."""
     return np.stack([_augment_one(picture, how, draw) for picture in batch])
 
 
@@ -36,7 +37,7 @@ def _augment_one(picture: FloatArray, how: Augmentation, draw: np.random.Generat
     margin = side // 4
     pixels = np.pad((picture * 255).astype(np.uint8), ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
     matrix = _matrix(how, draw, side)
-    centre_in, centre_out = (side - 1) / 2 + margin, (side - 1) / 2
+    centre_in, centre_out = side / 2 + margin, side / 2  # Pillow counts from the edge, not from the first pixel
     offset = centre_in - matrix @ (centre_out, centre_out) + draw.uniform(-how.shift, how.shift, 2) * side
     coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
     moved = np.stack([_move(channel, coefficients, side) for channel in pixels]).astype(np.float32) / 255

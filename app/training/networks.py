@@ -105,7 +105,7 @@ def dogcat_training_network() -> Any:
             layers.Flatten(),
             layers.Dense(64, name="dense_1"),
             *_normalised_relu(layers, "dense_1"),
-            layers.Dropout(0.5),
+            layers.Dropout(0.3),
             layers.Dense(1, activation="sigmoid", name="dense_2"),
         ]
     )
