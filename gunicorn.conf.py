@@ -8,9 +8,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from app.errors import SettingError
 from app.settings import read_settings
 
-_settings = read_settings()
+try:
+    _settings = read_settings()
+except SettingError as error:
+    sys.exit(str(error))
 _cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 wsgi_app = "wsgi:app"

@@ -41,7 +41,7 @@ class Settings:
     )
     max_request_bytes: int = setting(32 * 2**20, "Longest request body, in bytes; a longer one is answered 413.", low=1)
     max_files: int = setting(32, "Most pictures in one request.", low=1)
-    max_pixels: int = setting(100_000_000, "Most pixels of a picture; a larger one is refused unread.", low=1)
+    max_pixels: int = setting(64_000_000, "Most pixels of a picture; a larger one is refused unread.", low=1)
     uploads_max_age: int = setting(24 * 3600, "Seconds for which an uploaded picture is kept; 0 keeps none.", low=0)
     uploads_max_bytes: int = setting(
         256 * 2**20, "Total bytes of uploaded pictures, the oldest going first; 0 keeps none.", low=0

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -17,20 +22,40 @@ from app.vision.preprocess import to_tensor
 NO_FACE = "No face was found; the picture was classified as a whole."
 
 
-def answer_bytes(model: Model, data: bytes, max_pixels: int, top: int | None = None) -> Answer:
-    """Classify one picture as it came: the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
+_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+"""Pictures that may be open at once: one of the largest takes hundreds of megabytes, and more threads than cores
+decode no faster."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An upright RGB picture, and the milliseconds that it took to get it out of its file."""
+
+    image: Image.Image
+    milliseconds: float
+
+
+@contextmanager
+def open_picture(data: bytes, max_pixels: int) -> Iterator[Picture]:
+    """Decode a picture as it came: the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
+
+    It waits while as many pictures are open as there are cores, so let go of it soon.
 
     :param max_pixels: most pixels that the picture may have.
-    :param top: how many classes to report; None leaves it to the model, more than there are gives all.
     :raises BadInput: where the bytes are no picture that can be read, or it is too large.
     """
-    started = time.perf_counter()
-    image = decode(data, max_pixels)
-    return answer_image(model, image, top, {"decode": _since(started)})
+    with _slots:
+        started = time.perf_counter()
+        image = decode(data, max_pixels)
+        yield Picture(image, _since(started))
 
 
-def answer_image(model: Model, image: Image.Image, top: int | None, timing: dict[str, float]) -> Answer:
-    """Classify one upright RGB picture. ``timing`` holds the milliseconds of the steps before, and is added to."""
+def answer(model: Model, picture: Picture, top: int | None = None) -> Answer:
+    """Classify one picture.
+
+    :param top: how many classes to report; None leaves it to the model, more than there are gives all.
+    """
+    image, timing = picture.image, {"decode": picture.milliseconds}
     started = time.perf_counter()
     boxes = _faces_of(model, image)
     regions = [crop(image, box) for box in boxes] if boxes else [image]

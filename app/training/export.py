@@ -39,7 +39,7 @@ def _export_checkpoint(network: Any, prefix: Path) -> str:
     """Write ``<prefix>-symbol.json`` and ``<prefix>-0000.params``; return the input's name in them."""
     keras = import_keras()
     names, shapes = keras.models.save_mxnet_model(network, prefix=str(prefix), epoch=0)
-    print(f"exported checkpoint: data names {names}, shapes {shapes}")
+    print(f"exported checkpoint: data names {list(names)}, shapes {[tuple(one.shape) for one in shapes]}")
     return str(names[0])
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from PIL import Image
 
-from app.serving.pipeline import answer_image
-from app.vision.decode import decode
+from app.serving.pipeline import answer, open_picture
 from app.web.accept import wants_html
 from app.web.context import dimple
 from app.web.documents import answer_document
@@ -43,14 +43,12 @@ def classify() -> Response:
     name = request.form.get("model") or request.args.get("model") or here.settings.default_model
     model = here.registry.get(name)
     top = read_top()
-    image = decode(upload.data, here.settings.max_pixels)
-    answer = answer_image(model, image, top, {})
-    here.uploads.keep(upload.data, _suffix(upload.data))
-    if not wants_html():
-        return jsonify(answer_document(answer))
-    page = render_template(
-        "result.html", answer=answer, name=upload.name, preview=_preview(image), width=image.width, height=image.height
-    )
+    with open_picture(upload.data, here.settings.max_pixels) as picture:
+        found = answer(model, picture, top)
+        here.uploads.keep(upload.data, _suffix(upload.data))
+        if not wants_html():
+            return jsonify(answer_document(found))
+        page = render_template("result.html", answer=found, name=upload.name, **_shown(picture.image))
     return make_response(page)
 
 
@@ -59,10 +57,14 @@ def _suffix(data: bytes) -> str:
         return SUFFIX.get(image.format or "", ".img")
 
 
-def _preview(image: Image.Image) -> str:
-    """A small JPEG inside a ``data:`` address: browsers show no TIFF, and what is not kept has no address."""
+def _shown(image: Image.Image) -> dict[str, Any]:
+    """What the page shows of the picture: its size, and a small JPEG inside a ``data:`` address.
+
+    Browsers show no TIFF, and what is not kept has no address.
+    """
     small = image.copy()
     small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    preview = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"preview": preview, "width": image.width, "height": image.height}

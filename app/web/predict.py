@@ -9,7 +9,7 @@ from flask import Blueprint, Response, jsonify
 
 from app.errors import BadInput
 from app.serving.model import Model
-from app.serving.pipeline import answer_bytes
+from app.serving.pipeline import answer, open_picture
 from app.web.context import dimple
 from app.web.documents import answer_document, entry_document
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
@@ -46,7 +46,8 @@ def predict(model: str) -> Response:
 
 def _classify(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:
     check_filled(upload)
-    return answer_document(answer_bytes(model, upload.data, dimple().settings.max_pixels, top))
+    with open_picture(upload.data, dimple().settings.max_pixels) as picture:
+        return answer_document(answer(model, picture, top))
 
 
 def _classify_or_explain(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:

@@ -298,10 +298,11 @@ METADATA_BOMBS = {
 @pytest.mark.parametrize("bomb", METADATA_BOMBS)
 def test_metadata_made_to_keep_a_decoder_busy_does_not(bomb: str) -> None:
     data = METADATA_BOMBS[bomb]()
-    started = time.perf_counter()
+    started = time.thread_time()
     with contextlib.suppress(NotAPicture):
         decode(data, MANY)
-    assert time.perf_counter() - started < 1.0
+    # a guard, not a measurement: our own work takes milliseconds, what the bombs do to Pillow takes 10 s to hours
+    assert time.thread_time() - started < 5
 
 
 def test_a_damaged_text_chunk_does_not_cost_the_picture() -> None:
