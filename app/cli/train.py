@@ -31,13 +31,10 @@ def _group(name: str, about: str) -> AppGroup:
         """Train, measure on pictures that were kept back, and write the model folder."""
         from app.training import recipes
         from app.training.run import train as run
-        from app.zoo.imagenet import ensure_imagenet
 
         settings = current_app.extensions["dimple"].settings
         recipe = {"smile": recipes.SMILE, "dogcat": recipes.DOGCAT}[name]
         try:
-            if recipe.taught:  # the ImageNet model is the teacher
-                ensure_imagenet(settings.models_dir)
             measured = run(recipe, source, settings.models_dir, settings.instance_dir / "training", epochs, seed)
         except DimpleError as error:
             raise click.ClickException(str(error)) from None

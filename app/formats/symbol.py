@@ -43,7 +43,10 @@ class CheckpointFacts:
 
 
 def describe_checkpoint(symbol_path: Path, params_path: Path) -> Signature:
-    """Write the signature that a checkpoint lacks: pixels as MMS's vision template gives them, softmax over logits.
+    """Write the signature that a checkpoint lacks: raw pixels, softmax over logits.
+
+    Raw pixels are what MMS's vision template gives a network. Where there is no archive there is no answer of MMS's to
+    repeat, so they are resampled with care (antialiased), as training pipelines do.
 
     :raises ModelFormatError: where a file cannot be read, or they do not tell the input.
     """
@@ -52,7 +55,9 @@ def describe_checkpoint(symbol_path: Path, params_path: Path) -> Signature:
     return Signature(
         inputs=(TensorSpec(facts.input_name, facts.input_shape),),
         outputs=(TensorSpec(facts.output_name, (0, facts.classes)),),
-        preprocess=Preprocess(),
+        preprocess=Preprocess(
+            color="grey" if facts.input_shape[1] == 1 else "rgb", interpolation="bilinear", antialias=True
+        ),
         postprocess=Postprocess(activation="none" if facts.is_distribution else "softmax"),
     )
 

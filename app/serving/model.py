@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
+from PIL import Image
 
 from app.engines.base import Engine
 from app.engines.opening import load
@@ -13,6 +13,7 @@ from app.formats.folder import ModelFolder
 from app.formats.labels import imagenet_labels
 from app.serving.scores import probabilities
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
+from app.vision.preprocess import to_tensor
 
 IMAGENET_CLASSES = 1000
 
@@ -46,8 +47,8 @@ def open_model(folder: ModelFolder, engine: str) -> Model:
     """
     opened = load(folder, engine)
     signature = opened.signature
-    blank = np.zeros((1, *signature.inputs[0].shape[1:]), np.float32)
     try:
+        blank = to_tensor(Image.new("RGB", (8, 8)), signature.preprocess, signature.inputs[0].shape)
         answer = probabilities(opened.engine.predict(blank), signature.postprocess.activation)
         labels = _labels(folder, answer.shape[1])
     except Exception:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from app.engines.compat import import_keras
@@ -18,31 +19,25 @@ from app.training.recipes import Recipe
 from app.types import FloatArray
 
 
-def fit(
-    network: Any, recipe: Recipe, split: Split, taught: FloatArray | None, epochs: int, seed: int, best: Path
-) -> None:
+def fit(network: Any, recipe: Recipe, split: Split, epochs: int, seed: int, best: Path) -> None:
     """Train, and leave the network with the weights of the epoch that validated best (lowest loss).
 
-    :param taught: what a teacher says of the training pictures, (N, …), for a network with a second output.
     :param best: file to which the weights are written whenever they are the best so far.
     :raises DataError: where there are too few pictures for one batch.
     """
     if len(split.train.classes) < recipe.batch:
         raise DataError(f"{len(split.train.classes)} training pictures are too few: at least {recipe.batch} are needed")
     keras = import_keras()
-    network.compile(optimizer=keras.optimizers.Adam(lr=recipe.rate), loss=_losses(network))
+    network.compile(optimizer=keras.optimizers.Adam(lr=recipe.rate), loss=_loss(network))
     draw = np.random.default_rng(seed)
-    targets = _targets(network, split.train, taught)
-    weights = None if taught is not None else _class_weights(split.train)
+    weights = _class_weights(split.train)
     lowest = math.inf
     best.parent.mkdir(parents=True, exist_ok=True)
     for epoch in range(epochs):
         started = time.monotonic()
         rate = recipe.rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
         keras.backend.set_value(network.optimizer.lr, rate)
-        loss = _train_epoch(
-            network, recipe, split.train.pictures, targets, weights, draw, f"epoch {epoch + 1}/{epochs}"
-        )
+        loss = _train_epoch(network, recipe, split.train, weights, draw, f"epoch {epoch + 1}/{epochs}")
         validation, accuracy = _validate(network, split.validation)
         tqdm.write(
             f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}, validation loss {validation:.4f}, "
@@ -60,8 +55,6 @@ def load_weights(network: Any, path: Path) -> None:
 
     with h5py.File(path, "r") as file:
         for layer in network.layers:
-            if not layer.weights:
-                continue
             group = file[layer.name]
             names = [name.decode() if isinstance(name, bytes) else name for name in group.attrs["weight_names"]]
             layer.set_weights([np.asarray(group[name]) for name in names])
@@ -69,14 +62,12 @@ def load_weights(network: Any, path: Path) -> None:
 
 def class_one(network: Any, pictures: FloatArray) -> FloatArray:
     """The probability of class 1 for every picture: (N, …) -> (N,)."""
-    answer = network.predict(pictures, batch_size=64)
-    rows: FloatArray = answer[0] if isinstance(answer, list) else answer
+    rows: FloatArray = network.predict(pictures, batch_size=64)
     return rows[:, -1]
 
 
-def _losses(network: Any) -> list[str]:
-    columns = [output.shape[-1] for output in network.outputs]
-    return ["binary_crossentropy" if count == 1 else "categorical_crossentropy" for count in columns]
+def _loss(network: Any) -> str:
+    return "binary_crossentropy" if network.output_shape[-1] == 1 else "categorical_crossentropy"
 
 
 def _class_weights(part: Part) -> dict[int, float]:
@@ -86,32 +77,24 @@ def _class_weights(part: Part) -> dict[int, float]:
 
 
 def _train_epoch(
-    network: Any,
-    recipe: Recipe,
-    pictures: FloatArray,
-    targets: list[FloatArray],
-    weights: dict[int, float] | None,
-    draw: np.random.Generator,
-    title: str,
+    network: Any, recipe: Recipe, part: Part, weights: dict[int, float], draw: np.random.Generator, title: str
 ) -> float:
-    order = draw.permutation(len(pictures))
+    order = draw.permutation(len(part.classes))
     # batches of one size only: MXNet would bind, and keep, another executor for the odd last one
     starts = range(0, len(order) - recipe.batch + 1, recipe.batch)
     losses = []
     for start in tqdm(starts, desc=title, unit="batch", leave=False, disable=None):
         chosen = order[start : start + recipe.batch]
-        changed = augment(pictures[chosen], recipe.augmentation, draw)
-        loss = network.train_on_batch(changed, [target[chosen] for target in targets], class_weight=weights)
-        losses.append(loss[0] if isinstance(loss, list) else loss)
+        pictures = augment(part.pictures[chosen], recipe.augmentation, draw)
+        targets = _targets(part.classes[chosen], network.output_shape[-1])
+        losses.append(network.train_on_batch(pictures, targets, class_weight=weights))
     return float(np.mean(losses))
 
 
-def _targets(network: Any, part: Part, taught: FloatArray | None) -> list[FloatArray]:
-    """What each output of the network is to learn."""
-    columns = network.outputs[0].shape[-1]
-    classes = part.classes.astype(np.float32)[:, np.newaxis]
-    own = classes if columns == 1 else np.eye(columns, dtype=np.float32)[part.classes]
-    return [own] if taught is None else [own, taught]
+def _targets(classes: NDArray[np.int64], columns: int) -> FloatArray:
+    if columns == 1:
+        return classes.astype(np.float32)[:, np.newaxis]
+    return np.eye(columns, dtype=np.float32)[classes]
 
 
 def _validate(network: Any, part: Part) -> tuple[float, float]:

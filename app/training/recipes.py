@@ -18,8 +18,6 @@ class Recipe:
     ``folders`` maps the data set's folders to class numbers; ``test`` is the share of pictures that training never
     sees. ``trained`` builds the network that is trained, ``served`` the one that is served, whose answers are the same.
     The learning rate falls from ``rate`` to nothing along half a cosine over the epochs.
-    ``checkpoint`` says that an MXNet checkpoint is written beside the ``.h5``; ``taught``, that the ImageNet model
-    teaches.
     """
 
     name: str
@@ -37,7 +35,6 @@ class Recipe:
     rate: float
     test: float
     checkpoint: bool
-    taught: bool
 
 
 SMILE = Recipe(
@@ -56,7 +53,6 @@ SMILE = Recipe(
     rate=1e-3,
     test=0.1,
     checkpoint=True,
-    taught=False,
 )
 
 DOGCAT = Recipe(
@@ -69,11 +65,10 @@ DOGCAT = Recipe(
     postprocess=Postprocess(top=0),
     trained=dogcat_training_network,
     served=dogcat_network,
-    augmentation=Augmentation(zoom=0.15, shift=0.06, rotation=5, shear=0.05, light=0.1),
-    batch=16,
-    epochs=14,
+    augmentation=Augmentation(zoom=0.2, shift=0.1, rotation=10, shear=0.1, light=0.2),
+    batch=32,
+    epochs=60,
     rate=1e-3,
     test=0.15,
     checkpoint=False,
-    taught=True,
 )

@@ -13,7 +13,6 @@ from app.training.measure import Measured, measure
 from app.training.networks import fold_normalisation
 from app.training.pictures import Split, read_split
 from app.training.recipes import Recipe
-from app.training.teacher import teach
 
 
 def train(recipe: Recipe, source: Path, models_dir: Path, work_dir: Path, epochs: int | None, seed: int) -> Measured:
@@ -30,8 +29,7 @@ def train(recipe: Recipe, source: Path, models_dir: Path, work_dir: Path, epochs
     mxnet.random.seed(seed)
     keras.backend.clear_session()
     network = recipe.trained()
-    taught = teach(split.train.pictures, models_dir / "imagenet") if recipe.taught else None
-    fit(network, recipe, split, taught, epochs or recipe.epochs, seed, work_dir / f"{recipe.name}-{os.getpid()}.h5")
+    fit(network, recipe, split, epochs or recipe.epochs, seed, work_dir / f"{recipe.name}-{os.getpid()}.h5")
     keras.backend.clear_session()  # names count up in a session; the served network's are to be the first
     network = fold_normalisation(network, recipe.served())
     network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only what is compiled; neither is used

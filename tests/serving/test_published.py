@@ -1,0 +1,40 @@
+"""Published checkpoints, dropped into a models folder as they are."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from app.serving.pipeline import answer, open_picture
+from app.serving.registry import Registry
+from app.settings import ROOT
+from app.types import Prediction
+
+SHARED = ROOT.parent / "shared" / "data"
+
+pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published checkpoints are not beside this checkout")
+
+
+def best_of(models: Path, name: str, picture: str) -> Prediction:
+    shutil.copytree(SHARED / name, models / name)
+    registry = Registry()
+    registry.load_folder(models, "auto")
+    with open_picture((SHARED / "images" / picture).read_bytes(), 10_000_000) as opened:
+        found = answer(registry.get(name), opened).predictions[0]
+    registry.close()
+    return found
+
+
+@pytest.mark.parametrize("picture", ["kitten.jpg", "kitten_small.jpg"])
+def test_squeezenet_says_tabby_as_published(tmp_path: Path, picture: str) -> None:
+    # published with the data: tabby 0.57 for both, by bilinear stretch to 227 x 227
+    found = best_of(tmp_path, "squeezenet_v1.0", picture)
+    assert "tabby" in found.label
+    assert found.probability == pytest.approx(0.57, abs=0.01)
+
+
+def test_a_cifar_network_without_labels_says_cat(tmp_path: Path) -> None:
+    # CIFAR-10's classes are in alphabetical order: airplane, automobile, bird, cat
+    assert best_of(tmp_path, "cifar_resnet20_v1", "kitten.jpg").label == "3"
