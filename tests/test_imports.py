@@ -11,18 +11,19 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).parent.parent / "app"
-LEAVES = {"errors", "settings", "types"}
+LEAVES = {"errors", "progress", "settings", "types"}
 MAY_IMPORT = {
     "web": {"serving"},
-    "cli": {"serving", "training", "zoo", "formats"},
+    "cli": {"serving", "training", "evaluation", "zoo", "formats"},
     "serving": {"engines", "vision", "formats"},
-    "training": {"engines", "vision", "formats"},
+    "training": {"engines", "evaluation", "vision", "formats"},
+    "evaluation": set(),
     "engines": {"formats"},
     "zoo": {"formats"},
     "vision": set(),
     "formats": set(),
 }
-HEAVY = {"mxnet", "keras", "h5py", "cv2", "openvino", "onnx"}
+HEAVY = {"mxnet", "keras", "h5py", "cv2", "matplotlib", "sklearn", "openvino", "onnx"}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
