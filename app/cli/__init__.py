@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 def register_commands(app: Flask) -> None:
     """Add Dimple's commands to the application's."""
-    from app.cli.train import dogcat_cli, smile_cli
+    from app.cli.courses import dogcat_cli, smile_cli
+    from app.cli.models import models_cli
+    from app.cli.predict import predict
 
-    app.cli.add_command(smile_cli)
-    app.cli.add_command(dogcat_cli)
+    for command in (smile_cli, dogcat_cli, models_cli, predict):
+        app.cli.add_command(command)

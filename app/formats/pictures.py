@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,31 +19,35 @@ class PictureSource:
 
     ``pictures`` are the relative names, sorted and with ``/``, of the files that look like pictures; hidden ones, and
     the doubles that macOS writes into zips, are left out. ``folders`` are all folders, those without pictures included.
+    ``read`` gives a file's bytes. ``stamp`` gives what differs once a file has changed: in a zip its length and CRC, in
+    a folder its length and the time of its last change.
     """
 
     path: Path
     pictures: tuple[str, ...]
     folders: tuple[str, ...]
     read: Callable[[str], bytes]
+    stamp: Callable[[str], str]
 
 
 @contextmanager
 def open_pictures(path: Path) -> Iterator[PictureSource]:
     """Look into a zip or a folder of pictures.
 
-    :raises DataError: where the path is neither; while reading, where the zip is damaged.
+    :raises DataError: where the path is neither; from ``read``, where a file is damaged or cannot be read.
     """
     if path.is_dir():
-        found = sorted(path.rglob("*"))
-        names = [file.relative_to(path).as_posix() + ("/" if file.is_dir() else "") for file in found]
-        yield _source(path, names, lambda name: (path / name).read_bytes())
+        names = [file.relative_to(path).as_posix() + ("/" if file.is_dir() else "") for file in path.rglob("*")]
+        yield _source(path, names, lambda name: _read_file(path / name), lambda name: _file_stamp(path / name))
         return
     try:
         archive = zipfile.ZipFile(path)
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} is neither a folder nor a zip of pictures: {error}") from None
     with archive:
-        yield _source(path, sorted(archive.namelist()), lambda name: _read_zipped(archive, name))
+        yield _source(
+            path, archive.namelist(), lambda name: _read_zipped(archive, name), lambda name: _zip_stamp(archive, name)
+        )
 
 
 def by_class(source: PictureSource) -> dict[str, tuple[str, ...]]:
@@ -53,34 +57,60 @@ def by_class(source: PictureSource) -> dict[str, tuple[str, ...]]:
     :raises DataError: where there are pictures beside the classes' folders, or no folder at all.
     """
     top, classes = _classes(source)
-    loose = [name for name in source.pictures if PurePosixPath(name).parent == top]
+    if not classes:
+        raise DataError(f"{source.path} has no folders. Put the pictures of each class into a folder of its own.")
+    folders = {top / name: name for name in classes}
+    pictures: dict[str, list[str]] = {name: [] for name in classes}
+    loose: list[str] = []
+    for picture in source.pictures:
+        inside = next((name for parent in PurePosixPath(picture).parents if (name := folders.get(parent))), None)
+        (loose if inside is None else pictures[inside]).append(picture)
     if loose:
         raise DataError(
             f"{source.path} has {len(loose)} pictures outside of any class's folder ({loose[0]}). "
             "Put the pictures of each class into a folder of its own."
         )
-    if not classes:
-        raise DataError(f"{source.path} has no folders. Put the pictures of each class into a folder of its own.")
-    return {
-        name: tuple(picture for picture in source.pictures if (top / name) in PurePosixPath(picture).parents)
-        for name in classes
-    }
+    return {name: tuple(inside) for name, inside in pictures.items()}
 
 
-def _source(path: Path, names: list[str], read: Callable[[str], bytes]) -> PictureSource:
-    seen = [name for name in names if not any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(name).parts)]
+def _source(
+    path: Path, names: Iterable[str], read: Callable[[str], bytes], stamp: Callable[[str], str]
+) -> PictureSource:
+    # by the whole name, so that a zip and its folder give one order, and once each: a zip may hold a name twice
+    ordered = sorted(set(names))
+    seen = [n for n in ordered if not any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(n).parts)]
     files = [name for name in seen if not name.endswith("/")]
     pictures = tuple(name for name in files if PurePosixPath(name).suffix.lower() in SUFFIXES)
     parents = {str(parent) for name in files for parent in PurePosixPath(name).parents}
     folders = parents | {name.rstrip("/") for name in seen if name.endswith("/")}
-    return PictureSource(path, pictures, tuple(sorted(folders - {"."})), read)
+    return PictureSource(path, pictures, tuple(sorted(folders - {"."})), read, stamp)
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _file_stamp(path: Path) -> str:
+    try:
+        status = path.stat()
+    except OSError as error:  # a link to nothing
+        return str(error.strerror)
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _read_zipped(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         return archive.read(name)
-    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:  # damaged, or behind a password
+    except Exception as error:  # damaged, or behind a password: zipfile raises what its decompressors happen to
         raise DataError(f"{archive.filename}: {name} cannot be read: {error}") from None
+
+
+def _zip_stamp(archive: zipfile.ZipFile, name: str) -> str:
+    entry = archive.getinfo(name)
+    return f"{entry.file_size} {entry.CRC:08x}"
 
 
 def _classes(source: PictureSource) -> tuple[PurePosixPath, list[str]]:

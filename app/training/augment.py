@@ -6,65 +6,70 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.types import FloatArray
+from app.vision.opencv import warp
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """How far a picture may be changed; each change is drawn evenly from its range.
 
-    ``zoom`` and ``shift`` are shares of the side, ``rotation`` is in degrees, ``shear`` in pixels a pixel,
-    ``light`` is a share of brightness and of contrast. Half of all pictures are mirrored.
+    ``zoom``, ``stretch`` (of the width against the height) and ``shift`` are shares of the side, ``rotation`` is in
+    degrees, ``shear`` in pixels a pixel; ``contrast``, ``brightness`` and ``tint`` (of each channel by itself) are
+    shares of the values. ``erase`` is the chance that a rectangle of a grey by lot covers a part. Half of all pictures
+    are mirrored.
     """
 
-    zoom: float
-    shift: float
-    rotation: float
-    shear: float
-    light: float
+    zoom: float = 0
+    stretch: float = 0
+    shift: float = 0
+    rotation: float = 0
+    shear: float = 0
+    contrast: float = 0
+    brightness: float = 0
+    tint: float = 0
+    erase: float = 0
 
 
 def augment(batch: FloatArray, how: Augmentation, draw: np.random.Generator) -> FloatArray:
-    """Change every picture of a batch (N, C, H, W) of values 0-1. What lies outside a picture mirrors its inside,
-    up to a quarter of its side."""
+    """Change every picture of a batch (N, C, H, W) of values 0-1; what comes in from outside mirrors the inside."""
     return np.stack([_augment_one(picture, how, draw) for picture in batch])
 
 
 def _augment_one(picture: FloatArray, how: Augmentation, draw: np.random.Generator) -> FloatArray:
-    side = picture.shape[-1]
-    margin = side // 4
-    pixels = np.pad((picture * 255).astype(np.uint8), ((0, 0), (margin, margin), (margin, margin)), mode="reflect")
-    matrix = _matrix(how, draw, side)
-    centre_in, centre_out = side / 2 + margin, side / 2  # Pillow counts from the edge, not from the first pixel
-    offset = centre_in - matrix @ (centre_out, centre_out) + draw.uniform(-how.shift, how.shift, 2) * side
-    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
-    moved = np.stack([_move(channel, coefficients, side) for channel in pixels]).astype(np.float32) / 255
-    return _relight(moved, how.light, draw)
+    moved = warp(picture.transpose(1, 2, 0), _matrix(how, draw, picture.shape[-1]))
+    changed = _relight(moved.reshape(*picture.shape[1:], picture.shape[0]).transpose(2, 0, 1), how, draw)
+    if draw.random() < how.erase:
+        _erase(changed, draw)
+    return changed
 
 
 def _matrix(how: Augmentation, draw: np.random.Generator, side: int) -> NDArray[np.float64]:
+    """Where each point of the changed picture is taken from: (2, 3)."""
     angle = np.deg2rad(draw.uniform(-how.rotation, how.rotation))
-    zoom = 1 + draw.uniform(-how.zoom, how.zoom)
+    zoom, stretch = 1 + draw.uniform(-how.zoom, how.zoom), 1 + draw.uniform(-how.stretch, how.stretch)
     mirror = draw.choice((-1.0, 1.0))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    shear = np.array([[mirror, draw.uniform(-how.shear, how.shear)], [0.0, 1.0]])
-    made: NDArray[np.float64] = zoom * turn @ shear
-    return made
+    shear = np.array([[mirror * stretch, draw.uniform(-how.shear, how.shear)], [0.0, 1 / stretch]])
+    linear = zoom * turn @ shear
+    centre = np.full(2, (side - 1) / 2)
+    offset = centre - linear @ centre + draw.uniform(-how.shift, how.shift, 2) * side
+    return np.column_stack([linear, offset])
 
 
-def _move(channel: NDArray[np.uint8], coefficients: tuple[float, ...], side: int) -> NDArray[np.uint8]:
-    moved = Image.fromarray(channel).transform(
-        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-    )
-    return np.asarray(moved)
-
-
-def _relight(picture: FloatArray, light: float, draw: np.random.Generator) -> FloatArray:
-    if not light:
-        return picture
-    contrast, brightness = 1 + draw.uniform(-light, light), draw.uniform(-light, light)
+def _relight(picture: FloatArray, how: Augmentation, draw: np.random.Generator) -> FloatArray:
+    contrast = 1 + draw.uniform(-how.contrast, how.contrast)
+    brightness = 1 + draw.uniform(-how.brightness, how.brightness)
+    tint = 1 + draw.uniform(-how.tint, how.tint, (len(picture), 1, 1))
     mean = picture.mean()
-    relit: FloatArray = np.clip((picture - mean) * contrast + mean * (1 + brightness), 0, 1).astype(np.float32)
+    relit: FloatArray = np.clip(((picture - mean) * contrast + mean * brightness) * tint, 0, 1).astype(np.float32)
     return relit
+
+
+def _erase(picture: FloatArray, draw: np.random.Generator) -> None:
+    """Cover a rectangle of a sixteenth to a third of each side (Zhong et al. 2017, "Random erasing")."""
+    side = picture.shape[-1]
+    height, width = draw.integers(side // 16, side // 3, 2)
+    top, left = draw.integers(0, side - height), draw.integers(0, side - width)
+    picture[:, top : top + height, left : left + width] = draw.random()

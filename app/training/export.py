@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from app.engines.compat import import_keras
 from app.formats.signature import write_signature
-from app.training.measure import Measured
-from app.training.recipes import Recipe
-from app.types import Signature, TensorSpec
+from app.training.recipes import Course, Recipe
+from app.types import Postprocess, Signature, TensorSpec
 
+ALL_CLASSES = Postprocess(top=0)
 HANDLER = "mxnet_vision_service:handle"
 
 
-def export(network: Any, recipe: Recipe, measured: Measured, models_dir: Path) -> Path:
+def export(
+    network: Any, course: Course, recipe: Recipe, metrics: dict[str, Any], curves: Path, models_dir: Path
+) -> Path:
     """Write everything that serves the network, and how good it was found to be.
 
+    The folder appears whole: a kill meanwhile leaves the model that was there before.
+
+    :param metrics: what ``metrics.json`` is to say.
+    :param curves: picture of the learning curves, which is copied.
     :returns: the model folder.
     """
-    folder = models_dir / recipe.name
-    (folder / "MAR-INF").mkdir(parents=True, exist_ok=True)
-    (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(_manifest(recipe.name), indent=2) + "\n")
-    (folder / "synset.txt").write_text("".join(f"{label}\n" for label in recipe.labels))
-    network.save(str(folder / f"{recipe.name}.h5"), include_optimizer=False)
-    input_name = _export_checkpoint(network, folder / recipe.name) if recipe.checkpoint else f"{network.input_names[0]}"
+    name = course.name
+    partial = models_dir / f".{name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
+    (partial / "MAR-INF").mkdir(parents=True)
+    (partial / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(_manifest(name), indent=2) + "\n")
+    (partial / "synset.txt").write_text("".join(f"{label}\n" for label in course.labels))
+    network.save(str(partial / f"{name}.h5"), include_optimizer=False)
+    input_name = _export_checkpoint(network, partial / name) if recipe.checkpoint else str(network.input_names[0])
     output = TensorSpec("softmax" if recipe.checkpoint else "sigmoid", (0, network.output_shape[-1]))
-    signature = Signature((TensorSpec(input_name, recipe.shape),), (output,), recipe.preprocess, recipe.postprocess)
-    write_signature(signature, folder / "signature.json")
-    facts = {"data": recipe.data, "part": f"test, {recipe.test:.0%} by file name", **asdict(measured)}
-    (folder / "metrics.json").write_text(json.dumps(facts, indent=2) + "\n")
+    signature = Signature((TensorSpec(input_name, recipe.shape),), (output,), recipe.preprocess, ALL_CLASSES)
+    write_signature(signature, partial / "signature.json")
+    (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    shutil.copyfile(curves, partial / "learning-curves.png")
+    return _put(partial, models_dir / name)
+
+
+def _put(partial: Path, folder: Path) -> Path:
+    """Put the new folder in the place of the old one."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(partial, folder)
+    shutil.rmtree(old, ignore_errors=True)
     return folder
 
 

@@ -4,102 +4,156 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
 
-from app.engines.compat import import_keras
+from app.engines.compat import import_keras, quietly
 from app.errors import DataError
-from app.training.augment import augment
-from app.training.pictures import Part, Split
-from app.training.recipes import Recipe
+from app.progress import progress, say
+from app.training.batches import Material, batches
+from app.training.recipes import Fitting
+from app.training.state import State, load_state, optimizer_state, restore_optimizer, save_state
 from app.types import FloatArray
 
+WARMUP = 0.03
+"""Share of all steps over which the rate of the cosine schedule rises from nothing."""
 
-def fit(network: Any, recipe: Recipe, split: Split, epochs: int, seed: int, best: Path) -> None:
-    """Train, and leave the network with the weights of the epoch that validated best (lowest loss).
+History = list[dict[str, float]]
 
-    :param best: file to which the weights are written whenever they are the best so far.
-    :raises DataError: where there are too few pictures for one batch.
+
+class Trainer:
+    """A network on its way through the epochs.
+
+    After every epoch its state is on disk, so that a run that was killed can go on where it was. What is drawn by lot
+    in an epoch depends on the seed and the epoch's number only: a run that was resumed ends with the same weights.
+
+    :param run: what identifies the run, besides ``fitting``: kept with the state.
+    :param epochs: None takes those of ``fitting``.
     """
-    if len(split.train.classes) < recipe.batch:
-        raise DataError(f"{len(split.train.classes)} training pictures are too few: at least {recipe.batch} are needed")
-    keras = import_keras()
-    network.compile(optimizer=keras.optimizers.Adam(lr=recipe.rate), loss=_loss(network))
-    draw = np.random.default_rng(seed)
-    weights = _class_weights(split.train)
-    lowest = math.inf
-    best.parent.mkdir(parents=True, exist_ok=True)
-    for epoch in range(epochs):
+
+    def __init__(
+        self, network: Any, fitting: Fitting, run: dict[str, Any], seed: int, state: Path, epochs: int | None = None
+    ) -> None:
+        self.network = network
+        self.history: History = []
+        self._fitting, self._seed, self._path = fitting, seed, state
+        self._epochs = epochs or fitting.epochs
+        self._run = {**run, "epochs": self._epochs, "seed": seed}
+        self._best = network.get_weights()
+        _compile(network, fitting)
+        with quietly():  # MXNet, bound by the first call, warns of a gradient scale that Keras has chosen rightly
+            network.predict(np.zeros((fitting.batch, *network.input_shape[1:]), np.float32))
+
+    def resume(self) -> bool:
+        """Go on from the state on disk. False where there is none.
+
+        :raises DataError: where the state is of another run.
+        """
+        state = load_state(self._path, self._run)
+        if state is None:
+            return False
+        restore_optimizer(self.network, state.optimizer)
+        self.network.set_weights(state.weights)
+        self.history, self._best = state.history, state.best
+        return True
+
+    def fit(self, material: Material, validation: Material, shown: Callable[[History], None]) -> None:
+        """Train through the epochs that are left; the network ends with the weights that validated best (lowest loss).
+
+        :param shown: is given the history after every epoch.
+        :raises DataError: where there are too few pictures for one batch.
+        """
+        if len(material.classes) < self._fitting.batch:
+            raise DataError(
+                f"{len(material.classes)} training pictures are too few: at least {self._fitting.batch} are needed."
+            )
+        for epoch in range(len(self.history), self._epochs):
+            self._train_epoch(epoch, material, validation)
+            self._save()
+            shown(self.history)
+        self.network.set_weights(self._best)
+
+    def _train_epoch(self, epoch: int, material: Material, validation: Material) -> None:
         started = time.monotonic()
-        rate = recipe.rate * (1 + math.cos(math.pi * epoch / epochs)) / 2
-        keras.backend.set_value(network.optimizer.lr, rate)
-        loss = _train_epoch(network, recipe, split.train, weights, draw, f"epoch {epoch + 1}/{epochs}")
-        validation, accuracy = _validate(network, split.validation)
-        tqdm.write(
-            f"epoch {epoch + 1}/{epochs}: loss {loss:.4f}, validation loss {validation:.4f}, "
-            f"validation accuracy {accuracy:.4f}, {time.monotonic() - started:.0f} s"
+        losses = self._steps(epoch, material)
+        loss, accuracy = validate(self.network, validation)
+        if not self.history or loss < min(past["val_loss"] for past in self.history):
+            self._best = self.network.get_weights()
+        seconds = time.monotonic() - started
+        self.history.append(
+            {"epoch": epoch + 1, "loss": losses, "val_loss": loss, "val_accuracy": accuracy, "seconds": seconds}
         )
-        if validation < lowest:
-            lowest = validation
-            network.save_weights(str(best))
-    load_weights(network, best)
+        say(
+            f"epoch {epoch + 1}/{self._epochs}: loss {losses:.4f}, validation loss {loss:.4f}, "
+            f"validation accuracy {accuracy:.4f}, {seconds:.0f} s"
+        )
 
+    def _steps(self, epoch: int, material: Material) -> float:
+        """Train through one epoch; the mean loss."""
+        import mxnet
 
-def load_weights(network: Any, path: Path) -> None:
-    """Give a network the weights that were saved from one like it, layer by layer and by name."""
-    import h5py
+        keras = import_keras()
+        draw = np.random.default_rng([self._seed, epoch])
+        mxnet.random.seed(int(draw.integers(2**31)))
+        per_epoch = len(material.classes) // self._fitting.batch
+        losses = []
+        columns = self._columns
+        with progress(f"epoch {epoch + 1}/{self._epochs}", per_epoch, "batches") as bar:
+            for step, batch in enumerate(batches(material, self._fitting, columns, draw)):
+                rate = self._rate(epoch * per_epoch + step, self._epochs * per_epoch)
+                keras.backend.set_value(self.network.optimizer.lr, rate)
+                weights = [batch.weights, *(np.ones_like(batch.weights) for _ in batch.targets[1:])]
+                loss = self.network.train_on_batch(batch.pictures, batch.targets, sample_weight=weights)
+                losses.append(np.atleast_1d(loss)[0])
+                bar.advance()
+                bar.note(f"loss {np.mean(losses):.4f}")
+        return float(np.mean(losses))
 
-    with h5py.File(path, "r") as file:
-        for layer in network.layers:
-            group = file[layer.name]
-            names = [name.decode() if isinstance(name, bytes) else name for name in group.attrs["weight_names"]]
-            layer.set_weights([np.asarray(group[name]) for name in names])
+    @property
+    def _columns(self) -> int:
+        return int(_first(self.network.output_shape)[-1])
+
+    def _rate(self, step: int, steps: int) -> float:
+        if self._fitting.schedule == "constant":
+            return self._fitting.rate
+        rising = min(1.0, (step + 1) / (WARMUP * steps))
+        return self._fitting.rate * rising * (1 + math.cos(math.pi * step / steps)) / 2
+
+    def _save(self) -> None:
+        state = State(self._run, self.history, self.network.get_weights(), self._best, optimizer_state(self.network))
+        save_state(state, self._path)
 
 
 def class_one(network: Any, pictures: FloatArray) -> FloatArray:
     """The probability of class 1 for every picture: (N, …) -> (N,)."""
-    rows: FloatArray = network.predict(pictures, batch_size=64)
-    return rows[:, -1]
+    rows = network.predict(pictures, batch_size=64)
+    answer: FloatArray = rows[0] if isinstance(rows, list) else rows
+    return answer[:, -1]
 
 
-def _loss(network: Any) -> str:
-    return "binary_crossentropy" if network.output_shape[-1] == 1 else "categorical_crossentropy"
-
-
-def _class_weights(part: Part) -> dict[int, float]:
-    """Weights that make both classes count alike, however many pictures each has."""
-    counts = np.bincount(part.classes, minlength=2)
-    return {number: len(part.classes) / (2 * int(count)) for number, count in enumerate(counts)}
-
-
-def _train_epoch(
-    network: Any, recipe: Recipe, part: Part, weights: dict[int, float], draw: np.random.Generator, title: str
-) -> float:
-    order = draw.permutation(len(part.classes))
-    # batches of one size only: MXNet would bind, and keep, another executor for the odd last one
-    starts = range(0, len(order) - recipe.batch + 1, recipe.batch)
-    losses = []
-    for start in tqdm(starts, desc=title, unit="batch", leave=False, disable=None):
-        chosen = order[start : start + recipe.batch]
-        pictures = augment(part.pictures[chosen], recipe.augmentation, draw)
-        targets = _targets(part.classes[chosen], network.output_shape[-1])
-        losses.append(network.train_on_batch(pictures, targets, class_weight=weights))
-    return float(np.mean(losses))
-
-
-def _targets(classes: NDArray[np.int64], columns: int) -> FloatArray:
-    if columns == 1:
-        return classes.astype(np.float32)[:, np.newaxis]
-    return np.eye(columns, dtype=np.float32)[classes]
-
-
-def _validate(network: Any, part: Part) -> tuple[float, float]:
-    """Log loss and accuracy on a part, without class weights."""
+def validate(network: Any, part: Material) -> tuple[float, float]:
+    """Log loss and accuracy on a part, every picture counting alike."""
     probability = np.clip(class_one(network, part.pictures).astype(np.float64), 1e-7, 1 - 1e-7)
     truth = part.classes == 1
     loss = -np.log(np.where(truth, probability, 1 - probability)).mean()
     return float(loss), float(np.mean((probability >= 0.5) == truth))
+
+
+def _compile(network: Any, fitting: Fitting) -> None:
+    keras = import_keras()
+    optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[fitting.optimizer]
+    loss = "binary_crossentropy" if _first(network.output_shape)[-1] == 1 else "categorical_crossentropy"
+    weights = [1.0]
+    losses = [loss]
+    if fitting.teaching is not None:
+        losses.append("categorical_crossentropy")
+        weights.append(fitting.teaching.weight)
+    network.compile(optimizer=optimizer(lr=fitting.rate), loss=losses, loss_weights=weights)
+
+
+def _first(shapes: Any) -> Any:
+    """The shape of the first output: Keras gives a list of shapes only where there are several."""
+    return shapes[0] if isinstance(shapes, list) else shapes

@@ -1,46 +1,119 @@
-"""Training and evaluation from the raw pictures on."""
+"""A training run, from the prepared data to the model folder."""
 
 from __future__ import annotations
 
-import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.engines.compat import import_keras
+import numpy as np
+
+from app.engines.compat import import_keras, use_all_cores
+from app.evaluation.figures import Figures, document, figures
+from app.evaluation.pictures import learning_curves
+from app.progress import say
+from app.training.batches import Material
+from app.training.datasets import Dataset
 from app.training.export import export
-from app.training.fit import class_one, fit
-from app.training.measure import Measured, measure
-from app.training.networks import fold_normalisation
-from app.training.pictures import Split, read_split
-from app.training.recipes import Recipe
+from app.training.fit import History, Trainer, class_one
+from app.training.recipes import Course, Recipe
+from app.training.teacher import ask_teacher
+from app.training.twin import build_twin, fold_twin
 
 
-def train(recipe: Recipe, source: Path, models_dir: Path, work_dir: Path, epochs: int | None, seed: int) -> Measured:
-    """Train a network on the pictures of ``source``, measure it on those it never saw, and write its model folder.
+@dataclass(frozen=True)
+class Run:
+    """What is to be trained. ``epochs`` None takes the recipe's; ``teacher`` is the folder of the model that teaches,
+    where the recipe has one; ``work_dir`` keeps the state from which a run that was cut off goes on."""
 
-    :param work_dir: folder for what is needed only while it runs.
-    :param epochs: None takes the recipe's.
-    :raises DataError: where the pictures cannot be used.
+    course: Course
+    recipe: Recipe
+    epochs: int | None
+    seed: int
+    models_dir: Path
+    work_dir: Path
+    teacher: Path | None = None
+
+    @property
+    def epochs_in_all(self) -> int:
+        return self.epochs or self.recipe.fitting.epochs
+
+
+def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Figures]:
+    """Train a network, measure it on the pictures that training never saw, and write its model folder.
+
+    :param resume: go on where an earlier call with the same run stopped; from the beginning where there was none.
+    :returns: the model folder, and the figures on the test part.
+    :raises DataError: where there are too few pictures, or the state to go on from is another run's.
     """
+    use_all_cores()
     keras = import_keras()
+    keras.backend.clear_session()
+    network, history = _trained(run, data, resume)
+    keras.backend.clear_session()  # names count up in a session; the served network's are to be the first
+    served = run.recipe.network()
+    served = fold_twin(network, served) if run.recipe.fitting.twin else _copied(network, served)
+    served.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only what is compiled; neither is used
+    found = _measured(served, run, data)
+    curves = run.work_dir / f"{_name(run)}-curves.png"
+    folder = export(served, run.course, run.recipe, _metrics(run, data, history, found), curves, run.models_dir)
+    return folder, found
+
+
+def _trained(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]:
     import mxnet
 
-    split = _split(recipe, source)
-    mxnet.random.seed(seed)
-    keras.backend.clear_session()
-    network = recipe.trained()
-    fit(network, recipe, split, epochs or recipe.epochs, seed, work_dir / f"{recipe.name}-{os.getpid()}.h5")
-    keras.backend.clear_session()  # names count up in a session; the served network's are to be the first
-    network = fold_normalisation(network, recipe.served())
-    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only what is compiled; neither is used
-    measured = _measure(network, split)
-    export(network, recipe, measured, models_dir)
-    return measured
+    fitting = run.recipe.fitting
+    seen = {part: data.part(part, run.recipe.input) for part in ("train", "validation")}
+    validation = Material(seen["validation"].pictures, seen["validation"].classes)
+    taught = None
+    if fitting.teaching and run.teacher:
+        taught = ask_teacher(run.teacher, seen["train"].pictures, fitting.teaching)
+    material = Material(seen["train"].pictures, seen["train"].classes, taught)
+    mxnet.random.seed(run.seed)
+    np.random.seed(run.seed)  # Keras draws the first weights from NumPy's global generator
+    network = run.recipe.network()
+    if fitting.twin:
+        network = build_twin(network, 0 if taught is None else taught.shape[1], fitting.dropout)
+    who = {"model": run.course.name, "recipe": run.recipe.name, "data": data.fingerprint}
+    state = run.work_dir / f"{_name(run)}-state.npz"
+    trainer = Trainer(network, fitting, who, run.seed, state, run.epochs)
+    if resume and not trainer.resume():
+        say("There is nothing to resume: starting from the beginning.")
+    run.work_dir.mkdir(parents=True, exist_ok=True)
+    trainer.fit(
+        material, validation, lambda history: learning_curves(run.work_dir / f"{_name(run)}-curves.png", history)
+    )
+    return network, trainer.history
 
 
-def _split(recipe: Recipe, source: Path) -> Split:
-    return read_split(source, recipe.folders, recipe.preprocess, recipe.shape, recipe.test)
+def _copied(trained: Any, plain: Any) -> Any:
+    plain.set_weights(trained.get_weights())
+    return plain
 
 
-def _measure(network: Any, split: Split) -> Measured:
-    return measure(class_one(network, split.test.pictures), split.test.classes)
+def _measured(network: Any, run: Run, data: Dataset) -> Figures:
+    test = data.part("test", run.recipe.input)
+    one = class_one(network, test.pictures)
+    return figures(np.column_stack([1 - one, one]), test.classes, run.course.labels)
+
+
+def _metrics(run: Run, data: Dataset, history: History, found: Figures) -> dict[str, Any]:
+    """What ``metrics.json`` says."""
+    best = min(history, key=lambda epoch: epoch["val_loss"])
+    return {
+        "data": run.course.title,
+        "recipe": run.recipe.name,
+        "epochs": run.epochs_in_all,
+        "best_epoch": best["epoch"],
+        "seed": run.seed,
+        "seconds": round(sum(epoch["seconds"] for epoch in history)),
+        "pictures": {part: data.parts.count(part) for part in ("train", "validation", "test")},
+        "measured_on": f"test, {run.course.test:.0%} by file name",
+        "validation_accuracy": best["val_accuracy"],
+        **document(found),
+    }
+
+
+def _name(run: Run) -> str:
+    return f"{run.course.name}-{run.recipe.name}"

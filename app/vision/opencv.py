@@ -46,6 +46,20 @@ def resize(pixels: Pixels, width: int, height: int, interpolation: Interpolation
     return resized
 
 
+def warp(pixels: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
+    """Move every pixel of a picture, bilinearly; what lies outside mirrors the inside.
+
+    :param pixels: (H, W) or (H, W, C), of any type.
+    :param matrix: (2, 3): for each point (x, y, 1) of the result, the point of ``pixels`` that is put there.
+    :returns: an array like ``pixels``.
+    """
+    cv2 = _cv2()
+    height, width = pixels.shape[:2]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    moved: NDArray[Any] = cv2.warpAffine(pixels, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
+    return moved
+
+
 def detect_faces(grey: Pixels, min_side: int) -> list[tuple[tuple[int, int, int, int], int]]:
     """Search a grey picture (H, W) for upright frontal faces (Viola & Jones, 2001; Lienhart & Maydt, 2002).
 

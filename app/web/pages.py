@@ -9,10 +9,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from PIL import Image
 
+from app.serving.documents import answer_document
 from app.serving.pipeline import answer, open_picture
 from app.web.accept import wants_html
 from app.web.context import dimple
-from app.web.documents import answer_document
 from app.web.pictures import read_top, read_upload
 
 bp = Blueprint("pages", __name__)

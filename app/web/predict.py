@@ -8,10 +8,10 @@ from typing import Any
 from flask import Blueprint, Response, jsonify
 
 from app.errors import BadInput
+from app.serving.documents import answer_document, entry_document
 from app.serving.model import Model
 from app.serving.pipeline import answer, open_picture
 from app.web.context import dimple
-from app.web.documents import answer_document, entry_document
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
 from app.web.problems import problem_of
 

@@ -1,0 +1,79 @@
+"""What ``evaluate`` shows of Dimple's own models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+from PIL import Image
+
+from app.cli.classify import opened
+from app.errors import DataError
+from app.evaluation.figures import figures
+from app.evaluation.indicator import indicator
+from app.evaluation.report import Item, table, write_report
+from app.serving.model import Model
+from app.serving.pipeline import answer, open_picture
+from app.settings import Settings
+from app.training.datasets import Part, load, read_all
+from app.types import FloatArray
+
+if TYPE_CHECKING:
+    from app.training.recipes import Course
+
+BATCH = 64
+
+
+def judge_one(settings: Settings, course: Course, path: Path) -> None:
+    """Print the tutorial's indicator line for one picture, found and classified as the server does."""
+    with opened(settings, course.name) as model, open_picture(path.read_bytes(), settings.max_pixels) as picture:
+        said = answer(model, picture)
+    right = next(one.probability for one in said.predictions if one.label == course.labels[1])
+    click.echo(f"{indicator(right, *course.labels)}  {right:.4f}")
+    if said.note:
+        click.echo(said.note)
+
+
+def report(settings: Settings, course: Course, data: Path | None) -> None:
+    """Print the figures and write the report.
+
+    :param data: zip or folder whose pictures are all measured; None takes the test part of what was prepared.
+    :raises DataError: where nothing was prepared, or the pictures cannot be used.
+    """
+    with opened(settings, course.name) as model:
+        part = _test_part(settings, course, model) if data is None else _all(course, model, data)
+        rows = np.concatenate(
+            [model.probabilities(part.pictures[i : i + BATCH]) for i in range(0, len(part.pictures), BATCH)]
+        )
+    found = figures(rows, part.classes, course.labels)
+    items = [Item(name, _loader(pixels)) for name, pixels in zip(part.names, part.pictures, strict=True)]
+    folder = settings.instance_dir / "reports" / course.name
+    what = "the prepared test part" if data is None else data.name
+    write_report(folder, found, rows, part.classes, items, {"model": course.name, "data": what})
+    click.echo(f"{table(found)}\n\nThe report is in {folder}")
+
+
+def _test_part(settings: Settings, course: Course, model: Model) -> Part:
+    prepared = load(course.name, settings.instance_dir / "datasets")
+    if prepared is None:
+        raise DataError(
+            f"No pictures are prepared. Run flask --app app {course.name} prepare first, or say which: --data."
+        )
+    key = f"{model.input.shape[2]}x{model.input.shape[3]}"
+    if key not in prepared.arrays:
+        raise DataError(
+            f"The model takes {key} pictures, which {course.name} prepare does not make. Give --data instead."
+        )
+    return prepared.part("test", key)
+
+
+def _all(course: Course, model: Model, data: Path) -> Part:
+    return read_all(data, course.folders, model.preprocess, model.input.shape)
+
+
+def _loader(pixels: FloatArray) -> Callable[[], Image.Image]:
+    """The picture as the network sees it: (C, H, W) of 0-1."""
+    return lambda: Image.fromarray(np.rint(pixels.transpose(1, 2, 0) * 255).astype(np.uint8).squeeze()).convert("RGB")

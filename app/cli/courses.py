@@ -1,0 +1,124 @@
+"""``flask smile`` and ``flask dogcat``: prepare, train and evaluate the networks that Dimple ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+from flask.cli import AppGroup
+
+from app.cli.problems import tells_problems
+from app.errors import DataError
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.training.datasets import Dataset
+    from app.training.recipes import Course
+
+SOURCE = click.option("--source", help="Zip or folder of the pictures, or the URL of a zip.")
+RECIPE = click.option(
+    "--recipe",
+    type=click.Choice(["tutorial", "best"]),
+    default="best",
+    show_default=True,
+    help="As the tutorials do it, or as well as we know how.",
+)
+EPOCHS = click.option("--epochs", type=click.IntRange(1), help="Passes over the training pictures.")
+SEED = click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything drawn by lot.")
+RESUME = click.option("--resume", is_flag=True, help="Go on where the same training was cut off.")
+DATA = click.option(
+    "--data",
+    type=click.Path(exists=True, path_type=Path),
+    help="Zip or folder of labelled pictures, or one picture.  [default: the prepared test part]",
+)
+
+
+def course_group(name: str, about: str) -> AppGroup:
+    """The group of commands for one of Dimple's own models."""
+    group = AppGroup(name, help=about)
+
+    @group.command("prepare")
+    @SOURCE
+    @tells_problems
+    def prepare(source: str | None) -> None:
+        """Fetch the pictures, read and split them, and keep the arrays under instance/datasets/."""
+        settings = _settings()
+        data = _data(_course(name), source, settings)
+        click.echo(f"{settings.instance_dir / 'datasets' / name}: " + _parts(data))
+
+    @group.command("train")
+    @SOURCE
+    @RECIPE
+    @EPOCHS
+    @SEED
+    @RESUME
+    @tells_problems
+    def train(source: str | None, recipe: str, epochs: int | None, seed: int, resume: bool) -> None:
+        """Train, measure on pictures that were kept back, and write the model folder."""
+        from app.evaluation.report import table
+        from app.training.run import Run
+        from app.training.run import train as run
+
+        settings, course = _settings(), _course(name)
+        data = _data(course, source, settings)
+        chosen = course.recipes[recipe]
+        teacher = _teacher(settings) if chosen.fitting.teaching else None
+        work_dir = settings.instance_dir / "training"
+        folder, found = run(Run(course, chosen, epochs, seed, settings.models_dir, work_dir, teacher), data, resume)
+        click.echo(f"\n{folder}, on the pictures that training never saw:\n{table(found)}")
+
+    @group.command("evaluate")
+    @DATA
+    @tells_problems
+    def evaluate(data: Path | None) -> None:
+        """Measure the model: figures on the terminal, curves and the worst mistakes under instance/reports/."""
+        from app.cli.course_report import judge_one, report
+
+        settings, course = _settings(), _course(name)
+        if data is not None and data.is_file() and data.suffix.lower() != ".zip":
+            judge_one(settings, course, data)
+        else:
+            report(settings, course, data)
+
+    return group
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["dimple"].settings
+    return settings
+
+
+def _course(name: str) -> Course:
+    from app.training.recipes import COURSES
+
+    return COURSES[name]
+
+
+def _data(course: Course, source: str | None, settings: Settings) -> Dataset:
+    """The prepared pictures: of ``source``, of what was prepared before, or of the published set."""
+    from app.training.datasets import load, prepare
+
+    datasets_dir = settings.instance_dir / "datasets"
+    ready = load(course.name, datasets_dir)
+    if source is None and ready and set(ready.arrays) == set(course.data.inputs):
+        return ready
+    source = source or (ready.source if ready else course.url)
+    if not source:
+        raise DataError(f"Say where the pictures are: --source, a zip or folder with {' and '.join(course.folders)}.")
+    return prepare(course.data, source, datasets_dir)
+
+
+def _teacher(settings: Settings) -> Path:
+    from app.zoo.imagenet import ensure_imagenet
+
+    return ensure_imagenet(settings.models_dir)
+
+
+def _parts(data: Dataset) -> str:
+    return ", ".join(f"{data.parts.count(part):,} for {part}" for part in ("train", "validation", "test"))
+
+
+smile_cli = course_group("smile", "The smile network.")
+dogcat_cli = course_group("dogcat", "The cat/dog network.")

@@ -1,0 +1,151 @@
+"""``flask models evaluate``: how good a model is on pictures whose classes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.classify import Failure, Item, answers, opened
+from app.cli.problems import tells_problems
+from app.errors import DataError, ModelFormatError, SettingError
+from app.formats.pictures import PictureSource, by_class, open_pictures
+from app.progress import counted, say
+from app.serving.model import Model
+from app.serving.pipeline import open_picture
+from app.settings import Settings
+from app.types import Answer, FloatArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from app.evaluation.figures import Figures
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the model says of the pictures that could be read: names, probabilities (N, K) and true classes (N,)."""
+
+    names: tuple[str, ...]
+    probabilities: FloatArray
+    truth: NDArray[np.int64]
+    skipped: int
+
+
+@click.command("evaluate")
+@click.argument("name")
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--classes",
+    multiple=True,
+    metavar="FOLDER=LABEL",
+    help="Which of the model's classes a folder holds, where its name does not tell. May be given again.",
+)
+@with_appcontext
+@tells_problems
+def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
+    """Measure the model NAME on the pictures of FOLDER, a folder or zip with one folder for each class.
+
+    The figures are printed; instance/reports/NAME/ gets them too, with the curves and the worst mistakes as pictures.
+    """
+    from app.evaluation.classes import match_classes
+    from app.evaluation.figures import figures
+    from app.evaluation.report import table
+
+    settings: Settings = current_app.extensions["dimple"].settings
+    given = _given(classes)
+    with open_pictures(folder) as source:
+        names = by_class(source)
+        with opened(settings, name) as model:
+            columns = _columns(model)
+            numbers = match_classes(names, model.labels, given)
+            truth = {picture: numbers[label] for label, pictures in names.items() for picture in pictures}
+            judged = _judge(model, source, truth, columns, settings.max_pixels)
+        found = figures(judged.probabilities, judged.truth, model.labels)
+        click.echo(table(found))
+        facts = {"model": model.name, "version": model.version, "data": folder.name, "skipped": judged.skipped}
+        report = _report(settings, source, judged, found, facts)
+    click.echo(f"\nThe report is in {report}")
+
+
+def _given(classes: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in classes]
+    for text, (folder, _, label) in zip(classes, pairs, strict=True):
+        if not folder or not label:
+            raise click.BadParameter(f"{text!r} is not of the form FOLDER=LABEL", param_hint="--classes")
+    return {folder: label for folder, _, label in pairs}
+
+
+def _columns(model: Model) -> dict[str, int]:
+    """Label -> its class's number; an answer tells the classes apart by their labels alone."""
+    columns = {label: index for index, label in enumerate(model.labels)}
+    if len(columns) < len(model.labels):
+        raise ModelFormatError(f"{model.name}: two of its labels are the same; make them differ in its synset.txt")
+    return columns
+
+
+def _judge(
+    model: Model, source: PictureSource, truth: dict[str, int], columns: dict[str, int], max_pixels: int
+) -> Judgement:
+    """Classify every picture as the server would, and name those that cannot be read.
+
+    :param truth: picture -> its class's number.
+    :param columns: label -> its class's number.
+    :raises DataError: where no picture could be read.
+    """
+    items = [Item(picture, _reader(source, picture)) for picture in truth]
+    names, rows, skipped = [], [], 0
+    for item, said in counted(answers(model, items, max_pixels, 0), "evaluated", len(items), "pictures"):
+        if isinstance(said, Failure):
+            skipped += 1
+            say(f"skipped: {said.name}: {said.reason}")
+        else:
+            names.append(item.name)
+            rows.append(_row(said, columns))
+    if skipped:
+        say(f"{skipped:,} of {len(items):,} pictures were skipped")
+    if not rows:
+        raise DataError(f"{source.path}: none of its {len(items):,} pictures could be evaluated.")
+    return Judgement(tuple(names), np.stack(rows), np.array([truth[name] for name in names]), skipped)
+
+
+def _reader(source: PictureSource, picture: str) -> Callable[[], bytes]:
+    return lambda: source.read(picture)
+
+
+def _row(said: Answer, columns: dict[str, int]) -> FloatArray:
+    row = np.zeros(len(columns), np.float32)
+    for one in said.predictions:
+        row[columns[one.label]] = one.probability
+    return row
+
+
+def _report(
+    settings: Settings, source: PictureSource, judged: Judgement, found: Figures, facts: dict[str, Any]
+) -> Path:
+    from app.evaluation import canvas, report
+
+    folder = settings.instance_dir / "reports" / str(facts["model"])
+    items = [report.Item(name, _loader(source, name, settings.max_pixels)) for name in judged.names]
+    try:
+        canvas.keep_config_in(settings.instance_dir / "matplotlib")
+        report.write_report(folder, found, judged.probabilities, judged.truth, items, facts)
+    except OSError as error:
+        expected = f"a folder that can be written to ({error.strerror or error})"
+        raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, expected) from None
+    return folder
+
+
+def _loader(source: PictureSource, name: str, max_pixels: int) -> Callable[[], Image.Image]:
+    def load() -> Image.Image:
+        with open_picture(source.read(name), max_pixels) as picture:
+            return picture.image
+
+    return load

@@ -1,0 +1,155 @@
+"""``flask predict``: classify files, folders and zips of pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.classify import Failure, Item, answers, opened
+from app.cli.problems import tells_problems
+from app.errors import DataError
+from app.formats.pictures import PictureSource, open_pictures
+from app.progress import counted, say
+from app.serving.documents import answer_document
+from app.serving.model import Model
+from app.settings import Settings
+from app.types import Answer
+
+
+@click.command("predict")
+@click.argument("name")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "jsonl"]),
+    default="table",
+    show_default=True,
+    help="How the answers are written; jsonl is one JSON object a line, as the server answers.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    help="Classes for each picture.  [default: 1; with jsonl, what the model is set to]",
+)
+@with_appcontext
+@tells_problems
+def predict(name: str, paths: tuple[str, ...], form: str, top: int | None) -> None:
+    """Classify pictures with the model NAME.
+
+    PATHS are pictures, folders, zips, or - for a picture on standard input. What fails is listed last, on standard
+    error, and makes the exit status 1.
+    """
+    settings: Settings = current_app.extensions["dimple"].settings
+    with ExitStack() as stack:
+        items, failures = collect(paths, stack)
+        model = stack.enter_context(opened(settings, name))
+        top = 1 if top is None and form != "jsonl" else top
+        failures += _write(form, _shown(answers(model, items, settings.max_pixels, top), len(items), form), model, top)
+    if failures:
+        say(f"{len(failures):,} could not be classified:")
+        for failure in failures:
+            say(f"{failure.name}: {failure.reason}")
+        raise SystemExit(1)
+
+
+def collect(paths: Iterable[str], stack: ExitStack) -> tuple[list[Item], list[Failure]]:
+    """Find the pictures of files, folders and zips, and the paths that hold none.
+
+    :param stack: what closes the zips when all is read.
+    """
+    items: list[Item] = []
+    failures: list[Failure] = []
+    for path in paths:
+        name = click.format_filename(path)  # fit to be printed, whatever bytes the file system has
+        if path == "-":
+            items.append(Item(name, sys.stdin.buffer.read))
+        elif Path(path).is_dir() or path.lower().endswith(".zip"):
+            try:
+                items += _inside(name, stack.enter_context(open_pictures(Path(path))))
+            except DataError as error:
+                failures.append(Failure(name, str(error)))
+        else:
+            items.append(Item(name, Path(path).read_bytes))
+    return items, failures
+
+
+def _inside(name: str, source: PictureSource) -> list[Item]:
+    if not source.pictures:
+        raise DataError("It holds no pictures: JPEG, PNG, GIF, WebP, BMP or TIFF files, known by their names' ends.")
+    return [Item(f"{name.rstrip('/')}/{click.format_filename(p)}", _reader(source, p)) for p in source.pictures]
+
+
+def _reader(source: PictureSource, picture: str) -> Callable[[], bytes]:
+    return lambda: source.read(picture)
+
+
+def _shown(
+    results: Iterator[tuple[Item, Answer | Failure]], total: int, form: str
+) -> Iterator[tuple[Item, Answer | Failure]]:
+    """Show the progress, but not in the midst of answers that scroll over the same terminal."""
+    if form != "table" and sys.stdout.isatty():
+        return results
+    return counted(results, "classified", total, "pictures")
+
+
+def _write(form: str, results: Iterator[tuple[Item, Answer | Failure]], model: Model, top: int | None) -> list[Failure]:
+    failures: list[Failure] = []
+    good = _without_failures(results, failures)
+    if form == "jsonl":
+        for name, said in good:
+            click.echo(json.dumps({"file": name, **answer_document(said)}, ensure_ascii=False))
+    elif form == "csv":
+        _write_csv(good, min(top or 1, len(model.labels)), model.preprocess.faces)
+    else:
+        _write_table(list(good), model.preprocess.faces)
+    return failures
+
+
+def _without_failures(
+    results: Iterator[tuple[Item, Answer | Failure]], failures: list[Failure]
+) -> Iterator[tuple[str, Answer]]:
+    for item, result in results:
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            yield item.name, result
+
+
+def _write_csv(good: Iterable[tuple[str, Answer]], top: int, faces: bool) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    numbers = ["", *(str(rank) for rank in range(2, top + 1))]
+    header = ["file", *(f"{column}{number}" for number in numbers for column in ("class", "probability"))]
+    writer.writerow([*header, "faces"] if faces else header)
+    for name, said in good:
+        row = [name, *(cell for one in said.predictions for cell in (one.label, f"{one.probability:.6g}"))]
+        writer.writerow([*row, _face_count(said)] if faces else row)
+        sys.stdout.flush()
+
+
+def _write_table(good: Sequence[tuple[str, Answer]], faces: bool) -> None:
+    """Write a line for each class of each file; the file's name and its faces stand on the first."""
+    if not good:
+        return
+    rows = [["file", "class", "probability", "faces"]]
+    for name, said in good:
+        for rank, one in enumerate(said.predictions):
+            first = (name, _face_count(said)) if rank == 0 else ("", "")
+            rows.append([first[0], one.label, f"{one.probability:.4f}", first[1]])
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for file, label, probability, count in rows:
+        line = f"{file:<{widths[0]}}  {label:<{widths[1]}}  {probability:>{widths[2]}}"
+        click.echo((f"{line}  {count:>5}" if faces else line).rstrip())
+
+
+def _face_count(said: Answer) -> str:
+    """Empty where no faces were looked for."""
+    return "" if said.faces is None else str(len(said.faces))

@@ -1,0 +1,290 @@
+"""Data sets, prepared once: pictures fetched, decoded, turned into tensors, split, and kept as arrays.
+
+``<datasets_dir>/<name>/`` holds what was fetched (``<name>-<hash of the URL>.zip``) and the folder ``prepared``:
+``input-<key>.npy`` for every input, float32 as ``to_tensor`` gives them; ``classes.npy``, int64; and ``index.json``
+with all the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.download import download, is_url
+from app.errors import DataError
+from app.formats.pictures import PictureSource, open_pictures
+from app.progress import say
+from app.training.duplicates import SIDE, Group, contradicting, near_identical, thumbnail
+from app.training.reading import Labelled, check_classes, labelled, read_images
+from app.training.row_file import RowFile
+from app.training.split import PARTS, PartName, split
+from app.types import FloatArray, Preprocess
+from app.vision.preprocess import to_tensor
+
+Classes = NDArray[np.int64]
+
+FORMAT = 1  # to be raised whenever the same pictures give other arrays or parts
+_READY = "prepared"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What is to be made of a data set's pictures.
+
+    ``folders`` maps the names of folders to class numbers, ``labels`` names the classes. ``inputs`` maps a key
+    (``64x64``) to a network's preprocessing and its input's shape, the batch axis included. ``test`` is the share of
+    the pictures, 0-1, that is kept for the end. ``published`` is how many pictures of each label the set has by its
+    publisher's word, where that is known. ``within`` is the folder that pictures must lie in, where the source has one
+    so called: of ``train`` and ``validation`` side by side, only the first is learned from.
+    """
+
+    name: str
+    folders: Mapping[str, int]
+    labels: tuple[str, ...]
+    inputs: Mapping[str, tuple[Preprocess, tuple[int, ...]]]
+    test: float
+    published: Mapping[str, int] | None = None
+    within: str = ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures (N, …), float32 as a network takes them, the numbers of their classes (N,), and their names."""
+
+    pictures: FloatArray
+    classes: Classes
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set of N pictures, in the order of their names.
+
+    ``arrays`` maps an input's key to its pictures (N, …), read from the disk as they are needed. ``groups`` are the
+    positions of near-identical pictures, ``unreadable`` the names of those that were left out. ``fingerprint`` changes
+    with the pictures and with what was to be made of them.
+    """
+
+    name: str
+    source: str
+    fingerprint: str
+    names: tuple[str, ...]
+    parts: tuple[PartName, ...]
+    classes: Classes
+    arrays: Mapping[str, FloatArray]
+    groups: tuple[Group, ...]
+    unreadable: tuple[str, ...]
+
+    def part(self, part: PartName, key: str) -> Part:
+        """The pictures of one part, for one input, in memory.
+
+        :raises KeyError: where no input has that key.
+        """
+        rows = np.flatnonzero([of == part for of in self.parts])
+        pictures = np.asarray(self.arrays[key][rows])
+        return Part(pictures, self.classes[rows], tuple(self.names[row] for row in rows))
+
+
+def prepare(spec: DataSpec, source: str | Path, datasets_dir: Path) -> Dataset:
+    """Fetch, read and split a data set, or find it prepared from the same pictures already.
+
+    It is prepared whole or not at all. Several processes may want the same one: one prepares it, the others wait.
+
+    :param source: a URL of a zip, which is fetched once and kept; or a zip or a folder. A zip and its folder give the
+        same.
+    :param datasets_dir: folder of all data sets.
+    :raises DataError: where the source cannot be had or read, more than 1 % of its pictures cannot be read, or a class
+        has no picture in some part.
+    """
+    folder = datasets_dir / spec.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _lock(folder / ".lock", spec.name):
+            path = _fetched(str(source), folder) if is_url(str(source)) else Path(source)
+            with open_pictures(path) as pictures:
+                dataset = _prepared(spec, str(source), pictures, datasets_dir)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error}. Make room, or let Dimple write there") from None
+    for line in summary(dataset, spec):
+        say(line)
+    return dataset
+
+
+def load(name: str, datasets_dir: Path) -> Dataset | None:
+    """Open what ``prepare`` has made; None where there is none, or it is damaged."""
+    folder = datasets_dir / name / _READY
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        if index["format"] != FORMAT:
+            return None
+        dataset = Dataset(
+            name=name,
+            source=index["source"],
+            fingerprint=index["fingerprint"],
+            names=tuple(index["names"]),
+            parts=tuple(index["parts"]),
+            classes=np.load(folder / "classes.npy"),
+            arrays={key: np.load(folder / f"input-{key}.npy", mmap_mode="r") for key in index["inputs"]},
+            groups=tuple(tuple(group) for group in index["groups"]),
+            unreadable=tuple(index["unreadable"]),
+        )
+    except (OSError, EOFError, ValueError, KeyError, TypeError):
+        return None
+    lengths = {len(rows) for rows in (dataset.parts, dataset.classes, *dataset.arrays.values())}
+    return dataset if lengths == {len(dataset.names)} else None
+
+
+def read_all(source: Path, folders: Mapping[str, int], preprocess: Preprocess, shape: tuple[int, ...]) -> Part:
+    """Read a whole zip or folder into memory, unsplit: pictures to measure a network on.
+
+    :param folders: name of a folder -> number of its class.
+    :raises DataError: where the source or more than 1 % of its pictures cannot be read, or a class has no picture.
+    """
+    with open_pictures(source) as pictures:
+        read = [
+            (picture, to_tensor(image, preprocess, shape))
+            for picture, image in read_images(pictures, labelled(pictures, folders))
+        ]
+        check_classes(pictures, folders, {picture.number for picture, _ in read}, " that can be read")
+    return Part(
+        np.concatenate([tensor for _, tensor in read]),
+        np.array([picture.number for picture, _ in read], np.int64),
+        tuple(picture.name for picture, _ in read),
+    )
+
+
+def summary(dataset: Dataset, spec: DataSpec) -> list[str]:
+    """What should be known of a data set, in a few lines."""
+    counts = np.bincount(dataset.classes, minlength=len(spec.labels)).tolist()
+    each = dict(zip(spec.labels, counts, strict=True))
+    line = f"{len(dataset.names):,} pictures: " + ", ".join(f"{count:,} {label}" for label, count in each.items())
+    if spec.published is not None and dict(spec.published) != each:
+        line += f"; the published set has {sum(spec.published.values()):,}"
+    lines = [line]
+    if dataset.unreadable:
+        lines.append(f"{_number(len(dataset.unreadable), 'picture')} could not be read, {dataset.unreadable[0]} first")
+    if dataset.groups:
+        both = len(contradicting(dataset.groups, dataset.classes))
+        lines.append(
+            f"{_number(len(dataset.groups), 'group')} of near-identical pictures, each kept in one part; "
+            f"{both} of them labelled both ways"
+        )
+    return lines
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+@contextlib.contextmanager
+def _lock(path: Path, name: str) -> Iterator[None]:
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process prepares {name}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, even by a kill
+        yield
+
+
+def _fetched(url: str, folder: Path) -> Path:
+    path = folder / f"{folder.name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
+    if not path.exists():
+        download(url, path)
+        if not zipfile.is_zipfile(path):  # a page of excuses, or cut where no length was told
+            path.unlink()
+            raise DataError(f"What came from {url} is no whole zip. Try again, or give --source a local copy.")
+    return path
+
+
+def _prepared(spec: DataSpec, source: str, pictures: PictureSource, datasets_dir: Path) -> Dataset:
+    found = labelled(pictures, spec.folders, spec.within)
+    fingerprint = _fingerprint(spec, pictures, found)
+    dataset = load(spec.name, datasets_dir)
+    if dataset and dataset.fingerprint == fingerprint:
+        say(f"{spec.name} is already prepared")
+        return dataset
+    target = datasets_dir / spec.name / _READY
+    partial = target.with_name(_READY + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
+    try:
+        partial.mkdir()
+        _build(partial, spec, pictures, found, {"format": FORMAT, "source": source, "fingerprint": fingerprint})
+        shutil.rmtree(target, ignore_errors=True)  # made of other pictures, or damaged
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    dataset = load(spec.name, datasets_dir)
+    if dataset is None:
+        raise DataError(f"{target} cannot be read although it was just written. Is the disk damaged?")
+    return dataset
+
+
+def _fingerprint(spec: DataSpec, pictures: PictureSource, found: Sequence[Labelled]) -> str:
+    wanted = {
+        "format": FORMAT,
+        "folders": dict(spec.folders),
+        "inputs": {key: [asdict(preprocess), shape] for key, (preprocess, shape) in spec.inputs.items()},
+        "test": spec.test,
+    }
+    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode())
+    for picture in found:
+        digest.update(f"\n{picture.name}\t{pictures.stamp(picture.name)}".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _build(
+    folder: Path, spec: DataSpec, pictures: PictureSource, found: Sequence[Labelled], facts: Mapping[str, Any]
+) -> None:
+    """Write everything into ``folder``, ``index.json`` last."""
+    read, thumbnails = _write_inputs(folder, spec, pictures, found)
+    names = [picture.name for picture in read]
+    classes = np.array([picture.number for picture in read], np.int64)
+    groups = near_identical(thumbnails)
+    parts = split(names, groups, spec.test)
+    for part in PARTS:
+        there = {picture.number for picture, of in zip(read, parts, strict=True) if of == part}
+        check_classes(pictures, spec.folders, there, f" for {part} (near-identical ones stay together)")
+    np.save(folder / "classes.npy", classes)
+    left_out = {picture.name for picture in found} - set(names)
+    index = {
+        **facts,
+        "inputs": list(spec.inputs),
+        "names": names,
+        "parts": parts,
+        "groups": groups,
+        "unreadable": sorted(left_out),
+    }
+    (folder / "index.json").write_text(json.dumps(index, indent=0) + "\n", encoding="utf-8")
+
+
+def _write_inputs(
+    folder: Path, spec: DataSpec, pictures: PictureSource, found: Sequence[Labelled]
+) -> tuple[list[Labelled], NDArray[np.uint8]]:
+    """Write the tensors of every picture that can be read.
+
+    :returns: those pictures, and their thumbnails (N, 16, 16).
+    """
+    files = {key: RowFile(folder / f"input-{key}.npy", len(found)) for key in spec.inputs}
+    read: list[Labelled] = []
+    thumbnails = np.empty((len(found), SIDE, SIDE), np.uint8)
+    for picture, image in read_images(pictures, found):
+        for key, (preprocess, shape) in spec.inputs.items():
+            files[key].append(to_tensor(image, preprocess, shape)[0])
+        thumbnails[len(read)] = thumbnail(image)
+        read.append(picture)
+    for file in files.values():
+        file.close()
+    return read, thumbnails[: len(read)]

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.engines.compat import import_keras
+from app.errors import DataError
+from app.training.augment import Augmentation
+from app.training.batches import Material
+from app.training.fit import History, Trainer
+from app.training.recipes import Fitting, Teaching
+from app.training.twin import build_twin
+
+FITTING = Fitting(batch=16, epochs=4, rate=1e-2, augmentation=Augmentation(zoom=0.1, erase=0.3), mixup=0.2)
+
+
+class Killed(Exception):
+    """Stands for whatever ends a run between two epochs."""
+
+
+def network(teacher_classes: int = 0) -> Any:
+    """A tiny network with everything in it that draws by lot, and the same first weights each time."""
+    keras = import_keras()
+    import mxnet
+
+    keras.backend.clear_session()
+    keras.backend.set_image_data_format("channels_first")
+    np.random.seed(3)
+    mxnet.random.seed(3)
+    layers = keras.layers
+    plain = keras.models.Sequential(
+        [
+            layers.Conv2D(4, (3, 3), activation="relu", input_shape=(1, 8, 8), name="conv2d_1"),
+            layers.MaxPooling2D((2, 2), name="max_pooling2d_1"),
+            layers.Flatten(name="flatten_1"),
+            layers.Dense(8, activation="relu", name="dense_1"),
+            layers.Dropout(0.3, name="dropout_1"),
+            layers.Dense(2, activation="softmax", name="dense_2"),
+        ]
+    )
+    return build_twin(plain, teacher_classes)
+
+
+def material(taught: bool = False) -> Material:
+    """Noise that is lighter for class 1."""
+    draw = np.random.default_rng(0)
+    classes = np.arange(64) % 2
+    pictures = (draw.random((64, 1, 8, 8)) * 0.5 + classes[:, None, None, None] * 0.3).astype(np.float32)
+    return Material(pictures, classes, np.eye(3, dtype=np.float32)[classes] if taught else None)
+
+
+def run(state: Path, stop: int | None = None, resume: bool = False, seed: int = 5) -> tuple[list[np.ndarray], History]:
+    trainer = Trainer(network(), FITTING, {"model": "tiny"}, seed, state)
+    assert trainer.resume() == resume
+
+    def shown(history: History) -> None:
+        if len(history) == stop:
+            raise Killed
+
+    with contextlib.suppress(Killed):
+        trainer.fit(material(), material(), shown)
+    return trainer.network.get_weights(), trainer.history
+
+
+def test_the_loss_falls_and_the_pictures_are_told_apart(tmp_path: Path) -> None:
+    _, history = run(tmp_path / "state.npz")
+    assert [epoch["epoch"] for epoch in history] == [1, 2, 3, 4]
+    assert history[-1]["val_loss"] < 0.9 * history[0]["val_loss"]
+    assert history[-1]["val_accuracy"] > 0.8
+
+
+def test_a_run_that_is_resumed_ends_with_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
+    unbroken, history = run(tmp_path / "unbroken.npz")
+    run(tmp_path / "broken.npz", stop=2)
+    resumed, resumed_history = run(tmp_path / "broken.npz", resume=True)
+    for one, other in zip(unbroken, resumed, strict=True):
+        assert np.array_equal(one, other)
+    assert [epoch["loss"] for epoch in history] == [epoch["loss"] for epoch in resumed_history]
+
+
+def test_the_seed_decides(tmp_path: Path) -> None:
+    first, _ = run(tmp_path / "a.npz", seed=5)
+    same, _ = run(tmp_path / "b.npz", seed=5)
+    other, _ = run(tmp_path / "c.npz", seed=6)
+    assert all(np.array_equal(one, two) for one, two in zip(first, same, strict=True))
+    assert not all(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_the_network_ends_with_the_epoch_that_validated_best(tmp_path: Path) -> None:
+    trainer = Trainer(network(), FITTING, {}, 5, tmp_path / "state.npz")
+    kept: dict[float, list[np.ndarray]] = {}
+    trainer.fit(
+        material(), material(), lambda history: kept.update({history[-1]["val_loss"]: trainer.network.get_weights()})
+    )
+    assert len(kept) == 4
+    for one, best in zip(trainer.network.get_weights(), kept[min(kept)], strict=True):
+        assert np.array_equal(one, best)
+
+
+def test_a_state_of_another_run_is_an_error_that_says_what_differs(tmp_path: Path) -> None:
+    run(tmp_path / "state.npz", stop=1)
+    trainer = Trainer(network(), FITTING, {"model": "tiny"}, 6, tmp_path / "state.npz")
+    with pytest.raises(DataError, match="seed 5 instead of 6"):
+        trainer.resume()
+
+
+def test_a_damaged_state_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state.npz").write_bytes(b"torn")
+    trainer = Trainer(network(), FITTING, {}, 5, tmp_path / "state.npz")
+    with pytest.raises(DataError, match="without --resume"):
+        trainer.resume()
+
+
+def test_too_few_pictures_for_a_batch_are_an_error(tmp_path: Path) -> None:
+    few = Material(material().pictures[:10], material().classes[:10])
+    with pytest.raises(DataError, match="at least 16"):
+        Trainer(network(), FITTING, {}, 5, tmp_path / "state.npz").fit(few, material(), print)
+
+
+def test_a_teacher_is_learned_from(tmp_path: Path) -> None:
+    """The teacher's classes are those of the labels, so its output must come to say them."""
+    fitting = Fitting(batch=16, epochs=6, rate=2e-2, teaching=Teaching(1, 1))
+    trainer = Trainer(network(teacher_classes=3), fitting, {}, 5, tmp_path / "state.npz")
+    trainer.fit(material(taught=True), material(), lambda history: None)
+    _, taught = trainer.network.predict(material().pictures)
+    assert np.mean(taught.argmax(axis=1) == material().classes) > 0.9
+
+
+def test_the_rate_rises_shortly_and_falls_along_a_cosine(tmp_path: Path) -> None:
+    trainer = Trainer(network(), FITTING, {}, 5, tmp_path / "state.npz")
+    assert trainer._rate(0, 1000) == pytest.approx(1e-2 / 30)
+    assert trainer._rate(500, 1000) == pytest.approx(1e-2 / 2)
+    assert trainer._rate(1000, 1000) == pytest.approx(0)
