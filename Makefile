@@ -1,12 +1,14 @@
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
 # make test   run the tests
 # make check  lint, types and formatting
+# make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
 # Each makes .venv when it is missing or older than the requirements.
 
 PORT ?= 8080
 MANAGEMENT_PORT ?= 8081
 EPOCHS ?=
 SOURCE ?=
+RECIPE ?= best
 
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
 SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
@@ -29,8 +31,8 @@ check: .venv/.test-ready
 	$(BIN)/mypy
 
 train-smile train-dogcat: train-%: .venv/.run-ready
-	@test -n "$(SOURCE)" || { echo "Say where the pictures are: make $@ SOURCE=pictures.zip" >&2; exit 2; }
-	@exec $(BIN)/flask --app app $* train --source "$(SOURCE)" $(if $(EPOCHS),--epochs $(EPOCHS))
+	@exec $(BIN)/flask --app app $* train --recipe $(RECIPE) --resume \
+		$(if $(SOURCE),--source "$(SOURCE)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
 clean:
 	rm -rf .venv instance

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask.cli import AppGroup
 
 from app.cli.evaluate import evaluate
+from app.cli.transfer import train
 
 models_cli = AppGroup("models", help="Models of your own.")
-models_cli.add_command(evaluate)
+for command in (train, evaluate):
+    models_cli.add_command(command)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from app.engines.compat import import_keras, use_all_cores
+from app.evaluation.canvas import keep_config_in
 from app.evaluation.figures import Figures, document, figures
 from app.evaluation.pictures import learning_curves
 from app.progress import say
@@ -46,6 +47,7 @@ def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Figures]:
     :returns: the model folder, and the figures on the test part.
     :raises DataError: where there are too few pictures, or the state to go on from is another run's.
     """
+    keep_config_in(run.work_dir / "matplotlib")
     use_all_cores()
     keras = import_keras()
     keras.backend.clear_session()
@@ -57,6 +59,7 @@ def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Figures]:
     found = _measured(served, run, data)
     curves = run.work_dir / f"{_name(run)}-curves.png"
     folder = export(served, run.course, run.recipe, _metrics(run, data, history, found), curves, run.models_dir)
+    _state(run).unlink()  # the run is over: the next begins anew
     return folder, found
 
 
@@ -75,9 +78,8 @@ def _trained(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]:
     network = run.recipe.network()
     if fitting.twin:
         network = build_twin(network, 0 if taught is None else taught.shape[1], fitting.dropout)
-    who = {"model": run.course.name, "recipe": run.recipe.name, "data": data.fingerprint}
-    state = run.work_dir / f"{_name(run)}-state.npz"
-    trainer = Trainer(network, fitting, who, run.seed, state, run.epochs)
+    who = {"model": run.course.name, "recipe": run.recipe.name, "fitting": repr(fitting), "data": data.fingerprint}
+    trainer = Trainer(network, fitting, who, run.seed, _state(run), run.epochs)
     if resume and not trainer.resume():
         say("There is nothing to resume: starting from the beginning.")
     run.work_dir.mkdir(parents=True, exist_ok=True)
@@ -113,6 +115,10 @@ def _metrics(run: Run, data: Dataset, history: History, found: Figures) -> dict[
         "validation_accuracy": best["val_accuracy"],
         **document(found),
     }
+
+
+def _state(run: Run) -> Path:
+    return run.work_dir / f"{_name(run)}-state.npz"
 
 
 def _name(run: Run) -> str:

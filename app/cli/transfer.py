@@ -1,0 +1,92 @@
+"""``flask models train``: a classifier for anybody's pictures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.problems import tells_problems
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.evaluation.figures import Figures
+    from app.training.transfer.run import Trained
+
+MOST_CLASSES = 25
+"""Classes that are printed; of more, those of the least recall."""
+MOST_CONFUSIONS = 5
+
+
+@click.command("train")
+@click.argument("name")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--folds", type=click.IntRange(2, 50), default=5, show_default=True, help="Of the cross-validation.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Of the folds.")
+@click.option("--force", is_flag=True, help="Replace a model NAME that was not made by this command.")
+@with_appcontext
+@tells_problems
+def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
+    """Make the model NAME from the pictures of FOLDER, a folder or zip with one folder for each class.
+
+    The imagenet model looks at them; what it sees is sorted into your classes. It takes about a minute for two thousand
+    pictures, and needs five of each class at least.
+    """
+    from app.training.transfer.run import Order, cores
+    from app.training.transfer.run import train as run
+    from app.training.transfer.target import check_target
+    from app.zoo.imagenet import ensure_imagenet
+
+    # MXNet reads this when it is imported, soon; without it MXNet takes half of the cores
+    os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cores()))
+    settings: Settings = current_app.extensions["dimple"].settings
+    check_target(name, settings.models_dir, force)
+    body = ensure_imagenet(settings.models_dir)
+    trained = run(Order(name, folder, body, settings.models_dir, folds, seed, force, settings.max_pixels))
+    _report(trained, name, settings.port)
+
+
+def _report(trained: Trained, name: str, port: int) -> None:
+    found = trained.figures
+    click.echo("\n".join(_table(found)))
+    low, high = found.accuracy_interval
+    click.echo(
+        f"\naccuracy {found.accuracy:.4f} ± {trained.spread:.4f} in {len(trained.fold_accuracies)}-fold "
+        f"cross-validation of {found.n:,} pictures (95 % interval {low:.4f} to {high:.4f})"
+    )
+    if trained.skipped:
+        click.echo(f"skipped, because they could not be read: {len(trained.skipped):,}")
+    for line in _confusions(found):
+        click.echo(line)
+    click.echo(
+        f"\n{trained.folder} is written, after {trained.seconds:.0f} s. Start the server anew, then ask it:\n"
+        f"  curl -F file=@picture.jpg localhost:{port}/predict/{name}"
+    )
+
+
+def _table(found: Figures) -> list[str]:
+    """A line for each class: how many pictures, and the part of them that was called rightly."""
+    shown = list(found.classes)
+    if len(shown) > MOST_CLASSES:
+        shown = sorted(shown, key=lambda one: one.recall or 0.0)[:MOST_CLASSES]
+    width = max(len("class"), *(len(one.label) for one in shown))
+    lines = [f"{'class':<{width}}  {'n':>6}  {'recall':>6}"]
+    lines += [f"{one.label:<{width}}  {one.support:>6,}  {one.recall or 0.0:>6.4f}" for one in shown]
+    if len(shown) < len(found.classes):
+        lines.append(f"… and {len(found.classes) - len(shown):,} classes of a higher recall; metrics.json has them all")
+    return lines
+
+
+def _confusions(found: Figures) -> list[str]:
+    """The mistakes that were made most often."""
+    pairs = [
+        (count, found.labels[true], found.labels[said])
+        for true, row in enumerate(found.confusion)
+        for said, count in enumerate(row)
+        if count and true != said
+    ]
+    return [f"{true} called {said}: {count:,}" for count, true, said in sorted(pairs, reverse=True)[:MOST_CONFUSIONS]]

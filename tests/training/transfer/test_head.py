@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, PredefinedSplit
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from app.training.transfer import head
+from app.training.transfer.folds import assign_folds
+from app.training.transfer.head import STRENGTHS, Choice, Rows, _Training, choose, fit_head
+from app.training.transfer.validation import train_and_validate
+
+WIDTH = 12
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Matrices as small as these are multiplied more slowly by several threads."""
+    with threadpool_limits(1):
+        yield
+
+
+def draw(classes: int, each: int, distance: float, seed: int = 0) -> Rows:
+    """Clouds of points around centres, on axes of very different lengths."""
+    lot = np.random.default_rng(seed)
+    numbers = np.repeat(np.arange(classes), each)
+    centres = lot.normal(0, distance, (classes, WIDTH))
+    points = (centres[numbers] + lot.normal(0, 1, (len(numbers), WIDTH))) * np.logspace(-1, 2, WIDTH) + 5
+    return Rows(points.astype(np.float32), None, numbers, np.arange(len(numbers)))
+
+
+def best_by_grid_search(rows: Rows, folds: PredefinedSplit) -> float:
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(max_iter=10_000))
+    search = GridSearchCV(pipeline, {"logisticregression__C": STRENGTHS}, scoring="neg_log_loss", cv=folds)
+    search.fit(rows.features.astype(np.float64), rows.classes)
+    return float(search.best_params_["logisticregression__C"])
+
+
+@pytest.mark.parametrize("classes", [2, 3, 7])
+def test_the_head_says_what_scikit_learn_says(classes: int) -> None:
+    rows, unseen = draw(classes, 20, 0.5), draw(classes, 20, 0.5, seed=9).features
+    fitted = fit_head(rows, seed=1)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.choice.c, tol=1e-9, max_iter=10_000))
+    reference.fit(rows.features.astype(np.float64), rows.classes)
+    assert fitted.probabilities(unseen) == pytest.approx(reference.predict_proba(unseen.astype(np.float64)), abs=1e-5)
+
+
+@pytest.mark.parametrize("distance", [0.1, 0.4, 2.0])
+def test_the_regularisation_chosen_is_the_one_that_scikit_learn_finds_by_log_loss(distance: float) -> None:
+    rows = draw(3, 30, distance)
+    folds = PredefinedSplit(assign_folds(rows.classes, rows.groups, 3, seed=4))
+    assert choose(rows, seed=4) == Choice(best_by_grid_search(rows, folds), False)
+
+
+def test_of_very_many_pictures_one_fold_of_three_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "LARGE", 1)
+    rows = draw(3, 30, 0.4)
+    first = np.where(assign_folds(rows.classes, rows.groups, 3, seed=4) == 0, 0, -1)  # -1: never judged
+    assert choose(rows, seed=4) == Choice(best_by_grid_search(rows, PredefinedSplit(first)), False)
+
+
+def test_mirrored_pictures_are_used_where_they_help_and_left_where_they_harm() -> None:
+    rows, more = draw(2, 6, 0.7), draw(2, 6, 0.7)
+    lot = np.random.default_rng(2)
+    noisy = (rows.features + lot.normal(0, 1, rows.features.shape) * np.logspace(-1, 2, WIDTH)).astype(np.float32)
+    swapped = more.features[::-1].copy()  # as an arrow to the left becomes one to the right
+    helped = choose(Rows(rows.features, noisy, rows.classes, rows.groups), seed=1)
+    harmed = choose(Rows(rows.features, swapped, rows.classes, rows.groups), seed=1)
+    assert (helped.mirrored, harmed.mirrored) == (True, False)
+
+
+def test_a_mirror_image_that_is_the_picture_itself_changes_nothing() -> None:
+    rows = draw(3, 20, 0.5)
+    doubled = Rows(rows.features, rows.features, rows.classes, rows.groups)
+    plain = _Training(rows, False, np.float64).fit(0.1, 1e-9).head(Choice(0.1, False))
+    twice = _Training(doubled, True, np.float64).fit(0.1, 1e-9).head(Choice(0.1, True))
+    assert twice.weight == pytest.approx(plain.weight, abs=1e-5)
+
+
+def test_validation_is_right_by_chance_where_nothing_can_be_learned() -> None:
+    lot = np.random.default_rng(6)
+    classes = np.repeat([0, 1], 150)
+    features = lot.normal(0, 1, (300, WIDTH)).astype(np.float32)
+    validated = train_and_validate(Rows(features, None, classes, np.arange(300)), folds=5, seed=1, threads=2)
+    accuracy = float((validated.probabilities.argmax(axis=1) == classes).mean())
+    assert abs(accuracy - 0.5) < 3 * (0.25 / 300) ** 0.5  # three standard deviations of a fair coin
+    own = validated.head.probabilities(features)
+    assert float((own.argmax(axis=1) == classes).mean()) > accuracy  # of what it was trained on it knows more
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    rows = draw(3, 20, 0.3)
+    one, two = (train_and_validate(rows, folds=4, seed=1, threads=threads) for threads in (1, 2))
+    assert one.head.weight.tobytes() == two.head.weight.tobytes()
+    assert one.probabilities.tobytes() == two.probabilities.tobytes()

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+
+from app.engines.compat import prepare
+from app.errors import BadParameter, DataError
+from app.formats.folder import open_model_folder
+from app.serving.model import Model, open_model
+from app.serving.pipeline import answer, open_picture
+from app.training.transfer.body import cut_body
+from app.training.transfer.export import export
+from app.training.transfer.head import Choice, Head
+from app.training.transfer.run import Order, Trained, train
+from app.vision.preprocess import to_tensor
+from app.zoo.imagenet import ensure_imagenet
+from tests.training.transfer.shapes import CLASSES, draw, write_shapes
+
+MAX_PIXELS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def order(tmp_path_factory: pytest.TempPathFactory) -> Order:
+    """Three classes of eight pictures, and two files that are none."""
+    work = tmp_path_factory.mktemp("transfer")
+    shapes = write_shapes(work / "shapes")
+    (shapes / "discs" / "broken.jpg").write_bytes(b"no picture")
+    (shapes / "noise" / "empty.png").touch()
+    models_dir = work / "models"
+    return Order("shapes", shapes, ensure_imagenet(models_dir), models_dir, folds=2, max_pixels=MAX_PIXELS)
+
+
+@pytest.fixture(scope="module")
+def trained(order: Order) -> Trained:
+    return train(order)
+
+
+@pytest.fixture(scope="module")
+def model(trained: Trained) -> Iterator[Model]:
+    model = open_model(open_model_folder(trained.folder), "mxnet")
+    yield model
+    model.engine.close()
+
+
+def metrics_of(trained: Trained) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((trained.folder / "metrics.json").read_text())
+    return metrics
+
+
+def params_of(trained: Trained) -> bytes:
+    return (trained.folder / "shapes-0000.params").read_bytes()
+
+
+def tensors(order: Order, images: list[Image.Image]) -> Any:
+    signature = cut_body(order.body).signature
+    return np.concatenate([to_tensor(image, signature.preprocess, signature.inputs[0].shape) for image in images])
+
+
+def features_by_mxnet(order: Order, images: Any) -> Any:
+    """What the whole imagenet network has behind its last pooling, by MXNet's own means."""
+    prepare()
+    import mxnet as mx
+
+    symbol, arguments, states = mx.model.load_checkpoint(str(order.body / "imagenet"), 0)
+    layer = symbol.get_internals()["flatten_output"]
+    known = {name: array for name, array in arguments.items() if name in layer.list_arguments()}
+    executor = layer.bind(mx.cpu(), {**known, "data": mx.nd.array(images)}, grad_req="null", aux_states=states)
+    return executor.forward(is_train=False)[0].asnumpy()
+
+
+def test_the_server_says_what_scikit_learn_says_of_mxnets_features(
+    order: Order, trained: Trained, model: Model
+) -> None:
+    choice = metrics_of(trained)
+    seen = tensors(order, [draw(kind, number) for kind in CLASSES for number in range(8)])
+    classes = np.repeat([0, 1, 2], 8)
+    features = features_by_mxnet(order, seen).astype(np.float64)
+    if choice["mirrored"]:
+        features = np.concatenate([features, features_by_mxnet(order, seen[:, :, :, ::-1])])
+        classes = np.concatenate([classes, classes])
+    mean, deviation = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
+    weight = choice["c"] / (2 if choice["mirrored"] else 1)
+    reference = LogisticRegression(C=weight, tol=1e-9, max_iter=10_000).fit((features - mean) / deviation, classes)
+
+    unseen = tensors(order, [draw(kind, 100) for kind in CLASSES])
+    expected = reference.predict_proba((features_by_mxnet(order, unseen) - mean) / deviation)
+    assert model.probabilities(unseen) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_picture_that_it_never_saw_gets_its_class_from_the_serving_code(model: Model) -> None:
+    for kind in CLASSES:
+        file = io.BytesIO()
+        draw(kind, 200).save(file, "PNG")
+        with open_picture(file.getvalue(), MAX_PIXELS) as picture:
+            said = answer(model, picture)
+        assert said.predictions[0].label == kind
+        assert sum(one.probability for one in said.predictions) == pytest.approx(1, abs=1e-6)
+
+
+def test_the_signature_is_the_bodys_but_for_the_classes(order: Order, model: Model) -> None:
+    whole = open_model_folder(order.body).signature
+    assert whole is not None
+    assert (model.preprocess, model.input) == (whole.preprocess, whole.inputs[0])
+    assert model.labels == CLASSES
+    assert model.kind == "mxnet"
+
+
+def test_mxnet_itself_opens_the_checkpoint(order: Order, trained: Trained, model: Model) -> None:
+    prepare()
+    import mxnet as mx
+
+    symbol, arguments, states = mx.model.load_checkpoint(str(trained.folder / "shapes"), 0)
+    module = mx.mod.Module(symbol, data_names=["data"], label_names=None)
+    module.bind([("data", (3, 3, 224, 224))], for_training=False)
+    module.set_params(arguments, states)  # refuses what is missing
+    unseen = tensors(order, [draw(kind, 100) for kind in CLASSES])
+    module.forward(mx.io.DataBatch([mx.nd.array(unseen)]), is_train=False)
+    rows = module.get_outputs()[0].asnumpy()
+    assert rows.shape == (3, 3)
+    assert rows == pytest.approx(model.probabilities(unseen), abs=1e-5)
+    assert set(arguments) | set(states) == {*symbol.list_arguments(), *symbol.list_auxiliary_states()} - {"data"}
+
+
+def test_the_metrics_say_how_they_were_found(trained: Trained) -> None:
+    metrics = metrics_of(trained)
+    assert metrics["how"] == "2-fold cross-validation"
+    assert metrics["n"] == 24
+    assert [one["support"] for one in metrics["classes"]] == [8, 8, 8]
+    assert [sum(row) for row in metrics["confusion"]] == [8, 8, 8]
+    assert metrics["accuracy"] == sum(metrics["confusion"][i][i] for i in range(3)) / 24
+    assert len(metrics["folds"]) == 2
+    assert metrics["accuracy"] == pytest.approx(sum(metrics["folds"]) / 2)  # of twelve pictures each
+    assert metrics["accuracy"] >= 0.9  # the shapes are easy to tell apart
+    assert metrics["body"] == "imagenet 1.0"
+
+
+def test_files_that_cannot_be_read_are_named_counted_and_skipped(trained: Trained) -> None:
+    assert trained.skipped == ("discs/broken.jpg", "noise/empty.png")
+    assert metrics_of(trained)["skipped"] == 2
+
+
+def test_the_same_pictures_and_seed_give_the_same_bytes(order: Order, trained: Trained, tmp_path: Path) -> None:
+    again = train(replace(order, models_dir=tmp_path))
+    assert params_of(again) == params_of(trained)
+    assert os.listdir(tmp_path) == ["shapes"]
+
+
+def test_a_zip_of_the_folder_gives_the_same_bytes(order: Order, trained: Trained, tmp_path: Path) -> None:
+    packed = Path(shutil.make_archive(str(tmp_path / "shapes"), "zip", order.source))
+    again = train(replace(order, source=packed, models_dir=tmp_path / "models"))
+    assert params_of(again) == params_of(trained)
+
+
+def test_copies_of_a_picture_are_not_judged_by_one_another(order: Order, trained: Trained, tmp_path: Path) -> None:
+    source = tmp_path / "copies"
+    shutil.copytree(order.source, source)
+    for number in (1, 2, 3):
+        shutil.copy(source / "discs" / "0.png", source / "discs" / f"copy{number}.png")
+    again = train(replace(order, source=source, models_dir=tmp_path / "models"))
+    assert metrics_of(again)["near_identical"] == 4
+    assert metrics_of(again)["n"] == 27
+
+
+def test_a_camera_that_never_moves_can_be_learned_from(
+    order: Order, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """All pictures near-identical: to keep them in one fold would leave nothing to judge."""
+    scene = draw("discs", 0)
+    for kind, spot in (("defect", (200, 0, 0)), ("fine", (0, 0, 200))):
+        (tmp_path / "scene" / kind).mkdir(parents=True)
+        for number in range(6):
+            image = scene.copy()
+            image.paste(spot, (10 + number, 10, 13 + number, 13))
+            image.save(tmp_path / "scene" / kind / f"{number}.png")
+    done = train(replace(order, source=tmp_path / "scene", models_dir=tmp_path / "models"))
+    assert metrics_of(done)["near_identical"] == 0
+    assert "near-identical" in capfd.readouterr().err
+
+
+def test_where_nothing_can_be_read_the_old_model_stays(order: Order, trained: Trained, tmp_path: Path) -> None:
+    for kind in CLASSES:
+        (tmp_path / kind).mkdir()
+        for number in range(5):
+            (tmp_path / kind / f"{number}.jpg").write_bytes(b"no picture")
+    before = params_of(trained)
+    with pytest.raises(DataError, match="none of its 15 pictures"):
+        train(replace(order, source=tmp_path))
+    assert params_of(trained) == before
+
+
+def test_a_class_that_skipping_leaves_too_small_is_named(order: Order, tmp_path: Path) -> None:
+    shapes = write_shapes(tmp_path / "shapes", count=5)
+    (shapes / "noise" / "3.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"'noise' \(4\) \(not counting 1 that could not be read"):
+        train(replace(order, source=shapes))
+
+
+def test_a_folder_that_is_not_there_is_named(order: Order, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="neither a folder nor a zip"):
+        train(replace(order, source=tmp_path / "missing"))
+
+
+def test_a_bad_name_is_refused_before_anything_is_read(order: Order, tmp_path: Path) -> None:
+    with pytest.raises(BadParameter, match="smile"):
+        train(replace(order, name="smile", source=tmp_path / "missing"))
+
+
+def test_a_write_that_breaks_off_leaves_the_old_model_and_nothing_else(order: Order, trained: Trained) -> None:
+    before, names = params_of(trained), sorted(os.listdir(order.models_dir))
+    head = Head(np.ones((3, 1280)), np.zeros(3), Choice(1.0, False))
+    with pytest.raises(TypeError):  # the last file cannot be written
+        export("shapes", cut_body(order.body), head, CLASSES, {"unwritable": object()}, order.models_dir)
+    assert params_of(trained) == before
+    assert sorted(os.listdir(order.models_dir)) == names
+
+
+def test_what_a_killed_run_left_is_cleared_away(order: Order, trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / ".shapes.partial" / "MAR-INF").mkdir(parents=True)
+    head = Head(np.ones((3, 1280)), np.zeros(3), Choice(1.0, False))
+    folder = export("shapes", cut_body(order.body), head, CLASSES, {}, tmp_path)
+    assert os.listdir(tmp_path) == ["shapes"]
+    assert sorted(os.listdir(folder)) == sorted(os.listdir(trained.folder))
