@@ -9,13 +9,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from app.errors import SettingError
+from app.machine import cores
 from app.settings import read_settings
 
 try:
     _settings = read_settings()
 except SettingError as error:
     sys.exit(str(error))
-_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 wsgi_app = "wsgi:app"
 chdir = str(Path(__file__).parent)
@@ -23,7 +23,7 @@ bind = [
     f"{_settings.host}:{_settings.port}",
     f"{_settings.management_host}:{_settings.management_port}",
 ]
-workers = _settings.workers or _cores
+workers = _settings.workers or cores()
 worker_class = "gthread"
 threads = _settings.threads
 timeout = _settings.timeout
@@ -32,7 +32,7 @@ accesslog = "-"
 control_socket_disable = True  # its default is a file in the user's home
 
 # Workers share the cores: without this each would start as many computing threads as there are cores.
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // workers)))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
 
 # nohup starts a program with SIGHUP ignored; gunicorn would take the signal back and reload when its user logs out.
 _under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

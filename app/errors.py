@@ -10,6 +10,7 @@ DimpleError
 │   └── BadParameter          a query or form value out of range
 ├── ModelNotFound             no model of that name
 ├── ModelUnavailable          the model is known but could not be loaded
+├── HandlerLoadError          a model's own Python could not be started
 ├── ModelFormatError          a model's files contradict each other or cannot be read
 ├── DataError                 training data that cannot be used
 └── SettingError              a setting with a value that makes no sense
@@ -97,6 +98,18 @@ class ModelUnavailable(DimpleError):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"The model {name} cannot answer: {reason}")
+
+
+class HandlerLoadError(DimpleError):
+    """A model's own Python could not be started.
+
+    :param code: 507 where memory ran out, else 500.
+    """
+
+    def __init__(self, name: str, handler: str, reason: str, code: int = 500) -> None:
+        super().__init__(f"The handler {handler} of the model {name} could not be loaded: {reason}. Its log says more.")
+        self.code = code
+        self.reason = reason
 
 
 class ModelFormatError(DimpleError):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).parent.parent / "app"
-LEAVES = {"download", "errors", "progress", "settings", "types"}
+LEAVES = {"download", "errors", "machine", "progress", "settings", "types"}
 MAY_IMPORT = {
     "web": {"serving"},
     "cli": {"serving", "training", "evaluation", "zoo", "formats"},
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "training": {"engines", "evaluation", "vision", "formats"},
     "evaluation": set(),
     "engines": {"formats"},
+    "handlers": set(),
     "zoo": {"formats"},
     "vision": set(),
     "formats": set(),

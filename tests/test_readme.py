@@ -33,7 +33,7 @@ def test_the_answer_shown_is_the_answer_given(client: FlaskClient) -> None:
 def test_the_accuracies_shown_are_those_measured(model: str) -> None:
     metrics = json.loads((ROOT / "models" / model / "metrics.json").read_text())
     row = next(line for line in README.splitlines() if line.startswith(f"| `{model}` |"))
-    assert f"{metrics['accuracy']:.3f} (ROC AUC {metrics['auc']:.3f})" in row
+    assert f"{metrics['accuracy']:.3f} (ROC AUC {metrics['roc_auc']:.3f})" in row
     assert f"{metrics['n']:,} " in row
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,12 +11,13 @@ from typing import Any
 
 from app.errors import DimpleError, EmptyFile, ModelNotFound
 from app.formats.folder import NAME, is_model_folder, open_model_folder
+from app.machine import cores
 from app.serving.model import Model, open_model
 from app.serving.pipeline import answer, open_picture
 from app.settings import Settings
 from app.types import Answer
 
-THREADS = os.cpu_count() or 1
+THREADS = cores()
 AHEAD = 4 * THREADS
 """Pictures that are begun before the first of them is asked for: their answers wait in memory."""
 

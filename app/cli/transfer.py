@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,13 +35,11 @@ def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
     The imagenet model looks at them; what it sees is sorted into your classes. It takes about a minute for two thousand
     pictures, and needs five of each class at least.
     """
-    from app.training.transfer.run import Order, cores
+    from app.training.transfer.run import Order
     from app.training.transfer.run import train as run
     from app.training.transfer.target import check_target
     from app.zoo.imagenet import ensure_imagenet
 
-    # MXNet reads this when it is imported, soon; without it MXNet takes half of the cores
-    os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cores()))
     settings: Settings = current_app.extensions["dimple"].settings
     check_target(name, settings.models_dir, force)
     body = ensure_imagenet(settings.models_dir)

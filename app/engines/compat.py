@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import DimpleError
+from app.machine import cores
 
 _lock = threading.Lock()
 _done = False
@@ -42,8 +43,7 @@ def prepare() -> None:
 def use_all_cores() -> None:
     """Let MXNet compute with every core that this process may use; by itself it takes half of them. Without effect once
     MXNet is imported, or where ``MXNET_OMP_MAX_THREADS`` says how many."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cores))
+    os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cores()))
 
 
 def import_keras() -> Any:

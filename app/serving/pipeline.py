@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from app.machine import cores
 from app.serving.model import Model
 from app.serving.scores import best
 from app.types import Answer, Box, Face
@@ -22,7 +22,7 @@ from app.vision.preprocess import to_tensor
 NO_FACE = "No face was found; the picture was classified as a whole."
 
 
-_slots = threading.BoundedSemaphore(os.cpu_count() or 1)
+_slots = threading.BoundedSemaphore(cores())
 """Pictures that may be open at once: one of the largest takes hundreds of megabytes, and more threads than cores
 decode no faster."""
 

@@ -14,6 +14,7 @@ from app.evaluation.figures import Figures, document, figures
 from app.evaluation.pictures import learning_curves
 from app.progress import say
 from app.training.batches import Material
+from app.training.calibrate import cool, temperature
 from app.training.datasets import Dataset
 from app.training.export import export
 from app.training.fit import History, Trainer, class_one
@@ -56,6 +57,7 @@ def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Figures]:
     served = run.recipe.network()
     served = fold_twin(network, served) if run.recipe.fitting.twin else _copied(network, served)
     served.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only what is compiled; neither is used
+    cool(served, _temperature(served, run, data))
     found = _measured(served, run, data)
     curves = run.work_dir / f"{_name(run)}-curves.png"
     folder = export(served, run.course, run.recipe, _metrics(run, data, history, found), curves, run.models_dir)
@@ -92,6 +94,11 @@ def _trained(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]:
 def _copied(trained: Any, plain: Any) -> Any:
     plain.set_weights(trained.get_weights())
     return plain
+
+
+def _temperature(network: Any, run: Run, data: Dataset) -> float:
+    validation = data.part("validation", run.recipe.input)
+    return temperature(class_one(network, validation.pictures), validation.classes)
 
 
 def _measured(network: Any, run: Run, data: Dataset) -> Figures:

@@ -98,7 +98,7 @@ def test_the_models_are_listed(client: FlaskClient) -> None:
     models = {model["model"]: model for model in client.get("/predict/").json["models"]}
     assert set(models) == {"dogcat", "imagenet", "smile"}
     assert models["dogcat"]["labels"] == ["cat", "dog"]
-    assert models["smile"]["input"]["shape"] == [0, 1, 32, 32]
+    assert models["smile"]["input"]["shape"] == [0, 1, 64, 64]
     assert models["smile"]["state"] == "ready"
     assert len(models["imagenet"]["labels"]) == 1000
     assert "n02123045 tabby, tabby cat" in models["imagenet"]["labels"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from app.engines.compat import use_all_cores
 from app.evaluation.figures import Figures, called, document, figures
 from app.formats.pictures import open_pictures
+from app.machine import cores
 from app.progress import say
 from app.training.duplicates import near_identical
 from app.training.transfer.body import Body, cut_body
@@ -70,6 +71,7 @@ def train(order: Order) -> Trained:
     """
     started = time.monotonic()
     check_target(order.name, order.models_dir, order.force)
+    use_all_cores()
     threads = cores()
     with open_pictures(order.source) as source:
         found = find_classes(source, order.folds)
@@ -92,11 +94,6 @@ def train(order: Order) -> Trained:
     metrics = _metrics(order, trained, body, together)
     export(order.name, body, validated.head, found.labels, metrics, order.models_dir)
     return trained
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _groups(seen: Features, labels: Sequence[str], folds: int) -> tuple[Numbers, int]:
