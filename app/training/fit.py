@@ -78,39 +78,47 @@ class Trainer:
 
     def _train_epoch(self, epoch: int, material: Material, validation: Material) -> None:
         started = time.monotonic()
-        losses = self._steps(epoch, material)
+        trained_loss, trained_accuracy = self._steps(epoch, material)
         loss, accuracy = validate(self.network, validation)
         if not self.history or loss < min(past["val_loss"] for past in self.history):
             self._best = self.network.get_weights()
         seconds = time.monotonic() - started
         self.history.append(
-            {"epoch": epoch + 1, "loss": losses, "val_loss": loss, "val_accuracy": accuracy, "seconds": seconds}
+            {
+                "epoch": epoch + 1,
+                "loss": trained_loss,
+                "accuracy": trained_accuracy,
+                "val_loss": loss,
+                "val_accuracy": accuracy,
+                "seconds": seconds,
+            }
         )
         say(
-            f"epoch {epoch + 1}/{self._epochs}: loss {losses:.4f}, validation loss {loss:.4f}, "
-            f"validation accuracy {accuracy:.4f}, {seconds:.0f} s"
+            f"epoch {epoch + 1}/{self._epochs}: loss {trained_loss:.4f}, accuracy {trained_accuracy:.4f}, "
+            f"validation loss {loss:.4f}, validation accuracy {accuracy:.4f}, {seconds:.0f} s"
         )
 
-    def _steps(self, epoch: int, material: Material) -> float:
-        """Train through one epoch; the mean loss."""
+    def _steps(self, epoch: int, material: Material) -> tuple[float, float]:
+        """Train through one epoch; the mean loss and accuracy on the pictures as they were shown: changed, blended."""
         import mxnet
 
         keras = import_keras()
         draw = np.random.default_rng([self._seed, epoch])
         mxnet.random.seed(int(draw.integers(2**31)))
         per_epoch = len(material.classes) // self._fitting.batch
-        losses = []
+        seen = []
         columns = self._columns
         with progress(f"epoch {epoch + 1}/{self._epochs}", per_epoch, "batches") as bar:
             for step, batch in enumerate(batches(material, self._fitting, columns, draw)):
                 rate = self._rate(epoch * per_epoch + step, self._epochs * per_epoch)
                 keras.backend.set_value(self.network.optimizer.lr, rate)
                 weights = [batch.weights, *(np.ones_like(batch.weights) for _ in batch.targets[1:])]
-                loss = self.network.train_on_batch(batch.pictures, batch.targets, sample_weight=weights)
-                losses.append(np.atleast_1d(loss)[0])
+                figures = self.network.train_on_batch(batch.pictures, batch.targets, sample_weight=weights)
+                seen.append((figures[0], figures[-1]))  # between them, where there are two outputs, the loss of each
+                loss, accuracy = np.mean(seen, axis=0)
                 bar.advance()
-                bar.note(f"loss {np.mean(losses):.4f}")
-        return float(np.mean(losses))
+                bar.note(f"loss {loss:.4f}, accuracy {accuracy:.4f}")
+        return float(loss), float(accuracy)
 
     @property
     def _columns(self) -> int:
@@ -151,7 +159,19 @@ def _compile(network: Any, fitting: Fitting) -> None:
     if fitting.teaching is not None:
         losses.append("categorical_crossentropy")
         weights.append(fitting.teaching.weight)
-    network.compile(optimizer=optimizer(lr=fitting.rate), loss=losses, loss_weights=weights)
+    metrics = {network.output_names[0]: _accuracy}
+    network.compile(optimizer=optimizer(lr=fitting.rate), loss=losses, loss_weights=weights, metrics=metrics)
+
+
+def _accuracy(truth: Any, answer: Any) -> Any:
+    """The share of pictures that are called what they mostly are; Keras's own counts every blended one as wrong."""
+    keras = import_keras()
+    return keras.backend.mean(keras.backend.equal(_second(keras, truth), _second(keras, answer)))
+
+
+def _second(keras: Any, rows: Any) -> Any:
+    """Say for each row whether the last class, of one or of two columns, is the more probable."""
+    return keras.backend.greater_equal(rows[:, -1], 0.5)
 
 
 def _first(shapes: Any) -> Any:
