@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 from collections import OrderedDict
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.biases import merge_biases
 from app.engines.compat import prepare
 from app.engines.fusion import fuse
 from app.errors import ModelFormatError
-from app.formats.graph import read_graph
+from app.formats.graph import Graph, graph_of, read_graph
 from app.formats.params import read_params
 from app.formats.symbol import free_inputs
 from app.types import FloatArray
@@ -59,10 +61,10 @@ class MxnetEngine:
         if len(input_shape) < 2 or min(input_shape[1:]) < 1:
             raise ModelFormatError(f"{symbol}: the input's shape {input_shape} must give every size but the batch's")
         prepare()
-        network = _open(symbol)
+        network, computed = _open(symbol)
         arrays.pop(input_name, None)
         _check_shapes(network, arrays, {input_name: (1, *input_shape[1:])}, symbol, params)
-        return cls(fuse(network, graph), arrays, input_name, input_shape[1:])
+        return cls(fuse(network, computed), arrays, input_name, input_shape[1:])
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch.
@@ -126,13 +128,17 @@ class MxnetEngine:
         return self._symbol.bind(mx.cpu(), {**self._arguments, **fed}, grad_req="null", aux_states=self._states)
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path) -> tuple[Any, Graph]:
+    """Open a symbol, with every bias put into its convolution; give the graph that it is then, too."""
     import mxnet as mx
 
     try:
-        return mx.sym.load(str(path))[0]  # the first output is the answer; what only the others need is not computed
+        today = json.loads(mx.sym.load(str(path)).tojson())  # whatever version of MXNet wrote the file
+        merged = merge_biases(today)
+        symbol = mx.sym.load_json(json.dumps(merged))
     except mx.base.MXNetError as error:
         raise ModelFormatError(f"{path} is no symbol that MXNet can open: {_reason(error)}") from None
+    return symbol[0], graph_of(merged, path)  # the first output is the answer; the others are not computed
 
 
 def _on_device(names: list[str], params: Arrays) -> dict[str, Any]:

@@ -62,6 +62,15 @@ def read_graph(path: Path) -> Graph:
         document: Any = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} cannot be read as an MXNet symbol: {error}") from None
+    return graph_of(document, path)
+
+
+def graph_of(document: Any, path: Path) -> Graph:
+    """Read a graph that was parsed as JSON already.
+
+    :param path: the file that it came from, for the error.
+    :raises ModelFormatError: as :func:`read_graph`.
+    """
     try:
         nodes = tuple(_read_node(item, number) for number, item in enumerate(document["nodes"]))
         heads = tuple(_number(head, len(nodes)) for head in document["heads"])
