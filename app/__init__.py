@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
-    from app.web import ops, pages, predict
+    from app.web import mms, ops, pages, predict
     from app.web.context import Dimple
     from app.web.headers import protect
     from app.web.ports import guard_ports
@@ -41,7 +41,7 @@ def _wire(app: Flask, settings: Settings) -> None:
 
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
     app.extensions["dimple"] = Dimple(settings, Registry(), uploads)
-    for room in (pages, predict, ops):
+    for room in (pages, predict, mms, ops):
         app.register_blueprint(room.bp)
     guard_ports(app, settings.management_port)
     protect(app)

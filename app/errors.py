@@ -12,6 +12,8 @@ DimpleError
 ├── ModelUnavailable          the model is known but could not be loaded
 ├── HandlerLoadError          a model's own Python could not be started
 ├── ModelFormatError          a model's files contradict each other or cannot be read
+│   └── InvalidArchive        a model archive that is damaged, unsafe, or whose manifest says nothing usable
+├── PackError                 a model's folder that cannot be packed into an archive
 ├── DataError                 training data that cannot be used
 └── SettingError              a setting with a value that makes no sense
 """
@@ -90,7 +92,8 @@ class ModelNotFound(DimpleError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         there = f"There are: {', '.join(known)}." if known else "No model is loaded."
-        super().__init__(f"Model not found: {name[:80]}. {there}")
+        self.name = name[:80]
+        super().__init__(f"Model not found: {self.name}. {there}")
 
 
 class ModelUnavailable(DimpleError):
@@ -114,6 +117,14 @@ class HandlerLoadError(DimpleError):
 
 class ModelFormatError(DimpleError):
     """A model's files contradict each other or cannot be read."""
+
+
+class InvalidArchive(ModelFormatError):
+    """A model archive that is damaged, unsafe, or whose manifest says nothing usable."""
+
+
+class PackError(DimpleError):
+    """A model's folder that cannot be packed into an archive."""
 
 
 class DataError(DimpleError):

@@ -79,7 +79,7 @@ def _respond(error: Exception) -> Response:
         return make_response(error.get_response())  # a redirect, not a problem
     problem = problem_of(error)
     if problem.code == RequestEntityTooLarge.code:
-        _drain()
+        drain()
     body = render_template("problem.html", problem=problem) if wants_html() else jsonify(asdict(problem))
     response = make_response(body, problem.code)
     if isinstance(error, MethodNotAllowed):
@@ -87,7 +87,7 @@ def _respond(error: Exception) -> Response:
     return response
 
 
-def _drain() -> None:
+def drain() -> None:
     """Read what is left of a body that is too long.
 
     A connection closed with unread bytes is reset, and most clients then never see why they were refused.

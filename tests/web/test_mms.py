@@ -1,0 +1,94 @@
+"""The routes of Multi Model Server; what is expected is what its own tests, documents and tutorials show."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.pictures import astronaut, encode, face_crop
+
+FACE = encode(face_crop())
+
+
+def names(answer: list[dict[str, object]]) -> list[object]:
+    return [one["class"] for one in answer]
+
+
+@pytest.mark.parametrize(
+    "path", ["/predictions/smile", "/predictions/smile/1.0", "/models/smile/invoke", "/smile/predict"]
+)
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_the_body_is_the_picture_and_the_answer_a_bare_list(client: FlaskClient, path: str, method: str) -> None:
+    response = client.open(path, method=method, data=FACE)
+    assert response.status_code == 200
+    answer = json.loads(response.data)
+    assert names(answer) == ["smiling", "non-smiling"]
+    assert sum(one["probability"] for one in answer) == pytest.approx(1, abs=1e-5)
+    assert list(answer[0]) == ["probability", "class"]
+    assert response.data == json.dumps(answer, indent=2).encode()
+
+
+@pytest.mark.parametrize("field", ["/conv2d_1_input1", "body", "data", "anything"])
+def test_a_form_carries_the_picture_under_the_inputs_name_or_the_usual_ones(client: FlaskClient, field: str) -> None:
+    response = client.post("/smile/predict", data={field: (io.BytesIO(FACE), "test-1.jpg")})
+    assert names(json.loads(response.data)) == ["smiling", "non-smiling"]
+
+
+def test_the_inputs_own_name_goes_before_the_others(client: FlaskClient) -> None:
+    parts = {"data": (io.BytesIO(b"no picture"), "a.jpg"), "/conv2d_1_input1": (io.BytesIO(FACE), "b.jpg")}
+    assert client.post("/predictions/smile", data=parts).status_code == 200
+
+
+def test_the_answer_is_that_of_dimples_own_route(client: FlaskClient) -> None:
+    picture = encode(astronaut())
+    own = client.post("/predict/smile", data=picture).json["predictions"]
+    assert json.loads(client.post("/predictions/smile", data=picture).data) == [
+        {"probability": one["probability"], "class": one["class"]} for one in own
+    ]
+
+
+def test_invocations_take_the_model_from_the_query_or_the_form(client: FlaskClient) -> None:
+    assert client.post("/invocations?model_name=smile", data=FACE).status_code == 200
+    parts = {"model_name": "smile", "data": (io.BytesIO(FACE), "a.jpg")}
+    assert client.post("/invocations", data=parts).status_code == 200
+    refused = client.post("/invocations", data=FACE)
+    assert (refused.status_code, refused.json["type"]) == (400, "BadRequestException")
+    assert "model_name" in refused.json["message"]
+
+
+def test_ping_says_healthy_and_never_the_same_request_id(client: FlaskClient) -> None:
+    first, second = client.get("/ping"), client.get("/ping")
+    assert first.data == b'{\n  "status": "Healthy"\n}\n'
+    ids = {uuid.UUID(response.headers["x-request-id"]) for response in (first, second)}
+    assert len(ids) == 2
+    assert first.headers["Cache-Control"] == "no-cache; no-store, must-revalidate, private"
+
+
+def test_an_unknown_model_is_told_in_mms_words(client: FlaskClient) -> None:
+    response = client.post("/predictions/InvalidModel", data=FACE)
+    assert response.status_code == 404
+    assert (
+        response.data
+        == json.dumps(
+            {"code": 404, "type": "ModelNotFoundException", "message": "Model not found: InvalidModel"}, indent=2
+        ).encode()
+        + b"\n"
+    )
+    assert uuid.UUID(response.headers["x-request-id"])
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture"])
+def test_what_is_no_picture_is_a_client_error_with_the_reason(client: FlaskClient, data: bytes) -> None:
+    response = client.post("/predictions/smile", data=data)
+    assert response.status_code in (400, 415)
+    assert response.json["type"] == "BadRequestException"
+    assert "picture" in response.json["message"]
+
+
+def test_a_body_that_is_too_long_is_refused(client: FlaskClient) -> None:
+    response = client.post("/predictions/smile", data=b"x" * (5 * 2**20))
+    assert response.status_code == 413
