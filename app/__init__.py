@@ -33,26 +33,43 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
-    from app.web import mms, ops, pages, predict
+    from app.web import management, mms, ops, pages, predict
     from app.web.context import Dimple
     from app.web.headers import protect
     from app.web.ports import guard_ports
     from app.web.problems import register_problems
 
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
-    app.extensions["dimple"] = Dimple(settings, Registry(), uploads)
-    for room in (pages, predict, mms, ops):
+    app.extensions["dimple"] = Dimple(settings, Registry(settings.engine), uploads)
+    for room in (pages, predict, mms, management, ops):
         app.register_blueprint(room.bp)
-    guard_ports(app, settings.management_port)
+    guard_ports(app, settings.port, settings.management_port)
     protect(app)
     register_problems(app)
+    app.before_request(app.extensions["dimple"].registry.follow)
 
 
 def load_models(app: Flask) -> None:
-    """Load every model of the application's models folder, after putting there what Dimple brings itself."""
+    """Load every model of the application's models folder, after putting there what Dimple brings itself, and every
+    model that was registered.
+
+    :raises SettingError: where the registrations cannot be read.
+    """
+    import sqlite3
+
+    from app.errors import SettingError
+    from app.machine import cores
+    from app.serving.store import Store
     from app.zoo.imagenet import ensure_imagenet
 
     here = app.extensions["dimple"]
-    here.settings.models_dir.mkdir(parents=True, exist_ok=True)
-    ensure_imagenet(here.settings.models_dir)
-    here.registry.load_folder(here.settings.models_dir, here.settings.engine)
+    settings = here.settings
+    settings.models_dir.mkdir(parents=True, exist_ok=True)
+    ensure_imagenet(settings.models_dir)
+    archives = settings.instance_dir / "archives"
+    try:
+        store = Store(settings.instance_dir / "registry.sqlite3")
+    except (OSError, sqlite3.Error) as error:
+        wanted = f"a folder whose registry.sqlite3 can be read and written ({error})"
+        raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, wanted) from None
+    here.registry.load_folder(settings.models_dir, archives, settings.workers or cores(), store)

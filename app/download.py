@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from app.errors import DataError
+from app.errors import DataError, FetchError
 from app.progress import progress, say
 
 SCHEMES = ("http", "https", "file")
@@ -179,7 +179,8 @@ def _take(url: str, response: Any, partial: _Partial, source: _Source | None) ->
     elif response.status_code in PASSING:
         raise _Cut(f"the server answered {response.status_code} {response.reason}")
     else:
-        raise DataError(f"{url}: the server answered {response.status_code} {response.reason}. {_next_step()}")
+        answer = f"{response.status_code} {response.reason}"
+        raise FetchError(f"{url}: the server answered {answer}. {_next_step()}", response.status_code)
     _write(response, partial, source)
     if source.total is not None and partial.size() != source.total:
         raise _Cut(f"{partial.size():,} of {source.total:,} bytes came")

@@ -7,14 +7,20 @@ DimpleError
 │   ├── NotAPicture           bytes that do not decode
 │   ├── PictureTooLarge       more pixels or frames than are allowed
 │   ├── TooManyFiles          more pictures in one request than are allowed
+│   ├── MissingParameter      a value that is needed and not given
 │   └── BadParameter          a query or form value out of range
 ├── ModelNotFound             no model of that name
+├── ModelNotInStore           nothing in the models folder lies under that URL
 ├── ModelUnavailable          the model is known but could not be loaded
+│   └── NoWorker              the model is registered, but no worker has been given to it
+├── ModelConflict             a model of that name is registered already
 ├── HandlerLoadError          a model's own Python could not be started
 ├── ModelFormatError          a model's files contradict each other or cannot be read
 │   └── InvalidArchive        a model archive that is damaged, unsafe, or whose manifest says nothing usable
 ├── PackError                 a model's folder that cannot be packed into an archive
 ├── DataError                 training data that cannot be used
+│   └── FetchError            a web server that refuses what is asked of it
+├── DownloadFailed            a model that cannot be fetched from its URL
 └── SettingError              a setting with a value that makes no sense
 """
 
@@ -84,6 +90,13 @@ class BadParameter(BadInput):
         super().__init__(f"The parameter {name}={str(value)[:80]!r} cannot be used: it must be {expected}.")
 
 
+class MissingParameter(BadInput):
+    """A value that is needed and not given."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Parameter {name} is required.")
+
+
 class ModelNotFound(DimpleError):
     """No model of that name.
 
@@ -94,6 +107,10 @@ class ModelNotFound(DimpleError):
         there = f"There are: {', '.join(known)}." if known else "No model is loaded."
         self.name = name[:80]
         super().__init__(f"Model not found: {self.name}. {there}")
+
+
+class ModelNotInStore(DimpleError):
+    """Nothing in the models folder lies under that URL."""
 
 
 class ModelUnavailable(DimpleError):
@@ -115,6 +132,22 @@ class HandlerLoadError(DimpleError):
         self.reason = reason
 
 
+class NoWorker(ModelUnavailable):
+    """The model is registered, but no worker has been given to it."""
+
+    def __init__(self, name: str) -> None:
+        DimpleError.__init__(
+            self, f"No worker is available to serve request for model: {name}. Consider increasing job queue size."
+        )
+
+
+class ModelConflict(DimpleError):
+    """A model of that name is registered already."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Model {name} is already registered.")
+
+
 class ModelFormatError(DimpleError):
     """A model's files contradict each other or cannot be read."""
 
@@ -129,6 +162,18 @@ class PackError(DimpleError):
 
 class DataError(DimpleError):
     """Training data that cannot be used."""
+
+
+class FetchError(DataError):
+    """A web server refuses what is asked of it. ``status`` is that of its answer."""
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class DownloadFailed(DimpleError):
+    """A model cannot be fetched from its URL."""
 
 
 class SettingError(DimpleError):

@@ -15,7 +15,7 @@ LEAVES = {"download", "errors", "machine", "progress", "settings", "types"}
 MAY_IMPORT = {
     "web": {"serving"},
     "cli": {"serving", "training", "evaluation", "zoo", "formats"},
-    "serving": {"engines", "vision", "formats"},
+    "serving": {"engines", "vision", "formats", "handlers"},
     "training": {"engines", "evaluation", "vision", "formats"},
     "evaluation": set(),
     "engines": {"formats"},

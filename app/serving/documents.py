@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from app.serving.handled import HandledModel
 from app.serving.model import Model
 from app.serving.registry import Entry
 from app.types import Answer, Prediction
@@ -34,12 +35,13 @@ def entry_document(entry: Entry) -> dict[str, Any]:
     """A model for the list of models."""
     if entry.model is None:
         return {"model": entry.name, "state": "failed", "reason": entry.failure}
-    return {"model": entry.name, "state": "ready", **_model(entry.model)}
+    return {"model": entry.name, "state": "ready", "version": entry.model.version, **_details(entry.model)}
 
 
-def _model(model: Model) -> dict[str, Any]:
+def _details(model: Model | HandledModel) -> dict[str, Any]:
+    if isinstance(model, HandledModel):
+        return {"engine": model.kind, "predict": f"/predictions/{model.name}"}
     return {
-        "version": model.version,
         "engine": model.kind,
         "input": {"name": model.input.name, "shape": list(model.input.shape), **asdict(model.preprocess)},
         "labels": list(model.labels),

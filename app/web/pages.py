@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from PIL import Image
 
 from app.serving.documents import answer_document
+from app.serving.model import Model
 from app.serving.pipeline import answer, open_picture
 from app.web.accept import wants_html
 from app.web.context import dimple
@@ -25,7 +26,7 @@ SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": 
 def form() -> str:
     """The form: a picture and a choice of model."""
     here = dimple()
-    models = [entry.model for entry in here.registry.entries() if entry.model]
+    models = [entry.model for entry in here.registry.entries() if isinstance(entry.model, Model)]
     return render_template("form.html", models=models, default=here.settings.default_model)
 
 

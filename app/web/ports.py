@@ -1,19 +1,25 @@
-"""Which routes answer at which port: management never answers where everybody may ask."""
+"""Which routes answer at which port: management never answers where everybody may ask.
+
+Where both ports are the same, as in SageMaker's containers, everything answers there.
+"""
 
 from __future__ import annotations
 
 from flask import Flask, abort, request
 
-MANAGEMENT_BLUEPRINTS = {"ops"}
+ONLY_MANAGEMENT = {"management"}
+BOTH = {"ops"}
 
 
-def guard_ports(app: Flask, management_port: int) -> None:
-    """Answer 404 at the management port to everything that is not management's."""
+def guard_ports(app: Flask, port: int, management_port: int) -> None:
+    """Answer 404 at the management port to everything that is not management's, and the other way round."""
 
     def refuse() -> None:
         # SERVER_PORT is the socket's own; the Host header is the client's to choose
         at_management = request.environ.get("SERVER_PORT") == str(management_port)
-        if at_management and request.blueprint not in MANAGEMENT_BLUEPRINTS:
+        if request.blueprint not in BOTH and at_management != (request.blueprint in ONLY_MANAGEMENT):
             abort(404)
 
+    if port == management_port:
+        return
     app.before_request(refuse)

@@ -9,6 +9,7 @@ import pytest
 
 from app.serving.pipeline import answer, open_picture
 from app.serving.registry import Registry
+from app.serving.store import Store
 from app.settings import ROOT
 from app.types import Prediction
 
@@ -17,10 +18,11 @@ SHARED = ROOT.parent / "shared" / "data"
 pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published checkpoints are not beside this checkout")
 
 
-def best_of(models: Path, name: str, picture: str) -> Prediction:
+def best_of(work: Path, name: str, picture: str) -> Prediction:
+    models = work / "models"
     shutil.copytree(SHARED / name, models / name)
-    registry = Registry()
-    registry.load_folder(models, "auto")
+    registry = Registry("auto")
+    registry.load_folder(models, models.parent / "archives", 1, Store(models.parent / "registry.sqlite3"))
     with open_picture((SHARED / "images" / picture).read_bytes(), 10_000_000) as opened:
         found = answer(registry.get(name), opened).predictions[0]
     registry.close()

@@ -1,0 +1,91 @@
+"""``flask models archive``, ``unpack``, ``inspect`` and ``verify``: Multi Model Server's archives, made and opened."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.archive_checks import checks
+from app.cli.archive_facts import facts, shown
+from app.cli.packers import archiver_options, order
+from app.cli.problems import tells_problems
+from app.formats.archive.opening import open_archive, unpack_into
+from app.formats.archive.pack import pack
+from app.formats.archive.unpack import unpack
+from app.settings import Settings
+
+PATH = click.Path(exists=True, path_type=Path)
+
+
+@click.command("archive")
+@archiver_options
+@tells_problems
+def archive(**options: Any) -> None:
+    """Pack a model folder into an archive, as Multi Model Server's model-archiver does, with the same options."""
+    click.echo(pack(order(**options)))
+
+
+@click.command("unpack")
+@click.argument("path", metavar="ARCHIVE", type=PATH)
+@click.option("--to", type=click.Path(path_type=Path), help="The folder to be made; by default models/NAME.")
+@with_appcontext
+@tells_problems
+def unpack_command(path: Path, to: Path | None) -> None:
+    """Unpack ARCHIVE into a model folder. Nothing is left behind where that fails."""
+    if to is not None:
+        click.echo(unpack(path, to))
+        return
+    models_dir = _settings().models_dir
+    models_dir.mkdir(parents=True, exist_ok=True)
+    click.echo(unpack_into(path, models_dir))
+
+
+@click.command("inspect")
+@click.argument("path", metavar="ARCHIVE|FOLDER", type=PATH)
+@tells_problems
+def inspect(path: Path) -> None:
+    """Tell what ARCHIVE or FOLDER holds, and how it would be served. None of its code is run."""
+    with _as_folder(path) as folder:
+        for name, values in facts(folder):
+            for index, value in enumerate(values):
+                click.echo(f"{'' if index else name:<12}{shown(value)}".rstrip())
+
+
+@click.command("verify")
+@click.argument("path", metavar="ARCHIVE|FOLDER", type=PATH)
+@with_appcontext
+@tells_problems
+def verify(path: Path) -> None:
+    """Open ARCHIVE or FOLDER as the server would, check that its parts fit, and let it answer once.
+
+    A model with code of its own is checked as far as that goes without running it.
+    """
+    with _as_folder(path) as folder:
+        failed = 0
+        for check in checks(folder, _settings().engine):
+            click.echo(f"{check.state:<9}{check.name}: {shown(check.detail)}")
+            failed += check.state == "failed"
+    if failed:
+        raise click.ClickException(f"{path}: {failed} of its checks failed")
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["dimple"].settings
+    return settings
+
+
+@contextmanager
+def _as_folder(path: Path) -> Iterator[Path]:
+    """The model folder; an archive's for as long as it is looked at."""
+    if path.is_dir():
+        yield path.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="dimple-") as place:
+        yield open_archive(path, Path(place))

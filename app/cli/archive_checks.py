@@ -1,0 +1,144 @@
+"""Whether the parts of a model folder fit one another, found out one by one."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from app.errors import DimpleError, InvalidArchive, ModelFormatError
+from app.formats.archive.contents import Handler, find_handler
+from app.formats.archive.manifest import Manifest, read_manifest
+from app.formats.folder import Checkpoint, ModelFolder, open_model_folder
+from app.formats.graph import read_graph
+from app.formats.params import read_params
+from app.formats.signature import FILE_NAME, read_signature
+from app.formats.symbol import free_inputs
+from app.serving.model import open_model
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check, and what came of it."""
+
+    state: Literal["ok", "failed", "skipped"]
+    name: str
+    detail: str
+
+
+def checks(folder: Path, engine: str) -> Iterator[Check]:
+    """Check a model folder as the server opens it; what depends on a failed check is left out.
+
+    :param engine: as :func:`app.serving.model.open_model` takes it.
+    """
+    manifest = _manifest(folder)
+    if isinstance(manifest, Check):
+        yield manifest
+        return
+    yield Check("ok", "manifest", "none" if manifest.document is None else f"names {manifest.model_name or 'no model'}")
+    handler = find_handler(folder, manifest)
+    if handler is not None and not handler.is_stock:
+        yield from _own_code_checks(folder, handler)
+    else:
+        yield Check("ok", "handler", "none is needed")
+        yield from _stock_checks(folder, engine)
+
+
+def _manifest(folder: Path) -> Manifest | Check:
+    try:
+        return read_manifest(folder)
+    except InvalidArchive as error:
+        return Check("failed", "manifest", str(error))
+
+
+def _own_code_checks(folder: Path, handler: Handler) -> Iterator[Check]:
+    yield _check("handler", lambda: _handler(handler))
+    if (folder / FILE_NAME).is_file():
+        yield _check(
+            "signature", lambda: f"inputs {', '.join(t.name for t in read_signature(folder / FILE_NAME).inputs)}"
+        )
+    yield Check("skipped", "prediction", "the model's own code would have to run")
+
+
+def _signature(folder: Path) -> str:
+    return f"inputs {', '.join(tensor.name for tensor in read_signature(folder / FILE_NAME).inputs)}"
+
+
+def _handler(handler: Handler) -> str:
+    if handler.file is None:
+        raise ModelFormatError(f"there is no {handler.module}.py")
+    try:
+        tree = ast.parse(handler.file.read_bytes())
+    except (OSError, ValueError, SyntaxError, RecursionError) as error:
+        raise ModelFormatError(f"{handler.file.name} is not Python 3: {error}") from None
+    wanted = handler.function or "handle"
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    if wanted not in names and not classes:
+        raise ModelFormatError(f"{handler.file.name} has neither a function {wanted} nor a class")
+    return f"own code in {handler.file.name}"
+
+
+def _stock_checks(folder: Path, engine: str) -> Iterator[Check]:
+    try:
+        model = open_model_folder(folder)
+    except ModelFormatError as error:
+        yield Check("failed", "files", str(error))
+        return
+    yield Check("ok", "files", ", ".join(_weights(model)))
+    found = [_check(name, check) for name, check in _fits(model)]
+    yield from found
+    if all(check.state == "ok" for check in found):
+        yield _check("prediction", lambda: _prediction(model, engine))
+
+
+def _weights(model: ModelFolder) -> Iterator[str]:
+    if model.checkpoint is not None:
+        yield from (model.checkpoint.symbol.name, model.checkpoint.params.name)
+    if model.h5 is not None:
+        yield model.h5.name
+
+
+def _fits(model: ModelFolder) -> Iterator[tuple[str, Callable[[], str]]]:
+    checkpoint = model.checkpoint
+    if checkpoint is not None:
+        yield "symbol and parameters", lambda: _checkpoint(model, checkpoint)
+    if model.labels is not None:
+        yield "labels", lambda: _labels(model)
+
+
+def _checkpoint(model: ModelFolder, checkpoint: Checkpoint) -> str:
+    """Every array of the graph is either learned or an input of the signature."""
+    learned = {name.removeprefix("arg:").removeprefix("aux:") for name in read_params(checkpoint.params)}
+    free = free_inputs(read_graph(checkpoint.symbol), learned)
+    said = [tensor.name for tensor in model.signature.inputs] if model.signature is not None else []
+    if set(free) != set(said):
+        raise ModelFormatError(
+            f"{checkpoint.symbol.name} needs {', '.join(free) or 'nothing'} beside {checkpoint.params.name}; "
+            f"{FILE_NAME} gives {', '.join(said) or 'nothing'}"
+        )
+    return f"{len(learned):,} arrays, input {', '.join(said)}"
+
+
+def _labels(model: ModelFolder) -> str:
+    count = len(model.labels or ())
+    said = model.signature.outputs[0].shape[-1] if model.signature is not None and model.signature.outputs else 0
+    two_of_one = said == 1 and count == 2  # one sigmoid stands for two classes
+    if said and count != said and not two_of_one:
+        raise ModelFormatError(f"synset.txt has {count:,} labels, {FILE_NAME} says that there are {said:,} classes")
+    return f"{count:,}"
+
+
+def _prediction(model: ModelFolder, engine: str) -> str:
+    opened = open_model(model, engine)
+    opened.engine.close()
+    return f"a blank picture was answered by {opened.kind}, {len(opened.labels):,} classes"
+
+
+def _check(name: str, check: Callable[[], str]) -> Check:
+    try:
+        return Check("ok", name, check())
+    except DimpleError as error:
+        return Check("failed", name, str(error))

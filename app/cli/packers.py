@@ -1,0 +1,92 @@
+"""``model-archiver`` and ``mxnet-model-export`` as programs of their own, for the scripts in ``bin/``.
+
+They take the flags of Multi Model Server's tools and end as those do: status 1 and ``ERROR - …`` on standard error,
+2 where the command line itself is wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, ParamSpec, get_args
+
+import click
+
+from app.errors import DimpleError
+from app.formats.archive.legacy import export
+from app.formats.archive.manifest import Runtime
+from app.formats.archive.pack import FORMATS, Order, pack
+
+P = ParamSpec("P")
+FOLDER = click.Path(path_type=Path)
+HELP = {"help_option_names": ["-h", "--help"]}
+
+ARCHIVER_OPTIONS = (
+    click.option("--model-name", required=True, help="Name of the model; the archive is called after it."),
+    click.option("--model-path", required=True, type=FOLDER, help="Folder with the model's files."),
+    click.option("--handler", required=True, help="What answers requests: MODULE:FUNCTION, or MODULE."),
+    click.option(
+        "--runtime", type=click.Choice(get_args(Runtime)), default="python", show_default=True, help="Its language."
+    ),
+    click.option("--export-path", type=FOLDER, help="Folder for the archive; the current one where it is left out."),
+    click.option(
+        "--archive-format",
+        type=click.Choice(FORMATS),
+        default="default",
+        show_default=True,
+        help="default makes NAME.mar, tgz NAME.tar.gz, no-archive the folder NAME.",
+    ),
+    click.option("--force", "-f", is_flag=True, help="Overwrite what is there already."),
+    click.option("--convert", "-c", is_flag=True, help="Convert the folder's .onnx file to an MXNet checkpoint."),
+)
+
+
+def archiver_options(command: Callable[P, Any]) -> Callable[P, Any]:
+    """Give a command the flags of ``model-archiver``."""
+    for option in reversed(ARCHIVER_OPTIONS):
+        command = option(command)
+    return command
+
+
+def order(export_path: Path | None, **options: Any) -> Order:
+    """What the flags ask for."""
+    return Order(export_path=export_path or Path.cwd(), **options)
+
+
+def _ends_like_the_original(command: Callable[P, None]) -> Callable[P, None]:
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except DimpleError as error:
+            _fail(str(error))
+
+    return wrapped
+
+
+def _fail(reason: str) -> NoReturn:
+    click.echo(f"ERROR - {reason}", err=True)
+    raise SystemExit(1)
+
+
+@click.command("model-archiver", context_settings=HELP)
+@archiver_options
+@_ends_like_the_original
+def model_archiver(**options: Any) -> None:
+    """Pack a folder with a model and its handler into an archive that Multi Model Server, or Dimple, serves."""
+    wanted = order(**options)
+    if wanted.force and wanted.target.exists():
+        click.echo(f"WARNING - Overwriting {wanted.target} ...", err=True)
+    pack(wanted)
+
+
+@click.command("mxnet-model-export", context_settings=HELP)
+@click.option("--model-name", required=True, help="Name of the model; NAME.model is made in the current folder.")
+@click.option("--model-path", required=True, type=FOLDER, help="Folder with the model's files and signature.json.")
+@click.option("--service-file-path", type=FOLDER, help="Python file with a class derived from MXNetBaseService.")
+@_ends_like_the_original
+def mxnet_model_export(model_name: str, model_path: Path, service_file_path: Path | None) -> None:
+    """Pack a folder with an MXNet checkpoint into an archive of MXNet Model Server 0.x."""
+    made = export(model_name, model_path.expanduser(), service_file_path, Path.cwd())
+    click.echo(f"INFO - Successfully exported model {model_name} to file {made}", err=True)

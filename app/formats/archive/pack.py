@@ -1,0 +1,226 @@
+"""What ``model-archiver`` 1.x does: a folder becomes a ``.mar``, a ``.tar.gz`` or a copy, with a manifest.
+
+The archives hold the same files as the original's, under the same names, with the same manifest. Unlike its own, they
+do not differ from one packing to the next, links to files are packed as the files, and a failure leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from app.errors import PackError
+from app.formats.archive.manifest import CURRENT, LEGACY, Runtime
+from app.formats.archive.packing import add_file, add_text, appearing
+from app.formats.folder import NAME
+
+Format = Literal["default", "tgz", "no-archive"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+SUFFIX: dict[Format, str] = {"default": ".mar", "tgz": ".tar.gz", "no-archive": ""}
+
+LEFT_OUT_FOLDERS = ("__MACOSX", "__pycache__")
+LEFT_OUT_SUFFIXES = (".pyc", ".DS_Store", ".mar")
+
+BAD_NAME = (
+    "Model name contains special characters.\n"
+    "The allowed regular expression filter for model name is: ^[A-Za-z0-9][A-Za-z0-9_\\-.]*$"
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be packed: the options of ``model-archiver``."""
+
+    model_name: str
+    model_path: Path
+    handler: str
+    runtime: Runtime = "python"
+    export_path: Path = Path()
+    archive_format: Format = "default"
+    force: bool = False
+    convert: bool = False
+
+    @property
+    def target(self) -> Path:
+        """The archive, or the folder, that is made."""
+        return self.export_path / (self.model_name + SUFFIX[self.archive_format])
+
+
+def pack(order: Order) -> Path:
+    """Pack a model folder.
+
+    :returns: what was made. The format ``no-archive`` adds to a folder that is there, as the original does.
+    :raises PackError: in the original's words, where it refuses; or where something cannot be read or written.
+    """
+    _check(order)
+    files = packed_files(order.model_path, order.target)
+    text = manifest_text(order.model_name, order.handler, order.runtime)
+    if order.archive_format == "no-archive":
+        _write_folder(order, files, text)
+    else:
+        with appearing(order.target) as partial:
+            write = _write_tgz if order.archive_format == "tgz" else _write_mar
+            write(partial, order, files, text)
+    return order.target
+
+
+def check_name(name: str) -> None:
+    """Refuse what model-archiver does not take for a model's name.
+
+    :raises PackError: in its words.
+    """
+    if not NAME.fullmatch(name):
+        raise PackError(BAD_NAME)
+
+
+def manifest_text(model_name: str, handler: str, runtime: Runtime) -> str:
+    """The manifest as model-archiver writes it, to the byte."""
+    document = {
+        "runtime": runtime,
+        "model": {"modelName": model_name, "handler": handler},
+        "modelServerVersion": "1.0",
+        "implementationVersion": "1.0",
+        "specificationVersion": "1.0",
+    }
+    return json.dumps(document, indent=2)
+
+
+def packed_files(folder: Path, target: Path) -> list[str]:
+    """The files of a folder that belong into its archive: relative names with ``/``, sorted.
+
+    :param target: what is being made; it does not hold itself.
+    :raises PackError: where a file is no plain one.
+    """
+    found: list[str] = []
+    for place, folders, files in os.walk(folder, onerror=_refuse):
+        here = Path(place)
+        folders[:] = [name for name in folders if not _is_left_out(name) and not _same(here / name, target)]
+        kept = [here / name for name in files if name != LEGACY and not name.endswith(LEFT_OUT_SUFFIXES)]
+        found += [_plain(path).relative_to(folder).as_posix() for path in kept if not _same(path, target)]
+    return sorted(found)
+
+
+def _check(order: Order) -> None:
+    check_name(order.model_name)
+    if not order.export_path.is_dir():
+        raise PackError(
+            f"Given export-path {order.export_path} is not a directory. Point to a valid export-path directory."
+        )
+    if not order.model_path.is_dir():
+        raise PackError(
+            f"Given model-path {order.model_path} is not a valid directory. Point to a valid model-path directory."
+        )
+    if order.target.exists() and not order.force:
+        raise PackError(
+            f"{order.target} already exists.\n"
+            "Please specify --force/-f option to overwrite the model archive output file.\n"
+            "See -h/--help for more details."
+        )
+    if order.convert:
+        _refuse_conversion(order.model_path)
+
+
+def _refuse_conversion(folder: Path) -> None:
+    found = sorted(path.name for path in folder.iterdir() if path.name.endswith(".onnx"))
+    if len(found) > 1:
+        raise PackError(
+            f"model-archiver expects only one .onnx file in the folder. Found {len(found)} files {found} in model-path."
+        )
+    if found:
+        raise PackError(
+            f"{found[0]} cannot be converted: this version of Dimple does not read ONNX. "
+            "Convert it to NAME-symbol.json and NAME-0000.params elsewhere and pack it without --convert."
+        )
+
+
+def _is_left_out(folder: str) -> bool:
+    return folder in LEFT_OUT_FOLDERS or folder.startswith(".")
+
+
+def _same(path: Path, target: Path) -> bool:
+    return target.exists() and path.exists() and path.samefile(target)
+
+
+def _plain(path: Path) -> Path:
+    if not path.is_file():
+        raise PackError(f"{path} is no file that can be packed; it may be a link to nothing. Remove it")
+    return path
+
+
+def _refuse(error: OSError) -> None:
+    raise PackError(f"{error.filename} cannot be read: {error.strerror}")
+
+
+def _write_mar(path: Path, order: Order, files: list[str], text: str) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in files:
+            add_file(archive, name, order.model_path / name)
+        add_text(archive, CURRENT.as_posix(), text)
+
+
+def _write_tgz(path: Path, order: Order, files: list[str], text: str) -> None:
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w") as archive,
+    ):
+        for name in files:
+            source = order.model_path / name
+            with source.open("rb") as opened:
+                status = source.stat()
+                archive.addfile(_tar_info(order, name, status.st_size, status.st_mode), opened)
+        content = text.encode()
+        archive.addfile(_tar_info(order, CURRENT.as_posix(), len(content)), io.BytesIO(content))
+
+
+def _tar_info(order: Order, name: str, size: int, mode: int = 0) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(f"{order.model_name}/{name}")
+    info.size = size
+    info.mode = 0o755 if mode & stat.S_IXUSR else 0o644
+    return info
+
+
+def _write_folder(order: Order, files: list[str], text: str) -> None:
+    """Write a copy of the folder, or only the manifest where the folder itself is what is asked for."""
+    if _same(order.model_path, order.target):
+        _write_manifest(order.target, text)
+        return
+    if order.target.exists():
+        _add_to_folder(order, files, text)
+        return
+    with appearing(order.target) as partial:
+        for name in files:
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(order.model_path / name, partial / name)
+        _write_manifest(partial, text)
+
+
+def _add_to_folder(order: Order, files: list[str], text: str) -> None:
+    """Replace file by file: the folder may hold more than the original made, and that is not ours to delete."""
+    for name in files:
+        path = _ready(order.target / name)
+        with appearing(path) as partial:
+            shutil.copy(order.model_path / name, partial)
+    _write_manifest(order.target, text)
+
+
+def _write_manifest(folder: Path, text: str) -> None:
+    with appearing(_ready(folder / CURRENT)) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _ready(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PackError(f"{path} cannot be written: {error.strerror}") from None
+    return path

@@ -1,0 +1,138 @@
+"""One child process: started, asked, ended. Its parts die with it, and it dies with the server."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from app.handlers.output import OnMetric, follow
+from app.handlers.types import HandlerSpec
+from app.handlers.wire import Gone, Reply, Unfit, Wire
+
+PROGRAM = Path(__file__).parent / "site"
+GRACE_SECONDS = 5.0
+"""For a process that was told to end to do so by itself."""
+KILL_SECONDS = 10.0
+"""For a killed one to be gone; only a broken disk or driver keeps one longer."""
+
+
+class Child:
+    """A process that runs a handler. Linux ends it when the thread that constructs this object ends: that thread must
+    be the one that looks after it.
+
+    :param environment: its whole environment.
+    :param on_exit: called, from another thread, when the process has ended.
+    :raises OSError: where the system cannot start another process.
+    """
+
+    def __init__(
+        self, spec: HandlerSpec, environment: Mapping[str, str], on_metric: OnMetric, on_exit: Callable[[], None]
+    ) -> None:
+        self.started = datetime.now(timezone.utc)
+        self.exited = threading.Event()
+        self._reason = ""
+        self._on_exit = on_exit
+        self._reaping = threading.Lock()
+        ours, theirs = socket.socketpair()
+        self._wire = Wire(ours, spec.max_response_bytes)
+        try:
+            self._process = _start(spec.model_dir, theirs.fileno(), environment)
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self.pid = self._process.pid
+        name = f"W-9000-{spec.model_name[:25]}"
+        outputs = ((self._process.stdout, logging.INFO, "stdout"), (self._process.stderr, logging.WARNING, "stderr"))
+        self._readers = [follow(pipe, level, f"{name}-{kind}", on_metric) for pipe, level, kind in outputs if pipe]
+        threading.Thread(target=self._reap, name=f"{name}-reaper", daemon=True).start()
+
+    def ask(self, header: Mapping[str, Any], blobs: Sequence[bytes], seconds: float) -> Reply:
+        """Ask for something and wait for the reply. A process that does not give it is killed.
+
+        :raises Gone: where there is none; :meth:`ending` says why.
+        """
+        try:
+            return self._wire.ask(header, blobs, seconds)
+        except Unfit as error:
+            self._reason = f"{error} and was killed"
+        except Gone as error:
+            if not self.exited.wait(GRACE_SECONDS):
+                self._reason = f"{error} and was killed"
+        self.kill()
+        self.exited.wait(KILL_SECONDS)
+        raise Gone(self.ending())
+
+    def end(self) -> None:
+        """Have the process end, by itself or else by force; what it printed has then been passed on."""
+        self._wire.hang_up()
+        if not self.exited.wait(GRACE_SECONDS):
+            self.kill()
+            self.exited.wait(KILL_SECONDS)
+        for reader in self._readers:
+            reader.join(1)  # something that it started elsewhere may hold the pipe still
+        self._wire.close()
+
+    def kill(self) -> None:
+        """Kill the process and all that it started in its group, at once."""
+        with self._reaping:
+            if not self.exited.is_set():  # afterwards its number may be another's
+                self._kill_group()
+
+    def ending(self) -> str:
+        """Why the process ended."""
+        code = self._process.returncode
+        if self._reason or code is None:
+            return f"The worker {self._reason or 'has not ended'}"
+        if code < 0:
+            return f"The worker was killed by signal {-code} ({signal.strsignal(-code)})"
+        return f"The worker ended by itself with exit code {code}"
+
+    def memory_bytes(self) -> int:
+        """Resident memory; 0 where the process has ended or the system does not tell."""
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except OSError:
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+    def _reap(self) -> None:
+        """Wait for the end of the process, whatever its cause, and clear up after it."""
+        if hasattr(os, "waitid"):  # wait without reaping: until then nobody else can have its number
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        with self._reaping:
+            self._kill_group()
+            self._process.wait()
+            self.exited.set()
+        self._wire.hang_up()
+        self._on_exit()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+
+def _start(model_dir: Path, descriptor: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    # The kernel is told by the child itself that it should die with us: running Python between fork and exec
+    # (preexec_fn) can deadlock in a server with threads.
+    return subprocess.Popen(
+        [sys.executable, "-u", str(PROGRAM), str(descriptor), str(os.getpid())],
+        cwd=model_dir,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=(descriptor,),
+        start_new_session=True,
+    )

@@ -1,0 +1,7 @@
+"""Metrics that handlers leave."""
+
+from __future__ import annotations
+
+from mms.metrics import dimension, metric, metrics_store, system_metrics, unit
+
+__all__ = ["dimension", "metric", "metrics_store", "system_metrics", "unit"]

@@ -1,0 +1,20 @@
+"""Dimensions of metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class Dimension:
+    """What a metric is told apart by, such as ``Level:Model``."""
+
+    def __init__(self, name: str, value: Any) -> None:
+        self.name = name
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.value}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The dimension as it stands in JSON."""
+        return {"Name": self.name, "Value": self.value}

@@ -1,0 +1,1 @@
+"""Pictures, arrays and sentences, for handlers that compute with MXNet."""

@@ -1,0 +1,234 @@
+"""One worker: a thread that keeps one child process alive and hands it batches, one at a time."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.errors import HandlerLoadError
+from app.handlers.backoff import Backoff
+from app.handlers.jobs import Job, Jobs
+from app.handlers.output import OnMetric
+from app.handlers.process import Child
+from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus, worker_died
+from app.handlers.wire import Gone, Reply
+
+LOAD_SECONDS = 120.0
+"""Least time that loading may take; it has the response timeout where that is longer."""
+
+Pause = Callable[[threading.Event, float], object]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all workers of a model share.
+
+    :param pause: waits for so many seconds, or until the event is set.
+    :param on_failure: called when a worker could not load the model.
+    """
+
+    spec: HandlerSpec
+    environment: Mapping[str, str]
+    jobs: Jobs
+    on_metric: OnMetric
+    pause: Pause
+    on_failure: Callable[[], None]
+
+
+class Worker:
+    """Lives until :meth:`leave`, through any number of child processes.
+
+    ``load_failure`` is why the model could not be loaded the last time, None as soon as it could. It is read and
+    written under ``jobs.changed``, as ``state`` and ``busy`` are.
+    """
+
+    def __init__(self, shared: Surroundings) -> None:
+        self.id = f"9000-{secrets.token_hex(4)}"
+        self.state = WorkerState.LOADING
+        self.busy = False
+        self.load_failure: HandlerLoadError | None = None
+        self.ended = False
+        self._shared = shared
+        self._leaving = threading.Event()
+        self._child: Child | None = None
+        self._restarts = 0
+        self._last_error = ""
+        self._thread = threading.Thread(target=self._run, name=f"W-9000-{shared.spec.model_name[:25]}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to load the model."""
+        self._thread.start()
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the worker was told to end."""
+        return self._leaving.is_set()
+
+    def leave(self) -> None:
+        """End after the batch that is being answered; at once where the model is still being loaded."""
+        with self._shared.jobs.changed:
+            self._leaving.set()
+            if self._child is not None and self.state is not WorkerState.READY:
+                self._child.kill()
+            self.state = WorkerState.UNLOADING
+            self._shared.jobs.wake()
+
+    def kill(self) -> None:
+        """Kill the process, whatever it does."""
+        with self._shared.jobs.changed:
+            if self._child is not None:
+                self._child.kill()
+
+    def status(self) -> WorkerStatus:
+        """What the worker is doing."""
+        with self._shared.jobs.changed:
+            child = self._child
+            alive = child is not None and not child.exited.is_set()
+            return WorkerStatus(
+                id=self.id,
+                pid=child.pid if child is not None and alive else None,
+                started=child.started if child is not None else None,
+                state=self.state,
+                memory_bytes=child.memory_bytes() if child is not None and alive else 0,
+                restarts=self._restarts,
+                last_error=self._last_error,
+            )
+
+    def _run(self) -> None:
+        try:
+            self._live()
+        finally:
+            with self._shared.jobs.changed:
+                self.ended = True
+                self._shared.jobs.wake()
+
+    def _live(self) -> None:
+        backoff = Backoff()
+        while not self.leaving:
+            child = self._load()
+            if child is not None:
+                backoff.reset()
+                self._serve(child)
+            if not self.leaving:
+                self._shared.pause(self._leaving, backoff.seconds())
+                self._restarts += 1
+
+    def _load(self) -> Child | None:
+        """Start a process and have it load the model; None where that fails."""
+        self._turn(WorkerState.LOADING)
+        spec = self._shared.spec
+        try:
+            child = Child(spec, self._shared.environment, self._shared.on_metric, self._shared.jobs.wake)
+        except OSError as error:
+            self._fail(500, f"The worker could not be started: {error}")
+            return None
+        with self._shared.jobs.changed:
+            self._child = child
+            if self.leaving:
+                child.kill()
+        try:
+            report, _ = child.ask(_order(spec), (), max(LOAD_SECONDS, spec.response_timeout))
+            code, message = int(report["code"]), str(report["message"])
+        except (Gone, KeyError, ValueError) as error:
+            code, message = 500, str(error)
+        if code != 200:
+            child.end()
+            self._fail(code, message)
+            return None
+        with self._shared.jobs.changed:
+            self.load_failure, self._last_error = None, message or self._last_error
+            self._turn(WorkerState.READY)
+        return child
+
+    def _serve(self, child: Child) -> None:
+        """Hand batches to the process until it dies or the worker is to leave."""
+        while (job := self._shared.jobs.take(lambda: self.leaving or child.exited.is_set())) is not None:
+            self.busy = True
+            try:
+                self._answer(child, job)
+            finally:
+                self.busy = False
+        died = not self.leaving
+        child.end()
+        if died:
+            self._last_error = child.ending()
+            log.warning("%s: %s. It is started again.", self._shared.spec.model_name, self._last_error)
+            self._turn(WorkerState.LOADING)
+
+    def _answer(self, child: Child, job: Job) -> None:
+        try:
+            reply = child.ask(*_question(job.batch), self._shared.spec.response_timeout)
+            answers = _answers(reply, len(job.batch))
+        except Gone:
+            self._turn(WorkerState.LOADING)  # before the caller, who may look, knows
+            job.refuse(worker_died())
+        except Exception:  # not what was agreed: whatever has happened to it, it cannot be trusted with another batch
+            log.exception("%s: the worker's answer makes no sense", self._shared.spec.model_name)
+            child.kill()
+            self._turn(WorkerState.LOADING)
+            job.refuse(worker_died())
+        else:
+            job.answers.set_result(answers)
+
+    def _fail(self, code: int, reason: str) -> None:
+        spec = self._shared.spec
+        with self._shared.jobs.changed:
+            self._last_error = reason
+            self.load_failure = HandlerLoadError(spec.model_name, spec.handler, reason, code)
+            self._turn(WorkerState.FAILED)
+            self._shared.on_failure()
+        if not self.leaving:
+            log.error("%s", self.load_failure)
+
+    def _turn(self, state: WorkerState) -> None:
+        with self._shared.jobs.changed:
+            self.state = WorkerState.UNLOADING if self.leaving else state
+            self._shared.jobs.wake()
+
+
+def _order(spec: HandlerSpec) -> dict[str, Any]:
+    return {
+        "model_name": spec.model_name,
+        "model_dir": str(spec.model_dir.resolve()),
+        "handler": spec.handler,
+        "manifest": spec.manifest,
+        "batch_size": spec.batch_size,
+        "gpu_id": spec.gpu_id,
+        "decode_input_request": spec.decode_input_request,
+        "legacy": spec.legacy,
+    }
+
+
+def _question(batch: Sequence[HandlerRequest]) -> tuple[dict[str, Any], list[bytes]]:
+    requests = [
+        {
+            "id": request.request_id,
+            "headers": dict(request.headers),
+            "fields": [[field.name, field.content_type, field.is_file] for field in request.fields],
+        }
+        for request in batch
+    ]
+    return {"requests": requests}, [field.data for request in batch for field in request.fields]
+
+
+def _answers(reply: Reply, count: int) -> list[HandlerAnswer]:
+    header, bodies = reply
+    if len(header["answers"]) != count:
+        raise ValueError(f"{len(header['answers'])} answers came to {count} requests")
+    return [
+        HandlerAnswer(
+            status=int(told["status"]),
+            phrase=told["phrase"],
+            headers=told["headers"],
+            content_type=told["content_type"],
+            body=body,
+            error=(told["error"][0], told["error"][1]) if "error" in told else None,
+        )
+        for told, body in zip(header["answers"], bodies, strict=True)
+    ]

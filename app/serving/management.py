@@ -1,0 +1,186 @@
+"""What the management API does, without HTTP."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from app.download import Patience, download
+from app.errors import BadInput, BadParameter, DataError, DownloadFailed, FetchError, MissingParameter, ModelNotInStore
+from app.formats.archive.manifest import read_manifest
+from app.formats.archive.opening import is_archive, open_archive
+from app.formats.folder import NAME, is_model_folder
+from app.handlers.types import WorkerStatus
+from app.serving.handled import LOAD_SECONDS, HandledModel
+from app.serving.registry import Entry, Registry
+from app.serving.store import Registration
+
+log = logging.getLogger(__name__)
+
+PATIENCE = Patience(tries=2)
+"""The client waits meanwhile."""
+RUNTIMES = ("python", "python2", "python3")
+PAGE = 100
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be registered. Empty texts and a ``response_timeout`` of 0 leave it to the archive and to us."""
+
+    url: str
+    name: str
+    handler: str
+    runtime: str
+    batch_size: int
+    max_batch_delay: int
+    workers: int
+    response_timeout: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How many workers a model is to have, at least and at most."""
+
+    least: int
+    most: int
+
+
+def register(registry: Registry, order: Order, models_dir: Path, instance_dir: Path) -> Entry:
+    """Find a model, or fetch it, load it, and serve it from now on.
+
+    :param instance_dir: where what is fetched and unpacked is kept.
+    :raises MissingParameter: where no URL is given.
+    :raises BadParameter: where the runtime or the name cannot be used.
+    :raises ModelNotInStore: where nothing lies there.
+    :raises DownloadFailed: where it cannot be fetched.
+    :raises ModelFormatError: where it cannot be loaded.
+    :raises ModelConflict: where a model of that name is registered.
+    """
+    if not order.url:
+        raise MissingParameter("url")
+    if order.runtime not in RUNTIMES:
+        raise BadInput(f"Invalid RuntimeType value: {order.runtime}")
+    path = _located(order.url, models_dir, instance_dir / "archives")
+    name = order.name or read_manifest(path).model_name or path.name
+    if not NAME.fullmatch(name):
+        raise BadParameter("model_name", name, "letters, digits, '_', '-' and '.', the first a letter or a digit")
+    given = Registration(name=name, url=order.url, path=str(path))
+    return registry.register(
+        replace(
+            given,
+            handler=order.handler,
+            runtime=order.runtime,
+            batch_size=order.batch_size,
+            max_batch_delay=order.max_batch_delay,
+            min_workers=max(0, order.workers),
+            max_workers=max(0, order.workers),
+            response_timeout=order.response_timeout or given.response_timeout,
+        )
+    )
+
+
+def scale(registry: Registry, name: str, wanted: Scale, synchronous: bool) -> None:
+    """Give a model more workers, or fewer.
+
+    :raises BadInput: where there are to be more at least than at most.
+    :raises ModelNotFound: where there is none of that name.
+    """
+    if wanted.most < wanted.least:
+        raise BadInput("max_worker cannot be less than min_worker.")
+    if wanted.least < 0:
+        raise BadParameter("min_worker", wanted.least, "0 or more")
+    entry = registry.entry(name)
+    told = replace(entry.registration, min_workers=wanted.least, max_workers=wanted.most)
+    registry.change(told, LOAD_SECONDS if synchronous else 0)
+
+
+def listed(registry: Registry, limit: int, start: int) -> dict[str, Any]:
+    """A page of the models. The token for the next is there where this one does not reach past the last."""
+    limit = limit if 0 <= limit <= PAGE else PAGE
+    start = max(0, start)
+    entries = registry.entries()
+    page = entries[start : start + limit]
+    document: dict[str, Any] = {"nextPageToken": str(start + limit)} if start + limit <= len(entries) else {}
+    return document | {"models": [{"modelName": one.name, "modelUrl": one.registration.url} for one in page]}
+
+
+def describe(entry: Entry) -> dict[str, Any]:
+    """A model and its workers. All of one process compute in that process, so they share what it takes of memory."""
+    told = entry.registration
+    document = {
+        "modelName": entry.name,
+        "modelVersion": entry.model.version if entry.model else "",
+        "modelUrl": told.url,
+        "engine": "MXNet",
+        "runtime": told.runtime,
+        "minWorkers": told.min_workers,
+        "maxWorkers": told.max_workers,
+        "batchSize": told.batch_size,
+        "maxBatchDelay": told.max_batch_delay,
+        "loadedAtStartup": entry.at_startup,
+        "workers": _workers(entry),
+    }
+    return document | ({} if entry.model else {"status": "FAILED", "lastError": entry.failure})
+
+
+def _located(url: str, models_dir: Path, archives: Path) -> Path:
+    """The model folder behind a URL: fetched and unpacked, or in the models folder."""
+    if urlsplit(url).scheme in ("http", "https"):
+        with _fetched(url, archives / "fetched") as archive:
+            return open_archive(archive, archives)
+    if ".." in url:
+        raise ModelNotInStore(f"Relative path is not allowed in url: {url}")
+    path = models_dir / url.lstrip("/")
+    if is_model_folder(path):
+        return path
+    if is_archive(path):
+        return open_archive(path, archives)
+    raise ModelNotInStore(f"Model not found in model store: {url}")
+
+
+@contextmanager
+def _fetched(url: str, folder: Path) -> Iterator[Path]:
+    """Fetch an archive, for as long as it takes to unpack it: tomorrow the same URL may have another."""
+    try:
+        parts = urlsplit(url)
+        log.info("fetching a model from %s, port %s", parts.hostname, parts.port or "unsaid")
+    except ValueError:  # a port that is no number
+        raise ModelNotInStore(f"Invalid model url: {url}") from None
+    own = folder / uuid.uuid4().hex
+    try:
+        yield download(url, own / (PurePosixPath(unquote(parts.path)).name or "model.mar"), patience=PATIENCE)
+    except FetchError as error:
+        raise DownloadFailed(f"Failed to download model from: {url}, code: {error.status}") from None
+    except DataError:
+        raise DownloadFailed(f"Failed to download model from: {url}") from None
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _workers(entry: Entry) -> list[dict[str, Any]]:
+    if isinstance(entry.model, HandledModel):
+        return [_process(status) for status in entry.model.workers.statuses()]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    state = "READY" if entry.model else "UNLOADING"
+    return [
+        _worker(f"9000-{number:08x}", entry.since, state, memory) for number in range(entry.registration.min_workers)
+    ]
+
+
+def _process(status: WorkerStatus) -> dict[str, Any]:
+    told = _worker(status.id, status.started, status.state.name, status.memory_bytes)
+    return told | {"pid": status.pid, "restarts": status.restarts, "lastError": status.last_error}
+
+
+def _worker(identity: str, started: datetime | None, state: str, memory: int) -> dict[str, Any]:
+    since = started.strftime("%Y-%m-%dT%H:%M:%S.") + f"{started.microsecond // 1000:03d}Z" if started else ""
+    return {"id": identity, "startTime": since, "status": state, "gpu": False, "memoryUsage": memory}

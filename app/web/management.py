@@ -1,0 +1,121 @@
+"""The management API of Multi Model Server: register, describe, scale and unregister models while the server runs."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from app.errors import BadParameter
+from app.serving.management import Order, Scale, describe, listed, register, scale
+from app.web.context import dimple
+from app.web.mms import explain, json_response, mark
+
+bp = Blueprint("management", __name__)
+bp.register_error_handler(Exception, explain)
+bp.after_request(mark)
+
+
+@bp.get("/models", strict_slashes=False)
+def list_models() -> Response:
+    """The registered models, by name, in pages."""
+    limit, start = _number(request.args, "limit", 100), _number(request.args, "next_page_token", 0)
+    return _told(listed(dimple().registry, limit, start))
+
+
+@bp.post("/models", strict_slashes=False)
+def register_model() -> Response:
+    """Register the model that lies at ``url``."""
+    given = _given()
+    settings = dimple().settings
+    order = Order(
+        url=str(given.get("url") or ""),
+        name=str(given.get("model_name") or ""),
+        handler=str(given.get("handler") or ""),
+        runtime=str(given.get("runtime") or "python"),
+        batch_size=_number(given, "batch_size", 1),
+        max_batch_delay=_number(given, "max_batch_delay", 100),
+        workers=_number(given, "initial_workers", 0),
+        response_timeout=_timeout(given),
+    )
+    entry = register(dimple().registry, order, settings.models_dir, settings.instance_dir)
+    if order.workers < 1:
+        return _told({"status": f'Model "{entry.name}" registered'})
+    return _scaled(_flag(given, "synchronous", True))
+
+
+@bp.get("/models/<name>", strict_slashes=False)
+def describe_model(name: str) -> Response:
+    """One model, with its workers."""
+    return _told(describe(dimple().registry.entry(name)))
+
+
+@bp.put("/models/<name>", strict_slashes=False)
+def scale_model(name: str) -> Response:
+    """Give a model more workers, or fewer."""
+    least = _number(request.args, "min_worker", 1)
+    wanted = Scale(least, _number(request.args, "max_worker", least))
+    synchronous = _flag(request.args, "synchronous", False)
+    scale(dimple().registry, name, wanted, synchronous)
+    return _scaled(synchronous)
+
+
+@bp.delete("/models/<name>", strict_slashes=False)
+def unregister_model(name: str) -> Response:
+    """Take a model out of service."""
+    dimple().registry.unregister(name)
+    return _told({"status": f'Model "{name}" unregistered'})
+
+
+def _scaled(synchronous: bool) -> Response:
+    if synchronous:
+        return _told({"status": "Workers scaled"})
+    return _told({"status": "Processing worker updates..."}, 202)
+
+
+def _told(document: dict[str, Any], status: int = 200) -> Response:
+    return json_response(document, status, newline=True)
+
+
+def _given() -> dict[str, Any]:
+    """The parameters: of a JSON body where there is one, else of the query."""
+    if request.mimetype != "application/json":
+        return dict(request.args)
+    text = request.get_data(as_text=True)
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = _lenient(text)
+    if not isinstance(document, dict):
+        raise BadParameter("body", text, 'a JSON object, such as {"url": "squeezenet.mar"}')
+    return document
+
+
+def _lenient(text: str) -> Any:
+    """JSON with single quotes, which MMS reads too, and its own tests send."""
+    try:
+        return json.loads(text.replace("'", '"'))
+    except ValueError:
+        return None
+
+
+def _number(given: Any, key: str, default: int) -> int:
+    """A whole number; where it is none, the default, as MMS does it."""
+    try:
+        return int(given.get(key, default))
+    except (TypeError, ValueError):
+        return default
+
+
+def _flag(given: Any, key: str, default: bool) -> bool:
+    value = given.get(key)
+    return default if value is None else str(value).lower() == "true"
+
+
+def _timeout(given: dict[str, Any]) -> float:
+    """Seconds. In a query MMS takes ``response_timeout`` for minutes, in JSON for seconds."""
+    minutes_or_seconds = _number(given, "response_timeout", 0)
+    if minutes_or_seconds < 1:
+        return 0.0
+    return float(minutes_or_seconds * (1 if request.mimetype == "application/json" else 60))

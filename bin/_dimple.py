@@ -1,0 +1,23 @@
+"""Finds the Python that Dimple is installed in, and runs one of its commands there."""
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
+SUPPORTED = (3, 10), (3, 13)
+
+
+def run(command):
+    """Run a command of ``app.cli.packers``; in the checkout's own environment where there is one."""
+    python = os.path.join(VENV, "bin", "python")
+    if os.access(python, os.X_OK) and os.path.realpath(sys.prefix) != os.path.realpath(VENV):
+        os.execv(python, [python] + sys.argv)  # noqa: RUF005 -- any Python 3 may read this file
+    if not SUPPORTED[0] <= sys.version_info[:2] < SUPPORTED[1]:
+        sys.exit("Dimple needs Python 3.10, 3.11 or 3.12. Run: make -C %s .venv/.run-ready" % ROOT)  # noqa: UP031
+    sys.path[0] = ROOT
+    try:
+        from app.cli import packers
+    except ImportError as error:
+        sys.exit("Dimple is not installed (%s). Run: make -C %s .venv/.run-ready" % (error, ROOT))  # noqa: UP031
+    getattr(packers, command).main(prog_name=os.path.basename(sys.argv[0]))

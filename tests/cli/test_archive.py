@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import Result
+from flask import Flask
+
+from app.cli.archive import archive, inspect, unpack_command, verify
+from tests.cli.test_predict import make_app
+from tests.formats.archive.archives import LEGACY, manifest, put, read_tree, zipped
+
+STOCK = manifest(modelName="shade", handler="mxnet_vision_service:handle", modelVersion="2.5")
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Flask:
+    return make_app(tmp_path / "app")
+
+
+@pytest.fixture
+def shade(tmp_path: Path, app: Flask) -> Path:
+    """A model folder of one small checkpoint with two classes, outside of the models folder."""
+    shutil.copytree(tmp_path / "app" / "models" / "shade", tmp_path / "shade")
+    return put(tmp_path / "shade", {"MAR-INF/MANIFEST.json": STOCK})
+
+
+def run(app: Flask, command: click.Command, *arguments: object) -> Result:
+    return app.test_cli_runner().invoke(command, [str(argument) for argument in arguments])
+
+
+def said(done: Result) -> dict[str, str]:
+    """The first line of each fact."""
+    return {line.split()[0]: line[12:] for line in done.stdout.splitlines() if not line.startswith(" ")}
+
+
+def outcome(done: Result) -> dict[str, str]:
+    lines = [line[9:].partition(":")[0] + " " + line[:9].strip() for line in done.stdout.splitlines()]
+    return dict(line.rsplit(" ", 1) for line in lines)  # type: ignore[misc]
+
+
+def packed(app: Flask, folder: Path, *more: object, handler: str = "mxnet_vision_service:handle") -> Path:
+    done = run(
+        app, archive, "--model-name", folder.name, "--model-path", folder, "--handler", handler,
+        "--export-path", folder.parent, *more,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    return Path(done.stdout.strip())
+
+
+def test_a_folder_is_packed_and_unpacked_again(app: Flask, shade: Path, tmp_path: Path) -> None:
+    made = packed(app, shade)
+    assert made == tmp_path / "shade.mar"
+    done = run(app, unpack_command, made, "--to", tmp_path / "again")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip() == str(tmp_path / "again")
+    before, after = read_tree(shade), read_tree(tmp_path / "again")
+    assert before.pop("MAR-INF/MANIFEST.json") != after.pop("MAR-INF/MANIFEST.json")  # the packer writes its own
+    assert before == after
+
+
+def test_an_archive_is_unpacked_among_the_models(app: Flask, shade: Path, tmp_path: Path) -> None:
+    made = packed(app, shade.rename(tmp_path / "dusk"))
+    done = run(app, unpack_command, made)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "app" / "models" / "dusk" / "shade-symbol.json").is_file()
+    again = run(app, unpack_command, made)
+    assert again.exit_code == 1
+    assert "is there already" in again.stderr
+
+
+def test_refusals_are_one_message_and_status_one(app: Flask, shade: Path, tmp_path: Path) -> None:
+    packed(app, shade)
+    options = ["--model-path", shade, "--handler", "a", "--export-path", tmp_path]
+    done = run(app, archive, "--model-name", "shade", *options)
+    assert done.exit_code == 1
+    assert "already exists" in done.stderr
+    assert run(app, archive, "--model-name", "a/b", *options).exit_code == 1
+    assert run(app, archive, *options).exit_code == 2
+    put(tmp_path, {"bad.mar": "no archive"})
+    for command in (unpack_command, inspect, verify):
+        done = run(app, command, tmp_path / "bad.mar")
+        assert done.exit_code == 1
+        assert "bad.mar" in done.stderr and "neither a zip" in done.stderr
+
+
+def test_inspect_tells_what_an_archive_holds(app: Flask, shade: Path) -> None:
+    done = run(app, inspect, packed(app, shade))
+    assert done.exit_code == 0, done.output
+    facts = said(done)
+    assert facts["model"] == "shade"
+    assert facts["manifest"] == "of Multi Model Server 1.x"
+    assert facts["handler"] == "mxnet_vision_service:handle (Multi Model Server's own vision service)"
+    assert facts["inputs"] == "data (any, 3, 8, 8)"
+    assert facts["outputs"] == "fc (any, 1)"
+    assert facts["labels"] == "2: dark; light"
+    assert facts["served"] == "by Dimple itself, from shade-0000.params"
+    for name, content in read_tree(shade).items():
+        if name != "MAR-INF/MANIFEST.json":
+            assert f"{len(content):>13,}  {name}" in done.stdout
+
+
+def test_inspect_of_a_folder_gives_its_version(app: Flask, shade: Path) -> None:
+    assert said(run(app, inspect, shade))["version"] == "2.5"
+
+
+def test_inspect_tells_own_code_and_does_not_run_it(app: Flask, tmp_path: Path) -> None:
+    trap = tmp_path / "trap"
+    code = f"open({str(trap)!r}, 'w')\ndef handle(data, context): return []\n"
+    folder = put(tmp_path / "own", {"service.py": code, "MAR-INF/MANIFEST.json": manifest(handler="service:handle")})
+    for command in (inspect, verify):
+        assert run(app, command, folder).exit_code == 0
+    assert said(run(app, inspect, folder))["served"] == "by its own code in service.py, in processes of its own"
+    assert not trap.exists()
+
+
+def test_inspect_of_an_old_archive(app: Flask, tmp_path: Path) -> None:
+    files = {"MANIFEST.json": json.dumps(LEGACY), "custom_service.py": "class A(B): pass"}
+    facts = said(run(app, inspect, zipped(tmp_path / "smile.model", files)))
+    assert (facts["model"], facts["version"], facts["engine"]) == ("smileCNN", "snapshot", "MXNet 0.12")
+    assert facts["handler"] == "custom_service.py (own code)"
+
+
+def test_what_an_archive_says_cannot_steer_the_terminal(app: Flask, shade: Path) -> None:
+    (shade / "synset.txt").write_text("dark\x1b[2J\nlight\u202e\n")
+    done = run(app, inspect, shade)
+    assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
+    assert said(done)["labels"] == r"2: dark\x1b[2J; light\u202e"
+
+
+def test_verify_of_a_whole_model_finds_everything_in_order(app: Flask, shade: Path) -> None:
+    for path in (shade, packed(app, shade), packed(app, shade, "--archive-format", "tgz")):
+        done = run(app, verify, path)
+        assert done.exit_code == 0, done.output
+        assert set(outcome(done).values()) == {"ok"}
+        assert "a blank picture was answered by mxnet, 2 classes" in done.stdout
+
+
+def test_verify_of_a_model_with_own_code_says_what_it_did_not_try(app: Flask, shade: Path) -> None:
+    put(
+        shade,
+        {"service.py": "def handle(data, context): return []", "MAR-INF/MANIFEST.json": manifest(handler="service")},
+    )
+    done = run(app, verify, shade)
+    assert done.exit_code == 0, done.output
+    assert outcome(done) == {"manifest": "ok", "handler": "ok", "signature": "ok", "prediction": "skipped"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "failing", "reason"),
+    [
+        ({"MAR-INF/MANIFEST.json": "{"}, "manifest", "Failed to parse"),
+        ({"MAR-INF/MANIFEST.json": manifest(handler="gone:handle")}, "handler", "no gone.py"),
+        ({"MAR-INF/MANIFEST.json": manifest(handler="a"), "a.py": "def"}, "handler", "not Python 3"),
+        ({"MAR-INF/MANIFEST.json": manifest(handler="a"), "a.py": "x = 1"}, "handler", "neither a function handle"),
+        ({"signature.json": "{}"}, "files", "inputs"),
+        ({"other-symbol.json": "{}"}, "files", "more than one"),
+        ({"shade-symbol.json": "{}"}, "symbol and parameters", "shade-symbol.json"),
+        ({"shade-0000.params": "cut"}, "symbol and parameters", "shade-0000.params"),
+        (
+            {"signature.json": '{"inputs": [{"data_name": "image", "data_shape": [0, 3, 8, 8]}]}'},
+            "symbol and parameters",
+            "needs data beside shade-0000.params; signature.json gives image",
+        ),
+        ({"synset.txt": "a\nb\nc\n"}, "labels", "3 labels"),
+        (
+            {"signature.json": '{"inputs": [{"data_name": "data", "data_shape": [0, 3, 9, 9]}]}'},
+            "prediction",
+            "shade",
+        ),
+    ],
+)
+def test_verify_names_the_part_that_does_not_fit(
+    app: Flask, shade: Path, damage: dict[str, str], failing: str, reason: str
+) -> None:
+    done = run(app, verify, put(shade, damage))
+    assert done.exit_code == 1, done.output
+    assert [name for name, state in outcome(done).items() if state == "failed"] == [failing]
+    line = next(line for line in done.stdout.splitlines() if line.startswith("failed"))
+    assert reason in line
+    assert done.stderr.count("\n") == 1 and "1 of its checks failed" in done.stderr
+
+
+def test_looking_into_an_archive_leaves_nothing(
+    app: Flask, shade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = packed(app, shade)
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(place))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    for command in (inspect, verify):
+        assert run(app, command, made).exit_code == 0
+    with zipfile.ZipFile(made, "a") as opened:
+        opened.writestr("../x", "")
+    for command in (inspect, verify, unpack_command):
+        assert run(app, command, made).exit_code == 1
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert list(place.iterdir()) == []

@@ -1,0 +1,192 @@
+"""What is expected here was seen of model-archiver 1.0.3: the names, the manifest's text, the refusals."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.errors import PackError
+from app.formats.archive.pack import Format, Order, pack
+from app.formats.archive.unpack import unpack
+from tests.formats.archive.archives import MANIFEST, put, read_tree
+
+# The folder that was given to model-archiver, and the names that came out of it.
+GIVEN = {
+    ".dot": "dot",
+    "a.py": "print()",
+    "b.pyc": "",
+    "x.DS_Store": "",
+    ".DS_Store": "",
+    "old.mar": "",
+    "big.tar.gz": "",
+    "MANIFEST.json": "old",
+    "MAR-INF/MANIFEST.json": "old",
+    "MAR-INF/other.txt": "",
+    "sub/1.py": "# one",
+    "sub/MANIFEST.json": "",
+    "sub/__pycache__/1.pyc": "",
+    "__MACOSX/x": "",
+    ".hid/y": "",
+}
+PACKED = {".dot", "a.py", "big.tar.gz", "link.py", "sub/1.py", "MAR-INF/other.txt", "MAR-INF/MANIFEST.json"}
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Order:
+    folder = put(tmp_path / "given", GIVEN)
+    (folder / "empty").mkdir()
+    (folder / "link.py").symlink_to("a.py")
+    (folder / "linked").symlink_to("sub")
+    (tmp_path / "out").mkdir()
+    return Order("m.1", folder, "service:handle", export_path=tmp_path / "out")
+
+
+def test_a_mar_holds_what_model_archivers_holds(order: Order) -> None:
+    made = pack(order)
+    assert made == order.export_path / "m.1.mar"
+    with zipfile.ZipFile(made) as archive:
+        assert set(archive.namelist()) == PACKED
+        assert archive.read("MAR-INF/MANIFEST.json").decode() == MANIFEST
+        assert archive.read("a.py") == archive.read("link.py") == b"print()"
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+        assert archive.testzip() is None
+
+
+def test_a_tgz_holds_the_same_under_the_models_name(order: Order) -> None:
+    made = pack(replace(order, archive_format="tgz"))
+    assert made == order.export_path / "m.1.tar.gz"
+    with tarfile.open(made, "r:gz") as archive:
+        assert {info.name for info in archive} == {f"m.1/{name}" for name in PACKED}
+        assert all(info.isreg() for info in archive)
+        manifest = archive.extractfile("m.1/MAR-INF/MANIFEST.json")
+        assert manifest is not None and manifest.read().decode() == MANIFEST
+
+
+def test_no_archive_is_a_folder_of_the_same_files(order: Order) -> None:
+    made = pack(replace(order, archive_format="no-archive"))
+    assert made == order.export_path / "m.1"
+    found = read_tree(made)
+    assert set(found) == PACKED
+    assert found["MAR-INF/MANIFEST.json"].decode() == MANIFEST
+
+
+@pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
+def test_what_is_packed_is_what_is_unpacked(order: Order, tmp_path: Path, archive_format: Format) -> None:
+    made = pack(replace(order, archive_format=archive_format))
+    folder = made if made.is_dir() else unpack(made, tmp_path / "again")
+    expected = {name: text.encode() for name, text in GIVEN.items() if name in PACKED}
+    expected |= {"link.py": b"print()", "MAR-INF/MANIFEST.json": MANIFEST.encode()}
+    assert read_tree(folder) == expected
+
+
+@pytest.mark.parametrize("archive_format", ["default", "tgz"])
+def test_the_same_folder_gives_the_same_bytes(order: Order, archive_format: Format) -> None:
+    order = replace(order, archive_format=archive_format, force=True)
+    first = pack(order).read_bytes()
+    os.utime(order.model_path / "a.py", (1_000_000_000, 1_000_000_000))
+    (order.model_path / "a.py").chmod(0o600)
+    assert pack(order).read_bytes() == first
+
+
+def test_the_runtime_is_written_as_given(order: Order) -> None:
+    with zipfile.ZipFile(pack(replace(order, runtime="python2"))) as archive:
+        assert archive.read("MAR-INF/MANIFEST.json").decode() == MANIFEST.replace('"python"', '"python2"')
+
+
+@pytest.mark.parametrize("name", ["a b", "../x", "a/b", "-x", "_x", ".x", "", "x\n", "größe"])
+def test_a_name_with_special_characters_is_refused(order: Order, name: str) -> None:
+    with pytest.raises(PackError, match=r"^Model name contains special characters\.\nThe allowed regular expression"):
+        pack(replace(order, model_name=name))
+    assert list(order.export_path.iterdir()) == []
+
+
+def test_folders_that_are_none_are_refused_in_the_originals_words(order: Order, tmp_path: Path) -> None:
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(PackError) as raised:
+        pack(replace(order, model_path=nowhere))
+    assert str(raised.value) == (
+        f"Given model-path {nowhere} is not a valid directory. Point to a valid model-path directory."
+    )
+    with pytest.raises(PackError) as raised:
+        pack(replace(order, export_path=nowhere, model_path=nowhere))
+    assert str(raised.value) == (
+        f"Given export-path {nowhere} is not a directory. Point to a valid export-path directory."
+    )
+
+
+@pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
+def test_what_is_there_is_overwritten_only_by_force(order: Order, archive_format: Format) -> None:
+    order = replace(order, archive_format=archive_format)
+    pack(order)
+    put(order.model_path, {"a.py": "new"})
+    before = read_tree(order.export_path)
+    with pytest.raises(PackError, match=r"already exists\.\nPlease specify --force/-f option to overwrite"):
+        pack(order)
+    assert read_tree(order.export_path) == before
+    pack(replace(order, force=True))
+    assert read_tree(order.export_path) != before
+
+
+def test_force_on_a_folder_leaves_what_it_did_not_make(order: Order) -> None:
+    order = replace(order, archive_format="no-archive", force=True)
+    put(order.export_path / "m.1", {"mine.txt": "mine", "a.py": "old"})
+    pack(order)
+    found = read_tree(order.export_path / "m.1")
+    assert set(found) == PACKED | {"mine.txt"}
+    assert found["a.py"] == b"print()"
+
+
+def test_no_archive_in_its_own_place_only_writes_the_manifest(tmp_path: Path) -> None:
+    folder = put(tmp_path / "m.1", {"a.py": "print()"})
+    pack(Order("m.1", folder, "service:handle", export_path=tmp_path, archive_format="no-archive", force=True))
+    assert read_tree(folder) == {"a.py": b"print()", "MAR-INF/MANIFEST.json": MANIFEST.encode()}
+
+
+@pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
+def test_an_archive_made_in_the_models_folder_does_not_hold_itself(tmp_path: Path, archive_format: Format) -> None:
+    folder = put(tmp_path / "model", {"a.py": ""})
+    order = Order("m.1", folder, "a", export_path=folder, archive_format=archive_format, force=True)
+    pack(order)
+    made = pack(order)
+    again = made if made.is_dir() else unpack(made, tmp_path / "again")
+    assert set(read_tree(again)) == {"a.py", "MAR-INF/MANIFEST.json"}
+
+
+def test_onnx_is_refused_only_where_it_is_to_be_converted(order: Order) -> None:
+    put(order.model_path, {"a.onnx": ""})
+    with pytest.raises(PackError, match=r"a\.onnx cannot be converted: .* does not read ONNX"):
+        pack(replace(order, convert=True))
+    put(order.model_path, {"b.onnx": ""})
+    with pytest.raises(PackError, match=r"^model-archiver expects only one \.onnx file in the folder\. Found 2 files"):
+        pack(replace(order, convert=True))
+    assert list(order.export_path.iterdir()) == []
+    assert pack(order).is_file()
+
+
+def test_convert_without_onnx_changes_nothing(order: Order) -> None:
+    assert pack(replace(order, convert=True)).is_file()
+
+
+@pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
+def test_a_file_that_cannot_be_packed_is_named_and_nothing_is_left(order: Order, archive_format: Format) -> None:
+    (order.model_path / "lost.params").symlink_to("nowhere")
+    with pytest.raises(PackError, match=r"lost\.params"):
+        pack(replace(order, archive_format=archive_format))
+    assert list(order.export_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
+def test_a_name_that_is_not_utf8_is_told_and_nothing_is_left(order: Order, archive_format: Format) -> None:
+    (order.model_path / os.fsdecode(b"caf\xe9.txt")).touch()
+    try:
+        made = pack(replace(order, archive_format=archive_format))
+    except PackError as error:
+        assert "UTF-8" in str(error)
+        assert list(order.export_path.iterdir()) == []
+    else:
+        assert made.name in ("m.1", "m.1.tar.gz")  # a folder and a tar can hold any bytes

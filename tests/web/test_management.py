@@ -1,0 +1,266 @@
+"""Multi Model Server's management API; what is expected is what its own tests and documents show."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+from app import create_app, load_models
+from app.settings import ROOT, Settings
+from tests.conftest import free_ports
+from tests.pictures import encode, face_crop
+
+FACE = encode(face_crop())
+HANDLER = """
+import os
+
+def handle(data, context):
+    if data is None:
+        return None
+    return [{"pid": os.getpid(), "said": bytes(row.get("body") or row.get("data")).decode()} for row in data]
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A models folder with ``smile``, and beside it, in ``store``, what is registered later."""
+    models = tmp_path / "models"
+    copy_smile(models / "smile")
+    copy_smile(models / "later" / "grin")
+    write_handler(models / "later" / "echo", HANDLER)
+    return Settings(models_dir=models, uploads_dir=tmp_path / "uploads", instance_dir=tmp_path / "instance", workers=2)
+
+
+def copy_smile(folder: Path) -> Path:
+    """The smile model under the folder's name, which its manifest says, too."""
+    shutil.copytree(ROOT / "models" / "smile", folder)
+    manifest = folder / "MAR-INF" / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace('"modelName": "smile"', f'"modelName": "{folder.name}"'))
+    return folder
+
+
+def write_handler(folder: Path, code: str) -> None:
+    (folder / "MAR-INF").mkdir(parents=True)
+    manifest = {"runtime": "python", "model": {"modelName": folder.name, "handler": "service:handle"}}
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest))
+    (folder / "service.py").write_text(code)
+
+
+def started(settings: Settings) -> Flask:
+    app = create_app(settings)
+    load_models(app)
+    return app
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Flask]:
+    app = started(settings)
+    yield app
+    app.extensions["dimple"].registry.close()
+
+
+class Api:
+    """The two ports of one application."""
+
+    def __init__(self, app: Flask) -> None:
+        self.client: FlaskClient = app.test_client()
+
+    def manage(self, method: str, path: str, **more: object) -> TestResponse:
+        return self.client.open(path, method=method, base_url="http://localhost:8081", **more)
+
+    def predict(self, name: str, data: bytes = FACE) -> TestResponse:
+        return self.client.post(f"/predictions/{name}", data=data, base_url="http://localhost:8080")
+
+
+@pytest.fixture
+def api(app: Flask) -> Api:
+    return Api(app)
+
+
+def error(response: TestResponse) -> tuple[int, str, str]:
+    assert response.json["code"] == response.status_code
+    return response.status_code, response.json["type"], response.json["message"]
+
+
+def test_a_model_is_registered_scaled_described_and_unregistered(api: Api) -> None:
+    registered = api.manage("POST", "/models?url=later/grin")
+    assert (registered.status_code, registered.json) == (200, {"status": 'Model "grin" registered'})
+    assert error(api.predict("grin")) == (
+        503,
+        "ServiceUnavailableException",
+        "No worker is available to serve request for model: grin. Consider increasing job queue size.",
+    )
+    scaled = api.manage("PUT", "/models/grin?min_worker=2")
+    assert (scaled.status_code, scaled.json) == (202, {"status": "Processing worker updates..."})
+    assert api.predict("grin").json == api.predict("smile").json
+    described = api.manage("GET", "/models/grin").json
+    assert list(described)[:10] == [
+        "modelName", "modelVersion", "modelUrl", "engine", "runtime", "minWorkers", "maxWorkers", "batchSize",
+        "maxBatchDelay", "loadedAtStartup",
+    ]  # fmt: skip
+    assert (described["modelUrl"], described["loadedAtStartup"], len(described["workers"])) == ("later/grin", False, 2)
+    gone = api.manage("DELETE", "/models/grin")
+    assert (gone.status_code, gone.json) == (200, {"status": 'Model "grin" unregistered'})
+    assert error(api.predict("grin")) == (404, "ModelNotFoundException", "Model not found: grin")
+
+
+def test_synchronous_registration_with_workers_serves_at_once(api: Api) -> None:
+    body = "{'url':'later/grin', 'model_name':'smirk', 'initial_workers':'1', 'synchronous':'true'}"
+    done = api.manage("POST", "/models", data=body, content_type="application/json")
+    assert (done.status_code, done.json) == (200, {"status": "Workers scaled"})
+    assert api.predict("smirk").status_code == 200
+
+
+def test_models_are_listed_by_name_in_pages(api: Api) -> None:
+    api.manage("POST", "/models?url=later/grin")
+    first = api.manage("GET", "/models?limit=2").json
+    assert [one["modelName"] for one in first["models"]] == ["grin", "imagenet"]
+    second = api.manage("GET", f"/models?limit=2&next_page_token={first['nextPageToken']}").json
+    assert second == {"models": [{"modelName": "smile", "modelUrl": "smile"}]}
+    assert api.manage("GET", "/models?next_page_token=12").json == {"models": []}
+    assert len(api.manage("GET", "/models?limit=200&nextPageToken=X").json["models"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("POST", "/models", (400, "BadRequestException", "Parameter url is required.")),
+        ("POST", "/models?url=smile", (409, "ConflictStatusException", "Model smile is already registered.")),
+        (
+            "POST",
+            "/models?url=InvalidUrl",
+            (404, "ModelNotFoundException", "Model not found in model store: InvalidUrl"),
+        ),
+        (
+            "POST",
+            "/models?url=InvalidUrl&runtime=InvalidRuntime",
+            (400, "BadRequestException", "Invalid RuntimeType value: InvalidRuntime"),
+        ),
+        (
+            "POST",
+            "/models?url=../fake.mar",
+            (404, "ModelNotFoundException", "Relative path is not allowed in url: ../fake.mar"),
+        ),
+        (
+            "POST",
+            "/models?url=http://localhost:aaaa",
+            (404, "ModelNotFoundException", "Invalid model url: http://localhost:aaaa"),
+        ),
+        ("PUT", "/models/fake", (404, "ModelNotFoundException", "Model not found: fake")),
+        ("DELETE", "/models/fake", (404, "ModelNotFoundException", "Model not found: fake")),
+        ("GET", "/models/fake", (404, "ModelNotFoundException", "Model not found: fake")),
+        (
+            "PUT",
+            "/models/smile?min_worker=10&max_worker=9",
+            (400, "BadRequestException", "max_worker cannot be less than min_worker."),
+        ),
+    ],
+)
+def test_refusals_are_in_mms_words(api: Api, method: str, path: str, expected: tuple[int, str, str]) -> None:
+    assert error(api.manage(method, path)) == expected
+
+
+def test_an_archive_is_fetched_from_a_web_server(api: Api, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    shutil.make_archive(str(site / "far"), "zip", ROOT / "models" / "smile")
+    handler = type("Handler", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *a: handler(*a, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    try:
+        done = api.manage("POST", f"/models?url={base}/far.zip&model_name=far&initial_workers=1")
+        missing = api.manage("POST", f"/models?url={base}/no.mar")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.status_code == 200
+    assert api.predict("far").status_code == 200
+    assert error(missing) == (
+        400, "DownloadModelException", f"Failed to download model from: {base}/no.mar, code: 404"
+    )  # fmt: skip
+    assert list((tmp_path / "instance" / "archives" / "fetched").iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_told(api: Api) -> None:
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}/fake.mar"
+    done = api.manage("POST", f"/models?url={url}")
+    assert error(done) == (400, "DownloadModelException", f"Failed to download model from: {url}")
+
+
+def test_what_cannot_be_loaded_is_refused_and_not_kept(api: Api, settings: Settings) -> None:
+    broken = copy_smile(settings.models_dir / "later" / "broken")
+    for path in (*broken.glob("*.params"), *broken.glob("*.h5")):
+        path.unlink()
+    code, kind, message = error(api.manage("POST", "/models?url=later/broken"))
+    assert (code, kind) == (400, "InvalidModelException")
+    assert "smile-symbol.json" in message
+    assert api.manage("GET", "/models/broken").status_code == 404
+
+
+def test_what_was_registered_is_there_after_a_start(app: Flask, settings: Settings) -> None:
+    api = Api(app)
+    api.manage("POST", "/models?url=later/grin&initial_workers=3&batch_size=4")
+    api.manage("PUT", "/models/smile?min_worker=7")
+    again = started(settings)
+    later = Api(again)
+    described = later.manage("GET", "/models/grin").json
+    assert (described["minWorkers"], described["batchSize"], described["modelUrl"]) == (3, 4, "later/grin")
+    assert later.manage("GET", "/models/smile").json["minWorkers"] == 7
+    assert later.predict("grin").status_code == 200
+    again.extensions["dimple"].registry.close()
+
+
+def test_what_was_unregistered_stays_away_until_it_is_registered_again(app: Flask, settings: Settings) -> None:
+    Api(app).manage("DELETE", "/models/smile")
+    again = started(settings)
+    later = Api(again)
+    assert later.predict("smile").status_code == 404
+    assert later.manage("POST", "/models?url=smile&initial_workers=1").status_code == 200
+    assert later.predict("smile").status_code == 200
+    again.extensions["dimple"].registry.close()
+
+
+def test_another_process_answers_alike_from_the_next_request_on(app: Flask, settings: Settings) -> None:
+    here, there_app = Api(app), started(settings)  # two connections to one file, as two processes have
+    there = Api(there_app)
+    here.manage("POST", "/models?url=later/grin&initial_workers=1")
+    assert there.predict("grin").status_code == 200
+    there.manage("PUT", "/models/grin?min_worker=0")
+    assert here.predict("grin").status_code == 503
+    here.manage("DELETE", "/models/grin")
+    assert there.predict("grin").status_code == 404
+    there_app.extensions["dimple"].registry.close()
+
+
+def test_an_archives_own_code_runs_in_another_process(api: Api) -> None:
+    assert api.manage("POST", "/models?url=later/echo&initial_workers=1").status_code == 200
+    answer = api.predict("echo", b"hello").json
+    assert answer["said"] == "hello"
+    workers = api.manage("GET", "/models/echo").json["workers"]
+    assert [worker["pid"] for worker in workers] == [answer["pid"]]
+    assert workers[0]["status"] == "READY"
+    assert "/predictions/echo" in api.client.post("/predict/echo", data=FACE).json["message"]
+
+
+def test_code_that_cannot_be_loaded_is_refused_and_not_kept(api: Api, settings: Settings) -> None:
+    write_handler(settings.models_dir / "later" / "bad", "def handle(data, context):\n    raise ValueError('no')\n")
+    done = api.manage("POST", "/models?url=later/bad&initial_workers=1&synchronous=true")
+    assert error(done) == (500, "InternalServerException", "Failed to start workers")
+    assert api.manage("GET", "/models/bad").status_code == 404
+
+
+def test_management_answers_at_its_own_port_only(api: Api) -> None:
+    assert api.client.get("/models", base_url="http://localhost:8080").status_code == 404
+    assert api.client.post("/models?url=later/grin", base_url="http://localhost:8080").status_code in (404, 405)
+    assert api.manage("POST", "/predictions/smile", data=FACE).status_code == 404
