@@ -21,6 +21,15 @@ def temperature(probability: FloatArray, classes: NDArray[np.int64]) -> float:
     :param probability: (N,), of class 1, on pictures that the network was not trained on.
     :param classes: (N,), true, 0 or 1.
     """
+    return _best(probability, classes)[0]
+
+
+def calibrated_loss(probability: FloatArray, classes: NDArray[np.int64]) -> float:
+    """The log loss, in nats, at that temperature."""
+    return _best(probability, classes)[1]
+
+
+def _best(probability: FloatArray, classes: NDArray[np.int64]) -> tuple[float, float]:
     clipped = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
     score = np.log(clipped / (1 - clipped))
     sign = np.where(classes == 1, -1.0, 1.0)
@@ -29,7 +38,8 @@ def temperature(probability: FloatArray, classes: NDArray[np.int64]) -> float:
         return float(np.logaddexp(0, sign * score / np.exp(log_temperature)).mean())
 
     reach = np.log(HOTTEST)
-    return float(np.exp(minimize_scalar(loss, bounds=(-reach, reach), method="bounded").x))
+    found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded")
+    return float(np.exp(found.x)), float(found.fun)
 
 
 def cool(network: Any, by: float) -> None:

@@ -14,6 +14,7 @@ from app.engines.compat import import_keras, quietly
 from app.errors import DataError
 from app.progress import progress, say
 from app.training.batches import Material, batches
+from app.training.calibrate import calibrated_loss
 from app.training.recipes import Fitting
 from app.training.state import State, load_state, optimizer_state, restore_optimizer, save_state
 from app.types import FloatArray
@@ -143,11 +144,13 @@ def class_one(network: Any, pictures: FloatArray) -> FloatArray:
 
 
 def validate(network: Any, part: Material) -> tuple[float, float]:
-    """Log loss and accuracy on a part, every picture counting alike."""
-    probability = np.clip(class_one(network, part.pictures).astype(np.float64), 1e-7, 1 - 1e-7)
-    truth = part.classes == 1
-    loss = -np.log(np.where(truth, probability, 1 - probability)).mean()
-    return float(loss), float(np.mean((probability >= 0.5) == truth))
+    """Log loss and accuracy on a part, every picture counting alike.
+
+    The loss is that of the network as it will be served, at the temperature that suits the part best: blended pictures
+    and smoothed labels make a network shy, more so in some epochs than in others, which says nothing of its worth.
+    """
+    probability = class_one(network, part.pictures)
+    return calibrated_loss(probability, part.classes), float(np.mean((probability >= 0.5) == (part.classes == 1)))
 
 
 def _compile(network: Any, fitting: Fitting) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.engines.compat import import_keras
-from app.training.calibrate import cool, temperature
+from app.training.calibrate import calibrated_loss, cool, temperature
 from app.training.networks import smile_tutorial_network
 
 
@@ -31,3 +31,10 @@ def test_a_cooled_network_answers_with_its_scores_divided() -> None:
     after = np.log(network.predict(pictures))
     assert np.ptp(before[:, 1]) > 1e-4
     assert after[:, 1] - after[:, 0] == pytest.approx(2 * (before[:, 1] - before[:, 0]), abs=1e-4)
+
+
+def test_the_loss_is_that_at_the_best_temperature() -> None:
+    # three in four right, all equally sure: the best that can be said is 3/4, whatever the network said
+    probability, classes = np.array([0.99, 0.99, 0.99, 0.99], np.float32), np.array([1, 1, 1, 0])
+    entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert calibrated_loss(probability, classes) == pytest.approx(entropy, abs=1e-4)

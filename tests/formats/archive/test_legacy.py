@@ -97,14 +97,8 @@ def test_the_same_folder_gives_the_same_bytes(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("input_type", "module", "base", "stock"),
     [
-        ("image/jpeg", "mxnet_vision_service.py", "mms.model_service.mxnet_vision_service", "MXNetVisionService", True),
-        (
-            "application/json",
-            "mxnet_model_service.py",
-            "mms.model_service.mxnet_model_service",
-            "MXNetBaseService",
-            False,
-        ),
+        ("image/jpeg", "mxnet_vision_service", "MXNetVisionService", True),
+        ("application/json", "mxnet_model_service", "MXNetBaseService", False),
     ],
 )
 def test_without_a_service_mms_own_is_put_in(
