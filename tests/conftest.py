@@ -73,6 +73,7 @@ class Server:
             "DIMPLE_WORKERS": "2",
             "DIMPLE_MODELS_DIR": str(models_dir),
             "DIMPLE_UPLOADS_DIR": str(work_dir / "uploads"),
+            "DIMPLE_INSTANCE_DIR": str(work_dir / "instance"),
             "DIMPLE_MAX_REQUEST_BYTES": str(4 * 2**20),
             "HOME": str(work_dir / "home"),
         }
