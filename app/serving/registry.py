@@ -195,7 +195,8 @@ class Registry:
         except ModelFormatError as error:
             log.error("the archive %s is not served: %s", path.name, error)
             name = archive_name(path)
-            self._put(Entry(name, None, _told(name, path.name, path, workers), str(error), at_startup=True))
+            told = Registration(name, path.name, str(path), min_workers=workers, max_workers=workers)
+            self._put(Entry(name, None, told, str(error), at_startup=True))
             return
         self._start(_told(folder.name, path.name, folder, workers), known)
 
@@ -255,5 +256,10 @@ class Registry:
 
 
 def _told(name: str, url: str, path: Path, workers: int) -> Registration:
-    """How a model of the models folder is served where nobody has said otherwise."""
-    return Registration(name, url, str(path), min_workers=workers, max_workers=workers)
+    """How a model of the models folder is served where nobody has said otherwise. One with code of its own gets one
+    process in each of the server's: as many in all as the others are said to have."""
+    try:
+        count = 1 if own_handler(path) else workers
+    except ModelFormatError:
+        count = workers  # what is wrong with it will be told when it is opened
+    return Registration(name, url, str(path), min_workers=count, max_workers=count)
