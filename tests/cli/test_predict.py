@@ -15,7 +15,7 @@ from click.testing import Result
 from flask import Flask
 from PIL import Image
 
-from app import create_app
+from app import create_app, load_models
 from app.cli.predict import predict
 from app.formats.params import write_params
 from app.formats.signature import write_signature
@@ -153,8 +153,9 @@ def test_jsonl_is_the_servers_answer_and_the_file(app: Flask) -> None:
     done = run(app, "smile", ASTRONAUT, "--format", "jsonl")
     (line,) = done.stdout.splitlines()
     said: dict[str, Any] = json.loads(line)
-    app.extensions["dimple"].registry.load(app.extensions["dimple"].settings.models_dir / "smile", "auto")
+    load_models(app)
     served = app.test_client().post("/predict/smile", data=ASTRONAUT.read_bytes(), content_type="image/jpeg").json
+    app.extensions["dimple"].registry.close()
     assert list(said) == ["file", *served]
     assert said.pop("file") == str(ASTRONAUT)
     assert said.pop("timing_ms").keys() == served.pop("timing_ms").keys()

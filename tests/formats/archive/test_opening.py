@@ -138,11 +138,14 @@ def test_a_place_that_cannot_be_written_is_told(archive: Path, tmp_path: Path) -
         open_archive(archive, tmp_path / "file" / "work")
 
 
-def test_processes_that_ask_at_once_find_one_whole_folder(archive: Path, work: Path) -> None:
+def test_processes_that_ask_at_once_find_one_whole_folder(tmp_path: Path, work: Path) -> None:
+    """There are so many files that they would get into one another's way if they did not wait."""
+    files = {f"{number}.py": str(number) for number in range(3_000)}
+    archive = zipped(tmp_path / "many.mar", files)
     with multiprocessing.get_context("spawn").Pool(3) as processes:
-        found = processes.starmap(open_archive, [(archive, work)] * 6)
+        found = processes.starmap(open_archive, [(archive, work)] * 6, chunksize=1)
     assert len(set(found)) == 1
-    assert read_tree(found[0]) == CONTENT
+    assert read_tree(found[0]) == {name: text.encode() for name, text in files.items()}
     assert left(work) == [found[0].parent.name]
 
 

@@ -93,6 +93,20 @@ def test_the_same_folder_gives_the_same_bytes(order: Order, archive_format: Form
     assert pack(order).read_bytes() == first
 
 
+def test_entries_are_in_the_order_of_their_names_with_the_manifest_last(tmp_path: Path) -> None:
+    names = [f"{number * 37 % 101:03}.py" for number in range(101)]  # 37 and 101 share no factor: each number once
+    folder = put(tmp_path / "model", dict.fromkeys(names, ""))
+    with zipfile.ZipFile(pack(Order("m.1", folder, "a", export_path=tmp_path))) as archive:
+        assert archive.namelist() == [*(f"{number:03}.py" for number in range(101)), "MAR-INF/MANIFEST.json"]
+
+
+def test_no_time_of_packing_is_written(order: Order) -> None:
+    """A gzip's bytes 4 to 8 are its time (RFC 1952), a zip cannot say less than 1980."""
+    assert pack(replace(order, archive_format="tgz")).read_bytes()[4:8] == bytes(4)
+    with zipfile.ZipFile(pack(order)) as archive:
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+
 def test_the_runtime_is_written_as_given(order: Order) -> None:
     with zipfile.ZipFile(pack(replace(order, runtime="python2"))) as archive:
         assert archive.read("MAR-INF/MANIFEST.json").decode() == MANIFEST.replace('"python"', '"python2"')

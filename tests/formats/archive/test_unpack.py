@@ -98,7 +98,6 @@ def test_an_archives_rights_and_owners_do_not_count(tmp_path: Path, place: Path)
         ("../place2/x", "leads outside"),
         ("a/../../x", "leads outside"),
         ("a/..", "leads outside"),
-        ("//host/x", "absolute path"),
         ("C:/x", "absolute path"),
         ("c:x", "absolute path"),
         ("..\\x", "backslash"),
@@ -114,9 +113,10 @@ def test_a_name_that_is_not_safe_is_refused(tmp_path: Path, place: Path, make: M
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_an_absolute_path_writes_nothing_where_it_leads(tmp_path: Path, place: Path, make: Make) -> None:
+@pytest.mark.parametrize("start", ["", "/"])
+def test_an_absolute_path_writes_nothing_where_it_leads(tmp_path: Path, place: Path, make: Make, start: str) -> None:
     elsewhere = tmp_path / "elsewhere"
-    assert "absolute path" in refused(make(tmp_path / "m.mar", {str(elsewhere): "x"}), place)
+    assert "absolute path" in refused(make(tmp_path / "m.mar", {f"{start}{elsewhere}": "x"}), place)
     assert not elsewhere.exists()
 
 
@@ -282,7 +282,7 @@ def test_an_encrypted_entry_is_refused(tmp_path: Path, place: Path) -> None:
     data = bytearray((tmp_path / "m.mar").read_bytes())
     data[data.index(b"PK\x01\x02") + 8] |= 1  # the central directory's flags
     (tmp_path / "m.mar").write_bytes(data)
-    assert "encrypted" in refused(tmp_path / "m.mar", place)
+    assert "pack it without a password" in refused(tmp_path / "m.mar", place)
 
 
 def test_compression_that_no_packer_of_models_uses_is_refused(tmp_path: Path, place: Path) -> None:
