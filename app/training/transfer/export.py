@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 from app.errors import ModelFormatError
-from app.formats.folder import MANIFEST, SYNSET
+from app.formats.folder import SYNSET, write_manifest
 from app.formats.params import Arrays, read_params, write_params
+from app.formats.place import place
 from app.formats.signature import FILE_NAME, write_signature
 from app.training.transfer.body import CONNECTED, Body, learned, outline
 from app.training.transfer.head import Head
-from app.training.transfer.place import place
 from app.types import Postprocess, TensorSpec
 
 OUTPUT = "softmax"
-VERSION = "1.0"
 
 
 def export(
@@ -44,8 +43,7 @@ def export(
 
 
 def _write(folder: Path, name: str, body: Body, head: Head, labels: tuple[str, ...], metrics: dict[str, Any]) -> None:
-    (folder / MANIFEST).parent.mkdir(parents=True)
-    _write_json(folder / MANIFEST, _manifest(name))
+    write_manifest(folder, name)
     (folder / SYNSET).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
     outputs = (TensorSpec(OUTPUT, (0, len(labels))),)
     write_signature(replace(body.signature, outputs=outputs, postprocess=Postprocess()), folder / FILE_NAME)
@@ -83,16 +81,6 @@ def _params(body: Body, head: Head) -> Arrays:
 
 def _bare(key: str) -> str:
     return key.removeprefix("arg:").removeprefix("aux:")
-
-
-def _manifest(name: str) -> dict[str, Any]:
-    return {
-        "runtime": "python",
-        "model": {"modelName": name, "handler": "mxnet_vision_service:handle", "modelVersion": VERSION},
-        "modelServerVersion": "1.0",
-        "implementationVersion": "1.0",
-        "specificationVersion": "1.0",
-    }
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.training.transfer import place as module
-from app.training.transfer.place import place
+from app.formats import place as module
+from app.formats.place import place
 
 
 def make(folder: Path, text: str) -> Path:
