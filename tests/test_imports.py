@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).parent.parent / "app"
-LEAVES = {"download", "errors", "machine", "progress", "settings", "types"}
+LEAVES = {"download", "errors", "lock", "machine", "progress", "settings", "types"}
 MAY_IMPORT = {
     "web": {"serving"},
     "cli": {"serving", "training", "evaluation", "zoo", "formats"},

@@ -12,6 +12,7 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from app.errors import ModelConflict
+from app.lock import locked
 
 WAIT_SECONDS = 30.0
 """How long a process waits for another one's transaction."""
@@ -68,10 +69,12 @@ class Store:
         """
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False, isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = FULL")  # what was accepted survives a power cut
-        self._database.execute(TABLE)
+        # SQLite waits for another process's transaction, but not while that one turns the journal to WAL
+        with locked(path.with_name(path.name + ".lock")):
+            self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")  # what was accepted survives a power cut
+            self._database.execute(TABLE)
 
     def version(self) -> int:
         """A number that changes whenever another process has written."""

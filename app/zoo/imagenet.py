@@ -6,12 +6,9 @@ Neither package is imported: their files are found and read.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from app.errors import ModelFormatError
@@ -21,6 +18,7 @@ from app.formats.packaged import other_content, packaged_file
 from app.formats.params import write_params
 from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
+from app.lock import locked
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 from app.zoo.efficientnet_lite import CLASSES, SIZE, build
 
@@ -58,7 +56,7 @@ def ensure_imagenet(models_dir: Path) -> Path:
         return target
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(models_dir / f".{NAME}.lock"):
+        with locked(models_dir / f".{NAME}.lock"):
             if not _is_whole(target):  # another process may have made it meanwhile
                 _replace(target, models_dir / f".{NAME}.partial")
     except OSError as error:
@@ -74,13 +72,6 @@ def _is_foreign(folder: Path) -> bool:
     """Say whether the folder holds weights that are not ours."""
     weights = {path.name for pattern in ("*.params", "*.h5", "*.onnx") for path in folder.glob(pattern)}
     return bool(weights - set(FILES))
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, even by a kill
-        yield
 
 
 def _replace(target: Path, partial: Path) -> None:

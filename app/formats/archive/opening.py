@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,6 +15,7 @@ from app.formats.archive.limits import Limits
 from app.formats.archive.manifest import read_manifest
 from app.formats.archive.unpack import unpack
 from app.formats.folder import NAME
+from app.lock import locked
 
 SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTING = "files.json"
@@ -50,7 +48,7 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
     home = work_dir / _digest(path)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        with _lock(work_dir / LOCK):
+        with locked(work_dir / LOCK):
             return _whole(home) or _make(path, home, limits)
     except OSError as error:
         raise ModelFormatError(f"{home} cannot be written: {error.strerror or error}. Let Dimple write there") from None
@@ -83,13 +81,6 @@ def _digest(path: Path) -> str:
     except OSError as error:
         raise InvalidArchive(f"{path} cannot be read: {error.strerror}") from None
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, even by a kill
-        yield
 
 
 def _whole(home: Path) -> Path | None:
