@@ -58,6 +58,8 @@ CODE = """
 import sys
 from pathlib import Path
 from app.serving.store import Registration, Store
+print("ready", flush=True)
+sys.stdin.readline()
 store = Store(Path(sys.argv[1]))
 print("open", flush=True)
 if sys.argv[2] != "-":
@@ -74,13 +76,23 @@ def start(path: Path, name: str) -> subprocess.Popen[str]:
 
 def test_many_processes_open_a_new_store_at_once(tmp_path: Path) -> None:
     processes = [start(tmp_path / "registry.sqlite3", "-") for _ in range(8)]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     assert [process.communicate(timeout=60)[0] for process in processes] == ["open\n"] * 8
 
 
 def test_what_a_killed_process_has_added_is_there(tmp_path: Path) -> None:
     process = start(tmp_path / "registry.sqlite3", "grin")
     assert process.stdout is not None
-    assert [process.stdout.readline() for _ in range(2)] == ["open\n", "added\n"]
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert [process.stdout.readline() for _ in range(3)] == ["ready\n", "open\n", "added\n"]
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert list(store(tmp_path).all()) == ["grin"]
