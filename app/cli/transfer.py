@@ -44,10 +44,10 @@ def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
     check_target(name, settings.models_dir, force)
     body = ensure_imagenet(settings.models_dir)
     trained = run(Order(name, folder, body, settings.models_dir, folds, seed, force, settings.max_pixels))
-    _report(trained, name, settings.port)
+    _report(trained, name, settings.port, settings.management_port)
 
 
-def _report(trained: Trained, name: str, port: int) -> None:
+def _report(trained: Trained, name: str, port: int, management_port: int) -> None:
     found = trained.figures
     click.echo("\n".join(_table(found)))
     low, high = found.accuracy_interval
@@ -60,7 +60,9 @@ def _report(trained: Trained, name: str, port: int) -> None:
     for line in _confusions(found):
         click.echo(line)
     click.echo(
-        f"\n{trained.folder} is written, after {trained.seconds:.0f} s. Start the server anew, then ask it:\n"
+        f"\n{trained.folder} is written, after {trained.seconds:.0f} s.\n"
+        "The server has it after its next start, or as soon as you register it:\n"
+        f'  curl -X POST "localhost:{management_port}/models?url={name}&initial_workers=1"\n'
         f"  curl -F file=@picture.jpg localhost:{port}/predict/{name}"
     )
 
