@@ -19,10 +19,9 @@ except SettingError as error:
 
 wsgi_app = "wsgi:app"
 chdir = str(Path(__file__).parent)
-bind = [
-    f"{_settings.host}:{_settings.port}",
-    f"{_settings.management_host}:{_settings.management_port}",
-]
+bind = [f"{_settings.host}:{_settings.port}"]
+if _settings.management_port != _settings.port:  # SageMaker's containers have but one
+    bind.append(f"{_settings.management_host}:{_settings.management_port}")
 workers = _settings.workers or cores()
 worker_class = "gthread"
 threads = _settings.threads

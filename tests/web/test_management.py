@@ -169,6 +169,24 @@ def test_refusals_are_in_mms_words(api: Api, method: str, path: str, expected: t
     assert error(api.manage(method, path)) == expected
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "code", "kind", "word"),
+    [
+        ("PUT", "/models", 405, "MethodNotAllowedException", "method is not allowed"),
+        ("POST", "/models/smile", 405, "MethodNotAllowedException", "method is not allowed"),
+        ("GET", "/ping", 404, "ResourceNotFoundException", "resource is not found"),
+        ("GET", "/models/a/b", 404, "ResourceNotFoundException", "resource is not found"),
+        ("GET", "/InvalidUrl", 404, "ResourceNotFoundException", "resource is not found"),
+    ],
+)
+def test_what_management_does_not_know_is_refused_in_mms_words(
+    api: Api, method: str, path: str, code: int, kind: str, word: str
+) -> None:
+    response = api.manage(method, path)
+    assert error(response) == (code, kind, f"Requested {word}, please refer to API document.")
+    assert response.headers["x-request-id"]
+
+
 def test_an_archive_is_fetched_from_a_web_server(api: Api, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
