@@ -20,8 +20,13 @@ except SettingError as error:
 wsgi_app = "wsgi:app"
 chdir = str(Path(__file__).parent)
 bind = [f"{_settings.host}:{_settings.port}"]
-if _settings.management_port != _settings.port:  # SageMaker's containers have but one
+if _settings.management_port != _settings.port:
     bind.append(f"{_settings.management_host}:{_settings.management_port}")
+elif _settings.management_host != _settings.host:  # one port is for SageMaker's containers, not for accidents
+    sys.exit(
+        f"DIMPLE_PORT and DIMPLE_MANAGEMENT_PORT are both {_settings.port}: everybody who may predict could register "
+        f"models, and run code. If that is meant, set DIMPLE_MANAGEMENT_HOST={_settings.host}, too."
+    )
 workers = _settings.workers or cores()
 worker_class = "gthread"
 threads = _settings.threads

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from app.settings import ROOT
-from tests.conftest import START_SECONDS, Server
+from tests.conftest import START_SECONDS, Server, free_ports
 from tests.pictures import animation, astronaut, encode, noise, plain, png_bomb
 
 
@@ -150,3 +151,13 @@ def test_make_run_stops_with_all_that_it_started(models_dir: Path, tmp_path: Pat
                 return
         time.sleep(0.05)
     raise AssertionError("the server outlived make")
+
+
+def test_one_port_for_all_is_refused_where_strangers_could_register_models(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    environ = os.environ | {"DIMPLE_PORT": str(port), "DIMPLE_MANAGEMENT_PORT": str(port)}
+    command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "DIMPLE_MANAGEMENT_HOST=0.0.0.0" in done.stderr
+    assert "Traceback" not in done.stderr
