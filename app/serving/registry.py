@@ -91,7 +91,11 @@ class Registry:
             raise ModelConflict(registration.name)
         model = self._model(registration)
         with self._changing:
-            self._stored().add(registration)
+            try:
+                self._stored().add(registration)
+            except ModelConflict:  # another process was faster
+                _end(model)
+                raise
             entry = Entry(registration.name, model, registration)
             self._put(entry)
         log.info("model %s registered from %s", entry.name, registration.url)
@@ -245,14 +249,19 @@ class Registry:
         self._entries = {**self._entries, entry.name: entry}
 
     def _drop(self, name: str) -> None:
-        gone = self._entries.get(name)
-        if gone and isinstance(gone.model, HandledModel):
-            threading.Thread(target=gone.model.workers.close, args=(CLOSE_SECONDS,), daemon=True).start()
+        if gone := self._entries.get(name):
+            _end(gone.model)
         self._entries = {other: entry for other, entry in self._entries.items() if other != name}
 
     def _stored(self) -> Store:
         assert self._store is not None, "nothing can be registered before load_folder was called"
         return self._store
+
+
+def _end(model: Model | HandledModel | None) -> None:
+    """End a model's processes once they have answered. What an engine holds goes with its last request."""
+    if isinstance(model, HandledModel):
+        threading.Thread(target=model.workers.close, args=(CLOSE_SECONDS,), daemon=True).start()
 
 
 def _told(name: str, url: str, path: Path, workers: int) -> Registration:
