@@ -3,13 +3,19 @@
 import ctypes
 import os
 import signal
+import ssl
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import gunicorn.http.wsgi
+
 from app.errors import SettingError
-from app.machine import cores
+from app.launch.addresses import bind as _bind
+from app.launch.host_metrics import report_host as _report_host
+from app.launch.ready import Herald
+from app.machine import cores, server_processes
 from app.settings import read_settings
 
 try:
@@ -19,27 +25,50 @@ except SettingError as error:
 
 wsgi_app = "wsgi:app"
 chdir = str(Path(__file__).parent)
-bind = [f"{_settings.host}:{_settings.port}"]
+bind = [_bind(_settings.host, _settings.port)]
 if _settings.management_port != _settings.port:
-    bind.append(f"{_settings.management_host}:{_settings.management_port}")
+    bind.append(_bind(_settings.management_host, _settings.management_port))
 elif _settings.management_host != _settings.host:  # one port is for SageMaker's containers, not for accidents
     sys.exit(
         f"DIMPLE_PORT and DIMPLE_MANAGEMENT_PORT are both {_settings.port}: everybody who may predict could register "
         f"models, and run code. If that is meant, set DIMPLE_MANAGEMENT_HOST={_settings.host}, too."
     )
-workers = _settings.workers or cores()
-worker_class = "gthread"
-threads = _settings.threads
+workers = _settings.workers or server_processes()
+worker_class = "app.launch.gunicorn_worker.Worker"
+# A request that waits for its model holds a thread. Beyond the queue: who is answered 503, health checks, the page.
+threads = _settings.threads or min(_settings.job_queue_size + 2 * cores() + 8, 1024)
+worker_connections = threads + 1000  # the surplus is for idle clients that keep their connections
+keepalive = 15
 timeout = _settings.timeout
+graceful_timeout = max(30, _settings.unregister_timeout)
 loglevel = _settings.log_level
-accesslog = "-"
+logger_class = "app.launch.gunicorn_logger.Logger"
+accesslog = "-" if _settings.access_log else None
 control_socket_disable = True  # its default is a file in the user's home
+gunicorn.http.wsgi.SERVER = ""  # programs are not told what serves them, as Multi Model Server does not
+
+if bool(_settings.certificate_file) != bool(_settings.private_key_file):
+    sys.exit("HTTPS takes both DIMPLE_CERTIFICATE_FILE and DIMPLE_PRIVATE_KEY_FILE; only one of them is set.")
+if _settings.certificate_file:
+    certfile, keyfile = str(_settings.certificate_file), str(_settings.private_key_file)
+    try:
+        _tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        _tls.load_cert_chain(certfile, keyfile)
+    except OSError as error:  # ssl.SSLError is one
+        sys.exit(f"The certificate {certfile} with the key {keyfile} cannot be used: {error}.")
+    _tls.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    def ssl_context(config: object, default_ssl_context_factory: object) -> ssl.SSLContext:
+        """One context for all connections; gunicorn would read the files again for each."""
+        return _tls
+
 
 # Workers share the cores: without this each would start as many computing threads as there are cores.
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
 
 # nohup starts a program with SIGHUP ignored; gunicorn would take the signal back and reload when its user logs out.
 _under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+_herald = Herald(os.environ)
 
 
 def when_ready(server: object) -> None:
@@ -49,7 +78,20 @@ def when_ready(server: object) -> None:
 
 
 def on_starting(server: object) -> None:
-    """Stop when make stops, even if it is killed or its terminal is closed. Linux only; elsewhere nothing is lost."""
+    """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
+    killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
     if "MAKELEVEL" in os.environ and sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    if _settings.load_models.upper() not in ("", "ALL", "NONE"):
+        from app.serving.startup import revive  # imports what the workers would, which most starts need not wait for
+
+        revive(_settings)
+
+
+def post_worker_init(worker: object) -> None:
+    """The models are loaded, and this process is about to answer."""
+    if _settings.server_metrics_log:
+        _report_host(_settings.instance_dir / "host-metrics.lock", _settings.metric_interval)
+    if _herald.is_first() and _settings.log_style == "mms" and _settings.log_console:
+        print("Model server started.", flush=True)

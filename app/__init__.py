@@ -40,7 +40,7 @@ def _wire(app: Flask, settings: Settings) -> None:
     from app.web.problems import register_problems
 
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
-    app.extensions["dimple"] = Dimple(settings, Registry(settings.engine), uploads)
+    app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads)
     for room in (pages, predict, mms, management, ops):
         app.register_blueprint(room.bp)
     guard_ports(app, settings.port, settings.management_port)
@@ -56,20 +56,23 @@ def load_models(app: Flask) -> None:
     :raises SettingError: where the registrations cannot be read.
     """
     import sqlite3
+    from pathlib import Path
 
     from app.errors import SettingError
-    from app.machine import cores
+    from app.formats.archive.in_use import remove_unused
     from app.serving.store import Store
     from app.zoo.imagenet import ensure_imagenet
 
     here = app.extensions["dimple"]
     settings = here.settings
     settings.models_dir.mkdir(parents=True, exist_ok=True)
-    ensure_imagenet(settings.models_dir)
-    archives = settings.instance_dir / "archives"
+    if settings.shipped_models:
+        ensure_imagenet(settings.models_dir)
     try:
         store = Store(settings.instance_dir / "registry.sqlite3")
     except (OSError, sqlite3.Error) as error:
         wanted = f"a folder whose registry.sqlite3 can be read and written ({error})"
         raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, wanted) from None
-    here.registry.load_folder(settings.models_dir, archives, settings.workers or cores(), store)
+    here.registry.start(store)
+    used = [Path(one.path) for one in store.all().values() if not one.removed]
+    remove_unused(settings.instance_dir / "archives", used)

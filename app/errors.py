@@ -11,9 +11,13 @@ DimpleError
 │   └── BadParameter          a query or form value out of range
 ├── ModelNotFound             no model of that name
 ├── ModelNotInStore           nothing in the models folder lies under that URL
-├── ModelUnavailable          the model is known but could not be loaded
-│   └── NoWorker              the model is registered, but no worker has been given to it
+├── ModelUnavailable          the model is known but cannot answer, or not now
+│   ├── NoWorker              the model is registered, but no worker has been given to it
+│   ├── QueueFull             as many requests wait for it as may
+│   ├── TooLate               its turn did not come in time
+│   └── ClientGone            whoever asked has closed the connection meanwhile
 ├── ModelConflict             a model of that name is registered already
+├── CleaningTimeout           a model that goes has not answered its last requests in time
 ├── HandlerLoadError          a model's own Python could not be started
 ├── ModelFormatError          a model's files contradict each other or cannot be read
 │   └── InvalidArchive        a model archive that is damaged, unsafe, or whose manifest says nothing usable
@@ -21,6 +25,7 @@ DimpleError
 ├── DataError                 training data that cannot be used
 │   └── FetchError            a web server that refuses what is asked of it
 ├── DownloadFailed            a model that cannot be fetched from its URL
+├── LaunchError               what keeps a server from being started, stopped or asked
 └── SettingError              a setting with a value that makes no sense
 """
 
@@ -114,7 +119,7 @@ class ModelNotInStore(DimpleError):
 
 
 class ModelUnavailable(DimpleError):
-    """The model is known but could not be loaded."""
+    """The model is known but cannot answer: it could not be loaded, or has no time."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"The model {name} cannot answer: {reason}")
@@ -141,11 +146,40 @@ class NoWorker(ModelUnavailable):
         )
 
 
+class QueueFull(NoWorker):
+    """As many requests wait for the model as may. Multi Model Server says the same as where it has no worker."""
+
+
+class TooLate(ModelUnavailable):
+    """The request's turn did not come within the model's response timeout."""
+
+    def __init__(self, name: str) -> None:
+        DimpleError.__init__(
+            self,
+            f"The model {name} did not come to this request within its response timeout, because others were before it."
+            " Try again, or register the model with a longer response_timeout.",
+        )
+
+
+class ClientGone(ModelUnavailable):
+    """Whoever asked has closed the connection, so nothing was computed."""
+
+    def __init__(self, name: str) -> None:
+        DimpleError.__init__(self, f"The connection was closed before the model {name} came to this request.")
+
+
 class ModelConflict(DimpleError):
     """A model of that name is registered already."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Model {name} is already registered.")
+
+
+class CleaningTimeout(DimpleError):
+    """A model that is to go has not answered its last requests in time, and stays."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"Timed out while cleaning resources: {name}")
 
 
 class ModelFormatError(DimpleError):
@@ -174,6 +208,10 @@ class FetchError(DataError):
 
 class DownloadFailed(DimpleError):
     """A model cannot be fetched from its URL."""
+
+
+class LaunchError(DimpleError):
+    """The server cannot be started, stopped or asked, for the reason that the text says."""
 
 
 class SettingError(DimpleError):

@@ -12,23 +12,39 @@ from app.errors import SettingError
 
 PREFIX = "DIMPLE_"
 ROOT = Path(__file__).resolve().parent.parent
+TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
 
-def setting(default: Any, help: str, low: int | None = None, choices: tuple[str, ...] = ()) -> Any:
-    """Declare a setting: its default, one sentence of help, and what limits its value."""
-    return field(default=default, metadata={"help": help, "low": low, "choices": choices})
+def setting(
+    default: Any,
+    help: str,
+    low: int | None = None,
+    choices: tuple[str, ...] = (),
+    empty: bool = False,
+    kind: type | None = None,
+) -> Any:
+    """Declare a setting: its default, one sentence of help, and what limits its value.
+
+    :param empty: whether it may be empty.
+    :param kind: its type, where the default does not tell.
+    """
+    kind = kind or (Path if isinstance(default, Path) else type(default))  # a path's own class depends on the system
+    facts = {"help": help, "low": low, "choices": choices, "empty": empty, "kind": kind}
+    return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
 class Settings:
     """All settings. A relative folder is relative to the checkout, wherever the program was started."""
 
-    host: str = setting("0.0.0.0", "Address on which predictions and the page are served.")
+    host: str = setting("0.0.0.0", "Address on which predictions and the page are served; unix:/path for a socket.")
     port: int = setting(8080, "Port of predictions and the page.", low=1)
-    management_host: str = setting("127.0.0.1", "Address on which management is served.")
+    management_host: str = setting("127.0.0.1", "Address on which management is served; unix:/path for a socket.")
     management_port: int = setting(8081, "Port of management.", low=1)
     workers: int = setting(0, "Server processes; 0 takes one for every core this process may use.", low=0)
-    threads: int = setting(32, "Threads in each server process: requests that it works on at once.", low=1)
+    threads: int = setting(
+        0, "Threads in each server process: requests that it holds at once; 0 takes enough for the queue.", low=0
+    )
     timeout: int = setting(120, "Seconds after which a server process that hangs is replaced.", low=1)
     models_dir: Path = setting(Path("models"), "Folder of the models, one folder each.")
     uploads_dir: Path = setting(Path("uploads"), "Folder of the pictures sent through the page.")
@@ -42,10 +58,61 @@ class Settings:
     max_request_bytes: int = setting(32 * 2**20, "Longest request body, in bytes; a longer one is answered 413.", low=1)
     max_files: int = setting(32, "Most pictures in one request.", low=1)
     max_pixels: int = setting(64_000_000, "Most pixels of a picture; a larger one is refused unread.", low=1)
+    scaled_decoding: bool = setting(
+        False,
+        "Whether a large JPEG is scaled down while it is decoded: in a third of the time, but pixels differ by 0.3 of "
+        "255 on average, and where a side cannot be halved evenly by more.",
+    )
     uploads_max_age: int = setting(24 * 3600, "Seconds for which an uploaded picture is kept; 0 keeps none.", low=0)
     uploads_max_bytes: int = setting(
         256 * 2**20, "Total bytes of uploaded pictures, the oldest going first; 0 keeps none.", low=0
     )
+    load_models: str = setting(
+        "ALL",
+        "Models of the models folder that are loaded at start: ALL, NONE or a list [name=]file-or-folder-or-URL,…",
+        empty=True,
+    )
+    shipped_models: bool = setting(True, "Whether the imagenet model is put into the models folder when it is missing.")
+    default_workers_per_model: int = setting(
+        0, "Worker processes of a model with code of its own that is told none; 0 takes one a core at start.", low=0
+    )
+    default_service_handler: str = setting(
+        "", "Handler (module:function) of archives whose manifest names none.", empty=True
+    )
+    decode_input_request: bool = setting(True, "Whether handlers get JSON and text decoded, rather than as bytes.")
+    blacklist_env_vars: str = setting(
+        "", "Environment variables that handlers do not see: a regular expression for whole names.", empty=True
+    )
+    number_of_gpu: int = setting(0, "GPUs whose numbers are given to handlers, in turn.", low=0)
+    job_queue_size: int = setting(
+        100, "Requests of one model that may wait in each server process; one more is answered 503.", low=1
+    )
+    response_timeout: int = setting(120, "Seconds that a model has for an answer, where it is told no others.", low=1)
+    unregister_timeout: int = setting(120, "Seconds that a model which goes has for what it is answering.", low=0)
+    max_response_bytes: int = setting(32 * 2**20, "Longest answer of a handler, in bytes.", low=1)
+    cors_allowed_origin: str = setting("", "Access-Control-Allow-Origin of every answer; empty for none.", empty=True)
+    cors_allowed_methods: str = setting("", "Access-Control-Allow-Methods of every answer; empty for none.", empty=True)
+    cors_allowed_headers: str = setting("", "Access-Control-Allow-Headers of every answer; empty for none.", empty=True)
+    certificate_file: Path | None = setting(
+        None, "Certificate chain, PEM; with it and its key, HTTPS is spoken.", empty=True, kind=Path
+    )
+    private_key_file: Path | None = setting(None, "The certificate's private key, PEM.", empty=True, kind=Path)
+    https: str = setting(
+        "both",
+        "What speaks HTTPS where there is a certificate: both, inference or management.",
+        choices=("both", "inference", "management"),
+    )
+    access_log: str = setting("-", "File of the requests that were answered; - for standard output.", empty=True)
+    log_file: Path | None = setting(None, "File of the log; empty for standard error.", empty=True, kind=Path)
+    log_console: bool = setting(True, "Whether the log goes to standard output, too, where it has a file.")
+    log_style: str = setting("gunicorn", "How log lines look: gunicorn or mms.", choices=("gunicorn", "mms"))
+    server_metrics_log: Path | None = setting(
+        None, "File of the counts of answers, and of the system's metrics; empty for none.", empty=True, kind=Path
+    )
+    model_metrics_log: Path | None = setting(
+        None, "File of the metrics of handlers; empty for the log.", empty=True, kind=Path
+    )
+    metric_interval: int = setting(60, "Seconds between the system's metrics.", low=1)
     log_level: str = setting(
         "info", "What is logged: debug, info, warning or error.", choices=("debug", "info", "warning", "error")
     )
@@ -66,20 +133,43 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def anchored(settings: Settings) -> Settings:
-    """Return the settings with the relative folders made absolute, under the checkout."""
-    folders = ("models_dir", "uploads_dir", "instance_dir")
-    return replace(settings, **{name: ROOT / getattr(settings, name) for name in folders})
+    """Return the settings with the relative files and folders made absolute, under the checkout."""
+    paths = {one.name: getattr(settings, one.name) for one in fields(Settings) if one.metadata["kind"] is Path}
+    return replace(settings, **{name: ROOT / path for name, path in paths.items() if path is not None})
+
+
+def to_environment(values: Mapping[str, Any]) -> dict[str, str]:
+    """What :func:`read_settings` reads as these values.
+
+    :param values: settings by their names in :class:`Settings`.
+    """
+    return {PREFIX + name.upper(): _text(value) for name, value in values.items()}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
 
 
 def _parse(name: str, text: str, declared: Field[Any]) -> Any:
-    kind: Any = type(declared.default)
-    low, choices = declared.metadata["low"], declared.metadata["choices"]
+    kind, choices = declared.metadata["kind"], declared.metadata["choices"]
     if choices and text not in choices:
         raise SettingError(name, text, f"one of {', '.join(choices)}")
-    if kind is not int:
-        if not text:
+    if kind is bool:
+        if text.lower() not in TRUTHS:
+            raise SettingError(name, text, "true or false")
+        return TRUTHS[text.lower()]
+    if kind is int:
+        return _whole(name, text, declared.metadata["low"])
+    if not text:
+        if not declared.metadata["empty"]:
             raise SettingError(name, text, "not empty")
-        return kind(text)
+        return None if kind is Path else ""
+    return kind(text)
+
+
+def _whole(name: str, text: str, low: int) -> int:
     expected = f"a whole number of at least {low}"
     try:
         value = int(text)

@@ -1,5 +1,6 @@
 """Finds the Python that Dimple is installed in, and runs one of its commands there."""
 
+import importlib
 import os
 import sys
 
@@ -8,8 +9,8 @@ VENV = os.path.join(ROOT, ".venv")
 SUPPORTED = (3, 10), (3, 13)
 
 
-def run(command):
-    """Run a command of ``app.cli.packers``; in the checkout's own environment where there is one."""
+def run(command, module="packers"):
+    """Run a command of a module of ``app.cli``; in the checkout's own environment where there is one."""
     python = os.path.join(VENV, "bin", "python")
     if os.access(python, os.X_OK) and os.path.realpath(sys.prefix) != os.path.realpath(VENV):
         os.execv(python, [python] + sys.argv)  # noqa: RUF005 -- any Python 3 may read this file
@@ -17,7 +18,8 @@ def run(command):
         sys.exit("Dimple needs Python 3.10, 3.11 or 3.12. Run: make -C %s .venv/.run-ready" % ROOT)  # noqa: UP031
     sys.path[0] = ROOT
     try:
-        from app.cli import packers
+        found = getattr(importlib.import_module("app.cli." + module), command)
     except ImportError as error:
         sys.exit("Dimple is not installed (%s). Run: make -C %s .venv/.run-ready" % (error, ROOT))  # noqa: UP031
-    getattr(packers, command).main(prog_name=os.path.basename(sys.argv[0]))
+    main = getattr(found, "main", None)  # a command of click
+    main(prog_name=os.path.basename(sys.argv[0])) if main else found()

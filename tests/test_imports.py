@@ -14,13 +14,14 @@ APP = Path(__file__).parent.parent / "app"
 LEAVES = {"download", "errors", "lock", "machine", "progress", "settings", "types"}
 MAY_IMPORT = {
     "web": {"serving"},
-    "cli": {"serving", "training", "evaluation", "zoo", "formats"},
+    "cli": {"serving", "training", "evaluation", "zoo", "formats", "launch"},
+    "launch": set(),
     "serving": {"engines", "vision", "formats", "handlers"},
     "training": {"engines", "evaluation", "vision", "formats"},
     "evaluation": set(),
     "engines": {"formats"},
     "handlers": set(),
-    "zoo": {"formats"},
+    "zoo": {"engines", "formats"},
     "vision": set(),
     "formats": set(),
 }

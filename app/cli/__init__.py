@@ -13,6 +13,7 @@ def register_commands(app: Flask) -> None:
     from app.cli.courses import dogcat_cli, smile_cli
     from app.cli.models import models_cli
     from app.cli.predict import predict
+    from app.cli.serve import serve, status, stop
 
-    for command in (smile_cli, dogcat_cli, models_cli, predict):
+    for command in (smile_cli, dogcat_cli, models_cli, predict, serve, stop, status):
         app.cli.add_command(command)

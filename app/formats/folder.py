@@ -1,7 +1,7 @@
 """A model folder: which of its files is what.
 
 A folder is an unpacked MMS archive (manifest, signature, labels, weights), or just the weights: what is missing is
-worked out from what is there.
+worked out from what is there. Where the manifest says which of several checkpoints MMS would load, that one counts.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from app.errors import ModelFormatError
+from app.errors import InvalidArchive, ModelFormatError
+from app.formats.archive.contents import named_checkpoint
+from app.formats.archive.manifest import CURRENT as MANIFEST
+from app.formats.archive.manifest import LEGACY, NO_HANDLER, Manifest, read_manifest
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_signature
 from app.formats.symbol import describe_checkpoint
 from app.types import Signature
 
-MANIFEST = Path("MAR-INF") / "MANIFEST.json"
 SYNSET = "synset.txt"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
 """What a model may be called: model-archiver's own rule."""
@@ -36,7 +37,8 @@ class Checkpoint:
 class ModelFolder:
     """What a model folder holds. Either ``checkpoint`` or ``h5`` is there, or both.
 
-    ``signature`` and ``labels`` are None where the folder does not say and only the engine can tell.
+    ``signature`` and ``labels`` are None where the folder does not say and only the engine can tell. ``legacy`` says
+    that it was an archive of MMS 0.x.
     """
 
     path: Path
@@ -46,35 +48,46 @@ class ModelFolder:
     labels: tuple[str, ...] | None
     checkpoint: Checkpoint | None
     h5: Path | None
+    legacy: bool = False
 
 
 def is_model_folder(path: Path) -> bool:
     """Say whether a folder looks like a model: it holds a manifest, a checkpoint's graph or an ``.h5`` file."""
     if not path.is_dir() or path.name.startswith("."):
         return False
-    return (path / MANIFEST).is_file() or any(path.glob("*-symbol.json")) or any(path.glob("*.h5"))
+    manifests = (path / MANIFEST, path / LEGACY)
+    return any(file.is_file() for file in manifests) or any(path.glob("*-symbol.json")) or any(path.glob("*.h5"))
 
 
 def open_model_folder(path: Path) -> ModelFolder:
     """Find out what a model folder holds.
 
-    The model is called what its folder is called; the manifest gives the version (``1.0`` where it is silent).
+    The model is called what its folder is called. The manifest gives the version (``snapshot`` for an archive of MMS
+    0.x, which has none; ``1.0`` where the manifest of a later one is silent) and, of several checkpoints, the one that
+    counts (:func:`app.formats.archive.contents.named_checkpoint`); where that is not there, it is the only symbol with
+    its latest epoch.
 
+    :raises InvalidArchive: in MMS's words, where the manifest cannot be used, or names no handler and there is nothing
+        that our engines could compute.
     :raises ModelFormatError: where there are no weights, or files contradict each other.
     """
     if not NAME.fullmatch(path.name):
         raise ModelFormatError(f"{path.name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
-    checkpoint, h5 = _find_checkpoint(path), _only_one(path, "*.h5")
+    manifest = read_manifest(path)
+    checkpoint, h5 = _find_checkpoint(path, manifest), _only_one(path, "*.h5")
     if checkpoint is None and h5 is None:
+        if manifest.document is not None and manifest.handler is None:
+            raise InvalidArchive(NO_HANDLER)
         raise ModelFormatError(f"{path} holds no weights: neither *-symbol.json with *.params nor *.h5")
     return ModelFolder(
         path=path,
         name=path.name,
-        version=_read_version(path / MANIFEST),
+        version=manifest.model_version or "1.0",
         signature=_find_signature(path, checkpoint),
         labels=_read_labels(path / SYNSET),
         checkpoint=checkpoint,
         h5=h5,
+        legacy=manifest.is_legacy,
     )
 
 
@@ -99,7 +112,9 @@ def _only_one(path: Path, pattern: str) -> Path | None:
     return found[0] if found else None
 
 
-def _find_checkpoint(path: Path) -> Checkpoint | None:
+def _find_checkpoint(path: Path, manifest: Manifest) -> Checkpoint | None:
+    if named := named_checkpoint(path, manifest):
+        return Checkpoint(*named)
     symbol = _only_one(path, "*-symbol.json")
     if symbol is None:
         return None
@@ -114,19 +129,6 @@ def _find_signature(path: Path, checkpoint: Checkpoint | None) -> Signature | No
     if (path / SIGNATURE).is_file():
         return read_signature(path / SIGNATURE)
     return describe_checkpoint(checkpoint.symbol, checkpoint.params) if checkpoint else None
-
-
-def _read_version(path: Path) -> str:
-    if not path.is_file():
-        return "1.0"
-    try:
-        manifest: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelFormatError(f"{path} cannot be read: {error}") from None
-    model = manifest.get("model", {}) if isinstance(manifest, dict) else None
-    if not isinstance(model, dict):
-        raise ModelFormatError(f"{path} must hold a JSON object with an object 'model'")
-    return str(model.get("modelVersion", "1.0"))
 
 
 def _read_labels(path: Path) -> tuple[str, ...] | None:

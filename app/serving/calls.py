@@ -6,24 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.errors import MissingFile
+from app.serving.line import Gone, never
 from app.serving.model import Model
-from app.serving.pipeline import answer, open_picture
+from app.serving.pipeline import classify
 
 BODY = "body"
 OTHERS = (BODY, "data")
 """Where the picture is looked for after the field that the model's signature names."""
 
 
-def call(model: Model, fields: Mapping[str, bytes], max_pixels: int) -> list[dict[str, Any]]:
+def call(model: Model, fields: Mapping[str, bytes], max_pixels: int, gone: Gone = never) -> list[dict[str, Any]]:
     """Classify the one picture of a request.
 
     :param fields: what the request carries, by name; a body without a form is called ``body``.
     :returns: the most probable classes first, ``{"probability", "class"}`` each, as many as the model reports.
     :raises MissingFile: where no field has one of the names, and there is not exactly one field.
     :raises BadInput: where what is sent is no picture.
+    :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
     """
-    with open_picture(_picture(model, fields), max_pixels) as picture:
-        said = answer(model, picture)
+    said = classify(model, _picture(model, fields), max_pixels, gone=gone)
     return [{"probability": one.probability, "class": one.label} for one in said.predictions]
 
 

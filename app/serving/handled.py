@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.errors import HandlerLoadError, InvalidArchive
 from app.formats.archive.contents import find_handler
-from app.formats.archive.manifest import Manifest, read_manifest
+from app.formats.archive.manifest import read_manifest
 from app.handlers.types import Field, HandlerAnswer, HandlerRequest, HandlerSpec
 from app.handlers.workers import Workers
+from app.serving.line import Gone, Limits, Line, never
 from app.serving.store import Registration
+from app.settings import Settings
 
 __all__ = ["Field", "HandledModel", "HandlerAnswer", "HandlerRequest", "open_handled", "own_handler"]
 
@@ -29,30 +32,53 @@ class HandledModel:
     version: str
     workers: Workers
     legacy: bool
+    line: Line[HandlerRequest, HandlerAnswer]
     kind: str = "handler"
 
-    def answer(self, request: HandlerRequest) -> HandlerAnswer:
-        """Answer one request. A failure is an answer, too."""
-        return self.workers.predict([request])[0]
+    def answer(self, request: HandlerRequest, gone: Gone = never) -> HandlerAnswer:
+        """Answer one request. A failure is an answer, too.
+
+        :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
+        """
+        return self.line.ask(request, gone).result
+
+    def close(self, seconds: float) -> bool:
+        """Let nobody in any more, answer who is inside, and end the processes; kill them after so many seconds.
+
+        :returns: whether that was not necessary.
+        """
+        ending = time.monotonic() + seconds
+        self.line.close(seconds)
+        return self.workers.close(max(0.0, ending - time.monotonic()))
+
+    def open(self, registration: Registration) -> None:
+        """Start processes again, and let requests in."""
+        self.workers.scale(registration.min_workers, registration.max_workers)
+        self.line.open()
 
 
-def own_handler(folder: Path, named: str = "") -> str | None:
+def own_handler(folder: Path, named: str = "", default: str = "") -> str | None:
     """The handler of a model folder that has code of its own; None where our engines do all that it does.
 
     :param named: the handler that whoever registers the model asks for, in place of the manifest's.
+    :param default: the one of a manifest that names none.
     """
-    manifest = _told(read_manifest(folder), named)
+    manifest = read_manifest(folder)
+    manifest = replace(manifest, handler=named or manifest.handler or default or None)
     handler = find_handler(folder, manifest)
     if handler is None or handler.is_stock:
         return None
     if handler.file is None:
-        raise InvalidArchive(f"{folder} has no {handler.module}.py, which its manifest names as its handler")
+        raise InvalidArchive(f"{folder} has no {handler.module}.py, which is to be its handler")
     return manifest.handler
 
 
-def open_handled(folder: Path, handler: str, registration: Registration) -> HandledModel:
+def open_handled(
+    folder: Path, handler: str, registration: Registration, limits: Limits, settings: Settings
+) -> HandledModel:
     """Start the processes of a model.
 
+    :param limits: of the line before it, with a slot for each process.
     :raises HandlerLoadError: where they cannot load it; they are ended then.
     """
     manifest = read_manifest(folder)
@@ -63,7 +89,10 @@ def open_handled(folder: Path, handler: str, registration: Registration) -> Hand
         manifest=manifest.document,
         batch_size=registration.batch_size,
         response_timeout=registration.response_timeout,
+        decode_input_request=settings.decode_input_request,
+        hidden_variables=settings.blacklist_env_vars,
         legacy=manifest.is_legacy,
+        max_response_bytes=settings.max_response_bytes,
     )
     workers = Workers(spec, metrics.info)
     try:
@@ -71,8 +100,5 @@ def open_handled(folder: Path, handler: str, registration: Registration) -> Hand
     except HandlerLoadError:
         workers.close(0)
         raise
-    return HandledModel(registration.name, manifest.model_version or "1.0", workers, manifest.is_legacy)
-
-
-def _told(manifest: Manifest, named: str) -> Manifest:
-    return replace(manifest, handler=named) if named else manifest
+    line = Line(registration.name, workers.predict, limits)
+    return HandledModel(registration.name, manifest.model_version or "1.0", workers, manifest.is_legacy, line)

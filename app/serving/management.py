@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import logging
 import resource
-import shutil
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from app.download import Patience, download
-from app.errors import BadInput, BadParameter, DataError, DownloadFailed, FetchError, MissingParameter, ModelNotInStore
-from app.formats.archive.manifest import read_manifest
-from app.formats.archive.opening import is_archive, open_archive
-from app.formats.folder import NAME, is_model_folder
+from app.errors import BadInput, BadParameter, MissingParameter, ModelFormatError
+from app.formats.archive.manifest import Manifest, read_manifest
+from app.formats.folder import NAME
 from app.handlers.types import WorkerStatus
 from app.serving.handled import LOAD_SECONDS, HandledModel
+from app.serving.location import located
 from app.serving.registry import Entry, Registry
 from app.serving.store import Registration
+from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
-PATIENCE = Patience(tries=2)
-"""The client waits meanwhile."""
 RUNTIMES = ("python", "python2", "python3")
 PAGE = 100
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be registered. Empty texts and a ``response_timeout`` of 0 leave it to the archive and to us."""
+    """What is to be registered. Empty texts and a ``response_timeout`` of 0 leave it to the archive and to us.
+    ``instead`` puts it in the place of a model of its name, without a moment in which neither answers."""
 
     url: str
     name: str
@@ -44,6 +38,7 @@ class Order:
     max_batch_delay: int
     workers: int
     response_timeout: float
+    instead: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,10 +49,9 @@ class Scale:
     most: int
 
 
-def register(registry: Registry, order: Order, models_dir: Path, instance_dir: Path) -> Entry:
+def register(registry: Registry, order: Order, settings: Settings) -> Entry:
     """Find a model, or fetch it, load it, and serve it from now on.
 
-    :param instance_dir: where what is fetched and unpacked is kept.
     :raises MissingParameter: where no URL is given.
     :raises BadParameter: where the runtime or the name cannot be used.
     :raises ModelNotInStore: where nothing lies there.
@@ -67,24 +61,27 @@ def register(registry: Registry, order: Order, models_dir: Path, instance_dir: P
     """
     if not order.url:
         raise MissingParameter("url")
-    if order.runtime not in RUNTIMES:
+    if order.runtime and order.runtime not in RUNTIMES:
         raise BadInput(f"Invalid RuntimeType value: {order.runtime}")
-    path = _located(order.url, models_dir, instance_dir / "archives")
-    name = order.name or read_manifest(path).model_name or path.name
+    path = located(order.url, settings.models_dir, settings.instance_dir / "archives")
+    manifest = read_manifest(path)
+    name = order.name or manifest.model_name or path.name
     if not NAME.fullmatch(name):
         raise BadParameter("model_name", name, "letters, digits, '_', '-' and '.', the first a letter or a digit")
-    given = Registration(name=name, url=order.url, path=str(path))
     return registry.register(
-        replace(
-            given,
+        Registration(
+            name=name,
+            url=order.url,
+            path=str(path),
             handler=order.handler,
-            runtime=order.runtime,
+            runtime=order.runtime or manifest.runtime,
             batch_size=order.batch_size,
             max_batch_delay=order.max_batch_delay,
             min_workers=max(0, order.workers),
             max_workers=max(0, order.workers),
-            response_timeout=order.response_timeout or given.response_timeout,
-        )
+            response_timeout=order.response_timeout or float(settings.response_timeout),
+        ),
+        order.instead,
     )
 
 
@@ -115,12 +112,12 @@ def listed(registry: Registry, limit: int, start: int) -> dict[str, Any]:
 
 def describe(entry: Entry) -> dict[str, Any]:
     """A model and its workers. All of one process compute in that process, so they share what it takes of memory."""
-    told = entry.registration
+    told, manifest = entry.registration, _manifest(entry)
     document = {
         "modelName": entry.name,
-        "modelVersion": entry.model.version if entry.model else "",
+        **({"modelVersion": manifest.model_version} if manifest.model_version else {}),
         "modelUrl": told.url,
-        "engine": "MXNet",
+        **({"engine": manifest.engine} if manifest.engine else {}),
         "runtime": told.runtime,
         "minWorkers": told.min_workers,
         "maxWorkers": told.max_workers,
@@ -132,38 +129,11 @@ def describe(entry: Entry) -> dict[str, Any]:
     return document | ({} if entry.model else {"status": "FAILED", "lastError": entry.failure})
 
 
-def _located(url: str, models_dir: Path, archives: Path) -> Path:
-    """The model folder behind a URL: fetched and unpacked, or in the models folder."""
-    if urlsplit(url).scheme in ("http", "https"):
-        with _fetched(url, archives / "fetched") as archive:
-            return open_archive(archive, archives)
-    if ".." in url:
-        raise ModelNotInStore(f"Relative path is not allowed in url: {url}")
-    path = models_dir / url.lstrip("/")
-    if is_model_folder(path):
-        return path
-    if is_archive(path):
-        return open_archive(path, archives)
-    raise ModelNotInStore(f"Model not found in model store: {url}")
-
-
-@contextmanager
-def _fetched(url: str, folder: Path) -> Iterator[Path]:
-    """Fetch an archive, for as long as it takes to unpack it: tomorrow the same URL may have another."""
+def _manifest(entry: Entry) -> Manifest:
     try:
-        parts = urlsplit(url)
-        log.info("fetching a model from %s, port %s", parts.hostname, parts.port or "unsaid")
-    except ValueError:  # a port that is no number
-        raise ModelNotInStore(f"Invalid model url: {url}") from None
-    own = folder / uuid.uuid4().hex
-    try:
-        yield download(url, own / (PurePosixPath(unquote(parts.path)).name or "model.mar"), patience=PATIENCE)
-    except FetchError as error:
-        raise DownloadFailed(f"Failed to download model from: {url}, code: {error.status}") from None
-    except DataError:
-        raise DownloadFailed(f"Failed to download model from: {url}") from None
-    finally:
-        shutil.rmtree(own, ignore_errors=True)
+        return read_manifest(Path(entry.registration.path))
+    except ModelFormatError:
+        return Manifest()
 
 
 def _workers(entry: Entry) -> list[dict[str, Any]]:

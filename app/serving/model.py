@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from app.engines.base import Engine
@@ -11,16 +13,24 @@ from app.engines.opening import load
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.labels import imagenet_labels
+from app.machine import cores
+from app.serving.line import Gone, Limits, Line, Turn, never
 from app.serving.scores import probabilities
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
 from app.vision.preprocess import to_tensor
 
 IMAGENET_CLASSES = 1000
+ALONE = Limits(slots=cores())
+"""What is allowed where nobody has registered anything: as many calls at once as there are cores, each by itself."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that answers."""
+    """A model that answers.
+
+    ``legacy`` says that it came as an archive of MMS 0.x, ``enough_pixels`` how far a JPEG may be scaled down while it
+    is decoded, see :func:`app.vision.preprocess.enough_pixels`; 0 for not at all.
+    """
 
     name: str
     version: str
@@ -30,19 +40,32 @@ class Model:
     postprocess: Postprocess
     labels: tuple[str, ...]
     engine: Engine
+    line: Line[FloatArray, FloatArray]
+    legacy: bool = False
+    enough_pixels: int = 0
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
         """Compute the probabilities (N, classes) of a batch (N, …).
 
         :raises ModelFormatError: where the network's answer holds something that is not a number.
         """
-        return probabilities(self.engine.predict(batch), self.postprocess.activation)
+        return self.turn(batch, never).result
+
+    def turn(self, batch: FloatArray, gone: Gone) -> Turn[FloatArray]:
+        """The same for who may get tired of waiting. What others ask at the same moment may be computed together with
+        it, and is nothing that it notices.
+
+        :raises TooLate: as :meth:`app.serving.line.Line.ask`, as ``ClientGone``.
+        """
+        turn = self.line.ask(batch, gone)
+        return Turn(probabilities(turn.result, self.postprocess.activation), turn.waited)
 
 
-def open_model(folder: ModelFolder, engine: str) -> Model:
+def open_model(folder: ModelFolder, engine: str, limits: Limits = ALONE) -> Model:
     """Load a model and let it answer once, so that what is wrong with it is known now.
 
     :param engine: ``auto``, ``mxnet`` or ``keras``, as :func:`app.engines.opening.load` takes it.
+    :param limits: of the line before it.
     :raises ModelFormatError: where it cannot be loaded, or its labels do not match its outputs.
     """
     opened = load(folder, engine)
@@ -63,7 +86,21 @@ def open_model(folder: ModelFolder, engine: str) -> Model:
         postprocess=signature.postprocess,
         labels=labels,
         engine=opened.engine,
+        line=Line(folder.name, _together(opened.engine), limits),
+        legacy=folder.legacy,
     )
+
+
+def _together(engine: Engine) -> Callable[[Sequence[FloatArray]], list[FloatArray]]:
+    """Computes several requests' tensors in one call, and gives each its own rows."""
+
+    def compute(tensors: Sequence[FloatArray]) -> list[FloatArray]:
+        if len(tensors) == 1:
+            return [engine.predict(tensors[0])]
+        rows = engine.predict(np.concatenate(tensors))
+        return np.split(rows, np.cumsum([len(tensor) for tensor in tensors])[:-1])
+
+    return compute
 
 
 def _labels(folder: ModelFolder, classes: int) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from app.machine import cores
+from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.scores import best
-from app.types import Answer, Box, Face
+from app.types import Answer, Box, Face, FloatArray
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop
 from app.vision.preprocess import to_tensor
@@ -36,25 +37,50 @@ class Picture:
 
 
 @contextmanager
-def open_picture(data: bytes, max_pixels: int) -> Iterator[Picture]:
+def open_picture(data: bytes, max_pixels: int, enough: int = 0) -> Iterator[Picture]:
     """Decode a picture as it came: the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
 
     It waits while as many pictures are open as there are cores, so let go of it soon.
 
     :param max_pixels: most pixels that the picture may have.
+    :param enough: as :func:`app.vision.decode.decode` takes it.
     :raises BadInput: where the bytes are no picture that can be read, or it is too large.
     """
     with _slots:
         started = time.perf_counter()
-        image = decode(data, max_pixels)
+        image = decode(data, max_pixels, enough)
         yield Picture(image, _since(started))
 
 
-def answer(model: Model, picture: Picture, top: int | None = None) -> Answer:
-    """Classify one picture.
+@dataclass(frozen=True)
+class Prepared:
+    """What the network is to see of a picture: a tensor (N, …) for its N faces, or (1, …) for the whole; the faces'
+    boxes, None where none were looked for; the milliseconds that each step took."""
+
+    tensor: FloatArray
+    boxes: tuple[Box, ...] | None
+    timing: dict[str, float]
+
+
+def classify(model: Model, data: bytes, max_pixels: int, top: int | None = None, gone: Gone = never) -> Answer:
+    """Classify a picture as it came, when it is its turn.
 
     :param top: how many classes to report; None leaves it to the model, more than there are gives all.
+    :raises BadInput: as :func:`open_picture`.
+    :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
     """
+    with open_picture(data, max_pixels, model.enough_pixels) as picture:
+        prepared = prepare(model, picture)
+    return conclude(model, prepared, top, gone)
+
+
+def answer(model: Model, picture: Picture, top: int | None = None) -> Answer:
+    """Classify one picture that is open."""
+    return conclude(model, prepare(model, picture), top)
+
+
+def prepare(model: Model, picture: Picture) -> Prepared:
+    """Find the faces where the model looks at faces, and make tensors."""
     image, timing = picture.image, {"decode": picture.milliseconds}
     started = time.perf_counter()
     boxes = _faces_of(model, image)
@@ -62,15 +88,21 @@ def answer(model: Model, picture: Picture, top: int | None = None) -> Answer:
     timing["faces"] = _since(started)
 
     started = time.perf_counter()
-    batch = np.concatenate([to_tensor(region, model.preprocess, model.input.shape) for region in regions])
+    tensor = np.concatenate([to_tensor(region, model.preprocess, model.input.shape) for region in regions])
     timing["preprocess"] = _since(started)
+    return Prepared(tensor, boxes, timing)
 
+
+def conclude(model: Model, prepared: Prepared, top: int | None = None, gone: Gone = never) -> Answer:
+    """Compute, and sort by probability."""
     started = time.perf_counter()
-    rows = model.probabilities(batch)
-    timing["predict"] = _since(started)
+    turn = model.turn(prepared.tensor, gone)
+    waited = round(turn.waited * 1000, 3)
+    timing = {**prepared.timing, "queue": waited, "predict": round(_since(started) - waited, 3)}
 
     count = model.postprocess.top if top is None else top
-    results = [best(row, model.labels, count) for row in rows]
+    results = [best(row, model.labels, count) for row in turn.result]
+    boxes = prepared.boxes
     faces = None if boxes is None else tuple(Face(box, result) for box, result in zip(boxes, results, strict=False))
     timing["total"] = round(sum(timing.values()), 3)
     return Answer(model.name, model.version, results[0], faces, timing, NO_FACE if faces == () else "")

@@ -5,19 +5,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from pathlib import Path
 
-from app.errors import HandlerLoadError, ModelConflict, ModelFormatError, ModelNotFound, ModelUnavailable, NoWorker
-from app.formats.archive.opening import archive_name, is_archive, open_archive
-from app.formats.folder import is_model_folder, open_model_folder
-from app.serving.handled import HandledModel, open_handled, own_handler
-from app.serving.model import Model, open_model
+from app.errors import (
+    CleaningTimeout,
+    HandlerLoadError,
+    ModelConflict,
+    ModelFormatError,
+    ModelNotFound,
+    ModelUnavailable,
+    NoWorker,
+)
+from app.serving.handled import HandledModel
+from app.serving.loading import load
+from app.serving.model import Model
+from app.serving.startup import told_models
 from app.serving.store import Registration, Store
-
-CLOSE_SECONDS = 120.0
-"""What the processes of a model that goes have for what they are answering; MMS's ``unregister_model_timeout``."""
+from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -39,32 +46,29 @@ class Registry:
 
     Reading takes no lock: the entries are one dictionary, which is never changed but replaced. A model that goes stays
     in memory until the last request that uses it is answered.
-
-    :param engine: as :func:`app.engines.opening.load` takes it.
     """
 
-    def __init__(self, engine: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._store: Store | None = None
-        self._engine = engine
+        self._settings = settings
         self._entries: dict[str, Entry] = {}
+        self._leaving: frozenset[str] = frozenset()
         self._changing = threading.RLock()
         self._followed: int | None = None
 
-    def load_folder(self, models_dir: Path, archives: Path, workers: int, store: Store) -> None:
-        """Load every model folder under ``models_dir``, but those that were unregistered, and everything that was
-        registered besides. One that cannot be loaded is noted and spoils no other.
+    def start(self, store: Store) -> None:
+        """Load the models that the settings tell, but those that were unregistered, and everything that was registered
+        besides. One that cannot be loaded is noted and spoils no other.
 
-        :param archives: where the archives of the models folder are unpacked.
-        :param workers: how many each model of the folder is said to have.
         :param store: what was registered, and where all that will be is kept.
         """
         with self._changing:
             self._store, known = store, store.all()
-            for path in sorted(models_dir.iterdir()):
-                if is_model_folder(path):
-                    self._start(_told(path.name, path.name, path, workers), known)
-                elif is_archive(path) and path.suffix.lower() != ".zip":  # a zip may as well hold pictures
-                    self._start_archive(path, archives, workers, known)
+            for told in told_models(self._settings, store):
+                if told.failure:
+                    self._put(Entry(told.registration.name, None, told.registration, told.failure, at_startup=True))
+                else:
+                    self._start(told.registration, known)
             self.follow()
 
     def follow(self) -> None:
@@ -81,23 +85,24 @@ class Registry:
         finally:
             self._changing.release()
 
-    def register(self, registration: Registration) -> Entry:
+    def register(self, registration: Registration, instead: bool = False) -> Entry:
         """Load a model and keep it for every process and every later start.
 
-        :raises ModelConflict: where one of that name is registered.
-        :raises ModelFormatError: where it cannot be loaded; nothing is kept then.
+        :param instead: whether it takes the place of a model of its name; that one answers until this one can.
+        :raises ModelConflict: where one of that name is registered, and is to stay.
+        :raises ModelFormatError: where it cannot be loaded; nothing is changed then.
         """
-        if registration.name in self._entries:
+        if registration.name in self._entries and not instead:
             raise ModelConflict(registration.name)
-        model = self._model(registration)
+        model = load(registration, self._settings)
         with self._changing:
             try:
-                self._stored().add(registration)
+                self._keep(registration, instead)
             except ModelConflict:  # another process was faster
-                _end(model)
+                _end(model, self._settings)
                 raise
             entry = Entry(registration.name, model, registration)
-            self._put(entry)
+            self._exchange(entry)
         log.info("model %s registered from %s", entry.name, registration.url)
         return entry
 
@@ -119,14 +124,18 @@ class Registry:
         """Take a model out of service, for every process and every later start.
 
         :raises ModelNotFound: where there is none of that name.
+        :raises CleaningTimeout: where its processes are still answering when ``unregister_timeout`` is over; they were
+            ended, and the model is in service again.
         """
         with self._changing:
             entry = self.entry(name)
-            if entry.at_startup:
-                self._stored().replace(replace(entry.registration, removed=True))
-            else:
-                self._stored().remove(name)
-            self._drop(name)
+            self._leaving = self._leaving | {name}
+            self._entries = {other: one for other, one in self._entries.items() if other != name}
+        try:
+            self._let_go(entry)
+        finally:
+            with self._changing:
+                self._leaving = self._leaving - {name}
         log.info("Model %s unregistered.", name)
 
     def entries(self) -> list[Entry]:
@@ -150,23 +159,38 @@ class Registry:
                 return entry
         raise ModelNotFound(name, self.names())
 
-    def get(self, name: str) -> Model:
-        """One model that our engines compute.
+    @contextmanager
+    def admitted(self, name: str) -> Iterator[Model | HandledModel]:
+        """One model that answers, for the time of one request: so long it is not closed.
 
-        :raises ModelUnavailable: where it brings its own code, too.
-        :raises NoWorker: as :meth:`served`, as all that follow.
+        :raises ModelNotFound: where there is none of that name.
+        :raises NoWorker: where it was given no worker.
+        :raises QueueFull: where as many wait for it as may.
+        :raises ModelUnavailable: where it could not be loaded.
         """
         model = self.served(name)
-        if isinstance(model, HandledModel):
-            raise ModelUnavailable(name, f"it brings its own code, which answers at /predictions/{name}")
-        return model
+        while not model.line.enter():  # another has taken its place at this moment, or it is gone
+            model = self.served(name)
+        try:
+            yield model
+        finally:
+            model.line.leave()
+
+    @contextmanager
+    def computed(self, name: str) -> Iterator[Model]:
+        """The same of a model that our engines compute.
+
+        :raises ModelUnavailable: where it brings its own code, too.
+        """
+        with self.admitted(name) as model:
+            if isinstance(model, HandledModel):
+                raise ModelUnavailable(name, f"it brings its own code, which answers at /predictions/{name}")
+            yield model
 
     def served(self, name: str) -> Model | HandledModel:
         """One model that answers.
 
-        :raises ModelNotFound: where there is none of that name.
-        :raises NoWorker: where it was given no worker.
-        :raises ModelUnavailable: where it could not be loaded.
+        :raises ModelNotFound: as :meth:`admitted`, as ``NoWorker`` and ``ModelUnavailable``.
         """
         entry = self.entry(name)
         if entry.model is None:
@@ -180,7 +204,7 @@ class Registry:
         with self._changing:
             for entry in self._entries.values():
                 if isinstance(entry.model, HandledModel):
-                    entry.model.workers.close(0)
+                    entry.model.close(0)
                 elif entry.model:
                     entry.model.engine.close()
             self._entries = {}
@@ -190,19 +214,22 @@ class Registry:
     def _start(self, told: Registration, known: dict[str, Registration]) -> None:
         """Load a model of the models folder, with the settings that it was given while the server ran, if any."""
         registration = known.get(told.name, told)
+        if registration.path != told.path and registration.url == told.url and not registration.removed:
+            registration = replace(registration, path=told.path)  # the archive was packed anew
+            self._stored().replace(registration)
         if not registration.removed and registration.path == told.path:
             self._put(replace(self._open(registration), at_startup=True))
 
-    def _start_archive(self, path: Path, archives: Path, workers: int, known: dict[str, Registration]) -> None:
-        try:
-            folder = open_archive(path, archives)
-        except ModelFormatError as error:
-            log.error("the archive %s is not served: %s", path.name, error)
-            name = archive_name(path)
-            told = Registration(name, path.name, str(path), min_workers=workers, max_workers=workers)
-            self._put(Entry(name, None, told, str(error), at_startup=True))
-            return
-        self._start(_told(folder.name, path.name, folder, workers), known)
+    def _let_go(self, entry: Entry) -> None:
+        """Let a model answer its last requests, then forget it; put it back where that takes too long."""
+        if isinstance(entry.model, HandledModel) and not entry.model.close(self._settings.unregister_timeout):
+            entry.model.open(entry.registration)
+            self._put(entry)
+            raise CleaningTimeout(entry.name)
+        if entry.at_startup:
+            self._stored().replace(replace(entry.registration, removed=True))
+        else:
+            self._stored().remove(entry.name)
 
     def _adopt_all(self, registered: dict[str, Registration]) -> None:
         for entry in self.entries():
@@ -210,14 +237,14 @@ class Registry:
             if known.removed if known else not entry.at_startup:
                 self._drop(entry.name)
         for registration in registered.values():
-            if not registration.removed:
+            if not registration.removed and registration.name not in self._leaving:
                 self._adopt(registration)
 
     def _adopt(self, registration: Registration) -> None:
         """Load what another process has registered, or take over its settings."""
         entry = self._entries.get(registration.name)
-        if entry is None or entry.registration.path != registration.path:
-            self._put(self._open(registration))
+        if entry is None or not entry.registration.loads_as(registration):
+            self._exchange(self._open(registration))
         elif entry.registration != registration:
             self._rescale(entry, registration)
 
@@ -225,7 +252,7 @@ class Registry:
         """Load a model, or note why it cannot be."""
         started = time.perf_counter()
         try:
-            model = self._model(registration)
+            model = load(registration, self._settings)
         except (ModelFormatError, HandlerLoadError) as error:
             log.error("model %s is not served: %s", registration.name, error)
             return Entry(registration.name, None, registration, str(error))
@@ -233,24 +260,32 @@ class Registry:
         log.info("model %s %s loaded by %s in %.2f s", model.name, model.version, model.kind, seconds)
         return Entry(registration.name, model, registration)
 
-    def _model(self, registration: Registration) -> Model | HandledModel:
-        path = Path(registration.path)
-        if handler := own_handler(path, registration.handler):
-            return open_handled(path, handler, registration)
-        return open_model(replace(open_model_folder(path), name=registration.name), self._engine)
-
     def _rescale(self, entry: Entry, registration: Registration) -> None:
         """Take over a model's settings. Processes come up, and end after what they are answering, in their own time."""
         if isinstance(entry.model, HandledModel):
             entry.model.workers.scale(registration.min_workers, registration.max_workers)
+            entry.model.line.resize(registration.min_workers)
         self._put(replace(entry, registration=registration))
 
     def _put(self, entry: Entry) -> None:
         self._entries = {**self._entries, entry.name: entry}
 
+    def _exchange(self, entry: Entry) -> None:
+        """Put a model in the place of the one that has its name, if any, which answers what it has begun."""
+        before = self._entries.get(entry.name)
+        self._put(entry)
+        if before:
+            _end(before.model, self._settings)
+
+    def _keep(self, registration: Registration, instead: bool) -> None:
+        if instead:
+            self._stored().replace(registration)
+        else:
+            self._stored().add(registration)
+
     def _drop(self, name: str) -> None:
         if gone := self._entries.get(name):
-            _end(gone.model)
+            _end(gone.model, self._settings)
         self._entries = {other: entry for other, entry in self._entries.items() if other != name}
 
     def _stored(self) -> Store:
@@ -258,17 +293,8 @@ class Registry:
         return self._store
 
 
-def _end(model: Model | HandledModel | None) -> None:
+def _end(model: Model | HandledModel | None, settings: Settings) -> None:
     """End a model's processes once they have answered. What an engine holds goes with its last request."""
     if isinstance(model, HandledModel):
-        threading.Thread(target=model.workers.close, args=(CLOSE_SECONDS,), daemon=True).start()
-
-
-def _told(name: str, url: str, path: Path, workers: int) -> Registration:
-    """How a model of the models folder is served where nobody has said otherwise. One with code of its own gets one
-    process in each of the server's: as many in all as the others are said to have."""
-    try:
-        count = 1 if own_handler(path) else workers
-    except ModelFormatError:
-        count = workers  # what is wrong with it will be told when it is opened
-    return Registration(name, url, str(path), min_workers=count, max_workers=count)
+        seconds = float(settings.unregister_timeout)
+        threading.Thread(target=model.close, args=(seconds,), daemon=True).start()

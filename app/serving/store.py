@@ -54,6 +54,10 @@ class Registration:
     response_timeout: float = 120.0
     removed: bool = False
 
+    def loads_as(self, other: Registration) -> bool:
+        """Whether a model that was loaded for the one does for the other: only the number of its workers differs."""
+        return replace(self, min_workers=other.min_workers, max_workers=other.max_workers) == other
+
 
 COLUMNS = ", ".join(column.name for column in fields(Registration))
 MARKS = ", ".join("?" for _ in fields(Registration))

@@ -39,11 +39,13 @@ Image.MAX_IMAGE_PIXELS = None
 _opening = threading.Lock()
 
 
-def decode(data: bytes, max_pixels: int) -> Image.Image:
+def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
     """Decode one picture: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
 
     :param data: the file.
     :param max_pixels: most pixels (width x height) that the picture may have, judged by its header.
+    :param enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as libjpeg does at little cost,
+        as long as neither side gets shorter than this; 0 decodes it whole.
     :returns: 8-bit RGB, upright by its EXIF, transparent parts laid over white.
     :raises EmptyFile: where there are no bytes.
     :raises PictureTooLarge: before anything is decoded.
@@ -56,6 +58,8 @@ def decode(data: bytes, max_pixels: int) -> Image.Image:
         needed, exif = essence(data)
         image = _open(needed)
         _check_size(image.width, image.height, max_pixels)
+        if enough:
+            image.draft(None, (enough, enough))
         image.load()
         if image.format == "WEBP":
             exif = image.info.get("exif", b"")

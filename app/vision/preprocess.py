@@ -69,6 +69,14 @@ def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int
     return sizes["H"], sizes["W"]
 
 
+def enough_pixels(preprocess: Preprocess, shape: tuple[int, ...]) -> int:
+    """How long a picture's sides must be for its tensor to be nearly the same as from a larger one: twice what resizing
+    leaves of them. 0 where it would not be, because faces are looked for, or resizing does not smooth."""
+    if preprocess.faces or not preprocess.antialias or preprocess.interpolation == "nearest":
+        return 0
+    return 2 * max(preprocess.shorter_side, *input_size(preprocess, shape))
+
+
 def _per_channel(name: str, values: tuple[float, ...], channels: int) -> FloatArray:
     if len(values) not in (1, channels):
         raise ModelFormatError(f"The model's preprocess has {len(values)} values of {name} for {channels} channels.")

@@ -1,8 +1,13 @@
-"""The management API of Multi Model Server: register, describe, scale and unregister models while the server runs."""
+"""The management API of Multi Model Server: register, describe, scale and unregister models while the server runs.
+
+Numbers are read as MMS reads them: a text that is none, or one beyond 32 bits, counts as if it were not there. What no
+model can have (a batch of none, more workers than a machine has room for) is refused; MMS takes it, and fails later.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -10,58 +15,64 @@ from flask import Blueprint, Response, request
 from app.errors import BadParameter
 from app.serving.management import Order, Scale, describe, listed, register, scale
 from app.web.context import dimple
-from app.web.mms import explain, json_response, mark
+from app.web.mms_responses import explain, json_response, mark
 
 bp = Blueprint("management", __name__)
 bp.register_error_handler(Exception, explain)
 bp.after_request(mark)
 
+INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
+LARGEST = 2**31 - 1
+MOST_WORKERS = 1024
 
-@bp.get("/models", strict_slashes=False)
+
+@bp.get("/models", strict_slashes=False, provide_automatic_options=False)
 def list_models() -> Response:
     """The registered models, by name, in pages."""
     limit, start = _number(request.args, "limit", 100), _number(request.args, "next_page_token", 0)
     return _told(listed(dimple().registry, limit, start))
 
 
-@bp.post("/models", strict_slashes=False)
+@bp.post("/models", strict_slashes=False, provide_automatic_options=False)
 def register_model() -> Response:
-    """Register the model that lies at ``url``."""
+    """Register the model that lies at ``url``. MMS's document calls it ``model_url``, which counts where ``url`` is not
+    there."""
     given = _given()
     settings = dimple().settings
     order = Order(
-        url=str(given.get("url") or ""),
+        url=str(given.get("url") or given.get("model_url") or ""),
         name=str(given.get("model_name") or ""),
         handler=str(given.get("handler") or ""),
-        runtime=str(given.get("runtime") or "python"),
-        batch_size=_number(given, "batch_size", 1),
-        max_batch_delay=_number(given, "max_batch_delay", 100),
-        workers=_number(given, "initial_workers", 0),
+        runtime=str(given.get("runtime") or ""),
+        batch_size=_at_least(given, "batch_size", 1, low=1),
+        max_batch_delay=_at_least(given, "max_batch_delay", 100, low=0),
+        workers=_workers(given, "initial_workers", settings.default_workers_per_model),
         response_timeout=_timeout(given),
+        instead=_flag(given, "replace", False),
     )
-    entry = register(dimple().registry, order, settings.models_dir, settings.instance_dir)
+    entry = register(dimple().registry, order, settings)
     if order.workers < 1:
         return _told({"status": f'Model "{entry.name}" registered'})
     return _scaled(_flag(given, "synchronous", True))
 
 
-@bp.get("/models/<name>", strict_slashes=False)
+@bp.get("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def describe_model(name: str) -> Response:
     """One model, with its workers."""
     return _told(describe(dimple().registry.entry(name)))
 
 
-@bp.put("/models/<name>", strict_slashes=False)
+@bp.put("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def scale_model(name: str) -> Response:
     """Give a model more workers, or fewer."""
-    least = _number(request.args, "min_worker", 1)
-    wanted = Scale(least, _number(request.args, "max_worker", least))
+    least = _workers(request.args, "min_worker", 1)
+    wanted = Scale(least, _workers(request.args, "max_worker", least))
     synchronous = _flag(request.args, "synchronous", False)
     scale(dimple().registry, name, wanted, synchronous)
     return _scaled(synchronous)
 
 
-@bp.delete("/models/<name>", strict_slashes=False)
+@bp.delete("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def unregister_model(name: str) -> Response:
     """Take a model out of service."""
     dimple().registry.unregister(name)
@@ -101,11 +112,23 @@ def _lenient(text: str) -> Any:
 
 
 def _number(given: Any, key: str, default: int) -> int:
-    """A whole number; where it is none, the default, as MMS does it."""
-    try:
-        return int(given.get(key, default))
-    except (TypeError, ValueError):
-        return default
+    """A whole number of 32 bits; where it is none, the default, as MMS does it."""
+    text = str(given.get(key, default))
+    return int(text) if INTEGER.fullmatch(text) and abs(int(text)) <= LARGEST else default
+
+
+def _at_least(given: Any, key: str, default: int, low: int) -> int:
+    number = _number(given, key, default)
+    if number < low:
+        raise BadParameter(key, number, f"a whole number of at least {low}")
+    return number
+
+
+def _workers(given: Any, key: str, default: int) -> int:
+    number = _number(given, key, default)
+    if number > MOST_WORKERS:
+        raise BadParameter(key, number, f"at most {MOST_WORKERS}")
+    return number
 
 
 def _flag(given: Any, key: str, default: bool) -> bool:

@@ -1,74 +1,56 @@
 """The inference API of Multi Model Server (awslabs/multi-model-server 1.1), for programs that were written for it.
 
-Methods are not checked, because MMS does not check them: ``curl -T`` sends PUT, and old clients predict with GET.
+Methods are not checked, because MMS does not check them: ``curl -T`` sends PUT, and old clients predict with GET. Only
+OPTIONS does something else: it tells about the model.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import uuid
-from typing import Any
 
-from flask import Blueprint, Response, make_response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from flask import Blueprint, Response, abort, make_response, request
 
-from app.errors import (
-    BadInput,
-    DimpleError,
-    DownloadFailed,
-    HandlerLoadError,
-    MissingParameter,
-    ModelConflict,
-    ModelFormatError,
-    ModelNotFound,
-    ModelNotInStore,
-    ModelUnavailable,
-)
+from app.errors import MissingParameter
 from app.serving.calls import call
-from app.serving.handled import Field, HandledModel, HandlerRequest
+from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
+from app.serving.registry import Entry
+from app.web import legacy
+from app.web.apidocs.mms_model import describe_model
+from app.web.clients import client_gone
 from app.web.context import dimple
 from app.web.fields import read_fields
-from app.web.problems import drain, problem_of
-
-log = logging.getLogger(__name__)
+from app.web.mms_responses import error_response, explain, json_response, mark, request_id, text_response
 
 bp = Blueprint("mms", __name__)
+bp.register_error_handler(Exception, explain)
+bp.after_request(mark)
 
-METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-UNFORESEEN = "InternalServerException"
-KINDS: tuple[tuple[type[DimpleError | HTTPException], int | None, str], ...] = (
-    (ModelNotFound, 404, "ModelNotFoundException"),
-    (ModelNotInStore, 404, "ModelNotFoundException"),
-    (ModelConflict, 409, "ConflictStatusException"),
-    (ModelUnavailable, 503, "ServiceUnavailableException"),
-    (DownloadFailed, 400, "DownloadModelException"),
-    (HandlerLoadError, None, UNFORESEEN),
-    (ModelFormatError, 400, "InvalidModelException"),
-    (RequestEntityTooLarge, 413, "RequestEntityTooLargeException"),
-    (MethodNotAllowed, 405, "MethodNotAllowedException"),
-    (BadInput, None, "BadRequestException"),
-    (NotFound, 404, "ResourceNotFoundException"),
-)
-"""What MMS calls an error, by the first class that fits; a code of None is Dimple's own for that error."""
-MESSAGES: dict[type[Exception], str] = {
-    MethodNotAllowed: "Requested method is not allowed, please refer to API document.",
-    NotFound: "Requested resource is not found, please refer to API document.",
-}
-UNCACHED = {
-    "Pragma": "no-cache",
-    "Cache-Control": "no-cache; no-store, must-revalidate, private",
-    "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
-}
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+LIVE = ("READY", "LOADING")
+"""States of a worker that counts in ``/ping``."""
+CONNECTION = ("connection", "content-length", "keep-alive", "transfer-encoding", "upgrade")
+"""Headers that are between the server and the client, whatever a handler sets."""
 
 
-@bp.route("/ping", methods=METHODS)
-def ping() -> Response:
-    """How the models are: all answer, some do, none does. The status is 200 whatever it says; /readyz has another."""
+@bp.route("/ping", methods=METHODS, strict_slashes=False)
+@bp.route("/ping/<path:ignored>", methods=METHODS)
+def ping(ignored: str = "") -> Response:
+    """How the models are: all workers live, some do, none does. The status is always 200; /readyz has another.
+
+    Workers that load count as live; a model that was given no worker is not missed, and no model at all is healthy.
+    """
     entries = dimple().registry.entries()
-    ready = sum(entry.model is not None for entry in entries)
-    word = "Unhealthy" if entries and not ready else "Healthy" if ready == len(entries) else "Partial Healthy"
+    wanted = sum(entry.registration.min_workers for entry in entries)
+    live = sum(min(_live(entry), entry.registration.min_workers) for entry in entries)
+    word = "Healthy" if live >= wanted else "Partial Healthy" if live else "Unhealthy"
     return json_response({"status": word}, newline=True)
+
+
+def _live(entry: Entry) -> int:
+    """How many workers of a model live; our own engines' live in the server."""
+    if isinstance(entry.model, HandledModel):
+        return sum(status.state.value in LIVE for status in entry.model.workers.statuses())
+    return entry.registration.min_workers if entry.model else 0
 
 
 @bp.route("/predictions/<model>", methods=METHODS, strict_slashes=False)
@@ -78,42 +60,74 @@ def predictions(model: str, ignored: str = "") -> Response:
     return _answer(model, with_query=False)
 
 
+@bp.route("/predictions", methods=METHODS, strict_slashes=False)
+def no_model() -> Response:
+    """Nothing: the model's name is missing."""
+    abort(404)
+
+
 @bp.route("/models/<model>/invoke", methods=METHODS, strict_slashes=False)
+def invoke_model(model: str) -> Response:
+    """Classify a picture by one of several models, as SageMaker asks. A handler gets the query's parameters, too."""
+    return _answer(model, with_query=True)
+
+
 @bp.route("/<model>/predict", methods=METHODS, strict_slashes=False)
 def predict(model: str) -> Response:
-    """The same; a handler gets the query's parameters, too."""
-    return _answer(model, with_query=True)
+    """Classify a picture, as MMS 0.4 was asked. A model of a 0.x archive answers as it did: ``{"prediction": …}``.
+
+    Every other archive answers with the bare list of 1.x; ``app/web/legacy.py`` says why.
+    """
+    return _answer(model, with_query=True, legacy_route=True)
 
 
 @bp.route("/invocations", methods=METHODS, strict_slashes=False)
 def invoke() -> Response:
-    """Classify a picture by the model of the parameter ``model_name``, or by the only one there is (SageMaker)."""
-    name = request.args.get("model_name") or request.form.get("model_name")
-    names = dimple().registry.names()
-    if name is None and len(names) != 1:
-        raise MissingParameter("model_name")
-    return _answer(name or names[0], with_query=True)
+    """Classify a picture by the model of the parameter ``model_name``, in the query or in a form (which MMS says, and
+    does not do). It may be left out where one model is loaded at the start, or is the only one that answers."""
+    name = request.args.get("model_name")
+    name = request.form.get("model_name") if name is None else name
+    return _answer(_only_model() if name is None else name, with_query=True)
 
 
-def _answer(name: str, with_query: bool) -> Response:
-    model = dimple().registry.served(name)
-    fields = read_fields(with_query)
-    if isinstance(model, HandledModel):
-        return _handled(model, fields)
-    answer = call(model, {field.name: field.data for field in fields}, dimple().settings.max_pixels)
-    return json_response(answer)
+def _only_model() -> str:
+    entries = dimple().registry.entries()
+    for names in ([entry.name for entry in entries if entry.at_startup], dimple().registry.names()):
+        if len(names) == 1:
+            return names[0]
+    raise MissingParameter("model_name")
 
 
-def _handled(model: HandledModel, fields: tuple[Field, ...]) -> Response:
+def _answer(name: str, with_query: bool, legacy_route: bool = False) -> Response:
+    if request.method == "OPTIONS":
+        return json_response(describe_model(dimple().registry.entry(name).name), newline=True)
+    with dimple().registry.admitted(name) as model:
+        fields = read_fields(with_query)
+        as_legacy = legacy_route and legacy.is_legacy(model)
+        if as_legacy:
+            fields = legacy.with_pictures(fields)
+        if isinstance(model, HandledModel):
+            return _handled(model, fields, as_legacy)
+        answer = call(model, {field.name: field.data for field in fields}, dimple().settings.max_pixels, client_gone())
+        return text_response(legacy.wrapped(answer)) if as_legacy else json_response(answer)
+
+
+def _handled(model: HandledModel, fields: tuple[Field, ...], as_legacy: bool) -> Response:
     """What a model's own code says: its body as it is, or the error that it ended in."""
-    said = model.answer(HandlerRequest(str(uuid.uuid4()), fields, dict(request.headers)))
+    said = model.answer(HandlerRequest(request_id(), fields, dict(request.headers)), client_gone())
     if said.error:
         kind, message = said.error
         return error_response(said.status, kind, message)
+    if as_legacy and said.status == 200:
+        return text_response(legacy.wrapped_body(said.body))
+    return _said(said)
+
+
+def _said(said: HandlerAnswer) -> Response:
     response = make_response(said.body, f"{said.status} {said.phrase}".rstrip())
     # MMS sends none where the handler sets none; for the JSON that most write, it is true and harms nobody
     response.headers["Content-Type"] = said.content_type or _guessed(said.body)
-    response.headers.update(said.headers)
+    response.headers.update({name: text for name, text in said.headers.items() if name.lower() not in CONNECTION})
     return response
 
 
@@ -123,39 +137,3 @@ def _guessed(body: bytes) -> str:
     except ValueError:
         return "text/plain; charset=utf-8"
     return "application/json"
-
-
-def json_response(document: Any, status: int = 200, newline: bool = False) -> Response:
-    """MMS's own JSON: two spaces deep; what a model says ends without a newline, what the server says with one."""
-    text = json.dumps(document, indent=2) + ("\n" if newline else "")
-    return make_response(text, status, {"Content-Type": "application/json"})
-
-
-@bp.errorhandler(Exception)
-def explain(error: Exception) -> Response:
-    """An error in MMS's words where it has them, and in ours where it has none."""
-    problem = problem_of(error)
-    if isinstance(error, RequestEntityTooLarge):
-        drain()
-    code, kind = next(((code, kind) for of, code, kind in KINDS if isinstance(error, of)), (None, UNFORESEEN))
-    status = code or problem.code
-    message = MESSAGES.get(type(error), problem.message)
-    if isinstance(error, ModelNotFound):
-        message = f"Model not found: {error.name}"
-    if isinstance(error, HandlerLoadError):
-        status, message = error.code, "Failed to start workers"
-        log.error("%s", error)
-    return error_response(status, kind, message)
-
-
-def error_response(status: int, kind: str, message: str) -> Response:
-    """An error as MMS writes it."""
-    return json_response({"code": status, "type": kind, "message": message}, status, newline=True)
-
-
-@bp.after_request
-def mark(response: Response) -> Response:
-    """The headers that MMS sends with everything."""
-    response.headers["x-request-id"] = str(uuid.uuid4())
-    response.headers.update(UNCACHED)
-    return response

@@ -11,8 +11,9 @@ from PIL import Image
 
 from app.serving.documents import answer_document
 from app.serving.model import Model
-from app.serving.pipeline import answer, open_picture
+from app.serving.pipeline import conclude, open_picture, prepare
 from app.web.accept import wants_html
+from app.web.clients import client_gone
 from app.web.context import dimple
 from app.web.pictures import read_top, read_upload
 
@@ -42,15 +43,16 @@ def classify() -> Response:
     here = dimple()
     upload = read_upload()
     name = request.form.get("model") or request.args.get("model") or here.settings.default_model
-    model = here.registry.get(name)
     top = read_top()
-    with open_picture(upload.data, here.settings.max_pixels) as picture:
-        found = answer(model, picture, top)
-        here.uploads.keep(upload.data, _suffix(upload.data))
-        if not wants_html():
-            return jsonify(answer_document(found))
-        page = render_template("result.html", answer=found, name=upload.name, **_shown(picture.image))
-    return make_response(page)
+    with here.registry.computed(name) as model:
+        with open_picture(upload.data, here.settings.max_pixels) as picture:
+            prepared = prepare(model, picture)
+            shown = _shown(picture.image) if wants_html() else {}
+        found = conclude(model, prepared, top, client_gone())
+    here.uploads.keep(upload.data, _suffix(upload.data))
+    if not wants_html():
+        return jsonify(answer_document(found))
+    return make_response(render_template("result.html", answer=found, name=upload.name, **shown))
 
 
 def _suffix(data: bytes) -> str:

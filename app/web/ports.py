@@ -1,31 +1,46 @@
 """Which routes answer at which port: management never answers where everybody may ask.
 
-Where both ports are the same, as in SageMaker's containers, everything answers there.
+Programs that speak Multi Model Server's API get its words also where nothing answers: anywhere at the management port,
+and at the other port under the names that are MMS's.
 """
 
 from __future__ import annotations
 
 from flask import Flask, Response, abort, request
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from app.web.mms import explain, mark
+from app.web.apidocs import views
+from app.web.asked import Asked, asked
+from app.web.mms_responses import explain, mark
 
-ONLY_MANAGEMENT = {"management"}
-BOTH = {"ops"}
+OF_MANAGEMENT = ("api-description", "models")
+OF_INFERENCE = ("api-description", "invocations", "ping", "predictions")
+"""First segments of the paths that are MMS's."""
 
 
 def guard_ports(app: Flask, port: int, management_port: int) -> None:
-    """Answer 404 at the management port to everything that is not management's, and the other way round."""
+    """Answer 404 at the management port to everything that is not management's, and the other way round. What each port
+    tells about itself is registered here, too."""
+    app.register_blueprint(views.bp)
+    app.before_request(_refuse)
 
-    def refuse() -> Response | None:
-        # SERVER_PORT is the socket's own; the Host header is the client's to choose
-        at_management = request.environ.get("SERVER_PORT") == str(management_port)
-        if request.blueprint in BOTH or at_management == (request.blueprint in ONLY_MANAGEMENT):
-            return None
-        if at_management:  # in the words of MMS, whose clients are the ones that ask there
-            return mark(explain(request.routing_exception or NotFound()))
-        abort(404)
 
-    if port == management_port:
-        return
-    app.before_request(refuse)
+def _refuse() -> Response | None:
+    here = asked()
+    if request.path == "/" and (request.method == "OPTIONS" or not here.inference):
+        # OPTIONS would otherwise be answered by Flask, for the page
+        return mark(views.root())
+    problem = request.routing_exception
+    allowed = here.answers(request.blueprint or "")
+    if allowed and not isinstance(problem, NotFound | MethodNotAllowed):
+        return None
+    segment = request.path.strip("/").partition("/")[0]
+    if not here.inference or segment in (*OF_MANAGEMENT, *OF_INFERENCE):
+        return mark(explain(_in_mms_eyes(problem, segment, here)))
+    return None if allowed else abort(404)
+
+
+def _in_mms_eyes(problem: Exception | None, segment: str, here: Asked) -> Exception:
+    """A wrong method counts as one only where the port has the path at all."""
+    known = (here.management and segment in OF_MANAGEMENT) or (here.inference and segment in OF_INFERENCE)
+    return problem if known and isinstance(problem, MethodNotAllowed) else NotFound()

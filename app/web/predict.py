@@ -10,7 +10,8 @@ from flask import Blueprint, Response, jsonify
 from app.errors import BadInput
 from app.serving.documents import answer_document, entry_document
 from app.serving.model import Model
-from app.serving.pipeline import answer, open_picture
+from app.serving.pipeline import classify
+from app.web.clients import client_gone
 from app.web.context import dimple
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
 from app.web.problems import problem_of
@@ -36,18 +37,17 @@ def predict(model: str) -> Response:
 
     PUT does the same as POST, because that is what ``curl -T picture.jpg`` sends.
     """
-    loaded = dimple().registry.get(model)
-    top = read_top()
-    uploads = read_uploads(dimple().settings.max_files)
-    if len(uploads) == 1:
-        return jsonify(_classify(loaded, uploads[0], top))
-    return jsonify([_classify_or_explain(loaded, upload, top) for upload in uploads])
+    with dimple().registry.computed(model) as loaded:
+        top = read_top()
+        uploads = read_uploads(dimple().settings.max_files)
+        if len(uploads) == 1:
+            return jsonify(_classify(loaded, uploads[0], top))
+        return jsonify([_classify_or_explain(loaded, upload, top) for upload in uploads])
 
 
 def _classify(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:
     check_filled(upload)
-    with open_picture(upload.data, dimple().settings.max_pixels) as picture:
-        return answer_document(answer(model, picture, top))
+    return answer_document(classify(model, upload.data, dimple().settings.max_pixels, top, client_gone()))
 
 
 def _classify_or_explain(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:

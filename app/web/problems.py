@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, Reque
 
 from app.errors import (
     BadInput,
+    CleaningTimeout,
     DimpleError,
     ModelNotFound,
     ModelUnavailable,
@@ -29,10 +30,14 @@ STATUS: tuple[tuple[type[DimpleError], int], ...] = (
     (BadInput, 400),
     (ModelNotFound, 404),
     (ModelUnavailable, 503),
+    (CleaningTimeout, 408),
     (DimpleError, 500),
 )
 """The first class that fits an error gives its status."""
 
+RETRY_CODE = 503
+RETRY_SECONDS = "1"
+"""A line of requests that was full a moment ago has moved on after this."""
 DRAIN_BYTES = 256 * 2**20
 CHUNK = 2**16
 
@@ -82,6 +87,8 @@ def _respond(error: Exception) -> Response:
         drain()
     body = render_template("problem.html", problem=problem) if wants_html() else jsonify(asdict(problem))
     response = make_response(body, problem.code)
+    if problem.code == RETRY_CODE:
+        response.headers["Retry-After"] = RETRY_SECONDS
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response

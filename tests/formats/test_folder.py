@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ModelFormatError
+from app.errors import InvalidArchive, ModelFormatError
 from app.formats.folder import is_model_folder, open_model_folder
+from tests.formats.archive.archives import put
 
 SIGNATURE = json.dumps({"inputs": [{"data_name": "data", "data_shape": [0, 3, 8, 8]}]})
 
@@ -89,10 +90,57 @@ def test_a_name_that_no_address_can_carry_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["{", "[]", '{"model": 3}'])
 def test_a_broken_manifest_is_refused(folder: Path, content: str) -> None:
     touch(folder, "net.h5")
-    (folder / "MAR-INF").mkdir()
-    (folder / "MAR-INF" / "MANIFEST.json").write_text(content)
-    with pytest.raises(ModelFormatError, match="MANIFEST"):
+    put(folder, {"MAR-INF/MANIFEST.json": content})
+    with pytest.raises(InvalidArchive, match=r"^Failed to parse signature\.json\.$"):  # MMS's words; it means this file
         open_model_folder(folder)
+
+
+def test_a_manifest_without_a_handler_is_enough_where_there_are_weights(folder: Path) -> None:
+    put(folder, {"MAR-INF/MANIFEST.json": '{"model": {"modelName": "cats"}}'})
+    with pytest.raises(InvalidArchive, match=r"^Model handler is not defined\.$"):
+        open_model_folder(folder)
+    touch(folder, "net.h5")
+    assert open_model_folder(folder).h5 == folder / "net.h5"
+
+
+CHECKPOINTS = ("pre-symbol.json", "pre-0000.params", "pre-0003.params", "other-symbol.json", "other-0009.params")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "epoch"),
+    # 0.4 reads the epoch after the model's name, and takes 0 where the parameters are called otherwise
+    [("cats-0003.params", 3), ("pre-0003.params", 0), ("cats.params", 0)],
+)
+def test_an_old_archive_names_its_symbol_and_its_epoch(folder: Path, parameters: str, epoch: int) -> None:
+    touch(folder, *CHECKPOINTS)
+    model = {"Model-Name": "cats", "Symbol": "pre-symbol.json", "Parameters": parameters, "Service": "s.py"}
+    put(folder, {"MANIFEST.json": json.dumps({"Model": model})})
+    found = open_model_folder(folder)
+    assert found.checkpoint is not None
+    assert (found.checkpoint.symbol.name, found.checkpoint.params.name) == ("pre-symbol.json", f"pre-000{epoch}.params")
+    assert (found.version, found.legacy) == ("snapshot", True)
+
+
+def test_a_new_archive_is_loaded_as_mms_template_does_by_its_name_at_epoch_zero(folder: Path) -> None:
+    touch(folder, *CHECKPOINTS)
+    put(folder, {"MAR-INF/MANIFEST.json": '{"model": {"modelName": "pre", "handler": "mxnet_vision_service:handle"}}'})
+    found = open_model_folder(folder)
+    assert found.checkpoint is not None
+    assert (found.checkpoint.symbol.name, found.checkpoint.params.name) == ("pre-symbol.json", "pre-0000.params")
+    assert (found.version, found.legacy) == ("1.0", False)
+
+
+def test_where_the_named_checkpoint_is_missing_the_only_one_counts(folder: Path) -> None:
+    touch(folder, "net-symbol.json", "net-0007.params")
+    model = {"Model-Name": "cats", "Symbol": "net-symbol.json", "Parameters": "net-0007.params", "Service": "s.py"}
+    put(folder, {"MANIFEST.json": json.dumps({"Model": model})})
+    found = open_model_folder(folder).checkpoint
+    assert found is not None
+    assert found.params.name == "net-0007.params"
+
+
+def test_an_unpacked_old_archive_with_code_of_its_own_looks_like_a_model(tmp_path: Path) -> None:
+    assert is_model_folder(put(tmp_path / "old", {"MANIFEST.json": "{}", "service.py": ""}))
 
 
 def test_only_folders_with_a_model_look_like_one(folder: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from app.serving.pipeline import answer, open_picture
+from app.serving.pipeline import classify
 from app.serving.registry import Registry
 from app.serving.store import Store
-from app.settings import ROOT
+from app.settings import ROOT, Settings
 from app.types import Prediction
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -21,10 +21,10 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published check
 def best_of(work: Path, name: str, picture: str) -> Prediction:
     models = work / "models"
     shutil.copytree(SHARED / name, models / name)
-    registry = Registry("auto")
-    registry.load_folder(models, models.parent / "archives", 1, Store(models.parent / "registry.sqlite3"))
-    with open_picture((SHARED / "images" / picture).read_bytes(), 10_000_000) as opened:
-        found = answer(registry.get(name), opened).predictions[0]
+    registry = Registry(Settings(models_dir=models, instance_dir=work / "instance"))
+    registry.start(Store(work / "registry.sqlite3"))
+    with registry.computed(name) as model:
+        found = classify(model, (SHARED / "images" / picture).read_bytes(), 10_000_000).predictions[0]
     registry.close()
     return found
 

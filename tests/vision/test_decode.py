@@ -16,6 +16,7 @@ from PIL import Image
 
 from app.errors import BadInput, EmptyFile, NotAPicture, PictureTooLarge
 from app.vision.decode import decode
+from tests.pictures import encode
 
 from .pictures import MANY, QUARTERS, corners, exif_orientation, noise, png, png_chunk, quarters, saved
 
@@ -389,3 +390,13 @@ def test_many_threads_decode_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda data: decode(data, MANY).tobytes(), files * 10))
     assert found == expected * 10
+
+
+@pytest.mark.parametrize(("enough", "size"), [(0, (800, 640)), (400, (800, 640)), (320, (400, 320)), (1, (100, 80))])
+def test_a_jpeg_is_scaled_down_no_further_than_is_enough(enough: int, size: tuple[int, int]) -> None:
+    # libjpeg scales by 1/2, 1/4 and 1/8
+    assert decode(encode(Image.new("RGB", (800, 640), "teal"), "JPEG"), 10**6, enough).size == size
+
+
+def test_a_png_is_decoded_whole_whatever_is_enough() -> None:
+    assert decode(encode(Image.new("RGB", (800, 640), "teal"), "PNG"), 10**6, 1).size == (800, 640)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import cv2
@@ -11,7 +12,8 @@ from PIL import Image
 
 from app.errors import ModelFormatError
 from app.types import Interpolation, Preprocess
-from app.vision.preprocess import to_tensor
+from app.vision.decode import decode
+from app.vision.preprocess import enough_pixels, to_tensor
 
 from .pictures import noise
 
@@ -167,3 +169,24 @@ def test_channels_that_do_not_agree_with_the_colour_are_refused(asked: Preproces
 def test_means_and_stds_that_cannot_be_used_are_refused(asked: Preprocess) -> None:
     with pytest.raises(ModelFormatError):
         to_tensor(ONE_COLOUR, asked, (0, 3, 32, 32))
+
+
+def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> None:
+    ramp = np.linspace(0, 255, 1600)
+    pixels = np.stack([np.add.outer(ramp, ramp) / 2, np.tile(ramp, (1600, 1)), np.tile(ramp, (1600, 1)).T], axis=-1)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(buffer, "JPEG", quality=95)
+    preprocess = Preprocess(resize="crop", shorter_side=128, antialias=True)
+    shape = (0, 3, 112, 112)
+
+    enough = enough_pixels(preprocess, shape)
+
+    assert enough == 256
+    small, whole = decode(buffer.getvalue(), 10**7, enough), decode(buffer.getvalue(), 10**7)
+    assert (small.size, whole.size) == ((400, 400), (1600, 1600))
+    assert np.abs(to_tensor(small, preprocess, shape) - to_tensor(whole, preprocess, shape)).max() <= 3
+
+
+def test_what_is_not_smoothed_or_searched_for_faces_is_decoded_whole() -> None:
+    assert enough_pixels(Preprocess(antialias=False), (0, 3, 112, 112)) == 0
+    assert enough_pixels(Preprocess(antialias=True, faces=True), (0, 3, 112, 112)) == 0

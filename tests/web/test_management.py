@@ -26,7 +26,9 @@ import os
 def handle(data, context):
     if data is None:
         return None
-    return [{"pid": os.getpid(), "said": bytes(row.get("body") or row.get("data")).decode()} for row in data]
+    context.set_response_header(0, "Content-Length", "3")
+    said = [bytes(row.get("body") or row.get("data")).decode() for row in data]
+    return [{"pid": os.getpid(), "id": context.get_request_id(0), "said": said[0]}]
 """
 
 
@@ -103,8 +105,8 @@ def test_a_model_is_registered_scaled_described_and_unregistered(api: Api) -> No
     assert (scaled.status_code, scaled.json) == (202, {"status": "Processing worker updates..."})
     assert api.predict("grin").json == api.predict("smile").json
     described = api.manage("GET", "/models/grin").json
-    assert list(described)[:10] == [
-        "modelName", "modelVersion", "modelUrl", "engine", "runtime", "minWorkers", "maxWorkers", "batchSize",
+    assert list(described)[:9] == [
+        "modelName", "modelVersion", "modelUrl", "runtime", "minWorkers", "maxWorkers", "batchSize",
         "maxBatchDelay", "loadedAtStartup",
     ]  # fmt: skip
     assert (described["modelUrl"], described["loadedAtStartup"], len(described["workers"])) == ("later/grin", False, 2)
@@ -269,6 +271,58 @@ def test_an_archives_own_code_runs_in_another_process(api: Api) -> None:
     assert [worker["pid"] for worker in workers] == [answer["pid"]]
     assert workers[0]["status"] == "READY"
     assert "/predictions/echo" in api.client.post("/predict/echo", data=FACE).json["message"]
+
+
+def test_a_handler_knows_the_request_by_the_number_that_the_client_gets(api: Api) -> None:
+    api.manage("POST", "/models?url=later/echo&initial_workers=1")
+    response = api.predict("echo", b"hello")
+    assert response.json["id"] == response.headers["x-request-id"]
+    assert int(response.headers["Content-Length"]) == len(response.data) > 3
+
+
+def test_who_is_turned_away_is_told_when_to_come_again(api: Api) -> None:
+    api.manage("POST", "/models?url=later/grin")
+    refused = api.predict("grin")
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+def test_ping_misses_only_workers_that_should_be_there(api: Api, settings: Settings) -> None:
+    def ping() -> str:
+        return str(api.client.get("/ping").json["status"])
+
+    api.manage("POST", "/models?url=later/grin")
+    assert ping() == "Healthy"
+    bad = "def handle(data, context):\n    if context.system_properties['gpu_id'] is None: raise ValueError('no')\n"
+    write_handler(settings.models_dir / "later" / "bad", bad)
+    assert api.manage("POST", "/models?url=later/bad").status_code == 200
+    api.manage("PUT", "/models/bad?min_worker=1&synchronous=true")
+    assert ping() == "Partial Healthy"
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ("batch_size=0", "batch_size"),
+        ("max_batch_delay=-1", "max_batch_delay"),
+        ("initial_workers=1025", "initial_workers"),
+    ],
+)
+def test_numbers_that_no_model_can_have_are_refused(api: Api, query: str, named: str) -> None:
+    code, kind, message = error(api.manage("POST", f"/models?url=later/grin&{query}"))
+    assert (code, kind) == (400, "BadRequestException")
+    assert named in message
+    assert error(api.manage("PUT", "/models/smile?min_worker=1025"))[0] == 400
+
+
+@pytest.mark.parametrize("text", ["x", "1.5", "1_0", " 2", "2147483648", "9" * 30, ""])
+def test_numbers_that_are_none_count_as_missing(api: Api, text: str) -> None:
+    listed = api.manage("GET", "/models", query_string={"limit": text}).json
+    assert [one["modelName"] for one in listed["models"]] == ["imagenet", "smile"]
+
+
+def test_the_name_that_mms_document_has_for_the_url_is_read_too(api: Api) -> None:
+    assert api.manage("POST", "/models?model_url=later/grin").json == {"status": 'Model "grin" registered'}
 
 
 def test_code_that_cannot_be_loaded_is_refused_and_not_kept(api: Api, settings: Settings) -> None:

@@ -92,3 +92,35 @@ def test_what_is_no_picture_is_a_client_error_with_the_reason(client: FlaskClien
 def test_a_body_that_is_too_long_is_refused(client: FlaskClient) -> None:
     response = client.post("/predictions/smile", data=b"x" * (5 * 2**20))
     assert response.status_code == 413
+
+
+@pytest.mark.parametrize("path", ["/predictions", "/predictions/", "/invocations/x", "/models/smile/other", "/models"])
+def test_what_mms_does_not_know_is_refused_in_its_words(client: FlaskClient, path: str) -> None:
+    response = client.post(path, data=FACE, headers={"Accept": "text/html"})
+    assert (response.status_code, response.json) == (
+        404,
+        {
+            "code": 404,
+            "type": "ResourceNotFoundException",
+            "message": "Requested resource is not found, please refer to API document.",
+        },
+    )
+    assert response.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("path", ["/ping/", "/ping/x"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_ping_answers_longer_paths_and_every_method(client: FlaskClient, path: str, method: str) -> None:
+    response = client.open(path, method=method)
+    assert (response.status_code, response.json) == (200, {"status": "Healthy"})
+
+
+def test_an_empty_model_name_is_no_model(client: FlaskClient) -> None:
+    response = client.post("/invocations?model_name=", data=FACE)
+    assert (response.status_code, response.json["message"]) == (404, "Model not found: ")
+
+
+def test_a_form_without_its_boundary_is_a_client_error(client: FlaskClient) -> None:
+    response = client.post("/predictions/smile", data=FACE, content_type="multipart/form-data")
+    assert response.status_code == 400
+    assert response.json["type"] == "BadRequestException"

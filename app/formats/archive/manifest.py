@@ -7,7 +7,7 @@ one folder down. Both become one :class:`Manifest`. The texts of the errors are 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -21,7 +21,6 @@ MAX_BYTES = 16 * 2**20
 
 NOT_JSON = "Failed to parse signature.json."  # MMS names the wrong file
 NO_MODEL = "Missing Model entry in manifest file."
-NO_NAME = "Model name is not defined."
 NO_HANDLER = "Model handler is not defined."
 NO_RUNTIME = "Runtime is not defined or invalid."
 NO_ENGINE = "engineName is required in <engine>."
@@ -76,31 +75,6 @@ def find_legacy_manifest(folder: Path) -> Path | None:
         if named:
             return min(named, key=lambda path: (path.name != LEGACY, path.name))
     return None
-
-
-def completed(
-    manifest: Manifest,
-    model_name: str | None = None,
-    handler: str | None = None,
-    runtime: Runtime | None = None,
-    default_handler: str | None = None,
-) -> Manifest:
-    """Put in what a registration says instead of the manifest, and demand what a server cannot do without.
-
-    :param default_handler: taken where neither the registration nor the manifest has one.
-    :raises InvalidArchive: with MMS's own message, where there is no name or no handler in the end.
-    """
-    made = replace(
-        manifest,
-        model_name=model_name or manifest.model_name,
-        handler=handler or manifest.handler or default_handler or None,
-        runtime=runtime or manifest.runtime,
-    )
-    if made.model_name is None:
-        raise InvalidArchive(NO_NAME)
-    if made.handler is None:
-        raise InvalidArchive(NO_HANDLER)
-    return made
 
 
 def _load(path: Path) -> dict[str, Any]:

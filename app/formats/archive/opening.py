@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from app.errors import InvalidArchive, ModelFormatError
+from app.formats.archive.in_use import LOCK, hold
 from app.formats.archive.limits import Limits
 from app.formats.archive.manifest import read_manifest
 from app.formats.archive.unpack import unpack
@@ -19,7 +20,6 @@ from app.lock import locked
 
 SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTING = "files.json"
-LOCK = ".lock"
 PIECE = 2**20
 
 
@@ -40,16 +40,18 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
 
     The folder is named by the archive's content, so a changed archive gets another; one that lost a file is made anew.
     Several processes may ask at once: one unpacks, the others wait. The folder is called as the manifest calls the
-    model, else after the archive.
+    model, else after the archive. :func:`app.formats.archive.in_use.remove_unused` spares it while this process lives.
 
-    :raises InvalidArchive: where the archive cannot be used.
+    :raises InvalidArchive: where the archive cannot be used; in MMS's words, where its manifest cannot.
     :raises ModelFormatError: where ``work_dir`` cannot be written.
     """
     home = work_dir / _digest(path)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         with locked(work_dir / LOCK):
-            return _whole(home) or _make(path, home, limits)
+            found = _whole(home) or _make(path, home, limits)
+            hold(home)
+            return found
     except OSError as error:
         raise ModelFormatError(f"{home} cannot be written: {error.strerror or error}. Let Dimple write there") from None
 
@@ -109,10 +111,7 @@ def _make(path: Path, home: Path, limits: Limits | None) -> Path:
 
 
 def _name(path: Path, folder: Path) -> str:
-    try:
-        name = read_manifest(folder).model_name or archive_name(path)
-    except InvalidArchive as error:
-        raise InvalidArchive(f"{path}: {error}") from None
+    name = read_manifest(folder).model_name or archive_name(path)
     if not NAME.fullmatch(name):
         raise InvalidArchive(f"{path}: {name[:100]!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
     return name

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.errors import InvalidArchive
-from app.formats.archive.manifest import Manifest, completed, read_manifest
+from app.formats.archive.manifest import Manifest, read_manifest
 from tests.formats.archive.archives import LEGACY, MANIFEST, put
 
 
@@ -75,29 +75,6 @@ def test_an_unusable_manifest_is_refused_in_the_servers_words(tmp_path: Path, do
     with pytest.raises(InvalidArchive) as raised:
         read(tmp_path, document)
     assert str(raised.value) == message
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        ({"handler": "a:b"}, "Model name is not defined."),
-        ({"modelName": "net"}, "Model handler is not defined."),
-        ({}, "Model name is not defined."),
-    ],
-)
-def test_what_nobody_says_is_missed_in_the_servers_words(tmp_path: Path, model: dict[str, str], message: str) -> None:
-    found = read(tmp_path, {"model": model})
-    with pytest.raises(InvalidArchive) as raised:
-        completed(found)
-    assert str(raised.value) == message
-
-
-def test_a_registration_goes_before_the_manifest_and_the_manifest_before_the_default(tmp_path: Path) -> None:
-    said, silent = read(tmp_path, MANIFEST), Manifest()
-    over = completed(said, "other", "c:d", "python2", default_handler="e:f")
-    assert (over.model_name, over.handler, over.runtime) == ("other", "c:d", "python2")
-    assert completed(said, default_handler="e:f").handler == "service:handle"
-    assert completed(silent, "noop", default_handler="service:handle").handler == "service:handle"
 
 
 def test_an_old_manifest_becomes_a_new_one(tmp_path: Path) -> None:

@@ -1,0 +1,137 @@
+"""``multi-model-server`` and ``mxnet-model-server`` as programs of their own, for the scripts in ``bin/``.
+
+They take the flags of Multi Model Server 1.1; the second takes those of MXNet Model Server 0.4, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from app.errors import DimpleError
+from app.launch import model_server, process
+from app.launch.start_models import split_models
+from app.settings import read_settings
+
+NAME = "multi-model-server"
+OLD_NAME = "mxnet-model-server"
+RUNNING = f"Model server is already running, please use {NAME} --stop to stop MMS."
+OLD_LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "WARN": "warning", "ERROR": "error"}
+NOT_FOLLOWED = {
+    "service": "pack the archive with its own service, or name it when you register the model",
+    "gpu": "set number_of_gpu in config.properties",
+    "log_rotation_time": "logs are put aside when they reach 100 MB",
+    "metrics_write_to": "metrics are written to logs/",
+    "gen_api": "no client code is made; OPTIONS / describes the API",
+}
+OLD_FLAGS = ("host", "port", "log_level", "log_file", *NOT_FOLLOWED)
+
+
+def multi_model_server() -> None:
+    """Run ``multi-model-server``."""
+    _ends_with_status(_parser(NAME), old=False)
+
+
+def mxnet_model_server() -> None:
+    """Run ``mxnet-model-server``, which is ``multi-model-server`` under the name that it had before."""
+    _warn(f"{OLD_NAME} is the former name of {NAME}; both start Dimple. Scripts had better call {NAME}.")
+    _ends_with_status(_parser(OLD_NAME), old=True)
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=name, description="Starts or stops a model server: Dimple, as Multi Model Server is started and stopped."
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--start", action="store_true", help="start it; so does a command without flags")
+    what.add_argument("--stop", action="store_true", help="stop the one that runs, when it has answered its requests")
+    parser.add_argument("--model-store", metavar="FOLDER", help="where models and archives lie")
+    parser.add_argument(
+        "--models", nargs="+", default=[], metavar="[NAME=]PLACE", help="what is loaded at start: archives, URLs or ALL"
+    )
+    parser.add_argument("--mms-config", metavar="FILE", help="instead of ./config.properties; sagemaker is built in")
+    parser.add_argument("--log-config", metavar="FILE", help="a log4j2 XML file, for the level and the files' places")
+    parser.add_argument("--foreground", action="store_true", help="do not return before the server ends")
+    if name == OLD_NAME:
+        _add_old_flags(
+            parser.add_argument_group("MXNet Model Server 0.4", "Without --start it runs in the foreground.")
+        )
+    return parser
+
+
+def _add_old_flags(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--host", help="address of predictions (127.0.0.1)")
+    group.add_argument("--port", type=int, help="port of predictions (8080)")
+    group.add_argument("--log-level", choices=list(OLD_LEVELS), type=str.upper)
+    group.add_argument("--log-file", metavar="FILE", help="instead of logs/mms_log.log")
+    for flag in NOT_FOLLOWED:
+        group.add_argument(f"--{flag.replace('_', '-')}", help="accepted, not followed")
+
+
+def _ends_with_status(parser: argparse.ArgumentParser, old: bool) -> None:
+    asked = parser.parse_args()
+    try:
+        if asked.stop:
+            _stop()
+        else:
+            _start(asked, old)
+    except DimpleError as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        _fail("interrupted")
+
+
+def _start(asked: argparse.Namespace, old: bool) -> None:
+    pid_file = model_server.pid_file()
+    if process.find(pid_file):
+        _fail(RUNNING)
+    if pid_file.exists():
+        _warn(f"Removing a stale pid file of a server that has gone: {pid_file}")
+    flags = _flags(asked, old)
+    plan = model_server.plan(flags, os.environ, read_settings().instance_dir)
+    for warning in plan.warnings:
+        _warn(warning)
+    if flags.foreground:
+        process.run(plan.launch)
+    process.start(plan.launch)
+    print("Model server started.")
+
+
+def _flags(asked: argparse.Namespace, old: bool) -> model_server.Flags:
+    told = {name: value for name in OLD_FLAGS if (value := getattr(asked, name, None)) is not None}
+    for name in sorted(set(told) & set(NOT_FOLLOWED)):
+        _warn(f"--{name.replace('_', '-')} is not followed: {NOT_FOLLOWED[name]}")
+    # 0.4 knew neither --start nor a model store, and did not return to the shell
+    as_in_04 = old and not asked.start and (bool(told) or (bool(asked.models) and not asked.model_store))
+    return model_server.Flags(
+        model_store=asked.model_store,
+        models=[one for told in asked.models for one in split_models(told)],
+        mms_config=asked.mms_config,
+        log_config=asked.log_config,
+        foreground=asked.foreground or as_in_04,
+        host=told.get("host"),
+        port=told.get("port"),
+        log_level=OLD_LEVELS[told["log_level"]] if "log_level" in told else None,
+        log_file=told.get("log_file"),
+    )
+
+
+def _stop() -> None:
+    pid_file = model_server.pid_file()
+    if not pid_file.exists():
+        print("Model server is not currently running.")
+    elif process.stop(pid_file):
+        print("Model server stopped.")
+    else:
+        print("Model server already stopped.")
+
+
+def _warn(text: str) -> None:
+    print(f"WARNING - {text}", file=sys.stderr)
+
+
+def _fail(reason: str) -> NoReturn:
+    print(reason, file=sys.stderr)
+    raise SystemExit(1)

@@ -1,0 +1,58 @@
+"""Addresses as Multi Model Server's configuration writes them: ``http://host:port``, ``https://…``, ``unix:/path``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from app.errors import SettingError
+
+EXPECTED = "http://host:port, https://host:port or unix:/path"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where to listen. ``host`` is ``unix:/path`` for a socket, whose ``port`` is 0."""
+
+    host: str
+    port: int
+    https: bool = False
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether it is a socket in the file system."""
+        return self.host.startswith("unix:")
+
+
+def parse_address(name: str, text: str, plain_port: int, https_port: int) -> Address:
+    """Read an address.
+
+    :param name: of the setting, for the error.
+    :param plain_port: that of an ``http`` address which names none; ``https_port`` is that of ``https``.
+    :raises SettingError: where it is none.
+    """
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:")
+        if path.startswith("//"):  # unix:///path, as others write it
+            path = "/" + path.lstrip("/")
+        if not path:
+            raise SettingError(name, text, EXPECTED)
+        return Address(f"unix:{Path.cwd() / path}", 0)
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        raise SettingError(name, text, f"{EXPECTED}, with a port from 1 to 65535") from None
+    surplus = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+    if parts.scheme not in ("http", "https") or not parts.hostname or surplus or port == 0:
+        raise SettingError(name, text, EXPECTED)
+    https = parts.scheme == "https"
+    return Address(parts.hostname, port or (https_port if https else plain_port), https)
+
+
+def bind(host: str, port: int) -> str:
+    """An address as gunicorn binds it."""
+    if host.startswith("unix:"):
+        return host
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,113 @@
+"""Certificates for HTTPS: Java's PKCS12 keystores turned into PEM files, and self-signed ones where there are none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.errors import LaunchError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+    from cryptography.x509 import Certificate
+
+DEFAULT_PASS = "changeit"
+VALID_DAYS = 365
+
+
+def certificate_files(configuration: Mapping[str, str], folder: Path, host: str) -> tuple[Path, Path]:
+    """Find or make the certificate and its key; a keystore goes before PEM files, as in Multi Model Server.
+
+    :param folder: where files are written that have to be made; only their owner may read them.
+    :param host: whom a self-signed certificate is for.
+    :returns: certificate chain and private key, PEM.
+    :raises LaunchError: where they cannot be read.
+    """
+    if keystore := configuration.get("keystore"):
+        kind = configuration.get("keystore_type") or "PKCS12"
+        password = configuration.get("keystore_pass") or DEFAULT_PASS
+        return _from_keystore(Path(keystore), kind, password, folder)
+    certificate, key = configuration.get("certificate_file"), configuration.get("private_key_file")
+    if certificate and key:
+        for path in (certificate, key):
+            if not Path(path).is_file():
+                raise LaunchError(f"There is no file {path} for HTTPS.")
+        return Path(certificate).absolute(), Path(key).absolute()
+    if certificate or key:
+        raise LaunchError("HTTPS takes both certificate_file and private_key_file; the configuration has only one.")
+    return _self_signed(folder, host)
+
+
+def _from_keystore(path: Path, kind: str, password: str, folder: Path) -> tuple[Path, Path]:
+    from cryptography.hazmat.primitives.serialization import pkcs12
+
+    convert = f"Convert it: keytool -importkeystore -srckeystore {path} -destkeystore {path}.p12 -deststoretype PKCS12"
+    if kind.upper() not in ("PKCS12", "P12", "PFX"):
+        raise LaunchError(f"keystore_type={kind} cannot be read; PKCS12 can. {convert}")
+    try:
+        key, certificate, others = pkcs12.load_key_and_certificates(path.read_bytes(), password.encode())
+    except OSError as error:
+        raise LaunchError(f"The keystore {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise LaunchError(f"The keystore {path} is no PKCS12 file, or keystore_pass is wrong. {convert}") from None
+    if key is None or certificate is None:
+        raise LaunchError(f"The keystore {path} holds no private key with its certificate.")
+    return _write(folder, [certificate, *others], key)
+
+
+def _self_signed(folder: Path, host: str) -> tuple[Path, Path]:
+    """A certificate for this machine, made anew at every start, as Multi Model Server does."""
+    import socket
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Dimple, self-signed")])
+    now = datetime.now(timezone.utc)
+    hosts = dict.fromkeys(["localhost", "127.0.0.1", "::1", socket.gethostname(), host])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=VALID_DAYS))
+        .add_extension(x509.SubjectAlternativeName([_general_name(one) for one in hosts]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return _write(folder, [certificate], key)
+
+
+def _general_name(host: str):  # type: ignore[no-untyped-def]
+    import ipaddress
+
+    from cryptography import x509
+
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _write(folder: Path, chain: list[Certificate], key: PrivateKeyTypes) -> tuple[Path, Path]:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    folder.mkdir(parents=True, exist_ok=True)
+    certificates = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return _private_file(folder / "server.crt", certificates), _private_file(folder / "server.key", private)
+
+
+def _private_file(path: Path, data: bytes) -> Path:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(data)
+    os.replace(beside, path)
+    return path

@@ -1,0 +1,42 @@
+"""gunicorn's logger, which writes access lines as Multi Model Server does and counts the answers."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Any
+
+from gunicorn.glogging import Logger as GunicornLogger
+
+from app.launch.logs import host_metric, install
+from app.settings import read_settings
+
+UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
+
+
+class Logger(GunicornLogger):  # type: ignore[misc]
+    """Takes its files and its style from the settings."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set up gunicorn's loggers, then ours in their place."""
+        super().setup(cfg)
+        self._settings = read_settings()
+        install(self._settings)
+
+    def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
+        """Log a request that was answered."""
+        status = int(str(resp.status or 500).split(None, 1)[0])  # none where the application broke down
+        if self._settings.server_metrics_log:
+            host_metric(f"Requests{status // 100}XX", "Count", 1, "null")
+        if self._settings.log_style != "mms":
+            super().access(resp, req, environ, request_time)
+        elif self.access_log_enabled:
+            self.access_log.info(access_line(environ, status, request_time))
+
+
+def access_line(environ: dict[str, Any], status: int, request_time: timedelta) -> str:
+    """``/127.0.0.1:64003 "POST /predictions/resnet-18 HTTP/1.1" 200 118``: client, request, status, milliseconds."""
+    request = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}"
+    request = UNFIT.sub(lambda found: f"\\x{ord(found[0]):02x}", request)
+    peer = f"{environ.get('REMOTE_ADDR') or 'unix'}:{environ.get('REMOTE_PORT', 0)}"
+    return f'/{peer} "{request}" {status} {round(request_time.total_seconds() * 1000)}'

@@ -1,0 +1,108 @@
+"""Where log lines go, and how they look: gunicorn's way, or as Multi Model Server's five files."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import sys
+from pathlib import Path
+
+from app.launch.rotating import SharedFile
+from app.settings import Settings
+
+METRICS = logging.getLogger("dimple.metrics")
+"""What handlers measure, one metric a line: ``Name.Unit:value|#dimensions|#hostname:H,seconds[,request]``."""
+HOST_METRICS = logging.getLogger("dimple.host_metrics")
+"""Counts of answers, and what the machine does."""
+GUNICORN_STYLE = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
+MMS_STYLE = "%(asctime)s [%(levelname)-5s] %(threadName)s %(name)s - %(message)s"
+MMS_LINE = "%(asctime)s - %(message)s"
+MMS_NAMES = {"app.handlers.output": "com.amazonaws.ml.mms.wlm.WorkerLifeCycle"}
+"""Loggers whose names scripts search MMS's logs for."""
+MMS_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
+METRIC_TAIL = re.compile(r"\|#hostname:([^,|]*),(\d+)(?:,(.*))?$")
+
+
+class MmsFormatter(logging.Formatter):
+    """Lines as log4j's ``%d{ISO8601}`` begins them: ``2024-04-23T11:03:33,657``, local time."""
+
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s,%03d"
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record, with log4j's names of levels."""
+        copied = logging.makeLogRecord(record.__dict__)
+        copied.levelname = MMS_LEVELS.get(record.levelname, record.levelname)
+        copied.name = MMS_NAMES.get(record.name, record.name)
+        return super().format(copied)
+
+
+class MetricFormatter(MmsFormatter):
+    """A handler's metric as it stands in ``model_metrics.log``."""
+
+    def __init__(self) -> None:
+        super().__init__(MMS_LINE)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Name the request and the time, which a handler's line gives without names."""
+        record.message = METRIC_TAIL.sub(_named_tail, record.message)
+        return super().formatMessage(record)
+
+
+def _named_tail(match: re.Match[str]) -> str:
+    host, seconds, requests = match.groups()
+    return f"|#hostname:{host}{f',requestID:{requests}' if requests else ''},timestamp:{seconds}"
+
+
+def install(settings: Settings) -> None:
+    """Send the process's log lines where the settings say. Nothing changes where they name no file.
+
+    To be called before the server's processes fork: they share the files.
+    """
+    mms = settings.log_style == "mms"
+    style: logging.Formatter
+    if settings.log_file or mms:
+        style = MmsFormatter(MMS_STYLE) if mms else logging.Formatter(GUNICORN_STYLE)
+        handlers: list[logging.Handler] = [SharedFile(settings.log_file)] if settings.log_file else []
+        if settings.log_console or not settings.log_file:
+            handlers.append(logging.StreamHandler(sys.stdout))
+        _replace(logging.getLogger(), handlers, style)
+        logging.getLogger().setLevel(settings.log_level.upper())
+        gunicorn = logging.getLogger("gunicorn.error")
+        _replace(gunicorn, [], style)
+        gunicorn.propagate = True
+    if settings.access_log and (mms or settings.access_log != "-"):
+        file = None if settings.access_log == "-" else SharedFile(Path(settings.access_log))
+        access = logging.getLogger("gunicorn.access")
+        style = MmsFormatter(MMS_LINE) if mms else logging.Formatter("%(message)s")
+        _replace(access, [file or logging.StreamHandler(sys.stdout)], style)
+        access.propagate = False
+    _send(HOST_METRICS, settings.server_metrics_log, MmsFormatter(MMS_LINE))
+    if settings.model_metrics_log:
+        _send(METRICS, settings.model_metrics_log, MetricFormatter())
+
+
+def host_metric(name: str, unit: str, value: float | int, when: str) -> None:
+    """Log a metric of the machine.
+
+    :param unit: as Multi Model Server calls it: ``Count``, ``Percent``, ``Megabytes``, ``Gigabytes``.
+    :param when: seconds since 1970; ``null`` for counts, which MMS does not date.
+    """
+    HOST_METRICS.info("%s.%s:%s|#Level:Host|#hostname:%s,timestamp:%s", name, unit, value, socket.gethostname(), when)
+
+
+def _send(logger: logging.Logger, path: Path | None, style: logging.Formatter) -> None:
+    _replace(logger, [SharedFile(path)] if path else [logging.NullHandler()], style)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def _replace(logger: logging.Logger, handlers: list[logging.Handler], style: logging.Formatter) -> None:
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+        if isinstance(old, SharedFile):
+            old.close()
+    for new in handlers:
+        new.setFormatter(style)
+        logger.addHandler(new)

@@ -1,0 +1,169 @@
+"""Multi Model Server's configuration and command line, as a server of Dimple's to be started."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from app.errors import LaunchError
+from app.launch.addresses import Address, parse_address
+from app.launch.certificates import certificate_files
+from app.launch.configuration import read_configuration
+from app.launch.keys import meaningless, settings_of, unknown
+from app.launch.log4j import read_log4j
+from app.launch.process import Launch
+from app.launch.start_models import load_models, split_models
+from app.settings import to_environment
+
+EMPTY_LOGS = ("model_log.log",)
+"""Files that MMS makes and writes nothing to."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line says. What it does not say is None or empty.
+
+    :param host: as ``port`` and ``log_level``, of the 0.4 server.
+    """
+
+    model_store: str | None = None
+    models: Sequence[str] = ()
+    mms_config: str | None = None
+    log_config: str | None = None
+    foreground: bool = False
+    host: str | None = None
+    port: int | None = None
+    log_level: str | None = None
+    log_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A server to be started, and what its user should know."""
+
+    launch: Launch
+    warnings: list[str] = field(default_factory=list)
+
+
+def pid_file() -> Path:
+    """Where the server's process id is kept, as Multi Model Server does: one server for each temporary folder."""
+    return Path(tempfile.gettempdir()) / ".model_server.pid"
+
+
+def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
+    """Work out the settings of a server from the command line, the configuration file and the environment.
+
+    :param instance_dir: under which the server gets a folder of its own for what it has to remember.
+    :raises LaunchError: where a file or folder is missing, or the file cannot be understood.
+    :raises SettingError: where a value makes no sense.
+    """
+    _check(flags, environ)
+    configuration = read_configuration(flags.mms_config, environ)
+    inference, management = _addresses(configuration, flags)
+    store = _store(flags.model_store or configuration.get("model_store"))
+    state = instance_dir / "mms" / _state_name(store, inference)
+    values = settings_of(configuration) | _listening(inference, management)
+    values |= {
+        "models_dir": store or state / "models",
+        "instance_dir": state,
+        "shipped_models": False,
+        "load_models": load_models(flags.models or split_models(configuration.get("load_models", "")), store),
+    }
+    if inference.https or management.https:
+        files = certificate_files(configuration, state / "tls", (inference if inference.https else management).host)
+        values |= dict(zip(("certificate_file", "private_key_file"), files, strict=True))
+    logs, warnings = _logs(flags, environ)
+    values |= logs
+    if strange := unknown(configuration):
+        warnings.append(f"the configuration has keys that nobody knows: {', '.join(strange)}")
+    log.debug("accepted, without meaning here: %s", ", ".join(meaningless(configuration)))
+    (state / "models").mkdir(parents=True, exist_ok=True)
+    launch = Launch(
+        environ={**environ, **to_environment(values)},
+        pid_file=pid_file(),
+        output=state / "output.log",
+        log=values["log_file"],
+    )
+    return Plan(launch, warnings)
+
+
+def _check(flags: Flags, environ: Mapping[str, str]) -> None:
+    if "TEMP" in environ and not Path(environ["TEMP"]).is_dir():
+        raise LaunchError(f"Invalid temp directory: {environ['TEMP']}. Make it, or unset TEMP.")
+    if flags.log_config and not Path(flags.log_config).is_file():
+        raise LaunchError(f"--log-config file not found: {flags.log_config}")
+    if flags.model_store and not Path(flags.model_store).is_dir():
+        raise LaunchError(f"--model-store directory not found: {flags.model_store}")
+
+
+def _addresses(configuration: Mapping[str, str], flags: Flags) -> tuple[Address, Address]:
+    told = configuration.get("inference_address") or "http://127.0.0.1:8080"
+    inference = parse_address("inference_address", told, 80, 443)
+    if flags.host or flags.port:
+        inference = Address(flags.host or inference.host, flags.port or inference.port, inference.https)
+    told = configuration.get("management_address") or "http://127.0.0.1:8081"
+    return inference, parse_address("management_address", told, 8081, 8444)
+
+
+def _listening(inference: Address, management: Address) -> dict[str, Any]:
+    # A socket in the file system has no port. It gets a number all the same: by it the routes are told apart.
+    numbers = [one.port for one in (inference, management) if one.port]
+    spare = (number for number in (8080, 8081, 8082) if number not in numbers)
+    port = inference.port or next(spare)
+    values: dict[str, Any] = {
+        "host": inference.host,
+        "port": port,
+        "management_host": management.host,
+        "management_port": port if management == inference else management.port or next(spare),
+    }
+    if inference.https != management.https:
+        values["https"] = "inference" if inference.https else "management"
+    return values
+
+
+def _store(told: str | None) -> Path | None:
+    if not told:
+        return None
+    store = Path(told).absolute()
+    if not store.is_dir():
+        raise LaunchError(f"The model store {store} is no folder. Make it, or correct model_store.")
+    return store
+
+
+def _state_name(store: Path | None, inference: Address) -> str:
+    """A name for what a server remembers, so that two that differ do not mix."""
+    told = f"{os.path.realpath(store) if store else ''}|{inference.host}|{inference.port}"
+    return f"{store.name if store else 'no-store'}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+
+
+def _logs(flags: Flags, environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+    logs = Path.cwd() / environ.get("LOG_LOCATION", "logs")
+    metrics = Path.cwd() / environ.get("METRICS_LOCATION", "logs")
+    values: dict[str, Any] = {
+        "log_style": "mms",
+        "log_file": logs / "mms_log.log",
+        "access_log": logs / "access_log.log",
+        "server_metrics_log": metrics / "mms_metrics.log",
+        "model_metrics_log": metrics / "model_metrics.log",
+        "log_console": flags.foreground,
+    }
+    warnings: list[str] = []
+    if flags.log_config:
+        told, warnings = read_log4j(Path(flags.log_config), environ)
+        values |= told
+    if flags.log_level:
+        values["log_level"] = flags.log_level
+    if flags.log_file:
+        values["log_file"] = Path.cwd() / flags.log_file
+    for file in EMPTY_LOGS:
+        logs.mkdir(parents=True, exist_ok=True)
+        (logs / file).touch()
+    return values, warnings

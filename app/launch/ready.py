@@ -1,0 +1,39 @@
+"""How a server that has loaded its models tells it, once, to whoever started it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import MutableMapping
+
+VARIABLE = "LAUNCH_READY_FD"
+"""The end of a pipe on which the one who starts a server in the background waits."""
+
+
+class Herald:
+    """Tells that the server is ready: one of its processes does, whichever is first.
+
+    To be made before they fork. Its pipe holds one byte; who reads it is the first.
+
+    :param environ: may hold :data:`VARIABLE`, which is taken out: it is nobody else's business.
+    """
+
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        waiting = environ.pop(VARIABLE, None)
+        self._waiting = int(waiting) if waiting else None
+        if self._waiting is not None:
+            os.set_inheritable(self._waiting, False)
+        self._token, end = os.pipe()
+        os.set_blocking(self._token, False)
+        os.write(end, b".")
+
+    def is_first(self) -> bool:
+        """Whether this process is the first that asks. Tells the one who waits."""
+        try:
+            os.read(self._token, 1)
+        except BlockingIOError:
+            return False
+        if self._waiting is not None:
+            with contextlib.suppress(OSError):  # nobody waits any more
+                os.write(self._waiting, b"ready")
+        return True

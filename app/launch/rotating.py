@@ -1,0 +1,55 @@
+"""A log file that several processes write, and that is put aside when it is full."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+
+MAX_BYTES = 100 * 2**20
+KEPT = 5
+
+
+class SharedFile(WatchedFileHandler):
+    """Appends lines. A full file becomes ``NAME.1``, that ``NAME.2`` …; the oldest goes.
+
+    Every process appends to the same file, and looks before each line whether another has put it aside. A line that is
+    under way at that moment ends in ``NAME.1``, whole.
+
+    :param max_bytes: how long a file may grow.
+    :param kept: how many are kept beside the one that is written.
+    """
+
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._max_bytes, self._kept = max_bytes, kept
+        super().__init__(path, encoding="utf-8")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line. What fails (a full disk) is told on standard error and harms no request."""
+        try:
+            self.reopenIfNeeded()
+            if self.stream and os.fstat(self.stream.fileno()).st_size >= self._max_bytes:
+                self._put_aside()
+                self.reopenIfNeeded()
+        except OSError:
+            self.handleError(record)
+            return
+        super().emit(record)
+
+    def _put_aside(self) -> None:
+        path = Path(self.baseFilename)
+        folder = os.open(path.parent, os.O_RDONLY)  # its lock needs no file of its own among the logs
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            if path.stat().st_size < self._max_bytes:
+                return  # another process was faster
+            for number in range(self._kept - 1, 0, -1):
+                older = path.with_name(f"{path.name}.{number}")
+                if older.exists():
+                    os.replace(older, path.with_name(f"{path.name}.{number + 1}"))
+            os.replace(path, path.with_name(f"{path.name}.1"))
+        finally:
+            os.close(folder)

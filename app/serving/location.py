@@ -1,0 +1,75 @@
+"""Where a model lies that is to be served: in the models folder, or on a web server."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+from app.download import Patience, download
+from app.errors import DataError, DownloadFailed, FetchError, ModelNotInStore
+from app.formats.archive.opening import is_archive, open_archive
+
+log = logging.getLogger(__name__)
+
+PATIENCE = Patience(tries=2)
+"""The client waits meanwhile."""
+
+
+def located(url: str, models_dir: Path, archives: Path) -> Path:
+    """The folder of a model: of the models folder, or unpacked from an archive that lies there or is fetched.
+
+    :param url: of a web server, or a path under ``models_dir``.
+    :param archives: where archives are unpacked.
+    :raises ModelNotInStore: where nothing lies there.
+    :raises DownloadFailed: where it cannot be fetched.
+    :raises ModelFormatError: where the archive cannot be used.
+    """
+    if is_remote(url):
+        with _fetched(url, archives / "fetched") as archive:
+            return open_archive(archive, archives)
+    if ".." in url:
+        raise ModelNotInStore(f"Relative path is not allowed in url: {url}")
+    path = models_dir / url.strip("/")
+    try:
+        if path.is_dir() and path != models_dir:
+            return path
+        if is_archive(path):
+            return open_archive(path, archives)
+    except (OSError, ValueError):  # no file can be called so
+        pass
+    raise ModelNotInStore(f"Model not found in model store: {url}")
+
+
+def is_remote(url: str) -> bool:
+    """Whether a web server is to be asked.
+
+    :raises ModelNotInStore: where it is no URL, nor a path.
+    """
+    try:
+        return urlsplit(url).scheme in ("http", "https")
+    except ValueError:
+        raise ModelNotInStore(f"Invalid model url: {url}") from None
+
+
+@contextmanager
+def _fetched(url: str, folder: Path) -> Iterator[Path]:
+    """Fetch an archive, for as long as it takes to unpack it: tomorrow the same URL may have another."""
+    try:
+        parts = urlsplit(url)
+        log.info("fetching a model from %s, port %s", parts.hostname, parts.port or "unsaid")
+    except ValueError:  # a port that is no number
+        raise ModelNotInStore(f"Invalid model url: {url}") from None
+    own = folder / uuid.uuid4().hex
+    try:
+        yield download(url, own / (PurePosixPath(unquote(parts.path)).name or "model.mar"), patience=PATIENCE)
+    except FetchError as error:
+        raise DownloadFailed(f"Failed to download model from: {url}, code: {error.status}") from None
+    except DataError:
+        raise DownloadFailed(f"Failed to download model from: {url}") from None
+    finally:
+        shutil.rmtree(own, ignore_errors=True)

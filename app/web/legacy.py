@@ -1,0 +1,61 @@
+"""What MXNet Model Server 0.4 did otherwise than its successors, for archives and clients of its time.
+
+It had one route, ``/{model}/predict``, and answered ``{"prediction": …}``; 1.x has that route, too, and answers without
+the wrapper whatever the archive. Dimple cannot see which of the two a client was written for, so the archive decides:
+one of 0.x (``.model``, whose manifest has no ``specificationVersion``) gets 0.4's reply at 0.4's route, which is what
+tutorials of its time show; every other archive, and every other route, gets the bare list of 1.x.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+from app.serving.handled import Field, HandledModel
+from app.serving.model import Model
+
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
+"""How a JPEG and a PNG begin."""
+
+
+def is_legacy(model: Model | HandledModel) -> bool:
+    """Say whether a model comes from an archive of 0.x."""
+    return model.legacy
+
+
+def wrapped(answer: Any) -> str:
+    """0.4's reply.
+
+    :param answer: for the one output of the model's network. 0.4 listed all outputs, and so has a list around it.
+    :returns: JSON with sorted keys, as 0.4 wrote it.
+    """
+    return json.dumps({"prediction": [answer]}, indent=2, sort_keys=True)
+
+
+def wrapped_body(body: bytes) -> str:
+    """0.4's reply around what a service of the archive's own has answered: JSON, or else text."""
+    try:
+        return wrapped(json.loads(body))
+    except ValueError:
+        return wrapped(body.decode(errors="replace"))
+
+
+def with_pictures(fields: Iterable[Field]) -> tuple[Field, ...]:
+    """The fields of a request, those decoded that carry a picture as base64 text, which 0.4 took, too.
+
+    0.4 refused every picture that was not called ``image/jpeg``; a PNG, or a JPEG without a type, harms nobody.
+    """
+    return tuple(field if field.is_file else replace(field, data=_decoded(field.data)) for field in fields)
+
+
+def _decoded(text: bytes) -> bytes:
+    """What the text says in base64, where that is a picture; else the text."""
+    try:
+        data = base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error:
+        return text
+    return data if data.startswith(PICTURES) else text

@@ -1,0 +1,103 @@
+"""How Multi Model Server's API answers: its JSON, its headers, and its words for what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from typing import Any
+
+from flask import Response, g, make_response
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from app.errors import (
+    BadInput,
+    CleaningTimeout,
+    DimpleError,
+    DownloadFailed,
+    HandlerLoadError,
+    ModelConflict,
+    ModelFormatError,
+    ModelNotFound,
+    ModelNotInStore,
+    ModelUnavailable,
+)
+from app.web.problems import RETRY_SECONDS, drain, problem_of
+
+log = logging.getLogger(__name__)
+
+UNFORESEEN = "InternalServerException"
+UNAVAILABLE = "ServiceUnavailableException"
+KINDS: tuple[tuple[type[DimpleError | HTTPException], int | None, str], ...] = (
+    (ModelNotFound, 404, "ModelNotFoundException"),
+    (ModelNotInStore, 404, "ModelNotFoundException"),
+    (ModelConflict, 409, "ConflictStatusException"),
+    (ModelUnavailable, 503, UNAVAILABLE),
+    (CleaningTimeout, 408, "RequestTimeoutException"),
+    (DownloadFailed, 400, "DownloadModelException"),
+    (HandlerLoadError, None, UNFORESEEN),
+    (ModelFormatError, 400, "InvalidModelException"),
+    (RequestEntityTooLarge, 413, "RequestEntityTooLargeException"),
+    (MethodNotAllowed, 405, "MethodNotAllowedException"),
+    (BadInput, None, "BadRequestException"),
+    (BadRequest, 400, "BadRequestException"),
+    (NotFound, 404, "ResourceNotFoundException"),
+)
+"""What MMS calls an error, by the first class that fits; a code of None is Dimple's own for that error."""
+MESSAGES: dict[type[Exception], str] = {
+    MethodNotAllowed: "Requested method is not allowed, please refer to API document.",
+    NotFound: "Requested resource is not found, please refer to API document.",
+}
+UNCACHED = {
+    "Pragma": "no-cache",
+    "Cache-Control": "no-cache; no-store, must-revalidate, private",
+    "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
+}
+
+
+def json_response(document: Any, status: int = 200, newline: bool = False) -> Response:
+    """MMS's own JSON: two spaces deep; what a model says ends without a newline, what the server says with one."""
+    return text_response(json.dumps(document, indent=2) + ("\n" if newline else ""), status)
+
+
+def text_response(text: str, status: int = 200) -> Response:
+    """JSON that is written already."""
+    return make_response(text, status, {"Content-Type": "application/json"})
+
+
+def explain(error: Exception) -> Response:
+    """An error in MMS's words where it has them, and in ours where it has none."""
+    problem = problem_of(error)
+    if isinstance(error, RequestEntityTooLarge):
+        drain()
+    code, kind = next(((code, kind) for of, code, kind in KINDS if isinstance(error, of)), (None, UNFORESEEN))
+    status = code or problem.code
+    message = MESSAGES.get(type(error), problem.message)
+    if isinstance(error, ModelNotFound):
+        message = f"Model not found: {error.name}"
+    if isinstance(error, HandlerLoadError):
+        status, message = error.code, "Failed to start workers"
+        log.error("%s", error)
+    return error_response(status, kind, message)
+
+
+def error_response(status: int, kind: str, message: str) -> Response:
+    """An error as MMS writes it; where it passes by itself, with the time after which it may have."""
+    response = json_response({"code": status, "type": kind, "message": message}, status, newline=True)
+    if kind == UNAVAILABLE:
+        response.headers["Retry-After"] = RETRY_SECONDS
+    return response
+
+
+def mark(response: Response) -> Response:
+    """The headers that MMS sends with everything."""
+    response.headers["x-request-id"] = request_id()
+    response.headers.update(UNCACHED)
+    return response
+
+
+def request_id() -> str:
+    """The request's own number, which a handler is told, too; one that the client sends is not taken."""
+    if "request_id" not in g:
+        g.request_id = str(uuid.uuid4())
+    return str(g.request_id)

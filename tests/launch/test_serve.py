@@ -1,0 +1,126 @@
+"""``flask serve``, ``flask stop`` and ``flask status``, with a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.settings import ROOT
+from tests.launch.servers import PICTURE, SECONDS, Place, place
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with place(tmp_path_factory.mktemp("serve")) as here:
+        here.environ |= {
+            "DIMPLE_HOST": "127.0.0.1",
+            "DIMPLE_MANAGEMENT_PORT": str(here.management_port),
+            "DIMPLE_MODELS_DIR": str(here.store),
+            "DIMPLE_SHIPPED_MODELS": "false",
+            "DIMPLE_CORS_ALLOWED_ORIGIN": "https://example.org",
+            "DIMPLE_CORS_ALLOWED_METHODS": "GET, POST",
+        }
+        yield here
+
+
+@pytest.fixture
+def served(here: Place) -> Iterator[Place]:
+    done = here.flask("serve", "--port", str(here.port))
+    assert done.returncode == 0, done.stderr
+    assert f"serving at http://127.0.0.1:{here.port}" in done.stdout
+    yield here
+    here.flask("stop")
+
+
+def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
+    pid = int(served.pid_files[1].read_text())
+    assert os.getsid(pid) == pid, "it must not belong to the terminal's session"
+    assert psutil.Process(pid).terminal() is None
+    told = served.flask("status")
+    assert told.returncode == 0, told.stderr
+    assert f"process      {pid}" in told.stdout
+    assert f"http://127.0.0.1:{served.management_port}" in told.stdout
+    assert "smile" in told.stdout
+
+    head = served.curl("-si", f"http://127.0.0.1:{served.port}/readyz")
+    assert "Access-Control-Allow-Origin: https://example.org" in head
+    assert "Access-Control-Allow-Methods: GET, POST" in head
+    assert "Access-Control-Allow-Headers" not in head
+    assert "gunicorn" not in head
+
+    again = served.flask("serve", "--port", str(served.port))
+    assert again.returncode == 1
+    assert "running already" in again.stderr
+    assert "GET /readyz" in (served.instance / "logs" / "access.log").read_text()
+
+    assert served.flask("stop").stdout == "stopped\n"
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    assert served.flask("status").returncode == 3
+    assert served.flask("stop").stdout == "not running\n"
+
+
+def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served: Place) -> None:
+    picture = PICTURE.read_bytes()
+    log = served.instance / "logs" / "server.log"
+    address = ("127.0.0.1", served.port)
+    with socket.create_connection(address) as busy, socket.create_connection(address) as idle:
+        idle.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in idle.recv(4096)
+        head = f"POST /predict/smile HTTP/1.1\r\nHost: x\r\nContent-Length: {len(picture)}\r\n\r\n"
+        busy.sendall(head.encode() + picture[:1000])
+        command = [sys.executable, "-m", "flask", "--app", str(ROOT / "app"), "stop"]
+        stopping = subprocess.Popen(command, env=served.environ, stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + SECONDS
+        while "Handling signal: term" not in log.read_text() and time.monotonic() < deadline:
+            assert stopping.poll() is None, "it stopped, and the request is not answered"
+            time.sleep(0.05)
+        busy.sendall(picture[1000:])
+        assert busy.recv(4096).startswith(b"HTTP/1.1 200 OK")
+        # a client that keeps an idle connection open does not hold the server up
+        assert stopping.communicate(timeout=20)[0] == "stopped\n"
+        assert stopping.returncode == 0
+
+
+def test_a_server_that_cannot_start_says_why(here: Place) -> None:
+    done = here.flask("serve", DIMPLE_CERTIFICATE_FILE=str(PICTURE), DIMPLE_PRIVATE_KEY_FILE=str(PICTURE))
+    assert done.returncode == 1
+    assert f"The certificate {PICTURE}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not here.pid_files[1].exists()
+
+
+def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> None:
+    here.pid_files[1].parent.mkdir(exist_ok=True)
+    here.pid_files[1].write_text(str(os.getpid()))  # the number has gone to another process since
+    assert here.flask("status").returncode == 3
+    assert here.flask("stop").stdout == "not running\n"
+    assert not here.pid_files[1].exists()
+
+
+def test_in_the_foreground_the_command_is_the_server(here: Place, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "flask", "--app", str(ROOT / "app"), "serve", "--foreground"]
+    output = tmp_path / "output.txt"
+    with output.open("w") as file:
+        process = subprocess.Popen(
+            [*command, "--port", str(here.port)], env=here.environ, stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + SECONDS
+        while "Listening at" not in output.read_text() and time.monotonic() < deadline:
+            assert process.poll() is None, output.read_text()
+            time.sleep(0.05)
+        assert int(here.pid_files[1].read_text()) == process.pid
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=SECONDS) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()

@@ -1,0 +1,155 @@
+"""Models of archives with code of their own, in the registry: their line, their batches, their going."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from app.errors import CleaningTimeout, ModelConflict, ModelFormatError, QueueFull
+from app.serving.handled import HandledModel, HandlerAnswer
+from app.serving.registry import Registry
+from app.serving.store import Registration, Store
+from app.settings import Settings
+from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
+
+SAYS_HOW_MANY = """
+    import os
+
+    def handle(data, context):
+        if data is not None:
+            return [f"{len(data)} {os.getpid()} VERSION" for _ in data]
+"""
+WAITS = """
+    def handle(data, context):
+        if data is not None:
+            open("begun", "w").close()
+            open("gate").read()
+            return ["done"] * len(data)
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "models").mkdir()
+    return Settings(models_dir=tmp_path / "models", instance_dir=tmp_path / "instance", job_queue_size=1)
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Iterator[Registry]:
+    registry = Registry(settings)
+    registry.start(Store(settings.instance_dir / "registry.sqlite3"))
+    yield registry
+    registry.close()
+
+
+def told(folder: Path, code: str, **options: object) -> Registration:
+    manifest = json.dumps({"model": {"modelName": "own", "handler": "service:handle"}})
+    archive(folder, {"service.py": code, "MAR-INF/MANIFEST.json": manifest})
+    return dataclasses.replace(
+        Registration("own", folder.name, str(folder), min_workers=1, max_workers=1),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def ask(registry: Registry) -> HandlerAnswer:
+    with registry.admitted("own") as model:
+        assert isinstance(model, HandledModel)
+        return model.answer(request())
+
+
+def said(registry: Registry) -> list[str]:
+    return ask(registry).body.decode().split()
+
+
+def test_requests_of_one_moment_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:
+    registry.register(told(tmp_path / "own", SAYS_HOW_MANY, batch_size=3, max_batch_delay=int(DEADLINE * 1000)))
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: said(registry)[0], range(3)))
+
+    assert answers == ["3", "3", "3"]
+
+
+def test_one_more_than_may_wait_is_refused_at_once(registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    registry.register(told(folder, WAITS))
+    os.mkfifo(folder / "gate")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ask, registry)
+        second = pool.submit(ask, registry)
+        while registry.served("own").line._inside < 2:
+            threading.Event().wait(0.001)
+
+        with pytest.raises(QueueFull, match="No worker is available to serve request for model: own"):
+            ask(registry)
+
+        for answer in (first, second):
+            with (folder / "gate").open("w"):
+                pass  # whoever reads comes to the end
+            assert answer.result(DEADLINE).body == b"done"
+
+
+def test_a_model_put_in_anothers_place_leaves_no_gap_and_no_process(registry: Registry, tmp_path: Path) -> None:
+    registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
+    _, pid, version = said(registry)
+    assert version == "old"
+    gaps, stop = [], threading.Event()
+
+    def ask_all_the_time() -> None:
+        while not stop.is_set():
+            answer = ask(registry)
+            if answer.status != 200:
+                gaps.append(answer)
+
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask_all_the_time)
+        new = told(tmp_path / "new", SAYS_HOW_MANY.replace("VERSION", "new"))
+        with pytest.raises(ModelConflict):
+            registry.register(new)
+        registry.register(new, instead=True)
+        assert wait_for_end(int(pid))
+        stop.set()
+        asking.result(DEADLINE)
+
+    assert not gaps
+    assert said(registry)[2] == "new"
+
+
+def test_what_cannot_be_loaded_takes_nobodys_place(registry: Registry, tmp_path: Path) -> None:
+    registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
+    broken = told(tmp_path / "new", SAYS_HOW_MANY)
+    (tmp_path / "new" / "service.py").unlink()
+
+    with pytest.raises(ModelFormatError, match=r"service\.py"):
+        registry.register(broken, instead=True)
+
+    assert said(registry)[2] == "old"
+
+
+def test_a_model_that_still_answers_when_its_time_is_over_stays(
+    registry: Registry, settings: Settings, tmp_path: Path
+) -> None:
+    registry._settings = dataclasses.replace(settings, unregister_timeout=0)
+    folder = tmp_path / "own"
+    registry.register(told(folder, WAITS))
+    os.mkfifo(folder / "gate")
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(ask, registry)
+        while not (folder / "begun").exists():
+            threading.Event().wait(0.001)
+
+        with pytest.raises(CleaningTimeout, match="Timed out while cleaning resources: own"):
+            registry.unregister("own")
+
+        assert lost.result(DEADLINE).error == ("InternalServerException", "Worker died.")
+        again = pool.submit(ask, registry)
+        with (folder / "gate").open("w"):
+            pass
+        assert again.result(DEADLINE).body == b"done"

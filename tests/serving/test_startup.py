@@ -1,0 +1,134 @@
+"""Which models are served from the start."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from app.serving.registry import Registry
+from app.serving.startup import Named, named_models, revive
+from app.serving.store import Store
+from app.settings import Settings
+from tests.handlers.archives import archive
+
+ECHO = {
+    "service.py": "def handle(data, context):\n    return data and ['yes'] * len(data)\n",
+    "MAR-INF/MANIFEST.json": '{"model": {"modelName": "echo", "handler": "service:handle"}}',
+}
+
+
+Served = Callable[[Settings], list[str]]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    models = tmp_path / "models"
+    archive(models / "one", ECHO)
+    archive(models / "two", ECHO)
+    return Settings(models_dir=models, instance_dir=tmp_path / "instance", workers=1)
+
+
+def started(settings: Settings) -> Registry:
+    registry = Registry(settings)
+    registry.start(Store(settings.instance_dir / "registry.sqlite3"))
+    return registry
+
+
+@pytest.fixture
+def served() -> Iterator[Served]:
+    """Names of the models that answer under given settings."""
+    open_ones = []
+
+    def names_under(settings: Settings) -> list[str]:
+        registry = started(settings)
+        open_ones.append(registry)
+        return registry.names()
+
+    yield names_under
+    for registry in open_ones:
+        registry.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ALL", None),
+        (" all ", None),
+        ("", ()),
+        ("NONE", ()),
+        ("a.mar", (Named("a.mar"),)),
+        ("x=a.mar, y = b/c ,", (Named("a.mar", "x"), Named("b/c", "y"))),
+        ("n=http://host/a.mar", (Named("http://host/a.mar", "n"),)),
+        ("http://host/a.mar?v=1", (Named("http://host/a.mar?v=1"),)),
+    ],
+)
+def test_the_setting_is_read_as_multi_model_server_reads_it(text: str, expected: object) -> None:
+    assert named_models(text) == expected
+
+
+def test_everything_or_nothing_or_what_is_named_is_served(settings: Settings, served: Served, tmp_path: Path) -> None:
+    outside = archive(tmp_path / "elsewhere" / "three", ECHO)
+
+    assert served(settings) == ["one", "two"]
+    assert served(replace(settings, load_models="NONE")) == []
+    assert served(replace(settings, load_models="two")) == ["echo"]  # as its manifest calls it
+    assert served(replace(settings, load_models=f"a=two,b={outside}")) == ["a", "b"]
+
+
+def test_what_is_not_there_spoils_no_other(settings: Settings) -> None:
+    registry = started(replace(settings, load_models="x=absent.mar,y=one,z=/absent,http://127.0.0.1:1/gone.mar"))
+
+    assert registry.names() == ["y"]
+    assert {entry.name: entry.failure.rsplit(":")[0] for entry in registry.entries() if not entry.model} == {
+        "x": "Model not found in model store",
+        "z": "/absent is neither a model folder nor an archive that can be read",
+        "gone": "Failed to download model from",
+    }
+    registry.close()
+
+
+def test_an_archive_of_a_web_server_is_fetched_once(settings: Settings, served: Served, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "web" / "echo"), "zip", archive(tmp_path / "echo", ECHO))
+    (tmp_path / "web" / "echo.zip").rename(tmp_path / "web" / "echo.mar")
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *args: object) -> None:
+            super().__init__(*args, directory=str(tmp_path / "web"))  # type: ignore[arg-type]
+
+        def log_request(self, *args: object) -> None:
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/echo.mar"
+        assert served(replace(settings, load_models=url)) == ["echo"]
+        first = len(asked)
+        server.shutdown()
+
+    assert served(replace(settings, load_models=url)) == ["echo"]
+    assert len(asked) == first > 0
+
+
+def test_what_was_unregistered_is_back_where_a_start_names_it(settings: Settings, served: Served) -> None:
+    named = replace(settings, load_models="echo=one")
+    registry = started(named)
+    registry.unregister("echo")
+    registry.close()
+
+    assert served(named) == []  # a process that is started again in between
+    revive(named)
+    assert served(named) == ["echo"]
+
+
+def test_the_default_handler_serves_what_has_no_manifest(settings: Settings, served: Served) -> None:
+    archive(settings.models_dir / "bare", {"service.py": ECHO["service.py"]})
+
+    assert served(replace(settings, load_models="bare")) == []
+    assert served(replace(settings, load_models="bare", default_service_handler="service:handle")) == ["bare"]

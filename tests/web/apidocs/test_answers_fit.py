@@ -1,0 +1,106 @@
+"""The OpenAPI document is true: requests made up from it are answered as it says, and none fails the server.
+
+Each port is asked, in this process, with the smile model alone. What Multi Model Server lets pass (numbers that are
+none count as missing, any method predicts) is not checked against the document, which tells the usual ways.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from app import create_app, load_models
+from app.settings import ROOT, Settings
+from tests.pictures import encode, face_crop, plain
+
+FACE = encode(face_crop())
+PICTURES = [FACE, encode(plain(), "PNG"), b"", b"no picture", FACE[:200]]
+NAMES = ["smile", "smile", "nobody", "a b", "ü", "...", "%00", "x" * 300]
+URLS = ["smile", "empty", "smile/signature.json", "", "../smile", "a\0b", "http://x:y/", "http://[", 300 * "x", "ü"]
+MANAGEMENT_PORT = "8081"
+EXAMPLES = 15
+SLOW = list(HealthCheck)
+
+for kind in ("jpeg", "png", "gif", "webp", "bmp", "tiff"):
+    schemathesis.openapi.media_type(f"image/{kind}", st.sampled_from(PICTURES))
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    work = tmp_path_factory.mktemp("fit")
+    shutil.copytree(ROOT / "models" / "smile", work / "models" / "smile")
+    (work / "models" / "empty").mkdir()
+    app = create_app(
+        Settings(
+            models_dir=work / "models",
+            uploads_dir=work / "uploads",
+            instance_dir=work / "instance",
+            workers=1,
+            shipped_models=False,
+        )
+    )
+    load_models(app)
+    yield app
+    app.extensions["dimple"].registry.close()
+
+
+def at_management(app: Flask) -> Any:
+    """The application, as it is reached through its management port."""
+
+    def reached(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return app(environ | {"SERVER_PORT": MANAGEMENT_PORT}, start_response)
+
+    return reached
+
+
+def answers(context: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
+    """A model may be busy or gone, and the document says so; the server itself never fails."""
+    assert response.status_code != 500, case.as_curl_command()
+
+
+CHECKS = [answers, status_code_conformance, content_type_conformance, response_schema_conformance]
+
+
+def ask(operation: schemathesis.APIOperation) -> None:
+    """Ask one thing in ways that fit the document and in ways that do not."""
+
+    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
+    @given(case=operation.as_strategy(), name=st.sampled_from(NAMES), url=st.sampled_from(URLS))
+    def asked(case: schemathesis.Case, name: str, url: str) -> None:
+        case.path_parameters.update({key: name for key in case.path_parameters})
+        if operation.label == "POST /models":
+            case.query = {**(case.query or {}), "url": url}
+        case.call_and_validate(checks=CHECKS)
+
+    asked()
+
+
+def ask_all(app: Any) -> list[str]:
+    """Ask everything that the document tells.
+
+    :returns: what was asked.
+    """
+    found = [result.ok() for result in schemathesis.openapi.from_wsgi("/openapi.json", app).get_all_operations()]
+    for operation in sorted(found, key=lambda one: one.method == "delete"):  # otherwise no model is left to be asked
+        ask(operation)
+    return [operation.label for operation in found]
+
+
+def test_answers_of_inference_fit_the_document(app: Flask) -> None:
+    assert "POST /predict/{model}" in ask_all(app)
+
+
+def test_answers_of_management_fit_the_document(app: Flask) -> None:
+    assert "PUT /models/{name}" in ask_all(at_management(app))

@@ -1,0 +1,72 @@
+"""Dimple's own document, and its page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from openapi_spec_validator import validate
+
+from app.web.apidocs.openapi import described_rules
+from app.web.apidocs.operations import OPERATIONS
+
+PORTS = {"inference": "http://localhost:8080", "management": "http://localhost:8081"}
+
+
+def document(client: FlaskClient, port: str = "inference") -> Any:
+    response = client.get("/openapi.json", base_url=PORTS[port])
+    assert response.status_code == 200
+    return response.json
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_the_document_is_valid(client: FlaskClient, port: str) -> None:
+    assert document(client, port)["openapi"].startswith("3.1")
+    validate(document(client, port))
+
+
+def test_every_route_is_declared_and_nothing_else(app: Flask) -> None:
+    assert {rule.endpoint for rule in described_rules(app)} == set(OPERATIONS)
+
+
+def test_every_method_that_is_told_is_taken(app: Flask) -> None:
+    for endpoint, operations in OPERATIONS.items():
+        taken = {method for rule in app.url_map.iter_rules(endpoint) for method in rule.methods or ()}
+        assert {method.upper() for method in operations} <= taken
+
+
+def test_each_port_tells_what_answers_there(client: FlaskClient) -> None:
+    both = {"/", "/api-description", "/openapi.json", "/docs", "/healthz", "/readyz"}
+    inference, management = set(document(client)["paths"]), set(document(client, "management")["paths"])
+    assert inference & management == both
+    assert management - both == {"/models", "/models/{name}"}
+    assert {"/predict/{model}", "/predictions/{model}", "/invocations", "/ping", "/file/"} <= inference
+
+
+def test_paths_name_their_parameters(client: FlaskClient) -> None:
+    post = document(client)["paths"]["/predict/{model}"]["post"]
+    assert [(one["name"], one["in"], one["required"]) for one in post["parameters"]] == [
+        ("model", "path", True),
+        ("top", "query", False),
+    ]
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_the_page_is_made_of_our_own_files_and_runs_no_script_inside_it(client: FlaskClient, port: str) -> None:
+    page = client.get("/docs", base_url=PORTS[port])
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    for name in ("swagger-ui.css", "swagger-ui-bundle.js", "own/docs.js", "favicon-32x32.png"):
+        assert f'"/docs/{name}"' in page.text
+        assert client.get(f"/docs/{name}", base_url=PORTS[port], buffered=True).status_code == 200
+    assert "http" not in page.text
+    assert "<script>" not in page.text
+
+
+@pytest.mark.parametrize("name", ["nothing.js", "index.html", "..%2f__init__.py", "swagger-ui.js"])
+def test_no_other_file_of_the_bundle_is_served(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/docs/{name}").status_code == 404
