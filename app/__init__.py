@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
-    from app.web import management, mms, ops, pages, predict
+    from app.web import explain, live, manage, management, mms, ops, pages, predict, results
     from app.web.context import Dimple
     from app.web.headers import protect
     from app.web.ports import guard_ports
@@ -41,12 +41,12 @@ def _wire(app: Flask, settings: Settings) -> None:
 
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
     app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads)
-    for room in (pages, predict, mms, management, ops):
+    app.before_request(app.extensions["dimple"].registry.follow)  # before anybody looks for a model
+    for room in (pages, results, explain, live, manage, predict, mms, management, ops):
         app.register_blueprint(room.bp)
     guard_ports(app, settings.port, settings.management_port)
     protect(app)
     register_problems(app)
-    app.before_request(app.extensions["dimple"].registry.follow)
 
 
 def load_models(app: Flask) -> None:

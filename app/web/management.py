@@ -16,6 +16,7 @@ from app.errors import BadParameter
 from app.serving.management import Order, Scale, describe, listed, register, scale
 from app.web.context import dimple
 from app.web.mms_responses import explain, json_response, mark
+from app.web.visitors import check_same_origin
 
 bp = Blueprint("management", __name__)
 bp.register_error_handler(Exception, explain)
@@ -24,6 +25,13 @@ bp.after_request(mark)
 INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 LARGEST = 2**31 - 1
 MOST_WORKERS = 1024
+
+
+@bp.before_request
+def _no_foreign_page() -> None:
+    """A page of another site could have the browser of somebody on this machine register a model: MMS lets it."""
+    if request.method != "GET" and not dimple().settings.cors_allowed_origin:
+        check_same_origin()
 
 
 @bp.get("/models", strict_slashes=False, provide_automatic_options=False)

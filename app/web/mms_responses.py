@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from flask import Response, g, make_response
-from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import (
     BadInput,
@@ -37,6 +37,7 @@ KINDS: tuple[tuple[type[DimpleError | HTTPException], int | None, str], ...] = (
     (DownloadFailed, 400, "DownloadModelException"),
     (HandlerLoadError, None, UNFORESEEN),
     (ModelFormatError, 400, "InvalidModelException"),
+    (Forbidden, 403, "ForbiddenException"),
     (RequestEntityTooLarge, 413, "RequestEntityTooLargeException"),
     (MethodNotAllowed, 405, "MethodNotAllowedException"),
     (BadInput, None, "BadRequestException"),

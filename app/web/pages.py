@@ -2,33 +2,75 @@
 
 from __future__ import annotations
 
-import base64
 import io
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from PIL import Image
 
+from app.errors import BadInput, BadParameter, EmptyFile, TooManyFiles
 from app.serving.documents import answer_document
-from app.serving.model import Model
 from app.serving.pipeline import conclude, open_picture, prepare
+from app.settings import ROOT
 from app.web.accept import wants_html
+from app.web.cards import cards
 from app.web.clients import client_gone
 from app.web.context import dimple
-from app.web.pictures import read_top, read_upload
+from app.web.counting import counted
+from app.web.pictures import Upload, check_filled, read_top, read_uploads
+from app.web.problems import Problem, problem_of
+from app.web.shown import Shown, fresh, kept, wants_part
+from app.web.visitors import remember, visitor, visitor_or_new
+from app.web.words import plain_label, spoken_time
 
 bp = Blueprint("pages", __name__)
+bp.add_app_template_filter(spoken_time)
+bp.add_app_template_filter(plain_label)
 
-PREVIEW_SIDE = 640
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+
+LONGEST_NAME = 200
+"""Characters that are kept of what a client calls its file."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A picture for who has none at hand, and the model that it is good for."""
+
+    name: str
+    title: str
+    model: str
+    file: str
+
+
+SAMPLES = {
+    one.name: one
+    for one in (
+        Sample("astronaut", "an astronaut", "smile", "astronaut.jpg"),
+        Sample("chelsea", "a cat", "dogcat", "samples/chelsea.jpg"),
+        Sample("coffee", "a cup of coffee", "imagenet", "samples/coffee.jpg"),
+        Sample("rocket", "a rocket", "imagenet", "samples/rocket.jpg"),
+    )
+}
 
 
 @bp.get("/")
 def form() -> str:
-    """The form: a picture and a choice of model."""
+    """The form: pictures and a choice of model."""
     here = dimple()
-    models = [entry.model for entry in here.registry.entries() if isinstance(entry.model, Model)]
-    return render_template("form.html", models=models, default=here.settings.default_model)
+    models = cards(here.registry.entries())
+    models.sort(key=lambda model: model.name != here.settings.default_model)
+    names = {model.name for model in models}
+    recent = len(here.uploads.of(visitor())) if visitor() else 0
+    return render_template(
+        "form.html",
+        models=models,
+        default=here.settings.default_model,
+        samples=[sample for sample in SAMPLES.values() if sample.model in names],
+        settings=here.settings,
+        recent=recent,
+    )
 
 
 @bp.get("/file/")
@@ -39,20 +81,67 @@ def show_form() -> Response:
 
 @bp.post("/file/", strict_slashes=False)
 def classify() -> Response:
-    """Classify the picture of the form, and keep it for as long as the settings say."""
+    """Classify the pictures of the form, and keep them for as long as the settings say. Of several, each has its answer
+    or its error in its place."""
+    uploads, model = _asked()
+    owner = visitor_or_new() if wants_html() or wants_part() else ""
+    if len(uploads) == 1:
+        _check_filled(uploads[0])
+        return remember(_respond(_classify(uploads[0], model, owner)), owner)
+    found = [_classify_or_explain(upload, model, owner) for upload in uploads]
+    if not wants_html():
+        return jsonify([{"error": asdict(one)} if isinstance(one, Problem) else one.answer for one in found])
+    problems = [(upload.name, one) for upload, one in zip(uploads, found, strict=True) if isinstance(one, Problem)]
+    results = [one for one in found if isinstance(one, Shown)]
+    return remember(make_response(render_template("results.html", results=results, problems=problems)), owner)
+
+
+def _asked() -> tuple[list[Upload], str]:
+    """The pictures of a request and the model that it names: sent, one of ours, or one that was sent before."""
     here = dimple()
-    upload = read_upload()
     name = request.form.get("model") or request.args.get("model") or here.settings.default_model
+    if sample := request.form.get("sample"):
+        return [_sample(sample)], SAMPLES[sample].model
+    if again := request.form.get("again"):
+        before = here.uploads.find(again)
+        if before is None:
+            raise BadParameter("again", again, "the number of a picture that is kept; send it once more")
+        return [Upload(before.record["name"], before.path.read_bytes())], name
+    uploads = read_uploads(here.settings.max_files + 1)
+    filled = [upload for upload in uploads if upload.name or upload.data] or uploads[:1]  # a form's empty fields
+    if len(filled) > here.settings.max_files:
+        raise TooManyFiles(len(filled), here.settings.max_files)
+    return filled, name
+
+
+def _sample(name: str) -> Upload:
+    sample = SAMPLES.get(name)
+    if sample is None:
+        raise BadParameter("sample", name, f"one of {', '.join(SAMPLES)}")
+    path = ROOT / "static" / sample.file
+    return Upload(path.name, path.read_bytes())
+
+
+def _check_filled(upload: Upload) -> None:
+    if request.files or not upload.data:
+        check_filled(upload)
+
+
+def _classify(upload: Upload, name: str, owner: str) -> Shown:
+    """Answer for one picture, and keep it."""
+    here = dimple()
     top = read_top()
-    with here.registry.computed(name) as model:
+    stays = here.uploads.keeps(upload.data)
+    with counted(name), here.registry.computed(name) as model:
         with open_picture(upload.data, here.settings.max_pixels) as picture:
             prepared = prepare(model, picture)
-            shown = _shown(picture.image) if wants_html() else {}
-        found = conclude(model, prepared, top, client_gone())
-    here.uploads.keep(upload.data, _suffix(upload.data))
-    if not wants_html():
-        return jsonify(answer_document(found))
-    return make_response(render_template("result.html", answer=found, name=upload.name, **shown))
+            size: dict[str, Any] = {"width": picture.image.width, "height": picture.image.height}
+            shown: dict[str, Any] = fresh(model, picture, prepared) if owner and not stays else {}
+        answer = answer_document(conclude(model, prepared, top, client_gone()))
+    record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size}
+    identity = here.uploads.keep(upload.data, _suffix(upload.data), owner, record)
+    found = here.uploads.find(identity) if identity else None
+    return kept(found) if found else Shown(answer, upload.name, **{**size, **shown})
 
 
 def _suffix(data: bytes) -> str:
@@ -60,14 +149,18 @@ def _suffix(data: bytes) -> str:
         return SUFFIX.get(image.format or "", ".img")
 
 
-def _shown(image: Image.Image) -> dict[str, Any]:
-    """What the page shows of the picture: its size, and a small JPEG inside a ``data:`` address.
+def _classify_or_explain(upload: Upload, name: str, owner: str) -> Shown | Problem:
+    try:
+        if not upload.data:
+            raise EmptyFile(upload.name)
+        return _classify(upload, name, owner)
+    except BadInput as error:
+        return problem_of(error)
 
-    Browsers show no TIFF, and what is not kept has no address.
-    """
-    small = image.copy()
-    small.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    preview = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"preview": preview, "width": image.width, "height": image.height}
+
+def _respond(shown: Shown) -> Response:
+    if wants_part():
+        return make_response(render_template("_result.html", result=shown))
+    if not wants_html():
+        return jsonify(shown.answer)
+    return make_response(render_template("result.html", result=shown))

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from app.serving.handled import HandledModel
 from app.serving.registry import Registry
 from app.serving.startup import Named, named_models, revive
 from app.serving.store import Store
 from app.settings import Settings
-from tests.handlers.archives import archive
+from tests.handlers.archives import archive, request
 
 ECHO = {
     "service.py": "def handle(data, context):\n    return data and ['yes'] * len(data)\n",
@@ -132,3 +133,26 @@ def test_the_default_handler_serves_what_has_no_manifest(settings: Settings, ser
 
     assert served(replace(settings, load_models="bare")) == []
     assert served(replace(settings, load_models="bare", default_service_handler="service:handle")) == ["bare"]
+
+
+def test_an_archive_that_was_packed_anew_keeps_its_settings_and_serves_the_new(settings: Settings) -> None:
+    def pack(word: str) -> None:
+        files = {**ECHO, "service.py": ECHO["service.py"].replace("yes", word)}
+        folder = archive(settings.instance_dir.parent / word, files)
+        packed = shutil.make_archive(str(settings.models_dir / "echo"), "zip", folder)
+        Path(packed).replace(settings.models_dir / "echo.mar")
+
+    pack("old")
+    registry = started(settings)
+    told = registry.entry("echo").registration
+    registry.change(replace(told, min_workers=2, max_workers=2), 0)
+    registry.close()
+    pack("new")
+
+    registry = started(settings)
+
+    with registry.admitted("echo") as model:
+        assert isinstance(model, HandledModel)
+        assert model.answer(request()).body == b"new"
+    assert registry.entry("echo").registration.min_workers == 2
+    registry.close()

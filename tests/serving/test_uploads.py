@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from pathlib import Path
+
+import pytest
 
 from app.serving.uploads import Uploads
 
@@ -12,35 +15,74 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_picture_is_kept_under_a_name_made_from_its_content(tmp_path: Path) -> None:
-    # sha256("abc"), the test vector of FIPS 180-2
-    name = Uploads(tmp_path, 60, 1000).keep(b"abc", ".jpg")
-    assert name == "ba7816bf8f01cfea414140de5dae2223.jpg"
-    assert (tmp_path / name).read_bytes() == b"abc"
-
-
-def test_the_same_picture_twice_is_one_file(tmp_path: Path) -> None:
+def test_a_picture_is_kept_under_a_number_that_says_nothing_of_it(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
-    assert uploads.keep(b"abc", ".jpg") == uploads.keep(b"abc", ".jpg")
-    assert len(names(tmp_path)) == 1
+    first, second = uploads.keep(b"abc", ".jpg"), uploads.keep(b"abc", ".jpg")
+    assert first != second
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {
+        f"{first}.jpg": b"abc",
+        f"{second}.jpg": b"abc",
+    }
+    assert all(re.fullmatch(r"[0-9a-f]{32}\.jpg", name) for name in names(tmp_path))
+
+
+def test_a_record_is_found_by_the_number_and_by_the_owner(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, 60, 1000)
+    mine = uploads.keep(b"abc", ".jpg", "me", {"label": "é"})
+    uploads.keep(b"abc", ".jpg", "you", {})
+    assert mine is not None
+    (found,) = uploads.of("me")
+    assert (found.id, found.path.read_bytes(), found.record) == (mine, b"abc", {"label": "é"})
+    assert uploads.find(mine) == found
+    assert "me" not in "".join(names(tmp_path)).replace(".jpg", "")
+
+
+@pytest.mark.parametrize("number", ["", "*", "../x", "0" * 31, "0" * 32, "?" * 32])
+def test_no_other_text_finds_anything(tmp_path: Path, number: str) -> None:
+    uploads = Uploads(tmp_path, 60, 1000)
+    uploads.keep(b"abc", ".jpg", "me", {})
+    assert uploads.find(number) is None
+
+
+def test_a_deleted_picture_leaves_nothing(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, 60, 1000)
+    kept = uploads.find(uploads.keep(b"abc", ".jpg", "me", {}) or "")
+    assert kept is not None
+    uploads.delete(kept)
+    assert names(tmp_path) == set()
+    assert uploads.find(kept.id) is None
+
+
+def test_a_record_goes_with_its_picture_and_a_later_note_does_not_save_it(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, 60, 1000)
+    identity = uploads.keep(b"abc", ".jpg", "me", {}) or ""
+    for path in tmp_path.iterdir():
+        os.utime(path, (time.time() - 59,) * 2)
+    kept = uploads.find(identity)
+    assert kept is not None
+    uploads.note(kept, {"corrected": True})
+    assert abs((tmp_path / f"{identity}.{kept.tag}.json").stat().st_mtime - kept.since) < 1
+    for path in tmp_path.iterdir():
+        os.utime(path, (time.time() - 61,) * 2)
+    assert uploads.find(identity) is None
+    uploads.sweep()
+    assert names(tmp_path) == set()
 
 
 def test_what_is_too_old_goes_at_the_next_upload(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
-    old = uploads.keep(b"old", ".jpg")
-    assert old is not None
+    old = f"{uploads.keep(b'old', '.jpg')}.jpg"
     os.utime(tmp_path / old, (time.time() - 61,) * 2)
-    assert names(tmp_path) - {old} == set()
+    assert names(tmp_path) == {old}
     new = uploads.keep(b"new", ".jpg")
-    assert names(tmp_path) == {new}
+    assert names(tmp_path) == {f"{new}.jpg"}
 
 
 def test_the_oldest_goes_when_it_is_too_much(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 10)
     kept = []
     for age, letter in ((30, b"a"), (20, b"b"), (10, b"c")):
-        name = uploads.keep(letter * 4, ".png")
-        assert name is not None
+        name = f"{uploads.keep(letter * 4, '.png')}.png"
         os.utime(tmp_path / name, (time.time() - age,) * 2)
         kept.append(name)
     uploads.sweep()

@@ -336,3 +336,10 @@ def test_management_answers_at_its_own_port_only(api: Api) -> None:
     assert api.client.get("/models", base_url="http://localhost:8080").status_code == 404
     assert api.client.post("/models?url=later/grin", base_url="http://localhost:8080").status_code in (404, 405)
     assert api.manage("POST", "/predictions/smile", data=FACE).status_code == 404
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "cross-site"}, {"Origin": "http://elsewhere.example"}])
+def test_a_page_of_another_site_cannot_register_a_model(api: Api, headers: dict[str, str]) -> None:
+    refused = api.manage("POST", "/models?url=later/grin&initial_workers=1", headers=headers)
+    assert refused.status_code == 403
+    assert api.predict("grin").status_code == 404

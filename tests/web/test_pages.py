@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import html
 import io
+import json
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -42,25 +44,31 @@ def test_the_form_posts_a_file_to_the_file_route(client: FlaskClient) -> None:
     (form,) = page.all("form")
     assert (form["action"], form["method"], form["enctype"]) == ("/file/", "post", "multipart/form-data")
     inputs = page.all("input")
-    assert [field["name"] for field in inputs if field["type"] == "file"] == ["file"]
+    # the second is a phone's camera
+    assert [field["name"] for field in inputs if field["type"] == "file"] == ["file", "file"]
     choices = {field["value"]: "checked" in field for field in inputs if field["name"] == "model"}
     assert choices == {"dogcat": False, "imagenet": False, "smile": True}
 
 
-def test_the_form_runs_no_script_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
+def test_the_form_runs_only_our_own_files_and_loads_nothing_from_elsewhere(client: FlaskClient) -> None:
     response = client.get("/")
     page = Tags(response.text)
-    assert page.all("script") == []
+    assert [script["src"] for script in page.all("script")] == ["/static/js/try.js"]
+    assert page.all("style") == []
+    assert not [
+        tag for tag, attributes in page.tags if any(name.startswith("on") or name == "style" for name in attributes)
+    ]
     addresses = [a for _, attrs in page.tags for a in (attrs.get("src"), attrs.get("href")) if a]
     assert addresses
-    assert all(address.startswith("/") for address in addresses)
+    assert all(address.startswith(("/", "#")) for address in addresses)
     assert "default-src 'self'" in response.headers["Content-Security-Policy"]
 
 
 def test_what_the_page_refers_to_is_there(client: FlaskClient) -> None:
     page = Tags(client.get("/").text)
-    for link in page.all("link") + page.all("a"):
-        with client.get(link["href"] or "") as response:
+    files = [tag["src"] for tag in page.all("img") + page.all("script")]
+    for address in [link["href"] for link in page.all("link") + page.all("a")] + files:
+        with client.get(address or "", follow_redirects=True) as response:
             assert response.status_code == 200
 
 
@@ -69,9 +77,12 @@ def test_a_browser_gets_a_page_with_picture_classes_and_probabilities(client: Fl
     assert response.mimetype == "text/html"
     page = Tags(response.text)
     (image,) = page.all("image")
-    assert (image["href"] or "").startswith("data:image/jpeg;base64,")
-    assert len(page.all("rect")) == 1  # one frame for one face
-    assert len(page.all("meter")) == 2
+    with client.get(image["href"] or "") as preview:
+        assert preview.mimetype == "image/jpeg"
+    assert len(page.all("g")) == 1  # one frame for one face
+    parts = [float(rect["width"] or 0) for rect in page.all("rect") if rect.get("class") == "part"]
+    assert len(parts) == 2
+    assert sum(parts) == pytest.approx(100, abs=0.02)
     assert "smiling" in page.text
     assert "%" in page.text
 
@@ -106,7 +117,7 @@ def test_a_bad_upload_is_not_kept(app: Flask, client: FlaskClient) -> None:
 
 def test_names_and_labels_are_text_and_never_markup(client: FlaskClient) -> None:
     response = send(client, encode(plain()), "dogcat", name="<script>alert(1)</script>.jpg")
-    assert "<script" not in response.text
+    assert "<script>alert" not in response.text
     assert html.escape("<script>") in response.text
 
 
@@ -122,7 +133,7 @@ def test_a_browser_gets_its_errors_as_a_page(
     page = Tags(response.text)
     assert named in page.text
     assert page.all("b") == []
-    assert {"href": "/"} in page.all("a")
+    assert {"href": "/", "class": "button"} in page.all("a")
 
 
 def test_a_program_gets_its_errors_as_json(client: FlaskClient) -> None:
@@ -140,3 +151,52 @@ def test_an_unknown_address_is_a_page_for_browsers_and_json_for_programs(client:
     response = client.get("/nothing")
     assert (response.status_code, response.json["code"]) == (404, 404)
     assert "/nothing" in response.json["message"]
+
+
+def test_several_pictures_get_their_answers_or_errors_in_their_places(client: FlaskClient) -> None:
+    picture = encode(plain())
+    form = {
+        "file": [(io.BytesIO(picture), "a.jpg"), (io.BytesIO(b"hello"), "b.jpg"), (io.BytesIO(b""), "")],
+        "model": "dogcat",
+    }
+    first, second = client.post("/file/", data=form).json
+    assert first["model"] == "dogcat"
+    assert second["error"]["code"] == 415
+
+
+def test_more_pictures_than_are_allowed_are_refused(client: FlaskClient) -> None:
+    form = {"file": [(io.BytesIO(encode(plain())), "a.jpg") for _ in range(5)]}
+    response = client.post("/file/", data=form)
+    assert (response.status_code, response.json["type"]) == (413, "TooManyFiles")
+    assert "4" in response.json["message"]
+
+
+def test_a_sample_is_asked_of_its_own_model(client: FlaskClient) -> None:
+    answer = client.post("/file/", data={"sample": "chelsea", "model": "smile"}).json
+    assert (answer["model"], answer["predictions"][0]["class"]) == ("dogcat", "cat")
+    assert client.post("/file/", data={"sample": "../secret"}).status_code == 400
+
+
+def test_cards_say_the_accuracy_that_was_measured(client: FlaskClient, models_dir: Path) -> None:
+    metrics = json.loads((models_dir / "smile" / "metrics.json").read_text())
+    text = " ".join(Tags(client.get("/").text).text.split())
+    assert f"Right for {metrics['accuracy'] * 100:.1f} % of {metrics['n']:,} pictures" in text
+
+
+def test_a_manifest_may_describe_its_model(app: Flask, client: FlaskClient, models_dir: Path) -> None:
+    path = models_dir / "smile" / "MAR-INF" / "MANIFEST.json"
+    before = path.read_text()
+    manifest = json.loads(before)
+    manifest["model"]["description"] = "Knows a smile & <b>no</b> more."
+    try:
+        path.write_text(json.dumps(manifest))
+        page = Tags(client.get("/").text)
+    finally:
+        path.write_text(before)
+    assert "Knows a smile & <b>no</b> more." in page.text
+
+
+@pytest.mark.parametrize("path", ["/live", "/gate"])
+def test_the_camera_pages_ask_the_model_that_knows_a_smile(client: FlaskClient, path: str) -> None:
+    page = Tags(client.get(path).text)
+    assert [tag["data-address"] for tag in page.all("div") if "data-address" in tag] == ["/predict/smile"]

@@ -21,11 +21,14 @@ from app.web.asked import Asked
 VERSION = "0.1.0"
 LEFT_OUT = ("static", "apidocs.static", "apidocs.docs_file", "apidocs.no_api_description")
 """Parts of the pages, and an address at which MMS refuses everything."""
+FOR_PEOPLE = ("results", "live", "manage")
+"""Blueprints of pages and of what they are made of."""
 IGNORED = "ignored"
 """Parameter of those routes that answer longer paths as they answer shorter ones."""
 TITLES = {
     "pages": "The page",
     "predict": "Pictures",
+    "explain": "What an answer rests on",
     "mms": "Multi Model Server: inference",
     "management": "Multi Model Server: management",
     "ops": "Health",
@@ -59,7 +62,7 @@ def describe_all(app: Flask, here: Asked) -> Json:
 def described_rules(app: Flask) -> Iterator[Rule]:
     """The routes that belong into a document."""
     for rule in app.url_map.iter_rules():
-        if rule.endpoint not in LEFT_OUT and IGNORED not in rule.arguments:
+        if rule.endpoint not in LEFT_OUT and _room(rule) not in FOR_PEOPLE and IGNORED not in rule.arguments:
             yield rule
 
 

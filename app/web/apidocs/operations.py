@@ -112,6 +112,21 @@ WORKERS = WHOLE | {"minimum": 0, "maximum": 1024}
 
 PAGE: Json = {"responses": {"200": {"description": "The page.", "content": HTML}}}
 
+EXPLAIN: Json = {
+    "parameters": [
+        query("class", TEXT, "The label of the class to be explained; the most probable one where it is missing."),
+        query("face", WHOLE | {"minimum": 1}, "The number of the face, the largest first."),
+    ],
+    "requestBody": PICTURE_BODY,
+    "responses": {
+        "200": {
+            "description": "The picture with a heat map, or how much the probability falls where a part is covered.",
+            "content": {"image/png": {"schema": BINARY}, "application/json": {"schema": named("Explanation")}},
+        },
+        **problems(400, 404, 413, 415, 503),
+    },
+}
+
 OPERATIONS: dict[str, dict[str, Json]] = {
     "pages.form": {"get": PAGE},
     "pages.show_form": {"get": {"responses": {"303": {"description": "To the page."}}}},
@@ -142,6 +157,7 @@ OPERATIONS: dict[str, dict[str, Json]] = {
         "get": {"responses": {"200": json("The models.", exact({"models": array(named("Model"))}))}}
     },
     "predict.describe_model": {"get": {"responses": {"200": json("The model.", named("Model")), **problems(404)}}},
+    "explain.explain_picture": {"post": EXPLAIN, "put": EXPLAIN},
     "predict.predict": {"post": CLASSIFY, "put": CLASSIFY},
     "ops.alive": {"get": {"responses": {"200": json("It is alive.", exact({"status": {"const": "alive"}}))}}},
     "ops.ready": {

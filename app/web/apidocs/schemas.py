@@ -105,6 +105,18 @@ SCHEMAS: Json = {
             "failed": {"type": "object", "additionalProperties": TEXT},
         }
     ),
+    "Explanation": exact(
+        {
+            "model": TEXT,
+            "version": TEXT,
+            "class": TEXT,
+            "probability": PROBABILITY,
+            "region": of_dataclass(Box),
+            "drops": array(array({"type": "number", "minimum": -1, "maximum": 1})),
+            "occlusions": WHOLE,
+            "timing_ms": exact({"total": NUMBER}),
+        }
+    ),
     "Ping": exact({"status": {"enum": ["Healthy", "Partial Healthy", "Unhealthy"]}}),
     "Done": STATUS,
     "ModelPage": exact(

@@ -1,0 +1,68 @@
+"""Answers that somebody has put right, kept as pictures to train on: ``<folder>/<model>/<label>/<picture>``.
+
+That is what ``flask models train`` takes: one folder for each class.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from app.errors import BadInput
+
+LONGEST = 200
+"""Bytes of a folder's name, of the 255 that file systems have."""
+STAND_INS = {"/": "\u2215", "\\": "\u2216", "\0": ""}
+"""Characters that no folder's name may have, and what looks like them."""
+
+
+class Corrections:
+    """Corrected pictures. They stay until somebody takes them away, so their bytes are limited."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        """:param max_bytes: of all of them together."""
+        self._folder = folder
+        self._max_bytes = max_bytes
+
+    def keep(self, model: str, label: str, name: str, data: bytes) -> Path:
+        """Keep a picture as one of a class, in place of what was said of it before.
+
+        :param name: of the file, chosen by the program.
+        :returns: its path.
+        :raises BadInput: where there is no room left.
+        """
+        if self._size() + len(data) > self._max_bytes:
+            raise BadInput(
+                f"There is no room for more corrections: {self._folder} may hold {self._max_bytes:,} bytes. Train with "
+                "what is there, and take it away."
+            )
+        self.forget(model, name)
+        path = self._folder / model / folder_name(label) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        os.replace(temporary, path)
+        return path
+
+    def forget(self, model: str, name: str) -> None:
+        """Take a picture back, whatever it was said to be; a class that has none left goes, too."""
+        for path in (self._folder / model).glob(f"*/{name}"):
+            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it has others
+                path.parent.rmdir()
+
+    def _size(self) -> int:
+        return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+
+
+def folder_name(label: str) -> str:
+    """A label as the name of a folder that reads the same: never a path, never hidden, never too long."""
+    for character, instead in STAND_INS.items():
+        label = label.replace(character, instead)
+    label = "".join(character for character in label if character.isprintable()).strip() or "_"
+    if label.startswith("."):
+        label = "_" + label
+    return label.encode()[:LONGEST].decode(errors="ignore")

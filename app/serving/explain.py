@@ -1,0 +1,105 @@
+"""Why a model says what it says: cover one part of the picture after the other, and see how much less it is sure.
+
+The method is occlusion (Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 4.2). It
+asks nothing of a network but its answers, so that it works for every engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.errors import BadParameter, ClientGone
+from app.serving.line import Gone, never
+from app.serving.model import Model
+from app.types import Box, FloatArray, Preprocess
+from app.vision.preprocess import input_size
+
+CELLS = 10
+"""The picture is taken apart into so many rows of as many cells: 100 coverings. Twice as many rows cost four times the
+computing, and show no more, because what covers is three cells wide."""
+COVER = 3
+"""Cells that are covered at once, across and down: a smaller patch hides too little to be missed by the network."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """How much the probability of ``label`` falls where a part of the picture is covered.
+
+    ``drops`` is (CELLS, CELLS): row 0 is the top; positive where the answer rests on that part, negative where the
+    part speaks against it. ``region`` is what the network saw of the picture, in the picture's pixels.
+    """
+
+    label: str
+    probability: float
+    drops: FloatArray
+    region: Box
+
+
+def explain(model: Model, tensor: FloatArray, region: Box, label: str | None = None, gone: Gone = never) -> Explanation:
+    """Cover every cell in turn. Each row of cells is a turn of its own in the model's line, so that whoever asks at the
+    same time waits for one row at most.
+
+    :param tensor: (1, …), what the network saw.
+    :param region: of the picture, that became the tensor.
+    :param label: of the class to be explained; None takes the most probable one.
+    :raises BadParameter: where the model has no such class.
+    :raises ModelUnavailable: as :meth:`app.serving.model.Model.turn`; as ``ClientGone`` where nobody waits any more.
+    """
+    number = None if label is None else _number(model, label)
+    row = model.turn(tensor, gone).result[0]
+    if number is None:
+        number = int(np.argmax(row))
+    drops = np.zeros((CELLS, CELLS), np.float32)
+    for index in range(CELLS):
+        if gone():
+            raise ClientGone(model.name)
+        batch = np.concatenate([covered(tensor, model.preprocess, index, column) for column in range(CELLS)])
+        drops[index] = row[number] - model.turn(batch, gone).result[:, number]
+    return Explanation(model.labels[number], float(row[number]), drops, region)
+
+
+def covered(tensor: FloatArray, preprocess: Preprocess, row: int, column: int) -> FloatArray:
+    """The tensor with its mean colour over a cell and its neighbours."""
+    channels_first = preprocess.layout == "NCHW"
+    axes = (2, 3) if channels_first else (1, 2)
+    height, width = tensor.shape[axes[0]], tensor.shape[axes[1]]
+    rows, columns = _span(row, height), _span(column, width)
+    result = tensor.copy()
+    mean = tensor.mean(axis=axes, keepdims=True)
+    if channels_first:
+        result[:, :, rows, columns] = mean
+    else:
+        result[:, rows, columns, :] = mean
+    return result
+
+
+def seen_region(preprocess: Preprocess, shape: tuple[int, ...], size: Box) -> Box:
+    """The part of a picture, or of a face in it, that reaches the network: all, where it is stretched; where it is
+    cropped, the centre.
+
+    :param shape: of the network's input.
+    :param size: the face, or the whole picture.
+    """
+    if preprocess.resize == "stretch":
+        return size
+    height, width = input_size(preprocess, shape)
+    scale = max(preprocess.shorter_side / min(size.width, size.height), width / size.width, height / size.height)
+    across, down = round(width / scale), round(height / scale)
+    return Box(size.x + (size.width - across) // 2, size.y + (size.height - down) // 2, across, down)
+
+
+def _span(cell: int, length: int) -> slice:
+    """From a cell's left neighbour to its right one, within the picture."""
+    before = COVER // 2
+    start, stop = max(0, cell - before), min(CELLS, cell + before + 1)
+    return slice(start * length // CELLS, -(-stop * length // CELLS))
+
+
+def _number(model: Model, label: str) -> int:
+    try:
+        return model.labels.index(label)
+    except ValueError:
+        some = ", ".join(model.labels[:5]) + (", …" if len(model.labels) > 5 else "")
+        raise BadParameter("class", label, f"a label of the model {model.name}: {some}") from None

@@ -1,0 +1,83 @@
+"""``/explain/``: a picture in, what the answer rests on out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, make_response, request
+
+from app.errors import BadParameter
+from app.serving.documents import answer_document
+from app.serving.drawing import heat_map, png, small
+from app.serving.explain import explain, seen_region
+from app.serving.looking import around, box_of, crop, look
+from app.serving.pipeline import conclude, open_picture, prepare
+from app.types import Box
+from app.web.clients import client_gone
+from app.web.context import dimple
+from app.web.counting import counted
+from app.web.pictures import read_upload
+from app.web.shown import PREVIEW_SIDE
+
+bp = Blueprint("explain", __name__)
+
+
+@bp.route("/explain/<model>", methods=["POST", "PUT"], strict_slashes=False)
+def explain_picture(model: str) -> Response:
+    """Show what a model's answer rests on: a heat map over the picture as PNG, or its numbers as JSON, by Accept.
+
+    Of the most probable class, or ``?class=``; where the model looks at faces, of the largest, or ``?face=``.
+    """
+    return heat_response(model, read_upload().data)
+
+
+def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = None) -> Response:
+    """Explain a picture.
+
+    :param answer: its document, where it was answered before: the faces need not be found again then.
+    """
+    started = time.perf_counter()
+    face, label = wanted_face(), request.args.get("class") or None
+    with counted(name), dimple().registry.computed(name) as model:
+        with open_picture(data, dimple().settings.max_pixels) as picture:
+            if answer is None:
+                answer = answer_document(conclude(model, prepare(model, picture), None, client_gone()))
+            box = box_of(answer, face)
+            tensor = look(model, picture.image, box)
+            whole = Box(0, 0, *picture.image.size)
+            frame = around(box, whole) if box else whole
+            preview = small(crop(picture.image, frame), PREVIEW_SIDE)
+        looked_at = seen_region(model.preprocess, model.input.shape, box or whole)
+        found = explain(model, tensor, looked_at, label, client_gone())
+    if request.accept_mimetypes.best_match(["image/png", "application/json"]) == "application/json":
+        return jsonify(
+            {
+                "model": model.name,
+                "version": model.version,
+                "class": found.label,
+                "probability": found.probability,
+                "region": asdict(found.region),
+                "drops": [[round(float(drop), 6) for drop in row] for row in found.drops],
+                "occlusions": found.drops.size,
+                "timing_ms": {"total": round((time.perf_counter() - started) * 1000, 3)},
+            }
+        )
+    response = make_response(png(heat_map(preview, frame, found)))
+    response.content_type = "image/png"
+    response.headers["Cache-Control"] = "private, max-age=600"
+    response.headers["Vary"] = "Accept"
+    return response
+
+
+def wanted_face() -> int:
+    """The number of the face that is asked about, from 1.
+
+    :raises BadParameter: where it is no number.
+    """
+    text = request.values.get("face", "1")
+    if not text.isdecimal() or len(text) > 3:
+        raise BadParameter("face", text, "a whole number of at least 1")
+    return int(text)

@@ -1,0 +1,191 @@
+"""The models page: how every model is doing; register, scale and unregister with a browser.
+
+It does what the management API does, by the same code, and answers only where that answers. What a page of another site
+could have a browser do is kept out by three things: the request must come from this page (Sec-Fetch-Site, Origin), its
+form carries the token of a cookie that no other site's page is sent with, and where management listens on this machine
+alone, it must have been addressed by this machine's name, not by one that somebody else has pointed at it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Flask, Response, jsonify, make_response, redirect, render_template, request, url_for
+from flask.blueprints import BlueprintSetupState
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import Forbidden, abort
+
+from app.errors import BadParameter, DimpleError
+from app.serving.counts import Count
+from app.serving.documents import entry_document
+from app.serving.management import Order, Scale, describe, register, scale
+from app.serving.registry import Entry
+from app.settings import ROOT
+from app.web.asked import asked
+from app.web.context import dimple
+from app.web.counting import count_requests, counts
+from app.web.problems import Problem, problem_of
+from app.web.visitors import check_same_origin
+
+bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
+
+COOKIE = "dimple-manage"
+HERE = ("127.0.0.1", "localhost", "::1")
+MOST_BYTES = 4 * 2**30
+SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
+MOST_WORKERS = 64
+
+
+@bp.record_once
+def _wire(state: BlueprintSetupState) -> None:
+    assert isinstance(state.app, Flask)
+    count_requests(state.app)
+
+
+@bp.app_context_processor
+def _where() -> dict[str, bool]:
+    """``managing`` tells the templates that the page's other files and addresses are those of management."""
+    return {"managing": request.blueprint == bp.name and asked().management}
+
+
+@bp.before_request
+def _only_management() -> None:
+    """The page's own lock, beside the one that every route has."""
+    if not asked().management:
+        abort(404)
+
+
+@bp.get("/", strict_slashes=False)
+def models() -> Response:
+    """Every model: state, engine, workers, and how it is doing."""
+    return _page()
+
+
+@bp.get("/state")
+def state() -> Response:
+    """The same as JSON, for the page's charts. Counts are of all processes since the server's start."""
+    response = jsonify({"models": [_facts(entry) for entry in dimple().registry.entries()]})
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@bp.post("/register")
+def register_model() -> Response:
+    """Register an archive that is sent, or one that lies at a URL or in the models folder."""
+    request.max_content_length = MOST_BYTES
+    _check_form()
+    return _done(_register)
+
+
+@bp.post("/<name>/scale")
+def scale_model(name: str) -> Response:
+    """Give a model more workers, or fewer."""
+    _check_form()
+    return _done(lambda: scale(dimple().registry, name, Scale(workers := _workers(), workers), synchronous=False))
+
+
+@bp.post("/<name>/unregister")
+def unregister_model(name: str) -> Response:
+    """Take a model out of service."""
+    _check_form()
+    return _done(lambda: dimple().registry.unregister(name))
+
+
+def _register() -> None:
+    here = dimple()
+    sent = request.files.get("archive")
+    order = Order(
+        url=request.form.get("url", "").strip(),
+        name=request.form.get("model_name", "").strip(),
+        handler="",
+        runtime="python",
+        batch_size=1,
+        max_batch_delay=100,
+        workers=_workers(),
+        response_timeout=0.0,
+    )
+    if sent is None or not sent.filename:
+        register(here.registry, order, here.settings)
+        return
+    folder = here.settings.instance_dir / "uploaded" / secrets.token_hex(8)
+    try:
+        archive = _kept(sent, folder)
+        # what is registered is looked for in the models folder; what was sent lies in one of its own
+        register(here.registry, replace(order, url=archive.name), replace(here.settings, models_dir=folder))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _kept(sent: FileStorage, folder: Path) -> Path:
+    """The archive that was sent, under a name that is no path."""
+    told = (sent.filename or "").replace("\\", "/").rpartition("/")[2]
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", told).lstrip(".")
+    if not name.lower().endswith(SUFFIXES):
+        raise BadParameter("archive", told, f"a model archive, called *{', *'.join(SUFFIXES)}")
+    folder.mkdir(parents=True)
+    sent.save(folder / name)
+    return folder / name
+
+
+def _workers() -> int:
+    text = request.form.get("workers", "1")
+    if not text.isdecimal() or len(text) > 3 or int(text) > MOST_WORKERS:
+        raise BadParameter("workers", text, f"a whole number from 0 to {MOST_WORKERS}")
+    return int(text)
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    counted = counts().all().get(entry.name, Count())
+    told = entry_document(entry)
+    workers = describe(entry)["workers"]
+    model = entry.model
+    parity = getattr(model, "parity", None)
+    return {
+        "precision": getattr(model, "precision", ""),
+        "parity": asdict(parity) if is_dataclass(parity) and not isinstance(parity, type) else None,
+        **{key: value for key, value in told.items() if key not in ("labels", "input")},
+        "url": entry.registration.url,
+        "min_workers": entry.registration.min_workers,
+        "workers": [worker["status"] for worker in workers],
+        "counts": asdict(counted),
+    }
+
+
+def _page(problem: Problem | None = None) -> Response:
+    token = request.cookies.get(COOKIE) or secrets.token_hex(24)
+    facts = [_facts(entry) for entry in dimple().registry.entries()]
+    page = render_template("manage.html", models=facts, token=token, problem=problem, settings=dimple().settings)
+    response = make_response(page, problem.code if problem else 200)
+    response.set_cookie(
+        COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path=url_for("manage.models")
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _done(work: Callable[[], object]) -> Response:
+    """Do it, and show the page again: in its new state, or with the reason why not."""
+    try:
+        work()
+    except DimpleError as error:
+        return _page(problem_of(error))
+    return make_response(redirect(url_for("manage.models"), 303))
+
+
+def _check_form() -> None:
+    """:raises Forbidden: where it is not this page's form."""
+    check_same_origin()
+    host = request.host.rpartition(":")[0].strip("[]") or request.host
+    if dimple().settings.management_host in HERE and host not in HERE:
+        raise Forbidden(f"Management listens on this machine alone, and is not called {host}. Use http://localhost.")
+    token, cookie = request.form.get("token", ""), request.cookies.get(COOKIE, "")
+    if not cookie or not hmac.compare_digest(token.encode(), cookie.encode()):
+        raise Forbidden("The form is not the page's own, or the browser keeps no cookies. Load the page again.")

@@ -1,0 +1,85 @@
+"""The models page keeps out who is not to manage. What it does is tried in a browser, in tests/page."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+MANAGEMENT = "http://localhost:8081"
+PUBLIC = "http://localhost:8080"
+
+
+@pytest.fixture
+def token(client: FlaskClient) -> str:
+    """That of the page's forms, after the page was opened."""
+    page = client.get("/manage/", base_url=MANAGEMENT)
+    assert page.status_code == 200
+    found = re.search(r'name="token" value="([0-9a-f]+)"', page.text)
+    assert found
+    return found[1]
+
+
+def unregister(client: FlaskClient, token: str, base: str = MANAGEMENT, **headers: str) -> int:
+    path, data = "/manage/dogcat/unregister", {"token": token}
+    return client.post(path, data=data, base_url=base, headers=headers).status_code
+
+
+@pytest.mark.parametrize("path", ["/manage", "/manage/state", "/manage/static/page.css"])
+def test_the_page_is_at_the_management_port_alone(client: FlaskClient, path: str) -> None:
+    assert client.get(path, base_url=PUBLIC).status_code == 404
+    assert client.get(path, base_url=MANAGEMENT, follow_redirects=True, buffered=True).status_code == 200
+
+
+def test_nobody_else_unregisters_a_model(app: Flask, client: FlaskClient, token: str) -> None:
+    assert unregister(client, token, base=PUBLIC) == 404
+    assert unregister(client, "") == 403
+    assert unregister(client, "0" * 48) == 403
+    assert unregister(app.test_client(), token) == 403  # the token without its cookie
+    assert unregister(client, token, **{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert unregister(client, token, Origin="http://evil.example") == 403
+    # a name that somebody else has pointed at this machine
+    assert unregister(client, token, base="http://evil.example:8081") == 403
+    assert client.get("/predict/dogcat").json["state"] == "ready"
+
+
+def test_the_cookie_is_not_sent_along_by_other_sites(client: FlaskClient) -> None:
+    cookie = client.get("/manage/", base_url=MANAGEMENT).headers["Set-Cookie"]
+    assert "SameSite=Strict" in cookie
+    assert "HttpOnly" in cookie
+
+
+def test_what_is_no_archive_is_refused_and_not_kept(app: Flask, client: FlaskClient, token: str) -> None:
+    folder = app.extensions["dimple"].settings.instance_dir / "uploaded"
+    for name, data in (("evil.exe", b"MZ"), ("../../evil.mar", b"no archive")):
+        form = {"token": token, "archive": (io.BytesIO(data), name), "workers": "1"}
+        answer = client.post("/manage/register", data=form, base_url=MANAGEMENT)
+        assert answer.status_code >= 400
+        assert 'role="alert"' in answer.text
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", ["-1", "65", "many", "\u0663x"])
+def test_workers_are_a_small_number(client: FlaskClient, token: str, workers: str) -> None:
+    form = {"token": token, "workers": workers}
+    answer = client.post("/manage/dogcat/scale", data=form, base_url=MANAGEMENT)
+    assert answer.status_code == 400
+    assert "from 0 to 64" in answer.text
+
+
+def test_the_state_counts_what_was_asked(client: FlaskClient) -> None:
+    def counts() -> dict[str, int]:
+        models = client.get("/manage/state", base_url=MANAGEMENT).json["models"]
+        return next(model["counts"] for model in models if model["model"] == "dogcat")
+
+    before = counts()
+    client.post("/predict/dogcat", data=b"no picture")
+    client.get("/predict/dogcat")
+    client.post("/file/", data={"sample": "chelsea"})
+    after = counts()
+    assert after["requests"] - before["requests"] == 2  # a description is no prediction
+    assert after["errors"] == before["errors"]
+    assert after["inside"] == 0

@@ -1,0 +1,231 @@
+"""Results at their addresses: who sees them, who may change them, what becomes of them."""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from PIL import Image
+
+from tests.pictures import astronaut, encode, plain
+
+BROWSER = {"Accept": "text/html"}
+NOBODY = "0" * 32
+
+
+@pytest.fixture
+def stranger(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.fixture
+def portrait(client: FlaskClient) -> str:
+    """The number of the astronaut's result."""
+    return send(client, encode(astronaut()))
+
+
+def send(client: FlaskClient, data: bytes, model: str = "smile", name: str = "a.jpg") -> str:
+    page = client.post("/file/", data={"file": (io.BytesIO(data), name), "model": model}, headers=BROWSER)
+    found = re.search(r'data-id="([0-9a-f]{32})"', page.text)
+    assert found
+    return found[1]
+
+
+def test_a_result_is_shown_to_whoever_has_its_address(stranger: FlaskClient, portrait: str) -> None:
+    page = stranger.get(f"/result/{portrait}", headers=BROWSER)
+    assert (page.status_code, page.mimetype) == (200, "text/html")
+    assert "smiling" in page.text
+    assert "/delete" not in page.text
+    answer = stranger.get(f"/result/{portrait}").json
+    assert answer["predictions"] == stranger.post("/predict/smile", data=encode(astronaut())).json["predictions"]
+
+
+@pytest.mark.parametrize("path", ["", "/picture", "/seen", "/why"])
+def test_what_is_not_kept_is_said_to_be_gone(client: FlaskClient, path: str) -> None:
+    response = client.get(f"/result/{NOBODY}{path}")
+    assert response.status_code == 410
+    assert "not any more" in response.json["message"]
+
+
+def test_the_preview_says_nothing_of_where_the_picture_was_taken(client: FlaskClient) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "SECRET CAMERA"
+    exif[0x0112] = 6  # to be turned by 90 degrees
+    identity = send(client, encode(plain(120, 80), exif=exif.tobytes()), "dogcat")
+    preview = client.get(f"/result/{identity}/picture").data
+    assert b"SECRET" not in preview
+    assert Image.open(io.BytesIO(preview)).size == (80, 120)
+
+
+def test_what_the_network_saw_is_what_it_was_given(app: Flask, client: FlaskClient, portrait: str) -> None:
+    from app.serving.pipeline import Picture, prepare
+
+    (box,) = [face["box"] for face in client.get(f"/result/{portrait}").json["faces"]]
+    seen = np.asarray(Image.open(io.BytesIO(client.get(f"/result/{portrait}/seen").data)))
+    with app.extensions["dimple"].registry.computed("smile") as model:
+        image = Image.open(io.BytesIO(encode(astronaut())))
+        tensor = prepare(model, Picture(image, 0.0)).tensor
+    assert box["width"] > 0
+    assert seen.shape == (64, 64)
+    # the network takes 0-1; a picture has 256 steps
+    assert np.abs(seen / 255 - tensor[0, 0]).max() <= 0.5 / 255 + 1e-6
+    assert client.get(f"/result/{portrait}/seen?face=2").status_code == 400
+
+
+def test_only_the_sender_deletes(client: FlaskClient, stranger: FlaskClient, portrait: str) -> None:
+    assert stranger.post(f"/result/{portrait}/delete").status_code == 403
+    send(stranger, encode(plain()), "dogcat")  # now it has a number, but another one
+    assert stranger.post(f"/result/{portrait}/delete").status_code == 403
+    assert client.post(f"/result/{portrait}/delete").location == "/recent"
+    assert client.get(f"/result/{portrait}").status_code == 410
+
+
+def test_recent_are_the_visitors_own_and_all_of_them_go_at_once(client: FlaskClient, stranger: FlaskClient) -> None:
+    mine = {send(client, encode(plain()), "dogcat"), send(client, encode(plain(50, 50)), "dogcat")}
+    theirs = send(stranger, encode(plain()), "dogcat")
+    assert {one["id"] for one in client.get("/recent").json} == mine
+    client.post("/recent/delete")
+    assert client.get("/recent").json == []
+    assert stranger.get(f"/result/{theirs}").status_code == 200
+
+
+def test_the_visitors_number_is_for_the_server_alone(client: FlaskClient) -> None:
+    response = client.post("/file/", data={"sample": "chelsea"}, headers=BROWSER)
+    cookie = response.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert "Set-Cookie" not in client.post("/file/", data={"sample": "chelsea"}).headers
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+    ],
+)
+def test_another_sites_page_deletes_and_corrects_nothing(
+    client: FlaskClient, portrait: str, headers: dict[str, str]
+) -> None:
+    for path in (f"/result/{portrait}/delete", f"/result/{portrait}/correct", "/recent/delete"):
+        assert client.post(path, data={"label": "smiling"}, headers=headers).status_code == 403
+    assert client.get(f"/result/{portrait}").status_code == 200
+
+
+def test_our_own_page_may(client: FlaskClient, portrait: str) -> None:
+    ours = {"Origin": "http://localhost"}
+    assert client.post(f"/result/{portrait}/delete", headers=ours).status_code == 303
+
+
+def test_a_correction_keeps_the_face_alone(app: Flask, client: FlaskClient, portrait: str) -> None:
+    (face,) = client.get(f"/result/{portrait}").json["faces"]
+    response = client.post(f"/result/{portrait}/correct", data={"label": "non-smiling", "face": "1"})
+    assert response.location == f"/result/{portrait}"
+    folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "smile" / "non-smiling"
+    with Image.open(folder / f"{portrait}-1.png") as kept:
+        size = kept.size
+    assert size == (face["box"]["width"], face["box"]["height"])
+    assert "Kept as non-smiling" in client.get(f"/result/{portrait}", headers=BROWSER).text
+
+
+def test_a_correction_keeps_the_file_as_it_came_where_there_is_no_face(app: Flask, client: FlaskClient) -> None:
+    picture = encode(plain(), "PNG")
+    identity = send(client, picture, "dogcat")
+    client.post(f"/result/{identity}/correct", data={"label": "dog"})
+    folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "dogcat" / "dog"
+    assert (folder / f"{identity}-1.png").read_bytes() == picture
+
+
+def test_a_label_that_the_model_has_not_is_refused_with_those_like_it(client: FlaskClient, portrait: str) -> None:
+    response = client.post(f"/result/{portrait}/correct", data={"label": "smilin"})
+    assert response.status_code == 400
+    assert "smiling" in response.json["message"]
+
+
+def test_another_model_answers_for_a_kept_picture(client: FlaskClient, portrait: str) -> None:
+    answer = client.post("/file/", data={"again": portrait, "model": "dogcat"}).json
+    assert answer["predictions"] == client.post("/predict/dogcat", data=encode(astronaut())).json["predictions"]
+    assert client.post("/file/", data={"again": NOBODY}).status_code == 400
+
+
+def test_an_explanation_has_the_answers_probability_and_a_drop_for_every_covering(
+    client: FlaskClient, portrait: str
+) -> None:
+    answer = client.get(f"/result/{portrait}").json
+    told = client.get(f"/result/{portrait}/why", headers={"Accept": "application/json"}).json
+    assert told["class"] == "smiling"
+    assert told["probability"] == pytest.approx(answer["predictions"][0]["probability"], abs=1e-6)
+    assert told["region"] == answer["faces"][0]["box"]
+    drops = np.array(told["drops"])
+    assert drops.size == told["occlusions"] <= 200
+    # a smile is in the lower half of a face
+    assert np.unravel_index(drops.argmax(), drops.shape)[0] >= len(drops) / 2
+    by_program = client.post(
+        "/explain/smile?class=smiling", data=encode(astronaut()), headers={"Accept": "application/json"}
+    ).json
+    assert by_program["drops"] == told["drops"]
+
+
+@pytest.mark.parametrize(
+    ("query", "named"), [("class=nose", "non-smiling, smiling"), ("face=9", "from 1 to 1"), ("face=x", "whole")]
+)
+def test_what_cannot_be_explained_is_said(client: FlaskClient, query: str, named: str) -> None:
+    response = client.post(f"/explain/smile?{query}", data=encode(astronaut()))
+    assert response.status_code == 400
+    assert named in response.json["message"]
+
+
+def test_nothing_is_kept_and_the_page_shows_everything_all_the_same(app: Flask, models_dir: Path) -> None:
+    from dataclasses import replace
+
+    from app.serving.uploads import Uploads
+
+    here = app.extensions["dimple"]
+    app.extensions["dimple"] = replace(here, uploads=Uploads(here.settings.uploads_dir, 0, 1000))
+    try:
+        page = app.test_client().post("/file/", data={"sample": "astronaut"}, headers=BROWSER)
+    finally:
+        app.extensions["dimple"] = here
+    assert "data:image/jpeg;base64," in page.text
+    assert "data:image/png;base64," in page.text
+    assert "/result/" not in page.text
+
+
+def test_a_result_outlives_its_model(app: Flask, client: FlaskClient) -> None:
+    here = app.extensions["dimple"]
+    answer = client.post("/predict/dogcat", data=encode(plain())).json | {"model": "gone"}
+    record = {"name": "a.jpg", "answer": answer, "width": 64, "height": 48}
+    identity = here.uploads.keep(encode(plain()), ".jpg", "x", record)
+    page = client.get(f"/result/{identity}", headers=BROWSER)
+    assert page.status_code == 200
+    assert "Why?" not in page.text
+    assert "Ask another model" in page.text
+    assert client.get(f"/result/{identity}/why").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.jpg", "it's.jpg", "a;type=x.jpg", 'quo"te,.jpg', "back\\slash;.jpg", "$(touch x).jpg"]
+)
+def test_the_command_names_the_file_whatever_it_is_called(
+    app: Flask, client: FlaskClient, portrait: str, name: str, tmp_path: Path
+) -> None:
+    uploads = app.extensions["dimple"].uploads
+    record = uploads.find(portrait).record | {"name": name}
+    identity = uploads.keep(encode(plain()), ".jpg", "x", record)
+    page = client.get(f"/result/{identity}", headers=BROWSER).text
+    command = html.unescape(re.search(r'<pre class="curl"[^>]*>(.*?)</pre>', page, re.DOTALL)[1])  # type: ignore[index]
+    (tmp_path / name).write_bytes(b"x")
+    # curl reads the file before it finds nobody at port 1; where it cannot, it ends with 26
+    told = re.sub(r"http://[^ ']*", "http://127.0.0.1:1/", command)
+    done = subprocess.run(told, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 7
+    assert [path.name for path in tmp_path.iterdir()] == [name]
