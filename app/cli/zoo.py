@@ -1,0 +1,98 @@
+"""``flask models available`` and ``flask models pull``: the models that can be fetched by name."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.problems import tells_problems
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from app.zoo.entry import CatalogueEntry
+
+
+@click.command("available")
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@with_appcontext
+@tells_problems
+def available(form: str) -> None:
+    """List the models that can be pulled, and which of them are here already."""
+    from app.zoo.catalogue import load_catalogue
+    from app.zoo.making import facts_of, pulled_from
+
+    settings = _settings()
+    entries = load_catalogue(settings.instance_dir).entries.values()
+    here: dict[str, list[str]] = {}
+    for folder in sorted(settings.models_dir.iterdir()) if settings.models_dir.is_dir() else ():
+        here.setdefault(pulled_from(folder), []).append(folder.name)
+    if form == "json":
+        click.echo(json.dumps([facts_of(entry) | {"pulled": here.get(entry.name, [])} for entry in entries], indent=2))
+        return
+    rows = [_row(entry, here.get(entry.name, [])) for entry in entries]
+    click.echo("\n".join(_table(rows)))
+    click.echo(f"\n{len(rows)} models; flask models pull NAME fetches one. Accuracy is per cent of the first guesses.")
+
+
+@click.command("pull")
+@click.argument("name")
+@click.option("--name", "as_", metavar="AS", default="", help="What the model is to be called; by default NAME.")
+@click.option("--force", is_flag=True, help="Replace a model of that name.")
+@with_appcontext
+@tells_problems
+def pull(name: str, as_: str, force: bool) -> None:
+    """Fetch the model NAME of the catalogue (flask models available) into the models folder.
+
+    A fetch that was cut off goes on where it stopped, when the command is given again.
+    """
+    from app.zoo.catalogue import load_catalogue
+    from app.zoo.fetching import places
+    from app.zoo.pulling import pull as fetch
+
+    settings = _settings()
+    entry = load_catalogue(settings.instance_dir).get(name)
+    folder = fetch(entry, places(settings), as_, force)
+    click.echo(
+        f"{folder} is there, under the licence {entry.licence!r}.\n"
+        "The server has it after its next start, or as soon as you register it:\n"
+        f'  curl -X POST "localhost:{settings.management_port}/models?url={folder.name}&initial_workers=1"\n'
+        f"  curl -F file=@picture.jpg localhost:{settings.port}/predict/{folder.name}"
+    )
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["dimple"].settings
+    return settings
+
+
+HEADS = ("name", "MB", "parameters", "top-1", "paper", "input", "licence", "here")
+
+
+def _row(entry: CatalogueEntry, here: list[str]) -> tuple[str, ...]:
+    reported = entry.paper.accuracy.top1 if entry.paper else None
+    return (
+        entry.name,
+        f"{entry.megabytes:.1f}" if entry.megabytes else "",
+        f"{entry.parameters:,}" if entry.parameters else "",
+        f"{entry.accuracy.top1:.2f}" if entry.accuracy.top1 is not None else "",
+        f"{reported:.2f}" if reported is not None else "",
+        "x".join(str(size) for size in entry.shape),
+        entry.licence,
+        "yes" if here == [entry.name] else ", ".join(here),
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in [HEADS, *rows]) for column in range(len(HEADS))]
+    numbers = range(1, 5)
+    return [
+        "  ".join(
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [HEADS, *rows]
+    ]

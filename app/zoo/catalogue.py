@@ -1,0 +1,274 @@
+"""The catalogue: the models that can be fetched by name. ``catalogue.ini`` beside this file, and the user's own.
+
+What a section may hold is described at the top of ``catalogue.ini``. A section of the user's own file takes the place
+of the section of that name here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from app.errors import ModelNotFound, SettingError
+from app.formats.folder import NAME
+from app.types import Preprocess
+from app.zoo.entry import Accuracy, Base, CatalogueEntry, Kind, Paper
+from app.zoo.ini import Section, Value, read_sections
+
+FILE = Path(__file__).with_name("catalogue.ini")
+OWN_FILE = "catalogue.ini"
+"""The user's own, in the instance folder."""
+
+PARTS = ("source", "input", "paper", "kind")
+"""Sections ``[source x]`` and so on hold what models refer to; every other section is a model."""
+COMMON = (
+    *("kind", "aliases", "source", "bases", "sha1", "sha256", "licence", "labels", "input", "parameters", "megabytes"),
+    *("top1", "top5", "paper", "paper_top1", "paper_top5", "note"),
+)
+OF_KIND: Mapping[Kind, tuple[str, ...]] = {
+    "gluon": ("network", "classes", "file"),
+    "checkpoint": ("symbol", "params"),
+    "archive": ("file",),
+}
+
+HINTS = get_type_hints(Preprocess)
+T = TypeVar("T")
+Sections = dict[str, Section]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The models, by their names."""
+
+    entries: Mapping[str, CatalogueEntry]
+
+    def find(self, name: str) -> CatalogueEntry | None:
+        """The model of that name or by-name; capitals do not matter."""
+        for entry in self.entries.values():
+            if name.lower() in (entry.name.lower(), *(alias.lower() for alias in entry.aliases)):
+                return entry
+        return None
+
+    def get(self, name: str) -> CatalogueEntry:
+        """The model of that name.
+
+        :raises ModelNotFound: with the names that are most like it.
+        """
+        entry = self.find(name)
+        if entry is None:
+            names = [*self.entries, *(alias for one in self.entries.values() for alias in one.aliases)]
+            raise ModelNotFound(name, difflib.get_close_matches(name, names, 5, 0.5) or sorted(self.entries))
+        return entry
+
+
+def load_catalogue(instance_dir: Path) -> Catalogue:
+    """Read the catalogue, and the user's own ``catalogue.ini`` in the instance folder where there is one.
+
+    :raises SettingError: with file, line and key, where one of them says what cannot be.
+    """
+    shipped, own = read_sections(FILE), instance_dir / OWN_FILE
+    entries = _entries(shipped, shipped)
+    if own.is_file():
+        added = read_sections(own)
+        entries |= _entries(added, shipped | added)
+    return Catalogue(entries)
+
+
+def resolve(name: str, instance_dir: Path) -> CatalogueEntry | None:
+    """The model that the catalogue has under that name or by-name; None where it has none.
+
+    :raises SettingError: where the user's own catalogue holds a mistake.
+    """
+    return load_catalogue(instance_dir).find(name)
+
+
+class _Fields:
+    """A section's values, those of its kind behind them, taken one by one."""
+
+    def __init__(self, section: Section, behind: Section | None, keys: tuple[str, ...]) -> None:
+        self.values = {**(behind.values if behind else {}), **section.values}
+        self.section = section
+        for key, value in self.values.items():
+            if key not in keys:
+                raise SettingError(value.place, value.text, f"left out; known here are {', '.join(keys)}")
+
+    def text(self, key: str, default: str | None = None) -> str:
+        value = self.values.get(key)
+        if value is not None and value.text:
+            return " ".join(value.lines())
+        if default is None:
+            raise SettingError(f"{self.section.place} {key}", value.text if value else "", "given")
+        return default
+
+    def number(self, key: str, kind: Callable[[str], T], default: T) -> T:
+        return _number(self.values[key], kind) if key in self.values else default
+
+    def refers(self, key: str, sections: Sections) -> Section | None:
+        """The section ``[key x]`` where the value is ``x``."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        found = sections.get(f"{key} {value.text}")
+        if found is None:
+            known = ", ".join(name.split()[1] for name in sections if name.startswith(f"{key} "))
+            raise value.wrong(f"the name of a section [{key} …]: {known}")
+        return found
+
+    def lines(self, key: str) -> tuple[str, ...]:
+        return self.values[key].lines() if key in self.values else ()
+
+
+def _entries(file: Sections, sections: Sections) -> dict[str, CatalogueEntry]:
+    """The models of one file. What a ``[kind …]`` says is for the models of its own file; they may refer to the rest of
+    all ``sections``."""
+    models = [section for name, section in file.items() if name.split()[0] not in PARTS]
+    return {section.name: _entry(section, file, sections) for section in models}
+
+
+def _entry(section: Section, file: Sections, sections: Sections) -> CatalogueEntry:
+    if not NAME.fullmatch(section.name):
+        raise SettingError(section.place, section.name, "a model's name: letters, digits, '_', '-' and '.'")
+    kind = _kind(section)
+    own = _Fields(section, file.get(f"kind {kind}"), (*COMMON, *OF_KIND[kind]))
+    if kind == "gluon":
+        own.text("input")  # parameters alone do not tell it
+    shape, preprocess = _input(own.refers("input", sections))
+    checksum, files = _checksum(own), _files(own, kind)
+    labels = own.text("labels", "none")
+    if labels not in ("imagenet", "cifar10", "none", "archive"):
+        files = (_path(own, "labels"), *files)
+    parameters = own.number("parameters", _whole, 0)
+    return CatalogueEntry(
+        name=section.name,
+        kind=kind,
+        files=files,
+        bases=_bases(own, sections),
+        source=own.text("source", ""),
+        network=own.text("network", section.name),
+        classes=own.number("classes", _whole, {"cifar10": 10}.get(labels, 1000)),
+        checksum=checksum,
+        licence=own.text("licence", "not stated"),
+        labels=labels,
+        shape=shape,
+        preprocess=preprocess,
+        parameters=parameters,
+        megabytes=own.number("megabytes", float, round(parameters * 4 / 1e6, 1)),
+        accuracy=Accuracy(own.number("top1", _percent, None), own.number("top5", _percent, None)),
+        paper=_paper(own, sections),
+        note=own.text("note", ""),
+        aliases=tuple(own.text("aliases", "").replace(",", " ").split()),
+    )
+
+
+def _kind(section: Section) -> Kind:
+    value = section.values.get("kind", Value("", f"{section.place} kind"))
+    for kind in get_args(Kind):
+        if value.text == kind:
+            return kind  # type: ignore[no-any-return]
+    raise value.wrong(f"one of {', '.join(get_args(Kind))}")
+
+
+def _checksum(own: _Fields) -> str:
+    found = ""
+    for algorithm, digits in (("sha1", 40), ("sha256", 64)):
+        value = own.values.get(algorithm)
+        if value is not None:
+            if not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value.text):
+                raise value.wrong(f"{digits} hexadecimal digits")
+            found = f"{algorithm}:{value.text.lower()}"
+    return found
+
+
+def _files(own: _Fields, kind: Kind) -> tuple[str, ...]:
+    if kind == "checkpoint":
+        return _path(own, "symbol"), _path(own, "params")
+    if kind == "gluon" and "file" not in own.values and "sha1" in own.values:
+        # what mxnet.gluon.model_zoo asks its repository for
+        return (f"gluon/models/{own.section.name.removeprefix('gluoncv-')}-{own.text('sha1')[:8]}.zip",)
+    return (_path(own, "file"),)
+
+
+def _path(own: _Fields, key: str) -> str:
+    path = own.text(key)
+    if path.startswith("/") or ".." in path.split("/") or "\\" in path or "://" in path:
+        raise own.values[key].wrong("a path below a base, without '..'; the base goes into 'bases'")
+    return path
+
+
+def _bases(own: _Fields, sections: Sections) -> tuple[Base, ...]:
+    source = own.refers("source", sections)
+    listed = source.values.get("bases") if source else None
+    if source is not None and (listed is None or not listed.lines()):
+        raise SettingError(f"{source.place} bases", "", "at least one URL or folder, one a line")
+    found = tuple(Base(line) for line in listed.lines()) if listed else ()
+    found += tuple(Base(line, flat=True) for line in own.lines("bases"))
+    for base in found:
+        scheme = base.location.partition("://")[0] if "://" in base.location else ""
+        if scheme not in ("", "http", "https", "file"):
+            value = own.values.get("bases") or listed
+            assert value is not None
+            raise value.wrong("URLs of http, https or file, or folders, one a line")
+    if not found:
+        raise SettingError(f"{own.section.place} source", "", "the name of a section [source …], or 'bases' be given")
+    return found
+
+
+def _paper(own: _Fields, sections: Sections) -> Paper | None:
+    section = own.refers("paper", sections)
+    if section is None:
+        return None
+    told = _Fields(section, None, ("title", "url"))
+    reported = Accuracy(own.number("paper_top1", _percent, None), own.number("paper_top5", _percent, None))
+    return Paper(told.text("title"), told.text("url"), reported)
+
+
+def _input(section: Section | None) -> tuple[tuple[int, ...], Preprocess]:
+    """Read an ``[input …]``: the shape, and the fields of :class:`app.types.Preprocess`."""
+    if section is None:
+        return (), Preprocess()
+    known = _Fields(section, None, ("shape", *(f.name for f in fields(Preprocess))))
+    options = {key: _option(value, HINTS[key]) for key, value in known.values.items() if key != "shape"}
+    text = known.text("shape")
+    shape = tuple(_number(Value(part, known.values["shape"].place), _whole) for part in text.split(","))
+    if len(shape) != 3 or min(shape) < 1:
+        raise known.values["shape"].wrong("channels, height and width, such as 3, 224, 224")
+    return shape, Preprocess(**options)
+
+
+def _option(value: Value, hint: Any) -> Any:
+    if get_origin(hint) is tuple:
+        return tuple(_number(Value(part, value.place), float) for part in value.text.split(","))
+    if hint is bool:
+        if value.text not in ("yes", "no"):
+            raise value.wrong("yes or no")
+        return value.text == "yes"
+    if hint in (int, float):
+        return _number(value, _whole if hint is int else float)
+    if value.text not in get_args(hint):
+        raise value.wrong(f"one of {', '.join(get_args(hint))}")
+    return value.text
+
+
+def _number(value: Value, kind: Callable[[str], T]) -> T:
+    try:
+        return kind(value.text)
+    except ValueError:
+        raise value.wrong("a per cent figure from 0 to 100" if kind is _percent else "a number, 0 or more") from None
+
+
+def _whole(text: str) -> int:
+    number = int(text.strip().replace(",", ""))
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def _percent(text: str) -> float | None:
+    number = float(text)
+    if not 0 <= number <= 100:
+        raise ValueError(text)
+    return number

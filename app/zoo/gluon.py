@@ -1,0 +1,119 @@
+"""From the parameters of a Gluon network to a checkpoint.
+
+Gluon's model zoo publishes parameters without a graph: the graph is the Python code that builds the network. Here that
+code runs once, without computing anything, and what comes out is a checkpoint like any other, with softmax at its end.
+
+Arrays are named after the attributes that hold them (``features.0.weight``, since Gluon's ``save_parameters``), before
+MXNet 1.2 after their layers (``conv0_weight``, by ``save_params``).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+from app.engines.compat import prepare, quietly
+from app.errors import ModelFormatError
+from app.formats.params import Arrays, read_params, write_params
+
+INPUT, OUTPUT = "data", "softmax"
+SHOWN = 3
+
+
+def export(params: Path, network: str, classes: int, shape: tuple[int, ...], prefix: Path) -> None:
+    """Write ``<prefix>-symbol.json`` (input ``data``, output ``softmax``, (N, classes)) and ``<prefix>-0000.params``.
+
+    :param params: Gluon's file.
+    :param network: a name as :func:`build` takes it.
+    :param shape: the input's, (C, H, W).
+    :raises ModelFormatError: where there is no such network, or the file does not hold its parameters.
+    """
+    net, symbol = trace(network, classes)
+    named = _named(read_params(params), net, network, params)
+    states = set(symbol.list_auxiliary_states())
+    _check_shapes(symbol, named, shape, network, params)
+    prefix.with_name(f"{prefix.name}-symbol.json").write_text(symbol.tojson() + "\n", encoding="utf-8")
+    arrays = {f"{'aux' if name in states else 'arg'}:{name}": array for name, array in named.items()}
+    write_params(prefix.with_name(f"{prefix.name}-0000.params"), arrays)
+
+
+def trace(network: str, classes: int) -> tuple[Any, Any]:
+    """Build a network, and its graph with softmax at the end.
+
+    :returns: the Gluon block, whose parameters have no values yet, and MXNet's symbol.
+    """
+    prepare()
+    import mxnet as mx
+
+    with mx.name.NameManager():  # a new one counts from 0: the same names in every process
+        net = build(network, classes)
+        return net, mx.sym.softmax(net(mx.sym.var(INPUT)), name=OUTPUT)
+
+
+def build(network: str, classes: int) -> Any:
+    """Build a Gluon network without values: MXNet's own definition, else ours, else GluonCV's where it is installed.
+
+    :param network: a name of ``mxnet.gluon.model_zoo.vision`` or of GluonCV's model zoo.
+    :raises ModelFormatError: where nobody has a definition.
+    """
+    prepare()
+    from mxnet.gluon.model_zoo import vision
+
+    from app.zoo.residual import NETWORKS
+
+    if network in NETWORKS:
+        return NETWORKS[network](classes)
+    try:
+        return vision.get_model(network, classes=classes)
+    except ValueError:
+        pass
+    if importlib.util.find_spec("gluoncv") is None:
+        raise ModelFormatError(
+            f"no definition of the network {network!r} is installed. Where GluonCV has it, this helps: "
+            "pip install --no-deps gluoncv==0.10.5.post0 yacs portalocker autocfg pandas"
+        )
+    try:
+        with quietly():
+            from gluoncv.model_zoo import get_model  # type: ignore[import-not-found,unused-ignore]
+        return get_model(network, classes=classes)
+    except (ImportError, ValueError) as error:
+        raise ModelFormatError(f"GluonCV cannot build the network {network!r}: {str(error)[:200]}") from None
+
+
+def _named(arrays: Arrays, net: Any, network: str, path: Path) -> Arrays:
+    """Give the arrays the names that they have in the graph."""
+    wanted = {name: parameter.name for name, parameter in net._collect_params_with_prefix().items()}
+    if not any("." in name for name in arrays):
+        wanted = {_layer_name(name, net.prefix): name for name in wanted.values()}
+        arrays = {_layer_name(name, net.prefix): array for name, array in arrays.items()}
+    missing, unknown = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
+    if missing or unknown:
+        told = [f"it lacks {_listed(missing)}"] if missing else []
+        told += [f"it holds {_listed(unknown)}"] if unknown else []
+        raise ModelFormatError(f"{path} does not hold the parameters of {network}: {'; '.join(told)}")
+    return {wanted[name]: arrays[name] for name in wanted}
+
+
+def _layer_name(name: str, prefix: str) -> str:
+    """The name without ``arg:`` or ``aux:`` and without the network's own prefix, whose number counts how many were
+    built in one process."""
+    name = re.sub(r"^(arg|aux):", "", name)
+    return re.sub(rf"^{re.escape(prefix.rstrip('0123456789_'))}\d+_", "", name)
+
+
+def _check_shapes(symbol: Any, arrays: Arrays, shape: tuple[int, ...], network: str, path: Path) -> None:
+    arguments, _outputs, states = symbol.infer_shape(**{INPUT: (1, *shape)})
+    names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
+    for name, wanted in zip(names, [*arguments, *states], strict=True):
+        if name in arrays and arrays[name].shape != wanted:
+            raise ModelFormatError(
+                f"{path} does not hold the parameters of {network}: "
+                f"{name} has the shape {arrays[name].shape}, {wanted} is needed"
+            )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

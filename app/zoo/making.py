@@ -1,0 +1,173 @@
+"""A model folder, made of the files that were fetched."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from app.errors import DataError, ModelFormatError
+from app.formats.archive.manifest import read_manifest
+from app.formats.archive.unpack import unpack
+from app.formats.folder import SYNSET, write_manifest
+from app.formats.labels import imagenet_labels
+from app.formats.signature import FILE_NAME, write_signature
+from app.formats.symbol import describe_checkpoint
+from app.types import Postprocess, Signature, TensorSpec
+from app.zoo.entry import Accuracy, CatalogueEntry
+from app.zoo.fetching import verify
+
+FACTS = "catalogue.json"
+README = "README.md"
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def make(entry: CatalogueEntry, files: list[Path], folder: Path, name: str, place: str) -> None:
+    """Make a new model folder.
+
+    :param files: as :func:`app.zoo.fetching.fetch` gives them.
+    :param folder: is made; it must not be there.
+    :param name: what the model is going to be called.
+    :param place: where the files came from, for the record.
+    :raises DataError: where the weights are not those that were published.
+    :raises ModelFormatError: where they cannot be read, or are of another network.
+    """
+    kinds = {"archive": _from_archive, "checkpoint": _from_checkpoint, "gluon": _from_gluon}
+    kinds[entry.kind](entry, files, folder, name)
+    _write_facts(entry, folder, place)
+
+
+def pulled_from(folder: Path) -> str:
+    """The name that a model folder has in the catalogue; empty where it is not from there."""
+    try:
+        facts: Any = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(facts.get("name", "")) if isinstance(facts, dict) else ""
+
+
+def _from_archive(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:
+    verify(entry, files[-1])
+    unpack(files[-1], folder)
+    read_manifest(folder)
+
+
+def _from_checkpoint(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:
+    symbol, params = files[-2:]
+    verify(entry, params)
+    found = describe_checkpoint(symbol, params)
+    folder.mkdir()
+    write_manifest(folder, name)
+    shutil.copyfile(symbol, folder / f"{entry.name}-symbol.json")
+    shutil.copyfile(params, folder / f"{entry.name}-0000.params")
+    if not entry.shape:
+        _finish(entry, files, folder, found)
+        return
+    shape = (0, *entry.shape)
+    channels = found.inputs[0].shape[1]
+    if channels != shape[1]:
+        raise ModelFormatError(f"{symbol.name} takes {channels} channels, the catalogue says {shape[1]}")
+    inputs = (TensorSpec(found.inputs[0].name, shape),)
+    _finish(entry, files, folder, replace(found, inputs=inputs, preprocess=entry.preprocess))
+
+
+def _from_gluon(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:
+    from app.zoo.gluon import INPUT, OUTPUT, export
+
+    params = _unzipped(files[-1], folder.with_name(f"{folder.name}.unzipped"))
+    verify(entry, params)
+    folder.mkdir()
+    write_manifest(folder, name)
+    export(params, entry.network, entry.classes, entry.shape, folder / entry.name)
+    inputs, outputs = (TensorSpec(INPUT, (0, *entry.shape)),), (TensorSpec(OUTPUT, (0, entry.classes)),)
+    _finish(entry, files, folder, Signature(inputs, outputs, entry.preprocess, Postprocess("none")))
+
+
+def _unzipped(path: Path, folder: Path) -> Path:
+    """The parameters that a zip of Gluon's holds; the file itself where it is not packed."""
+    if path.suffix == ".params":
+        return path
+    found = sorted(unpack(path, folder).rglob("*.params"))
+    if len(found) != 1:
+        raise DataError(f"{path.name} holds {len(found)} files *.params, one is expected")
+    return found[0]
+
+
+def _finish(entry: CatalogueEntry, files: list[Path], folder: Path, signature: Signature) -> None:
+    write_signature(signature, folder / FILE_NAME)
+    labels = _labels(entry, files)
+    if labels and len(labels) != signature.outputs[0].shape[1]:
+        raise ModelFormatError(
+            f"{entry.name} tells {signature.outputs[0].shape[1]} classes apart, but has {len(labels)} labels"
+        )
+    if labels:
+        (folder / SYNSET).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+def _labels(entry: CatalogueEntry, files: list[Path]) -> tuple[str, ...]:
+    if entry.labels == "imagenet":
+        return imagenet_labels()
+    if entry.labels == "cifar10":
+        return CIFAR10
+    if entry.labels in ("none", "archive"):
+        return ()
+    try:
+        lines = files[0].read_text(encoding="utf-8").splitlines()
+    except ValueError as error:
+        raise ModelFormatError(f"{files[0].name} cannot be read as labels: {error}") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def _write_facts(entry: CatalogueEntry, folder: Path, place: str) -> None:
+    facts = facts_of(entry) | {"from": place}
+    (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    if not (folder / README).exists():  # an archive may bring its own
+        (folder / README).write_text(_readme(entry, place), encoding="utf-8")
+
+
+def facts_of(entry: CatalogueEntry) -> dict[str, Any]:
+    """What the catalogue says of a model, as JSON has it."""
+    paper = entry.paper
+    return {
+        "name": entry.name,
+        "aliases": list(entry.aliases),
+        "kind": entry.kind,
+        "files": list(entry.files),
+        "checksum": entry.checksum,
+        "licence": entry.licence,
+        "input": list(entry.shape),
+        "labels": entry.labels,
+        "parameters": entry.parameters,
+        "megabytes": entry.megabytes,
+        "top1": entry.accuracy.top1,
+        "top5": entry.accuracy.top5,
+        "paper": paper.title if paper else "",
+        "paper_url": paper.url if paper else "",
+        "paper_top1": paper.accuracy.top1 if paper else None,
+        "paper_top5": paper.accuracy.top5 if paper else None,
+        "note": entry.note,
+    }
+
+
+def _readme(entry: CatalogueEntry, place: str) -> str:
+    paper = entry.paper
+    rows = [
+        ("From", place),
+        ("Files", ", ".join(entry.files)),
+        ("Checksum of the weights", entry.checksum or "none was published"),
+        ("Licence", entry.licence),
+        ("Parameters", f"{entry.parameters:,}" if entry.parameters else ""),
+        ("Accuracy of these weights", _percent(entry.accuracy)),
+        ("Paper", f"{paper.title}, {paper.url}" if paper else ""),
+        ("Accuracy in the paper", _percent(paper.accuracy) if paper else ""),
+        ("Note", entry.note),
+    ]
+    lines = [f"| {what} | {told} |" for what, told in rows if told]
+    return f"# {entry.name}\n\n| | |\n|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def _percent(accuracy: Accuracy) -> str:
+    told = [f"top-{n} {value} %" for n, value in ((1, accuracy.top1), (5, accuracy.top5)) if value is not None]
+    return ", ".join(told)

@@ -1,0 +1,75 @@
+"""A real web server on this machine that has files under paths, and answers as badly as a test wants."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
+
+from tests.test_download import Handler, Reply, Site
+
+MISSING = Reply(status=404)
+
+
+class Shelf:
+    """What the server answers, path by path, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.url = ""
+        self._sites: dict[str, Site] = {}
+
+    def put(self, path: str, *replies: Reply | bytes) -> None:
+        """Answer a path with these, one request after the other, and with the last for ever."""
+        told = [Reply(data=reply) if isinstance(reply, bytes) else reply for reply in replies]
+        self._sites[f"/{path}"] = Site(told, over=self.over)
+
+    def site(self, path: str) -> Site:
+        return self._sites.setdefault(path, Site([MISSING], over=self.over))
+
+    def asked(self) -> list[str]:
+        """The paths that were asked for, each once."""
+        return sorted(path.lstrip("/") for path, site in self._sites.items() if site.asked)
+
+    def ranges(self, path: str) -> list[str]:
+        return self.site(f"/{path}").ranges()
+
+
+class ShelfHandler(Handler):
+    shelf: Shelf
+
+    def do_GET(self) -> None:
+        self.site = self.shelf.site(self.path)
+        super().do_GET()
+
+
+@contextmanager
+def open_shelf() -> Iterator[Shelf]:
+    shelf = Shelf()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneShelfHandler", (ShelfHandler,), {"shelf": shelf}))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    shelf.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield shelf
+    finally:
+        shelf.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def zipped(**files: bytes) -> bytes:
+    """A zip of these files; ``__`` in a name stands for a slash."""
+    return zipped_names({name.replace("__", "/"): data for name, data in files.items()})
+
+
+def zipped_names(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return out.getvalue()
