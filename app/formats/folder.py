@@ -15,6 +15,8 @@ from app.errors import InvalidArchive, ModelFormatError
 from app.formats.archive.contents import named_checkpoint
 from app.formats.archive.manifest import CURRENT as MANIFEST
 from app.formats.archive.manifest import LEGACY, NO_HANDLER, Manifest, read_manifest
+from app.formats.keras_h5 import architecture_beside
+from app.formats.missing import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_signature
 from app.formats.symbol import describe_checkpoint
@@ -35,10 +37,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What a model folder holds. Either ``checkpoint`` or ``h5`` is there, or both.
+    """What a model folder holds. At least one of ``checkpoint``, ``h5`` and ``onnx`` is there.
 
     ``signature`` and ``labels`` are None where the folder does not say and only the engine can tell. ``legacy`` says
-    that it was an archive of MMS 0.x.
+    that it was an archive of MMS 0.x. ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights alone.
     """
 
     path: Path
@@ -49,14 +51,17 @@ class ModelFolder:
     checkpoint: Checkpoint | None
     h5: Path | None
     legacy: bool = False
+    onnx: Path | None = None
+    architecture: Path | None = None
 
 
 def is_model_folder(path: Path) -> bool:
-    """Say whether a folder looks like a model: it holds a manifest, a checkpoint's graph or an ``.h5`` file."""
+    """Say whether a folder looks like a model: it holds a manifest, a checkpoint's graph, ``.h5`` or ``.onnx``."""
     if not path.is_dir() or path.name.startswith("."):
         return False
     manifests = (path / MANIFEST, path / LEGACY)
-    return any(file.is_file() for file in manifests) or any(path.glob("*-symbol.json")) or any(path.glob("*.h5"))
+    weights = ("*-symbol.json", "*.h5", "*.onnx")
+    return any(file.is_file() for file in manifests) or any(any(path.glob(pattern)) for pattern in weights)
 
 
 def open_model_folder(path: Path) -> ModelFolder:
@@ -74,11 +79,13 @@ def open_model_folder(path: Path) -> ModelFolder:
     if not NAME.fullmatch(path.name):
         raise ModelFormatError(f"{path.name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
     manifest = read_manifest(path)
-    checkpoint, h5 = _find_checkpoint(path, manifest), _only_one(path, "*.h5")
-    if checkpoint is None and h5 is None:
+    checkpoint, h5, onnx = _find_checkpoint(path, manifest), _only_one(path, "*.h5"), _only_one(path, "*.onnx")
+    if checkpoint is None and h5 is None and onnx is None:
         if manifest.document is not None and manifest.handler is None:
             raise InvalidArchive(NO_HANDLER)
-        raise ModelFormatError(f"{path} holds no weights: neither *-symbol.json with *.params nor *.h5")
+        if params := sorted(path.glob("*.params")):
+            raise no_graph(params[0])
+        raise ModelFormatError(f"{path} holds no weights: neither *-symbol.json with *.params nor *.h5 nor *.onnx")
     return ModelFolder(
         path=path,
         name=path.name,
@@ -88,6 +95,8 @@ def open_model_folder(path: Path) -> ModelFolder:
         checkpoint=checkpoint,
         h5=h5,
         legacy=manifest.is_legacy,
+        onnx=onnx,
+        architecture=architecture_beside(h5) if h5 is not None else None,
     )
 
 

@@ -1,16 +1,20 @@
-"""Keras's whole-model ``.h5`` files, as Keras 2 saves them: an architecture in JSON and the weights of each layer.
+"""Keras's ``.h5`` files, as Keras 1.2 to 2 save them: an architecture in JSON and the weights of each layer.
 
 Format: the root has an attribute ``model_config`` (JSON); the group ``model_weights`` has the attributes
 ``layer_names``, ``backend`` and ``keras_version``, and a group for every layer with an attribute ``weight_names`` and
 as many datasets. Attributes are bytes in files of h5py 2 and text in those of h5py 3; long lists are cut up into
 ``layer_names0``, ``layer_names1`` and so on.
+
+A file of weights alone (``save_weights``) is such a group without ``model_config`` around it; the architecture is then
+in a file of JSON beside it, as ``to_json`` writes it. Keras 1 writes no ``backend``.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +22,120 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelFormatError
+from app.formats.keras1 import channels_first, is_keras1, kernel_to_keras2, to_keras2
+
+Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
+
+MODELS = ("Sequential", "Model", "Functional")
+
+BESIDE = ("{stem}.json", "{stem}_model.json", "{stem}-model.json", "{short}.json", "model.json", "architecture.json")
+"""What the architecture of weights alone may be called; ``short`` is the file's name without ``weights``."""
 
 
 @dataclass(frozen=True)
 class H5Model:
-    """What an ``.h5`` file holds. ``weights`` has only the layers that have some, in the file's order."""
+    """What an ``.h5`` file holds. ``weights`` has only the layers that have some, in the file's order.
+
+    ``config`` is in the words of Keras 2, whichever wrote the file, and the weights lie as Keras 2 has them over
+    TensorFlow where ``backend`` is ``tensorflow``. ``theano`` says that they were learned over Theano all the same,
+    which pads in another way. ``guessed`` says that nothing in the file tells the backend.
+    """
 
     config: dict[str, Any]
-    weights: tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
+    weights: Weights
     keras_version: str
     backend: str
+    theano: bool = False
+    guessed: bool = False
 
 
-def read_h5(path: Path) -> H5Model:
-    """Read a whole-model ``.h5`` file. Nothing in it is executed.
+def architecture_beside(path: Path) -> Path | None:
+    """Find the architecture of an ``.h5`` file: a file of JSON beside it that describes a model of Keras.
 
-    :raises ModelFormatError: where it cannot be read, holds weights alone, or holds a ``Lambda`` layer, which is code.
+    It counts only where the ``.h5`` holds weights alone.
+    """
+    short = re.sub(r"[_.\-]?weights[_.\-]?", "", path.stem, flags=re.IGNORECASE)
+    named = [path.with_name(pattern.format(stem=path.stem, short=short)) for pattern in BESIDE]
+    return next((file for file in named if file.name != ".json" and file.is_file() and is_architecture(file)), None)
+
+
+def is_architecture(path: Path) -> bool:
+    """Say whether a file is a model's description by Keras's ``to_json``."""
+    try:
+        document: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and document.get("class_name") in MODELS and "config" in document
+
+
+def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
+    """Read an ``.h5`` file. Nothing in it is executed.
+
+    :param architecture: the model's description, where the file holds weights alone; by default what lies beside it.
+    :raises ModelFormatError: where it cannot be read, holds weights alone and nothing beside it describes the model, or
+        holds a ``Lambda`` layer, which is code.
     """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
-            return _read(file)
+            return _read(file, path, architecture)
     except ModelFormatError as error:
         raise ModelFormatError(f"{path} cannot be served: {error}") from None
     except Exception as error:  # h5py raises whatever its C library says, of many kinds
-        raise ModelFormatError(f"{path} is not a whole Keras model: {error or type(error).__name__}") from None
+        raise ModelFormatError(f"{path} is not a Keras model: {error or type(error).__name__}") from None
 
 
-def _read(file: Any) -> H5Model:
-    if "model_config" not in file.attrs:
-        raise ModelFormatError("it holds no architecture, only weights; save it with model.save(), not save_weights()")
-    config = json.loads(_text(file.attrs["model_config"]))
-    if any(name == "Lambda" for name in _class_names(config)):
-        raise ModelFormatError("it has a Lambda layer, whose code would be run; save the model without it")
-    group = file["model_weights"]
-    layers = ((name, _layer_weights(group[name])) for name in _names(group, "layer_names"))
-    return H5Model(
-        config=config,
-        weights=tuple((name, arrays) for name, arrays in layers if arrays),
-        keras_version=_text(group.attrs.get("keras_version", "1")),
-        backend=_text(group.attrs.get("backend", "")),
+def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
+    if "model_config" in file.attrs:
+        config, group = json.loads(_text(file.attrs["model_config"])), file["model_weights"]
+        version = _text(file.attrs.get("keras_version", ""))
+    else:
+        architecture = architecture or architecture_beside(path)
+        if architecture is None:
+            raise ModelFormatError(
+                "it holds weights alone, no architecture. Put model.to_json() beside it as model.json, "
+                "or save all with model.save(), not save_weights()"
+            )
+        config, group = json.loads(architecture.read_bytes()), file
+        version = str(config.get("keras_version", ""))
+    _refuse_code(config)
+    layers = [(name, _layer_weights(group[name])) for name in _names(group, "layer_names")]
+    weights = tuple((name, arrays) for name, arrays in layers if arrays)
+    backend = _text(group.attrs.get("backend", ""))
+    if is_keras1(config):
+        return _of_keras1(config, weights, backend)
+    version = _text(group.attrs.get("keras_version", version or "2"))
+    return _of_theano(H5Model(config, weights, version, backend))
+
+
+def _of_keras1(config: dict[str, Any], weights: Weights, backend: str) -> H5Model:
+    """Channels first were Theano's way, last TensorFlow's; Keras 1 does not say over which one a file was written.
+
+    Somebody who knows better can write the attribute ``backend`` into the file.
+    """
+    first = channels_first(config)
+    turned = tuple((name, tuple(kernel_to_keras2(one, first) for one in arrays)) for name, arrays in weights)
+    guess = "theano" if first else "tensorflow"
+    return _of_theano(H5Model(to_keras2(config), turned, "2", backend or guess, guessed=not backend))
+
+
+def _of_theano(model: H5Model) -> H5Model:
+    """Theano convolves, where all others correlate: its kernels lie upside down and the wrong way round."""
+    if model.backend != "theano":
+        return model
+    weights = tuple(
+        (name, tuple(one[::-1, ::-1] if one.ndim == 4 else one for one in arrays)) for name, arrays in model.weights
     )
+    return replace(model, weights=weights, backend="tensorflow", theano=True)
+
+
+def _refuse_code(config: Any) -> None:
+    for layer in _layers(config):
+        if layer["class_name"] == "Lambda":
+            options = layer.get("config")
+            name = options.get("name", "") if isinstance(options, dict) else ""
+            raise ModelFormatError(f"its layer {name} is a Lambda layer, whose code would be run; save it without")
 
 
 def _layer_weights(group: Any) -> tuple[NDArray[Any], ...]:
@@ -81,12 +157,12 @@ def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
 
-def _class_names(node: Any) -> Iterator[str]:
+def _layers(node: Any) -> Iterator[dict[str, Any]]:
     if isinstance(node, dict):
         if "class_name" in node:
-            yield str(node["class_name"])
+            yield node
         for value in node.values():
-            yield from _class_names(value)
+            yield from _layers(value)
     elif isinstance(node, list):
         for value in node:
-            yield from _class_names(value)
+            yield from _layers(value)

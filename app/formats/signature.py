@@ -29,6 +29,15 @@ def read_signature(path: Path) -> Signature:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelFormatError(f"{path} cannot be read: {error}") from None
+    return signature_of(document, path)
+
+
+def signature_of(document: Any, path: Path) -> Signature:
+    """Read a signature that was parsed as JSON already.
+
+    :param path: the file that it came from, for the error.
+    :raises ModelFormatError: as :func:`read_signature`.
+    """
     if not isinstance(document, dict):
         raise ModelFormatError(f"{path} must hold a JSON object, not {type(document).__name__}")
     return Signature(
@@ -41,15 +50,22 @@ def read_signature(path: Path) -> Signature:
 
 def write_signature(signature: Signature, path: Path) -> None:
     """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` gives back as it was."""
-    document = {
-        "inputs": [{"data_name": t.name, "data_shape": list(t.shape)} for t in signature.inputs],
-        "input_type": "image/jpeg",
+    path.write_text(json.dumps(document_of(signature), indent=2) + "\n", encoding="utf-8")
+
+
+def document_of(signature: Signature) -> dict[str, Any]:
+    """Give a signature as ``signature.json`` has it."""
+    outputs = {
         "outputs": [{"data_name": t.name, "data_shape": list(t.shape)} for t in signature.outputs],
         "output_type": "application/json",
+    }
+    return {
+        "inputs": [{"data_name": t.name, "data_shape": list(t.shape)} for t in signature.inputs],
+        "input_type": "image/jpeg",
+        **(outputs if signature.outputs else {}),
         "preprocess": asdict(signature.preprocess),
         "postprocess": asdict(signature.postprocess),
     }
-    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def _tensors(document: dict[str, Any], key: str, path: Path) -> tuple[TensorSpec, ...]:

@@ -2,7 +2,8 @@
 
 A checkpoint does not hold the size of the pictures that it was trained on. It follows from the weights where the last
 maps are laid out flat before a fully connected layer; where each map is averaged to one value any size passes, and the
-usual one is taken.
+usual one is taken. Graphs of all versions of MXNet since 0.8 are read alike: what differed in them is nothing that is
+needed here, but for the names (``Softmax`` is what 0.8 called ``SoftmaxOutput``).
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ from pathlib import Path
 
 from app.errors import ModelFormatError
 from app.formats.graph import Graph, Node, read_graph
+from app.formats.missing import lacks
 from app.formats.params import read_params
 from app.formats.shapes import DoesNotFit, Shape, Unknown, pools_whole_map, propagate, windows
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
 SIZES = (224, 227, 299, 32, 28, 64, 96, 112, 128, 150, 160, 192, 256, 331, 48, 100)
 """Sides of square pictures that networks are trained on, the likelier first."""
+ALL_SIZES = range(8, 641)
+"""Sides that are tried where the weights fit none of the usual ones."""
 LARGEST_LAST_MAP = 16
 """A map that is averaged to one value is rarely larger; ImageNet's networks end at 7 to 13."""
 
@@ -26,6 +30,9 @@ DISTRIBUTIONS = ("SoftmaxOutput", "Softmax", "softmax", "SoftmaxActivation", "si
 PASSES = ("Flatten", "flatten", "Reshape", "reshape", "BlockGrad", "MakeLoss", "identity", "_copy", "Dropout")
 """Operations that leave the values as they are."""
 CONVOLUTIONS = ("Convolution", "Convolution_v1")
+
+Fit = tuple[Shape, list[Shape | None]]
+"""An input's shape (C, H, W) that passes, and the shape that every node has then."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +49,17 @@ class CheckpointFacts:
     is_distribution: bool
 
 
-def describe_checkpoint(symbol_path: Path, params_path: Path) -> Signature:
+def describe_checkpoint(symbol_path: Path, params_path: Path, size: tuple[int, int] | None = None) -> Signature:
     """Write the signature that a checkpoint lacks: raw pixels, softmax over logits.
 
     Raw pixels are what MMS's vision template gives a network. Where there is no archive there is no answer of MMS's to
     repeat, so they are resampled with care (antialiased), as training pipelines do.
 
+    :param size: height and width of the input, where they are known.
     :raises ModelFormatError: where a file cannot be read, or they do not tell the input.
     """
     shapes = {name: array.shape for name, array in read_params(params_path).items()}
-    facts = work_out(read_graph(symbol_path), shapes, symbol_path)
+    facts = work_out(read_graph(symbol_path), shapes, symbol_path, params_path, size)
     return Signature(
         inputs=(TensorSpec(facts.input_name, facts.input_shape),),
         outputs=(TensorSpec(facts.output_name, (0, facts.classes)),),
@@ -62,15 +70,22 @@ def describe_checkpoint(symbol_path: Path, params_path: Path) -> Signature:
     )
 
 
-def work_out(graph: Graph, params: Mapping[str, Shape], path: Path) -> CheckpointFacts:
+def work_out(
+    graph: Graph,
+    params: Mapping[str, Shape],
+    path: Path,
+    params_path: Path | None = None,
+    size: tuple[int, int] | None = None,
+) -> CheckpointFacts:
     """Work out a network's facts from its graph and its parameters' shapes (named as in the ``.params`` file).
 
-    :param path: the symbol's, for messages.
+    :param path: the symbol's, for messages; ``params_path`` is the parameters'.
+    :param size: height and width of the input, where they are known.
     :raises ModelFormatError: where they do not tell the input's name or shape.
     """
     weights = {name.removeprefix("arg:").removeprefix("aux:"): shape for name, shape in params.items()}
-    name = _input_name(graph, weights, path)
-    shape, output = _input_and_output(graph, name, weights, path)
+    name = _input_name(graph, weights, params, path, params_path or path)
+    shape, output = _input_and_output(graph, name, weights, path, size)
     head = graph.nodes[graph.heads[0]]
     return CheckpointFacts(
         input_name=name,
@@ -82,9 +97,23 @@ def work_out(graph: Graph, params: Mapping[str, Shape], path: Path) -> Checkpoin
 
 
 def free_inputs(graph: Graph, learned: set[str]) -> list[str]:
-    """Give the names of what must be fed: arrays that are not learned and are no label of a loss."""
-    labels = _labels(graph)
-    return [n.name for n in graph.nodes if n.op == "null" and n.name not in learned and n.name not in labels]
+    """Give the names of what must be fed for the first output: arrays that are not learned and no label of a loss."""
+    labels, needed = _labels(graph), _behind(graph, graph.heads[0])
+    return [
+        node.name
+        for number, node in enumerate(graph.nodes)
+        if node.op == "null" and number in needed and node.name not in learned and node.name not in labels
+    ]
+
+
+def _behind(graph: Graph, head: int) -> set[int]:
+    """Give the numbers of the nodes that one node is computed from, and its own."""
+    found, waiting = {head}, [head]
+    while waiting:
+        new = [number for number in graph.nodes[waiting.pop()].inputs if number not in found]
+        found.update(new)
+        waiting += new
+    return found
 
 
 def _labels(graph: Graph) -> set[str]:
@@ -95,30 +124,46 @@ def _labels(graph: Graph) -> set[str]:
     return named | {node.name for node in seconds if node.op == "null"}
 
 
-def _input_name(graph: Graph, weights: Mapping[str, Shape], path: Path) -> str:
+def _input_name(
+    graph: Graph, weights: Mapping[str, Shape], params: Mapping[str, Shape], path: Path, params_path: Path
+) -> str:
     free = free_inputs(graph, set(weights))
-    if len(free) == 1:
-        return free[0]
     if not free:
         raise ModelFormatError(f"{path} has no input: every array in it is among the parameters")
-    listed = ", ".join(free[:4]) + (", …" if len(free) > 4 else "")
-    raise ModelFormatError(
-        f"{path} needs {len(free)} arrays that its parameters do not hold: {listed}. "
-        "One of them may be the picture; the others belong into the .params file, named as in the symbol"
-    )
+    picture = free[0] if len(free) == 1 else _picture(graph, free)
+    if picture is None:
+        listed = ", ".join(free[:4]) + (", …" if len(free) > 4 else "")
+        raise ModelFormatError(
+            f"{path} needs {len(free)} arrays that its parameters do not hold: {listed}. "
+            "One of them may be the picture; the others belong into the .params file, named as in the symbol"
+        )
+    if missing := [name for name in free if name != picture]:
+        raise lacks(graph, missing, params, path, params_path)
+    return picture
 
 
-def _input_and_output(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path) -> tuple[Shape, int]:
+def _picture(graph: Graph, free: list[str]) -> str | None:
+    """Which of several arrays that are not learned is the picture: the only one that operations take first."""
+    firsts = {graph.nodes[node.inputs[0]].name for node in graph.nodes if node.inputs}
+    found = [name for name in free if name in firsts]
+    return found[0] if len(found) == 1 else None
+
+
+def _input_and_output(
+    graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, size: tuple[int, int] | None
+) -> tuple[Shape, int]:
     """Find the input's shape (C, H, W) and the number of classes that comes of it."""
     hint = f"Write a signature.json beside {path.name} that gives the shape of the input {name!r}"
     try:
-        candidates = _candidates(graph, name, weights)
-        fitting = [(shape, found) for shape in candidates if (found := _try(graph, name, shape, weights)) is not None]
+        chosen = _choose(graph, _fitting(graph, name, weights, size))
     except Unknown as reason:
         raise ModelFormatError(f"{path} does not tell the size of its pictures: {reason}. {hint}") from None
-    chosen = _choose(graph, fitting)
+    if chosen is None and size is not None:
+        why = _why(graph, name, weights, size)
+        raise ModelFormatError(f"{path} does not take pictures of {size[0]} x {size[1]}: {why}")
     if chosen is None:
-        raise ModelFormatError(f"{path} does not tell the size of its pictures: no usual size fits. {hint}")
+        why = _why(graph, name, weights, (SIZES[0], SIZES[0]))
+        raise ModelFormatError(f"{path} does not tell the size of its pictures: no square size fits; {why}. {hint}")
     shape, shapes = chosen
     output = shapes[graph.heads[0]]
     if output is None or any(size != 1 for size in output[1:]):
@@ -126,7 +171,14 @@ def _input_and_output(graph: Graph, name: str, weights: Mapping[str, Shape], pat
     return shape, output[0]
 
 
-Fit = tuple[Shape, list[Shape | None]]
+def _fitting(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int] | None) -> list[Fit]:
+    """The shapes that pass the network; of those that nobody uses, the roundest alone."""
+    usual = _candidates(graph, name, weights) if size is None else [(_channels(graph, weights), *size)]
+    found = [fit for shape in usual if (fit := _try(graph, name, shape, weights))]
+    if found or len(usual) == 1:
+        return found
+    sides = sorted(ALL_SIZES, key=lambda side: (-(side & -side), side))  # those that can be halved often go first
+    return next(([fit] for side in sides if (fit := _try(graph, name, (usual[0][0], side, side), weights))), [])
 
 
 def _candidates(graph: Graph, name: str, weights: Mapping[str, Shape]) -> list[Shape]:
@@ -150,24 +202,39 @@ def _first_convolution(graph: Graph) -> Node | None:
     return next((node for node in graph.nodes if node.op in CONVOLUTIONS), None)
 
 
-def _try(graph: Graph, name: str, shape: Shape, weights: Mapping[str, Shape]) -> list[Shape | None] | None:
+def _try(graph: Graph, name: str, shape: Shape, weights: Mapping[str, Shape]) -> Fit | None:
     try:
-        return propagate(graph, name, shape, weights)
+        return shape, propagate(graph, name, shape, weights)
     except DoesNotFit:
         return None
+
+
+def _why(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int]) -> str:
+    """Say what is wrong with pictures of a size: which operation refuses them, if one does."""
+    try:
+        propagate(graph, name, (_channels(graph, weights), *size), weights)
+    except DoesNotFit as reason:
+        return f"at {size[0]} x {size[1]} {reason}"
+    return "any passes, but none leaves maps at its end that are as small as usual"
 
 
 def _choose(graph: Graph, fitting: list[Fit]) -> Fit | None:
     """Choose among the sizes that pass.
 
-    Where the last maps are averaged all sizes do: then one whose first convolution leaves no pixels out at the edge
-    and whose last map is small. Elsewhere the weights have spoken, and such a size only goes first.
+    Where the last maps are averaged all sizes do: then one whose last map is as large as the pooling says, which many
+    authors write though nothing comes of it; else one whose first convolution leaves no pixels out at the edge and
+    whose last map is small. Elsewhere the weights have spoken, and such a size only goes first.
     """
     pooled = next((node for node in reversed(graph.nodes) if pools_whole_map(node)), None)
     even = [fit for fit in fitting if _covers(graph, fit[1])]
     if pooled is None or len(fitting) == 1:
         return next(iter(even or fitting), None)
     before = pooled.inputs[0]
+    window = pooled.numbers("kernel", (1, 1))
+    said = [fit for fit in fitting if max(window) > 1 and (fit[1][before] or ())[1:] == window]
+    if said:  # several sizes may end alike; that which is halved without a rest is meant
+        whole = [fit for fit in said if not fit[0][1] % max(window)]
+        return next((fit for fit in [*whole, *said] if fit in even), said[0])
     small = [fit for fit in even if max((fit[1][before] or (0,))[1:], default=0) <= LARGEST_LAST_MAP]
     return next(iter(small), None)
 

@@ -71,7 +71,7 @@ OVER_TENSORFLOW = [
 ]
 
 
-@pytest.mark.parametrize("name", [*OVER_TENSORFLOW, "tf_keras_channels_first"])
+@pytest.mark.parametrize("name", [*OVER_TENSORFLOW, "tf_keras_channels_first", "tf_keras_newer"])
 def test_a_file_saved_over_tensorflow_answers_as_tensorflow_does(name: str) -> None:
     facts = json.loads((TESTDATA / f"{name}.json").read_text())
     answer = KerasEngine.load(TESTDATA / f"{name}.h5").predict(np.array(facts["pictures"], np.float32))

@@ -75,6 +75,23 @@ def nested(keras):
     return keras.models.Sequential([inner, layers.Flatten(), layers.Dense(2, activation="softmax")])
 
 
+def newer(keras):
+    """Layers and activations that came after Keras 2.2.4; only tf.keras has them."""
+    layers = keras.layers
+    picture = layers.Input(shape=(10, 12, 3))
+    net = layers.Rescaling([0.5, 1.0, 2.0], offset=0.1)(picture)
+    net = layers.Normalization()(net)
+    net = layers.RandomFlip()(net)
+    net = layers.Conv2D(4, (3, 3), strides=(2, 2), padding="same", activation="swish")(net)
+    net = layers.SpatialDropout2D(0.3)(net)
+    net = layers.DepthwiseConv2D((3, 3), padding="same", depth_multiplier=2, activation="gelu")(net)
+    net = layers.SeparableConv2D(6, (3, 3), depth_multiplier=3, activation="relu6")(net)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(net)
+    gate = layers.Conv2D(6, (1, 1), activation="sigmoid")(gate)
+    net = layers.GlobalMaxPooling2D()(layers.multiply([net, gate]))
+    return keras.models.Model(picture, layers.Dense(3, activation="softmax")(net))
+
+
 def with_lambda(keras):
     """What must be refused."""
     return keras.models.Sequential(
@@ -106,14 +123,7 @@ def main(which, folder):
         from tensorflow import keras
     draw = np.random.RandomState(7)
     for make in (sequential, branches, depthwise, nested, with_lambda):
-        keras.backend.clear_session()
-        network = make(keras)
-        # nothing may be at its initial value: a zero bias or a variance of one hides a mix-up
-        network.set_weights([draw.uniform(0.1, 0.9, w.shape) - 0.4 * (w.ndim > 1) for w in network.get_weights()])
-        network.compile("adam", "mse")  # most files in the world carry an optimizer
-        stem = "%s/%s_%s" % (folder, which.replace(".", "_"), make.__name__)
-        network.save(stem + ".h5", include_optimizer=make is sequential)
-        write_answers(network, draw.uniform(0, 1, (3,) + tuple(network.input_shape[1:])).round(4), stem, (0, 1, 2, 3))
+        save(keras, make, which, folder, draw)
     if which == "tf.keras":
         first, last = channels_first(keras), _square(keras, "channels_last", (9, 12, 3))
         weights = [draw.uniform(-0.5, 0.5, w.shape) for w in first.get_weights()]
@@ -122,6 +132,18 @@ def main(which, folder):
         stem = folder + "/tf_keras_channels_first"
         first.save(stem + ".h5", include_optimizer=False)
         write_answers(last, draw.uniform(0, 1, (2, 9, 12, 3)).round(4), stem, (0, 3, 1, 2))
+        save(keras, newer, which, folder, draw)
+
+
+def save(keras, make, which, folder, draw):
+    keras.backend.clear_session()
+    network = make(keras)
+    # nothing may be at its initial value: a zero bias or a variance of one hides a mix-up
+    network.set_weights([draw.uniform(0.1, 0.9, w.shape) - 0.4 * (w.ndim > 1) for w in network.get_weights()])
+    network.compile("adam", "mse")  # most files in the world carry an optimizer
+    stem = "%s/%s_%s" % (folder, which.replace(".", "_"), make.__name__)
+    network.save(stem + ".h5", include_optimizer=make is sequential)
+    write_answers(network, draw.uniform(0, 1, (3,) + tuple(network.input_shape[1:])).round(4), stem, (0, 1, 2, 3))
 
 
 def write_answers(network, pictures, stem, order):

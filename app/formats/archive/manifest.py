@@ -21,6 +21,7 @@ MAX_BYTES = 16 * 2**20
 
 NOT_JSON = "Failed to parse signature.json."  # MMS names the wrong file
 NO_MODEL = "Missing Model entry in manifest file."
+NO_NAME = "Model name is not defined."
 NO_HANDLER = "Model handler is not defined."
 NO_RUNTIME = "Runtime is not defined or invalid."
 NO_ENGINE = "engineName is required in <engine>."
@@ -91,8 +92,8 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _current(document: dict[str, Any]) -> Manifest:
     model, engine = _object(document, "model"), _object(document, "engine")
-    if model is None:
-        raise InvalidArchive(NO_MODEL)
+    if model is None:  # MMS tells an entry that is null from one that is not there
+        raise InvalidArchive(NO_MODEL if "model" in document else NO_NAME)
     runtime = document.get("runtime", "python")
     if runtime not in get_args(Runtime):
         raise InvalidArchive(NO_RUNTIME)

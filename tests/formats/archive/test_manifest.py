@@ -56,7 +56,7 @@ def test_a_mark_at_the_beginning_does_no_harm(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({}, "Missing Model entry in manifest file."),
+        ({}, "Model name is not defined."),
         ({"model": None}, "Missing Model entry in manifest file."),
         ({"model": {}, "runtime": "ruby"}, "Runtime is not defined or invalid."),
         ({"model": {}, "runtime": "Python"}, "Runtime is not defined or invalid."),

@@ -112,7 +112,7 @@ def test_a_model_whose_name_is_no_name_is_refused(tmp_path: Path, work: Path, na
     [
         ("{", "Failed to parse signature.json."),
         ("[]", "Failed to parse signature.json."),
-        ("{}", "Missing Model entry in manifest file."),
+        ("{}", "Model name is not defined."),
         ('{"model": {}, "runtime": "ruby"}', "Runtime is not defined or invalid."),
     ],
 )

@@ -1,0 +1,151 @@
+"""``flask models export``: a model, as other programs read it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.problems import tells_problems
+from app.errors import ModelFormatError, ModelNotFound
+from app.formats.folder import NAME, is_model_folder, open_model_folder
+
+if TYPE_CHECKING:
+    from app.formats.folder import ModelFolder
+    from app.settings import Settings
+
+Target = Literal["onnx", "mar", "mxnet"]
+STOCK = "mxnet_vision_service:handle"
+
+
+@click.command("export")
+@click.argument("name")
+@click.option("--to", "form", type=click.Choice(["onnx", "mar", "mxnet"]), required=True, help="What is to be made.")
+@click.option("--output", type=click.Path(path_type=Path), help="The file, for mxnet the folder, that is made.")
+@click.option("--force", is_flag=True, help="Replace what is there.")
+@with_appcontext
+@tells_problems
+def export(name: str, form: Target, output: Path | None, force: bool) -> None:
+    """Write the model NAME as other programs read it.
+
+    onnx is one file, NAME.onnx, with labels and preprocessing in its metadata; mar an archive of Multi Model Server;
+    mxnet a folder with NAME-symbol.json and NAME-0000.params. Weights are not changed, and `flask models import` (or
+    unpack) makes the same model of it again.
+    """
+    settings: Settings = current_app.extensions["dimple"].settings
+    folder = _folder(name, settings)
+    target = output or Path(name if form == "mxnet" else f"{name}.{form}")
+    if target.is_dir() and form != "mxnet":
+        target /= f"{name}.{form}"
+    if (target.exists() or target.is_symlink()) and not force:
+        raise ModelFormatError(f"{target} is there already. Name another --output, or replace it with --force")
+    write = {"onnx": _write_onnx, "mar": _write_mar, "mxnet": _write_mxnet}[form]
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as work:
+            note = write(folder, Path(work), target, settings)
+    except OSError as error:
+        raise ModelFormatError(f"{target} cannot be written: {error}") from None
+    click.echo(f"{target}: {note}")
+
+
+def _folder(name: str, settings: Settings) -> ModelFolder:
+    from app.zoo import imagenet
+
+    if name == imagenet.NAME:
+        imagenet.ensure_imagenet(settings.models_dir)
+    path = settings.models_dir / name
+    if not NAME.fullmatch(name) or not is_model_folder(path):
+        there = settings.models_dir.iterdir() if settings.models_dir.is_dir() else ()
+        raise ModelNotFound(name, sorted(one.name for one in there if is_model_folder(one)))
+    return open_model_folder(path)
+
+
+def _labels(folder: ModelFolder, settings: Settings) -> tuple[str, ...]:
+    """The labels under which the model answers, whether its folder has them or not."""
+    if folder.labels is not None:
+        return folder.labels
+    from app.serving.model import open_model
+
+    model = open_model(folder, settings.engine, cache_dir=settings.cache)
+    model.engine.close()
+    return model.labels
+
+
+def _write_onnx(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.serving.exporting import write_onnx
+
+    made = work / "model.onnx"
+    worst = write_onnx(folder, _labels(folder, settings), made)
+    os.replace(made, target)
+    if worst is None:
+        return "the model's own file"
+    return f"its probabilities differ from the model's own by {worst:.1e} at most, on test pictures"
+
+
+def _write_mxnet(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.formats.making import write_labels
+    from app.formats.place import place
+    from app.formats.signature import FILE_NAME, write_signature
+    from app.serving.exporting import write_checkpoint
+
+    made = work / "made"
+    made.mkdir()
+    write_signature(write_checkpoint(folder, made / folder.name), made / FILE_NAME)
+    write_labels(made, _labels(folder, settings))
+    place(made, target.absolute())
+    return ", ".join(sorted(path.name for path in target.iterdir()))
+
+
+def _write_mar(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.formats.archive.manifest import read_manifest
+    from app.formats.archive.pack import Order, pack
+
+    manifest = read_manifest(folder.path)
+    handler = manifest.handler or STOCK
+    own = _own_code(folder)
+    source = folder.path if own else _as_mms_wants_it(folder, work / "files", settings)
+    made = pack(Order(folder.name, source, handler if own else STOCK, manifest.runtime, work))
+    os.replace(made, target)
+    if own:
+        return f"with its own code, {handler}"
+    if folder.checkpoint is None:
+        return "Multi Model Server itself opens only MXNet checkpoints, so this one is for Dimple (see --to mxnet)"
+    return "Multi Model Server serves it, too, but gives every network raw pixels"
+
+
+def _own_code(folder: ModelFolder) -> bool:
+    from app.formats.archive.contents import find_handler
+    from app.formats.archive.manifest import read_manifest
+
+    handler = find_handler(folder.path, read_manifest(folder.path))
+    return handler is not None and not handler.is_stock
+
+
+def _as_mms_wants_it(folder: ModelFolder, path: Path, settings: Settings) -> Path:
+    """Lay the folder out as Multi Model Server opens it: the checkpoint called after the model, at epoch 0, signature
+    and labels beside it. Files are linked, not copied."""
+    from app.formats.folder import SYNSET
+    from app.formats.making import write_labels
+    from app.formats.signature import FILE_NAME, write_signature
+
+    path.mkdir()
+    checkpoint = folder.checkpoint
+    renamed = {}
+    if checkpoint is not None:
+        renamed = {
+            checkpoint.symbol.name: f"{folder.name}-symbol.json",
+            checkpoint.params.name: f"{folder.name}-0000.params",
+        }
+    for file in sorted(folder.path.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            (path / renamed.get(file.name, file.name)).symlink_to(file.resolve())
+    if not (path / FILE_NAME).exists() and folder.signature is not None:
+        write_signature(folder.signature, path / FILE_NAME)
+    if not (path / SYNSET).exists():
+        write_labels(path, _labels(folder, settings))
+    return path

@@ -1,0 +1,152 @@
+"""A model, written as other programs read it: an MXNet checkpoint or an ONNX file.
+
+ONNX is written and compared in a process of its own, as :mod:`app.engines.building` does and for the same reasons. The
+child is given a pickle of (working folder, model folder, labels, path) on its standard input, and prints the largest
+difference, or what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from app.engines.onnx_export import export_onnx
+from app.engines.parity import LIMIT, difference
+from app.engines.reference import load_reference, network_of, reference_kind
+from app.engines.samples import samples
+from app.errors import DimpleError, ModelFormatError
+from app.formats.folder import ModelFolder
+from app.formats.onnx_graph import LABELS, SIGNATURE
+from app.formats.params import write_params
+from app.formats.signature import document_of
+from app.settings import ROOT
+from app.types import Signature, TensorSpec
+
+REFUSED = 3
+LONGEST_SECONDS = 1800
+
+
+def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
+    """Write a model as ``STEM-symbol.json`` and ``STEM-0000.params``; a checkpoint's files are copied as they are.
+
+    An ``.h5`` becomes the graph that Keras-MXNet computes, with the weights as it holds them.
+
+    :returns: the checkpoint's signature.
+    :raises ModelFormatError: where the model has no weights that MXNet can compute.
+    """
+    symbol, params = stem.with_name(f"{stem.name}-symbol.json"), stem.with_name(f"{stem.name}-0000.params")
+    if folder.checkpoint is not None and folder.signature is not None:
+        shutil.copyfile(folder.checkpoint.symbol, symbol)
+        shutil.copyfile(folder.checkpoint.params, params)
+        return folder.signature
+    if not reference_kind(folder, "auto"):
+        raise ModelFormatError(f"{folder.path} holds an ONNX file alone, which is not turned into an MXNet checkpoint")
+    opened = load_reference(folder, "auto")
+    network = network_of(opened)
+    opened.engine.close()
+    nodes = network.document["nodes"]
+    used = {node["name"] for node in nodes if node["op"] == "null"}
+    states = _states(network.document)
+    symbol.write_text(json.dumps(network.document, indent=2) + "\n", encoding="utf-8")
+    write_params(
+        params,
+        {
+            f"{'aux' if name in states else 'arg'}:{name}": array
+            for name, array in network.arrays.items()
+            if name in used
+        },
+    )
+    head = nodes[network.document["heads"][0][0]]["name"]
+    signature = opened.signature
+    row = (0, *network.row_shape)
+    outputs = tuple(replace(one, name=head) for one in signature.outputs)
+    return replace(signature, inputs=(TensorSpec(network.input_name, row),), outputs=outputs)
+
+
+def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float | None:
+    """Write a model as one ONNX file, for one picture at a time, with signature and labels in its metadata.
+
+    A folder's own ``.onnx`` is taken as it is.
+
+    :returns: the largest difference between its probabilities and those of the reference engine; None where the file
+        is the model's own.
+    :raises ModelFormatError: where the model cannot be written, or answers something else then.
+    """
+    if not reference_kind(folder, "auto"):
+        assert folder.onnx is not None
+        shutil.copyfile(folder.onnx, path)
+        return None
+    order = pickle.dumps((os.getcwd(), folder, labels, path.absolute()))
+    command = [sys.executable, "-m", "app.serving.exporting"]
+    try:
+        done = subprocess.run(command, input=order, capture_output=True, cwd=ROOT, timeout=LONGEST_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise ModelFormatError(f"{folder.path}: writing ONNX took more than {LONGEST_SECONDS} seconds") from None
+    said = (done.stderr if done.returncode else done.stdout).decode(errors="replace").strip().splitlines() or [""]
+    if done.returncode:
+        raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {said[-1][:500] or done.returncode}")
+    return float(said[-1])
+
+
+def _states(document: dict[str, object]) -> set[str]:
+    """The names of the arrays that are auxiliary states, as MXNet itself sorts them."""
+    import mxnet as mx
+
+    return set(mx.sym.load_json(json.dumps(document)).list_auxiliary_states())
+
+
+def _export(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float:
+    from app.engines.openvino_engine import OpenvinoEngine
+    from app.engines.openvino_runtime import import_openvino
+
+    reference = load_reference(folder, "auto")
+    export_onnx(network_of(reference), path)
+    _write_metadata(path, reference.signature, labels)
+    engine = OpenvinoEngine(import_openvino().convert_model(str(path)), all_cores_for_one=False)
+    signature = reference.signature
+    rows = samples(signature.preprocess, signature.inputs[0].shape)
+    worst = difference(engine, reference.engine, rows, signature.postprocess.activation)
+    if worst > LIMIT:
+        raise ModelFormatError(f"its probabilities differ from those of {reference.kind} by {worst:.1e}")
+    return worst
+
+
+def _write_metadata(path: Path, signature: Signature, labels: tuple[str, ...]) -> None:
+    import onnx
+
+    model = onnx.load(str(path))
+    name, output = model.graph.input[0].name, model.graph.output[0]
+    row = (0, *(one.dim_value for one in output.type.tensor_type.shape.dim[1:]))
+    told = replace(
+        signature,
+        inputs=(TensorSpec(name, signature.inputs[0].shape),),
+        outputs=(TensorSpec(output.name, row),),
+    )
+    document = {SIGNATURE: json.dumps(document_of(told)), LABELS: json.dumps(labels, ensure_ascii=False)}
+    onnx.helper.set_model_props(model, document)
+    onnx.save(model, str(path))
+
+
+def main() -> int:
+    """Do what the order on the standard input says."""
+    working_dir, folder, labels, path = pickle.load(sys.stdin.buffer)
+    os.chdir(working_dir)
+    try:
+        print(_export(folder, labels, path))
+    except DimpleError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    except Exception as error:  # the exporter raises everything there is
+        print(f"{type(error).__name__}: {' '.join(str(error).split())}"[:400], file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
