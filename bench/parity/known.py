@@ -1,0 +1,94 @@
+"""The differences that are meant, and which of those that were found they explain."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.parity.compare import Difference
+
+FILE = Path(__file__).parent / "differences.json"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a known difference shows. Each may have ``*`` for any text."""
+
+    check: str
+    aspect: str
+    mms: str = "*"
+    dimple: str = "*"
+
+    def fits(self, difference: Difference) -> bool:
+        mine = (self.check, self.aspect, self.mms, self.dimple)
+        theirs = (difference.check, difference.aspect, difference.mms, difference.dimple)
+        return all(_fits(pattern, text) for pattern, text in zip(mine, theirs, strict=True))
+
+
+@dataclass(frozen=True)
+class Known:
+    """A difference that is meant: what either server does, why, and where it shows."""
+
+    id: str
+    mms: str
+    dimple: str
+    because: str
+    places: tuple[Place, ...]
+
+
+def _fits(pattern: str, text: str) -> bool:
+    """Like fnmatch, but only ``*`` is special: bodies are full of brackets and question marks."""
+    return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), text, re.DOTALL) is not None
+
+
+def read_known(path: Path = FILE) -> list[Known]:
+    """Read the file of known differences.
+
+    :raises ValueError: where two have one id, or one has no place where it shows.
+    """
+    known = [
+        Known(one["id"], one["mms"], one["dimple"], one["because"], tuple(Place(**place) for place in one["where"]))
+        for one in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    ids = [one.id for one in known]
+    if twice := sorted({id for id in ids if ids.count(id) > 1}):
+        raise ValueError(f"{path}: two differences are called {', '.join(twice)}; give one another id")
+    if idle := [one.id for one in known if not one.places]:
+        raise ValueError(f'{path}: {", ".join(idle)} shows nowhere; name the checks under "where"')
+    return known
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was found, sorted: explained (by id), not explained, and the places that explained nothing."""
+
+    explained: dict[str, list[Difference]]
+    undeclared: list[Difference]
+    gone: list[tuple[str, Place]]
+
+    @property
+    def passed(self) -> bool:
+        return not self.undeclared and not self.gone
+
+
+def judge(found: Iterable[Difference], known: Iterable[Known], whole: bool = True) -> Verdict:
+    """Explain what was found by what is known.
+
+    :param whole: whether every check ran; if not, a place that explains nothing proves nothing.
+    """
+    known = list(known)
+    explained: dict[str, list[Difference]] = {one.id: [] for one in known}
+    used: set[tuple[str, Place]] = set()
+    undeclared = []
+    for difference in found:
+        fitting = [(one.id, place) for one in known for place in one.places if place.fits(difference)]
+        used.update(fitting)
+        if fitting:
+            explained[fitting[0][0]].append(difference)
+        else:
+            undeclared.append(difference)
+    gone = [(one.id, place) for one in known for place in one.places if (one.id, place) not in used]
+    return Verdict(explained, undeclared, gone if whole else [])

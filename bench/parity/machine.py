@@ -1,0 +1,56 @@
+"""What a comparison needs of the machine: Java, and Multi Model Server in an environment of its own."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from app.progress import say
+
+PACKAGES = (
+    "multi-model-server==1.1.11",
+    "model-archiver==1.0.3",
+    "mxnet==1.9.1",
+    "numpy==1.26.4",
+    "opencv-python-headless==4.11.0.86",
+    "Pillow==12.3.0",
+    "setuptools==80.9.0",
+)
+OLD_NAME = 'import numpy\n\nif "bool" not in vars(numpy):\n    numpy.bool = bool  # MXNet 1.9.1 still says it\n'
+JAVA = "Multi Model Server needs Java 8 or later: apt-get install openjdk-17-jre-headless"
+
+
+class Missing(Exception):
+    """Something that only the one who runs this can install; the message says what."""
+
+
+def need(program: str, how: str) -> str:
+    """Find a program.
+
+    :raises Missing: with what to install, where there is none.
+    """
+    if found := shutil.which(program):
+        return found
+    raise Missing(f"there is no {program}. {how}")
+
+
+def mms_python(folder: Path) -> Path:
+    """The Python of MMS's environment, which is made where it is missing or has other packages.
+
+    :param folder: where the environment is.
+    """
+    python, mark = folder / "bin" / "python", folder / "packages.txt"
+    wanted = "\n".join(PACKAGES)
+    if mark.exists() and mark.read_text() == wanted:
+        return python
+    say(f"installing Multi Model Server into {folder}, once")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, *PACKAGES], check=True)
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    found = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
+    (Path(found.stdout.strip()) / "sitecustomize.py").write_text(OLD_NAME)
+    mark.write_text(wanted)
+    return python

@@ -1,0 +1,84 @@
+"""A run's outcome: on the terminal, and as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from bench.parity.known import Verdict
+from bench.parity.run import Result
+from bench.parity.tables import columns
+
+
+def exit_status(results: Sequence[Result], verdict: Verdict) -> int:
+    """0 where everything is the same or declared, and every check proved something."""
+    return 0 if results and verdict.passed and not any(one.void for one in results) else 1
+
+
+def print_report(results: Sequence[Result], verdict: Verdict) -> None:
+    """Print what differs undeclared, then a table of all."""
+    asked = {result.check.id: result.check.asks for result in results}
+    for check, found in groupby(verdict.undeclared, lambda one: one.check):
+        print(f"\n{check}: {asked[check]}")
+        for one in found:
+            print(f"  {one.aspect}\n    MMS     {one.mms}\n    Dimple  {one.dimple}")
+    for result in results:
+        if result.void:
+            print(f"\n{result.check.id}: {result.check.asks}\n  proves nothing: {result.void}")
+    for id, place in verdict.gone:
+        print(f"\n{id}: declared for {place.check} ({place.aspect}), but it does not show there any more")
+    print("\n" + columns(_rows(results, verdict)))
+    print(f"\n{_summary(results, verdict)}")
+
+
+def _rows(results: Sequence[Result], verdict: Verdict) -> list[list[str]]:
+    asked = Counter(one.check.id.split(".")[0] for one in results)
+    undeclared = Counter(one.check.split(".")[0] for one in verdict.undeclared)
+    explained = Counter(one.check.split(".")[0] for found in verdict.explained.values() for one in found)
+    void = Counter(one.check.id.split(".")[0] for one in results if one.void)
+    rows = [["suite", "checks", "declared differences", "undeclared", "void"]]
+    rows += [[suite, str(count), str(explained[suite]), str(undeclared[suite]), str(void[suite])]
+             for suite, count in asked.items()]  # fmt: skip
+    rows += [["declared as", "times", "", "", ""]]
+    rows += [[id, str(len(found)), "", "", ""] for id, found in verdict.explained.items()]
+    return rows
+
+
+def _summary(results: Sequence[Result], verdict: Verdict) -> str:
+    differing = {one.check for one in verdict.undeclared}
+    void = sum(bool(one.void) for one in results)
+    return (
+        f"{len(results)} checks: {len(verdict.undeclared)} undeclared differences in {len(differing)} of them, "
+        f"{void} that prove nothing, {len(verdict.gone)} declared that are gone"
+    )
+
+
+def write_report(path: Path, results: Sequence[Result], verdict: Verdict) -> Path:
+    """Write everything as JSON; the file appears whole."""
+    document = {
+        "summary": _summary(results, verdict),
+        "undeclared": [asdict(one) for one in verdict.undeclared],
+        "gone": [{"id": id, **asdict(place)} for id, place in verdict.gone],
+        "explained": {id: [asdict(one) for one in found] for id, found in verdict.explained.items()},
+        "checks": [_told(one) for one in results],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps(document, indent=1))
+    os.replace(new, path)
+    return path
+
+
+def _told(result: Result) -> dict[str, Any]:
+    answers = {
+        kind: {"status": answer.status, "reason": answer.reason, "headers": dict(answer.headers),
+               "body": answer.body[:2000].decode("utf-8", "backslashreplace")}
+        for kind, answer in (("mms", result.mms), ("dimple", result.dimple))
+    }  # fmt: skip
+    return {"id": result.check.id, "asks": result.check.asks, "void": result.void, "seconds": result.seconds, **answers}

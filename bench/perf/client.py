@@ -1,0 +1,74 @@
+"""The client: ``ab`` for the figures, a plain HTTP connection for what an answer says of itself."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench.parity.load import parse
+from bench.perf.records import Cell
+
+PATIENCE_SECONDS = 120
+"""What an answer may take."""
+LIMIT_SECONDS = 900
+MOST = 200_000
+"""``ab`` would stop after 50,000 however much time is left."""
+CROWD = 100
+"""From so many connections on requests are counted, not seconds: those under way when the time is over would not be
+counted, so that nobody could say that none was lost."""
+
+
+def percentiles(lines: Iterable[str]) -> dict[int, float]:
+    """Read what ``ab -e`` wrote: percentage served -> milliseconds, to the microsecond. Its report has whole ones."""
+    found = {int(percent): float(milliseconds) for percent, milliseconds in list(csv.reader(lines))[1:]}
+    # of fewer than 50 requests ab takes the 99th percentile from behind the last one, where there are zeros
+    before = 0.0
+    for percent in sorted(found):
+        before = found[percent] = found[percent] if found[percent] >= before else found[100]
+    return found
+
+
+def amount(connections: int, seconds: float, per_second: float) -> list[str]:
+    """How much ``ab`` is to ask: for so many seconds; a crowd, about as many requests as take so long.
+
+    :param per_second: what fewer connections were answered.
+    """
+    if connections < CROWD:
+        return ["-t", str(max(1, round(seconds))), "-n", str(MOST)]
+    return ["-n", str(min(MOST, max(2 * connections, round(per_second * seconds))))]
+
+
+def measure(
+    ab: str, url: str, picture: Path, connections: int, seconds: float, per_second: float = 0.0
+) -> tuple[float, dict[int, float], int, int, int]:
+    """Put a server under load.
+
+    :returns: requests answered a second, percentiles, and how many were complete, lost and refused.
+    """
+    wanted = amount(connections, seconds, per_second)
+    with tempfile.TemporaryDirectory(prefix="ab-") as folder:
+        served = Path(folder) / "served.csv"
+        command = [ab, "-k", "-l", "-r", "-q", *wanted, "-c", str(connections), "-s", str(PATIENCE_SECONDS)]
+        command += ["-e", str(served), "-T", "image/jpeg", "-p", str(picture), url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+        found = percentiles(served.read_text().splitlines()) if served.exists() else {}
+    load = parse(done.stdout + done.stderr)
+    lost = load.failed
+    if load.broke_off:
+        lost += max(1, int(wanted[1]) - load.complete) if wanted[0] == "-n" else connections
+    return load.per_second, found, load.complete, lost, load.refused
+
+
+def cell(
+    ab: str, key: tuple[int, str, str, int], url: str, picture: Path, seconds: float, per_second: float = 0.0
+) -> Cell:
+    """Measure one cell of the table.
+
+    :param key: round, server, model and connections.
+    """
+    rate, served, complete, lost, refused = measure(ab, url, picture, key[3], seconds, per_second)
+    answered = rate * (complete - refused) / complete if complete else 0.0
+    return Cell(*key, answered, served.get(50, 0.0), served.get(99, 0.0), complete, lost, refused)

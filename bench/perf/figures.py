@@ -1,0 +1,137 @@
+"""From what was measured to what is said: ratios of the same round, their spread, and whether a goal is reached."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bench.perf.records import DIMPLE, ENGINE, MMS, Cell, Record, Run
+from bench.perf.subjects import NAMES, RESNET, SMILE, SQUEEZENET
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread | None:
+    """Median, least and most; None of nothing."""
+    return Spread(statistics.median(values), min(values), max(values)) if values else None
+
+
+def ratios(ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
+    """One ratio for every round that both have a figure of: figures of different rounds met different neighbours."""
+    return [ours[number] / theirs[number] for number in sorted(ours) if theirs.get(number)]
+
+
+def by_round(
+    record: Record, server: str, model: str, connections: int, figure: Callable[[Cell], float]
+) -> dict[int, float]:
+    """A figure of the same cell in every round."""
+    wanted = (server, model, connections)
+    return {one.round: figure(one) for one in record.cells if (one.server, one.model, one.connections) == wanted}
+
+
+def of_runs(record: Record, server: str, figure: Callable[[Run], float]) -> dict[int, float]:
+    """A figure of the same server in every round."""
+    return {one.round: figure(one) for one in record.runs if one.server == server}
+
+
+def per_second(one: Cell) -> float:
+    return one.per_second
+
+
+def p50(one: Cell) -> float:
+    return one.p50
+
+
+def p99(one: Cell) -> float:
+    return one.p99
+
+
+def pss(one: Run) -> float:
+    return one.pss
+
+
+def rss(one: Run) -> float:
+    return one.rss
+
+
+def start_seconds(one: Run) -> float:
+    return one.start_seconds
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What is to be reached: a ratio to MMS (or to the engine alone) of at most, or at least, ``limit``."""
+
+    model: str
+    what: str
+    limit: float
+    at_least: bool
+    measured: Spread | None
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the median is; None where it was not measured."""
+        if self.measured is None:
+            return None
+        return self.measured.median >= self.limit if self.at_least else self.measured.median <= self.limit
+
+
+LIMITS = {SMILE: (0.30, 4.0, 0.35), SQUEEZENET: (0.50, 1.7, 0.60), RESNET: (0.50, 1.2, 0.90)}
+"""Of the latency at 1 connection, the requests a second at 8, and the 99th percentile at 8."""
+MEMORY, START, OF_ENGINE = 0.45, 0.40, 0.93
+
+
+def goals(record: Record) -> list[Goal]:
+    """Every goal, with what was measured."""
+    found = [goal for model in NAMES if _has(record, model) for goal in _of_model(record, model)]
+    for what, limit, figure in (
+        ("resident memory (PSS)", MEMORY, pss),
+        ("start to first answers", START, start_seconds),
+    ):
+        measured = spread(ratios(of_runs(record, DIMPLE, figure), of_runs(record, MMS, figure)))
+        found.append(Goal("", what, limit, False, measured))
+    if _has(record, RESNET):
+        found.append(
+            Goal(RESNET, "requests/s at 8, to the engine alone", OF_ENGINE, True, of_engine(record, RESNET, 8))
+        )
+    return found
+
+
+def _of_model(record: Record, model: str) -> list[Goal]:
+    latency, rate, tail = LIMITS[model]
+    return [
+        Goal(model, "p50 at 1 connection", latency, False, to_mms(record, model, 1, p50)),
+        Goal(model, "requests/s at 8", rate, True, to_mms(record, model, 8, per_second)),
+        Goal(model, "p99 at 8", tail, False, to_mms(record, model, 8, p99)),
+        Goal(model, "p99 at 100", 1.0, False, to_mms(record, model, 100, p99)),
+        Goal(model, "lost or refused at 100", 0.0, False, spread(list(lost(record, model, 100)))),
+    ]
+
+
+def _has(record: Record, model: str) -> bool:
+    return any(one.model == model for one in record.cells)
+
+
+def to_mms(record: Record, model: str, connections: int, figure: Callable[[Cell], float]) -> Spread | None:
+    """Dimple's figure as a part of MMS's."""
+    ours, theirs = (by_round(record, server, model, connections, figure) for server in (DIMPLE, MMS))
+    return spread(ratios(ours, theirs))
+
+
+def of_engine(record: Record, model: str, connections: int) -> Spread | None:
+    """Dimple's requests a second as a part of what its engine answers without HTTP."""
+    ours, theirs = (by_round(record, server, model, connections, per_second) for server in (DIMPLE, ENGINE))
+    return spread(ratios(ours, theirs))
+
+
+def lost(record: Record, model: str, connections: int, server: str = DIMPLE) -> list[float]:
+    """Requests that were not answered with 200, round by round."""
+    return list(by_round(record, server, model, connections, lambda one: one.lost + one.refused).values())

@@ -1,0 +1,49 @@
+"""The machine that was measured on, in words."""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from app.machine import cores, memory_bytes
+
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
+
+
+def describe() -> dict[str, str]:
+    """What matters for speed: processor, cores, memory, system, and the versions of what is compared."""
+    cpu = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.+)$", cpu, re.MULTILINE)
+    has = set((re.search(r"^flags\s*:\s*(.+)$", cpu, re.MULTILINE) or ["", ""])[1].split())
+    return {
+        "processor": model[1] if model else platform.processor(),
+        "instructions": ", ".join(flag for flag in FLAGS if flag in has) or "none of " + ", ".join(FLAGS),
+        "cores": str(cores()),
+        "memory": f"{memory_bytes() / 2**30:.0f} GiB",
+        "system": f"{_system()}, Linux {platform.release()}",
+        "Multi Model Server": "1.1.11, MXNet 1.9.1, " + _java(),
+        "Dimple": ", ".join(
+            [
+                f"Python {sys.version.split()[0]}",
+                *(f"{name} {version(name)}" for name in ("openvino", "gunicorn", "Flask")),
+            ]
+        ),
+        "client": "ab -k on the same machine",
+    }
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return platform.system()
+
+
+def _java() -> str:
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
+    found = re.search(r'version "([^"]+)"', said)
+    return f"Java {found[1]}" if found else "Java"

@@ -1,0 +1,193 @@
+"""The measurement: every round starts each server in turn, puts it under every load, and stops it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.machine import cores, server_processes
+from app.progress import say
+from bench.parity.machine import Missing
+from bench.parity.peer import START_SECONDS, NotReady, Peer
+from bench.parity.servers import dimple, free_ports, mms
+from bench.parity.setups import Setup
+from bench.perf import profile
+from bench.perf.client import cell
+from bench.perf.processes import family, held
+from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record, Run
+from bench.perf.starting import JPEG, spawn, start, wait_for
+from bench.perf.subjects import SMILE, Subject, pack
+
+HERE = Path(__file__).parent
+CONNECTIONS = (1, 8, 100)
+THREADS = (1, 8)
+
+
+@dataclass
+class Bench:
+    """What all rounds share.
+
+    :param folder: for the servers' homes; a short path, because the names of sockets are in it.
+    :param seconds: of one cell.
+    """
+
+    folder: Path
+    checkout: Path
+    mms_python: Path
+    ab: str
+    subjects: Sequence[Subject]
+    seconds: float
+    record: Record
+    homes: dict[str, Path] = field(default_factory=dict)
+
+    def make_homes(self) -> None:
+        """A home for each server with its store, and what it is to load."""
+        for kind in (MMS, DIMPLE):
+            home = self.homes[kind] = self.folder / kind[0]
+            home.mkdir()
+            told = [pack(one, home / "store", self.mms_python, self.checkout, kind) for one in self.subjects]
+            (home / "load").write_text(",".join(told))
+
+    def peer(self, kind: str) -> Peer:
+        """A server that is not started yet, with both configured alike."""
+        home = self.homes[kind]
+        config = {"load_models": (home / "load").read_text(), "default_workers_per_model": str(cores())}
+        setup = Setup("performance", (), config)
+        if kind == MMS:
+            return mms(self.mms_python, home, setup)
+        return dimple(self.checkout, home, setup, server_processes())
+
+    @property
+    def cache(self) -> Path:
+        return self.homes[DIMPLE] / "instance" / "cache"
+
+
+def run(bench: Bench, rounds: int) -> None:
+    """Measure everything, into the bench's record."""
+    say("a first start of either server, so that nothing is converted or compiled in a measured one")
+    answers = {kind: _first_start(bench, kind) for kind in (MMS, DIMPLE)}
+    bench.record.agreement |= agreement(answers[MMS], answers[DIMPLE])
+    say("largest difference of a probability: " + str(bench.record.agreement))
+    for number in range(rounds):
+        for kind in (MMS, DIMPLE):
+            say(f"round {number + 1} of {rounds}: {kind}")
+            _one_server(bench, kind, number, last=number == rounds - 1)
+        if any(one.name == SMILE for one in bench.subjects):
+            say(f"round {number + 1} of {rounds}: the tutorial's server")
+            _tutorial(bench, number)
+        say(f"round {number + 1} of {rounds}: the engine alone")
+        _engine(bench, number)
+
+
+def _first_start(bench: Bench, kind: str) -> dict[str, dict[str, float]]:
+    peer = bench.peer(kind)
+    try:
+        peer.start()
+        answers = {}
+        for one in bench.subjects:
+            said = peer.ask("POST", f"/predictions/{one.name}", one.picture.read_bytes(), JPEG)
+            if said.status != 200:
+                raise NotReady(f"{kind} answers {said.status} for {one.name}: {said.body[:500]!r}; see {peer.log}")
+            answers[one.name] = {row["class"]: row["probability"] for row in said.document()}
+        return answers
+    finally:
+        peer.stop()
+
+
+def agreement(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The largest difference of a probability, by network; classes that only one of the two reports are left out."""
+    return {
+        name: max(
+            (abs(found - other[name][label]) for label, found in row.items() if label in other[name]), default=1.0
+        )
+        for name, row in one.items()
+    }
+
+
+def _one_server(bench: Bench, kind: str, number: int, last: bool) -> None:
+    peer = bench.peer(kind)
+    try:
+        seconds = start(peer, bench.subjects)
+        for one in bench.subjects:
+            url = f"http://127.0.0.1:{peer.port}/predictions/{one.name}"
+            bench.record.cells += _cells(bench, url, one, (number, kind))
+        assert peer.process
+        has = held(family(peer.process.pid))
+        bench.record.runs.append(Run(number, kind, seconds, has.pss, has.rss, has.processes))
+        say(f"  {kind}: first answers after {seconds:.1f} s, {has.pss:.0f} MiB (PSS) in {has.processes} processes")
+        if kind == DIMPLE and last:
+            bench.record.profile += profile.steps(peer.port, bench.subjects, bench.seconds)
+    finally:
+        peer.stop()
+
+
+def _cells(bench: Bench, url: str, one: Subject, key: tuple[int, str]) -> list[Cell]:
+    """One network under every load, after a little of the middle one to warm up."""
+    number, kind = key
+    cell(bench.ab, (number, kind, one.name, 8), url, one.picture, min(2.0, bench.seconds / 2))
+    found: list[Cell] = []
+    for connections in CONNECTIONS:
+        rate = found[-1].per_second if found else 0.0
+        made = cell(bench.ab, (number, kind, one.name, connections), url, one.picture, bench.seconds, rate)
+        found.append(made)
+        tell(made)
+    return found
+
+
+def tell(one: Cell) -> None:
+    """Say what was measured just now."""
+    wrong = f", {one.lost} LOST" if one.lost else ""
+    wrong += f", {one.refused} refused" if one.refused else ""
+    say(f"  {one.server}: {one.model}, {one.connections}: {one.per_second:.1f}/s, "
+        f"p50 {one.p50:.2f} ms, p99 {one.p99:.2f} ms, {one.complete} requests{wrong}")  # fmt: skip
+
+
+def _tutorial(bench: Bench, number: int) -> None:
+    """Start the tutorial's kind of server on the same pictures, measure, and stop it."""
+    (subject,) = (one for one in bench.subjects if one.name == SMILE)
+    home = bench.folder / "t"
+    home.mkdir(exist_ok=True)
+    port = free_ports()[0]
+    command = [sys.executable, str(HERE / "tutorial_server.py"), str(port), str(_h5(bench))]
+    peer = Peer(TUTORIAL, home, port, port, command, _quiet_home(home))
+    try:
+        began = time.monotonic()
+        spawn(peer)
+        wait_for(peer, "/predict", subject.picture.read_bytes(), began + START_SECONDS)
+        seconds = time.monotonic() - began
+        bench.record.cells += _cells(bench, f"http://127.0.0.1:{port}/predict", subject, (number, TUTORIAL))
+        assert peer.process
+        has = held(family(peer.process.pid))
+        bench.record.runs.append(Run(number, TUTORIAL, seconds, has.pss, has.rss, has.processes))
+    finally:
+        peer.stop()
+
+
+def _h5(bench: Bench) -> Path:
+    return bench.checkout / "models" / SMILE / "smile.h5"
+
+
+def _quiet_home(home: Path) -> dict[str, str]:
+    return {**os.environ, "HOME": str(home)}
+
+
+def _engine(bench: Bench, number: int) -> None:
+    models = [f"{one.name}={one.source}={one.picture}" for one in bench.subjects]
+    crowds = ",".join(map(str, THREADS))
+    command = [sys.executable, str(HERE / "engine_only.py"), str(bench.seconds), str(bench.cache), crowds, *models]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise Missing(f"the engine alone failed:\n{done.stderr[-2000:]}")
+    for line in done.stdout.splitlines():
+        told = json.loads(line)
+        if told.pop("kind") != "openvino":
+            say(f"  the engine of {told['model']} is not openvino: the comparison with Dimple's HTTP means little")
+        found = Cell(round=number, server=ENGINE, **told)
+        bench.record.cells.append(found)
+        tell(found)

@@ -1,0 +1,170 @@
+"""A server under mixed load for a long time: clients, registrations coming and going, and a look at it now and then."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from app.progress import progress
+from bench.parity.peer import Peer
+from bench.perf.mix import GUEST, Kind, Tally, client
+from bench.perf.processes import Held, family, held
+
+SAMPLE_SECONDS = 2.0
+REST_SECONDS = 30.0
+STILL = 3
+"""Looks in a row that must show the same before a server counts as at rest."""
+GUEST_SECONDS = 1.0
+FLAT = 0.03
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the processes held, so many seconds after the start."""
+
+    second: float
+    held: Held
+
+
+@dataclass
+class Soak:
+    """What came out. ``before`` and ``after`` are at rest: after the warm-up, and at the end.
+
+    :param warm_seconds: how long the warm-up took.
+    """
+
+    warm_seconds: float
+    before: Held
+    after: Held
+    samples: list[Sample]
+    tally: Tally
+    registrations: int
+    notes: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "warm_seconds": self.warm_seconds,
+            "before": asdict(self.before),
+            "after": asdict(self.after),
+            "samples": [asdict(one) for one in self.samples],
+            "ended": [[kind, status, count] for (kind, status), count in sorted(self.tally.ended.items())],
+            "wrong": self.tally.wrong,
+            "what the wrong ones said": self.tally.samples,
+            "registrations": self.registrations,
+        }
+
+
+def soak(peer: Peer, choices: Sequence[Kind], guests: Sequence[str], clients: int, seconds: float) -> Soak:
+    """Load a server that runs.
+
+    :param guests: archives of its store that are registered in turn.
+    :param seconds: in all; the warm-up is a fifth, at most two minutes.
+    """
+    tally, samples, began = Tally(), [], time.monotonic()
+    warm = min(120.0, seconds / 5)
+    with progress("soak", round(seconds), "s") as shown:
+        # more clients than later, so that every process has all its threads once and for all
+        with _loaded(peer, choices, guests, tally, 4 * clients):
+            samples += _watch(peer, began, warm, shown)
+        before = at_rest(peer)
+        with _loaded(peer, choices, guests, tally, clients) as registered:
+            samples += _watch(peer, began, seconds - warm, shown)
+        after = at_rest(peer)
+    return Soak(warm, before, after, samples, tally, registered[0])
+
+
+@contextmanager
+def _loaded(
+    peer: Peer, choices: Sequence[Kind], guests: Sequence[str], tally: Tally, clients: int
+) -> Iterator[list[int]]:
+    """Ask from all clients meanwhile. Gives the number of registrations, which is right afterwards."""
+    stop, registered = threading.Event(), [0]
+    running = [threading.Thread(target=client, args=(peer.port, choices, tally, stop, seed)) for seed in range(clients)]
+    running.append(threading.Thread(target=_come_and_go, args=(peer, guests, tally, stop, registered)))
+    for one in running:
+        one.start()
+    try:
+        yield registered
+    finally:
+        stop.set()
+        for one in running:
+            one.join()
+
+
+def _come_and_go(peer: Peer, guests: Sequence[str], tally: Tally, stop: threading.Event, registered: list[int]) -> None:
+    """Register a model, leave it for a moment, unregister it; then the next one under the same name."""
+    while not stop.is_set():
+        archive = guests[registered[0] % len(guests)]
+        path = f"/models?url={archive}&model_name={GUEST}&initial_workers=1&synchronous=true"
+        said = peer.ask("POST", path, management=True)
+        tally.count("register", said.status, (200,), f"{said.reason} {said.body[:200]!r}")
+        registered[0] += 1
+        stop.wait(GUEST_SECONDS)
+        said = peer.ask("DELETE", f"/models/{GUEST}", management=True)
+        tally.count("unregister", said.status, (200,), f"{said.reason} {said.body[:200]!r}")
+
+
+def _watch(peer: Peer, began: float, seconds: float, shown: Any) -> Iterator[Sample]:
+    """Look now and then, for so many seconds."""
+    ends, last = time.monotonic() + seconds, time.monotonic()
+    while (now := time.monotonic()) < ends:
+        yield Sample(now - began, look(peer))
+        time.sleep(min(SAMPLE_SECONDS, max(0.0, ends - time.monotonic())))
+        passed = time.monotonic() - last
+        shown.advance(int(passed))
+        last += int(passed)
+
+
+def look(peer: Peer) -> Held:
+    """What all its processes hold now."""
+    assert peer.process
+    return held(family(peer.process.pid))
+
+
+def at_rest(peer: Peer) -> Held:
+    """The same once nothing ends or closes any more; a server that never comes to rest is taken as it is then."""
+    ends, seen = time.monotonic() + REST_SECONDS, [look(peer)]
+    while time.monotonic() < ends and not _still(seen[-STILL:]):
+        time.sleep(1.0)
+        seen.append(look(peer))
+    return seen[-1]
+
+
+def _still(seen: Sequence[Held]) -> bool:
+    return len(seen) == STILL and len({(one.processes, one.threads, one.files) for one in seen}) == 1
+
+
+def growth(samples: Sequence[Sample], warm_seconds: float) -> float:
+    """How much memory grew under load after the warm-up: the median of the last quarter of the looks to that of the
+    first, less one. 0.0 where there are too few to say."""
+    sizes = [one.held.pss for one in samples if one.second >= warm_seconds]
+    quarter = len(sizes) // 4
+    if not quarter:
+        return 0.0
+    return statistics.median(sizes[-quarter:]) / statistics.median(sizes[:quarter]) - 1
+
+
+def checks(found: Soak) -> list[tuple[str, str, bool]]:
+    """What was to hold: what it is, what was measured, whether it does."""
+    load = growth(found.samples, found.warm_seconds)
+    rest = found.after.pss / found.before.pss - 1 if found.before.pss else 0.0
+    more = {
+        name: getattr(found.after, name) - getattr(found.before, name) for name in ("processes", "threads", "files")
+    }
+    limit = f"at most {FLAT:.0%}"
+    return [
+        (
+            "requests that ended as they may not",
+            f"{found.tally.wrong:,} of {found.tally.total:,}",
+            not found.tally.wrong,
+        ),
+        (f"memory under load, last quarter to first ({limit})", f"{load:+.1%}", load <= FLAT),
+        (f"memory at rest, end to warm-up ({limit})", f"{rest:+.1%}", rest <= FLAT),
+        *((f"{name} gained, at rest", f"{count:+d}", count <= 0) for name, count in more.items()),
+    ]

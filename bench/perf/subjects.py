@@ -1,0 +1,124 @@
+"""What is measured: the networks, as each server takes them, and the picture that each is asked for."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.parity.machine import Missing
+from bench.parity.store import signature
+
+HERE = Path(__file__).parent
+SMILE, SQUEEZENET, RESNET = "smile", "squeezenet", "resnet50"
+NAMES = (SMILE, SQUEEZENET, RESNET)
+TITLES = {SMILE: "smile CNN", SQUEEZENET: "SqueezeNet", RESNET: "ResNet-50 v1"}
+PUBLISHED = "squeezenet_v1.0"
+ARCHITECTURES = {SQUEEZENET: "squeezenet1.1", RESNET: "resnet50_v1"}
+FACE = (170, 60, 290, 180)
+"""Where the face is in ``static/astronaut.jpg``."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network under test.
+
+    :param source: folder with checkpoint, ``signature.json`` and ``synset.txt``.
+    :param picture: the file that is sent.
+    :param origin: where the weights are from, for the document.
+    """
+
+    name: str
+    source: Path
+    picture: Path
+    origin: str
+
+    @property
+    def title(self) -> str:
+        return TITLES[self.name]
+
+
+def make_subjects(
+    folder: Path, names: Sequence[str], python: Path, checkout: Path, given: Path | None
+) -> list[Subject]:
+    """Make the checkpoints and pictures.
+
+    :param folder: where they go.
+    :param python: of MMS's environment.
+    :param given: folder that may have ``squeezenet_v1.0``; None makes one with weights of a fixed seed.
+    """
+    return [_subject(folder / name, name, python, checkout, given) for name in names]
+
+
+def _subject(source: Path, name: str, python: Path, checkout: Path, given: Path | None) -> Subject:
+    portrait = checkout / "static" / "astronaut.jpg"
+    if name == SMILE:
+        shutil.copytree(checkout / "models" / SMILE, source, ignore=shutil.ignore_patterns("MAR-INF", "*.h5", "*.png"))
+        return Subject(name, source, _face(portrait, source), "models/smile, which comes with Dimple")
+    if name == SQUEEZENET and given:
+        if not (given / PUBLISHED).is_dir():
+            raise Missing(f"{given / PUBLISHED} is not there; --models-from names the folder that has it")
+        shutil.copytree(given / PUBLISHED, source)
+        origin = f"the published {PUBLISHED}"
+    else:
+        _run(str(python), str(HERE / "nets.py"), str(source), name, ARCHITECTURES[name])
+        origin = f"Gluon's {ARCHITECTURES[name]}, weights from a fixed seed"
+    (source / "signature.json").write_text(signature(224, 1000))
+    return Subject(name, source, portrait, origin)
+
+
+def _face(portrait: Path, source: Path) -> Path:
+    """The portrait's face as the network takes it: grey, of the input's size, so that nobody has to look for it, and no
+    two ways to resize can differ."""
+    from PIL import Image
+
+    side = json.loads((source / "signature.json").read_text())["inputs"][0]["data_shape"][-1]
+    target = source.parent / "face.jpg"
+    with Image.open(portrait) as opened:
+        opened.crop(FACE).convert("L").resize((side, side)).save(target, "JPEG", quality=90)
+    return target
+
+
+def pack(subject: Subject, store: Path, python: Path, checkout: Path, kind: str) -> str:
+    """Put a network's archive into a server's store. The checkpoint in it is the same for both.
+
+    :param kind: ``mms`` or ``dimple``.
+    :returns: what the server's ``load_models`` is to say.
+    """
+    store.mkdir(exist_ok=True)
+    if subject.name != SMILE:  # what mxnet-model-export writes: MMS's own vision service, for both
+        exporter = str(checkout / "bin" / "mxnet-model-export")
+        _run(exporter, "--model-name", subject.name, "--model-path", str(subject.source), cwd=store)
+        return f"{subject.name}={subject.name}.model"
+    source, handler, archiver = subject.source, "mxnet_vision_service:handle", checkout / "bin" / "model-archiver"
+    if kind == "mms":
+        source, handler, archiver = _with_grey(subject), "grey_service:handle", python.parent / "model-archiver"
+    names = ["--model-name", subject.name, "--model-path", str(source), "--handler", handler]
+    _run(str(archiver), *names, "--export-path", str(store))
+    return f"{subject.name}={subject.name}.mar"
+
+
+def _with_grey(subject: Subject) -> Path:
+    target = subject.source.parent / "smile-with-handler"
+    shutil.copytree(subject.source, target)
+    shutil.copy(HERE / "grey" / "grey_service.py", target)
+    return target
+
+
+def _run(*command: str, cwd: Path | None = None) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    if done.returncode:
+        raise Missing(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}{done.stdout[-500:]}")
+
+
+def good_picture() -> bytes:
+    """A small picture of another format, for those who mix."""
+    from PIL import Image
+
+    written = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(written, "PNG")
+    return written.getvalue()
