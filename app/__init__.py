@@ -38,9 +38,10 @@ def _wire(app: Flask, settings: Settings) -> None:
     from app.web.headers import protect
     from app.web.ports import guard_ports
     from app.web.problems import register_problems
+    from app.zoo.pulling import by_name
 
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
-    app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads)
+    app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads, by_name(settings))
     app.before_request(app.extensions["dimple"].registry.follow)  # before anybody looks for a model
     for room in (pages, results, explain, live, manage, predict, mms, management, ops):
         app.register_blueprint(room.bp)

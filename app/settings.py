@@ -1,9 +1,10 @@
-"""Every setting: its name, default and meaning, in one place. The environment sets them as ``DIMPLE_<NAME>``."""
+"""Every setting: its name, default and meaning, in one place. The environment sets them as ``DIMPLE_<NAME>``, and below
+it the lines ``DIMPLE_<NAME>=value`` of ``settings.env`` in the instance folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from app.errors import SettingError
 
 PREFIX = "DIMPLE_"
+FILE = "settings.env"
+REMARK = "# tuned:"
 ROOT = Path(__file__).resolve().parent.parent
 TRUTHS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -49,11 +52,18 @@ class Settings:
     models_dir: Path = setting(Path("models"), "Folder of the models, one folder each.")
     uploads_dir: Path = setting(Path("uploads"), "Folder of the pictures sent through the page.")
     instance_dir: Path = setting(Path("instance"), "Folder of everything else that the program writes.")
+    cache_dir: Path | None = setting(
+        None, "Folder of the networks converted for OpenVINO; empty for instance/cache.", empty=True, kind=Path
+    )
+    mirror: str = setting(
+        "", "URL or folder where models of the catalogue are looked for first; empty for none.", empty=True
+    )
     default_model: str = setting("smile", "Model that /file/ asks when the form names none.")
     engine: str = setting(
         "auto",
-        "What computes where a model has both: mxnet (its checkpoint), keras (its .h5) or auto (the checkpoint).",
-        choices=("auto", "mxnet", "keras"),
+        "What computes: openvino, mxnet, keras, or auto: openvino where it was proven equal to the reference (mxnet of "
+        "checkpoints, keras of .h5 files), else the reference.",
+        choices=("auto", "openvino", "mxnet", "keras"),
     )
     max_request_bytes: int = setting(32 * 2**20, "Longest request body, in bytes; a longer one is answered 413.", low=1)
     max_files: int = setting(32, "Most pictures in one request.", low=1)
@@ -117,19 +127,46 @@ class Settings:
         "info", "What is logged: debug, info, warning or error.", choices=("debug", "info", "warning", "error")
     )
 
+    @property
+    def cache(self) -> Path:
+        """Where converted networks are kept."""
+        return self.cache_dir or self.instance_dir / "cache"
+
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings from the environment.
+    """Read the settings from the environment, and those that it does not have from the settings' file.
 
-    :raises SettingError: naming the variable and its value, where a value is out of range or of the wrong kind, or
-        where a ``DIMPLE_…`` variable is not a setting (a misspelt one would otherwise do nothing, silently).
+    :raises SettingError: naming the variable and its value, and the file's line where it stands there, where a value is
+        out of range or of the wrong kind, or where a ``DIMPLE_…`` variable is not a setting (a misspelt one would
+        otherwise do nothing, silently).
     """
-    known = {PREFIX + f.name.upper(): f for f in fields(Settings)}
+    known = _known()
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise SettingError(unknown[0], environ[unknown[0]], f"one of {', '.join(sorted(known))}")
     values = {f.name: _parse(name, environ[name], f) for name, f in known.items() if name in environ}
-    return anchored(replace(Settings(), **values))
+    file = anchored(replace(Settings(), **values)).instance_dir / FILE
+    return anchored(replace(Settings(), **{**_read_file(file), **values}))
+
+
+def write_settings(values: Mapping[str, Any], file: Path, remarks: Sequence[str]) -> None:
+    """Put settings into the settings' file. Its other lines stay.
+
+    :param values: settings by their names in :class:`Settings`.
+    :param remarks: lines that say why; they take the place of those of the last time.
+    :raises OSError: where the file cannot be written; it is as it was then.
+    """
+    new = to_environment(values)
+    old = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    kept = [line for line in old if not line.startswith(REMARK) and line.partition("=")[0].strip() not in new]
+    lines = [*kept, *(f"{REMARK} {remark}".rstrip() for remark in remarks), *(f"{k}={v}" for k, v in new.items())]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def anchored(settings: Settings) -> Settings:
@@ -144,6 +181,32 @@ def to_environment(values: Mapping[str, Any]) -> dict[str, str]:
     :param values: settings by their names in :class:`Settings`.
     """
     return {PREFIX + name.upper(): _text(value) for name, value in values.items()}
+
+
+def _known() -> dict[str, Field[Any]]:
+    return {PREFIX + f.name.upper(): f for f in fields(Settings)}
+
+
+def _read_file(file: Path) -> dict[str, Any]:
+    """Read the lines ``DIMPLE_<NAME>=value``; empty ones, and those that begin with ``#``, are passed over."""
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise SettingError(f"file {file}", "", f"a text that can be read ({error})") from None
+    known = _known()
+    del known[PREFIX + "INSTANCE_DIR"]  # it says where this file is
+    values: dict[str, Any] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, _, text = (part.strip() for part in line.partition("="))
+        place = f"{file}, line {number}: {name}"
+        if name not in known:
+            raise SettingError(place, text, f"a line NAME=value with one of {', '.join(sorted(known))}")
+        values[known[name].name] = _parse(place, text, known[name])
+    return values
 
 
 def _text(value: Any) -> str:

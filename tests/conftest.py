@@ -23,6 +23,8 @@ from app.settings import ROOT, Settings
 
 SHIPPED = ("smile", "dogcat")
 START_SECONDS = 120
+CACHE = ROOT / "instance" / "cache"
+"""Networks that are converted once for all tests, as the server itself keeps them."""
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +41,7 @@ def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """The whole application, with its models, in this process."""
     settings = Settings(
         models_dir=models_dir,
+        cache_dir=CACHE,
         uploads_dir=tmp_path_factory.mktemp("uploads"),
         instance_dir=tmp_path_factory.mktemp("instance"),
         max_request_bytes=4 * 2**20,
@@ -74,6 +77,7 @@ class Server:
             "DIMPLE_MODELS_DIR": str(models_dir),
             "DIMPLE_UPLOADS_DIR": str(work_dir / "uploads"),
             "DIMPLE_INSTANCE_DIR": str(work_dir / "instance"),
+            "DIMPLE_CACHE_DIR": str(CACHE),
             "DIMPLE_MAX_REQUEST_BYTES": str(4 * 2**20),
             "HOME": str(work_dir / "home"),
         }

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "vision": set(),
     "formats": set(),
 }
-HEAVY = {"mxnet", "keras", "h5py", "cv2", "matplotlib", "sklearn", "openvino", "onnx"}
+HEAVY = {"mxnet", "keras", "h5py", "cv2", "matplotlib", "sklearn", "openvino", "onnx", "gluoncv"}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
 
 import pytest
 
 from app.errors import SettingError
-from app.settings import PREFIX, ROOT, Settings, read_settings, to_environment
+from app.settings import PREFIX, ROOT, Settings, read_settings, to_environment, write_settings
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENT = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 NAMES = [PREFIX + field.name.upper() for field in fields(Settings)]
 
 
@@ -63,13 +64,52 @@ def test_a_setting_that_makes_no_sense_is_refused_by_name_and_value(name: str, v
     assert repr(value) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_readme_has_every_setting_with_its_default(name: str) -> None:
-    field = name.removeprefix(PREFIX).lower()
-    row = re.search(rf"^\| `{name}` \| `([^`]*)` \| (.+) \|$", README, re.MULTILINE)
-    assert row, f"{name} is missing from the README's table of settings"
-    assert row[1] == to_environment({field: getattr(Settings(), field)})[name]
+def test_the_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
+    (tmp_path / "settings.env").write_text("# mine\n\nDIMPLE_PORT=9000\n DIMPLE_ENGINE = keras \nDIMPLE_MIRROR=a=b\n")
+    settings = read_settings({"DIMPLE_INSTANCE_DIR": str(tmp_path), "DIMPLE_ENGINE": "mxnet"})
+    assert (settings.port, settings.engine, settings.mirror) == (9000, "mxnet", "a=b")
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("DIMPLE_PROT=1", "DIMPLE_PROT"),
+        ("DIMPLE_PORT=eighty", "a whole number"),
+        ("PORT=1", "PORT"),
+        ("nonsense", "NAME=value"),
+        ("DIMPLE_INSTANCE_DIR=/elsewhere", "DIMPLE_INSTANCE_DIR"),
+    ],
+)
+def test_a_line_of_the_file_that_makes_no_sense_is_refused_by_file_and_line(
+    line: str, expected: str, tmp_path: Path
+) -> None:
+    (tmp_path / "settings.env").write_text(f"DIMPLE_HOST=localhost\n{line}\n")
+    with pytest.raises(SettingError) as caught:
+        read_settings({"DIMPLE_INSTANCE_DIR": str(tmp_path), "DIMPLE_PORT": "1"})
+    assert f"{tmp_path / 'settings.env'}, line 2: " in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_what_is_written_into_the_file_leaves_its_other_lines(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "settings.env"
+    write_settings({"workers": 3}, file, ["first"])
+    file.write_text(file.read_text() + "# mine\nDIMPLE_PORT=9000\n")
+    write_settings({"workers": 4, "threads": 5}, file, ["second"])
+    assert file.read_text().splitlines() == [
+        *("# mine", "DIMPLE_PORT=9000", "# tuned: second"),
+        *("DIMPLE_WORKERS=4", "DIMPLE_THREADS=5"),
+    ]
+    assert [path.name for path in file.parent.iterdir()] == ["settings.env"]
+
+
+@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
+def test_the_document_has_every_setting_with_its_default_and_meaning(field: Field[object]) -> None:
+    name = PREFIX + field.name.upper()
+    row = re.search(rf"^\| `{name}` \| `?([^`]*?)`? \| (.+) \|$", DOCUMENT, re.MULTILINE)
+    assert row, f"{name} is missing from docs/settings.md"
+    assert row[1] == to_environment({field.name: field.default})[name]
+    assert row[2] == field.metadata["help"]
 
 
 def test_the_readme_has_no_setting_that_does_not_exist() -> None:
-    assert set(re.findall(r"DIMPLE_[A-Z_]+", README)) <= set(NAMES)
+    assert set(re.findall(r"DIMPLE_[A-Z_]+", README + DOCUMENT)) <= set(NAMES)

@@ -14,6 +14,7 @@ def register_commands(app: Flask) -> None:
     from app.cli.models import models_cli
     from app.cli.predict import predict
     from app.cli.serve import serve, status, stop
+    from app.cli.tune import tune
 
-    for command in (smile_cli, dogcat_cli, models_cli, predict, serve, stop, status):
+    for command in (smile_cli, dogcat_cli, models_cli, predict, serve, stop, status, tune):
         app.cli.add_command(command)

@@ -69,7 +69,7 @@ def verify(path: Path) -> None:
     """
     with _as_folder(path) as folder:
         failed = 0
-        for check in checks(folder, _settings().engine):
+        for check in checks(folder, _settings()):
             click.echo(f"{check.state:<9}{check.name}: {shown(check.detail)}")
             failed += check.state == "failed"
     if failed:

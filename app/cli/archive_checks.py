@@ -17,6 +17,7 @@ from app.formats.params import read_params
 from app.formats.signature import FILE_NAME, read_signature
 from app.formats.symbol import free_inputs
 from app.serving.model import open_model
+from app.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ class Check:
     detail: str
 
 
-def checks(folder: Path, engine: str) -> Iterator[Check]:
+def checks(folder: Path, settings: Settings) -> Iterator[Check]:
     """Check a model folder as the server opens it; what depends on a failed check is left out.
 
-    :param engine: as :func:`app.serving.model.open_model` takes it.
+    :param settings: which engine is to compute, and where it keeps what it converts.
     """
     manifest = _manifest(folder)
     if isinstance(manifest, Check):
@@ -43,7 +44,7 @@ def checks(folder: Path, engine: str) -> Iterator[Check]:
         yield from _own_code_checks(folder, handler)
     else:
         yield Check("ok", "handler", "none is needed")
-        yield from _stock_checks(folder, engine)
+        yield from _stock_checks(folder, settings)
 
 
 def _manifest(folder: Path) -> Manifest | Check:
@@ -81,7 +82,7 @@ def _handler(handler: Handler) -> str:
     return f"own code in {handler.file.name}"
 
 
-def _stock_checks(folder: Path, engine: str) -> Iterator[Check]:
+def _stock_checks(folder: Path, settings: Settings) -> Iterator[Check]:
     try:
         model = open_model_folder(folder)
     except ModelFormatError as error:
@@ -91,7 +92,7 @@ def _stock_checks(folder: Path, engine: str) -> Iterator[Check]:
     found = [_check(name, check) for name, check in _fits(model)]
     yield from found
     if all(check.state == "ok" for check in found):
-        yield _check("prediction", lambda: _prediction(model, engine))
+        yield _check("prediction", lambda: _prediction(model, settings))
 
 
 def _weights(model: ModelFolder) -> Iterator[str]:
@@ -99,6 +100,8 @@ def _weights(model: ModelFolder) -> Iterator[str]:
         yield from (model.checkpoint.symbol.name, model.checkpoint.params.name)
     if model.h5 is not None:
         yield model.h5.name
+    if model.onnx is not None:
+        yield model.onnx.name
 
 
 def _fits(model: ModelFolder) -> Iterator[tuple[str, Callable[[], str]]]:
@@ -131,8 +134,8 @@ def _labels(model: ModelFolder) -> str:
     return f"{count:,}"
 
 
-def _prediction(model: ModelFolder, engine: str) -> str:
-    opened = open_model(model, engine)
+def _prediction(model: ModelFolder, settings: Settings) -> str:
+    opened = open_model(model, settings.engine, cache_dir=settings.cache)
     opened.engine.close()
     return f"a blank picture was answered by {opened.kind}, {len(opened.labels):,} classes"
 

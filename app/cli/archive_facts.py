@@ -97,5 +97,5 @@ def _served(folder: Path, manifest: Manifest, model: ModelFolder | str) -> str:
         return f"by its own code in {handler.file.name}, in processes of its own"
     if isinstance(model, str):
         return f"not at all: {model}"
-    weights = model.checkpoint.params.name if model.checkpoint is not None else model.h5.name if model.h5 else ""
-    return f"by Dimple itself, from {weights}"
+    weights = model.checkpoint.params if model.checkpoint is not None else model.h5 or model.onnx
+    return f"by Dimple itself, from {weights.name if weights else 'nothing'}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import DimpleError, EmptyFile, ModelNotFound
-from app.formats.folder import NAME, is_model_folder, open_model_folder
+from app.formats.folder import NAME, ModelFolder, is_model_folder, open_model_folder
 from app.machine import cores
 from app.serving.model import Model, open_model
 from app.serving.pipeline import answer, open_picture
@@ -38,12 +38,11 @@ class Failure:
     reason: str
 
 
-@contextmanager
-def opened(settings: Settings, name: str) -> Iterator[Model]:
-    """Load one model of the models folder, and no other.
+def found(settings: Settings, name: str) -> ModelFolder:
+    """Find one model of the models folder.
 
     :raises ModelNotFound: where there is none of that name.
-    :raises ModelFormatError: where it cannot be loaded.
+    :raises ModelFormatError: where its files contradict each other.
     """
     from app.zoo import imagenet
 
@@ -53,7 +52,17 @@ def opened(settings: Settings, name: str) -> Iterator[Model]:
     if not NAME.fullmatch(name) or not is_model_folder(path):
         there = settings.models_dir.iterdir() if settings.models_dir.is_dir() else ()
         raise ModelNotFound(name, sorted({imagenet.NAME, *(path.name for path in there if is_model_folder(path))}))
-    model = open_model(open_model_folder(path), settings.engine)
+    return open_model_folder(path)
+
+
+@contextmanager
+def opened(settings: Settings, name: str) -> Iterator[Model]:
+    """Load one model of the models folder, and no other.
+
+    :raises ModelNotFound: as :func:`found`.
+    :raises ModelFormatError: where it cannot be loaded.
+    """
+    model = open_model(found(settings, name), settings.engine, cache_dir=settings.cache)
     try:
         yield model
     finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from app.types import FloatArray
+from numpy.typing import NDArray
+
+from app.types import FloatArray, Signature
 
 
 class Engine(Protocol):
@@ -21,3 +24,61 @@ class Engine(Protocol):
     def close(self) -> None:
         """Give back what the network holds. It cannot predict after that."""
         ...
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network as MXNet writes it down, to be converted.
+
+    ``document`` is its symbol's JSON, with the answer as its first head. ``arrays`` are its parameters, by bare names.
+    ``row_shape`` is the input's shape without the batch.
+    """
+
+    document: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    input_name: str
+    row_shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far an engine is from the reference, on the same inputs.
+
+    ``max_abs_difference`` is between probabilities, 0-1; where the network gives something else, in parts of the
+    reference's largest value. ``reference`` is ``mxnet`` or ``keras``; ``date`` is that of the measurement (ISO 8601).
+    """
+
+    max_abs_difference: float
+    samples: int
+    reference: str
+    date: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How often a quantized network calls pictures as the network does that it was made from.
+
+    ``top1`` is that part, 0-1, of ``samples`` inputs of which none was among the ``calibrated`` ones that the quantizer
+    saw. ``date`` is that of the measurement (ISO 8601).
+    """
+
+    top1: float
+    samples: int
+    calibrated: int
+    date: str
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A running engine, what kind it is, and the signature that it obeys.
+
+    ``parity`` is None where nothing was compared: the engine is the reference itself, or (ONNX) there is none.
+    ``agreement`` is there where ``precision`` is ``int8``, and then ``parity`` is not.
+    """
+
+    engine: Engine
+    kind: str
+    signature: Signature
+    parity: Parity | None = None
+    precision: str = "fp32"
+    agreement: Agreement | None = None

@@ -3,6 +3,7 @@
 MXNet 1.9.1 joins a convolution with the normalization, the addition and the activation that follow it, by default in
 every graph. Where the convolution's (or the normalization's) own array is also an operand of an addition, as in
 residual networks that normalize first, the array is gone by then: the numbers are wrong by tenths, or binding fails.
+It also joins normalizations along another axis than the channels', as if they were along these; that corrupts memory.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ def fuse(symbol: Any, graph: Graph) -> Any:
 
 
 def is_safe(graph: Graph) -> bool:
-    """Say whether no array that an addition needs would be lost inside what is joined."""
+    """Say whether no array that an addition needs would be lost inside what is joined, and all of it is by channels."""
+    if any(node.op == "BatchNorm" and node.number("axis", 1) != 1 for node in graph.nodes):
+        return False
     users: list[list[str]] = [[] for _ in graph.nodes]
     for node in graph.nodes:
         for number in node.inputs:

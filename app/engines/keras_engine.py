@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.base import Network
 from app.engines.compat import import_keras, quietly
 from app.engines.keras_config import adapt
 from app.engines.keras_tensorflow import tensorflow_arithmetic
 from app.errors import ModelFormatError
 from app.formats.keras_h5 import H5Model, read_h5
-from app.types import FloatArray
+from app.types import FloatArray, TensorSpec
 
 # Keras names layers and changes its default channel order in globals: two models must not be built at once.
 _building = threading.Lock()
@@ -31,7 +33,7 @@ class KerasEngine:
 
     @classmethod
     def load(cls, path: Path) -> KerasEngine:
-        """Open a whole-model ``.h5`` file, saved by Keras-MXNet, or by Keras 2 over TensorFlow.
+        """Open an ``.h5`` file, saved by Keras-MXNet, or by Keras 1.2 to 2 over TensorFlow or Theano.
 
         :raises ModelFormatError: where it cannot be read, or holds what Keras 2.2.4 cannot compute.
         """
@@ -53,6 +55,11 @@ class KerasEngine:
         return str(self._network.input_names[0])
 
     @property
+    def output(self) -> TensorSpec:
+        """Name of the output layer, and its shape with the batch axis."""
+        return TensorSpec(str(self._network.output_names[0]), tuple(size or 0 for size in self._network.output_shape))
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """The input's shape with its batch axis; 0 stands for any size."""
         return tuple(size or 0 for size in self._network.input_shape)
@@ -63,6 +70,15 @@ class KerasEngine:
             answer: FloatArray = self._network.predict(batch, batch_size=len(batch))
         return answer.reshape(len(batch), -1)
 
+    def network(self) -> Network:
+        """Describe the network as Keras-MXNet computes it: the graph that it built, and the parameters bound to it."""
+        with self._lock:
+            symbol = self._network._pred_mxnet_symbol[0]  # beside the answer it has what training updates
+            arguments, states = self._network._module.get_params()
+            name = str(self._network.inputs[0].name)
+        arrays = {key: array.asnumpy() for key, array in {**arguments, **states}.items()}
+        return Network(json.loads(symbol.tojson()), arrays, name, self.input_shape[1:])
+
     def close(self) -> None:
         """Let go of the network. It cannot predict after that."""
         with self._lock:
@@ -71,13 +87,19 @@ class KerasEngine:
 
 def _build(file: H5Model) -> Any:
     keras = import_keras()
+    from app.engines.keras_layers import ACTIVATIONS, LAYERS
+
     backend = keras.backend
     order = backend.image_data_format()
     try:
         backend.set_image_data_format("channels_last")  # what a file means by an axis of -1, and where it says nothing
         # learned over TensorFlow, it means TensorFlow's sums; learned over MXNet, it means MXNet's
-        with tensorflow_arithmetic(backend) if file.backend == "tensorflow" else contextlib.nullcontext():
-            network = keras.layers.deserialize(adapt(file.config, keras.layers))
+        theirs = file.backend == "tensorflow"
+        with (
+            tensorflow_arithmetic(backend, file.theano) if theirs else contextlib.nullcontext(),
+            keras.utils.CustomObjectScope({**LAYERS, **ACTIVATIONS}),
+        ):
+            network = keras.layers.deserialize(adapt(file.config, keras.layers, LAYERS))
     finally:
         backend.set_image_data_format(order)
     if len(network.inputs) != 1 or len(network.outputs) != 1:
@@ -114,6 +136,10 @@ def _as_mxnet(layer: Any, arrays: tuple[NDArray[Any], ...], file: H5Model) -> li
         # Keras-MXNet lists a scale of 1 and a shift of 0 where other backends have none
         ready = ready if layer.scale else [np.ones_like(arrays[-1]), *ready]
         ready = ready if layer.center else [ready[0], np.zeros_like(arrays[-1]), *ready[1:]]
+    if kind == "Normalization":
+        ready = [one.reshape(-1) for one in ready[:2]]  # beside mean and variance it counts what they were learned from
+    if kind == "DepthwiseConv2D" and file.backend == "tensorflow" and layer.data_format == "channels_first":
+        ready[0] = ready[0].transpose(2, 3, 0, 1)
     if kind == "Conv2D" and file.backend == "tensorflow" and layer.data_format == "channels_first":
         # (height, width, in, out) to MXNet's (out, in, height, width); Keras-MXNet does it where the shapes tell, and
         # 3 x 3 x 3 x 3 does not tell

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.base import Network
 from app.engines.biases import merge_biases
 from app.engines.compat import prepare
 from app.engines.fusion import fuse
@@ -32,9 +33,13 @@ Shapes = dict[str, tuple[int, ...]]
 class MxnetEngine:
     """A loaded checkpoint. ``predict`` may be called from any thread; one call computes at a time."""
 
-    def __init__(self, symbol: Any, params: Arrays, input_name: str, row_shape: tuple[int, ...]) -> None:
-        """Take a graph and parameters that :meth:`load` has checked; ``row_shape`` is the input's without the batch."""
+    def __init__(self, symbol: Any, plain: Any, params: Arrays, input_name: str, row_shape: tuple[int, ...]) -> None:
+        """Take a graph and parameters that :meth:`load` has checked; ``row_shape`` is the input's without the batch.
+
+        :param plain: the graph before MXNet's fusion, which is its own affair.
+        """
         self._symbol = symbol
+        self._plain = plain
         self._input_name = input_name
         self._row_shape = row_shape
         self._arguments = _on_device(symbol.list_arguments(), params)
@@ -64,7 +69,7 @@ class MxnetEngine:
         network, computed = _open(symbol)
         arrays.pop(input_name, None)
         _check_shapes(network, arrays, {input_name: (1, *input_shape[1:])}, symbol, params)
-        return cls(fuse(network, computed), arrays, input_name, input_shape[1:])
+        return cls(fuse(network, computed), network, arrays, input_name, input_shape[1:])
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch.
@@ -88,6 +93,11 @@ class MxnetEngine:
             except MXNetError as error:
                 raise ModelFormatError(f"MXNet cannot compute this network: {_reason(error)}") from None
         return output.reshape(len(batch), -1).astype(np.float32, copy=False)
+
+    def network(self) -> Network:
+        """Describe the network that is computed, its biases within its convolutions."""
+        arrays = {name: array.asnumpy() for name, array in {**self._arguments, **self._states}.items()}
+        return Network(json.loads(self._plain.tojson()), arrays, self._input_name, self._row_shape)
 
     def close(self) -> None:
         """Give back the parameters and all that was bound. The engine cannot predict after that."""

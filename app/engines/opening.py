@@ -3,72 +3,72 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from pathlib import Path
 
-from app.engines.base import Engine
-from app.engines.keras_engine import KerasEngine
-from app.engines.mxnet_engine import MxnetEngine
+from app.engines.base import Opened
+from app.engines.building import NotBuilt, entry_of
+from app.engines.cache import MODEL, Entry
+from app.engines.in_flight import IN_FLIGHT
+from app.engines.openvino_engine import OpenvinoEngine
+from app.engines.quantized import open_quantized
+from app.engines.reference import load_reference, reference_kind
 from app.errors import ModelFormatError
-from app.formats.folder import Checkpoint, ModelFolder
-from app.types import Preprocess, Signature, TensorSpec
+from app.formats.folder import ModelFolder
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Opened:
-    """A running engine, what kind it is, and the signature that it obeys."""
-
-    engine: Engine
-    kind: str
-    signature: Signature
+__all__ = ["Opened", "load"]
 
 
-def load(folder: ModelFolder, choice: str = "auto") -> Opened:
-    """Load a model folder's network.
+def load(folder: ModelFolder, choice: str = "auto", cache_dir: Path | None = None) -> Opened:
+    """Load a model folder's network; the quantized one where somebody has made it, and OpenVINO may be taken.
 
-    :param choice: ``mxnet`` or ``keras`` where the folder leaves a choice; ``auto`` takes the checkpoint, which is the
-        reference. A folder with only the other's file is loaded from that.
-    :raises ModelFormatError: where the weights cannot be read or contradict the signature.
+    :param choice: ``auto`` takes OpenVINO where it was proven equal to the reference and the reference elsewhere;
+        ``openvino`` refuses what is not proven; ``mxnet`` and ``keras`` take the reference, and say which where the
+        folder holds the files of both. ONNX files have no reference: OpenVINO opens them whatever is chosen.
+    :param cache_dir: folder of what is made for OpenVINO (``<instance>/cache``); None does without OpenVINO.
+    :raises ModelFormatError: where the weights cannot be read or contradict the signature, or ``openvino`` was chosen
+        and may not serve them.
     """
-    if folder.h5 is not None and (folder.checkpoint is None or choice == "keras"):
-        return _load_keras(folder)
-    if folder.checkpoint is None:
-        raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
-    return _load_mxnet(folder, folder.checkpoint)
+    kind = reference_kind(folder, choice)
+    if kind and (choice in ("mxnet", "keras") or (cache_dir is None and choice == "auto")):
+        return load_reference(folder, choice)
+    if cache_dir is None:
+        raise ModelFormatError(f"{folder.path} holds nothing that an engine can open without a cache folder")
+    try:
+        opened = open_quantized(folder, choice) or _load_openvino(folder, entry_of(folder, choice, cache_dir))
+        _share(cache_dir)
+        return opened
+    except NotBuilt as problem:
+        reason = str(problem)
+    if not kind:
+        raise ModelFormatError(f"{folder.path} cannot be opened: {reason}")
+    if choice == "openvino":
+        raise ModelFormatError(f"{folder.path} cannot be served by openvino: {reason}. With 'auto' {kind} serves it")
+    opened = load_reference(folder, choice)
+    log.info("%s: served by %s, not by openvino: %s", folder.name, kind, reason)
+    return opened
 
 
-def _load_mxnet(folder: ModelFolder, checkpoint: Checkpoint) -> Opened:
-    signature = folder.signature
+def _share(cache_dir: Path) -> None:
+    try:
+        IN_FLIGHT.share(cache_dir / ".in-flight")
+    except OSError as error:
+        log.info("what other processes compute is not seen: %s", error)
+
+
+def _load_openvino(folder: ModelFolder, entry: Entry) -> Opened:
+    """Open what the cache holds.
+
+    :raises NotBuilt: where it holds a reason instead, or this machine cannot compute it.
+    """
+    record, signature = entry.record, folder.signature or entry.signature
+    if record.reason:
+        raise NotBuilt(record.reason)
     if signature is None:
-        raise ModelFormatError(f"{folder.path} says nothing of its input; write a signature.json")
-    first = signature.inputs[0]
-    engine = MxnetEngine.load(checkpoint.symbol, checkpoint.params, first.name, first.shape)
-    return Opened(engine, "mxnet", signature)
-
-
-def _load_keras(folder: ModelFolder) -> Opened:
-    assert folder.h5 is not None
-    engine = KerasEngine.load(folder.h5)
-    signature = folder.signature or _signature_of(engine)
-    wanted = signature.inputs[0].shape
-    if wanted[1:] != engine.input_shape[1:]:
-        engine.close()
-        raise ModelFormatError(
-            f"{folder.path}: signature.json says that the input is {wanted}, {folder.h5.name} says {engine.input_shape}"
-        )
-    return Opened(engine, "keras", signature)
-
-
-def _signature_of(engine: KerasEngine) -> Signature:
-    """The signature of an ``.h5`` that comes alone: pixels scaled to 0-1, as Keras's own generators are used."""
-    shape = engine.input_shape
-    channels_last = len(shape) == 4 and shape[3] in (1, 3)
-    preprocess = Preprocess(
-        color="grey" if 1 in (shape[-1], shape[1]) else "rgb",
-        interpolation="nearest",
-        antialias=True,
-        scale=1 / 255,
-        layout="NHWC" if channels_last else "NCHW",
-    )
-    return Signature((TensorSpec(engine.input_name, shape),), (), preprocess)
+        raise NotBuilt("neither it nor the cache says anything of its input")
+    try:
+        engine = OpenvinoEngine.load(entry.path / MODEL, record.milliseconds)
+    except RuntimeError as error:
+        raise NotBuilt(f"openvino cannot compute it here: {str(error).splitlines()[-1][:200]}") from None
+    return Opened(engine, "openvino", signature, record.parity, record.precision)

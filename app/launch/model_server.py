@@ -74,6 +74,7 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
     values |= {
         "models_dir": store or state / "models",
         "instance_dir": state,
+        "cache_dir": instance_dir / "cache",
         "shipped_models": False,
         "load_models": load_models(flags.models or split_models(configuration.get("load_models", "")), store),
     }

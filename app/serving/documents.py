@@ -43,6 +43,9 @@ def _details(model: Model | HandledModel) -> dict[str, Any]:
         return {"engine": model.kind, "predict": f"/predictions/{model.name}"}
     return {
         "engine": model.kind,
+        "precision": model.precision,
+        "parity": asdict(model.parity) if model.parity else None,
+        "agreement": asdict(model.agreement) if model.agreement else None,
         "input": {"name": model.input.name, "shape": list(model.input.shape), **asdict(model.preprocess)},
         "labels": list(model.labels),
     }

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.errors import HandlerLoadError, InvalidArchive
+from app.errors import InvalidArchive
 from app.formats.archive.contents import find_handler
 from app.formats.archive.manifest import read_manifest
 from app.handlers.types import Field, HandlerAnswer, HandlerRequest, HandlerSpec
@@ -41,6 +41,13 @@ class HandledModel:
         :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
         """
         return self.line.ask(request, gone).result
+
+    def start(self, count: int) -> None:
+        """Start so many processes, and wait until they have loaded the model.
+
+        :raises HandlerLoadError: where they cannot; they go on trying.
+        """
+        self.workers.start(count, LOAD_SECONDS)
 
     def close(self, seconds: float) -> bool:
         """Let nobody in any more, answer who is inside, and end the processes; kill them after so many seconds.
@@ -76,10 +83,9 @@ def own_handler(folder: Path, named: str = "", default: str = "") -> str | None:
 def open_handled(
     folder: Path, handler: str, registration: Registration, limits: Limits, settings: Settings
 ) -> HandledModel:
-    """Start the processes of a model.
+    """Make a model of an archive's code. Its processes are started by :meth:`HandledModel.start`.
 
     :param limits: of the line before it, with a slot for each process.
-    :raises HandlerLoadError: where they cannot load it; they are ended then.
     """
     manifest = read_manifest(folder)
     spec = HandlerSpec(
@@ -95,10 +101,5 @@ def open_handled(
         max_response_bytes=settings.max_response_bytes,
     )
     workers = Workers(spec, metrics.info)
-    try:
-        workers.start(registration.min_workers, LOAD_SECONDS)
-    except HandlerLoadError:
-        workers.close(0)
-        raise
     line = Line(registration.name, workers.predict, limits)
     return HandledModel(registration.name, manifest.model_version or "1.0", workers, manifest.is_legacy, line)

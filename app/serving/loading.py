@@ -16,10 +16,10 @@ from app.vision.preprocess import enough_pixels
 
 
 def load(registration: Registration, settings: Settings) -> Model | HandledModel:
-    """Load a model as it was registered: into our engines, or into processes of its own where it brings code.
+    """Load a model as it was registered: into our engines, or for processes of its own where it brings code, which the
+    caller starts.
 
     :raises ModelFormatError: where it cannot be loaded.
-    :raises HandlerLoadError: where its code cannot.
     """
     path = Path(registration.path)
     limits = Limits(
@@ -31,7 +31,8 @@ def load(registration: Registration, settings: Settings) -> Model | HandledModel
     )
     if handler := own_handler(path, registration.handler, settings.default_service_handler):
         return open_handled(path, handler, registration, replace(limits, slots=registration.min_workers), settings)
-    model = open_model(replace(open_model_folder(path), name=registration.name), settings.engine, limits)
+    folder = replace(open_model_folder(path), name=registration.name)
+    model = open_model(folder, settings.engine, limits, settings.cache)
     if settings.scaled_decoding:
         return replace(model, enough_pixels=enough_pixels(model.preprocess, model.input.shape))
     return model

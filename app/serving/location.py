@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
@@ -20,10 +20,14 @@ PATIENCE = Patience(tries=2)
 """The client waits meanwhile."""
 
 
-def located(url: str, models_dir: Path, archives: Path) -> Path:
+ByName = Callable[[str], "Path | None"]
+"""Fetches a model of a catalogue; None where that has none of the name."""
+
+
+def located(url: str, models_dir: Path, archives: Path, by_name: ByName | None = None) -> Path:
     """The folder of a model: of the models folder, or unpacked from an archive that lies there or is fetched.
 
-    :param url: of a web server, or a path under ``models_dir``.
+    :param url: of a web server, a path under ``models_dir``, or a name that ``by_name`` knows.
     :param archives: where archives are unpacked.
     :raises ModelNotInStore: where nothing lies there.
     :raises DownloadFailed: where it cannot be fetched.
@@ -42,6 +46,8 @@ def located(url: str, models_dir: Path, archives: Path) -> Path:
             return open_archive(path, archives)
     except (OSError, ValueError):  # no file can be called so
         pass
+    if by_name and (found := by_name(url)):
+        return found
     raise ModelNotInStore(f"Model not found in model store: {url}")
 
 

@@ -14,7 +14,7 @@ from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import NAME
 from app.handlers.types import WorkerStatus
 from app.serving.handled import LOAD_SECONDS, HandledModel
-from app.serving.location import located
+from app.serving.location import ByName, located
 from app.serving.registry import Entry, Registry
 from app.serving.store import Registration
 from app.settings import Settings
@@ -49,9 +49,10 @@ class Scale:
     most: int
 
 
-def register(registry: Registry, order: Order, settings: Settings) -> Entry:
+def register(registry: Registry, order: Order, settings: Settings, by_name: ByName | None = None) -> Entry:
     """Find a model, or fetch it, load it, and serve it from now on.
 
+    :param by_name: fetches a model that is called by its name in a catalogue.
     :raises MissingParameter: where no URL is given.
     :raises BadParameter: where the runtime or the name cannot be used.
     :raises ModelNotInStore: where nothing lies there.
@@ -63,7 +64,7 @@ def register(registry: Registry, order: Order, settings: Settings) -> Entry:
         raise MissingParameter("url")
     if order.runtime and order.runtime not in RUNTIMES:
         raise BadInput(f"Invalid RuntimeType value: {order.runtime}")
-    path = located(order.url, settings.models_dir, settings.instance_dir / "archives")
+    path = located(order.url, settings.models_dir, settings.instance_dir / "archives", by_name)
     manifest = read_manifest(path)
     name = order.name or manifest.model_name or path.name
     if not NAME.fullmatch(name):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from app.engines.base import Engine
+from app.engines.base import Agreement, Engine, Parity
 from app.engines.opening import load
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
@@ -28,8 +29,10 @@ ALONE = Limits(slots=cores())
 class Model:
     """A model that answers.
 
-    ``legacy`` says that it came as an archive of MMS 0.x, ``enough_pixels`` how far a JPEG may be scaled down while it
-    is decoded, see :func:`app.vision.preprocess.enough_pixels`; 0 for not at all.
+    ``legacy`` says that it came as an archive of MMS 0.x. ``parity`` is how far its engine is from the reference; None
+    where that is the reference, or ``precision`` is ``int8``: ``agreement`` tells of those. ``enough_pixels`` is how
+    far a JPEG may be scaled down while it is decoded, see :func:`app.vision.preprocess.enough_pixels`; 0 for not at
+    all.
     """
 
     name: str
@@ -42,6 +45,9 @@ class Model:
     engine: Engine
     line: Line[FloatArray, FloatArray]
     legacy: bool = False
+    parity: Parity | None = None
+    precision: str = "fp32"
+    agreement: Agreement | None = None
     enough_pixels: int = 0
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
@@ -61,14 +67,15 @@ class Model:
         return Turn(probabilities(turn.result, self.postprocess.activation), turn.waited)
 
 
-def open_model(folder: ModelFolder, engine: str, limits: Limits = ALONE) -> Model:
+def open_model(folder: ModelFolder, engine: str, limits: Limits = ALONE, cache_dir: Path | None = None) -> Model:
     """Load a model and let it answer once, so that what is wrong with it is known now.
 
-    :param engine: ``auto``, ``mxnet`` or ``keras``, as :func:`app.engines.opening.load` takes it.
+    :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as :func:`app.engines.opening.load` takes it.
     :param limits: of the line before it.
+    :param cache_dir: of what is made for OpenVINO, as ``load`` takes it.
     :raises ModelFormatError: where it cannot be loaded, or its labels do not match its outputs.
     """
-    opened = load(folder, engine)
+    opened = load(folder, engine, cache_dir)
     signature = opened.signature
     try:
         blank = to_tensor(Image.new("RGB", (8, 8)), signature.preprocess, signature.inputs[0].shape)
@@ -88,6 +95,9 @@ def open_model(folder: ModelFolder, engine: str, limits: Limits = ALONE) -> Mode
         engine=opened.engine,
         line=Line(folder.name, _together(opened.engine), limits),
         legacy=folder.legacy,
+        parity=opened.parity,
+        precision=opened.precision,
+        agreement=opened.agreement,
     )
 
 

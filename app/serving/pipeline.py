@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from app.machine import cores
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.scores import best
+from app.serving.slots import Slots
 from app.types import Answer, Box, Face, FloatArray
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop
@@ -23,7 +23,7 @@ from app.vision.preprocess import to_tensor
 NO_FACE = "No face was found; the picture was classified as a whole."
 
 
-_slots = threading.BoundedSemaphore(cores())
+_slots = Slots(cores())
 """Pictures that may be open at once: one of the largest takes hundreds of megabytes, and more threads than cores
 decode no faster."""
 

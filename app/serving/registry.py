@@ -90,11 +90,17 @@ class Registry:
 
         :param instead: whether it takes the place of a model of its name; that one answers until this one can.
         :raises ModelConflict: where one of that name is registered, and is to stay.
-        :raises ModelFormatError: where it cannot be loaded; nothing is changed then.
+        :raises ModelFormatError: where it cannot be loaded, as ``HandlerLoadError``; nothing is changed then.
         """
         if registration.name in self._entries and not instead:
             raise ModelConflict(registration.name)
         model = load(registration, self._settings)
+        if isinstance(model, HandledModel):
+            try:
+                model.start(registration.min_workers)
+            except HandlerLoadError:
+                model.close(0)
+                raise
         with self._changing:
             try:
                 self._keep(registration, instead)
@@ -249,11 +255,15 @@ class Registry:
             self._rescale(entry, registration)
 
     def _open(self, registration: Registration) -> Entry:
-        """Load a model, or note why it cannot be."""
+        """Load a model, or note why it cannot be. Processes that cannot load theirs go on trying."""
         started = time.perf_counter()
         try:
             model = load(registration, self._settings)
-        except (ModelFormatError, HandlerLoadError) as error:
+            if isinstance(model, HandledModel):
+                model.start(registration.min_workers)
+        except HandlerLoadError as error:
+            log.error("model %s does not answer yet: %s", registration.name, error)
+        except ModelFormatError as error:
             log.error("model %s is not served: %s", registration.name, error)
             return Entry(registration.name, None, registration, str(error))
         seconds = time.perf_counter() - started

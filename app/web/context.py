@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from app.serving.location import ByName
 from app.serving.registry import Registry
 from app.serving.uploads import Uploads
 from app.settings import Settings
@@ -18,6 +19,7 @@ class Dimple:
     settings: Settings
     registry: Registry
     uploads: Uploads
+    by_name: ByName
 
 
 def dimple() -> Dimple:

@@ -20,7 +20,7 @@ def read_fields(with_query: bool) -> tuple[Field, ...]:
     :param with_query: whether the query's parameters come before them.
     """
     query = _plain(request.args.items(multi=True)) if with_query else []
-    if request.mimetype == FORM:
+    if request.mimetype == FORM and "boundary" in request.mimetype_params:
         files = [
             Field(name, part.content_type or "application/octet-stream", part.read(), is_file=True)
             for name, part in request.files.items(multi=True)

@@ -13,7 +13,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def _register() -> None:
         response_timeout=0.0,
     )
     if sent is None or not sent.filename:
-        register(here.registry, order, here.settings)
+        register(here.registry, order, here.settings, here.by_name)
         return
     folder = here.settings.instance_dir / "uploaded" / secrets.token_hex(8)
     try:
@@ -146,11 +146,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
     counted = counts().all().get(entry.name, Count())
     told = entry_document(entry)
     workers = describe(entry)["workers"]
-    model = entry.model
-    parity = getattr(model, "parity", None)
     return {
-        "precision": getattr(model, "precision", ""),
-        "parity": asdict(parity) if is_dataclass(parity) and not isinstance(parity, type) else None,
         **{key: value for key, value in told.items() if key not in ("labels", "input")},
         "url": entry.registration.url,
         "min_workers": entry.registration.min_workers,

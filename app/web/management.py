@@ -11,6 +11,7 @@ import re
 from typing import Any
 
 from flask import Blueprint, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter
 from app.serving.management import Order, Scale, describe, listed, register, scale
@@ -28,8 +29,11 @@ MOST_WORKERS = 1024
 
 
 @bp.before_request
-def _no_foreign_page() -> None:
-    """A page of another site could have the browser of somebody on this machine register a model: MMS lets it."""
+def _check() -> None:
+    """No more than is allowed is read. And a page of another site could have the browser of somebody on this machine
+    register a model: MMS lets it."""
+    if (request.content_length or 0) > dimple().settings.max_request_bytes:
+        raise RequestEntityTooLarge()
     if request.method != "GET" and not dimple().settings.cors_allowed_origin:
         check_same_origin()
 
@@ -58,7 +62,7 @@ def register_model() -> Response:
         response_timeout=_timeout(given),
         instead=_flag(given, "replace", False),
     )
-    entry = register(dimple().registry, order, settings)
+    entry = register(dimple().registry, order, settings, dimple().by_name)
     if order.workers < 1:
         return _told({"status": f'Model "{entry.name}" registered'})
     return _scaled(_flag(given, "synchronous", True))

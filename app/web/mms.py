@@ -10,7 +10,7 @@ import json
 
 from flask import Blueprint, Response, abort, make_response, request
 
-from app.errors import MissingParameter
+from app.errors import MissingParameter, ModelNotFound
 from app.serving.calls import call
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
 from app.serving.registry import Entry
@@ -87,15 +87,18 @@ def invoke() -> Response:
     does not do). It may be left out where one model is loaded at the start, or is the only one that answers."""
     name = request.args.get("model_name")
     name = request.form.get("model_name") if name is None else name
-    return _answer(_only_model() if name is None else name, with_query=True)
+    return _answer(name or _only_model(name), with_query=True)
 
 
-def _only_model() -> str:
+def _only_model(told: str | None) -> str:
+    """The model that is meant where none is named. As in MMS, an empty name is that of no model where it matters."""
     entries = dimple().registry.entries()
     for names in ([entry.name for entry in entries if entry.at_startup], dimple().registry.names()):
         if len(names) == 1:
             return names[0]
-    raise MissingParameter("model_name")
+    if told is None:
+        raise MissingParameter("model_name")
+    raise ModelNotFound(told, dimple().registry.names())
 
 
 def _answer(name: str, with_query: bool, legacy_route: bool = False) -> Response:

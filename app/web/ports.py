@@ -1,7 +1,7 @@
 """Which routes answer at which port: management never answers where everybody may ask.
 
-Programs that speak Multi Model Server's API get its words also where nothing answers: anywhere at the management port,
-and at the other port under the names that are MMS's.
+Programs get the words of Multi Model Server also where nothing answers. Browsers get ours, but at the management port,
+and under the names that are MMS's.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from flask import Flask, Response, abort, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from app.web.accept import wants_html
 from app.web.apidocs import views
 from app.web.asked import Asked, asked
 from app.web.mms_responses import explain, mark
@@ -35,12 +36,15 @@ def _refuse() -> Response | None:
     if allowed and not isinstance(problem, NotFound | MethodNotAllowed):
         return None
     segment = request.path.strip("/").partition("/")[0]
-    if not here.inference or segment in (*OF_MANAGEMENT, *OF_INFERENCE):
+    of_a_program = not wants_html() and (isinstance(problem, NotFound) or not segment)
+    if not here.inference or of_a_program or segment in (*OF_MANAGEMENT, *OF_INFERENCE):
         return mark(explain(_in_mms_eyes(problem, segment, here)))
     return None if allowed else abort(404)
 
 
 def _in_mms_eyes(problem: Exception | None, segment: str, here: Asked) -> Exception:
     """A wrong method counts as one only where the port has the path at all."""
-    known = (here.management and segment in OF_MANAGEMENT) or (here.inference and segment in OF_INFERENCE)
+    known = (
+        not segment or (here.management and segment in OF_MANAGEMENT) or (here.inference and segment in OF_INFERENCE)
+    )
     return problem if known and isinstance(problem, MethodNotAllowed) else NotFound()

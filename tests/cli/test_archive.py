@@ -137,7 +137,7 @@ def test_verify_of_a_whole_model_finds_everything_in_order(app: Flask, shade: Pa
         done = run(app, verify, path)
         assert done.exit_code == 0, done.output
         assert set(outcome(done).values()) == {"ok"}
-        assert "a blank picture was answered by mxnet, 2 classes" in done.stdout
+        assert "a blank picture was answered by openvino, 2 classes" in done.stdout
 
 
 def test_verify_of_a_model_with_own_code_says_what_it_did_not_try(app: Flask, shade: Path) -> None:
@@ -158,7 +158,7 @@ def test_verify_of_a_model_with_own_code_says_what_it_did_not_try(app: Flask, sh
         ({"MAR-INF/MANIFEST.json": manifest(handler="a"), "a.py": "def"}, "handler", "not Python 3"),
         ({"MAR-INF/MANIFEST.json": manifest(handler="a"), "a.py": "x = 1"}, "handler", "neither a function handle"),
         ({"signature.json": "{}"}, "files", "inputs"),
-        ({"other-symbol.json": "{}"}, "files", "more than one"),
+        ({"one.h5": "", "other.h5": ""}, "files", "more than one"),
         ({"shade-symbol.json": "{}"}, "symbol and parameters", "shade-symbol.json"),
         ({"shade-0000.params": "cut"}, "symbol and parameters", "shade-0000.params"),
         (

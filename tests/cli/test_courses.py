@@ -23,7 +23,8 @@ TRAIN = ("smile", "train", "--recipe", "tutorial")
 
 
 def command(work: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
-    environ = os.environ | {"DIMPLE_MODELS_DIR": str(work / "models"), "DIMPLE_INSTANCE_DIR": str(work / "instance")}
+    folders = {"DIMPLE_MODELS_DIR": str(work / "models"), "DIMPLE_INSTANCE_DIR": str(work / "instance")}
+    environ = os.environ | folders | {"DIMPLE_ENGINE": "mxnet"}
     return [sys.executable, "-m", "flask", "--app", "app", *arguments], environ
 
 

@@ -21,6 +21,7 @@ from app.formats.params import write_params
 from app.formats.signature import write_signature
 from app.settings import ROOT, Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
+from tests.conftest import CACHE
 from tests.pictures import encode
 
 STEEP = 10.0
@@ -74,6 +75,7 @@ def make_app(folder: Path) -> Flask:
     return create_app(
         Settings(
             models_dir=folder / "models",
+            cache_dir=CACHE,
             uploads_dir=folder / "uploads",
             instance_dir=folder / "instance",
             max_pixels=1_000_000,

@@ -258,6 +258,10 @@ RESIDUALS: dict[str, tuple[Callable[[Any], Any], bool]] = {
     "convolution, normalized and added": (lambda c: norm(c, "b1") + c, False),
     "convolution, normalized first in a residual block": (preactivated, False),
     "the same, the other operand first": (lambda c: c + conv(relu(norm(c, "b1")), "c2", 3), False),
+    "convolution, normalized along the last axis": (
+        lambda c: mxnet().sym.BatchNorm(c, eps=1e-3, fix_gamma=False, axis=3, name="b1"),
+        False,
+    ),
     "convolution, activated and added": (lambda c: relu(c) + c, False),
     "normalization, activated and added": (lambda c: (lambda b: relu(b) + b)(norm(c, "b1")), False),
     "normalization, activated, convolved and added": (

@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.settings import ROOT
-from tests.conftest import free_ports
+from tests.conftest import CACHE, free_ports
 
 SECONDS = 120
 PICTURE = ROOT / "static" / "astronaut.jpg"
@@ -35,6 +35,7 @@ class Place:
         self.environ |= {
             "TMPDIR": str(self.temporary),
             "DIMPLE_INSTANCE_DIR": str(self.instance),
+            "DIMPLE_CACHE_DIR": str(CACHE),
             "DIMPLE_UPLOADS_DIR": str(folder / "uploads"),
             "DIMPLE_WORKERS": "1",
         }

@@ -12,6 +12,7 @@ from app.serving.registry import Registry
 from app.serving.store import Store
 from app.settings import ROOT, Settings
 from app.types import Prediction
+from tests.conftest import CACHE
 
 SHARED = ROOT.parent / "shared" / "data"
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the published check
 def best_of(work: Path, name: str, picture: str) -> Prediction:
     models = work / "models"
     shutil.copytree(SHARED / name, models / name)
-    registry = Registry(Settings(models_dir=models, instance_dir=work / "instance"))
+    registry = Registry(Settings(models_dir=models, instance_dir=work / "instance", cache_dir=CACHE))
     registry.start(Store(work / "registry.sqlite3"))
     with registry.computed(name) as model:
         found = classify(model, (SHARED / "images" / picture).read_bytes(), 10_000_000).predictions[0]

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from app import create_app, load_models
 from app.formats.archive.legacy import export
 from app.settings import ROOT, Settings
+from tests.conftest import CACHE
 from tests.formats.archive.archives import LEGACY, zipped
 from tests.pictures import encode, face_crop
 
@@ -47,6 +48,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     zipped(models / "coded.model", {"MANIFEST.json": manifest, "service.py": SERVICE})
     settings = Settings(
         models_dir=models,
+        cache_dir=CACHE,
         uploads_dir=work / "uploads",
         instance_dir=work / "instance",
         workers=1,

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from app import create_app, load_models
 from app.settings import ROOT, Settings
-from tests.conftest import free_ports
+from tests.conftest import CACHE, free_ports
 from tests.pictures import encode, face_crop
 
 FACE = encode(face_crop())
@@ -39,7 +39,13 @@ def settings(tmp_path: Path) -> Settings:
     copy_smile(models / "smile")
     copy_smile(models / "later" / "grin")
     write_handler(models / "later" / "echo", HANDLER)
-    return Settings(models_dir=models, uploads_dir=tmp_path / "uploads", instance_dir=tmp_path / "instance", workers=2)
+    return Settings(
+        models_dir=models,
+        uploads_dir=tmp_path / "uploads",
+        instance_dir=tmp_path / "instance",
+        cache_dir=CACHE,
+        workers=2,
+    )
 
 
 def copy_smile(folder: Path) -> Path:

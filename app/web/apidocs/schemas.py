@@ -85,7 +85,23 @@ SCHEMAS: Json = {
             "state": {"enum": ["ready", "failed"]},
             "reason": TEXT | {"description": "Why it could not be loaded."},
             "version": TEXT,
-            "engine": TEXT | {"description": "What computes: mxnet, keras, or handler for the model's own code."},
+            "engine": TEXT
+            | {"description": "What computes: openvino, mxnet, keras, or handler for the model's own code."},
+            "precision": TEXT | {"description": "fp32, or int8 of a quantized model."},
+            "parity": {
+                "anyOf": [
+                    exact({"max_abs_difference": NUMBER, "samples": WHOLE, "reference": TEXT, "date": TEXT}),
+                    {"type": "null"},
+                ],
+                "description": "How far its probabilities are from the reference's; null where it is the reference.",
+            },
+            "agreement": {
+                "anyOf": [
+                    exact({"top1": PROBABILITY, "samples": WHOLE, "calibrated": WHOLE, "date": TEXT}),
+                    {"type": "null"},
+                ],
+                "description": "How often an int8 network calls pictures as the one that it was made from; else null.",
+            },
             "input": {
                 "allOf": [
                     open_object({"name": TEXT, "shape": array(WHOLE)}),
@@ -96,7 +112,7 @@ SCHEMAS: Json = {
             "labels": array(TEXT),
             "predict": TEXT | {"description": "Where a model with code of its own is asked."},
         },
-        optional=("reason", "version", "engine", "input", "labels", "predict"),
+        optional=("reason", "version", "engine", "precision", "parity", "agreement", "input", "labels", "predict"),
     ),
     "Readiness": exact(
         {

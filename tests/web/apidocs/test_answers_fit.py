@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 
 from app import create_app, load_models
 from app.settings import ROOT, Settings
+from tests.conftest import CACHE
 from tests.pictures import encode, face_crop, plain
 
 FACE = encode(face_crop())
@@ -45,6 +46,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     app = create_app(
         Settings(
             models_dir=work / "models",
+            cache_dir=CACHE,
             uploads_dir=work / "uploads",
             instance_dir=work / "instance",
             workers=1,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import logging
+import os
 import time
 from typing import Any
 
@@ -22,8 +24,12 @@ class ModelService:
         self._signature: Any = None
 
     def initialize(self, context: Context) -> None:
-        """Take the context, once, after construction."""
+        """Take the context, once, after construction, and read the signature where the service has not."""
         self._context = context
+        path = os.path.join(context.system_properties["model_dir"], "signature.json")
+        if self._signature is None and os.path.isfile(path):
+            with open(path, encoding="utf-8") as file:
+                self._signature = json.load(file)
 
     def inference(self, data: list[Any]) -> Any:
         """Answer one request.

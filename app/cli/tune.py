@@ -1,0 +1,185 @@
+"""``flask tune``: how many server processes and threads this machine answers best with."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import math
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.problems import tells_problems
+from app.errors import SettingError
+from app.machine import PROCESS_BYTES, cores, memory_bytes
+from app.progress import counted
+from app.settings import FILE, PREFIX, Settings, to_environment, write_settings
+
+if TYPE_CHECKING:
+    from app.launch.load import Measured
+
+CROWD = 8
+NOISE = 0.05
+"""A combination must be better by so much than one before it; less is the machine's mood."""
+NAMES = ("workers", "threads")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a combination of settings answered to one client, and to a crowd."""
+
+    workers: int
+    threads: int
+    lone: Measured
+    crowd: Measured
+
+    @property
+    def score(self) -> float:
+        """The geometric mean of the answers a second: twice as many for one is worth half as many for the other."""
+        return math.sqrt(self.lone.per_second * self.crowd.per_second)
+
+
+@click.command("tune")
+@click.argument("name")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0.1),
+    default=5.0,
+    show_default=True,
+    help="How long each combination is asked over one connection, and over eight.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Server processes to try; may be given again.  [default: a few that fit the machine]",
+)
+@with_appcontext
+@tells_problems
+def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
+    """Find out how many server processes and threads answer the model NAME best, and set them.
+
+    Each number of processes is tried with threads for the whole queue, which is the default, and with eight a core.
+
+    Servers are started on free ports for it, one after another; let the machine be idle meanwhile. The settings are
+    written into instance/settings.env, with the table of what was measured. The server has them after its next start.
+    """
+    from app.cli.classify import found
+
+    settings: Settings = current_app.extensions["dimple"].settings
+    found(settings, name)  # or says which there are
+    processes = workers or server_processes(cores(), memory_bytes() // PROCESS_BYTES)
+    tried = [(count, threads) for count in processes for threads in (0, 8 * cores())]
+    body = picture()
+    results = [_measure(settings, name, each, body, seconds) for each in counted(tried, "tried", len(tried), "servers")]
+    chosen = best(results)
+    lines = table(results, chosen)
+    click.echo("\n".join(lines))
+    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    file = settings.instance_dir / FILE
+    values = {"workers": chosen.workers, "threads": chosen.threads}
+    try:
+        write_settings(values, file, [f"{today}, model {name}; answers a second, and milliseconds", *lines])
+    except OSError as error:
+        raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, f"a folder to write to ({error})") from None
+    click.echo(f"\nDIMPLE_WORKERS={chosen.workers} and DIMPLE_THREADS={chosen.threads} are set in {file}")
+    for variable in (PREFIX + one.upper() for one in NAMES):
+        if variable in os.environ:
+            click.echo(f"{variable}={os.environ[variable]} of the environment goes before it; unset that")
+
+
+def server_processes(cores: int, fitting: int) -> list[int]:
+    """The numbers of server processes to be tried; the default first.
+
+    :param fitting: how many there is memory for.
+    """
+    most = max(1, fitting)
+    return list(
+        dict.fromkeys([min(cores, most), *(count for count in (1, cores // 2, 2 * cores) if 0 < count <= most)])
+    )
+
+
+def best(results: Sequence[Result]) -> Result:
+    """The first whose score is that of the best but for noise."""
+    most = max(result.score for result in results)
+    return next(result for result in results if result.score >= most * (1 - NOISE))
+
+
+def table(results: Sequence[Result], chosen: Result) -> list[str]:
+    """What was measured, a line for each combination; the chosen one has an asterisk."""
+    lines = ["  processes  threads    1: /s      p50    8: /s      p50      p99"]
+    for one in results:
+        mark = "*" if one is chosen else " "
+        figures = (one.lone.per_second, one.lone.p50, one.crowd.per_second, one.crowd.p50, one.crowd.p99)
+        text = " ".join(f"{figure:8.1f}" for figure in figures)
+        lines.append(f"{mark} {one.workers:9}  {one.threads or 'enough':>7} {text}")
+    return lines
+
+
+def picture() -> bytes:
+    """A JPEG of 640 x 480 with about the detail of a photograph."""
+    import numpy as np
+    from PIL import Image
+
+    y, x = np.mgrid[0:480, 0:640]
+    waves = [np.sin(x / 40 + shift) + np.cos(y / 30 - shift) for shift in (0, 1, 2)]
+    noise = np.random.default_rng(0).normal(0, 8, (480, 640, 3))
+    pixels = np.clip(np.stack(waves, 2) * 50 + 128 + noise, 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _measure(settings: Settings, name: str, tried: tuple[int, int], body: bytes, seconds: float) -> Result:
+    """Start a server for one model, with a folder and ports of its own, ask it, and stop it."""
+    from app.launch.load import measure
+    from app.launch.process import Launch, start, stop
+
+    path = f"/predict/{name}"
+    with ExitStack() as stack:
+        settings.instance_dir.mkdir(parents=True, exist_ok=True)
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tuning-", dir=settings.instance_dir)))
+        port, environ = _environment(settings, name, tried, work)
+        launch = Launch(environ, work / "server.pid", work / "output.log")
+        stack.callback(stop, launch.pid_file)
+        start(launch)
+        measure(port, path, body, CROWD, seconds / 4)  # every process has answered before it counts
+        return Result(*tried, measure(port, path, body, 1, seconds), measure(port, path, body, CROWD, seconds))
+
+
+def _environment(settings: Settings, name: str, tried: tuple[int, int], work: Path) -> tuple[int, dict[str, str]]:
+    """A free port, and the environment of a server on it that is as the settings say in all that costs time."""
+    with socket.socket() as one, socket.socket() as other:
+        ports = []
+        for each in (one, other):
+            each.bind(("127.0.0.1", 0))
+            ports.append(each.getsockname()[1])
+    values = {field.name: getattr(settings, field.name) for field in fields(Settings)} | {
+        "workers": tried[0],
+        "threads": tried[1],
+        "host": "127.0.0.1",
+        "port": ports[0],
+        "management_host": "127.0.0.1",
+        "management_port": ports[1],
+        "instance_dir": work,
+        "cache_dir": settings.cache,
+        "load_models": name,
+        "shipped_models": False,
+        "certificate_file": None,
+        "private_key_file": None,
+        "access_log": "",
+        "log_file": None,
+        "server_metrics_log": None,
+        "model_metrics_log": None,
+        "uploads_max_age": 0,
+    }
+    return ports[0], {**os.environ, **to_environment(values)}

@@ -1,0 +1,106 @@
+"""Conversion in a process of its own: so that serving imports neither MXNet nor Keras, and outlives a crash in them.
+
+The child is given a pickle of (working folder, model folder, choice, path) on its standard input and leaves
+the entry in that path. It ends with 0 where the entry is whole, with REFUSED where the reference engine refuses the
+model, with anything else where it could not do its work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
+from app.engines.reference import reference_kind
+from app.errors import ModelFormatError
+from app.formats.folder import ModelFolder
+from app.formats.place import place
+from app.lock import locked
+from app.settings import ROOT
+
+log = logging.getLogger(__name__)
+
+REFUSED = 3
+LONGEST_SECONDS = 600
+
+
+class NotBuilt(Exception):
+    """Why there is no entry this time; the next start tries again."""
+
+
+def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
+    """Give a model's entry of the cache; build it where it is missing or damaged. Other processes wait meanwhile.
+
+    :raises NotBuilt: where that is impossible now.
+    :raises ModelFormatError: where the reference engine refuses the model.
+    """
+    try:
+        path = cache_dir / key_of(folder, reference_kind(folder, choice))
+        if entry := read_entry(path):
+            return entry
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with locked(cache_dir / ".lock"):
+            if entry := read_entry(path):  # another process was faster
+                return entry
+            log.info("%s: converting for openvino", folder.name)
+            _build(folder, choice, path)
+            prune(cache_dir, path)
+    except OSError as error:
+        raise NotBuilt(f"the cache cannot be used: {error}") from None
+    if entry := read_entry(path):
+        return entry
+    raise NotBuilt(f"the cache's entry {path} was damaged as soon as it was written")
+
+
+def _build(folder: ModelFolder, choice: str, path: Path) -> None:
+    partial = path.parent / f".building-{os.getpid()}"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        _run(folder, choice, partial)
+        place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _run(folder: ModelFolder, choice: str, path: Path) -> None:
+    order = pickle.dumps((os.getcwd(), folder, choice, path.absolute()))
+    command = [sys.executable, "-m", "app.engines.building"]
+    try:
+        done = subprocess.run(command, input=order, capture_output=True, cwd=ROOT, timeout=LONGEST_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotBuilt(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
+    said = done.stderr.decode(errors="replace").strip().splitlines() or [""]
+    if done.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL, -signal.SIGBUS):
+        shutil.rmtree(path)
+        path.mkdir()
+        crash = signal.Signals(-done.returncode).name
+        write_entry(path, Record(str(folder.path), reason=f"its conversion ends in a crash ({crash})"), None)
+    elif done.returncode == REFUSED:
+        raise ModelFormatError(said[-1])
+    elif done.returncode:
+        raise NotBuilt(said[-1][:300] or f"its conversion ended with the status {done.returncode}")
+
+
+def main() -> int:
+    """Do what the order on the standard input says."""
+    from app.engines.conversion import build
+
+    working_dir, folder, choice, path = pickle.load(sys.stdin.buffer)
+    os.chdir(working_dir)
+    try:
+        build(folder, choice, path)
+    except ModelFormatError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

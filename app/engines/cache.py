@@ -1,0 +1,163 @@
+"""What was made of models for OpenVINO, kept from one start to the next.
+
+``<cache>/<key>/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``signature.json`` where
+the model has none. The key is a hash of everything that the outcome depends on, so a file that changes leaves the old
+entry behind and nothing is ever out of date. Entries are in a folder of the instance, not beside the model: a models
+folder may be read-only, and archives are unpacked elsewhere anyway.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from app.engines.base import Parity
+from app.formats.folder import ModelFolder
+from app.formats.signature import read_signature, write_signature
+from app.types import Signature
+
+FORMAT = 1
+"""To be raised when conversion or comparison changes: every entry is then made anew."""
+KEPT = 64
+"""How many entries there may be; those not opened for longest go first."""
+FORGOTTEN_SECONDS = 24 * 3600
+"""After so long the folder of a build that did not end is removed."""
+PACKAGES = ("openvino", "onnx", "mxnet", "keras-mxnet", "numpy")
+
+MODEL, WEIGHTS, SIGNATURE, RECORD = "model.xml", "model.bin", "signature.json", "record.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a model.
+
+    ``reason`` says why OpenVINO may not serve it; empty where it may. ``milliseconds`` is what a row took on one core.
+    ``files`` are the hashes of the entry's other files.
+    """
+
+    model: str
+    precision: str = "fp32"
+    reason: str = ""
+    parity: Parity | None = None
+    milliseconds: float = 0.0
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One entry that is whole. ``signature`` is None where the model has its own, or OpenVINO may not serve it."""
+
+    path: Path
+    record: Record
+    signature: Signature | None
+
+
+def key_of(folder: ModelFolder, kind: str) -> str:
+    """Name the entry of a model: by its files' content, its signature, the versions of what converts and computes, and
+    the processor's instructions, since another processor may be served other code.
+
+    :param kind: the reference engine, as :func:`app.engines.reference.reference_kind` gives it.
+    """
+    made = hashlib.sha256()
+    parts = [FORMAT, kind, folder.signature, platform.machine(), _instructions()]
+    for part in [*parts, *((package, _version(package)) for package in PACKAGES)]:
+        made.update(repr(part).encode() + b"\0")
+    for file in sources(folder, kind):
+        made.update(_hash(file).encode())
+    return made.hexdigest()[:32]
+
+
+def sources(folder: ModelFolder, kind: str) -> list[Path]:
+    """The files that a model's network is read from."""
+    if kind == "keras" and folder.h5 is not None:
+        return [folder.h5, *([folder.architecture] if folder.architecture is not None else [])]
+    if kind == "mxnet" and folder.checkpoint is not None:
+        return [folder.checkpoint.symbol, folder.checkpoint.params]
+    # an ONNX file's weights may lie beside it, in files whose names begin with its own
+    return sorted(folder.path.glob(f"{glob.escape(folder.onnx.name)}*")) if folder.onnx is not None else []
+
+
+def read_entry(path: Path) -> Entry | None:
+    """Read an entry; None where there is none, or it is damaged in any way. Marks it as used."""
+    try:
+        document: Any = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        parity = Parity(**document.pop("parity")) if document["parity"] else document.pop("parity")
+        record = Record(parity=parity, **document)
+        if any(_hash(path / name) != wanted for name, wanted in record.files.items()):
+            return None
+        if not record.reason and {MODEL, WEIGHTS} - set(record.files):
+            return None
+        signature = read_signature(path / SIGNATURE) if SIGNATURE in record.files else None
+        os.utime(path)
+    except Exception:  # whatever a damaged file makes of it
+        return None
+    return Entry(path, record, signature)
+
+
+def write_entry(path: Path, record: Record, signature: Signature | None) -> None:
+    """Complete an entry whose model, where there is one, lies in its folder already.
+
+    :param signature: what the model says of itself, where nothing else does.
+    """
+    if signature is not None:
+        write_signature(signature, path / SIGNATURE)
+    files = {file.name: _hash(file) for file in sorted(path.iterdir()) if file.name != RECORD}
+    document = asdict(replace(record, files=files))
+    (path / RECORD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def prune(cache_dir: Path, newest: Path) -> None:
+    """Remove what nobody will ask for: older entries of the newest one's model, the least used ones of too many, and
+    what killed builds left. A process that has a removed file open keeps it until it ends."""
+    made = read_entry(newest)
+    entries = [path for path in cache_dir.iterdir() if path.is_dir() and path != newest]
+    for path in entries:
+        if path.name.startswith("."):
+            if time.time() - path.stat().st_mtime > FORGOTTEN_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+        elif made is not None and _is_of(path, made.record):
+            shutil.rmtree(path, ignore_errors=True)
+    left = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
+    for path in sorted(left, key=lambda one: one.stat().st_mtime)[: max(0, len(left) + 1 - KEPT)]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_of(path: Path, record: Record) -> bool:
+    """Say whether an entry is of the same model and precision, or cannot be read."""
+    try:
+        document = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        return (document["model"], document["precision"]) == (record.model, record.precision)
+    except (OSError, ValueError, LookupError, TypeError):
+        return True
+
+
+def _hash(path: Path) -> str:
+    made = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            made.update(piece)
+    return made.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _instructions() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

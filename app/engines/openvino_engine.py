@@ -1,0 +1,134 @@
+"""OpenVINO: the fast engine. It computes what was converted from a model's own file, one row at a time.
+
+A row is a request of its own, also within a batch: on a CPU eight rows at once take as long as one after another, and
+requests spread over streams. What a row gives does not depend on those beside it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.engines.in_flight import IN_FLIGHT
+from app.engines.openvino_runtime import core
+from app.errors import ModelFormatError
+from app.machine import cores
+from app.types import FloatArray
+
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+"""Processors with bfloat16 would otherwise compute in it."""
+
+
+LONG_MILLISECONDS = 4.0
+"""A lone row that takes so long on one core is given all of them. Shorter ones gain little or nothing."""
+
+
+_first = threading.Lock()
+"""OpenVINO's Python side makes tables at its first request, and two threads that do that at once wait for each other
+for ever: one has the interpreter's lock, the other the table's. So every engine computes once before it is asked."""
+
+
+class OpenvinoEngine:
+    """A compiled network: for a crowd, a stream for every core; for a lone row, all cores, where that is faster.
+
+    OpenVINO hands requests to streams in the order in which they came, so nobody starves. Nothing is pinned: every
+    process would be pinned to the same cores.
+    """
+
+    def __init__(self, model: Any, all_cores_for_one: bool) -> None:
+        """Compile a model of OpenVINO's that takes (1, …), and let it compute once.
+
+        :param all_cores_for_one: whether a lone row is given all cores. That takes a second compiled model, and so the
+            weights twice: OpenVINO shares them between streams, not between compiled models.
+        """
+        self._row_shape = tuple(model.input(0).shape)[1:]
+        self._crowd = _Requests(compile_model(model, streams=cores(), threads=cores()))
+        self._lone = _Requests(compile_model(model, streams=1, threads=cores())) if all_cores_for_one else self._crowd
+        self._at_once = 2 * cores()  # requests of one batch: a stream never waits for this thread
+        for requests in (self._crowd, self._lone):
+            with _first:
+                requests.compute(np.zeros((1, *self._row_shape), np.float32), self._at_once)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def load(cls, path: Path, milliseconds: float) -> OpenvinoEngine:
+        """Load ``model.xml`` with the ``model.bin`` beside it, which is mapped into memory.
+
+        :param milliseconds: what a row takes on one core.
+        :raises RuntimeError: OpenVINO's own, where it is no model of OpenVINO's, or this machine cannot compute it.
+        """
+        return cls(core().read_model(path), cores() > 1 and milliseconds >= LONG_MILLISECONDS)
+
+    def predict(self, batch: FloatArray) -> FloatArray:
+        """Compute a batch, from any thread at any time.
+
+        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
+        :returns: float32, (N, classes), the network's first output as it is.
+        :raises ValueError: where the batch has another shape.
+        :raises ModelFormatError: where OpenVINO cannot compute the network.
+        """
+        if batch.shape[1:] != self._row_shape or not len(batch):
+            raise ValueError(
+                f"a batch must have the shape (N, {', '.join(map(str, self._row_shape))}), not {batch.shape}"
+            )
+        rows = np.ascontiguousarray(batch, np.float32)
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this engine is closed")
+            crowd, lone = self._crowd, self._lone
+        with IN_FLIGHT.counted() as alone:
+            requests = lone if alone and len(rows) == 1 else crowd
+            try:
+                return requests.compute(rows, self._at_once)
+            except RuntimeError as error:
+                raise ModelFormatError(f"OpenVINO cannot compute this network: {_reason(error)}") from None
+
+    def close(self) -> None:
+        """Let go of the network. It cannot predict after that; what is being computed is finished."""
+        with self._lock:
+            self._closed = True
+            del self._crowd, self._lone
+
+
+class _Requests:
+    """The infer requests of a compiled model: each holds one input and one output, and is used by one thread."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._free: deque[Any] = deque()  # its pop and append need no lock
+
+    def compute(self, rows: FloatArray, at_once: int) -> FloatArray:
+        """Compute rows (N, …) -> (N, classes), ``at_once`` of them in flight at most."""
+        requests = [self._take() for _ in range(min(len(rows), at_once))]
+        answers: list[FloatArray] = []
+        for number in range(len(rows) + len(requests)):
+            request = requests[number % len(requests)]
+            if number >= len(requests):
+                request.wait()
+                answers.append(request.get_output_tensor(0).data.reshape(1, -1).astype(np.float32))
+            if number < len(rows):
+                request.start_async({0: rows[number : number + 1]}, share_inputs=True)
+        self._free.extend(requests)
+        return np.concatenate(answers)
+
+    def _take(self) -> Any:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._compiled.create_infer_request()
+
+
+def compile_model(model: Any, streams: int, threads: int) -> Any:
+    """Compile a model of OpenVINO's for the CPU: ``threads`` in all, shared out evenly among ``streams``."""
+    options = {**EXACT, "ENABLE_CPU_PINNING": False, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads}
+    return core().compile_model(model, "CPU", options)
+
+
+def _reason(error: Exception) -> str:
+    """The last line of OpenVINO's report: those before it are places in its source."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]

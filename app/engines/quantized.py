@@ -1,0 +1,94 @@
+"""Networks of 8-bit integers: kept in the model's own folder, so that they are packed and moved with it.
+
+``<model>/int8/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``signature.json`` where
+the model has none. Such a network is served as long as the files that it was made from are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from app.engines.base import Agreement, Opened
+from app.engines.cache import MODEL, RECORD, SIGNATURE, WEIGHTS, sources
+from app.engines.openvino_engine import OpenvinoEngine
+from app.engines.reference import reference_kind
+from app.formats.folder import ModelFolder
+from app.formats.signature import read_signature
+
+log = logging.getLogger(__name__)
+
+FOLDER = "int8"
+AGAIN = "make it again with `flask models quantize`, or take it away with --remove"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a quantized network.
+
+    ``made_from`` and ``made`` are hashes: of the files that it was made from, and of its own. ``milliseconds`` is what
+    a row took on one core.
+    """
+
+    made_from: str
+    made: str
+    milliseconds: float
+    agreement: Agreement
+
+
+def open_quantized(folder: ModelFolder, choice: str) -> Opened | None:
+    """Open a model's quantized network; None where it has none, or none that may be served, which the log tells.
+
+    :param choice: ``auto`` or ``openvino``, as :func:`app.engines.opening.load` takes it.
+    """
+    path = folder.path / FOLDER
+    if not path.is_dir():
+        return None
+    try:
+        record = _read(path / RECORD)
+        if record.made_from != made_from(folder, choice):
+            log.warning("%s: its int8 network was made from other files and is not served; %s", folder.name, AGAIN)
+            return None
+        if record.made != content_hash((path / MODEL, path / WEIGHTS)):
+            raise ValueError("it is not what was written")
+        signature = folder.signature or read_signature(path / SIGNATURE)
+        engine = OpenvinoEngine.load(path / MODEL, record.milliseconds)
+    except Exception as error:  # whatever a damaged file makes of it
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]
+        log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason, AGAIN)
+        return None
+    return Opened(engine, "openvino", signature, None, "int8", record.agreement)
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write ``record.json`` into the folder of a quantized network."""
+    (path / RECORD).write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
+
+
+def made_from(folder: ModelFolder, choice: str) -> str:
+    """The hash of all that a quantized network depends on: the weights, and how pictures become inputs."""
+    files = sources(folder, reference_kind(folder, choice))
+    own = folder.path / SIGNATURE
+    return content_hash([*files, own] if own.is_file() else files)
+
+
+def content_hash(files: Iterable[Path]) -> str:
+    """One hash of the contents of several files, by SHA-256."""
+    every = hashlib.sha256()
+    for path in files:
+        made = hashlib.sha256()
+        with path.open("rb") as file:
+            while piece := file.read(2**20):
+                made.update(piece)
+        every.update(made.digest())
+    return every.hexdigest()
+
+
+def _read(path: Path) -> Record:
+    document: Any = json.loads(path.read_text(encoding="utf-8"))
+    return Record(**{**document, "agreement": Agreement(**document["agreement"])})

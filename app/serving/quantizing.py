@@ -1,0 +1,152 @@
+"""From pictures to a quantized model: what the network is to see of them is made by the code that serves."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.engines import quantizing
+from app.engines.base import Agreement
+from app.engines.quantized import FOLDER
+from app.engines.quantizing import can_quantize
+from app.errors import DataError, DimpleError, ModelFormatError, SettingError
+from app.formats.folder import ModelFolder
+from app.formats.pictures import PictureSource
+from app.lock import locked
+from app.progress import Progress, progress, say
+from app.serving.model import Model
+from app.serving.pipeline import open_picture, prepare
+from app.settings import Settings
+
+FEWEST_SAMPLES = 30
+FEWEST_HELD_OUT = 100
+"""Of fewer pictures one that is called otherwise is more than a hundredth."""
+ENGINES = ("auto", "openvino")
+
+__all__ = ["Quantized", "Wanted", "can_quantize", "check_engine", "quantize", "remove"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How many pictures to calibrate with, how many others to compare on, and the part of these, 0-1, that must be
+    called the same."""
+
+    samples: int
+    held_out: int
+    least: float
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What came of it, and where it lies. A row takes so many milliseconds on one core, before and after."""
+
+    folder: Path
+    agreement: Agreement
+    milliseconds_before: float
+    milliseconds: float
+
+
+def quantize(model: Model, folder: ModelFolder, source: PictureSource, wanted: Wanted, settings: Settings) -> Quantized:
+    """Quantize a model with pictures of a source, one model at a time.
+
+    :param model: the same as ``folder``, loaded.
+    :raises DataError: where the pictures are too few, or the quantized network does not agree with the model.
+    :raises ModelFormatError: where the model cannot be quantized.
+    :raises SettingError: where a setting keeps it from being served, or from being written.
+    """
+    check_engine(settings)
+    work = settings.instance_dir / "quantizing"
+    try:
+        settings.instance_dir.mkdir(parents=True, exist_ok=True)
+        with locked(settings.instance_dir / "quantizing.lock"):
+            shutil.rmtree(work, ignore_errors=True)  # of one that was killed
+            work.mkdir()
+            try:
+                inputs = _write_inputs(model, source, wanted, settings.max_pixels, work)
+                record, before = quantizing.quantize(folder, settings.engine, settings.cache, inputs, wanted.least)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise ModelFormatError(f"{folder.name} cannot be quantized: {error}") from None
+    return Quantized(folder.path / FOLDER, record.agreement, before, record.milliseconds)
+
+
+def remove(folder: ModelFolder) -> bool:
+    """Take a model's quantized network away. Says whether there was one.
+
+    :raises ModelFormatError: where its folder cannot be written to.
+    """
+    try:
+        return quantizing.remove(folder)
+    except OSError as error:
+        raise ModelFormatError(f"{folder.path} cannot be written to: {error}") from None
+
+
+def check_engine(settings: Settings) -> None:
+    """Refuse where nothing quantized would be served.
+
+    :raises SettingError: naming the engine that was chosen.
+    """
+    if settings.engine not in ENGINES:
+        raise SettingError("DIMPLE_ENGINE", settings.engine, "auto or openvino, which alone computes int8 networks")
+
+
+def _write_inputs(
+    model: Model, source: PictureSource, wanted: Wanted, max_pixels: int, work: Path
+) -> tuple[Path, Path]:
+    """Write the network's inputs for two sets of pictures that have none in common, drawn from the whole source.
+
+    :returns: two files of float32 rows. A picture with several faces gives several rows.
+    :raises DataError: where there are too few pictures that can be read and differ.
+    """
+    names = list(source.pictures)
+    random.Random(0).shuffle(names)
+    # where there are too few for all that is wanted, a third calibrates
+    samples = min(wanted.samples, max(FEWEST_SAMPLES, len(names) // 3))
+    tensors = _tensors(model, source, names, max_pixels)
+    files = work / "calibration", work / "held-out"
+    counts = []
+    total = min(samples + wanted.held_out, len(names))
+    with progress("read", total, "pictures") as shown:
+        for file, count in zip(files, (samples, wanted.held_out), strict=True):
+            counts.append(_write(tensors, file, count, shown))
+    if counts[0] < FEWEST_SAMPLES or counts[1] < FEWEST_HELD_OUT:
+        raise DataError(
+            f"{source.path} has {sum(counts):,} different pictures that can be read; quantizing takes at least "
+            f"{FEWEST_SAMPLES + FEWEST_HELD_OUT}: {FEWEST_SAMPLES} to calibrate with and {FEWEST_HELD_OUT} others to "
+            "compare on."
+        )
+    say(f"{counts[0]:,} pictures to calibrate with, {counts[1]:,} others to compare on")
+    return files
+
+
+def _write(tensors: Iterator[bytes], file: Path, count: int, shown: Progress) -> int:
+    written = 0
+    with file.open("wb") as rows:
+        while written < count and (tensor := next(tensors, None)) is not None:
+            rows.write(tensor)
+            written += 1
+            shown.advance()
+    return written
+
+
+def _tensors(model: Model, source: PictureSource, names: list[str], max_pixels: int) -> Iterator[bytes]:
+    """The inputs of each picture that can be read, and was not there before under another name."""
+    seen: set[bytes] = set()
+    for name in names:
+        try:
+            data = source.read(name)
+            digest = hashlib.sha256(data).digest()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            with open_picture(data, max_pixels, model.enough_pixels) as picture:
+                tensor = prepare(model, picture).tensor
+        except DimpleError as error:
+            say(f"skipped: {name}: {error}")
+            continue
+        yield tensor.tobytes()
