@@ -44,8 +44,8 @@ class SharedFile(WatchedFileHandler):
         folder = os.open(path.parent, os.O_RDONLY)  # its lock needs no file of its own among the logs
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
-            if path.stat().st_size < self._max_bytes:
-                return  # another process was faster
+            if not path.exists() or path.stat().st_size < self._max_bytes:
+                return  # another process was faster, and may not have begun the next file
             for number in range(self._kept - 1, 0, -1):
                 older = path.with_name(f"{path.name}.{number}")
                 if older.exists():

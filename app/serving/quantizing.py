@@ -17,7 +17,7 @@ from app.errors import DataError, DimpleError, ModelFormatError, SettingError
 from app.formats.folder import ModelFolder
 from app.formats.pictures import PictureSource
 from app.lock import locked
-from app.progress import Progress, progress, say
+from app.progress import progress, say
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.settings import Settings
@@ -105,33 +105,36 @@ def _write_inputs(
     """
     names = list(source.pictures)
     random.Random(0).shuffle(names)
-    # where there are too few for all that is wanted, a third calibrates
-    samples = min(wanted.samples, max(FEWEST_SAMPLES, len(names) // 3))
-    tensors = _tensors(model, source, names, max_pixels)
     files = work / "calibration", work / "held-out"
-    counts = []
-    total = min(samples + wanted.held_out, len(names))
-    with progress("read", total, "pictures") as shown:
-        for file, count in zip(files, (samples, wanted.held_out), strict=True):
-            counts.append(_write(tensors, file, count, shown))
-    if counts[0] < FEWEST_SAMPLES or counts[1] < FEWEST_HELD_OUT:
+    samples = held_out = 0
+    total = min(wanted.samples + wanted.held_out, len(names))
+    with files[0].open("wb") as first, files[1].open("wb") as second, progress("read", total, "pictures") as shown:
+        for tensor in _tensors(model, source, names, max_pixels):
+            if _calibrates(samples, held_out, wanted):
+                first.write(tensor)
+                samples += 1
+            else:
+                second.write(tensor)
+                held_out += 1
+            shown.advance()
+            if samples >= wanted.samples and held_out >= wanted.held_out:
+                break
+    if samples < FEWEST_SAMPLES or held_out < FEWEST_HELD_OUT:
         raise DataError(
-            f"{source.path} has {sum(counts):,} different pictures that can be read; quantizing takes at least "
+            f"{source.path} has {samples + held_out:,} different pictures that can be read; quantizing takes at least "
             f"{FEWEST_SAMPLES + FEWEST_HELD_OUT}: {FEWEST_SAMPLES} to calibrate with and {FEWEST_HELD_OUT} others to "
             "compare on."
         )
-    say(f"{counts[0]:,} pictures to calibrate with, {counts[1]:,} others to compare on")
+    say(f"{samples:,} pictures to calibrate with, {held_out:,} others to compare on")
     return files
 
 
-def _write(tensors: Iterator[bytes], file: Path, count: int, shown: Progress) -> int:
-    written = 0
-    with file.open("wb") as rows:
-        while written < count and (tensor := next(tensors, None)) is not None:
-            rows.write(tensor)
-            written += 1
-            shown.advance()
-    return written
+def _calibrates(samples: int, held_out: int, wanted: Wanted) -> bool:
+    """Whether the next picture is one to calibrate with: first the fewest of both, then one of three, until there are
+    as many as are wanted."""
+    if samples < FEWEST_SAMPLES or held_out >= wanted.held_out:
+        return True
+    return held_out >= FEWEST_HELD_OUT and samples < wanted.samples and 2 * samples < held_out
 
 
 def _tensors(model: Model, source: PictureSource, names: list[str], max_pixels: int) -> Iterator[bytes]:

@@ -19,6 +19,8 @@ SAMPLE_SECONDS = 2.0
 REST_SECONDS = 30.0
 STILL = 3
 """Looks in a row that must show the same before a server counts as at rest."""
+PINGS = 20
+"""So that every process of the server gets a request, before which it lets go of what another one unregistered."""
 GUEST_SECONDS = 1.0
 FLAT = 0.03
 
@@ -131,6 +133,8 @@ def at_rest(peer: Peer) -> Held:
     """The same once nothing ends or closes any more; a server that never comes to rest is taken as it is then."""
     ends, seen = time.monotonic() + REST_SECONDS, [look(peer)]
     while time.monotonic() < ends and not _still(seen[-STILL:]):
+        for _ in range(PINGS):
+            peer.ask("GET", "/ping")
         time.sleep(1.0)
         seen.append(look(peer))
     return seen[-1]

@@ -34,8 +34,8 @@ def app(tmp_path: Path) -> Flask:
 
 
 def write_pictures(folder: Path, count: int) -> Path:
-    """Pictures that are black on the left and white on the right: clearly more of the one or of the other, so that eight
-    bits call each as 32 do."""
+    """Pictures that are black on the left and white on the right: clearly more of the one or of the other, so that
+    eight bits call each as 32 do."""
     folder.mkdir()
     for number in range(count):
         pixels = np.zeros((8, 4 * count), np.uint8)
@@ -111,17 +111,17 @@ def test_an_interrupted_run_leaves_nothing(app: Flask, tmp_path: Path) -> None:
         "DIMPLE_CACHE_DIR": str(CACHE),
     }
     command = [sys.executable, "-m", "flask", "--app", "app", "models", "quantize", "shade", "--data", str(folder)]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stderr
-    said = [""]
-    while not said[-1].startswith("calibrating"):
-        said.append(process.stderr.readline())
-        assert said[-1], said
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    rest = process.stderr.read()
-    assert process.wait(30) == 1
+    ) as process:
+        assert process.stderr
+        said = [""]
+        while not said[-1].startswith("calibrating"):
+            said.append(process.stderr.readline())
+            assert said[-1], said
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        rest = process.stderr.read()
+    assert process.returncode == 1
     assert "Traceback" not in rest
     after = everything(tmp_path / "app")
     assert {name: data for name, data in after.items() if not name.endswith(".lock")} == before

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModelFolder:
     """A model with a quantized network; no test may change it."""
     work = tmp_path_factory.mktemp("made")
-    folder = model_folder(work / "net", network())
+    folder = model_folder(work / "net", network(), seed=1)
     quantizing.quantize(folder, "auto", cache, inputs(work), 0.5)
     return folder
 
