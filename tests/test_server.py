@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import http.client
 import json
 import os
 import shutil
@@ -161,3 +162,13 @@ def test_one_port_for_all_is_refused_where_strangers_could_register_models(tmp_p
     assert done.returncode != 0
     assert "DIMPLE_MANAGEMENT_HOST=0.0.0.0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_refusals_over_one_connection_are_all_answered(server: Server) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    for number in range(400):
+        connection.request("POST", "/predictions/absent", b"x" * (1 if number % 2 else 3000))
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 404
+    connection.close()

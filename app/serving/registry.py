@@ -28,6 +28,8 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 
+FOLLOW_SECONDS = 1.0
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -52,6 +54,7 @@ class Registry:
         self._store: Store | None = None
         self._settings = settings
         self._entries: dict[str, Entry] = {}
+        self._closed = threading.Event()
         self._leaving: frozenset[str] = frozenset()
         self._changing = threading.RLock()
         self._followed: int | None = None
@@ -70,6 +73,15 @@ class Registry:
                 else:
                     self._start(told.registration, known)
             self.follow()
+        threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
+
+    def _keep_following(self) -> None:
+        """A process that nobody asks anything lets go, and loads, all the same."""
+        while not self._closed.wait(FOLLOW_SECONDS):
+            try:
+                self.follow()
+            except Exception:  # a disk that is full, a file that is locked: the next request will tell
+                log.exception("the registrations cannot be followed")
 
     def follow(self) -> None:
         """Bring this process in line with what was registered, scaled or unregistered by any. To be called before every
@@ -207,6 +219,7 @@ class Registry:
 
     def close(self) -> None:
         """Close every engine, and the store."""
+        self._closed.set()
         with self._changing:
             for entry in self._entries.values():
                 if isinstance(entry.model, HandledModel):

@@ -25,8 +25,6 @@ def _cv2() -> ModuleType:
 
     # The server's threads already keep every core busy; OpenCV's own pool would only make them wait for each other.
     cv2.setNumThreads(1)
-    # Intel's routines, which MXNet's OpenCV was built without, are off by one level in three pixels of a hundred.
-    cv2.ipp.setUseIPP(False)
     return cv2
 
 
@@ -44,6 +42,9 @@ def resize(pixels: Pixels, width: int, height: int, interpolation: Interpolation
         "area": cv2.INTER_AREA,
         "lanczos": cv2.INTER_LANCZOS4,
     }
+    # Intel's routines, which MXNet's OpenCV was built without, are off by one level in three pixels of a hundred. The
+    # switch is each thread's own.
+    cv2.ipp.setUseIPP(False)
     resized: Pixels = cv2.resize(pixels, (width, height), interpolation=flags[interpolation])
     return resized
 

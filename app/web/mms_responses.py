@@ -22,7 +22,7 @@ from app.errors import (
     ModelNotInStore,
     ModelUnavailable,
 )
-from app.web.problems import RETRY_SECONDS, drain, problem_of
+from app.web.problems import RETRY_SECONDS, problem_of
 
 log = logging.getLogger(__name__)
 
@@ -69,8 +69,6 @@ def text_response(text: str, status: int = 200) -> Response:
 def explain(error: Exception) -> Response:
     """An error in MMS's words where it has them, and in ours where it has none."""
     problem = problem_of(error)
-    if isinstance(error, RequestEntityTooLarge):
-        drain()
     code, kind = next(((code, kind) for of, code, kind in KINDS if isinstance(error, of)), (None, UNFORESEEN))
     status = code or problem.code
     message = MESSAGES.get(type(error), problem.message)

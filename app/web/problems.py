@@ -75,16 +75,22 @@ def _http_message(error: HTTPException) -> str:
 
 
 def register_problems(app: Flask) -> None:
-    """Answer every error of the application in one way."""
+    """Answer every error of the application in one way, and no request before its body was read."""
     app.register_error_handler(Exception, _respond)
+    app.after_request(_read_to_the_end)
+
+
+def _read_to_the_end(response: Response) -> Response:
+    """A client that has its answer sends its next request. gunicorn would read that together with what is left of this
+    one's body, and then wait for it."""
+    drain()
+    return response
 
 
 def _respond(error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.code and error.code < 400:
         return make_response(error.get_response())  # a redirect, not a problem
     problem = problem_of(error)
-    if problem.code == RequestEntityTooLarge.code:
-        drain()
     body = render_template("problem.html", problem=problem) if wants_html() else jsonify(asdict(problem))
     response = make_response(body, problem.code)
     if problem.code == RETRY_CODE:
@@ -95,9 +101,9 @@ def _respond(error: Exception) -> Response:
 
 
 def drain() -> None:
-    """Read what is left of a body that is too long.
+    """Read what is left of a body.
 
-    A connection closed with unread bytes is reset, and most clients then never see why they were refused.
+    Besides, a connection closed with unread bytes is reset, and most clients then never see why they were refused.
     """
     left = DRAIN_BYTES
     stream = request.environ["wsgi.input"]

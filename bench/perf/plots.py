@@ -17,6 +17,7 @@ COLOURS = {MMS: "#E69F00", DIMPLE: "#0072B2", TUTORIAL: "#CC79A7", ENGINE: "#6b6
 STEP_COLOURS = dict(zip(STEPS, ("#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#0072B2", "#D55E00"), strict=True))
 GREEN, RED = "#009E73", "#D55E00"
 WIDTH = 0.2
+TICKS = (0.25, 0.5, 1, 2, 4)
 
 
 def draw(record: Record, folder: Path) -> None:
@@ -104,7 +105,10 @@ def _ratios(found: Sequence[Goal], path: Path) -> None:
     panel.set_yticks(
         range(len(found)), [f"{TITLES.get(one.model, 'all')}: {one.what}" for one in reversed(found)], fontsize=7
     )
-    panel.set(xscale="log", xlabel="measured ratio / its goal (arrows: the side where it is reached)")
+    panel.set(xscale="log", xlabel="measured, in parts of the goal")
+    panel.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
+    panel.set_xticks([], minor=True)
+    panel.set_title("reached on the side of the arrow", fontsize=8)
     _tidy(panel)
     write_png(canvas, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import cv2
@@ -36,6 +37,7 @@ ONE_COLOUR = Image.new("RGB", (5, 4), (10, 20, 30))
 
 def test_the_default_is_what_mms_does_with_an_old_archive() -> None:
     picture = noise(61, 47)
+    cv2.ipp.setUseIPP(False)  # MXNet's OpenCV has no such routines
     expected = cv2.resize(np.asarray(picture), (32, 24), interpolation=2).transpose(2, 0, 1)[np.newaxis]
     tensor = to_tensor(picture, Preprocess(), (0, 3, 24, 32))
     assert tensor.dtype == np.float32 and tensor.flags.c_contiguous
@@ -46,6 +48,7 @@ def test_the_default_is_what_mms_does_with_an_old_archive() -> None:
 @pytest.mark.parametrize("size", [(17, 13), (90, 110)])
 def test_without_antialias_the_numbers_are_those_of_opencv(interpolation: Interpolation, size: tuple[int, int]) -> None:
     picture = noise(61, 47)
+    cv2.ipp.setUseIPP(False)  # MXNet's OpenCV has no such routines
     expected = cv2.resize(np.asarray(picture), size, interpolation=CV2[interpolation])
     asked = Preprocess(interpolation=interpolation, layout="NHWC")
     assert np.array_equal(to_tensor(picture, asked, (0, size[1], size[0], 3))[0], expected)
@@ -190,3 +193,17 @@ def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> N
 def test_what_is_not_smoothed_or_searched_for_faces_is_decoded_whole() -> None:
     assert enough_pixels(Preprocess(antialias=False), (0, 3, 112, 112)) == 0
     assert enough_pixels(Preprocess(antialias=True, faces=True), (0, 3, 112, 112)) == 0
+
+
+def test_opencvs_resizing_is_mxnets_in_every_thread() -> None:
+    from app.engines.compat import prepare
+
+    prepare()
+    import mxnet as mx
+
+    pixels = noise(300, 400)
+    expected = mx.image.imresize(mx.nd.array(np.asarray(pixels), dtype="uint8"), 227, 227, 2).asnumpy()
+    preprocess = Preprocess(interpolation="bicubic", layout="NHWC")
+    with ThreadPoolExecutor(2) as pool:
+        for found in pool.map(lambda _: to_tensor(pixels, preprocess, (0, 227, 227, 3)), range(4)):
+            assert (found[0] == expected).all()
