@@ -68,6 +68,6 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/.test-ready: requirements.txt requirements-dev.txt | .venv/bin/python
+.venv/.test-ready: requirements.txt requirements-dev.txt requirements-quantize.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/.run-ready
