@@ -74,10 +74,10 @@ class Verdict:
         return not self.undeclared and not self.gone
 
 
-def judge(found: Iterable[Difference], known: Iterable[Known], whole: bool = True) -> Verdict:
+def judge(found: Iterable[Difference], known: Iterable[Known], ran: Iterable[str] | None = None) -> Verdict:
     """Explain what was found by what is known.
 
-    :param whole: whether every check ran; if not, a place that explains nothing proves nothing.
+    :param ran: the checks that ran, None for all; a place that explains nothing proves nothing where its did not.
     """
     known = list(known)
     explained: dict[str, list[Difference]] = {one.id: [] for one in known}
@@ -90,5 +90,11 @@ def judge(found: Iterable[Difference], known: Iterable[Known], whole: bool = Tru
             explained[fitting[0][0]].append(difference)
         else:
             undeclared.append(difference)
-    gone = [(one.id, place) for one in known for place in one.places if (one.id, place) not in used]
-    return Verdict(explained, undeclared, gone if whole else [])
+    checks = None if ran is None else list(ran)
+    gone = [
+        (one.id, place)
+        for one in known
+        for place in one.places
+        if (one.id, place) not in used and (checks is None or any(_fits(place.check, check) for check in checks))
+    ]
+    return Verdict(explained, undeclared, gone)
