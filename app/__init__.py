@@ -34,6 +34,7 @@ def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
     from app.web import explain, live, manage, management, mms, ops, pages, predict, results
+    from app.web.apidocs import views as apidocs
     from app.web.context import Dimple
     from app.web.headers import protect
     from app.web.ports import guard_ports
@@ -43,9 +44,9 @@ def _wire(app: Flask, settings: Settings) -> None:
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
     app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads, by_name(settings))
     app.before_request(app.extensions["dimple"].registry.follow)  # before anybody looks for a model
-    for room in (pages, results, explain, live, manage, predict, mms, management, ops):
+    for room in (pages, results, explain, live, manage, predict, mms, management, ops, apidocs):
         app.register_blueprint(room.bp)
-    guard_ports(app, settings.port, settings.management_port)
+    guard_ports(app)
     protect(app)
     register_problems(app)
 

@@ -93,7 +93,7 @@ class Settings:
     blacklist_env_vars: str = setting(
         "", "Environment variables that handlers do not see: a regular expression for whole names.", empty=True
     )
-    number_of_gpu: int = setting(0, "GPUs whose numbers are given to handlers, in turn.", low=0)
+    number_of_gpu: int = setting(0, "GPUs for handlers: read and checked, but handlers are given none yet.", low=0)
     job_queue_size: int = setting(
         100, "Requests of one model that may wait in each server process; one more is answered 503.", low=1
     )

@@ -21,7 +21,7 @@ RUNNING = f"Model server is already running, please use {NAME} --stop to stop MM
 OLD_LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "WARN": "warning", "ERROR": "error"}
 NOT_FOLLOWED = {
     "service": "pack the archive with its own service, or name it when you register the model",
-    "gpu": "set number_of_gpu in config.properties",
+    "gpu": "networks are computed on the processor",
     "log_rotation_time": "logs are put aside when they reach 100 MB",
     "metrics_write_to": "metrics are written to logs/",
     "gen_api": "no client code is made; OPTIONS / describes the API",

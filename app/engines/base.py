@@ -26,6 +26,12 @@ class Engine(Protocol):
         ...
 
 
+def check_batch(batch: FloatArray, row_shape: tuple[int, ...]) -> None:
+    """:raises ValueError: where a batch has no rows, or rows of another shape than ``row_shape``."""
+    if batch.shape[1:] != row_shape or not len(batch):
+        raise ValueError(f"a batch must have the shape (N, {', '.join(map(str, row_shape))}), not {batch.shape}")
+
+
 @dataclass(frozen=True)
 class Network:
     """A network as MXNet writes it down, to be converted.

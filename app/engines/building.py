@@ -17,12 +17,12 @@ import sys
 from pathlib import Path
 
 from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
+from app.engines.child import last_line, run_module
 from app.engines.reference import reference_kind
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.place import place
 from app.lock import locked
-from app.settings import ROOT
 
 log = logging.getLogger(__name__)
 
@@ -70,22 +70,21 @@ def _build(folder: ModelFolder, choice: str, path: Path) -> None:
 
 
 def _run(folder: ModelFolder, choice: str, path: Path) -> None:
-    order = pickle.dumps((os.getcwd(), folder, choice, path.absolute()))
-    command = [sys.executable, "-m", "app.engines.building"]
+    order = (os.getcwd(), folder, choice, path.absolute())
     try:
-        done = subprocess.run(command, input=order, capture_output=True, cwd=ROOT, timeout=LONGEST_SECONDS, check=False)
+        done = run_module("app.engines.building", order, LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
         raise NotBuilt(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
-    said = done.stderr.decode(errors="replace").strip().splitlines() or [""]
+    said = last_line(done.stderr)
     if done.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL, -signal.SIGBUS):
         shutil.rmtree(path)
         path.mkdir()
         crash = signal.Signals(-done.returncode).name
         write_entry(path, Record(str(folder.path), reason=f"its conversion ends in a crash ({crash})"), None)
     elif done.returncode == REFUSED:
-        raise ModelFormatError(said[-1])
+        raise ModelFormatError(said)
     elif done.returncode:
-        raise NotBuilt(said[-1][:300] or f"its conversion ended with the status {done.returncode}")
+        raise NotBuilt(said[:300] or f"its conversion ended with the status {done.returncode}")
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.base import Network
+from app.engines.base import Network, check_batch
 from app.engines.biases import merge_biases
 from app.engines.compat import prepare
 from app.engines.fusion import fuse
@@ -79,10 +79,7 @@ class MxnetEngine:
         :raises ValueError: where the batch has another shape.
         :raises ModelFormatError: where MXNet cannot compute the network.
         """
-        if batch.shape[1:] != self._row_shape or not len(batch):
-            raise ValueError(
-                f"a batch must have the shape (N, {', '.join(map(str, self._row_shape))}), not {batch.shape}"
-            )
+        check_batch(batch, self._row_shape)
         from mxnet.base import MXNetError
 
         with self._lock:

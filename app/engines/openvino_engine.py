@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from app.engines.base import check_batch
 from app.engines.in_flight import IN_FLIGHT
 from app.engines.openvino_runtime import core
 from app.errors import ModelFormatError
@@ -72,10 +73,7 @@ class OpenvinoEngine:
         :raises ValueError: where the batch has another shape.
         :raises ModelFormatError: where OpenVINO cannot compute the network.
         """
-        if batch.shape[1:] != self._row_shape or not len(batch):
-            raise ValueError(
-                f"a batch must have the shape (N, {', '.join(map(str, self._row_shape))}), not {batch.shape}"
-            )
+        check_batch(batch, self._row_shape)
         rows = np.ascontiguousarray(batch, np.float32)
         with self._lock:
             if self._closed:

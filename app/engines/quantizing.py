@@ -11,7 +11,6 @@ import importlib.util
 import pickle
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from app.engines.base import Agreement
 from app.engines.building import NotBuilt, entry_of
 from app.engines.cache import MODEL, SIGNATURE, WEIGHTS
+from app.engines.child import last_line, run_module
 from app.engines.conversion import milliseconds
 from app.engines.openvino_engine import OpenvinoEngine, compile_model
 from app.engines.openvino_runtime import core, import_openvino
@@ -32,7 +32,6 @@ from app.formats.folder import ModelFolder
 from app.formats.place import place
 from app.formats.signature import write_signature
 from app.progress import counted, say
-from app.settings import ROOT
 from app.types import FloatArray
 
 MAKING = ".int8-making"
@@ -128,14 +127,13 @@ def _check(name: str, agreement: Agreement, least: float) -> None:
 
 
 def _run(name: str, order: Order) -> tuple[Record, float]:
-    command = [sys.executable, "-m", "app.engines.quantizing"]
-    done = subprocess.run(command, input=pickle.dumps(order), stdout=subprocess.PIPE, cwd=ROOT, check=False)
+    done = run_module("app.engines.quantizing", order, quiet=False)
     if done.returncode < 0:
         raise ModelFormatError(f"{name}: quantizing it ends in a crash ({signal.Signals(-done.returncode).name})")
-    said = done.stdout.decode(errors="replace").strip().splitlines() or ["it does not say why"]
+    said = last_line(done.stdout)
     if done.returncode:
-        raise ModelFormatError(f"{name} cannot be quantized: {said[-1][:300]}")
-    made: tuple[Record, float] = pickle.loads(bytes.fromhex(said[-1]))
+        raise ModelFormatError(f"{name} cannot be quantized: {said[:300] or 'it does not say why'}")
+    made: tuple[Record, float] = pickle.loads(bytes.fromhex(said))
     return made
 
 

@@ -19,11 +19,6 @@ class Address:
     port: int
     https: bool = False
 
-    @property
-    def is_unix(self) -> bool:
-        """Whether it is a socket in the file system."""
-        return self.host.startswith("unix:")
-
 
 def parse_address(name: str, text: str, plain_port: int, https_port: int) -> Address:
     """Read an address.

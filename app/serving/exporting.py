@@ -16,6 +16,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from app.engines.child import last_line, run_module
 from app.engines.onnx_export import export_onnx
 from app.engines.parity import LIMIT, difference
 from app.engines.reference import load_reference, network_of, reference_kind
@@ -25,7 +26,6 @@ from app.formats.folder import ModelFolder
 from app.formats.onnx_graph import LABELS, SIGNATURE
 from app.formats.params import write_params
 from app.formats.signature import document_of
-from app.settings import ROOT
 from app.types import Signature, TensorSpec
 
 REFUSED = 3
@@ -82,16 +82,15 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> floa
         assert folder.onnx is not None
         shutil.copyfile(folder.onnx, path)
         return None
-    order = pickle.dumps((os.getcwd(), folder, labels, path.absolute()))
-    command = [sys.executable, "-m", "app.serving.exporting"]
+    order = (os.getcwd(), folder, labels, path.absolute())
     try:
-        done = subprocess.run(command, input=order, capture_output=True, cwd=ROOT, timeout=LONGEST_SECONDS, check=False)
+        done = run_module("app.serving.exporting", order, LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
         raise ModelFormatError(f"{folder.path}: writing ONNX took more than {LONGEST_SECONDS} seconds") from None
-    said = (done.stderr if done.returncode else done.stdout).decode(errors="replace").strip().splitlines() or [""]
+    said = last_line(done.stderr if done.returncode else done.stdout)
     if done.returncode:
-        raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {said[-1][:500] or done.returncode}")
-    return float(said[-1])
+        raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {said[:500] or done.returncode}")
+    return float(said)
 
 
 def _states(document: dict[str, object]) -> set[str]:

@@ -12,7 +12,10 @@ from urllib.parse import unquote, urlsplit
 
 from app.download import Patience, download
 from app.errors import DataError, DownloadFailed, FetchError, ModelNotInStore
+from app.formats.archive.opening import SUFFIXES as ARCHIVE_SUFFIXES
 from app.formats.archive.opening import is_archive, open_archive
+
+__all__ = ["ARCHIVE_SUFFIXES", "ByName", "is_remote", "located"]
 
 log = logging.getLogger(__name__)
 

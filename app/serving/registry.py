@@ -148,7 +148,7 @@ class Registry:
         with self._changing:
             entry = self.entry(name)
             self._leaving = self._leaving | {name}
-            self._entries = {other: one for other, one in self._entries.items() if other != name}
+            self._remove(name)
         try:
             self._let_go(entry)
         finally:
@@ -254,7 +254,8 @@ class Registry:
         for entry in self.entries():
             known = registered.get(entry.name)
             if known.removed if known else not entry.at_startup:
-                self._drop(entry.name)
+                self._remove(entry.name)
+                _end(entry.model, self._settings)
         for registration in registered.values():
             if not registration.removed and registration.name not in self._leaving:
                 self._adopt(registration)
@@ -306,13 +307,11 @@ class Registry:
         else:
             self._stored().add(registration)
 
-    def _drop(self, name: str) -> None:
-        if gone := self._entries.get(name):
-            _end(gone.model, self._settings)
+    def _remove(self, name: str) -> None:
         self._entries = {other: entry for other, entry in self._entries.items() if other != name}
 
     def _stored(self) -> Store:
-        assert self._store is not None, "nothing can be registered before load_folder was called"
+        assert self._store is not None, "nothing can be registered before start was called"
         return self._store
 
 

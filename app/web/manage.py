@@ -25,6 +25,7 @@ from werkzeug.exceptions import Forbidden, abort
 from app.errors import BadParameter, DimpleError
 from app.serving.counts import Count
 from app.serving.documents import entry_document
+from app.serving.location import ARCHIVE_SUFFIXES
 from app.serving.management import Order, Scale, describe, register, scale
 from app.serving.registry import Entry
 from app.settings import ROOT
@@ -39,7 +40,6 @@ bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT 
 COOKIE = "dimple-manage"
 HERE = ("127.0.0.1", "localhost", "::1")
 MOST_BYTES = 4 * 2**30
-SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 MOST_WORKERS = 64
 
 
@@ -71,7 +71,7 @@ def models() -> Response:
 @bp.get("/state")
 def state() -> Response:
     """The same as JSON, for the page's charts. Counts are of all processes since the server's start."""
-    response = jsonify({"models": [_facts(entry) for entry in dimple().registry.entries()]})
+    response = jsonify({"models": _facts()})
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -128,8 +128,8 @@ def _kept(sent: FileStorage, folder: Path) -> Path:
     """The archive that was sent, under a name that is no path."""
     told = (sent.filename or "").replace("\\", "/").rpartition("/")[2]
     name = re.sub(r"[^A-Za-z0-9_.\-]", "_", told).lstrip(".")
-    if not name.lower().endswith(SUFFIXES):
-        raise BadParameter("archive", told, f"a model archive, called *{', *'.join(SUFFIXES)}")
+    if not name.lower().endswith(ARCHIVE_SUFFIXES):
+        raise BadParameter("archive", told, f"a model archive, called *{', *'.join(ARCHIVE_SUFFIXES)}")
     folder.mkdir(parents=True)
     sent.save(folder / name)
     return folder / name
@@ -142,8 +142,12 @@ def _workers() -> int:
     return int(text)
 
 
-def _facts(entry: Entry) -> dict[str, Any]:
-    counted = counts().all().get(entry.name, Count())
+def _facts() -> list[dict[str, Any]]:
+    counted = counts().all()
+    return [_fact(entry, counted.get(entry.name, Count())) for entry in dimple().registry.entries()]
+
+
+def _fact(entry: Entry, counted: Count) -> dict[str, Any]:
     told = entry_document(entry)
     workers = describe(entry)["workers"]
     return {
@@ -157,8 +161,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 def _page(problem: Problem | None = None) -> Response:
     token = request.cookies.get(COOKIE) or secrets.token_hex(24)
-    facts = [_facts(entry) for entry in dimple().registry.entries()]
-    page = render_template("manage.html", models=facts, token=token, problem=problem, settings=dimple().settings)
+    page = render_template("manage.html", models=_facts(), token=token, problem=problem, settings=dimple().settings)
     response = make_response(page, problem.code if problem else 200)
     response.set_cookie(
         COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path=url_for("manage.models")

@@ -19,10 +19,8 @@ OF_INFERENCE = ("api-description", "invocations", "ping", "predictions")
 """First segments of the paths that are MMS's."""
 
 
-def guard_ports(app: Flask, port: int, management_port: int) -> None:
-    """Answer 404 at the management port to everything that is not management's, and the other way round. What each port
-    tells about itself is registered here, too."""
-    app.register_blueprint(views.bp)
+def guard_ports(app: Flask) -> None:
+    """Answer 404 at the management port to everything that is not management's, and the other way round."""
     app.before_request(_refuse)
 
 

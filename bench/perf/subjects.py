@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import subprocess
@@ -113,12 +112,3 @@ def _run(*command: str, cwd: Path | None = None) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     if done.returncode:
         raise Missing(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}{done.stdout[-500:]}")
-
-
-def good_picture() -> bytes:
-    """A small picture of another format, for those who mix."""
-    from PIL import Image
-
-    written = io.BytesIO()
-    Image.linear_gradient("L").convert("RGB").save(written, "PNG")
-    return written.getvalue()
