@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
@@ -31,21 +34,44 @@ def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]
     :returns: contiguous (1, C, H, W) or (1, H, W, C): ``(pixel * scale - mean) / std``.
     :raises ModelFormatError: where the shape is not that of one picture, or does not agree with the description.
     """
-    channels = 1 if preprocess.color == "grey" else 3
-    height, width = input_size(preprocess, shape)
-    mean = _per_channel("mean", preprocess.mean, channels)
-    std = _per_channel("std", preprocess.std, channels)
-    if not std.all():
-        raise ModelFormatError(f"The model's preprocess divides by zero: std is {preprocess.std}.")
-
+    plan = _planned(preprocess, shape)
     coloured = image.convert("L") if preprocess.color == "grey" else image
-    pixels = np.asarray(_fit(coloured, preprocess, width, height)).reshape(height, width, channels)
+    pixels = np.asarray(_fit(coloured, preprocess, plan.width, plan.height))
+    pixels = pixels.reshape(plan.height, plan.width, plan.channels)
     if preprocess.color == "bgr":
         pixels = pixels[:, :, ::-1]
-    tensor = (pixels.astype(np.float32) * np.float32(preprocess.scale) - mean) / std
     if preprocess.layout == "NCHW":
-        tensor = tensor.transpose(2, 0, 1)
-    return np.ascontiguousarray(tensor[np.newaxis], dtype=np.float32)
+        pixels = pixels.transpose(2, 0, 1)
+    tensor = np.array(pixels, np.float32, order="C")
+    for change, value in plan.steps:
+        change(tensor, value, out=tensor)
+    return tensor[np.newaxis]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a description comes to, the same for every picture: the size, and what is done to the pixels in the input's
+    layout, without what would leave them as they are."""
+
+    height: int
+    width: int
+    channels: int
+    steps: tuple[tuple[np.ufunc, FloatArray], ...]
+
+
+@functools.lru_cache(maxsize=256)
+def _planned(preprocess: Preprocess, shape: tuple[int, ...]) -> _Plan:
+    channels = 1 if preprocess.color == "grey" else 3
+    height, width = input_size(preprocess, shape)
+    axes = (-1, 1, 1) if preprocess.layout == "NCHW" else (1, 1, -1)
+    mean = _per_channel("mean", preprocess.mean, channels).reshape(axes)
+    std = _per_channel("std", preprocess.std, channels).reshape(axes)
+    if not std.all():
+        raise ModelFormatError(f"The model's preprocess divides by zero: std is {preprocess.std}.")
+    scale = np.asarray(preprocess.scale, dtype=np.float32)
+    steps = ((np.multiply, scale, 1), (np.subtract, mean, 0), (np.divide, std, 1))
+    changes = tuple((change, value) for change, value, neutral in steps if (value != neutral).any())
+    return _Plan(height, width, channels, changes)
 
 
 def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int]:
