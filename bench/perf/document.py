@@ -24,7 +24,7 @@ from bench.perf.figures import (
     to_mms,
 )
 from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record, Run
-from bench.perf.subjects import NAMES, TITLES
+from bench.perf.subjects import ROWS, TITLES
 
 CONNECTIONS = (1, 8, 100)
 NONE, DASH, TIMES = "\u2013", "\u2013", "\u00d7"
@@ -180,4 +180,4 @@ def _profile(record: Record) -> str:
 
 
 def _models(record: Record) -> list[str]:
-    return [name for name in NAMES if any(one.model == name for one in record.cells)]
+    return [name for name in ROWS if any(one.model == name for one in record.cells)]

@@ -11,7 +11,7 @@ from bench.perf.document import CONNECTIONS, SERVERS, number
 from bench.perf.figures import Goal, Spread, by_round, goals, of_runs, p50, p99, per_second, pss, spread, start_seconds
 from bench.perf.profile import STEPS
 from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record
-from bench.perf.subjects import NAMES, TITLES
+from bench.perf.subjects import ROWS, TITLES
 
 COLOURS = {MMS: "#E69F00", DIMPLE: "#0072B2", TUTORIAL: "#CC79A7", ENGINE: "#6b6b6b"}
 STEP_COLOURS = dict(zip(STEPS, ("#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#0072B2", "#D55E00"), strict=True))
@@ -37,7 +37,7 @@ def _by_model(
     record: Record, path: Path, label: str, figures: Sequence[tuple[Callable[[Cell], float], str, float]]
 ) -> None:
     """A panel for every network, groups of bars for the connections; a figure is drawn over the one before."""
-    models = [name for name in NAMES if any(one.model == name for one in record.cells)]
+    models = [name for name in ROWS if any(one.model == name for one in record.cells)]
     canvas = new_figure(3.2 * len(models) + 0.6, 3.4)
     for panel, model in zip(canvas.subplots(1, len(models), squeeze=False)[0], models, strict=True):
         for place, server in enumerate(SERVERS):

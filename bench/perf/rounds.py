@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from app.machine import cores, server_processes
@@ -19,10 +19,11 @@ from bench.parity.servers import dimple, free_ports, mms
 from bench.parity.setups import Setup
 from bench.perf import profile
 from bench.perf.client import cell
+from bench.perf.int8 import int8_of
 from bench.perf.processes import family, held
 from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record, Run
 from bench.perf.starting import JPEG, spawn, start, wait_for
-from bench.perf.subjects import SMILE, Subject, pack
+from bench.perf.subjects import INT8, RESNET, SMILE, Subject, pack
 
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 8, 100)
@@ -45,6 +46,7 @@ class Bench:
     seconds: float
     record: Record
     homes: dict[str, Path] = field(default_factory=dict)
+    int8: Subject | None = None
 
     def make_homes(self) -> None:
         """A home for each server with its store, and what it is to load."""
@@ -53,9 +55,17 @@ class Bench:
             home.mkdir()
             told = [pack(one, home / "store", self.mms_python, self.checkout, kind) for one in self.subjects]
             (home / "load").write_text(",".join(told))
+        home = self.homes[INT8] = self.folder / "i"
+        self.int8 = int8_of(self.subjects, home / "store", home / "instance" / "cache")
+        if self.int8:
+            (home / "load").write_text(f"{INT8}={INT8}")
+            self.record.origins[INT8] = self.int8.origin
 
     def peer(self, kind: str) -> Peer:
-        """A server that is not started yet, with both configured alike."""
+        """A server that is not started yet, with all configured alike.
+
+        :param kind: ``mms``, ``dimple``, or the quantized network's name for Dimple with nothing but that.
+        """
         home = self.homes[kind]
         config = {"load_models": (home / "load").read_text(), "default_workers_per_model": str(cores())}
         setup = Setup("performance", (), config)
@@ -78,6 +88,9 @@ def run(bench: Bench, rounds: int) -> None:
         for kind in (MMS, DIMPLE):
             say(f"round {number + 1} of {rounds}: {kind}")
             _one_server(bench, kind, number, last=number == rounds - 1)
+        if bench.int8:
+            say(f"round {number + 1} of {rounds}: {bench.int8.title}")
+            _int8(bench, bench.int8, number)
         if any(one.name == SMILE for one in bench.subjects):
             say(f"round {number + 1} of {rounds}: the tutorial's server")
             _tutorial(bench, number)
@@ -115,8 +128,7 @@ def _one_server(bench: Bench, kind: str, number: int, last: bool) -> None:
     try:
         seconds = start(peer, bench.subjects)
         for one in bench.subjects:
-            url = f"http://127.0.0.1:{peer.port}/predictions/{one.name}"
-            bench.record.cells += _cells(bench, url, one, (number, kind))
+            bench.record.cells += _cells(bench, _url(peer, one), one, (number, kind))
         assert peer.process
         has = held(family(peer.process.pid))
         bench.record.runs.append(Run(number, kind, seconds, has.pss, has.rss, has.processes))
@@ -125,6 +137,22 @@ def _one_server(bench: Bench, kind: str, number: int, last: bool) -> None:
             bench.record.profile += profile.steps(peer.port, bench.subjects, bench.seconds)
     finally:
         peer.stop()
+
+
+def _int8(bench: Bench, subject: Subject, number: int) -> None:
+    """Measure the quantized network, and put what MMS needed for the other one beside it."""
+    peer = bench.peer(INT8)
+    try:
+        start(peer, [subject])
+        bench.record.cells += _cells(bench, _url(peer, subject), subject, (number, DIMPLE))
+    finally:
+        peer.stop()
+    theirs = [one for one in bench.record.cells if (one.round, one.server, one.model) == (number, MMS, RESNET)]
+    bench.record.cells += [replace(one, model=INT8) for one in theirs]
+
+
+def _url(peer: Peer, subject: Subject) -> str:
+    return f"http://127.0.0.1:{peer.port}/predictions/{subject.name}"
 
 
 def _cells(bench: Bench, url: str, one: Subject, key: tuple[int, str]) -> list[Cell]:
@@ -170,7 +198,8 @@ def _tutorial(bench: Bench, number: int) -> None:
 
 
 def _h5(bench: Bench) -> Path:
-    return bench.checkout / "models" / SMILE / "smile.h5"
+    (subject,) = (one for one in bench.subjects if one.name == SMILE)
+    return subject.source / "smile.h5"
 
 
 def _quiet_home(home: Path) -> dict[str, str]:

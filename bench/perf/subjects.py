@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from bench.parity.store import signature
 HERE = Path(__file__).parent
 SMILE, SQUEEZENET, RESNET = "smile", "squeezenet", "resnet50"
 NAMES = (SMILE, SQUEEZENET, RESNET)
-TITLES = {SMILE: "smile CNN", SQUEEZENET: "SqueezeNet", RESNET: "ResNet-50 v1"}
+INT8 = "resnet50-int8"
+ROWS = (*NAMES, INT8)
+"""What the tables have; the last is measured in a server of its own."""
+TITLES = {SMILE: "smile CNN", SQUEEZENET: "SqueezeNet", RESNET: "ResNet-50 v1", INT8: "ResNet-50 v1, INT8"}
 PUBLISHED = "squeezenet_v1.0"
 ARCHITECTURES = {SQUEEZENET: "squeezenet1.1", RESNET: "resnet50_v1"}
 FACE = (170, 60, 290, 180)
@@ -56,8 +60,8 @@ def make_subjects(
 def _subject(source: Path, name: str, python: Path, checkout: Path, given: Path | None) -> Subject:
     portrait = checkout / "static" / "astronaut.jpg"
     if name == SMILE:
-        shutil.copytree(checkout / "models" / SMILE, source, ignore=shutil.ignore_patterns("MAR-INF", "*.h5", "*.png"))
-        return Subject(name, source, _face(portrait, source), "models/smile, which comes with Dimple")
+        _run(sys.executable, str(HERE / "smile_net.py"), str(source.parent))
+        return Subject(name, source, _face(portrait, source), "the tutorials' (32 by 32 pixels), weights from a seed")
     if name == SQUEEZENET and given:
         if not (given / PUBLISHED).is_dir():
             raise Missing(f"{given / PUBLISHED} is not there; --models-from names the folder that has it")
@@ -93,18 +97,20 @@ def pack(subject: Subject, store: Path, python: Path, checkout: Path, kind: str)
         exporter = str(checkout / "bin" / "mxnet-model-export")
         _run(exporter, "--model-name", subject.name, "--model-path", str(subject.source), cwd=store)
         return f"{subject.name}={subject.name}.model"
-    source, handler, archiver = subject.source, "mxnet_vision_service:handle", checkout / "bin" / "model-archiver"
+    source = _checkpoint(subject, kind)
+    handler, archiver = "mxnet_vision_service:handle", checkout / "bin" / "model-archiver"
     if kind == "mms":
-        source, handler, archiver = _with_grey(subject), "grey_service:handle", python.parent / "model-archiver"
+        shutil.copy(HERE / "grey" / "grey_service.py", source)
+        handler, archiver = "grey_service:handle", python.parent / "model-archiver"
     names = ["--model-name", subject.name, "--model-path", str(source), "--handler", handler]
     _run(str(archiver), *names, "--export-path", str(store))
     return f"{subject.name}={subject.name}.mar"
 
 
-def _with_grey(subject: Subject) -> Path:
-    target = subject.source.parent / "smile-with-handler"
-    shutil.copytree(subject.source, target)
-    shutil.copy(HERE / "grey" / "grey_service.py", target)
+def _checkpoint(subject: Subject, kind: str) -> Path:
+    """The checkpoint alone, without what Keras saved."""
+    target = subject.source.parent / f"{subject.name}-{kind}"
+    shutil.copytree(subject.source, target, ignore=shutil.ignore_patterns("MAR-INF", "*.h5", "*.png"))
     return target
 
 
