@@ -4,7 +4,11 @@
 # make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
 # make parity, make parity-load    compare with a real Multi Model Server (installed under instance/bench; needs Java)
 # make bench, make soak    measure against it, and under load for long (BENCH="--quick", SOAK="--minutes 3"); docs/performance.md
+# make cluster-test    two Ray nodes and two fronts on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
+# make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
 # make test-zoo    every architecture of the catalogue against MXNet's and GluonCV's own (minutes)
+# make fuzz    damaged files for every reader, about half an hour on two cores (FUZZ="--cases 20000 --only h5"); SECURITY.md
+# make audit    ask the internet for known weaknesses of everything that is installed
 # Each makes .venv when it is missing or older than the requirements.
 
 PORT ?= 8080
@@ -16,6 +20,9 @@ MODELS_FROM ?=
 WRITE ?=
 BENCH ?=
 SOAK ?=
+RELIABILITY ?=
+CLUSTER ?=
+FUZZ ?=
 
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
 SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
@@ -24,7 +31,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python;
 
 BIN = .venv/bin
 
-.PHONY: run test check train-smile train-dogcat parity parity-load bench soak test-zoo clean
+.PHONY: run test check train-smile train-dogcat parity parity-load bench soak cluster-test reliability test-zoo fuzz audit clean
 
 run: .venv/.run-ready
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
@@ -53,8 +60,22 @@ bench: .venv/.run-ready
 soak: .venv/.run-ready
 	@exec $(BIN)/python bench/soak.py $(SOAK)
 
+cluster-test: .venv/.cluster-ready
+	@exec $(BIN)/python bench/cluster_test.py $(CLUSTER)
+
+reliability: .venv/.run-ready
+	@exec $(BIN)/python bench/reliability.py $(RELIABILITY)
+
 test-zoo: .venv/.test-ready
 	@exec $(BIN)/python -m pytest tests/zoo/all_architectures.py
+
+fuzz: .venv/.fuzz-ready
+	@exec $(BIN)/python -m fuzz.run $(FUZZ)
+
+# What SECURITY.md names is known and contained; anything else is news.
+audit: .venv/.test-ready .venv/audit/.ready
+	@.venv/audit/bin/pip-audit --strict --progress-spinner off --path .venv/lib/python*/site-packages \
+		$(addprefix --ignore-vuln ,$(shell grep -oE 'CVE-[0-9]+-[0-9]+|GHSA(-[a-z0-9]{4}){3}' SECURITY.md | sort -u))
 
 clean:
 	rm -rf .venv instance
@@ -68,6 +89,20 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/.test-ready: requirements.txt requirements-dev.txt requirements-quantize.txt | .venv/bin/python
+.venv/.test-ready: requirements.txt requirements-dev.txt requirements-quantize.txt requirements-otel.txt | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/.run-ready
+
+.venv/.cluster-ready: requirements.txt requirements-ray.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	@touch $@ .venv/.run-ready
+
+.venv/.fuzz-ready: requirements.txt requirements-fuzz.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
+	@touch $@ .venv/.run-ready
+
+# pip-audit brings much that Dimple needs in other versions, or not at all
+.venv/audit/.ready: requirements-audit.txt | .venv/bin/python
+	$(BIN)/python -m venv .venv/audit
+	.venv/audit/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-audit.txt
+	@touch $@

@@ -11,15 +11,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import gunicorn.http.wsgi
 
-from app.errors import SettingError
+from app.access.starting import check_management as _check_management
+from app.cluster.installed import check_cluster as _check_cluster
+from app.errors import DimpleError, SettingError
 from app.launch.addresses import bind as _bind
+from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
 from app.launch.host_metrics import report_host as _report_host
+from app.launch.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.ready import Herald
 from app.machine import cores, server_processes
 from app.settings import read_settings
+from app.traces import trace_endpoint as _trace_endpoint
 
 try:
     _settings = read_settings()
+    _trace_endpoint(_settings)
 except SettingError as error:
     sys.exit(str(error))
 
@@ -33,12 +39,22 @@ elif _settings.management_host != _settings.host:  # one port is for SageMaker's
         f"DIMPLE_PORT and DIMPLE_MANAGEMENT_PORT are both {_settings.port}: everybody who may predict could register "
         f"models, and run code. If that is meant, set DIMPLE_MANAGEMENT_HOST={_settings.host}, too."
     )
+try:
+    _check_management(_settings)
+    _check_cluster(_settings)
+except DimpleError as error:
+    sys.exit(str(error))
 workers = _settings.workers or server_processes()
 worker_class = "app.launch.gunicorn_worker.Worker"
 # A request that waits for its model holds a thread. Beyond the queue: who is answered 503, health checks, the page.
 threads = _settings.threads or min(_settings.job_queue_size + 2 * cores() + 8, 1024)
 worker_connections = threads + 1000  # the surplus is for idle clients that keep their connections
 keepalive = 15
+sendfile = False  # Python's own waits for ever for a client that takes nothing
+limit_request_line = _settings.max_request_line
+limit_request_fields = _settings.max_headers
+limit_request_field_size = _settings.max_header_bytes
+forwarded_allow_ips = ""  # app/web/proxies.py believes those that the settings trust; gunicorn would trust this machine
 timeout = _settings.timeout
 graceful_timeout = max(30, _settings.unregister_timeout)
 loglevel = _settings.log_level
@@ -80,6 +96,7 @@ def when_ready(server: object) -> None:
 def on_starting(server: object) -> None:
     """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
     killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
+    _GaplessArbiter.take_over(server)
     if "MAKELEVEL" in os.environ and sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
@@ -91,6 +108,7 @@ def on_starting(server: object) -> None:
 
 def post_worker_init(worker: object) -> None:
     """The models are loaded, and this process is about to answer."""
+    _tidy_when_idle(lambda: worker.nr)
     if _settings.server_metrics_log:
         _report_host(_settings.instance_dir / "host-metrics.lock", _settings.metric_interval)
     if _herald.is_first() and _settings.log_style == "mms" and _settings.log_console:

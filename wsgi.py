@@ -5,9 +5,16 @@ from __future__ import annotations
 import logging
 
 from app import create_app, load_models
+from app.launch.logs import server_style
+from app.serving.metric_files import measured_start
 from app.settings import read_settings
 
 settings = read_settings()
-logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s [%(process)d] [%(levelname)s] %(message)s")
-app = create_app(settings)
-load_models(app)
+_lines = logging.StreamHandler()
+_lines.setFormatter(server_style(settings.log_style))
+logging.basicConfig(
+    level=settings.log_level.upper(), handlers=[_lines]
+)  # does nothing where gunicorn has a file for them
+with measured_start(settings.instance_dir / "metrics"):
+    app = create_app(settings)
+    load_models(app)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from app.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -24,7 +27,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or read_settings()
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    # no view is a coroutine; Flask would ask each, and every hook, at every request
+    app.ensure_sync = lambda func: func  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
+    app.config["MAX_FORM_PARTS"] = settings.max_form_parts
+    app.config["MAX_FORM_MEMORY_SIZE"] = settings.max_form_memory_bytes
     _wire(app, settings)
     register_commands(app)
     return app
@@ -33,21 +40,36 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
-    from app.web import explain, live, manage, management, mms, ops, pages, predict, results
+    from app.traces import trace_endpoint
+    from app.web import explain, live, login, manage, management, metrics, mms, ops, pages, predict, results
     from app.web.apidocs import views as apidocs
     from app.web.context import Dimple
+    from app.web.counting import measure_requests
+    from app.web.encodings import unpack_bodies
+    from app.web.guard import guard_access
     from app.web.headers import protect
+    from app.web.oip import views as oip
     from app.web.ports import guard_ports
     from app.web.problems import register_problems
+    from app.web.proxies import believe_proxies
+    from app.web.request_ids import give_request_ids
+    from app.web.tracing import trace_requests
     from app.zoo.pulling import by_name
 
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
     app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads, by_name(settings))
+    give_request_ids(app)
+    measure_requests(app)
+    if endpoint := trace_endpoint(settings):
+        trace_requests(app, endpoint)
     app.before_request(app.extensions["dimple"].registry.follow)  # before anybody looks for a model
-    for room in (pages, results, explain, live, manage, predict, mms, management, ops, apidocs):
+    for room in (pages, results, explain, live, manage, predict, mms, management, ops, metrics, apidocs, oip, login):
         app.register_blueprint(room.bp)
+    protect(app)  # first: who asks whether he may ask has no token yet
     guard_ports(app)
-    protect(app)
+    guard_access(app)
+    unpack_bodies(app)
+    believe_proxies(app, settings)
     register_problems(app)
 
 
@@ -57,10 +79,9 @@ def load_models(app: Flask) -> None:
 
     :raises SettingError: where the registrations cannot be read.
     """
-    import sqlite3
     from pathlib import Path
 
-    from app.errors import SettingError
+    from app.errors import DimpleError, ModelFormatError, SettingError, StorageError
     from app.formats.archive.in_use import remove_unused
     from app.serving.store import Store
     from app.zoo.imagenet import ensure_imagenet
@@ -69,12 +90,19 @@ def load_models(app: Flask) -> None:
     settings = here.settings
     settings.models_dir.mkdir(parents=True, exist_ok=True)
     if settings.shipped_models:
-        ensure_imagenet(settings.models_dir)
+        try:
+            ensure_imagenet(settings.models_dir)
+        except (ModelFormatError, StorageError) as error:  # no room, or no right to write: the others are served
+            log.error("imagenet is not put into the models folder: %s", error)
     try:
         store = Store(settings.instance_dir / "registry.sqlite3")
-    except (OSError, sqlite3.Error) as error:
+    except DimpleError as error:
         wanted = f"a folder whose registry.sqlite3 can be read and written ({error})"
         raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, wanted) from None
     here.registry.start(store)
     used = [Path(one.path) for one in store.all().values() if not one.removed]
-    remove_unused(settings.instance_dir / "archives", used)
+    for folder, needed in (("archives", used), ("handlers", [])):
+        try:
+            remove_unused(settings.instance_dir / folder, needed)
+        except (ModelFormatError, StorageError) as error:
+            log.warning("what nobody uses stays: %s", error)

@@ -15,8 +15,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from app.errors import DataError, FetchError
+from app.errors import DataError, DownloadFailed, FetchError, of_system
 from app.progress import progress, say
+from app.reach import Reach
 
 SCHEMES = ("http", "https", "file")
 CHUNK = 2**16
@@ -43,7 +44,9 @@ def is_url(source: str) -> bool:
     return "://" in source
 
 
-def download(url: str, target: Path, sha256: str = "", patience: Patience | None = None) -> Path:
+def download(
+    url: str, target: Path, sha256: str = "", patience: Patience | None = None, reach: Reach | None = None
+) -> Path:
     """Fetch ``url`` to ``target``, which appears when it is whole; a file that was there is replaced.
 
     Until then the bytes are in ``<target>.partial``. Another try, now or in a later run, asks for the rest (RFC 9110,
@@ -52,20 +55,25 @@ def download(url: str, target: Path, sha256: str = "", patience: Patience | None
 
     :param url: ``http://``, ``https://`` or ``file://``.
     :param sha256: what the file must have, in hexadecimal digits; empty takes any.
+    :param reach: what may be fetched, where the URL comes from somebody else than who runs the program.
     :returns: ``target``.
+    :raises UrlRefused: where ``reach`` does not allow the URL, or what it leads to.
+    :raises DownloadFailed: where the file is longer than ``reach`` allows.
     :raises DataError: with the URL and the next step, where it cannot be fetched, or is not what was expected.
     """
     partial = _Partial(target.with_name(target.name + ".partial"), target.with_name(target.name + ".partial.json"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if urlsplit(url).scheme == "file":
+        if urlsplit(url).scheme == "file" and reach is None:
             _copy(url, partial)
         else:
-            _fetch(url, partial, patience or Patience())
+            _fetch(url, partial, patience or Patience(), reach)
         _check(url, partial, sha256)
         os.replace(partial.path, target)
         partial.forget()
     except OSError as error:
+        if problem := of_system(error):
+            raise problem from None
         raise DataError(f"{target} cannot be written: {error}. Make room or choose another place") from None
     return target
 
@@ -122,12 +130,12 @@ def _copy(url: str, partial: _Partial) -> None:
         shutil.copyfileobj(file, out, CHUNK)
 
 
-def _fetch(url: str, partial: _Partial, patience: Patience) -> None:
+def _fetch(url: str, partial: _Partial, patience: Patience, reach: Reach | None) -> None:
     """Try until the file is whole. Tries that bring new bytes are not counted: a slow line may break many times."""
     failures, most = 0, partial.size() if partial.source(url) else 0
     while True:
         try:
-            return _attempt(url, partial, patience)
+            return _attempt(url, partial, patience, reach)
         except _Cut as cut:
             failures = 0 if partial.size() > most else failures
             most = max(most, partial.size())
@@ -139,7 +147,7 @@ def _fetch(url: str, partial: _Partial, patience: Patience) -> None:
             time.sleep(pause)
 
 
-def _attempt(url: str, partial: _Partial, patience: Patience) -> None:
+def _attempt(url: str, partial: _Partial, patience: Patience, reach: Reach | None) -> None:
     import requests
     import urllib3
 
@@ -148,8 +156,14 @@ def _attempt(url: str, partial: _Partial, patience: Patience) -> None:
     if source:
         headers |= {"Range": f"bytes={partial.size()}-", "If-Range": source.validator}
     try:
-        with requests.get(url, headers=headers, stream=True, timeout=(patience.connect, patience.read)) as response:
-            _take(url, response, partial, source)
+        timeout = (patience.connect, patience.read)
+        asked = (
+            reach.opened(url, headers, timeout)
+            if reach
+            else requests.get(url, headers=headers, stream=True, timeout=timeout)
+        )
+        with asked as response:
+            _take(url, response, partial, source, reach.most_bytes if reach else 0)
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
         raise _Cut("nothing came in time") from None
     except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
@@ -162,8 +176,9 @@ def _attempt(url: str, partial: _Partial, patience: Patience) -> None:
         raise DataError(f"{url} cannot be fetched: {error}. {_next_step()}") from None
 
 
-def _take(url: str, response: Any, partial: _Partial, source: _Source | None) -> None:
-    """Write what the server answers to the partial file, and return when it is whole."""
+def _take(url: str, response: Any, partial: _Partial, source: _Source | None, most: int) -> None:
+    """Write what the server answers to the partial file, and return when it is whole. ``most`` is how many bytes it may
+    have; 0 allows any."""
     if source and response.status_code == 416:  # nothing is left to send: it was whole, or it has another length
         if _total_of_range(response.headers) == partial.size() == (source.total or partial.size()):
             return
@@ -181,15 +196,17 @@ def _take(url: str, response: Any, partial: _Partial, source: _Source | None) ->
     else:
         answer = f"{response.status_code} {response.reason}"
         raise FetchError(f"{url}: the server answered {answer}. {_next_step()}", response.status_code)
-    _write(response, partial, source)
+    _write(url, response, partial, source, most)
     if source.total is not None and partial.size() != source.total:
         raise _Cut(f"{partial.size():,} of {source.total:,} bytes came")
 
 
-def _write(response: Any, partial: _Partial, source: _Source) -> None:
+def _write(url: str, response: Any, partial: _Partial, source: _Source, most: int) -> None:
     name = partial.path.name.removesuffix(".partial")
     with partial.path.open("ab") as file, progress(f"fetching {name}", source.total, "B", partial.size()) as shown:
         for chunk in _chunks(response):
+            if most and max(source.total or 0, file.tell() + len(chunk)) > most:
+                raise DownloadFailed(f"Failed to download model from: {url}: it has more than {most:,} bytes")
             file.write(chunk)
             shown.advance(len(chunk))
 

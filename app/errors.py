@@ -7,6 +7,8 @@ DimpleError
 │   ├── NotAPicture           bytes that do not decode
 │   ├── PictureTooLarge       more pixels or frames than are allowed
 │   ├── TooManyFiles          more pictures in one request than are allowed
+│   ├── TooManyFrames         an animation or a document of more frames or pages than are allowed
+│   ├── EncodingRefused       a body that is packed for the way in a manner that is not taken
 │   ├── MissingParameter      a value that is needed and not given
 │   └── BadParameter          a query or form value out of range
 ├── ModelNotFound             no model of that name
@@ -15,27 +17,54 @@ DimpleError
 │   ├── NoWorker              the model is registered, but no worker has been given to it
 │   ├── QueueFull             as many requests wait for it as may
 │   ├── TooLate               its turn did not come in time
+│   ├── NoReplica             it is computed on a cluster, which has no replica of it at this moment
+│   ├── ClusterLost           it is computed on a cluster, which cannot be reached
 │   └── ClientGone            whoever asked has closed the connection meanwhile
 ├── ModelConflict             a model of that name is registered already
 ├── CleaningTimeout           a model that goes has not answered its last requests in time
 ├── HandlerLoadError          a model's own Python could not be started
 ├── ModelFormatError          a model's files contradict each other or cannot be read
-│   └── InvalidArchive        a model archive that is damaged, unsafe, or whose manifest says nothing usable
+│   ├── InvalidArchive        a model archive that is damaged, unsafe, or whose manifest says nothing usable
+│   └── RequirementsError     the Python packages that a model's own code asks for cannot be installed
 ├── PackError                 a model's folder that cannot be packed into an archive
 ├── DataError                 training data that cannot be used
 │   └── FetchError            a web server that refuses what is asked of it
 ├── DownloadFailed            a model that cannot be fetched from its URL
+├── UrlRefused                a URL that this server is not to fetch
+├── TokenError                a token that cannot be made or revoked, or a file of tokens that cannot be read
+├── TokenWanted               a request without a token where one is needed
+│   └── TokenRefused          one with a token that is unknown or expired
+├── RoleTooSmall              a token that is for something less
+├── TooManyRequests           a client that asks too often
+├── ClusterError              what keeps a cluster from being started, joined or used
+├── RegistryBusy              another program keeps the registrations locked
+├── StorageError              what is to be kept cannot be written: no room, or no right to
+├── FilesExhausted            the process has as many files open as it may
 ├── LaunchError               what keeps a server from being started, stopped or asked
 └── SettingError              a setting with a value that makes no sense
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
+
+LONGEST_TEXT = 4_000
+
+
+def _readable(text: str) -> str:
+    """Cut what is too long in its middle: reasons come first, next steps last."""
+    if len(text) > LONGEST_TEXT:
+        text = f"{text[: LONGEST_TEXT // 2]} … {text[-LONGEST_TEXT // 4 :]}"
+    return text.encode(errors="replace").decode()
 
 
 class DimpleError(Exception):
-    """Base of all errors that Dimple raises on purpose. Its text is fit to be shown to the caller."""
+    """Base of all errors that Dimple raises on purpose. Its text is fit to be shown to the caller: of bounded length,
+    and of characters that can be written, whatever was put into it."""
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(_readable(str(text)))
 
 
 class BadInput(DimpleError):
@@ -93,6 +122,25 @@ class BadParameter(BadInput):
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(f"The parameter {name}={str(value)[:80]!r} cannot be used: it must be {expected}.")
+
+
+class TooManyFrames(BadInput):
+    """A picture file of more frames or pages than are allowed, refused before one is decoded."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"The file has more than {limit:,} frames or pages. Send one of them, or raise DIMPLE_MAX_FRAMES."
+        )
+
+
+class EncodingRefused(BadInput):
+    """A body whose ``Content-Encoding`` is not taken. ``accepted`` are those that are."""
+
+    def __init__(self, encoding: str, accepted: str) -> None:
+        self.accepted = accepted
+        super().__init__(
+            f"A body with Content-Encoding: {encoding[:80]} is not taken; taken is {accepted}. Send it as it is."
+        )
 
 
 class MissingParameter(BadInput):
@@ -168,6 +216,24 @@ class ClientGone(ModelUnavailable):
         DimpleError.__init__(self, f"The connection was closed before the model {name} came to this request.")
 
 
+class NoReplica(ModelUnavailable):
+    """The model is computed on a cluster, which has no replica of it at this moment."""
+
+    def __init__(self, name: str) -> None:
+        DimpleError.__init__(
+            self, f"No replica of the model {name} is ready on the cluster. It starts by itself; try again."
+        )
+
+
+class ClusterLost(ModelUnavailable):
+    """The model is computed on a cluster, which cannot be reached, or has lost what computed. ``reason`` says so
+    without the model's name."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        self.reason = f"it is computed on a cluster, which does not do so now: {reason.rstrip('.')}. Try again."
+        super().__init__(name, self.reason)
+
+
 class ModelConflict(DimpleError):
     """A model of that name is registered already."""
 
@@ -190,6 +256,16 @@ class InvalidArchive(ModelFormatError):
     """A model archive that is damaged, unsafe, or whose manifest says nothing usable."""
 
 
+class RequirementsError(ModelFormatError):
+    """The Python packages that a model's own code asks for cannot be installed."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(
+            f"The requirements.txt of the model {name} could not be installed: {reason}. The log has what pip said; "
+            "correct the file, or DIMPLE_PIP_OPTIONS."
+        )
+
+
 class PackError(DimpleError):
     """A model's folder that cannot be packed into an archive."""
 
@@ -208,6 +284,93 @@ class FetchError(DataError):
 
 class DownloadFailed(DimpleError):
     """A model cannot be fetched from its URL."""
+
+
+class UrlRefused(DimpleError):
+    """A URL that this server is not to fetch, because of its scheme, its host or its address."""
+
+    def __init__(self, url: str, reason: str, next_step: str) -> None:
+        super().__init__(f"The URL {url[:200]} is refused: {reason}. {next_step}.")
+
+
+class TokenError(DimpleError):
+    """A token that cannot be made or revoked, or a file of tokens that cannot be read."""
+
+
+class TokenWanted(DimpleError):
+    """A request without a token where one is needed. ``role`` is what the token must be for."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        super().__init__(
+            f"A token for {role} is needed here. Send it as 'Authorization: Bearer TOKEN'; "
+            f"flask --app app token add NAME --role {role} makes one."
+        )
+
+
+class TokenRefused(TokenWanted):
+    """A token that is unknown, was revoked, or is expired."""
+
+    def __init__(self, role: str, expired: bool) -> None:
+        self.role = role
+        self.reason = "is expired" if expired else "is not known"
+        DimpleError.__init__(
+            self, f"The token {self.reason}. Ask for another: flask --app app token add NAME --role {role} makes one."
+        )
+
+
+class RoleTooSmall(DimpleError):
+    """A token that is for something less than what is asked. ``wanted`` is the role that it would need."""
+
+    def __init__(self, name: str, role: str, wanted: str) -> None:
+        self.wanted = wanted
+        super().__init__(f"The token {name} is for {role}; this takes one for {wanted}.")
+
+
+class TooManyRequests(DimpleError):
+    """A client that asks more often than it may. ``seconds`` tell when it may again."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"Too many requests: the next is taken in {seconds:.1f} s. Ask more slowly.")
+
+
+class ClusterError(DimpleError):
+    """A cluster cannot be started, joined or used, for the reason that the text says."""
+
+
+class RegistryBusy(DimpleError):
+    """Another program keeps the registrations locked."""
+
+    def __init__(self, path: object) -> None:
+        super().__init__(
+            f"Nothing was changed: another program keeps {path} locked. Try again; if it lasts, end that program."
+        )
+
+
+class StorageError(DimpleError):
+    """What is to be kept cannot be written: no room on the disk, or no right to write there."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"Nothing was kept: {path} cannot be written ({reason}). Make room, or let Dimple write it.")
+
+
+class FilesExhausted(DimpleError):
+    """The process has as many files open as it may, or the machine."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The server cannot open another file now ({reason}). Try again, or raise ulimit -n.")
+
+
+def of_system(error: BaseException) -> DimpleError | None:
+    """What an error of the operating system means, where that is known wherever it comes up: a disk that is full, files
+    that are too many. None for any other."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+        return StorageError(error.filename or "a file", error.strerror)  # type: ignore[attr-defined]
+    if number in (errno.EMFILE, errno.ENFILE):
+        return FilesExhausted(error.strerror)  # type: ignore[attr-defined]
+    return None
 
 
 class LaunchError(DimpleError):

@@ -44,11 +44,39 @@ class Settings:
     port: int = setting(8080, "Port of predictions and the page.", low=1)
     management_host: str = setting("127.0.0.1", "Address on which management is served; unix:/path for a socket.")
     management_port: int = setting(8081, "Port of management.", low=1)
+    management_without_token: bool = setting(
+        False, "Whether management may be reached from other machines although there is no token for it."
+    )
+    prediction_tokens: bool = setting(False, "Whether predictions and the page take a token, too.")
+    tokens_file: Path | None = setting(
+        None, "File of the tokens' names, roles and hashes; empty for instance/tokens.json.", empty=True, kind=Path
+    )
+    failed_tokens: int = setting(
+        20,
+        "Tokens that are not known, of one address in a minute; further ones are answered 429; 0 for any number.",
+        low=0,
+    )
+    rate_limit: int = setting(
+        0, "Requests of one token, or of one address without, in a second; 0 for any number.", low=0
+    )
+    rate_burst: int = setting(0, "How many of them may come at once; 0 for as many as in a second.", low=0)
+    trusted_proxies: str = setting(
+        "",
+        "Proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: how many stand in a row before this server, "
+        "or a list of their addresses and networks (unix for a socket); empty for none.",
+        empty=True,
+    )
     workers: int = setting(0, "Server processes; 0 takes one for every core this process may use.", low=0)
     threads: int = setting(
         0, "Threads in each server process: requests that it holds at once; 0 takes enough for the queue.", low=0
     )
     timeout: int = setting(120, "Seconds after which a server process that hangs is replaced.", low=1)
+    client_timeout: int = setting(
+        30,
+        "Seconds that a client has to send a request, and one more for every 500 bytes of it; who is slower is "
+        "answered 408. As long may nothing of its answer be taken.",
+        low=1,
+    )
     models_dir: Path = setting(Path("models"), "Folder of the models, one folder each.")
     uploads_dir: Path = setting(Path("uploads"), "Folder of the pictures sent through the page.")
     instance_dir: Path = setting(Path("instance"), "Folder of everything else that the program writes.")
@@ -62,11 +90,40 @@ class Settings:
     engine: str = setting(
         "auto",
         "What computes: openvino, mxnet, keras, or auto: openvino where it was proven equal to the reference (mxnet of "
-        "checkpoints, keras of .h5 files), else the reference.",
-        choices=("auto", "openvino", "mxnet", "keras"),
+        "checkpoints, keras of .h5 files), else the reference; ray: the cluster, by auto there.",
+        choices=("auto", "openvino", "mxnet", "keras", "ray"),
+    )
+    cluster: str = setting(
+        "", "Head of the Ray cluster that computes, host:port; empty for none (see docs/scaling.md).", empty=True
+    )
+    cluster_models: str = setting(
+        "ALL", "Models that are computed there: ALL, NONE or their names with commas between.", empty=True
+    )
+    cluster_store: str = setting(
+        "",
+        "Where its nodes find model files: a folder that they share, http(s):// or s3://bucket/prefix; empty for "
+        "instance/cluster/store.",
+        empty=True,
     )
     max_request_bytes: int = setting(32 * 2**20, "Longest request body, in bytes; a longer one is answered 413.", low=1)
+    max_model_bytes: int = setting(4 * 2**30, "Longest archive that is fetched from a URL or sent to /manage.", low=1)
     max_files: int = setting(32, "Most pictures in one request.", low=1)
+    max_frames: int = setting(
+        1000, "Most frames or pages of a picture file, of which the first is looked at; 0 for any number.", low=0
+    )
+    max_form_parts: int = setting(1000, "Most parts of a form.", low=1)
+    max_form_memory_bytes: int = setting(
+        8 * 2**20, "Longest text in a form, in bytes, all fields that are no files together.", low=2**17
+    )
+    max_json_depth: int = setting(100, "Most lists and objects within each other in JSON that is read.", low=1)
+    max_request_line: int = setting(
+        4094, "Longest first line of a request, with its URL, in bytes; up to 8190.", low=64
+    )
+    max_headers: int = setting(100, "Most header fields of a request.", low=8)
+    max_header_bytes: int = setting(8190, "Longest header field of a request, in bytes.", low=64)
+    gzip_requests: bool = setting(
+        False, "Whether bodies may come packed with gzip; unpacked, they may be as long as others."
+    )
     max_pixels: int = setting(64_000_000, "Most pixels of a picture; a larger one is refused unread.", low=1)
     scaled_decoding: bool = setting(
         False,
@@ -93,7 +150,53 @@ class Settings:
     blacklist_env_vars: str = setting(
         "", "Environment variables that handlers do not see: a regular expression for whole names.", empty=True
     )
-    number_of_gpu: int = setting(0, "GPUs for handlers: read and checked, but handlers are given none yet.", low=0)
+    number_of_gpu: int = setting(
+        0, "GPUs that the processes of handlers are given in turn, as gpu_id; 0 has them compute on the CPU.", low=0
+    )
+    handler_env: str = setting(
+        "",
+        "Environment variables that handlers get beside the usual ones: names, or patterns as AWS_*, with commas "
+        "between; * for all but Dimple's own.",
+        empty=True,
+    )
+    handler_memory_bytes: int = setting(
+        0, "Most memory of a handler's process, its heap and stacks, in bytes; 0 sets no limit.", low=0
+    )
+    handler_cpu_seconds: int = setting(
+        0, "Most processor time of a handler's process for one batch, in seconds; 0 sets no limit.", low=0
+    )
+    handler_open_files: int = setting(
+        4096, "Most files that a handler's process has open at once; 0 leaves it at the server's own limit.", low=0
+    )
+    handler_file_bytes: int = setting(
+        4 * 2**30, "Longest file that a handler's process writes, in bytes; 0 sets no limit.", low=0
+    )
+    handler_nice: int = setting(
+        0, "By how much handlers are nicer than the server: 1 to 19 leave it the processor.", low=0
+    )
+    install_requirements: bool = setting(
+        False, "Whether the requirements.txt of an archive with code is installed, into an environment of its own."
+    )
+    install_timeout: int = setting(600, "Seconds that the installation of a requirements.txt may take.", low=1)
+    pip_options: str = setting(
+        "",
+        "Options of pip install for it, as for a shell: --index-url URL, --no-index --find-links FOLDER.",
+        empty=True,
+    )
+    model_url_schemes: str = setting(
+        "http,https",
+        "Schemes of URLs from which management fetches models.",
+        choices=("http,https", "https", "http"),
+    )
+    model_url_hosts: str = setting(
+        "", "Hosts from which it does: names or patterns as *.example.org, a list; empty for all.", empty=True
+    )
+    model_url_private: bool = setting(
+        False, "Whether these hosts may have private addresses, this machine's among them, and a proxy be used."
+    )
+    ping_status: bool = setting(
+        False, "Whether /ping is answered 503 where no model answers, as SageMaker asks; MMS's is always answered 200."
+    )
     job_queue_size: int = setting(
         100, "Requests of one model that may wait in each server process; one more is answered 503.", low=1
     )
@@ -107,6 +210,12 @@ class Settings:
         None, "Certificate chain, PEM; with it and its key, HTTPS is spoken.", empty=True, kind=Path
     )
     private_key_file: Path | None = setting(None, "The certificate's private key, PEM.", empty=True, kind=Path)
+    hsts_seconds: int = setting(
+        365 * 24 * 3600,
+        "Seconds for which browsers are told to use HTTPS only (Strict-Transport-Security), where both ports speak it; "
+        "0 for none.",
+        low=0,
+    )
     https: str = setting(
         "both",
         "What speaks HTTPS where there is a certificate: both, inference or management.",
@@ -115,7 +224,9 @@ class Settings:
     access_log: str = setting("-", "File of the requests that were answered; - for standard output.", empty=True)
     log_file: Path | None = setting(None, "File of the log; empty for standard error.", empty=True, kind=Path)
     log_console: bool = setting(True, "Whether the log goes to standard output, too, where it has a file.")
-    log_style: str = setting("gunicorn", "How log lines look: gunicorn or mms.", choices=("gunicorn", "mms"))
+    log_style: str = setting(
+        "gunicorn", "How log lines look: gunicorn, json or mms.", choices=("gunicorn", "json", "mms")
+    )
     server_metrics_log: Path | None = setting(
         None, "File of the counts of answers, and of the system's metrics; empty for none.", empty=True, kind=Path
     )
@@ -123,6 +234,17 @@ class Settings:
         None, "File of the metrics of handlers; empty for the log.", empty=True, kind=Path
     )
     metric_interval: int = setting(60, "Seconds between the system's metrics.", low=1)
+    metrics_at: str = setting(
+        "management",
+        "Where /metrics answers: management, or both for the port of predictions, too.",
+        choices=("management", "both"),
+    )
+    trace_endpoint: str = setting(
+        "",
+        "Collector of traces (OTLP over HTTP), such as http://localhost:4318; empty for the one that the standard "
+        "variables OTEL_EXPORTER_OTLP_… name, if any.",
+        empty=True,
+    )
     log_level: str = setting(
         "info", "What is logged: debug, info, warning or error.", choices=("debug", "info", "warning", "error")
     )

@@ -62,7 +62,8 @@ def client(app: Flask) -> FlaskClient:
 class Server:
     """A real gunicorn with the shipped models, and where it is reached."""
 
-    def __init__(self, models_dir: Path, work_dir: Path, by_make: bool = False) -> None:
+    def __init__(self, models_dir: Path, work_dir: Path, by_make: bool = False, **more: str) -> None:
+        """:param more: further variables of its environment."""
         self.port, self.management_port = free_ports(2)
         self.log = work_dir / "server.log"
         (work_dir / "home").mkdir()
@@ -80,7 +81,7 @@ class Server:
             "DIMPLE_CACHE_DIR": str(CACHE),
             "DIMPLE_MAX_REQUEST_BYTES": str(4 * 2**20),
             "HOME": str(work_dir / "home"),
-        }
+        } | more
         with self.log.open("wb") as log:
             command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
             if by_make:

@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).parent.parent / "app"
-LEAVES = {"download", "errors", "lock", "machine", "progress", "settings", "types"}
+LEAVES = {"download", "errors", "lock", "machine", "progress", "reach", "request_id", "settings", "traces", "types"}
 MAY_IMPORT = {
-    "web": {"serving"},
-    "cli": {"serving", "training", "evaluation", "zoo", "formats", "launch"},
-    "launch": set(),
-    "serving": {"engines", "vision", "formats", "handlers"},
+    "web": {"access", "serving"},
+    "cli": {"serving", "training", "evaluation", "zoo", "formats", "launch", "access", "cluster"},
+    "launch": {"access"},
+    "access": set(),
+    "serving": {"cluster", "engines", "vision", "formats", "handlers"},
+    "cluster": {"engines", "vision", "formats"},
     "training": {"engines", "evaluation", "vision", "formats"},
     "evaluation": set(),
     "engines": {"formats"},
@@ -26,6 +28,7 @@ MAY_IMPORT = {
     "formats": set(),
 }
 HEAVY = {"mxnet", "keras", "h5py", "cv2", "matplotlib", "sklearn", "openvino", "onnx", "gluoncv"}
+HEAVY |= {"ray", "opentelemetry"}
 
 
 def imported(tree: ast.AST) -> Iterator[str]:

@@ -21,12 +21,11 @@ RUNNING = f"Model server is already running, please use {NAME} --stop to stop MM
 OLD_LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "WARN": "warning", "ERROR": "error"}
 NOT_FOLLOWED = {
     "service": "pack the archive with its own service, or name it when you register the model",
-    "gpu": "networks are computed on the processor",
     "log_rotation_time": "logs are put aside when they reach 100 MB",
     "metrics_write_to": "metrics are written to logs/",
     "gen_api": "no client code is made; OPTIONS / describes the API",
 }
-OLD_FLAGS = ("host", "port", "log_level", "log_file", *NOT_FOLLOWED)
+OLD_FLAGS = ("host", "port", "gpu", "log_level", "log_file", *NOT_FOLLOWED)
 
 
 def multi_model_server() -> None:
@@ -64,6 +63,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
 def _add_old_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--host", help="address of predictions (127.0.0.1)")
     group.add_argument("--port", type=int, help="port of predictions (8080)")
+    group.add_argument("--gpu", type=int, metavar="ID", help="the GPU that services of archives are given")
     group.add_argument("--log-level", choices=list(OLD_LEVELS), type=str.upper)
     group.add_argument("--log-file", metavar="FILE", help="instead of logs/mms_log.log")
     for flag in NOT_FOLLOWED:
@@ -113,6 +113,7 @@ def _flags(asked: argparse.Namespace, old: bool) -> model_server.Flags:
         foreground=asked.foreground or as_in_04,
         host=told.get("host"),
         port=told.get("port"),
+        gpu=told.get("gpu"),
         log_level=OLD_LEVELS[told["log_level"]] if "log_level" in told else None,
         log_file=told.get("log_file"),
     )

@@ -29,10 +29,12 @@ def serve(foreground: bool, **told: Any) -> None:
 
     Its log is instance/logs/server.log, that of the requests access.log beside it.
     """
+    from app.access.starting import check_management
     from app.launch.asking import place
     from app.launch.process import Launch, find, run, settings_of, start
 
     here = _settings()
+    check_management(here)
     logs = here.instance_dir / "logs"
     values: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
     if not foreground:

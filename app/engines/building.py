@@ -2,7 +2,8 @@
 
 The child is given a pickle of (working folder, model folder, choice, path) on its standard input and leaves
 the entry in that path. It ends with 0 where the entry is whole, with REFUSED where the reference engine refuses the
-model, with anything else where it could not do its work.
+model, with anything else where it could not do its work. It says OPENED once the reference engine has opened the model:
+a file on which the child crashed or hung before that is never opened in the server.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ from app.lock import locked
 log = logging.getLogger(__name__)
 
 REFUSED = 3
+OPENED = b"the reference engine has opened it"
+OPENING_SECONDS = 180.0
+"""Of processor time, which the child has to open the model: a damaged file may send a C library round for ever."""
 LONGEST_SECONDS = 600
 
 
@@ -73,9 +77,15 @@ def _run(folder: ModelFolder, choice: str, path: Path) -> None:
     order = (os.getcwd(), folder, choice, path.absolute())
     try:
         done = run_module("app.engines.building", order, LONGEST_SECONDS)
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as expired:
+        if OPENED not in (expired.output or b""):
+            raise _unsafe(folder, f"takes more than {LONGEST_SECONDS} seconds") from None
         raise NotBuilt(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
     said = last_line(done.stderr)
+    if done.returncode < 0 and OPENED not in done.stdout:
+        late = done.returncode == -signal.SIGPROF
+        crash = f"ends in a crash ({signal.Signals(-done.returncode).name})"
+        raise _unsafe(folder, f"takes more than {OPENING_SECONDS:.0f} s of processor time" if late else crash)
     if done.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL, -signal.SIGBUS):
         shutil.rmtree(path)
         path.mkdir()
@@ -87,14 +97,24 @@ def _run(folder: ModelFolder, choice: str, path: Path) -> None:
         raise NotBuilt(said[:300] or f"its conversion ended with the status {done.returncode}")
 
 
+def _unsafe(folder: ModelFolder, what: str) -> ModelFormatError:
+    return ModelFormatError(f"{folder.path} cannot be opened: reading its files {what}. They may be damaged")
+
+
+def _opened() -> None:
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    print(OPENED.decode(), flush=True)
+
+
 def main() -> int:
     """Do what the order on the standard input says."""
     from app.engines.conversion import build
 
     working_dir, folder, choice, path = pickle.load(sys.stdin.buffer)
     os.chdir(working_dir)
+    signal.setitimer(signal.ITIMER_PROF, OPENING_SECONDS)  # at its end SIGPROF ends the process
     try:
-        build(folder, choice, path)
+        build(folder, choice, path, _opened)
     except ModelFormatError as error:
         print(error, file=sys.stderr)
         return REFUSED

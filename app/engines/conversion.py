@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,18 @@ from app.types import FloatArray, Signature
 TIMED_SECONDS = 0.3
 
 
-def build(folder: ModelFolder, choice: str, path: Path) -> None:
+def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], None] = lambda: None) -> None:
     """Make a model's entry of the cache: its IR and what was measured, or the reason why OpenVINO may not serve it.
 
     To be called in a process of its own: what it imports is large, and what it calls may crash.
 
     :param path: an empty folder.
+    :param opened: called once the reference engine has opened the model.
     :raises ModelFormatError: where the reference engine refuses the model.
     :raises OSError: where the machine is at fault, not the model.
     """
     reference = load_reference(folder, choice) if reference_kind(folder, choice) else None
+    opened()
     record, signature = Record(str(folder.path)), None
     try:
         signature = convert_file(folder, path) if reference is None else _convert(reference, path)

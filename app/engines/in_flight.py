@@ -40,7 +40,8 @@ class InFlight:
                 return
             file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
-                os.ftruncate(file, PROCESSES)
+                if os.fstat(file).st_size < PROCESSES:  # written, not a hole: mapped, that kills where the disk is full
+                    os.pwrite(file, bytes(PROCESSES), 0)
                 every = mmap.mmap(file, PROCESSES)
                 own = _claim(file, every)
             except BaseException:

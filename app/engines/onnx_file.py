@@ -13,6 +13,7 @@ from app.engines.cache import MODEL
 from app.engines.openvino_runtime import import_openvino
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
+from app.formats.onnx_graph import external_places
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
 
 USUAL_SIDE = 224
@@ -54,8 +55,7 @@ def _check(file: Path) -> tuple[str, str]:
     import onnx
 
     graph = onnx.load(str(file), load_external_data=False).graph
-    places = {entry.value for array in graph.initializer for entry in array.external_data if entry.key == "location"}
-    if strange := sorted(place for place in places if "/" in place or not place.startswith(file.name)):
+    if strange := sorted(place for place in external_places(graph) if "/" in place or not place.startswith(file.name)):
         raise ModelFormatError(f"{file} keeps weights in {strange[0]!r}; put all into one file with onnx.save")
     learned = {array.name for array in graph.initializer}
     fed = [one.name for one in graph.input if one.name not in learned]

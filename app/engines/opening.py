@@ -30,6 +30,7 @@ def load(folder: ModelFolder, choice: str = "auto", cache_dir: Path | None = Non
     :raises ModelFormatError: where the weights cannot be read or contradict the signature, or ``openvino`` was chosen
         and may not serve them.
     """
+    choice = "auto" if choice == "ray" else choice  # a cluster is the server's; whoever comes here computes himself
     kind = reference_kind(folder, choice)
     if kind and (choice in ("mxnet", "keras") or (cache_dir is None and choice == "auto")):
         return load_reference(folder, choice)

@@ -25,11 +25,12 @@ def difference(engine: Engine, reference: Engine, rows: FloatArray, activation: 
     )
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
-    found, expected = _activated(found, activation), _activated(expected, activation)
+    found, expected = activated(found, activation), activated(expected, activation)
     return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
 
 
-def _activated(rows: FloatArray, activation: Activation) -> FloatArray:
+def activated(rows: FloatArray, activation: Activation) -> FloatArray:
+    """Make probabilities of a network's answers (N, classes), in 64 bits."""
     wide = rows.astype(np.float64)
     if activation == "softmax":
         wide = np.exp(wide - wide.max(axis=1, keepdims=True))

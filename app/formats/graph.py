@@ -8,13 +8,16 @@ have longs (``32L``) in their attributes.
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
+from app.formats.json_text import read_json
+
+MOST_DIGITS = 19
+"""Of a whole number; what has more is too large for anything, however many it has."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Node:
     def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """Give an attribute as whole numbers; the default too where none are in it."""
         found = re.findall(r"-?\d+", self.attrs.get(key, ""))
-        return tuple(int(digits) for digits in found) or default
+        return tuple(int(digits[:MOST_DIGITS]) for digits in found) or default
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ def read_graph(path: Path) -> Graph:
         earlier node.
     """
     try:
-        document: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
+        document: Any = read_json(path)
+    except (OSError, ValueError) as error:
         raise ModelFormatError(f"{path} cannot be read as an MXNet symbol: {error}") from None
     return graph_of(document, path)
 

@@ -65,7 +65,12 @@ def guess(loose: Loose, size: tuple[int, int] | None = None) -> Guess:
     if loose.onnx is not None:
         return _of_onnx(loose.onnx, size)
     assert loose.h5 is not None
-    return _of_h5(read_h5(loose.h5, loose.architecture), loose.h5)
+    model = read_h5(loose.h5, loose.architecture)
+    try:
+        return _of_h5(model, loose.h5)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelFormatError(f"{loose.h5} does not describe its layers as Keras does: {reason}") from None
 
 
 def _of_checkpoint(symbol: Path, params: Path, size: tuple[int, int] | None) -> Guess:

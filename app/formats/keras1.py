@@ -133,8 +133,6 @@ def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
 
 def _merge(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     mode = options.get("mode")
-    if options.get("mode_type", "raw") != "raw":
-        raise ModelFormatError(f"its layer {options.get('name')} merges by code, as a Lambda layer; save it without")
     if options.get("layers"):
         raise ModelFormatError(f"its layer {options.get('name')} merges models of their own; an image has one input")
     if mode not in MERGES:

@@ -11,22 +11,24 @@ in a file of JSON beside it, as ``to_json`` writes it. Keras 1 writes no ``backe
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelFormatError
+from app.formats.hdf5 import Arrays, check_file, member
+from app.formats.json_text import parse_json, read_json
 from app.formats.keras1 import channels_first, is_keras1, kernel_to_keras2, to_keras2
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 
 MODELS = ("Sequential", "Model", "Functional")
+CODE = ("Lambda",)
+"""Layers that are programs."""
 
 BESIDE = ("{stem}.json", "{stem}_model.json", "{stem}-model.json", "{short}.json", "model.json", "architecture.json")
 """What the architecture of weights alone may be called; ``short`` is the file's name without ``weights``."""
@@ -62,8 +64,8 @@ def architecture_beside(path: Path) -> Path | None:
 def is_architecture(path: Path) -> bool:
     """Say whether a file is a model's description by Keras's ``to_json``."""
     try:
-        document: Any = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document: Any = read_json(path)
+    except (OSError, ValueError):
         return False
     return isinstance(document, dict) and document.get("class_name") in MODELS and "config" in document
 
@@ -78,6 +80,7 @@ def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
     import h5py
 
     try:
+        check_file(path)
         with h5py.File(path, "r") as file:
             return _read(file, path, architecture)
     except ModelFormatError as error:
@@ -88,7 +91,7 @@ def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
 
 def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
     if "model_config" in file.attrs:
-        config, group = json.loads(_text(file.attrs["model_config"])), file["model_weights"]
+        config, group = parse_json(_text(file.attrs["model_config"])), member(file, "model_weights")
         version = _text(file.attrs.get("keras_version", ""))
     else:
         architecture = architecture or architecture_beside(path)
@@ -97,10 +100,11 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
                 "it holds weights alone, no architecture. Put model.to_json() beside it as model.json, "
                 "or save all with model.save(), not save_weights()"
             )
-        config, group = json.loads(architecture.read_bytes()), file
+        config, group = read_json(architecture), file
         version = str(config.get("keras_version", ""))
     _refuse_code(config)
-    layers = [(name, _layer_weights(group[name])) for name in _names(group, "layer_names")]
+    taken = Arrays(path.stat().st_size)
+    layers = [(name, _layer_weights(member(group, name), taken)) for name in _names(group, "layer_names")]
     weights = tuple((name, arrays) for name, arrays in layers if arrays)
     backend = _text(group.attrs.get("backend", ""))
     if is_keras1(config):
@@ -132,14 +136,19 @@ def _of_theano(model: H5Model) -> H5Model:
 
 def _refuse_code(config: Any) -> None:
     for layer in _layers(config):
-        if layer["class_name"] == "Lambda":
+        # newer Kerases write Package>Name, which is read as Name
+        if str(layer["class_name"]).rpartition(">")[2] in CODE:
             options = layer.get("config")
             name = options.get("name", "") if isinstance(options, dict) else ""
             raise ModelFormatError(f"its layer {name} is a Lambda layer, whose code would be run; save it without")
+        options = layer.get("config")
+        if isinstance(options, dict) and options.get("mode_type", "raw") != "raw":
+            name = options.get("name", "")
+            raise ModelFormatError(f"its layer {name} merges by code, as a Lambda layer would; save it without")
 
 
-def _layer_weights(group: Any) -> tuple[NDArray[Any], ...]:
-    return tuple(np.asarray(group[name]) for name in _names(group, "weight_names"))
+def _layer_weights(group: Any, taken: Arrays) -> tuple[NDArray[Any], ...]:
+    return tuple(taken.take(group, name) for name in _names(group, "weight_names"))
 
 
 def _names(group: Any, attribute: str) -> list[str]:

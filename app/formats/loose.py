@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from app.errors import ModelFormatError
 from app.formats.folder import SYNSET
+from app.formats.json_text import read_json
 from app.formats.keras_h5 import architecture_beside, is_architecture
 from app.formats.missing import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
@@ -109,8 +109,8 @@ def _architecture(file: Path) -> str | None:
 
 def _is_symbol(file: Path) -> bool:
     try:
-        document: Any = json.loads(file.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document: Any = read_json(file)
+    except (OSError, ValueError):
         return False
     return isinstance(document, dict) and {"nodes", "heads"} <= set(document)
 

@@ -37,9 +37,10 @@ def lacks(graph: Graph, missing: list[str], names: Iterable[str], symbol: Path, 
     :param names: those that the parameters hold.
     """
     first = missing[0]
-    user = next(node for node in graph.nodes if any(graph.nodes[number].name == first for number in node.inputs))
+    users = (node for node in graph.nodes if any(graph.nodes[number].name == first for number in node.inputs))
+    user = next((f"{node.op} {node.name} of " for node in users), "")  # none where it is itself an output
     rest = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
-    text = f"{params} does not hold {first}{rest}, which {user.op} {user.name} of {symbol.name} needs"
+    text = f"{params} does not hold {first}{rest}, which {user}{symbol.name} needs"
     listed = sorted(names)
     if is_structural(listed):
         text += (

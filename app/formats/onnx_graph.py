@@ -6,12 +6,12 @@ listed among the inputs, too. Weights may lie in other files, which ``external_d
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
+from app.formats.json_text import parse_json
 from app.formats.signature import signature_of
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
 
@@ -54,11 +54,19 @@ def read_onnx(path: Path) -> OnnxFacts:
 
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(model) if not _external(model.graph) else None
+        onnx.checker.check_model(model) if not external_places(model.graph) else None
     except OSError as error:
         raise ModelFormatError(f"{path} cannot be read: {error.strerror}") from None
     except Exception as error:  # protobuf's and the checker's own, of many kinds
         raise ModelFormatError(f"{path} cannot be read as an ONNX model: {_in_a_line(error)}") from None
+    try:
+        return _facts(path, model)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError, OSError) as error:
+        # texts that are no UTF-8, and names that no file system can hold
+        raise ModelFormatError(f"{path} cannot be read as an ONNX model: {_in_a_line(error)}") from None
+
+
+def _facts(path: Path, model: Any) -> OnnxFacts:
     opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
         raise ModelFormatError(f"{path} is of opset {opset}; {OPSETS[0]} to {OPSETS[-1]} can be opened")
@@ -113,20 +121,35 @@ def describe_onnx(facts: OnnxFacts, size: tuple[int, int] | None = None) -> Sign
     )
 
 
-def _external(graph: Any) -> set[str]:
-    return {entry.value for one in graph.initializer for entry in one.external_data if entry.key == "location"}
+def external_places(graph: Any) -> dict[str, str]:
+    """Where a graph keeps weights outside of its file: its own arrays, those of its nodes, and of the graphs in these.
+
+    :param graph: an ``onnx.GraphProto``.
+    :returns: place -> name of an array that is there.
+    """
+    arrays: list[Any] = []
+    graphs = [graph]
+    while graphs:
+        one = graphs.pop()
+        sparse, arrays = list(one.sparse_initializer), [*arrays, *one.initializer]
+        for attribute in (each for node in one.node for each in node.attribute):
+            arrays += [attribute.t, *attribute.tensors]
+            sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
+            graphs += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+        arrays += [half for both in sparse for half in (both.values, both.indices)]
+    return {entry.value: array.name for array in arrays for entry in array.external_data if entry.key == "location"}
 
 
 def _files(path: Path, graph: Any) -> tuple[Path, ...]:
     """The files that hold weights, which must lie beside the model: any other could be anything on this machine."""
-    for one in graph.initializer:
-        for entry in one.external_data:
-            if entry.key == "location" and ("/" in entry.value or "\\" in entry.value or entry.value in ("", "..")):
-                raise ModelFormatError(
-                    f"{path} keeps the weights {one.name} in {entry.value!r}, outside of its folder; "
-                    "put all into one file with onnx.save"
-                )
-    files = tuple(path.parent / place for place in sorted(_external(graph)))
+    places = external_places(graph)
+    for place, name in places.items():
+        if "/" in place or "\\" in place or place in ("", ".."):
+            raise ModelFormatError(
+                f"{path} keeps the weights {name} in {place!r}, outside of its folder; "
+                "put all into one file with onnx.save"
+            )
+    files = tuple(path.parent / place for place in sorted(places))
     for file in files:
         if not file.is_file() or file.is_symlink():
             raise ModelFormatError(f"{path} keeps weights in {file.name!r}, which is not there beside it")
@@ -149,7 +172,9 @@ def _shape(value: Any) -> tuple[int, ...]:
 def _is_distribution(graph: Any, name: str) -> bool:
     made = {output: node for node in graph.node for output in node.output}
     node = made.get(name)
-    while node is not None and node.op_type in PASSES:
+    for _ in graph.node:  # each at most once: a broken graph may go round in circles
+        if node is None or node.op_type not in PASSES:
+            break
         node = made.get(node.input[0])
     return node is not None and node.op_type in DISTRIBUTIONS
 
@@ -159,9 +184,9 @@ def _metadata(path: Path, model: Any) -> dict[str, Any]:
     signature = labels = None
     try:
         if SIGNATURE in found:
-            signature = signature_of(json.loads(found[SIGNATURE]), path)
+            signature = signature_of(parse_json(found[SIGNATURE]), path)
         if LABELS in found:
-            labels = tuple(str(label) for label in json.loads(found[LABELS]))
+            labels = tuple(str(label) for label in parse_json(found[LABELS]))
     except (ValueError, TypeError):
         pass  # another program's entry of that name
     return {"signature": signature, "labels": labels}

@@ -117,7 +117,10 @@ def _read_array(reader: _Reader, what: str) -> NDArray[Any]:
         raise _Broken(f"{what} has the type number {type_flag}; known are {', '.join(map(str, DTYPES))}")
     dtype = np.dtype(DTYPES[type_flag])
     values = reader.take(math.prod(shape) * dtype.itemsize, f"{what}, of shape {shape}")
-    return np.frombuffer(values, dtype).reshape(shape)
+    try:
+        return np.frombuffer(values, dtype).reshape(shape)
+    except ValueError:  # no values, and so many rows of none that NumPy cannot count them
+        raise _Broken(f"{what} has the impossible shape {shape}") from None
 
 
 def _read_shape(reader: _Reader, what: str) -> tuple[int, ...]:

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from app.errors import DataError
 
+MAX_BYTES = 256 * 2**20
+"""Of a picture in a zip: a few kilobytes may unpack to gigabytes."""
 SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -42,7 +44,7 @@ def open_pictures(path: Path) -> Iterator[PictureSource]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile raises what its parsers happen to
         raise DataError(f"{path} is neither a folder nor a zip of pictures: {error}") from None
     with archive:
         yield _source(
@@ -103,9 +105,13 @@ def _file_stamp(path: Path) -> str:
 
 def _read_zipped(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
-        return archive.read(name)
+        with archive.open(name) as file:
+            content = file.read(MAX_BYTES + 1)
     except Exception as error:  # damaged, or behind a password: zipfile raises what its decompressors happen to
         raise DataError(f"{archive.filename}: {name} cannot be read: {error}") from None
+    if len(content) > MAX_BYTES:
+        raise DataError(f"{archive.filename}: {name} is longer than {MAX_BYTES:,} bytes; no picture is")
+    return content
 
 
 def _zip_stamp(archive: zipfile.ZipFile, name: str) -> str:

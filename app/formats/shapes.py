@@ -158,6 +158,8 @@ def _reshape(node: Node, shape: Shape) -> Shape:
     if -1 in sizes:
         rest = -math.prod(sizes)
         sizes[sizes.index(-1)] = math.prod(shape) // rest if rest else 0
+    if not sizes:
+        raise Unknown(f"{node.name} reshapes to one value")
     if math.prod(sizes) != math.prod(shape):
         raise DoesNotFit(f"{node.name} reshapes {shape} to {wanted}")
     return tuple(sizes)

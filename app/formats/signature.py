@@ -8,14 +8,21 @@ left out has the default it has there, which is what MMS's vision template does.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from app.errors import ModelFormatError
+from app.formats.json_text import read_json
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
 FILE_NAME = "signature.json"
+MAX_VALUES = 2**26
+"""Of one picture or one answer: a quarter of a gigabyte."""
+LARGEST_COUNT = 2**31 - 1
+LARGEST_NUMBER = 1e30
+"""Of what pixels are multiplied and divided by, which is done in 32 bits."""
 
 T = TypeVar("T", Preprocess, Postprocess)
 
@@ -26,7 +33,7 @@ def read_signature(path: Path) -> Signature:
     :raises ModelFormatError: where the file is not JSON, lacks a part, or says something impossible.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
     except (OSError, ValueError) as error:
         raise ModelFormatError(f"{path} cannot be read: {error}") from None
     return signature_of(document, path)
@@ -82,6 +89,8 @@ def _tensor(item: Any, key: str, path: Path) -> TensorSpec:
         raise ModelFormatError(
             f"{path}: each of {key!r} needs a 'data_name' and a 'data_shape' of whole numbers, not {item!r}"
         )
+    if math.prod(max(1, size) for size in shape) > MAX_VALUES:  # type: ignore[union-attr]
+        raise ModelFormatError(f"{path}: {name} has the shape {shape}; at most {MAX_VALUES:,} values are possible")
     return TensorSpec(name, tuple(shape))  # type: ignore[arg-type]
 
 
@@ -115,7 +124,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         raise ModelFormatError(f"{where} must be a list of numbers, not {value!r}")
     if hint is float and _is_number(value):
         return float(value)
-    if hint is int and type(value) is int and value >= 0:
+    if hint is int and type(value) is int and 0 <= value <= LARGEST_COUNT:
         return value
     if hint is bool and type(value) is bool:
         return value
@@ -123,7 +132,8 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and type(value) is not bool
+    """Say whether a value is a number that a float can be; JSON as Python reads it has NaN, and no largest integer."""
+    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_NUMBER
 
 
 def _type_name(hint: Any) -> str:

@@ -166,7 +166,7 @@ def _input_and_output(
         raise ModelFormatError(f"{path} does not tell the size of its pictures: no square size fits; {why}. {hint}")
     shape, shapes = chosen
     output = shapes[graph.heads[0]]
-    if output is None or any(size != 1 for size in output[1:]):
+    if not output or output[0] < 1 or any(size != 1 for size in output[1:]):
         raise ModelFormatError(f"{path} is no classifier: its output {graph.nodes[graph.heads[0]].name} is {output}")
     return shape, output[0]
 
@@ -195,7 +195,10 @@ def _channels(graph: Graph, weights: Mapping[str, Shape]) -> int:
     shape = weights.get(graph.nodes[node.inputs[1]].name) if node is not None and len(node.inputs) > 1 else None
     if node is None or shape is None or len(shape) != 4:
         raise Unknown("it does not begin with a convolution of a picture")
-    return shape[1] * node.number("num_group", 1)
+    channels = shape[1] * node.number("num_group", 1)
+    if channels < 1:
+        raise Unknown(f"{node.name} takes pictures of {channels} channels")
+    return channels
 
 
 def _first_convolution(graph: Graph) -> Node | None:
@@ -215,6 +218,8 @@ def _why(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int,
         propagate(graph, name, (_channels(graph, weights), *size), weights)
     except DoesNotFit as reason:
         return f"at {size[0]} x {size[1]} {reason}"
+    except Unknown as reason:
+        return str(reason)
     return "any passes, but none leaves maps at its end that are as small as usual"
 
 
@@ -225,7 +230,7 @@ def _choose(graph: Graph, fitting: list[Fit]) -> Fit | None:
     authors write though nothing comes of it; else one whose first convolution leaves no pixels out at the edge and
     whose last map is small. Elsewhere the weights have spoken, and such a size only goes first.
     """
-    pooled = next((node for node in reversed(graph.nodes) if pools_whole_map(node)), None)
+    pooled = next((node for node in reversed(graph.nodes) if pools_whole_map(node) and node.inputs), None)
     even = [fit for fit in fitting if _covers(graph, fit[1])]
     if pooled is None or len(fitting) == 1:
         return next(iter(even or fitting), None)
@@ -242,7 +247,7 @@ def _choose(graph: Graph, fitting: list[Fit]) -> Fit | None:
 def _covers(graph: Graph, shapes: list[Shape | None]) -> bool:
     """Say whether the first convolution's windows reach over all that it is given, but for its own padding."""
     node = _first_convolution(graph)
-    maps = shapes[node.inputs[0]] if node is not None else None
+    maps = shapes[node.inputs[0]] if node is not None and node.inputs else None
     if node is None or maps is None:
         return True
     return all(look.room() % look.stride <= look.pad for look in windows(node, maps))

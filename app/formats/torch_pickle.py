@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import collections
 import math
+import os
 import pickle
 import pickletools
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -129,7 +130,7 @@ def _load(file: BinaryIO) -> Any:
     """Load the next pickle of the file."""
     start = file.tell()
     try:
-        _check_memo(file)
+        _check(file)
         file.seek(start)
         return _Unpickler(file).load()
     except pickle.UnpicklingError:
@@ -138,9 +139,27 @@ def _load(file: BinaryIO) -> Any:
         _refuse(f"the pickle at byte {start} is broken ({type(error).__name__}: {str(error)[:100]})")
 
 
-def _check_memo(file: BinaryIO) -> None:
-    """Refuse memo numbers beyond the number of instructions: Python would make room for all those below."""
-    for count, (instruction, argument, _position) in enumerate(pickletools.genops(file), start=1):
+class _Pieces:
+    """A file of which nobody is given more than there is: Python makes room for what is asked for before it reads."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._size = os.fstat(file.fileno()).st_size
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(min(count, max(0, self._size - self._file.tell())))
+
+    def readline(self) -> bytes:
+        return self._file.readline()
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _check(file: BinaryIO) -> None:
+    """Walk over a pickle without running it: refuse texts longer than the file, and memo numbers beyond the number of
+    instructions, since Python would make room for all those below."""
+    for count, (instruction, argument, _position) in enumerate(pickletools.genops(cast(Any, _Pieces(file))), start=1):
         if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > count:
             _refuse(f"the pickle numbers its objects up to {argument}, more than it can have")
 
@@ -148,7 +167,8 @@ def _check_memo(file: BinaryIO) -> None:
 def _read_storages(file: BinaryIO, size: int, tensors: dict[str, _Tensor]) -> dict[str, NDArray[Any]]:
     expected = {tensor.storage.key: tensor.storage for tensor in tensors.values()}
     keys = _load(file)
-    if not isinstance(keys, list) or len(keys) != len(expected) or {str(key) for key in keys} != set(expected):
+    texts = isinstance(keys, list) and all(type(key) is str for key in keys)
+    if not texts or len(keys) != len(expected) or set(keys) != set(expected):
         _refuse("its list of storages is not the one that its tensors need")
     storages = {}
     for key in keys:
@@ -172,4 +192,7 @@ def _view(name: str, tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
     strides = [stride * storage.itemsize for stride in tensor.strides]
     start = storage[tensor.offset :]
     # The values need not lie in order: these weights came from TensorFlow, which puts the output channels last.
-    return np.lib.stride_tricks.as_strided(start, tensor.shape, strides).copy()
+    try:
+        return np.lib.stride_tricks.as_strided(start, tensor.shape, strides).copy()
+    except (ValueError, OverflowError):  # no values, and numbers beside that are too large for NumPy
+        _refuse(f"the tensor {name} has the impossible shape {tensor.shape}")

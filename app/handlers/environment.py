@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import site
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
 from app.errors import SettingError
 from app.settings import PREFIX, ROOT
 
+SHOWN = (
+    *("PATH", "TMPDIR", "TEMP", "TMP", "TZ", "TZDIR", "LANG", "LANGUAGE", "LC_*", "USER", "LOGNAME", "HOSTNAME"),
+    *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING"),
+    *("PYTHONWARNINGS", "PYTHONMALLOC", "PYTHONFAULTHANDLER"),
+    *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "CUDA_*", "NVIDIA_*", "NCCL_*"),
+    *("MXNET_*", "KERAS_*"),
+)
+"""What libraries need, and what is nobody's secret. All else the server's environment may hold in confidence."""
 DEFAULTS = {
     "OMP_NUM_THREADS": "1",
     # MXNet fuses some graphs wrongly; "default" is a fusion that joins nothing (app/engines/compat.py).
@@ -20,23 +31,34 @@ DEFAULTS = {
 }
 
 
-def handler_environment(hidden: str, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The server's environment without what is not the handler's business: Dimple's settings, what ``hidden`` matches,
-    and Dimple's checkout on the search path for modules.
+def handler_environment(
+    hidden: str, environ: Mapping[str, str] = os.environ, *, shown: str = "", home: str | None = None
+) -> dict[str, str]:
+    """What of the server's environment is the handler's business. Dimple's own settings never are.
 
     :param hidden: regular expression for whole names; empty hides nothing.
-    :raises SettingError: where it is no regular expression.
+    :param shown: patterns of names beside the usual ones, with commas between; ``*`` shows everything.
+    :param home: the home folder; None gives none.
+    :raises SettingError: where ``hidden`` is no regular expression.
     """
     try:
         pattern = re.compile(hidden)
     except re.error as error:
         raise SettingError("blacklist_env_vars", hidden, f"a regular expression ({error})") from None
-    shown = {
+    patterns = (*SHOWN, *(one.strip() for one in shown.split(",")))
+    found = {
         name: value
         for name, value in environ.items()
-        if not name.startswith(PREFIX) and not (hidden and pattern.fullmatch(name))
+        if any(fnmatchcase(name, one) for one in patterns)
+        and not name.startswith(PREFIX)
+        and not (hidden and pattern.fullmatch(name))
     }
-    return DEFAULTS | shown | _search_path(shown)
+    return DEFAULTS | _home(home) | found | _search_path(found) | ({"HOME": home} if home else {})
+
+
+def _home(home: str | None) -> dict[str, str]:
+    """What is installed below the home of the server's user is found from another home, too."""
+    return {"PYTHONUSERBASE": site.getuserbase()} if home and site.ENABLE_USER_SITE else {}
 
 
 def _search_path(environ: Mapping[str, str]) -> dict[str, str]:

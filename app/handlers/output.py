@@ -1,19 +1,63 @@
-"""What a handler's process prints goes to the server's log; lines that begin with ``[METRICS]`` are metrics."""
+"""What a handler's process prints goes to the server's log; lines that begin with ``[METRICS]`` are metrics.
+
+A handler may print without end. So lines are cut; of more than the log can take, lines are left out and counted; and
+they are read no faster than costs the server little, so that the handler itself has to wait, and nobody else.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import IO
 
 METRICS = "[METRICS]"
 MAX_LINE = 2**16
-"""Bytes after which a line is cut: a handler may print without end."""
+"""Bytes after which a line is cut."""
+LINE_COST = 200
+"""Bytes that a line counts beside its own: it gets a time and a name, and takes the server some microseconds."""
+READ = (16 * 2**20, 16 * 2**20)
+"""Bytes that are read a second, and at once. As are the others, for standard output and error each."""
+LOGGED = (128 * 2**10, 4 * 2**20)
+"""Bytes that are logged a second, and at once."""
+MEASURED = (2**20, 8 * 2**20)
+"""Bytes of metrics that are passed on a second, and at once: a busy model leaves many."""
+NAP_SECONDS = 0.02
 
 OnMetric = Callable[[str], None]
 
 log = logging.getLogger(__name__)
+
+
+class Allowance:
+    """So many bytes at once, and so many a second from then on."""
+
+    def __init__(self, per_second: int, at_once: int) -> None:
+        self._per_second, self._at_once = per_second, at_once
+        self._left = float(at_once)
+        self._refusing = False
+        self._seen = time.monotonic()
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes, if they are there. Who was refused comes again when a second's bytes are there."""
+        self._grow()
+        self._refusing = self._left < (self._per_second if self._refusing else size)
+        if not self._refusing:
+            self._left -= size
+        return not self._refusing
+
+    def wait_for(self, size: int) -> None:
+        """Take so many bytes; wait where they are not there, a moment at least, since naps cost, too."""
+        self._grow()
+        self._left -= size
+        if (seconds := -self._left / self._per_second) > NAP_SECONDS:
+            time.sleep(seconds)
+
+    def _grow(self) -> None:
+        now = time.monotonic()
+        self._left = min(self._at_once, self._left + (now - self._seen) * self._per_second)
+        self._seen = now
 
 
 def follow(pipe: IO[bytes], level: int, name: str, on_metric: OnMetric) -> threading.Thread:
@@ -23,19 +67,48 @@ def follow(pipe: IO[bytes], level: int, name: str, on_metric: OnMetric) -> threa
     :param name: the thread's name, which the log can show.
     :param on_metric: gets each metric's line, without ``[METRICS]``.
     """
-    thread = threading.Thread(target=_pass_on, args=(pipe, level, on_metric), name=name, daemon=True)
+    follower = _Follower(level, on_metric)
+    thread = threading.Thread(target=follower.pass_on, args=(pipe,), name=name, daemon=True)
     thread.start()
     return thread
 
 
-def _pass_on(pipe: IO[bytes], level: int, on_metric: OnMetric) -> None:
-    with pipe:
-        for raw in iter(lambda: pipe.readline(MAX_LINE), b""):
-            line = raw.decode(errors="replace").rstrip("\r\n")
-            try:
-                if line.startswith(METRICS):
-                    on_metric(line.removeprefix(METRICS))
-                elif line:
-                    log.log(level, "%s", line)
-            except Exception:  # whatever the server does with a line, the process must be able to print the next
-                log.exception("A line of a handler's output could not be passed on")
+class _Follower:
+    def __init__(self, level: int, on_metric: OnMetric) -> None:
+        self._level = level
+        self._on_metric = on_metric
+        self._read, self._logged, self._measured = Allowance(*READ), Allowance(*LOGGED), Allowance(*MEASURED)
+        self._lost_lines = self._lost_bytes = 0
+
+    def pass_on(self, pipe: IO[bytes]) -> None:
+        with pipe:
+            for raw in iter(lambda: pipe.readline(MAX_LINE), b""):
+                self._read.wait_for(len(raw) + LINE_COST)
+                try:
+                    self._line(raw)
+                except Exception:  # whatever the server does with a line, the process must be able to print the next
+                    log.exception("A line of a handler's output could not be passed on")
+        self._tell_lost()
+
+    def _line(self, raw: bytes) -> None:
+        is_metric = raw.startswith(METRICS.encode())
+        if not raw.strip(b"\r\n"):
+            return
+        if not (self._measured if is_metric else self._logged).take(len(raw) + LINE_COST):
+            self._lost_lines += 1
+            self._lost_bytes += len(raw)
+            return
+        line = raw.decode(errors="replace").rstrip("\r\n")
+        if is_metric:
+            self._on_metric(line.removeprefix(METRICS))
+        else:
+            self._tell_lost()
+            log.log(self._level, "%s", line)
+
+    def _tell_lost(self) -> None:
+        if self._lost_lines:
+            log.warning(
+                "%d lines (%d bytes) of the handler's output are left out here: they are more than a log can take",
+                *(self._lost_lines, self._lost_bytes),
+            )
+        self._lost_lines = self._lost_bytes = 0

@@ -8,13 +8,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from app.handlers.guard import GUARD
 from app.handlers.output import OnMetric, follow
 from app.handlers.types import HandlerSpec
 from app.handlers.wire import Gone, Reply, Unfit, Wire
@@ -46,13 +46,14 @@ class Child:
         ours, theirs = socket.socketpair()
         self._wire = Wire(ours, spec.max_response_bytes)
         try:
-            self._process = _start(spec.model_dir, theirs.fileno(), environment)
+            self._process = _start(spec, theirs.fileno(), environment)
         except OSError:
             ours.close()
             raise
         finally:
             theirs.close()
         self.pid = self._process.pid
+        GUARD.watch(self.pid)
         name = f"W-9000-{spec.model_name[:25]}"
         outputs = ((self._process.stdout, logging.INFO, "stdout"), (self._process.stderr, logging.WARNING, "stderr"))
         self._readers = [follow(pipe, level, f"{name}-{kind}", on_metric) for pipe, level, kind in outputs if pipe]
@@ -115,6 +116,7 @@ class Child:
             self._kill_group()
             self._process.wait()
             self.exited.set()
+        GUARD.forget(self.pid)
         self._wire.hang_up()
         self._on_exit()
 
@@ -123,12 +125,13 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
 
-def _start(model_dir: Path, descriptor: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _start(spec: HandlerSpec, descriptor: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # The kernel is told by the child itself that it should die with us: running Python between fork and exec
     # (preexec_fn) can deadlock in a server with threads.
+    told = [str(descriptor), str(os.getpid()), spec.model_name]  # the name is for who looks at the list of processes
     return subprocess.Popen(
-        [sys.executable, "-u", str(PROGRAM), str(descriptor), str(os.getpid())],
-        cwd=model_dir,
+        [str(spec.python), "-u", str(PROGRAM), *told],
+        cwd=spec.model_dir,
         env=dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

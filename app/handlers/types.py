@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,6 +15,24 @@ UNAVAILABLE = "ServiceUnavailableException"
 
 
 @dataclass(frozen=True)
+class HandlerLimits:
+    """What a handler's process may take. Of everything, 0 sets no limit; ``nice`` is added to the server's own.
+
+    :param memory_bytes: private memory that it can write to: the heap and the threads' stacks (``RLIMIT_DATA``).
+        Address space (``RLIMIT_AS``) would count what MXNet and OpenVINO reserve and never use.
+    :param cpu_seconds: processor time of all its threads together, for one batch; loading does not count.
+    :param open_files: descriptors that it may have open at once.
+    :param file_bytes: length of a file that it writes.
+    """
+
+    memory_bytes: int = 0
+    cpu_seconds: int = 0
+    open_files: int = 0
+    file_bytes: int = 0
+    nice: int = 0
+
+
+@dataclass(frozen=True)
 class HandlerSpec:
     """How a model's code is run. The defaults are Multi Model Server's.
 
@@ -23,11 +42,15 @@ class HandlerSpec:
     :param manifest: the archive's manifest; None has the child look for it in the folder.
     :param response_timeout: seconds that a batch may take; after them the process is killed.
     :param decode_input_request: whether JSON and text reach the handler decoded, not as bytes.
-    :param gpu_id: None computes on the CPU.
+    :param number_of_gpu: GPUs that workers are given in turn; 0 has them compute on the CPU.
+    :param shown_variables: patterns, with commas between, of environment variables that the handler gets beside the
+        usual ones (``app/handlers/environment.py``).
     :param hidden_variables: regular expression; environment variables whose whole name it matches are kept from the
-        handler.
+        handler all the same.
     :param legacy: whether the archive is of version 0.x.
     :param max_response_bytes: most bytes that a batch's answers may have together; a process that sends more is killed.
+    :param python: what runs it: the server's own Python, or that of the archive's environment.
+    :param home: its home folder; None gives it none.
     """
 
     model_name: str
@@ -37,10 +60,14 @@ class HandlerSpec:
     batch_size: int = 1
     response_timeout: float = 7200.0
     decode_input_request: bool = True
-    gpu_id: int | None = None
+    number_of_gpu: int = 0
+    shown_variables: str = ""
     hidden_variables: str = ""
     legacy: bool = False
     max_response_bytes: int = 2**30
+    limits: HandlerLimits = HandlerLimits()
+    python: Path = Path(sys.executable)
+    home: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +130,7 @@ class WorkerStatus:
     :param memory_bytes: the process's resident memory; 0 where it is not known.
     :param restarts: how often a process had to be started again.
     :param last_error: why the last process ended or the model could not be loaded; empty where nothing went wrong.
+    :param gpu_id: the GPU that it was given; None computes on the CPU.
     """
 
     id: str
@@ -112,6 +140,7 @@ class WorkerStatus:
     memory_bytes: int
     restarts: int
     last_error: str
+    gpu_id: int | None = None
 
 
 def worker_died() -> HandlerAnswer:

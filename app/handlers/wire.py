@@ -3,12 +3,13 @@
 A message is: uint32, big-endian, the length of a header; the header, a JSON object in UTF-8; and byte strings, whose
 lengths are the header's list ``sizes``. The server sends one message and gets one back, first to load the model:
 
-    {model_name, model_dir, handler, manifest, batch_size, gpu_id, decode_input_request, legacy}  →  {code, message}
+    {model_name, model_dir, handler, manifest, batch_size, gpu_id, decode_input_request, legacy, limits}
+    →  {code, message}
 
 then for each batch, with the fields' bytes, and with the answers' bodies:
 
     {requests: [{id, headers, fields: [[name, content type, is file], …]}, …]}
-    →  {answers: [{status, phrase, headers, content_type, error?: [type, message]}, …]}
+    →  {answers: [{status, phrase, headers, content_type, error?: [type, message]}, …], out_of_memory}
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ import logging
 import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.errors import HandlerLoadError
 from app.handlers.backoff import Backoff
+from app.handlers.gpus import next_gpu
 from app.handlers.jobs import Job, Jobs
 from app.handlers.output import OnMetric
 from app.handlers.process import Child
@@ -31,6 +32,7 @@ class Surroundings:
 
     :param pause: waits for so many seconds, or until the event is set.
     :param on_failure: called when a worker could not load the model.
+    :param on_restart: called when a process is started in the place of one that has ended.
     """
 
     spec: HandlerSpec
@@ -39,6 +41,7 @@ class Surroundings:
     on_metric: OnMetric
     pause: Pause
     on_failure: Callable[[], None]
+    on_restart: Callable[[], None]
 
 
 class Worker:
@@ -55,6 +58,7 @@ class Worker:
         self.load_failure: HandlerLoadError | None = None
         self.ended = False
         self._shared = shared
+        self._gpu_id = next_gpu(shared.spec.number_of_gpu)
         self._leaving = threading.Event()
         self._child: Child | None = None
         self._restarts = 0
@@ -98,6 +102,7 @@ class Worker:
                 memory_bytes=child.memory_bytes() if child is not None and alive else 0,
                 restarts=self._restarts,
                 last_error=self._last_error,
+                gpu_id=self._gpu_id,
             )
 
     def _run(self) -> None:
@@ -118,6 +123,7 @@ class Worker:
             if not self.leaving:
                 self._shared.pause(self._leaving, backoff.seconds())
                 self._restarts += 1
+                self._shared.on_restart()
 
     def _load(self) -> Child | None:
         """Start a process and have it load the model; None where that fails."""
@@ -133,7 +139,7 @@ class Worker:
             if self.leaving:
                 child.kill()
         try:
-            report, _ = child.ask(_order(spec), (), max(LOAD_SECONDS, spec.response_timeout))
+            report, _ = child.ask(_order(spec, self._gpu_id), (), max(LOAD_SECONDS, spec.response_timeout))
             code, message = int(report["code"]), str(report["message"])
         except (Gone, KeyError, ValueError) as error:
             code, message = 500, str(error)
@@ -147,34 +153,48 @@ class Worker:
         return child
 
     def _serve(self, child: Child) -> None:
-        """Hand batches to the process until it dies or the worker is to leave."""
+        """Hand batches to the process until it dies, has no memory left, or the worker is to leave."""
+        exhausted = False
         while (job := self._shared.jobs.take(lambda: self.leaving or child.exited.is_set())) is not None:
             self.busy = True
             try:
-                self._answer(child, job)
+                exhausted = self._answer(child, job)
             finally:
                 self.busy = False
+            if exhausted:
+                break
         died = not self.leaving
         child.end()
         if died:
-            self._last_error = child.ending()
+            memory = self._shared.spec.limits.memory_bytes
+            self._last_error = f"The worker ran out of its {memory:,} bytes of memory" if exhausted else child.ending()
             log.warning("%s: %s. It is started again.", self._shared.spec.model_name, self._last_error)
             self._turn(WorkerState.LOADING)
 
-    def _answer(self, child: Child, job: Job) -> None:
+    def _answer(self, child: Child, job: Job) -> bool:
+        """Have the process answer a batch.
+
+        :returns: whether it has come to the limit of its memory. What it holds there may never become free again: the
+            next process begins anew. Where there is no limit, a batch that was too large says nothing of the next.
+        """
+        spec, exhausted = self._shared.spec, False
         try:
-            reply = child.ask(*_question(job.batch), self._shared.spec.response_timeout)
+            reply = child.ask(*_question(job.batch), spec.response_timeout)
             answers = _answers(reply, len(job.batch))
+            exhausted = bool(spec.limits.memory_bytes and reply[0]["out_of_memory"])
         except Gone:
             self._turn(WorkerState.LOADING)  # before the caller, who may look, knows
             job.refuse(worker_died())
         except Exception:  # not what was agreed: whatever has happened to it, it cannot be trusted with another batch
-            log.exception("%s: the worker's answer makes no sense", self._shared.spec.model_name)
+            log.exception("%s: the worker's answer makes no sense", spec.model_name)
             child.kill()
             self._turn(WorkerState.LOADING)
             job.refuse(worker_died())
         else:
+            if exhausted:
+                self._turn(WorkerState.LOADING)
             job.answers.set_result(answers)
+        return exhausted
 
     def _fail(self, code: int, reason: str) -> None:
         spec = self._shared.spec
@@ -192,16 +212,17 @@ class Worker:
             self._shared.jobs.wake()
 
 
-def _order(spec: HandlerSpec) -> dict[str, Any]:
+def _order(spec: HandlerSpec, gpu_id: int | None) -> dict[str, Any]:
     return {
         "model_name": spec.model_name,
         "model_dir": str(spec.model_dir.resolve()),
         "handler": spec.handler,
         "manifest": spec.manifest,
         "batch_size": spec.batch_size,
-        "gpu_id": spec.gpu_id,
+        "gpu_id": gpu_id,
         "decode_input_request": spec.decode_input_request,
         "legacy": spec.legacy,
+        "limits": asdict(spec.limits),
     }
 
 

@@ -18,20 +18,35 @@ def _ignore(line: str) -> None:
     """Drop a metric."""
 
 
+def _ignore_restart() -> None:
+    """Count nothing."""
+
+
 class Workers:
     """The workers of one model: none at first. Every method may be called from any thread.
 
     :param on_metric: gets each metric that the handler leaves, as the line that it printed, without ``[METRICS]``. It
         is called from other threads.
     :param pause: waits between two attempts to start a process, for so many seconds or until the event is set.
+    :param on_restart: called when a process is started in the place of one that has ended.
     :raises SettingError: where ``spec.hidden_variables`` is no regular expression.
     """
 
-    def __init__(self, spec: HandlerSpec, on_metric: OnMetric = _ignore, pause: Pause = threading.Event.wait) -> None:
+    def __init__(
+        self,
+        spec: HandlerSpec,
+        on_metric: OnMetric = _ignore,
+        pause: Pause = threading.Event.wait,
+        on_restart: Callable[[], None] = _ignore_restart,
+    ) -> None:
         self.spec = spec
         self._jobs = Jobs()
-        environment = handler_environment(spec.hidden_variables)
-        self._shared = Surroundings(spec, environment, self._jobs, on_metric, pause, self._refuse_if_hopeless)
+        environment = handler_environment(
+            spec.hidden_variables, shown=spec.shown_variables, home=str(spec.home) if spec.home else None
+        )
+        self._shared = Surroundings(
+            spec, environment, self._jobs, on_metric, pause, self._refuse_if_hopeless, on_restart
+        )
         self._workers: list[Worker] = []
 
     def start(self, count: int, wait_seconds: float) -> None:

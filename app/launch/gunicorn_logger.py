@@ -1,4 +1,4 @@
-"""gunicorn's logger, which writes access lines as Multi Model Server does and counts the answers."""
+"""gunicorn's logger, which writes access lines as JSON or as Multi Model Server does, and counts the answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger
 
+from app.launch.json_log import FIELDS
 from app.launch.logs import host_metric, install
+from app.request_id import FACTS
 from app.settings import read_settings
 
 UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
@@ -28,10 +30,25 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         status = int(str(resp.status or 500).split(None, 1)[0])  # none where the application broke down
         if self._settings.server_metrics_log:
             host_metric(f"Requests{status // 100}XX", "Count", 1, "null")
-        if self._settings.log_style != "mms":
+        if self._settings.log_style == "gunicorn":
             super().access(resp, req, environ, request_time)
-        elif self.access_log_enabled:
+        elif self.access_log_enabled and self._settings.log_style == "mms":
             self.access_log.info(access_line(environ, status, request_time))
+        elif self.access_log_enabled:
+            fields = access_fields(environ, status, request_time)
+            self.access_log.info("%s %s %d", fields["method"], fields["path"], status, extra={FIELDS: fields})
+
+
+def access_fields(environ: dict[str, Any], status: int, request_time: timedelta) -> dict[str, Any]:
+    """What the JSON line of a request tells: what the application knows of it (id, model, route), and the rest."""
+    return {
+        **environ.get(FACTS, {}),
+        "method": environ["REQUEST_METHOD"],
+        "path": environ["RAW_URI"],
+        "status": status,
+        "milliseconds": round(request_time.total_seconds() * 1000, 3),
+        "client": environ.get("REMOTE_ADDR") or "unix",
+    }
 
 
 def access_line(environ: dict[str, Any], status: int, request_time: timedelta) -> str:

@@ -1,30 +1,40 @@
-"""gunicorn's threaded worker, with listeners of both kinds and an end that does not drag."""
+"""Dimple's worker: listeners of both kinds, and a thread that stays with a client who asks on."""
 
 from __future__ import annotations
 
 import copy
+import select
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from gunicorn.config import Config
-from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from app.launch.arriving import Connection, State
+from app.launch.patient_worker import PatientWorker
+from app.launch.refusals import refusal_of
 from app.settings import Settings, read_settings
 
 TICK_SECONDS = 1.0
+STAY_MILLISECONDS = 200
+"""How long a thread that has answered waits for the same client's next request. To give the connection back costs two
+hand-overs between threads, and so a third of what a short request takes in all."""
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Worker(ThreadWorker):  # type: ignore[misc]
+class Worker(PatientWorker):
     """One server process."""
 
     wsgi: Wsgi
+    _submitted = 0  # counted by the main thread alone
+    _begun = 0
 
     def init_process(self) -> None:
         """Find out which listeners speak plain HTTP although there is a certificate."""
         self._settings = read_settings()
+        self.client_seconds = self._settings.client_timeout
         self._plain = _without_certificate(self.cfg)
         super().init_process()
 
@@ -43,19 +53,42 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             loaded.set()
         self.wsgi = name_sockets(self.wsgi, self._settings)
 
-    def enqueue_req(self, conn: TConn) -> None:
-        """Give a connection the configuration of its listener: gunicorn itself knows one for all."""
-        if self.cfg.is_ssl and not speaks_https(conn.server, self._settings):
-            conn.cfg = self._plain
+    def config_of(self, listener: Any) -> Config:
+        """The configuration of a listener's connections: gunicorn itself knows one for all."""
+        plain = self.cfg.is_ssl and not speaks_https(listener.getsockname(), self._settings)
+        return self._plain if plain else self.cfg
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
+        """Answer a request that cannot be read, in our own words."""
+        refusal = refusal_of(exc)
+        if refusal is None:
+            super().handle_error(req, client, addr, exc)
+            return
+        self.log.info("refused %s with %d: %.200r", addr[0] if addr else "a socket's client", refusal.code, str(exc))
+        with suppress(OSError):
+            client.sendall(refusal.answer())
+
+    def enqueue_req(self, conn: Connection) -> None:
+        """Give a connection to a thread."""
+        self._submitted += 1
         super().enqueue_req(conn)
 
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        """Wait, but not for clients that keep an idle connection open while the server wants to end."""
-        if not self.alive:
-            for conn in (*self.keepalived_conns, *self.pending_conns):
-                conn.timeout = 0
-            timeout = min(timeout, TICK_SECONDS)
-        super().wait_for_and_dispatch_events(timeout)
+    def handle(self, conn: Connection) -> Any:
+        """Answer a connection's request, and those that follow it closely, as long as nobody waits for a thread."""
+        self._begun += 1
+        kept = super().handle(conn)
+        while kept is True and self.alive and self._begun >= self._submitted and _asks_again(conn):
+            kept = super().handle(conn)
+        return kept
+
+
+def _asks_again(conn: Connection) -> bool:
+    """Wait a little for a connection's next request. What has come of one that is not whole stays with it."""
+    if conn.take_back() is State.READY:
+        return True
+    waiting = select.poll()
+    waiting.register(conn.sock, select.POLLIN)
+    return bool(waiting.poll(STAY_MILLISECONDS)) and conn.receive() is State.READY
 
 
 def speaks_https(listener: Any, settings: Settings) -> bool:

@@ -41,6 +41,8 @@ ELSEWHERE = (
     "keystore_type",
 )
 """Keys that take more than one line to understand."""
+OWN = ("management_without_token",)
+"""Keys that MMS does not have."""
 WITHOUT_MEANING = (
     "preload_model",
     "async_logging",
@@ -59,7 +61,7 @@ JAVA_ONLY = (
 )
 """As :data:`WITHOUT_MEANING`, but never read from the environment."""
 ENVIRONMENT_KEYS = tuple(
-    key for key in (*PLAIN, *NUMBERS, *ELSEWHERE, *WITHOUT_MEANING) if key != "metric_time_interval"
+    key for key in (*PLAIN, *NUMBERS, *ELSEWHERE, *OWN, *WITHOUT_MEANING) if key != "metric_time_interval"
 )
 """Keys that ``MMS_<KEY>`` overrides where ``enable_envvars_config`` is set."""
 KNOWN = {*PLAIN, *NUMBERS, *ELSEWHERE, *WITHOUT_MEANING, *JAVA_ONLY, "enable_envvars_config"}
@@ -75,6 +77,8 @@ def settings_of(configuration: Mapping[str, str]) -> dict[str, Any]:
     for key, (setting, low) in NUMBERS.items():
         if configuration.get(key):
             values[setting] = number(key, configuration[key], low)
+    if told := configuration.get("management_without_token"):
+        values["management_without_token"] = told.lower() == "true"
     values["decode_input_request"] = configuration.get("decode_input_request", "true").lower() == "true"
     values["response_timeout"] = response_seconds(configuration)
     return values
@@ -104,7 +108,7 @@ def number(key: str, text: str, low: int) -> int:
 
 def unknown(configuration: Mapping[str, str]) -> list[str]:
     """Keys that Multi Model Server does not know, either."""
-    return sorted(set(configuration) - KNOWN)
+    return sorted(set(configuration) - KNOWN - set(OWN))
 
 
 def meaningless(configuration: Mapping[str, str]) -> list[str]:

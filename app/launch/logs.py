@@ -1,4 +1,4 @@
-"""Where log lines go, and how they look: gunicorn's way, or as Multi Model Server's five files."""
+"""Where log lines go, and how they look: gunicorn's way, as JSON, or as Multi Model Server's five files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+from app.launch.json_log import JsonFormatter
 from app.launch.rotating import SharedFile
 from app.settings import Settings
 
@@ -24,7 +25,21 @@ MMS_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 METRIC_TAIL = re.compile(r"\|#hostname:([^,|]*),(\d+)(?:,(.*))?$")
 
 
-class MmsFormatter(logging.Formatter):
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
+
+
+class PlainFormatter(logging.Formatter):
+    """Lines of text. What a client or a handler has said cannot end one and begin another: after a line end there are
+    blanks, and other control characters are written as escapes."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Write the message; the trace of an error comes after it, as it is."""
+        plain = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", record.message)
+        record.message = plain.replace("\n", "\n    ")
+        return super().formatMessage(record)
+
+
+class MmsFormatter(PlainFormatter):
     """Lines as log4j's ``%d{ISO8601}`` begins them: ``2024-04-23T11:03:33,657``, local time."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
@@ -60,10 +75,9 @@ def install(settings: Settings) -> None:
 
     To be called before the server's processes fork: they share the files.
     """
-    mms = settings.log_style == "mms"
-    style: logging.Formatter
-    if settings.log_file or mms:
-        style = MmsFormatter(MMS_STYLE) if mms else logging.Formatter(GUNICORN_STYLE)
+    own = settings.log_style != "gunicorn"
+    if settings.log_file or own:
+        style = server_style(settings.log_style)
         handlers: list[logging.Handler] = [SharedFile(settings.log_file)] if settings.log_file else []
         if settings.log_console or not settings.log_file:
             handlers.append(logging.StreamHandler(sys.stdout))
@@ -72,15 +86,31 @@ def install(settings: Settings) -> None:
         gunicorn = logging.getLogger("gunicorn.error")
         _replace(gunicorn, [], style)
         gunicorn.propagate = True
-    if settings.access_log and (mms or settings.access_log != "-"):
+    if settings.access_log and (own or settings.access_log != "-"):
         file = None if settings.access_log == "-" else SharedFile(Path(settings.access_log))
         access = logging.getLogger("gunicorn.access")
-        style = MmsFormatter(MMS_LINE) if mms else logging.Formatter("%(message)s")
-        _replace(access, [file or logging.StreamHandler(sys.stdout)], style)
+        _replace(access, [file or logging.StreamHandler(sys.stdout)], access_style(settings.log_style))
         access.propagate = False
     _send(HOST_METRICS, settings.server_metrics_log, MmsFormatter(MMS_LINE))
     if settings.model_metrics_log:
         _send(METRICS, settings.model_metrics_log, MetricFormatter())
+
+
+def server_style(name: str) -> logging.Formatter:
+    """How the lines of the server's log look.
+
+    :param name: as the setting ``log_style`` has it.
+    """
+    if name == "json":
+        return JsonFormatter()
+    return MmsFormatter(MMS_STYLE) if name == "mms" else PlainFormatter(GUNICORN_STYLE)
+
+
+def access_style(name: str) -> logging.Formatter:
+    """How the lines of the requests that were answered look, whose message :mod:`app.launch.gunicorn_logger` makes."""
+    if name == "json":
+        return JsonFormatter()
+    return MmsFormatter(MMS_LINE) if name == "mms" else logging.Formatter("%(message)s")
 
 
 def host_metric(name: str, unit: str, value: float | int, when: str) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from app.access.starting import check_management
 from app.errors import LaunchError
 from app.launch.addresses import Address, parse_address
 from app.launch.certificates import certificate_files
@@ -19,7 +20,7 @@ from app.launch.keys import meaningless, settings_of, unknown
 from app.launch.log4j import read_log4j
 from app.launch.process import Launch
 from app.launch.start_models import load_models, split_models
-from app.settings import to_environment
+from app.settings import PREFIX, Settings, read_settings, to_environment
 
 EMPTY_LOGS = ("model_log.log",)
 """Files that MMS makes and writes nothing to."""
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 class Flags:
     """What the command line says. What it does not say is None or empty.
 
-    :param host: as ``port`` and ``log_level``, of the 0.4 server.
+    :param host: as ``port``, ``gpu`` and ``log_level``, of the 0.4 server.
     """
 
     model_store: str | None = None
@@ -41,6 +42,7 @@ class Flags:
     foreground: bool = False
     host: str | None = None
     port: int | None = None
+    gpu: int | None = None
     log_level: str | None = None
     log_file: str | None = None
 
@@ -62,7 +64,7 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
     """Work out the settings of a server from the command line, the configuration file and the environment.
 
     :param instance_dir: under which the server gets a folder of its own for what it has to remember.
-    :raises LaunchError: where a file or folder is missing, or the file cannot be understood.
+    :raises LaunchError: where a file or folder is missing, the file cannot be understood, or everybody could manage.
     :raises SettingError: where a value makes no sense.
     """
     _check(flags, environ)
@@ -75,6 +77,7 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
         "models_dir": store or state / "models",
         "instance_dir": state,
         "cache_dir": instance_dir / "cache",
+        "tokens_file": _own(environ).tokens_file or instance_dir / "tokens.json",  # one for all, as flask token has it
         "shipped_models": False,
         "load_models": load_models(flags.models or split_models(configuration.get("load_models", "")), store),
     }
@@ -83,17 +86,28 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
         values |= dict(zip(("certificate_file", "private_key_file"), files, strict=True))
     logs, warnings = _logs(flags, environ)
     values |= logs
+    shown: dict[str, str] = {}
+    if flags.gpu is not None:
+        values["number_of_gpu"], shown = 1, _only_gpu(flags.gpu, environ)
+        warnings.append("--gpu is for services of archives; networks without one are computed on the processor")
     if strange := unknown(configuration):
         warnings.append(f"the configuration has keys that nobody knows: {', '.join(strange)}")
     log.debug("accepted, without meaning here: %s", ", ".join(meaningless(configuration)))
     (state / "models").mkdir(parents=True, exist_ok=True)
     launch = Launch(
-        environ={**environ, **to_environment(values)},
+        environ={**environ, **shown, **to_environment(values)},
         pid_file=pid_file(),
         output=state / "output.log",
         log=values["log_file"],
     )
+    told = f"management_address={configuration.get('management_address', '')}"
+    check_management(_own(launch.environ), told, "management_without_token=true in the configuration file")
     return Plan(launch, warnings)
+
+
+def _own(environ: Mapping[str, str]) -> Settings:
+    """Dimple's settings in an environment."""
+    return read_settings({name: value for name, value in environ.items() if name.startswith(PREFIX)})
 
 
 def _check(flags: Flags, environ: Mapping[str, str]) -> None:
@@ -103,6 +117,13 @@ def _check(flags: Flags, environ: Mapping[str, str]) -> None:
         raise LaunchError(f"--log-config file not found: {flags.log_config}")
     if flags.model_store and not Path(flags.model_store).is_dir():
         raise LaunchError(f"--model-store directory not found: {flags.model_store}")
+
+
+def _only_gpu(number: int, environ: Mapping[str, str]) -> dict[str, str]:
+    """Show CUDA one GPU of those that it sees; handlers then know it as their first."""
+    seen = environ.get("CUDA_VISIBLE_DEVICES", "")
+    devices = seen.split(",") if seen else []
+    return {"CUDA_VISIBLE_DEVICES": devices[number].strip() if 0 <= number < len(devices) else str(number)}
 
 
 def _addresses(configuration: Mapping[str, str], flags: Flags) -> tuple[Address, Address]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import MutableMapping
 
@@ -23,15 +24,15 @@ class Herald:
         self._waiting = int(waiting) if waiting else None
         if self._waiting is not None:
             os.set_inheritable(self._waiting, False)
-        self._token, end = os.pipe()
-        os.set_blocking(self._token, False)
+        token, end = os.pipe()
+        os.set_blocking(token, False)
         os.write(end, b".")
+        # as files, which are closed when a reload has made another herald
+        self._token, self._end = io.FileIO(token), io.FileIO(end, "w")
 
     def is_first(self) -> bool:
         """Whether this process is the first that asks. Tells the one who waits."""
-        try:
-            os.read(self._token, 1)
-        except BlockingIOError:
+        if self._token.read(1) is None:  # nothing left
             return False
         if self._waiting is not None:
             with contextlib.suppress(OSError):  # nobody waits any more

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from app.errors import InvalidArchive
 from app.formats.archive.contents import find_handler
 from app.formats.archive.manifest import read_manifest
-from app.handlers.types import Field, HandlerAnswer, HandlerRequest, HandlerSpec
+from app.handlers.types import Field, HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec
 from app.handlers.workers import Workers
+from app.serving.handler_room import furnish
 from app.serving.line import Gone, Limits, Line, never
+from app.serving.measuring import handler_restarted
 from app.serving.store import Registration
 from app.settings import Settings
 
@@ -86,8 +89,10 @@ def open_handled(
     """Make a model of an archive's code. Its processes are started by :meth:`HandledModel.start`.
 
     :param limits: of the line before it, with a slot for each process.
+    :raises RequirementsError: where the packages that it asks for cannot be installed.
     """
     manifest = read_manifest(folder)
+    room = furnish(registration.name, folder, settings)
     spec = HandlerSpec(
         model_name=registration.name,
         model_dir=folder,
@@ -96,10 +101,21 @@ def open_handled(
         batch_size=registration.batch_size,
         response_timeout=registration.response_timeout,
         decode_input_request=settings.decode_input_request,
+        number_of_gpu=settings.number_of_gpu,
+        shown_variables=settings.handler_env,
         hidden_variables=settings.blacklist_env_vars,
         legacy=manifest.is_legacy,
         max_response_bytes=settings.max_response_bytes,
+        limits=HandlerLimits(
+            memory_bytes=settings.handler_memory_bytes,
+            cpu_seconds=settings.handler_cpu_seconds,
+            open_files=settings.handler_open_files,
+            file_bytes=settings.handler_file_bytes,
+            nice=settings.handler_nice,
+        ),
+        python=room.python,
+        home=room.home,
     )
-    workers = Workers(spec, metrics.info)
+    workers = Workers(spec, metrics.info, on_restart=partial(handler_restarted, registration.name))
     line = Line(registration.name, workers.predict, limits)
     return HandledModel(registration.name, manifest.model_version or "1.0", workers, manifest.is_legacy, line)

@@ -15,6 +15,7 @@ from threading import TIMEOUT_MAX
 from typing import Generic, TypeVar
 
 from app.errors import ClientGone, QueueFull, TooLate
+from app.serving import measuring
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,10 +23,11 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Turn(Generic[Result]):
-    """What came of a request, and the seconds that it waited before it was computed."""
+    """What came of a request, the seconds that it waited before it was computed, and those that it was computed."""
 
     result: Result
     waited: float
+    computed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Line(Generic[Item, Result]):
             if self._closed:
                 return False
             if self._inside >= limits.slots * limits.batch + limits.waiting:
+                measuring.refused(self._name)
                 raise QueueFull(self._name)
             self._inside += 1
             return True
@@ -146,7 +149,8 @@ class Line(Generic[Item, Result]):
         with self._lock:
             self._enter(job)
         if job.batch is None:
-            self._wait(job)
+            with measuring.waiting(self._name):
+                self._wait(job)
         if job.leads:
             self._lead(job)
         else:
@@ -154,6 +158,7 @@ class Line(Generic[Item, Result]):
         if job.error is not None:
             raise job.error
         assert job.turn is not None
+        measuring.turn(self._name, job.turn.waited, job.turn.computed)
         return job.turn
 
     def _enter(self, job: _Job[Item, Result]) -> None:
@@ -198,8 +203,10 @@ class Line(Generic[Item, Result]):
         begun = time.monotonic()
         try:
             results = self._compute([one.item for one in batch.jobs])
+            computed = time.monotonic() - begun
+            measuring.batch(self._name, len(batch.jobs))
             for one, result in zip(batch.jobs, results, strict=True):
-                one.turn = Turn(result, begun - one.arrived)
+                one.turn = Turn(result, begun - one.arrived, computed)
         except BaseException as error:
             for one in batch.jobs:
                 one.error = error

@@ -14,6 +14,7 @@ from app.download import Patience, download
 from app.errors import DataError, DownloadFailed, FetchError, ModelNotInStore
 from app.formats.archive.opening import SUFFIXES as ARCHIVE_SUFFIXES
 from app.formats.archive.opening import is_archive, open_archive
+from app.reach import Reach
 
 __all__ = ["ARCHIVE_SUFFIXES", "ByName", "is_remote", "located"]
 
@@ -27,17 +28,21 @@ ByName = Callable[[str], "Path | None"]
 """Fetches a model of a catalogue; None where that has none of the name."""
 
 
-def located(url: str, models_dir: Path, archives: Path, by_name: ByName | None = None) -> Path:
+def located(
+    url: str, models_dir: Path, archives: Path, by_name: ByName | None = None, reach: Reach | None = None
+) -> Path:
     """The folder of a model: of the models folder, or unpacked from an archive that lies there or is fetched.
 
     :param url: of a web server, a path under ``models_dir``, or a name that ``by_name`` knows.
     :param archives: where archives are unpacked.
+    :param reach: what may be fetched; None, where whoever runs the server names the URL, allows all.
     :raises ModelNotInStore: where nothing lies there.
+    :raises UrlRefused: where ``reach`` does not allow it.
     :raises DownloadFailed: where it cannot be fetched.
     :raises ModelFormatError: where the archive cannot be used.
     """
     if is_remote(url):
-        with _fetched(url, archives / "fetched") as archive:
+        with _fetched(url, archives / "fetched", reach) as archive:
             return open_archive(archive, archives)
     if ".." in url:
         raise ModelNotInStore(f"Relative path is not allowed in url: {url}")
@@ -66,7 +71,7 @@ def is_remote(url: str) -> bool:
 
 
 @contextmanager
-def _fetched(url: str, folder: Path) -> Iterator[Path]:
+def _fetched(url: str, folder: Path, reach: Reach | None) -> Iterator[Path]:
     """Fetch an archive, for as long as it takes to unpack it: tomorrow the same URL may have another."""
     try:
         parts = urlsplit(url)
@@ -75,7 +80,8 @@ def _fetched(url: str, folder: Path) -> Iterator[Path]:
         raise ModelNotInStore(f"Invalid model url: {url}") from None
     own = folder / uuid.uuid4().hex
     try:
-        yield download(url, own / (PurePosixPath(unquote(parts.path)).name or "model.mar"), patience=PATIENCE)
+        name = PurePosixPath(unquote(parts.path)).name or "model.mar"
+        yield download(url, own / name, patience=PATIENCE, reach=reach)
     except FetchError as error:
         raise DownloadFailed(f"Failed to download model from: {url}, code: {error.status}") from None
     except DataError:

@@ -13,6 +13,7 @@ from app.errors import BadInput, BadParameter, MissingParameter, ModelFormatErro
 from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import NAME
 from app.handlers.types import WorkerStatus
+from app.reach import reach_of
 from app.serving.handled import LOAD_SECONDS, HandledModel
 from app.serving.location import ByName, located
 from app.serving.registry import Entry, Registry
@@ -56,6 +57,7 @@ def register(registry: Registry, order: Order, settings: Settings, by_name: ByNa
     :raises MissingParameter: where no URL is given.
     :raises BadParameter: where the runtime or the name cannot be used.
     :raises ModelNotInStore: where nothing lies there.
+    :raises UrlRefused: where it is not to be fetched.
     :raises DownloadFailed: where it cannot be fetched.
     :raises ModelFormatError: where it cannot be loaded.
     :raises ModelConflict: where a model of that name is registered.
@@ -64,7 +66,7 @@ def register(registry: Registry, order: Order, settings: Settings, by_name: ByNa
         raise MissingParameter("url")
     if order.runtime and order.runtime not in RUNTIMES:
         raise BadInput(f"Invalid RuntimeType value: {order.runtime}")
-    path = located(order.url, settings.models_dir, settings.instance_dir / "archives", by_name)
+    path = located(order.url, settings.models_dir, settings.instance_dir / "archives", by_name, reach_of(settings))
     manifest = read_manifest(path)
     name = order.name or manifest.model_name or path.name
     if not NAME.fullmatch(name):
@@ -149,7 +151,8 @@ def _workers(entry: Entry) -> list[dict[str, Any]]:
 
 def _process(status: WorkerStatus) -> dict[str, Any]:
     told = _worker(status.id, status.started, status.state.name, status.memory_bytes)
-    return told | {"pid": status.pid, "restarts": status.restarts, "lastError": status.last_error}
+    more = {"pid": status.pid, "restarts": status.restarts, "lastError": status.last_error}
+    return told | {"gpu": status.gpu_id is not None} | more
 
 
 def _worker(identity: str, started: datetime | None, state: str, memory: int) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.engines.base import Agreement, Engine, Parity
+from app.cluster.selftest import check_selftest
+from app.engines.base import Agreement, Engine, Opened, Parity
 from app.engines.opening import load
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
@@ -67,20 +68,28 @@ class Model:
         return Turn(probabilities(turn.result, self.postprocess.activation), turn.waited)
 
 
-def open_model(folder: ModelFolder, engine: str, limits: Limits = ALONE, cache_dir: Path | None = None) -> Model:
+def open_model(
+    folder: ModelFolder,
+    engine: str,
+    limits: Limits = ALONE,
+    cache_dir: Path | None = None,
+    opened: Opened | None = None,
+) -> Model:
     """Load a model and let it answer once, so that what is wrong with it is known now.
 
     :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as :func:`app.engines.opening.load` takes it.
     :param limits: of the line before it.
     :param cache_dir: of what is made for OpenVINO, as ``load`` takes it.
-    :raises ModelFormatError: where it cannot be loaded, or its labels do not match its outputs.
+    :param opened: where it is computed already, on a cluster.
+    :raises ModelFormatError: where it cannot be loaded, its labels do not match its outputs, or it fails its self-test.
     """
-    opened = load(folder, engine, cache_dir)
+    opened = opened or load(folder, engine, cache_dir)
     signature = opened.signature
     try:
         blank = to_tensor(Image.new("RGB", (8, 8)), signature.preprocess, signature.inputs[0].shape)
         answer = probabilities(opened.engine.predict(blank), signature.postprocess.activation)
         labels = _labels(folder, answer.shape[1])
+        check_selftest(folder.path, opened.engine, signature)
     except Exception:
         opened.engine.close()
         raise

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from app.machine import cores
+from app.serving import measuring
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.scores import best
@@ -90,6 +91,7 @@ def prepare(model: Model, picture: Picture) -> Prepared:
     started = time.perf_counter()
     tensor = np.concatenate([to_tensor(region, model.preprocess, model.input.shape) for region in regions])
     timing["preprocess"] = _since(started)
+    measuring.stages(model.name, timing)
     return Prepared(tensor, boxes, timing)
 
 

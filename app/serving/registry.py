@@ -12,15 +12,20 @@ from datetime import datetime, timezone
 
 from app.errors import (
     CleaningTimeout,
+    ClusterLost,
+    DimpleError,
     HandlerLoadError,
     ModelConflict,
     ModelFormatError,
     ModelNotFound,
     ModelUnavailable,
     NoWorker,
+    RegistryBusy,
+    StorageError,
 )
+from app.serving import measuring
 from app.serving.handled import HandledModel
-from app.serving.loading import load
+from app.serving.loading import away, load, rescale
 from app.serving.model import Model
 from app.serving.startup import told_models
 from app.serving.store import Registration, Store
@@ -33,13 +38,15 @@ FOLLOW_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Entry:
-    """A model by name: loaded, or the reason why not. ``at_startup`` says that it lies in the models folder."""
+    """A model by name: loaded, or the reason why not; ``passing`` says that this may pass by itself. ``at_startup``
+    says that it lies in the models folder."""
 
     name: str
     model: Model | HandledModel | None
     registration: Registration
     failure: str = ""
     at_startup: bool = False
+    passing: bool = False
     since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
 
@@ -58,6 +65,7 @@ class Registry:
         self._leaving: frozenset[str] = frozenset()
         self._changing = threading.RLock()
         self._followed: int | None = None
+        self._blind: tuple[int, float] | None = None
 
     def start(self, store: Store) -> None:
         """Load the models that the settings tell, but those that were unregistered, and everything that was registered
@@ -79,14 +87,30 @@ class Registry:
         """A process that nobody asks anything lets go, and loads, all the same."""
         while not self._closed.wait(FOLLOW_SECONDS):
             try:
+                self._try_again()
+                self._stored().look()
                 self.follow()
-            except Exception:  # a disk that is full, a file that is locked: the next request will tell
+            except DimpleError as error:
+                self._be_blind(error)
+            except Exception:  # whatever it was, the next look may find it gone
                 log.exception("the registrations cannot be followed")
+
+    def _try_again(self) -> None:
+        """Load what could not be loaded for a reason that may have passed."""
+        for entry in self.entries():
+            if entry.passing:
+                again = replace(self._open(entry.registration), at_startup=entry.at_startup)
+                with self._changing:
+                    if self._entries.get(entry.name) is entry:
+                        self._put(again)
 
     def follow(self) -> None:
         """Bring this process in line with what was registered, scaled or unregistered by any. To be called before every
-        request: where nothing has changed, it takes microseconds."""
-        if self._store is None or self._store.version() == self._followed:
+        request: where nothing has changed, it takes less than a microsecond. Where that cannot be read, what was loaded
+        before goes on."""
+        if self._store is None or (version := self._store.version()) == self._followed:
+            return
+        if self._blind and self._blind[0] == version and time.monotonic() < self._blind[1]:
             return
         if not self._changing.acquire(blocking=False):
             return  # another thread is at it; who misses a model waits for it in ``entry``
@@ -94,8 +118,19 @@ class Registry:
             version = self._store.version()
             self._adopt_all(self._store.all())
             self._followed = version
+            if self._blind:
+                log.info("the registrations can be read again")
+            self._blind = None
+        except (RegistryBusy, StorageError) as error:
+            self._be_blind(error)
         finally:
             self._changing.release()
+
+    def _be_blind(self, error: DimpleError) -> None:
+        """Ask for the registrations a little later again, or when they change; say so once."""
+        if not self._blind:
+            log.error("the registrations cannot be read, so that those of before stay: %s", error)
+        self._blind = (self._stored().version(), time.monotonic() + FOLLOW_SECONDS / 2)
 
     def register(self, registration: Registration, instead: bool = False) -> Entry:
         """Load a model and keep it for every process and every later start.
@@ -103,9 +138,11 @@ class Registry:
         :param instead: whether it takes the place of a model of its name; that one answers until this one can.
         :raises ModelConflict: where one of that name is registered, and is to stay.
         :raises ModelFormatError: where it cannot be loaded, as ``HandlerLoadError``; nothing is changed then.
+        :raises RegistryBusy: where it cannot be kept, as ``StorageError``; nothing is changed then.
         """
         if registration.name in self._entries and not instead:
             raise ModelConflict(registration.name)
+        started = time.perf_counter()
         model = load(registration, self._settings)
         if isinstance(model, HandledModel):
             try:
@@ -116,11 +153,12 @@ class Registry:
         with self._changing:
             try:
                 self._keep(registration, instead)
-            except ModelConflict:  # another process was faster
+            except DimpleError:  # another process was faster, or the disk is full
                 _end(model, self._settings)
                 raise
             entry = Entry(registration.name, model, registration)
             self._exchange(entry)
+        measuring.loaded(entry.name, time.perf_counter() - started)
         log.info("model %s registered from %s", entry.name, registration.url)
         return entry
 
@@ -144,9 +182,11 @@ class Registry:
         :raises ModelNotFound: where there is none of that name.
         :raises CleaningTimeout: where its processes are still answering when ``unregister_timeout`` is over; they were
             ended, and the model is in service again.
+        :raises RegistryBusy: where that cannot be kept, as ``StorageError``; the model stays in service.
         """
         with self._changing:
             entry = self.entry(name)
+            self._stored().check()
             self._leaving = self._leaving | {name}
             self._remove(name)
         try:
@@ -155,6 +195,12 @@ class Registry:
             with self._changing:
                 self._leaving = self._leaving - {name}
         log.info("Model %s unregistered.", name)
+
+    def away(self) -> str:
+        """Why the cluster computes none of the models that it should; empty where it does, or there is none."""
+        engines = [entry.model.engine for entry in self.entries() if isinstance(entry.model, Model)]
+        reasons = [reason for engine in engines if (reason := away(engine)) is not None]
+        return reasons[0] if reasons and all(reasons) else ""
 
     def entries(self) -> list[Entry]:
         """All models, loaded or not, by name."""
@@ -165,6 +211,10 @@ class Registry:
         """Names of the models that answer."""
         return [entry.name for entry in self.entries() if entry.model]
 
+    def knows(self, name: str) -> bool:
+        """Whether there is a model of that name at this moment. It waits for none that is being loaded."""
+        return name in self._entries
+
     def entry(self, name: str) -> Entry:
         """One model, loaded or not.
 
@@ -173,6 +223,7 @@ class Registry:
         if entry := self._entries.get(name):
             return entry
         with self._changing:  # it may be loading at this moment
+            self.follow()  # who was at it may have looked before this one was registered
             if entry := self._entries.get(name):
                 return entry
         raise ModelNotFound(name, self.names())
@@ -186,11 +237,13 @@ class Registry:
         :raises QueueFull: where as many wait for it as may.
         :raises ModelUnavailable: where it could not be loaded.
         """
+        measuring.asked.set(name)
         model = self.served(name)
         while not model.line.enter():  # another has taken its place at this moment, or it is gone
             model = self.served(name)
         try:
-            yield model
+            with measuring.in_flight(name):
+                yield model
         finally:
             model.line.leave()
 
@@ -235,20 +288,33 @@ class Registry:
         registration = known.get(told.name, told)
         if registration.path != told.path and registration.url == told.url and not registration.removed:
             registration = replace(registration, path=told.path)  # the archive was packed anew
-            self._stored().replace(registration)
+            try:
+                self._stored().replace(registration)
+            except (RegistryBusy, StorageError) as error:
+                log.error("the new path of %s is not kept: %s", registration.name, error)
         if not registration.removed and registration.path == told.path:
             self._put(replace(self._open(registration), at_startup=True))
 
     def _let_go(self, entry: Entry) -> None:
         """Let a model answer its last requests, then forget it; put it back where that takes too long."""
         if isinstance(entry.model, HandledModel) and not entry.model.close(self._settings.unregister_timeout):
-            entry.model.open(entry.registration)
-            self._put(entry)
+            self._take_back(entry)
             raise CleaningTimeout(entry.name)
-        if entry.at_startup:
-            self._stored().replace(replace(entry.registration, removed=True))
-        else:
-            self._stored().remove(entry.name)
+        try:
+            if entry.at_startup:
+                self._stored().replace(replace(entry.registration, removed=True))
+            else:
+                self._stored().remove(entry.name)
+        except DimpleError:
+            self._take_back(entry)
+            raise
+
+    def _take_back(self, entry: Entry) -> None:
+        """Serve again what was to go."""
+        if isinstance(entry.model, HandledModel):
+            entry.model.open(entry.registration)
+        with self._changing:
+            self._put(entry)
 
     def _adopt_all(self, registered: dict[str, Registration]) -> None:
         for entry in self.entries():
@@ -280,7 +346,16 @@ class Registry:
         except ModelFormatError as error:
             log.error("model %s is not served: %s", registration.name, error)
             return Entry(registration.name, None, registration, str(error))
+        except ClusterLost as error:
+            before = self._entries.get(registration.name)
+            if before is None or before.failure != error.reason:  # it is tried every second
+                log.error("model %s is not served yet: %s", registration.name, error)
+            return Entry(registration.name, None, registration, error.reason, passing=True)
+        except Exception as error:  # files that go or change while they are read, memory that runs out: spoil no other
+            log.exception("model %s is not served", registration.name)
+            return Entry(registration.name, None, registration, f"{type(error).__name__}: {error}")
         seconds = time.perf_counter() - started
+        measuring.loaded(model.name, seconds)
         log.info("model %s %s loaded by %s in %.2f s", model.name, model.version, model.kind, seconds)
         return Entry(registration.name, model, registration)
 
@@ -289,6 +364,8 @@ class Registry:
         if isinstance(entry.model, HandledModel):
             entry.model.workers.scale(registration.min_workers, registration.max_workers)
             entry.model.line.resize(registration.min_workers)
+        elif entry.model:
+            rescale(entry.model, registration)
         self._put(replace(entry, registration=registration))
 
     def _put(self, entry: Entry) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import DimpleError, DownloadFailed, ModelFormatError, ModelNotInStore
+from app.errors import DimpleError, DownloadFailed, ModelFormatError, ModelNotInStore, RegistryBusy, StorageError
 from app.formats.archive.manifest import read_manifest
 from app.formats.archive.opening import archive_name, is_archive, open_archive
 from app.formats.folder import is_model_folder
@@ -81,19 +80,23 @@ def revive(settings: Settings) -> None:
         return
     try:
         store = Store(path)
-    except (OSError, sqlite3.Error):
+    except (RegistryBusy, StorageError):
         return  # whoever loads the models will say so
     locations = {one.location for one in named}
-    for registration in store.all().values():
-        if registration.removed and registration.url in locations:
-            store.remove(registration.name)
-    store.close()
+    try:
+        for registration in store.all().values():
+            if registration.removed and registration.url in locations:
+                store.remove(registration.name)
+    except (RegistryBusy, StorageError) as error:
+        log.error("what was unregistered stays away: %s", error)
+    finally:
+        store.close()
 
 
 def _archive(path: Path, settings: Settings) -> Told:
     try:
         folder = open_archive(path, settings.instance_dir / "archives")
-    except ModelFormatError as error:
+    except (ModelFormatError, StorageError) as error:
         return _failed(archive_name(path), path.name, path, error)
     return Told(_registration(folder.name, path.name, folder, settings))
 
@@ -104,7 +107,7 @@ def _named(one: Named, settings: Settings, store: Store) -> Told:
             return Told(_fetched(one, settings, store))
         folder = _local(one.location, settings)
         return Told(_registration(_name(one, folder), one.location, folder, settings))
-    except (ModelFormatError, ModelNotInStore, DownloadFailed) as error:
+    except (ModelFormatError, ModelNotInStore, DownloadFailed, RegistryBusy, StorageError) as error:
         return _failed(one.name or archive_name(Path(one.location)), one.location, Path(one.location), error)
 
 
@@ -144,6 +147,7 @@ def _registration(name: str, url: str, path: Path, settings: Settings) -> Regist
     count = settings.default_workers_per_model or settings.workers or server_processes()
     try:
         if own_handler(path, "", settings.default_service_handler):
+            count = settings.default_workers_per_model or settings.number_of_gpu or count
             count = max(1, count // (settings.workers or server_processes()))
     except ModelFormatError:
         pass  # what is wrong with it will be told when it is opened

@@ -1,7 +1,7 @@
 """What was registered through the management API, on disk: it outlives every process, and all of them see it.
 
-One SQLite file. Each server process holds one connection; SQLite's ``data_version`` tells it in microseconds whether
-another one has written since it last looked.
+One SQLite file, of which the last good state is kept aside. Each server process holds one connection; a number that all
+have mapped tells it whether another one has written since it last looked.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
 from app.errors import ModelConflict
-from app.lock import locked
+from app.serving.changes import Changes
+from app.serving.database import Database, Work
 
-WAIT_SECONDS = 30.0
-"""How long a process waits for another one's transaction."""
+WRITE_SECONDS = 5.0
+"""How long who wants to change something waits for another process's transaction."""
+READ_SECONDS = 1.0
+"""The same for who only looks: a request may be waiting."""
 TABLE = """
 CREATE TABLE IF NOT EXISTS models (
     name TEXT PRIMARY KEY,
@@ -67,54 +70,107 @@ class Store:
     """The registrations. Every method may be called from any thread of any process."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, which is made where it is missing.
+        """Open the file, which is made where it is missing, and replaced by its last good state where it is damaged.
 
-        :raises sqlite3.Error: where it cannot be opened, or is no SQLite file.
+        :raises RegistryBusy: where another process keeps it locked.
+        :raises StorageError: where it cannot be read or written.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = threading.Lock()
-        # SQLite waits for another process's transaction, but not while that one turns the journal to WAL
-        with locked(path.with_name(path.name + ".lock")):
-            self._database = sqlite3.connect(path, timeout=WAIT_SECONDS, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")  # what was accepted survives a power cut
-            self._database.execute(TABLE)
+        self._database = Database(path, TABLE)
+        self._changes = Changes(path.with_name("registry.changes"))
+        self._writing = threading.Lock()
+        self._seen = self._data_version()
 
     def version(self) -> int:
-        """A number that changes whenever another process has written."""
-        with self._lock:
-            return int(self._database.execute("PRAGMA data_version").fetchone()[0])
+        """A number that changes whenever another process has written. It costs no system call."""
+        return self._changes.of_others()
+
+    def look(self) -> None:
+        """Find out what :meth:`version` has not been told: of a process that ended too early to tell, or a file that
+        was put in the place of this one. To be called now and then.
+
+        :raises RegistryBusy: as :meth:`all`, as ``StorageError``.
+        """
+        if (seen := self._data_version()) != self._seen:
+            self._seen = seen
+            self._changes.notice()
 
     def all(self) -> dict[str, Registration]:
-        """Every registration, by name."""
-        with self._lock:
-            rows = self._database.execute(f"SELECT {COLUMNS} FROM models ORDER BY name").fetchall()
+        """Every registration, by name.
+
+        :raises RegistryBusy: where another process keeps the file locked.
+        :raises StorageError: where it cannot be read.
+        """
+        rows = self._database.run(
+            lambda database: database.execute(f"SELECT {COLUMNS} FROM models ORDER BY name").fetchall(), READ_SECONDS
+        )
         return {row[0]: replace(Registration(*row), removed=bool(row[-1])) for row in rows}
 
     def add(self, registration: Registration) -> None:
         """Keep a new registration. It may take the place of one that is marked as removed.
 
         :raises ModelConflict: where there is one of that name.
+        :raises RegistryBusy: as :meth:`all`, as ``StorageError``; nothing is changed then.
         """
-        with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.execute("DELETE FROM models WHERE name = ? AND removed", (registration.name,))
+
+        def added(database: sqlite3.Connection) -> None:
+            database.execute("DELETE FROM models WHERE name = ? AND removed", (registration.name,))
             try:
-                self._database.execute(f"INSERT INTO models ({COLUMNS}) VALUES ({MARKS})", astuple(registration))
+                database.execute(f"INSERT INTO models ({COLUMNS}) VALUES ({MARKS})", astuple(registration))
             except sqlite3.IntegrityError:
                 raise ModelConflict(registration.name) from None
 
+        self._write(added)
+
     def replace(self, registration: Registration) -> None:
-        """Keep a registration in the place of the one that has its name, or as the first."""
-        with self._lock:
-            self._database.execute(f"REPLACE INTO models ({COLUMNS}) VALUES ({MARKS})", astuple(registration))
+        """Keep a registration in the place of the one that has its name, or as the first.
+
+        :raises RegistryBusy: as :meth:`all`, as ``StorageError``; nothing is changed then.
+        """
+        row = astuple(registration)
+        self._write(lambda database: database.execute(f"REPLACE INTO models ({COLUMNS}) VALUES ({MARKS})", row))
 
     def remove(self, name: str) -> None:
-        """Forget a registration."""
-        with self._lock:
-            self._database.execute("DELETE FROM models WHERE name = ?", (name,))
+        """Forget a registration.
+
+        :raises RegistryBusy: as :meth:`all`, as ``StorageError``; nothing is changed then.
+        """
+        self._write(lambda database: database.execute("DELETE FROM models WHERE name = ?", (name,)))
+
+    def check(self) -> None:
+        """See whether something could be changed now.
+
+        :raises RegistryBusy: where another process keeps the file locked.
+        """
+        self._database.run(_in_transaction(lambda database: None), WRITE_SECONDS)
 
     def close(self) -> None:
-        """Close the connection."""
-        with self._lock:
-            self._database.close()
+        """Close the file."""
+        self._database.close()
+        self._changes.close()
+
+    def _write(self, work: Work[object]) -> None:
+        """Change something, tell the other processes, and keep a copy."""
+        with self._writing:
+            self._database.run(_in_transaction(work), WRITE_SECONDS)
+            self._changes.tell()
+            self._database.keep_copy()
+
+    def _data_version(self) -> tuple[int, int]:
+        """SQLite's own number, which is another one whenever another connection has written, and the connection's."""
+        return self._database.run(
+            lambda database: (id(database), int(database.execute("PRAGMA data_version").fetchone()[0])), READ_SECONDS
+        )
+
+
+def _in_transaction(work: Work[object]) -> Work[None]:
+    def done(database: sqlite3.Connection) -> None:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            work(database)
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+
+    return done

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -14,8 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.errors import StorageError
+
 ID = re.compile(r"[0-9a-f]{32}")
 TAG = 16
+RECORD_BYTES = 2**16
+"""What a record takes, and then some."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class Uploads:
         return self._max_age if self._max_bytes else 0
 
     def keeps(self, data: bytes) -> bool:
-        """Whether :meth:`keep` would keep a picture."""
-        return bool(self._max_age) and len(data) <= self._max_bytes
+        """Whether :meth:`keep` would keep a picture. Where the disk has no room it does not."""
+        return bool(self._max_age) and len(data) <= self._max_bytes and self._has_room(len(data))
 
     def keep(self, data: bytes, suffix: str, owner: str = "", record: Mapping[str, Any] | None = None) -> str | None:
         """Keep a picture.
@@ -64,20 +69,31 @@ class Uploads:
         :param owner: the secret of whoever sent it.
         :param record: what is known of it, as JSON.
         :returns: its id, 128 random bits; None where it is not kept.
+        :raises StorageError: where the folder cannot be written; nothing is kept then.
         """
         if not self.keeps(data):
             return None
         identity = secrets.token_hex(16)
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._write(identity + suffix, data)
-        if record is not None:
-            self._write(f"{identity}.{tag_of(owner)}.json", _encoded(record))
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._write(identity + suffix, data)
+            if record is not None:
+                self._write(f"{identity}.{tag_of(owner)}.json", _encoded(record))
+        except OSError as error:
+            (self._folder / (identity + suffix)).unlink(missing_ok=True)
+            raise StorageError(self._folder, error.strerror or str(error)) from None
         self.sweep()
         return identity
 
     def note(self, kept: Kept, record: Mapping[str, Any]) -> None:
-        """Keep another record with a picture. It does not live longer for it."""
-        self._write(f"{kept.id}.{kept.tag}.json", _encoded(record), kept.since)
+        """Keep another record with a picture. It does not live longer for it.
+
+        :raises StorageError: where the folder cannot be written; the record is that of before then.
+        """
+        try:
+            self._write(f"{kept.id}.{kept.tag}.json", _encoded(record), kept.since)
+        except OSError as error:
+            raise StorageError(self._folder, error.strerror or str(error)) from None
 
     def find(self, identity: str) -> Kept | None:
         """A picture that has a record; None where it is not kept, or not any more."""
@@ -108,11 +124,22 @@ class Uploads:
 
     def _write(self, name: str, data: bytes, changed: float | None = None) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        if changed is not None:
-            os.utime(temporary, (changed, changed))
-        os.replace(temporary, self._folder / name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            if changed is not None:
+                os.utime(temporary, (changed, changed))
+            os.replace(temporary, self._folder / name)
+        except OSError:
+            os.unlink(temporary)  # on a disk that is full, of all places
+            raise
+
+    def _has_room(self, size: int) -> bool:
+        """Whether the disk has room for a picture and its record. What goes wrong later is an error."""
+        try:
+            return shutil.disk_usage(self._folder).free >= size + RECORD_BYTES
+        except OSError:  # the folder is still to be made
+            return True
 
     def _kept(self, path: Path) -> Kept | None:
         identity, tag, _ = path.name.split(".")

@@ -8,20 +8,25 @@ from flask import request
 
 from app.web.context import dimple
 
-MANAGEMENT = ("management", "manage")
-BOTH = ("ops", "apidocs")
+METRICS = "metrics"
+MANAGEMENT = ("management", "manage", METRICS)
+BOTH = ("ops", "apidocs", "login")
 """Blueprints, by where they answer; all others answer with inference."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What answers here. Where both ports are the same, as in SageMaker's containers, everything does."""
+    """What answers here. Where both ports are the same, as in SageMaker's containers, everything does. ``metrics`` says
+    that those are told; None leaves it to where management answers."""
 
     inference: bool
     management: bool
+    metrics: bool | None = None
 
     def answers(self, room: str) -> bool:
         """Say whether a blueprint answers here. What belongs to none answers with inference."""
+        if room == METRICS and self.metrics is not None:
+            return self.metrics
         return room in BOTH or (self.management if room in MANAGEMENT else self.inference)
 
 
@@ -32,4 +37,5 @@ def asked() -> Asked:
         return Asked(inference=True, management=True)
     # SERVER_PORT is the socket's own; the Host header is the client's to choose
     at_management = request.environ.get("SERVER_PORT") == str(settings.management_port)
-    return Asked(inference=not at_management, management=at_management)
+    metrics = True if settings.metrics_at == "both" else None
+    return Asked(inference=not at_management, management=at_management, metrics=metrics)

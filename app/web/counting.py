@@ -1,76 +1,53 @@
-"""Count what each model is asked, at every route that asks one."""
+"""Measure every request: by the model that it asked, its route and its answer."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 
-from app.errors import BadInput, ModelNotFound
-from app.serving.counts import Counts
+from app.request_id import FACTS
+from app.serving import measuring
 from app.web.context import dimple
 
-ROUTES = ("predict.predict", "mms.predictions", "mms.predict", "mms.invoke_model")
-"""Those whose address names the model; the others say it themselves, with :func:`counted`."""
-KEY = "dimple.counts"
 
-
-def count_requests(app: Flask) -> None:
-    """Count from now on."""
-    app.extensions[KEY] = Counts(app.extensions["dimple"].settings.instance_dir / "counts")
+def measure_requests(app: Flask) -> None:
+    """Measure from now on. To be called before anything else that looks at requests."""
     app.before_request(_begin)
     app.after_request(_finish)
     app.teardown_request(_lost)
 
 
-def counts() -> Counts:
-    """Those of the application that serves the present request."""
-    found: Counts = current_app.extensions[KEY]
-    return found
+def asked_model() -> str:
+    """The model that the present request has asked for an answer: empty where none, ``other`` where one that there is
+    not. Labels must be a few known words, whatever is sent."""
+    name = measuring.asked.get()
+    return name if not name or dimple().registry.knows(name) else measuring.OTHER
 
 
-@contextlib.contextmanager
-def counted(name: str) -> Iterator[None]:
-    """Count one request to a model. What the client did wrong is no failure of the model's."""
-    if not _is_known(name):
-        yield
-        return
-    started, failed = time.perf_counter(), True
-    counts().enter(name)
-    try:
-        yield
-        failed = False
-    except BadInput:
-        failed = False
-        raise
-    finally:
-        counts().leave(name, failed, time.perf_counter() - started)
+def asked_route() -> str:
+    """The rule of the present request's route, such as ``/predict/<model>``; ``other`` where there is none."""
+    return request.url_rule.rule if request.url_rule else measuring.OTHER
 
 
 def _begin() -> None:
-    name = (request.view_args or {}).get("model")
-    if request.endpoint in ROUTES and request.method != "OPTIONS" and name and _is_known(name):
-        g.counted = (name, time.perf_counter())
-        counts().enter(name)
+    measuring.asked.set("")
+    g.started = time.perf_counter()
 
 
 def _finish(response: Response) -> Response:
-    if counting := g.pop("counted", None):
-        counts().leave(counting[0], response.status_code >= 500, time.perf_counter() - counting[1])
+    _measure(response.status_code)
     return response
 
 
 def _lost(error: BaseException | None) -> None:
     """A request that had no response: its worker is told to go."""
-    if counting := g.pop("counted", None):
-        counts().leave(counting[0], True, time.perf_counter() - counting[1])
+    _measure(500)
 
 
-def _is_known(name: str) -> bool:
-    try:
-        dimple().registry.entry(name)
-    except ModelNotFound:
-        return False
-    return True
+def _measure(status: int) -> None:
+    if (started := g.pop("started", None)) is None:
+        return  # it was measured before
+    model, route = asked_model(), asked_route()
+    measuring.request(model, route, status, time.perf_counter() - started)
+    request.environ.setdefault(FACTS, {}).update(model=model, route=route)

@@ -18,7 +18,6 @@ from app.serving.pipeline import conclude, open_picture, prepare
 from app.types import Box
 from app.web.clients import client_gone
 from app.web.context import dimple
-from app.web.counting import counted
 from app.web.pictures import read_upload
 from app.web.shown import PREVIEW_SIDE
 
@@ -41,7 +40,7 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
     """
     started = time.perf_counter()
     face, label = wanted_face(), request.args.get("class") or None
-    with counted(name), dimple().registry.computed(name) as model:
+    with dimple().registry.computed(name) as model:
         with open_picture(data, dimple().settings.max_pixels) as picture:
             if answer is None:
                 answer = answer_document(conclude(model, prepare(model, picture), None, client_gone()))

@@ -40,7 +40,7 @@ def wrapped_body(body: bytes) -> str:
     """0.4's reply around what a service of the archive's own has answered: JSON, or else text."""
     try:
         return wrapped(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         return wrapped(body.decode(errors="replace"))
 
 

@@ -17,13 +17,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, jsonify, make_response, redirect, render_template, request, url_for
-from flask.blueprints import BlueprintSetupState
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import Forbidden, abort
 
 from app.errors import BadParameter, DimpleError
-from app.serving.counts import Count
+from app.serving.counts import Count, counts
 from app.serving.documents import entry_document
 from app.serving.location import ARCHIVE_SUFFIXES
 from app.serving.management import Order, Scale, describe, register, scale
@@ -31,22 +30,13 @@ from app.serving.registry import Entry
 from app.settings import ROOT
 from app.web.asked import asked
 from app.web.context import dimple
-from app.web.counting import count_requests, counts
 from app.web.problems import Problem, problem_of
-from app.web.visitors import check_same_origin
+from app.web.visitors import check_addressed_here, check_same_origin
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 
 COOKIE = "dimple-manage"
-HERE = ("127.0.0.1", "localhost", "::1")
-MOST_BYTES = 4 * 2**30
 MOST_WORKERS = 64
-
-
-@bp.record_once
-def _wire(state: BlueprintSetupState) -> None:
-    assert isinstance(state.app, Flask)
-    count_requests(state.app)
 
 
 @bp.app_context_processor
@@ -79,7 +69,7 @@ def state() -> Response:
 @bp.post("/register")
 def register_model() -> Response:
     """Register an archive that is sent, or one that lies at a URL or in the models folder."""
-    request.max_content_length = MOST_BYTES
+    request.max_content_length = dimple().settings.max_model_bytes
     _check_form()
     return _done(_register)
 
@@ -143,7 +133,7 @@ def _workers() -> int:
 
 
 def _facts() -> list[dict[str, Any]]:
-    counted = counts().all()
+    counted = counts()
     return [_fact(entry, counted.get(entry.name, Count())) for entry in dimple().registry.entries()]
 
 
@@ -182,9 +172,7 @@ def _done(work: Callable[[], object]) -> Response:
 def _check_form() -> None:
     """:raises Forbidden: where it is not this page's form."""
     check_same_origin()
-    host = request.host.rpartition(":")[0].strip("[]") or request.host
-    if dimple().settings.management_host in HERE and host not in HERE:
-        raise Forbidden(f"Management listens on this machine alone, and is not called {host}. Use http://localhost.")
+    check_addressed_here()
     token, cookie = request.form.get("token", ""), request.cookies.get(COOKIE, "")
     if not cookie or not hmac.compare_digest(token.encode(), cookie.encode()):
         raise Forbidden("The form is not the page's own, or the browser keeps no cookies. Load the page again.")

@@ -16,8 +16,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.errors import BadParameter
 from app.serving.management import Order, Scale, describe, listed, register, scale
 from app.web.context import dimple
+from app.web.json_text import check_depth
 from app.web.mms_responses import explain, json_response, mark
-from app.web.visitors import check_same_origin
+from app.web.visitors import check_addressed_here, check_same_origin
 
 bp = Blueprint("management", __name__)
 bp.register_error_handler(Exception, explain)
@@ -34,6 +35,7 @@ def _check() -> None:
     register a model: MMS lets it."""
     if (request.content_length or 0) > dimple().settings.max_request_bytes:
         raise RequestEntityTooLarge()
+    check_addressed_here()
     if request.method != "GET" and not dimple().settings.cors_allowed_origin:
         check_same_origin()
 
@@ -106,6 +108,7 @@ def _given() -> dict[str, Any]:
     if request.mimetype != "application/json":
         return dict(request.args)
     text = request.get_data(as_text=True)
+    check_depth(text, dimple().settings.max_json_depth)
     try:
         document = json.loads(text)
     except ValueError:

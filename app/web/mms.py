@@ -12,6 +12,7 @@ from flask import Blueprint, Response, abort, make_response, request
 
 from app.errors import MissingParameter, ModelNotFound
 from app.serving.calls import call
+from app.serving.frames import check_frames
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
 from app.serving.registry import Entry
 from app.web import legacy
@@ -19,13 +20,16 @@ from app.web.apidocs.mms_model import describe_model
 from app.web.clients import client_gone
 from app.web.context import dimple
 from app.web.fields import read_fields
-from app.web.mms_responses import error_response, explain, json_response, mark, request_id, text_response
+from app.web.invocations import answer_tensor, holds_tensor
+from app.web.mms_responses import error_response, explain, json_response, mark, text_response
+from app.web.request_ids import request_id
 
 bp = Blueprint("mms", __name__)
 bp.register_error_handler(Exception, explain)
 bp.after_request(mark)
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+UNHEALTHY = "Unhealthy"
 LIVE = ("READY", "LOADING")
 """States of a worker that counts in ``/ping``."""
 CONNECTION = ("connection", "content-length", "keep-alive", "transfer-encoding", "upgrade")
@@ -35,15 +39,17 @@ CONNECTION = ("connection", "content-length", "keep-alive", "transfer-encoding",
 @bp.route("/ping", methods=METHODS, strict_slashes=False)
 @bp.route("/ping/<path:ignored>", methods=METHODS)
 def ping(ignored: str = "") -> Response:
-    """How the models are: all workers live, some do, none does. The status is always 200; /readyz has another.
+    """How the models are: all workers live, some do, none does. The status is 200, whatever it is, unless the settings
+    have another for the last; /readyz always has.
 
     Workers that load count as live; a model that was given no worker is not missed, and no model at all is healthy.
     """
     entries = dimple().registry.entries()
     wanted = sum(entry.registration.min_workers for entry in entries)
     live = sum(min(_live(entry), entry.registration.min_workers) for entry in entries)
-    word = "Healthy" if live >= wanted else "Partial Healthy" if live else "Unhealthy"
-    return json_response({"status": word}, newline=True)
+    word = "Healthy" if live >= wanted else "Partial Healthy" if live else UNHEALTHY
+    status = 503 if word == UNHEALTHY and dimple().settings.ping_status else 200
+    return json_response({"status": word}, status, newline=True)
 
 
 def _live(entry: Entry) -> int:
@@ -69,7 +75,7 @@ def no_model() -> Response:
 @bp.route("/models/<model>/invoke", methods=METHODS, strict_slashes=False)
 def invoke_model(model: str) -> Response:
     """Classify a picture by one of several models, as SageMaker asks. A handler gets the query's parameters, too."""
-    return _answer(model, with_query=True)
+    return _answer(model, with_query=True, tensors=True)
 
 
 @bp.route("/<model>/predict", methods=METHODS, strict_slashes=False)
@@ -87,7 +93,7 @@ def invoke() -> Response:
     does not do). It may be left out where one model is loaded at the start, or is the only one that answers."""
     name = request.args.get("model_name")
     name = request.form.get("model_name") if name is None else name
-    return _answer(name or _only_model(name), with_query=True)
+    return _answer(name or _only_model(name), with_query=True, tensors=True)
 
 
 def _only_model(told: str | None) -> str:
@@ -101,7 +107,7 @@ def _only_model(told: str | None) -> str:
     raise ModelNotFound(told, dimple().registry.names())
 
 
-def _answer(name: str, with_query: bool, legacy_route: bool = False) -> Response:
+def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bool = False) -> Response:
     if request.method == "OPTIONS":
         return json_response(describe_model(dimple().registry.entry(name).name), newline=True)
     with dimple().registry.admitted(name) as model:
@@ -111,6 +117,10 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False) -> Response
             fields = legacy.with_pictures(fields)
         if isinstance(model, HandledModel):
             return _handled(model, fields, as_legacy)
+        if tensors and fields and holds_tensor(fields[-1].data):
+            return answer_tensor(model, fields[-1].data, dimple().settings)
+        for field in fields:
+            check_frames(field.data, dimple().settings.max_frames)
         answer = call(model, {field.name: field.data for field in fields}, dimple().settings.max_pixels, client_gone())
         return text_response(legacy.wrapped(answer)) if as_legacy else json_response(answer)
 
@@ -137,6 +147,6 @@ def _said(said: HandlerAnswer) -> Response:
 def _guessed(body: bytes) -> str:
     try:
         json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "text/plain; charset=utf-8"
     return "application/json"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from typing import Any
 
-from flask import Response, g, make_response
+from flask import Response, make_response
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import (
@@ -15,28 +14,45 @@ from app.errors import (
     CleaningTimeout,
     DimpleError,
     DownloadFailed,
+    FilesExhausted,
     HandlerLoadError,
     ModelConflict,
     ModelFormatError,
     ModelNotFound,
     ModelNotInStore,
     ModelUnavailable,
+    RegistryBusy,
+    RoleTooSmall,
+    StorageError,
+    TokenWanted,
+    TooManyRequests,
+    UrlRefused,
+    of_system,
 )
 from app.web.problems import RETRY_SECONDS, problem_of
+from app.web.request_ids import request_id
 
 log = logging.getLogger(__name__)
 
 UNFORESEEN = "InternalServerException"
 UNAVAILABLE = "ServiceUnavailableException"
-KINDS: tuple[tuple[type[DimpleError | HTTPException], int | None, str], ...] = (
+KINDS: tuple[tuple[type[DimpleError | HTTPException | MemoryError], int | None, str], ...] = (
+    (MemoryError, 507, UNFORESEEN),  # SageMaker then has other models unregistered
     (ModelNotFound, 404, "ModelNotFoundException"),
     (ModelNotInStore, 404, "ModelNotFoundException"),
     (ModelConflict, 409, "ConflictStatusException"),
     (ModelUnavailable, 503, UNAVAILABLE),
+    (RegistryBusy, 503, UNAVAILABLE),
+    (FilesExhausted, 503, UNAVAILABLE),
+    (StorageError, 507, "InsufficientStorageException"),
     (CleaningTimeout, 408, "RequestTimeoutException"),
     (DownloadFailed, 400, "DownloadModelException"),
     (HandlerLoadError, None, UNFORESEEN),
     (ModelFormatError, 400, "InvalidModelException"),
+    (TokenWanted, 401, "UnauthorizedException"),
+    (RoleTooSmall, 403, "ForbiddenException"),
+    (UrlRefused, 403, "ForbiddenException"),
+    (TooManyRequests, 429, "TooManyRequestsException"),
     (Forbidden, 403, "ForbiddenException"),
     (RequestEntityTooLarge, 413, "RequestEntityTooLargeException"),
     (MethodNotAllowed, 405, "MethodNotAllowedException"),
@@ -68,6 +84,7 @@ def text_response(text: str, status: int = 200) -> Response:
 
 def explain(error: Exception) -> Response:
     """An error in MMS's words where it has them, and in ours where it has none."""
+    error = of_system(error) or error
     problem = problem_of(error)
     code, kind = next(((code, kind) for of, code, kind in KINDS if isinstance(error, of)), (None, UNFORESEEN))
     status = code or problem.code
@@ -93,10 +110,3 @@ def mark(response: Response) -> Response:
     response.headers["x-request-id"] = request_id()
     response.headers.update(UNCACHED)
     return response
-
-
-def request_id() -> str:
-    """The request's own number, which a handler is told, too; one that the client sends is not taken."""
-    if "request_id" not in g:
-        g.request_id = str(uuid.uuid4())
-    return str(g.request_id)

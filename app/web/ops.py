@@ -17,9 +17,12 @@ def alive() -> Response:
 
 @bp.get("/readyz")
 def ready() -> Response:
-    """The models are loaded. 503 while none answers; those that could not be loaded are named with the reason."""
+    """The models are loaded. 503 while none answers, or the cluster that computes them is away; those that could not be
+    loaded are named with the reason."""
     entries = dimple().registry.entries()
     loaded = [entry.name for entry in entries if entry.model]
     failed = {entry.name: entry.failure for entry in entries if not entry.model}
-    status = "ready" if loaded else "not ready"
-    return make_response(jsonify({"status": status, "models": loaded, "failed": failed}), 200 if loaded else 503)
+    away = dimple().registry.away()
+    status = "ready" if loaded and not away else "not ready"
+    document = {"status": status, "models": loaded, "failed": failed} | ({"cluster": away} if away else {})
+    return make_response(jsonify(document), 200 if status == "ready" else 503)

@@ -11,13 +11,13 @@ from PIL import Image
 
 from app.errors import BadInput, BadParameter, EmptyFile, TooManyFiles
 from app.serving.documents import answer_document
+from app.serving.frames import check_frames
 from app.serving.pipeline import conclude, open_picture, prepare
 from app.settings import ROOT
 from app.web.accept import wants_html
 from app.web.cards import cards
 from app.web.clients import client_gone
 from app.web.context import dimple
-from app.web.counting import counted
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
 from app.web.problems import Problem, problem_of
 from app.web.shown import Shown, fresh, kept, wants_part
@@ -130,9 +130,10 @@ def _check_filled(upload: Upload) -> None:
 def _classify(upload: Upload, name: str, owner: str) -> Shown:
     """Answer for one picture, and keep it."""
     here = dimple()
+    check_frames(upload.data, here.settings.max_frames)
     top = read_top()
     stays = here.uploads.keeps(upload.data)
-    with counted(name), here.registry.computed(name) as model:
+    with here.registry.computed(name) as model:
         with open_picture(upload.data, here.settings.max_pixels) as picture:
             prepared = prepare(model, picture)
             size: dict[str, Any] = {"width": picture.image.width, "height": picture.image.height}

@@ -9,6 +9,8 @@ from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter, EmptyFile, MissingFile, TooManyFiles
+from app.serving.frames import check_frames
+from app.web.context import dimple
 
 FIELD = "file"
 
@@ -56,9 +58,14 @@ def read_upload() -> Upload:
 
 
 def check_filled(upload: Upload) -> None:
-    """:raises EmptyFile: where a part of a form carries no name or no bytes."""
+    """Refuse what no model needs to look at.
+
+    :raises EmptyFile: where a part of a form carries no name or no bytes.
+    :raises TooManyFrames: where it is too long an animation.
+    """
     if not upload.data or (not upload.name and request.mimetype == "multipart/form-data"):
         raise EmptyFile(upload.name)
+    check_frames(upload.data, dimple().settings.max_frames)
 
 
 def _file_parts() -> list[FileStorage]:

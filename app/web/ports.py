@@ -13,10 +13,13 @@ from app.web.accept import wants_html
 from app.web.apidocs import views
 from app.web.asked import Asked, asked
 from app.web.mms_responses import explain, mark
+from app.web.oip.errors import explain as explain_to_oip
 
 OF_MANAGEMENT = ("api-description", "models")
 OF_INFERENCE = ("api-description", "invocations", "ping", "predictions")
 """First segments of the paths that are MMS's."""
+OIP = "v2"
+"""That of the paths of the Open Inference Protocol, which has errors of its own."""
 
 
 def guard_ports(app: Flask) -> None:
@@ -34,6 +37,8 @@ def _refuse() -> Response | None:
     if allowed and not isinstance(problem, NotFound | MethodNotAllowed):
         return None
     segment = request.path.strip("/").partition("/")[0]
+    if here.inference and segment == OIP and problem:
+        return explain_to_oip(problem)
     of_a_program = not wants_html() and (isinstance(problem, NotFound) or not segment)
     if not here.inference or of_a_program or segment in (*OF_MANAGEMENT, *OF_INFERENCE):
         return mark(explain(_in_mms_eyes(problem, segment, here)))

@@ -12,9 +12,13 @@ import secrets
 from flask import Response, g, request
 from werkzeug.exceptions import Forbidden
 
+from app.web.context import dimple
+
 COOKIE = "dimple"
 SECRET = re.compile(r"[0-9a-f]{48}")
 SECONDS = 365 * 24 * 3600
+HERE = ("127.0.0.1", "localhost", "::1")
+"""What a browser on this machine calls it."""
 
 
 def visitor() -> str:
@@ -53,3 +57,21 @@ def check_same_origin() -> None:
     ours = site in ("same-origin", "none") if site else origin in (None, request.host_url.rstrip("/"))
     if not ours:
         raise Forbidden("The request came from another site's page. Open Dimple's own page, and try again there.")
+
+
+def check_addressed_here() -> None:
+    """Refuse what a browser sends to management on this machine by a name that is not this machine's.
+
+    Whoever owns a name may point it here, after a browser has loaded a page from it (DNS rebinding); then it is that
+    page's own site, and :func:`check_same_origin` finds nothing wrong. Programs may call this machine what they like.
+
+    :raises Forbidden: where it was another name.
+    """
+    headers = request.headers
+    if dimple().settings.management_host not in HERE or not ("Origin" in headers or "Sec-Fetch-Site" in headers):
+        return
+    host = request.host.rpartition(":")[0].strip("[]") or request.host
+    if host not in HERE:
+        raise Forbidden(
+            f"Management listens on this machine alone, and is not called {host[:80]}. Use http://localhost."
+        )

@@ -62,6 +62,7 @@ def _own(home: Path, setup: Setup, workers: int) -> dict[str, str]:
         "DIMPLE_WORKERS": str(workers),
         "DIMPLE_INSTANCE_DIR": str(home / "instance"),
         "DIMPLE_UPLOADS_DIR": str(home / "uploads"),
+        "DIMPLE_MODEL_URL_PRIVATE": "true",  # archives are fetched from this machine, as Multi Model Server does
     }
 
 

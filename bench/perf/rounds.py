@@ -28,6 +28,8 @@ from bench.perf.subjects import INT8, RESNET, SMILE, Subject, pack
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 8, 100)
 THREADS = (1, 8)
+REST_SECONDS = 3.0
+"""After the load, before memory is taken: for Java and for us."""
 
 
 @dataclass
@@ -130,6 +132,7 @@ def _one_server(bench: Bench, kind: str, number: int, last: bool) -> None:
         for one in bench.subjects:
             bench.record.cells += _cells(bench, _url(peer, one), one, (number, kind))
         assert peer.process
+        time.sleep(REST_SECONDS)
         has = held(family(peer.process.pid))
         bench.record.runs.append(Run(number, kind, seconds, has.pss, has.rss, has.processes))
         say(f"  {kind}: first answers after {seconds:.1f} s, {has.pss:.0f} MiB (PSS) in {has.processes} processes")
@@ -191,6 +194,7 @@ def _tutorial(bench: Bench, number: int) -> None:
         seconds = time.monotonic() - began
         bench.record.cells += _cells(bench, f"http://127.0.0.1:{port}/predict", subject, (number, TUTORIAL))
         assert peer.process
+        time.sleep(REST_SECONDS)
         has = held(family(peer.process.pid))
         bench.record.runs.append(Run(number, TUTORIAL, seconds, has.pss, has.rss, has.processes))
     finally:

@@ -142,7 +142,7 @@ def test_the_command_line_of_04_runs_in_the_foreground(here: Place) -> None:
     command = [str(ROOT / "bin" / "mxnet-model-server"), "--models", "grin=store/smile", "--port", str(here.port)]
     here.configure()
     with subprocess.Popen(
-        [*command, "--gpu", "0"],
+        [*command, "--gpu", "2"],
         cwd=here.folder,
         env=here.environ,
         stdout=subprocess.PIPE,
@@ -154,13 +154,14 @@ def test_the_command_line_of_04_runs_in_the_foreground(here: Place) -> None:
         settings = psutil.Process(process.pid).environ()
         assert settings["DIMPLE_LOAD_MODELS"] == f"grin={here.store}/smile"
         assert settings["DIMPLE_SHIPPED_MODELS"] == "false"
+        assert (settings["DIMPLE_NUMBER_OF_GPU"], settings["CUDA_VISIBLE_DEVICES"]) == ("1", "2")
         assert int(here.pid_files[0].read_text()) == process.pid
         answer = json.loads(here.curl("-T", str(PICTURE), f"http://127.0.0.1:{here.port}/predictions/grin"))
         assert answer[0]["class"] == "smiling"
         assert here.run("mxnet-model-server", "--stop").stdout == "Model server stopped.\n"
         _, said = process.communicate(timeout=SECONDS)
     assert "multi-model-server" in said
-    assert "--gpu is not followed" in said
+    assert "--gpu is for services of archives" in said
     assert process.returncode == 0
 
 

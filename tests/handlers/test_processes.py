@@ -73,17 +73,20 @@ NO_WORKER = "No worker is available to serve request for model: model. Consider 
 def test_a_handler_sees_neither_our_settings_nor_our_files_nor_our_code(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"DIMPLE_PORT": "80", "AWS_SECRET": "s", "AWS": "kept", "OMP_NUM_THREADS": "3"}.items():
+    told = {"DIMPLE_PORT": "80", "AWS_SECRET": "s", "AWS": "kept", "TOKEN": "t", "OMP_NUM_THREADS": "3"}
+    for name, value in told.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), "/elsewhere"]))
     folder = archive(tmp_path / "model", {"service.py": SURROUNDINGS})
     ours = os.open(tmp_path / "ours", os.O_CREAT | os.O_RDWR)
     os.set_inheritable(ours, True)
     try:
-        seen = json.loads(run(folder, hidden_variables="AWS_.*|X").predict([request()])[0].body)
+        seen = json.loads(
+            run(folder, shown_variables="DIMPLE_*, AWS*", hidden_variables="AWS_.*|X").predict([request()])[0].body
+        )
     finally:
         os.close(ours)
-    assert {"DIMPLE_PORT", "AWS_SECRET"}.isdisjoint(seen["environ"])
+    assert {"DIMPLE_PORT", "AWS_SECRET", "TOKEN"}.isdisjoint(seen["environ"])
     assert (seen["environ"]["AWS"], seen["environ"]["OMP_NUM_THREADS"]) == ("kept", "3")
     assert seen["app"] is None
     assert not [name for name in seen["modules"] if name.split(".")[0] in ("app", "numpy", "mxnet", "flask")]

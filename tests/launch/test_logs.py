@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import re
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from app.launch.gunicorn_logger import access_line
-from app.launch.logs import HOST_METRICS, METRICS, MMS_STYLE, MetricFormatter, MmsFormatter, host_metric, install
+from app.launch.json_log import JsonFormatter
+from app.launch.logs import (
+    HOST_METRICS,
+    METRICS,
+    MMS_STYLE,
+    MetricFormatter,
+    MmsFormatter,
+    PlainFormatter,
+    host_metric,
+    install,
+)
 from app.launch.rotating import SharedFile
 from app.settings import Settings
 
@@ -31,6 +43,29 @@ def untouched() -> Iterator[None]:
             handler.close()
         one.handlers, one.propagate = handlers, propagate
         one.setLevel(level)
+
+
+def test_what_somebody_says_cannot_end_a_line_and_begin_another() -> None:
+    said = record("x", logging.INFO, "a\r\n2026-01-01 [1] [INFO] forged\x1b[2J\u2028b")
+    (line, more) = PlainFormatter("%(levelname)s %(message)s").format(said).split("\n")
+    assert line == "INFO a\\x0d"
+    assert more == "    2026-01-01 [1] [INFO] forged\\x1b[2J\\x2028b"
+    assert MmsFormatter(MMS_STYLE).format(said).count("\n") == 1
+
+
+def test_an_error_is_one_object_with_its_trace() -> None:
+    try:
+        raise ValueError('bad\n"thing"')
+    except ValueError:
+        said = logging.LogRecord("x", logging.ERROR, "", 0, "it broke: %s", ("\u2028",), sys.exc_info())
+    said.created = 1713870183.657  # 2024-04-23T11:03:03.657Z by date -u -d @1713870183
+    line = JsonFormatter().format(said)
+    assert line.isascii()
+    assert "\n" not in line
+    told = json.loads(line)
+    assert (told["time"], told["level"], told["message"]) == ("2024-04-23T11:03:03.657Z", "error", "it broke: \u2028")
+    assert told["exception"].endswith('ValueError: bad\n"thing"')
+    assert "request_id" not in told
 
 
 def record(name: str, level: int, message: str, thread: str = "MainThread") -> logging.LogRecord:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ModelConflict
+from app.errors import ModelConflict, RegistryBusy
 from app.serving.store import Registration, Store
 from app.settings import ROOT
 
@@ -96,3 +97,79 @@ def test_what_a_killed_process_has_added_is_there(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert list(store(tmp_path).all()) == ["grin"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"this is no database" * 500, None], ids=["empty", "garbage", "missing"])
+def test_a_damaged_file_is_replaced_by_its_last_good_state(tmp_path: Path, damage: bytes | None) -> None:
+    here = store(tmp_path)
+    here.add(GRIN)
+    here.add(replace(GRIN, name="frown"))
+    here.remove("grin")
+    here.close()
+    path = tmp_path / "registry.sqlite3"
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    assert set(store(tmp_path).all()) == {"frown"}
+    aside = list(tmp_path.glob("registry.sqlite3.corrupt-*"))
+    assert [one.read_bytes() for one in aside] == ([damage] if damage else [])
+
+
+def test_a_file_cut_in_the_middle_is_damaged_though_it_begins_well(tmp_path: Path) -> None:
+    here = store(tmp_path)
+    for number in range(200):
+        here.add(replace(GRIN, name=f"grin{number}"))
+    here.close()
+    path = tmp_path / "registry.sqlite3"
+    os.truncate(path, path.stat().st_size // 2)
+    assert len(store(tmp_path).all()) == 200
+
+
+def test_what_was_lost_for_good_does_not_keep_anybody_from_beginning(tmp_path: Path) -> None:
+    store(tmp_path).add(GRIN)
+    for name in ("registry.sqlite3", "registry.sqlite3.bak"):
+        (tmp_path / name).write_bytes(b"neither is a database")
+    here = store(tmp_path)
+    assert here.all() == {}
+    here.add(GRIN)
+    assert store(tmp_path).all() == {"grin": GRIN}
+
+
+def test_a_file_that_becomes_garbage_or_goes_while_it_is_open_is_replaced(tmp_path: Path) -> None:
+    here, there = store(tmp_path), store(tmp_path)
+    here.add(GRIN)
+    path = tmp_path / "registry.sqlite3"
+    path.write_bytes(b"this is no database" * 500)
+    here.add(replace(GRIN, name="frown"))
+    assert set(there.all()) == {"grin", "frown"}
+    path.unlink()
+    there.add(replace(GRIN, name="smirk"))
+    assert set(here.all()) == {"grin", "frown", "smirk"}
+
+
+def test_a_file_that_another_program_locks_is_told_and_left_as_it_was(tmp_path: Path) -> None:
+    here = store(tmp_path)
+    here.add(GRIN)
+    other = sqlite3.connect(tmp_path / "registry.sqlite3", isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    for change in (lambda: here.add(replace(GRIN, name="frown")), lambda: here.remove("grin"), here.check):
+        with pytest.raises(RegistryBusy, match=r"registry\.sqlite3 locked"):
+            change()
+    with pytest.raises(RegistryBusy):
+        here.all()
+    other.execute("ROLLBACK")
+    assert here.all() == {"grin": GRIN}
+
+
+def test_what_nobody_told_is_seen_by_who_looks(tmp_path: Path) -> None:
+    here = store(tmp_path)
+    before = here.version()
+    here.look()
+    assert here.version() == before
+    with sqlite3.connect(tmp_path / "registry.sqlite3") as other:  # a process that was killed before it could tell
+        other.execute("DELETE FROM models")
+        other.execute("PRAGMA user_version = 7")
+    assert here.version() == before
+    here.look()
+    assert here.version() != before

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.serving.uploads import Uploads
+from app.settings import ROOT
 
 
 def names(folder: Path) -> set[str]:
@@ -122,3 +125,33 @@ def test_many_threads_may_keep_at_once(tmp_path: Path) -> None:
         thread.join()
     assert failures == []
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 40
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from app.errors import StorageError
+from app.serving.uploads import Uploads
+uploads = Uploads(Path(sys.argv[1]), 60, 10**6)
+kept = uploads.find(uploads.keep(b"first", ".jpg", "me", {"label": "a"}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # no file can be longer, as on a disk that is full
+for attempt in (
+    lambda: uploads.keep(bytes(1000), ".jpg"),
+    lambda: uploads.keep(bytes(10), ".jpg", "me", {"label": "b" * 1000}),
+    lambda: uploads.note(kept, {"label": "c" * 1000}),
+):
+    try:
+        attempt()
+    except StorageError as error:
+        print(error)
+print(uploads.find(kept.id).record["label"])
+"""
+
+
+def test_what_cannot_be_written_is_told_and_leaves_nothing_half(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
+    *told, label = done.stdout.splitlines()
+    assert len(told) == 3, done.stderr
+    assert all(str(tmp_path) in line and "File too large" in line for line in told)
+    assert label == "a"
+    assert len(names(tmp_path)) == 2  # the first picture and its record

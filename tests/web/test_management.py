@@ -45,6 +45,7 @@ def settings(tmp_path: Path) -> Settings:
         instance_dir=tmp_path / "instance",
         cache_dir=CACHE,
         workers=2,
+        model_url_private=True,  # archives are fetched from this machine
     )
 
 

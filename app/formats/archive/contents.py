@@ -36,9 +36,17 @@ def find_handler(folder: Path, manifest: Manifest) -> Handler | None:
     named, _, function = manifest.handler.partition(":")
     module = PurePosixPath(named).name.removesuffix(".py")
     places = (folder / f"{module}.py", folder / PurePosixPath(named).parent / f"{module}.py")
-    inside = [path for path in places if path.is_file() and path.resolve().is_relative_to(folder.resolve())]
+    inside = [path for path in places if _is_file(path) and path.resolve().is_relative_to(folder.resolve())]
     file = inside[0] if inside else None
     return Handler(module, function or None, file, is_stock_vision(module, _text(file) if file else None))
+
+
+def _is_file(path: Path) -> bool:
+    """Say whether a path that a manifest makes is a file; it may be too long to be one."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def _text(path: Path) -> str:
@@ -64,7 +72,7 @@ def named_checkpoint(folder: Path, manifest: Manifest) -> tuple[Path, Path] | No
     if not prefix or "/" in prefix or "\\" in prefix:
         return None
     symbol, params = folder / f"{prefix}-symbol.json", folder / f"{prefix}-{epoch:04d}.params"
-    return (symbol, params) if symbol.is_file() and params.is_file() else None
+    return (symbol, params) if _is_file(symbol) and _is_file(params) else None
 
 
 def _epoch(manifest: Manifest) -> int:

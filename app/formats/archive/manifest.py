@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from app.errors import InvalidArchive
+from app.formats.json_text import parse_json
 
 Runtime = Literal["python", "python2", "python3"]
 
@@ -82,8 +83,8 @@ def _load(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
-        document = json.loads(content.decode("utf-8-sig")) if len(content) <= MAX_BYTES else None
-    except (OSError, ValueError, RecursionError):
+        document = parse_json(content) if len(content) <= MAX_BYTES else None
+    except (OSError, ValueError):
         document = None
     if not isinstance(document, dict):
         raise InvalidArchive(NOT_JSON)

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from uuid import uuid4
 
-from app.errors import InvalidArchive, ModelFormatError
+from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.in_use import LOCK, hold
 from app.formats.archive.limits import Limits
 from app.formats.archive.manifest import read_manifest
@@ -21,6 +21,8 @@ from app.lock import locked
 SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTING = "files.json"
 PIECE = 2**20
+LONGEST_NAME = 200
+"""Of a model. It becomes a folder's name, which may have 255 characters, and has more beside it."""
 
 
 def is_archive(path: Path) -> bool:
@@ -53,6 +55,8 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
             hold(home)
             return found
     except OSError as error:
+        if problem := of_system(error):
+            raise problem from None
         raise ModelFormatError(f"{home} cannot be written: {error.strerror or error}. Let Dimple write there") from None
 
 
@@ -112,8 +116,11 @@ def _make(path: Path, home: Path, limits: Limits | None) -> Path:
 
 def _name(path: Path, folder: Path) -> str:
     name = read_manifest(folder).model_name or archive_name(path)
-    if not NAME.fullmatch(name):
-        raise InvalidArchive(f"{path}: {name[:100]!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise InvalidArchive(
+            f"{path}: {name[:100]!r} cannot be a model's name: use letters, digits, '_', '-' and '.', "
+            f"{LONGEST_NAME} at most"
+        )
     return name
 
 

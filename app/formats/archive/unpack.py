@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from uuid import uuid4
 
-from app.errors import InvalidArchive, ModelFormatError
+from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.entries import read_entries
 from app.formats.archive.limits import Limits, Meter
 from app.formats.archive.manifest import CURRENT, find_legacy_manifest
@@ -45,6 +45,8 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
     except InvalidArchive as error:
         raise InvalidArchive(f"{archive} is no model archive that can be used: {error}") from None
     except OSError as error:
+        if problem := of_system(error):
+            raise problem from None
         raise ModelFormatError(f"{target} cannot be written: {error.strerror or error}") from None
     return target
 

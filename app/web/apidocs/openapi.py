@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from flask import Flask
 from werkzeug.routing import Rule
 
+from app.web.apidocs import oip
 from app.web.apidocs.operations import OPERATIONS
 from app.web.apidocs.schemas import SCHEMAS, Json
 from app.web.asked import Asked
@@ -21,8 +22,12 @@ from app.web.asked import Asked
 VERSION = "0.1.0"
 LEFT_OUT = ("static", "apidocs.static", "apidocs.docs_file", "apidocs.no_api_description")
 """Parts of the pages, and an address at which MMS refuses everything."""
-FOR_PEOPLE = ("results", "live", "manage")
+FOR_PEOPLE = ("results", "live", "manage", "login")
 """Blueprints of pages and of what they are made of."""
+TOKENS = {"token": {"type": "http", "scheme": "bearer"}}
+"""How a request shows who it is from: RFC 6750."""
+VERSIONED = "version"
+"""Parameter of the longer one of two addresses of the same."""
 IGNORED = "ignored"
 """Parameter of those routes that answer longer paths as they answer shorter ones."""
 TITLES = {
@@ -31,7 +36,9 @@ TITLES = {
     "explain": "What an answer rests on",
     "mms": "Multi Model Server: inference",
     "management": "Multi Model Server: management",
+    "oip": "Open Inference Protocol",
     "ops": "Health",
+    "metrics": "Metrics",
     "apidocs": "Documents",
 }
 
@@ -55,7 +62,8 @@ def describe_all(app: Flask, here: Asked) -> Json:
         "servers": [{"url": "/"}],
         "tags": [{"name": title} for room, title in TITLES.items() if here.answers(room)],
         "paths": paths,
-        "components": {"schemas": SCHEMAS},
+        "components": {"schemas": {**SCHEMAS, **oip.SCHEMAS}, "securitySchemes": TOKENS},
+        "security": [{}, {"token": []}],  # a token where the server asks for one
     }
 
 
@@ -94,7 +102,7 @@ def _operation(rule: Rule, method: str, said: Json) -> Json:
         for name in sorted(rule.arguments)
     ]
     return {
-        "operationId": f"{room}_{view}_{method}",
+        "operationId": "_".join([room, view, *sorted({VERSIONED} & rule.arguments), method]),
         "tags": [TITLES[room]],
         **({} if "summary" in declared else said),
         **declared,

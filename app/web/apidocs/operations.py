@@ -6,6 +6,7 @@ is missing here fails a test, and so does an answer that is not as it stands her
 
 from __future__ import annotations
 
+from app.web.apidocs import oip
 from app.web.apidocs.schemas import FLAG, TEXT, WHOLE, Json, array, exact, named, open_object
 
 BINARY: Json = {}
@@ -51,6 +52,10 @@ PICTURE_FORM = {
         "schema": open_object({"file": {"anyOf": [PART, array(PART)]}}) | {"description": "One picture, or several."}
     }
 }
+METRICS: Json = {
+    "description": "One number a line, in Prometheus's text format or in OpenMetrics.",
+    "content": {kind: {"schema": TEXT} for kind in ("text/plain", "application/openmetrics-text")},
+}
 PICTURE_BODY = {"required": True, "content": {**{kind: {"schema": BINARY} for kind in PICTURES}, **PICTURE_FORM}}
 
 CLASSIFY: Json = {
@@ -86,6 +91,30 @@ MODEL_INPUT: Json = {
 PREDICT: Json = {
     "requestBody": MODEL_INPUT,
     "responses": {"200": MODEL_ANSWER, **problems(*INPUT_PROBLEMS, 500, 507)},
+}
+INSTANCES: Json = {
+    "anyOf": [
+        open_object({"instances": array({}) | {"minItems": 1}}),
+        array({}) | {"minItems": 1},
+    ],
+    "description": 'Rows of the network\'s input, or pictures as {"b64": …}; one answer for each.',
+}
+INVOKE: Json = {
+    "requestBody": MODEL_INPUT
+    | {
+        "description": "As for predictions. Where no code of the model's own takes it, a tensor is taken, too.",
+        "content": MODEL_INPUT["content"]
+        | {
+            "application/json": {"schema": INSTANCES, "examples": {"rows": {"value": {"instances": [[[[0.5]]]]}}}},
+            "application/x-npy": {"schema": BINARY},
+            "text/csv": {"schema": TEXT, "examples": {"rows": {"value": "0.1,0.2,0.3\n0.4,0.5,0.6\n"}}},
+        },
+    },
+    "responses": PREDICT["responses"]
+    | {
+        "200": MODEL_ANSWER
+        | {"content": MODEL_ANSWER["content"] | {"application/x-npy": {"schema": BINARY}, "text/csv": {"schema": TEXT}}}
+    },
 }
 ABOUT_MODEL: Json = {
     "summary": "Tell about the model, in Multi Model Server's form.",
@@ -168,13 +197,21 @@ OPERATIONS: dict[str, dict[str, Json]] = {
             }
         }
     },
-    "mms.ping": {"get": {"responses": {"200": json("How the models are.", named("Ping"))}}},
+    "metrics.metrics": {"get": {"responses": {"200": METRICS}}},
+    "mms.ping": {
+        "get": {
+            "responses": {
+                "200": json("How the models are.", named("Ping")),
+                "503": json("None answers; told so only where the settings want it, as SageMaker does.", named("Ping")),
+            }
+        }
+    },
     "mms.predictions": {"post": PREDICT, "put": PREDICT, "options": ABOUT_MODEL},
     "mms.no_model": {"post": {"responses": problems(404)}},
-    "mms.invoke_model": {"post": PREDICT, "options": ABOUT_MODEL},
+    "mms.invoke_model": {"post": INVOKE, "options": ABOUT_MODEL},
     "mms.predict": {"post": PREDICT, "options": ABOUT_MODEL},
     "mms.invoke": {
-        "post": PREDICT | {"parameters": [NAME]},
+        "post": INVOKE | {"parameters": [NAME]},
         "options": {
             **ABOUT_MODEL,
             "parameters": [NAME],
@@ -225,4 +262,5 @@ OPERATIONS: dict[str, dict[str, Json]] = {
     },
     "apidocs.openapi": {"get": {"responses": {"200": json("This document.", named("OpenApi"))}}},
     "apidocs.docs": {"get": PAGE},
+    **oip.OPERATIONS,
 }

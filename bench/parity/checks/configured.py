@@ -24,7 +24,12 @@ CONFIG = {
     "enable_envvars_config": "true",
 }
 """Everything that shows over HTTP, away from its default."""
-ENVIRON = {"MMS_MAX_REQUEST_SIZE": "2000000", "PARITY_HIDDEN": "nobody may see this", "PARITY_SHOWN": "everybody may"}
+ENVIRON = {
+    "MMS_MAX_REQUEST_SIZE": "2000000",
+    "PARITY_HIDDEN": "nobody may see this",
+    "PARITY_SHOWN": "everybody may",
+    "DIMPLE_HANDLER_ENV": "PARITY_*",  # MMS's workers have the whole environment
+}
 ORIGIN = {"Origin": "https://example.org"}
 TWO = form({"data": ("a.txt", "text/plain", b"a"), "more": ("b.json", JSON, b"{}")})
 

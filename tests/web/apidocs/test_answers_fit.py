@@ -6,10 +6,12 @@ none count as missing, any method predicts) is not checked against the document,
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import schemathesis
 from flask import Flask
@@ -26,16 +28,37 @@ from app.settings import ROOT, Settings
 from tests.conftest import CACHE
 from tests.pictures import encode, face_crop, plain
 
+
+def npy(*shape: int) -> bytes:
+    """A file of zeros, as NumPy writes it."""
+    file = io.BytesIO()
+    np.save(file, np.zeros(shape, np.float32))
+    return file.getvalue()
+
+
 FACE = encode(face_crop())
 PICTURES = [FACE, encode(plain(), "PNG"), b"", b"no picture", FACE[:200]]
 NAMES = ["smile", "smile", "nobody", "a b", "ü", "...", "%00", "x" * 300]
 URLS = ["smile", "empty", "smile/signature.json", "", "../smile", "a\0b", "http://x:y/", "http://[", 300 * "x", "ü"]
+SIZES = [[1, 1, 64, 64], [4096], [0], [1], [2, 1]]
+TENSORS = [{"data": [0.5] * 4096}, {"data": ["/9j/"]}, {"data": []}, {"parameters": {"binary_data_size": 0}}]
 MANAGEMENT_PORT = "8081"
 EXAMPLES = 15
 SLOW = list(HealthCheck)
 
 for kind in ("jpeg", "png", "gif", "webp", "bmp", "tiff"):
     schemathesis.openapi.media_type(f"image/{kind}", st.sampled_from(PICTURES))
+schemathesis.openapi.media_type(
+    "application/x-npy", st.sampled_from([npy(1, 1, 64, 64), npy(3), b"", b"\x93NUMPY\1\0"])
+)
+schemathesis.openapi.media_type("text/csv", st.sampled_from([b"0," * 4095 + b"1\n", b"1,2\n3", b"a", b"", b"\xff"]))
+
+
+def inputs() -> st.SearchStrategy[dict[str, Any]]:
+    """Tensors for the Open Inference Protocol, some of which fit the model."""
+    names, types = st.sampled_from(["/conv2d_1_input1", "image", "x"]), st.sampled_from(["FP32", "BYTES", "UINT8"])
+    head = st.fixed_dictionaries({"name": names, "datatype": types, "shape": st.sampled_from(SIZES)})
+    return st.builds(lambda first, rest: {**first, **rest}, head, st.sampled_from(TENSORS))
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +102,19 @@ def ask(operation: schemathesis.APIOperation) -> None:
     """Ask one thing in ways that fit the document and in ways that do not."""
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
-    @given(case=operation.as_strategy(), name=st.sampled_from(NAMES), url=st.sampled_from(URLS))
-    def asked(case: schemathesis.Case, name: str, url: str) -> None:
+    @given(
+        case=operation.as_strategy(),
+        name=st.sampled_from(NAMES),
+        url=st.sampled_from(URLS),
+        version=st.sampled_from(["1.0", "1.0", "2", "ü"]),
+        sent=inputs(),
+    )
+    def asked(case: schemathesis.Case, name: str, url: str, version: str, sent: dict[str, Any]) -> None:
         case.path_parameters.update({key: name for key in case.path_parameters})
+        if "version" in case.path_parameters:
+            case.path_parameters["version"] = version
+        if operation.label.endswith("/infer") and case.media_type == "application/json":
+            case.body["inputs"] = [sent]
         if operation.label == "POST /models":
             case.query = {**(case.query or {}), "url": url}
         case.call_and_validate(checks=CHECKS)
@@ -101,7 +134,8 @@ def ask_all(app: Any) -> list[str]:
 
 
 def test_answers_of_inference_fit_the_document(app: Flask) -> None:
-    assert "POST /predict/{model}" in ask_all(app)
+    asked = ask_all(app)
+    assert {"POST /predict/{model}", "POST /v2/models/{model}/infer", "GET /v2/models/{model}/ready"} <= set(asked)
 
 
 def test_answers_of_management_fit_the_document(app: Flask) -> None:

@@ -41,7 +41,7 @@ def test_each_port_tells_what_answers_there(client: FlaskClient) -> None:
     both = {"/", "/api-description", "/openapi.json", "/docs", "/healthz", "/readyz"}
     inference, management = set(document(client)["paths"]), set(document(client, "management")["paths"])
     assert inference & management == both
-    assert management - both == {"/models", "/models/{name}"}
+    assert management - both == {"/metrics", "/models", "/models/{name}"}
     assert {"/predict/{model}", "/predictions/{model}", "/invocations", "/ping", "/file/"} <= inference
 
 
@@ -70,3 +70,24 @@ def test_the_page_is_made_of_our_own_files_and_runs_no_script_inside_it(client: 
 @pytest.mark.parametrize("name", ["nothing.js", "index.html", "..%2f__init__.py", "swagger-ui.js"])
 def test_no_other_file_of_the_bundle_is_served(client: FlaskClient, name: str) -> None:
     assert client.get(f"/docs/{name}").status_code == 404
+
+
+def test_both_addresses_of_a_versioned_route_are_told_with_names_of_their_own(client: FlaskClient) -> None:
+    paths = document(client)["paths"]
+    plain, versioned = "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"
+    assert paths[plain]["post"]["operationId"] == "oip_infer_post"
+    assert paths[versioned]["post"]["operationId"] == "oip_infer_version_post"
+    assert [one["name"] for one in paths[versioned]["post"]["parameters"]][:2] == ["model", "version"]
+
+
+def test_the_example_of_an_inference_request_is_answered_as_the_example_says(client: FlaskClient) -> None:
+    post = document(client)["paths"]["/v2/models/{model}/infer"]["post"]
+    request = post["requestBody"]["content"]["application/json"]["examples"]["picture"]["value"]
+    told = post["responses"]["200"]["content"]["application/json"]["examples"]["picture"]["value"]
+    response = client.post("/v2/models/dogcat/infer", json=request)
+    assert response.status_code == 200, response.text
+
+    def without_data(answer: Any) -> Any:
+        return {**answer, "outputs": [{**one, "data": len(one["data"])} for one in answer["outputs"]]}
+
+    assert without_data(response.json) == without_data(told)

@@ -42,6 +42,16 @@ def answer(service: Service, message: Message, decoding: bool) -> Message:
 
     :param decoding: whether JSON and text are decoded.
     """
+    try:
+        return _answer(service, message, decoding)
+    except MemoryError:
+        logging.exception("The handler ran out of memory")
+    count = len(message.header["requests"])
+    told = [_error(507, INTERNAL, "Out of resources")] * count
+    return Message({"answers": told, "out_of_memory": True}, [b""] * count)
+
+
+def _answer(service: Service, message: Message, decoding: bool) -> Message:
     items = _items(message, decoding)
     readable = [item for item in items if not item.told]
     try:
@@ -50,7 +60,8 @@ def answer(service: Service, message: Message, decoding: bool) -> Message:
     except Failed as failed:
         for item in readable:
             item.told, item.body = _error(failed.status, INTERNAL, str(failed)), b""
-    return Message({"answers": [item.told for item in items]}, [item.body for item in items])
+    told = [item.told for item in items]
+    return Message({"answers": told, "out_of_memory": False}, [item.body for item in items])
 
 
 def _items(message: Message, decoding: bool) -> list[Item]:
@@ -97,8 +108,7 @@ def _run(service: Service, data: list[dict[str, Any]]) -> Any:
         logging.exception("The handler refused the request")
         raise Failed(_status(error.error_code, 500), str(error.message)) from None
     except MemoryError:
-        logging.exception("The handler ran out of memory")
-        raise Failed(507, "Out of resources") from None
+        raise
     except Exception:
         logging.exception("The handler failed")
         raise Failed(503, "Prediction failed") from None

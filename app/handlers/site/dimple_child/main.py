@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -16,9 +15,8 @@ from mms.service import Service
 
 from dimple_child.answer import answer
 from dimple_child.channel import Channel, Message
+from dimple_child.containment import allow_processor_time, contain, die_with
 from dimple_child.patches import install
-
-PR_SET_PDEATHSIG = 1
 
 
 def main(descriptor: int, parent: int) -> int:
@@ -27,32 +25,25 @@ def main(descriptor: int, parent: int) -> int:
     :param descriptor: of the socket to the server.
     :param parent: the server's process id.
     """
-    _die_with(parent)
+    die_with(parent)
     os.set_inheritable(descriptor, False)
     channel = Channel(socket.socket(fileno=descriptor))
     message = channel.receive()
     if message is None:
         return 0
+    contain(message.header["limits"])
     _set_up(message.header)
     decoding = bool(message.header["decode_input_request"])
     service, report = _load(message.header)
     channel.send(Message(report))
     if service is None:
         return 1
+    seconds = int(message.header["limits"]["cpu_seconds"])
     while (message := channel.receive()) is not None:
+        if seconds:
+            allow_processor_time(seconds)
         channel.send(answer(service, message, decoding))
     return 0
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel end this process when the server's thread that started it ends, however it ends. Elsewhere than
-    on Linux the process ends when it next reads from the server."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was gone before the kernel was told
-            os._exit(1)
 
 
 def _set_up(order: dict[str, Any]) -> None:

@@ -1,0 +1,103 @@
+"""The gate that every request passes which is not for all: who asks, may they, and not too often?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.access.addresses import client_of, is_local
+from app.access.known import KnownTokens
+from app.access.rates import Rate, Rates
+from app.access.tokens import MANAGEMENT, PREDICTION, Token, matching, tokens_path
+from app.errors import RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
+from app.settings import Settings
+
+MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A request, as far as the gate looks at it.
+
+    :param tokens: those that it carries; the first that is known counts.
+    :param address: of the client; empty where it came through a socket in the file system.
+    """
+
+    tokens: Sequence[str]
+    address: str
+
+
+class Gate:
+    """One for each process. What the settings say is worked out once; a request that needs no token, where no rate is
+    set, costs a comparison or two."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._tokens = KnownTokens(tokens_path(settings))
+        self._path = settings.instance_dir / "rates.table"
+        self._rates: Rates | None = None
+        rate, burst = settings.rate_limit, settings.rate_burst or settings.rate_limit
+        self._rate = Rate(rate, burst) if rate else None
+        failures = settings.failed_tokens
+        self._failures = Rate(failures / MINUTE, failures) if failures else None
+        self._predictions = settings.prediction_tokens
+        self._always = not (settings.management_without_token or is_local(settings.management_host))
+
+    def wants_token(self, role: str) -> bool:
+        """Whether what the role is for takes a token at this moment."""
+        if role == PREDICTION:
+            return self._predictions
+        return self._always or self._tokens.guard_management()
+
+    def is_open(self, role: str) -> bool:
+        """Whether everybody may, as often as they like: then nothing of the request need be looked at."""
+        return self._rate is None and not self.wants_token(role)
+
+    def admit(self, role: str, shown: Shown) -> Token | None:
+        """Let a request pass, and count it.
+
+        :returns: the token that it showed, if it showed one that is good.
+        :raises TokenWanted: where it shows none.
+        :raises TokenRefused: where it shows one that is unknown or expired.
+        :raises RoleTooSmall: where its token is for something less.
+        :raises TooManyRequests: where its client asks too often.
+        """
+        if self.is_open(role):
+            return None
+        token = self._checked(role, shown) if self.wants_token(role) else self._found(shown)
+        if self._rate:
+            client = f"token {token.id}" if token else f"address {client_of(shown.address)}"
+            self._take(client, self._rate)
+        return token
+
+    def check(self, role: str, shown: Shown) -> Token:
+        """The token of a request that needs one, whether or not the role takes one now; raises as :meth:`admit`."""
+        return self._checked(role, shown)
+
+    def _checked(self, role: str, shown: Shown) -> Token:
+        if not shown.tokens:
+            raise TokenWanted(role)
+        token = self._found(shown)
+        if token is None or token.is_expired():
+            # Good tokens go on being let in: nobody guesses 256 bits at any rate, so this guards the log and the
+            # processor, and must not let one client lock out the others behind its address.
+            if self._failures:
+                self._take(f"failures {client_of(shown.address)}", self._failures)
+            raise TokenRefused(role, expired=token is not None)
+        if not token.allows(role):
+            raise RoleTooSmall(token.name, token.role, role)
+        return token
+
+    def _found(self, shown: Shown) -> Token | None:
+        """The best of the tokens shown: one that is good, else one that was."""
+        if not shown.tokens:
+            return None
+        known = self._tokens.entries()
+        found = [token for text in shown.tokens if (token := matching(text, known))]
+        good = [token for token in found if not token.is_expired()]
+        return max(good, key=lambda token: token.allows(MANAGEMENT)) if good else next(iter(found), None)
+
+    def _take(self, client: str, rate: Rate) -> None:
+        if self._rates is None:
+            self._rates = Rates(self._path)
+        if wait := self._rates.take(client, rate):
+            raise TooManyRequests(wait)

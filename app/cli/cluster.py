@@ -1,0 +1,145 @@
+"""``flask cluster …``: models on more than one machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.problems import tells_problems
+from app.settings import Settings
+
+LOOPBACK = "127.0.0.2"
+"""Ray takes 127.0.0.1 for the machine's outer address, this one as it is."""
+
+cluster_cli = click.Group("cluster", help="Models on more than one machine (docs/scaling.md).")
+
+
+def _machine_options(command: Any) -> Any:
+    for option in (
+        click.option(
+            "--object-mb", type=click.IntRange(80), default=256, show_default=True, help="Shared memory for Ray."
+        ),
+        click.option("--cpus", type=click.IntRange(0), help="Replicas that may run here; all cores if not told."),
+        click.option("--host", default=LOOPBACK, show_default=True, help="Address under which others reach it."),
+    ):
+        command = option(command)
+    return command
+
+
+@cluster_cli.command("up")
+@_machine_options
+@click.option("--port", type=click.IntRange(1, 65535), default=6379, show_default=True, help="Port of the head.")
+@with_appcontext
+@tells_problems
+def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
+    """Make this machine the head of a cluster, which others may join.
+
+    Who has the token that it writes may run code on every machine of the cluster. Nothing is encrypted: use it in a
+    private network only.
+    """
+    from app.cluster.control import Machine, up
+    from app.cluster.here import TOKEN, folder
+
+    settings = _settings()
+    node = up(settings, Machine(host, cpus, object_mb * 2**20), port)
+    token = folder(settings) / TOKEN
+    click.echo(f"the head is {node.address}; its log is {folder(settings) / 'node.log'}")
+    click.echo(f"fronts here   DIMPLE_CLUSTER={node.address}")
+    click.echo(f"more machines flask cluster join {node.address} --token-file a-copy-of-{token}")
+
+
+@cluster_cli.command("join")
+@click.argument("address")
+@_machine_options
+@click.option("--token-file", type=click.Path(path_type=Path), help="A copy of the head's instance/cluster/token.")
+@with_appcontext
+@tells_problems
+def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: Path | None) -> None:
+    """Let this machine compute for the cluster at ADDRESS (host:port).
+
+    A machine that is only to be a front joins with --cpus 0.
+    """
+    from app.cluster.control import Machine, join
+    from app.cluster.here import folder
+
+    settings = _settings()
+    node = join(settings, Machine(host, cpus, object_mb * 2**20), address, token_file)
+    click.echo(f"joined {node.address} as {node.node_ip}; its log is {folder(settings) / 'node.log'}")
+
+
+@cluster_cli.command("down")
+@with_appcontext
+@tells_problems
+def down() -> None:
+    """End this machine's part of the cluster; at the head, the cluster."""
+    from app.cluster.control import down
+
+    click.echo("ended" if down(_settings()) else "no node runs here")
+
+
+@cluster_cli.command("status")
+@with_appcontext
+@tells_problems
+def status() -> None:
+    """Tell which machines take part and which models they compute."""
+    from app.cluster.control import status
+
+    told = status(_settings())
+    click.echo(f"head      {told['address']}")
+    for node in told["nodes"]:
+        state = f"{node['cpus']:g} cores" if node["alive"] else "lost"
+        click.echo(f"node      {node['address']}  {state}")
+    for model in told["models"]:
+        click.echo(f"model     {model['name']}  {model['status']}, {model['replicas']} replicas  {model['message']}")
+
+
+@cluster_cli.command("config")
+@with_appcontext
+@tells_problems
+def config() -> None:
+    """Write a config file of Ray Serve's for all models of this server, and put their files into the store.
+
+    For who runs Ray already: serve deploy serve.yaml, or KubeRay's RayService. Fronts then use what is deployed so.
+    """
+    from app.cluster.serve_config import config_of
+    from app.serving.clustered import clustered
+
+    settings = _settings()
+    click.echo(config_of(clustered(settings), settings), nl=False)
+
+
+@cluster_cli.command("pack")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", "target", type=click.Path(file_okay=False, path_type=Path), default=Path("."), help="Folder.")
+@with_appcontext
+@tells_problems
+def pack(folder: Path, target: Path) -> None:
+    """Put a model folder into one file, called after its content, for a store that takes no uploads."""
+    from app.cluster.contents import SUFFIX, digest_of, pack_folder
+
+    packed = target / (digest_of(folder) + SUFFIX)
+    pack_folder(folder, packed)
+    click.echo(packed)
+
+
+@cluster_cli.command("selftest")
+@click.argument("name")
+@click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@with_appcontext
+@tells_problems
+def selftest(name: str, picture: Path) -> None:
+    """Keep PICTURE, and what the model NAME says of it now, in its folder: whoever loads it checks that it says so."""
+    from app.cli.classify import found
+    from app.cluster.selftest import write_selftest
+
+    settings = _settings()
+    click.echo(write_selftest(found(settings, name), picture, settings.engine, settings.cache))
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.extensions["dimple"].settings
+    return settings

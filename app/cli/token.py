@@ -1,0 +1,70 @@
+"""``flask token``: make, list and revoke what clients show to be let in."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+import click
+from flask import current_app
+from flask.cli import AppGroup, with_appcontext
+
+from app.cli.problems import tells_problems
+
+token_cli = AppGroup("token", help="Tokens for management and predictions.")
+LONGEST_DAYS = 36_500
+
+
+@token_cli.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice(["management", "prediction"]), required=True, help="What it is for.")
+@click.option("--days", type=click.IntRange(1, LONGEST_DAYS), help="For how long it is good; for ever if not given.")
+@with_appcontext
+@tells_problems
+def add(name: str, role: str, days: int | None) -> None:
+    """Make a token called NAME, and print it, this once: only its hash is kept.
+
+    A token for management is good for predictions, too. Servers that run know it within a second.
+    """
+    from app.access.tokens import add_token
+
+    click.echo(add_token(_path(), name, role, days))
+
+
+@token_cli.command("list")
+@with_appcontext
+@tells_problems
+def list_tokens() -> None:
+    """List the tokens: name, role, when it was made, until when it is good."""
+    from app.access.tokens import read_tokens
+
+    entries = sorted(read_tokens(_path()).values(), key=lambda entry: entry.name)
+    if not entries:
+        click.echo("There is no token.")
+    width = max((len(entry.name) for entry in entries), default=0)
+    for entry in entries:
+        until = "for ever" if entry.expires is None else f"until {_day(entry.expires)}"
+        state = ", expired" if entry.is_expired() else ""
+        click.echo(f"{entry.name:{width}}  {entry.role:10}  made {_day(entry.created)}  good {until}{state}")
+
+
+@token_cli.command("revoke")
+@click.argument("name")
+@with_appcontext
+@tells_problems
+def revoke(name: str) -> None:
+    """Revoke the token called NAME. Servers that run refuse it within a second."""
+    from app.access.tokens import revoke_token
+
+    revoke_token(_path(), name)
+    click.echo(f"revoked {name}")
+
+
+def _path() -> Path:
+    from app.access.tokens import tokens_path
+
+    return tokens_path(current_app.extensions["dimple"].settings)
+
+
+def _day(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,200 @@
+"""Start, join, ask and leave a cluster, from one machine."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cluster.here import LOG, NAMESPACE, NODE, TOKEN, Node, address, folder, ray_environ, read_node
+from app.cluster.installed import require_ray
+from app.errors import ClusterError
+from app.settings import ROOT, Settings
+
+if TYPE_CHECKING:
+    import psutil
+
+START_SECONDS = 90.0
+STOP_SECONDS = 60.0
+TOLD_LINES = 8
+LONGEST_TEMPORARY = 40
+"""Ray's sockets are called so plus 65 letters, and no socket's path has more than 107 (unix(7))."""
+ADDRESS = re.compile(r"[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How this machine takes part: under which address, with how many cores (None for all), and how much shared memory
+    for what is on its way (bytes)."""
+
+    host: str
+    cpus: int | None = None
+    object_bytes: int = 256 * 2**20
+
+
+def up(settings: Settings, machine: Machine, port: int) -> Node:
+    """Make this machine the head of a cluster, with a token that others need to join.
+
+    :returns: the node, when it answers.
+    :raises ClusterError: where it cannot be started, with what Ray said.
+    """
+    token = folder(settings) / TOKEN
+    if not ({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or token.is_file()):
+        _write_token(token, secrets.token_hex(32))
+    command = ["--head", f"--port={port}", "--include-dashboard=false"]
+    return _start(settings, machine, f"{machine.host}:{port}", command)
+
+
+def join(settings: Settings, machine: Machine, head: str, token_file: Path | None) -> Node:
+    """Let this machine compute for a cluster, or be a front of it.
+
+    :param head: ``host:port``.
+    :param token_file: what ``up`` has written at the head.
+    :raises ClusterError: as :func:`up`, or where the address is none.
+    """
+    if not ADDRESS.fullmatch(head):
+        raise ClusterError(f"{head!r} is no address of a head: it must be host:port, as flask cluster up has told")
+    if token_file is not None:
+        try:
+            _write_token(folder(settings) / TOKEN, token_file.read_text(encoding="utf-8").strip())
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"The token {token_file} cannot be read: {error}") from None
+    return _start(settings, machine, head, [f"--address={head}"])
+
+
+def down(settings: Settings) -> bool:
+    """End the node that was started here, with all that it computes.
+
+    :returns: False where there is none.
+    :raises ClusterError: where it does not end.
+    """
+    import psutil
+
+    process = _watch(settings)
+    if process is None:
+        return False
+    try:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        raise ClusterError(f"The node (process {process.pid}) has not ended within {STOP_SECONDS:.0f} s") from None
+    except psutil.NoSuchProcess:
+        pass
+    return True
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """The cluster's nodes and what is deployed.
+
+    :returns: ``address``; ``nodes``, each with ``address``, ``alive`` and ``cpus``; ``models``, each with ``name``,
+        ``status``, ``replicas`` that answer and ``message``.
+    :raises ClusterError: where its head does not answer.
+    """
+    require_ray()
+    where = address(settings)
+    os.environ.update(ray_environ(settings))
+    node = read_node(settings)
+    import ray
+    from ray import serve
+
+    told = {"_node_ip_address": node.node_ip} if node else {}
+    try:
+        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **told)
+    except Exception as error:  # Ray has a dozen kinds
+        raise ClusterError(f"The cluster at {where} does not answer: {str(error).strip().splitlines()[-1]}") from None
+    try:
+        nodes = [
+            {"address": one["NodeManagerAddress"], "alive": one["Alive"], "cpus": one["Resources"].get("CPU", 0.0)}
+            for one in ray.nodes()
+        ]
+        return {"address": where, "nodes": nodes, "models": _models(serve.status().applications)}
+    finally:
+        ray.shutdown()
+
+
+def _models(applications: dict[str, Any]) -> list[dict[str, Any]]:
+    from app.cluster.registrar import state_of
+
+    states = [state_of(name, found) for name, found in sorted(applications.items())]
+    return [{"name": one.app, "status": one.status, "replicas": one.running, "message": one.message} for one in states]
+
+
+def _start(settings: Settings, machine: Machine, head: str, how: list[str]) -> Node:
+    require_ray()
+    here = folder(settings)
+    if process := _watch(settings):
+        raise ClusterError(f"A node runs here already (process {process.pid}). End it first: flask cluster down")
+    here.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(here)
+    node = Node(head, machine.host, str(temporary))
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *how]
+    ray += [f"--node-ip-address={machine.host}", f"--temp-dir={temporary}"]
+    ray += [f"--object-store-memory={machine.object_bytes}"]
+    ray += [f"--num-cpus={machine.cpus}"] if machine.cpus is not None else []
+    command = [sys.executable, "-m", "app.cluster.node", str(here / NODE), str(temporary), head, machine.host, *ray]
+    environ = ray_environ(settings) | {"RAY_TMPDIR": str(temporary)}
+    (here / NODE).unlink(missing_ok=True)
+    with (here / LOG).open("wb") as output:
+        watch = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return _await(settings, watch, node)
+
+
+def _await(settings: Settings, watch: subprocess.Popen[bytes], node: Node) -> Node:
+    """Wait until Ray runs."""
+    deadline = time.monotonic() + START_SECONDS
+    try:
+        while time.monotonic() < deadline and watch.poll() is None:
+            if (found := read_node(settings)) and found.runs:
+                return found
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        pass
+    watch.terminate()
+    watch.wait()
+    said = (folder(settings) / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    told = "\n".join(f"  {line}" for line in [line for line in said if line.strip()][-TOLD_LINES:])
+    raise ClusterError(f"Ray did not start at {node.address}. It said:\n{told}")
+
+
+def _watch(settings: Settings) -> psutil.Process | None:
+    """The process that looks after this machine's node, if it runs."""
+    import psutil
+
+    facts = str(folder(settings) / NODE)
+    for process in psutil.process_iter(["cmdline"]):
+        if {"app.cluster.node", facts} <= set(process.info["cmdline"] or ()):
+            return process
+    return None
+
+
+def _temporary(here: Path) -> Path:
+    """Where Ray keeps its sockets: beside the rest, where the path is short enough."""
+    path = here / "ray"
+    if len(str(path)) <= LONGEST_TEMPORARY:
+        shutil.rmtree(path, ignore_errors=True)
+        return path
+    return Path(tempfile.mkdtemp(prefix="dimple-"))
+
+
+def _write_token(path: Path, token: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(token)
+    os.replace(partial, path)

@@ -1,0 +1,139 @@
+"""The packages that an archive asks for, in a virtual environment of its own on top of the server's packages."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from app.handlers.guard import GUARD
+from app.handlers.output import MAX_LINE
+
+# isolated: the archive's folder, in which they run, must not come before their own modules
+PIP = (
+    "-I",
+    "-m",
+    "pip",
+    "install",
+    "--disable-pip-version-check",
+    "--no-input",
+    "--no-cache-dir",
+    "--progress-bar",
+    "off",
+)
+ERROR = "ERROR:"
+CLOSING_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
+
+
+class InstallFailed(Exception):
+    """What pip said last."""
+
+
+def server_packages() -> list[str]:
+    """The folders of the packages that the server has itself."""
+    return [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+
+
+def install(
+    requirements: Path,
+    venv: Path,
+    options: Sequence[str],
+    environment: Mapping[str, str],
+    seconds: float,
+    below: Iterable[str] | None = None,
+) -> None:
+    """Make a virtual environment and install a file of requirements there. What pip prints is logged.
+
+    The environment has the packages of the server, too: an archive need not ask for MXNet. Where it asks for another
+    version of one, it gets it, and the server keeps its own.
+
+    :param requirements: as pip reads it; with hashes, nothing else is installed. Paths in it are relative to its
+        folder.
+    :param options: of ``pip install``.
+    :param environment: the environment variables for pip, and for the set-up code of the packages.
+    :param seconds: for all of it.
+    :param below: folders of packages that the environment has, too; None takes the server's.
+    :raises InstallFailed: where a package cannot be installed, or it takes too long.
+    :raises OSError: where the environment cannot be written.
+    """
+    deadline = time.monotonic() + seconds
+    folder = requirements.parent
+    _run([sys.executable, "-I", "-m", "venv", "--without-pip", str(venv)], folder, environment, deadline)
+    packages = Path(sysconfig.get_path("purelib", "posix_prefix", {"base": str(venv)}))
+    folders = server_packages() if below is None else list(below)
+    # read after the environment's own folder, so its own packages come first
+    (packages / "server.pth").write_text(f"import site; list(map(site.addsitedir, {folders!r}))\n")
+    # pip is the server's, too; what lies outside of the environment that runs it, it does not remove
+    _run([str(venv / "bin" / "python"), *PIP, *options, "-r", str(requirements)], folder, environment, deadline)
+
+
+def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], deadline: float) -> None:
+    """Run a program and log what it prints. Nothing that it starts outlives it.
+
+    :raises InstallFailed: where it fails, with its last error, or has not ended at the deadline.
+    """
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    GUARD.watch(process.pid)
+    late = threading.Event()
+    clock = threading.Timer(max(0.0, deadline - time.monotonic()), _stop, [process.pid, late])
+    clock.start()
+    try:
+        reason = _follow(process)
+    finally:
+        clock.cancel()
+        clock.join()
+        _kill(process.pid)
+        process.wait()
+        GUARD.forget(process.pid)
+    if late.is_set():
+        raise InstallFailed("it took longer than DIMPLE_INSTALL_TIMEOUT allows")
+    if process.returncode:
+        raise InstallFailed(reason or f"pip ended with status {process.returncode}")
+
+
+def _follow(process: subprocess.Popen[bytes]) -> str:
+    """Log what a program prints, until it ends.
+
+    :returns: its last error, or else its last line.
+    """
+    error = last = ""
+    assert process.stdout is not None, "it was started with a pipe"
+    with process.stdout as pipe:
+        for raw in iter(lambda: pipe.readline(MAX_LINE), b""):
+            if line := raw.decode(errors="replace").strip():
+                log.info("%s", line)
+                last = line
+                if line.startswith(ERROR):
+                    error = line.removeprefix(ERROR).strip()
+    # it has closed its output, so it has ended or is about to
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(CLOSING_SECONDS)
+    return error or last
+
+
+def _stop(group: int, late: threading.Event) -> None:
+    late.set()
+    _kill(group)
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

@@ -1,0 +1,251 @@
+"""What a server may fetch on behalf of others: which URLs, and which addresses behind their names.
+
+Whoever may have a server fetch a URL could ask, through it, what only the server reaches: the machine itself, its
+private network, a cloud's metadata service (server-side request forgery, CWE-918). So a name is resolved once, every
+address that it has is judged, and the connection goes to an address that was judged, not to the name: a name server
+that answers otherwise the second time gains nothing. Redirects are followed by hand, each judged like the first URL.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
+
+from app.errors import UrlRefused
+
+REDIRECTS = 5
+REDIRECT_CODES = (301, 302, 303, 307, 308)
+PORTS = {"http": 80, "https": 443}
+
+# Of all IPv6 addresses only these are given to anybody on the internet (IANA, IPv6 Global Unicast Address Space).
+GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+# IANA's registries of special-purpose addresses (RFC 6890), multicast, what is reserved, and addresses of clouds' own
+# services that look like anybody's. Python has such a list too, but which one depends on its version.
+NOT_PUBLIC = [
+    ipaddress.ip_network(one)
+    for one in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
+        *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
+        *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
+        "168.63.129.16/32",  # Azure's
+        *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
+    )
+]
+# Not even where private addresses are allowed: link-local ones, and metadata services elsewhere.
+NEVER = [
+    ipaddress.ip_network(one)
+    for one in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "168.63.129.16/32", "100.100.100.200/32")
+]
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""The last 32 bits are an IPv4 address (RFC 6052)."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Resolve = Callable[..., Any]
+
+
+def is_public(address: str) -> bool:
+    """Whether an address is one that anybody on the internet may have.
+
+    :param address: IPv4 or IPv6; those of IPv6 which carry one of IPv4 are judged by that.
+    """
+    one = _plain(address)
+    if one.version == 6 and one not in GLOBAL_UNICAST:
+        return False
+    return not any(one in network for network in NOT_PUBLIC if network.version == one.version)
+
+
+def is_never(address: str) -> bool:
+    """Whether an address is refused even where private ones are allowed."""
+    one = _plain(address)
+    return any(one in network for network in NEVER if network.version == one.version)
+
+
+def _plain(address: str) -> Address:
+    one = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(one, ipaddress.IPv6Address):
+        if one.ipv4_mapped:
+            return one.ipv4_mapped
+        if one in NAT64:
+            return ipaddress.IPv4Address(int(one) & 0xFFFFFFFF)
+    return one
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What may be fetched.
+
+    :param schemes: of ``http`` and ``https``.
+    :param hosts: patterns of names, as ``*.example.org``; none allows all.
+    :param private: whether addresses may be private, and proxies of the environment be used, which resolve names
+        themselves.
+    :param most_bytes: of one file; 0 allows any.
+    :param resolve: :func:`socket.getaddrinfo`, or what does the same.
+    """
+
+    schemes: tuple[str, ...] = ("http", "https")
+    hosts: tuple[str, ...] = ()
+    private: bool = False
+    most_bytes: int = 0
+    resolve: Resolve = field(default=socket.getaddrinfo, compare=False)
+
+    def check(self, url: str) -> SplitResult:
+        """Judge a URL by what it says.
+
+        :raises UrlRefused: where its scheme or host is not allowed.
+        """
+        try:
+            parts = urlsplit(url)
+            host = _name(parts)
+            parts.port  # noqa: B018  it raises where it is no number
+        except ValueError:
+            raise UrlRefused(url, "it is no URL", "Correct it") from None
+        if parts.scheme not in self.schemes or not host:
+            schemes = " or ".join(self.schemes)
+            raise UrlRefused(url, f"its scheme must be {schemes}", "Use another URL, or set DIMPLE_MODEL_URL_SCHEMES")
+        if self.hosts and not any(fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts):
+            raise UrlRefused(url, f"models are not fetched from {host}", "Name it in DIMPLE_MODEL_URL_HOSTS")
+        return parts
+
+    def addresses(self, url: str, parts: SplitResult) -> list[str]:
+        """Where a URL's host lies.
+
+        :raises UrlRefused: where one of its addresses is not allowed.
+        :raises OSError: where it has none.
+        """
+        port = parts.port or PORTS[parts.scheme]
+        try:
+            found = self.resolve(parts.hostname, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise UrlRefused(url, "its host is no name", "Correct it") from None
+        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        if not addresses:
+            raise OSError(f"{parts.hostname} has no address")
+        for one in addresses:
+            if is_never(one):
+                raise UrlRefused(url, f"{parts.hostname} is a link-local or metadata address", "Use another server")
+            if not self.private and not is_public(one):
+                reason = f"{parts.hostname} has an address that is not public"
+                raise UrlRefused(url, reason, "If it is meant so, set DIMPLE_MODEL_URL_PRIVATE=true")
+        return addresses
+
+    @contextmanager
+    def opened(self, url: str, headers: Mapping[str, str], timeout: tuple[float, float]) -> Iterator[Any]:
+        """Ask for a URL, and follow its redirects.
+
+        :param timeout: seconds, for the connection and for the next bytes.
+        :returns: the answer, a ``requests.Response`` whose body is to be read.
+        :raises UrlRefused: where it, or what it leads to, is not allowed.
+        :raises requests.RequestException: where nobody answers.
+        """
+        for _ in range(REDIRECTS + 1):
+            parts = self.check(url)
+            with self._asked(url, parts, headers, timeout) as response:
+                to = response.headers.get("Location", "")
+                if response.status_code not in REDIRECT_CODES or not to:
+                    yield response
+                    return
+            target = urljoin(url, to)
+            if parts.scheme == "https" and urlsplit(target).scheme != "https":
+                raise UrlRefused(target, f"{parts.hostname} leads from https to it", "Use the server that has the file")
+            url = target
+        raise UrlRefused(url, f"it is the end of more than {REDIRECTS} redirects", "Use the URL that they lead to")
+
+    @contextmanager
+    def _asked(
+        self, url: str, parts: SplitResult, headers: Mapping[str, str], timeout: tuple[float, float]
+    ) -> Iterator[Any]:
+        import requests
+
+        proxies = requests.utils.get_environ_proxies(url) if self.private else {}
+        if requests.utils.select_proxy(url, proxies):
+            with _session() as session:
+                yield session.get(
+                    url, headers=dict(headers), stream=True, allow_redirects=False, timeout=timeout, proxies=proxies
+                )
+            return
+        try:
+            addresses = self.addresses(url, parts)
+        except OSError as error:
+            raise requests.ConnectionError(f"{parts.hostname}: {error}") from None
+        with _session() as session:
+            yield _first_answer(session, parts, addresses, headers, timeout)
+
+
+def _name(parts: SplitResult) -> str:
+    """A URL's host in the letters that name servers know.
+
+    :raises UnicodeError: where it cannot be one.
+    """
+    return (parts.hostname or "").rstrip(".").encode("idna").decode()
+
+
+def _literal(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def reach_of(settings: Any) -> Reach:
+    """What the settings allow."""
+    hosts = (one.strip().lower().rstrip(".") for one in settings.model_url_hosts.split(","))
+    return Reach(
+        schemes=tuple(settings.model_url_schemes.split(",")),
+        hosts=tuple(one for one in hosts if one),
+        private=settings.model_url_private,
+        most_bytes=settings.max_model_bytes,
+    )
+
+
+def _session() -> Any:
+    """A session that takes nothing from the environment, such as passwords for hosts (``.netrc``), but the authorities
+    that certificates are checked against."""
+    import requests
+
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or True
+    return session
+
+
+def _first_answer(
+    session: Any, parts: SplitResult, addresses: list[str], headers: Mapping[str, str], timeout: tuple[float, float]
+) -> Any:
+    """Ask the addresses one after the other. The server hears the URL's own name: in Host, and in TLS (SNI), where its
+    certificate must be for that name."""
+    import requests
+
+    name = _name(parts)
+    if parts.scheme == "https":
+        session.mount("https://", _named_adapter(name))
+    port = f":{parts.port}" if parts.port else ""
+    login = (parts.username or "", parts.password or "") if parts.username is not None else None
+    for number, address in enumerate(addresses, 1):
+        target = urlunsplit((parts.scheme, _literal(address) + port, parts.path or "/", parts.query, ""))
+        try:
+            return session.get(
+                target,
+                headers={**headers, "Host": _literal(name) + port},
+                auth=login,
+                stream=True,
+                allow_redirects=False,
+                timeout=timeout,
+            )
+        except requests.ConnectionError:
+            if number == len(addresses):
+                raise
+    raise requests.ConnectionError(f"{name} has no address")
+
+
+def _named_adapter(name: str) -> Any:
+    from requests.adapters import HTTPAdapter
+
+    class Named(HTTPAdapter):  # type: ignore[misc]
+        def init_poolmanager(self, *args: Any, **more: Any) -> None:
+            super().init_poolmanager(*args, server_hostname=name, assert_hostname=name, **more)
+
+    return Named()

@@ -1,0 +1,151 @@
+"""A network asked without the steps around it: its own input tensor, or a picture, in; its own numbers out.
+
+Whoever speaks a tensor protocol comes here. Pictures take the way of :mod:`app.serving.pipeline`, one after another, so
+that what is said of one does not depend on the protocol, nor on the pictures beside it.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import BadInput, BadParameter, ModelFormatError, TooManyFiles
+from app.formats.folder import open_model_folder
+from app.serving.line import Gone, never
+from app.serving.model import Model
+from app.serving.pipeline import open_picture, prepare
+from app.serving.scores import probabilities
+from app.types import FloatArray, TensorSpec
+from app.vision.preprocess import input_size
+
+UNNAMED = "output"
+EXACT_WHOLE = 2**24
+"""Up to this, float32 has every whole number."""
+
+_outputs: weakref.WeakKeyDictionary[Any, TensorSpec] = weakref.WeakKeyDictionary()
+"""By the model's line: reading a signature takes longer than many networks, and a line goes with its model."""
+
+
+def row_shape(model: Model) -> tuple[int, ...]:
+    """The shape of one row of the network's input: (C, H, W) or (H, W, C), without open sizes."""
+    height, width = input_size(model.preprocess, model.input.shape)
+    channels = 1 if model.preprocess.color == "grey" else 3
+    return (channels, height, width) if model.preprocess.layout == "NCHW" else (height, width, channels)
+
+
+def output_of(model: Model, path: Path) -> TensorSpec:
+    """The network's output, as the model's signature has it: its name, and the shape (0, columns) of its rows; of any
+    size, (0, 0), where there is no signature.
+
+    :param path: the model's folder.
+    """
+    if (known := _outputs.get(model.line)) is None:
+        known = _outputs[model.line] = _read_output(path)
+    return known
+
+
+def _read_output(path: Path) -> TensorSpec:
+    try:
+        signature = open_model_folder(path).signature
+    except (ModelFormatError, OSError):  # the folder has changed since the model was loaded
+        signature = None
+    if signature is None or not signature.outputs:
+        return TensorSpec(UNNAMED, (0, 0))
+    told = signature.outputs[0]
+    return TensorSpec(told.name, (0, prod(told.shape[1:])))
+
+
+def check_rows(model: Model, shape: Sequence[int], max_rows: int) -> None:
+    """See whether a tensor fits the network, before anything is made of its values.
+
+    :raises BadInput: where its rows have another shape than the network's input, or there is none.
+    :raises TooManyFiles: where there are more of them than ``max_rows``; a row counts as a picture.
+    """
+    wanted = row_shape(model)
+    if tuple(shape[1:]) != wanted or not shape[0]:
+        raise BadInput(
+            f"The tensor has the shape {list(shape)}; the model {model.name} takes {[-1, *wanted]}, with at least one "
+            f"row, as its input {model.input.name!r}. Reshape it, or send a picture."
+        )
+    if shape[0] > max_rows:
+        raise TooManyFiles(shape[0], max_rows)
+
+
+def as_float32(values: NDArray[Any]) -> FloatArray:
+    """The same numbers as the networks take them.
+
+    :param values: of any numeric type, or truths, which become 0 and 1.
+    :raises BadInput: where one of them is no finite number, or float32 does not have it.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        converted = values.astype(np.float32)
+    if values.dtype.kind in "iu":
+        kept = (values <= EXACT_WHOLE) & (values >= -EXACT_WHOLE) if values.dtype.itemsize > 2 else None
+    else:
+        kept = np.isfinite(values) & (converted == values)
+    if kept is not None and not kept.all():
+        first = tuple(int(number) for number in np.argwhere(~kept)[0])
+        raise BadInput(
+            f"The tensor holds {values[first]!s} at {list(first)}, which is no finite number of float32 (in which "
+            "networks compute). Round the values to FP32, or scale them, before they are sent."
+        )
+    return converted
+
+
+def compute(model: Model, tensor: FloatArray, gone: Gone = never) -> FloatArray:
+    """What the network itself gives for its input, when it is its turn.
+
+    :param tensor: (N, …), as :func:`check_rows` lets it pass.
+    :returns: (N, columns): logits or probabilities, as the network has them.
+    :raises BadInput: where the network's answer is not finite, which the values of a tensor can bring about.
+    :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
+    """
+    raw = model.line.ask(tensor, gone).result
+    if not np.isfinite(raw).all():
+        raise BadInput(
+            f"The model {model.name} answers this tensor with values that are no numbers. Scale it as the model's "
+            f"pictures are scaled: GET /predict/{model.name} tells how."
+        )
+    return raw
+
+
+def compute_picture(model: Model, data: bytes, max_pixels: int, gone: Gone = never) -> FloatArray:
+    """The same for a picture as it came; of several faces in it, for the largest.
+
+    :returns: (1, columns).
+    :raises BadInput: as :func:`app.serving.pipeline.open_picture`.
+    """
+    with open_picture(data, max_pixels, model.enough_pixels) as picture:
+        prepared = prepare(model, picture)
+    return compute(model, prepared.tensor, gone)[:1]
+
+
+def scores(model: Model, raw: FloatArray) -> FloatArray:
+    """The probabilities (N, classes) that the model makes of its network's numbers."""
+    return probabilities(raw, model.postprocess.activation)
+
+
+def best_columns(rows: FloatArray, count: int) -> NDArray[np.int64]:
+    """The ``count`` highest columns of each row, falling; equals keep their order, as in
+    :func:`app.serving.scores.best`. More than there are gives all.
+
+    :param rows: (N, columns).
+    :returns: (N, count) numbers of columns.
+    """
+    return np.argsort(-rows, axis=1, kind="stable")[:, :count]
+
+
+def check_count(name: str, value: Any) -> int:
+    """How many classes are asked for.
+
+    :raises BadParameter: where it is not a whole number of at least 1.
+    """
+    if type(value) is not int or value < 1:
+        raise BadParameter(name, value, "a whole number of at least 1")
+    return value

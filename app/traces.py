@@ -1,0 +1,52 @@
+"""Whether traces are wanted, and whether they can be made: the packages that make them are no part of the server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from app.errors import SettingError
+from app.settings import PREFIX, Settings
+
+PACKAGE = "opentelemetry.exporter.otlp.proto.http"
+INSTALL = "pip install -r requirements-otel.txt"
+VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+PATH = "/v1/traces"
+"""Where OTLP/HTTP takes traces, below an address that stands for all signals (opentelemetry.io, OTLP specification)."""
+
+
+def trace_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """The URL to which traces are sent; empty where none are wanted.
+
+    The setting counts before the variables of OpenTelemetry's specification.
+
+    :raises SettingError: where they are wanted, and the packages are not installed.
+    """
+    if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none":
+        return ""
+    name, found = next(
+        (
+            (name, found)
+            for name, found in (
+                (f"{PREFIX}TRACE_ENDPOINT", settings.trace_endpoint),
+                *((name, environ.get(name, "")) for name in VARIABLES),
+            )
+            if found
+        ),
+        ("", ""),
+    )
+    if not found:
+        return ""
+    if not found.startswith(("http://", "https://")):
+        raise SettingError(name, found, "a URL that begins with http:// or https://")
+    if not _installed():
+        raise SettingError(name, found, f"empty, or the packages that send traces installed ({INSTALL})")
+    return found if name == VARIABLES[0] else found.rstrip("/") + PATH
+
+
+def _installed() -> bool:
+    try:
+        return find_spec(PACKAGE) is not None
+    except ModuleNotFoundError:  # of a package above it
+        return False

@@ -1,0 +1,172 @@
+"""Tensors as SageMaker's clients send them to ``/invocations``: NumPy's files, CSV, or lists of JSON.
+
+The formats are those of SageMaker's own inference containers: ``application/x-npy``, ``text/csv`` with a row a line,
+and JSON as ``{"instances": [...]}`` or a bare list, where ``{"b64": "..."}`` stands for an encoded picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NoReturn
+
+import numpy as np
+from flask import Response, make_response, request
+from numpy.typing import NDArray
+
+from app.errors import BadInput, TooManyFiles
+from app.serving.frames import check_frames
+from app.serving.model import Model
+from app.serving.scores import best
+from app.serving.tensors import as_float32, check_rows, compute, compute_picture, row_shape, scores
+from app.settings import Settings
+from app.types import FloatArray
+from app.web.clients import client_gone
+from app.web.mms_responses import json_response
+
+JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
+MAGIC = b"\x93NUMPY"
+INSTANCES = "instances"
+PICTURE = "b64"
+
+
+def holds_tensor(data: bytes) -> bool:
+    """Whether the body of the present request is a tensor, rather than a picture. Pictures come under any type."""
+    if request.mimetype == JSON:
+        return data.lstrip()[:1] in (b"[", b"{")
+    return request.mimetype in (CSV, NPY)
+
+
+def answer_tensor(model: Model, data: bytes, settings: Settings) -> Response:
+    """Ask a network for the rows of a tensor.
+
+    :returns: a list with the most probable classes of each row; the probabilities of all classes, in the labels' order,
+        where the client accepts CSV or NumPy's format instead.
+    :raises BadInput: where the tensor cannot be read, or does not fit the model.
+    :raises ModelUnavailable: where it waited too long.
+    """
+    probable = scores(model, _compute(model, data, settings))
+    accepted = request.accept_mimetypes.best_match([JSON, CSV, NPY])
+    if accepted == CSV:
+        text = "".join(",".join(str(value) for value in row) + "\n" for row in probable)
+        return make_response(text, {"Content-Type": f"{CSV}; charset=utf-8"})
+    if accepted == NPY:
+        file = io.BytesIO()
+        np.save(file, probable)
+        return make_response(file.getvalue(), {"Content-Type": NPY})
+    return json_response(
+        [
+            [
+                {"probability": one.probability, "class": one.label}
+                for one in best(row, model.labels, model.postprocess.top)
+            ]
+            for row in probable
+        ]
+    )
+
+
+def _compute(model: Model, data: bytes, settings: Settings) -> FloatArray:
+    if request.mimetype == NPY:
+        return _tensor(model, _from_npy(data), settings)
+    if request.mimetype == CSV:
+        return _tensor(model, _from_csv(data), settings)
+    rows = _from_json(data)
+    if all(isinstance(row, dict) for row in rows):
+        return _pictures(model, rows, settings)
+    return _tensor(model, _numbers(rows), settings)
+
+
+def _tensor(model: Model, values: NDArray[Any], settings: Settings) -> FloatArray:
+    """Compute values that are shaped as the network's input, with or without the axis of rows, or flat a row."""
+    wanted = row_shape(model)
+    if values.shape == wanted:
+        values = values[np.newaxis]
+    elif values.ndim == 2 and values.shape[1] == prod(wanted):
+        values = values.reshape(-1, *wanted)
+    check_rows(model, values.shape or (0,), settings.max_files)
+    return compute(model, as_float32(values), client_gone())
+
+
+def _pictures(model: Model, rows: Sequence[dict[str, Any]], settings: Settings) -> FloatArray:
+    if len(rows) > settings.max_files:
+        raise TooManyFiles(len(rows), settings.max_files)
+    gone, found = client_gone(), []
+    for row in rows:
+        data = _picture(row)
+        check_frames(data, settings.max_frames)
+        found.append(compute_picture(model, data, settings.max_pixels, gone))
+    return np.concatenate(found)
+
+
+def _picture(row: dict[str, Any]) -> bytes:
+    try:
+        return base64.b64decode(row[PICTURE], validate=True)
+    except (KeyError, TypeError, ValueError):
+        told = str(row)[:80]
+        raise BadInput(
+            f'An object of {INSTANCES} must be {{"{PICTURE}": a picture in base64}}, not {told!r}.'
+        ) from None
+
+
+def _from_json(data: bytes) -> list[Any]:
+    try:
+        document = json.loads(data, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"The body cannot be read as JSON: {str(error)[:200]}. Correct it and send it again.") from None
+    rows = document.get(INSTANCES) if isinstance(document, dict) else document
+    if not isinstance(rows, list) or not rows:
+        raise BadInput(f'The JSON must be {{"{INSTANCES}": [...]}} or a list, with at least one row.')
+    return rows
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _numbers(rows: list[Any]) -> FloatArray:
+    try:
+        values = np.array(rows, dtype=object)  # any other type would make texts as long as the longest
+        if set(map(type, values.flat)) <= {int, float}:
+            return _rounded(values)
+    except (ValueError, RecursionError, OverflowError):  # lists of different lengths, or numbers without end
+        pass
+    raise BadInput(
+        "The rows of the JSON are not all numbers, or not all of one shape. Send each as the model takes it."
+    )
+
+
+def _from_csv(data: bytes) -> FloatArray:
+    try:
+        rows = [line.split(",") for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+        return _rounded(np.array([[float(value) for value in row] for row in rows]))
+    except ValueError as error:
+        raise BadInput(
+            f"The body cannot be read as CSV: {str(error)[:120]}. Send a line of numbers, with commas between, for"
+            " each row."
+        ) from None
+
+
+def _rounded(values: NDArray[Any]) -> FloatArray:
+    """Decimal numbers as float32 has them. What is too large becomes infinite, and is refused with all that is."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float64).astype(np.float32)
+
+
+def _from_npy(data: bytes) -> NDArray[Any]:
+    """Read an array as ``numpy.save`` writes it. NumPy's own reader first makes room for all that the header says."""
+    file = io.BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, kind = read(file)  # type: ignore[no-untyped-call]
+        if kind.kind not in "biuf" or kind.itemsize > 8:
+            raise ValueError(f"its values are of the type {kind}")
+        left = data[file.tell() :]
+        if len(left) != prod(shape) * kind.itemsize or len(shape) > 16:
+            raise ValueError(f"its {len(left)} bytes are not an array of {kind} in the shape {shape}")
+    except ValueError as error:
+        raise BadInput(f"The body cannot be read as .npy: {str(error)[:160]}. Send what numpy.save writes.") from None
+    return np.frombuffer(left, kind).reshape(shape, order="F" if fortran else "C")

@@ -1,0 +1,91 @@
+"""Login for browsers: a form takes the token, a cookie keeps it where no script can read it."""
+
+from __future__ import annotations
+
+import re
+
+from flask import Blueprint, Response, make_response, redirect, render_template, request
+
+from app.access.gate import Shown
+from app.access.tokens import MANAGEMENT, PREDICTION
+from app.errors import RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
+from app.web.asked import asked
+from app.web.guard import COOKIES, answer_headers, gate
+from app.web.problems import Problem, problem_of
+from app.web.visitors import check_same_origin
+
+bp = Blueprint("login", __name__)
+
+LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
+"""A path of this server: browsers take // and /\\ for another one."""
+LONGEST = 2000
+
+
+@bp.app_context_processor
+def _who() -> dict[str, bool]:
+    return {"logged_in": any(name in request.cookies for name in COOKIES.values())}
+
+
+@bp.get("/login")
+def form() -> Response:
+    """The form, for who wants to log in before being asked to."""
+    return login_page(None, _next(request.args.get("next", "")))
+
+
+@bp.post("/login")
+def login() -> Response:
+    """Keep the token that the form carries, where it is good."""
+    check_same_origin()
+    place = _next(request.form.get("next", ""))
+    token = request.form.get("token", "").strip()
+    try:
+        known = gate().check(_role(), Shown((token,) if token else (), request.remote_addr or ""))
+    except (TokenWanted, RoleTooSmall, TooManyRequests) as error:
+        return login_page(error, place)
+    response = make_response(redirect(place, 303))
+    response.set_cookie(
+        COOKIES[known.role], token, httponly=True, samesite="Strict", secure=request.is_secure, path="/"
+    )
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@bp.post("/logout")
+def logout() -> Response:
+    """Forget the tokens of this browser. They stay good; ``flask token revoke`` ends them."""
+    check_same_origin()
+    response = make_response(redirect("/login", 303))
+    for name in COOKIES.values():
+        response.delete_cookie(name, httponly=True, samesite="Strict", secure=request.is_secure, path="/")
+    return response
+
+
+def login_page(error: Exception | None, place: str = "") -> Response:
+    """The form, with what was wrong with the token that came, if one did.
+
+    :param place: where to go on; the page that was asked for where it is not given.
+    """
+    problem: Problem | None = problem_of(error) if error else None
+    told = problem if isinstance(error, TokenRefused | RoleTooSmall | TooManyRequests) else None
+    if not place:
+        place = _next(request.full_path.rstrip("?") if request.method == "GET" else "")
+    here = asked()
+    page = render_template(
+        "login.html", problem=told, next=place, role=_role(), managing=here.management and not here.inference
+    )
+    response = make_response(page, problem.code if problem else 200)
+    response.headers["Cache-Control"] = "no-store"
+    if error:
+        response.headers.update(answer_headers(error))
+    return response
+
+
+def _role() -> str:
+    """What a token must be for at this port."""
+    return PREDICTION if asked().inference else MANAGEMENT
+
+
+def _next(told: str) -> str:
+    """A path of this server to go on to."""
+    usual = "/" if asked().inference else "/manage/"
+    return told if len(told) <= LONGEST and LOCAL.fullmatch(told) else usual

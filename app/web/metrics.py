@@ -1,0 +1,84 @@
+"""``/metrics``: everything that is measured, in Prometheus's words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, make_response, request
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from app.machine import memory_bytes
+from app.serving.handled import HandledModel
+from app.serving.measuring import MOST_NAMES
+from app.serving.metric_files import collect
+from app.serving.processes import memory
+from app.serving.registry import Entry, Registry
+from app.web.context import dimple
+
+bp = Blueprint("metrics", __name__)
+
+
+@bp.get("/metrics", provide_automatic_options=False)
+def metrics() -> Response:
+    """What all processes of the server have measured, as Prometheus reads it; in OpenMetrics if Accept asks so."""
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Now(dimple().registry))
+    response = make_response(encode(registry))
+    response.headers["Content-Type"] = content_type
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+class _Now(Collector):
+    """What was counted, and what can be seen at this moment."""
+
+    def __init__(self, models: Registry) -> None:
+        self._models = models
+
+    def collect(self) -> Iterator[Metric]:
+        """Give every metric."""
+        yield from collect()
+        yield _models(self._models.entries()[:MOST_NAMES])
+        yield from _memory()
+        limit = "Memory that the server may use: the machine's, or less where its control group allows less."
+        yield GaugeMetricFamily("dimple_memory_limit_bytes", limit, memory_bytes())
+
+
+def _models(entries: list[Entry]) -> Metric:
+    family = GaugeMetricFamily(
+        "dimple_model_up",
+        "1 where a model answers, 0 where it could not be loaded or none of its handler processes runs; without a "
+        "value where it was given no workers.",
+        labels=("model", "version", "engine"),
+    )
+    for entry in entries:
+        if entry.model and entry.registration.min_workers < 1:
+            continue
+        version, engine = (entry.model.version, entry.model.kind) if entry.model else ("", "")
+        family.add_metric((entry.name, version, engine), int(_answers(entry)))
+    return family
+
+
+def _answers(entry: Entry) -> bool:
+    if isinstance(entry.model, HandledModel):
+        return any(one.state.value == "READY" for one in entry.model.workers.statuses())
+    return entry.model is not None
+
+
+def _memory() -> Iterator[Metric]:
+    labels = ("pid", "kind", "model")
+    resident = GaugeMetricFamily(
+        "dimple_process_resident_memory_bytes", "Memory of a process, what it shares included.", labels=labels
+    )
+    proportional = GaugeMetricFamily(
+        "dimple_process_proportional_memory_bytes", "Memory of a process, of what it shares its part.", labels=labels
+    )
+    for one in memory():
+        resident.add_metric((str(one.pid), one.kind, one.model), one.resident)
+        if one.proportional is not None:
+            proportional.add_metric((str(one.pid), one.kind, one.model), one.proportional)
+    yield from (resident, proportional)

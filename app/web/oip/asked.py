@@ -1,0 +1,157 @@
+"""An inference request, as the protocol has it, in Python's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from app.errors import BadInput, BadParameter
+from app.serving.tensors import check_count
+from app.web.oip.body import HEADER_LENGTH, Body
+from app.web.oip.datatypes import BYTES, LENGTH, NAMES
+
+MOST_AXES = 16
+ABSENT = object()
+
+
+@dataclass(frozen=True)
+class Input:
+    """A tensor that was sent: its values as JSON has them (``data``), or as bytes (``raw``)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    data: Any = None
+    raw: memoryview | None = None
+
+    @property
+    def size(self) -> int:
+        """How many values it should have."""
+        return prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output that is asked for: in bytes or in JSON, and as so many classes; 0 for the tensor itself."""
+
+    name: str
+    binary: bool = False
+    classes: int = 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A whole request. ``outputs`` is None where it leaves them to the model; ``binary`` is for those, then; ``top``
+    is how many classes are to be reported, None for the model's own number."""
+
+    inputs: tuple[Input, ...]
+    outputs: tuple[Output, ...] | None = None
+    binary: bool = False
+    id: str | None = None
+    top: int | None = None
+
+
+def read_asked(body: Body, raw_input: str) -> Asked:
+    """Take a request apart.
+
+    :param raw_input: name of the input that a body without JSON is for.
+    :raises BadInput: where it is not as the protocol has it.
+    """
+    document = body.document
+    if document is None:
+        element = memoryview(LENGTH.pack(len(body.binary)) + body.binary)
+        return Asked((Input(raw_input, BYTES, (1,), raw=element),))
+    parameters = _parameters(document, "parameters")
+    identity = document.get("id")
+    if identity is not None and not isinstance(identity, str):
+        raise BadParameter("id", identity, "a string")
+    binary = _flag(parameters, "binary_data_output", "parameters", False)
+    top = check_count("top", parameters["top"]) if "top" in parameters else None
+    return Asked(_inputs(document, body.binary), _outputs(document, binary), binary, identity, top)
+
+
+def _inputs(document: dict[str, Any], binary: memoryview) -> tuple[Input, ...]:
+    found, used = [], 0
+    for number, item in enumerate(_list(document, "inputs")):
+        where = f"inputs[{number}]"
+        one = _input(item, where)
+        size = one.parameters.get("binary_data_size")
+        if size is not None:
+            if type(size) is not int or not 0 <= size <= len(binary) - used:
+                left = f"the length of its data; {len(binary) - used} bytes are there, after the JSON"
+                raise BadParameter(f"{where}.parameters.binary_data_size", size, f"{left} ({HEADER_LENGTH})")
+            one = Input(one.name, one.datatype, one.shape, one.parameters, None, binary[used : used + size])
+            used += size
+        elif one.data is ABSENT:
+            raise BadInput(
+                f"{where}, {one.name!r}, has neither data nor parameters.binary_data_size: send one of them."
+            )
+        found.append(one)
+    if used != len(binary):
+        raise BadInput(f"The body has {len(binary)} bytes after its JSON; the inputs tell of {used}. Make them agree.")
+    return tuple(found)
+
+
+def _input(item: Any, where: str) -> Input:
+    name = _name(item, where)
+    datatype, shape = item.get("datatype"), item.get("shape")
+    if datatype not in NAMES:
+        raise BadParameter(f"{where}.datatype", datatype, f"one of {', '.join(NAMES)}")
+    whole = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
+    if not whole or not 1 <= len(shape) <= MOST_AXES:
+        raise BadParameter(f"{where}.shape", shape, "a list of whole numbers, the first the number of rows")
+    parameters, data = _parameters(item, f"{where}.parameters"), item.get("data", ABSENT)
+    if data is not ABSENT and "binary_data_size" in parameters:
+        raise BadInput(f"{where}, {name!r}, has both data and parameters.binary_data_size: leave one of them out.")
+    return Input(name, datatype, tuple(shape), parameters, data)
+
+
+def _outputs(document: dict[str, Any], binary: bool) -> tuple[Output, ...] | None:
+    if document.get("outputs") in (None, []):
+        return None
+    found: list[Output] = []
+    for number, item in enumerate(_list(document, "outputs")):
+        where = f"outputs[{number}]"
+        name, parameters = _name(item, where), _parameters(item, f"{where}.parameters")
+        if name in [other.name for other in found]:
+            raise BadParameter(f"{where}.name", name, "asked for once")
+        classes = parameters.get("classification", 0)
+        if "classification" in parameters and classes != 0:  # Triton's client sends none or more; 0 is none
+            classes = check_count(f"{where}.parameters.classification", classes)
+        found.append(Output(name, _flag(parameters, "binary_data", where, binary), classes))
+    return tuple(found)
+
+
+def _list(document: dict[str, Any], key: str) -> Sequence[Any]:
+    found = document.get(key)
+    if not isinstance(found, list) or not found:
+        raise BadParameter(key, found, "a list of at least one tensor")
+    return found
+
+
+def _name(item: Any, where: str) -> str:
+    if not isinstance(item, dict):
+        raise BadParameter(where, item, "an object")
+    name = item.get("name")
+    if not isinstance(name, str) or not name:
+        raise BadParameter(f"{where}.name", name, "the name of a tensor")
+    return name
+
+
+def _parameters(item: dict[str, Any], where: str) -> dict[str, Any]:
+    found = item.get("parameters")
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise BadParameter(where, found, "an object")
+    return found
+
+
+def _flag(parameters: Mapping[str, Any], key: str, where: str, default: bool) -> bool:
+    value = parameters.get(key, default)
+    if not isinstance(value, bool):
+        raise BadParameter(f"{where}.{key}", value, "true or false")
+    return value

@@ -1,0 +1,79 @@
+"""Traces for OpenTelemetry: a span for each request, and in it one for each stage. Only here are its packages imported,
+and only where :mod:`app.traces` says that traces are wanted."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from app.serving import measuring
+from app.web.counting import asked_model, asked_route
+from app.web.request_ids import request_id
+
+NANOSECONDS = 1_000_000_000
+ERROR = 500
+
+
+def trace_requests(app: Flask, endpoint: str) -> None:
+    """Send the traces of an application's requests to a collector. The trace of a ``traceparent`` (W3C Trace Context)
+    is gone on with; all else that the standard variables of OpenTelemetry say is followed.
+
+    :param endpoint: the URL to which traces are posted, as protocol buffers.
+    """
+    from opentelemetry import context, propagate, trace
+
+    tracer = _tracer(endpoint)
+
+    def begin() -> None:
+        span = tracer.start_span(
+            f"{request.method} {asked_route()}",
+            context=propagate.extract({name.lower(): text for name, text in request.headers.items()}),
+            kind=trace.SpanKind.SERVER,
+            attributes={
+                "http.request.method": request.method,
+                "http.route": asked_route(),
+                "url.path": request.path,
+                "dimple.request_id": request_id(),
+            },
+        )
+        g.traced = span, context.attach(trace.set_span_in_context(span))
+
+    def answered(response: Response) -> Response:
+        if "traced" in g:
+            g.traced[0].set_attribute("http.response.status_code", response.status_code)
+            if response.status_code >= ERROR:
+                g.traced[0].set_status(trace.StatusCode.ERROR)
+        return response
+
+    def end(error: BaseException | None) -> None:
+        if (traced := g.pop("traced", None)) is None:
+            return
+        span, token = traced
+        if model := asked_model():
+            span.set_attribute("dimple.model", model)
+        span.end()
+        context.detach(token)
+
+    def stage(name: str, ago: float, took: float) -> None:
+        if trace.get_current_span().is_recording():
+            began = time.time_ns() - int(ago * NANOSECONDS)
+            tracer.start_span(name, start_time=began).end(began + int(took * NANOSECONDS))
+
+    app.before_request(begin)
+    app.after_request(answered)
+    app.teardown_request(end)
+    measuring.follow_stages(stage)
+
+
+def _tracer(endpoint: str) -> Any:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    named = Resource({"service.name": "dimple"}).merge(OTELResourceDetector().detect())
+    provider = TracerProvider(resource=Resource.create().merge(named))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
+    return provider.get_tracer("dimple")

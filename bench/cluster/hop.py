@@ -1,0 +1,115 @@
+"""What the way to the cluster costs: the same requests to a server that computes itself, and to one that asks the
+cluster."""
+
+from __future__ import annotations
+
+import http.client
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import psutil
+
+from bench.cluster.models import pictures
+from bench.cluster.rig import Machine
+from bench.perf.document import number
+
+SECONDS = 4.0
+WARM_UP = 20
+CROWD = 8
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Median milliseconds over one connection; over eight, requests a second, and milliseconds of a core that one takes
+    in front, gateway and replica together."""
+
+    median: float
+    per_second: float
+    core: float
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A model with and without the cluster."""
+
+    model: str
+    local: Speed
+    cluster: Speed | None = None
+
+    HEAD: ClassVar[tuple[str, ...]] = (
+        "model",
+        "alone (ms)",
+        "cluster (ms)",
+        "alone (requests/s)",
+        "cluster (requests/s)",
+        "alone (ms of a core)",
+        "cluster (ms of a core)",
+    )
+
+    def with_cluster(self, other: Hop) -> Hop:
+        """The same with what was measured of a front of a cluster."""
+        return replace(self, cluster=other.local)
+
+    def row(self) -> tuple[str, ...]:
+        """As it stands in the document."""
+        assert self.cluster is not None
+        pairs = [(getattr(self.local, what), getattr(self.cluster, what)) for what in ("median", "per_second", "core")]
+        return (self.model, *(number(figure) for pair in pairs for figure in pair))
+
+    @property
+    def core(self) -> float:
+        """Milliseconds of a core that the way takes."""
+        assert self.cluster is not None
+        return self.cluster.core - self.local.core
+
+
+def measure_hop(machine: Machine, model: str, processes: Sequence[psutil.Process]) -> Hop:
+    """Measure one model at one server.
+
+    :param processes: among which those are that work for it.
+    """
+    list(_times(machine, model, WARM_UP, 60))
+    at_work = _at_work(processes, model)
+    alone = [seconds for seconds, _ in _times(machine, model, None, SECONDS)]
+    began, before = time.monotonic(), _seconds(at_work)
+    with ThreadPoolExecutor(CROWD) as pool:
+        counts = pool.map(lambda _: sum(1 for _ in _times(machine, model, None, SECONDS)), range(CROWD))
+        answered = sum(counts)
+    rate = answered / (time.monotonic() - began)
+    core = 1000 * (_seconds(at_work) - before) / answered
+    return Hop(model, Speed(1000 * statistics.median(alone), rate, core))
+
+
+def _times(machine: Machine, model: str, count: int | None, seconds: float) -> Iterator[tuple[float, int]]:
+    """Ask over one connection; the seconds of each answer.
+
+    :raises RuntimeError: where one is not 200.
+    """
+    picture = pictures()[model]
+    connection = http.client.HTTPConnection("127.0.0.1", machine.port, timeout=60)
+    ending, asked = time.monotonic() + seconds, 0
+    while time.monotonic() < ending and (count is None or asked < count):
+        began = time.perf_counter()
+        connection.request("POST", f"/predict/{model}", picture, {"Content-Type": "image/jpeg"})
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{model} answered {answer.status}")
+        asked += 1
+        yield time.perf_counter() - began, asked
+    connection.close()
+
+
+def _at_work(processes: Sequence[psutil.Process], model: str) -> list[psutil.Process]:
+    """Fronts, gateways and the model's replicas: not Ray's own daemons, which work without requests, too."""
+    marks = ("gunicorn", "app.cluster.gateway", f"ray::ServeReplica:dimple-{model}-")
+    return [one for one in processes if any(mark in " ".join(one.cmdline()) for mark in marks)]
+
+
+def _seconds(processes: Sequence[psutil.Process]) -> float:
+    """What they have computed so far."""
+    return sum(one.cpu_times().user + one.cpu_times().system for one in processes)

@@ -1,0 +1,127 @@
+"""Steady load: a few clients that ask at a given pace, check every answer, and count how each request ended."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+TOLERANCE = 1e-6
+CLIENT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of a model, and the answers that are right: probabilities by class, one map for each version that
+    may answer at this time."""
+
+    model: str
+    picture: bytes
+    right: tuple[Mapping[str, float], ...]
+
+    def judge(self, body: bytes) -> float:
+        """The largest difference of a probability to the answer that is nearest."""
+        said = {one["class"]: one["probability"] for one in json.loads(body)["predictions"]}
+        return min(_difference(said, right) for right in self.right)
+
+
+def _difference(said: Mapping[str, float], right: Mapping[str, float]) -> float:
+    if not set(said) <= set(right):
+        return float("inf")
+    return max(abs(said[name] - right[name]) for name in said)
+
+
+@dataclass
+class Tally:
+    """How requests ended. ``refused`` were answered 503 with ``Retry-After``. Anything else but a right answer, above
+    all no answer, is ``lost``."""
+
+    sent: int = 0
+    answered: int = 0
+    refused: int = 0
+    lost: int = 0
+    worst: float = 0.0
+    slowest: float = 0.0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+
+class Load:
+    """Clients that run until :meth:`stop`. ``phase`` names what is counted at the moment of asking."""
+
+    def __init__(self, ports: Sequence[int], asks: Sequence[Ask], per_second: float, clients: int) -> None:
+        self.asks = tuple(asks)
+        self.phase = "steady"
+        self.tallies: dict[str, Tally] = {}
+        self._ports = ports
+        self._pause = clients / per_second
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(number,), daemon=True) for number in range(clients)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the clients end with the request they are at."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(2 * CLIENT_SECONDS)
+
+    def count(self) -> Tally:
+        """What is counted at this moment."""
+        with self._lock:
+            return self.tallies.setdefault(self.phase, Tally())
+
+    def _run(self, number: int) -> None:
+        port = self._ports[number % len(self._ports)]
+        connection: http.client.HTTPConnection | None = None
+        due = time.monotonic()
+        for turn in itertools.count(number):
+            if self._stopping.is_set():
+                break
+            asks = self.asks
+            ask, tally = asks[turn % len(asks)], self.count()
+            connection = self._ask(connection, port, ask, tally)
+            due = max(due + self._pause, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+        if connection is not None:
+            connection.close()
+
+    def _ask(
+        self, connection: http.client.HTTPConnection | None, port: int, ask: Ask, tally: Tally
+    ) -> http.client.HTTPConnection | None:
+        began = time.monotonic()
+        try:
+            connection = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=CLIENT_SECONDS)
+            connection.request("POST", f"/predict/{ask.model}", ask.picture, {"Content-Type": "image/jpeg"})
+            answer = connection.getresponse()
+            body = answer.read()
+            self._note(tally, ask, answer.status, answer.headers.get("Retry-After"), body, time.monotonic() - began)
+            return connection
+        except (OSError, http.client.HTTPException) as error:
+            with self._lock:
+                tally.sent += 1
+                tally.lost += 1
+                tally.reasons[f"{type(error).__name__}: {error}"] += 1
+            return None
+
+    def _note(self, tally: Tally, ask: Ask, status: int, retry: str | None, body: bytes, seconds: float) -> None:
+        difference = ask.judge(body) if status == 200 else 0.0
+        with self._lock:
+            tally.sent += 1
+            tally.slowest = max(tally.slowest, seconds)
+            if status == 200 and difference <= TOLERANCE:
+                tally.answered += 1
+                tally.worst = max(tally.worst, difference)
+            elif status == 503 and retry:
+                tally.refused += 1
+                tally.reasons[f"503: {json.loads(body)['message'][:120]}"] += 1
+            else:
+                tally.lost += 1
+                tally.reasons[f"{status}, {ask.model} off by {difference:.3g}: {body[:120]!r}"] += 1

@@ -1,0 +1,227 @@
+"""Two nodes and two fronts on one machine, under steady load, losing all that can be lost: ``make cluster-test``.
+
+No request may be lost: each is answered as without a cluster, or refused with 503 and ``Retry-After``. The exit status
+is 1 where something of that does not hold. The tables go to ``docs/scaling.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from app.cluster.installed import require_ray  # noqa: E402
+from app.errors import ClusterError  # noqa: E402
+from app.progress import say  # noqa: E402
+from app.settings import Settings, anchored  # noqa: E402
+from bench.cluster.acts import ACTS, Scene, grow  # noqa: E402
+from bench.cluster.capacity import report as capacity  # noqa: E402
+from bench.cluster.hop import Hop, measure_hop  # noqa: E402
+from bench.cluster.load import Ask, Load, Tally  # noqa: E402
+from bench.cluster.models import NAMES, NEW, ROLLED, Answers, answers, make, pictures  # noqa: E402
+from bench.cluster.rig import Failed, Machine, Rig, rig, wait_for  # noqa: E402
+from bench.perf.document import number, table, write_between  # noqa: E402
+
+MARKS = ("<!-- cluster: start; written by make cluster-test -->", "<!-- cluster: end -->")
+CAPACITY = ("<!-- capacity: start; written by make cluster-test -->", "<!-- capacity: end -->")
+MOST_SECONDS, MOST_MEBIBYTES = 600, 8192
+CLIENTS = 4
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--per-second", type=float, default=12.0, help="requests of all clients; default %(default)s")
+    parser.add_argument("--only", help="only the acts whose names have this in them, and no document is written")
+    parser.add_argument("--nodes", default="", help="besides, let so many nodes compute: 2,4,8; 0.4 GB each")
+    parser.add_argument("--no-hop", action="store_true", help="do not measure what the hop costs")
+    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of scaling.md")
+    parser.add_argument("--keep-logs", type=Path, help="copy the logs of fronts and nodes to this folder")
+    return parser.parse_args()
+
+
+def main() -> int:
+    given, began = arguments(), time.monotonic()
+    try:
+        require_ray()
+    except ClusterError as error:
+        say(str(error))
+        return 2
+    work = Path(tempfile.mkdtemp(prefix="cluster-"))
+    try:
+        found = run(given, work, began)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    seconds = time.monotonic() - began
+    problems = [f"{name}: {tally.lost} lost: {dict(tally.reasons)}" for name, _, tally in found.acts if tally.lost]
+    problems += [f"it took {seconds:.0f} s"] if seconds > MOST_SECONDS and not given.nodes else []
+    problems += [f"it took {found.peak:,.0f} MiB"] if found.peak > MOST_MEBIBYTES else []
+    if not given.only:
+        write_between(given.docs / "scaling.md", MARKS, report(found, seconds))
+        if found.hops:
+            performance = (given.docs / "performance.md").read_text(encoding="utf-8")
+            write_between(given.docs / "scaling.md", CAPACITY, "\n" + capacity(performance, hop_of(found)))
+    for problem in problems + found.failures:
+        say(f"NOT OK: {problem}")
+    say(f"{seconds:.0f} s, at most {found.peak:,.0f} MiB")
+    return 1 if problems + found.failures else 0
+
+
+class Found:
+    """What came of it."""
+
+    def __init__(self) -> None:
+        self.acts: list[tuple[str, str, Tally]] = []
+        self.hops: list[Hop] = []
+        self.counts: list[tuple[object, ...]] = []
+        self.failures: list[str] = []
+        self.peak = 0.0
+
+
+def run(given: argparse.Namespace, work: Path, began: float) -> Found:
+    """Start everything, do everything, take everything away."""
+    found, cache = Found(), work / "cache"
+    here = anchored(Settings()).cache
+    if here.is_dir():
+        shutil.copytree(here, cache, dirs_exist_ok=True)
+    say("making the models")
+    make(work, cache)
+    with rig(work / "models", cache) as made:
+        right, rolled, local = alone(made, work, not given.no_hop)
+        say("starting the nodes")
+        made.start_nodes()
+        say("starting the fronts")
+        made.start_fronts(len(NAMES))
+        if not given.no_hop:
+            say("measuring the hop")
+            found.hops = [hop.with_cluster(measure_hop(made.head, hop.model, made.processes())) for hop in local]
+            for hop in found.hops:
+                say("  " + ", ".join(map(": ".join, zip(Hop.HEAD, hop.row(), strict=True))))
+        asked = pictures()
+        asks = [Ask(name, asked[name], _versions(name, right, rolled)) for name in NAMES]
+        load = Load([one.port for one in made.machines], asks, given.per_second, CLIENTS)
+        load.start()
+        try:
+            scene = Scene(made, load, right, work / "others")
+            play(scene, found, given.only, began)
+            for count in [int(one) for one in given.nodes.split(",") if one]:
+                found.counts.append(grow(scene, count))
+                say(f"nodes, replicas, …: {found.counts[-1]}")
+        finally:
+            load.stop()
+            if given.keep_logs:
+                keep_logs(made, given.keep_logs)
+        found.peak = made.peak
+    return found
+
+
+def alone(made: Rig, work: Path, hop: bool) -> tuple[Answers, dict[str, float], list[Hop]]:
+    """What a server without a cluster answers, the new network's answer among it, and how fast."""
+    say("asking a server without a cluster")
+    machine: Machine = made.head
+    shutil.copytree(work / "others" / NEW, machine.folder / "models" / NEW)
+    machine.start_front()
+    try:
+        wait_for("the server without a cluster is ready", lambda: machine.ready(len(NAMES) + 1), 180)
+        asked = pictures()
+        right = answers(machine.url(""), asked)
+        rolled = answers(machine.url(""), {NEW: asked[ROLLED]})[NEW]
+        local = [measure_hop(machine, name, made.processes()) for name in NAMES] if hop else []
+    finally:
+        machine.stop_front()
+        shutil.rmtree(machine.folder / "models" / NEW)
+    return right, rolled, [Hop(one.model, one.local, None) for one in local]
+
+
+def play(scene: Scene, found: Found, only: str | None, began: float) -> None:
+    """One act after another."""
+    for name, act in ACTS:
+        if only and only not in name:
+            continue
+        scene.load.phase = name
+        started = time.monotonic()
+        try:
+            seen = act(scene)
+        except Failed as error:
+            seen = f"FAILED: {error}"
+            found.failures.append(f"{name}: {error}")
+        scene.rig.measure()
+        tally = scene.load.tallies.get(name, Tally())
+        found.acts.append((name, seen, tally))
+        say(f"{name} ({time.monotonic() - started:.0f} s): {seen}")
+        say(f"  {tally.sent} sent, {tally.answered} answered, {tally.refused} refused, {tally.lost} lost")
+        for reason, count in tally.reasons.most_common(4):
+            say(f"    {count} x {reason}")
+        if time.monotonic() - began > MOST_SECONDS:
+            found.failures.append("the time was over before all was done")
+            break
+
+
+def report(found: Found, seconds: float) -> str:
+    """The tables for the document."""
+    rows = [
+        (name, f"{t.sent:,}", f"{t.answered:,}", f"{t.refused:,}", f"{t.lost:,}", number(t.worst), f"{t.slowest:.1f}")
+        for name, _, t in found.acts
+    ]
+    total = [sum(getattr(t, what) for _, _, t in found.acts) for what in ("sent", "answered", "refused", "lost")]
+    worst, slowest = (max(getattr(t, what) for _, _, t in found.acts) for what in ("worst", "slowest"))
+    rows.append(("together", *(f"{one:,}" for one in total), number(worst), f"{slowest:.1f}"))
+    head = ("", "sent", "answered", "refused", "lost", "largest difference", "slowest (s)")
+    text = (
+        f"\n{len(os.sched_getaffinity(0))} cores, {seconds:.0f} s in all, at most {found.peak:,.0f} MiB (PSS) with "
+        f"both nodes and both fronts, {date.today().isoformat()}.\n\n" + table(head, rows) + "\n"
+    )
+    text += "".join(f"- {name}: {seen}.\n" for name, seen, _ in found.acts)
+    if found.hops:
+        rows = [one.row() for one in found.hops]
+        text += "\n### What the hop costs\n\n" + table(Hop.HEAD, rows)
+    if found.counts:
+        head = (
+            "nodes",
+            "replicas",
+            "nodes that compute",
+            "until all answer (s)",
+            "sent",
+            "answered",
+            "refused",
+            "lost",
+        )
+        text += "\n### With more nodes\n\n" + table(head, [tuple(str(one) for one in row) for row in found.counts])
+    return text
+
+
+def hop_of(found: Found) -> float:
+    """What the way takes of a core: of the model whose network takes least, and so blurs it least."""
+    return min(found.hops, key=lambda one: one.local.core).core
+
+
+def keep_logs(made: Rig, target: Path) -> None:
+    """Copy what fronts and nodes have written."""
+    for one in made.machines:
+        into = target / one.folder.name
+        into.mkdir(parents=True, exist_ok=True)
+        for path in (one.log, one.folder / "instance" / "cluster" / "node.log"):
+            if path.exists():
+                shutil.copy(path, into)
+    logs = Path(made.head.folder / "instance" / "cluster")
+    for path in sorted(logs.rglob("logs/**/*")):
+        if path.is_file():
+            into = target / "ray" / path.relative_to(logs)
+            into.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, into)
+
+
+def _versions(name: str, right: Answers, rolled: dict[str, float]) -> tuple[dict[str, float], ...]:
+    """The answers that are right: before and after the roll."""
+    return (right[name], rolled) if name == ROLLED else (right[name],)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

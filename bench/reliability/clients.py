@@ -1,0 +1,212 @@
+"""Clients that are slow, that vanish, or that are too many."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.reliability.books import Rules
+from bench.reliability.fault import Fault, Scene
+from bench.reliability.models import COLOUR, picture
+
+HEAD = f"POST /predictions/{COLOUR} HTTP/1.1\r\nHost: x\r\nX-Padding: {{}}".encode()
+DRIP_SECONDS = 0.5
+SLOW = 200
+"""More than a server process has threads."""
+
+
+class Dripping:
+    """Connections that send a byte now and then.
+
+    :param starts: what each sends at first.
+    """
+
+    def __init__(self, port: int, starts: list[bytes]) -> None:
+        self._sockets = []
+        for start in starts:
+            one = socket.create_connection(("127.0.0.1", port), timeout=30)
+            one.sendall(start)
+            one.setblocking(False)
+            self._sockets.append(one)
+        self.heard: dict[socket.socket, bytes] = dict.fromkeys(self._sockets, b"")
+        self.ended: set[socket.socket] = set()
+
+    def drip(self) -> None:
+        """Send a byte on each, and hear what the server says."""
+        for one in self._sockets:
+            if one in self.ended:
+                continue
+            try:
+                with contextlib.suppress(BlockingIOError):
+                    one.send(b"a")
+                while piece := one.recv(4096):
+                    self.heard[one] += piece
+                self.ended.add(one)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.ended.add(one)
+
+    def close(self) -> None:
+        for one in self._sockets:
+            one.close()
+
+    @property
+    def all_ended(self) -> bool:
+        return len(self.ended) == len(self._sockets)
+
+
+@contextmanager
+def dripping(port: int, starts: list[bytes]) -> Iterator[Dripping]:
+    """Slow clients, that go on meanwhile."""
+    slow, stop = Dripping(port, starts), threading.Event()
+
+    def run() -> None:
+        while not stop.wait(DRIP_SECONDS):
+            slow.drip()
+
+    running = threading.Thread(target=run)
+    running.start()
+    try:
+        yield slow
+    finally:
+        stop.set()
+        running.join()
+        slow.close()
+
+
+def slow_starts(count: int) -> list[bytes]:
+    """A third each: nothing at all, half a head, and a head with half a body."""
+    body = b"POST /predictions/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nhalf" % COLOUR.encode()
+    return [(b"", HEAD, body)[number % 3] for number in range(count)]
+
+
+def _slow(scene: Scene) -> None:
+    """Others are answered while the slow ones drip, and each of these is refused in time."""
+    with dripping(scene.served.port, slow_starts(SLOW)) as slow:
+        answered = scene.books.sent
+        scene.served.wait(lambda: scene.books.sent > answered + 50)
+        scene.check(len(slow.ended) < SLOW, "the slow ones were gone before others were asked")
+        scene.served.wait(lambda: slow.all_ended)
+        scene.is_over()
+    told = sum(b" 408 " in text for text in slow.heard.values())
+    scene.note(f"{SLOW} slow connections, {told} of them answered 408, the others closed")
+    scene.check(told >= SLOW // 3, f"only {told} were told that they are too slow")
+
+
+def _vanish(scene: Scene) -> None:
+    """Clients go in the middle of a body, with and without saying so."""
+    head = f"POST /predict/{COLOUR} HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n".encode()
+    for number in range(100):
+        one = socket.create_connection(("127.0.0.1", scene.served.port), timeout=30)
+        one.sendall(head + bytes((0, 1000, 100_000)[number % 3]))
+        if number % 2:  # a reset in place of an end
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        one.close()
+    scene.is_over()
+    scene.note("100 clients went in the middle of a body, half of them with a reset")
+    scene.check("Traceback" not in scene.said(), "the log has a stack trace")
+
+
+def _deaf(scene: Scene) -> None:
+    """Clients that ask on and on, and take no answer."""
+    request = b"GET /static/screenshot.png HTTP/1.1\r\nHost: x\r\n\r\n"
+    deaf = []
+    for _ in range(20):
+        one = socket.socket()
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect(("127.0.0.1", scene.served.port))
+        one.setblocking(False)
+        deaf.append(one)
+    with contextlib.ExitStack() as stack:
+        for one in deaf:
+            stack.enter_context(one)
+            with contextlib.suppress(BlockingIOError):
+                for _ in range(100):
+                    one.send(request)
+        answered = scene.books.sent
+        scene.served.wait(lambda: scene.books.sent > answered + 50)
+        scene.served.wait(lambda: all(_is_reset(one) for one in deaf))
+    scene.is_over()
+    scene.note("20 clients that took no answer were cut off")
+
+
+def _is_reset(one: socket.socket) -> bool:
+    poll = selectors.PollSelector()
+    poll.register(one, selectors.EVENT_WRITE)
+    error = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        return True
+    try:
+        one.send(b"G")
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def limits(pid: int, files: int) -> None:
+    """Give a process that runs another limit of open files. The hard one stays, or it could not be taken back."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(files, hard), hard))
+
+
+def _too_many(scene: Scene) -> None:
+    """More connections than the processes may have files: nobody dies, nobody spins, and who waits is answered."""
+    served = scene.served
+    workers = served.workers()
+    for one in workers:
+        limits(one, _open_files(one) + 20)
+    idle = []
+    try:
+        for _ in range(200):
+            one = socket.create_connection(("127.0.0.1", served.port), timeout=30)
+            one.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n")  # an end is missing
+            idle.append(one)
+        served.wait_for_line("No more connections for the moment")
+        began, spent = time.monotonic(), _processor_seconds(workers)
+        time.sleep(1.0)
+        busy = (_processor_seconds(workers) - spent) / (time.monotonic() - began)
+        scene.note(
+            f"{len(idle)} connections where {20 * len(workers)} had room; processor meanwhile {busy:.0%} of a core"
+        )
+    finally:
+        for one in idle:
+            one.close()
+    scene.check(served.workers() == workers, "a worker ended")
+    for pid in workers:
+        limits(pid, 4096)
+    scene.is_over()
+
+
+def _open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def _processor_seconds(pids: list[int]) -> float:
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / 100
+
+
+def _answers(scene: Scene) -> bool:
+    return scene.served.ask("POST", f"/predictions/{COLOUR}", picture("blue"))[0] == 200
+
+
+Act = Callable[[Scene], None]
+SLOW_CLIENTS = Fault(f"slow-loris: {SLOW} clients that send a byte now and then", _slow, _answers)
+VANISHING = Fault("clients that vanish in the middle of a body", _vanish, _answers)
+DEAF = Fault("clients that take no answer", _deaf, _answers)
+TOO_MANY = Fault("out of file descriptors", _too_many, _answers, rules=Rules())
+FAULTS = (SLOW_CLIENTS, VANISHING, DEAF, TOO_MANY)

@@ -1,0 +1,85 @@
+"""Models that load at once, and whose right answers everybody can see: a picture's colour; and what a handler says."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+COLOUR = "colour"
+HANDLED = "handled"
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+SIDE = 8
+HANDLER = """
+import os
+import time
+
+
+def handle(data, context):
+    if data is not None:
+        time.sleep(0.02)
+        return [f"{os.getpid()} {len(one['body'])}" for one in data]
+"""
+
+
+def picture(colour: str) -> bytes:
+    """A picture in one colour, as PNG."""
+    from PIL import Image
+
+    written = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE), COLOURS[colour]).save(written, "PNG")
+    return written.getvalue()
+
+
+def write_colour(folder: Path, scale: float = 1 / 16) -> Path:
+    """A network that averages each of the three channels, 0-255, scales that, and takes the softmax: of a picture in
+    one colour that is 1 - 2e-7 for it."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["data"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["row"]),
+        helper.make_node("Mul", ["row", "scale"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["answer"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        COLOUR,
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, 3])],
+        [numpy_helper.from_array(np.array([scale], np.float32), "scale")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    folder.mkdir(parents=True)
+    save(model, str(folder / "colour.onnx"))
+    (folder / "synset.txt").write_text("\n".join(COLOURS) + "\n")
+    inputs = [{"data_name": "data", "data_shape": [0, 3, SIDE, SIDE]}]
+    (folder / "signature.json").write_text(json.dumps({"inputs": inputs, "input_type": "image/jpeg"}))
+    return folder
+
+
+def write_handled(folder: Path) -> Path:
+    """A model with code of its own, which says its process and how many bytes it was sent."""
+    (folder / "MAR-INF").mkdir(parents=True)
+    manifest = {
+        "runtime": "python",
+        "model": {"modelName": HANDLED, "modelVersion": "1.0", "handler": "service:handle"},
+    }
+    (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest))
+    (folder / "service.py").write_text(HANDLER)
+    return folder
+
+
+def write_archive(folder: Path, archive: Path, name: str) -> Path:
+    """An archive of a model folder, with a name in its manifest."""
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.name != "MANIFEST.json":
+                file.write(path, str(path.relative_to(folder)))
+        handler = {"handler": "service:handle"} if (folder / "service.py").exists() else {}
+        manifest = {"runtime": "python", "model": {"modelName": name, "modelVersion": "1.0", **handler}}
+        file.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
+    return archive

@@ -1,0 +1,156 @@
+"""Processes that are killed, told to end, or replaced."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import threading
+import time
+
+from bench.perf.processes import family
+from bench.reliability.books import Rules, handled, predictions
+from bench.reliability.fault import Fault, Scene
+from bench.reliability.models import COLOUR, HANDLED, picture
+
+CUT = Rules(cuts=True)
+AWAY = Rules(cuts=True, away=True)
+
+
+def _is_whole(scene: Scene) -> bool:
+    return scene.served.is_whole()
+
+
+def _kill_worker(scene: Scene) -> None:
+    os.kill(scene.served.workers()[0], signal.SIGKILL)
+
+
+def _kill_handler(scene: Scene) -> None:
+    scene.kept["handlers"] = before = scene.served.handlers()
+    scene.check(bool(before), "there is no handler to kill")
+    os.kill(before[0], signal.SIGKILL)
+
+
+def _handlers_are_back(scene: Scene) -> bool:
+    before, now = scene.kept["handlers"], scene.served.handlers()
+    assert isinstance(before, list)
+    return len(now) >= len(before) and before[0] not in now and _handlers_ready(scene)
+
+
+def _handlers_ready(scene: Scene) -> bool:
+    return scene.served.ask("POST", f"/predictions/{HANDLED}", b"x")[0] == 200
+
+
+def _kill_master(scene: Scene) -> None:
+    """Kill it, and start another as soon as it is gone, as a supervisor does."""
+    served = scene.served
+    name = f"{COLOUR}-guest"
+    status, body, _ = served.ask("POST", f"/models?url={COLOUR}&model_name={name}&initial_workers=1", management=True)
+    scene.check(status == 200, f"registering: {status} {body!r}")
+    before = family(served.pid)
+    assert served.process
+    os.kill(served.master, signal.SIGKILL)
+    served.process.wait()
+    served.launch()
+    scene.kept["before"] = before
+    scene.kept["guest"] = name
+
+
+def _master_is_back(scene: Scene) -> bool:
+    served, name = scene.served, scene.kept["guest"]
+    if not served.is_whole():
+        return False
+    left = [one for one in scene.kept["before"] if os.path.exists(f"/proc/{one}/exe")]  # type: ignore[attr-defined]
+    if left:
+        return False
+    status, body, _ = served.ask("POST", f"/predictions/{name}", picture("red"))
+    scene.check(status == 200, f"what was registered is not there: {status} {body!r}")
+    served.ask("DELETE", f"/models/{name}", management=True)
+    return True
+
+
+def _terminate(scene: Scene) -> None:
+    """Tell the server to end while it works on requests whose bodies are still to come."""
+    served = scene.served
+    began = [_begin(served.port) for _ in range(4)]
+    os.kill(served.master, signal.SIGTERM)
+    served.wait_for_line("Handling signal: term")
+    for connection in began:
+        connection.send(picture("green"))
+    statuses = [connection.getresponse().status for connection in began]
+    scene.check(statuses == [200] * len(began), f"requests that were under way ended so: {statuses}")
+    assert served.process
+    scene.check(served.process.wait(timeout=60) == 0, "it did not end well")
+    scene.note(f"{len(began)} requests with half a body when it was told were answered")
+    served.launch()
+
+
+def _begin(port: int) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.putrequest("POST", f"/predictions/{COLOUR}")
+    connection.putheader("Content-Length", str(len(picture("green"))))
+    connection.endheaders()
+    return connection
+
+
+def _reload(scene: Scene) -> None:
+    scene.kept["before"] = scene.served.workers()
+    longest, stop = [0.0], threading.Event()
+
+    def watch() -> None:
+        while not stop.is_set():
+            began = time.monotonic()
+            scene.served.ask("GET", "/ping")
+            longest[0] = max(longest[0], time.monotonic() - began)
+            stop.wait(0.02)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        os.kill(scene.served.master, signal.SIGHUP)
+        scene.served.wait(lambda: _workers_are_others(scene))
+    finally:
+        stop.set()
+        watching.join()
+    said = scene.served.said()
+    before = scene.kept["before"]
+    assert isinstance(before, list)
+    ends = sorted(said.index(f"Worker exiting (pid: {one})") for one in before)
+    begins = sorted(said.index(f"[{one}] [INFO] model {COLOUR} ") for one in scene.served.workers())
+    # the first goes when one has come, the second when two have
+    good = all(begin < end for begin, end in zip(begins, ends, strict=True))
+    scene.check(good, "an old worker ended before a new one had its models")
+    scene.note(f"longest answer on a new connection meanwhile: {1000 * longest[0]:.0f} ms")
+
+
+def _misspell(scene: Scene) -> None:
+    """Settings that make no sense, met by a reload and by a worker that has to be replaced: who serves goes on."""
+    served, file = scene.served, scene.served.instance / "settings.env"
+    file.write_text("DIMPLE_MAX_FILES=many\n")
+    try:
+        os.kill(served.master, signal.SIGHUP)
+        served.wait_for_line("Not reloaded; the server goes on as it is. The setting")
+        before = served.workers()
+        os.kill(before[0], signal.SIGKILL)
+        served.wait_for_line("Those that serve go on; the next try is in 2 s.")
+        scene.check(before[1] in served.workers(), "the other worker ended, too")
+    finally:
+        file.unlink()
+    scene.note("a reload was refused with the reason, a killed worker was replaced when the settings were right again")
+
+
+def _workers_are_others(scene: Scene) -> bool:
+    before = scene.kept["before"]
+    assert isinstance(before, list)
+    return scene.served.is_whole() and not set(before) & set(scene.served.workers())
+
+
+FAULTS = (
+    Fault("`kill -9` of a worker", _kill_worker, _is_whole, rules=CUT),
+    Fault("`kill -9` of a handler", _kill_handler, _handlers_are_back, handled, CUT),
+    Fault("`kill -9` of the master, started again by a supervisor", _kill_master, _master_is_back, rules=AWAY),
+    Fault("SIGTERM, then started again", _terminate, _is_whole, rules=Rules(away=True)),
+    Fault("reload (SIGHUP)", _reload, _workers_are_others, predictions),
+    Fault("settings that make no sense, met by a reload and a killed worker", _misspell, _is_whole, rules=CUT),
+)
+WORKER, HANDLER, MASTER, TERM, RELOAD, MISSPELT = FAULTS

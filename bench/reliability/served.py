@@ -1,0 +1,227 @@
+"""A real gunicorn with everything under it, in folders of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.settings import ROOT
+from bench.perf.processes import Held, family, held
+from bench.reliability.models import COLOUR, HANDLED, write_colour, write_handled
+
+START_SECONDS = 120
+ANSWER_SECONDS = 60
+TICK_SECONDS = 0.02
+FULL_MIB = 4
+"""Of the disk that a server has for itself in :func:`with_small_disk`."""
+
+
+class NotInTime(Exception):
+    """What was waited for has not come; the message has the end of the server's log."""
+
+
+@dataclass
+class Served:
+    """A server.
+
+    :param folder: where all that it writes goes, in folders of their own; the models lie in ``models``.
+    :param wrapped: a command line that the server's own is appended to.
+    """
+
+    folder: Path
+    environ: dict[str, str]
+    port: int
+    management_port: int
+    wrapped: Sequence[str] = ()
+    process: subprocess.Popen[bytes] | None = None
+    logged: int = field(default=0)
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "server.log"
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    @property
+    def instance(self) -> Path:
+        return Path(self.environ["DIMPLE_INSTANCE_DIR"])
+
+    @property
+    def models(self) -> Path:
+        return Path(self.environ["DIMPLE_MODELS_DIR"])
+
+    def launch(self) -> None:
+        """Start it, in a process group of its own."""
+        command = [*self.wrapped, sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+        before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, under nohup, the server would not reload
+        with self.log.open("ab") as log:
+            self.logged = log.tell()
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environ, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )  # fmt: skip
+        signal.signal(signal.SIGHUP, before)
+
+    def start(self) -> None:
+        """Start it, and wait until all its processes answer."""
+        self.launch()
+        self.wait(self.is_whole)
+
+    def is_whole(self) -> bool:
+        """Whether as many processes serve as are wanted."""
+        return self.answers() and len(self.serving()) >= int(self.environ["DIMPLE_WORKERS"])
+
+    def answers(self) -> bool:
+        """Whether somebody answers, and has all models."""
+        assert self.process
+        if self.process.poll() is not None:
+            raise NotInTime(f"the server has ended:\n{self.said()[-3000:]}")
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.ask("GET", "/readyz")[0] == 200
+        return False
+
+    def wait(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+        """Wait until something holds.
+
+        :raises NotInTime: where it does not, in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise NotInTime(
+                    f"{getattr(condition, '__name__', condition)}: not in {seconds} s:\n{self.said()[-3000:]}"
+                )
+            time.sleep(TICK_SECONDS)
+
+    def wait_for_line(self, text: str, seconds: float = START_SECONDS) -> None:
+        """Wait until the log says something, since the start."""
+        self.wait(lambda: text in self.said(), seconds)
+
+    def said(self) -> str:
+        """The log since the last start."""
+        with self.log.open("rb") as log:
+            log.seek(self.logged)
+            return log.read().decode(errors="replace")
+
+    def workers(self) -> list[int]:
+        """The worker processes that live: the children of gunicorn's first process."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == self.master and state != "Z":
+                    found.append(int(stat.parent.name))
+        return sorted(found)
+
+    @property
+    def master(self) -> int:
+        """gunicorn's first process; the log tells, since a wrapping command may stand before it."""
+        found = re.findall(r"Listening at: .* \((\d+)\)", self.said())
+        return int(found[-1]) if found else self.pid
+
+    def serving(self) -> list[int]:
+        """The workers that have loaded their models."""
+        loaded = {int(one) for one in re.findall(r"\[(\d+)\] \[INFO\] (?:serving|model \S+ \S+ loaded)", self.said())}
+        return [one for one in self.workers() if one in loaded]
+
+    def handlers(self) -> list[int]:
+        """The processes of models with code of their own: what is under the workers."""
+        return [one for one in family(self.pid) if one not in (self.pid, self.master, *self.workers())]
+
+    def held(self) -> Held:
+        """What all processes hold."""
+        return held(family(self.pid))
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, management: bool = False,
+        headers: Mapping[str, str] = {}, seconds: float = ANSWER_SECONDS,
+    ) -> tuple[int, bytes, Mapping[str, str]]:  # fmt: skip
+        """One request on a connection of its own: status, body, headers."""
+        port = self.management_port if management else self.port
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
+        try:
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            return response.status, response.read(), dict(response.getheaders())
+        finally:
+            connection.close()
+
+    def stop(self) -> int | None:
+        """End it, and everything under it.
+
+        :returns: its exit status, where it ended by itself.
+        """
+        if self.process is None:
+            return None
+        if self.process.poll() is None:
+            os.kill(self.master, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(timeout=START_SECONDS)
+        code = self.process.poll()
+        for one in family(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        return code
+
+
+def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **settings: object) -> Served:
+    """A server that is not started yet.
+
+    :param models: of :mod:`bench.reliability.models`, and of those that come with Dimple.
+    :param cache: folder of converted networks, shared by all.
+    :param settings: of Dimple, by their names in lower case.
+    """
+    port, management_port = free_ports(2)
+    for name in ("home", "instance", "uploads", "models", "tmp"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    if COLOUR in models:
+        write_colour(folder / "models" / COLOUR)
+    if HANDLED in models:
+        write_handled(folder / "models" / HANDLED)
+    for name in set(models) - {COLOUR, HANDLED}:
+        (folder / "models" / name).symlink_to(ROOT / "models" / name)
+    told: dict[str, object] = {
+        "host": "127.0.0.1", "port": port, "management_port": management_port, "workers": 2,
+        "models_dir": folder / "models",
+        "uploads_dir": folder / "uploads", "instance_dir": folder / "instance", "cache_dir": cache,
+        "shipped_models": "false", "default_model": COLOUR, "access_log": "", **settings,
+    }  # fmt: skip
+    hidden = ("DIMPLE_", "MMS_", "MAKE", "MFLAGS")
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    environ |= {f"DIMPLE_{name.upper()}": str(value) for name, value in told.items()}
+    environ |= {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
+    return Served(folder, environ, port, management_port)
+
+
+@contextlib.contextmanager
+def running(served: Served) -> Iterator[Served]:
+    """Start a server, and end it."""
+    try:
+        served.start()
+        yield served
+    finally:
+        served.stop()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on at this moment."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]

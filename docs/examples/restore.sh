@@ -1,0 +1,9 @@
+#!/bin/sh
+# restore.sh BACKUP.tar.gz    into the checkout that is the working folder: the same path as before, and the server stopped
+set -eu
+backup=$1
+tar -tzf "$backup" instance/registry.sqlite3 >/dev/null
+aside=instance.before-$(date +%Y%m%dT%H%M%S)
+[ ! -e instance ] || mv instance "$aside"
+tar -xzf "$backup"
+echo "restored; what was there is $aside"

@@ -1,0 +1,1 @@
+"""Random damage for everything that reads files from strangers: ``make fuzz``."""

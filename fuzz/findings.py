@@ -1,0 +1,31 @@
+"""Cases that showed a fault: ``<findings>/<target>/<kind>``, the smallest of its kind, with a text beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from fuzz.oracle import Fault
+from fuzz.target import Target
+
+
+def keep(findings: Path, target: Target, fault: Fault, data: bytes) -> None:
+    """Keep a case, unless a smaller one of its kind is there."""
+    folder = findings / target.name
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / (re.sub(r"[^\w.\-]", "_", fault.kind)[:100] + target.suffix)
+    if path.exists() and path.stat().st_size <= len(data):
+        return
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_bytes(data)
+    os.replace(partial, path)
+    path.with_name(path.name + ".txt").write_text(fault.text, encoding="utf-8", errors="backslashreplace")
+
+
+def found(findings: Path, name: str) -> list[Path]:
+    """The cases that are kept of a target."""
+    folder = findings / name
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.suffix != ".txt" and not path.name.startswith("."))

@@ -1,0 +1,250 @@
+"""Small whole files to begin with, made by code, but for the ``.h5`` files, which Keras itself wrote for the tests."""
+
+from __future__ import annotations
+
+import collections
+import io
+import json
+import pickle
+import struct
+import tempfile
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from app.formats.archive.pack import manifest_text
+from app.formats.params import write_params
+from app.formats.torch_pickle import MAGIC, VERSION
+from app.settings import ROOT
+from fuzz.mutations.archive_members import Member, tarred, zipped
+
+H5 = (
+    "keras_sequential",
+    "keras_branches",
+    "tf_keras_nested",
+    "tf_keras_newer",
+    "keras1_th_graph",
+    "keras1_tf_sequential",
+)
+CLASSES = 3
+SHAPES = {"c_weight": (4, 3, 16, 16), "c_bias": (4,), "fc_weight": (CLASSES, 4), "fc_bias": (CLASSES,)}
+FLAT_SHAPES = {"c_weight": (4, 3, 16, 16), "fc_weight": (CLASSES, 4 * 14 * 14), "fc_bias": (CLASSES,)}
+SIGNATURE = {
+    "inputs": [{"data_name": "data", "data_shape": [0, 3, 28, 28]}],
+    "input_type": "image/jpeg",
+    "outputs": [{"data_name": "softmax", "data_shape": [0, CLASSES]}],
+    "output_type": "application/json",
+    "preprocess": {"color": "bgr", "resize": "crop", "shorter_side": 32, "interpolation": "bilinear", "antialias": True,
+                   "scale": 0.5, "mean": [1.0, 2.0, 3.0], "std": [1.0, 2.0, 3.0], "layout": "NCHW", "faces": False},
+    "postprocess": {"activation": "softmax", "top": 5},
+}  # fmt: skip
+LEGACY = {
+    "Engine": {"MXNet": 0.12},
+    "Model-Archive-Description": "net",
+    "Model-Archive-Version": 0.2,
+    "Model-Server": 0.4,
+    "Model": {"Service": "service.py", "Signature": "signature.json", "Symbol": "net-symbol.json",
+              "Parameters": "net-0000.params", "Model-Name": "net", "Description": "net"},
+}  # fmt: skip
+
+
+def symbols() -> list[bytes]:
+    """A network that averages its maps, one that lays them out flat, and one as MXNet 0.8 wrote it."""
+    pooled = _symbol(("Pooling", "p", {"kernel": "(1, 1)", "global_pool": "True", "pool_type": "avg"}), True, "attrs")
+    window = {"kernel": "(2, 2)", "stride": "(2, 2)", "pad": "(0, 0)", "pool_type": "max"}
+    flat = _symbol(("Pooling", "p", window | {"pooling_convention": "full"}), False, "attrs")
+    return [pooled, flat, _symbol(("Pooling", "p", window), False, "param")]
+
+
+def _symbol(pooling: tuple[str, str, dict[str, str]], bias: bool, attributes: str) -> bytes:
+    nodes: list[dict[str, Any]] = []
+
+    def add(op: str, name: str, attrs: dict[str, str], *inputs: int) -> int:
+        nodes.append(
+            {"op": op, "name": name, **({attributes: attrs} if attrs else {}), "inputs": [[i, 0, 0] for i in inputs]}
+        )
+        return len(nodes) - 1
+
+    def learned(op: str, name: str, attrs: dict[str, str], data: int, with_bias: bool) -> int:
+        arrays = [add("null", f"{name}_{kind}", {}) for kind in ("weight", *(["bias"] if with_bias else []))]
+        return add(op, name, attrs, data, *arrays)
+
+    side, pad = (16, 0) if bias else (3, 1)
+    window = {"kernel": f"({side}, {side})", "stride": f"({16 if bias else 1}, {16 if bias else 1})"}
+    window |= {"pad": f"({pad}, {pad})", "num_filter": "4", "no_bias": str(not bias)}
+    node = learned("Convolution", "c", window, add("null", "data", {}), bias)
+    node = add(pooling[0], pooling[1], pooling[2], add("Activation", "r", {"act_type": "relu"}, node))
+    node = learned("FullyConnected", "fc", {"num_hidden": str(CLASSES)}, add("Flatten", "f", {}, node), True)
+    head = add("SoftmaxOutput", "softmax", {}, node, add("null", "softmax_label", {}))
+    arguments = [number for number, one in enumerate(nodes) if one["op"] == "null"]
+    return json.dumps({"nodes": nodes, "arg_nodes": arguments, "heads": [[head, 0, 0]],
+                       "attrs": {"mxnet_version": ["int", 10901]}}).encode()  # fmt: skip
+
+
+def params(shapes: dict[str, tuple[int, ...]] = SHAPES) -> bytes:
+    """A checkpoint's parameters."""
+    arrays = {f"arg:{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        write_params(Path(folder) / "net.params", arrays)
+        return (Path(folder) / "net.params").read_bytes()
+
+
+def first_params() -> bytes:
+    """Parameters as MXNet's first years wrote them: each array begins with its number of dimensions."""
+    one = struct.pack("<IIIiii", 2, 2, 3, 1, 0, 0) + np.zeros(6, "<f4").tobytes()
+    return struct.pack("<QQQ", 0x112, 0, 1) + one + struct.pack("<QQ", 1, 5) + b"arg:w"
+
+
+def h5_files() -> list[bytes]:
+    """What Keras-MXNet, Keras over TensorFlow, and Keras 1 wrote."""
+    return [(ROOT / "tests" / "testdata" / f"{name}.h5").read_bytes() for name in H5]
+
+
+def archives() -> list[bytes]:
+    """An archive of MMS 1.x as zip and as tgz, and one of MMS 0.x, of the same network."""
+    files = [
+        Member("net-symbol.json", symbols()[0]),
+        Member("net-0000.params", params()),
+        Member("signature.json", json.dumps(SIGNATURE).encode()),
+        Member("synset.txt", b"a\nb\nc\n"),
+        Member("service.py", b"def handle(data, context):\n    return data\n"),
+    ]
+    manifest = Member("MAR-INF/MANIFEST.json", manifest_text("net", "service:handle", "python").encode())
+    legacy = Member("MANIFEST.json", json.dumps(LEGACY).encode())
+    chance = Random(0)
+    no_signature = [one for one in files if one.name != "signature.json"]
+    return [
+        zipped([*files, manifest], chance),
+        tarred([Member(f"net/{one.name}", one.content) for one in (*files, manifest)], chance),
+        zipped([*files, legacy], chance),
+        zipped([*no_signature, manifest], chance),
+    ]
+
+
+class _Writer(pickle._Pickler):  # type: ignore[misc, name-defined]
+    """Writes names of modules that need not be installed, and persistent ids."""
+
+    def persistent_id(self, obj: Any) -> Any:
+        return obj[1] if isinstance(obj, tuple) and obj[:1] == ("<id>",) else None
+
+    def save(self, obj: Any, save_persistent_id: bool = True) -> None:
+        if isinstance(obj, _Called):
+            self.write(b"ctorch._utils\n_rebuild_tensor_v2\n")
+            self.save(obj.arguments)
+            self.write(pickle.REDUCE)
+        elif isinstance(obj, _Named):
+            self.write(f"ctorch\n{obj.name}\n".encode())
+        else:
+            super().save(obj, save_persistent_id)
+
+
+class _Called:
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+
+class _Named:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+def state_dict() -> bytes:
+    """A state dict in PyTorch's legacy format: two tensors that share a storage, and a whole number."""
+    floats = ("<id>", ("storage", _Named("FloatStorage"), "1", "cpu", 6, None))
+    whole = ("<id>", ("storage", _Named("LongStorage"), "2", "cpu", 1, None))
+    more: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+    state = collections.OrderedDict(
+        w=_Called(floats, 0, (2, 3), (3, 1), False, more),
+        v=_Called(floats, 3, (3,), (1,), False, more),
+        n=_Called(whole, 0, (), (), False, more),
+    )
+    file = io.BytesIO()
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    for item in (MAGIC, VERSION, machine, state, ["1", "2"]):
+        _Writer(file, 2).dump(item)
+    file.write(struct.pack("<q", 6) + np.arange(6, dtype="<f4").tobytes())
+    file.write(struct.pack("<q", 1) + np.array([9], "<i8").tobytes())
+    return file.getvalue()
+
+
+def onnx_files() -> list[bytes]:
+    """A small network in two opsets, one with metadata of Dimple's own, one with weights beside it."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def made(opset: int, metadata: dict[str, str], external: bool) -> bytes:
+        weights = numpy_helper.from_array(np.zeros((4, 3, 3, 3), np.float32), "w")
+        if external:
+            weights.ClearField("raw_data")
+            weights.data_location = TensorProto.EXTERNAL
+            weights.external_data.add(key="location", value="net.bin")
+        graph = helper.make_graph(
+            [
+                helper.make_node("Conv", ["pixels", "w"], ["maps"], pads=[1, 1, 1, 1]),
+                helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
+                helper.make_node("Flatten", ["pooled"], ["row"], axis=1),
+                helper.make_node("Softmax", ["row"], ["answer"], axis=1),
+            ],
+            "net",
+            [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, 28, 28])],
+            [helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["N", 4])],
+            [weights],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+        model.ir_version = 8
+        helper.set_model_props(model, metadata)
+        return bytes(model.SerializeToString())
+
+    own = {"signature": json.dumps(SIGNATURE), "labels": json.dumps(["a", "b", "c", "d"])}
+    return [made(13, {}, False), made(9, own, False), made(17, {}, True)]
+
+
+def pictures() -> list[bytes]:
+    """Every format that is read, in the forms that have code of their own: palettes, 16 bits, progressive, tiled …"""
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    rgb = Image.fromarray(noise)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    grey16 = Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257)
+    made: list[tuple[Any, str, dict[str, Any]]] = [
+        (rgb, "JPEG", {"exif": exif}),
+        (rgb, "JPEG", {"progressive": True, "subsampling": 0}),
+        (rgb.convert("CMYK"), "JPEG", {}),
+        (rgb.convert("L"), "JPEG", {"restart_marker_blocks": 1}),
+        (rgb, "PNG", {"exif": exif}),
+        (rgb.convert("P"), "PNG", {"transparency": 3}),
+        (rgb.convert("RGBA"), "PNG", {}),
+        (rgb.convert("1"), "PNG", {}),
+        (grey16, "PNG", {}),
+        (rgb.convert("P"), "GIF", {"save_all": True, "append_images": [rgb.convert("P").rotate(90)], "comment": b"c"}),
+        (rgb, "WEBP", {"exif": exif}),
+        (rgb.convert("RGBA"), "WEBP", {"lossless": True}),
+        (rgb, "WEBP", {"save_all": True, "append_images": [rgb.rotate(90)]}),
+        (rgb, "BMP", {}),
+        (rgb.convert("P"), "BMP", {}),
+        (rgb, "TIFF", {"compression": "tiff_lzw", "exif": exif}),
+        (rgb, "TIFF", {"compression": "jpeg"}),
+        (rgb, "TIFF", {"compression": "tiff_adobe_deflate"}),
+        (rgb.convert("1"), "TIFF", {"compression": "group4"}),
+        (rgb, "TIFF", {"compression": "packbits"}),
+        (grey16, "TIFF", {}),
+        (rgb.convert("F").point(lambda value: value / 255), "TIFF", {}),
+        (rgb, "TIFF", {"big_tiff": True}),
+    ]
+    return [_saved(image, kind, options) for image, kind, options in made]
+
+
+def _saved(image: Any, kind: str, options: dict[str, Any]) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def picture_zips() -> list[bytes]:
+    """Pictures in a folder for each class."""
+    one = pictures()[4]
+    names = ("all/cats/1.png", "all/cats/2.png", "all/dogs/1.png", "__MACOSX/._1.png", "all/.hidden.png")
+    return [zipped([Member(name, one) for name in names], Random(0))]

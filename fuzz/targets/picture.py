@@ -1,0 +1,29 @@
+"""Pictures: what anybody may send."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.types import Preprocess
+from app.vision.decode import decode
+from app.vision.preprocess import to_tensor
+from fuzz import seeds
+from fuzz.mutations import picture_chunks
+from fuzz.target import Target
+
+MAX_PIXELS = 1_000_000
+CROP = Preprocess(resize="crop", shorter_side=24, interpolation="bilinear", antialias=True)
+
+
+def read(path: Path) -> object:
+    """Decode it as it is, then as a thumbnail; whatever is a picture must become a tensor."""
+    data = path.read_bytes()
+    image = decode(data, MAX_PIXELS)
+    assert image.mode == "RGB" and 0 < image.width * image.height <= MAX_PIXELS, (image.mode, image.size)
+    decode(data, MAX_PIXELS, enough=4)
+    tensor = to_tensor(image, CROP, (0, 3, 20, 20))
+    assert tensor.shape == (1, 3, 20, 20)
+    return tensor
+
+
+TARGET = Target("picture", ".jpg", seeds.pictures, picture_chunks.mutate, read)

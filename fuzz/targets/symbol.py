@@ -1,0 +1,24 @@
+"""MXNet's graphs, and what is worked out of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from app.formats.graph import read_graph
+from app.formats.symbol import work_out
+from fuzz import seeds
+from fuzz.mutations import json_values
+from fuzz.target import Target
+
+
+def read(path: Path) -> object:
+    """Read the graph, and work out its input by the weights that the seeds have."""
+    graph = read_graph(path)
+    flat = any(node.op == "Pooling" and not node.flag("global_pool") for node in graph.nodes)
+    shapes = seeds.FLAT_SHAPES if flat else seeds.SHAPES
+    facts = work_out(graph, {f"arg:{name}": shape for name, shape in shapes.items()}, path)
+    assert len(facts.input_shape) == 4 and min(facts.input_shape[1:]) > 0, facts
+    return facts
+
+
+TARGET = Target("symbol", "-symbol.json", seeds.symbols, json_values.mutate, read)

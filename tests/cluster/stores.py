@@ -1,0 +1,88 @@
+"""A real web server that keeps what is PUT, as object stores and WebDAV servers do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Files(ThreadingHTTPServer):
+    """Its files by path, and the requests that it had."""
+
+    def __init__(self, takes: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.takes = takes
+        self.files: dict[str, bytes] = {}
+        self.asked: list[tuple[str, str]] = []
+        self.headers: list[dict[str, str]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Files
+
+    def do_HEAD(self) -> None:
+        self._give(False)
+
+    def do_GET(self) -> None:
+        self._give(True)
+
+    def do_PUT(self) -> None:
+        self._note()
+        data = self._body()
+        if self.server.takes:
+            self.server.files[self.path] = data
+        self.send_response(200 if self.server.takes else 405)
+        self.send_header("ETag", '"1"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _note(self) -> None:
+        self.server.asked.append((self.command, self.path))
+        self.server.headers.append(dict(self.headers))
+
+    def _give(self, body: bool) -> None:
+        self._note()
+        data = self.server.files.get(self.path)
+        self.send_response(404 if data is None else 200)
+        self.send_header("Content-Length", str(len(data or b"")))
+        self.send_header("ETag", '"1"')
+        self.end_headers()
+        if body and data is not None:
+            self.wfile.write(data)
+
+    def _body(self) -> bytes:
+        """A body of a known length, or one in the chunks of AWS's signing."""
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
+            return data
+        out = b""
+        while data:
+            size, _, rest = data.partition(b"\r\n")
+            count = int(size.partition(b";")[0], 16)
+            if not count:
+                break
+            out, data = out + rest[:count], rest[count + 2 :]
+        return out
+
+
+@contextmanager
+def store_server(takes: bool = True) -> Iterator[Files]:
+    """A server, for as long as it is needed."""
+    server = Files(takes)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,92 @@
+"""Model files reach nodes from a folder, a web server or a bucket, and are checked when they arrive."""
+
+from __future__ import annotations
+
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from app.cluster.contents import digest_of
+from app.cluster.store import fetch, publish
+from app.errors import ClusterError, ModelFormatError
+from app.settings import ROOT
+from tests.cluster.stores import store_server
+
+MODEL = ROOT / "models" / "smile"
+
+
+@pytest.fixture(scope="module")
+def digest() -> str:
+    return digest_of(MODEL)
+
+
+def test_a_shared_folder_gives_what_a_front_has_put_there(tmp_path: Path, digest: str) -> None:
+    publish(MODEL, digest, str(tmp_path / "store"))
+    folder = fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
+    assert folder.name == "smile" and digest_of(folder) == digest
+
+
+def test_what_a_node_has_is_not_fetched_again_unless_it_is_damaged(tmp_path: Path, digest: str) -> None:
+    publish(MODEL, digest, str(tmp_path / "store"))
+    fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
+    shutil.move(tmp_path / "store", tmp_path / "away")
+    folder = fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
+    (folder / "synset.txt").write_text("cat\ndog\n")
+    with pytest.raises(ClusterError, match="DIMPLE_CLUSTER_STORE"):
+        fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
+    shutil.move(tmp_path / "away", tmp_path / "store")
+    folder = fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
+    assert (folder / "synset.txt").read_bytes() == (MODEL / "synset.txt").read_bytes()
+
+
+def test_a_web_server_is_asked_before_it_is_given_anything(tmp_path: Path, digest: str) -> None:
+    with store_server() as server:
+        publish(MODEL, digest, server.url + "/models/")
+        publish(MODEL, digest, server.url + "/models/")
+        folder = fetch(digest, server.url + "/models/", "smile", tmp_path / "node")
+    name = f"/models/{digest}.zip"
+    assert server.asked == [("HEAD", name), ("PUT", name), ("HEAD", name), ("GET", name)]
+    assert digest_of(folder) == digest
+
+
+def test_a_web_server_that_takes_nothing_is_told_with_the_next_step(digest: str) -> None:
+    with store_server(takes=False) as server, pytest.raises(ClusterError, match=r"405.*flask cluster pack"):
+        publish(MODEL, digest, server.url)
+
+
+def test_a_wrong_content_under_the_right_name_is_refused(tmp_path: Path, digest: str) -> None:
+    wrong = tmp_path / "wrong"
+    shutil.copytree(MODEL, wrong)
+    (wrong / "synset.txt").write_text("cat\ndog\n")
+    publish(wrong, digest, str(tmp_path / "store"))
+    with pytest.raises(ModelFormatError, match="holds the content"):
+        fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
+    assert not (tmp_path / "node" / digest / "smile").exists()
+
+
+@pytest.mark.parametrize("store", ["ftp://example.org/models", "gs://bucket"])
+def test_other_kinds_of_urls_are_refused(store: str, digest: str) -> None:
+    with pytest.raises(ClusterError, match="s3://bucket/prefix"):
+        publish(MODEL, digest, store)
+
+
+@pytest.mark.skipif(find_spec("boto3") is None, reason="requirements-ray.txt is not installed")
+def test_a_bucket_is_asked_with_a_signature(tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with store_server() as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        publish(MODEL, digest, "s3://bucket/dimple")
+        folder = fetch(digest, "s3://bucket/dimple", "smile", tmp_path / "node")
+    assert f"/bucket/dimple/{digest}.zip" in server.files
+    assert all(one["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=who/") for one in server.headers)
+    assert digest_of(folder) == digest
+
+
+@pytest.mark.skipif(find_spec("boto3") is not None, reason="requirements-ray.txt is installed")
+def test_a_bucket_says_what_to_install(digest: str) -> None:
+    with pytest.raises(ClusterError, match=r"requirements-ray\.txt"):
+        publish(MODEL, digest, "s3://bucket/dimple")

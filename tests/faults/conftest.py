@@ -1,0 +1,38 @@
+"""Servers for the faults: real ones, with models that load at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench.reliability.models import COLOUR, HANDLED
+from bench.reliability.served import NotInTime, Served, make, running
+from tests.conftest import CACHE
+
+
+@pytest.fixture(scope="package")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One server for all faults that it must survive."""
+    with running(make(tmp_path_factory.mktemp("served"), CACHE, (COLOUR, HANDLED), client_timeout=3)) as served:
+        yield served
+
+
+@pytest.fixture
+def served(shared: Served) -> Served:
+    """The shared one; started again where a test that failed has left it broken, so that the next can tell more."""
+    try:
+        whole = shared.is_whole()
+    except NotInTime:
+        whole = False
+    if not whole:
+        shared.stop()
+        shared.start()
+    return shared
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder for a server of the test's own."""
+    return tmp_path / "server"

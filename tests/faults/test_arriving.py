@@ -1,0 +1,133 @@
+"""Requests that arrive in pieces, or several at once: a thread is given to each when it is whole, and none is lost."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from app.launch.arriving import ENOUGH, LONGEST_HEAD, is_whole
+from bench.reliability.models import COLOUR, picture
+from bench.reliability.served import Served
+from tests.pictures import encode, noise, plain
+
+RED = picture("red")
+HEAD = f"POST /predict/{COLOUR} HTTP/1.1\r\nHost: x\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "whole"),
+    [
+        (b"", False),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * LONGEST_HEAD, True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nab", False),
+        (b"POST / HTTP/1.1\r\ncontent-length:3\r\n\r\nabc", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 999999\r\n\r\n" + bytes(ENOUGH - 1), False),
+        (b"POST / HTTP/1.1\r\nContent-Length: 999999\r\n\r\n" + bytes(ENOUGH), True),
+        (b"POST / HTTP/1.1\r\nX: y\r\n\r\nContent-Length: 9\r\n", True),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", False),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", True),
+    ],
+)
+def test_what_is_whole(data: bytes, whole: bool) -> None:
+    assert is_whole(data) is whole
+
+
+@contextmanager
+def connected(served: Served) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection
+
+
+def post(body: bytes, *headers: bytes) -> bytes:
+    return HEAD + b"".join(one + b"\r\n" for one in headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def answers(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
+    """Read so many answers: status and body."""
+    found, file = [], connection.makefile("rb")
+    for _ in range(count):
+        status = int(file.readline().split()[1])
+        length = 0
+        while (line := file.readline()) not in (b"\r\n", b""):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        found.append((status, file.read(length)))
+    return found
+
+
+def first(body: bytes) -> str:
+    return str(json.loads(body)["predictions"][0]["class"])
+
+
+def test_requests_that_come_together_are_answered_in_their_order(served: Served) -> None:
+    colours = ["red", "green", "blue", "green"]
+    with connected(served) as connection:
+        connection.sendall(b"".join(post(picture(colour)) for colour in colours))
+        assert [first(body) for _, body in answers(connection, 4)] == colours
+
+
+def test_a_request_may_come_byte_by_byte(served: Served) -> None:
+    with connected(served) as connection:
+        for number in range(2):  # the second comes while the first's thread may still wait for it
+            for byte in post(RED):
+                connection.sendall(bytes([byte]))
+            ((status, body),) = answers(connection, 1)
+            assert (number, status, first(body)) == (number, 200, "red")
+
+
+def test_the_rest_of_a_long_body_comes_later(served: Served) -> None:
+    data = noise(700, 700)
+    assert len(data) > 4 * ENOUGH
+    request = post(data)
+    with connected(served) as connection:
+        for start in range(0, len(request), 50_000):
+            connection.sendall(request[start : start + 50_000])
+        assert answers(connection, 1)[0][0] == 200
+
+
+def test_who_waits_to_be_invited_is_invited_once(served: Served) -> None:
+    data = encode(plain(300, 300))
+    whole = post(data, b"Expect: 100-continue")
+    head = whole[: -len(data)]
+    with connected(served) as connection:
+        connection.sendall(head)
+        invited = connection.recv(4096)
+        assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(data)
+        assert answers(connection, 1)[0][0] == 200
+        connection.sendall(whole)  # who does not wait for it gets it all the same
+        assert [status for status, _ in answers(connection, 2)] == [100, 200]
+
+
+def test_a_body_in_chunks_may_come_in_pieces(served: Served) -> None:
+    with connected(served) as connection:
+        connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        for start in range(0, len(RED), 20):
+            piece = RED[start : start + 20]
+            connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece))
+        connection.sendall(b"0\r\n\r\n")
+        ((status, body),) = answers(connection, 1)
+    assert (status, first(body)) == (200, "red")
+
+
+def test_who_has_ended_its_own_half_is_answered(served: Served) -> None:
+    with connected(served) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        assert answers(connection, 1)[0][0] == 200
+
+
+def test_a_body_that_ends_early_is_told_so(served: Served) -> None:
+    with connected(served) as connection:
+        connection.sendall(post(RED)[:-10])
+        connection.shutdown(socket.SHUT_WR)
+        ((status, body),) = answers(connection, 1)
+    assert status == 400
+    assert "ended before" in json.loads(body)["message"]

@@ -1,0 +1,41 @@
+"""Processes that are killed, told to end, or replaced, under load."""
+
+from __future__ import annotations
+
+from bench.reliability.fault import suffer
+from bench.reliability.processes import HANDLER, MASTER, MISSPELT, RELOAD, TERM, WORKER
+from bench.reliability.served import Served
+
+
+def test_a_killed_worker_costs_only_what_it_was_working_on(served: Served) -> None:
+    row = suffer(WORKER, served)
+    assert row.samples == ()
+    assert (row.lost, row.unreached) == (0, 0)
+    assert row.cut <= 4  # as many clients as there are
+
+
+def test_a_killed_handler_is_replaced_and_its_request_can_be_repeated(served: Served) -> None:
+    row = suffer(HANDLER, served)
+    assert (row.samples, row.lost) == ((), 0)
+
+
+def test_a_reload_harms_no_request_and_somebody_always_answers(served: Served) -> None:
+    row = suffer(RELOAD, served)
+    assert row.samples == ()
+    assert (row.lost, row.refused, row.cut, row.unreached) == (0, 0, 0, 0)
+
+
+def test_settings_that_make_no_sense_end_no_worker_that_serves(served: Served) -> None:
+    row = suffer(MISSPELT, served)
+    assert (row.samples, row.lost, row.refused) == ((), 0, 0)
+
+
+def test_a_server_that_is_told_to_end_answers_what_it_was_sent(served: Served) -> None:
+    row = suffer(TERM, served)
+    assert row.samples == ()
+    assert (row.lost, row.refused, row.cut) == (0, 0, 0)
+
+
+def test_a_killed_master_leaves_nothing_behind_and_its_registrations_are_there_again(served: Served) -> None:
+    row = suffer(MASTER, served)
+    assert (row.samples, row.lost) == ((), 0)

@@ -1,0 +1,164 @@
+"""A few damaged files for every reader, as ``make fuzz`` reads a million; and what judges them sees what it should."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.errors import ModelFormatError
+from app.settings import ROOT
+from fuzz.child import LONGEST
+from fuzz.oracle import judge
+from fuzz.seeds import archives
+from fuzz.target import Target
+from fuzz.targets import NAMES, load
+from fuzz.watch import Watch
+
+CASES = 60
+
+
+@pytest.fixture(scope="module")
+def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
+    return Watch(tmp_path_factory.mktemp("watched"))
+
+
+@pytest.fixture
+def folder(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The only folder that may be written to; Python's own compiled files are another matter."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.chdir(watch.folder)
+    yield watch.folder
+
+
+def reading(read: Any) -> Target:
+    return Target("reading", ".bin", list, lambda data, _random: data, read)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_seeds_are_read_and_not_refused(name: str, folder: Path) -> None:
+    target = load(name)
+    for number, data in enumerate(target.seeds()):
+        assert len(data) <= LONGEST
+        path = folder / f"{number}{target.suffix}"
+        path.write_bytes(data)
+        assert target.read(path) is not None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_files_are_read_or_refused_and_nothing_else(name: str, folder: Path, watch: Watch) -> None:
+    target = load(name)
+    seeds = target.seeds()
+    path = folder / f"case{target.suffix}"
+    path.write_bytes(seeds[0])
+    target.read(path)  # imports what is imported late
+
+    @settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(number=st.integers(0, len(seeds) - 1), seed=st.integers(0, 2**32), rounds=st.integers(1, 3))
+    def check(number: int, seed: int, rounds: int) -> None:
+        random, data = Random(seed), seeds[number]
+        for _ in range(rounds):
+            data = target.mutate(data, random)[:LONGEST]
+        path.write_bytes(data)
+        fault = judge(target, path, watch)
+        assert fault is None, fault
+
+    check()
+
+
+def refuse(text: str) -> Any:
+    def read(_path: Path) -> None:
+        raise ModelFormatError(text)
+
+    return read
+
+
+def recurse(_path: Path) -> None:
+    recurse(_path)
+
+
+def run_out_of_memory(_path: Path) -> None:
+    try:
+        raise MemoryError
+    except MemoryError:
+        raise ModelFormatError("it is too large") from None
+
+
+def write_elsewhere(path: Path) -> None:
+    (path.parent.parent / "escaped").write_text("")
+
+
+def link_elsewhere(path: Path) -> None:
+    os.symlink("/nowhere", path.parent.parent / "escaped")
+
+
+def run_a_program(_path: Path) -> None:
+    subprocess.run(["true"], check=False)
+
+
+def write_beside(path: Path) -> None:
+    path.with_name("beside").write_text("")
+    path.with_name("beside").unlink()
+
+
+@pytest.mark.parametrize(
+    ("read", "kind"),
+    [
+        (refuse("it is damaged"), None),
+        (write_beside, None),
+        (lambda path: struct.unpack("<Q", b""), "error-"),
+        (lambda path: {}["name"], "KeyError-"),
+        (lambda path: sys.exit(1), "SystemExit-"),
+        (recurse, "RecursionError-"),
+        (run_out_of_memory, "MemoryError-"),
+        (write_elsewhere, "touches-open"),
+        (link_elsewhere, "touches-os.symlink"),
+        (run_a_program, "touches-subprocess."),
+    ],
+)
+def test_the_judge_sees_what_a_reader_must_not_do(read: Any, kind: str | None, folder: Path, watch: Watch) -> None:
+    try:
+        fault = judge(reading(read), folder / "case.bin", watch)
+    finally:
+        escaped = folder.parent / "escaped"
+        if escaped.is_symlink() or escaped.exists():
+            escaped.unlink()
+    assert (fault is None) == (kind is None)
+    assert fault is None or fault.kind.startswith(str(kind))
+
+
+def test_damage_is_the_same_for_the_same_chance() -> None:
+    for name in NAMES:
+        target = load(name)
+        seed = target.seeds()[0]
+        assert target.mutate(seed, Random(7)) == target.mutate(seed, Random(7)), name
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "fuzz.run", "--findings", str(folder), *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_the_command_reads_as_many_cases_as_it_is_told(tmp_path: Path) -> None:
+    done = run(tmp_path, "--cases", "50", "--only", "params", "torch_pickle", "--jobs", "2", "--seed", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "params 30/30" in done.stdout and "torch_pickle 20/20" in done.stdout
+    assert "0 findings" in done.stdout
+
+
+def test_a_kept_case_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    case = tmp_path / "archive" / "case.mar"
+    case.write_bytes(archives()[0])
+    done = run(tmp_path, "--replay", str(case))
+    assert (done.returncode, "as it should be" in done.stdout) == (0, True)
+    assert run(tmp_path, "--replay", str(tmp_path)).returncode != 0

@@ -1,0 +1,357 @@
+"""What a handler may not take, and what becomes of one that tries: each limit is exceeded by a real process."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import HandlerLoadError
+from app.handlers.environment import handler_environment
+from app.handlers.guard import Guard
+from app.handlers.output import Allowance
+from app.handlers.types import HandlerLimits
+from app.handlers.workers import Workers
+from app.settings import ROOT
+from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
+from tests.handlers.conftest import Run
+
+GREEDY = """
+    import json, os, resource, subprocess, sys, time
+
+    kept = []
+
+    def take(what, amount):
+        if what == "memory":
+            kept.append(bytearray(amount))
+        if what == "processor":
+            until = time.process_time() + amount
+            while time.process_time() < until:
+                pass
+        if what == "files":
+            kept.extend(open("/dev/null") for _ in range(amount))
+        if what == "file":
+            with open("written", "wb") as file:
+                file.write(bytes(amount))
+        if what == "output":
+            line = "x" * 999 + "\\n"
+            for _ in range(amount):
+                sys.stdout.write(line)
+            sys.stdout.flush()
+        if what == "processes":
+            kept.extend(subprocess.Popen(["sleep", "1000"]) for _ in range(amount))
+            return [process.pid for process in kept]
+        if what == "exit":
+            os._exit(3)
+
+    def handle(data, context):
+        if data is None:
+            return None
+        try:
+            answer = take(*json.loads(bytes(data[0]["body"])))
+        except OSError as error:
+            answer = error.errno
+        return [{"pid": os.getpid(), "answer": answer}] * len(data)
+"""
+TELLS = """
+    import json, os, resource
+
+    def handle(data, context):
+        status = dict(line.split(":\\t", 1) for line in open("/proc/self/status") if ":\\t" in line)
+        links = {number: f"/proc/self/fd/{number}" for number in sorted(map(int, os.listdir("/proc/self/fd")))}
+        open("private", "w").close()
+        return [{
+            "core": resource.getrlimit(resource.RLIMIT_CORE),
+            "files": resource.getrlimit(resource.RLIMIT_NOFILE),
+            "nice": os.nice(0),
+            "privileges": status["NoNewPrivs"].strip(),
+            "oom": int(open("/proc/self/oom_score_adj").read()),
+            "mode": os.stat("private").st_mode & 0o777,
+            "open": {number: os.readlink(link) for number, link in links.items() if os.path.lexists(link)},
+            "group": os.getpgid(0), "session": os.getsid(0), "pid": os.getpid(),
+            "environ": dict(os.environ),
+            "gpu": context.system_properties["gpu_id"],
+        }] * len(data or ())
+"""
+GIGABYTE = 2**30
+
+
+def ask(workers: Workers, *order: object) -> dict[str, Any]:
+    (answer,) = workers.predict([request(json.dumps(order).encode())])
+    assert answer.status == 200, answer
+    return dict(json.loads(answer.body))
+
+
+def error(workers: Workers, *order: object) -> tuple[int, str]:
+    (answer,) = workers.predict([request(json.dumps(order).encode())])
+    assert answer.error is not None
+    return answer.status, answer.error[1]
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def greedy(tmp_path: Path) -> Path:
+    return archive(tmp_path / "greedy", {"service.py": GREEDY})
+
+
+def test_memory_beyond_the_limit_is_507_and_the_worker_begins_anew(greedy: Path, run: Run) -> None:
+    workers = run(greedy, count=2, limits=HandlerLimits(memory_bytes=GIGABYTE // 2))
+    before = {status.pid for status in workers.statuses()}
+    held = ask(workers, "memory", 1000)["pid"]
+    assert error(workers, "memory", GIGABYTE) == (507, "Out of resources")
+    wait_until(lambda: sum(status.restarts for status in workers.statuses()) == 1)
+    wait_until(lambda: all(status.state == "READY" for status in workers.statuses()))
+    (replaced,) = [status for status in workers.statuses() if status.restarts]
+    assert replaced.last_error == "The worker ran out of its 536,870,912 bytes of memory"
+    assert len(before & {status.pid for status in workers.statuses()}) == 1  # the other one worked on
+    assert held in before
+
+
+def test_memory_is_taken_in_steps_up_to_the_limit_and_not_beyond(greedy: Path, run: Run) -> None:
+    workers = run(greedy, limits=HandlerLimits(memory_bytes=GIGABYTE // 4))
+    taken = 0
+    while workers.predict([request(json.dumps(["memory", GIGABYTE // 32]).encode())])[0].status == 200:
+        taken += 1
+    assert 4 <= taken <= 7  # of 8 that would fill it, without what Python takes itself
+
+
+def test_a_batch_without_memory_costs_a_worker_without_a_limit_nothing(greedy: Path, run: Run) -> None:
+    workers = run(greedy)
+    (before,) = workers.statuses()
+    assert error(workers, "memory", 2**62) == (507, "Out of resources")
+    assert ask(workers, "nothing", 0)["pid"] == before.pid
+
+
+def test_a_model_that_is_larger_than_the_limit_is_not_loaded_507(tmp_path: Path, run: Run) -> None:
+    folder = archive(tmp_path, {"service.py": "weights = bytearray(2**29)\ndef handle(data, context): pass\n"})
+    with pytest.raises(HandlerLoadError, match="MemoryError") as caught:
+        run(folder, limits=HandlerLimits(memory_bytes=2**28))
+    assert caught.value.code == 507
+
+
+def test_a_batch_may_compute_for_so_long_and_the_next_one_again(greedy: Path, run: Run) -> None:
+    workers = run(greedy, limits=HandlerLimits(cpu_seconds=1))
+    pids = {ask(workers, "processor", 0.6)["pid"] for _ in range(3)}
+    assert len(pids) == 1  # 1.8 seconds, but of three batches
+    assert error(workers, "processor", 1000) == (500, "Worker died.")
+    assert ask(workers, "processor", 0.1)["pid"] not in pids
+    assert f"killed by signal {int(signal.SIGXCPU)}" in workers.statuses()[0].last_error
+
+
+def test_files_beyond_the_limit_cannot_be_opened(greedy: Path, run: Run) -> None:
+    workers = run(greedy, limits=HandlerLimits(open_files=40))
+    assert ask(workers, "files", 20)["answer"] is None
+    assert ask(workers, "files", 20)["answer"] == errno.EMFILE
+
+
+def test_a_file_cannot_become_longer_than_the_limit(greedy: Path, run: Run) -> None:
+    workers = run(greedy, limits=HandlerLimits(file_bytes=100_000))
+    assert ask(workers, "file", 100_000)["answer"] is None
+    assert ask(workers, "file", 100_001)["answer"] == errno.EFBIG
+    assert (greedy / "written").stat().st_size == 100_000
+
+
+def test_a_limit_above_the_server_s_own_is_the_server_s_own(tmp_path: Path, run: Run) -> None:
+    workers = run(archive(tmp_path, {"service.py": TELLS}), limits=HandlerLimits(open_files=2**40))
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert ask(workers)["files"] == [hard, hard]
+
+
+def test_a_handler_leaves_no_core_writes_for_itself_and_gains_no_privileges(tmp_path: Path, run: Run) -> None:
+    told = ask(run(archive(tmp_path, {"service.py": TELLS}), limits=HandlerLimits(nice=3)))
+    assert told["core"] == [0, 0]
+    assert told["mode"] == 0o600
+    assert told["privileges"] == "1"
+    assert told["nice"] == os.nice(0) + 3
+    assert told["oom"] == min(1000, int(Path("/proc/self/oom_score_adj").read_text()) + 500)
+    assert told["group"] == told["session"] == told["pid"]
+
+
+def test_a_handler_has_its_pipes_open_and_nothing_of_the_server_s(tmp_path: Path, run: Run) -> None:
+    folder = archive(tmp_path, {"service.py": TELLS})
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.set_inheritable(True)  # as gunicorn's are
+        theirs = f"socket:[{os.fstat(listener.fileno()).st_ino}]"
+        opened = list(ask(run(folder))["open"].values())
+    assert opened[0] == "/dev/null"
+    assert [target.partition(":")[0] for target in opened[1:]] == ["pipe", "pipe", "socket"]
+    assert opened[3] != theirs
+
+
+def test_a_handler_s_environment_is_what_libraries_need() -> None:
+    server = {
+        **{"PATH": "/bin", "LC_ALL": "C", "TZ": "UTC", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "2"},
+        **{"AWS_REGION": "r", "AWS_SECRET_ACCESS_KEY": "k", "HF_TOKEN": "t", "GUNICORN_CMD_ARGS": "-b :80"},
+        **{"DIMPLE_PORT": "80", "HOME": "/root", "SSH_AUTH_SOCK": "/tmp/s", "https_proxy": "http://me:word@proxy"},
+    }
+    usual = set(handler_environment("", {}))
+    names = {"PATH", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"}
+    assert set(handler_environment("", server)) == usual | names
+    assert set(handler_environment("", server, shown="AWS_*, HF_TOKEN")) == usual | names | {
+        *("AWS_REGION", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"),
+    }
+    assert set(handler_environment(".*SECRET.*", server, shown="AWS_*")) == usual | names | {"AWS_REGION"}
+    assert set(server) - set(handler_environment("", server, shown="*")) == {"DIMPLE_PORT"}
+    assert "DIMPLE_PORT" not in handler_environment("", server, shown="DIMPLE_PORT,DIMPLE_*")
+
+
+def test_a_handler_s_home_is_not_the_server_s(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "home").mkdir()
+    folder = archive(tmp_path / "model", {"service.py": TELLS})
+    told = ask(run(folder, home=tmp_path / "home", shown_variables="HOME"))
+    assert told["environ"]["HOME"] == str(tmp_path / "home")
+
+
+def test_workers_are_given_gpus_in_turn_and_keep_theirs(tmp_path: Path, run: Run) -> None:
+    workers = run(archive(tmp_path, {"service.py": TELLS}), count=4, number_of_gpu=2)
+    statuses = workers.statuses()
+    assert sorted(status.gpu_id for status in statuses if status.gpu_id is not None) == [0, 0, 1, 1]
+    workers.scale(1, 1)
+    wait_until(lambda: len(workers.statuses()) == 1)
+    (before,) = workers.statuses()
+    assert ask(workers)["gpu"] == before.gpu_id
+    os.kill(before.pid or 0, signal.SIGKILL)
+    wait_until(lambda: workers.statuses()[0].restarts == 1)
+    assert ask(workers)["gpu"] == before.gpu_id
+    assert workers.statuses()[0].pid != before.pid
+
+
+def test_without_gpus_a_handler_is_told_of_none(tmp_path: Path, run: Run) -> None:
+    assert ask(run(archive(tmp_path, {"service.py": TELLS})))["gpu"] is None
+
+
+def children() -> set[int]:
+    return {int(pid) for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()}
+
+
+def test_a_hundred_crashes_leave_no_zombie(greedy: Path, run: Run) -> None:
+    workers = run(greedy, count=4)
+    before = len(children())
+    with ThreadPoolExecutor(4) as pool:
+        crashes = list(pool.map(lambda _: error(workers, "exit", 0), range(100), timeout=4 * DEADLINE))
+    assert crashes == [(500, "Worker died.")] * 100
+    wait_until(lambda: all(status.state == "READY" for status in workers.statuses()))
+    assert len(children()) == before
+    assert sum(status.restarts for status in workers.statuses()) == 100
+
+
+def test_what_a_handler_has_started_ends_with_it(greedy: Path, run: Run) -> None:
+    workers = run(greedy)
+    sleepers = ask(workers, "processes", 3)["answer"]
+    assert error(workers, "exit", 0) == (500, "Worker died.")
+    assert all(wait_for_end(pid) for pid in sleepers)
+
+
+def server_that_runs(folder: Path) -> subprocess.Popen[str]:
+    code = f"""
+import time
+from pathlib import Path
+from app.handlers.types import HandlerRequest, HandlerSpec, Field
+from app.handlers.workers import Workers
+
+workers = Workers(HandlerSpec("model", Path({str(folder)!r}), "service:handle"))
+workers.start(1, {DEADLINE})
+field = Field("body", "application/octet-stream", b'["processes", 2]', True)
+print(workers.predict([HandlerRequest("r0", (field,))])[0].body.decode().replace("\\n", ""), flush=True)
+time.sleep(1000)
+"""
+    return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def test_nothing_that_a_handler_has_started_outlives_a_server_that_is_killed(greedy: Path) -> None:
+    with server_that_runs(greedy) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        process.kill()
+    assert len(told["answer"]) == 2
+    assert all(wait_for_end(pid) for pid in (told["pid"], *told["answer"]))
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "1000"], start_new_session=True)
+
+
+def test_a_guard_kills_the_groups_that_it_was_told_of_and_not_taken_from_it() -> None:
+    guard = Guard()
+    with sleeper() as watched, sleeper() as forgotten:
+        for process in (watched, forgotten):
+            guard.watch(process.pid)
+        guard.forget(forgotten.pid)
+        guard.end()
+        assert watched.wait(DEADLINE) == -signal.SIGKILL
+        assert forgotten.poll() is None
+        forgotten.kill()
+
+
+def test_a_guard_that_was_killed_is_replaced_and_knows_what_the_first_one_knew() -> None:
+    guard = Guard()
+    with sleeper() as first, sleeper() as second:
+        guard.watch(first.pid)
+        assert guard._process is not None
+        guard._process.kill()
+        guard._process.wait()
+        guard.watch(second.pid)
+        guard.end()
+        assert [first.wait(DEADLINE), second.wait(DEADLINE)] == [-signal.SIGKILL] * 2
+
+
+def test_a_handler_that_prints_without_end_fills_no_log_and_is_answered(
+    greedy: Path, run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "app.handlers")
+    workers = run(greedy)
+    assert ask(workers, "output", 20_000)["answer"] is None  # 20 MB
+    assert workers.close(DEADLINE)
+    lines = [record.message for record in caplog.records if record.message == "x" * 999]
+    lost = [re.match(r"(\d+) lines \((\d+) bytes\)", record.message) for record in caplog.records]
+    missing = sum(int(found[1]) for found in lost if found)
+    assert len(lines) + missing == 20_000
+    assert sum(int(found[2]) for found in lost if found) == 1000 * missing
+    assert 3000 < len(lines) < 8000  # 4 MiB at once, and a little more in the seconds that it takes
+
+
+def test_an_allowance_refuses_until_a_second_s_worth_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("app.handlers.output.time.monotonic", lambda: now[0])
+    allowance = Allowance(10, 100)
+    assert allowance.take(100)
+    now[0] = 0.25
+    assert not allowance.take(3)  # there are 2.5
+    now[0] = 0.75
+    assert not allowance.take(3)  # there are 7.5
+    now[0] = 1.0
+    assert allowance.take(3)
+    assert allowance.take(7)
+    now[0] = 100.0
+    assert not allowance.take(101)  # never more than at once
+
+
+def test_one_handler_that_prints_does_not_hold_up_another(tmp_path: Path, run: Run) -> None:
+    loud = run(archive(tmp_path / "loud", {"service.py": GREEDY}), model_name="loud")
+    quiet = run(archive(tmp_path / "quiet", {"service.py": GREEDY}), model_name="quiet")
+    printing = threading.Thread(target=loud.predict, args=([request(b'["output", 1000000]')],), daemon=True)
+    printing.start()
+    assert {ask(quiet, "nothing", 0)["answer"] for _ in range(50)} == {None}
+    assert printing.is_alive()  # a gigabyte takes it a minute
+    loud.close(0)

@@ -1,0 +1,78 @@
+"""Numbers as they come about in the line before a model."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from app.errors import QueueFull
+from app.serving import measuring
+from app.serving.line import Limits, Line
+
+
+def value(name: str, **labels: str) -> float:
+    return measuring.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def wait_until(name: str, model: str, expected: float) -> None:
+    deadline = time.monotonic() + 10
+    while value(name, model=model) != expected:
+        assert time.monotonic() < deadline, f"{name} is {value(name, model=model)}"
+        time.sleep(0.005)
+
+
+def test_who_waits_is_counted_while_it_waits_and_who_is_refused_for_good() -> None:
+    go = threading.Event()
+
+    def compute(items: Sequence[int]) -> list[int]:
+        go.wait(10)
+        return list(items)
+
+    line = Line("measured-line", compute, Limits(slots=1, waiting=2, batch=1))
+    model = "measured-line"
+
+    def ask() -> None:
+        assert line.enter()
+        line.ask(1)
+        line.leave()
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    wait_until("dimple_queue_depth", model, 2)
+    with pytest.raises(QueueFull):
+        line.enter()
+    assert value("dimple_queue_full_total", model=model) == 1
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    assert value("dimple_queue_depth", model=model) == 0
+    assert value("dimple_stage_duration_seconds_count", model=model, stage="queue") == 3
+    assert value("dimple_stage_duration_seconds_count", model=model, stage="infer") == 3
+    assert (value("dimple_batch_size_count", model=model), value("dimple_batch_size_sum", model=model)) == (3, 3)
+
+
+def test_a_batch_is_counted_once_with_its_size() -> None:
+    line = Line("measured-batch", list, Limits(slots=1, waiting=9, batch=3, delay=10))
+    threads = [threading.Thread(target=line.ask, args=(1,)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert value("dimple_batch_size_count", model="measured-batch") == 1
+    assert value("dimple_batch_size_bucket", model="measured-batch", le="2.0") == 0
+    assert value("dimple_batch_size_bucket", model="measured-batch", le="4.0") == 1
+    assert value("dimple_stage_duration_seconds_count", model="measured-batch", stage="infer") == 3
+
+
+def test_only_so_many_names_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "_names", set())
+    before = value("dimple_queue_full_total", model="other")
+    for number in range(300):
+        measuring.refused(f"name-{number}")
+    assert value("dimple_queue_full_total", model="name-255") == 1
+    assert measuring.REGISTRY.get_sample_value("dimple_queue_full_total", {"model": "name-256"}) is None
+    assert value("dimple_queue_full_total", model="other") - before == 44

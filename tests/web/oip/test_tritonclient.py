@@ -1,0 +1,182 @@
+"""Triton's own client against a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import tritonclient.http as triton
+from numpy.typing import NDArray
+from tritonclient.utils import InferenceServerException
+
+from app.engines.reference import load_reference
+from app.formats.folder import open_model_folder
+from app.settings import ROOT
+from tests.conftest import Server
+from tests.pictures import astronaut, encode, face_crop, plain, png_bomb
+from tests.web.oip.asking import dogcat_tensor, smile_tensor
+
+PICTURES = [encode(astronaut()), encode(plain(), "PNG"), encode(face_crop(), "PNG")]
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Any]:
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        yield client
+
+
+def tensor(name: str, values: NDArray[Any], datatype: str, binary: bool = True) -> Any:
+    made = triton.InferInput(name, list(values.shape), datatype)
+    made.set_data_from_numpy(values, binary_data=binary)
+    return made
+
+
+def pictures(*files: bytes) -> Any:
+    return tensor("image", np.array(files, dtype=object), "BYTES")
+
+
+def curl(server: Server, path: str, data: bytes) -> Any:
+    sending = ["-H", "Content-Type: image/png", "--data-binary", "@-"]  # for MMS, curl's own type is a form
+    command = ["curl", "-sS", "--max-time", "60", *sending, server.url(path)]
+    return json.loads(subprocess.run(command, input=data, capture_output=True, check=True).stdout)
+
+
+def pairs(answer: list[dict[str, Any]]) -> list[tuple[str, float]]:
+    return [(one["class"], one["probability"]) for one in answer]
+
+
+def test_the_client_finds_the_server_and_its_models(client: Any) -> None:
+    assert client.is_server_live() and client.is_server_ready()
+    assert client.is_model_ready("smile") and client.is_model_ready("smile", "1.0")
+    assert not client.is_model_ready("smile", "2") and not client.is_model_ready("absent")
+    assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
+    told = {one["name"]: one["state"] for one in client.get_model_repository_index()}
+    assert told == {"dogcat": "READY", "imagenet": "READY", "smile": "READY"}
+
+
+def test_the_metadata_have_the_signatures_names_and_shapes(client: Any) -> None:
+    told = client.get_model_metadata("dogcat", "1.0")
+    assert told["versions"] == ["1.0"]
+    assert told["inputs"] == [
+        {"name": "conv2d_1_input", "datatype": "FP32", "shape": [-1, 3, 150, 150]},
+        {"name": "image", "datatype": "BYTES", "shape": [-1]},
+    ]
+    assert told["outputs"] == [
+        {"name": "sigmoid", "datatype": "FP32", "shape": [-1, 1]},
+        {"name": "labels", "datatype": "BYTES", "shape": [-1, 2]},
+        {"name": "scores", "datatype": "FP32", "shape": [-1, 2]},
+    ]
+    assert client.get_model_metadata("imagenet")["outputs"][1:] == [
+        {"name": "labels", "datatype": "BYTES", "shape": [-1, 5]},
+        {"name": "scores", "datatype": "FP32", "shape": [-1, 5]},
+    ]
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_tensor_gives_the_networks_own_numbers(client: Any, server: Server, binary: bool) -> None:
+    image = astronaut()
+    values = dogcat_tensor(image)
+    wanted = [triton.InferRequestedOutput("sigmoid", binary_data=binary)]
+    found = client.infer("dogcat", [tensor("conv2d_1_input", values, "FP32", binary)], request_id="7", outputs=wanted)
+    raw = found.as_numpy("sigmoid")
+    assert (raw.shape, raw.dtype, found.get_response()["id"]) == ((1, 1), np.float32, "7")
+    # one sigmoid p stands for 1 - p of the first class and p of the second
+    answer = curl(server, "/predict/dogcat", encode(image, "PNG"))["predictions"]
+    said = {one["class"]: one["probability"] for one in answer}
+    assert float(raw[0, 0]) == said["dog"]
+    assert 1 - float(raw[0, 0]) == pytest.approx(said["cat"], abs=1e-7)
+
+
+def test_the_numbers_are_those_that_mxnet_computes(client: Any) -> None:
+    values = np.concatenate([smile_tensor(face_crop()), smile_tensor(plain())])
+    found = client.infer("smile", [tensor("/conv2d_1_input1", values, "FP32")]).as_numpy("softmax")
+    engine = load_reference(open_model_folder(ROOT / "models" / "smile"), "mxnet").engine
+    assert np.abs(found - engine.predict(values)).max() < 1e-4
+    assert found.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
+
+
+def test_every_protocol_says_the_same_of_a_picture(client: Any, server: Server) -> None:
+    for model in ("smile", "dogcat", "imagenet"):
+        together = client.infer(model, [pictures(*PICTURES)])
+        for row, data in enumerate(PICTURES):
+            own = pairs(curl(server, f"/predict/{model}", data)["predictions"])
+            mms = pairs(curl(server, f"/predictions/{model}", data))
+            sagemaker = pairs(curl(server, f"/models/{model}/invoke", data))
+            alone = client.infer(model, [pictures(data)])
+            for found, at in ((together, row), (alone, 0)):
+                labels = [label.decode() for label in found.as_numpy("labels")[at]]
+                scores = [float(score) for score in found.as_numpy("scores")[at]]
+                assert own == mms == sagemaker == list(zip(labels, scores, strict=True))
+
+
+def test_classes_are_written_as_triton_writes_them(client: Any) -> None:
+    wanted = [triton.InferRequestedOutput("softmax", class_count=2), triton.InferRequestedOutput("labels")]
+    found = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=wanted)
+    classes, labels = found.as_numpy("softmax"), found.as_numpy("labels")
+    synset = (ROOT / "models" / "imagenet" / "synset.txt").read_text().splitlines()
+    assert classes.shape == (2, 2)
+    raw = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=[triton.InferRequestedOutput("softmax")])
+    for row, values in enumerate(raw.as_numpy("softmax")):
+        for place, text in enumerate(classes[row]):
+            value, index, label = text.decode().split(":", 2)
+            assert np.float32(value) == np.sort(values)[-1 - place] == values[int(index)]
+            assert label == labels[row][place].decode() == synset[int(index)]
+
+
+@pytest.mark.parametrize("sent", [None, "gzip", "deflate"])
+@pytest.mark.parametrize("wanted", [None, "gzip", "deflate"])
+def test_compressed_or_not_it_is_the_same(client: Any, sent: str | None, wanted: str | None) -> None:
+    values = tensor("data", np.zeros((1, 3, 224, 224), np.float32), "FP32")
+    plainly = client.infer("imagenet", [values]).as_numpy("softmax")
+    packed = client.infer(
+        "imagenet", [values], request_compression_algorithm=sent, response_compression_algorithm=wanted
+    )
+    assert packed.as_numpy("softmax").tobytes() == plainly.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float64"])
+def test_other_types_are_taken_where_nothing_is_lost(client: Any, dtype: str) -> None:
+    names = {"uint8": "UINT8", "int16": "INT16", "int64": "INT64", "float16": "FP16", "float64": "FP64"}
+    values = np.arange(64 * 64).reshape(1, 1, 64, 64) % 2
+    exact = client.infer("smile", [tensor("/conv2d_1_input1", values.astype(np.float32), "FP32")])
+    other = client.infer("smile", [tensor("/conv2d_1_input1", values.astype(dtype), names[dtype])])
+    assert other.as_numpy("softmax").tobytes() == exact.as_numpy("softmax").tobytes()
+
+
+def test_requests_may_be_made_at_once(client: Any) -> None:
+    alone = client.infer("dogcat", [pictures(PICTURES[1])]).as_numpy("scores")
+    waiting = [client.async_infer("dogcat", [pictures(PICTURES[1])]) for _ in range(8)]
+    assert all((one.get_result().as_numpy("scores") == alone).all() for one in waiting)
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "status", "words"),
+    [
+        ("absent", PICTURES[1], "404", "There are: dogcat, imagenet, smile"),
+        ("smile", b"no picture", "415", "not a picture"),
+        ("smile", png_bomb(), "413", "40000 x 40000"),
+        ("smile", b"", "400", "empty"),
+    ],
+)
+def test_what_is_wrong_is_told_in_the_clients_exception(
+    client: Any, model: str, data: bytes, status: str, words: str
+) -> None:
+    with pytest.raises(InferenceServerException) as caught:
+        client.infer(model, [pictures(data)])
+    assert caught.value.status() == status
+    assert words in caught.value.message()
+
+
+def test_what_the_server_does_not_have_is_told_too(client: Any) -> None:
+    for call in (
+        lambda: client.load_model("smile"),
+        lambda: client.get_model_config("smile"),
+        lambda: client.get_inference_statistics("smile"),
+        lambda: client.get_system_shared_memory_status(),
+    ):
+        with pytest.raises(InferenceServerException, match="There is nothing at /v2/"):
+            call()

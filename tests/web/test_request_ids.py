@@ -1,0 +1,24 @@
+"""Whose id a request has."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from app import create_app
+from app.settings import Settings
+
+
+@pytest.mark.parametrize("style", ["gunicorn", "json", "mms"])
+@pytest.mark.parametrize("path", ["/ping", "/healthz", "/", "/nowhere"])
+def test_the_clients_id_is_taken_but_by_who_answers_as_mms(style: str, path: str, tmp_path: Path) -> None:
+    client = create_app(Settings(log_style=style, instance_dir=tmp_path)).test_client()
+    first, second = (client.get(path, headers={"X-Request-Id": "mine"}).headers.getlist("x-request-id") for _ in "ab")
+    if style != "mms":
+        assert first == second == ["mine"]
+        return
+    # Multi Model Server gives each a random UUID
+    assert {uuid.UUID(one).version for one in (*first, *second)} == {4}
+    assert first != second
