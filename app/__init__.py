@@ -40,37 +40,13 @@ def create_app(settings: Settings | None = None) -> Flask:
 def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
-    from app.traces import trace_endpoint
-    from app.web import explain, live, login, manage, management, metrics, mms, ops, pages, predict, results
-    from app.web.apidocs import views as apidocs
     from app.web.context import Dimple
-    from app.web.counting import measure_requests
-    from app.web.encodings import unpack_bodies
-    from app.web.guard import guard_access
-    from app.web.headers import protect
-    from app.web.oip import views as oip
-    from app.web.ports import guard_ports
-    from app.web.problems import register_problems
-    from app.web.proxies import believe_proxies
-    from app.web.request_ids import give_request_ids
-    from app.web.tracing import trace_requests
+    from app.web.wiring import wire
     from app.zoo.pulling import by_name
 
     uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
     app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads, by_name(settings))
-    give_request_ids(app)
-    measure_requests(app)
-    if endpoint := trace_endpoint(settings):
-        trace_requests(app, endpoint)
-    app.before_request(app.extensions["dimple"].registry.follow)  # before anybody looks for a model
-    for room in (pages, results, explain, live, manage, predict, mms, management, ops, metrics, apidocs, oip, login):
-        app.register_blueprint(room.bp)
-    protect(app)  # first: who asks whether he may ask has no token yet
-    guard_ports(app)
-    guard_access(app)
-    unpack_bodies(app)
-    believe_proxies(app, settings)
-    register_problems(app)
+    wire(app, settings)
 
 
 def load_models(app: Flask) -> None:

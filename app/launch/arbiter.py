@@ -26,6 +26,7 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
     _start_again = 0.0
     _reloading = False
     _told_to_stop = False
+    _stopping = False
 
     @classmethod
     def take_over(cls, arbiter: Any) -> None:
@@ -74,6 +75,12 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
         if self._reloading and self._told_to_stop:
             raise StopIteration  # as the signal does that waits
         self._let_go()
+        self._insist()
+
+    def stop(self, graceful: bool = True) -> None:
+        """End all workers."""
+        self._stopping = graceful
+        super().stop(graceful)
 
     def _serving(self) -> list[Any]:
         """The workers that serve, and are to."""
@@ -93,6 +100,14 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
                 serving -= 1
             self._leaving |= {worker.pid}
             self.kill_worker(worker.pid, signal.SIGTERM)
+
+
+    def _insist(self) -> None:
+        """Tell those again that are to end and have not begun to serve: until a worker has handlers for signals of its
+        own, it has the master's, which do nothing in it."""
+        for pid, worker in list(self.WORKERS.items()):
+            if not worker.ready and (self._stopping or pid in self._leaving):
+                self.kill_worker(pid, signal.SIGTERM)
 
 
 class _NotReloaded(Exception):

@@ -76,7 +76,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept connections or do not. Who is to end takes those that are there already, and lets go of the port."""
-        super().set_accept_enabled(enabled and time.monotonic() >= self._accept_again)
+        super().set_accept_enabled(enabled and self.alive and time.monotonic() >= self._accept_again)
         if not self.alive:
             for listener in self.sockets:
                 if listener.sock is not None:

@@ -122,7 +122,7 @@ def _respond(error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.code and error.code < 400:
         return make_response(error.get_response())  # a redirect, not a problem
     if isinstance(error, TokenWanted) and wants_html():
-        from app.web.login import login_page  # which tells problems, too
+        from app.web.pages.login import login_page  # which tells problems, too
 
         return login_page(error)
     problem = problem_of(error)

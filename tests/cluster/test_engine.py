@@ -9,7 +9,7 @@ from app.cluster.engine import _as_error, _told
 from app.cluster.link import Unanswered
 from app.cluster.messages import Kind
 from app.errors import ClusterLost, ModelFormatError, NoReplica, QueueFull, TooLate
-from app.web.mms_responses import explain
+from app.web.mms.responses import explain
 from app.web.problems import problem_of
 
 

@@ -17,7 +17,7 @@ from werkzeug.routing import Rule
 from app.web.apidocs import oip
 from app.web.apidocs.operations import OPERATIONS
 from app.web.apidocs.schemas import SCHEMAS, Json
-from app.web.asked import Asked
+from app.web.around.asked import Asked
 
 VERSION = "0.1.0"
 LEFT_OUT = ("static", "apidocs.static", "apidocs.docs_file", "apidocs.no_api_description")

@@ -13,8 +13,8 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from app.web.apidocs import mms_inference, mms_management
 from app.web.apidocs.mms_parts import Json, document
 from app.web.apidocs.openapi import describe_all
-from app.web.asked import asked
-from app.web.mms_responses import explain, json_response, mark
+from app.web.around.asked import asked
+from app.web.mms.responses import explain, json_response, mark
 
 bp = Blueprint("apidocs", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/own")
 

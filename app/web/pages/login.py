@@ -9,10 +9,10 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from app.access.gate import Shown
 from app.access.tokens import MANAGEMENT, PREDICTION
 from app.errors import RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
-from app.web.asked import asked
-from app.web.guard import COOKIES, answer_headers, gate
+from app.web.around.asked import asked
+from app.web.around.guard import COOKIES, answer_headers, gate
+from app.web.around.visitors import check_same_origin
 from app.web.problems import Problem, problem_of
-from app.web.visitors import check_same_origin
 
 bp = Blueprint("login", __name__)
 

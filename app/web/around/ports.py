@@ -11,8 +11,8 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app.web.accept import wants_html
 from app.web.apidocs import views
-from app.web.asked import Asked, asked
-from app.web.mms_responses import explain, mark
+from app.web.around.asked import Asked, asked
+from app.web.mms.responses import explain, mark
 from app.web.oip.errors import explain as explain_to_oip
 
 OF_MANAGEMENT = ("api-description", "models")

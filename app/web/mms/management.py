@@ -15,10 +15,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter
 from app.serving.management import Order, Scale, describe, listed, register, scale
+from app.web.around.visitors import check_addressed_here, check_same_origin
 from app.web.context import dimple
 from app.web.json_text import check_depth
-from app.web.mms_responses import explain, json_response, mark
-from app.web.visitors import check_addressed_here, check_same_origin
+from app.web.mms.responses import explain, json_response, mark
 
 bp = Blueprint("management", __name__)
 bp.register_error_handler(Exception, explain)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from app.web.mms_responses import explain
+from app.web.mms.responses import explain
 from tests.pictures import encode, face_crop, plain
 from tests.web.oip.asking import smile_tensor
 

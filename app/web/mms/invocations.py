@@ -25,7 +25,7 @@ from app.serving.tensors import as_float32, check_rows, compute, compute_picture
 from app.settings import Settings
 from app.types import FloatArray
 from app.web.clients import client_gone
-from app.web.mms_responses import json_response
+from app.web.mms.responses import json_response
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 MAGIC = b"\x93NUMPY"

@@ -11,9 +11,9 @@ from flask import Flask, Response, current_app, g, request
 from app.access.gate import Gate, Shown
 from app.access.tokens import MANAGEMENT, PREDICTION
 from app.errors import DimpleError, EncodingRefused, RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
-from app.web.asked import BOTH
-from app.web.asked import MANAGEMENT as MANAGEMENT_ROOMS
-from app.web.visitors import check_same_origin
+from app.web.around.asked import BOTH
+from app.web.around.asked import MANAGEMENT as MANAGEMENT_ROOMS
+from app.web.around.visitors import check_same_origin
 
 COOKIES = {PREDICTION: "dimple-token", MANAGEMENT: "dimple-manage-token"}
 """Cookies know no ports: with one name for both, a login to predict would end one to manage."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.serving.model import Model
 from app.serving.registry import Entry
-from app.web.words import plain_label
+from app.web.pages.words import plain_label
 
 FEW = 4
 """Labels that are told one by one."""

@@ -9,8 +9,8 @@ from typing import Any
 from flask import Flask, Response, g, request
 
 from app.serving import measuring
-from app.web.counting import asked_model, asked_route
-from app.web.request_ids import request_id
+from app.web.around.counting import asked_model, asked_route
+from app.web.around.request_ids import request_id
 
 NANOSECONDS = 1_000_000_000
 ERROR = 500

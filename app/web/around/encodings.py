@@ -9,8 +9,8 @@ from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter, EncodingRefused
+from app.web.around.guard import refusing
 from app.web.context import dimple
-from app.web.guard import refusing
 
 GZIP = ("gzip", "x-gzip")
 CHUNK = 2**16

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, request
 
 from app.settings import Settings
-from app.web.guard import takes_token
+from app.web.around.guard import takes_token
 
 POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"

@@ -28,10 +28,10 @@ from app.serving.location import ARCHIVE_SUFFIXES
 from app.serving.management import Order, Scale, describe, register, scale
 from app.serving.registry import Entry
 from app.settings import ROOT
-from app.web.asked import asked
+from app.web.around.asked import asked
+from app.web.around.visitors import check_addressed_here, check_same_origin
 from app.web.context import dimple
 from app.web.problems import Problem, problem_of
-from app.web.visitors import check_addressed_here, check_same_origin
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 

@@ -16,10 +16,10 @@ from app.serving.looking import box_of, look
 from app.serving.pipeline import open_picture
 from app.serving.uploads import Kept
 from app.web.accept import wants_html
+from app.web.around.visitors import check_same_origin, visitor
 from app.web.context import dimple
-from app.web.explain import heat_response, wanted_face
-from app.web.shown import PREVIEW_SIDE, is_mine, kept, wants_part
-from app.web.visitors import check_same_origin, visitor
+from app.web.pages.explain import heat_response, wanted_face
+from app.web.pages.shown import PREVIEW_SIDE, is_mine, kept, wants_part
 
 bp = Blueprint("results", __name__)
 
@@ -61,7 +61,7 @@ def seen(identity: str) -> Response:
 
 @bp.get("/result/<identity>/why")
 def why(identity: str) -> Response:
-    """What the answer rests on, as :func:`app.web.explain.explain_picture` tells it."""
+    """What the answer rests on, as :func:`app.web.pages.explain.explain_picture` tells it."""
     one = _find(identity)
     return heat_response(one.record["answer"]["model"], one.path.read_bytes(), one.record["answer"])
 

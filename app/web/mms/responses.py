@@ -29,8 +29,8 @@ from app.errors import (
     UrlRefused,
     of_system,
 )
+from app.web.around.request_ids import request_id
 from app.web.problems import RETRY_SECONDS, problem_of
-from app.web.request_ids import request_id
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,8 @@ from app.serving.pipeline import conclude, open_picture, prepare
 from app.types import Box
 from app.web.clients import client_gone
 from app.web.context import dimple
+from app.web.pages.shown import PREVIEW_SIDE
 from app.web.pictures import read_upload
-from app.web.shown import PREVIEW_SIDE
 
 bp = Blueprint("explain", __name__)
 

@@ -15,14 +15,14 @@ from app.serving.calls import call
 from app.serving.frames import check_frames
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
 from app.serving.registry import Entry
-from app.web import legacy
 from app.web.apidocs.mms_model import describe_model
+from app.web.around.request_ids import request_id
 from app.web.clients import client_gone
 from app.web.context import dimple
-from app.web.fields import read_fields
-from app.web.invocations import answer_tensor, holds_tensor
-from app.web.mms_responses import error_response, explain, json_response, mark, text_response
-from app.web.request_ids import request_id
+from app.web.mms import legacy
+from app.web.mms.fields import read_fields
+from app.web.mms.invocations import answer_tensor, holds_tensor
+from app.web.mms.responses import error_response, explain, json_response, mark, text_response
 
 bp = Blueprint("mms", __name__)
 bp.register_error_handler(Exception, explain)
@@ -82,7 +82,7 @@ def invoke_model(model: str) -> Response:
 def predict(model: str) -> Response:
     """Classify a picture, as MMS 0.4 was asked. A model of a 0.x archive answers as it did: ``{"prediction": …}``.
 
-    Every other archive answers with the bare list of 1.x; ``app/web/legacy.py`` says why.
+    Every other archive answers with the bare list of 1.x; ``app/web/mms/legacy.py`` says why.
     """
     return _answer(model, with_query=True, legacy_route=True)
 

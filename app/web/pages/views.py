@@ -15,14 +15,14 @@ from app.serving.frames import check_frames
 from app.serving.pipeline import conclude, open_picture, prepare
 from app.settings import ROOT
 from app.web.accept import wants_html
-from app.web.cards import cards
+from app.web.around.visitors import remember, visitor, visitor_or_new
 from app.web.clients import client_gone
 from app.web.context import dimple
+from app.web.pages.cards import cards
+from app.web.pages.shown import Shown, fresh, kept, wants_part
+from app.web.pages.words import plain_label, spoken_time
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
 from app.web.problems import Problem, problem_of
-from app.web.shown import Shown, fresh, kept, wants_part
-from app.web.visitors import remember, visitor, visitor_or_new
-from app.web.words import plain_label, spoken_time
 
 bp = Blueprint("pages", __name__)
 bp.add_app_template_filter(spoken_time)

@@ -15,8 +15,8 @@ from app.serving.drawing import as_picture, jpeg, png
 from app.serving.model import Model
 from app.serving.pipeline import Picture, Prepared
 from app.serving.uploads import Kept, tag_of
+from app.web.around.visitors import visitor
 from app.web.context import dimple
-from app.web.visitors import visitor
 
 PREVIEW_SIDE = 800
 FEW_LABELS = 20

@@ -1,0 +1,1 @@
+"""Multi Model Server's API, and SageMaker's."""
