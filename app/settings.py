@@ -225,7 +225,9 @@ class Settings:
     log_file: Path | None = setting(None, "File of the log; empty for standard error.", empty=True, kind=Path)
     log_console: bool = setting(True, "Whether the log goes to standard output, too, where it has a file.")
     log_style: str = setting(
-        "gunicorn", "How log lines look: gunicorn, json or mms.", choices=("gunicorn", "json", "mms")
+        "auto",
+        "How log lines look: gunicorn, json, mms, or auto: gunicorn on a terminal, json elsewhere.",
+        choices=("auto", "gunicorn", "json", "mms"),
     )
     server_metrics_log: Path | None = setting(
         None, "File of the counts of answers, and of the system's metrics; empty for none.", empty=True, kind=Path

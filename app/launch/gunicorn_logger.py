@@ -9,7 +9,7 @@ from typing import Any
 from gunicorn.glogging import Logger as GunicornLogger
 
 from app.launch.json_log import FIELDS
-from app.launch.logs import host_metric, install
+from app.launch.logs import host_metric, install, style_name
 from app.request_id import FACTS
 from app.settings import read_settings
 
@@ -23,6 +23,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         """Set up gunicorn's loggers, then ours in their place."""
         super().setup(cfg)
         self._settings = read_settings()
+        self._style = style_name(self._settings)
         install(self._settings)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
@@ -30,9 +31,9 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         status = int(str(resp.status or 500).split(None, 1)[0])  # none where the application broke down
         if self._settings.server_metrics_log:
             host_metric(f"Requests{status // 100}XX", "Count", 1, "null")
-        if self._settings.log_style == "gunicorn":
+        if self._style == "gunicorn":
             super().access(resp, req, environ, request_time)
-        elif self.access_log_enabled and self._settings.log_style == "mms":
+        elif self.access_log_enabled and self._style == "mms":
             self.access_log.info(access_line(environ, status, request_time))
         elif self.access_log_enabled:
             fields = access_fields(environ, status, request_time)

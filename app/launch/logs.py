@@ -75,9 +75,10 @@ def install(settings: Settings) -> None:
 
     To be called before the server's processes fork: they share the files.
     """
-    own = settings.log_style != "gunicorn"
+    name = style_name(settings)
+    own = name != "gunicorn"
     if settings.log_file or own:
-        style = server_style(settings.log_style)
+        style = server_style(name)
         handlers: list[logging.Handler] = [SharedFile(settings.log_file)] if settings.log_file else []
         if settings.log_console or not settings.log_file:
             handlers.append(logging.StreamHandler(sys.stdout))
@@ -89,17 +90,24 @@ def install(settings: Settings) -> None:
     if settings.access_log and (own or settings.access_log != "-"):
         file = None if settings.access_log == "-" else SharedFile(Path(settings.access_log))
         access = logging.getLogger("gunicorn.access")
-        _replace(access, [file or logging.StreamHandler(sys.stdout)], access_style(settings.log_style))
+        _replace(access, [file or logging.StreamHandler(sys.stdout)], access_style(name))
         access.propagate = False
     _send(HOST_METRICS, settings.server_metrics_log, MmsFormatter(MMS_LINE))
     if settings.model_metrics_log:
         _send(METRICS, settings.model_metrics_log, MetricFormatter())
 
 
+def style_name(settings: Settings) -> str:
+    """How this process's lines look: ``gunicorn``, ``json`` or ``mms``. People read terminals, programs all else."""
+    if settings.log_style != "auto":
+        return settings.log_style
+    return "gunicorn" if sys.stderr.isatty() else "json"
+
+
 def server_style(name: str) -> logging.Formatter:
     """How the lines of the server's log look.
 
-    :param name: as the setting ``log_style`` has it.
+    :param name: as :func:`style_name` gives it.
     """
     if name == "json":
         return JsonFormatter()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 from bench.reliability.fault import suffer
 from bench.reliability.processes import HANDLER, MASTER, MISSPELT, RELOAD, TERM, WORKER
-from bench.reliability.served import Served
+from bench.reliability.served import Served, make
+from tests.conftest import CACHE
 
 
 def test_a_killed_worker_costs_only_what_it_was_working_on(served: Served) -> None:
@@ -39,3 +44,15 @@ def test_a_server_that_is_told_to_end_answers_what_it_was_sent(served: Served) -
 def test_a_killed_master_leaves_nothing_behind_and_its_registrations_are_there_again(served: Served) -> None:
     row = suffer(MASTER, served)
     assert (row.samples, row.lost) == ((), 0)
+
+
+def test_a_server_that_is_told_to_end_while_its_workers_begin_ends(place: Path) -> None:
+    served = make(place, CACHE)
+    served.launch()
+    try:
+        served.wait_for_line("Booting worker")
+        os.kill(served.pid, signal.SIGTERM)
+        assert served.process is not None
+        assert served.process.wait(timeout=60) == 0  # gunicorn would kill them after 120 s
+    finally:
+        served.stop()

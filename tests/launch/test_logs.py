@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,7 @@ from app.launch.logs import (
     PlainFormatter,
     host_metric,
     install,
+    style_name,
 )
 from app.launch.rotating import SharedFile
 from app.settings import Settings
@@ -168,3 +170,13 @@ def test_the_oldest_file_goes(tmp_path: Path) -> None:
         "x.log.1": "line3\n",
         "x.log.2": "line2\n",
     }
+
+
+@pytest.mark.parametrize(
+    ("told", "terminal", "style"), [("auto", True, "gunicorn"), ("auto", False, "json"), ("mms", True, "mms")]
+)
+def test_people_get_text_on_a_terminal_and_programs_json_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, told: str, terminal: bool, style: str
+) -> None:
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))
+    assert style_name(Settings(log_style=told)) == style
