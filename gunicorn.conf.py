@@ -54,9 +54,8 @@ sendfile = False  # Python's own waits for ever for a client that takes nothing
 limit_request_line = _settings.max_request_line
 limit_request_fields = _settings.max_headers
 limit_request_field_size = _settings.max_header_bytes
-forwarded_allow_ips = (
-    ""  # app/web/around/proxies.py believes those that the settings trust; gunicorn would: this machine
-)
+# app/web/around/proxies.py believes those that the settings trust; gunicorn would trust this machine
+forwarded_allow_ips = ""
 timeout = _settings.timeout
 graceful_timeout = max(30, _settings.unregister_timeout)
 loglevel = _settings.log_level
