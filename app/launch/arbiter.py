@@ -101,7 +101,6 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
             self._leaving |= {worker.pid}
             self.kill_worker(worker.pid, signal.SIGTERM)
 
-
     def _insist(self) -> None:
         """Tell those again that are to end and have not begun to serve: until a worker has handlers for signals of its
         own, it has the master's, which do nothing in it."""
