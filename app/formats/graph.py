@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
 from app.formats.json_text import read_json
 
+MOST_NODES = 20_000
+"""The deepest networks of the zoos have about 5,000."""
 MOST_DIGITS = 19
 """Of a whole number; what has more is too large for anything, however many it has."""
 
@@ -43,8 +46,15 @@ class Node:
 
     def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """Give an attribute as whole numbers; the default too where none are in it."""
-        found = re.findall(r"-?\d+", self.attrs.get(key, ""))
-        return tuple(int(digits[:MOST_DIGITS]) for digits in found) or default
+        if key not in self._parsed:
+            found = re.findall(r"-?\d+", self.attrs.get(key, ""))
+            self._parsed[key] = tuple(int(digits[:MOST_DIGITS]) for digits in found)
+        return self._parsed[key] or default
+
+    @cached_property
+    def _parsed(self) -> dict[str, tuple[int, ...]]:
+        """What was parsed before: a graph is walked over for every size that is tried."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,8 @@ def graph_of(document: Any, path: Path) -> Graph:
     :raises ModelFormatError: as :func:`read_graph`.
     """
     try:
+        if len(document["nodes"]) > MOST_NODES:
+            raise ValueError(f"it has {len(document['nodes']):,} nodes; {MOST_NODES:,} are possible")
         nodes = tuple(_read_node(item, number) for number, item in enumerate(document["nodes"]))
         heads = tuple(_number(head, len(nodes)) for head in document["heads"])
     except (LookupError, TypeError, ValueError, AttributeError) as error:

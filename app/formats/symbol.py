@@ -23,6 +23,8 @@ SIZES = (224, 227, 299, 32, 28, 64, 96, 112, 128, 150, 160, 192, 256, 331, 48, 1
 """Sides of square pictures that networks are trained on, the likelier first."""
 ALL_SIZES = range(8, 641)
 """Sides that are tried where the weights fit none of the usual ones."""
+MOST_STEPS = 150_000
+"""Operations that are walked over for these: all sides for 240 operations, fewer for more. That takes about 2 s."""
 LARGEST_LAST_MAP = 16
 """A map that is averaged to one value is rarely larger; ImageNet's networks end at 7 to 13."""
 
@@ -178,6 +180,7 @@ def _fitting(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[
     if found or len(usual) == 1:
         return found
     sides = sorted(ALL_SIZES, key=lambda side: (-(side & -side), side))  # those that can be halved often go first
+    sides = sides[: MOST_STEPS // sum(node.op != "null" for node in graph.nodes)]
     return next(([fit] for side in sides if (fit := _try(graph, name, (usual[0][0], side, side), weights))), [])
 
 

@@ -122,9 +122,9 @@ def come_and_go(count: int, names: int = NAMES) -> Fault:
         for number in range(count):
             _one(scene, number % names)
         seconds = time.monotonic() - began
-        scene.is_over()
         after = _at_rest(scene)
         more = _files(scene) - files
+        scene.is_over()
         scene.note(
             f"{count:,} in {seconds:.0f} s; memory {after.pss - before.pss:+.0f} MiB of {before.pss:.0f}, threads "
             f"{after.threads - before.threads:+d}, open files {after.files - before.files:+d}, "

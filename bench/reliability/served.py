@@ -199,7 +199,8 @@ def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **setting
         "host": "127.0.0.1", "port": port, "management_port": management_port, "workers": 2,
         "models_dir": folder / "models",
         "uploads_dir": folder / "uploads", "instance_dir": folder / "instance", "cache_dir": cache,
-        "shipped_models": "false", "default_model": COLOUR, "access_log": "", **settings,
+        "shipped_models": "false", "default_model": COLOUR, "access_log": "",
+        "log_style": "gunicorn", **settings,
     }  # fmt: skip
     hidden = ("DIMPLE_", "MMS_", "MAKE", "MFLAGS")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}

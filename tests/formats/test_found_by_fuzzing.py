@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from app.errors import DimpleError, InvalidArchive, ModelFormatError
+from app.formats import symbol
 from app.formats.archive.contents import find_handler, named_checkpoint
 from app.formats.archive.manifest import Manifest
 from app.formats.archive.opening import unpack_into
 from app.formats.graph import read_graph
 from app.formats.onnx_graph import read_onnx
 from app.formats.params import read_params
+from app.formats.shapes import propagate
 from app.formats.signature import read_signature
 from app.formats.symbol import work_out
 from app.formats.torch_pickle import MAGIC, read_state_dict
@@ -168,6 +170,26 @@ def test_a_number_of_thousands_of_digits_fits_nothing(tmp_path: Path) -> None:
 def test_a_graph_that_leads_nowhere_is_refused(tmp_path: Path, nodes: Any, head: int, reason: str) -> None:
     path = written(tmp_path / "a-symbol.json", {"nodes": nodes, "heads": [[head, 0]]})
     refused(path, reason, worked_out)
+
+
+def test_a_network_without_end_takes_no_time_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No size fits it, so that all 633 would be tried on each of its operations."""
+    walks: list[int] = []
+
+    def counted(graph: Any, *rest: Any) -> Any:
+        walks.append(len(graph.nodes))
+        return propagate(graph, *rest)
+
+    monkeypatch.setattr(symbol, "propagate", counted)
+    relu = [{"op": "relu", "name": "r", "inputs": [[number, 0]]} for number in range(2, 19_000)]
+    last = {"op": "FullyConnected", "name": "fc", "attrs": {"num_hidden": "2"}, "inputs": [[19_000, 0], [1, 0]]}
+    path = written(
+        tmp_path / "a-symbol.json", {"nodes": [DATA, WEIGHT, CONVOLUTION, *relu, last], "heads": [[19_001, 0]]}
+    )
+    refused(path, "no square size fits", worked_out)
+    assert len(symbol.SIZES) < len(walks) < len(symbol.SIZES) + 10
+    relu *= 2
+    refused(written(path, {"nodes": [DATA, *relu], "heads": [[0, 0]]}), "20,000 are possible", worked_out)
 
 
 def test_an_array_that_nothing_uses_is_told_to_be_missing(tmp_path: Path) -> None:
