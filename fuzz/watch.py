@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Watch:
-    """While it is entered, notes in ``seen`` what is done outside of one folder. Python's audit hooks cannot be taken
-    away again, so there should be one watch in a process. The folder should be the working folder."""
+    """While it is entered, notes in ``seen`` what its thread does outside of one folder: a process of tests has others,
+    which do as they like. Python's audit hooks cannot be taken away again, so there should be one watch in a process.
+    The folder should be the working folder."""
 
     def __init__(self, folder: Path) -> None:
         self.seen: list[str] = []
         self.folder = folder
         self._root = os.path.realpath(folder)
         self._on = False
+        self._thread = 0
         sys.addaudithook(self._notice)
 
     def __enter__(self) -> Watch:
         self.seen = []
+        self._thread = threading.get_ident()
         self._on = True
         return self
 
@@ -35,7 +39,7 @@ class Watch:
         self._on = False
 
     def _notice(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._on:
+        if not self._on or threading.get_ident() != self._thread:
             return
         if event in NEVER:
             self.seen.append(f"{event} {arguments!r}"[:300])

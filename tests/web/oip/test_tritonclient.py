@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,11 @@ def test_every_protocol_says_the_same_of_a_picture(client: Any, server: Server) 
                 assert own == mms == sagemaker == list(zip(labels, scores, strict=True))
 
 
-def test_classes_are_written_as_triton_writes_them(client: Any) -> None:
+def test_classes_are_written_as_triton_writes_them(client: Any, models_dir: Path) -> None:
     wanted = [triton.InferRequestedOutput("softmax", class_count=2), triton.InferRequestedOutput("labels")]
     found = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=wanted)
     classes, labels = found.as_numpy("softmax"), found.as_numpy("labels")
-    synset = (ROOT / "models" / "imagenet" / "synset.txt").read_text().splitlines()
+    synset = (models_dir / "imagenet" / "synset.txt").read_text().splitlines()
     assert classes.shape == (2, 2)
     raw = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=[triton.InferRequestedOutput("softmax")])
     for row, values in enumerate(raw.as_numpy("softmax")):
