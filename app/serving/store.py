@@ -137,11 +137,22 @@ class Store:
         self._write(lambda database: database.execute("DELETE FROM models WHERE name = ?", (name,)))
 
     def check(self) -> None:
-        """See whether something could be changed now.
+        """See whether something could be changed now, by changing something and taking that back.
 
         :raises RegistryBusy: where another process keeps the file locked.
+        :raises StorageError: where there is no room.
         """
-        self._database.run(_in_transaction(lambda database: None), WRITE_SECONDS)
+        row = astuple(Registration("", "", ""))
+
+        def tried(database: sqlite3.Connection) -> None:
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                database.execute(f"REPLACE INTO models ({COLUMNS}) VALUES ({MARKS})", row)
+            finally:
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+
+        self._database.run(tried, WRITE_SECONDS)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ModelConflict, RegistryBusy
+from app.errors import ModelConflict, RegistryBusy, StorageError
 from app.serving.store import Registration, Store
 from app.settings import ROOT
 
@@ -173,3 +174,22 @@ def test_what_nobody_told_is_seen_by_who_looks(tmp_path: Path) -> None:
     assert here.version() == before
     here.look()
     assert here.version() != before
+
+
+def test_to_see_whether_something_could_be_changed_changes_nothing(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    kept.add(GRIN)
+    kept.check()
+    assert kept.all() == {"grin": GRIN}
+
+
+def test_a_disk_without_room_is_told_before_anything_is_changed(tmp_path: Path) -> None:
+    kept = store(tmp_path)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(StorageError):
+            kept.check()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    kept.check()
