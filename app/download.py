@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from app.digests import file_digest
 from app.errors import DataError, DownloadFailed, FetchError, of_system
 from app.progress import progress, say
 from app.reach import Reach
@@ -254,15 +254,11 @@ def _total_of_range(headers: Mapping[str, str]) -> int | None:
 def _check(url: str, partial: _Partial, sha256: str) -> None:
     if not sha256:
         return
-    digest = hashlib.sha256()
-    with partial.path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    if digest.hexdigest() != sha256.lower():
+    found = file_digest(partial.path)
+    if found != sha256.lower():
         partial.forget()
         raise DataError(
-            f"{url} has the SHA-256 {digest.hexdigest()}, expected {sha256.lower()}: it was changed or damaged. "
-            + _next_step()
+            f"{url} has the SHA-256 {found}, expected {sha256.lower()}: it was changed or damaged. " + _next_step()
         )
 
 

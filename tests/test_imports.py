@@ -11,7 +11,19 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).parent.parent / "app"
-LEAVES = {"download", "errors", "lock", "machine", "progress", "reach", "request_id", "settings", "traces", "types"}
+LEAVES = {
+    "digests",
+    "download",
+    "errors",
+    "lock",
+    "machine",
+    "progress",
+    "reach",
+    "request_id",
+    "settings",
+    "traces",
+    "types",
+}
 MAY_IMPORT = {
     "web": {"access", "serving"},
     "cli": {"serving", "training", "evaluation", "zoo", "formats", "launch", "access", "cluster"},

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+from app.digests import file_digest
 from app.errors import ModelFormatError
 from app.formats.archive.unpack import unpack
 from app.formats.place import place
 
 SUFFIX = ".zip"
-PIECE = 2**20
 
 
 def digest_of(folder: Path) -> str:
@@ -29,7 +29,7 @@ def digest_of(folder: Path) -> str:
     try:
         for path in files_of(folder):
             name = path.relative_to(folder).as_posix()
-            made.update(f"{name}\0{path.stat().st_size}\0{_hash(path)}\n".encode())
+            made.update(f"{name}\0{path.stat().st_size}\0{file_digest(path)}\n".encode())
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be read: {error}") from None
     return made.hexdigest()
@@ -80,11 +80,3 @@ def unpack_checked(packed: Path, folder: Path, digest: str) -> None:
         raise ModelFormatError(f"{folder} cannot be written: {error}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _hash(path: Path) -> str:
-    made = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            made.update(piece)
-    return made.hexdigest()

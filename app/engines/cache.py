@@ -20,6 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from app.digests import file_digest
 from app.engines.base import Parity
 from app.formats.folder import ModelFolder
 from app.formats.signature import read_signature, write_signature
@@ -72,7 +73,7 @@ def key_of(folder: ModelFolder, kind: str) -> str:
     for part in [*parts, *((package, _version(package)) for package in PACKAGES)]:
         made.update(repr(part).encode() + b"\0")
     for file in sources(folder, kind):
-        made.update(_hash(file).encode())
+        made.update(file_digest(file).encode())
     return made.hexdigest()[:32]
 
 
@@ -92,7 +93,7 @@ def read_entry(path: Path) -> Entry | None:
         document: Any = json.loads((path / RECORD).read_text(encoding="utf-8"))
         parity = Parity(**document.pop("parity")) if document["parity"] else document.pop("parity")
         record = Record(parity=parity, **document)
-        if any(_hash(path / name) != wanted for name, wanted in record.files.items()):
+        if any(file_digest(path / name) != wanted for name, wanted in record.files.items()):
             return None
         if not record.reason and {MODEL, WEIGHTS} - set(record.files):
             return None
@@ -110,7 +111,7 @@ def write_entry(path: Path, record: Record, signature: Signature | None) -> None
     """
     if signature is not None:
         write_signature(signature, path / SIGNATURE)
-    files = {file.name: _hash(file) for file in sorted(path.iterdir()) if file.name != RECORD}
+    files = {file.name: file_digest(file) for file in sorted(path.iterdir()) if file.name != RECORD}
     document = asdict(replace(record, files=files))
     (path / RECORD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -138,14 +139,6 @@ def _is_of(path: Path, record: Record) -> bool:
         return (document["model"], document["precision"]) == (record.model, record.precision)
     except (OSError, ValueError, LookupError, TypeError):
         return True
-
-
-def _hash(path: Path) -> str:
-    made = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(2**20):
-            made.update(piece)
-    return made.hexdigest()
 
 
 def _version(package: str) -> str:

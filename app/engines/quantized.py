@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from app.digests import file_digest
 from app.engines.base import Agreement, Opened
 from app.engines.cache import MODEL, RECORD, SIGNATURE, WEIGHTS, sources
 from app.engines.openvino_engine import OpenvinoEngine
@@ -81,11 +82,7 @@ def content_hash(files: Iterable[Path]) -> str:
     """One hash of the contents of several files, by SHA-256."""
     every = hashlib.sha256()
     for path in files:
-        made = hashlib.sha256()
-        with path.open("rb") as file:
-            while piece := file.read(2**20):
-                made.update(piece)
-        every.update(made.digest())
+        every.update(bytes.fromhex(file_digest(path)))
     return every.hexdigest()
 
 

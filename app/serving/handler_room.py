@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.digests import file_digest
 from app.errors import ModelFormatError, RequirementsError, SettingError
 from app.formats.archive.in_use import LOCK, hold
 from app.handlers.environment import handler_environment
@@ -100,13 +101,9 @@ def _digest(folder: Path, pip_options: str | None) -> str:
     parts = [str(folder.resolve())]
     if pip_options is not None:
         parts += [pip_options, sys.version, sys.prefix]
-        parts += [f"{path.relative_to(folder)} {_content(path)}" for path in _readable(folder)]
+        parts += [f"{path.relative_to(folder)} {file_digest(path)}" for path in _readable(folder)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _readable(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in READ_BY_PIP)
-
-
-def _content(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

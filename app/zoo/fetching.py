@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
+from app.digests import file_digest
 from app.download import Patience, download
 from app.errors import DataError
 from app.settings import ROOT, Settings
@@ -20,7 +21,6 @@ GLUON_SOURCE = "gluon"
 """The source that ``MXNET_GLUON_REPO`` stands for."""
 PATIENCE = Patience(tries=2)
 """There are more places; a try that brings new bytes is not counted anyway."""
-PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -80,15 +80,10 @@ def verify(entry: CatalogueEntry, path: Path) -> None:
     algorithm, _, wanted = entry.checksum.partition(":")
     if not wanted:
         return
-    digest = hashlib.new(algorithm)
-    with path.open("rb") as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
-    if digest.hexdigest() != wanted:
+    found = file_digest(path, algorithm)
+    if found != wanted:
         name = {"sha1": "SHA-1", "sha256": "SHA-256"}[algorithm]
-        raise DataError(
-            f"{path.name} has the {name} {digest.hexdigest()}, {wanted} was published: it was changed or damaged"
-        )
+        raise DataError(f"{path.name} has the {name} {found}, {wanted} was published: it was changed or damaged")
 
 
 def clear(folder: Path) -> None:

@@ -6,11 +6,11 @@ Neither package is imported: their files are found and read.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from pathlib import Path
 
+from app.digests import file_digest
 from app.errors import ModelFormatError
 from app.formats.folder import write_manifest
 from app.formats.labels import imagenet_labels
@@ -95,6 +95,6 @@ def _write(folder: Path) -> None:
 
 def _weights() -> Path:
     path = packaged_file(*WEIGHTS)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != WEIGHTS_SHA256:
+    if file_digest(path) != WEIGHTS_SHA256:
         raise other_content(path, WEIGHTS[0])
     return path

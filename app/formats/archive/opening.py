@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -10,6 +9,7 @@ import shutil
 from pathlib import Path
 from uuid import uuid4
 
+from app.digests import file_digest
 from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.in_use import LOCK, hold
 from app.formats.archive.limits import Limits
@@ -20,7 +20,6 @@ from app.lock import locked
 
 SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTING = "files.json"
-PIECE = 2**20
 LONGEST_NAME = 200
 """Of a model. It becomes a folder's name, which may have 255 characters, and has more beside it."""
 
@@ -79,14 +78,10 @@ def unpack_into(path: Path, parent: Path, limits: Limits | None = None) -> Path:
 
 
 def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                digest.update(piece)
+        return file_digest(path)
     except OSError as error:
         raise InvalidArchive(f"{path} cannot be read: {error.strerror}") from None
-    return digest.hexdigest()
 
 
 def _whole(home: Path) -> Path | None:
