@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from app.settings import ROOT
-from tests.conftest import START_SECONDS, Server, free_ports
+from bench.ports import free_ports
+from tests.conftest import START_SECONDS, Server
 from tests.pictures import animation, astronaut, encode, noise, plain, png_bomb
 
 

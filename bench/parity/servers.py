@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +10,9 @@ from pathlib import Path
 from bench.parity.machine import need
 from bench.parity.peer import Peer
 from bench.parity.setups import Setup
+from bench.ports import free_ports
 
 HIDDEN = ("DIMPLE_", "MMS_", "MAKE", "MFLAGS", "PYTHON", "TEMP", "TMPDIR", "LOG_LOCATION", "METRICS_LOCATION")
-LOWEST, HIGHEST = 20000, 32000
 """MMS refuses ports from 32767 on."""
 BASE = {"max_request_size": "10485760"}
 
@@ -76,7 +74,7 @@ def _environ(home: Path, setup: Setup) -> dict[str, str]:
 
 
 def _ports(setup: Setup) -> tuple[int, int]:
-    one, other = free_ports()
+    one, other = free_ports(2)
     return (one, one) if setup.one_port else (one, other)
 
 
@@ -107,18 +105,3 @@ def certificate(home: Path) -> dict[str, str]:
     command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     subprocess.run([*command, "-keyout", str(key), "-out", str(signed)], check=True, capture_output=True)
     return {"private_key_file": str(key), "certificate_file": str(signed)}
-
-
-def free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on at this moment, below those that the system gives to clients."""
-    found: list[int] = []
-    while len(found) < 2:
-        port = random.randint(LOWEST, HIGHEST)
-        with socket.socket() as one:
-            try:
-                one.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in found:
-            found.append(port)
-    return found[0], found[1]

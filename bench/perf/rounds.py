@@ -15,7 +15,7 @@ from app.machine import cores, server_processes
 from app.progress import say
 from bench.parity.machine import Missing
 from bench.parity.peer import START_SECONDS, NotReady, Peer
-from bench.parity.servers import dimple, free_ports, mms
+from bench.parity.servers import dimple, mms
 from bench.parity.setups import Setup
 from bench.perf import profile
 from bench.perf.client import cell
@@ -24,6 +24,7 @@ from bench.perf.processes import family, held
 from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record, Run
 from bench.perf.starting import JPEG, spawn, start, wait_for
 from bench.perf.subjects import INT8, RESNET, SMILE, Subject, pack
+from bench.ports import free_ports
 
 HERE = Path(__file__).parent
 CONNECTIONS = (1, 8, 100)
@@ -184,7 +185,7 @@ def _tutorial(bench: Bench, number: int) -> None:
     (subject,) = (one for one in bench.subjects if one.name == SMILE)
     home = bench.folder / "t"
     home.mkdir(exist_ok=True)
-    port = free_ports()[0]
+    (port,) = free_ports(1)
     command = [sys.executable, str(HERE / "tutorial_server.py"), str(port), str(_h5(bench))]
     peer = Peer(TUTORIAL, home, port, port, command, _quiet_home(home))
     try:

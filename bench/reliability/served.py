@@ -7,7 +7,6 @@ import http.client
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from app.settings import ROOT
 from bench.perf.processes import Held, family, held
+from bench.ports import free_ports
 from bench.reliability.models import COLOUR, HANDLED, write_colour, write_handled
 
 START_SECONDS = 120
@@ -217,12 +217,3 @@ def running(served: Served) -> Iterator[Served]:
         yield served
     finally:
         served.stop()
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on at this moment."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.settings import ROOT
-from tests.conftest import CACHE, free_ports
+from bench.ports import free_ports
+from tests.conftest import CACHE
 
 SECONDS = 120
 PICTURE = ROOT / "static" / "astronaut.jpg"

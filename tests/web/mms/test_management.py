@@ -16,7 +16,8 @@ from werkzeug.test import TestResponse
 
 from app import create_app, load_models
 from app.settings import ROOT, Settings
-from tests.conftest import CACHE, free_ports
+from bench.ports import free_ports
+from tests.conftest import CACHE
 from tests.pictures import encode, face_crop
 
 FACE = encode(face_crop())
