@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from app.errors import BadInput, BadParameter, ModelFormatError, TooManyFiles
 from app.formats.folder import open_model_folder
+from app.serving.frames import check_frames
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
@@ -115,12 +116,15 @@ def compute(model: Model, tensor: FloatArray, gone: Gone = never) -> FloatArray:
     return raw
 
 
-def compute_picture(model: Model, data: bytes, max_pixels: int, gone: Gone = never) -> FloatArray:
+def compute_picture(model: Model, data: bytes, max_pixels: int, gone: Gone = never, max_frames: int = 0) -> FloatArray:
     """The same for a picture as it came; of several faces in it, for the largest.
 
+    :param max_frames: most frames or pages that its file may have; 0 allows any number.
     :returns: (1, columns).
+    :raises TooManyFrames: where there are more.
     :raises BadInput: as :func:`app.serving.pipeline.open_picture`.
     """
+    check_frames(data, max_frames)
     with open_picture(data, max_pixels, model.enough_pixels) as picture:
         prepared = prepare(model, picture)
     return compute(model, prepared.tensor, gone)[:1]

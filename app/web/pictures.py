@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from flask import request
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter, EmptyFile, MissingFile, TooManyFiles
 from app.serving.frames import check_frames
+from app.web.bodies import whole_body
 from app.web.context import dimple
 
 FIELD = "file"
@@ -33,9 +33,7 @@ def read_uploads(max_files: int) -> list[Upload]:
     :raises TooManyFiles: where there are more than ``max_files``.
     """
     if request.mimetype != "multipart/form-data":
-        data = request.get_data(cache=False)
-        if request.content_length is None and len(data) == request.max_content_length:
-            raise RequestEntityTooLarge()  # Werkzeug ends a body of unknown length at the limit, silently
+        data = whole_body()
         if not data:
             raise MissingFile()
         return [Upload("", data)]

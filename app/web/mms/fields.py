@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.serving.calls import BODY
 from app.serving.handled import Field
+from app.web.bodies import whole_body
 
 FORM = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
@@ -28,10 +28,7 @@ def read_fields(with_query: bool) -> tuple[Field, ...]:
         return (*query, *_plain(request.form.items(multi=True)), *files)
     if request.mimetype == URLENCODED and (fields := _plain(request.form.items(multi=True))):
         return (*query, *fields)
-    data = request.get_data(cache=False)
-    if request.content_length is None and len(data) == request.max_content_length:
-        raise RequestEntityTooLarge()  # Werkzeug ends a body of unknown length at the limit, silently
-    return (*query, Field(BODY, request.content_type or "", data, is_file=True))
+    return (*query, Field(BODY, request.content_type or "", whole_body(), is_file=True))
 
 
 def _plain(items: Iterable[tuple[str, str]]) -> list[Field]:

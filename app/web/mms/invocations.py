@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from flask import Response, make_response, request
 from numpy.typing import NDArray
 
 from app.errors import BadInput, TooManyFiles
-from app.serving.frames import check_frames
 from app.serving.model import Model
 from app.serving.scores import best
 from app.serving.tensors import as_float32, check_rows, compute, compute_picture, row_shape, scores
 from app.settings import Settings
 from app.types import FloatArray
 from app.web.clients import client_gone
+from app.web.json_text import parse_json
 from app.web.mms.responses import json_response
 
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
@@ -95,9 +94,7 @@ def _pictures(model: Model, rows: Sequence[dict[str, Any]], settings: Settings) 
         raise TooManyFiles(len(rows), settings.max_files)
     gone, found = client_gone(), []
     for row in rows:
-        data = _picture(row)
-        check_frames(data, settings.max_frames)
-        found.append(compute_picture(model, data, settings.max_pixels, gone))
+        found.append(compute_picture(model, _picture(row), settings.max_pixels, gone, settings.max_frames))
     return np.concatenate(found)
 
 
@@ -113,17 +110,13 @@ def _picture(row: dict[str, Any]) -> bytes:
 
 def _from_json(data: bytes) -> list[Any]:
     try:
-        document = json.loads(data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(data)
+    except ValueError as error:
         raise BadInput(f"The body cannot be read as JSON: {str(error)[:200]}. Correct it and send it again.") from None
     rows = document.get(INSTANCES) if isinstance(document, dict) else document
     if not isinstance(rows, list) or not rows:
         raise BadInput(f'The JSON must be {{"{INSTANCES}": [...]}} or a list, with at least one row.')
     return rows
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _numbers(rows: list[Any]) -> FloatArray:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadInput, BadParameter
+from app.web.bodies import whole_body
 from app.web.context import dimple
+from app.web.json_text import parse_json
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 COMPRESSED = ("gzip", "deflate")
@@ -34,7 +35,7 @@ def read_body(optional: bool = False) -> Body:
     :raises BadInput: where it is not what its headers say, or its JSON is none.
     :raises RequestEntityTooLarge: where it is too long, as it came or inflated.
     """
-    data = memoryview(_inflated(_sent()))
+    data = memoryview(_inflated(whole_body()))
     if optional and not data:
         return Body({}, data)
     length = _header_length(len(data))
@@ -49,8 +50,8 @@ def read_json(data: bytes) -> dict[str, Any]:
     :raises BadInput: where it is something else.
     """
     try:
-        document = json.loads(data, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(data)
+    except ValueError as error:
         raise BadInput(
             f"The body cannot be read as JSON: {str(error)[:200]}. Send the protocol's inference request; to send a "
             f"picture as it is, set the header {HEADER_LENGTH}: 0."
@@ -58,17 +59,6 @@ def read_json(data: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BadInput(f"The body must be a JSON object, not {str(document)[:80]!r}.")
     return document
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _sent() -> bytes:
-    data = request.get_data(cache=False)
-    if request.content_length is None and len(data) == request.max_content_length:
-        raise RequestEntityTooLarge()  # Werkzeug ends a body of unknown length at the limit, silently
-    return data
 
 
 def _inflated(data: bytes) -> bytes:

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput, EmptyFile, TooManyFiles
-from app.serving.frames import check_frames
 from app.serving.model import Model
 from app.serving.tensors import as_float32, best_columns, check_rows, compute, compute_picture, output_of, scores
 from app.settings import Settings
@@ -97,8 +96,7 @@ def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
         with _numbered(number, len(pictures)):
             if not data:
                 raise EmptyFile()
-            check_frames(data, settings.max_frames)
-            rows.append(compute_picture(model, data, settings.max_pixels, gone))
+            rows.append(compute_picture(model, data, settings.max_pixels, gone, settings.max_frames))
     return np.concatenate(rows)
 
 
