@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 
 from app import create_app, load_models
-from app.launch.logs import server_style
+from app.launch.logs import server_style, style_name
 from app.serving.metric_files import measured_start
 from app.settings import read_settings
 
 settings = read_settings()
 _lines = logging.StreamHandler()
-_lines.setFormatter(server_style(settings.log_style))
+_lines.setFormatter(server_style(style_name(settings)))
 logging.basicConfig(
     level=settings.log_level.upper(), handlers=[_lines]
 )  # does nothing where gunicorn has a file for them

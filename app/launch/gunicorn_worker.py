@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import select
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -28,8 +29,10 @@ class Worker(PatientWorker):
     """One server process."""
 
     wsgi: Wsgi
-    _submitted = 0  # counted by the main thread alone
-    _begun = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._waiting: deque[Connection] = deque()  # for a thread; its append and pop need no lock
 
     def init_process(self) -> None:
         """Find out which listeners speak plain HTTP although there is a certificate."""
@@ -70,14 +73,14 @@ class Worker(PatientWorker):
 
     def enqueue_req(self, conn: Connection) -> None:
         """Give a connection to a thread."""
-        self._submitted += 1
+        self._waiting.append(conn)
         super().enqueue_req(conn)
 
     def handle(self, conn: Connection) -> Any:
         """Answer a connection's request, and those that follow it closely, as long as nobody waits for a thread."""
-        self._begun += 1
+        self._waiting.popleft()
         kept = super().handle(conn)
-        while kept is True and self.alive and self._begun >= self._submitted and _asks_again(conn):
+        while kept is True and self.alive and not self._waiting and _asks_again(conn):
             kept = super().handle(conn)
         return kept
 
