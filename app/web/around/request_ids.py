@@ -25,8 +25,9 @@ def request_id() -> str:
 
 
 def _begin() -> None:
-    current.set(request_id())
-    request.environ[FACTS] = {"request_id": request_id()}
+    given = request_id()
+    current.set(given)
+    request.environ[FACTS] = {"request_id": given}
 
 
 def _tell(response: Response) -> Response:

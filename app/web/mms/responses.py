@@ -29,7 +29,6 @@ from app.errors import (
     UrlRefused,
     of_system,
 )
-from app.web.around.request_ids import request_id
 from app.web.problems import RETRY_SECONDS, problem_of
 
 log = logging.getLogger(__name__)
@@ -106,7 +105,6 @@ def error_response(status: int, kind: str, message: str) -> Response:
 
 
 def mark(response: Response) -> Response:
-    """The headers that MMS sends with everything."""
-    response.headers["x-request-id"] = request_id()
+    """The headers that MMS sends with everything, but for the request's id, which every answer of ours has."""
     response.headers.update(UNCACHED)
     return response
