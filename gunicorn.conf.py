@@ -13,11 +13,13 @@ import gunicorn.http.wsgi
 
 from app.access.starting import check_management as _check_management
 from app.cluster.installed import check_cluster as _check_cluster
+from app.engines.shared.announced import announce as _announce
 from app.errors import DimpleError, SettingError
+from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
 from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
+from app.launch.engine_process import EngineProcess as _EngineProcess
 from app.launch.host_metrics import report_host as _report_host
-from app.launch.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.ready import Herald
 from app.machine import cores, server_processes
 from app.settings import read_settings
@@ -98,6 +100,7 @@ def on_starting(server: object) -> None:
     """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
     killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
     _GaplessArbiter.take_over(server)
+    _compute_apart(server)
     if "MAKELEVEL" in os.environ and sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
@@ -105,6 +108,33 @@ def on_starting(server: object) -> None:
         from app.serving.startup import revive  # imports what the workers would, which most starts need not wait for
 
         revive(_settings)
+
+
+def on_reload(server: object) -> None:
+    """The new workers have an engine process of their own."""
+    _compute_apart(server)
+
+
+def _compute_apart(server: object) -> None:
+    """Start the process that computes for all workers what takes long, where there are several."""
+    engine = None
+    if (
+        _settings.shared_engine
+        and workers > 1
+        and sys.platform == "linux"
+        and _settings.engine not in ("mxnet", "keras")
+    ):
+        try:
+            engine = _EngineProcess(_settings.cache / ".in-flight", server.log)
+        except OSError as error:
+            server.log.error("Every server process computes for itself; none can be started for all: %s", error)
+    server.compute_by(engine)
+    _announce(engine.address if engine else b"")
+
+
+def post_fork(server: object, worker: object) -> None:
+    """Let the master have what is its own."""
+    server.leave_engines()
 
 
 def post_worker_init(worker: object) -> None:

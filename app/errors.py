@@ -19,6 +19,7 @@ DimpleError
 │   ├── TooLate               its turn did not come in time
 │   ├── NoReplica             it is computed on a cluster, which has no replica of it at this moment
 │   ├── ClusterLost           it is computed on a cluster, which cannot be reached
+│   ├── EngineLost            the process that computes it ended over this request
 │   └── ClientGone            whoever asked has closed the connection meanwhile
 ├── ModelConflict             a model of that name is registered already
 ├── CleaningTimeout           a model that goes has not answered its last requests in time
@@ -232,6 +233,15 @@ class ClusterLost(ModelUnavailable):
     def __init__(self, name: str, reason: str) -> None:
         self.reason = f"it is computed on a cluster, which does not do so now: {reason.rstrip('.')}. Try again."
         super().__init__(name, self.reason)
+
+
+class EngineLost(ModelUnavailable):
+    """The process that computes what takes long did not do so, for the reason that the text says."""
+
+    def __init__(self, reason: str) -> None:
+        DimpleError.__init__(
+            self, f"The process that computes this model gave no answer: {reason.rstrip('.')}. Try again in a moment."
+        )
 
 
 class ModelConflict(DimpleError):

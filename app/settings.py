@@ -93,6 +93,9 @@ class Settings:
         "checkpoints, keras of .h5 files), else the reference; ray: the cluster, by auto there.",
         choices=("auto", "openvino", "mxnet", "keras", "ray"),
     )
+    shared_engine: bool = setting(
+        True, "Whether one process computes for all server processes what takes long; else each does so for itself."
+    )
     cluster: str = setting(
         "", "Head of the Ray cluster that computes, host:port; empty for none (see docs/scaling.md).", empty=True
     )

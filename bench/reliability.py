@@ -23,11 +23,11 @@ from bench.perf.host import describe  # noqa: E402
 from bench.reliability import clients, clock, disk, files, processes, registrations  # noqa: E402
 from bench.reliability.document import write  # noqa: E402
 from bench.reliability.fault import Failed, Fault, Row, Size, suffer  # noqa: E402
-from bench.reliability.models import COLOUR, HANDLED  # noqa: E402
+from bench.reliability.models import COLOUR, HANDLED, HEAVY  # noqa: E402
 from bench.reliability.served import NotInTime, Served, make, running  # noqa: E402
 
 CACHE = ROOT / "instance" / "cache"
-MODELS = (COLOUR, HANDLED, "smile", "dogcat")
+MODELS = (COLOUR, HEAVY, HANDLED, "smile", "dogcat")
 SHARED = (*processes.FAULTS, *clients.FAULTS, *files.FAULTS, *registrations.FAULTS)
 
 

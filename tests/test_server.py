@@ -111,7 +111,7 @@ def test_nothing_is_written_into_the_home(server: Server) -> None:
 
 def test_a_worker_that_is_killed_is_replaced(server: Server, portrait: Path) -> None:
     children = subprocess.run(
-        ["pgrep", "-P", str(server.process.pid)], capture_output=True, text=True, check=True
+        ["pgrep", "-P", str(server.process.pid), "-f", "gunicorn"], capture_output=True, text=True, check=True
     ).stdout.split()
     os.kill(int(children[0]), signal.SIGKILL)
     server.wait_until_ready()

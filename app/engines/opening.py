@@ -9,9 +9,9 @@ from app.engines.base import Opened
 from app.engines.building import NotBuilt, entry_of
 from app.engines.cache import MODEL, Entry
 from app.engines.in_flight import IN_FLIGHT
-from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.quantized import open_quantized
 from app.engines.reference import load_reference, reference_kind
+from app.engines.shared.where import load_network
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 
@@ -69,7 +69,7 @@ def _load_openvino(folder: ModelFolder, entry: Entry) -> Opened:
     if signature is None:
         raise NotBuilt("neither it nor the cache says anything of its input")
     try:
-        engine = OpenvinoEngine.load(entry.path / MODEL, record.milliseconds)
+        engine = load_network(entry.path / MODEL, record.milliseconds)
     except RuntimeError as error:
         raise NotBuilt(f"openvino cannot compute it here: {str(error).splitlines()[-1][:200]}") from None
     return Opened(engine, "openvino", signature, record.parity, record.precision)

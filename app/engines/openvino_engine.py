@@ -47,7 +47,7 @@ class OpenvinoEngine:
         :param all_cores_for_one: whether a lone row is given all cores. That takes a second compiled model, and so the
             weights twice: OpenVINO shares them between streams, not between compiled models.
         """
-        self._row_shape = tuple(model.input(0).shape)[1:]
+        self._row_shape: tuple[int, ...] = tuple(model.input(0).shape)[1:]
         self._crowd = _Requests(compile_model(model, streams=cores(), threads=cores()))
         self._lone = _Requests(compile_model(model, streams=1, threads=cores())) if all_cores_for_one else self._crowd
         self._at_once = 2 * cores()  # requests of one batch: a stream never waits for this thread
@@ -67,6 +67,11 @@ class OpenvinoEngine:
         engine = cls(core().read_model(path), cores() > 1 and milliseconds >= LONG_MILLISECONDS)
         release(path.with_suffix(".bin"))
         return engine
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Of the network's input, without the batch."""
+        return self._row_shape
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch, from any thread at any time.

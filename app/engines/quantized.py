@@ -17,8 +17,8 @@ from typing import Any
 from app.digests import file_digest
 from app.engines.base import Agreement, Opened
 from app.engines.cache import MODEL, RECORD, SIGNATURE, WEIGHTS, sources
-from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.reference import reference_kind
+from app.engines.shared.where import load_network
 from app.formats.folder import ModelFolder
 from app.formats.signature import read_signature
 
@@ -58,7 +58,7 @@ def open_quantized(folder: ModelFolder, choice: str) -> Opened | None:
         if record.made != content_hash((path / MODEL, path / WEIGHTS)):
             raise ValueError("it is not what was written")
         signature = folder.signature or read_signature(path / SIGNATURE)
-        engine = OpenvinoEngine.load(path / MODEL, record.milliseconds)
+        engine = load_network(path / MODEL, record.milliseconds)
     except Exception as error:  # whatever a damaged file makes of it
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]
         log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason, AGAIN)

@@ -14,6 +14,8 @@ from typing import Any
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
+from app.launch.engine_process import EngineProcess
+
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
@@ -27,6 +29,7 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
     _reloading = False
     _told_to_stop = False
     _stopping = False
+    _engines: tuple[EngineProcess, ...] = ()
 
     @classmethod
     def take_over(cls, arbiter: Any) -> None:
@@ -38,11 +41,24 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
         self._told_to_stop |= sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
 
+    def compute_by(self, engine: EngineProcess | None) -> None:
+        """Let workers that are started from now on have what takes long computed by another process, or by none. Those
+        that are there stay with theirs, which ends after them."""
+        for one in self._engines:
+            one.end()
+        self._engines += (engine,) if engine else ()
+
+    def leave_engines(self) -> None:
+        """To be called in a worker: other processes are the master's."""
+        for one in self._engines:
+            one.leave_to_master()
+
     def manage_workers(self) -> None:
         """Start the workers that are missing, and let go of those that are too many."""
         if len(self.WORKERS) < self.num_workers and time.monotonic() >= self._start_again:
             self.spawn_workers()
         self._let_go()
+        self._look_after_engines()
 
     def reload(self) -> None:
         """Start new workers, and let the old ones go as these become ready; where they cannot start, the old ones
@@ -62,6 +78,7 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
 
     def reap_workers(self) -> None:
         """See who has ended. A worker that could not start is tried again later, where others serve meanwhile."""
+        self._look_after_engines()  # before gunicorn takes note of all that have ended, and knows only workers
         try:
             super().reap_workers()
         except HaltServer as halt:
@@ -81,6 +98,13 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
         """End all workers."""
         self._stopping = graceful
         super().stop(graceful)
+        for engine in self._engines:
+            engine.stop()
+
+    def _look_after_engines(self) -> None:
+        for engine in self._engines:
+            engine.look()
+        self._engines = tuple(engine for engine in self._engines if not engine.is_over())
 
     def _serving(self) -> list[Any]:
         """The workers that serve, and are to."""

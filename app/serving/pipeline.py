@@ -15,7 +15,7 @@ from app.serving import measuring
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.scores import best
-from app.serving.slots import Slots
+from app.slots import Slots
 from app.types import Answer, Box, Face, FloatArray
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop

@@ -1,4 +1,4 @@
-"""The memory of the server's processes, and of those that run models' own code."""
+"""The memory of the server's processes: those that answer, one that computes, and those that run models' own code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from app.engines.shared import server as engine_server
 from app.handlers.process import PROGRAM
 from app.serving.metric_files import processes
 
@@ -16,7 +17,8 @@ from app.serving.metric_files import processes
 class Memory:
     """Of one process.
 
-    :param kind: ``server``, or ``handler`` where it runs the code of ``model``.
+    :param kind: ``server``; ``engine`` where it computes for all of these; ``handler`` where it runs the code of
+        ``model``.
     :param resident: bytes in memory, those included that it shares with others.
     :param proportional: bytes, of shared ones its part; the sum over processes is what they take together. None where
         the system does not tell.
@@ -40,7 +42,7 @@ def _read(found: dict[int, psutil.Process], servers: set[int]) -> Iterator[Memor
     for pid, process in found.items():
         try:
             with process.oneshot():
-                kind, model = ("server", "") if pid in servers else _handled(process)
+                kind, model = ("server", "") if pid in servers else _child(process)
                 if kind:
                     full = process.memory_full_info()
                     yield Memory(pid, kind, model, full.rss, getattr(full, "pss", None))
@@ -48,10 +50,9 @@ def _read(found: dict[int, psutil.Process], servers: set[int]) -> Iterator[Memor
             continue  # it has just ended
 
 
-def _handled(process: psutil.Process) -> tuple[str, str]:
-    """Which model's code a process runs; nothing where it is another's child."""
+def _child(process: psutil.Process) -> tuple[str, str]:
+    """What a process is for, and which model's code it runs; nothing where it is another's child."""
     command = process.cmdline()
-    program = str(PROGRAM)
-    if program not in command:
-        return "", ""
-    return "handler", command[-1]
+    if engine_server.__name__ in command:
+        return "engine", ""
+    return ("handler", command[-1]) if str(PROGRAM) in command else ("", "")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from bench.reliability.models import COLOUR, COLOURS, HANDLED, picture
+from bench.reliability.models import COLOUR, COLOURS, HANDLED, HEAVY, picture
 
 PATIENCE_SECONDS = 60
 RETRY_SECONDS = 60
@@ -52,16 +52,21 @@ class Kind:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-def predictions() -> list[Kind]:
+def predictions(model: str = COLOUR) -> list[Kind]:
     """Pictures whose answer is known, on both APIs, and what is no picture."""
-    found = [Kind("no picture", "POST", f"/predict/{COLOUR}", b"this is no picture", lambda status, _: status == 415)]
+    found = [Kind("no picture", "POST", f"/predict/{model}", b"this is no picture", lambda status, _: status == 415)]
     for colour in COLOURS:
         body = picture(colour)
         found += [
-            Kind(f"{colour}, MMS's API", "POST", f"/predictions/{COLOUR}", body, _first_is(colour)),
-            Kind(f"{colour}, own API", "POST", f"/predict/{COLOUR}", body, _first_is(colour)),
+            Kind(f"{colour}, MMS's API", "POST", f"/predictions/{model}", body, _first_is(colour)),
+            Kind(f"{colour}, own API", "POST", f"/predict/{model}", body, _first_is(colour)),
         ]
     return found
+
+
+def heavy() -> list[Kind]:
+    """The same of a network that takes long, and of one that does not."""
+    return [*predictions(HEAVY), *predictions()]
 
 
 def pages() -> list[Kind]:

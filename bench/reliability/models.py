@@ -6,11 +6,16 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 COLOUR = "colour"
+HEAVY = "bulky"
+"""Models are loaded in the order of their names: a process that says it has COLOUR has this one, too."""
 HANDLED = "handled"
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
 SIDE = 8
+HEAVY_SIDE, HEAVY_MAPS = 112, 96
+"""Of what takes long: 1.1 * 10^9 multiplications, which no core does within 4 ms."""
 HANDLER = """
 import os
 import time
@@ -35,28 +40,57 @@ def picture(colour: str) -> bytes:
 def write_colour(folder: Path, scale: float = 1 / 16) -> Path:
     """A network that averages each of the three channels, 0-255, scales that, and takes the softmax: of a picture in
     one colour that is 1 - 2e-7 for it."""
+    return _write_average(folder, COLOUR, SIDE, [], {}, scale)
+
+
+def write_heavy(folder: Path) -> Path:
+    """A network that gives the same answers, and takes long: the three channels go through convolutions unchanged,
+    beside many that nobody looks at."""
+    import numpy as np
+    from onnx import helper
+
+    draw = np.random.default_rng(3)
+    learned, nodes, name = {}, [], "data"
+    for number, (into, out) in enumerate(((3, HEAVY_MAPS), (HEAVY_MAPS, HEAVY_MAPS), (HEAVY_MAPS, 3))):
+        kernel = draw.normal(0, 0.01, (out, into, 3, 3)).astype(np.float32)
+        kernel[:3] = 0
+        kernel[range(3), range(3), 1, 1] = 1
+        learned[f"kernel{number}"] = kernel
+        nodes += [
+            helper.make_node("Conv", [name, f"kernel{number}"], [f"maps{number}"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", [f"maps{number}"], [f"positive{number}"]),
+        ]
+        name = f"positive{number}"
+    return _write_average(folder, HEAVY, HEAVY_SIDE, nodes, learned, 1 / 16)
+
+
+def _write_average(
+    folder: Path, name: str, side: int, before: list[Any], learned: dict[str, Any], scale: float
+) -> Path:
     import numpy as np
     from onnx import TensorProto, helper, numpy_helper, save
 
     nodes = [
-        helper.make_node("GlobalAveragePool", ["data"], ["means"]),
+        *before,
+        helper.make_node("GlobalAveragePool", [before[-1].output[0] if before else "data"], ["means"]),
         helper.make_node("Flatten", ["means"], ["row"]),
         helper.make_node("Mul", ["row", "scale"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["answer"], axis=1),
     ]
+    arrays = {**learned, "scale": np.array([scale], np.float32)}
     graph = helper.make_graph(
         nodes,
-        COLOUR,
-        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, SIDE, SIDE])],
+        name,
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, 3])],
-        [numpy_helper.from_array(np.array([scale], np.float32), "scale")],
+        [numpy_helper.from_array(array, one) for one, array in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
     folder.mkdir(parents=True)
-    save(model, str(folder / "colour.onnx"))
+    save(model, str(folder / f"{name}.onnx"))
     (folder / "synset.txt").write_text("\n".join(COLOURS) + "\n")
-    inputs = [{"data_name": "data", "data_shape": [0, 3, SIDE, SIDE]}]
+    inputs = [{"data_name": "data", "data_shape": [0, 3, side, side]}]
     (folder / "signature.json").write_text(json.dumps({"inputs": inputs, "input_type": "image/jpeg"}))
     return folder
 

@@ -9,9 +9,9 @@ import threading
 import time
 
 from bench.perf.processes import family
-from bench.reliability.books import Rules, handled, predictions
+from bench.reliability.books import Rules, handled, heavy, predictions
 from bench.reliability.fault import Fault, Scene
-from bench.reliability.models import COLOUR, HANDLED, picture
+from bench.reliability.models import COLOUR, HANDLED, HEAVY, picture
 
 CUT = Rules(cuts=True)
 AWAY = Rules(cuts=True, away=True)
@@ -39,6 +39,18 @@ def _handlers_are_back(scene: Scene) -> bool:
 
 def _handlers_ready(scene: Scene) -> bool:
     return scene.served.ask("POST", f"/predictions/{HANDLED}", b"x")[0] == 200
+
+
+def _kill_engine(scene: Scene) -> None:
+    scene.kept["engines"] = before = scene.served.engines()
+    scene.check(len(before) == 1, f"one process should compute what takes long, not {len(before)}")
+    os.kill(before[0], signal.SIGKILL)
+
+
+def _engine_is_back(scene: Scene) -> bool:
+    now = scene.served.engines()
+    computes = scene.served.ask("POST", f"/predictions/{HEAVY}", picture("red"))[0] == 200
+    return len(now) == 1 and now != scene.kept["engines"] and computes
 
 
 def _kill_master(scene: Scene) -> None:
@@ -149,8 +161,9 @@ FAULTS = (
     Fault("`kill -9` of a worker", _kill_worker, _is_whole, rules=CUT),
     Fault("`kill -9` of a handler", _kill_handler, _handlers_are_back, handled, CUT),
     Fault("`kill -9` of the master, started again by a supervisor", _kill_master, _master_is_back, rules=AWAY),
+    Fault("`kill -9` of the process that computes what takes long", _kill_engine, _engine_is_back, heavy),
     Fault("SIGTERM, then started again", _terminate, _is_whole, rules=Rules(away=True)),
     Fault("reload (SIGHUP)", _reload, _workers_are_others, predictions),
     Fault("settings that make no sense, met by a reload and a killed worker", _misspell, _is_whole, rules=CUT),
 )
-WORKER, HANDLER, MASTER, TERM, RELOAD, MISSPELT = FAULTS
+WORKER, HANDLER, MASTER, ENGINE, TERM, RELOAD, MISSPELT = FAULTS

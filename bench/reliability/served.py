@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from app.launch.engine_process import MODULE
 from app.settings import ROOT
 from bench.perf.processes import Held, family, held
 from bench.ports import free_ports
-from bench.reliability.models import COLOUR, HANDLED, write_colour, write_handled
+from bench.reliability.models import COLOUR, HANDLED, HEAVY, write_colour, write_handled, write_heavy
 
 START_SECONDS = 120
 ANSWER_SECONDS = 60
@@ -117,7 +118,14 @@ class Served:
             return log.read().decode(errors="replace")
 
     def workers(self) -> list[int]:
-        """The worker processes that live: the children of gunicorn's first process."""
+        """The worker processes that live: the children of gunicorn's first process, but for those of engines."""
+        return [one for one in self._children() if not _is_engine(one)]
+
+    def engines(self) -> list[int]:
+        """The processes that compute for all workers what takes long."""
+        return [one for one in self._children() if _is_engine(one)]
+
+    def _children(self) -> list[int]:
         found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):
@@ -139,7 +147,7 @@ class Served:
 
     def handlers(self) -> list[int]:
         """The processes of models with code of their own: what is under the workers."""
-        return [one for one in family(self.pid) if one not in (self.pid, self.master, *self.workers())]
+        return [one for one in family(self.pid) if one not in (self.pid, self.master, *self._children())]
 
     def held(self) -> Held:
         """What all processes hold."""
@@ -179,6 +187,12 @@ class Served:
         return code
 
 
+def _is_engine(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return MODULE.encode() in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    return False
+
+
 def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **settings: object) -> Served:
     """A server that is not started yet.
 
@@ -191,9 +205,11 @@ def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **setting
         (folder / name).mkdir(parents=True, exist_ok=True)
     if COLOUR in models:
         write_colour(folder / "models" / COLOUR)
+    if HEAVY in models:
+        write_heavy(folder / "models" / HEAVY)
     if HANDLED in models:
         write_handled(folder / "models" / HANDLED)
-    for name in set(models) - {COLOUR, HANDLED}:
+    for name in set(models) - {COLOUR, HEAVY, HANDLED}:
         (folder / "models" / name).symlink_to(ROOT / "models" / name)
     told: dict[str, object] = {
         "host": "127.0.0.1", "port": port, "management_port": management_port, "workers": 2,

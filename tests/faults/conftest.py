@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.reliability.models import COLOUR, HANDLED
+from bench.reliability.models import COLOUR, HANDLED, HEAVY
 from bench.reliability.served import NotInTime, Served, make, running
 from tests.conftest import CACHE
 
@@ -15,7 +15,7 @@ from tests.conftest import CACHE
 @pytest.fixture(scope="package")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """One server for all faults that it must survive."""
-    with running(make(tmp_path_factory.mktemp("served"), CACHE, (COLOUR, HANDLED), client_timeout=3)) as served:
+    with running(make(tmp_path_factory.mktemp("served"), CACHE, (COLOUR, HEAVY, HANDLED), client_timeout=3)) as served:
         yield served
 
 

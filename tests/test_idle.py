@@ -7,7 +7,7 @@ from itertools import chain, repeat
 import psutil
 import pytest
 
-from app.launch.idle import tidy_when_idle
+from app.idle import tidy_when_idle
 
 CHUNK = 60_000
 """Below what the C library takes from the system piece by piece."""

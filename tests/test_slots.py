@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from app.serving.slots import Slots
+from app.slots import Slots
 
 SECONDS = 30.0
 

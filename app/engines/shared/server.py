@@ -1,0 +1,170 @@
+"""The engine process: it computes for all server processes what takes long.
+
+Every network is compiled once, there is one line before it, and nobody else's threads want the cores. The process that
+starts it (:mod:`app.launch.engine_process`) hands it a socket that listens; its standard streams are the server's. It
+ends when that one has ended or told it to, and the last connection is closed: requests under way are answered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import logging
+import os
+import selectors
+import signal
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+from app.engines.in_flight import IN_FLIGHT
+from app.engines.shared.messages import Channel, Gone, Kind
+from app.engines.shared.networks import Network, Networks, Wanted
+from app.errors import ModelFormatError
+from app.idle import tidy_when_idle
+
+log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+REST_SECONDS = 0.05
+CREDENTIALS = struct.Struct("3i")
+"""Process, user, group: the kernel's ``struct ucred`` of unix(7)."""
+
+
+class EngineServer:
+    """Answers those who connect.
+
+    :param listener: where server processes connect.
+    :param in_flight: the file that tells them what is being computed, see :mod:`app.engines.in_flight`.
+    """
+
+    def __init__(self, listener: socket.socket, in_flight: Path) -> None:
+        self._listener = listener
+        self._in_flight = in_flight
+        self._networks = Networks()
+        self._lock = threading.Lock()
+        self._seats = 0
+        self._ending = False
+        self._woken, self._wake = socket.socketpair()
+        self.answered = 0
+
+    def end(self) -> None:
+        """Have :meth:`run` end when the last seat is given up. Handlers of signals may call this."""
+        self._ending = True
+        self._wake.send(b".")
+
+    def run(self) -> None:
+        """Serve until told to end."""
+        selector = selectors.DefaultSelector()
+        for one in (self._listener, self._woken):
+            one.setblocking(False)
+            selector.register(one, selectors.EVENT_READ)
+        while not (self._ending and not self._seats):
+            ready = {key.fileobj for key, _ in selector.select()}
+            if self._woken in ready:
+                self._woken.recv(4096)
+            if self._listener in ready:
+                self._accept()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # who came has gone, or there are too many files open
+            time.sleep(REST_SECONDS)
+            return
+        if _user_of(connection) != os.getuid():
+            connection.close()
+            return
+        channel = Channel(connection)
+        with self._lock:
+            self._seats += 1
+        try:
+            threading.Thread(target=self._serve, args=(channel,), name="seat", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads
+            self._leave(channel)
+
+    def _serve(self, channel: Channel) -> None:
+        """One server process's seat, until that gives it up."""
+        try:
+            with contextlib.suppress(Gone):
+                self._open(channel)
+        except Exception:
+            log.exception("a connection ends")
+        finally:
+            self._leave(channel)
+
+    def _leave(self, channel: Channel) -> None:
+        channel.close()
+        with self._lock:
+            self._seats -= 1
+        self._wake.send(b".")
+
+    def _open(self, channel: Channel) -> None:
+        _, _, length = channel.receive(Kind.OPEN)
+        wanted = Wanted(**channel.read_json(length))
+        channel.send(Kind.HERE, str(os.getpid()))
+        self._see_the_others()
+        with contextlib.ExitStack() as stack:
+            try:
+                network = stack.enter_context(self._networks.hold(wanted))
+            except (RuntimeError, OSError) as error:
+                channel.send(Kind.REFUSED, last_line(error))
+                return
+            channel.send_json(Kind.READY, {"row_shape": network.row_shape})
+            while True:
+                self._answer(channel, network)
+
+    def _answer(self, channel: Channel, network: Network) -> None:
+        """Wait for rows, and compute them when it is their turn."""
+        _, count, length = channel.receive(Kind.ASK)
+        rows = channel.read_rows(count, length, network.row_shape)  # before their turn: who sends may hang
+        try:
+            with network.line:
+                answer = network.predict(rows)
+        except ModelFormatError as error:
+            channel.send(Kind.FAILED, str(error))
+        except Exception as error:
+            log.exception("%d rows are not computed", count)
+            channel.send(Kind.FAILED, f"it could not be computed: {last_line(error)}")
+        else:
+            self.answered += 1
+            channel.send_rows(Kind.ANSWER, answer)
+
+    def _see_the_others(self) -> None:
+        with contextlib.suppress(OSError):
+            IN_FLIGHT.share(self._in_flight)
+
+
+def last_line(error: Exception) -> str:
+    """Of what OpenVINO says: those before it are places in its source."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:500]
+
+
+def _user_of(connection: socket.socket) -> int:
+    """Who is at the other end (SO_PEERCRED of unix(7))."""
+    return int(CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))[1])
+
+
+def main() -> None:
+    """Be the engine process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("listener", type=int, help="file descriptor of a Unix socket that listens")
+    parser.add_argument("master", type=int, help="process id of whoever starts this one")
+    parser.add_argument("in_flight", type=Path, help="file that tells server processes what is being computed")
+    given = parser.parse_args()
+    server = EngineServer(socket.socket(fileno=given.listener), given.in_flight)
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a terminal sends these to all its processes
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: server.end())
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != given.master:  # it ended before that
+        server.end()
+    tidy_when_idle(lambda: server.answered)
+    server.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,235 @@
+"""A network in a process of its own, asked as if it were in this one."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engines.openvino_engine import OpenvinoEngine
+from app.engines.openvino_runtime import import_openvino
+from app.engines.shared.announced import announce
+from app.engines.shared.client import SharedEngine
+from app.engines.shared.messages import Channel, Kind
+from app.engines.shared.where import load_network
+from app.errors import EngineLost, ModelFormatError
+from app.machine import cores
+from tests.engines.shared.engine_process import LONG, EngineProcess, engine_process, wait_until, write_network
+from tests.engines.test_openvino_engine import forward, pictures
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process computes for itself")
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[EngineProcess]:
+    with engine_process(tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_network(tmp_path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 33])
+def test_every_batch_gives_what_the_formula_says(running: EngineProcess, path: Path, count: int) -> None:
+    found = running.open(path).predict(pictures(count))
+    assert found.dtype == np.float32 and found.shape == (count, 5)
+    assert found == pytest.approx(forward(pictures(count)), abs=1e-5)
+
+
+def test_its_answers_are_those_of_an_engine_in_this_process(running: EngineProcess, path: Path) -> None:
+    own = OpenvinoEngine.load(path, LONG)
+    assert np.array_equal(running.open(path).predict(pictures(9)), own.predict(pictures(9)))
+
+
+def test_many_threads_get_the_bits_that_one_gets(running: EngineProcess, path: Path) -> None:
+    engine = running.open(path)
+    batches = [pictures(1 + number % 4, seed=number) for number in range(120)]
+    alone = [engine.predict(batch) for batch in batches]
+    with ThreadPoolExecutor(16) as threads:
+        together = list(threads.map(engine.predict, batches))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(running: EngineProcess, path: Path) -> None:
+    batch = pictures(2).transpose(0, 2, 3, 1).copy().astype(np.float64).transpose(0, 3, 1, 2)
+    assert running.open(path).predict(batch) == pytest.approx(forward(batch), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 9), (3, 8, 8), (0, 3, 8, 8)])
+def test_a_batch_of_another_shape_is_refused(running: EngineProcess, path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        running.open(path).predict(np.zeros(shape, np.float32))
+
+
+def test_a_closed_engine_does_not_predict(running: EngineProcess, path: Path) -> None:
+    engine = running.open(path)
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.predict(pictures(1))
+
+
+def test_what_openvino_cannot_compute_is_told_and_the_next_is_computed(running: EngineProcess, tmp_path: Path) -> None:
+    ops = import_openvino().opset13
+    data = ops.parameter([1, 2], np.float32)
+    # a size that is read from the input: (2, 2) takes the four values, no other does
+    size = ops.add(ops.convert(ops.squeeze(data, ops.constant(np.array([0]))), "i64"), ops.constant(np.array([2, 2])))
+    row = ops.reshape(ops.constant(np.ones((1, 4), np.float32)), size, special_zero=False)
+    import_openvino().save_model(import_openvino().Model([row], [data]), tmp_path / "sized.xml")
+    engine = running.open(tmp_path / "sized.xml")
+    with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network"):
+        engine.predict(np.full((1, 2), 7, np.float32))
+    assert engine.predict(np.zeros((1, 2), np.float32)).tolist() == [[1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("damage", ["missing", "no model"])
+def test_what_cannot_be_loaded_is_refused_as_in_this_process(running: EngineProcess, path: Path, damage: str) -> None:
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_text("no model")
+    with pytest.raises(RuntimeError):
+        OpenvinoEngine.load(path, LONG)
+    with pytest.raises(RuntimeError):
+        running.open(path)
+
+
+def test_calls_are_answered_although_the_process_is_killed_under_them(running: EngineProcess, path: Path) -> None:
+    engine = running.open(path)
+    stop, counts, wrong = threading.Event(), [0] * 6, []
+
+    def ask(number: int) -> None:
+        batch = pictures(1, seed=number)
+        right = engine.predict(batch)
+        while not stop.is_set():
+            if not np.array_equal(engine.predict(batch), right):
+                wrong.append(number)
+            counts[number] += 1
+
+    with ThreadPoolExecutor(len(counts)) as threads:
+        asking = [threads.submit(ask, number) for number in range(len(counts))]
+        try:
+            for _ in range(3):
+                running.kill()
+                before = list(counts)
+                running.start()
+                wait_until(lambda before=before: all(now > then + 5 for now, then in zip(counts, before, strict=True)))
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    assert wrong == []
+
+
+def test_where_no_process_answers_any_more_this_one_computes(
+    running: EngineProcess, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = running.open(path)
+    right = engine.predict(pictures(4))
+    running.give_up()
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(engine.predict, [pictures(4)] * 8))
+    assert all(np.array_equal(one, right) for one in found)
+    assert [one.levelname for one in caplog.records if "is computed in this server process" in one.message] == [
+        "WARNING"
+    ]
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.predict(pictures(1))
+
+
+def test_a_process_that_ends_twice_over_a_request_does_not_get_it_a_third_time(path: Path) -> None:
+    """Its input might be what ends it; in this process it would end everything."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")
+        listener.listen()
+        asked: list[int] = []
+        thread = threading.Thread(target=hang_up_when_asked, args=(listener, asked), daemon=True)
+        thread.start()
+        engine = SharedEngine(listener.getsockname(), path, LONG)
+        with pytest.raises(EngineLost, match="2 times"):
+            engine.predict(pictures(1))
+        assert asked == [1, 2]
+        engine.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def hang_up_when_asked(listener: socket.socket, asked: list[int]) -> None:
+    """Speak as engine processes of the numbers 1, 2, … do which end over every request."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        channel = Channel(connection)
+        channel.read_text(channel.receive(Kind.OPEN)[2])
+        channel.send(Kind.HERE, str(len(asked) + 1))
+        channel.send_json(Kind.READY, {"row_shape": [3, 8, 8]})
+        _, count, length = channel.receive(Kind.ASK)
+        channel.read_rows(count, length, (3, 8, 8))
+        asked.append(len(asked) + 1)
+        channel.close()
+
+
+def test_a_successor_does_not_compute_what_has_come_into_the_files_place(running: EngineProcess, path: Path) -> None:
+    engine = running.open(path)
+    before = engine.predict(pictures(1))
+    other = write_network(path.parent, "other")
+    other.replace(path)
+    assert np.array_equal(engine.predict(pictures(1)), before)
+    running.kill()
+    running.start()
+    with pytest.raises(EngineLost, match="not what it was"):
+        engine.predict(pictures(1))
+
+
+def test_the_surplus_of_a_crowd_is_let_go_of(running: EngineProcess, path: Path) -> None:
+    engine = running.open(path)
+    assert running.process is not None
+    files = Path(f"/proc/{running.process.pid}/fd")
+    before = len(list(files.iterdir()))
+    batch = pictures(500)
+    with ThreadPoolExecutor(24) as threads:
+        asking = [threads.submit(engine.predict, batch) for _ in range(24)]
+        wait_until(lambda: len(list(files.iterdir())) > before + 2 * cores())
+        for one in asking:
+            one.result()
+    wait_until(lambda: len(list(files.iterdir())) < before + 2 * cores())
+
+
+def test_only_what_takes_long_is_computed_over_there(running: EngineProcess, path: Path) -> None:
+    announce(running.address)
+    try:
+        shared = load_network(path, 4.0)
+        shared.close()
+        assert isinstance(shared, SharedEngine)
+        assert isinstance(load_network(path, 3.9), OpenvinoEngine)
+    finally:
+        announce(b"")
+    assert isinstance(load_network(path, 4.0), OpenvinoEngine)
+
+
+def test_a_terminal_does_not_end_it(running: EngineProcess, path: Path) -> None:
+    engine = running.open(path)
+    assert running.process is not None
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        running.process.send_signal(number)
+    assert engine.predict(pictures(1)) == pytest.approx(forward(pictures(1)), abs=1e-5)
+    assert running.process.poll() is None
+
+
+def test_nothing_is_loaded_of_what_has_come_into_the_files_place(running: EngineProcess, path: Path) -> None:
+    engine = running.open(path)
+    write_network(path.parent, "other").replace(path)
+    running.give_up()
+    with pytest.raises(EngineLost, match="not what it was"):
+        engine.predict(pictures(1))

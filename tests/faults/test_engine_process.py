@@ -1,0 +1,68 @@
+"""The process that computes for all workers what takes long: killed, left without a worker, without a master."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.reliability.books import heavy
+from bench.reliability.fault import suffer
+from bench.reliability.models import HEAVY, picture
+from bench.reliability.processes import ENGINE, RELOAD
+from bench.reliability.served import Served, make, running
+from tests.conftest import CACHE
+
+PREDICT = f"/predictions/{HEAVY}"
+
+
+def test_a_killed_engine_process_costs_no_request_and_no_other_answer(served: Served) -> None:
+    before = served.ask("POST", PREDICT, picture("blue"))
+    row = suffer(ENGINE, served)
+    assert row.samples == ()
+    assert (row.lost, row.refused, row.cut, row.unreached) == (0, 0, 0, 0)
+    assert served.ask("POST", PREDICT, picture("blue"))[:2] == before[:2]
+
+
+def test_a_killed_worker_lets_go_of_its_networks(served: Served) -> None:
+    (engine,) = served.engines()
+    worker, *_ = served.workers()
+    files = len(os.listdir(f"/proc/{engine}/fd"))
+    os.kill(worker, signal.SIGKILL)
+    served.wait(lambda: worker not in served.workers() and served.is_whole())
+    served.wait(lambda: len(os.listdir(f"/proc/{engine}/fd")) <= files)
+    assert served.engines() == [engine]
+
+
+def test_a_reload_brings_another_and_costs_no_request(served: Served) -> None:
+    served.wait(lambda: b"dimple_workers 2.0" in served.ask("GET", "/metrics", management=True)[1])  # all has loaded
+    before = served.engines()
+    row = suffer(replace(RELOAD, loaded=heavy), served)
+    assert row.samples == ()
+    assert (row.lost, row.refused, row.cut, row.unreached) == (0, 0, 0, 0)
+    served.wait(lambda: len(served.engines()) == 1 and served.engines() != before)
+
+
+def test_its_memory_is_told(served: Served) -> None:
+    (engine,) = served.engines()
+    _, said, _ = served.ask("GET", "/metrics", management=True)
+    assert f'dimple_process_resident_memory_bytes{{kind="engine",model="",pid="{engine}"}}' in said.decode()
+
+
+def test_an_engine_process_does_not_outlive_its_master(place: Path) -> None:
+    served = make(place, CACHE, (HEAVY,), default_model=HEAVY)
+    with running(served):
+        (engine,) = served.engines()
+        assert served.ask("POST", PREDICT, picture("red"))[0] == 200
+        os.kill(served.master, signal.SIGKILL)
+        served.wait(lambda: not Path(f"/proc/{engine}/exe").exists(), 60)
+
+
+@pytest.mark.parametrize("setting", [{"workers": 1}, {"shared_engine": "false"}, {"engine": "mxnet"}])
+def test_there_is_no_engine_process_where_none_is_wanted(place: Path, setting: dict[str, object]) -> None:
+    with running(make(place, CACHE, **setting)) as served:
+        assert served.engines() == []
+        assert served.ask("GET", "/readyz")[0] == 200
