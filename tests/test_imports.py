@@ -17,6 +17,7 @@ LEAVES = {
     "errors",
     "idle",
     "lock",
+    "long_waits",
     "machine",
     "progress",
     "reach",

@@ -17,6 +17,7 @@ from app.engines.keras_config import adapt
 from app.engines.keras_tensorflow import tensorflow_arithmetic
 from app.errors import ModelFormatError
 from app.formats.keras_h5 import H5Model, read_h5
+from app.long_waits import long_wait
 from app.types import FloatArray, TensorSpec
 
 # Keras names layers and changes its default channel order in globals: two models must not be built at once.
@@ -66,6 +67,7 @@ class KerasEngine:
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch (N, …) -> (N, classes), from any thread at any time."""
+        long_wait()
         with self._lock:
             answer: FloatArray = self._network.predict(batch, batch_size=len(batch))
         return answer.reshape(len(batch), -1)

@@ -21,6 +21,7 @@ from app.errors import ModelFormatError
 from app.formats.graph import Graph, graph_of, read_graph
 from app.formats.params import read_params
 from app.formats.symbol import free_inputs
+from app.long_waits import long_wait
 from app.types import FloatArray
 
 MAX_EXECUTORS = 4
@@ -82,6 +83,7 @@ class MxnetEngine:
         check_batch(batch, self._row_shape)
         from mxnet.base import MXNetError
 
+        long_wait()
         with self._lock:
             if self._closed:
                 raise RuntimeError("this engine is closed")

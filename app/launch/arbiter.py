@@ -15,6 +15,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from app.launch.engine_process import EngineProcess
+from app.launch.spread import SPREAD
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
@@ -89,6 +90,7 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
             if self._reloading:
                 raise _NotReloaded from None
+        SPREAD.keep(worker.age for worker in self.WORKERS.values())
         if self._reloading and self._told_to_stop:
             raise StopIteration  # as the signal does that waits
         self._let_go()

@@ -49,11 +49,15 @@ def is_whole(data: bytes | bytearray) -> bool:
     Only a guess is made here of where the request ends; what it says is the parser's to find out.
     """
     head = data.find(_END)
+    return (head >= 0 and len(data) - head - len(_END) >= ENOUGH) or is_complete(data)
+
+
+def is_complete(data: bytes | bytearray) -> bool:
+    """Whether all of a request has arrived, as far as can be guessed."""
+    head = data.find(_END)
     if head < 0:
         return len(data) > LONGEST_HEAD
     body = len(data) - head - len(_END)
-    if body >= ENOUGH:
-        return True
     if length := _LENGTH.search(data, 0, head + 2):
         return body >= int(length[1])
     return not _CHUNKED.search(data, 0, head) or (body > 0 and data.endswith(_END))
@@ -181,6 +185,7 @@ class Connection(TConn):  # type: ignore[misc]
         super().__init__(cfg, sock, client, server)
         self.arrival = Arrival(seconds)
         self.data_ready = True  # no thread has it before there is something to do
+        self.polled = False  # whether somebody is called when there is something to read
         self.tls: bool = cfg.is_ssl
         # a thread that sends, or reads a long body, waits so long for the client to move; the kernel counts
         patience = struct.pack("@ll", max(1, int(seconds)), 0)

@@ -1,38 +1,28 @@
-"""Dimple's worker: listeners of both kinds, and a thread that stays with a client who asks on."""
+"""Dimple's worker: its models, listeners of both kinds, and our own words for what cannot be read."""
 
 from __future__ import annotations
 
 import copy
-import select
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
 from gunicorn.config import Config
 
-from app.launch.arriving import Connection, State
-from app.launch.patient_worker import PatientWorker
+from app.launch.leading_worker import LeadingWorker
 from app.launch.refusals import refusal_of
 from app.settings import Settings, read_settings
 
 TICK_SECONDS = 1.0
-STAY_MILLISECONDS = 200
-"""How long a thread that has answered waits for the same client's next request. To give the connection back costs two
-hand-overs between threads, and so a third of what a short request takes in all."""
 
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
 
 
-class Worker(PatientWorker):
+class Worker(LeadingWorker):
     """One server process."""
 
     wsgi: Wsgi
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self._waiting: deque[Connection] = deque()  # for a thread; its append and pop need no lock
 
     def init_process(self) -> None:
         """Find out which listeners speak plain HTTP although there is a certificate."""
@@ -70,28 +60,6 @@ class Worker(PatientWorker):
         self.log.info("refused %s with %d: %.200r", addr[0] if addr else "a socket's client", refusal.code, str(exc))
         with suppress(OSError):
             client.sendall(refusal.answer())
-
-    def enqueue_req(self, conn: Connection) -> None:
-        """Give a connection to a thread."""
-        self._waiting.append(conn)
-        super().enqueue_req(conn)
-
-    def handle(self, conn: Connection) -> Any:
-        """Answer a connection's request, and those that follow it closely, as long as nobody waits for a thread."""
-        self._waiting.popleft()
-        kept = super().handle(conn)
-        while kept is True and self.alive and not self._waiting and _asks_again(conn):
-            kept = super().handle(conn)
-        return kept
-
-
-def _asks_again(conn: Connection) -> bool:
-    """Wait a little for a connection's next request. What has come of one that is not whole stays with it."""
-    if conn.take_back() is State.READY:
-        return True
-    waiting = select.poll()
-    waiting.register(conn.sock, select.POLLIN)
-    return bool(waiting.poll(STAY_MILLISECONDS)) and conn.receive() is State.READY
 
 
 def speaks_https(listener: Any, settings: Settings) -> bool:

@@ -1,8 +1,9 @@
 """gunicorn's threaded worker, but clients that are slow, silent or many take no thread from the others.
 
-Every connection waits with the main thread until its request is whole (:mod:`app.launch.arriving`). A client that takes
-too long is refused; where there are as many connections as the process can have, those that have waited longest make
-room. A worker that is to end answers what was sent to it before it does.
+Every connection waits with one thread until its request is whole (:mod:`app.launch.arriving`). A client that takes too
+long is refused; where there are as many connections as the process can have, those that have waited longest make room.
+A process that has more connections than another lets that one take the next. A worker that is to end answers what was
+sent to it before it does.
 """
 
 from __future__ import annotations
@@ -13,20 +14,27 @@ import os
 import resource
 import socket
 import time
+from collections import deque
 from contextlib import suppress
+from datetime import datetime
 from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
 from gunicorn.config import Config
+from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
+from app.launch.answering import WholeResponse, is_read
 from app.launch.arriving import Connection, State, quick_body
+from app.launch.spread import SPREAD
 
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 0.25
 REST_SECONDS = 0.1
 """Between two attempts to accept a connection where the process can have no more."""
+YIELD_SECONDS = 0.01
+"""That another process has to take a connection, before this one does which has more already."""
 TELL_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 """For a client to close its side, too, before what it has not read yet would be lost."""
@@ -51,6 +59,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.keepalived_conns: dict[Connection, None] = {}
         self.pending_conns: dict[Connection, None] = {}
         self._lingering: dict[Connection, float] = {}
+        self._yielded = 0.0
+        self.later: deque[Connection] = deque()
 
     @property
     def ready(self) -> bool:
@@ -61,12 +71,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """The configuration of a listener's connections."""
         return self.cfg
 
-    def run(self) -> None:
-        """Serve until told to end."""
+    def prepare(self) -> None:
+        """Make ready to serve."""
         self.worker_connections = _room_for(self.worker_connections)
         self._facts = {one: (self.config_of(one), one.getsockname()) for one in self.sockets}
+        SPREAD.tell(self.age, 0)
         self._served[0] = 1
-        super().run()
 
     def is_parent_alive(self) -> bool:
         """Whether the master lives. Without it the worker ends like one that was told to: its port is wanted."""
@@ -78,6 +88,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Accept connections or do not. Who is to end takes those that are there already, and lets go of the port."""
         super().set_accept_enabled(enabled and self.alive and time.monotonic() >= self._accept_again)
         if not self.alive:
+            SPREAD.forget(self.age)
             for listener in self.sockets:
                 if listener.sock is not None:
                     listener.setblocking(False)
@@ -87,7 +98,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                     listener.close()
 
     def accept(self, listener: Any) -> bool:
-        """Take in a connection, if there is one."""
+        """Take in a connection, if there is one and no other process is to have it."""
+        if self._yields():
+            return False
         try:
             client, address = listener.accept()
         except OSError as error:
@@ -96,30 +109,64 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
                 raise
             return error.errno == errno.ECONNABORTED
-        self.nr_conns += 1
+        self._count(1)
         config, name = self._facts[listener]
         conn = Connection(config, client, address, name, self.client_seconds)
         # of TLS there is something to do only when the client has begun
-        self._go_on(conn, State.WAIT if conn.tls else conn.receive())
+        self.go_on(conn, State.WAIT if conn.tls else conn.receive())
         return True
+
+    def _yields(self) -> bool:
+        """Leave a connection to another process that has fewer; where that does not take it in time, do not."""
+        now = time.monotonic()
+        if not self.alive or now < self._yielded or SPREAD.is_least(self.nr_conns):
+            return False
+        self._accept_again = now + YIELD_SECONDS
+        self._yielded = now + 2 * YIELD_SECONDS
+        super().set_accept_enabled(False)
+        return True
+
+    def _count(self, step: int) -> None:
+        self.nr_conns += step
+        if self.alive:
+            SPREAD.tell(self.age, self.nr_conns)
 
     def finish_request(self, conn: Connection, future: Any) -> None:
         """Take a connection back from the thread that had it."""
-        kept = False
-        if not future.cancelled() and future.exception() is None:
-            kept = bool(future.result())
-        if kept:
-            self._go_on(conn, conn.take_back())
-        else:
+        answered = not future.cancelled() and future.exception() is None
+        self.take_back(conn, answered and bool(future.result()))
+
+    def take_back(self, conn: Connection, kept: bool) -> None:
+        """Go on with a connection whose request is answered, or close it."""
+        if not kept:
             self._linger(conn)
+        elif (state := conn.take_back()) is State.READY:
+            self._answer_later(conn)
+        else:
+            self.go_on(conn, state)
+
+    def patience(self) -> float:
+        """How many seconds may be waited for connections before something else is to be looked at."""
+        if self.later:
+            return 0.0
+        if not self.alive:
+            return LAST_SECONDS / 4
+        return max(0.0, min(self._accept_again - time.monotonic(), TICK_SECONDS)) or TICK_SECONDS
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait for something to happen, and see to it."""
-        if not self.alive:
-            timeout = min(timeout, LAST_SECONDS / 4)
-        elif time.monotonic() < self._accept_again:
-            timeout = min(timeout, REST_SECONDS)
-        super().wait_for_and_dispatch_events(min(timeout, TICK_SECONDS))
+        super().wait_for_and_dispatch_events(min(timeout, self.patience()))
+        while self.later:
+            self.enqueue_req(self.later.popleft())
+        self._look_at_room()
+
+    def look_at_deadlines(self) -> None:
+        """Let go of who has taken too long, or is too much."""
+        self._look_at_room()
+        self.murder_keepalived()
+        self.murder_pending()
+
+    def _look_at_room(self) -> None:
         if self.nr_conns >= self.worker_connections:
             self._make_room()
 
@@ -150,14 +197,48 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return conn.arrival.begun + LAST_SECONDS
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
-        """Answer; who does not take the answer is as good as gone."""
+        """Answer; who does not take the answer is as good as gone.
+
+        :returns: whether the connection stays.
+        """
         req.body = quick_body(req.body)
+        began = datetime.now()
+        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, WholeResponse)
+        environ["wsgi.multithread"] = True
+        self.nr += 1
+        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
+            response.force_close()
         try:
-            return super().handle_request(req, conn)
+            self._send(environ, response)
         except (BlockingIOError, TimeoutError):
             raise ConnectionResetError(errno.ECONNRESET, "the client does not take its answer") from None
+        except OSError:
+            raise
+        except Exception:
+            if not response.headers_sent:
+                raise
+            self.log.exception("Error handling request")  # half an answer is sent: nothing can follow it
+            return False
+        finally:
+            self.log.access(response, req, environ, datetime.now() - began)
+        return not response.should_close()
 
-    def _go_on(self, conn: Connection, state: State) -> None:
+    def _send(self, environ: dict[str, Any], response: WholeResponse) -> None:
+        pieces = self.wsgi(environ, response.start_response)
+        try:
+            for piece in pieces:
+                response.write(piece)
+            response.close()
+        finally:
+            if hasattr(pieces, "close"):
+                pieces.close()
+
+    def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
+        if keepalive and is_read(conn.parser.mesg.body):
+            return True
+        return bool(super()._keepalive_after(conn, keepalive))
+
+    def go_on(self, conn: Connection, state: State) -> None:
         """Do with a connection what is to be done, which nobody waits for at this moment."""
         if state is State.READY:
             self.enqueue_req(conn)
@@ -166,23 +247,34 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         else:
             waiting = self.pending_conns if conn.arrival.data or not conn.initialized else self.keepalived_conns
             waiting[conn] = None
-            self.poller.register(conn.sock, EVENT_READ, partial(self._on_readable, conn))
+            if not conn.polled:
+                self._poll(conn, partial(self._on_readable, conn))
 
     def _on_readable(self, conn: Connection, _socket: Any = None) -> None:
         state = conn.receive()
         if state is not State.WAIT:
-            self._forget(conn)
-            self._go_on(conn, state)
+            self.keepalived_conns.pop(conn, None)
+            self.pending_conns.pop(conn, None)
+            self.go_on(conn, state)
         elif conn.arrival.data and conn in self.keepalived_conns:  # its next request has begun
             del self.keepalived_conns[conn]
             self.pending_conns[conn] = None
 
     def _close_idle(self, conn: Connection) -> None:
         """Close a connection, unless it has sent something at this moment."""
-        if not conn.tls:
-            self._on_readable(conn)
-        if conn in self.keepalived_conns:
+        state = State.WAIT if conn.tls else conn.receive()
+        if state is State.READY:
+            self._answer_later(conn)
+        elif state is State.WAIT and conn.arrival.data:
+            del self.keepalived_conns[conn]
+            self.pending_conns[conn] = None
+        else:
             self._close(conn)
+
+    def _answer_later(self, conn: Connection) -> None:
+        """Answer a request that is there, after those of others that are, too."""
+        self._forget(conn)
+        self.later.append(conn)
 
     def _give_up(self, conn: Connection) -> None:
         """Refuse a client whose time is over; one that has said nothing at all is not answered."""
@@ -200,7 +292,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             conn.sock.setblocking(False)
             conn.sock.shutdown(socket.SHUT_WR)
             self._lingering[conn] = time.monotonic() + LINGER_SECONDS
-            self.poller.register(conn.sock, EVENT_READ, partial(self._drain, conn))
+            self._poll(conn, partial(self._drain, conn))
         except (OSError, ValueError):
             self._close(conn)
 
@@ -219,12 +311,24 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.keepalived_conns.pop(conn, None)
         self.pending_conns.pop(conn, None)
         self._lingering.pop(conn, None)
-        with suppress(KeyError, ValueError):
-            self.poller.unregister(conn.sock)
+        self.stop_polling(conn)
+
+    def _poll(self, conn: Connection, callback: Any) -> None:
+        """Have something called whenever a connection has something to read."""
+        self.stop_polling(conn)
+        self.poller.register(conn.sock, EVENT_READ, callback)
+        conn.polled = True
+
+    def stop_polling(self, conn: Connection) -> None:
+        """Look no longer whether a connection has something to read."""
+        if conn.polled:
+            conn.polled = False
+            with suppress(KeyError, ValueError):
+                self.poller.unregister(conn.sock)
 
     def _close(self, conn: Connection) -> None:
         self._forget(conn)
-        self.nr_conns -= 1
+        self._count(-1)
         conn.close()
 
     def _rest(self, error: OSError) -> None:

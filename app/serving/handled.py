@@ -13,6 +13,7 @@ from app.formats.archive.contents import find_handler
 from app.formats.archive.manifest import read_manifest
 from app.handlers.types import Field, HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec
 from app.handlers.workers import Workers
+from app.long_waits import long_wait
 from app.serving.handler_room import furnish
 from app.serving.line import Gone, Limits, Line, never
 from app.serving.measuring import handler_restarted
@@ -43,6 +44,7 @@ class HandledModel:
 
         :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
         """
+        long_wait()
         return self.line.ask(request, gone).result
 
     def start(self, count: int) -> None:

@@ -15,6 +15,7 @@ from threading import TIMEOUT_MAX
 from typing import Generic, TypeVar
 
 from app.errors import ClientGone, QueueFull, TooLate
+from app.long_waits import long_wait
 from app.serving import measuring
 
 Item = TypeVar("Item")
@@ -52,11 +53,15 @@ def never() -> bool:
     return False
 
 
+_NOBODY = threading.Event()
+"""Of a job that is computed at once, in its own thread: events are not cheap."""
+
+
 @dataclass(eq=False)
 class _Job(Generic[Item, Result]):
     item: Item
     gone: Gone
-    woken: threading.Event = field(default_factory=threading.Event)
+    woken: threading.Event = _NOBODY
     batch: _Batch[Item, Result] | None = None
     leads: bool = False
     arrived: float = field(default_factory=time.monotonic)
@@ -67,7 +72,7 @@ class _Job(Generic[Item, Result]):
 @dataclass(eq=False)
 class _Batch(Generic[Item, Result]):
     jobs: list[_Job[Item, Result]]
-    full: threading.Event = field(default_factory=threading.Event)
+    full: threading.Event = _NOBODY
 
 
 class Line(Generic[Item, Result]):
@@ -168,15 +173,22 @@ class Line(Generic[Item, Result]):
             self._busy += 1
             self._begin(job)
         else:
+            job.woken = threading.Event()
             self._waiting.append(job)
 
     def _begin(self, job: _Job[Item, Result]) -> None:
         """Open a batch that a job leads."""
         job.leads, job.batch = True, _Batch([job])
-        self._joinable = job.batch if self._limits.batch > 1 else None
+        if self._limits.batch > 1:
+            job.batch.full = threading.Event()
+            self._joinable = job.batch
+        else:
+            self._joinable = None
 
     def _join(self, batch: _Batch[Item, Result], job: _Job[Item, Result]) -> None:
         job.batch = batch
+        if job.woken is _NOBODY:
+            job.woken = threading.Event()
         batch.jobs.append(job)
         if len(batch.jobs) >= self._limits.batch:
             self._joinable = None
@@ -184,6 +196,7 @@ class Line(Generic[Item, Result]):
 
     def _wait(self, job: _Job[Item, Result]) -> None:
         """Sleep until the job is in a batch; where it is not in time, take it out of the line."""
+        long_wait()
         if job.woken.wait(self._limits.seconds):
             return
         with self._lock:

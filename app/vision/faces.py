@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from app.long_waits import long_wait
 from app.types import Box
 from app.vision import opencv
 
@@ -39,6 +40,7 @@ def find_faces(image: Image.Image, limit: int = 20) -> tuple[Box, ...]:
     :param limit: most faces that are returned.
     :returns: boxes within ``image``, in its pixels, cut as ``FRAME`` says; no face is reported twice.
     """
+    long_wait()
     grey = image.convert("L")
     grey.thumbnail((SEARCH_SIDE, SEARCH_SIDE), Image.Resampling.BILINEAR)
     min_side = max(MIN_SIDE, round(MIN_PART * max(grey.size)))

@@ -196,6 +196,7 @@ class Client:
                 connection.connect()
                 self._connection = connection
             except OSError as error:
+                connection.close()
                 if not self._rules.away:
                     self._books.count(End.LOST, "connection", repr(error))
                 self._books.knock()

@@ -1,0 +1,43 @@
+"""How many connections each server process has, in memory that all of them share.
+
+All processes wait at the same port, and which of them takes a connection is chance. Eight clients may so come to be
+five with one process and three with the other, and wait longer for as long as they keep their connections.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterable
+
+PLACES = 256
+"""Of processes. They are numbered as they are started, so there are never as many at once."""
+
+
+class Spread:
+    """The counts. To be made before the processes are started, as memory is inherited."""
+
+    def __init__(self) -> None:
+        self._counts = memoryview(mmap.mmap(-1, 4 * PLACES)).cast("I")  # one more than there are; 0 of no process
+
+    def tell(self, process: int, connections: int) -> None:
+        """A process has so many connections."""
+        self._counts[process % PLACES] = connections + 1
+
+    def forget(self, process: int) -> None:
+        """A process takes no connections."""
+        self._counts[process % PLACES] = 0
+
+    def keep(self, processes: Iterable[int]) -> None:
+        """Forget all processes but these."""
+        kept = {process % PLACES for process in processes}
+        for place in range(PLACES):
+            if place not in kept:
+                self._counts[place] = 0
+
+    def is_least(self, connections: int) -> bool:
+        """Whether no process has fewer connections than so many."""
+        return all(count > connections for count in self._counts.tolist() if count)
+
+
+SPREAD = Spread()
+"""That of the server."""
