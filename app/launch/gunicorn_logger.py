@@ -24,6 +24,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         super().setup(cfg)
         self._settings = read_settings()
         self._style = style_name(self._settings)
+        self._tells_requests = self.access_log_enabled
         install(self._settings)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
@@ -33,9 +34,9 @@ class Logger(GunicornLogger):  # type: ignore[misc]
             host_metric(f"Requests{status // 100}XX", "Count", 1, "null")
         if self._style == "gunicorn":
             super().access(resp, req, environ, request_time)
-        elif self.access_log_enabled and self._style == "mms":
+        elif self._tells_requests and self._style == "mms":
             self.access_log.info(access_line(environ, status, request_time))
-        elif self.access_log_enabled:
+        elif self._tells_requests:
             fields = access_fields(environ, status, request_time)
             self.access_log.info("%s %s %d", fields["method"], fields["path"], status, extra={FIELDS: fields})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import socket
@@ -47,10 +48,11 @@ class MmsFormatter(PlainFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Write a record, with log4j's names of levels."""
-        copied = logging.makeLogRecord(record.__dict__)
-        copied.levelname = MMS_LEVELS.get(record.levelname, record.levelname)
-        copied.name = MMS_NAMES.get(record.name, record.name)
-        return super().format(copied)
+        if record.levelname in MMS_LEVELS or record.name in MMS_NAMES:
+            record = logging.makeLogRecord(record.__dict__)
+            record.levelname = MMS_LEVELS.get(record.levelname, record.levelname)
+            record.name = MMS_NAMES.get(record.name, record.name)
+        return super().format(record)
 
 
 class MetricFormatter(MmsFormatter):
@@ -75,6 +77,9 @@ def install(settings: Settings) -> None:
 
     To be called before the server's processes fork: they share the files.
     """
+    # no line says where in the source it comes from, or of which process of multiprocessing
+    logging._srcfile = None
+    logging.logMultiprocessing = False
     name = style_name(settings)
     own = name != "gunicorn"
     if settings.log_file or own:
@@ -127,7 +132,12 @@ def host_metric(name: str, unit: str, value: float | int, when: str) -> None:
     :param unit: as Multi Model Server calls it: ``Count``, ``Percent``, ``Megabytes``, ``Gigabytes``.
     :param when: seconds since 1970; ``null`` for counts, which MMS does not date.
     """
-    HOST_METRICS.info("%s.%s:%s|#Level:Host|#hostname:%s,timestamp:%s", name, unit, value, socket.gethostname(), when)
+    HOST_METRICS.info("%s.%s:%s|#Level:Host|#hostname:%s,timestamp:%s", name, unit, value, _host_name(), when)
+
+
+@functools.cache
+def _host_name() -> str:
+    return socket.gethostname()
 
 
 def _send(logger: logging.Logger, path: Path | None, style: logging.Formatter) -> None:
