@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 
 def whole_body() -> bytes:
@@ -11,7 +11,15 @@ def whole_body() -> bytes:
 
     :raises RequestEntityTooLarge: where it is longer than the settings allow.
     """
-    data = request.get_data(cache=False)
-    if request.content_length is None and len(data) == request.max_content_length:
-        raise RequestEntityTooLarge()  # Werkzeug ends a body of unknown length at the limit, silently
-    return data
+    length, most = request.content_length, request.max_content_length
+    if length is None or "stream" in vars(request):  # somebody has begun to read
+        data = request.get_data(cache=False)
+        if length is None and len(data) == most:
+            raise RequestEntityTooLarge()  # Werkzeug ends a body of unknown length at the limit, silently
+        return data
+    if most is not None and length > most:
+        raise RequestEntityTooLarge()
+    data = request.environ["wsgi.input"].read(length)  # without Werkzeug's streams, which take 30 microseconds
+    if len(data) < length:
+        raise ClientDisconnected()
+    return bytes(data)

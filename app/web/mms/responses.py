@@ -6,7 +6,7 @@ import json
 import logging
 from typing import Any
 
-from flask import Response, make_response
+from flask import Response
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import (
@@ -78,7 +78,7 @@ def json_response(document: Any, status: int = 200, newline: bool = False) -> Re
 
 def text_response(text: str, status: int = 200) -> Response:
     """JSON that is written already."""
-    return make_response(text, status, {"Content-Type": "application/json"})
+    return Response(text, status, content_type="application/json")
 
 
 def explain(error: Exception) -> Response:
