@@ -15,8 +15,9 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import deque
 from contextlib import suppress
-from selectors import EVENT_READ
+from selectors import EVENT_READ, SelectorKey
 from typing import Any
 
 from app.launch.arriving import Connection, is_complete
@@ -25,6 +26,8 @@ from app.long_waits import tell_of_long_waits
 
 LEASE_SECONDS = 0.004
 """How often the main thread looks whether the leader still answers the same request, and waits in it for something."""
+LEAST_SECONDS = 0.0002
+"""Who has computed for so long since the last look does not wait but for the interpreter's lock."""
 LONGEST_SECONDS = 0.025
 """After which another leads even where the leader computes: there may be cores that nobody uses."""
 
@@ -39,6 +42,7 @@ class LeadingWorker(PatientWorker):
         self._answering: Connection | None = None  # by the leader
         self._begun = 0  # requests
         self._task = 0  # the leader's number in the system
+        self._found: deque[SelectorKey] = deque()  # what waits for the leader
         self._resting = False  # whether the main thread has nothing to look after
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # the only queue that handlers of signals may use
         self._broken: BaseException | None = None
@@ -98,7 +102,7 @@ class LeadingWorker(PatientWorker):
             self._leader, self._task = me, threading.get_native_id()
         try:
             while self.alive and self._leader == me:
-                self.set_accept_enabled(self.nr_conns < self.worker_connections)
+                self.open_door()
                 self._wait_and_answer(me)
         except BaseException as error:
             self._broken = error
@@ -108,11 +112,18 @@ class LeadingWorker(PatientWorker):
         self._wake.put(None)
 
     def _wait_and_answer(self, me: int) -> None:
-        """Once around: whatever is left when another thread leads, that will find."""
-        for key, _ in self.poller.select(self.patience()):
+        """Once around. With what is left when another thread leads, that goes on: the system would tell the first ones
+        first again."""
+        if not self._found:
+            self._found.extend(key for key, _ in self.poller.select(self.patience()))
+        while self._found:
+            key = self._found.popleft()
             key.data(key.fileobj)
             if self._leader != me:
                 return
+            if self._found:  # who comes meanwhile is not to wait until all are answered
+                self.open_door()
+                self.look_at_door()
         for _ in range(len(self.later)):
             self.enqueue_req(self.later.popleft())
             if self._leader != me:
@@ -144,20 +155,29 @@ class LeadingWorker(PatientWorker):
     def _look_after(self, seconds: float) -> None:
         """For so many seconds, take the lead from threads whose requests take long."""
         now = since = time.monotonic()
-        end, before = now + seconds, -1
+        end, before, computed = now + seconds, -1, 0.0
         while self.alive and now < end:
             if self._broken is not None:
                 raise self._broken
+            used = self._computed()
             if (begun := self._begun) != before:
                 before, since = begun, now
             elif self._answering is None:
                 self._doze(begun, end - now)
-            elif now - since > LONGEST_SECONDS or is_asleep(self._task):
+            elif now - since > LONGEST_SECONDS or (used - computed < LEAST_SECONDS and is_asleep(self._task)):
                 with self._turn:
                     if self._begun == begun:
                         self._replace()
+            computed = used
             time.sleep(LEASE_SECONDS)
             now = time.monotonic()
+
+    def _computed(self) -> float:
+        """How many seconds the leader has computed; 0 where the system does not tell."""
+        leader = self._leader
+        if self._answering is None or not isinstance(leader, int) or not hasattr(time, "pthread_getcpuclockid"):
+            return 0.0
+        return time.clock_gettime(time.pthread_getcpuclockid(leader))
 
     def _doze(self, begun: int, seconds: float) -> None:
         """Sleep until the next request, or so long."""

@@ -33,8 +33,9 @@ TICK_SECONDS = 1.0
 LOOK_SECONDS = 0.25
 REST_SECONDS = 0.1
 """Between two attempts to accept a connection where the process can have no more."""
-YIELD_SECONDS = 0.01
-"""That another process has to take a connection, before this one does which has more already."""
+YIELD_SECONDS, LONGEST_YIELD_SECONDS = 0.001, 0.01
+"""How long a process that has more connections than another leaves the next one to that, before it looks again; and
+before it takes it after all."""
 TELL_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 """For a client to close its side, too, before what it has not read yet would be lost."""
@@ -59,7 +60,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self.keepalived_conns: dict[Connection, None] = {}
         self.pending_conns: dict[Connection, None] = {}
         self._lingering: dict[Connection, float] = {}
-        self._yielded = 0.0
+        self._yields_since = 0.0
         self.later: deque[Connection] = deque()
 
     @property
@@ -92,15 +93,26 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             for listener in self.sockets:
                 if listener.sock is not None:
                     listener.setblocking(False)
-                    for _ in range(self.cfg.backlog):  # no longer, should they never end
-                        if not self.accept(listener):
-                            break
+                    self.accept(listener)
                     listener.close()
 
-    def accept(self, listener: Any) -> bool:
-        """Take in a connection, if there is one and no other process is to have it."""
-        if self._yields():
-            return False
+    def open_door(self) -> None:
+        """Accept connections, unless there are too many, or others are to take them at this moment."""
+        self.set_accept_enabled(self.nr_conns < self.worker_connections)
+
+    def look_at_door(self) -> None:
+        """Take in who has come."""
+        if self._accepting:
+            for listener in self.sockets:
+                self.accept(listener)
+
+    def accept(self, listener: Any) -> None:
+        """Take in the connections that are there, and that no other process is to have."""
+        for _ in range(self.cfg.backlog):  # no longer, should they never end
+            if self._yields() or not self._accept_one(listener):
+                return
+
+    def _accept_one(self, listener: Any) -> bool:
         try:
             client, address = listener.accept()
         except OSError as error:
@@ -113,16 +125,24 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         config, name = self._facts[listener]
         conn = Connection(config, client, address, name, self.client_seconds)
         # of TLS there is something to do only when the client has begun
-        self.go_on(conn, State.WAIT if conn.tls else conn.receive())
-        return True
+        state = State.WAIT if conn.tls else conn.receive()
+        if state is State.READY:
+            self.later.append(conn)
+        else:
+            self.go_on(conn, state)
+        return not self.alive or self.nr_conns < self.worker_connections
 
     def _yields(self) -> bool:
         """Leave a connection to another process that has fewer; where that does not take it in time, do not."""
+        if not self.alive or SPREAD.is_least(self.nr_conns):
+            return False
         now = time.monotonic()
-        if not self.alive or now < self._yielded or SPREAD.is_least(self.nr_conns):
+        if now > self._accept_again + LONGEST_YIELD_SECONDS:  # it is long since the last one was left
+            self._yields_since = now
+        elif now > self._yields_since + LONGEST_YIELD_SECONDS:
+            self._yields_since = now
             return False
         self._accept_again = now + YIELD_SECONDS
-        self._yielded = now + 2 * YIELD_SECONDS
         super().set_accept_enabled(False)
         return True
 
@@ -251,6 +271,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 self._poll(conn, partial(self._on_readable, conn))
 
     def _on_readable(self, conn: Connection, _socket: Any = None) -> None:
+        if not conn.polled:  # it was closed for another one's sake after this was found
+            return
         state = conn.receive()
         if state is not State.WAIT:
             self.keepalived_conns.pop(conn, None)
@@ -297,6 +319,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
     def _drain(self, conn: Connection, _socket: Any) -> None:
+        if not conn.polled:
+            return
         try:
             if conn.sock.recv(2**16):
                 return

@@ -14,6 +14,12 @@ def test_who_has_no_more_than_any_other_takes_the_next() -> None:
     assert [spread.is_least(count) for count in (2, 3, 4)] == [True, True, False]
 
 
+def test_of_many_a_few_more_do_not_matter() -> None:
+    spread = Spread()
+    spread.tell(1, 40)
+    assert [spread.is_least(count) for count in (45, 46)] == [True, False]
+
+
 def test_a_process_that_takes_none_is_not_waited_for() -> None:
     spread = Spread()
     spread.tell(1, 0)
