@@ -69,7 +69,7 @@ def _measure(record: Record, reference: Opened | None, signature: Signature, pat
     """Compare with the reference, where there is one, and find out how long a row takes."""
     rows = samples(signature.preprocess, signature.inputs[0].shape)
     model = core().read_model(path / MODEL)
-    engine = OpenvinoEngine(model, all_cores_for_one=False)
+    engine = OpenvinoEngine(model)
     parity, reason = None, ""
     if reference is not None:
         worst = difference(engine, reference.engine, rows, signature.postprocess.activation)

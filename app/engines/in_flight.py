@@ -7,6 +7,7 @@ computing. A process keeps its byte by a lock on it, which the system lets go of
 
 from __future__ import annotations
 
+import enum
 import fcntl
 import mmap
 import os
@@ -18,6 +19,15 @@ from pathlib import Path
 PROCESSES = 64
 """How many processes have a byte. Those beyond that see only themselves, and are not seen."""
 MOST_CALLS = 255
+
+
+class Company(enum.Enum):
+    """Who computes at the same time as a call."""
+
+    NOBODY = enum.auto()
+    OTHER_PROCESSES = enum.auto()
+    THIS_PROCESS = enum.auto()
+    """And others perhaps."""
 
 
 class InFlight:
@@ -53,13 +63,16 @@ class InFlight:
                 self._all, self._own = every, own
 
     @contextmanager
-    def counted(self) -> Iterator[bool]:
-        """Count a call while it is computed. Gives whether it is the only one."""
+    def counted(self) -> Iterator[Company]:
+        """Count a call while it is computed. Gives who else computes."""
         with self._lock:
-            alone = self._calls == 0 and not any(self._all[:])
+            if self._calls:
+                company = Company.THIS_PROCESS
+            else:
+                company = Company.OTHER_PROCESSES if any(self._all[:]) else Company.NOBODY
             self._count(1)
         try:
-            yield alone
+            yield company
         finally:
             with self._lock:
                 self._count(-1)

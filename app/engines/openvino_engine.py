@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from app.engines.base import check_batch
-from app.engines.in_flight import IN_FLIGHT
+from app.engines.in_flight import IN_FLIGHT, Company
 from app.engines.openvino_runtime import core
 from app.engines.pages import release
 from app.errors import ModelFormatError
+from app.long_waits import long_wait
 from app.machine import cores
 from app.types import FloatArray
 
@@ -26,7 +27,8 @@ EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 LONG_MILLISECONDS = 4.0
-"""A lone row that takes so long on one core is given all of them. Shorter ones gain little or nothing."""
+"""A lone row that takes so long on one core is given all of them. Shorter ones gain nothing: they are computed in the
+thread that asks, without a hand-over."""
 
 
 _first = threading.Lock()
@@ -35,21 +37,27 @@ for ever: one has the interpreter's lock, the other the table's. So every engine
 
 
 class OpenvinoEngine:
-    """A compiled network: for a crowd, a stream for every core; for a lone row, all cores, where that is faster.
+    """A compiled network: for a crowd, a stream for every core; for a lone row one stream, of all cores where that is
+    faster.
 
     OpenVINO hands requests to streams in the order in which they came, so nobody starves. Nothing is pinned: every
     process would be pinned to the same cores.
     """
 
-    def __init__(self, model: Any, all_cores_for_one: bool) -> None:
+    def __init__(self, model: Any, milliseconds: float = 0.0) -> None:
         """Compile a model of OpenVINO's that takes (1, …), and let it compute once.
 
-        :param all_cores_for_one: whether a lone row is given all cores. That takes a second compiled model, and so the
-            weights twice: OpenVINO shares them between streams, not between compiled models.
+        Where there are several cores it is compiled twice, and so has its weights twice: OpenVINO shares them between
+        streams, not between compiled models.
+
+        :param milliseconds: what a row takes on one core.
         """
         self._row_shape: tuple[int, ...] = tuple(model.input(0).shape)[1:]
         self._crowd = _Requests(compile_model(model, streams=cores(), threads=cores()))
-        self._lone = _Requests(compile_model(model, streams=1, threads=cores())) if all_cores_for_one else self._crowd
+        self._is_long = milliseconds >= LONG_MILLISECONDS
+        self._lone = self._crowd
+        if cores() > 1 and (self._is_long or _has_fixed_shapes(model)):
+            self._lone = _Requests(compile_model(model, streams=1, threads=cores() if self._is_long else 1))
         self._at_once = 2 * cores()  # requests of one batch: a stream never waits for this thread
         for requests in (self._crowd, self._lone):
             with _first:
@@ -64,7 +72,7 @@ class OpenvinoEngine:
         :param milliseconds: what a row takes on one core.
         :raises RuntimeError: OpenVINO's own, where it is no model of OpenVINO's, or this machine cannot compute it.
         """
-        engine = cls(core().read_model(path), cores() > 1 and milliseconds >= LONG_MILLISECONDS)
+        engine = cls(core().read_model(path), milliseconds)
         release(path.with_suffix(".bin"))
         return engine
 
@@ -87,7 +95,11 @@ class OpenvinoEngine:
             if self._closed:
                 raise RuntimeError("this engine is closed")
             crowd, lone = self._crowd, self._lone
-        with IN_FLIGHT.counted() as alone:
+        if self._is_long:
+            long_wait()
+        with IN_FLIGHT.counted() as company:
+            # all cores are for who is alone on the machine; one stream, for who is in this process
+            alone = company is Company.NOBODY or (company is Company.OTHER_PROCESSES and not self._is_long)
             requests = lone if alone and len(rows) == 1 else crowd
             try:
                 return requests.compute(rows, self._at_once)
@@ -169,6 +181,12 @@ def compile_model(model: Any, streams: int, threads: int) -> Any:
     """Compile a model of OpenVINO's for the CPU: ``threads`` in all, shared out evenly among ``streams``."""
     options = {**EXACT, "ENABLE_CPU_PINNING": False, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads}
     return core().compile_model(model, "CPU", options)
+
+
+def _has_fixed_shapes(model: Any) -> bool:
+    """Whether every array in a network has the same shape for every row. Where one has not, OpenVINO does not tell all
+    that goes wrong in the thread that asks, but gives the row's answer before."""
+    return all(output.get_partial_shape().is_static for node in model.get_ops() for output in node.outputs())
 
 
 def _reason(error: Exception) -> str:

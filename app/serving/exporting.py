@@ -107,7 +107,7 @@ def _export(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float:
     reference = load_reference(folder, "auto")
     export_onnx(network_of(reference), path)
     _write_metadata(path, reference.signature, labels)
-    engine = OpenvinoEngine(import_openvino().convert_model(str(path)), all_cores_for_one=False)
+    engine = OpenvinoEngine(import_openvino().convert_model(str(path)))
     signature = reference.signature
     rows = samples(signature.preprocess, signature.inputs[0].shape)
     worst = difference(engine, reference.engine, rows, signature.postprocess.activation)

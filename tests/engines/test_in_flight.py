@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from app.engines.in_flight import PROCESSES, InFlight
+from app.engines.in_flight import PROCESSES, Company, InFlight
 from app.settings import ROOT
 
 SIBLING = """
 import sys
 from pathlib import Path
-from app.engines.in_flight import InFlight
+from app.engines.in_flight import Company, InFlight
 calls = InFlight()
 calls.share(Path(sys.argv[1]))
 for order in sys.stdin:
-    with calls.counted() as alone:
-        print(alone, flush=True)
+    with calls.counted() as company:
+        print(company is Company.NOBODY, flush=True)
         sys.stdin.readline()
     print("done", flush=True)
 """
@@ -58,6 +58,10 @@ def path(tmp_path: Path) -> Path:
 
 
 def alone(calls: InFlight) -> bool:
+    return company(calls) is Company.NOBODY
+
+
+def company(calls: InFlight) -> Company:
     with calls.counted() as answer:
         return answer
 
@@ -68,7 +72,7 @@ def test_the_second_call_of_a_process_is_not_alone(path: Path, shared: bool) -> 
     if shared:
         calls.share(path)
     with calls.counted() as first, calls.counted() as second:
-        assert (first, second) == (True, False)
+        assert (first, second) == (Company.NOBODY, Company.THIS_PROCESS)
     assert alone(calls)
 
 
@@ -76,7 +80,7 @@ def test_a_call_of_another_process_is_seen_while_it_lasts(path: Path) -> None:
     calls, sibling = InFlight(), Sibling(path)
     calls.share(path)
     assert sibling.starts()
-    assert not alone(calls)
+    assert company(calls) is Company.OTHER_PROCESSES
     sibling.ends()
     assert alone(calls)
     with calls.counted():
@@ -109,7 +113,7 @@ def test_more_calls_than_a_byte_holds_are_counted(path: Path) -> None:
     calls = InFlight()
     calls.share(path)
     started = [calls.counted() for _ in range(300)]
-    assert [one.__enter__() for one in started].count(True) == 1
+    assert [one.__enter__() for one in started].count(Company.NOBODY) == 1
     for one in started:
         one.__exit__(None, None, None)
     assert alone(calls)

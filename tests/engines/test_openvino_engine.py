@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines.openvino_engine import OpenvinoEngine
+from app.engines.openvino_engine import LONG_MILLISECONDS, OpenvinoEngine
 from app.engines.openvino_runtime import import_openvino
 from app.errors import ModelFormatError
 from app.settings import ROOT
@@ -35,9 +35,9 @@ def model() -> Any:
     return import_openvino().Model([ops.matmul(row, ops.constant(WEIGHT), False, False)], [data])
 
 
-@pytest.fixture(params=[False, True], ids=["streams", "all cores for one"])
+@pytest.fixture(params=[0.0, LONG_MILLISECONDS], ids=["short", "long"])
 def engine(request: pytest.FixtureRequest) -> OpenvinoEngine:
-    return OpenvinoEngine(model(), all_cores_for_one=request.param)
+    return OpenvinoEngine(model(), request.param)
 
 
 def pictures(count: int, seed: int = 0) -> Any:
@@ -96,7 +96,7 @@ def test_what_openvino_cannot_compute_is_told_in_one_line() -> None:
     size = ops.add(ops.convert(ops.squeeze(data, ops.constant(np.array([0]))), "i64"), ops.constant(np.array([2, 2])))
     values = ops.constant(np.zeros((1, 4), np.float32))
     model = import_openvino().Model([ops.reshape(values, size, special_zero=False)], [data])
-    engine = OpenvinoEngine(model, all_cores_for_one=False)
+    engine = OpenvinoEngine(model)
     with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network") as caught:
         engine.predict(np.full((1, 2), 7, np.float32))
     assert "\n" not in str(caught.value)
@@ -112,7 +112,7 @@ from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.openvino_runtime import import_openvino
 ops = import_openvino().opset13
 data = ops.parameter([1, 3], numpy.float32)  # no constants: these would make the tables, too
-engine = OpenvinoEngine(import_openvino().Model([ops.relu(data)], [data]), False)
+engine = OpenvinoEngine(import_openvino().Model([ops.relu(data)], [data]))
 row, start = numpy.ones((1, 3), numpy.float32), threading.Barrier(16)
 threads = [threading.Thread(target=lambda: (start.wait(), engine.predict(row))) for _ in range(16)]
 for thread in threads:

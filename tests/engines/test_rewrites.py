@@ -78,7 +78,7 @@ def compared(folder: Path, reference: MxnetEngine, batch: Any) -> tuple[Any, Any
     openvino = import_openvino()
     export_onnx(reference.network(), folder / "net.onnx")
     model = openvino.convert_model(str(folder / "net.onnx"))
-    return OpenvinoEngine(model, all_cores_for_one=False).predict(batch), reference.predict(batch)
+    return OpenvinoEngine(model).predict(batch), reference.predict(batch)
 
 
 def opened(folder: Path, symbol: Any) -> MxnetEngine:
@@ -107,7 +107,7 @@ def test_longs_of_python_2_are_read_as_numbers(tmp_path: Path) -> None:
         if node["op"] == "Convolution":
             node["attrs"].update(kernel="(3L, 3L)", __shape__="(0L, 3L)")
     export_onnx(network, tmp_path / "net.onnx")
-    engine = OpenvinoEngine(import_openvino().convert_model(str(tmp_path / "net.onnx")), all_cores_for_one=False)
+    engine = OpenvinoEngine(import_openvino().convert_model(str(tmp_path / "net.onnx")))
     assert engine.predict(pictures(2)) == pytest.approx(reference.predict(pictures(2)), abs=1e-6)
 
 
