@@ -1,6 +1,7 @@
 """gunicorn's settings, out of Dimple's own."""
 
 import ctypes
+import gc
 import os
 import signal
 import ssl
@@ -15,6 +16,7 @@ from app.access.starting import check_management as _check_management
 from app.cluster.installed import check_cluster as _check_cluster
 from app.engines.shared.announced import announce as _announce
 from app.errors import DimpleError, SettingError
+from app.idle import share_heaps as _share_heaps
 from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
 from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
@@ -99,6 +101,7 @@ def when_ready(server: object) -> None:
 def on_starting(server: object) -> None:
     """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
     killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
+    _share_heaps()
     _GaplessArbiter.take_over(server)
     _compute_apart(server)
     if "MAKELEVEL" in os.environ and sys.platform == "linux":
@@ -139,6 +142,8 @@ def post_fork(server: object, worker: object) -> None:
 
 def post_worker_init(worker: object) -> None:
     """The models are loaded, and this process is about to answer."""
+    gc.collect()
+    gc.freeze()  # what is there now stays: the collector would look through all of it again and again
     _tidy_when_idle(lambda: worker.nr)
     if _settings.server_metrics_log:
         _report_host(_settings.instance_dir / "host-metrics.lock", _settings.metric_interval)

@@ -22,7 +22,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return _from_floats(image).convert("RGB")
     if image.has_transparency_data:
         return _over_white(image.convert("RGBA"))
-    return image if image.mode == "RGB" and type(image) is Image.Image else image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _over_white(image: Image.Image) -> Image.Image:

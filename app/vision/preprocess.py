@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from app.errors import ModelFormatError
@@ -36,7 +37,7 @@ def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]
     """
     plan = _planned(preprocess, shape)
     coloured = image.convert("L") if preprocess.color == "grey" else image
-    pixels = np.asarray(_fit(coloured, preprocess, plan.width, plan.height))
+    pixels = _fit(coloured, preprocess, plan.width, plan.height)
     pixels = pixels.reshape(plan.height, plan.width, plan.channels)
     if preprocess.color == "bgr":
         pixels = pixels[:, :, ::-1]
@@ -109,11 +110,13 @@ def _per_channel(name: str, values: tuple[float, ...], channels: int) -> FloatAr
     return np.asarray(values, dtype=np.float32)
 
 
-def _fit(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> Image.Image:
-    """Bring ``image`` to the input's size, by stretching or by cropping."""
+def _fit(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> NDArray[np.uint8]:
+    """Bring ``image`` to the input's size, by stretching or by cropping: (H, W) or (H, W, 3)."""
     if preprocess.resize == "stretch":
-        return _resize(image, preprocess, width, height)
-    return _cover_and_crop(image, preprocess, width, height)
+        if preprocess.antialias or image.size == (width, height):
+            return np.asarray(_resize(image, preprocess, width, height))
+        return opencv.resize(np.asarray(image), width, height, preprocess.interpolation)
+    return np.asarray(_cover_and_crop(image, preprocess, width, height))
 
 
 def _cover_and_crop(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> Image.Image:

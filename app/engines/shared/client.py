@@ -17,7 +17,6 @@ from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.shared.networks import Wanted, load, state_of
 from app.engines.shared.seat import Absent, Ended, Refused, Seat
 from app.errors import EngineLost, ModelFormatError
-from app.long_waits import long_wait
 from app.machine import cores
 from app.types import FloatArray
 
@@ -69,7 +68,6 @@ class SharedEngine:
         check_batch(batch, self._row_shape)
         rows = np.ascontiguousarray(batch, np.float32)
         own = self._own
-        long_wait()
         if own is None:
             try:
                 return self._ask(lambda seat: seat.compute(rows))

@@ -1,22 +1,22 @@
 """What a server process and the engine process say to each other, over a Unix stream socket.
 
-A message is a head of fixed size and, after it, as many bytes as the head says: JSON, a text, or rows as they lie in
-memory. Rows take the same way as the rest: the system copies those of a picture (600 kB) in 0.1 ms, and through memory
-that both have mapped that takes as long.
+A message is a head of fixed size and, after it, as many bytes as the head says: JSON, a text, or the rows of an answer
+as they lie in memory. The rows of a call lie in memory that both have mapped (:mod:`app.engines.shared.room`).
 """
 
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import struct
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from app.engines.shared.room import FLOAT_BYTES, Room
 from app.types import FloatArray
 
 HEAD = struct.Struct("=BQQ")
@@ -37,11 +37,13 @@ class Kind(IntEnum):
     """It is loaded; JSON: ``row_shape``."""
     REFUSED = 4
     """It cannot be loaded; a text that says why."""
-    ASK = 5
-    """Rows to be computed."""
-    ANSWER = 6
-    """What came of them."""
-    FAILED = 7
+    ROOM = 5
+    """Where rows will lie: a file that goes with the one byte that follows. In place of the rows, its bytes."""
+    ASK = 6
+    """Rows that lie there are to be computed."""
+    ANSWER = 7
+    """What came of them: rows."""
+    FAILED = 8
     """Why nothing came of them; a text."""
 
 
@@ -85,6 +87,31 @@ class Channel:
         """The same, of what JSON can write."""
         self.send(kind, json.dumps(document))
 
+    def send_room(self, file: int, size: int) -> None:
+        """Hand over where rows will lie."""
+        self._put(HEAD.pack(Kind.ROOM, size, 1))
+        try:
+            socket.send_fds(self._socket, [b"."], [file])
+        except OSError as error:
+            raise Gone(str(error)) from None
+
+    def take_room(self, size: int) -> Room:
+        """Take it, after the head that says so."""
+        try:
+            _, files, _, _ = socket.recv_fds(self._socket, 1, 1)
+            if not files:
+                raise Gone("a room came without its file")
+            try:
+                return Room(files[0], size)
+            finally:
+                os.close(files[0])
+        except (OSError, ValueError) as error:
+            raise Gone(str(error)) from None
+
+    def ask(self, count: int) -> None:
+        """Ask for so many rows of the room."""
+        self._put(HEAD.pack(Kind.ASK, count, 0))
+
     def send_rows(self, kind: Kind, rows: FloatArray) -> None:
         """Send float32 rows (N, …)."""
         self._put(HEAD.pack(kind, len(rows), rows.nbytes))
@@ -114,17 +141,14 @@ class Channel:
         """The same, of JSON."""
         return json.loads(self.read_text(length))
 
-    def read_rows(self, count: int, length: int, row_shape: Sequence[int] | None = None) -> FloatArray:
-        """Read float32 rows.
+    def read_rows(self, count: int, length: int) -> FloatArray:
+        """Read float32 rows of one axis each.
 
-        :param row_shape: without the batch; where it is None, a row has one axis.
         :raises Gone: where their bytes are not as many as that says.
         """
-        if count < 1 or length % (4 * count) or (row_shape is not None and length != 4 * count * np.prod(row_shape)):
-            raise Gone(f"{count} rows of {length} bytes came; each has the shape {row_shape}")
-        rows: FloatArray = np.empty(
-            (count, *(row_shape if row_shape is not None else (length // 4 // count,))), np.float32
-        )
+        if count < 1 or length % (FLOAT_BYTES * count):
+            raise Gone(f"{count} rows of {length} bytes came")
+        rows: FloatArray = np.empty((count, length // FLOAT_BYTES // count), np.float32)
         self._fill(rows.data.cast("B"))
         return rows
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import time
 from dataclasses import asdict
 
 from app.engines.shared.messages import Channel, Gone, Kind
 from app.engines.shared.networks import Wanted
+from app.engines.shared.room import Room, make_file
 from app.errors import ModelFormatError
+from app.long_waits import long_wait
 from app.types import FloatArray
 
 PAUSE_SECONDS = 0.02
@@ -40,6 +43,7 @@ class Seat:
         self._channel = channel
         self._process = process
         self.row_shape = row_shape
+        self._room: Room | None = None
 
     @classmethod
     def take(cls, address: bytes, wanted: Wanted, until: float) -> Seat:
@@ -74,13 +78,26 @@ class Seat:
         :raises ModelFormatError: where OpenVINO cannot compute them.
         """
         try:
-            self._channel.send_rows(Kind.ASK, rows)
+            self._lay(rows)
+            self._channel.ask(len(rows))
+            long_wait()  # now: the engine process is at work meanwhile
             kind, count, length = self._channel.receive(Kind.ANSWER, Kind.FAILED)
             if kind is Kind.FAILED:
                 raise ModelFormatError(self._channel.read_text(length))
             return self._channel.read_rows(count, length)
         except Gone as gone:
             raise Ended(self._process, gone) from None
+
+    def _lay(self, rows: FloatArray) -> None:
+        """Put rows where the engine process sees them."""
+        if self._room is None or rows.nbytes > self._room.size:
+            file = make_file(rows.nbytes)
+            try:
+                self._channel.send_room(file, rows.nbytes)
+                self._room = Room(file, rows.nbytes)
+            finally:
+                os.close(file)
+        self._room.rows(len(rows), self.row_shape)[...] = rows
 
     def close(self) -> None:
         """Let go of it."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from app.engines.in_flight import IN_FLIGHT
 from app.engines.shared.messages import Channel, Gone, Kind
 from app.engines.shared.networks import Network, Networks, Wanted
+from app.engines.shared.room import Room
 from app.errors import ModelFormatError
 from app.idle import tidy_when_idle
 
@@ -114,13 +115,22 @@ class EngineServer:
                 channel.send(Kind.REFUSED, last_line(error))
                 return
             channel.send_json(Kind.READY, {"row_shape": network.row_shape})
+            room = None
             while True:
-                self._answer(channel, network)
+                kind, count, _ = channel.receive(Kind.ROOM, Kind.ASK)
+                if kind is Kind.ROOM:
+                    room = channel.take_room(count)
+                elif room is None:
+                    raise Gone("rows were to be computed that have no room")
+                else:
+                    self._answer(channel, network, room, count)
 
-    def _answer(self, channel: Channel, network: Network) -> None:
-        """Wait for rows, and compute them when it is their turn."""
-        _, count, length = channel.receive(Kind.ASK)
-        rows = channel.read_rows(count, length, network.row_shape)  # before their turn: who sends may hang
+    def _answer(self, channel: Channel, network: Network, room: Room, count: int) -> None:
+        """Compute rows when it is their turn."""
+        try:
+            rows = room.rows(count, network.row_shape)
+        except ValueError as error:
+            raise Gone(str(error)) from None
         try:
             with network.line:
                 answer = network.predict(rows)

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from app.engines.openvino_engine import OpenvinoEngine
@@ -174,8 +175,9 @@ def hang_up_when_asked(listener: socket.socket, asked: list[int]) -> None:
         channel.read_text(channel.receive(Kind.OPEN)[2])
         channel.send(Kind.HERE, str(len(asked) + 1))
         channel.send_json(Kind.READY, {"row_shape": [3, 8, 8]})
-        _, count, length = channel.receive(Kind.ASK)
-        channel.read_rows(count, length, (3, 8, 8))
+        _, size, _ = channel.receive(Kind.ROOM)
+        channel.take_room(size)
+        channel.receive(Kind.ASK)
         asked.append(len(asked) + 1)
         channel.close()
 
@@ -195,15 +197,15 @@ def test_a_successor_does_not_compute_what_has_come_into_the_files_place(running
 def test_the_surplus_of_a_crowd_is_let_go_of(running: EngineProcess, path: Path) -> None:
     engine = running.open(path)
     assert running.process is not None
-    files = Path(f"/proc/{running.process.pid}/fd")
-    before = len(list(files.iterdir()))
+    process = psutil.Process(running.process.pid)
+    before = len(process.net_connections("unix"))
     batch = pictures(500)
     with ThreadPoolExecutor(24) as threads:
         asking = [threads.submit(engine.predict, batch) for _ in range(24)]
-        wait_until(lambda: len(list(files.iterdir())) > before + 2 * cores())
+        wait_until(lambda: len(process.net_connections("unix")) > before + 2 * cores())
         for one in asking:
             one.result()
-    wait_until(lambda: len(list(files.iterdir())) < before + 2 * cores())
+    wait_until(lambda: len(process.net_connections("unix")) < before + 2 * cores())
 
 
 def test_only_what_takes_long_is_computed_over_there(running: EngineProcess, path: Path) -> None:
