@@ -1,7 +1,7 @@
 """Where a thread says that it is about to wait for long, so that a server can let another one take its place.
 
 The server's worker has one thread that waits for all connections and answers short requests itself
-(:mod:`app.launch.leading_worker`). It would find out by itself that the thread does not come back, but later.
+(:mod:`app.launch.worker.leading`). It would find out by itself that the thread does not come back, but later.
 """
 
 from __future__ import annotations

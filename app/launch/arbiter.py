@@ -15,7 +15,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from app.launch.engine_process import EngineProcess
-from app.launch.spread import SPREAD
+from app.launch.worker.spread import SPREAD
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from app.launch.arriving import ENOUGH, LONGEST_HEAD, is_whole
+from app.launch.worker.arriving import ENOUGH, LONGEST_HEAD, is_whole
 from bench.reliability.models import COLOUR, picture
 from bench.reliability.served import Served
 from tests.pictures import encode, noise, plain

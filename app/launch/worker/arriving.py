@@ -23,7 +23,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.sock import ssl_wrap_socket
 from gunicorn.workers.gthread import TConn
 
-from app.launch.refusals import Refusal
+from app.launch.worker.refusals import Refusal
 
 PIECE = 2**16
 ENOUGH = 2**16

@@ -20,8 +20,8 @@ from contextlib import suppress
 from selectors import EVENT_READ, SelectorKey
 from typing import Any
 
-from app.launch.arriving import Connection, is_complete
-from app.launch.patient_worker import TICK_SECONDS, PatientWorker
+from app.launch.worker.arriving import Connection, is_complete
+from app.launch.worker.patient import TICK_SECONDS, PatientWorker
 from app.long_waits import tell_of_long_waits
 
 LEASE_SECONDS = 0.004

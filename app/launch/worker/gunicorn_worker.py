@@ -10,8 +10,8 @@ from typing import Any
 
 from gunicorn.config import Config
 
-from app.launch.leading_worker import LeadingWorker
-from app.launch.refusals import refusal_of
+from app.launch.worker.leading import LeadingWorker
+from app.launch.worker.refusals import refusal_of
 from app.settings import Settings, read_settings
 
 TICK_SECONDS = 1.0

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import pytest
 
-from app.launch.leading_worker import is_asleep
+from app.launch.worker.leading import is_asleep
 from app.settings import ROOT
 from bench.ports import free_ports
 
@@ -29,10 +29,10 @@ def serving(place: Path, workers: int) -> Iterator[Connect]:
     (port,) = free_ports(1)
     (place / "config.py").write_text("control_socket_disable = True\nkeepalive = 60\n")
     command = [sys.executable, "-m", "gunicorn", "-c", str(place / "config.py"), "-b", f"127.0.0.1:{port}"]
-    command += ["-w", str(workers), "-k", "app.launch.gunicorn_worker.Worker", "--threads", "4"]
+    command += ["-w", str(workers), "-k", "app.launch.worker.gunicorn_worker.Worker", "--threads", "4"]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DIMPLE_")}
     with (place / "log.txt").open("w") as log, subprocess.Popen(
-        [*command, "tests.launch.waiting_app:app"], cwd=ROOT, env=environ, stdout=log, stderr=log
+        [*command, "tests.launch.worker.waiting_app:app"], cwd=ROOT, env=environ, stdout=log, stderr=log
     ) as process:  # fmt: skip
 
         def connect() -> http.client.HTTPConnection:

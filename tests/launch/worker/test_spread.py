@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from app.launch.spread import PLACES, Spread
+from app.launch.worker.spread import PLACES, Spread
 
 
 def test_who_has_no_more_than_any_other_takes_the_next() -> None:

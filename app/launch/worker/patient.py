@@ -1,9 +1,9 @@
 """gunicorn's threaded worker, but clients that are slow, silent or many take no thread from the others.
 
-Every connection waits with one thread until its request is whole (:mod:`app.launch.arriving`). A client that takes too
-long is refused; where there are as many connections as the process can have, those that have waited longest make room.
-A process that has more connections than another lets that one take the next. A worker that is to end answers what was
-sent to it before it does.
+Every connection waits with one thread until its request is whole (:mod:`app.launch.worker.arriving`). A client that
+takes too long is refused; where there are as many connections as the process can have, those that have waited longest
+make room. A process that has more connections than another lets that one take the next. A worker that is to end answers
+what was sent to it before it does.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.launch.answering import WholeResponse, is_read
-from app.launch.arriving import Connection, State, quick_body
-from app.launch.spread import SPREAD
+from app.launch.worker.answering import WholeResponse, is_read
+from app.launch.worker.arriving import Connection, State, quick_body
+from app.launch.worker.spread import SPREAD
 
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 0.25
