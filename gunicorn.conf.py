@@ -16,7 +16,7 @@ from app.access.starting import check_management as _check_management
 from app.cluster.installed import check_cluster as _check_cluster
 from app.engines.shared.announced import announce as _announce
 from app.errors import DimpleError, SettingError
-from app.idle import share_heaps as _share_heaps
+from app.idle import keep_heaps as _keep_heaps
 from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
 from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
@@ -101,7 +101,7 @@ def when_ready(server: object) -> None:
 def on_starting(server: object) -> None:
     """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
     killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
-    _share_heaps()
+    _keep_heaps()
     _GaplessArbiter.take_over(server)
     _compute_apart(server)
     if "MAKELEVEL" in os.environ and sys.platform == "linux":

@@ -11,16 +11,24 @@ from collections.abc import Callable
 
 PAUSE_SECONDS = 1.0
 ARENAS = 2
-M_ARENA_MAX = -8
-"""Of mallopt(3), with glibc."""
+KEPT_BYTES = 64 * 2**20
+OWN_BYTES = 32 * 2**20
+MALLOPT = {"M_ARENA_MAX": (-8, ARENAS), "M_TRIM_THRESHOLD": (-1, KEPT_BYTES), "M_MMAP_THRESHOLD": (-3, OWN_BYTES)}
+"""Of mallopt(3), with glibc: the number of each, and what it is set to."""
 
 
-def share_heaps() -> None:
-    """Let all threads of this process, and of those that it forks, share few heaps. The C library would give each a
-    heap of its own, and each keep what the largest picture took: of a hundred threads, a hundred megabytes."""
+def keep_heaps() -> None:
+    """Let the threads of this process, and of those that it forks, share few heaps, and keep what they free for the
+    next request, until :func:`tidy_when_idle` gives it back.
+
+    The C library would give each thread a heap of its own, where the largest picture's memory stays: with a hundred
+    threads, a hundred megabytes. And it would give what a picture took back to the system at once: to get it again,
+    page by page, takes as long as to decode a small one. Elsewhere than with glibc nothing is done.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and sys.platform == "linux":
-        mallopt(ctypes.c_int(M_ARENA_MAX), ctypes.c_int(ARENAS))
+        for number, value in MALLOPT.values():
+            mallopt(ctypes.c_int(number), ctypes.c_int(value))
 
 
 def tidy_when_idle(answered: Callable[[], int], pause: float = PAUSE_SECONDS) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import platform
+import subprocess
+import sys
 import time
 from itertools import chain, repeat
 
@@ -8,10 +10,35 @@ import psutil
 import pytest
 
 from app.idle import tidy_when_idle
+from app.settings import ROOT
 
 CHUNK = 60_000
 """Below what the C library takes from the system piece by piece."""
 MEGABYTE = 2**20
+
+
+PAGES = """
+import resource, sys
+from app.idle import keep_heaps
+if sys.argv[1:]:
+    keep_heaps()
+def take():
+    pictures = [bytearray(1_000_000) for _ in range(3)]
+take()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    take()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
+def test_what_a_picture_took_is_there_for_the_next() -> None:
+    asked = [
+        int(subprocess.run([sys.executable, "-c", PAGES, *kept], cwd=ROOT, capture_output=True, check=True).stdout)
+        for kept in ([], ["kept"])
+    ]
+    assert asked[1] < asked[0] / 20  # pages that the system was asked for
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")

@@ -18,8 +18,6 @@ BACKLOG = 1024
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 END_SECONDS = 5.0
-ARENAS = "2"
-"""Heaps of the C library's: one for every thread would keep what its rows took."""
 
 
 class EngineProcess:
@@ -103,8 +101,7 @@ class EngineProcess:
     def _start(self) -> subprocess.Popen[bytes]:
         listener = self._listener.fileno()
         command = [sys.executable, "-m", MODULE, str(listener), str(os.getpid()), str(self._in_flight)]
-        environ = {"MALLOC_ARENA_MAX": ARENAS, **os.environ}
-        return subprocess.Popen(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, pass_fds=[listener])
+        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[listener])
 
 
 def _how(code: int) -> str:

@@ -89,7 +89,8 @@ def prepare(model: Model, picture: Picture) -> Prepared:
     timing["faces"] = _since(started)
 
     started = time.perf_counter()
-    tensor = np.concatenate([to_tensor(region, model.preprocess, model.input.shape) for region in regions])
+    tensors = [to_tensor(region, model.preprocess, model.input.shape) for region in regions]
+    tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
     timing["preprocess"] = _since(started)
     measuring.stages(model.name, timing)
     return Prepared(tensor, boxes, timing)

@@ -25,7 +25,7 @@ from app.engines.shared.messages import Channel, Gone, Kind
 from app.engines.shared.networks import Network, Networks, Wanted
 from app.engines.shared.room import Room
 from app.errors import ModelFormatError
-from app.idle import tidy_when_idle
+from app.idle import keep_heaps, tidy_when_idle
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("master", type=int, help="process id of whoever starts this one")
     parser.add_argument("in_flight", type=Path, help="file that tells server processes what is being computed")
     given = parser.parse_args()
+    keep_heaps()
     server = EngineServer(socket.socket(fileno=given.listener), given.in_flight)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a terminal sends these to all its processes
         signal.signal(number, signal.SIG_IGN)
