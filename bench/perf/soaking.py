@@ -130,12 +130,15 @@ def look(peer: Peer) -> Held:
 
 
 def at_rest(peer: Peer) -> Held:
-    """The same once nothing ends or closes any more; a server that never comes to rest is taken as it is then."""
+    """The same once nothing ends or closes any more; a server that never comes to rest is taken as it is then.
+
+    It is left alone meanwhile: in pauses it gives back what it has kept for the next pictures.
+    """
+    for _ in range(PINGS):
+        peer.ask("GET", "/ping")
     ends, seen = time.monotonic() + REST_SECONDS, [look(peer)]
     while time.monotonic() < ends and not _still(seen[-STILL:]):
-        for _ in range(PINGS):
-            peer.ask("GET", "/ping")
-        time.sleep(1.0)
+        time.sleep(SAMPLE_SECONDS)
         seen.append(look(peer))
     return seen[-1]
 
