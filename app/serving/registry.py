@@ -140,7 +140,7 @@ class Registry:
         :raises ModelFormatError: where it cannot be loaded, as ``HandlerLoadError``; nothing is changed then.
         :raises RegistryBusy: where it cannot be kept, as ``StorageError``; nothing is changed then.
         """
-        if registration.name in self._entries and not instead:
+        if not instead and self._stays(registration.name):
             raise ModelConflict(registration.name)
         started = time.perf_counter()
         model = load(registration, self._settings)
@@ -161,6 +161,15 @@ class Registry:
         measuring.loaded(entry.name, time.perf_counter() - started)
         log.info("model %s registered from %s", entry.name, registration.url)
         return entry
+
+    def _stays(self, name: str) -> bool:
+        """Whether a model that this process has is registered: another may have unregistered it, and a thread of this
+        one be about to let go of it."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return False
+        known = self._stored().all().get(name)
+        return not known.removed if known else entry.at_startup
 
     def change(self, registration: Registration, wait_seconds: float) -> None:
         """Keep other settings for a model.
@@ -319,7 +328,7 @@ class Registry:
     def _adopt_all(self, registered: dict[str, Registration]) -> None:
         for entry in self.entries():
             known = registered.get(entry.name)
-            if known.removed if known else not entry.at_startup:
+            if known.removed if known else not entry.at_startup:  # as in _stays
                 self._remove(entry.name)
                 _end(entry.model, self._settings)
         for registration in registered.values():

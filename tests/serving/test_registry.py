@@ -153,3 +153,21 @@ def test_a_model_that_still_answers_when_its_time_is_over_stays(
         with (folder / "gate").open("w"):
             pass
         assert again.result(DEADLINE).body == b"done"
+
+
+def test_a_name_that_another_process_has_freed_is_free(registry: Registry, settings: Settings, tmp_path: Path) -> None:
+    first = told(tmp_path / "first", SAYS_HOW_MANY)
+    registry.register(first)
+    other = Registry(settings)  # as another process has it
+    other.start(Store(settings.instance_dir / "registry.sqlite3"))
+    try:
+        with registry._changing, ThreadPoolExecutor() as threads:  # a thread that has not let go of it yet
+            other.unregister("own")
+            again = threads.submit(registry.register, first)
+            with pytest.raises(TimeoutError):
+                again.exception(0.2)  # it is not refused, but waits for that thread
+            registry._changing.release()
+            assert again.result().model is not None
+            registry._changing.acquire()
+    finally:
+        other.close()
