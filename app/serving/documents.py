@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from app.serving.entry import Entry
 from app.serving.handled import HandledModel
 from app.serving.model import Model
-from app.serving.registry import Entry
 from app.types import Answer, Prediction
 
 

@@ -14,9 +14,10 @@ from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import NAME
 from app.handlers.types import WorkerStatus
 from app.reach import reach_of
+from app.serving.entry import Entry
 from app.serving.handled import LOAD_SECONDS, HandledModel
 from app.serving.location import ByName, located
-from app.serving.registry import Entry, Registry
+from app.serving.registry import Registry
 from app.serving.store import Registration
 from app.settings import Settings
 

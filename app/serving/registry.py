@@ -7,16 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import replace
 
 from app.errors import (
     CleaningTimeout,
-    ClusterLost,
     DimpleError,
     HandlerLoadError,
     ModelConflict,
-    ModelFormatError,
     ModelNotFound,
     ModelUnavailable,
     NoWorker,
@@ -24,6 +21,7 @@ from app.errors import (
     StorageError,
 )
 from app.serving import measuring
+from app.serving.entry import Entry, end, open_entry
 from app.serving.handled import HandledModel
 from app.serving.loading import away, load, rescale
 from app.serving.model import Model
@@ -34,20 +32,6 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A model by name: loaded, or the reason why not; ``passing`` says that this may pass by itself. ``at_startup``
-    says that it lies in the models folder."""
-
-    name: str
-    model: Model | HandledModel | None
-    registration: Registration
-    failure: str = ""
-    at_startup: bool = False
-    passing: bool = False
-    since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
 
 class Registry:
@@ -99,7 +83,7 @@ class Registry:
         """Load what could not be loaded for a reason that may have passed."""
         for entry in self.entries():
             if entry.passing:
-                again = replace(self._open(entry.registration), at_startup=entry.at_startup)
+                again = replace(open_entry(entry.registration, self._settings, entry), at_startup=entry.at_startup)
                 with self._changing:
                     if self._entries.get(entry.name) is entry:
                         self._put(again)
@@ -154,7 +138,7 @@ class Registry:
             try:
                 self._keep(registration, instead)
             except DimpleError:  # another process was faster, or the disk is full
-                _end(model, self._settings)
+                end(model, self._settings)
                 raise
             entry = Entry(registration.name, model, registration)
             self._exchange(entry)
@@ -168,8 +152,7 @@ class Registry:
         entry = self._entries.get(name)
         if entry is None:
             return False
-        known = self._stored().all().get(name)
-        return not known.removed if known else entry.at_startup
+        return entry.is_registered(self._stored().all())
 
     def change(self, registration: Registration, wait_seconds: float) -> None:
         """Keep other settings for a model.
@@ -302,7 +285,7 @@ class Registry:
             except (RegistryBusy, StorageError) as error:
                 log.error("the new path of %s is not kept: %s", registration.name, error)
         if not registration.removed and registration.path == told.path:
-            self._put(replace(self._open(registration), at_startup=True))
+            self._put(replace(open_entry(registration, self._settings), at_startup=True))
 
     def _let_go(self, entry: Entry) -> None:
         """Let a model answer its last requests, then forget it; put it back where that takes too long."""
@@ -327,10 +310,9 @@ class Registry:
 
     def _adopt_all(self, registered: dict[str, Registration]) -> None:
         for entry in self.entries():
-            known = registered.get(entry.name)
-            if known.removed if known else not entry.at_startup:  # as in _stays
+            if not entry.is_registered(registered):
                 self._remove(entry.name)
-                _end(entry.model, self._settings)
+                end(entry.model, self._settings)
         for registration in registered.values():
             if not registration.removed and registration.name not in self._leaving:
                 self._adopt(registration)
@@ -339,34 +321,9 @@ class Registry:
         """Load what another process has registered, or take over its settings."""
         entry = self._entries.get(registration.name)
         if entry is None or not entry.registration.loads_as(registration):
-            self._exchange(self._open(registration))
+            self._exchange(open_entry(registration, self._settings, entry))
         elif entry.registration != registration:
             self._rescale(entry, registration)
-
-    def _open(self, registration: Registration) -> Entry:
-        """Load a model, or note why it cannot be. Processes that cannot load theirs go on trying."""
-        started = time.perf_counter()
-        try:
-            model = load(registration, self._settings)
-            if isinstance(model, HandledModel):
-                model.start(registration.min_workers)
-        except HandlerLoadError as error:
-            log.error("model %s does not answer yet: %s", registration.name, error)
-        except ModelFormatError as error:
-            log.error("model %s is not served: %s", registration.name, error)
-            return Entry(registration.name, None, registration, str(error))
-        except ClusterLost as error:
-            before = self._entries.get(registration.name)
-            if before is None or before.failure != error.reason:  # it is tried every second
-                log.error("model %s is not served yet: %s", registration.name, error)
-            return Entry(registration.name, None, registration, error.reason, passing=True)
-        except Exception as error:  # files that go or change while they are read, memory that runs out: spoil no other
-            log.exception("model %s is not served", registration.name)
-            return Entry(registration.name, None, registration, f"{type(error).__name__}: {error}")
-        seconds = time.perf_counter() - started
-        measuring.loaded(model.name, seconds)
-        log.info("model %s %s loaded by %s in %.2f s", model.name, model.version, model.kind, seconds)
-        return Entry(registration.name, model, registration)
 
     def _rescale(self, entry: Entry, registration: Registration) -> None:
         """Take over a model's settings. Processes come up, and end after what they are answering, in their own time."""
@@ -385,7 +342,7 @@ class Registry:
         before = self._entries.get(entry.name)
         self._put(entry)
         if before:
-            _end(before.model, self._settings)
+            end(before.model, self._settings)
 
     def _keep(self, registration: Registration, instead: bool) -> None:
         if instead:
@@ -399,10 +356,3 @@ class Registry:
     def _stored(self) -> Store:
         assert self._store is not None, "nothing can be registered before start was called"
         return self._store
-
-
-def _end(model: Model | HandledModel | None, settings: Settings) -> None:
-    """End a model's processes once they have answered. What an engine holds goes with its last request."""
-    if isinstance(model, HandledModel):
-        seconds = float(settings.unregister_timeout)
-        threading.Thread(target=model.close, args=(seconds,), daemon=True).start()

@@ -11,11 +11,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from app.machine import memory_bytes
+from app.serving.entry import Entry
 from app.serving.handled import HandledModel
 from app.serving.measuring import MOST_NAMES
 from app.serving.metric_files import collect
 from app.serving.processes import memory
-from app.serving.registry import Entry, Registry
+from app.serving.registry import Registry
 from app.web.context import dimple
 
 bp = Blueprint("metrics", __name__)

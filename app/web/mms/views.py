@@ -12,9 +12,9 @@ from flask import Blueprint, Response, abort, make_response, request
 
 from app.errors import MissingParameter, ModelNotFound
 from app.serving.calls import call
+from app.serving.entry import Entry
 from app.serving.frames import check_frames
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
-from app.serving.registry import Entry
 from app.web.apidocs.mms_model import describe_model
 from app.web.around.request_ids import request_id
 from app.web.clients import client_gone

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from app.serving.entry import Entry
 from app.serving.handled import HandledModel
 from app.serving.model import Model
-from app.serving.registry import Entry
 from app.serving.tensors import output_of, row_shape
 from app.web.oip.datatypes import BYTES, FLOAT
 from app.web.oip.handlers import BODY

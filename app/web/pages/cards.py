@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from app.serving.entry import Entry
 from app.serving.model import Model
-from app.serving.registry import Entry
 from app.web.pages.words import plain_label
 
 FEW = 4

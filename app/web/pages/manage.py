@@ -24,9 +24,9 @@ from werkzeug.exceptions import Forbidden, abort
 from app.errors import BadParameter, DimpleError
 from app.serving.counts import Count, counts
 from app.serving.documents import entry_document
+from app.serving.entry import Entry
 from app.serving.location import ARCHIVE_SUFFIXES
 from app.serving.management import Order, Scale, describe, register, scale
-from app.serving.registry import Entry
 from app.settings import ROOT
 from app.web.around.asked import asked
 from app.web.around.visitors import check_addressed_here, check_same_origin
