@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests.conftest import START_SECONDS, Server
 from tests.launch.servers import Place, place
 from tests.pictures import encode, face_crop
 from tests.test_server import curl
+from tests.waiting import wait_until
 
 FACE = encode(face_crop())
 CHANGE_SECONDS = 10
@@ -60,13 +61,6 @@ def code_of(url: str, token: str = "", *more: str) -> int:
     return curl(*(("-H", f"Authorization: Bearer {token}") if token else ()), *more, url)[0]
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + CHANGE_SECONDS
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def raw(server: Server, text: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes, and take the answer apart: status, headers, body."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
@@ -87,12 +81,12 @@ def test_a_token_counts_in_all_processes_from_one_second_on_and_so_does_its_end(
     assert code_of(models, tokens["management"]) == 200
     work = server.log.parent
     fresh = flask(work, "token", "add", "fresh", "--role", "management", "--days", "2").strip()
-    wait_until(lambda: all(code_of(models, fresh) == 200 for _ in range(4)))  # whichever process answers
+    wait_until(lambda: all(code_of(models, fresh) == 200 for _ in range(4)), 0.1)  # whichever process answers
     listed = flask(work, "token", "list")
     assert "fresh" in listed
     assert fresh not in listed
     assert flask(work, "token", "revoke", "fresh") == "revoked fresh\n"
-    wait_until(lambda: all(code_of(models, fresh) in (401, 429) for _ in range(4)))
+    wait_until(lambda: all(code_of(models, fresh) in (401, 429) for _ in range(4)), 0.1)
     logged = server.log.read_text()
     assert "Traceback" not in logged
     assert not any(token in logged for token in (fresh, *tokens.values()))
@@ -115,7 +109,7 @@ def test_health_is_for_all_and_predictions_are_not(guarded: tuple[Server, dict[s
 def test_a_rate_is_that_of_the_server_and_not_of_each_process(guarded: tuple[Server, dict[str, str]]) -> None:
     server, _ = guarded
     counted = flask(server.log.parent, "token", "add", "counted", "--role", "prediction").strip()
-    wait_until(lambda: code_of(server.url("/predict/"), counted) == 200)
+    wait_until(lambda: code_of(server.url("/predict/"), counted) == 200, 0.1)
     started = time.monotonic()
     codes = [code_of(server.url("/predict/"), counted) for _ in range(60)]  # a connection each, to either process
     earned = time.monotonic() - started + CHANGE_SECONDS

@@ -13,8 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from app.handlers.workers import Workers
 from app.settings import ROOT
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
 from tests.handlers.conftest import Run
+from tests.waiting import wait_until
 
 GREEDY = """
     import json, os, resource, subprocess, sys, time
@@ -101,13 +100,6 @@ def error(workers: Workers, *order: object) -> tuple[int, str]:
     (answer,) = workers.predict([request(json.dumps(order).encode())])
     assert answer.error is not None
     return answer.status, answer.error[1]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 
 from app.errors import ClientGone, QueueFull, TooLate
 from app.serving.line import Limits, Line
+from tests.waiting import wait_until
 
 SECONDS = 30.0
 """What no test takes unless something hangs."""
@@ -43,13 +44,6 @@ def ask() -> object:
 
 
 Ask = Callable[..., "Future[int]"]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.001)
 
 
 def queued(line: Line[int, int]) -> int:

@@ -6,8 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from app.engines.shared.client import SharedEngine
 from app.settings import ROOT
 from tests.engines.test_openvino_engine import model
 
-SECONDS = 30
 LONG = 10.0
 """Milliseconds of a row, said of networks that take less: they are to be computed over there."""
 
@@ -82,10 +80,3 @@ def write_network(folder: Path, name: str = "model") -> Path:
     path = folder / f"{name}.xml"
     import_openvino().save_model(model(), path, compress_to_fp16=False)
     return path
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to be in time"
-        time.sleep(0.01)

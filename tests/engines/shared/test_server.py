@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,22 +15,12 @@ import pytest
 
 from app.engines.shared.networks import Networks, Wanted, state_of
 from app.settings import ROOT
-from tests.engines.shared.engine_process import LONG, EngineProcess, engine_process, wait_until, write_network
+from tests.engines.shared.engine_process import LONG, EngineProcess
 from tests.engines.test_openvino_engine import pictures
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process computes for itself")
 NOBODY = 65534
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[EngineProcess]:
-    with engine_process(tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return write_network(tmp_path)
 
 
 @pytest.fixture

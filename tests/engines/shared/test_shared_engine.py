@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,21 +21,11 @@ from app.engines.shared.messages import Channel, Kind
 from app.engines.shared.where import load_network
 from app.errors import EngineLost, ModelFormatError
 from app.machine import cores
-from tests.engines.shared.engine_process import LONG, EngineProcess, engine_process, wait_until, write_network
+from tests.engines.shared.engine_process import LONG, EngineProcess, write_network
 from tests.engines.test_openvino_engine import forward, pictures
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process computes for itself")
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[EngineProcess]:
-    with engine_process(tmp_path) as started:
-        yield started
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return write_network(tmp_path)
 
 
 @pytest.mark.parametrize("count", [1, 2, 33])
