@@ -34,8 +34,9 @@ def keep_heaps() -> None:
 def tidy_when_idle(answered: Callable[[], int], pause: float = PAUSE_SECONDS) -> None:
     """Give the memory that answers have left behind back to the system, whenever a pause follows them.
 
-    Each thread frees what its pictures took into a heap that the C library keeps: a hundred connections at once leave a
-    hundred megabytes there. Elsewhere than with glibc nothing is done.
+    What requests took stays in the heaps that :func:`keep_heaps` has the C library keep, and what refers to itself, and
+    holds pictures, until the collector comes to it: a crowd leaves tens of megabytes. Elsewhere than with glibc nothing
+    is done.
 
     :param answered: how many requests the process has answered.
     :param pause: seconds without an answer.

@@ -19,6 +19,7 @@ LEAVES = {
     "lock",
     "long_waits",
     "machine",
+    "parent",
     "progress",
     "reach",
     "request_id",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.cluster.here import Node
+from app.parent import end_with_parent
 
 if TYPE_CHECKING:
     import psutil
@@ -26,7 +27,7 @@ STARTED = "Ray runtime started"
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0
 PATIENCE_SECONDS = 5.0
 """What Ray has to end by itself."""
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Watch:
@@ -65,7 +66,7 @@ class Watch:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                preexec_fn=_die_with_parent,
+                preexec_fn=end_with_parent,
             )
             assert self._process.stdout is not None
             for line in self._process.stdout:
@@ -104,10 +105,6 @@ def _signal(process: psutil.Process, number: int) -> None:
 
     with contextlib.suppress(psutil.Error):  # it has ended
         process.send_signal(number)
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from app.engines.in_flight import IN_FLIGHT
 from app.engines.quantized import open_quantized
 from app.engines.reference import load_reference, reference_kind
 from app.engines.shared.where import load_network
-from app.errors import ModelFormatError
+from app.errors import ModelFormatError, last_line
 from app.formats.folder import ModelFolder
 
 log = logging.getLogger(__name__)
@@ -71,5 +71,5 @@ def _load_openvino(folder: ModelFolder, entry: Entry) -> Opened:
     try:
         engine = load_network(entry.path / MODEL, record.milliseconds)
     except RuntimeError as error:
-        raise NotBuilt(f"openvino cannot compute it here: {str(error).splitlines()[-1][:200]}") from None
+        raise NotBuilt(f"openvino cannot compute it here: {last_line(error)}") from None
     return Opened(engine, "openvino", signature, record.parity, record.precision)

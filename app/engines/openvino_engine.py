@@ -17,7 +17,7 @@ from app.engines.base import check_batch
 from app.engines.in_flight import IN_FLIGHT, Company
 from app.engines.openvino_runtime import core
 from app.engines.pages import release
-from app.errors import ModelFormatError
+from app.errors import ModelFormatError, last_line
 from app.long_waits import long_wait
 from app.machine import cores
 from app.types import FloatArray
@@ -44,19 +44,20 @@ class OpenvinoEngine:
     process would be pinned to the same cores.
     """
 
-    def __init__(self, model: Any, milliseconds: float = 0.0) -> None:
+    def __init__(self, model: Any, milliseconds: float | None = None) -> None:
         """Compile a model of OpenVINO's that takes (1, …), and let it compute once.
 
         Where there are several cores it is compiled twice, and so has its weights twice: OpenVINO shares them between
         streams, not between compiled models.
 
-        :param milliseconds: what a row takes on one core.
+        :param milliseconds: what a row takes on one core. Where that is not told, as it is to be found out or does not
+            matter, the network is compiled once, for a crowd.
         """
         self._row_shape: tuple[int, ...] = tuple(model.input(0).shape)[1:]
         self._crowd = _Requests(compile_model(model, streams=cores(), threads=cores()))
-        self._is_long = milliseconds >= LONG_MILLISECONDS
+        self._is_long = milliseconds is not None and milliseconds >= LONG_MILLISECONDS
         self._lone = self._crowd
-        if cores() > 1 and (self._is_long or _has_fixed_shapes(model)):
+        if milliseconds is not None and cores() > 1 and (self._is_long or _has_fixed_shapes(model)):
             self._lone = _Requests(compile_model(model, streams=1, threads=cores() if self._is_long else 1))
         self._at_once = 2 * cores()  # requests of one batch: a stream never waits for this thread
         for requests in (self._crowd, self._lone):
@@ -104,7 +105,7 @@ class OpenvinoEngine:
             try:
                 return requests.compute(rows, self._at_once)
             except RuntimeError as error:
-                raise ModelFormatError(f"OpenVINO cannot compute this network: {_reason(error)}") from None
+                raise ModelFormatError(f"OpenVINO cannot compute this network: {last_line(error)}") from None
 
     def close(self) -> None:
         """Let go of the network. It cannot predict after that; what is being computed is finished."""
@@ -187,8 +188,3 @@ def _has_fixed_shapes(model: Any) -> bool:
     """Whether every array in a network has the same shape for every row. Where one has not, OpenVINO does not tell all
     that goes wrong in the thread that asks, but gives the row's answer before."""
     return all(output.get_partial_shape().is_static for node in model.get_ops() for output in node.outputs())
-
-
-def _reason(error: Exception) -> str:
-    """The last line of OpenVINO's report: those before it are places in its source."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]

@@ -19,6 +19,7 @@ from app.engines.base import Agreement, Opened
 from app.engines.cache import MODEL, RECORD, SIGNATURE, WEIGHTS, sources
 from app.engines.reference import reference_kind
 from app.engines.shared.where import load_network
+from app.errors import last_line
 from app.formats.folder import ModelFolder
 from app.formats.signature import read_signature
 
@@ -60,8 +61,7 @@ def open_quantized(folder: ModelFolder, choice: str) -> Opened | None:
         signature = folder.signature or read_signature(path / SIGNATURE)
         engine = load_network(path / MODEL, record.milliseconds)
     except Exception as error:  # whatever a damaged file makes of it
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]
-        log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason, AGAIN)
+        log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, last_line(error), AGAIN)
         return None
     return Opened(engine, "openvino", signature, None, "int8", record.agreement)
 

@@ -96,7 +96,7 @@ def test_what_openvino_cannot_compute_is_told_in_one_line() -> None:
     size = ops.add(ops.convert(ops.squeeze(data, ops.constant(np.array([0]))), "i64"), ops.constant(np.array([2, 2])))
     values = ops.constant(np.zeros((1, 4), np.float32))
     model = import_openvino().Model([ops.reshape(values, size, special_zero=False)], [data])
-    engine = OpenvinoEngine(model)
+    engine = OpenvinoEngine(model, 0.0)
     with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network") as caught:
         engine.predict(np.full((1, 2), 7, np.float32))
     assert "\n" not in str(caught.value)
@@ -112,7 +112,7 @@ from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.openvino_runtime import import_openvino
 ops = import_openvino().opset13
 data = ops.parameter([1, 3], numpy.float32)  # no constants: these would make the tables, too
-engine = OpenvinoEngine(import_openvino().Model([ops.relu(data)], [data]))
+engine = OpenvinoEngine(import_openvino().Model([ops.relu(data)], [data]), 0.0)
 row, start = numpy.ones((1, 3), numpy.float32), threading.Barrier(16)
 threads = [threading.Thread(target=lambda: (start.wait(), engine.predict(row))) for _ in range(16)]
 for thread in threads:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import logging
 import os
 import selectors
@@ -24,12 +23,12 @@ from app.engines.in_flight import IN_FLIGHT
 from app.engines.shared.messages import Channel, Gone, Kind
 from app.engines.shared.networks import Network, Networks, Wanted
 from app.engines.shared.room import Room
-from app.errors import ModelFormatError
+from app.errors import ModelFormatError, last_line
 from app.idle import keep_heaps, tidy_when_idle
+from app.parent import end_with_parent
 
 log = logging.getLogger(__name__)
 
-PR_SET_PDEATHSIG = 1
 REST_SECONDS = 0.05
 CREDENTIALS = struct.Struct("3i")
 """Process, user, group: the kernel's ``struct ucred`` of unix(7)."""
@@ -148,11 +147,6 @@ class EngineServer:
             IN_FLIGHT.share(self._in_flight)
 
 
-def last_line(error: Exception) -> str:
-    """Of what OpenVINO says: those before it are places in its source."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:500]
-
-
 def _user_of(connection: socket.socket) -> int:
     """Who is at the other end (SO_PEERCRED of unix(7))."""
     return int(CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))[1])
@@ -170,7 +164,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a terminal sends these to all its processes
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: server.end())
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     if os.getppid() != given.master:  # it ended before that
         server.end()
     tidy_when_idle(lambda: server.answered)
