@@ -1,6 +1,5 @@
 """gunicorn's settings, out of Dimple's own."""
 
-import ctypes
 import gc
 import os
 import signal
@@ -23,7 +22,9 @@ from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
 from app.launch.engine_process import EngineProcess as _EngineProcess
 from app.launch.host_metrics import report_host as _report_host
 from app.launch.ready import Herald
+from app.launch.worker.answering import WholeResponse as _WholeResponse
 from app.machine import cores, server_processes
+from app.parent import end_with_parent as _end_with_parent
 from app.settings import read_settings
 from app.traces import trace_endpoint as _trace_endpoint
 
@@ -66,6 +67,7 @@ loglevel = _settings.log_level
 logger_class = "app.launch.gunicorn_logger.Logger"
 accesslog = "-" if _settings.access_log else None
 control_socket_disable = True  # its default is a file in the user's home
+gunicorn.http.wsgi.Response = _WholeResponse
 gunicorn.http.wsgi.SERVER = ""  # programs are not told what serves them, as Multi Model Server does not
 
 if bool(_settings.certificate_file) != bool(_settings.private_key_file):
@@ -104,9 +106,8 @@ def on_starting(server: object) -> None:
     _keep_heaps()
     _GaplessArbiter.take_over(server)
     _compute_apart(server)
-    if "MAKELEVEL" in os.environ and sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+    if "MAKELEVEL" in os.environ:
+        _end_with_parent()
     if _settings.load_models.upper() not in ("", "ALL", "NONE"):
         from app.serving.startup import revive  # imports what the workers would, which most starts need not wait for
 

@@ -2,82 +2,43 @@
 
 Every connection waits with one thread until its request is whole (:mod:`app.launch.worker.arriving`). A client that
 takes too long is refused; where there are as many connections as the process can have, those that have waited longest
-make room. A process that has more connections than another lets that one take the next. A worker that is to end answers
-what was sent to it before it does.
+make room. A worker that is to end answers what was sent to it before it does.
 """
 
 from __future__ import annotations
 
 import errno
-import mmap
-import os
-import resource
 import socket
 import time
 from collections import deque
 from contextlib import suppress
-from datetime import datetime
 from functools import partial
 from selectors import EVENT_READ
 from typing import Any
 
-from gunicorn.config import Config
-from gunicorn.http import wsgi
-from gunicorn.workers.gthread import ThreadWorker
-
-from app.launch.worker.answering import WholeResponse, is_read
+from app.launch.worker.accepting import AcceptingWorker
+from app.launch.worker.answering import is_read
 from app.launch.worker.arriving import Connection, State, quick_body
-from app.launch.worker.spread import SPREAD
 
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 0.25
-REST_SECONDS = 0.1
-"""Between two attempts to accept a connection where the process can have no more."""
-YIELD_SECONDS, LONGEST_YIELD_SECONDS = 0.001, 0.01
-"""How long a process that has more connections than another leaves the next one to that, before it looks again; and
-before it takes it after all."""
-TELL_SECONDS = 10.0
 LINGER_SECONDS = 2.0
 """For a client to close its side, too, before what it has not read yet would be lost."""
 LAST_SECONDS = 1.0
 """Idle connections of a worker that ends may still bring a request that is on its way."""
-SPARE_FILES = 128
-"""That are opened for other things than connections: pictures, pages, handlers."""
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class PatientWorker(ThreadWorker):  # type: ignore[misc]
-    """One server process. ``client_seconds`` is what a client has for a request."""
-
-    client_seconds = 30.0
-    worker_connections: int
+class PatientWorker(AcceptingWorker):
+    """One server process."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._served = mmap.mmap(-1, 1)  # made before the fork: the master sees what the worker writes
-        self._accept_again = self._look_again = self._tell_again = 0.0
+        self._look_again = 0.0
         # in the order in which they came to be there, which is that of their deadlines, too, but for who earned more
         self.keepalived_conns: dict[Connection, None] = {}
         self.pending_conns: dict[Connection, None] = {}
         self._lingering: dict[Connection, float] = {}
-        self._yields_since = 0.0
         self.later: deque[Connection] = deque()
-
-    @property
-    def ready(self) -> bool:
-        """Whether the worker has begun to serve. To be asked in the master."""
-        return bool(self._served[0])
-
-    def config_of(self, listener: Any) -> Config:
-        """The configuration of a listener's connections."""
-        return self.cfg
-
-    def prepare(self) -> None:
-        """Make ready to serve."""
-        self.worker_connections = _room_for(self.worker_connections)
-        self._facts = {one: (self.config_of(one), one.getsockname()) for one in self.sockets}
-        SPREAD.tell(self.age, 0)
-        self._served[0] = 1
 
     def is_parent_alive(self) -> bool:
         """Whether the master lives. Without it the worker ends like one that was told to: its port is wanted."""
@@ -85,71 +46,14 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self.alive = False
         return bool(self.alive)
 
-    def set_accept_enabled(self, enabled: bool) -> None:
-        """Accept connections or do not. Who is to end takes those that are there already, and lets go of the port."""
-        super().set_accept_enabled(enabled and self.alive and time.monotonic() >= self._accept_again)
-        if not self.alive:
-            SPREAD.forget(self.age)
-            for listener in self.sockets:
-                if listener.sock is not None:
-                    listener.setblocking(False)
-                    self.accept(listener)
-                    listener.close()
-
-    def open_door(self) -> None:
-        """Accept connections, unless there are too many, or others are to take them at this moment."""
-        self.set_accept_enabled(self.nr_conns < self.worker_connections)
-
-    def look_at_door(self) -> None:
-        """Take in who has come."""
-        if self._accepting:
-            for listener in self.sockets:
-                self.accept(listener)
-
-    def accept(self, listener: Any) -> None:
-        """Take in the connections that are there, and that no other process is to have."""
-        for _ in range(self.cfg.backlog):  # no longer, should they never end
-            if self._yields() or not self._accept_one(listener):
-                return
-
-    def _accept_one(self, listener: Any) -> bool:
-        try:
-            client, address = listener.accept()
-        except OSError as error:
-            if error.errno in EXHAUSTED:
-                self._rest(error)
-            elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED):
-                raise
-            return error.errno == errno.ECONNABORTED
-        self._count(1)
-        config, name = self._facts[listener]
-        conn = Connection(config, client, address, name, self.client_seconds)
-        # of TLS there is something to do only when the client has begun
+    def take_in(self, conn: Connection) -> None:
+        """Go on with a connection that has just come; of TLS there is something to do only when the client has
+        begun."""
         state = State.WAIT if conn.tls else conn.receive()
         if state is State.READY:
             self.later.append(conn)
         else:
             self.go_on(conn, state)
-        return not self.alive or self.nr_conns < self.worker_connections
-
-    def _yields(self) -> bool:
-        """Leave a connection to another process that has fewer; where that does not take it in time, do not."""
-        if not self.alive or SPREAD.is_least(self.nr_conns):
-            return False
-        now = time.monotonic()
-        if now > self._accept_again + LONGEST_YIELD_SECONDS:  # it is long since the last one was left
-            self._yields_since = now
-        elif now > self._yields_since + LONGEST_YIELD_SECONDS:
-            self._yields_since = now
-            return False
-        self._accept_again = now + YIELD_SECONDS
-        super().set_accept_enabled(False)
-        return True
-
-    def _count(self, step: int) -> None:
-        self.nr_conns += step
-        if self.alive:
-            SPREAD.tell(self.age, self.nr_conns)
 
     def finish_request(self, conn: Connection, future: Any) -> None:
         """Take a connection back from the thread that had it."""
@@ -171,7 +75,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             return 0.0
         if not self.alive:
             return LAST_SECONDS / 4
-        return max(0.0, min(self._accept_again - time.monotonic(), TICK_SECONDS)) or TICK_SECONDS
+        return min(self.closed_for(), TICK_SECONDS) or TICK_SECONDS
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Wait for something to happen, and see to it."""
@@ -188,7 +92,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _look_at_room(self) -> None:
         if self.nr_conns >= self.worker_connections:
-            self._make_room()
+            self.make_room()
 
     def murder_keepalived(self) -> None:
         """Close idle connections whose time is over."""
@@ -217,41 +121,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         return conn.arrival.begun + LAST_SECONDS
 
     def handle_request(self, req: Any, conn: Connection) -> Any:
-        """Answer; who does not take the answer is as good as gone.
-
-        :returns: whether the connection stays.
-        """
+        """Answer; who does not take the answer is as good as gone."""
         req.body = quick_body(req.body)
-        began = datetime.now()
-        response, environ = wsgi.create(req, conn.sock, conn.client, conn.server, self.cfg, WholeResponse)
-        environ["wsgi.multithread"] = True
-        self.nr += 1
-        if not self.alive or len(self.keepalived_conns) >= self.max_keepalived:
-            response.force_close()
         try:
-            self._send(environ, response)
+            return super().handle_request(req, conn)
         except (BlockingIOError, TimeoutError):
             raise ConnectionResetError(errno.ECONNRESET, "the client does not take its answer") from None
-        except OSError:
-            raise
-        except Exception:
-            if not response.headers_sent:
-                raise
-            self.log.exception("Error handling request")  # half an answer is sent: nothing can follow it
-            return False
-        finally:
-            self.log.access(response, req, environ, datetime.now() - began)
-        return not response.should_close()
-
-    def _send(self, environ: dict[str, Any], response: WholeResponse) -> None:
-        pieces = self.wsgi(environ, response.start_response)
-        try:
-            for piece in pieces:
-                response.write(piece)
-            response.close()
-        finally:
-            if hasattr(pieces, "close"):
-                pieces.close()
 
     def _keepalive_after(self, conn: Connection, keepalive: bool) -> bool:
         if keepalive and is_read(conn.parser.mesg.body):
@@ -352,20 +227,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _close(self, conn: Connection) -> None:
         self._forget(conn)
-        self._count(-1)
+        self.count(-1)
         conn.close()
 
-    def _rest(self, error: OSError) -> None:
-        """Accept nobody for a moment: who comes waits before the door, and is not lost."""
-        now = time.monotonic()
-        if now > self._tell_again:
-            self.log.warning("No more connections for the moment: %s. Clients wait.", error.strerror)
-            self._tell_again = now + TELL_SECONDS
-        self._accept_again = now + REST_SECONDS
-        super().set_accept_enabled(False)
-        self._make_room()
-
-    def _make_room(self) -> None:
+    def make_room(self) -> None:
         """Let go of who should have gone, else of who has been idle longest, else of who has been sending longest; of
         nobody who has just come."""
         ways = (
@@ -378,18 +243,3 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             if conn is not None and time.monotonic() > conn.arrival.begun + TICK_SECONDS:
                 let_go(conn)
                 return
-
-
-def _room_for(connections: int) -> int:
-    """How many connections the process can have, of those that it is to have; the limit of open files is raised as far
-    as that takes, and may be."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return connections
-    used = len(os.listdir("/dev/fd"))
-    wanted = used + SPARE_FILES + connections
-    if soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        soft = most
-    return max(1, min(connections, soft - used - min(SPARE_FILES, soft // 4)))

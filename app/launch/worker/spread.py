@@ -34,10 +34,14 @@ class Spread:
             if place not in kept:
                 self._counts[place] = 0
 
-    def is_least(self, connections: int) -> bool:
-        """Whether no process has fewer connections than so many, or hardly any fewer: where there are many, one in
-        eight is as good as none."""
-        return all(count + (count - 1) // 8 > connections for count in self._counts.tolist() if count)
+    def may_take(self, connections: int, waiting: int) -> bool:
+        """Whether the next connection is for a process that has so many: where it has less than its share of all,
+        those that wait at the port included; or where no process has fewer, or hardly any fewer: of many, one in eight
+        does not matter."""
+        counts = [count - 1 for count in self._counts.tolist() if count]
+        return connections * len(counts) < sum(counts) + waiting or all(
+            count + count // 8 >= connections for count in counts
+        )
 
 
 SPREAD = Spread()
