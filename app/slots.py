@@ -6,6 +6,8 @@ import threading
 from collections import deque
 from types import TracebackType
 
+from app.long_waits import long_wait
+
 
 class Slots:
     """A semaphore that is fair: Python's own lets whoever comes at the right moment pass those who wait.
@@ -25,6 +27,7 @@ class Slots:
                 return
             turn = threading.Event()
             self._waiting.append(turn)
+        long_wait()
         turn.wait()
 
     def __exit__(

@@ -47,6 +47,7 @@ class SharedEngine:
             self._wanted = Wanted(str(path.absolute()), milliseconds, state_of(path))
         except OSError as error:
             raise RuntimeError(f"{path} cannot be read: {error.strerror}") from None
+        self._kept = 2 * cores()  # connections that nobody uses
         self._lock = threading.Lock()
         self._free: deque[Seat] = deque()
         self._own: OpenvinoEngine | None = None
@@ -108,7 +109,7 @@ class SharedEngine:
                 ended.add(end.process)
                 log.info("process %d, which computed %s, ended over a request: %s", end.process, self._wanted.path, end)
                 hung_up += 1
-                if len(ended) >= MOST_ENDS or hung_up > MOST_ENDS + _kept():
+                if len(ended) >= MOST_ENDS or hung_up > MOST_ENDS + self._kept:
                     raise EngineLost(f"it ended {len(ended)} times over this request") from None
                 continue
             self._put_back(seat)
@@ -128,7 +129,7 @@ class SharedEngine:
     def _put_back(self, seat: Seat) -> None:
         """Keep a seat for the next call; the surplus of a crowd goes."""
         with self._lock:
-            if not self._closed and len(self._free) < _kept():
+            if not self._closed and len(self._free) < self._kept:
                 self._free.append(seat)
                 return
         seat.close()
@@ -148,8 +149,3 @@ class SharedEngine:
                 except (RuntimeError, OSError) as error:
                     raise EngineLost(str(error)) from None
             return self._own
-
-
-def _kept() -> int:
-    """How many connections are kept that nobody uses."""
-    return 2 * cores()

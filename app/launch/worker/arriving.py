@@ -1,8 +1,9 @@
 """A connection on which a request arrives: how much of it must be there before a thread is given to it, and how long
 its client may take.
 
-A thread that waits for a slow client answers nobody else, and there are only so many. So the main thread, which waits
-for all connections at once, takes in a request's head and the beginning of its body, and hands over what is whole.
+A thread that waits for a slow client answers nobody else, and there are only so many. So the thread that leads, which
+waits for all connections at once, takes in a request's head and the beginning of its body, and answers, or hands over,
+what is whole.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from gunicorn.workers.gthread import TConn
 
 from app.launch.worker.refusals import Refusal
 
-PIECE = 2**16
+PIECE = 2**18
 ENOUGH = 2**16
 """Bytes of a body after which its client has shown that it sends: a thread reads the rest. Most pictures are whole by
 then."""
@@ -64,7 +65,7 @@ def is_complete(data: bytes | bytearray) -> bool:
 
 
 class State(enum.Enum):
-    """What the main thread is to do with a connection."""
+    """What the thread that leads is to do with a connection."""
 
     WAIT = enum.auto()
     """Wait for more."""
@@ -173,7 +174,7 @@ def quick_body(body: Body) -> Body:
 
 
 class Connection(TConn):  # type: ignore[misc]
-    """A client's connection. The main thread and the one that answers have it in turn, never at once.
+    """A client's connection. The thread that leads and the one that answers have it in turn, never at once.
 
     :param seconds: that the client has for a request, before what it earns.
     """
