@@ -129,7 +129,7 @@ def _compute_apart(server: object) -> None:
         and _settings.engine not in ("mxnet", "keras")
     ):
         try:
-            engine = _EngineProcess(_settings.cache / ".in-flight", server.log)
+            engine = _EngineProcess(_settings.cache / ".in-flight", server.log, timeout)
         except OSError as error:
             server.log.error("Every server process computes for itself; none can be started for all: %s", error)
     server.compute_by(engine)

@@ -21,6 +21,7 @@ LEAVES = {
     "machine",
     "parent",
     "progress",
+    "pulse",
     "reach",
     "request_id",
     "settings",

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from app.pulse import Pulse
 from app.settings import ROOT
 
 MODULE = "app.engines.shared.server"
@@ -21,17 +22,20 @@ END_SECONDS = 5.0
 
 
 class EngineProcess:
-    """It is started at once, and again when it has ended, until it is told to end. The socket on which it is asked is
-    the master's: who asks meanwhile is answered by the next.
+    """It is started at once, and again when it has ended, until it is told to end; one that hangs is killed. The socket
+    on which it is asked is the master's: who asks meanwhile is answered by the next.
 
     :param in_flight: the file that tells all processes what is being computed.
     :param log: gunicorn's.
+    :param timeout: seconds without a sign of life after which it hangs.
     :raises OSError: where the system gives no socket, or no process.
     """
 
-    def __init__(self, in_flight: Path, log: Any) -> None:
+    def __init__(self, in_flight: Path, log: Any, timeout: float) -> None:
         self._in_flight = in_flight
         self._log = log
+        self._timeout = timeout
+        self._pulse = Pulse()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind("")  # Linux finds a name that nobody has, and that is in no file system (unix(7))
         self._listener.listen(BACKLOG)
@@ -57,14 +61,16 @@ class EngineProcess:
         return self._told_to_end and self._process.poll() is not None
 
     def look(self) -> None:
-        """Start it again where it has ended: the first time at once, then after longer and longer pauses."""
-        if self._told_to_end:
-            if self.is_over():
-                self._listener.close()  # who still asks it must do without
+        """Start it again where it has ended, the first time at once, then after longer and longer pauses; kill it where
+        it hangs."""
+        if self._told_to_end and self.is_over():
+            self._close()  # who still asks it must do without
             return
         now = time.monotonic()
         code = self._process.poll()
-        if code is None or now < self._start_again:
+        if code is None:
+            self._look_at_pulse()
+        if code is None or self._told_to_end or now < self._start_again:
             return
         if now > self._start_again + LONGEST_PAUSE_SECONDS:  # it has lived for long
             self._pause = PAUSE_SECONDS
@@ -79,6 +85,11 @@ class EngineProcess:
             return
         self._log.warning("Process %d, which computed, ended (%s); now process %d does", before, _how(code), self.pid)
 
+    def _look_at_pulse(self) -> None:
+        if self._pulse.silence() > self._timeout:
+            self._log.error("Process %d, which computes, hangs, and is killed", self.pid)
+            self._process.kill()
+
     def end(self) -> None:
         """Tell it to end when nobody holds a network in it any more."""
         self._told_to_end = True
@@ -92,16 +103,22 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._listener.close()
+        self._close()
 
     def leave_to_master(self) -> None:
         """To be called in a process that the master has forked: what connects to the socket would wait for it, too."""
+        self._close()
+
+    def _close(self) -> None:
         self._listener.close()
+        self._pulse.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
         listener = self._listener.fileno()
-        command = [sys.executable, "-m", MODULE, str(listener), str(os.getpid()), str(self._in_flight)]
-        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[listener])
+        pulse = self._pulse.fileno()
+        self._pulse.beat()
+        command = [sys.executable, "-m", MODULE, str(listener), str(os.getpid()), str(self._in_flight), str(pulse)]
+        return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=[listener, pulse])
 
 
 def _how(code: int) -> str:

@@ -18,6 +18,7 @@ import pytest
 from app.engines.shared.messages import Channel, Kind
 from app.launch.engine_process import EngineProcess
 from app.settings import ROOT
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every process computes for itself")
 SECONDS = 30
@@ -25,7 +26,7 @@ SECONDS = 30
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[EngineProcess]:
-    made = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__))
+    made = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__), SECONDS)
     yield made
     made.stop()
 
@@ -46,11 +47,11 @@ def number(channel: Channel) -> int:
 
 
 def wait_for_another(engine: EngineProcess, before: int) -> None:
-    deadline = time.monotonic() + SECONDS
-    while engine.pid == before:
-        assert time.monotonic() < deadline
+    def another() -> bool:
         engine.look()
-        time.sleep(0.01)
+        return engine.pid != before
+
+    wait_until(another)
 
 
 def test_it_answers_at_its_address(engine: EngineProcess) -> None:
@@ -97,10 +98,7 @@ def test_one_that_was_told_to_end_goes_and_nobody_waits_for_it(engine: EnginePro
         assert number(channel) == engine.pid
     address = engine.address
     engine.end()
-    deadline = time.monotonic() + SECONDS
-    while not engine.is_over():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(engine.is_over)
     engine.look()
     with pytest.raises(OSError, match="refused"), connected(address):
         pass
@@ -111,6 +109,29 @@ def test_one_that_does_not_end_is_killed(engine: EngineProcess, monkeypatch: pyt
     os.kill(engine.pid, signal.SIGSTOP)
     engine.stop()
     assert engine.is_over()
+
+
+def test_one_that_hangs_is_killed_and_another_answers(tmp_path: Path) -> None:
+    engine = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__), 5)
+    try:
+        before = engine.pid
+        os.kill(before, signal.SIGSTOP)
+        with connected(engine.address) as channel:
+            wait_for_another(engine, before)
+            assert number(channel) == engine.pid
+    finally:
+        engine.stop()
+
+
+def test_one_that_nobody_asks_gives_signs_of_life(tmp_path: Path) -> None:
+    engine = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__), SECONDS)
+    try:
+        with connected(engine.address):
+            pass
+        until = time.monotonic()
+        wait_until(lambda: engine._pulse.silence() < time.monotonic() - until)  # one came after that
+    finally:
+        engine.stop()
 
 
 def test_the_first_process_stays_small() -> None:

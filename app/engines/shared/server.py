@@ -26,10 +26,12 @@ from app.engines.shared.room import Room
 from app.errors import ModelFormatError, last_line
 from app.idle import keep_heaps, tidy_when_idle
 from app.parent import end_with_parent
+from app.pulse import Pulse
 
 log = logging.getLogger(__name__)
 
 REST_SECONDS = 0.05
+BEAT_SECONDS = 1.0
 CREDENTIALS = struct.Struct("3i")
 """Process, user, group: the kernel's ``struct ucred`` of unix(7)."""
 
@@ -39,11 +41,13 @@ class EngineServer:
 
     :param listener: where server processes connect.
     :param in_flight: the file that tells them what is being computed, see :mod:`app.engines.in_flight`.
+    :param pulse: that the master watches.
     """
 
-    def __init__(self, listener: socket.socket, in_flight: Path) -> None:
+    def __init__(self, listener: socket.socket, in_flight: Path, pulse: Pulse) -> None:
         self._listener = listener
         self._in_flight = in_flight
+        self._pulse = pulse
         self._networks = Networks()
         self._lock = threading.Lock()
         self._seats = 0
@@ -63,7 +67,8 @@ class EngineServer:
             one.setblocking(False)
             selector.register(one, selectors.EVENT_READ)
         while not (self._ending and not self._seats):
-            ready = {key.fileobj for key, _ in selector.select()}
+            self._pulse.beat()
+            ready = {key.fileobj for key, _ in selector.select(BEAT_SECONDS)}
             if self._woken in ready:
                 self._woken.recv(4096)
             if self._listener in ready:
@@ -158,9 +163,10 @@ def main() -> None:
     parser.add_argument("listener", type=int, help="file descriptor of a Unix socket that listens")
     parser.add_argument("master", type=int, help="process id of whoever starts this one")
     parser.add_argument("in_flight", type=Path, help="file that tells server processes what is being computed")
+    parser.add_argument("pulse", type=int, help="file descriptor of a file that shows when this process was last well")
     given = parser.parse_args()
     keep_heaps()
-    server = EngineServer(socket.socket(fileno=given.listener), given.in_flight)
+    server = EngineServer(socket.socket(fileno=given.listener), given.in_flight, Pulse(given.pulse))
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a terminal sends these to all its processes
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: server.end())

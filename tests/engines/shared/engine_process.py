@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.engines.openvino_runtime import import_openvino
 from app.engines.shared.client import SharedEngine
+from app.pulse import Pulse
 from app.settings import ROOT
 from tests.engines.test_openvino_engine import model
 
@@ -31,6 +32,7 @@ class EngineProcess:
         self._listener.bind("")
         self._listener.listen()
         self.address: bytes = self._listener.getsockname()
+        self.pulse = Pulse()
         self.process: subprocess.Popen[bytes] | None = None
         self._opened: list[SharedEngine] = []
 
@@ -41,9 +43,9 @@ class EngineProcess:
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start it. Whoever asks waits until it accepts."""
-        number = self._listener.fileno()
-        command = [sys.executable, "-m", "app.engines.shared.server", str(number), str(os.getpid()), self._in_flight]
-        self.process = subprocess.Popen(command, cwd=ROOT, pass_fds=[number])
+        listener, pulse = self._listener.fileno(), self.pulse.fileno()
+        command = [sys.executable, "-m", "app.engines.shared.server", str(listener), str(os.getpid()), self._in_flight]
+        self.process = subprocess.Popen([*command, str(pulse)], cwd=ROOT, pass_fds=[listener, pulse])
         return self.process
 
     def kill(self) -> None:
@@ -60,6 +62,7 @@ class EngineProcess:
     def close(self) -> None:
         """Leave nothing behind."""
         self.give_up()
+        self.pulse.close()
         for one in self._opened:
             one.close()
 
