@@ -24,7 +24,7 @@ from app.launch.worker.arriving import Connection, is_complete
 from app.launch.worker.patient import TICK_SECONDS, PatientWorker
 from app.long_waits import tell_of_long_waits
 
-LEASE_SECONDS = 0.004
+LEASE_SECONDS = 0.01
 """How often the main thread looks whether the leader still answers the same request, and waits in it for something."""
 LEAST_SECONDS = 0.0002
 """Who has computed for so long since the last look does not wait but for the interpreter's lock."""
