@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 
+import pytest
+
+from app.long_waits import tell_of_long_waits
 from app.slots import Slots
+from tests.waiting import wait_until
 
 SECONDS = 30.0
 
@@ -22,9 +25,7 @@ def test_no_more_at_once_than_there_are_places_and_the_first_is_next() -> None:
     for number in range(4):
         threads.append(threading.Thread(target=work, args=(number,)))
         threads[-1].start()
-        end = time.monotonic() + SECONDS
-        while len(order) + len(slots._waiting) < len(threads) and time.monotonic() < end:
-            time.sleep(0.001)
+        wait_until(lambda: len(order) + len(slots._waiting) == len(threads), 0.001)
     assert order == [0]
 
     for thread in threads:
@@ -42,3 +43,22 @@ def test_a_place_is_free_again_after_an_error() -> None:
                 raise ValueError
         except ValueError:
             pass
+
+
+def test_who_must_wait_says_so_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody would wait for connections meanwhile, until the server's worker had found out by itself."""
+    monkeypatch.setattr("app.long_waits._told", [])
+    slots, told = Slots(1), threading.Event()
+    tell_of_long_waits(told.set)
+
+    def work() -> None:
+        with slots:
+            pass
+
+    with slots:
+        assert not told.is_set()
+        waiting = threading.Thread(target=work)
+        waiting.start()
+        assert told.wait(SECONDS)
+    waiting.join(SECONDS)
+    assert not waiting.is_alive()

@@ -129,12 +129,15 @@ def test_a_request_that_exits_ends_no_other_connection(connect: Connect) -> None
         assert ask(good, "/process") == here
 
 
-def test_connections_are_spread_evenly_over_the_processes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("at_once", [False, True])
+def test_connections_are_spread_evenly_over_the_processes(tmp_path: Path, at_once: bool) -> None:
     with serving(tmp_path, workers=2) as connect, ExitStack() as stack:
         served: Counter[str] = Counter()
         while len(served) < 2:  # until both have begun
             served[ask_once(connect)] += 1
         kept = [stack.enter_context(closing(connect())) for _ in range(60)]
+        for one in kept if at_once else ():
+            one.connect()
         counts = Counter(ask(one, "/process") for one in kept)
     assert max(counts.values()) - min(counts.values()) <= 4  # by chance it would be more in two of three runs
 
