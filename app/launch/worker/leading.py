@@ -42,7 +42,8 @@ class LeadingWorker(PatientWorker):
         self._answering: Connection | None = None  # by the leader
         self._begun = 0  # requests
         self._task = 0  # the leader's number in the system
-        self._found: deque[SelectorKey] = deque()  # what waits for the leader
+        self._found: deque[SelectorKey] = deque()  # what waits for the leader,
+        self._due = 0  # after so many that were left for later
         self._resting = False  # whether the main thread has nothing to look after
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()  # the only queue that handlers of signals may use
         self._broken: BaseException | None = None
@@ -112,23 +113,27 @@ class LeadingWorker(PatientWorker):
         self._wake.put(None)
 
     def _wait_and_answer(self, me: int) -> None:
-        """Once around. With what is left when another thread leads, that goes on: the system would tell the first ones
-        first again."""
-        if not self._found:
+        """Once around: first what was left for later, which is older, then what has come. What is left when another
+        thread leads, that goes on with: the system would tell the first ones first again."""
+        if not self._due and not self._found:
+            self._due = len(self.later)
             self._found.extend(key for key, _ in self.poller.select(self.patience()))
-        while self._found:
-            key = self._found.popleft()
-            key.data(key.fileobj)
+        while self._due or self._found:
+            self._take_next()
             if self._leader != me:
                 return
-            if self._found:  # who comes meanwhile is not to wait until all are answered
+            if self._due or self._found:  # who comes meanwhile is not to wait until all are answered
                 self.open_door()
                 self.look_at_door()
-        for _ in range(len(self.later)):
-            self.enqueue_req(self.later.popleft())
-            if self._leader != me:
-                return
         self.look_at_deadlines()
+
+    def _take_next(self) -> None:
+        if self._due:
+            self._due -= 1
+            self.enqueue_req(self.later.popleft())
+        else:
+            key = self._found.popleft()
+            key.data(key.fileobj)
 
     def _let_another_lead(self) -> None:
         self._leader = token = object()

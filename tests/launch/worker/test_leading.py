@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,7 @@ import pytest
 from app.launch.worker.leading import is_asleep
 from app.settings import ROOT
 from bench.ports import free_ports
+from tests.waiting import wait_until
 
 SECONDS = 60
 Connect = Callable[[], http.client.HTTPConnection]
@@ -96,6 +98,26 @@ def test_many_long_requests_at_once_are_all_answered(connect: Connect, tmp_path:
             one.request("GET", f"/computes?{until}")
         until.touch()
         assert len({one.getresponse().read() for one in slow}) == 1
+
+
+def test_who_comes_new_is_not_passed_by_those_who_ask_again(connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "now").touch()
+    order: list[str] = []
+
+    def ask_again(name: str, times: int) -> None:
+        with closing(connect()) as connection:
+            for _ in range(times):
+                ask(connection, f"/says-so?{tmp_path / 'now'}")  # each lets another thread lead
+                order.append(name)
+
+    with ThreadPoolExecutor(60) as threads:
+        regulars = [threads.submit(ask_again, "regular", 200) for _ in range(30)]
+        wait_until(lambda: len(order) > 100)
+        newcomers = [threads.submit(ask_again, "newcomer", 1) for _ in range(30)]
+        for one in (*regulars, *newcomers):
+            one.result(SECONDS)
+    last = max(number for number, name in enumerate(order) if name == "newcomer")
+    assert last < 1000  # of 6,030; each needs a turn, and whoever is there has one before its second
 
 
 def test_requests_that_come_together_are_answered_in_their_order(connect: Connect) -> None:
