@@ -81,12 +81,13 @@ def test_a_token_counts_in_all_processes_from_one_second_on_and_so_does_its_end(
     assert code_of(models, tokens["management"]) == 200
     work = server.log.parent
     fresh = flask(work, "token", "add", "fresh", "--role", "management", "--days", "2").strip()
-    wait_until(lambda: all(code_of(models, fresh) == 200 for _ in range(4)), 0.1)  # whichever process answers
+    # whichever process answers
+    wait_until(lambda: all(code_of(models, fresh) == 200 for _ in range(4)), 0.1, CHANGE_SECONDS)
     listed = flask(work, "token", "list")
     assert "fresh" in listed
     assert fresh not in listed
     assert flask(work, "token", "revoke", "fresh") == "revoked fresh\n"
-    wait_until(lambda: all(code_of(models, fresh) in (401, 429) for _ in range(4)), 0.1)
+    wait_until(lambda: all(code_of(models, fresh) in (401, 429) for _ in range(4)), 0.1, CHANGE_SECONDS)
     logged = server.log.read_text()
     assert "Traceback" not in logged
     assert not any(token in logged for token in (fresh, *tokens.values()))
@@ -109,7 +110,7 @@ def test_health_is_for_all_and_predictions_are_not(guarded: tuple[Server, dict[s
 def test_a_rate_is_that_of_the_server_and_not_of_each_process(guarded: tuple[Server, dict[str, str]]) -> None:
     server, _ = guarded
     counted = flask(server.log.parent, "token", "add", "counted", "--role", "prediction").strip()
-    wait_until(lambda: code_of(server.url("/predict/"), counted) == 200, 0.1)
+    wait_until(lambda: code_of(server.url("/predict/"), counted) == 200, 0.1, CHANGE_SECONDS)
     started = time.monotonic()
     codes = [code_of(server.url("/predict/"), counted) for _ in range(60)]  # a connection each, to either process
     earned = time.monotonic() - started + CHANGE_SECONDS

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pytest
 
 from app.settings import ROOT
 from tests.conftest import Server
+from tests.waiting import wait_until
 
 SERVICE = """
 import os
@@ -92,10 +92,7 @@ def test_what_was_registered_outlives_the_process_that_was_asked(mms: MmsServer)
     before = mms.processes()
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 60
-    while set(mms.processes()) & set(before) or not mms.processes():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: bool(now := set(mms.processes())) and not now & set(before), 0.05, 60)
     mms.wait_until_ready()
     assert [json.loads(mms.predict("lasting"))["bytes"] for _ in range(6)] == [PICTURE.stat().st_size] * 6
     mms.manage("DELETE", "/models/lasting")
@@ -114,7 +111,4 @@ def test_no_process_of_a_handler_is_left_when_the_server_stops(tmp_path: Path) -
     pid = json.loads(server.predict("sized"))["pid"]
     assert Path(f"/proc/{pid}").exists()
     server.stop()
-    deadline = time.monotonic() + 30
-    while Path(f"/proc/{pid}").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 0.05)

@@ -112,8 +112,8 @@ def test_memory_beyond_the_limit_is_507_and_the_worker_begins_anew(greedy: Path,
     before = {status.pid for status in workers.statuses()}
     held = ask(workers, "memory", 1000)["pid"]
     assert error(workers, "memory", GIGABYTE) == (507, "Out of resources")
-    wait_until(lambda: sum(status.restarts for status in workers.statuses()) == 1)
-    wait_until(lambda: all(status.state == "READY" for status in workers.statuses()))
+    wait_until(lambda: sum(status.restarts for status in workers.statuses()) == 1, seconds=DEADLINE)
+    wait_until(lambda: all(status.state == "READY" for status in workers.statuses()), seconds=DEADLINE)
     (replaced,) = [status for status in workers.statuses() if status.restarts]
     assert replaced.last_error == "The worker ran out of its 536,870,912 bytes of memory"
     assert len(before & {status.pid for status in workers.statuses()}) == 1  # the other one worked on
@@ -220,11 +220,11 @@ def test_workers_are_given_gpus_in_turn_and_keep_theirs(tmp_path: Path, run: Run
     statuses = workers.statuses()
     assert sorted(status.gpu_id for status in statuses if status.gpu_id is not None) == [0, 0, 1, 1]
     workers.scale(1, 1)
-    wait_until(lambda: len(workers.statuses()) == 1)
+    wait_until(lambda: len(workers.statuses()) == 1, seconds=DEADLINE)
     (before,) = workers.statuses()
     assert ask(workers)["gpu"] == before.gpu_id
     os.kill(before.pid or 0, signal.SIGKILL)
-    wait_until(lambda: workers.statuses()[0].restarts == 1)
+    wait_until(lambda: workers.statuses()[0].restarts == 1, seconds=DEADLINE)
     assert ask(workers)["gpu"] == before.gpu_id
     assert workers.statuses()[0].pid != before.pid
 
@@ -243,8 +243,8 @@ def test_a_hundred_crashes_leave_no_zombie(greedy: Path, run: Run) -> None:
     with ThreadPoolExecutor(4) as pool:
         crashes = list(pool.map(lambda _: error(workers, "exit", 0), range(100), timeout=4 * DEADLINE))
     assert crashes == [(500, "Worker died.")] * 100
-    wait_until(lambda: all(status.state == "READY" for status in workers.statuses()))
-    wait_until(lambda: len(children()) == before)
+    wait_until(lambda: all(status.state == "READY" for status in workers.statuses()), seconds=DEADLINE)
+    wait_until(lambda: len(children()) == before, seconds=DEADLINE)
     assert sum(status.restarts for status in workers.statuses()) == 100
 
 

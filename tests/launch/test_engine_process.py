@@ -111,27 +111,20 @@ def test_one_that_does_not_end_is_killed(engine: EngineProcess, monkeypatch: pyt
     assert engine.is_over()
 
 
-def test_one_that_hangs_is_killed_and_another_answers(tmp_path: Path) -> None:
-    engine = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__), 5)
-    try:
-        before = engine.pid
-        os.kill(before, signal.SIGSTOP)
-        with connected(engine.address) as channel:
-            wait_for_another(engine, before)
-            assert number(channel) == engine.pid
-    finally:
-        engine.stop()
+def test_one_that_hangs_is_killed_and_another_answers(engine: EngineProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_timeout", 5)
+    before = engine.pid
+    os.kill(before, signal.SIGSTOP)
+    with connected(engine.address) as channel:
+        wait_for_another(engine, before)
+        assert number(channel) == engine.pid
 
 
-def test_one_that_nobody_asks_gives_signs_of_life(tmp_path: Path) -> None:
-    engine = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__), SECONDS)
-    try:
-        with connected(engine.address):
-            pass
-        until = time.monotonic()
-        wait_until(lambda: engine._pulse.silence() < time.monotonic() - until)  # one came after that
-    finally:
-        engine.stop()
+def test_one_that_nobody_asks_gives_signs_of_life(engine: EngineProcess) -> None:
+    with connected(engine.address):
+        pass
+    until = time.monotonic()
+    wait_until(lambda: engine._pulse.silence() < time.monotonic() - until)  # one came after that
 
 
 def test_the_first_process_stays_small() -> None:
