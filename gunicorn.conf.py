@@ -67,7 +67,7 @@ loglevel = _settings.log_level
 logger_class = "app.launch.gunicorn_logger.Logger"
 accesslog = "-" if _settings.access_log else None
 control_socket_disable = True  # its default is a file in the user's home
-gunicorn.http.wsgi.Response = _WholeResponse
+gunicorn.http.wsgi.Response = _WholeResponse  # head and body in one send
 gunicorn.http.wsgi.SERVER = ""  # programs are not told what serves them, as Multi Model Server does not
 
 if bool(_settings.certificate_file) != bool(_settings.private_key_file):

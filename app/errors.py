@@ -383,10 +383,10 @@ def of_system(error: BaseException) -> DimpleError | None:
     return None
 
 
-def last_line(error: BaseException) -> str:
-    """What a library's error says, where it says it in many lines: the last of them, at most 200 characters. OpenVINO's
-    and Ray's name places in their source before. The error's kind where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:200]
+def last_line(error: BaseException, longest: int | None = 200) -> str:
+    """What a library's error says, where it says it in many lines: the last of them, cut off after so many characters.
+    OpenVINO's and Ray's name places in their source before. The error's kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()[:longest]
 
 
 class LaunchError(DimpleError):

@@ -109,7 +109,7 @@ def status(settings: Settings) -> dict[str, Any]:
     try:
         ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **told)
     except Exception as error:  # Ray has a dozen kinds
-        raise ClusterError(f"The cluster at {where} does not answer: {last_line(error)}") from None
+        raise ClusterError(f"The cluster at {where} does not answer: {last_line(error, None)}") from None
     try:
         nodes = [
             {"address": one["NodeManagerAddress"], "alive": one["Alive"], "cpus": one["Resources"].get("CPU", 0.0)}

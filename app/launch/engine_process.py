@@ -63,15 +63,21 @@ class EngineProcess:
     def look(self) -> None:
         """Start it again where it has ended, the first time at once, then after longer and longer pauses; kill it where
         it hangs."""
-        if self._told_to_end and self.is_over():
-            self._close()  # who still asks it must do without
-            return
-        now = time.monotonic()
         code = self._process.poll()
         if code is None:
             self._look_at_pulse()
-        if code is None or self._told_to_end or now < self._start_again:
-            return
+        elif self._told_to_end:
+            self._close()  # who still asks it must do without
+        elif time.monotonic() >= self._start_again:
+            self._replace(code)
+
+    def _look_at_pulse(self) -> None:
+        if self._pulse.silence() > self._timeout:
+            self._log.error("Process %d, which computes, hangs, and is killed", self.pid)
+            self._process.kill()
+
+    def _replace(self, code: int) -> None:
+        now = time.monotonic()
         if now > self._start_again + LONGEST_PAUSE_SECONDS:  # it has lived for long
             self._pause = PAUSE_SECONDS
         self._start_again, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
@@ -84,11 +90,6 @@ class EngineProcess:
             )
             return
         self._log.warning("Process %d, which computed, ended (%s); now process %d does", before, _how(code), self.pid)
-
-    def _look_at_pulse(self) -> None:
-        if self._pulse.silence() > self._timeout:
-            self._log.error("Process %d, which computes, hangs, and is killed", self.pid)
-            self._process.kill()
 
     def end(self) -> None:
         """Tell it to end when nobody holds a network in it any more."""

@@ -150,9 +150,7 @@ class Registry:
         """Whether a model that this process has is registered: another may have unregistered it, and a thread of this
         one be about to let go of it."""
         entry = self._entries.get(name)
-        if entry is None:
-            return False
-        return entry.is_registered(self._stored().all())
+        return entry is not None and entry.is_registered(self._stored().all())
 
     def change(self, registration: Registration, wait_seconds: float) -> None:
         """Keep other settings for a model.

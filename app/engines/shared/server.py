@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 REST_SECONDS = 0.05
 BEAT_SECONDS = 1.0
+LONGEST_REASON = 500
 CREDENTIALS = struct.Struct("3i")
 """Process, user, group: the kernel's ``struct ucred`` of unix(7)."""
 
@@ -116,7 +117,7 @@ class EngineServer:
             try:
                 network = stack.enter_context(self._networks.hold(wanted))
             except (RuntimeError, OSError) as error:
-                channel.send(Kind.REFUSED, last_line(error))
+                channel.send(Kind.REFUSED, last_line(error, LONGEST_REASON))
                 return
             channel.send_json(Kind.READY, {"row_shape": network.row_shape})
             room = None
@@ -142,7 +143,7 @@ class EngineServer:
             channel.send(Kind.FAILED, str(error))
         except Exception as error:
             log.exception("%d rows are not computed", count)
-            channel.send(Kind.FAILED, f"it could not be computed: {last_line(error)}")
+            channel.send(Kind.FAILED, f"it could not be computed: {last_line(error, LONGEST_REASON)}")
         else:
             self.answered += 1
             channel.send_rows(Kind.ANSWER, answer)

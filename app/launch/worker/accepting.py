@@ -10,6 +10,7 @@ import mmap
 import os
 import resource
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 from gunicorn.config import Config
@@ -29,7 +30,7 @@ SPARE_FILES = 128
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-class AcceptingWorker(ThreadWorker):  # type: ignore[misc]
+class AcceptingWorker(ThreadWorker, ABC):  # type: ignore[misc]
     """One server process, as far as it takes connections in. ``client_seconds`` is what a client has for a request."""
 
     client_seconds = 30.0
@@ -56,13 +57,13 @@ class AcceptingWorker(ThreadWorker):  # type: ignore[misc]
         SPREAD.tell(self.age, 0)
         self._served[0] = 1
 
+    @abstractmethod
     def take_in(self, conn: Connection) -> None:
         """Go on with a connection that has just come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def make_room(self) -> None:
         """Let go of a connection, if there is one that can go."""
-        raise NotImplementedError
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """Accept connections or do not. Who is to end takes those that are there already, and lets go of the port."""

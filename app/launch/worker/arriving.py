@@ -27,6 +27,7 @@ from gunicorn.workers.gthread import TConn
 from app.launch.worker.refusals import Refusal
 
 PIECE = 2**18
+"""Bytes that are read at once: most pictures that have arrived, so that they need not be looked for twice."""
 ENOUGH = 2**16
 """Bytes of a body after which its client has shown that it sends: a thread reads the rest. Most pictures are whole by
 then."""
