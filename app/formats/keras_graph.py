@@ -1,0 +1,386 @@
+"""A Keras architecture as one graph of layers, with the models inside it taken apart.
+
+Format of a model's description, in the words of Keras 2: ``Sequential`` lists its layers; ``Functional`` (``Model`` in
+older files) lists them with ``inbound_nodes``, one node for each call of the layer. A node lists its input tensors as
+``[layer, node, tensor, options]``; an operation of TensorFlow (``TFOpLambda``) has one such entry without the list
+around it, and its constants and further tensors among the options. A node of a model inside is counted from 1, because
+node 0 is the one with which the model itself was built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.errors import ModelFormatError
+
+MODELS = ("Sequential", "Model", "Functional")
+CONSTANT = "_CONSTANT_VALUE"
+MAX_CALLS = 20_000
+"""Calls of layers in one network. The deepest of ``keras.applications`` has about 1,300; models that are called twice
+by models that are called twice would double the number at each level."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """The output of one call of a layer, by the call's place in :attr:`Graph.calls`; -1 is the network's input."""
+
+    call: int
+
+
+INPUT = Tensor(-1)
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """A layer that is not a model. ``models`` names the models inside the network that hold it, outermost first."""
+
+    name: str
+    class_name: str
+    config: dict[str, Any]
+    models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Nested:
+    """A model inside a model: its layers in the order in which Keras lists their weights."""
+
+    name: str
+    trainable: bool
+    children: tuple[Leaf | Nested, ...]
+
+    def leaves(self) -> Iterator[Leaf]:
+        """Yield every layer, those of models inside too."""
+        for child in self.children:
+            if isinstance(child, Leaf):
+                yield child
+            else:
+                yield from child.leaves()
+
+
+@dataclass(frozen=True)
+class Call:
+    """One use of a layer. ``arguments`` and the values of ``options`` are tensors, constants, or lists of them."""
+
+    leaf: Leaf
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network of one input and one output.
+
+    ``input_shape`` has the batch axis; None stands for any size. ``calls`` are in computation order, without what the
+    output does not need. ``root`` is the outermost model, with all layers of the file.
+    """
+
+    input_name: str
+    input_shape: tuple[int | None, ...]
+    input_dtype: str
+    calls: tuple[Call, ...]
+    output: Tensor
+    root: Nested
+
+
+def leaf_layers(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """List the layers of an architecture in computation order, as ``(class_name, config)``.
+
+    Models inside are taken apart. The first is always an ``InputLayer``, whose ``batch_input_shape`` is the network's
+    input (with the batch axis; None stands for any size). The configuration of an operation of TensorFlow has in
+    addition ``call``: the pair of its positional arguments and its named ones, in which a :class:`Tensor` stands for
+    what is computed and everything else is a constant.
+
+    :raises ModelFormatError: if the architecture has not exactly one input and one output, or is damaged.
+    """
+    graph = read_graph(config)
+    first = {"name": graph.input_name, "batch_input_shape": list(graph.input_shape), "dtype": graph.input_dtype}
+    listed: dict[int, tuple[str, dict[str, Any]]] = {}
+    for call in graph.calls:
+        leaf = call.leaf
+        extra = {"call": (call.arguments, call.options)} if is_operation(leaf) else {}
+        listed.setdefault(id(leaf), (leaf.class_name, leaf.config | extra))
+    return [("InputLayer", first), *listed.values()]
+
+
+def model_names(config: dict[str, Any]) -> list[str]:
+    """List the names of the outermost model and of all models inside it, in their order in the file."""
+
+    def names(model: Nested) -> Iterator[str]:
+        yield model.name
+        for child in model.children:
+            if isinstance(child, Nested):
+                yield from names(child)
+
+    return list(names(read_graph(config).root))
+
+
+def is_operation(leaf: Leaf) -> bool:
+    """Say whether a layer is an operation of TensorFlow that was applied to a tensor of Keras."""
+    return leaf.class_name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+
+
+def read_graph(config: dict[str, Any]) -> Graph:
+    """Read an architecture, ``{"class_name", "config", …}``, in the words of Keras 2.
+
+    :raises ModelFormatError: if it has not exactly one input and one output, or is damaged.
+    """
+    try:
+        return _read(config)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
+        raise ModelFormatError(
+            f"its model_config does not describe layers as Keras does: {type(error).__name__}: {error}"
+        ) from None
+
+
+def _read(config: dict[str, Any]) -> Graph:
+    parsed = _parse(config, None)
+    if not isinstance(parsed, _Model):
+        raise ModelFormatError("its model_config describes no layers")
+    name, shape, dtype = parsed.input()
+    tracer = _Tracer()
+    outputs = tracer.apply(parsed, [INPUT])
+    if len(outputs) != 1:
+        raise ModelFormatError(f"it has {len(outputs)} outputs; an image classifier has one")
+    return Graph(name, shape, dtype, tuple(tracer.calls), outputs[0], parsed.nested())
+
+
+@dataclass(eq=False)
+class _Model:
+    """The description of a model, parsed; ``nodes`` and what follows only for functional ones."""
+
+    name: str
+    sequential: bool
+    trainable: bool
+    children: dict[str, Leaf | _Model]
+    nodes: dict[str, list[_Node]] = field(default_factory=dict)
+    inputs: list[tuple[str, int, int]] = field(default_factory=list)
+    outputs: list[tuple[str, int, int]] = field(default_factory=list)
+    build_shape: Any = None
+
+    def nested(self) -> Nested:
+        children = (child.nested() if isinstance(child, _Model) else child for child in self.children.values())
+        return Nested(self.name, self.trainable, tuple(children))
+
+    def offsets(self) -> dict[str, int]:
+        """The number of each inner model's first node: 1, or 0 if it is a Sequential that was built by that call."""
+        first = {name: 1 for name, child in self.children.items() if isinstance(child, _Model)}
+        needed = (key for listed in self.nodes.values() for node in listed for key in node.needs())
+        for name, number, _tensor in (*needed, *self.outputs):
+            if name in first:
+                first[name] = min(first[name], number)
+        return first
+
+    def input(self) -> tuple[str, tuple[int | None, ...], str]:
+        """Name, batch shape and type of the network's one input."""
+        if not self.sequential:
+            if len(self.inputs) != 1:
+                raise ModelFormatError(f"it has {len(self.inputs)} inputs; an image classifier has one")
+            return _input_of(self.children[self.inputs[0][0]], None)
+        first = next(iter(self.children.values()), None)
+        if first is None:
+            raise ModelFormatError("its model_config describes no layers")
+        return _input_of(first, self.build_shape)
+
+
+def _input_of(layer: Leaf | _Model, build_shape: Any) -> tuple[str, tuple[int | None, ...], str]:
+    if isinstance(layer, _Model):
+        try:
+            return layer.input()
+        except ModelFormatError:
+            if not build_shape:
+                raise
+        config, name = {}, f"{layer.name}_input"
+    else:
+        config = layer.config
+        name = layer.name if layer.class_name == "InputLayer" else f"{layer.name}_input"
+    shape = config.get("batch_input_shape") or build_shape
+    if not shape:
+        raise ModelFormatError("it does not say the shape of its input; give the first layer an input_shape")
+    return name, tuple(None if side is None else int(side) for side in shape), str(config.get("dtype") or "float32")
+
+
+def _parse(node: dict[str, Any], models: tuple[str, ...] | None) -> Leaf | _Model:
+    """Parse the description of a layer or a model.
+
+    :param models: names of the models inside the network that hold it; None for the network itself.
+    """
+    class_name, config = str(node.get("class_name")), node.get("config")
+    if class_name not in MODELS:
+        if not isinstance(config, dict):
+            raise ModelFormatError(f"its layer {node.get('name')} of the kind {class_name} has no options")
+        return Leaf(str(config.get("name") or node.get("name")), class_name, config, models or ())
+    options = config if isinstance(config, dict) else {"layers": config}  # Sequential before Keras 2.2.3 is a list
+    layers = options.get("layers")
+    if not isinstance(layers, list):
+        raise ModelFormatError("its model_config describes no layers")
+    name = str(options.get("name") or node.get("name") or class_name.lower())
+    inside = () if models is None else (*models, name)
+    children: dict[str, Leaf | _Model] = {}
+    nodes: dict[str, list[Any]] = {}
+    for layer in layers:
+        child = _parse(layer, inside)
+        # nodes name a layer as its entry does, which need not be what its configuration says
+        key = str(layer.get("name") or child.name)
+        if key in children:
+            raise ModelFormatError(f"two of its layers are called {key}")
+        children[key] = child
+        nodes[key] = layer.get("inbound_nodes") or []
+    model = _Model(name, class_name == "Sequential", options.get("trainable") is not False, children)
+    model.build_shape = options.get("build_input_shape")
+    if not model.sequential:
+        model.nodes = {key: [_Node(children, key, data) for data in listed] for key, listed in nodes.items()}
+        model.inputs, model.outputs = _tensors(options["input_layers"]), _tensors(options["output_layers"])
+    return model
+
+
+def _tensors(described: Any) -> list[tuple[str, int, int]]:
+    if isinstance(described, Mapping):
+        described = list(described.values())
+    if described and isinstance(described[0], str):
+        described = [described]
+    return [(str(one[0]), int(one[1]), int(one[2])) for one in described]
+
+
+class _Tracer:
+    """Applies models to tensors, and notes each call of a layer."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._applied = 0
+
+    def apply(self, layer: Leaf | _Model, arguments: list[Any], options: Mapping[str, Any] | None = None) -> list[Any]:
+        """Apply a layer or a model.
+
+        :returns: its output tensors.
+        """
+        named = {key: value for key, value in (options or {}).items() if not _is_default(key, value)}
+        self._applied += 1
+        if self._applied > MAX_CALLS:
+            raise ModelFormatError(f"it has more than {MAX_CALLS:,} calls of layers")
+        if isinstance(layer, Leaf):
+            return [self._call(layer, arguments, named)]
+        if named:
+            raise ModelFormatError(f"its model {layer.name} is called with {_in_words(named)}, which is not supported")
+        return self._sequential(layer, arguments) if layer.sequential else self._functional(layer, arguments)
+
+    def _call(self, leaf: Leaf, arguments: list[Any], named: dict[str, Any]) -> Any:
+        if leaf.class_name == "InputLayer":
+            return arguments[0]
+        self.calls.append(Call(leaf, tuple(arguments), named))
+        return Tensor(len(self.calls) - 1)
+
+    def _sequential(self, model: _Model, tensors: list[Any]) -> list[Any]:
+        for child in model.children.values():
+            tensors = self.apply(child, tensors)
+        return tensors
+
+    def _functional(self, model: _Model, arguments: list[Any]) -> list[Any]:
+        if len(arguments) != len(model.inputs):
+            raise ModelFormatError(f"its model {model.name} takes {len(model.inputs)} inputs, not {len(arguments)}")
+        offsets = model.offsets()
+        known: dict[tuple[str, int], list[Any]] = {
+            (name, 0): [tensor] for (name, _node, _tensor), tensor in zip(model.inputs, arguments, strict=True)
+        }
+        pending, begun = [(name, node) for name, node, _tensor in reversed(model.outputs)], set()
+        while pending:
+            key = name, number = pending[-1]
+            if key in known:
+                pending.pop()
+                continue
+            node = model.nodes[name][number - offsets.get(name, 0)]
+            missing = [one[:2] for one in node.needs() if one[:2] not in known]
+            if missing:
+                if key in begun:
+                    raise ModelFormatError(f"its layer {name} needs its own output")
+                begun.add(key)
+                pending.extend(reversed(missing))
+                continue
+            pending.pop()
+            inputs, options = node.filled(known)
+            known[key] = self.apply(model.children[name], inputs, options)
+        return [known[name, node][tensor] for name, node, tensor in model.outputs]
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """A tensor of a functional model by layer, node and number."""
+
+    key: tuple[str, int, int]
+
+
+class _Node:
+    """One call of a layer of a functional model, with references in the place of tensors."""
+
+    def __init__(self, children: Mapping[str, Leaf | _Model], name: str, data: Any) -> None:
+        self._children = children
+        if isinstance(data, Mapping):
+            raise ModelFormatError(f"its layer {name} is called with inputs by name, which is not supported")
+        self._options: dict[str, Any] = {}
+        alone = bool(data) and isinstance(data[0], str)
+        entries = [self._entry(entry) for entry in ([data] if alone else data)]
+        child = children[name]
+        # a layer of Keras takes each of its inputs, an operation of TensorFlow takes the list as one argument
+        is_list = isinstance(child, Leaf) and is_operation(child) and not alone
+        self._arguments: list[Any] = [entries] if is_list else entries
+
+    def _entry(self, entry: Any) -> Any:
+        name, node, tensor = entry[:3]
+        if len(entry) > 3 and entry[3]:
+            self._options = {key: self._value(value) for key, value in entry[3].items()}
+        return tensor if name == CONSTANT else _Reference((str(name), int(node), int(tensor)))
+
+    def _value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            if len(value) in (3, 4) and isinstance(value[0], str) and (value[0] in self._children):
+                return _Reference((value[0], int(value[1]), int(value[2])))
+            if len(value) >= 3 and value[0] == CONSTANT:
+                return value[2]
+            return [self._value(one) for one in value]
+        if isinstance(value, Mapping):
+            return {key: self._value(one) for key, one in value.items()}
+        return value
+
+    def needs(self) -> list[tuple[str, int, int]]:
+        """The tensors that must be there before."""
+        return [one.key for one in _flat((self._arguments, self._options)) if isinstance(one, _Reference)]
+
+    def filled(self, known: Mapping[tuple[str, int], list[Any]]) -> tuple[list[Any], dict[str, Any]]:
+        """Arguments and options with the tensors in them."""
+
+        def fill(value: Any) -> Any:
+            if isinstance(value, _Reference):
+                name, node, tensor = value.key
+                return known[name, node][tensor]
+            if isinstance(value, list):
+                return [fill(one) for one in value]
+            if isinstance(value, dict):
+                return {key: fill(one) for key, one in value.items()}
+            return value
+
+        return fill(self._arguments), fill(self._options)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _flat(one)
+    elif isinstance(value, Mapping):
+        yield from _flat(list(value.values()))
+    else:
+        yield value
+
+
+def _is_default(key: str, value: Any) -> bool:
+    """Say whether an option of a call leaves it as it is when a network predicts."""
+    return value is None or (key == "training" and value in (False, 0))
+
+
+def _in_words(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value!r}" for key, value in options.items())
+
+
+def tensors_in(values: Iterable[Any]) -> list[Tensor]:
+    """List the tensors among arguments or options."""
+    return [one for one in _flat(list(values)) if isinstance(one, Tensor)]
