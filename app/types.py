@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 
 Color = Literal["rgb", "bgr", "grey"]
-Resize = Literal["stretch", "crop"]
+Resize = Literal["stretch", "crop", "fit"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area", "lanczos"]
 Layout = Literal["NCHW", "NHWC"]
 Activation = Literal["none", "softmax", "sigmoid"]
@@ -32,8 +32,9 @@ class Preprocess:
     The tensor is ``(pixel * scale - mean) / std`` with pixels 0-255, laid out as ``layout`` says. Its height and width
     are those of the input's shape.
 
-    ``resize`` is ``stretch`` (aspect ignored) or ``crop`` (shorter side to ``shorter_side``, or to the input's own size
-    where that is 0, then the centre). ``antialias`` true is Pillow's resampling, false is OpenCV's.
+    ``resize`` is ``stretch`` (aspect ignored), ``crop`` (shorter side to ``shorter_side``, or to the input's own size
+    where that is 0, then the centre) or ``fit`` (the largest centred part of the input's aspect, resized by Pillow).
+    ``antialias`` true is Pillow's resampling, false is OpenCV's.
     ``faces`` says that the network looks at faces: they are found first and each is classified.
     """
 

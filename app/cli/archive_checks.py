@@ -13,6 +13,7 @@ from app.formats.archive.contents import Handler, find_handler
 from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import Checkpoint, ModelFolder, open_model_folder
 from app.formats.graph import read_graph
+from app.formats.infer_signature import infer_folder
 from app.formats.params import read_params
 from app.formats.signature import FILE_NAME, read_signature
 from app.formats.symbol import free_inputs
@@ -57,9 +58,7 @@ def _manifest(folder: Path) -> Manifest | Check:
 def _own_code_checks(folder: Path, handler: Handler) -> Iterator[Check]:
     yield _check("handler", lambda: _handler(handler))
     if (folder / FILE_NAME).is_file():
-        yield _check(
-            "signature", lambda: f"inputs {', '.join(t.name for t in read_signature(folder / FILE_NAME).inputs)}"
-        )
+        yield _check("signature", lambda: _signature(folder))
     yield Check("skipped", "prediction", "the model's own code would have to run")
 
 
@@ -116,7 +115,8 @@ def _checkpoint(model: ModelFolder, checkpoint: Checkpoint) -> str:
     """Every array of the graph is either learned or an input of the signature."""
     learned = {name.removeprefix("arg:").removeprefix("aux:") for name in read_params(checkpoint.params)}
     free = free_inputs(read_graph(checkpoint.symbol), learned)
-    said = [tensor.name for tensor in model.signature.inputs] if model.signature is not None else []
+    inputs = infer_folder(model).signature.inputs
+    said = [tensor.name for tensor in inputs]
     if set(free) != set(said):
         raise ModelFormatError(
             f"{checkpoint.symbol.name} needs {', '.join(free) or 'nothing'} beside {checkpoint.params.name}; "
@@ -130,14 +130,15 @@ def _labels(model: ModelFolder) -> str:
     said = model.signature.outputs[0].shape[-1] if model.signature is not None and model.signature.outputs else 0
     two_of_one = said == 1 and count == 2  # one sigmoid stands for two classes
     if said and count != said and not two_of_one:
-        raise ModelFormatError(f"synset.txt has {count:,} labels, {FILE_NAME} says that there are {said:,} classes")
+        raise ModelFormatError(f"the model has {count:,} labels, {FILE_NAME} says that there are {said:,} classes")
     return f"{count:,}"
 
 
 def _prediction(model: ModelFolder, settings: Settings) -> str:
     opened = open_model(model, settings.engine, cache_dir=settings.cache)
     opened.engine.close()
-    return f"a blank picture was answered by {opened.kind}, {len(opened.labels):,} classes"
+    answered = f"two pictures were answered twice by {opened.kind}, {len(opened.labels):,} classes"
+    return "; ".join([answered, *(f"warning: {warning}" for warning in opened.warnings)])
 
 
 def _check(name: str, check: Callable[[], str]) -> Check:

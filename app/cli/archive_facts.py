@@ -10,6 +10,7 @@ from app.errors import ModelFormatError
 from app.formats.archive.contents import find_handler
 from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import ModelFolder, open_model_folder
+from app.formats.infer_signature import STATED, infer_folder
 from app.types import Signature, TensorSpec
 
 FIRST_LABELS = 3
@@ -27,8 +28,7 @@ def facts(folder: Path) -> Iterator[Fact]:
     yield "handler", [_handler(folder, manifest)]
     model = _opened(folder)
     if isinstance(model, ModelFolder):
-        if model.signature is not None:
-            yield from _signature_facts(model.signature)
+        yield from _inferred_facts(model)
         if model.labels is not None:
             yield "labels", [_labels(model.labels)]
     yield "files", [f"{size:>13,}  {name}" for name, size in _files(folder)]
@@ -66,6 +66,19 @@ def _opened(folder: Path) -> ModelFolder | str:
         return open_model_folder(folder)
     except ModelFormatError as error:
         return str(error)
+
+
+def _inferred_facts(model: ModelFolder) -> Iterator[Fact]:
+    """Yield the signature as the server completes it, with the reason for each part that is inferred."""
+    try:
+        inference = infer_folder(model)
+    except ModelFormatError as error:
+        yield "signature", [str(error)]
+        return
+    yield from _signature_facts(inference.signature)
+    reasons = {name: reason for name, reason in inference.reasons.items() if reason != STATED}
+    if reasons:
+        yield "inferred", [f"{name}: {reason}" for name, reason in reasons.items()]
 
 
 def _signature_facts(signature: Signature) -> Iterator[Fact]:

@@ -88,7 +88,7 @@ def _write_onnx(folder: ModelFolder, work: Path, target: Path, settings: Setting
 
 
 def _write_mxnet(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
-    from app.formats.making import write_labels
+    from app.formats.labels import write_labels
     from app.formats.place import place
     from app.formats.signature import FILE_NAME, write_signature
     from app.serving.exporting import write_checkpoint
@@ -129,8 +129,8 @@ def _own_code(folder: ModelFolder) -> bool:
 def _as_mms_wants_it(folder: ModelFolder, path: Path, settings: Settings) -> Path:
     """Lay the folder out as Multi Model Server opens it: the checkpoint called after the model, at epoch 0, signature
     and labels beside it. Files are linked, not copied."""
-    from app.formats.folder import SYNSET
-    from app.formats.making import write_labels
+    from app.formats.infer_signature import infer_folder
+    from app.formats.labels import SYNSET, write_labels
     from app.formats.signature import FILE_NAME, write_signature
 
     path.mkdir()
@@ -144,8 +144,8 @@ def _as_mms_wants_it(folder: ModelFolder, path: Path, settings: Settings) -> Pat
     for file in sorted(folder.path.iterdir()):
         if file.is_file() and not file.name.startswith("."):
             (path / renamed.get(file.name, file.name)).symlink_to(file.resolve())
-    if not (path / FILE_NAME).exists() and folder.signature is not None:
-        write_signature(folder.signature, path / FILE_NAME)
+    if not (path / FILE_NAME).exists():
+        write_signature(infer_folder(folder).signature, path / FILE_NAME)
     if not (path / SYNSET).exists():
         write_labels(path, _labels(folder, settings))
     return path

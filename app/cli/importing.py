@@ -22,17 +22,24 @@ from app.formats.place import place
 from app.types import Activation, Color, Layout, Preprocess, Resize, Signature
 
 if TYPE_CHECKING:
-    from app.formats.guess import Guess
-    from app.formats.loose import Loose
+    from app.formats.folder import ModelFolder
+    from app.formats.import_files import ImportFiles
+    from app.formats.inference import Inference
     from app.serving.model import Model
     from app.settings import Settings
 
 PATH = click.Path(exists=True, path_type=Path)
+STATED = "you state it"
+RESIZED = {
+    "stretch": "stretched",
+    "crop": "cropped at the centre",
+    "fit": "the centre of the input's aspect",
+}
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What somebody knows better than the guesses; None leaves a guess as it is."""
+class Overrides:
+    """Options that override what is inferred; None leaves an inference as it is."""
 
     size: tuple[int, int] | None
     layout: Layout | None
@@ -42,6 +49,7 @@ class Wishes:
     std: tuple[float, ...] | None
     scale: float | None
     activation: Activation | None
+    output: str | None
     labels: Path | None
     keras_backend: str | None
 
@@ -77,7 +85,8 @@ def _size(_context: click.Context, _parameter: click.Parameter, text: str | None
 @click.option("--std", metavar="NUMBERS", callback=_numbers, help="What the difference is divided by.")
 @click.option("--scale", metavar="NUMBER", callback=_numbers, help="What pixels, 0-255, are multiplied by: 1/255.")
 @click.option("--activation", type=click.Choice(get_args(Activation)), help="What makes probabilities of its answer.")
-@click.option("--labels", type=PATH, help="File with one label a line.")
+@click.option("--output", metavar="NAME", help="The output that is the row of classes, if the network has several.")
+@click.option("--labels", type=PATH, help="File with one label a line, or JSON that lists them.")
 @click.option(
     "--keras-backend",
     type=click.Choice(["tensorflow", "theano"]),
@@ -88,65 +97,114 @@ def _size(_context: click.Context, _parameter: click.Parameter, text: str | None
 @with_appcontext
 @tells_problems
 def import_command(
-    paths: tuple[Path, ...], name: str, to: Path | None, force: bool, scale: tuple[float, ...] | None, **wished: Any
+    paths: tuple[Path, ...], name: str, to: Path | None, force: bool, scale: tuple[float, ...] | None, **options: Any
 ) -> None:
     """Make a model folder of loose files: a checkpoint's symbol and params, an .h5, an .onnx, labels, a signature.
 
-    What PATH… leave open is guessed, and every guess is shown with its reason and can be overridden. The model answers
-    once before its folder appears.
+    What PATH… leave open is inferred, and every inference is shown with its reason and can be overridden. The model
+    answers several pictures before its folder appears.
     """
-    from app.formats.guess import guess
-    from app.formats.loose import gather
+    from app.formats.import_files import gather
+    from app.formats.infer_signature import infer_folder
+    from app.formats.labels import read_labels
 
     settings = _settings()
-    wishes = Wishes(scale=scale[0] if scale else None, **wished)
-    loose = gather(paths)
-    target = to or settings.models_dir / (name or _called(loose))
+    overrides = Overrides(scale=scale[0] if scale else None, **options)
+    files = gather(paths)
+    target = to or settings.models_dir / (name or _called(files))
     _check_target(target, force)
-    guessed = guess(loose, wishes.size)
-    signature = _as_wished(guessed.signature, wishes)
+    label_file = overrides.labels or files.labels
+    labels = read_labels(label_file) if label_file is not None else None
+    described = _described(files, labels, name or target.name)
+    inference = infer_folder(described, size=overrides.size, output=overrides.output or "")
+    inference = _overridden(inference, overrides)
     started = time.monotonic()
     try:
-        model = _make(loose, signature, _labels(loose, guessed, wishes), target, name or target.name, wishes, settings)
+        model = _make(files, inference, labels, target, name or target.name, overrides, settings)
     except OSError as error:
         raise ModelFormatError(f"{target} cannot be written: {error}. Make room, or let Dimple write there") from None
-    for line in _report(loose, guessed, wishes, model, time.monotonic() - started):
+    for line in _report(files, inference, overrides, model, time.monotonic() - started):
         click.echo(line)
+    for warning in model.warnings:
+        click.echo(f"warning   {warning}", err=True)
     click.echo(f"\n{target} is there. What was assumed can be corrected in its signature.json, or here with --force.")
 
 
+def _described(files: ImportFiles, labels: tuple[str, ...] | None, name: str) -> ModelFolder:
+    """Return the files as a model folder that is not written yet."""
+    from app.formats.folder import Checkpoint, ModelFolder
+    from app.formats.signature import read_signature, stated_parts
+
+    checkpoint = Checkpoint(files.symbol, files.params) if files.symbol and files.params else None
+    return ModelFolder(
+        path=files.weights.parent,
+        name=name,
+        version="1.0",
+        signature=read_signature(files.signature) if files.signature is not None else None,
+        labels=labels,
+        checkpoint=checkpoint,
+        h5=files.h5,
+        onnx=files.onnx,
+        architecture=files.architecture,
+        stated=stated_parts(files.signature) if files.signature is not None else frozenset(),
+    )
+
+
 def _make(
-    loose: Loose,
-    signature: Signature,
+    files: ImportFiles,
+    inference: Inference,
     labels: tuple[str, ...] | None,
     target: Path,
     name: str,
-    wishes: Wishes,
+    overrides: Overrides,
     settings: Settings,
 ) -> Model:
-    """Make the folder in hiding, let its model answer once, and put it in its place."""
-    from app.formats.making import complete, make_folder, write_backend
+    """Make the folder under a hidden name, let its model answer, and rename it."""
+    from app.formats.labels import write_labels
+    from app.formats.making import make_folder, write_backend
+    from app.formats.signature import FILE_NAME, PARTS, write_signature
     from app.serving.model import open_model
 
     target = target.absolute()
     hidden = target.parent / f".{uuid4().hex}.partial"
     made = hidden / target.name
+    signature, known = inference.signature, labels if labels is not None else inference.labels
+    parts = PARTS if inference.settled else PARTS - {"postprocess"}
     try:
-        make_folder(loose, signature, labels, made, name)
-        if wishes.keras_backend and loose.h5 is not None:
-            write_backend(made / f"{name}.h5", wishes.keras_backend)
+        make_folder(files, signature, known, made, name, parts)
+        if overrides.keras_backend and files.h5 is not None:
+            write_backend(made / f"{name}.h5", overrides.keras_backend)
         model = open_model(open_model_folder(made), settings.engine, cache_dir=settings.cache)
         model.engine.close()
-        complete(made, signature, model.labels)
+        final = replace(signature, outputs=(model.output,), postprocess=model.postprocess)
+        write_signature(final, made / FILE_NAME)
+        write_labels(made, model.labels)
         place(made, target)
+    except ModelFormatError as error:
+        raise ModelFormatError(_with_own_names(str(error), files, made, name)) from None
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     return model
 
 
-def _called(loose: Loose) -> str:
-    """The files' own name, as far as a model may have it."""
-    return re.sub(r"[^A-Za-z0-9_\-.]", "_", loose.stem).lstrip("_-.") or "model"
+def _with_own_names(message: str, files: ImportFiles, made: Path, name: str) -> str:
+    """Return an error's message with the user's files in place of their copies."""
+    copies = {
+        f"{name}-symbol.json": files.symbol,
+        f"{name}-0000.params": files.params,
+        f"{name}.h5": files.h5,
+        f"{name}.onnx": files.onnx,
+        "model.json": files.architecture,
+    }
+    for copy, original in copies.items():
+        if original is not None:
+            message = message.replace(str(made / copy), str(original))
+    return message.replace(str(made), str(files.weights))
+
+
+def _called(files: ImportFiles) -> str:
+    """Return the files' own name, as far as a model may have it."""
+    return re.sub(r"[^A-Za-z0-9_\-.]", "_", files.stem).lstrip("_-.") or "model"
 
 
 def _check_target(target: Path, force: bool) -> None:
@@ -156,104 +214,95 @@ def _check_target(target: Path, force: bool) -> None:
         raise ModelFormatError(f"{target} is there already. Give another --name, or replace it with --force")
 
 
-def _as_wished(signature: Signature, wishes: Wishes) -> Signature:
-    """The signature, with what somebody knows better."""
+def _overridden(inference: Inference, overrides: Overrides) -> Inference:
+    """Return the inference with what the options state."""
+    signature, reasons = inference.signature, dict(inference.reasons)
     fields = ("layout", "color", "resize", "mean", "std", "scale")
-    given = {name: value for name in fields if (value := getattr(wishes, name)) is not None}
-    if 0.0 in given.get("std", ()):
+    stated = {name: value for name in fields if (value := getattr(overrides, name)) is not None}
+    if 0.0 in stated.get("std", ()):
         raise ModelFormatError("--std must not hold 0: the pixels are divided by it")
-    if given.get("color") == "grey":
-        given = {"mean": (0.0,), "std": (1.0,), **given} if len(signature.preprocess.mean) > 1 else given
-    preprocess: Preprocess = replace(signature.preprocess, **given)
-    shape = _shape(signature, preprocess, wishes.size)
-    changed = replace(signature, inputs=(replace(signature.inputs[0], shape=shape),), preprocess=preprocess)
-    if wishes.activation is None:
-        return changed
-    return replace(changed, postprocess=replace(signature.postprocess, activation=wishes.activation))
+    if stated.get("color") == "grey" and len(signature.preprocess.mean) > 1:
+        stated = {"mean": (0.0,), "std": (1.0,), **stated}
+    preprocess: Preprocess = replace(signature.preprocess, **stated)
+    shape = _shape(signature, preprocess, overrides.size)
+    signature = replace(signature, inputs=(replace(signature.inputs[0], shape=shape),), preprocess=preprocess)
+    if stated.keys() - {"layout"}:
+        reasons["pixels"] = STATED
+    if overrides.size is not None:
+        reasons["input"] = STATED
+    if overrides.activation is None:
+        return replace(inference, signature=signature, reasons=reasons)
+    postprocess = replace(signature.postprocess, activation=overrides.activation)
+    signature = replace(signature, postprocess=postprocess)
+    return replace(inference, signature=signature, reasons={**reasons, "output": STATED}, settled=True)
 
 
 def _shape(signature: Signature, preprocess: Preprocess, size: tuple[int, int] | None) -> tuple[int, ...]:
-    """The input's shape in the layout that is wanted now, of the size that is wanted."""
+    """Return the input's shape in the stated layout and size."""
     shape = signature.inputs[0].shape
-    if len(shape) != 4:
+    if len(shape) not in (3, 4):
         raise ModelFormatError(f"the input {signature.inputs[0].name} has the shape {shape}; a picture has four axes")
-    known = dict(zip(signature.preprocess.layout, shape, strict=True))
+    before, after = (signature.preprocess.layout, preprocess.layout) if len(shape) == 4 else ("NHW", "NHW")
+    known = dict(zip(before, shape, strict=True))
     if size is not None:
         known["H"], known["W"] = size
-    return tuple(known[axis] for axis in preprocess.layout)
+    return tuple(known[axis] for axis in after)
 
 
-def _labels(loose: Loose, guessed: Guess, wishes: Wishes) -> tuple[str, ...] | None:
-    file = wishes.labels or loose.labels
-    if file is None:
-        return guessed.labels
-    try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ModelFormatError(f"{file} cannot be read as labels: {error}") from None
-    return tuple(line for line in lines if line)
-
-
-def _report(loose: Loose, guessed: Guess, wishes: Wishes, model: Model, seconds: float) -> Iterator[str]:
-    """What was found and what was assumed, each with its reason."""
-    size = ", ".join(str(one) if one else "any" for one in model.input.shape)
-    pixels = model.preprocess
-    by_hand = "you say so"
-    told = [
-        ("files", ", ".join(file.name for file in _files(loose)), ""),
-        ("input", f"{model.input.name} ({size}), {pixels.layout}", by_hand if wishes.size else guessed.input_reason),
+def _report(
+    files: ImportFiles, inference: Inference, overrides: Overrides, model: Model, seconds: float
+) -> Iterator[str]:
+    """Yield what was found and inferred, each with its reason."""
+    size = ", ".join(str(axis) if axis else "any" for axis in model.input.shape)
+    pixels, reasons = model.preprocess, dict(inference.reasons)
+    if model.postprocess.activation != inference.signature.postprocess.activation:
+        reasons["output"] = model.reasons["output"]
+    lines = [
+        ("files", ", ".join(file.name for file in _files(files)), ""),
+        ("input", f"{model.input.name} ({size}), {pixels.layout}", reasons["input"]),
         (
             "pixels",
-            f"{pixels.color}, {_resized(pixels)}, (pixel * {pixels.scale:.6g} - {_row(pixels.mean)}) / "
+            f"{pixels.color}, {RESIZED[pixels.resize]}, (pixel * {pixels.scale:.6g} - {_row(pixels.mean)}) / "
             f"{_row(pixels.std)}",
-            by_hand if _pixels_wished(wishes) else guessed.pixels_reason,
+            reasons["pixels"],
         ),
         (
             "output",
             f"{len(model.labels):,} classes, activation {model.postprocess.activation}",
-            by_hand if wishes.activation else guessed.output_reason,
+            reasons["output"],
         ),
-        ("labels", _shortened(model.labels), _labels_reason(loose, guessed, wishes, len(model.labels))),
+        ("labels", _shortened(model.labels), _labels_reason(files, inference, overrides, len(model.labels))),
         ("answered", f"by {model.kind}, after {seconds:.1f} s", ""),
     ]
-    if loose.h5 is not None and (note := _backend_note(loose, wishes)):
-        told.insert(2, ("backend", *note))
-    for name, text, reason in told:
+    if files.h5 is not None and (note := _backend_note(files, overrides)):
+        lines.insert(2, ("backend", *note))
+    for name, text, reason in lines:
         yield f"{name:<10}{text}" + (f"  ({reason})" if reason else "")
 
 
-def _files(loose: Loose) -> list[Path]:
-    listed = (loose.symbol, loose.params, loose.h5, loose.architecture, loose.onnx, loose.signature, loose.labels)
+def _files(files: ImportFiles) -> list[Path]:
+    listed = (files.symbol, files.params, files.h5, files.architecture, files.onnx, files.signature, files.labels)
     return [file for file in listed if file is not None]
 
 
-def _resized(pixels: Preprocess) -> str:
-    return "stretched" if pixels.resize == "stretch" else "cropped at the centre"
-
-
-def _pixels_wished(wishes: Wishes) -> bool:
-    return any(value is not None for value in (wishes.color, wishes.resize, wishes.mean, wishes.std, wishes.scale))
-
-
-def _labels_reason(loose: Loose, guessed: Guess, wishes: Wishes, count: int) -> str:
-    if file := wishes.labels or loose.labels:
+def _labels_reason(files: ImportFiles, inference: Inference, overrides: Overrides, count: int) -> str:
+    if file := overrides.labels or files.labels:
         return file.name
-    if guessed.labels is not None:
-        return "the file's metadata say so"
+    if inference.labels is not None:
+        return "the file's metadata state them"
     return "ImageNet's, because there are 1,000" if count == 1000 else "numbered, because nothing names them"
 
 
-def _backend_note(loose: Loose, wishes: Wishes) -> tuple[str, str] | None:
+def _backend_note(files: ImportFiles, overrides: Overrides) -> tuple[str, str] | None:
     from app.formats.keras_h5 import read_h5
 
-    assert loose.h5 is not None
-    model = read_h5(loose.h5, loose.architecture)
+    assert files.h5 is not None
+    model = read_h5(files.h5, files.architecture)
     if not model.guessed:
         return None
-    if wishes.keras_backend:
-        return wishes.keras_backend, "you say so"
-    guess = "theano" if model.theano else "tensorflow"
-    return guess, "Keras 1 does not say it; --keras-backend does"
+    if overrides.keras_backend:
+        return overrides.keras_backend, STATED
+    return "theano" if model.theano else "tensorflow", "Keras 1 does not state it; --keras-backend does"
 
 
 def _row(values: tuple[float, ...]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -78,6 +78,9 @@ class Agreement:
 class Opened:
     """A running engine, what kind it is, and the signature that it obeys.
 
+    ``labels`` are those that the model's own file carries. ``reasons`` tell why the signature says what it says, by
+    ``input``, ``pixels`` and ``output``; empty where nothing was inferred.
+
     ``parity`` is None where nothing was compared: the engine is the reference itself, or (ONNX) there is none.
     ``agreement`` is there where ``precision`` is ``int8``, and then ``parity`` is not.
     """
@@ -88,3 +91,5 @@ class Opened:
     parity: Parity | None = None
     precision: str = "fp32"
     agreement: Agreement | None = None
+    labels: tuple[str, ...] | None = None
+    reasons: dict[str, str] = field(default_factory=dict)

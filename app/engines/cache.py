@@ -1,9 +1,9 @@
 """What was made of models for OpenVINO, kept from one start to the next.
 
-``<cache>/<key>/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``signature.json`` where
-the model has none. The key is a hash of everything that the outcome depends on, so a file that changes leaves the old
-entry behind and nothing is ever out of date. Entries are in a folder of the instance, not beside the model: a models
-folder may be read-only, and archives are unpacked elsewhere anyway.
+``<cache>/<key>/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``inference.json``: the
+signature with what was inferred of it. The key is a hash of everything that the outcome depends on, so a file that
+changes leaves the old entry behind and nothing is ever out of date. Entries are in a folder of the instance, not beside
+the model: a models folder may be read-only, and archives are unpacked elsewhere anyway.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from typing import Any
 from app.digests import file_digest
 from app.engines.base import Parity
 from app.formats.folder import ModelFolder
-from app.formats.signature import read_signature, write_signature
-from app.types import Signature
+from app.formats.inference import Inference
+from app.formats.signature import document_of, signature_of
 
-FORMAT = 1
+FORMAT = 2
 """To be raised when conversion or comparison changes: every entry is then made anew."""
 KEPT = 64
 """How many entries there may be; those not opened for longest go first."""
@@ -34,7 +34,7 @@ FORGOTTEN_SECONDS = 24 * 3600
 """After so long the folder of a build that did not end is removed."""
 PACKAGES = ("openvino", "onnx", "mxnet", "keras-mxnet", "numpy")
 
-MODEL, WEIGHTS, SIGNATURE, RECORD = "model.xml", "model.bin", "signature.json", "record.json"
+MODEL, WEIGHTS, INFERENCE, RECORD = "model.xml", "model.bin", "inference.json", "record.json"
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,11 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry that is whole. ``signature`` is None where the model has its own, or OpenVINO may not serve it."""
+    """A whole entry. ``inference`` is None if OpenVINO may not serve the model."""
 
     path: Path
     record: Record
-    signature: Signature | None
+    inference: Inference | None
 
 
 def key_of(folder: ModelFolder, kind: str) -> str:
@@ -69,12 +69,20 @@ def key_of(folder: ModelFolder, kind: str) -> str:
     :param kind: the reference engine, as :func:`app.engines.reference.reference_kind` gives it.
     """
     made = hashlib.sha256()
-    parts = [FORMAT, kind, folder.signature, platform.machine(), _instructions()]
+    parts = [FORMAT, kind, *_described(folder), platform.machine(), _instructions()]
     for part in [*parts, *((package, _version(package)) for package in PACKAGES)]:
         made.update(repr(part).encode() + b"\0")
     for file in sources(folder, kind):
         made.update(file_digest(file).encode())
     return made.hexdigest()[:32]
+
+
+def _described(folder: ModelFolder) -> list[object]:
+    """Return what a model folder states of its network; how probabilities are made of its answers changes nothing."""
+    signature = folder.signature
+    if signature is None or "preprocess" not in folder.stated:
+        return [signature, sorted(folder.stated), len(folder.labels or ()), folder.archived]
+    return [signature.inputs, signature.preprocess, [output.name for output in signature.outputs]]
 
 
 def sources(folder: ModelFolder, kind: str) -> list[Path]:
@@ -97,20 +105,41 @@ def read_entry(path: Path) -> Entry | None:
             return None
         if not record.reason and {MODEL, WEIGHTS} - set(record.files):
             return None
-        signature = read_signature(path / SIGNATURE) if SIGNATURE in record.files else None
+        inference = read_inference(path) if INFERENCE in record.files else None
         os.utime(path)
     except Exception:  # whatever a damaged file makes of it
         return None
-    return Entry(path, record, signature)
+    return Entry(path, record, inference)
 
 
-def write_entry(path: Path, record: Record, signature: Signature | None) -> None:
-    """Complete an entry whose model, where there is one, lies in its folder already.
+def read_inference(path: Path) -> Inference:
+    """Read ``inference.json`` of a folder.
 
-    :param signature: what the model says of itself, where nothing else does.
+    :raises Exception: of any kind if it is missing or damaged.
     """
-    if signature is not None:
-        write_signature(signature, path / SIGNATURE)
+    document: Any = json.loads((path / INFERENCE).read_text(encoding="utf-8"))
+    labels = document["labels"]
+    return Inference(
+        signature_of(document["signature"], path / INFERENCE),
+        dict(document["reasons"]),
+        None if labels is None else tuple(map(str, labels)),
+        bool(document["settled"]),
+    )
+
+
+def write_inference(inference: Inference, path: Path) -> None:
+    """Write ``inference.json`` into a folder."""
+    document = asdict(inference) | {"signature": document_of(inference.signature)}
+    (path / INFERENCE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def write_entry(path: Path, record: Record, inference: Inference | None) -> None:
+    """Complete an entry. Its model, if there is one, lies in its folder already.
+
+    :param inference: the model's signature; None if OpenVINO may not serve it.
+    """
+    if inference is not None:
+        write_inference(inference, path)
     files = {file.name: file_digest(file) for file in sorted(path.iterdir()) if file.name != RECORD}
     document = asdict(replace(record, files=files))
     (path / RECORD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

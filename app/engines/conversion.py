@@ -10,18 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.engines.base import Opened, Parity
+from app.engines.base import Engine, Network, Parity
 from app.engines.cache import MODEL, Record, write_entry
 from app.engines.onnx_export import export_onnx
 from app.engines.onnx_file import convert_file
 from app.engines.openvino_engine import OpenvinoEngine, compile_model
 from app.engines.openvino_runtime import core, import_openvino
-from app.engines.parity import LIMIT, difference
-from app.engines.reference import load_reference, network_of, reference_kind
+from app.engines.parity import LIMIT, difference, predict_each
+from app.engines.reference import network_of, open_reference, reference_kind
 from app.engines.samples import samples
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.types import FloatArray, Signature
+from app.formats.infer_signature import infer_folder
+from app.formats.inference import Inference, settle
+from app.types import FloatArray
 
 TIMED_SECONDS = 0.3
 
@@ -36,12 +38,17 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     :raises ModelFormatError: where the reference engine refuses the model.
     :raises OSError: where the machine is at fault, not the model.
     """
-    reference = load_reference(folder, choice) if reference_kind(folder, choice) else None
+    kind = reference_kind(folder, choice)
+    inference = infer_folder(folder, kind)
+    reference = open_reference(folder, kind, inference.signature) if kind else None
     opened()
-    record, signature = Record(str(folder.path)), None
+    record = Record(str(folder.path))
     try:
-        signature = convert_file(folder, path) if reference is None else _convert(reference, path)
-        record = _measure(record, reference, signature, path)
+        if reference is None:
+            inference = replace(inference, signature=convert_file(folder, inference.signature, path))
+        else:
+            _convert(network_of(reference), path)
+        record, inference = _measure(record, kind, reference, inference, path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO raise everything there is
@@ -49,11 +56,10 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     if record.reason:
         for file in path.iterdir():
             file.unlink()
-    write_entry(path, record, None if record.reason or folder.signature else signature)
+    write_entry(path, record, None if record.reason else inference)
 
 
-def _convert(reference: Opened, path: Path) -> Signature:
-    network = network_of(reference)
+def _convert(network: Network, path: Path) -> None:
     if min(network.row_shape) < 1:
         raise ModelFormatError(f"its input {network.row_shape} has no fixed size")
     onnx = path / "model.onnx"
@@ -62,27 +68,32 @@ def _convert(reference: Opened, path: Path) -> Signature:
     # convert_model folds normalizations into weights now, so that the weights are mapped as they are in the file
     openvino.save_model(openvino.convert_model(str(onnx)), path / MODEL, compress_to_fp16=False)
     onnx.unlink()
-    return reference.signature
 
 
-def _measure(record: Record, reference: Opened | None, signature: Signature, path: Path) -> Record:
-    """Compare with the reference, where there is one, and find out how long a row takes."""
+def _measure(
+    record: Record, kind: str, reference: Engine | None, inference: Inference, path: Path
+) -> tuple[Record, Inference]:
+    """Compare with the reference, if there is one, and measure how long a row takes."""
+    signature = inference.signature
     rows = samples(signature.preprocess, signature.inputs[0].shape)
     model = core().read_model(path / MODEL)
     engine = OpenvinoEngine(model)
     parity, reason = None, ""
+    answers = predict_each(engine, rows)
     if reference is not None:
-        worst = difference(engine, reference.engine, rows, signature.postprocess.activation)
+        expected = predict_each(reference, rows)
+        inference = settle(inference, expected)
+        worst = difference(answers, expected, inference.signature.postprocess.activation)
         today = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        parity = Parity(worst, len(rows), reference.kind, today)
+        parity = Parity(worst, len(rows), kind, today)
         if worst == math.inf:
-            reason = f"its answers are not numbers, or not as many as those of {reference.kind}"
+            reason = f"its answers are not numbers, or not as many as those of {kind}"
         elif worst > LIMIT:
-            reason = f"its probabilities differ from those of {reference.kind} by {worst:.1e}; {LIMIT:.0e} is allowed"
+            reason = f"its probabilities differ from those of {kind} by {worst:.1e}; {LIMIT:.0e} is allowed"
     else:
-        engine.predict(rows[:1])
+        inference = settle(inference, answers)
     took = milliseconds(compile_model(model, streams=1, threads=1), rows[:1])
-    return replace(record, reason=reason, parity=parity, milliseconds=round(took, 3))
+    return replace(record, reason=reason, parity=parity, milliseconds=round(took, 3)), inference
 
 
 def milliseconds(compiled: Any, row: FloatArray) -> float:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from app.engines.cache import MODEL
 from app.engines.openvino_runtime import import_openvino
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.onnx_graph import external_places
-from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
+from app.types import Signature, TensorSpec
 
 USUAL_SIDE = 224
 """Height and width of a picture where the file leaves them open."""
@@ -22,7 +21,7 @@ DISTRIBUTIONS = ("Softmax", "SoftMax", "Sigmoid")
 PASSES = ("Reshape", "Squeeze", "Unsqueeze", "Convert")
 
 
-def convert_file(folder: ModelFolder, path: Path) -> Signature:
+def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signature:
     """Convert a folder's ONNX file to OpenVINO's, for one row at a time.
 
     :param path: the folder in which the model is written.
@@ -36,7 +35,6 @@ def convert_file(folder: ModelFolder, path: Path) -> Signature:
     names = _check(file)
     openvino = import_openvino()
     model = openvino.convert_model(str(file))
-    signature = folder.signature or _signature_of(model, names[0])
     model.reshape({model.input(0): [1, *signature.inputs[0].shape[1:]]})
     if model.input(0).element_type != openvino.Type.f32:
         steps = openvino.preprocess.PrePostProcessor(model)
@@ -62,38 +60,3 @@ def _check(file: Path) -> tuple[str, str]:
     if len(fed) != 1:
         raise ModelFormatError(f"{file} has {len(fed)} inputs; an image classifier has one")
     return fed[0], graph.output[0].name
-
-
-def _signature_of(model: Any, name: str) -> Signature:
-    """The signature of an ``.onnx`` that comes alone.
-
-    Channels first it is taken for PyTorch's: pixels normalised as torchvision's models want them; channels last for
-    TensorFlow's, pixels scaled to 0-1.
-    """
-    shape = tuple(size.get_length() if size.is_static else 0 for size in model.input(0).partial_shape)
-    if len(shape) == 4:
-        layout: Layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"
-        channels = 3 if layout == "NHWC" else 1
-        shape = tuple(size or (3 if axis == channels else USUAL_SIDE) for axis, size in enumerate(shape))
-        grey = shape[channels] == 1
-    else:
-        layout, grey = "NCHW", False
-    torch = layout == "NCHW" and not grey
-    preprocess = Preprocess(
-        color="grey" if grey else "rgb",
-        interpolation="bilinear",
-        antialias=True,
-        scale=1 / 255,
-        mean=(0.485, 0.456, 0.406) if torch else (0.0,),
-        std=(0.229, 0.224, 0.225) if torch else (1.0,),
-        layout=layout,
-    )
-    postprocess = Postprocess(activation="none" if _is_distribution(model) else "softmax")
-    return Signature((TensorSpec(name, (0, *shape[1:])),), (), preprocess, postprocess)
-
-
-def _is_distribution(model: Any) -> bool:
-    node = model.output(0).get_node().input_value(0).get_node()
-    while node.get_type_name() in PASSES:
-        node = node.input_value(0).get_node()
-    return node.get_type_name() in DISTRIBUTIONS

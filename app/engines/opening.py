@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from app.engines.base import Opened
@@ -63,13 +64,22 @@ def _load_openvino(folder: ModelFolder, entry: Entry) -> Opened:
 
     :raises NotBuilt: where it holds a reason instead, or this machine cannot compute it.
     """
-    record, signature = entry.record, folder.signature or entry.signature
-    if record.reason:
-        raise NotBuilt(record.reason)
-    if signature is None:
-        raise NotBuilt("neither it nor the cache says anything of its input")
+    record, inference = entry.record, entry.inference
+    if record.reason or inference is None:
+        raise NotBuilt(record.reason or "its entry in the cache is damaged")
     try:
         engine = load_network(entry.path / MODEL, record.milliseconds)
     except RuntimeError as error:
         raise NotBuilt(f"openvino cannot compute it here: {last_line(error)}") from None
-    return Opened(engine, "openvino", signature, record.parity, record.precision)
+    signature = inference.signature
+    if folder.signature is not None and "postprocess" in folder.stated:
+        signature = replace(signature, postprocess=folder.signature.postprocess)
+    return Opened(
+        engine,
+        "openvino",
+        signature,
+        record.parity,
+        record.precision,
+        labels=inference.labels,
+        reasons=inference.reasons,
+    )

@@ -11,18 +11,18 @@ LIMIT = 1e-4
 """The largest difference between two probabilities that may be served: it changes nobody's decision."""
 
 
-def difference(engine: Engine, reference: Engine, rows: FloatArray, activation: Activation) -> float:
-    """Compare what two engines answer, row by row.
+def predict_each(engine: Engine, rows: FloatArray) -> FloatArray:
+    """Return an engine's answers (N, classes) to inputs (N, …), computed one by one."""
+    return np.concatenate([engine.predict(rows[number : number + 1]) for number in range(len(rows))])
 
-    :param rows: inputs (N, …).
+
+def difference(found: FloatArray, expected: FloatArray, activation: Activation) -> float:
+    """Compare an engine's answers (N, classes) with the reference's.
+
     :param activation: what makes probabilities of the answers.
-    :returns: the largest difference between probabilities; where the answers are something else, in parts of the
-        reference's largest value. Infinite where a value is not a number, or the answers are of different shapes.
+    :returns: the largest difference between probabilities; if the answers are something else, in parts of the
+        reference's largest value. Infinite if a value is not a number, or the answers are of different shapes.
     """
-    found, expected = (
-        np.concatenate([one.predict(rows[number : number + 1]) for number in range(len(rows))])
-        for one in (engine, reference)
-    )
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
     found, expected = activated(found, activation), activated(expected, activation)

@@ -1,7 +1,7 @@
 """Networks of 8-bit integers: kept in the model's own folder, so that they are packed and moved with it.
 
-``<model>/int8/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``signature.json`` where
-the model has none. Such a network is served as long as the files that it was made from are the same.
+``<model>/int8/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``inference.json`` as
+:mod:`app.engines.cache` does. Such a network is served as long as the files that it was made from are the same.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from typing import Any
 
 from app.digests import file_digest
 from app.engines.base import Agreement, Opened
-from app.engines.cache import MODEL, RECORD, SIGNATURE, WEIGHTS, sources
+from app.engines.cache import INFERENCE, MODEL, RECORD, WEIGHTS, read_inference, sources
 from app.engines.reference import reference_kind
 from app.engines.shared.where import load_network
 from app.errors import last_line
 from app.formats.folder import ModelFolder
+from app.formats.inference import Inference
+from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_signature
 
 log = logging.getLogger(__name__)
@@ -58,12 +60,29 @@ def open_quantized(folder: ModelFolder, choice: str) -> Opened | None:
             return None
         if record.made != content_hash((path / MODEL, path / WEIGHTS)):
             raise ValueError("it is not what was written")
-        signature = folder.signature or read_signature(path / SIGNATURE)
+        inference = _read_inference(path, folder)
         engine = load_network(path / MODEL, record.milliseconds)
     except Exception as error:  # whatever a damaged file makes of it
         log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, last_line(error), AGAIN)
         return None
-    return Opened(engine, "openvino", signature, None, "int8", record.agreement)
+    signature = folder.signature if {"preprocess", "postprocess"} <= folder.stated else None
+    return Opened(
+        engine,
+        "openvino",
+        signature or inference.signature,
+        None,
+        "int8",
+        record.agreement,
+        inference.labels,
+        inference.reasons,
+    )
+
+
+def _read_inference(path: Path, folder: ModelFolder) -> Inference:
+    """Read what was inferred of the model; earlier versions wrote its signature alone, and only if it had none."""
+    if (path / INFERENCE).is_file():
+        return read_inference(path)
+    return Inference(folder.signature or read_signature(path / SIGNATURE))
 
 
 def write_record(record: Record, path: Path) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from app.engines.base import Agreement
 from app.engines.building import NotBuilt, entry_of
-from app.engines.cache import MODEL, SIGNATURE, WEIGHTS
+from app.engines.cache import MODEL, WEIGHTS, write_inference
 from app.engines.child import last_line, run_module
 from app.engines.conversion import milliseconds
 from app.engines.openvino_engine import OpenvinoEngine, compile_model
@@ -30,7 +30,6 @@ from app.engines.quantized import FOLDER, Record, content_hash, made_from, write
 from app.errors import DataError, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.place import place
-from app.formats.signature import write_signature
 from app.progress import counted, say
 from app.types import FloatArray
 
@@ -89,13 +88,12 @@ def quantize(
     shutil.rmtree(making, ignore_errors=True)  # of one that was killed
     making.mkdir()
     try:
-        signature = folder.signature or entry.signature
-        threshold = 0.0 if signature and signature.postprocess.activation == "sigmoid" else 0.5
+        assert entry.inference is not None  # there is one unless there is a reason
+        threshold = 0.0 if entry.inference.signature.postprocess.activation == "sigmoid" else 0.5
         order = Order(entry.path / MODEL, *inputs, making, made_from(folder, choice), threshold)
         record, before = _run(folder.name, order)
         _check(folder.name, record.agreement, least)
-        if folder.signature is None and entry.signature is not None:
-            write_signature(entry.signature, making / SIGNATURE)
+        write_inference(entry.inference, making)
         write_record(record, making)
         place(making, folder.path / FOLDER)
     finally:

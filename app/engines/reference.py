@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from app.engines.base import Network, Opened
+from app.engines.base import Engine, Network, Opened
 from app.engines.keras_engine import KerasEngine
 from app.engines.mxnet_engine import MxnetEngine
+from app.engines.parity import predict_each
+from app.engines.samples import samples
 from app.errors import ModelFormatError
-from app.formats.folder import Checkpoint, ModelFolder
-from app.types import Preprocess, Signature, TensorSpec
+from app.formats.folder import ModelFolder
+from app.formats.infer_signature import infer_folder
+from app.formats.inference import settle
+from app.types import Signature
 
 
 def reference_kind(folder: ModelFolder, choice: str) -> str:
@@ -21,55 +25,46 @@ def reference_kind(folder: ModelFolder, choice: str) -> str:
 
 
 def load_reference(folder: ModelFolder, choice: str) -> Opened:
-    """Load a folder's network into its reference engine.
+    """Load a folder's network into its reference engine, and infer what its signature leaves open.
 
-    :raises ModelFormatError: where there is none, or the weights cannot be read or contradict the signature.
+    :raises ModelFormatError: if there is no such engine, or the weights cannot be read or contradict the signature.
     """
     kind = reference_kind(folder, choice)
-    if kind == "keras":
-        return _load_keras(folder)
-    if folder.checkpoint is None:
+    if not kind:
         raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
-    return _load_mxnet(folder, folder.checkpoint)
+    inference = infer_folder(folder, kind)
+    engine = open_reference(folder, kind, inference.signature)
+    if not inference.settled:
+        first, preprocess = inference.signature.inputs[0], inference.signature.preprocess
+        try:
+            inference = settle(inference, predict_each(engine, samples(preprocess, first.shape)))
+        except Exception:
+            engine.close()
+            raise
+    return Opened(engine, kind, inference.signature, labels=inference.labels, reasons=inference.reasons)
 
 
-def network_of(opened: Opened) -> Network:
+def network_of(engine: Engine) -> Network:
     """Describe the network that a reference engine computes."""
-    assert isinstance(opened.engine, MxnetEngine | KerasEngine)
-    return opened.engine.network()
+    assert isinstance(engine, MxnetEngine | KerasEngine)
+    return engine.network()
 
 
-def _load_mxnet(folder: ModelFolder, checkpoint: Checkpoint) -> Opened:
-    signature = folder.signature
-    if signature is None:
-        raise ModelFormatError(f"{folder.path} says nothing of its input; write a signature.json")
+def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> MxnetEngine | KerasEngine:
+    """Open a folder's network in the engine ``mxnet`` or ``keras``.
+
+    :raises ModelFormatError: if the weights cannot be read or contradict the signature.
+    """
     first = signature.inputs[0]
-    engine = MxnetEngine.load(checkpoint.symbol, checkpoint.params, first.name, first.shape)
-    return Opened(engine, "mxnet", signature)
-
-
-def _load_keras(folder: ModelFolder) -> Opened:
+    if kind == "mxnet":
+        assert folder.checkpoint is not None
+        return MxnetEngine.load(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape)
     assert folder.h5 is not None
     engine = KerasEngine.load(folder.h5)
-    signature = folder.signature or _signature_of(engine)
-    wanted = signature.inputs[0].shape
-    if wanted[1:] != engine.input_shape[1:]:
+    if first.shape[1:] != engine.input_shape[1:]:
         engine.close()
         raise ModelFormatError(
-            f"{folder.path}: signature.json says that the input is {wanted}, {folder.h5.name} says {engine.input_shape}"
+            f"{folder.path}: signature.json says that the input is {first.shape}, {folder.h5.name} says "
+            f"{engine.input_shape}"
         )
-    return Opened(engine, "keras", signature)
-
-
-def _signature_of(engine: KerasEngine) -> Signature:
-    """The signature of an ``.h5`` that comes alone: pixels scaled to 0-1, as Keras's own generators are used."""
-    shape = engine.input_shape
-    channels_last = len(shape) == 4 and shape[3] in (1, 3)
-    preprocess = Preprocess(
-        color="grey" if 1 in (shape[-1], shape[1]) else "rgb",
-        interpolation="nearest",
-        antialias=True,
-        scale=1 / 255,
-        layout="NHWC" if channels_last else "NCHW",
-    )
-    return Signature((TensorSpec(engine.input_name, shape),), (engine.output,), preprocess)
+    return engine

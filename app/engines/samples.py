@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,26 +19,31 @@ NOISE = 3
 Pixels = NDArray[np.float64]
 
 
-def samples(preprocess: Preprocess, shape: tuple[int, ...]) -> FloatArray:
-    """Make the inputs: eight drawn pictures, three parts of a photograph and three of noise.
+def samples(preprocess: Preprocess, shape: tuple[int, ...], chosen: Sequence[int] = ()) -> FloatArray:
+    """Return inputs: eight drawn pictures, three parts of a photograph and three of noise.
 
-    They have the network's size already, so of ``preprocess`` only the arithmetic and the layout apply. An input that
-    is no picture, one of other than four axes, gets noise alone.
+    They have the network's size already, so of ``preprocess`` only the arithmetic and the layout apply. An input of
+    three axes is a grey picture; an input that is no picture gets noise alone.
 
     :param shape: the network's input with its batch axis, which does not count.
+    :param chosen: which of the 14 inputs to return, by their numbers; all if there are none.
     :returns: float32, (N, …), in the range that the network expects.
     """
     draw = np.random.default_rng(0)
-    if len(shape) != 4:
+    if len(shape) not in (3, 4):
         noise = draw.uniform(0, 255, (8 + len(WINDOWS) + NOISE, *shape[1:]))
-        return np.asarray(noise * preprocess.scale, np.float32)
+        return np.asarray(noise[list(chosen)] if chosen else noise, np.float32) * np.float32(preprocess.scale)
     channels_last = preprocess.layout == "NHWC"
-    height, width, channels = shape[1:] if channels_last else (shape[2], shape[3], shape[1])
+    full = shape if len(shape) == 4 else (0, *shape[1:], 1) if channels_last else (0, 1, *shape[1:])
+    height, width, channels = full[1:] if channels_last else (full[2], full[3], full[1])
     pictures = [*_drawn(height, width), *_photographed(height, width)]
     pictures += [draw.uniform(0, 255, (height, width, 3)) for _ in range(NOISE)]
+    if chosen:
+        pictures = [pictures[number] for number in chosen]
     pixels = np.stack([_with_channels(picture, channels) for picture in pictures])
     tensor = (pixels * preprocess.scale - _row(preprocess.mean)) / _row(preprocess.std)
-    return np.ascontiguousarray(tensor if channels_last else tensor.transpose(0, 3, 1, 2), np.float32)
+    rows = np.ascontiguousarray(tensor if channels_last else tensor.transpose(0, 3, 1, 2), np.float32)
+    return rows.reshape(len(rows), *shape[1:])
 
 
 def _drawn(height: int, width: int) -> Iterator[Pixels]:

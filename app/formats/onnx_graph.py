@@ -1,47 +1,82 @@
-"""What an ONNX file says of itself: its input, its classes, and whether it gives probabilities.
+"""Contents of an ONNX file: its input and what is done to it first, its outputs and what they hold, its metadata.
 
 Format: a protobuf ``ModelProto`` (github.com/onnx/onnx, ``onnx.proto``). Before IR version 4 the learned arrays are
 listed among the inputs, too. Weights may lie in other files, which ``external_data`` names by their location.
+Metadata about pictures have names of their own (github.com/onnx/onnx, ``docs/MetadataProps.md``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import ast
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from app.errors import ModelFormatError
 from app.formats.json_text import parse_json
+from app.formats.labels import labels_of
+from app.formats.pixels import Normalisation, arithmetic
 from app.formats.signature import signature_of
-from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
+from app.types import Signature
 
 OPSETS = range(7, 22)
-USUAL_SIDE = 224
-"""Height and width of a picture where the file leaves them open."""
-CHANNELS = (1, 3)
-DISTRIBUTIONS = ("Softmax", "Sigmoid")
-PASSES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout")
-"""Operations that leave the values as they are."""
 SIGNATURE, LABELS = "signature", "labels"
 """Entries of the file's metadata in which Dimple keeps, of a model that it exports, what ONNX has no place for."""
+LABEL_ENTRIES = (LABELS, "names", "classes", "class_names")
+FLOATS = (1, 10, 11, 16)
+"""``TensorProto.DataType`` of float, float16, double and bfloat16."""
+SIGNED_BYTES = 3
+"""``TensorProto.DataType`` of int8."""
+LARGEST_CONSTANT = 4_000_000
+"""Values of a constant that may be a mean picture; larger ones are weights."""
+
+Kind = Literal["distribution", "logits", "features", "unknown"]
+DISTRIBUTIONS = ("Softmax", "Sigmoid", "HardSigmoid")
+LOGITS = ("Gemm", "MatMul", "Conv", "LogSoftmax", "QLinearMatMul", "QLinearConv", "ConvInteger", "MatMulInteger")
+NORMALISATIONS = ("BatchNormalization", "LpNormalization", "LayerNormalization", "InstanceNormalization")
+SHAPES_ALONE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout", "Transpose")
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
+PASSES = (*SHAPES_ALONE, *QUANTIZERS, "Clip")
+"""Operations that leave probabilities as they are."""
+ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "HardSwish", "Elu", "Mul")
+POOLS = ("GlobalAveragePool", "ReduceMean", "AveragePool", "GlobalMaxPool")
+
+
+@dataclass(frozen=True)
+class OnnxOutput:
+    """One output of a network. ``shape`` has the batch axis; 0 stands for any size, and no axes for an unknown shape.
+
+    ``kind`` is ``distribution`` if the graph ends in one, ``logits`` if it ends in a layer that learns,
+    ``features`` if it ends in a normalisation or in pooled maps, ``unknown`` otherwise.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    is_float: bool
+    kind: Kind
 
 
 @dataclass(frozen=True)
 class OnnxFacts:
     """What could be read. ``input_shape`` has the batch axis; 0 stands for any size.
 
-    ``signature`` and ``labels`` are those that the file's metadata carry, None where it does not.
+    ``element_type`` is the input's, as ``TensorProto.DataType`` counts. ``normalisation`` is what the graph does to the
+    input first. ``signature`` and ``labels`` are those of the file's metadata, None if there are none.
     """
 
     opset: int
+    producer: str
     input_name: str
     input_shape: tuple[int, ...]
-    output_name: str
-    classes: int
-    is_distribution: bool
+    element_type: int
+    outputs: tuple[OnnxOutput, ...]
     files: tuple[Path, ...]
-    signature: Signature | None
-    labels: tuple[str, ...] | None
+    normalisation: Normalisation = field(default_factory=Normalisation.none)
+    metadata: dict[str, str] = field(default_factory=dict)
+    signature: Signature | None = None
+    labels: tuple[str, ...] | None = None
 
 
 def read_onnx(path: Path) -> OnnxFacts:
@@ -67,57 +102,25 @@ def read_onnx(path: Path) -> OnnxFacts:
 
 
 def _facts(path: Path, model: Any) -> OnnxFacts:
-    opset = next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)
+    opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
         raise ModelFormatError(f"{path} is of opset {opset}; {OPSETS[0]} to {OPSETS[-1]} can be opened")
     files = _files(path, model.graph)
-    data, output = _input(path, model.graph), model.graph.output[0]
+    data = _input(path, model.graph)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    makers = {output: node for node in model.graph.node for output in node.output}
     return OnnxFacts(
         opset=opset,
+        producer=model.producer_name,
         input_name=data.name,
         input_shape=_shape(data),
-        output_name=output.name,
-        classes=next(iter(_shape(output)[1:2]), 0),
-        is_distribution=_is_distribution(model.graph, output.name),
+        element_type=data.type.tensor_type.elem_type,
+        outputs=tuple(_output(output, makers) for output in model.graph.output),
         files=files,
-        **_metadata(path, model),
-    )
-
-
-def describe_onnx(facts: OnnxFacts, size: tuple[int, int] | None = None) -> Signature:
-    """Write the signature that an ``.onnx`` file lacks; it is its own where Dimple exported it.
-
-    Channels first it is taken for PyTorch's: pixels normalised as torchvision's models want them; channels last for
-    TensorFlow's, pixels scaled to 0-1.
-
-    :param size: height and width of the input, where they are known.
-    :raises ModelFormatError: where the input is not one picture.
-    """
-    shape = facts.input_shape
-    if facts.signature is not None:
-        return facts.signature
-    if len(shape) != 4:
-        raise ModelFormatError(f"the input {facts.input_name} has the shape {shape}; a picture needs four axes")
-    layout: Layout = "NHWC" if shape[3] in CHANNELS and shape[1] not in CHANNELS else "NCHW"
-    at = layout.index("C")
-    height, width = size or tuple(side or USUAL_SIDE for axis, side in enumerate(shape[1:], 1) if axis != at)
-    channels = shape[at] or 3
-    shape = (0, channels, height, width) if layout == "NCHW" else (0, height, width, channels)
-    torch = layout == "NCHW" and channels == 3
-    preprocess = Preprocess(
-        color="grey" if channels == 1 else "rgb",
-        interpolation="bilinear",
-        antialias=True,
-        scale=1 / 255,
-        mean=(0.485, 0.456, 0.406) if torch else (0.0,),
-        std=(0.229, 0.224, 0.225) if torch else (1.0,),
-        layout=layout,
-    )
-    return Signature(
-        inputs=(TensorSpec(facts.input_name, shape),),
-        outputs=(TensorSpec(facts.output_name, (0, facts.classes)),) if facts.classes else (),
-        preprocess=preprocess,
-        postprocess=Postprocess(activation="none" if facts.is_distribution else "softmax"),
+        normalisation=_normalisation(model.graph, data.name),
+        metadata=metadata,
+        signature=_signature(path, metadata.get(SIGNATURE), data.name),
+        labels=next((labels for name in LABEL_ENTRIES if (labels := _labels(metadata.get(name)))), None),
     )
 
 
@@ -166,30 +169,126 @@ def _input(path: Path, graph: Any) -> Any:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    return tuple(max(0, one.dim_value) for one in value.type.tensor_type.shape.dim)
+    return tuple(max(0, axis.dim_value) for axis in value.type.tensor_type.shape.dim)
 
 
-def _is_distribution(graph: Any, name: str) -> bool:
-    made = {output: node for node in graph.node for output in node.output}
-    node = made.get(name)
-    for _ in graph.node:  # each at most once: a broken graph may go round in circles
-        if node is None or node.op_type not in PASSES:
+def _output(output: Any, makers: dict[str, Any]) -> OnnxOutput:
+    is_float = output.type.tensor_type.elem_type in (0, *FLOATS)  # 0: some writers leave it out
+    return OnnxOutput(output.name, _shape(output), is_float, _kind(makers, output.name))
+
+
+def _kind(makers: dict[str, Any], name: str) -> Kind:
+    node = _behind(makers, name, PASSES)
+    if node is None:
+        return "unknown"
+    if node.op_type in DISTRIBUTIONS:
+        return "distribution"
+    if node.op_type in POOLS:
+        source = _behind(makers, node.input[0], (*SHAPES_ALONE, *QUANTIZERS, *ACTIVATIONS, "Clip"))
+        if source is None:
+            return "unknown"
+        return "logits" if source.op_type in LOGITS else "features"
+    if node.op_type in NORMALISATIONS or _divides_by_norm(makers, node):
+        return "features"
+    if node.op_type == "Add":  # of a layer and its bias
+        sources = [_behind(makers, operand, PASSES) for operand in node.input]
+        return "logits" if any(source is not None and source.op_type in LOGITS for source in sources) else "unknown"
+    return "logits" if node.op_type in LOGITS else "unknown"
+
+
+def _divides_by_norm(makers: dict[str, Any], node: Any) -> bool:
+    if node.op_type != "Div" or len(node.input) != 2:
+        return False
+    divisor = _behind(makers, node.input[1], (*PASSES, "Expand", "Max", "Sqrt"))
+    return divisor is not None and divisor.op_type in ("ReduceL2", "ReduceSumSquare")
+
+
+def _behind(makers: dict[str, Any], name: str, passed: tuple[str, ...]) -> Any:
+    """Return the node that computes an array, behind operations that are passed over; None if there is none."""
+    node = makers.get(name)
+    for _ in makers:  # each at most once: a broken graph may have a cycle
+        if node is None or node.op_type not in passed or not node.input:
             break
-        node = made.get(node.input[0])
-    return node is not None and node.op_type in DISTRIBUTIONS
+        node = makers.get(node.input[0])
+    return node
 
 
-def _metadata(path: Path, model: Any) -> dict[str, Any]:
-    found = {one.key: one.value for one in model.metadata_props}
-    signature = labels = None
+def _normalisation(graph: Any, name: str) -> Normalisation:
+    """Return what a graph does to its input before the first layer that looks at more than one pixel."""
+    constants = {array.name: array for array in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output and node.attribute:
+            constants[node.output[0]] = node.attribute[0].t
+    users: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for operand in node.input:
+            users.setdefault(operand, []).append(node)
+    found = Normalisation.none()
+    for _ in graph.node:
+        if found.learned or len(users.get(name, ())) != 1:
+            break
+        node = users[name][0]
+        step = _step(found, node, name, constants)
+        if step is None or not node.output:
+            break
+        found, name = step, node.output[0]
+    return found
+
+
+def _step(before: Normalisation, node: Any, name: str, constants: dict[str, Any]) -> Normalisation | None:
+    """Return the normalisation after one more operation; None if that is not one of its steps."""
+    kind, label = node.op_type, f"{node.op_type} {node.name}".rstrip()
+    others = [_constant(constants.get(operand)) for operand in node.input if operand != name]
+    is_first = node.input[0] == name
+    if kind in (*SHAPES_ALONE, *QUANTIZERS, "Pad", "Resize") and is_first:
+        return before
+    if kind == "Gather" and others and others[0] is not None and others[0].ravel().tolist() == [2, 1, 0]:
+        return before.turned(label)
+    if kind == "Slice" and len(others) == 4 and others[3] is not None and others[3].ravel().tolist() == [-1]:
+        return before.turned(label)
+    if kind == "BatchNormalization" and len(others) == 4 and others[2] is not None and others[3] is not None:
+        return before.standardised(others[2], others[3], label)
+    if len(others) != 1 or others[0] is None:
+        return None
+    return arithmetic(before, kind.lower(), others[0], is_first, label)
+
+
+def _constant(array: Any) -> Any:
+    """Return a constant's values in 64 bits; None if there is none, or it is no small array of numbers."""
+    import onnx
+
+    if array is None or array.external_data or np.prod(array.dims, dtype=np.float64) > LARGEST_CONSTANT:
+        return None
     try:
-        if SIGNATURE in found:
-            signature = signature_of(parse_json(found[SIGNATURE]), path)
-        if LABELS in found:
-            labels = tuple(str(label) for label in parse_json(found[LABELS]))
+        return np.asarray(onnx.numpy_helper.to_array(array), np.float64)
+    except (TypeError, ValueError):
+        return None
+
+
+def _signature(path: Path, text: str | None, input_name: str) -> Signature | None:
+    """Return the signature that Dimple wrote into the metadata; None for another program's entry of that name."""
+    try:
+        signature = signature_of(parse_json(text), path) if text else None
+    except (ModelFormatError, ValueError, TypeError):
+        return None
+    return signature if signature is not None and signature.inputs[0].name == input_name else None
+
+
+def _labels(text: str | None) -> tuple[str, ...] | None:
+    """Return the labels of a metadata entry: JSON, or a list or dictionary as Python writes it."""
+    if not text:
+        return None
+    try:
+        return labels_of(parse_json(text))
     except (ValueError, TypeError):
-        pass  # another program's entry of that name
-    return {"signature": signature, "labels": labels}
+        pass
+    try:
+        document = ast.literal_eval(text)
+        if isinstance(document, dict):
+            document = {str(key): value for key, value in document.items()}
+        return labels_of(document)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return None  # another program's entry of that name
 
 
 def _in_a_line(error: Exception) -> str:

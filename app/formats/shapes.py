@@ -79,6 +79,10 @@ def _output(node: Node, inputs: list[Shape], weight: Shape | None) -> Shape:
         return (math.prod(first),)
     if node.op in ("Reshape", "reshape"):
         return _reshape(node, first)
+    if node.op == "transpose":
+        return _transpose(node, first)
+    if node.op == "dot":
+        return _multiply(node, first, weight)
     if node.op in ("Concat", "concat"):
         return _concatenate(node, inputs)
     if node.op in ("Pad", "pad"):
@@ -163,6 +167,22 @@ def _reshape(node: Node, shape: Shape) -> Shape:
     if math.prod(sizes) != math.prod(shape):
         raise DoesNotFit(f"{node.name} reshapes {shape} to {wanted}")
     return tuple(sizes)
+
+
+def _transpose(node: Node, shape: Shape) -> Shape:
+    axes = node.numbers("axes", tuple(range(len(shape), -1, -1)))
+    if sorted(axes) != list(range(len(shape) + 1)) or axes[0] != 0:
+        raise Unknown(f"{node.name} moves the axes of {shape} by {axes}")
+    return tuple(shape[axis - 1] for axis in axes[1:])
+
+
+def _multiply(node: Node, shape: Shape, weight: Shape | None) -> Shape:
+    """Return the shape of a row times a matrix, as Keras-MXNet writes a fully connected layer."""
+    if weight is None or len(weight) != 2 or node.flag("transpose_a") or node.flag("transpose_b"):
+        raise Unknown(f"{node.name} multiplies {shape} by {weight}")
+    if weight[0] != shape[-1]:
+        raise DoesNotFit(f"{node.name} takes {weight[0]} features, not {shape[-1]}")
+    return (*shape[:-1], weight[1])
 
 
 def _concatenate(node: Node, inputs: list[Shape]) -> Shape:

@@ -1,21 +1,23 @@
 """``signature.json``: MMS's description of a model's tensors, with our ``preprocess`` and ``postprocess`` beside it.
 
 Format: ``inputs`` and ``outputs`` are lists of ``{"data_name", "data_shape"}``; 0 in a shape stands for any size. The
-two objects of ours have the fields of :class:`app.types.Preprocess` and :class:`app.types.Postprocess`; a field that is
-left out has the default it has there, which is what MMS's vision template does.
+two objects of ours have the fields of :class:`app.types.Preprocess` and :class:`app.types.Postprocess`. A field that is
+left out follows from the input where that tells it (one channel means grey pictures, and Keras-MXNet's names for an
+input mean pixels of 0-1); else it has the default it has there, which is what MMS's vision template does.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, fields
+import re
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from app.errors import ModelFormatError
 from app.formats.json_text import read_json
-from app.types import Postprocess, Preprocess, Signature, TensorSpec
+from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
 
 FILE_NAME = "signature.json"
 MAX_VALUES = 2**26
@@ -23,6 +25,12 @@ MAX_VALUES = 2**26
 LARGEST_COUNT = 2**31 - 1
 LARGEST_NUMBER = 1e30
 """Of what pixels are multiplied and divided by, which is done in 32 bits."""
+
+PARTS = frozenset(("preprocess", "postprocess", "outputs"))
+"""Parts of the file that are inferred if they are left out."""
+KERAS_INPUT = re.compile(r"/.*input.*\d+")
+"""A name that Keras-MXNet gives an input, such as ``/conv2d_1_input1``."""
+CHANNELS = (1, 3)
 
 T = TypeVar("T", Preprocess, Postprocess)
 
@@ -47,17 +55,34 @@ def signature_of(document: Any, path: Path) -> Signature:
     """
     if not isinstance(document, dict):
         raise ModelFormatError(f"{path} must hold a JSON object, not {type(document).__name__}")
+    inputs = _tensors(document, "inputs", path)
     return Signature(
-        inputs=_tensors(document, "inputs", path),
+        inputs=inputs,
         outputs=_tensors(document, "outputs", path) if "outputs" in document else (),
-        preprocess=_options(Preprocess, document, "preprocess", path),
+        preprocess=_options(Preprocess, document, "preprocess", path, _preprocess_of(inputs[0])),
         postprocess=_options(Postprocess, document, "postprocess", path),
     )
 
 
-def write_signature(signature: Signature, path: Path) -> None:
-    """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` gives back as it was."""
-    path.write_text(json.dumps(document_of(signature), indent=2) + "\n", encoding="utf-8")
+def stated_parts(path: Path) -> frozenset[str]:
+    """Return which of ``preprocess``, ``postprocess`` and ``outputs`` a ``signature.json`` has.
+
+    :raises ModelFormatError: if the file cannot be read.
+    """
+    try:
+        document = read_json(path)
+    except (OSError, ValueError) as error:
+        raise ModelFormatError(f"{path} cannot be read: {error}") from None
+    return frozenset(PARTS & document.keys()) if isinstance(document, dict) else frozenset()
+
+
+def write_signature(signature: Signature, path: Path, parts: frozenset[str] = PARTS) -> None:
+    """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` gives back as it was.
+
+    :param parts: which parts besides the inputs are written, as :func:`stated_parts` names them.
+    """
+    document = {key: value for key, value in document_of(signature).items() if key not in PARTS - parts}
+    path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def document_of(signature: Signature) -> dict[str, Any]:
@@ -94,7 +119,26 @@ def _tensor(item: Any, key: str, path: Path) -> TensorSpec:
     return TensorSpec(name, tuple(shape))  # type: ignore[arg-type]
 
 
-def _options(kind: type[T], document: dict[str, Any], key: str, path: Path) -> T:
+def layout_of(shape: tuple[int, ...]) -> Layout:
+    """Return the order of a picture's axes in a tensor with a batch axis: channels last only if the first cannot be."""
+    return "NHWC" if len(shape) == 4 and shape[3] in CHANNELS and shape[1] not in CHANNELS else "NCHW"
+
+
+def is_grey(shape: tuple[int, ...]) -> bool:
+    """Say whether a tensor with a batch axis holds one channel, or pictures without an axis for channels."""
+    return len(shape) == 3 or (len(shape) == 4 and shape[layout_of(shape).index("C")] == 1)
+
+
+def _preprocess_of(tensor: TensorSpec) -> Preprocess:
+    """Return how pictures become an input of which no more is known than its name and shape."""
+    return Preprocess(
+        color="grey" if is_grey(tensor.shape) else "rgb",
+        layout=layout_of(tensor.shape),
+        scale=1 / 255 if KERAS_INPUT.fullmatch(tensor.name) else 1.0,
+    )
+
+
+def _options(kind: type[T], document: dict[str, Any], key: str, path: Path, default: T | None = None) -> T:
     given = document.get(key, {})
     if not isinstance(given, dict):
         raise ModelFormatError(f"{path}: {key!r} must be an object")
@@ -105,7 +149,9 @@ def _options(kind: type[T], document: dict[str, Any], key: str, path: Path) -> T
         if name not in names:
             raise ModelFormatError(f"{path}: {key!r} has no field {name!r}; it has {', '.join(names)}")
         values[name] = _checked(value, hints[name], f"{path}: {key}.{name}")
-    made = kind(**values)
+    if {"scale", "mean", "std"} & values.keys():
+        values = {"scale": 1.0, **values}  # stated in part, they are stated whole
+    made = replace(default, **values) if default is not None else kind(**values)
     if isinstance(made, Preprocess) and 0.0 in made.std:
         raise ModelFormatError(f"{path}: {key}.std must not hold 0")
     return made

@@ -1,4 +1,4 @@
-"""What an MXNet checkpoint says of itself: its input, its classes, and whether it gives probabilities.
+"""Input and output of an MXNet checkpoint, worked out from its graph and its parameters' shapes.
 
 A checkpoint does not hold the size of the pictures that it was trained on. It follows from the weights where the last
 maps are laid out flat before a fully connected layer; where each map is averaged to one value any size passes, and the
@@ -9,15 +9,14 @@ needed here, but for the names (``Softmax`` is what 0.8 called ``SoftmaxOutput``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from app.errors import ModelFormatError
-from app.formats.graph import Graph, Node, read_graph
+from app.formats.graph import Graph, Node
 from app.formats.missing import lacks
-from app.formats.params import read_params
 from app.formats.shapes import DoesNotFit, Shape, Unknown, pools_whole_map, propagate, windows
-from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
 SIZES = (224, 227, 299, 32, 28, 64, 96, 112, 128, 150, 160, 192, 256, 331, 48, 100)
 """Sides of square pictures that networks are trained on, the likelier first."""
@@ -28,9 +27,17 @@ MOST_STEPS = 150_000
 LARGEST_LAST_MAP = 16
 """A map that is averaged to one value is rarely larger; ImageNet's networks end at 7 to 13."""
 
+Kind = Literal["distribution", "logits", "features"]
+KINDS: tuple[Kind, ...] = ("distribution", "logits", "features")
+"""What an output may be, the preferred kind first."""
 DISTRIBUTIONS = ("SoftmaxOutput", "Softmax", "softmax", "SoftmaxActivation", "sigmoid", "LogisticRegressionOutput")
-PASSES = ("Flatten", "flatten", "Reshape", "reshape", "BlockGrad", "MakeLoss", "identity", "_copy", "Dropout")
-"""Operations that leave the values as they are."""
+REGRESSIONS = ("LinearRegressionOutput", "MAERegressionOutput")
+NORMALISATIONS = ("BatchNorm", "BatchNorm_v1", "L2Normalization", "InstanceNorm", "LayerNorm")
+LAYERS = ("Convolution", "Convolution_v1", "FullyConnected", "dot")
+SHAPES_ALONE = ("Flatten", "flatten", "Reshape", "reshape", "squeeze", "expand_dims", "transpose")
+PASSES = (*SHAPES_ALONE, "BlockGrad", "MakeLoss", "identity", "_copy", "Dropout", "clip", "Cast")
+"""Operations that leave probabilities as they are."""
+ACTIVATIONS = ("Activation", "LeakyReLU", "relu", "elemwise_mul", "_mul")
 CONVOLUTIONS = ("Convolution", "Convolution_v1")
 
 Fit = tuple[Shape, list[Shape | None]]
@@ -39,37 +46,19 @@ Fit = tuple[Shape, list[Shape | None]]
 
 @dataclass(frozen=True)
 class CheckpointFacts:
-    """What could be worked out. ``input_shape`` is (0, C, H, W); 0 stands for any batch.
+    """Input and output of a network. ``input_shape`` is (0, C, H, W); 0 stands for any batch.
 
-    ``output_name`` is the output's. Where ``is_distribution`` is false the output is logits.
+    ``output_name`` is the node that gives the row of ``classes`` values. ``kind`` is ``distribution`` if the graph ends
+    in one there, ``features`` if it ends in a normalisation, a regression or pooled maps, else ``logits``. ``others``
+    are the graph's further outputs that are rows, too.
     """
 
     input_name: str
     input_shape: tuple[int, ...]
     output_name: str
     classes: int
-    is_distribution: bool
-
-
-def describe_checkpoint(symbol_path: Path, params_path: Path, size: tuple[int, int] | None = None) -> Signature:
-    """Write the signature that a checkpoint lacks: raw pixels, softmax over logits.
-
-    Raw pixels are what MMS's vision template gives a network. Where there is no archive there is no answer of MMS's to
-    repeat, so they are resampled with care (antialiased), as training pipelines do.
-
-    :param size: height and width of the input, where they are known.
-    :raises ModelFormatError: where a file cannot be read, or they do not tell the input.
-    """
-    shapes = {name: array.shape for name, array in read_params(params_path).items()}
-    facts = work_out(read_graph(symbol_path), shapes, symbol_path, params_path, size)
-    return Signature(
-        inputs=(TensorSpec(facts.input_name, facts.input_shape),),
-        outputs=(TensorSpec(facts.output_name, (0, facts.classes)),),
-        preprocess=Preprocess(
-            color="grey" if facts.input_shape[1] == 1 else "rgb", interpolation="bilinear", antialias=True
-        ),
-        postprocess=Postprocess(activation="none" if facts.is_distribution else "softmax"),
-    )
+    kind: Kind
+    others: tuple[str, ...] = ()
 
 
 def work_out(
@@ -78,24 +67,67 @@ def work_out(
     path: Path,
     params_path: Path | None = None,
     size: tuple[int, int] | None = None,
+    output: str = "",
 ) -> CheckpointFacts:
     """Work out a network's facts from its graph and its parameters' shapes (named as in the ``.params`` file).
 
+    Of several outputs a distribution over classes is preferred, then logits.
+
     :param path: the symbol's, for messages; ``params_path`` is the parameters'.
-    :param size: height and width of the input, where they are known.
-    :raises ModelFormatError: where they do not tell the input's name or shape.
+    :param size: height and width of the input, if they are known.
+    :param output: the name of the output to take, if it is known.
+    :raises ModelFormatError: if they do not tell the input's name or shape, or no output is a row of classes.
     """
+    heads = _heads(graph, output, path)
+    kinds = {head: _kind(graph, head) for head in heads}
+    refusals: list[ModelFormatError] = []
+    for head in sorted(heads, key=lambda head: KINDS.index(kinds[head])):
+        try:
+            shape, classes, name = _of_head(cut(graph, head), params, path, params_path or path, size)
+        except ModelFormatError as refusal:
+            refusals.append(refusal)
+            continue
+        others = tuple(graph.nodes[other].name for other in heads if other != head)
+        return CheckpointFacts(name, (0, *shape), graph.nodes[head].name, classes, kinds[head], others)
+    raise refusals[0]
+
+
+def cut(graph: Graph, head: int) -> Graph:
+    """Return the part of a graph that one of its nodes is computed from, with that as its only output."""
+    needed = sorted(_behind(graph, head))
+    places = {number: place for place, number in enumerate(needed)}
+    nodes = (graph.nodes[number] for number in needed)
+    moved = tuple(replace(node, inputs=tuple(places[number] for number in node.inputs)) for node in nodes)
+    return Graph(moved, (places[head],))
+
+
+def _of_head(
+    graph: Graph, params: Mapping[str, Shape], path: Path, params_path: Path, size: tuple[int, int] | None
+) -> tuple[Shape, int, str]:
+    """Return the input's shape (C, H, W), the number of classes and the input's name, of a graph of one output."""
     weights = {name.removeprefix("arg:").removeprefix("aux:"): shape for name, shape in params.items()}
-    name = _input_name(graph, weights, params, path, params_path or path)
-    shape, output = _input_and_output(graph, name, weights, path, size)
-    head = graph.nodes[graph.heads[0]]
-    return CheckpointFacts(
-        input_name=name,
-        input_shape=(0, *shape),
-        output_name=head.name,
-        classes=output,
-        is_distribution=_is_distribution(graph, graph.heads[0]),
-    )
+    name = _input_name(graph, weights, params, path, params_path)
+    shape, shapes = _input(graph, name, weights, path, size)
+    row = shapes[graph.heads[0]]
+    if not row or row[0] < 1 or any(axis != 1 for axis in row[1:]):
+        head = graph.nodes[graph.heads[0]].name
+        raise ModelFormatError(
+            f"{path} is no classifier: its output {head} has the shape {row} for one picture, not one row of classes"
+        )
+    return shape, row[0], name
+
+
+def _heads(graph: Graph, output: str, path: Path) -> tuple[int, ...]:
+    """Return the numbers of the outputs that may be taken: the one of a name, or all.
+
+    :raises ModelFormatError: if there is none of that name.
+    """
+    heads = tuple(dict.fromkeys(graph.heads))
+    named = tuple(head for head in heads if output.removesuffix("_output") == graph.nodes[head].name)
+    if output and not named:
+        names = ", ".join(graph.nodes[head].name for head in heads)
+        raise ModelFormatError(f"{path} has no output {output!r}; it has {names}")
+    return named or heads
 
 
 def free_inputs(graph: Graph, learned: set[str]) -> list[str]:
@@ -151,10 +183,8 @@ def _picture(graph: Graph, free: list[str]) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _input_and_output(
-    graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, size: tuple[int, int] | None
-) -> tuple[Shape, int]:
-    """Find the input's shape (C, H, W) and the number of classes that comes of it."""
+def _input(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, size: tuple[int, int] | None) -> Fit:
+    """Find the input's shape (C, H, W), and the shape that every node has then."""
     hint = f"Write a signature.json beside {path.name} that gives the shape of the input {name!r}"
     try:
         chosen = _choose(graph, _fitting(graph, name, weights, size))
@@ -166,11 +196,7 @@ def _input_and_output(
     if chosen is None:
         why = _why(graph, name, weights, (SIZES[0], SIZES[0]))
         raise ModelFormatError(f"{path} does not tell the size of its pictures: no square size fits; {why}. {hint}")
-    shape, shapes = chosen
-    output = shapes[graph.heads[0]]
-    if not output or output[0] < 1 or any(size != 1 for size in output[1:]):
-        raise ModelFormatError(f"{path} is no classifier: its output {graph.nodes[graph.heads[0]].name} is {output}")
-    return shape, output[0]
+    return chosen
 
 
 def _fitting(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int] | None) -> list[Fit]:
@@ -256,8 +282,21 @@ def _covers(graph: Graph, shapes: list[Shape | None]) -> bool:
     return all(look.room() % look.stride <= look.pad for look in windows(node, maps))
 
 
-def _is_distribution(graph: Graph, number: int) -> bool:
-    node = graph.nodes[number]
-    while node.op in PASSES and node.inputs:
-        node = graph.nodes[node.inputs[0]]
-    return node.op in DISTRIBUTIONS or (node.op == "Activation" and node.text("act_type", "") == "sigmoid")
+def _kind(graph: Graph, number: int) -> Kind:
+    node = graph.nodes[_behind_all(graph, number, PASSES)]
+    if node.op in DISTRIBUTIONS or (node.op == "Activation" and node.text("act_type", "") == "sigmoid"):
+        return "distribution"
+    if node.op in NORMALISATIONS or node.op in REGRESSIONS:
+        return "features"
+    if pools_whole_map(node) and node.inputs:
+        source = graph.nodes[_behind_all(graph, node.inputs[0], (*PASSES, *ACTIVATIONS))]
+        is_map_of_a_layer = source.op in LAYERS or source.op == "broadcast_add" or source.op == "null"
+        return "logits" if is_map_of_a_layer else "features"
+    return "logits"
+
+
+def _behind_all(graph: Graph, number: int, passed: tuple[str, ...]) -> int:
+    """Return the number of the node behind operations that are passed over."""
+    while graph.nodes[number].op in passed and graph.nodes[number].inputs:
+        number = graph.nodes[number].inputs[0]
+    return number

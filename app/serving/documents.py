@@ -48,4 +48,6 @@ def _details(model: Model | HandledModel) -> dict[str, Any]:
         "agreement": asdict(model.agreement) if model.agreement else None,
         "input": {"name": model.input.name, "shape": list(model.input.shape), **asdict(model.preprocess)},
         "labels": list(model.labels),
+        **({"inferred": model.inferred} if model.inferred else {}),
+        **({"warnings": list(model.warnings)} if model.warnings else {}),
     }

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from app.engines.child import last_line, run_module
 from app.engines.onnx_export import export_onnx
-from app.engines.parity import LIMIT, difference
+from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.reference import load_reference, network_of, reference_kind
 from app.engines.samples import samples
 from app.errors import DimpleError, ModelFormatError
 from app.formats.folder import ModelFolder
+from app.formats.infer_signature import infer_folder
 from app.formats.onnx_graph import LABELS, SIGNATURE
 from app.formats.params import write_params
 from app.formats.signature import document_of
@@ -41,14 +42,14 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
     :raises ModelFormatError: where the model has no weights that MXNet can compute.
     """
     symbol, params = stem.with_name(f"{stem.name}-symbol.json"), stem.with_name(f"{stem.name}-0000.params")
-    if folder.checkpoint is not None and folder.signature is not None:
+    if folder.checkpoint is not None:
         shutil.copyfile(folder.checkpoint.symbol, symbol)
         shutil.copyfile(folder.checkpoint.params, params)
-        return folder.signature
+        return infer_folder(folder).signature
     if not reference_kind(folder, "auto"):
         raise ModelFormatError(f"{folder.path} holds an ONNX file alone, which is not turned into an MXNet checkpoint")
     opened = load_reference(folder, "auto")
-    network = network_of(opened)
+    network = network_of(opened.engine)
     opened.engine.close()
     nodes = network.document["nodes"]
     used = {node["name"] for node in nodes if node["op"] == "null"}
@@ -105,12 +106,13 @@ def _export(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float:
     from app.engines.openvino_runtime import import_openvino
 
     reference = load_reference(folder, "auto")
-    export_onnx(network_of(reference), path)
+    export_onnx(network_of(reference.engine), path)
     _write_metadata(path, reference.signature, labels)
     engine = OpenvinoEngine(import_openvino().convert_model(str(path)))
     signature = reference.signature
     rows = samples(signature.preprocess, signature.inputs[0].shape)
-    worst = difference(engine, reference.engine, rows, signature.postprocess.activation)
+    found, expected = predict_each(engine, rows), predict_each(reference.engine, rows)
+    worst = difference(found, expected, signature.postprocess.activation)
     if worst > LIMIT:
         raise ModelFormatError(f"its probabilities differ from those of {reference.kind} by {worst:.1e}")
     return worst

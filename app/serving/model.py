@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from app.cluster.selftest import check_selftest
 from app.engines.base import Agreement, Engine, Opened, Parity
 from app.engines.opening import load
+from app.engines.probe import probe
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.labels import imagenet_labels
+from app.formats.infer_signature import STATED
+from app.formats.labels import find_labels, imagenet_labels
 from app.machine import cores
 from app.serving.line import Gone, Limits, Line, Turn, never
 from app.serving.scores import probabilities
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
-from app.vision.preprocess import to_tensor
+from app.vision.preprocess import input_size
+
+log = logging.getLogger(__name__)
 
 IMAGENET_CLASSES = 1000
 ALONE = Limits(slots=cores())
@@ -33,7 +37,8 @@ class Model:
     ``legacy`` says that it came as an archive of MMS 0.x. ``parity`` is how far its engine is from the reference; None
     where that is the reference, or ``precision`` is ``int8``: ``agreement`` tells of those. ``enough_pixels`` is how
     far a JPEG may be scaled down while it is decoded, see :func:`app.vision.preprocess.enough_pixels`; 0 for not at
-    all.
+    all. ``output`` is the network's output, with the shape (0, columns). ``reasons`` tell why the signature says what
+    it says; ``warnings``, what about its answers should be looked into.
     """
 
     name: str
@@ -50,6 +55,14 @@ class Model:
     precision: str = "fp32"
     agreement: Agreement | None = None
     enough_pixels: int = 0
+    output: TensorSpec = TensorSpec("output", (0, 0))
+    reasons: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def inferred(self) -> dict[str, str]:
+        """Return the reasons for what was inferred: ``input``, ``pixels`` and ``output``, without what is stated."""
+        return {part: reason for part, reason in self.reasons.items() if reason != STATED}
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
         """Compute the probabilities (N, classes) of a batch (N, …).
@@ -75,7 +88,7 @@ def open_model(
     cache_dir: Path | None = None,
     opened: Opened | None = None,
 ) -> Model:
-    """Load a model and let it answer once, so that what is wrong with it is known now.
+    """Load a model and let it answer, so that whatever is wrong with it is known now.
 
     :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as :func:`app.engines.opening.load` takes it.
     :param limits: of the line before it.
@@ -86,13 +99,20 @@ def open_model(
     opened = opened or load(folder, engine, cache_dir)
     signature = opened.signature
     try:
-        blank = to_tensor(Image.new("RGB", (8, 8)), signature.preprocess, signature.inputs[0].shape)
-        answer = probabilities(opened.engine.predict(blank), signature.postprocess.activation)
-        labels = _labels(folder, answer.shape[1])
+        input_size(signature.preprocess, signature.inputs[0].shape)
+        answers, warnings = probe(opened.engine, signature)
+        classes = probabilities(answers, signature.postprocess.activation).shape[1]
+        labels = _labels(folder, opened.labels, classes)
         check_selftest(folder.path, opened.engine, signature)
     except Exception:
         opened.engine.close()
         raise
+    for part, reason in opened.reasons.items():
+        if reason != STATED:
+            log.info("%s: %s inferred: %s", folder.name, part, reason)
+    for warning in warnings:
+        log.warning("%s: %s", folder.name, warning)
+    name = signature.outputs[0].name if signature.outputs else "output"
     return Model(
         name=folder.name,
         version=folder.version,
@@ -107,6 +127,9 @@ def open_model(
         parity=opened.parity,
         precision=opened.precision,
         agreement=opened.agreement,
+        output=TensorSpec(name, (0, answers.shape[1])),
+        reasons=opened.reasons,
+        warnings=tuple(warnings),
     )
 
 
@@ -122,12 +145,19 @@ def _together(engine: Engine) -> Callable[[Sequence[FloatArray]], list[FloatArra
     return compute
 
 
-def _labels(folder: ModelFolder, classes: int) -> tuple[str, ...]:
-    """The folder's labels; where it has none, ImageNet's for 1,000 classes and numbers otherwise."""
-    if folder.labels is None:
-        return imagenet_labels() if classes == IMAGENET_CLASSES else tuple(str(number) for number in range(classes))
-    if len(folder.labels) != classes:
-        raise ModelFormatError(
-            f"{folder.path}: synset.txt has {len(folder.labels)} labels, the network has {classes} classes"
-        )
-    return folder.labels
+def _labels(folder: ModelFolder, inside: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
+    """Return the folder's labels; without any, those inside the model's file, ImageNet's for 1,000 classes, or numbers.
+
+    :raises ModelFormatError: if the folder has another number of labels than ``classes``.
+    """
+    if folder.labels is not None:
+        if len(folder.labels) != classes:
+            file = find_labels(folder.path)
+            named = file.name if file is not None else "the model's list"
+            raise ModelFormatError(
+                f"{folder.path}: {named} has {len(folder.labels)} labels, the network has {classes} classes"
+            )
+        return folder.labels
+    if inside is not None and len(inside) == classes:
+        return inside
+    return imagenet_labels() if classes == IMAGENET_CLASSES else tuple(str(number) for number in range(classes))

@@ -11,7 +11,7 @@ from pathlib import Path
 from app.errors import DimpleError, DownloadFailed, ModelFormatError, ModelNotInStore, RegistryBusy, StorageError
 from app.formats.archive.manifest import read_manifest
 from app.formats.archive.opening import archive_name, is_archive, open_archive
-from app.formats.folder import is_model_folder
+from app.formats.folder import is_model_file, is_model_folder
 from app.lock import locked
 from app.machine import server_processes
 from app.serving.handled import own_handler
@@ -69,6 +69,9 @@ def told_models(settings: Settings, store: Store) -> Iterator[Told]:
             yield Told(_registration(path.name, path.name, path, settings))
         elif is_archive(path) and path.suffix.lower() != ".zip":  # a zip may as well hold pictures
             yield _archive(path, settings)
+        elif is_model_file(path) and not path.name.endswith(".params"):  # its symbol is named
+            reason = f"{path} lies in the models folder itself. Make a model of it: flask models import {path}"
+            yield _failed(path.name, path.name, path, ModelFormatError(reason))
 
 
 def revive(settings: Settings) -> None:

@@ -6,60 +6,32 @@ that what is said of one does not depend on the protocol, nor on the pictures be
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
-from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import BadInput, BadParameter, ModelFormatError, TooManyFiles
-from app.formats.folder import open_model_folder
+from app.errors import BadInput, BadParameter, TooManyFiles
 from app.serving.frames import check_frames
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.serving.scores import probabilities
-from app.types import FloatArray, TensorSpec
+from app.types import FloatArray
 from app.vision.preprocess import input_size
 
-UNNAMED = "output"
 EXACT_WHOLE = 2**24
 """Up to this, float32 has every whole number."""
 
-_outputs: weakref.WeakKeyDictionary[Any, TensorSpec] = weakref.WeakKeyDictionary()
-"""By the model's line: reading a signature takes longer than many networks, and a line goes with its model."""
-
 
 def row_shape(model: Model) -> tuple[int, ...]:
-    """The shape of one row of the network's input: (C, H, W) or (H, W, C), without open sizes."""
+    """Return the shape of one row of the network's input, without open sizes: (C, H, W), (H, W, C), or (H, W)."""
     height, width = input_size(model.preprocess, model.input.shape)
+    if len(model.input.shape) == 3:
+        return (height, width)
     channels = 1 if model.preprocess.color == "grey" else 3
     return (channels, height, width) if model.preprocess.layout == "NCHW" else (height, width, channels)
-
-
-def output_of(model: Model, path: Path) -> TensorSpec:
-    """The network's output, as the model's signature has it: its name, and the shape (0, columns) of its rows; of any
-    size, (0, 0), where there is no signature.
-
-    :param path: the model's folder.
-    """
-    if (known := _outputs.get(model.line)) is None:
-        known = _outputs[model.line] = _read_output(path)
-    return known
-
-
-def _read_output(path: Path) -> TensorSpec:
-    try:
-        signature = open_model_folder(path).signature
-    except (ModelFormatError, OSError):  # the folder has changed since the model was loaded
-        signature = None
-    if signature is None or not signature.outputs:
-        return TensorSpec(UNNAMED, (0, 0))
-    told = signature.outputs[0]
-    return TensorSpec(told.name, (0, prod(told.shape[1:])))
 
 
 def check_rows(model: Model, shape: Sequence[int], max_rows: int) -> None:

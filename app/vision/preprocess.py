@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from app.errors import ModelFormatError
 from app.types import FloatArray, Interpolation, Preprocess
@@ -32,7 +32,8 @@ def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]
 
     :param image: upright, RGB.
     :param shape: the input's shape with its batch axis, in the order of ``preprocess.layout``.
-    :returns: contiguous (1, C, H, W) or (1, H, W, C): ``(pixel * scale - mean) / std``.
+    :returns: contiguous (1, C, H, W) or (1, H, W, C), or (1, H, W) for an input without an axis for channels:
+        ``(pixel * scale - mean) / std``.
     :raises ModelFormatError: where the shape is not that of one picture, or does not agree with the description.
     """
     plan = _planned(preprocess, shape)
@@ -46,7 +47,7 @@ def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]
     tensor = np.array(pixels, np.float32, order="C")
     for change, value in plan.steps:
         change(tensor, value, out=tensor)
-    return tensor[np.newaxis]
+    return tensor[np.newaxis] if len(shape) == 4 else tensor.reshape(1, plan.height, plan.width)
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,16 @@ def _planned(preprocess: Preprocess, shape: tuple[int, ...]) -> _Plan:
 def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int]:
     """The height and width of the network's input, in pixels.
 
-    :raises ModelFormatError: where ``shape`` has not four axes, leaves height or width open, or has other channels
-        than the description's colour (open channels, 0, agree with any).
+    :raises ModelFormatError: if ``shape`` has not four axes (or three, for grey pictures), leaves height or width open,
+        or has other channels than the description's colour (open channels, 0, agree with any).
     """
-    layout = preprocess.layout
+    layout: str = preprocess.layout
+    if len(shape) == 3 and preprocess.color == "grey":
+        layout, shape = "NHWC", (*shape, 1)
     if len(shape) != 4:
-        raise ModelFormatError(f"The model's input has the shape {shape}; a picture needs four axes, {layout}.")
+        raise ModelFormatError(
+            f"The model's input has the shape {shape}; a picture needs four axes, {layout}, or three if it is grey."
+        )
     sizes = dict(zip(layout, shape, strict=True))
     if sizes["H"] <= 0 or sizes["W"] <= 0:
         raise ModelFormatError(f"The model's input {layout} {shape} leaves its height or width open; both are needed.")
@@ -116,6 +121,8 @@ def _fit(image: Image.Image, preprocess: Preprocess, width: int, height: int) ->
         if preprocess.antialias or image.size == (width, height):
             return np.asarray(_resize(image, preprocess, width, height))
         return opencv.resize(np.asarray(image), width, height, preprocess.interpolation)
+    if preprocess.resize == "fit":
+        return np.asarray(ImageOps.fit(image, (width, height), _PILLOW[preprocess.interpolation]))
     return np.asarray(_cover_and_crop(image, preprocess, width, height))
 
 

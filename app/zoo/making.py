@@ -11,10 +11,10 @@ from typing import Any
 from app.errors import DataError, ModelFormatError
 from app.formats.archive.manifest import read_manifest
 from app.formats.archive.unpack import unpack
-from app.formats.folder import SYNSET, write_manifest
-from app.formats.labels import imagenet_labels
+from app.formats.folder import write_manifest
+from app.formats.infer_signature import ModelFiles, infer_signature
+from app.formats.labels import imagenet_labels, write_labels
 from app.formats.signature import FILE_NAME, write_signature
-from app.formats.symbol import describe_checkpoint
 from app.types import Postprocess, Signature, TensorSpec
 from app.zoo.entry import Accuracy, CatalogueEntry
 from app.zoo.fetching import verify
@@ -57,7 +57,7 @@ def _from_archive(entry: CatalogueEntry, files: list[Path], folder: Path, name: 
 def _from_checkpoint(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:
     symbol, params = files[-2:]
     verify(entry, params)
-    found = describe_checkpoint(symbol, params)
+    found = infer_signature(ModelFiles(symbol, params)).signature
     folder.mkdir()
     write_manifest(folder, name)
     shutil.copyfile(symbol, folder / f"{entry.name}-symbol.json")
@@ -103,7 +103,7 @@ def _finish(entry: CatalogueEntry, files: list[Path], folder: Path, signature: S
             f"{entry.name} tells {signature.outputs[0].shape[1]} classes apart, but has {len(labels)} labels"
         )
     if labels:
-        (folder / SYNSET).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        write_labels(folder, labels)
 
 
 def _labels(entry: CatalogueEntry, files: list[Path]) -> tuple[str, ...]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.formats.guess import guess
+from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.keras_h5 import read_h5
-from app.formats.loose import Loose
 from fuzz import seeds
 from fuzz.mutations import h5_objects
 from fuzz.target import Target
@@ -17,7 +16,7 @@ def read(path: Path) -> object:
     model = read_h5(path)
     arrays = [array for _name, listed in model.weights for array in listed]
     assert all(array.dtype.kind in "biuf" for array in arrays), "weights that are no numbers"
-    return guess(Loose(h5=path))
+    return infer_signature(ModelFiles(h5=path))
 
 
 TARGET = Target("h5", ".h5", seeds.h5_files, h5_objects.mutate, read)

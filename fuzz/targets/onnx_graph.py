@@ -7,8 +7,7 @@ from random import Random
 
 import onnx
 
-from app.formats.guess import guess
-from app.formats.loose import Loose
+from app.formats.infer_signature import ModelFiles, infer_signature
 from fuzz import seeds
 from fuzz.mutations import protobuf_fields
 from fuzz.target import Target
@@ -24,7 +23,7 @@ def read(path: Path) -> object:
     beside = path.with_name("net.bin")
     if not beside.exists():
         beside.write_bytes(bytes(432))
-    return guess(Loose(onnx=path))
+    return infer_signature(ModelFiles(onnx=path))
 
 
 TARGET = Target("onnx_graph", ".onnx", seeds.onnx_files, mutate, read)

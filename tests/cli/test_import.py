@@ -244,7 +244,7 @@ def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_said(app: Flask, tm
     file = TESTDATA / "keras1_th_sequential.h5"
     assert "theano" in told(run(app, file, "--name", "net"))["backend"]
     said = told(run(app, file, "--name", "other", "--keras-backend", "tensorflow"))
-    assert said["backend"] == "tensorflow  (you say so)"
+    assert said["backend"] == "tensorflow  (you state it)"
     facts = json.loads((TESTDATA / "keras1_th_sequential.json").read_text())
     pictures, answers = np.array(facts["pictures"], np.float32), np.array(facts["answers"])
     assert _answer(models / "net", pictures) == pytest.approx(answers, abs=1e-6)

@@ -11,7 +11,8 @@ import pytest
 from app.engines.base import Parity
 from app.engines.cache import KEPT, Record, key_of, prune, read_entry, write_entry
 from app.formats.folder import Checkpoint, ModelFolder
-from app.types import Postprocess, Signature, TensorSpec
+from app.formats.inference import Inference
+from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
 SIGNATURE = Signature((TensorSpec("data", (0, 3, 8, 8)),), (TensorSpec("softmax", (0, 5)),))
 
@@ -38,12 +39,13 @@ def entry(cache: Path, name: str, record: Record, age: float = 0.0) -> Path:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     record = Record("models/net", parity=Parity(1e-7, 14, "mxnet", "2026-11-21T15:08:22+00:00"), milliseconds=4.25)
     found = read_entry(entry(tmp_path, "key", record))
-    assert found is not None and found.signature is None
+    assert found is not None and found.inference is None
     assert replace(found.record, files={}) == record
     (tmp_path / "key" / "record.json").unlink()
-    write_entry(tmp_path / "key", record, SIGNATURE)
+    inference = Inference(SIGNATURE, {"pixels": "why"}, ("größer", "b"), True)
+    write_entry(tmp_path / "key", record, inference)
     found = read_entry(tmp_path / "key")
-    assert found is not None and found.signature == SIGNATURE
+    assert found is not None and found.inference == inference
 
 
 def shorten_record(path: Path) -> None:
@@ -72,8 +74,11 @@ def test_an_entry_that_is_damaged_does_not_count(tmp_path: Path, harm: Callable[
 
 def test_the_key_follows_all_that_the_outcome_depends_on(folder: ModelFolder) -> None:
     keys = [key_of(folder, "mxnet")]
-    assert key_of(replace(folder, name="other", version="2.0", labels=("a",)), "mxnet") == keys[0]
-    keys.append(key_of(replace(folder, signature=replace(SIGNATURE, postprocess=Postprocess("softmax"))), "mxnet"))
+    assert key_of(replace(folder, name="other", version="2.0"), "mxnet") == keys[0]
+    stated = replace(folder, stated=frozenset({"preprocess"}))
+    by_hand = replace(stated, signature=replace(SIGNATURE, postprocess=Postprocess("softmax")))
+    assert key_of(by_hand, "mxnet") == key_of(stated, "mxnet")  # the network is the same
+    keys.append(key_of(replace(stated, signature=replace(SIGNATURE, preprocess=Preprocess("bgr"))), "mxnet"))
     assert folder.checkpoint is not None
     for file in (folder.checkpoint.symbol, folder.checkpoint.params):
         whole = file.read_bytes()

@@ -43,8 +43,8 @@ def test_keras_files_of_both_channel_orders_answer_as_tensorflow_does(tmp_path: 
     (tmp_path / "net" / "net.h5").write_bytes((TESTDATA / f"{name}.h5").read_bytes())
     entry = built(open_model_folder(tmp_path / "net"), tmp_path / "entry")
     assert entry.record.parity is not None and entry.record.parity.reference == "keras"
-    assert entry.signature is not None
-    assert entry.signature.preprocess.layout == ("NCHW" if "first" in name else "NHWC")
+    assert entry.inference is not None
+    assert entry.inference.signature.preprocess.layout == ("NCHW" if "first" in name else "NHWC")
     answers = engine_of(entry).predict(np.array(facts["pictures"], np.float32))
     assert answers == pytest.approx(np.array(facts["answers"]), abs=1e-5)
 
@@ -55,8 +55,10 @@ def test_published_checkpoints_answer_as_in_mxnet(tmp_path: Path, name: str, cla
         pytest.skip(f"the published checkpoint {name} is not beside this checkout (../shared/data)")
     folder = replace(open_model_folder(SHARED / name), labels=None)
     entry = built(folder, tmp_path / "entry")
-    assert folder.signature is not None
-    batch = np.random.default_rng(2).uniform(0, 255, (2, *folder.signature.inputs[0].shape[1:])).astype(np.float32)
+    assert entry.inference is not None
+    batch = (
+        np.random.default_rng(2).uniform(0, 255, (2, *entry.inference.signature.inputs[0].shape[1:])).astype(np.float32)
+    )
     found, expected = engine_of(entry).predict(batch), load_reference(folder, "auto").engine.predict(batch)
     assert found.shape == (2, classes)
     assert found == pytest.approx(expected, abs=1e-5 * max(1, np.abs(expected).max()))

@@ -11,8 +11,8 @@ import pytest
 
 from app.engines.mxnet_engine import MxnetEngine
 from app.errors import ModelFormatError
+from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.params import write_params
-from app.formats.symbol import describe_checkpoint
 from tests.engines.networks import mx
 
 SHAPE = (1, 3, 32, 32)
@@ -104,7 +104,7 @@ def test_graphs_of_all_versions_are_described_and_computed(tmp_path: Path, versi
             if version == "0.9" and "attrs" in node:
                 node["attr"] = node.pop("attrs")
     symbol, params = write(tmp_path, document, epoch=42)
-    signature = describe_checkpoint(symbol, params)
+    signature = infer_signature(ModelFiles(symbol, params)).signature
     assert (signature.inputs[0].name, signature.inputs[0].shape) == ("data", (0, 3, 32, 32))
     assert signature.outputs[0].shape == (0, 5)
     assert signature.postprocess.activation == ("none" if head else "softmax")
@@ -120,7 +120,7 @@ def test_a_missing_parameter_is_named_with_the_operation_that_needs_it(tmp_path:
         r"vgg-0000\.params does not hold bn_gamma, which BatchNorm bn of vgg-symbol\.json needs\. It holds arg:bn_beta"
     )
     with pytest.raises(ModelFormatError, match=said):
-        describe_checkpoint(symbol, params)
+        infer_signature(ModelFiles(symbol, params))
 
 
 def test_inputs_of_other_outputs_are_not_asked_for(tmp_path: Path) -> None:
@@ -131,13 +131,13 @@ def test_inputs_of_other_outputs_are_not_asked_for(tmp_path: Path) -> None:
     ]
     document["heads"].append([15, 0])
     symbol, params = write(tmp_path, document)
-    assert describe_checkpoint(symbol, params).inputs[0].name == "data"
+    assert infer_signature(ModelFiles(symbol, params)).signature.inputs[0].name == "data"
 
 
 def test_an_operation_that_does_not_exist_is_named_with_its_node(tmp_path: Path) -> None:
     symbol, params = write(tmp_path, old("0.8", flat={"op": "Wobble"}))
     with pytest.raises(ModelFormatError, match=r"vgg-symbol\.json.*flat is an operation Wobble"):
-        describe_checkpoint(symbol, params)
+        infer_signature(ModelFiles(symbol, params))
 
 
 def test_a_weight_of_the_wrong_shape_is_named_with_what_was_expected(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_a_size_that_is_not_usual_follows_from_the_weights(tmp_path: Path, side:
         "arg:fc_bias": np.zeros(3, np.float32),
     }
     write_params(tmp_path / "net-0000.params", learned)
-    found = describe_checkpoint(tmp_path / "net-symbol.json", tmp_path / "net-0000.params")
+    found = infer_signature(ModelFiles(tmp_path / "net-symbol.json", tmp_path / "net-0000.params")).signature
     assert found.inputs[0].shape == (0, 3, side, side)
 
 
@@ -178,5 +178,5 @@ def test_a_pooling_that_says_how_large_its_maps_are_tells_the_size(tmp_path: Pat
     shapes = dict(zip(net.list_arguments(), arguments, strict=True))
     learned = {f"arg:{name}": np.zeros(shape, np.float32) for name, shape in shapes.items() if name != "data"}
     write_params(tmp_path / "net-0000.params", learned)
-    found = describe_checkpoint(tmp_path / "net-symbol.json", tmp_path / "net-0000.params")
+    found = infer_signature(ModelFiles(tmp_path / "net-symbol.json", tmp_path / "net-0000.params")).signature
     assert found.inputs[0].shape == (0, 3, side, side)

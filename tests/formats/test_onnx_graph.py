@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from app.errors import ModelFormatError
 from app.formats.folder import is_model_folder, open_model_folder
-from app.formats.onnx_graph import describe_onnx, read_onnx
+from app.formats.infer_signature import ModelFiles, infer_signature
+from app.formats.onnx_graph import read_onnx
 
 
 def write(path: Path, shape: list[Any], opset: int = 13, op: str = "Softmax", head: str = "Softmax") -> None:
@@ -34,7 +35,8 @@ def test_files_of_every_opset_tell_their_input(tmp_path: Path, opset: int) -> No
     write(tmp_path / "net.onnx", ["N", 3, 40, 50], opset)
     facts = read_onnx(tmp_path / "net.onnx")
     assert (facts.opset, facts.input_name, facts.input_shape) == (opset, "pixels", (0, 3, 40, 50))
-    assert (facts.output_name, facts.classes, facts.is_distribution) == ("answer", 3, True)
+    [output] = facts.outputs
+    assert (output.name, output.shape, output.kind) == ("answer", (0, 3), "distribution")
 
 
 @pytest.mark.parametrize("opset", [1, 6, 22])
@@ -57,7 +59,7 @@ def test_the_signature_follows_from_the_inputs_shape(
     tmp_path: Path, shape: list[Any], size: tuple[int, int] | None, expected: tuple[int, ...], layout: str
 ) -> None:
     write(tmp_path / "net.onnx", shape)
-    found = describe_onnx(read_onnx(tmp_path / "net.onnx"), size)
+    found = infer_signature(ModelFiles(onnx=tmp_path / "net.onnx"), size).signature
     assert (found.inputs[0].shape, found.preprocess.layout) == (expected, layout)
     assert found.preprocess.color == ("grey" if 1 in (shape[1], shape[3]) else "rgb")
 
@@ -65,7 +67,8 @@ def test_the_signature_follows_from_the_inputs_shape(
 @pytest.mark.parametrize(("head", "activation"), [("Softmax", "none"), ("Sigmoid", "none"), ("Relu", "softmax")])
 def test_the_head_tells_probabilities_from_logits(tmp_path: Path, head: str, activation: str) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 8, 8], head=head)
-    assert describe_onnx(read_onnx(tmp_path / "net.onnx")).postprocess.activation == activation
+    found = infer_signature(ModelFiles(onnx=tmp_path / "net.onnx")).signature
+    assert found.postprocess.activation == activation
 
 
 def test_an_operation_that_does_not_exist_is_named_with_its_node(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from app.engines.compat import prepare
 from app.errors import ModelFormatError
 from app.formats.graph import read_graph
+from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.params import write_params
 from app.formats.shapes import propagate
-from app.formats.symbol import CheckpointFacts, describe_checkpoint, work_out
+from app.formats.symbol import CheckpointFacts, work_out
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -115,27 +116,27 @@ def test_a_shape_that_is_written_on_the_input_is_believed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("head", "distribution"),
+    ("head", "kind"),
     [
-        (lambda mx, net: net, False),
-        (lambda mx, net: mx.sym.SoftmaxOutput(net, name="softmax"), True),
-        (lambda mx, net: mx.sym.softmax(net), True),
-        (lambda mx, net: mx.sym.log_softmax(net), False),
-        (lambda mx, net: mx.sym.SoftmaxActivation(net), True),
-        (lambda mx, net: mx.sym.Activation(net, act_type="sigmoid"), True),
-        (lambda mx, net: mx.sym.Activation(net, act_type="relu"), False),
-        (lambda mx, net: mx.sym.sigmoid(net), True),
-        (lambda mx, net: mx.sym.LogisticRegressionOutput(net, name="out"), True),
-        (lambda mx, net: mx.sym.LinearRegressionOutput(net, name="out"), False),
-        (lambda mx, net: mx.sym.BlockGrad(mx.sym.Flatten(mx.sym.softmax(net))), True),
+        (lambda mx, net: net, "logits"),
+        (lambda mx, net: mx.sym.SoftmaxOutput(net, name="softmax"), "distribution"),
+        (lambda mx, net: mx.sym.softmax(net), "distribution"),
+        (lambda mx, net: mx.sym.log_softmax(net), "logits"),
+        (lambda mx, net: mx.sym.SoftmaxActivation(net), "distribution"),
+        (lambda mx, net: mx.sym.Activation(net, act_type="sigmoid"), "distribution"),
+        (lambda mx, net: mx.sym.Activation(net, act_type="relu"), "logits"),
+        (lambda mx, net: mx.sym.sigmoid(net), "distribution"),
+        (lambda mx, net: mx.sym.LogisticRegressionOutput(net, name="out"), "distribution"),
+        (lambda mx, net: mx.sym.LinearRegressionOutput(net, name="out"), "features"),
+        (lambda mx, net: mx.sym.L2Normalization(net), "features"),
+        (lambda mx, net: mx.sym.BatchNorm(net, name="fc1"), "features"),
+        (lambda mx, net: mx.sym.BlockGrad(mx.sym.Flatten(mx.sym.softmax(net))), "distribution"),
     ],
 )
-def test_the_head_tells_probabilities_from_logits(
-    tmp_path: Path, head: Callable[[Any, Any], Any], distribution: bool
-) -> None:
+def test_the_head_tells_probabilities_from_logits(tmp_path: Path, head: Callable[[Any, Any], Any], kind: str) -> None:
     mx = mxnet()
     found = facts(tmp_path, head(mx, flat_head(conv(mx.sym.var("data"), 4, 3), 10)), 32)
-    assert found.is_distribution is distribution
+    assert found.kind == kind
     assert found.classes == 10
 
 
@@ -206,7 +207,7 @@ def test_longs_of_python_2_are_read(tmp_path: Path) -> None:
 def describe(tmp_path: Path, path: Path, weights: dict[str, Any]) -> Any:
     params = tmp_path / "net-0000.params"
     write_params(params, {f"arg:{name}": np.zeros(shape, np.float32) for name, shape in weights.items()})
-    return describe_checkpoint(path, params)
+    return infer_signature(ModelFiles(path, params)).signature
 
 
 def test_a_checkpoint_alone_is_described_as_mms_would_serve_it(tmp_path: Path) -> None:
@@ -239,9 +240,9 @@ def test_weights_that_no_square_size_fits_ask_for_a_signature(tmp_path: Path) ->
 def test_an_operation_that_is_not_known_asks_for_a_signature(tmp_path: Path) -> None:
     mx = mxnet()
     path = tmp_path / "net-symbol.json"
-    net = flat_head(mx.sym.transpose(conv(mx.sym.var("data"), 4, 3), axes=(0, 2, 3, 1)), 10)
+    net = flat_head(mx.sym.SwapAxis(conv(mx.sym.var("data"), 4, 3), dim1=1, dim2=3), 10)
     net.save(str(path))
-    with pytest.raises(ModelFormatError, match=r"transpose.*signature\.json"):
+    with pytest.raises(ModelFormatError, match=r"swapaxis.*signature\.json"):
         describe(tmp_path, path, shapes_of(net, data=(1, 3, 32, 32)))
 
 
@@ -293,7 +294,7 @@ def test_published_checkpoints_are_described(name: str, shape: tuple[int, ...], 
     folder = SHARED / name
     if not folder.is_dir():
         pytest.skip(f"the published checkpoint {name} is not beside this checkout (../shared/data)")
-    signature = describe_checkpoint(folder / f"{name}-symbol.json", folder / f"{name}-0000.params")
+    signature = infer_signature(ModelFiles(folder / f"{name}-symbol.json", folder / f"{name}-0000.params")).signature
     assert signature.inputs[0].name == "data"
     assert signature.inputs[0].shape == shape
     assert signature.outputs[0].shape == (0, classes)

@@ -12,7 +12,7 @@ import pytest
 from app.errors import BadInput, BadParameter, TooManyFiles
 from app.formats.folder import open_model_folder
 from app.serving.model import Model, open_model
-from app.serving.tensors import as_float32, best_columns, check_count, check_rows, compute, output_of, row_shape
+from app.serving.tensors import as_float32, best_columns, check_count, check_rows, compute, row_shape
 from app.settings import ROOT
 from app.types import TensorSpec
 from tests.engines.networks import dense, model_folder, mx, pictures, random_params
@@ -69,9 +69,8 @@ def test_the_networks_input_has_no_open_sizes(smile: Model) -> None:
         check_rows(smile, (4, 1, 64, 64), 3)
 
 
-def test_the_output_is_called_as_the_signature_has_it(smile: Model, tmp_path: Path) -> None:
-    assert output_of(smile, SMILE) == TensorSpec("softmax", (0, 2))
-    assert output_of(smile, tmp_path) == TensorSpec("softmax", (0, 2))  # as it was when the model was loaded
+def test_the_output_is_called_as_the_signature_has_it(smile: Model) -> None:
+    assert smile.output == TensorSpec("softmax", (0, 2))
 
 
 def test_a_linear_networks_numbers_follow_its_formula_and_may_have_no_end(tmp_path: Path) -> None:

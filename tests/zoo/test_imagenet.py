@@ -21,9 +21,9 @@ import app.zoo.imagenet as imagenet
 from app.engines.compat import prepare
 from app.engines.mxnet_engine import MxnetEngine
 from app.errors import ModelFormatError
+from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.params import read_params
 from app.formats.signature import read_signature
-from app.formats.symbol import describe_checkpoint
 from app.formats.torch_pickle import read_state_dict
 from app.zoo.efficientnet_lite import blocks, build
 from app.zoo.imagenet import FILES, ensure_imagenet
@@ -86,7 +86,7 @@ def test_every_layer_and_the_logits_are_pytorchs(made: Path, monkeypatch: pytest
 
 
 def test_the_input_worked_out_from_the_checkpoint_is_the_one_that_is_declared(made: Path) -> None:
-    found = describe_checkpoint(made / "imagenet-symbol.json", made / "imagenet-0000.params")
+    found = infer_signature(ModelFiles(made / "imagenet-symbol.json", made / "imagenet-0000.params")).signature
     assert found.inputs == read_signature(made / "signature.json").inputs
     assert found.outputs == read_signature(made / "signature.json").outputs
 

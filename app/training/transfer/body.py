@@ -13,6 +13,7 @@ from app.engines.mxnet_engine import MxnetEngine
 from app.errors import ModelFormatError
 from app.formats.folder import Checkpoint, open_model_folder
 from app.formats.graph import Graph, Node, read_graph
+from app.formats.infer_signature import infer_folder
 from app.types import Signature
 
 CONNECTED = "FullyConnected"
@@ -42,7 +43,7 @@ def cut_body(folder: Path) -> Body:
     :raises ModelFormatError: where the folder is no model, or its network does not end in such a layer.
     """
     model = open_model_folder(folder)
-    if model.checkpoint is None or model.signature is None:
+    if model.checkpoint is None:
         raise ModelFormatError(f"{folder} has no MXNet checkpoint. {_advice(folder)}")
     graph = read_graph(model.checkpoint.symbol)
     last = _last_connected(graph)
@@ -56,7 +57,7 @@ def cut_body(folder: Path) -> Body:
         features=features,
         head=graph.nodes[last].name,
         checkpoint=model.checkpoint,
-        signature=model.signature,
+        signature=infer_folder(model).signature,
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from app.errors import ModelFormatError
-from app.formats.folder import SYNSET, write_manifest
+from app.formats.folder import write_manifest
+from app.formats.labels import write_labels
 from app.formats.params import Arrays, read_params, write_params
 from app.formats.place import place
 from app.formats.signature import FILE_NAME, write_signature
@@ -44,7 +45,7 @@ def export(
 
 def _write(folder: Path, name: str, body: Body, head: Head, labels: tuple[str, ...], metrics: dict[str, Any]) -> None:
     write_manifest(folder, name)
-    (folder / SYNSET).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    write_labels(folder, labels)
     outputs = (TensorSpec(OUTPUT, (0, len(labels))),)
     write_signature(replace(body.signature, outputs=outputs, postprocess=Postprocess()), folder / FILE_NAME)
     _write_json(folder / f"{name}-symbol.json", _symbol(body, len(labels)))

@@ -11,6 +11,9 @@ from app.web.problems import Problem
 
 Json = dict[str, Any]
 
+INFERRED = ("input", "pixels", "output")
+"""Parts of a signature that are inferred if nobody states them."""
+
 KINDS: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", NoneType: "null"}
 
 
@@ -110,9 +113,15 @@ SCHEMAS: Json = {
                 "description": "The network's tensor (0 is any size), and how a picture becomes it.",
             },
             "labels": array(TEXT),
+            "inferred": open_object(dict.fromkeys(INFERRED, TEXT), INFERRED)
+            | {"description": "Why the signature says what nobody stated: of the input, the pixels and the output."},
+            "warnings": array(TEXT) | {"description": "Signs in its answers that something is set wrong."},
             "predict": TEXT | {"description": "Where a model with code of its own is asked."},
         },
-        optional=("reason", "version", "engine", "precision", "parity", "agreement", "input", "labels", "predict"),
+        optional=(
+            *("reason", "version", "engine", "precision", "parity", "agreement", "input", "labels", "inferred"),
+            *("warnings", "predict"),
+        ),
     ),
     "Readiness": exact(
         {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from app.serving.entry import Entry
 from app.serving.handled import HandledModel
 from app.serving.model import Model
-from app.serving.tensors import output_of, row_shape
+from app.serving.tensors import row_shape
 from app.web.oip.datatypes import BYTES, FLOAT
 from app.web.oip.handlers import BODY
 from app.web.oip.pictures import LABELS, PICTURE, SCORES, raw_name
@@ -26,12 +25,9 @@ def server_document() -> Json:
     return {"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)}
 
 
-def model_document(model: Model | HandledModel, path: Path) -> Json:
-    """A model that answers.
-
-    :param path: its folder.
-    """
-    inputs, outputs = _handled() if isinstance(model, HandledModel) else _computed(model, path)
+def model_document(model: Model | HandledModel) -> Json:
+    """Describe a model that answers."""
+    inputs, outputs = _handled() if isinstance(model, HandledModel) else _computed(model)
     return {
         "name": model.name,
         "versions": [model.version],
@@ -69,13 +65,13 @@ def _handled() -> tuple[list[Json], list[Json]]:
     return [_tensor(BODY, BYTES, [-1])], [_tensor(BODY, BYTES, [-1])]
 
 
-def _computed(model: Model, path: Path) -> tuple[list[Json], list[Json]]:
+def _computed(model: Model) -> tuple[list[Json], list[Json]]:
     classes = len(model.labels)
     top = min(model.postprocess.top or classes, classes)
-    columns = output_of(model, path).shape[1] or -1
+    columns = model.output.shape[1]
     inputs = [_tensor(model.input.name, FLOAT, [-1, *row_shape(model)]), _tensor(PICTURE, BYTES, [-1])]
     outputs = [
-        _tensor(raw_name(model, path), FLOAT, [-1, columns]),
+        _tensor(raw_name(model), FLOAT, [-1, columns]),
         _tensor(LABELS, BYTES, [-1, top]),
         _tensor(SCORES, FLOAT, [-1, top]),
     ]

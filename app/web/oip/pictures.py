@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import BadInput, EmptyFile, TooManyFiles
 from app.serving.model import Model
-from app.serving.tensors import as_float32, best_columns, check_rows, compute, compute_picture, output_of, scores
+from app.serving.tensors import as_float32, best_columns, check_rows, compute, compute_picture, scores
 from app.settings import Settings
 from app.types import FloatArray
 from app.web.clients import client_gone
@@ -36,20 +35,19 @@ class Computed:
     best: NDArray[np.int64]
 
 
-def raw_name(model: Model, path: Path) -> str:
+def raw_name(model: Model) -> str:
     """What the network's own output is called: as in its signature, unless that name is one of ours."""
-    name = output_of(model, path).name
+    name = model.output.name
     return f"raw_{name}" if name in (LABELS, SCORES) else name
 
 
-def infer(model: Model, path: Path, asked: Asked, settings: Settings) -> list[Tensor]:
+def infer(model: Model, asked: Asked, settings: Settings) -> list[Tensor]:
     """Answer a request.
 
-    :param path: the model's folder.
     :raises BadInput: where the request does not fit the model.
     :raises ModelUnavailable: where it waited too long.
     """
-    sent, raw = _only_input(model, asked), raw_name(model, path)
+    sent, raw = _only_input(model, asked), raw_name(model)
     default = (LABELS, SCORES) if sent.datatype == BYTES else (raw,)
     wanted = asked.outputs or tuple(Output(name, asked.binary) for name in default)
     _check_outputs(model, wanted, (raw, LABELS, SCORES))

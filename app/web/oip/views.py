@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flask import Blueprint, Response, jsonify, make_response
 
 from app.errors import ModelNotFound
@@ -46,7 +44,7 @@ def describe(model: str, version: str = "") -> Response:
     """One model: its inputs and outputs. It takes one of the inputs at a time: its tensor, or encoded pictures."""
     loaded = dimple().registry.served(model)
     _check_version(loaded, version)
-    return jsonify(model_document(loaded, _folder(model)))
+    return jsonify(model_document(loaded))
 
 
 @bp.get("/v2/models/<model>/ready")
@@ -77,7 +75,7 @@ def infer(model: str, version: str = "") -> Response:
             said = handlers.infer(loaded, asked, here.settings)
             return _refused(said) if isinstance(said, HandlerAnswer) else answer(model, loaded.version, asked, said)
         asked = read_asked(read_body(), pictures.PICTURE)
-        return answer(model, loaded.version, asked, pictures.infer(loaded, _folder(model), asked, here.settings))
+        return answer(model, loaded.version, asked, pictures.infer(loaded, asked, here.settings))
 
 
 @bp.post("/v2/repository/index")
@@ -87,10 +85,6 @@ def index() -> Response:
     only_ready = document.get("ready") is True
     found = [index_document(entry) for entry in dimple().registry.entries()]
     return jsonify([one for one in found if not only_ready or one["state"] == "READY"])
-
-
-def _folder(model: str) -> Path:
-    return Path(dimple().registry.entry(model).registration.path)
 
 
 def _check_version(model: Model | HandledModel, version: str) -> None:

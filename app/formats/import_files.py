@@ -1,4 +1,4 @@
-"""Loose files of a model: which of the files that somebody names is what."""
+"""Files of a model to be imported, each recognised by its name or content."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.folder import SYNSET
+from app.formats.infer_signature import ModelFiles
 from app.formats.json_text import read_json
 from app.formats.keras_h5 import architecture_beside, is_architecture
+from app.formats.labels import NAMED_AS_LABELS, USUAL, read_labels
 from app.formats.missing import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
 
@@ -21,56 +22,50 @@ EPOCH = re.compile(r"(?P<prefix>.+)-(?P<epoch>\d+)\.params")
 
 
 @dataclass(frozen=True)
-class Loose:
-    """The files of one model, None where there is none. One of ``symbol`` (with ``params``), ``h5`` and ``onnx`` is
-    there, and only one."""
+class ImportFiles(ModelFiles):
+    """Files of one model to be imported, None for each that is not there."""
 
-    symbol: Path | None = None
-    params: Path | None = None
-    h5: Path | None = None
-    architecture: Path | None = None
-    onnx: Path | None = None
     signature: Path | None = None
     labels: Path | None = None
 
     @property
     def weights(self) -> Path:
-        """The file that the model is called after."""
-        found = self.params or self.h5 or self.onnx
-        assert found is not None
-        return found
+        """The file after which the model is named."""
+        weights = self.params or self.h5 or self.onnx
+        assert weights is not None
+        return weights
 
     @property
     def stem(self) -> str:
-        """What the files call the model."""
+        """The model's name, as its files have it."""
         if self.symbol is not None:
             return self.symbol.name.removesuffix(".json").removesuffix("-symbol")
         return re.sub(r"[_.\-]weights$", "", self.weights.stem)
 
 
-def gather(paths: Sequence[Path]) -> Loose:
-    """Find out what files are; of folders, what lies in them. What a file asks for is looked for beside it.
+def gather(paths: Sequence[Path]) -> ImportFiles:
+    """Recognise files, and those in folders. A part that a file asks for is looked for beside it.
 
-    :raises ModelFormatError: where a file is none that is known, there are two of a kind, or a part is missing.
+    :raises ModelFormatError: if a file is of no known kind, there are two of a kind, or a part is missing.
     """
-    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    listed = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     found: dict[str, list[Path]] = {}
     named = {path for path in paths if not path.is_dir()}
-    for file in files:
+    for file in listed:
         kind = _kind(file)
         if kind is None and file in named:
             raise ModelFormatError(
                 f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.onnx, a model.json of "
-                "Keras, signature.json, or synset.txt"
+                "Keras, signature.json, or labels (synset.txt, labels.txt, class_indices.json)"
             )
         if kind is not None and file not in found.get(kind, ()):
             found.setdefault(kind, []).append(file)
-    params = found.pop("params", [])
-    loose = Loose(**{kind: _only(kind, listed) for kind, listed in found.items()})
-    loose = _with_checkpoint(loose, params)
-    if loose.h5 is not None and loose.architecture is None:
-        loose = replace(loose, architecture=architecture_beside(loose.h5))
-    kinds = [file.name for file in (loose.symbol, loose.h5, loose.onnx) if file is not None]
+    params, labels = found.pop("params", []), found.pop("labels", [])
+    files = ImportFiles(**{kind: _only(kind, listed) for kind, listed in found.items()}, labels=_preferred(labels))
+    files = _with_checkpoint(files, params)
+    if files.h5 is not None and files.architecture is None:
+        files = replace(files, architecture=architecture_beside(files.h5))
+    kinds = [file.name for file in (files.symbol, files.h5, files.onnx) if file is not None]
     if len(kinds) > 1:
         raise ModelFormatError(f"{', '.join(kinds)} are several models; name the files of one")
     if not kinds:
@@ -78,7 +73,13 @@ def gather(paths: Sequence[Path]) -> Loose:
             f"{', '.join(str(path) for path in paths)}: there are no weights: neither *-symbol.json with *.params nor "
             "*.h5 nor *.onnx"
         )
-    return loose
+    return files
+
+
+def _preferred(labels: list[Path]) -> Path | None:
+    """Return one of several files of labels: a usual name is preferred."""
+    usual = [file for name in USUAL for file in labels if file.name.lower() == name]
+    return next(iter(usual or labels), None)
 
 
 def _kind(file: Path) -> str | None:
@@ -90,7 +91,7 @@ def _kind(file: Path) -> str | None:
         raise ModelFormatError(f"{file} is an archive: flask models unpack {file}")
     if name == SIGNATURE:
         return "signature"
-    if name == SYNSET or (name.endswith(".txt") and re.search("synset|label|class", name)):
+    if name.endswith(".txt") and NAMED_AS_LABELS.fullmatch(name):
         return "labels"
     if name.endswith(".params"):
         return "params"
@@ -99,12 +100,19 @@ def _kind(file: Path) -> str | None:
     if name.endswith(".onnx"):
         return "onnx"
     if name.endswith(".json"):
-        return "symbol" if name.endswith("-symbol.json") or _is_symbol(file) else _architecture(file)
+        if name.endswith("-symbol.json") or _is_symbol(file):
+            return "symbol"
+        return "architecture" if is_architecture(file) else "labels" if _lists_labels(file) else None
     return None
 
 
-def _architecture(file: Path) -> str | None:
-    return "architecture" if is_architecture(file) else None
+def _lists_labels(file: Path) -> bool:
+    if not NAMED_AS_LABELS.fullmatch(file.name):
+        return False
+    try:
+        return bool(read_labels(file))
+    except ModelFormatError:
+        return False
 
 
 def _is_symbol(file: Path) -> bool:
@@ -121,9 +129,9 @@ def _only(kind: str, files: list[Path]) -> Path:
     return files[0]
 
 
-def _with_checkpoint(loose: Loose, params: list[Path]) -> Loose:
-    """Bring the two files of a checkpoint together; one alone finds the other beside it."""
-    symbol = loose.symbol
+def _with_checkpoint(files: ImportFiles, params: list[Path]) -> ImportFiles:
+    """Add the file of a checkpoint that lies beside the other and is not named."""
+    symbol = files.symbol
     if symbol is not None:
         stem = symbol.name.removesuffix(".json").removesuffix("-symbol")
         params = (
@@ -131,15 +139,15 @@ def _with_checkpoint(loose: Loose, params: list[Path]) -> Loose:
         )
         if not params:
             raise ModelFormatError(f"{symbol} is a graph without parameters: name its .params file, too")
-        return replace(loose, params=_latest(params))
+        return replace(files, params=_latest(params))
     if not params:
-        return loose
+        return files
     latest = _latest(params)
     found = EPOCH.fullmatch(latest.name)
     beside = latest.with_name(f"{found['prefix'] if found else latest.stem}-symbol.json")
     if not beside.is_file():
         raise no_graph(latest)
-    return replace(loose, symbol=beside, params=latest)
+    return replace(files, symbol=beside, params=latest)
 
 
 def _latest(params: Iterable[Path]) -> Path:

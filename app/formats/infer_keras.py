@@ -1,0 +1,219 @@
+"""Signature of a Keras file, inferred from its architecture."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from app.errors import ModelFormatError
+from app.formats.inference import SMALL, USUAL_SIDE, Inference, activation_of, as_grey, output_reason, refuse_features
+from app.formats.keras_graph import Call, Graph, model_names, read_graph, tensors_in
+from app.formats.keras_h5 import H5Model, read_h5
+from app.formats.pixels import CAFFE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, Normalisation, arithmetic, pixels_of
+from app.formats.signature import layout_of
+from app.types import Postprocess, Preprocess, Signature, TensorSpec
+
+FEATURES = 256
+"""Rows of at least this many pooled values, in steps of 32, are features of a network without its classifier."""
+
+KERAS_APPLICATIONS: tuple[tuple[tuple[str, ...], Preprocess, str], ...] = (
+    (("efficientnet", "convnext", "regnet"), RAW, "0-255"),
+    (("vgg16", "vgg19", "resnet50", "resnet101", "resnet152"), CAFFE, "BGR less the mean"),
+    (("mobilenet", "inception", "xception", "nasnet"), SIGNED, "from -1 to 1"),
+    (("densenet",), TORCH, "normalised as PyTorch's"),
+    (("resnet50v2", "resnet101v2", "resnet152v2"), SIGNED, "from -1 to 1"),
+    (("mobilenetv3",), RAW, "0-255"),
+)
+"""How ``keras.applications`` gives pictures to its networks, by how their names begin; the last that fits counts."""
+TEACHABLE_MACHINE_LAYER = re.compile(r"(global_average_pooling2d_GlobalAveragePooling2D|dense_Dense)\d+")
+"""Layers that TensorFlow.js named, in networks that Teachable Machine exports."""
+AUGMENTATIONS = re.compile(r"Random\w+|GaussianNoise|.*Dropout\w*|Resizing|CenterCrop|Reshape|Permute|ZeroPadding2D")
+"""Layers of Keras that change no pixel's value when a network predicts, or only its place."""
+
+
+def infer_h5(path: Path, architecture: Path | None, size: tuple[int, int] | None, labels: int | None) -> Inference:
+    """Infer the signature of a Keras file.
+
+    :param architecture: as :func:`app.formats.keras_h5.read_h5` takes it.
+    :param size: height and width of the input, if somebody states them.
+    :param labels: how many labels there are, if there are any.
+    :raises ModelFormatError: if the file cannot be read, or is no image classifier.
+    """
+    model = read_h5(path, architecture)
+    try:
+        return _infer(model, path, size, labels)
+    except ModelFormatError as error:
+        message = str(error)
+        raise (
+            error if message.startswith(str(path)) else ModelFormatError(f"{path} cannot be served: {error}")
+        ) from None
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelFormatError(f"{path} does not describe its layers as Keras does: {reason}") from None
+
+
+def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, labels: int | None) -> Inference:
+    graph = read_graph(model.config)
+    shape = tuple(int(side or 0) for side in graph.input_shape)
+    if len(shape) not in (3, 4):
+        raise ModelFormatError(
+            f"its input {graph.input_name} has the shape {list(graph.input_shape)}; a picture has four axes, or three "
+            "if it is grey"
+        )
+    layers = [call.leaf for call in graph.calls]
+    first = any(leaf.config.get("data_format") == "channels_first" for leaf in layers)
+    layout = "NHW" if len(shape) == 3 else "NCHW" if first else layout_of((0, *shape[1:]))
+    if len(shape) == 4 and not first and not shape[1] and not shape[2]:
+        layout = "NHWC"
+    sides = dict(zip(layout, shape, strict=True))
+    is_open = not sides["H"] or not sides["W"]
+    if size is not None:
+        if any(sides[axis] not in (0, side) for axis, side in zip("HW", size, strict=True)):
+            raise ModelFormatError(
+                f"its input {graph.input_name} is fixed at {sides['H']} x {sides['W']}, not {size[0]} x {size[1]}"
+            )
+        sides |= dict(zip("HW", size, strict=True))
+    known = {axis: side or (3 if axis == "C" else USUAL_SIDE) for axis, side in sides.items()} | {"N": 0}
+    if known.get("C", 1) not in (1, 3):
+        raise ModelFormatError(f"its input {graph.input_name} has {known['C']} channels; pictures have 1 or 3")
+    preprocess, reason = _pixels_of_h5(model, graph)
+    if known.get("C", 1) == 1:
+        preprocess = as_grey(preprocess)
+    name, is_distribution, units, kind = _keras_output(graph)
+    if kind == "features" and (units == 0 or _are_pooled_features(units, labels) or labels not in (None, units)):
+        refuse_features(path, name, units, labels)
+    activation = activation_of(is_distribution, units)
+    return Inference(
+        Signature(
+            (TensorSpec(graph.input_name, tuple(known[axis] for axis in layout)),),
+            (TensorSpec(name, (0, units)),) if units else (),
+            replace(preprocess, layout="NHWC" if layout == "NHWC" else "NCHW"),
+            Postprocess(activation),
+        ),
+        {
+            "input": "you state it"
+            if size
+            else "the file leaves it open; the usual size"
+            if is_open
+            else "the file states it",
+            "pixels": reason,
+            "output": output_reason(activation, (), name),
+        },
+    )
+
+
+def _keras_output(graph: Graph) -> tuple[str, bool, int, str]:
+    """Return the output layer's name, whether it gives a distribution, its number of values, and its kind."""
+    name, kind, is_distribution = "", "unknown", False
+    place = graph.output.call
+    while place >= 0:
+        call = graph.calls[place]
+        leaf, config = call.leaf, call.leaf.config
+        name = name or leaf.name
+        activation = str(config.get("activation", "")).rpartition(">")[2]
+        if leaf.class_name in ("Softmax", "softmax") or (
+            (leaf.class_name == "Activation" or "units" in config or "filters" in config)
+            and activation in ("softmax", "sigmoid")
+        ):
+            is_distribution = True
+        if "units" in config or ("filters" in config):
+            return name, is_distribution, int(config.get("units") or config["filters"]), "logits"
+        if leaf.class_name in ("BatchNormalization", "UnitNormalization", "LayerNormalization"):
+            kind = "features"
+        before = tensors_in((*call.arguments, *call.options.values()))
+        if leaf.class_name.startswith("Global") and before:
+            kind = "features" if not _ends_in_convolution(graph, before[0].call) else kind
+        place = before[0].call if before else -1
+    return name, is_distribution, 0, kind
+
+
+def _ends_in_convolution(graph: Graph, place: int) -> bool:
+    """Say whether maps are what a convolution gives, whatever activation follows it."""
+    while place >= 0:
+        call = graph.calls[place]
+        if "filters" in call.leaf.config:
+            return True
+        before = tensors_in((*call.arguments, *call.options.values()))
+        if call.leaf.class_name not in ("Activation", "ReLU", "Dropout", "LeakyReLU") or not before:
+            return False
+        place = before[0].call
+    return False
+
+
+def _pixels_of_h5(model: H5Model, graph: Graph) -> tuple[Preprocess, str]:
+    normalisation = keras_normalisation(model, graph)
+    side = next((side for side in graph.input_shape[1:] if side and side > 3), USUAL_SIDE)
+    if (normal := pixels_of(normalisation, side <= SMALL)) is not None:
+        return normal
+    if any(TEACHABLE_MACHINE_LAYER.fullmatch(call.leaf.name) for call in graph.calls):
+        return TEACHABLE_MACHINE, "from -1 to 1, the centre, as Teachable Machine gives them"
+    bodies = [name.lower().replace("_", "") for name in model_names(model.config)]
+    matches = [(name, entry) for name in bodies for entry in KERAS_APPLICATIONS if name.startswith(entry[0])]
+    if matches:
+        name, (_names, preprocess, description) = matches[-1]
+        return preprocess, f"{description}, as keras.applications gives them to its {name}"
+    return UNIT, "from 0 to 1, as most who train with Keras give them"
+
+
+def keras_normalisation(model: H5Model, graph: Graph) -> Normalisation:
+    """Return what a Keras network does to its input first."""
+    weights = dict(model.weights)
+    users: dict[int, list[Call]] = {}
+    places = {id(call): place for place, call in enumerate(graph.calls)}
+    for call in graph.calls:
+        for tensor in tensors_in((*call.arguments, *call.options.values())):
+            users.setdefault(tensor.call, []).append(call)
+    found, place = Normalisation.none(), -1
+    while not found.learned and len(users.get(place, ())) == 1:
+        call = users[place][0]
+        step = _keras_step(found, call, weights)
+        if step is None:
+            break
+        found, place = step, places[id(call)]
+    return found
+
+
+def _keras_step(before: Normalisation, call: Call, weights: dict[str, Any]) -> Normalisation | None:
+    """Return the normalisation after one more layer; None if that is not one of its steps."""
+    leaf, config = call.leaf, call.leaf.config
+    kind, label = leaf.class_name, f"{leaf.class_name} {leaf.name}"
+    if kind == "Rescaling":
+        scaled = before.times(config.get("scale", 1.0), label)
+        return replace(scaled.plus(config.get("offset", 0.0), label), steps=scaled.steps)
+    if kind in ("Normalization", "BatchNormalization"):
+        statistics = [config.get("mean"), config.get("variance")]
+        arrays = weights.get(leaf.name, ())
+        if statistics[0] is None and len(arrays) >= 2:
+            statistics = list(arrays[:2] if kind == "Normalization" else arrays[-2:])
+        if statistics[0] is None or statistics[1] is None:
+            return replace(before.times(1 / 255, label), steps=(*before.steps, label)) if not before.steps else before
+        return before.standardised(statistics[0], statistics[1], label)
+    if AUGMENTATIONS.fullmatch(kind) or kind == "InputLayer":
+        return before
+    if kind in ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda"):
+        return _keras_operation(before, call, label)
+    return None
+
+
+def _keras_operation(before: Normalisation, call: Call, label: str) -> Normalisation | None:
+    """Return the normalisation after an operation of TensorFlow with a constant."""
+    function = str(call.leaf.config.get("function", "")).rpartition(".")[2].lower()
+    if function in ("cast", "identity"):
+        return before
+    if function in ("getitem", "_slice_helper", "strided_slice"):
+        return before.turned(label) if "-1" in repr(call.options) else None
+    values = [*call.arguments, *(value for key, value in call.options.items() if key != "name")]
+    constants = [value for value in values if isinstance(value, int | float | list) and not tensors_in((value,))]
+    if len(constants) != 1 or isinstance(constants[0], bool):
+        return None
+    is_first = bool(tensors_in(values[:1]))
+    try:
+        return arithmetic(before, function, constants[0], is_first, label)
+    except (TypeError, ValueError):
+        return None
+
+
+def _are_pooled_features(classes: int, labels: int | None) -> bool:
+    return classes >= FEATURES and classes % 32 == 0 and labels != classes

@@ -1,0 +1,73 @@
+"""Signature of an MXNet checkpoint, inferred from its graph and parameters."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from app.errors import ModelFormatError
+from app.formats.graph import Graph, read_graph
+from app.formats.inference import SMALL, Inference, activation_of, as_grey, cropped, output_reason, refuse_features
+from app.formats.params import read_params
+from app.formats.pixels import CIFAR, RAW, TORCH, UNIT, mxnet_normalisation, pixels_of
+from app.formats.symbol import CheckpointFacts, work_out
+from app.types import Postprocess, Preprocess, Signature, TensorSpec
+
+
+def infer_checkpoint(
+    symbol: Path, params: Path, size: tuple[int, int] | None, output: str, labels: int | None
+) -> Inference:
+    """Infer the signature of a checkpoint.
+
+    :param size: height and width of the input, and ``output`` the name of the output, if somebody states them.
+    :param labels: how many labels there are, if there are any.
+    :raises ModelFormatError: if a file cannot be read, or they are no image classifier.
+    """
+    graph, listed = read_graph(symbol), read_params(params)
+    arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in listed.items()}
+    shapes = {name: array.shape for name, array in listed.items()}
+    try:
+        facts = work_out(graph, shapes, symbol, params, size, output)
+    except ModelFormatError:
+        if not output or any(node.name == output.removesuffix("_output") for node in graph.nodes):
+            raise
+        facts = work_out(graph, shapes, symbol, params, size)  # MMS never looked at the name of an output
+    if facts.kind == "features":
+        refuse_features(symbol, facts.output_name, facts.classes, labels)
+    preprocess, reason = _pixels_of_checkpoint(graph, facts, arrays)
+    activation = activation_of(facts.kind == "distribution", facts.classes)
+    signature = Signature(
+        (TensorSpec(facts.input_name, facts.input_shape),),
+        (TensorSpec(facts.output_name, (0, facts.classes)),),
+        cropped(preprocess, facts.input_shape),
+        Postprocess(activation),
+    )
+    reasons = {
+        "input": "you state it" if size else "it fits the weights",
+        "pixels": reason,
+        "output": output_reason(activation, facts.others, facts.output_name),
+    }
+    return Inference(signature, reasons)
+
+
+def _pixels_of_checkpoint(graph: Graph, facts: CheckpointFacts, arrays: Any) -> tuple[Preprocess, str]:
+    """Return how pictures are given to a checkpoint, and why.
+
+    Gluon exports the names that its blocks gave their operations, which end in ``fwd``; its networks were trained on
+    normalised pictures.
+    """
+    channels, side = facts.input_shape[1], facts.input_shape[2]
+    if channels not in (1, 3):
+        raise ModelFormatError(f"the input {facts.input_name} has {channels} channels; pictures have 1 or 3")
+    colour = {"color": "grey"} if channels == 1 else {}
+    normal = pixels_of(mxnet_normalisation(graph, facts.input_name, arrays), side <= SMALL)
+    if normal is not None:
+        preprocess, reason = normal
+        return as_grey(preprocess) if colour else preprocess, reason
+    if facts.input_name.startswith("/"):
+        return replace(UNIT, **colour), "0-1: the input is named as Keras-MXNet names it"  # type: ignore[arg-type]
+    layers = [node for node in graph.nodes if node.op in ("Convolution", "FullyConnected")]
+    if channels == 3 and any(node.name.endswith("_fwd") for node in layers):
+        return CIFAR if side <= SMALL else TORCH, "normalised as Gluon's model zoo is: the graph was exported by Gluon"
+    return replace(RAW, **colour), "raw 0-255, as Multi Model Server gives them"  # type: ignore[arg-type]

@@ -1,0 +1,149 @@
+"""Signature of an ONNX file, inferred from its graph and metadata."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from app.errors import ModelFormatError
+from app.formats.inference import (
+    SMALL,
+    USUAL_SIDE,
+    Inference,
+    activation_of,
+    as_grey,
+    cropped,
+    output_reason,
+    refuse_features,
+)
+from app.formats.onnx_graph import SIGNED_BYTES, OnnxFacts, OnnxOutput, read_onnx
+from app.formats.pixels import RAW, SIGNED, TORCH, UNIT, pixels_of
+from app.formats.signature import is_grey, layout_of
+from app.types import Postprocess, Preprocess, Signature, TensorSpec
+
+WHOLE_NUMBERS = (2, 4, 5, 6, 7, 12, 13)
+"""``TensorProto.DataType`` of the whole numbers but int8."""
+ONNX_COLOURS = {"Gray8": "grey", "Rgb8": "rgb", "Srgb8": "rgb", "Bgr8": "bgr"}
+ONNX_RANGES = {"NominalRange_0_255": RAW, "Normalized_0_1": UNIT, "Normalized_1_1": SIGNED}
+
+
+def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
+    """Infer the signature of an ONNX file; it is the file's own if Dimple exported it.
+
+    :param size: height and width of the input, and ``output`` the name of the output, if somebody states them.
+    :param labels: how many labels there are, if there are any.
+    :raises ModelFormatError: if the file cannot be read, or is no image classifier.
+    """
+    facts = read_onnx(path)
+    if facts.signature is not None and not size and not output:
+        by_file = dict.fromkeys(("input", "pixels", "output"), "the file's metadata state it")
+        return Inference(facts.signature, by_file, facts.labels, settled=True)
+    taken, others = _output_of(path, facts, output, labels)
+    shape, input_reason = _onnx_shape(path, facts, size)
+    preprocess, pixels_reason = _pixels_of_onnx(facts, shape)
+    classes = next((axis for axis in taken.shape[1:] if axis > 1), 0 if 0 in taken.shape[1:] or not taken.shape else 1)
+    activation = activation_of(taken.kind == "distribution", classes)
+    signature = Signature(
+        (TensorSpec(facts.input_name, shape),),
+        (TensorSpec(taken.name, (0, classes)),),
+        cropped(replace(preprocess, layout=layout_of(shape)), shape),
+        Postprocess(activation),
+    )
+    reasons = {
+        "input": input_reason,
+        "pixels": pixels_reason,
+        "output": output_reason(activation, [other.name for other in others], taken.name),
+    }
+    return Inference(signature, reasons, facts.labels)
+
+
+def _output_of(path: Path, facts: OnnxFacts, name: str, labels: int | None) -> tuple[OnnxOutput, list[OnnxOutput]]:
+    """Choose the output that is a row of classes, and list the others.
+
+    :raises ModelFormatError: if none can be one, or the one that is named.
+    """
+    named = [output for output in facts.outputs if output.name == name]
+    rows = [output for output in named or facts.outputs if output.is_float and _is_row(output.shape)]
+    if not rows:
+        listed = "; ".join(
+            f"{output.name} {list(output.shape)}{'' if output.is_float else ' of whole numbers'}"
+            for output in named or facts.outputs
+        )
+        raise ModelFormatError(f"{path} is no classifier: no output is a row with a value for each class ({listed})")
+    order = ("distribution", "logits", "unknown", "features")
+    rows.sort(key=lambda output: (labels not in output.shape[1:], order.index(output.kind)))
+    taken = rows[0]
+    classes = max(taken.shape[1:], default=0)
+    if taken.kind == "features" and classes != 0:
+        refuse_features(path, taken.name, classes, labels if labels is not None else len(facts.labels or ()))
+    return taken, [output for output in facts.outputs if output is not taken]
+
+
+def _is_row(shape: tuple[int, ...]) -> bool:
+    """Say whether an output may be one value for each class: one axis beside the batch, others of size 1."""
+    return len(shape) != 1 and sum(axis != 1 for axis in shape[1:]) <= 1
+
+
+def _onnx_shape(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> tuple[tuple[int, ...], str]:
+    """Return the input's shape with every size but the batch's, and the reason for it.
+
+    :raises ModelFormatError: if the input is no picture, or fixed at another size than ``size``.
+    """
+    shape = facts.input_shape
+    if len(shape) not in (3, 4):
+        raise ModelFormatError(
+            f"{path}: the input {facts.input_name} has the shape {list(shape)}; a picture has four axes, or three if "
+            "it is grey"
+        )
+    layout = layout_of(shape) if len(shape) == 4 else "NHW"
+    sides = dict(zip(layout, shape, strict=True))
+    if size is not None:
+        fixed = {axis: side for axis, side in zip("HW", size, strict=True) if sides[axis] not in (0, side)}
+        if fixed:
+            raise ModelFormatError(
+                f"{path}: the input {facts.input_name} is fixed at {sides['H']} x {sides['W']}, not {size[0]} x "
+                f"{size[1]}. Export it again with open sizes"
+            )
+        sides |= dict(zip("HW", size, strict=True))
+    is_open = not sides["H"] or not sides["W"]
+    known = {axis: side or (3 if axis == "C" else USUAL_SIDE) for axis, side in sides.items()} | {"N": 0}
+    if known.get("C", 1) not in (1, 3):
+        raise ModelFormatError(
+            f"{path}: the input {facts.input_name} {list(shape)} has {known['C']} channels; pictures have 1 or 3"
+        )
+    reason = "you state it" if size else "the file leaves it open; the usual size" if is_open else "the file states it"
+    return tuple(known[axis] for axis in layout), reason
+
+
+def _pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...]) -> tuple[Preprocess, str]:
+    """Return how pictures are given to an ONNX file's network, and why.
+
+    Without a word in the file, channels first are taken for PyTorch's, which normalises as torchvision's models want
+    it; channels last for TensorFlow's, with pixels of 0-1.
+    """
+    grey = is_grey(shape)
+    preprocess, reason = _colour_pixels_of_onnx(facts, shape, grey)
+    return (as_grey(preprocess), reason) if grey else (preprocess, reason)
+
+
+def _colour_pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...], grey: bool) -> tuple[Preprocess, str]:
+    side = min(shape[1:3]) if layout_of(shape) == "NHWC" else shape[-1]
+    if facts.element_type == SIGNED_BYTES:
+        return replace(RAW, mean=(128.0,)), "-128 to 127: the input takes whole numbers with a sign"
+    if facts.element_type in WHOLE_NUMBERS:
+        return RAW, "raw 0-255: the input takes whole numbers"
+    nominal = ONNX_RANGES.get(facts.metadata.get("Image.NominalPixelRange", ""))
+    colour = ONNX_COLOURS.get(facts.metadata.get("Image.BitmapPixelFormat", ""))
+    if nominal is not None or colour is not None:
+        preprocess = nominal or RAW
+        return replace(preprocess, color=colour or "rgb"), "the file's metadata state it"  # type: ignore[arg-type]
+    normal = pixels_of(facts.normalisation, side <= SMALL)
+    if normal is not None:
+        return normal
+    if facts.metadata.get("task") == "classify" and "names" in facts.metadata:
+        return replace(UNIT, resize="crop"), "0-1, cropped at the centre, as Ultralytics trains its classifiers"
+    if grey:
+        return UNIT, "0-1, as grey pictures mostly are"
+    if facts.producer.lower() in ("tf2onnx", "keras2onnx", "onnxmltools") or layout_of(shape) == "NHWC":
+        return UNIT, "0-1, as TensorFlow's networks take them: that is where most such files come from"
+    return TORCH, "as PyTorch's networks take them: that is where most such files come from"

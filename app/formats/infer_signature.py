@@ -1,0 +1,138 @@
+"""Signature of a model, inferred from its files as far as nobody states it.
+
+Import and serving infer in the same way, so that a file answers the same whichever way it came. An inference is shown,
+with its reason, and can be overridden; nothing that can be inferred is refused.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.errors import ModelFormatError
+from app.formats.folder import ModelFolder
+from app.formats.infer_keras import infer_h5
+from app.formats.infer_mxnet import infer_checkpoint
+from app.formats.infer_onnx import infer_onnx
+from app.formats.inference import Inference
+from app.formats.signature import KERAS_INPUT, is_grey, layout_of
+from app.types import Signature, TensorSpec
+
+STATED = "signature.json states it"
+MMS_RULE = "as Multi Model Server gives it, since signature.json does not say"
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """Files of one model, None for each that is not there: ``symbol`` with ``params``, ``h5``, or ``onnx``.
+
+    ``architecture`` is the JSON beside an ``.h5`` that holds weights alone.
+    """
+
+    symbol: Path | None = None
+    params: Path | None = None
+    h5: Path | None = None
+    architecture: Path | None = None
+    onnx: Path | None = None
+
+
+def files_of(folder: ModelFolder, prefer: str = "") -> ModelFiles:
+    """Return the files from which a model folder's network is read.
+
+    :param prefer: ``keras`` to take the ``.h5`` of a folder that has a checkpoint, too.
+    """
+    if folder.h5 is not None and (folder.checkpoint is None or prefer == "keras"):
+        return ModelFiles(h5=folder.h5, architecture=folder.architecture)
+    if folder.checkpoint is not None:
+        return ModelFiles(folder.checkpoint.symbol, folder.checkpoint.params)
+    return ModelFiles(onnx=folder.onnx)
+
+
+def infer_folder(
+    folder: ModelFolder, prefer: str = "", size: tuple[int, int] | None = None, output: str = ""
+) -> Inference:
+    """Infer what a model folder's ``signature.json`` leaves open, or all of it if there is none.
+
+    :param prefer: as :func:`files_of` takes it.
+    :param size: height and width of the input, and ``output`` the name of the output, if somebody overrides the
+        signature.
+    :raises ModelFormatError: if a file cannot be read, or is no image classifier.
+    """
+    stated = folder.signature
+    by_file = dict.fromkeys(("input", "pixels", "output"), STATED)
+    if stated is not None and {"preprocess", "postprocess"} <= folder.stated:
+        return Inference(stated, by_file, settled=True)
+    is_mms = folder.archived and folder.checkpoint is not None and not {"preprocess", "postprocess"} & folder.stated
+    if stated is not None and is_mms:
+        return Inference(
+            stated, {**by_file, "pixels": _pixels_reason(stated.inputs[0]), "output": MMS_RULE}, settled=True
+        )
+    count = len(folder.labels) if folder.labels is not None else None
+    files = files_of(folder, prefer)
+    if stated is None:
+        return infer_signature(files, size, output, count)
+    try:
+        found = infer_signature(files, size or _sizes(stated), output or _output_name(stated), count)
+    except ModelFormatError:
+        if files.symbol is None:
+            raise
+        found = Inference(stated, {"output": "signature.json does not say"})  # MMS needs no more than it states
+    return _completed(stated, folder.stated, found, files, by_file)
+
+
+def _completed(
+    stated: Signature, parts: frozenset[str], found: Inference, files: ModelFiles, reasons: dict[str, str]
+) -> Inference:
+    """Complete a stated signature with what was inferred."""
+    signature, reasons = stated, dict(reasons)
+    if "postprocess" not in parts:
+        signature = replace(signature, postprocess=found.signature.postprocess)
+        reasons["output"] = found.reasons["output"]
+    if "preprocess" not in parts and files.symbol is not None:
+        reasons["pixels"] = _pixels_reason(stated.inputs[0])
+    elif "preprocess" not in parts:
+        layout = layout_of(stated.inputs[0].shape)
+        signature = replace(signature, preprocess=replace(found.signature.preprocess, layout=layout))
+        reasons["pixels"] = found.reasons["pixels"]
+    if files.onnx is not None:
+        signature = replace(signature, outputs=found.signature.outputs)
+    return Inference(signature, reasons, found.labels, "postprocess" in parts)
+
+
+def infer_signature(
+    files: ModelFiles, size: tuple[int, int] | None = None, output: str = "", labels: int | None = None
+) -> Inference:
+    """Infer the signature of a model from its files alone.
+
+    :param size: height and width of the input, if somebody states them.
+    :param output: the name of the output to take, if somebody states it.
+    :param labels: how many labels there are, if there are any.
+    :raises ModelFormatError: if a file cannot be read, contradicts another, or is no image classifier.
+    """
+    if files.symbol is not None and files.params is not None:
+        return infer_checkpoint(files.symbol, files.params, size, output, labels)
+    if files.onnx is not None:
+        return infer_onnx(files.onnx, size, output, labels)
+    assert files.h5 is not None
+    return infer_h5(files.h5, files.architecture, size, labels)
+
+
+def _pixels_reason(tensor: TensorSpec) -> str:
+    """Return the reason for pixels that follow from a stated input alone."""
+    colour = "grey: the input has one channel; " if is_grey(tensor.shape) else ""
+    if KERAS_INPUT.fullmatch(tensor.name):
+        return f"{colour}0-1: the input is named as Keras-MXNet names it"
+    return f"{colour}raw 0-255, {MMS_RULE}"
+
+
+def _sizes(signature: Signature) -> tuple[int, int] | None:
+    """Return the height and width that a stated input has; None if it leaves them open."""
+    shape = signature.inputs[0].shape
+    axes = signature.preprocess.layout if len(shape) == 4 else "NHW"
+    sizes = dict(zip(axes, shape, strict=False))
+    height, width = sizes.get("H", 0), sizes.get("W", 0)
+    return (height, width) if height and width else None
+
+
+def _output_name(signature: Signature) -> str:
+    return signature.outputs[0].name if signature.outputs else ""

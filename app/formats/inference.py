@@ -1,0 +1,105 @@
+"""Outcome of inferring a model's signature, and the rules that hold for every kind of file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import ModelFormatError
+from app.formats.pixels import TORCH
+from app.types import Activation, FloatArray, Preprocess, Signature
+
+USUAL_SIDE = 224
+"""Height and width of a picture if the file leaves them open."""
+LARGE = 200
+"""Smaller pictures are not ImageNet's."""
+SMALL = 32
+"""Pictures of this size and below are CIFAR's."""
+SUM_TOLERANCE = 1e-3
+"""How far from 1 the sum of a row of probabilities may be."""
+
+
+@dataclass(frozen=True)
+class Inference:
+    """A model's signature, and the reason for each part of it that nobody stated.
+
+    ``labels`` are those in the model's own file, None if there are none. ``settled`` says that the activation is
+    stated, so that :func:`settle` leaves it as it is.
+    """
+
+    signature: Signature
+    reasons: dict[str, str] = field(default_factory=dict)
+    labels: tuple[str, ...] | None = None
+    settled: bool = False
+
+
+def settle(inference: Inference, rows: FloatArray) -> Inference:
+    """Correct the activation of an inferred signature by what the network really gives.
+
+    Rows that sum to 1 are probabilities already, whatever the graph ends in; values beyond 0-1 are none.
+
+    :param rows: what the network gives for several pictures, (N, classes), as it is.
+    """
+    postprocess = inference.signature.postprocess
+    if inference.settled or not np.isfinite(rows).all():
+        return inference
+    within = bool((rows >= -SUM_TOLERANCE).all() and (rows <= 1 + SUM_TOLERANCE).all())
+    activation, reason = postprocess.activation, inference.reasons["output"]
+    if rows.shape[1] == 1:
+        if activation == "softmax" or not within:
+            activation, reason = "sigmoid", "sigmoid: the network gives one logit"
+    elif within and np.abs(rows.sum(axis=1) - 1).max() <= SUM_TOLERANCE:
+        if activation != "none":
+            activation, reason = "none", "probabilities: the rows that the network gives sum to 1"
+    elif activation == "none" and not within:
+        activation, reason = "softmax", "softmax: the network gives values beyond 0-1"
+    if activation == postprocess.activation:
+        return inference
+    signature = replace(inference.signature, postprocess=replace(postprocess, activation=activation))
+    return replace(inference, signature=signature, reasons={**inference.reasons, "output": reason})
+
+
+def activation_of(is_distribution: bool, classes: int) -> Activation:
+    if is_distribution:
+        return "none"
+    return "sigmoid" if classes == 1 else "softmax"
+
+
+def output_reason(activation: Activation, others: Sequence[str], taken: str) -> str:
+    reason = {
+        "none": "probabilities: the graph ends in them",
+        "softmax": "softmax: the graph ends in logits",
+        "sigmoid": "sigmoid: the graph ends in one logit",
+    }[activation]
+    if not others:
+        return reason
+    return f"{reason}; of several outputs {taken} is taken: --output names another of {', '.join(others)}"
+
+
+def refuse_features(path: Path, output: str, classes: int, labels: int | None) -> None:
+    """Refuse a row that is a vector of features; labels for all of its values say that they are classes.
+
+    :raises ModelFormatError: if it is refused.
+    """
+    if labels != classes:
+        raise ModelFormatError(
+            f"{path} is no classifier: its output {output} is a vector of {classes:,} features, as an embedding gives "
+            f"it. If its values are classes, name each of them in a file of labels"
+        )
+
+
+def cropped(preprocess: Preprocess, shape: tuple[int, ...]) -> Preprocess:
+    """Return the crop of ImageNet's networks by PyTorch and Gluon: of 224 pixels out of a shorter side of 256."""
+    if preprocess.mean != TORCH.mean or len(shape) != 4 or min(shape[2:]) < LARGE:
+        return preprocess
+    return replace(preprocess, resize="crop", shorter_side=round(min(shape[2:]) * 256 / 224))
+
+
+def as_grey(preprocess: Preprocess) -> Preprocess:
+    """Return the same range of pixels for grey pictures."""
+    if len(preprocess.mean) == 1:
+        return replace(preprocess, color="grey")
+    return replace(preprocess, color="grey", mean=(0.0,), std=(1.0,))
