@@ -1,136 +1,667 @@
-"""Layers and activations of newer Kerases, built of what Keras-MXNet has. Imported only where Keras is."""
+"""The layers of Keras, as TensorFlow computes them, in MXNet's operations.
+
+Every option of every layer is used, is one of those that matter to training alone, or has here the values at which it
+changes nothing; a network with any other option is refused by its name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import mxnet as mx
 import numpy as np
-from keras import backend
-from keras.engine.base_layer import Layer
-from keras.layers import GlobalAveragePooling2D, GlobalMaxPooling2D
+
+from app.engines.keras_activations import activate, elu, relu, softmax
+from app.engines.keras_resizing import resizing
+from app.engines.keras_tensorflow import (
+    LOWEST,
+    Array,
+    Net,
+    Value,
+    add,
+    along,
+    check_arrays,
+    covered,
+    half,
+    maps,
+    multiply,
+    of_maps,
+    pad,
+    reshape,
+    same,
+    theano_pool,
+)
+from app.errors import ModelFormatError
 
 SMALLEST = 1e-7
 """What Keras divides by at least (``epsilon``)."""
 
-
-class Rescaling(Layer):  # type: ignore[misc]
-    """``x * scale + offset``; either may be a number or a row of one number for each channel."""
-
-    def __init__(self, scale: Any = 1.0, offset: Any = 0.0, **options: Any) -> None:
-        super().__init__(**options)
-        self.scale, self.offset = scale, offset
-
-    def call(self, inputs: Any) -> Any:
-        rank = backend.ndim(inputs)
-        return inputs * _constant(self.scale, rank) + _constant(self.offset, rank)
+_TRAINING = ("_initializer", "_regularizer", "_constraint")
+_EVERY_LAYER = {"name", "trainable", "dtype", "batch_input_shape", "batch_size", "input_dtype"}
+IDENTITIES = {
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout"),
+    *("AlphaDropout", "ActivityRegularization", "FixedDropout", "RandomFlip", "RandomRotation", "RandomZoom"),
+    *("RandomTranslation", "RandomContrast", "RandomBrightness", "RandomHeight", "RandomWidth"),
+}
+"""Layers that do something while a network learns, and nothing afterwards, whatever their options."""
 
 
-class Normalization(Layer):  # type: ignore[misc]
-    """``(x - mean) / sqrt(variance)`` along the last axis, or the axis that is named.
+@dataclass(frozen=True)
+class Layer:
+    """A layer that is to be computed: its options, checked, and its arrays by what they are to it."""
 
-    Mean and variance are in the layer's options, or among the weights.
+    net: Net
+    options: Mapping[str, Any]
+    arrays: Mapping[str, Array]
+
+    def pair(self, option: str, default: Any = (1, 1)) -> tuple[int, int]:
+        """Return an option for the two sides, which may be one number for both."""
+        value = self.options.get(option)
+        value = default if value is None else value
+        down, across = (value, value) if isinstance(value, int) else value
+        return int(down), int(across)
+
+    @property
+    def data_format(self) -> str:
+        """Where the channels are."""
+        return _one_of(self, "data_format", "channels_last", "channels_first")
+
+    @property
+    def padding(self) -> str:
+        """``valid`` or ``same``."""
+        return _one_of(self, "padding", "valid", "same")
+
+
+Compute = Callable[..., Value]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind of layer is computed. ``neutral`` are options that are not used, with the values that they may have;
+    none are all.
     """
 
-    def __init__(self, axis: Any = -1, mean: Any = None, variance: Any = None, invert: bool = False, **options: Any):
-        super().__init__(**options)
-        if invert:
-            raise ValueError("a Normalization that inverts is not known")
-        self.axis = axis[0] if isinstance(axis, list | tuple) and axis else axis
-        self.mean, self.variance = mean, variance
-
-    def build(self, input_shape: tuple[int, ...]) -> None:
-        if self.mean is None:
-            count = (input_shape[self.axis],) if self.axis not in (None, []) else (1,)
-            self.mean = self.add_weight(name="mean", shape=count, initializer="zeros", trainable=False)
-            self.variance = self.add_weight(name="variance", shape=count, initializer="ones", trainable=False)
-        super().build(input_shape)
-
-    def call(self, inputs: Any) -> Any:
-        rank = backend.ndim(inputs)
-        mean, variance = (self._row(one, rank) for one in (self.mean, self.variance))
-        return (inputs - mean) / backend.maximum(backend.sqrt(variance), SMALLEST)
-
-    def _row(self, values: Any, rank: int) -> Any:
-        shape = [1] * rank
-        if self.axis not in (None, []):
-            shape[self.axis] = -1
-        if hasattr(values, "symbol"):
-            return backend.reshape(values, tuple(shape))
-        return backend.variable(np.asarray(values, np.float32).reshape(shape))
+    compute: Compute
+    options: frozenset[str] = frozenset()
+    neutral: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
 
-class GlobalAveragePooling2DKeepdims(GlobalAveragePooling2D):  # type: ignore[misc]
-    """``GlobalAveragePooling2D(keepdims=True)``."""
-
-    def call(self, inputs: Any) -> Any:
-        return backend.mean(inputs, axis=_places(self.data_format), keepdims=True)
-
-    def compute_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return _pooled(shape, self.data_format)
+KINDS: dict[str, Kind] = {}
 
 
-class GlobalMaxPooling2DKeepdims(GlobalMaxPooling2D):  # type: ignore[misc]
-    """``GlobalMaxPooling2D(keepdims=True)``."""
+def kind(names: str, options: str = "", **neutral: tuple[Any, ...]) -> Callable[[Compute], Compute]:
+    """Say that a function computes some kinds of layers."""
 
-    def call(self, inputs: Any) -> Any:
-        return backend.max(inputs, axis=_places(self.data_format), keepdims=True)
+    def register(compute: Compute) -> Compute:
+        KINDS.update({name: Kind(compute, frozenset(options.split()), neutral) for name in names.split()})
+        return compute
 
-    def compute_output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        return _pooled(shape, self.data_format)
-
-
-def swish(x: Any) -> Any:
-    """``x * sigmoid(x)`` (Ramachandran et al., 2017, arXiv:1710.05941)."""
-    return x * backend.sigmoid(x)
+    return register
 
 
-def gelu(x: Any) -> Any:
-    """``x * Phi(x)`` with the normal distribution's Phi (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
-    from app.engines.keras_tensorflow import call
+def compute_layer(
+    net: Net, class_name: str, config: Mapping[str, Any], arrays: Mapping[str, Array], *x: Value
+) -> Value:
+    """Compute a layer.
 
-    return x * (call(backend, [x], "erf", (x / np.sqrt(2.0)).symbol) + 1.0) * 0.5
-
-
-def relu6(x: Any) -> Any:
-    """``min(max(x, 0), 6)``."""
-    return backend.relu(x, max_value=6.0)
-
-
-def hard_swish(x: Any) -> Any:
-    """``x * relu6(x + 3) / 6`` (Howard et al., 2019, arXiv:1905.02244)."""
-    return x * relu6(x + 3.0) / 6.0
+    :raises ModelFormatError: if its kind or an option is unknown, or it does not fit its input or its arrays.
+    """
+    check(class_name, config)
+    if class_name in IDENTITIES:
+        return x[0]
+    return KINDS[class_name].compute(Layer(net, config, arrays), *x)
 
 
-def mish(x: Any) -> Any:
-    """``x * tanh(softplus(x))`` (Misra, 2019, arXiv:1908.08681)."""
-    return x * backend.tanh(backend.softplus(x))
+def check(class_name: str, config: Mapping[str, Any]) -> None:
+    """Check that a kind of layer and all its options are known.
+
+    :raises ModelFormatError: if they are not.
+    """
+    if class_name in IDENTITIES:
+        return
+    known = KINDS.get(class_name)
+    if known is None:
+        raise ModelFormatError(f"it is of the kind {class_name!r}, which is not known")
+    for option, value in config.items():
+        if option in known.options or option in _EVERY_LAYER or option.endswith(_TRAINING):
+            continue
+        if option not in known.neutral:
+            raise ModelFormatError(f"it is a {class_name} with the option {option}={value!r}, which is not known")
+        if known.neutral[option] and value not in known.neutral[option]:
+            raise ModelFormatError(f"it is a {class_name} with {option}={value!r}, which cannot be computed")
 
 
-LAYERS = {
-    kind.__name__: kind
-    for kind in (Rescaling, Normalization, GlobalAveragePooling2DKeepdims, GlobalMaxPooling2DKeepdims)
-}
-ACTIVATIONS = {
-    "swish": swish,
-    "silu": swish,
-    "gelu": gelu,
-    "relu6": relu6,
-    "hard_swish": hard_swish,
-    "hard_silu": hard_swish,
-    "mish": mish,
-}
+def activated(layer: Layer, value: Value) -> Value:
+    """Apply the activation among a layer's options: a name, or a layer of its own."""
+    name: Any = layer.options.get("activation")
+    config: Any = {}
+    if isinstance(name, Mapping):  # a function with its name as the configuration, or a layer with its options
+        name, config = name.get("class_name"), name.get("config") or {}
+        name, config = (config, {}) if isinstance(config, str) else (name, config)
+    if name in _AS_ACTIVATION:
+        return compute_layer(layer.net, name, config, {}, value)
+    return activate(value, name)
 
 
-def _constant(values: Any, rank: int) -> Any:
-    if isinstance(values, int | float):
-        return float(values)
-    row = np.asarray(values, np.float32)
-    return backend.variable(row.reshape([1] * (rank - row.ndim) + list(row.shape)))
+_AS_ACTIVATION = ("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax")
 
 
-def _places(data_format: str) -> list[int]:
-    return [1, 2] if data_format == "channels_last" else [2, 3]
+def _one_of(layer: Layer, option: str, *known: str) -> str:
+    """An option that is one of some words, by default the first."""
+    value = str(layer.options.get(option) or known[0])
+    if value not in known:
+        raise ModelFormatError(f"it has {option}={value!r}, which is not known; known are {' and '.join(known)}")
+    return value
 
 
-def _pooled(shape: tuple[int, ...], data_format: str) -> tuple[int, ...]:
-    return (shape[0], 1, 1, shape[3]) if data_format == "channels_last" else (shape[0], shape[1], 1, 1)
+# convolutions
+
+_CONVOLUTION = "kernel_size strides padding data_format dilation_rate activation use_bias"
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """How a window moves over a picture."""
+
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: str
+
+
+def _windows(layer: Layer) -> _Windows:
+    return _Windows(layer.pair("strides"), layer.pair("dilation_rate"), layer.padding)
+
+
+def _convolve(
+    net: Net, symbol: Any, size: tuple[int, int, int], kernel: Array, bias: Array | None, windows: _Windows, groups: int
+) -> tuple[Any, tuple[int, int, int]]:
+    """Convolve a picture (channels, height, width) with a kernel (out, in / groups, height, width)."""
+    window, strides, dilation = kernel.shape[2:], windows.strides, windows.dilation
+    sides = ((0, 0), (0, 0))
+    if windows.padding == "same":
+        sides = same(size[1:], window, strides, dilation, half if net.theano else None)
+    made = mx.sym.Convolution(
+        pad(symbol, sides),
+        net.constant(kernel),
+        *([] if bias is None else [net.constant(bias)]),
+        kernel=window,
+        stride=strides,
+        dilate=dilation,
+        num_filter=len(kernel),
+        num_group=groups,
+        no_bias=bias is None,
+    )
+    down, across = (
+        (side + sum(lines) - step * (reach - 1) - 1) // stride + 1
+        for side, lines, reach, stride, step in zip(size[1:], sides, window, strides, dilation, strict=True)
+    )
+    return made, (len(kernel), down, across)
+
+
+def _bias(layer: Layer) -> Array | None:
+    return layer.arrays.get("bias")
+
+
+@kind("Conv2D", f"filters groups {_CONVOLUTION}")
+def _conv2d(layer: Layer, x: Value) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    groups, filters = int(layer.options.get("groups") or 1), int(layer.options["filters"])
+    window = layer.pair("kernel_size")
+    check_arrays(layer.arrays, {"kernel": (*window, size[0] // groups, filters), **_of_bias(layer, filters)})
+    kernel = layer.arrays["kernel"].transpose(3, 2, 0, 1)
+    made, shape = _convolve(layer.net, symbol, size, kernel, _bias(layer), _windows(layer), groups)
+    return activated(layer, of_maps(made, shape, layer.data_format))
+
+
+def _of_bias(layer: Layer, filters: int) -> dict[str, tuple[int, ...]]:
+    return {"bias": (filters,)} if "bias" in layer.arrays else {}
+
+
+def _by_depth(layer: Layer, symbol: Any, size: tuple[int, int, int], bias: Array | None) -> Any:
+    kernel = layer.arrays["depthwise_kernel"]  # (height, width, in, filters for each of them)
+    filters = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
+    return _convolve(layer.net, symbol, size, filters, bias, _windows(layer), size[0])
+
+
+@kind("DepthwiseConv2D", f"depth_multiplier {_CONVOLUTION}", groups=(1,), filters=(None,))
+def _depthwise(layer: Layer, x: Value) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    filters = int(layer.options.get("depth_multiplier") or 1)
+    wanted = {"depthwise_kernel": (*layer.pair("kernel_size"), size[0], filters)}
+    check_arrays(layer.arrays, {**wanted, **_of_bias(layer, size[0] * filters)})
+    made, shape = _by_depth(layer, symbol, size, _bias(layer))
+    return activated(layer, of_maps(made, shape, layer.data_format))
+
+
+@kind("SeparableConv2D", f"filters depth_multiplier {_CONVOLUTION}", groups=(1,))
+def _separable(layer: Layer, x: Value) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    each, filters = int(layer.options.get("depth_multiplier") or 1), int(layer.options["filters"])
+    wanted = {
+        "depthwise_kernel": (*layer.pair("kernel_size"), size[0], each),
+        "pointwise_kernel": (1, 1, size[0] * each, filters),
+    }
+    check_arrays(layer.arrays, {**wanted, **_of_bias(layer, filters)})
+    filtered, shape = _by_depth(layer, symbol, size, None)
+    points = layer.arrays["pointwise_kernel"].transpose(3, 2, 0, 1)
+    made, shape = _convolve(layer.net, filtered, shape, points, _bias(layer), _Windows((1, 1), (1, 1), "valid"), 1)
+    return activated(layer, of_maps(made, shape, layer.data_format))
+
+
+@kind("Conv2DTranspose", f"filters {_CONVOLUTION}", groups=(1,), output_padding=(None,))
+def _transposed(layer: Layer, x: Value) -> Value:
+    """All that the kernel reaches, of which ``same`` padding takes the part that a convolution would have come from."""
+    symbol, size = maps(x, layer.data_format)
+    filters, window, strides = int(layer.options["filters"]), layer.pair("kernel_size"), layer.pair("strides")
+    if layer.pair("dilation_rate") != (1, 1):
+        raise ModelFormatError("it is a Conv2DTranspose with a dilation_rate, which cannot be computed")
+    if layer.net.theano:
+        raise ModelFormatError("it is a Conv2DTranspose that was learned over Theano, which cannot be computed")
+    check_arrays(layer.arrays, {"kernel": (*window, filters, size[0]), **_of_bias(layer, filters)})
+    made = mx.sym.Deconvolution(
+        symbol,
+        layer.net.constant(layer.arrays["kernel"].transpose(3, 2, 0, 1)),
+        kernel=window,
+        stride=strides,
+        num_filter=filters,
+        no_bias=True,
+    )
+    behind, sides = [], []
+    for axis, side, reach, stride in zip((2, 3), size[1:], window, strides, strict=True):
+        whole = (side - 1) * stride + reach
+        wanted = side * stride + (max(reach - stride, 0) if layer.padding == "valid" else 0)
+        begin = max(whole - wanted, 0) // 2
+        made = mx.sym.slice_axis(made, axis=axis, begin=begin, end=min(begin + wanted, whole))
+        behind.append((0, max(wanted - whole, 0)))
+        sides.append(wanted)
+    made = pad(made, (behind[0], behind[1]))
+    if "bias" in layer.arrays:
+        made = mx.sym.broadcast_add(made, layer.net.constant(layer.arrays["bias"].reshape(1, -1, 1, 1)))
+    return activated(layer, of_maps(made, (filters, *sides), layer.data_format))
+
+
+@kind("Dense", "units activation use_bias")
+def _dense(layer: Layer, x: Value) -> Value:
+    units, kernel = int(layer.options["units"]), layer.arrays["kernel"]
+    check_arrays(layer.arrays, {"kernel": (x.size(-1), units), **_of_bias(layer, units)})
+    made = Value(mx.sym.dot(x.plain(), layer.net.constant(kernel)), (*x.shape[:-1], units))
+    return activated(layer, add(layer.net, made, layer.arrays["bias"]) if "bias" in layer.arrays else made)
+
+
+# pooling
+
+_POOL = "pool_size strides padding data_format"
+
+
+def _pool(layer: Layer, x: Value, how: str) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    window = layer.pair("pool_size", (2, 2))
+    strides = layer.pair("strides", window)
+    sides = ((0, 0), (0, 0))
+    if layer.padding == "same":
+        sides = same(size[1:], window, strides, (1, 1), theano_pool if layer.net.theano else None)
+        symbol = pad(symbol, sides, LOWEST if how == "max" else 0.0)
+    made = mx.sym.Pooling(symbol, kernel=window, stride=strides, pool_type=how, pooling_convention="valid")
+    down, across = (
+        (side + sum(lines) - reach) // stride + 1
+        for side, lines, reach, stride in zip(size[1:], sides, window, strides, strict=True)
+    )
+    if how == "avg" and any(sides[0] + sides[1]):
+        rows, columns = (
+            np.array(covered(*numbers))
+            for numbers in zip(size[1:], window, strides, (sides[0][0], sides[1][0]), strict=True)
+        )
+        shares = window[0] * window[1] / np.outer(rows, columns)
+        made = mx.sym.broadcast_mul(made, layer.net.constant(shares[np.newaxis, np.newaxis]))
+    return of_maps(made, (size[0], down, across), layer.data_format)
+
+
+@kind("MaxPooling2D MaxPool2D", _POOL)
+def _max_pool(layer: Layer, x: Value) -> Value:
+    return _pool(layer, x, "max")
+
+
+@kind("AveragePooling2D AvgPool2D", _POOL)
+def _average_pool(layer: Layer, x: Value) -> Value:
+    return _pool(layer, x, "avg")
+
+
+def _global_pool(layer: Layer, x: Value, how: str) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    made = mx.sym.Pooling(symbol, kernel=(1, 1), global_pool=True, pool_type=how)
+    pooled = of_maps(made, (size[0], 1, 1), layer.data_format)
+    # with one line each way, the order of the axes does not matter
+    return pooled if layer.options.get("keepdims") else reshape(replace(pooled, turned=False), (size[0],))
+
+
+@kind("GlobalAveragePooling2D GlobalAvgPool2D", "data_format keepdims")
+def _global_average(layer: Layer, x: Value) -> Value:
+    return _global_pool(layer, x, "avg")
+
+
+@kind("GlobalMaxPooling2D GlobalMaxPool2D", "data_format keepdims")
+def _global_max(layer: Layer, x: Value) -> Value:
+    return _global_pool(layer, x, "max")
+
+
+# normalization
+
+
+@kind(
+    "BatchNormalization BatchNormalizationV1 BatchNormalizationV2 SyncBatchNormalization",
+    "axis epsilon center scale",
+    momentum=(),
+    fused=(),
+    synchronized=(),
+    renorm_clipping=(),
+    renorm_momentum=(),
+    renorm=(False,),
+    virtual_batch_size=(None,),
+    adjustment=(None,),
+)
+def _batch_normalization(layer: Layer, x: Value) -> Value:
+    axis = _only(layer.options.get("axis", -1))
+    epsilon, size, place = float(layer.options.get("epsilon", 1e-3)), x.size(axis), x.axis(axis)
+    check_arrays(layer.arrays, dict.fromkeys(layer.arrays, (size,)))
+    neutral = {"gamma": np.ones(size), "beta": np.zeros(size)}
+    arrays = [layer.arrays.get(role, neutral.get(role)) for role in ("gamma", "beta", "moving_mean", "moving_variance")]
+    turned = x.symbol if place == 1 else mx.sym.SwapAxis(x.symbol, dim1=1, dim2=place)
+    made = mx.sym.BatchNorm(
+        turned, *map(layer.net.constant, arrays), eps=epsilon, fix_gamma=False, use_global_stats=True, axis=1
+    )
+    return replace(x, symbol=made if place == 1 else mx.sym.SwapAxis(made, dim1=1, dim2=place))
+
+
+def _only(axis: Any) -> int:
+    listed = axis if isinstance(axis, list | tuple) else [axis]
+    if len(listed) != 1:
+        raise ModelFormatError(f"it normalizes along several axes, {axis}, which cannot be computed")
+    return int(listed[0])
+
+
+@kind("LayerNormalization", "axis epsilon center scale")
+def _layer_normalization(layer: Layer, x: Value) -> Value:
+    axis, size = _only(layer.options.get("axis", -1)), x.size(-1)
+    if axis not in (-1, len(x.shape)):
+        raise ModelFormatError(f"it is a LayerNormalization along the axis {axis}, which cannot be computed")
+    check_arrays(layer.arrays, dict.fromkeys(layer.arrays, (size,)))
+    scale, shift = (
+        layer.net.constant(layer.arrays.get(role, np.full(size, other)))
+        for role, other in (("gamma", 1.0), ("beta", 0.0))
+    )
+    made = mx.sym.LayerNorm(x.plain(), scale, shift, axis=-1, eps=float(layer.options.get("epsilon", 1e-3)))
+    return Value(made, x.shape)
+
+
+@kind("Normalization", "axis mean variance invert")
+def _normalization(layer: Layer, x: Value) -> Value:
+    axis = layer.options.get("axis", -1)
+    axes = [] if axis is None else axis if isinstance(axis, list | tuple) else [axis]
+    kept = {number if number < 0 else number - len(x.shape) - 1 for number in axes}
+    shape = [size if place - len(x.shape) in kept else 1 for place, size in enumerate(x.shape)]
+    if layer.options.get("mean") is None:
+        mean, variance = layer.arrays["mean"], layer.arrays["variance"]
+    else:
+        mean, variance = np.asarray(layer.options["mean"]), np.asarray(layer.options["variance"])
+    mean, variance = (
+        (np.full(shape, one.reshape(())) if one.size == 1 else one.reshape(shape)).astype(np.float64)
+        for one in (mean, variance)
+    )
+    deviation = np.maximum(np.sqrt(variance), SMALLEST)
+    if layer.options.get("invert"):
+        return add(layer.net, multiply(layer.net, replace(x, whole=False), deviation), mean)
+    return multiply(layer.net, add(layer.net, replace(x, whole=False), -mean), 1 / deviation)
+
+
+@kind("Rescaling", "scale offset")
+def _rescaling(layer: Layer, x: Value) -> Value:
+    scaled = multiply(layer.net, replace(x, whole=False), layer.options.get("scale", 1.0))
+    return add(layer.net, scaled, layer.options.get("offset", 0.0))
+
+
+# activations
+
+
+@kind("Activation", "activation")
+def _activation(layer: Layer, x: Value) -> Value:
+    return activated(layer, x)
+
+
+def _number(layer: Layer, option: str, default: float) -> float:
+    """An option that is a number; Keras 2.0 wrote some as ``{"type": "ndarray", "value": 0.3}``."""
+    value = layer.options.get(option, default)
+    return float(value["value"] if isinstance(value, Mapping) else value)
+
+
+@kind("ReLU", "max_value negative_slope threshold")
+def _relu(layer: Layer, x: Value) -> Value:
+    slope, threshold = (_number(layer, option, 0.0) for option in ("negative_slope", "threshold"))
+    return replace(x, symbol=relu(x.symbol, layer.options.get("max_value"), slope, threshold))
+
+
+@kind("LeakyReLU", "alpha")
+def _leaky_relu(layer: Layer, x: Value) -> Value:
+    return replace(x, symbol=relu(x.symbol, negative_slope=_number(layer, "alpha", 0.3)))
+
+
+@kind("ELU", "alpha")
+def _elu(layer: Layer, x: Value) -> Value:
+    return replace(x, symbol=elu(x.symbol, _number(layer, "alpha", 1.0)))
+
+
+@kind("ThresholdedReLU", "theta")
+def _thresholded(layer: Layer, x: Value) -> Value:
+    above = mx.sym._internal._greater_scalar(x.symbol, scalar=_number(layer, "theta", 1.0))
+    return replace(x, symbol=x.symbol * above)
+
+
+@kind("PReLU", "shared_axes")
+def _prelu(layer: Layer, x: Value) -> Value:
+    shared = layer.options.get("shared_axes") or []
+    alpha = layer.arrays["alpha"]
+    check_arrays(layer.arrays, {"alpha": tuple(1 if axis in shared else size for axis, size in enumerate(x.shape, 1))})
+    below = multiply(layer.net, replace(x, symbol=mx.sym.relu(-1.0 * x.symbol)), alpha)
+    return replace(x, symbol=mx.sym.relu(x.symbol) - below.symbol)
+
+
+@kind("Softmax", "axis")
+def _softmax(layer: Layer, x: Value) -> Value:
+    return softmax(x, _only(layer.options.get("axis", -1)))
+
+
+# shapes
+
+
+@kind("Flatten", "data_format")
+def _flatten(layer: Layer, x: Value) -> Value:
+    if layer.data_format == "channels_first" and len(x.shape) > 1:  # Keras lays them out as with the channels last
+        order = (0, *range(2, len(x.shape) + 1), 1)
+        x = Value(mx.sym.transpose(x.plain(), axes=order), (*x.shape[1:], x.shape[0]))
+    return reshape(x, (int(np.prod(x.shape)),))
+
+
+@kind("Reshape", "target_shape")
+def _reshape(layer: Layer, x: Value) -> Value:
+    shape = [int(size) for size in layer.options["target_shape"]]
+    if shape.count(-1) == 1:
+        shape[shape.index(-1)] = int(np.prod(x.shape)) // -int(np.prod(shape))
+    return reshape(x, shape)
+
+
+@kind("Permute", "dims")
+def _permute(layer: Layer, x: Value) -> Value:
+    dims = [int(axis) for axis in layer.options["dims"]]
+    if sorted(dims) != list(range(1, len(x.shape) + 1)):
+        raise ModelFormatError(f"it has dims={dims}, which is no order of its {len(x.shape)} axes")
+    return Value(mx.sym.transpose(x.plain(), axes=(0, *dims)), tuple(x.shape[axis - 1] for axis in dims))
+
+
+@kind("RepeatVector", "n")
+def _repeat(layer: Layer, x: Value) -> Value:
+    count = int(layer.options["n"])
+    row = mx.sym.expand_dims(x.plain(), axis=1)
+    return Value(mx.sym.tile(row, reps=(1, count, 1)), (count, *x.shape))
+
+
+def _sides(value: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    down, across = (value, value) if isinstance(value, int) else value
+    pairs = [(side, side) if isinstance(side, int) else tuple(side) for side in (down, across)]
+    return (int(pairs[0][0]), int(pairs[0][1])), (int(pairs[1][0]), int(pairs[1][1]))
+
+
+@kind("ZeroPadding2D", "padding data_format")
+def _zero_padding(layer: Layer, x: Value) -> Value:
+    symbol, (channels, height, width) = maps(x, layer.data_format)
+    down, across = _sides(layer.options.get("padding", 1))
+    shape = channels, height + sum(down), width + sum(across)
+    return of_maps(pad(symbol, (down, across)), shape, layer.data_format)
+
+
+@kind("Cropping2D", "cropping data_format")
+def _cropping(layer: Layer, x: Value) -> Value:
+    down, across = _sides(layer.options.get("cropping", 0))
+    return _cropped(x, layer.data_format, down, across)
+
+
+def _cropped(x: Value, data_format: str, down: tuple[int, int], across: tuple[int, int]) -> Value:
+    symbol, (channels, height, width) = maps(x, data_format)
+    left = height - sum(down), width - sum(across)
+    if min(left) > 0 and any(down):
+        symbol = mx.sym.slice_axis(symbol, axis=2, begin=down[0], end=height - down[1])
+    if min(left) > 0 and any(across):
+        symbol = mx.sym.slice_axis(symbol, axis=3, begin=across[0], end=width - across[1])
+    return of_maps(symbol, (channels, *left), data_format)
+
+
+@kind("UpSampling2D", "size data_format interpolation")
+def _up_sampling(layer: Layer, x: Value) -> Value:
+    method = layer.options.get("interpolation") or "nearest"
+    if method != "nearest" and layer.net.before(2, 4):
+        raise ModelFormatError(
+            f"it is an UpSampling2D with interpolation={method!r} of Keras {layer.net.keras_version}, which meant "
+            "another thing with each version of TensorFlow"
+        )
+    first = layer.data_format == "channels_first"
+    for axis, factor in zip((2, 3) if first else (1, 2), layer.pair("size", (2, 2)), strict=True):
+        x = along(layer.net, x, axis, resizing(x.size(axis), x.size(axis) * factor, method))
+    return x
+
+
+def resize(net: Net, x: Value, height: int, width: int, method: str) -> Value:
+    """Resize a picture with the channels last as ``tf.image.resize`` does."""
+    for axis, size in ((1, height), (2, width)):
+        matrix = resizing(x.size(axis), size, method)
+        if x.size(axis) != size:
+            x = along(net, x, axis, matrix)
+    return replace(x, whole=False)
+
+
+@kind("Resizing", "height width interpolation crop_to_aspect_ratio", data_format=("channels_last", None))
+def _resizing(layer: Layer, x: Value) -> Value:
+    method = str(layer.options.get("interpolation") or "bilinear").lower()
+    if layer.options.get("crop_to_aspect_ratio"):
+        return _resized_and_cropped(layer, x, method)
+    return resize(layer.net, _picture(x), *_target(layer), method)
+
+
+@kind("CenterCrop", "height width", data_format=("channels_last", None))
+def _center_crop(layer: Layer, x: Value) -> Value:
+    spare = [side - size for side, size in zip(_picture(x).shape, _target(layer), strict=False)]
+    if min(spare) < 0:
+        return _resized_and_cropped(layer, x, "bilinear")
+    return _centre(x, *_target(layer))
+
+
+@kind("RandomCrop", "height width", seed=(), data_format=("channels_last", None))
+def _random_crop(layer: Layer, x: Value) -> Value:
+    return _resized_and_cropped(layer, x, "bilinear")
+
+
+def _target(layer: Layer) -> tuple[int, int]:
+    return int(layer.options["height"]), int(layer.options["width"])
+
+
+def _resized_and_cropped(layer: Layer, x: Value, method: str) -> Value:
+    """Cut the largest centre of the wanted sides' ratio out of a picture, and resize it."""
+    (height, width, _channels), wanted = _picture(x).shape, _target(layer)
+    kept = min(height, int(width * wanted[0] / wanted[1])), min(width, int(height * wanted[1] / wanted[0]))
+    return resize(layer.net, _centre(x, *kept), *wanted, method)
+
+
+def _centre(x: Value, height: int, width: int) -> Value:
+    starts = [(side - size) // 2 for side, size in zip(x.shape, (height, width), strict=False)]
+    down, across = (
+        (start, side - size - start) for start, side, size in zip(starts, x.shape, (height, width), strict=False)
+    )
+    return replace(_cropped(x, "channels_last", down, across), whole=False)
+
+
+def _picture(x: Value) -> Value:
+    if len(x.shape) != 3:
+        raise ModelFormatError(f"it takes pictures, not {(None, *x.shape)}")
+    return x
+
+
+# several inputs
+
+
+def combine(operation: Callable[[Any, Any], Any], one: Value, other: Value) -> Value:
+    """Compute two values with each other, one number at a time; sides of 1 are stretched."""
+    if len(one.shape) != len(other.shape):
+        raise ModelFormatError(f"it combines {(None, *one.shape)} with {(None, *other.shape)}")
+    shape = []
+    for size, against in zip(one.shape, other.shape, strict=True):
+        if size != against and 1 not in (size, against):
+            raise ModelFormatError(f"it combines {(None, *one.shape)} with {(None, *other.shape)}")
+        shape.append(max(size, against))
+    turned = one.turned or other.turned
+    symbols = [value.first() if turned else value.symbol for value in (one, other)]
+    return Value(operation(*symbols), tuple(shape), turned)
+
+
+def _merge(operation: Callable[[Any, Any], Any]) -> Compute:
+    def compute(layer: Layer, *x: Value) -> Value:
+        result = x[0]
+        for value in x[1:]:
+            result = combine(operation, result, value)
+        return result
+
+    return compute
+
+
+kind("Add")(_merge(mx.sym.broadcast_add))
+kind("Multiply")(_merge(mx.sym.broadcast_mul))
+kind("Maximum")(_merge(mx.sym.broadcast_maximum))
+kind("Minimum")(_merge(mx.sym.broadcast_minimum))
+
+
+@kind("Subtract")
+def _subtract(layer: Layer, one: Value, other: Value) -> Value:
+    return combine(mx.sym.broadcast_sub, one, other)
+
+
+@kind("Average")
+def _average(layer: Layer, *x: Value) -> Value:
+    total = _merge(mx.sym.broadcast_add)(layer, *x)
+    return replace(total, symbol=total.symbol / float(len(x)))
+
+
+def concatenate(axis: int, *x: Value) -> Value:
+    """Put values one behind the other along an axis, counted with the batch."""
+    place = axis if axis < 0 else axis - len(x[0].shape) - 1
+    rests = {value.shape[:place] + value.shape[len(value.shape) + place + 1 :] for value in x}
+    if len(rests) != 1:
+        raise ModelFormatError(f"it joins {', '.join(str((None, *value.shape)) for value in x)} along the axis {axis}")
+    turned = any(value.turned for value in x)
+    symbols = [value.first() if turned else value.symbol for value in x]
+    shape = list(x[0].shape)
+    shape[place] = sum(value.shape[place] for value in x)
+    dim = replace(x[0], turned=turned).axis(axis)
+    return Value(mx.sym.Concat(*symbols, dim=dim) if len(x) > 1 else symbols[0], tuple(shape), turned)
+
+
+@kind("Concatenate", "axis")
+def _concatenate(layer: Layer, *x: Value) -> Value:
+    return concatenate(_only(layer.options.get("axis", -1)), *x)

@@ -1,230 +1,216 @@
-"""TensorFlow's arithmetic in Keras-MXNet, for the files whose weights were learned over TensorFlow.
+"""A network that Keras saved over TensorFlow or Theano, as a graph of MXNet's that computes what TensorFlow does.
 
-Keras-MXNet builds other sums than TensorFlow in three places, and says nothing of it:
+Where the two differ, TensorFlow's way is written out:
 
-- normalisations: MXNet's BatchNorm takes the scale as 1 unless told otherwise (``fix_gamma``), whatever was learned;
-- ``same`` padding that cannot be shared out evenly (even windows, most strides of 2): the odd line goes before the
-  picture, in TensorFlow behind it, so all that follows is shifted by a pixel;
-- ``same`` average pooling counts the padding as zeros; TensorFlow leaves it out.
+- ``same`` padding that cannot be shared out evenly (even windows, most strides of 2) has its odd line behind;
+- ``same`` average pooling leaves the padding out of the average;
+- a normalization has a scale (MXNet takes it as 1 by default).
 
-A file of Keras-MXNet's own was learned with MXNet's sums and keeps them. What was learned over Theano differs from
-TensorFlow only in where ``same`` padding goes. Convolutions by depth with more than one filter for each channel, which
-Keras-MXNet refuses, are written as MXNet's grouped ones.
+What was learned over Theano differs from TensorFlow only in where ``same`` padding goes. Pictures are kept with their
+channels first inside, as MXNet computes them; the layers see the axes in the order that Keras gives them.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import mxnet as mx
 import numpy as np
+from numpy.typing import NDArray
 
-LOWEST = -3.0e38  # padding that no maximum picks; float32 ends at -3.4e38
+from app.errors import ModelFormatError
 
-Before = Callable[[int], int]
-"""Gives the lines of padding before a side for a window; TensorFlow's depend on more than the window."""
+Array = NDArray[Any]
+LOWEST = -3.0e38
+"""Padding that no maximum picks; float32 ends at -3.4e38."""
+TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
-@contextlib.contextmanager
-def tensorflow_arithmetic(backend: Any, theano: bool = False) -> Iterator[None]:
-    """Let the layers that are built meanwhile compute as TensorFlow does. One thread at a time may be in here.
+@dataclass(frozen=True)
+class Value:
+    """What a layer computes: MXNet's symbol, and the shape that Keras knows, without the batch.
 
-    :param backend: the module ``keras.backend``.
-    :param theano: pad as Theano does.
+    ``turned`` says that the symbol has the channels of a picture first, while Keras has them last. ``whole`` says that
+    TensorFlow would hold whole numbers.
     """
-    before = _half if theano else None
-    ours = {
-        "mxnet_batchnorm": _normalise(backend),
-        "conv2d": _padded(backend, backend.conv2d, before),
-        "depthwise_conv2d": _padded(backend, _depthwise(backend), before),
-        "separable_conv2d": _padded(backend, _separable(backend), before),
-        "pool2d": _pool(backend, _theano_pool if theano else None),
-    }
-    theirs = {name: getattr(backend, name) for name in ours}
-    try:
-        vars(backend).update(ours)
-        yield
-    finally:
-        vars(backend).update(theirs)
+
+    symbol: Any
+    shape: tuple[int, ...]
+    turned: bool = False
+    whole: bool = False
+
+    def plain(self) -> Any:
+        """Return the symbol with its axes as Keras has them."""
+        return mx.sym.transpose(self.symbol, axes=TO_LAST) if self.turned else self.symbol
+
+    def first(self) -> Any:
+        """Return the symbol of a picture whose channels Keras has last, with the channels first."""
+        return self.symbol if self.turned else mx.sym.transpose(self.symbol, axes=TO_FIRST)
+
+    def axis(self, number: int) -> int:
+        """Translate the number of an axis as Keras counts, with the batch as 0, to the symbol's.
+
+        :raises ModelFormatError: if there is no such axis, or it is the batch.
+        """
+        place = number + len(self.shape) + 1 if number < 0 else number
+        if not 0 < place <= len(self.shape):
+            raise ModelFormatError(f"it computes along the axis {number} of {(None, *self.shape)}")
+        return TO_FIRST.index(place) if self.turned else place
+
+    def size(self, number: int) -> int:
+        """Return the length of an axis as Keras counts."""
+        self.axis(number)
+        return self.shape[number if number < 0 else number - 1]
 
 
-def _normalise(backend: Any) -> Any:
-    def normalise(
-        x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, momentum: float, axis: int, epsilon: float, **_: Any
-    ) -> Any:
-        inputs = [one.symbol for one in (x, gamma, beta, mean, variance)]
-        return call(
-            backend,
-            [x, gamma, beta, mean, variance],
-            "BatchNorm",
-            *inputs,
-            momentum=momentum,
-            axis=axis % backend.ndim(x),
-            eps=epsilon,
-            fix_gamma=False,
-            use_global_stats=True,
-        )
+class Net:
+    """The parameters of a graph while it is built, and what holds for all of it."""
 
-    return normalise
+    def __init__(self, theano: bool, keras_version: str) -> None:
+        self.theano = theano
+        self.keras_version = keras_version
+        self.arrays: dict[str, NDArray[np.float32]] = {}
+
+    def before(self, major: int, minor: int) -> bool:
+        """Say whether the file was saved by an older Keras; a version that is not a number is taken for old."""
+        numbers = re.match(r"(\d+)\.(\d+)", self.keras_version)
+        return numbers is None or (int(numbers[1]), int(numbers[2])) < (major, minor)
+
+    def constant(self, values: Any) -> Any:
+        """Return a symbol for an array of numbers."""
+        array = np.ascontiguousarray(values, np.float32)
+        name = f"net_constant{len(self.arrays)}"
+        self.arrays[name] = array
+        return mx.sym.Variable(name, shape=array.shape)
+
+    def row(self, value: Value, values: Any) -> Any:
+        """Return a symbol for numbers that are broadcast against a value, aligned at its last axis as NumPy does.
+
+        :raises ModelFormatError: if they do not fit, or differ from picture to picture.
+        """
+        array = np.asarray(values, np.float32)
+        rank = len(value.shape) + 1
+        array = array.reshape([1] * (rank - array.ndim) + list(array.shape))
+        fits = array.ndim == rank and array.shape[0] == 1
+        if not fits or any(side not in (1, size) for side, size in zip(array.shape[1:], value.shape, strict=True)):
+            raise ModelFormatError(f"numbers of the shape {np.shape(values)} do not fit {(None, *value.shape)}")
+        return self.constant(array.transpose(TO_FIRST) if value.turned else array)
 
 
-def call(backend: Any, inputs: list[Any], operation: str, *args: Any, **options: Any) -> Any:
-    """Apply one of MXNet's operations as Keras's backend does, which then finds the inputs' weights by itself."""
-    import mxnet as mx
-    from keras.backend import mxnet_backend
-
-    @mxnet_backend.keras_mxnet_symbol  # type: ignore[untyped-decorator]
-    def apply(*_: Any) -> Any:
-        return mxnet_backend.KerasSymbol(getattr(mx.sym, operation)(*args, **options))
-
-    return apply(*inputs)
+def multiply(net: Net, value: Value, factor: Any) -> Value:
+    """Multiply by a number, or by numbers along the last axes."""
+    if np.ndim(factor) == 0:
+        return replace(value, symbol=value.symbol * float(factor))
+    return replace(value, symbol=mx.sym.broadcast_mul(value.symbol, net.row(value, factor)))
 
 
-def _half(window: int) -> int:
-    """Theano's padding of a convolution, ``half``."""
+def add(net: Net, value: Value, term: Any) -> Value:
+    """Add a number, or numbers along the last axes."""
+    if np.ndim(term) == 0:
+        return replace(value, symbol=value.symbol + float(term))
+    return replace(value, symbol=mx.sym.broadcast_add(value.symbol, net.row(value, term)))
+
+
+def reshape(value: Value, shape: Sequence[int]) -> Value:
+    """Lay out numbers anew; the batch stays.
+
+    :raises ModelFormatError: if the new shape has not as many numbers.
+    """
+    if int(np.prod(shape)) != int(np.prod(value.shape)):
+        raise ModelFormatError(f"{(None, *value.shape)} cannot be laid out as {(None, *shape)}")
+    return replace(value, symbol=mx.sym.reshape(value.plain(), shape=(0, *shape)), shape=tuple(shape), turned=False)
+
+
+def along(net: Net, value: Value, axis: int, matrix: Array) -> Value:
+    """Multiply by a matrix (new size, size) along one axis."""
+    plain, rank, place = value.plain(), len(value.shape) + 1, axis % (len(value.shape) + 1)
+    swapped = plain if place == rank - 1 else mx.sym.SwapAxis(plain, dim1=place, dim2=rank - 1)
+    made = mx.sym.dot(swapped, net.constant(matrix.T))
+    symbol = made if place == rank - 1 else mx.sym.SwapAxis(made, dim1=place, dim2=rank - 1)
+    shape = tuple(len(matrix) if number == place else size for number, size in enumerate(value.shape, 1))
+    return Value(symbol, shape)
+
+
+def maps(value: Value, data_format: str) -> tuple[Any, tuple[int, int, int]]:
+    """Return a picture's symbol with the channels first, and channels, height and width.
+
+    :raises ModelFormatError: if it is no picture.
+    """
+    if len(value.shape) != 3:
+        raise ModelFormatError(f"it takes pictures, not {(None, *value.shape)}")
+    if data_format == "channels_first":
+        channels, height, width = value.shape
+        return value.plain(), (channels, height, width)
+    height, width, channels = value.shape
+    return value.first(), (channels, height, width)
+
+
+def of_maps(symbol: Any, shape: Sequence[int], data_format: str) -> Value:
+    """Return the picture of a symbol with the channels first, of the shape (channels, height, width)."""
+    channels, height, width = shape
+    if height < 1 or width < 1:
+        raise ModelFormatError(f"its input is too small: {height} x {width} would be left of it")
+    if data_format == "channels_first":
+        return Value(symbol, (channels, height, width))
+    return Value(symbol, (height, width, channels), turned=True)
+
+
+Sides = tuple[tuple[int, int], tuple[int, int]]
+"""Lines before and behind, down and across."""
+
+
+def pad(symbol: Any, sides: Sides, fill: float = 0.0) -> Any:
+    """Pad a picture whose channels are first."""
+    if not any(sides[0] + sides[1]):
+        return symbol
+    return mx.sym.Pad(symbol, mode="constant", pad_width=(0, 0, 0, 0, *sides[0], *sides[1]), constant_value=fill)
+
+
+def same(
+    size: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int], theano: Any
+) -> Sides:
+    """Give the lines of ``same`` padding.
+
+    :param theano: None, or the function that gives Theano's lines before a side for a window.
+    """
+    down, across = (_share(*numbers, theano) for numbers in zip(size, window, strides, dilation, strict=True))
+    return down, across
+
+
+def half(window: int) -> int:
+    """Give Theano's padding of a convolution, ``half``."""
     return window // 2
 
 
-def _theano_pool(window: int) -> int:
-    """The padding that Keras gives Theano's pooling."""
+def theano_pool(window: int) -> int:
+    """Give the padding with which Keras calls Theano's pooling."""
     return window - 2 if window > 2 and window % 2 else window - 1
 
 
-def _depthwise(backend: Any) -> Any:
-    compute = backend.depthwise_conv2d
-
-    def depthwise_conv2d(
-        x: Any, kernel: Any, strides: Any = (1, 1), padding: str = "valid", data_format: Any = None, **options: Any
-    ) -> Any:
-        """Take a kernel (H, W, in, multiplier), or (in, multiplier, H, W) channels first, as Keras-MXNet has them."""
-        first = (data_format or backend.image_data_format()) == "channels_first"
-        ordered = kernel if first else backend.permute_dimensions(kernel, (2, 3, 0, 1))
-        channels, multiplier, *window = ordered.shape
-        if multiplier == 1:
-            return compute(x, kernel, strides=strides, padding=padding, data_format=data_format, **options)
-        maps = x if first else backend.permute_dimensions(x, (0, 3, 1, 2))
-        grouped = backend.reshape(ordered, (channels * multiplier, 1, *window))
-        made = call(
-            backend,
-            [maps, grouped],
-            "Convolution",
-            maps.symbol,
-            grouped.symbol,
-            kernel=tuple(window),
-            stride=tuple(strides),
-            dilate=tuple(options.get("dilation_rate", (1, 1))),
-            num_filter=channels * multiplier,
-            num_group=channels,
-            no_bias=True,
-        )
-        return made if first else backend.permute_dimensions(made, (0, 2, 3, 1))
-
-    return depthwise_conv2d
-
-
-def _separable(backend: Any) -> Any:
-    compute, convolve, filter_depth = backend.separable_conv2d, backend.conv2d, _depthwise(backend)
-
-    def separable_conv2d(x: Any, depthwise: Any, pointwise: Any, data_format: Any = None, **options: Any) -> Any:
-        first = (data_format or backend.image_data_format()) == "channels_first"
-        if first or depthwise.shape[3] == 1:
-            return compute(x, depthwise, pointwise, data_format=data_format, **options)
-        filtered = filter_depth(x, depthwise, data_format=data_format, **options)
-        return convolve(filtered, pointwise, padding="valid", data_format=data_format)
-
-    return separable_conv2d
-
-
-def _padded(backend: Any, compute: Any, before: Before | None) -> Any:
-    def convolve(x: Any, *kernels: Any, padding: str = "valid", data_format: str | None = None, **options: Any) -> Any:
-        if padding == "same":
-            data_format = data_format or backend.image_data_format()
-            window = _kernel_first(kernels, data_format, compute.__name__)
-            strides, dilation = options.get("strides", (1, 1)), options.get("dilation_rate", (1, 1))
-            x, padding = _pad(backend, x, window, strides, dilation, data_format, 0.0, before), "valid"
-        return compute(x, *kernels, padding=padding, data_format=data_format, **options)
-
-    return convolve
-
-
-def _kernel_first(kernels: tuple[Any, ...], data_format: str, name: str) -> tuple[int, int]:
-    """Height and width of the first kernel: (H, W, in, out), or (out, in, H, W) channels first."""
-    shape = tuple(kernels[0].shape)
-    return shape[2:] if data_format == "channels_first" and name == "conv2d" else shape[:2]
-
-
-def _pool(backend: Any, before: Before | None) -> Any:
-    compute = backend.pool2d
-
-    def pool(
-        x: Any,
-        pool_size: Any,
-        strides: Any = (1, 1),
-        padding: str = "valid",
-        data_format: Any = None,
-        pool_mode: str = "max",
-    ) -> Any:
-        data_format = data_format or backend.image_data_format()
-        options = {"strides": strides, "padding": "valid", "data_format": data_format, "pool_mode": pool_mode}
-        if padding != "same":
-            return compute(x, pool_size, **options)
-        fill = LOWEST if pool_mode == "max" else 0.0
-        padded = _pad(backend, x, pool_size, strides, (1, 1), data_format, fill, before)
-        pooled = compute(padded, pool_size, **options)
-        if pool_mode == "max":
-            return pooled
-        return pooled * backend.variable(_shares(backend, x, pool_size, strides, data_format, before))
-
-    return pool
-
-
-def _pad(
-    backend: Any,
-    x: Any,
-    window: Any,
-    strides: Any,
-    dilation: Any,
-    data_format: str,
-    fill: float,
-    before: Before | None,
-) -> Any:
-    first = 1 if data_format == "channels_last" else 2
-    sides = backend.int_shape(x)[first : first + 2]
-    down, across = (_share(*numbers, before) for numbers in zip(sides, window, strides, dilation, strict=True))
-    if not any(down + across):
-        return x
-    # MXNet pads the last two axes of four, and only those
-    order = (0, 3, 1, 2) if data_format == "channels_last" else (0, 1, 2, 3)
-    back = (0, 2, 3, 1) if data_format == "channels_last" else (0, 1, 2, 3)
-    x = backend.permute_dimensions(x, order)
-    x = call(
-        backend, [x], "Pad", x.symbol, mode="constant", pad_width=(0, 0, 0, 0, *down, *across), constant_value=fill
-    )
-    return backend.permute_dimensions(x, back)
-
-
-def _shares(backend: Any, x: Any, window: Any, strides: Any, data_format: str, before: Before | None) -> Any:
-    """By how much an average over padding's zeros is to be raised: the window's cells by those inside the picture."""
-    first = 1 if data_format == "channels_last" else 2
-    down, across = (
-        _inside(*numbers, before)
-        for numbers in zip(backend.int_shape(x)[first : first + 2], window, strides, strict=True)
-    )
-    cells = np.float32(window[0] * window[1]) / np.outer(down, across).astype(np.float32)
-    return cells[np.newaxis, :, :, np.newaxis] if data_format == "channels_last" else cells[np.newaxis, np.newaxis]
-
-
-def _inside(side: int, window: int, stride: int, before: Before | None) -> list[int]:
-    """How many lines of the picture each place of a window covers, along one side."""
-    start, _ = _share(side, window, stride, 1, before)
-    starts = [place * stride - start for place in range(-(-side // stride))]
-    return [min(one + window, side) - max(one, 0) for one in starts]
-
-
-def _share(side: int, window: int, stride: int, dilation: int, before: Before | None) -> tuple[int, int]:
+def _share(side: int, window: int, stride: int, dilation: int, before: Callable[[int], int] | None) -> tuple[int, int]:
     """Lines of padding before and behind a side. TensorFlow shares out what is needed; the odd line goes behind."""
     places, reach = -(-side // stride), dilation * (window - 1) + 1
     total = max((places - 1) * stride + reach - side, 0)
     start = before(reach) if before else total // 2
     return start, max(total - start, 0)
+
+
+def covered(side: int, window: int, stride: int, start: int) -> list[int]:
+    """Count the lines of the picture that each place of a window covers, with ``start`` lines of padding before it."""
+    starts = [place * stride - start for place in range(-(-side // stride))]
+    return [min(one + window, side) - max(one, 0) for one in starts]
+
+
+def check_arrays(arrays: Mapping[str, Array], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare a layer's arrays with the shapes that it needs.
+
+    :raises ModelFormatError: if they differ.
+    """
+    shapes = {role: array.shape for role, array in arrays.items() if role in wanted}
+    if shapes != dict(wanted):
+        raise ModelFormatError(
+            f"it has weights of the shapes {list(shapes.values())}, not {[tuple(shape) for shape in wanted.values()]}"
+        )

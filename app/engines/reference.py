@@ -60,7 +60,7 @@ def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> Mxne
         assert folder.checkpoint is not None
         return MxnetEngine.load(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape)
     assert folder.h5 is not None
-    engine = KerasEngine.load(folder.h5)
+    engine = KerasEngine.load(folder.h5, first.shape)
     if first.shape[1:] != engine.input_shape[1:]:
         engine.close()
         raise ModelFormatError(

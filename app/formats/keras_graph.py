@@ -116,6 +116,20 @@ def model_names(config: dict[str, Any]) -> list[str]:
     return list(names(read_graph(config).root))
 
 
+def picture_shape(graph: Graph) -> tuple[int, ...]:
+    """Return the shape of the pictures that a network is given, with the batch axis; 0 stands for any size.
+
+    Grey pictures without an axis for their one channel, (N, 28, 28), get that axis. Open sizes are those of a first
+    layer that resizes.
+    """
+    shape = graph.input_shape if len(graph.input_shape) != 3 else (*graph.input_shape, 1)
+    sizes = [size or 0 for size in shape]
+    first = graph.calls[0].leaf if graph.calls else None
+    if len(sizes) == 4 and not any(sizes[1:3]) and first is not None and first.class_name == "Resizing":
+        sizes[1:3] = int(first.config["height"]), int(first.config["width"])
+    return tuple(sizes)
+
+
 def is_operation(leaf: Leaf) -> bool:
     """Say whether a layer is an operation of TensorFlow that was applied to a tensor of Keras."""
     return leaf.class_name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
@@ -206,7 +220,7 @@ def _parse(node: dict[str, Any], models: tuple[str, ...] | None) -> Leaf | _Mode
 
     :param models: names of the models inside the network that hold it; None for the network itself.
     """
-    class_name, config = str(node.get("class_name")), node.get("config")
+    class_name, config = str(node.get("class_name")).removeprefix("Keras>"), node.get("config")
     if class_name not in MODELS:
         if not isinstance(config, dict):
             raise ModelFormatError(f"its layer {node.get('name')} of the kind {class_name} has no options")

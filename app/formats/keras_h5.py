@@ -23,6 +23,7 @@ from app.errors import ModelFormatError
 from app.formats.hdf5 import Arrays, check_file, member
 from app.formats.json_text import parse_json, read_json
 from app.formats.keras1 import channels_first, is_keras1, kernel_to_keras2, to_keras2
+from app.formats.keras_weights import Group
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 
@@ -49,6 +50,13 @@ class H5Model:
     backend: str
     theano: bool = False
     guessed: bool = False
+    weight_names: tuple[tuple[str, ...], ...] = ()
+
+    @property
+    def groups(self) -> list[Group]:
+        """The weights with the names that they have in the file."""
+        names = self.weight_names or tuple(("",) * len(arrays) for _name, arrays in self.weights)
+        return [Group(name, given, arrays) for (name, arrays), given in zip(self.weights, names, strict=True)]
 
 
 def architecture_beside(path: Path) -> Path | None:
@@ -104,13 +112,16 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
         version = str(config.get("keras_version", ""))
     _refuse_code(config)
     taken = Arrays(path.stat().st_size)
-    layers = [(name, _layer_weights(member(group, name), taken)) for name in _names(group, "layer_names")]
-    weights = tuple((name, arrays) for name, arrays in layers if arrays)
+    layers = [(name, member(group, name)) for name in _names(group, "layer_names")]
+    named = [(name, layer, tuple(_names(layer, "weight_names"))) for name, layer in layers]
+    weights = tuple((name, tuple(taken.take(layer, one) for one in names)) for name, layer, names in named if names)
     backend = _text(group.attrs.get("backend", ""))
     if is_keras1(config):
-        return _of_keras1(config, weights, backend)
-    version = _text(group.attrs.get("keras_version", version or "2"))
-    return _of_theano(H5Model(config, weights, version, backend))
+        model = _of_keras1(config, weights, backend)
+    else:
+        version = _text(group.attrs.get("keras_version", version or "2"))
+        model = _of_theano(H5Model(config, weights, version, backend))
+    return replace(model, weight_names=tuple(names for _name, _layer, names in named if names))
 
 
 def _of_keras1(config: dict[str, Any], weights: Weights, backend: str) -> H5Model:
@@ -145,10 +156,6 @@ def _refuse_code(config: Any) -> None:
         if isinstance(options, dict) and options.get("mode_type", "raw") != "raw":
             name = options.get("name", "")
             raise ModelFormatError(f"its layer {name} merges by code, as a Lambda layer would; save it without")
-
-
-def _layer_weights(group: Any, taken: Arrays) -> tuple[NDArray[Any], ...]:
-    return tuple(taken.take(group, name) for name in _names(group, "weight_names"))
 
 
 def _names(group: Any, attribute: str) -> list[str]:
