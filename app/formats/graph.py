@@ -16,6 +16,7 @@ from typing import Any
 
 from app.errors import ModelFormatError
 from app.formats.json_text import read_json
+from app.formats.lfs import refuse_pointer
 
 MOST_NODES = 20_000
 """The deepest networks of the zoos have about 5,000."""
@@ -71,6 +72,7 @@ def read_graph(path: Path) -> Graph:
     :raises ModelFormatError: where the file cannot be read, is not JSON, or is not a graph whose every input is an
         earlier node.
     """
+    refuse_pointer(path)
     try:
         document: Any = read_json(path)
     except (OSError, ValueError) as error:

@@ -12,6 +12,8 @@ in a file of JSON beside it, as ``to_json`` writes it. Keras 1 writes no ``backe
 from __future__ import annotations
 
 import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,12 +26,15 @@ from app.formats.hdf5 import Arrays, check_file, member
 from app.formats.json_text import parse_json, read_json
 from app.formats.keras1 import channels_first, is_keras1, kernel_to_keras2, to_keras2
 from app.formats.keras_weights import Group
+from app.formats.lfs import refuse_pointer
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 
 MODELS = ("Sequential", "Model", "Functional")
 CODE = ("Lambda",)
 """Layers that are programs."""
+
+MAX_METADATA = 2**16
 
 BESIDE = ("{stem}.json", "{stem}_model.json", "{stem}-model.json", "{short}.json", "model.json", "architecture.json")
 """What the architecture of weights alone may be called; ``short`` is the file's name without ``weights``."""
@@ -87,7 +92,9 @@ def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
     """
     import h5py
 
+    refuse_pointer(path)
     try:
+        _refuse_archive(path)
         check_file(path)
         with h5py.File(path, "r") as file:
             return _read(file, path, architecture)
@@ -110,6 +117,14 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
             )
         config, group = read_json(architecture), file
         version = str(config.get("keras_version", ""))
+    written_by = _text(group.attrs.get("keras_version", version))
+    if written_by.startswith("3") or _is_keras3(config):
+        raise ModelFormatError(_of_keras3(written_by, path))
+    if "layer_names" not in group.attrs and "layer_names0" not in group.attrs:
+        raise ModelFormatError(
+            "its weights are not listed by layers, as Keras 1 and 2 list them: it was saved by save_weights() of Keras "
+            "3, or under a name that ends in .weights.h5. Save all with model.save('model.h5') of Keras 2"
+        )
     _refuse_code(config)
     taken = Arrays(path.stat().st_size)
     layers = [(name, member(group, name)) for name in _names(group, "layer_names")]
@@ -122,6 +137,42 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
         version = _text(group.attrs.get("keras_version", version or "2"))
         model = _of_theano(H5Model(config, weights, version, backend))
     return replace(model, weight_names=tuple(names for _name, _layer, names in named if names))
+
+
+def _refuse_archive(path: Path) -> None:
+    """Refuse a file of the ``.keras`` format, which is a zip, by the version of Keras that its metadata name.
+
+    :raises ModelFormatError: if it is one.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
+            metadata: Any = parse_json(file.read(MAX_METADATA))
+    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
+        return
+    version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
+    if not version.startswith("2"):
+        raise ModelFormatError(_of_keras3(version, path))
+    raise ModelFormatError(
+        f"it is of the .keras format of Keras {version}, which is not read. With the TensorFlow that wrote it, "
+        f"tf.keras.models.load_model({path.name!r}).save({path.stem + '.h5'!r}) writes the format that is"
+    )
+
+
+def _is_keras3(config: Any) -> bool:
+    """Say whether an architecture is in the words of Keras 3, which calls an input's shape ``batch_shape``."""
+    return any(
+        isinstance(options := layer.get("config"), dict)
+        and ("batch_shape" in options or (isinstance(dtype := options.get("dtype"), dict) and "module" in dtype))
+        for layer in _layers(config)
+    )
+
+
+def _of_keras3(version: str, path: Path) -> str:
+    return (
+        f"it was saved by Keras {version or 3}, and files of Keras 1.2 to 2 are read. With that Keras, "
+        f"keras.models.load_model({path.name!r}).export({path.stem + '.onnx'!r}, format='onnx') writes an ONNX file, "
+        "which is read"
+    )
 
 
 def _of_keras1(config: dict[str, Any], weights: Weights, backend: str) -> H5Model:

@@ -17,6 +17,7 @@ import numpy as np
 from app.errors import ModelFormatError
 from app.formats.json_text import parse_json
 from app.formats.labels import labels_of
+from app.formats.lfs import refuse_pointer
 from app.formats.pixels import Normalisation, arithmetic
 from app.formats.signature import signature_of
 from app.types import Signature
@@ -87,6 +88,7 @@ def read_onnx(path: Path) -> OnnxFacts:
     """
     import onnx
 
+    refuse_pointer(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(model) if not external_places(model.graph) else None

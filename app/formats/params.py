@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelFormatError
+from app.formats.lfs import refuse_pointer
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA
@@ -37,6 +38,7 @@ def read_params(path: Path) -> Arrays:
     :raises ModelFormatError: where the file cannot be read, is cut short, or holds what a network's parameters cannot
         be: nameless, sparse or empty arrays, unknown types.
     """
+    refuse_pointer(path)
     try:
         with path.open("rb") as file:
             return _read_list(_Reader(file, path.stat().st_size))

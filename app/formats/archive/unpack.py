@@ -14,6 +14,7 @@ from app.formats.archive.entries import read_entries
 from app.formats.archive.limits import Limits, Meter
 from app.formats.archive.manifest import CURRENT, find_legacy_manifest
 from app.formats.archive.names import Paths
+from app.formats.lfs import refuse_pointer
 from app.progress import Progress, progress
 
 
@@ -33,6 +34,7 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
         raise ModelFormatError(f"{target} is there already. Remove it, or name another folder")
     if not archive.is_file():
         raise InvalidArchive(f"{archive} is no file")
+    refuse_pointer(archive)
     partial = target.parent / f".{target.name[:100]}.{uuid4().hex}.partial"
     try:
         try:
