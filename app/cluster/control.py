@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.cluster.here import LOG, NAMESPACE, NODE, TOKEN, Node, address, folder, ray_environ, read_node
 from app.cluster.installed import require_ray
-from app.errors import ClusterError, last_line
+from app.errors import ClusterError, reason_of
 from app.settings import ROOT, Settings
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def status(settings: Settings) -> dict[str, Any]:
     try:
         ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **told)
     except Exception as error:  # Ray has a dozen kinds
-        raise ClusterError(f"The cluster at {where} does not answer: {last_line(error, None)}") from None
+        raise ClusterError(f"The cluster at {where} does not answer: {reason_of(error, None)}") from None
     try:
         nodes = [
             {"address": one["NodeManagerAddress"], "alive": one["Alive"], "cpus": one["Resources"].get("CPU", 0.0)}

@@ -20,7 +20,7 @@ from typing import IO, Any
 from app.cluster.here import address, ray_environ, read_node
 from app.cluster.messages import Asked, Heard, Kind, Refused, Said
 from app.cluster.plan import Plan, State
-from app.engines.child import last_line
+from app.errors import reason_of
 from app.settings import ROOT, Settings
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ class Link:
             process.kill()
             process.wait()
         said.seek(0)
-        return _reason(last_line(said.read()), where[0])
+        return _reason(reason_of(said.read(), None), where[0])
 
     def _hear(self, heard: Said | Refused | Heard) -> None:
         if isinstance(heard, Heard):

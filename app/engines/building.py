@@ -18,9 +18,9 @@ import sys
 from pathlib import Path
 
 from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
-from app.engines.child import last_line, run_module
+from app.engines.child import run_module
 from app.engines.reference import reference_kind
-from app.errors import ModelFormatError
+from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
 from app.formats.place import place
 from app.lock import locked
@@ -81,7 +81,7 @@ def _run(folder: ModelFolder, choice: str, path: Path) -> None:
         if OPENED not in (expired.output or b""):
             raise _unsafe(folder, f"takes more than {LONGEST_SECONDS} seconds") from None
         raise NotBuilt(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
-    said = last_line(done.stderr)
+    said = reason_of(done.stderr, None)
     if done.returncode < 0 and OPENED not in done.stdout:
         late = done.returncode == -signal.SIGPROF
         crash = f"ends in a crash ({signal.Signals(-done.returncode).name})"

@@ -28,8 +28,3 @@ def run_module(
         timeout=seconds,
         check=False,
     )
-
-
-def last_line(said: bytes) -> str:
-    """The last line of what a process has said; empty where it said nothing."""
-    return (said.decode(errors="replace").strip().splitlines() or [""])[-1]

@@ -17,7 +17,7 @@ from app.engines.base import check_batch
 from app.engines.in_flight import IN_FLIGHT, Company
 from app.engines.openvino_runtime import core
 from app.engines.pages import release
-from app.errors import ModelFormatError, last_line
+from app.errors import ModelFormatError, reason_of
 from app.long_waits import long_wait
 from app.machine import cores
 from app.types import FloatArray
@@ -105,7 +105,7 @@ class OpenvinoEngine:
             try:
                 return requests.compute(rows, self._at_once)
             except RuntimeError as error:
-                raise ModelFormatError(f"OpenVINO cannot compute this network: {last_line(error)}") from None
+                raise ModelFormatError(f"OpenVINO cannot compute this network: {reason_of(error)}") from None
 
     def close(self) -> None:
         """Let go of the network. It cannot predict after that; what is being computed is finished."""

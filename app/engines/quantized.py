@@ -19,7 +19,7 @@ from app.engines.base import Agreement, Opened
 from app.engines.cache import INFERENCE, MODEL, RECORD, WEIGHTS, read_inference, sources
 from app.engines.reference import reference_kind
 from app.engines.shared.where import load_network
-from app.errors import last_line
+from app.errors import reason_of
 from app.formats.folder import ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import FILE_NAME as SIGNATURE
@@ -63,7 +63,7 @@ def open_quantized(folder: ModelFolder, choice: str) -> Opened | None:
         inference = _read_inference(path, folder)
         engine = load_network(path / MODEL, record.milliseconds)
     except Exception as error:  # whatever a damaged file makes of it
-        log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, last_line(error), AGAIN)
+        log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason_of(error), AGAIN)
         return None
     signature = folder.signature if {"preprocess", "postprocess"} <= folder.stated else None
     return Opened(

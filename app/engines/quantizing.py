@@ -22,12 +22,12 @@ import numpy as np
 from app.engines.base import Agreement
 from app.engines.building import NotBuilt, entry_of
 from app.engines.cache import MODEL, WEIGHTS, write_inference
-from app.engines.child import last_line, run_module
+from app.engines.child import run_module
 from app.engines.conversion import milliseconds
 from app.engines.openvino_engine import OpenvinoEngine, compile_model
 from app.engines.openvino_runtime import core, import_openvino
 from app.engines.quantized import FOLDER, Record, content_hash, made_from, write_record
-from app.errors import DataError, ModelFormatError
+from app.errors import DataError, ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
 from app.formats.place import place
 from app.progress import counted, say
@@ -128,7 +128,7 @@ def _run(name: str, order: Order) -> tuple[Record, float]:
     done = run_module("app.engines.quantizing", order, quiet=False)
     if done.returncode < 0:
         raise ModelFormatError(f"{name}: quantizing it ends in a crash ({signal.Signals(-done.returncode).name})")
-    said = last_line(done.stdout)
+    said = reason_of(done.stdout, None)
     if done.returncode:
         raise ModelFormatError(f"{name} cannot be quantized: {said[:300] or 'it does not say why'}")
     made: tuple[Record, float] = pickle.loads(bytes.fromhex(said))
@@ -230,8 +230,7 @@ def main() -> int:
     try:
         made = _make(order)
     except Exception as error:  # NNCF and OpenVINO raise everything there is
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
-        print(f"\n{type(error).__name__}: {lines[-1]}")
+        print(f"\n{reason_of(error)}")
         return 1
     print(f"\n{pickle.dumps(made).hex()}")
     return 0

@@ -16,12 +16,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from app.engines.child import last_line, run_module
+from app.engines.child import run_module
 from app.engines.onnx_export import export_onnx
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.reference import load_reference, network_of, reference_kind
 from app.engines.samples import samples
-from app.errors import DimpleError, ModelFormatError
+from app.errors import DimpleError, ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.onnx_graph import LABELS, SIGNATURE
@@ -88,7 +88,7 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> floa
         done = run_module("app.serving.exporting", order, LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
         raise ModelFormatError(f"{folder.path}: writing ONNX took more than {LONGEST_SECONDS} seconds") from None
-    said = last_line(done.stderr if done.returncode else done.stdout)
+    said = reason_of(done.stderr if done.returncode else done.stdout, None)
     if done.returncode:
         raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {said[:500] or done.returncode}")
     return float(said)
@@ -144,7 +144,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return REFUSED
     except Exception as error:  # the exporter raises everything there is
-        print(f"{type(error).__name__}: {' '.join(str(error).split())}"[:400], file=sys.stderr)
+        print(reason_of(error), file=sys.stderr)
         return REFUSED
     return 0
 

@@ -23,7 +23,7 @@ from app.engines.in_flight import IN_FLIGHT
 from app.engines.shared.messages import Channel, Gone, Kind
 from app.engines.shared.networks import Network, Networks, Wanted
 from app.engines.shared.room import Room
-from app.errors import ModelFormatError, last_line
+from app.errors import ModelFormatError, reason_of
 from app.idle import keep_heaps, tidy_when_idle
 from app.parent import end_with_parent
 from app.pulse import Pulse
@@ -117,7 +117,7 @@ class EngineServer:
             try:
                 network = stack.enter_context(self._networks.hold(wanted))
             except (RuntimeError, OSError) as error:
-                channel.send(Kind.REFUSED, last_line(error, LONGEST_REASON))
+                channel.send(Kind.REFUSED, reason_of(error, LONGEST_REASON))
                 return
             channel.send_json(Kind.READY, {"row_shape": network.row_shape})
             room = None
@@ -143,7 +143,7 @@ class EngineServer:
             channel.send(Kind.FAILED, str(error))
         except Exception as error:
             log.exception("%d rows are not computed", count)
-            channel.send(Kind.FAILED, f"it could not be computed: {last_line(error, LONGEST_REASON)}")
+            channel.send(Kind.FAILED, f"it could not be computed: {reason_of(error, LONGEST_REASON)}")
         else:
             self.answered += 1
             channel.send_rows(Kind.ANSWER, answer)
