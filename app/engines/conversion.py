@@ -19,7 +19,7 @@ from app.engines.openvino_runtime import core, import_openvino
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.reference import network_of, open_reference, reference_kind
 from app.engines.samples import samples
-from app.errors import ModelFormatError
+from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import Inference, settle
@@ -52,7 +52,7 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO raise everything there is
-        record = Record(record.model, reason=f"it cannot be converted: {_in_a_line(error)}")
+        record = Record(record.model, reason=f"it cannot be converted: {reason_of(error)}")
     if record.reason:
         for file in path.iterdir():
             file.unlink()
@@ -106,10 +106,3 @@ def milliseconds(compiled: Any, row: FloatArray) -> float:
         request.infer({0: row}, share_inputs=True)
         times.append(time.perf_counter() - started)
     return min(times) * 1000
-
-
-def _in_a_line(error: Exception) -> str:
-    if isinstance(error, ModelFormatError):
-        return str(error)
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]

@@ -1,62 +1,99 @@
-"""ONNX files that people bring: what they say of themselves, and their way to OpenVINO.
-
-There is no reference to compare with: what such a file means is what OpenVINO computes.
-"""
+"""The way of ONNX files to OpenVINO."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from app.engines.cache import MODEL
 from app.engines.openvino_runtime import import_openvino
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.onnx_graph import external_places
+from app.formats.onnx_graph import load_onnx, weight_files
+from app.formats.onnx_prune import prune
 from app.types import Signature, TensorSpec
-
-USUAL_SIDE = 224
-"""Height and width of a picture where the file leaves them open."""
-DISTRIBUTIONS = ("Softmax", "SoftMax", "Sigmoid")
-PASSES = ("Reshape", "Squeeze", "Unsqueeze", "Convert")
 
 
 def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signature:
-    """Convert a folder's ONNX file to OpenVINO's, for one row at a time.
+    """Convert a folder's ONNX file to OpenVINO's format, for one row at a time.
 
+    Of several outputs the one is taken that the signature names, or the first if it names none of them. Operations that
+    only the others need may be of any kind.
+
+    :param signature: gives the input's shape; 0 leaves a size as it is in the file.
     :param path: the folder in which the model is written.
-    :returns: the folder's signature, or what the file says where the folder is silent.
-    :raises ModelFormatError: where it has more than one input, or its weights lie anywhere but beside it.
-    :raises Exception: of any kind, where OpenVINO cannot convert it.
+    :returns: the signature with the output's name in the file, and its shape.
+    :raises ModelFormatError: if the file cannot be read, keeps weights anywhere but beside it, or has not one input and
+        an output of fixed shape.
+    :raises Exception: of any kind, if OpenVINO cannot convert it.
     """
-    file = folder.onnx
-    if file is None:
-        raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
-    names = _check(file)
+    assert folder.onnx is not None
     openvino = import_openvino()
-    model = openvino.convert_model(str(file))
-    model.reshape({model.input(0): [1, *signature.inputs[0].shape[1:]]})
-    if model.input(0).element_type != openvino.Type.f32:
-        steps = openvino.preprocess.PrePostProcessor(model)
-        steps.input().tensor().set_element_type(openvino.Type.f32)
-        model = steps.build()
+    source, name = _source(folder.onnx, signature)
+    model = openvino.convert_model(source)
+    _set_input(openvino, model, signature.inputs[0].shape[1:], folder.onnx)
+    if model.output(0).partial_shape.is_dynamic:
+        shape = model.output(0).partial_shape
+        raise ModelFormatError(
+            f"{folder.onnx}: the shape of the output {name} differs from picture to picture: {shape}"
+        )
     openvino.save_model(model, path / MODEL, compress_to_fp16=False)
-    output = TensorSpec(names[1], (0, *tuple(model.output(0).shape)[1:]))
-    return replace(signature, outputs=(output,))
+    sizes = tuple(model.output(0).shape)
+    row = sizes[1:] if len(sizes) > 1 and sizes[0] == 1 else sizes or (1,)
+    return replace(signature, outputs=(TensorSpec(name, (0, *row)),))
 
 
-def _check(file: Path) -> tuple[str, str]:
-    """Refuse weights in other files than those that the cache's key covers, which could be any on this machine.
+def _source(file: Path, signature: Signature) -> tuple[Any, str]:
+    """Return what OpenVINO is to read, the file itself or a stream of the part that counts, and the output's name.
 
-    :returns: the names of the input and the output, of which OpenVINO keeps one of several.
+    OpenVINO knows no functions that a file defines itself, so these are inlined.
     """
     import onnx
+    import onnx.inliner
 
-    graph = onnx.load(str(file), load_external_data=False).graph
-    if strange := sorted(place for place in external_places(graph) if "/" in place or not place.startswith(file.name)):
-        raise ModelFormatError(f"{file} keeps weights in {strange[0]!r}; put all into one file with onnx.save")
-    learned = {array.name for array in graph.initializer}
-    fed = [one.name for one in graph.input if one.name not in learned]
+    model = load_onnx(file)
+    # the cache's key covers these files alone
+    if others := [one.name for one in weight_files(file, model) if not one.name.startswith(file.name)]:
+        raise ModelFormatError(f"{file} keeps weights in {others[0]!r}; put all into one file with onnx.save")
+    outputs = [value.name for value in model.graph.output]
+    if not outputs:
+        raise ModelFormatError(f"{file} has no output")
+    wished = signature.outputs[0].name if signature.outputs else ""
+    name = wished if wished in outputs else outputs[0]
+    if len(outputs) > 1:
+        prune(model, name)
+    learned = {array.name for array in model.graph.initializer}
+    fed = [value.name for value in model.graph.input if value.name not in learned]
     if len(fed) != 1:
-        raise ModelFormatError(f"{file} has {len(fed)} inputs; an image classifier has one")
-    return fed[0], graph.output[0].name
+        raise ModelFormatError(f"{file} has {len(fed)} inputs ({', '.join(fed[:4])}); an image classifier has one")
+    if len(outputs) == 1 and not model.functions:
+        return str(file), name
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)  # those of another opset stay, and are refused by name
+    onnx.load_external_data_for_model(model, str(file.parent))
+    return io.BytesIO(model.SerializeToString()), name
+
+
+def _set_input(openvino: Any, model: Any, sizes: tuple[int, ...], file: Path) -> None:
+    """Let a model take one row of 32-bit floats of these sizes."""
+    own = list(model.input(0).partial_shape)[1:]
+    if len(own) == len(sizes):
+        sizes = tuple(size or (one.get_length() if one.is_static else 0) for size, one in zip(sizes, own, strict=True))
+    if 0 in sizes:
+        raise ModelFormatError(f"{file} leaves the size of its input open: {sizes}; write it into a signature.json")
+    model.reshape({model.input(0): [1, *sizes]})
+    kind = model.input(0).element_type
+    if kind == openvino.Type.f32:
+        return
+    steps = openvino.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_element_type(openvino.Type.f32)
+    if kind.is_integral():
+        ops, limits = openvino.opset13, np.iinfo(kind.to_dtype())
+        steps.input().preprocess().custom(
+            lambda values: ops.clamp(ops.round(values, "half_to_even"), float(limits.min), float(limits.max)).output(0)
+        )
+    steps.build()

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from app.errors import ModelFormatError
+from app.errors import ModelFormatError, reason_of
 from app.formats.json_text import parse_json
 from app.formats.labels import labels_of
 from app.formats.lfs import refuse_pointer
@@ -22,7 +22,8 @@ from app.formats.pixels import Normalisation, arithmetic
 from app.formats.signature import signature_of
 from app.types import Signature
 
-OPSETS = range(7, 22)
+OPSETS = range(7, 25)
+"""Those that OpenVINO 2026.4 knows."""
 SIGNATURE, LABELS = "signature", "labels"
 """Entries of the file's metadata in which Dimple keeps, of a model that it exports, what ONNX has no place for."""
 LABEL_ENTRIES = (LABELS, "names", "classes", "class_names")
@@ -86,28 +87,40 @@ def read_onnx(path: Path) -> OnnxFacts:
     :raises ModelFormatError: where it cannot be read, is of an opset that is not known, has not one input, or keeps
         weights elsewhere than beside it.
     """
+    model = load_onnx(path)
+    try:
+        return _facts(path, model)
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError, OSError) as error:
+        # texts that are no UTF-8, and names that no file system can hold
+        raise ModelFormatError(f"{path} cannot be read as an ONNX model: {reason_of(error)}") from None
+
+
+def load_onnx(path: Path) -> Any:
+    """Return an ``.onnx`` file's ``onnx.ModelProto``, without the weights that lie in other files.
+
+    It is not checked: onnx's own checker knows fewer versions of the format than OpenVINO does.
+
+    :raises ModelFormatError: if it cannot be read.
+    """
     import onnx
 
     refuse_pointer(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
-        onnx.checker.check_model(model) if not external_places(model.graph) else None
     except OSError as error:
         raise ModelFormatError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # protobuf's and the checker's own, of many kinds
-        raise ModelFormatError(f"{path} cannot be read as an ONNX model: {_in_a_line(error)}") from None
-    try:
-        return _facts(path, model)
-    except (TypeError, ValueError, LookupError, AttributeError, RecursionError, OSError) as error:
-        # texts that are no UTF-8, and names that no file system can hold
-        raise ModelFormatError(f"{path} cannot be read as an ONNX model: {_in_a_line(error)}") from None
+    except Exception as error:  # protobuf's own, of many kinds
+        raise ModelFormatError(f"{path} cannot be read as an ONNX model: {reason_of(error)}") from None
+    if not model.graph.node:
+        raise ModelFormatError(f"{path} cannot be read as an ONNX model: it holds no operations")
+    return model
 
 
 def _facts(path: Path, model: Any) -> OnnxFacts:
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset not in OPSETS:
         raise ModelFormatError(f"{path} is of opset {opset}; {OPSETS[0]} to {OPSETS[-1]} can be opened")
-    files = _files(path, model.graph)
+    files = weight_files(path, model)
     data = _input(path, model.graph)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     makers = {output: node for node in model.graph.node for output in node.output}
@@ -126,28 +139,34 @@ def _facts(path: Path, model: Any) -> OnnxFacts:
     )
 
 
-def external_places(graph: Any) -> dict[str, str]:
-    """Where a graph keeps weights outside of its file: its own arrays, those of its nodes, and of the graphs in these.
+def external_places(model: Any) -> dict[str, str]:
+    """Return where a model keeps weights outside of its file: the arrays of its graph and of its functions, those of
+    their nodes, and of the graphs in these.
 
-    :param graph: an ``onnx.GraphProto``.
+    :param model: an ``onnx.ModelProto``.
     :returns: place -> name of an array that is there.
     """
-    arrays: list[Any] = []
-    graphs = [graph]
-    while graphs:
-        one = graphs.pop()
-        sparse, arrays = list(one.sparse_initializer), [*arrays, *one.initializer]
-        for attribute in (each for node in one.node for each in node.attribute):
+    arrays = list(model.graph.initializer)
+    sparse = list(model.graph.sparse_initializer)
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while nodes:
+        for attribute in nodes.pop().attribute:
             arrays += [attribute.t, *attribute.tensors]
             sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
-            graphs += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
-        arrays += [half for both in sparse for half in (both.values, both.indices)]
+            for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                arrays += graph.initializer
+                sparse += graph.sparse_initializer
+                nodes += graph.node
+    arrays += [half for both in sparse for half in (both.values, both.indices)]
     return {entry.value: array.name for array in arrays for entry in array.external_data if entry.key == "location"}
 
 
-def _files(path: Path, graph: Any) -> tuple[Path, ...]:
-    """The files that hold weights, which must lie beside the model: any other could be anything on this machine."""
-    places = external_places(graph)
+def weight_files(path: Path, model: Any) -> tuple[Path, ...]:
+    """Return the files that hold weights, which must lie beside the model: any other could be anything on this machine.
+
+    :raises ModelFormatError: if one lies elsewhere, is missing, or is a symbolic link.
+    """
+    places = external_places(model)
     for place, name in places.items():
         if "/" in place or "\\" in place or place in ("", ".."):
             raise ModelFormatError(
@@ -291,8 +310,3 @@ def _labels(text: str | None) -> tuple[str, ...] | None:
         return labels_of(document)
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None  # another program's entry of that name
-
-
-def _in_a_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (" ".join(lines) or type(error).__name__)[:300]
