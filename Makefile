@@ -6,6 +6,7 @@
 # make bench, make soak    measure against it, and under load for long (BENCH="--quick", SOAK="--minutes 3"); docs/performance.md
 # make cluster-test    two Ray nodes and two fronts on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
+# make model-files    every kind of model file against the program that says what it means (WRITE=1 for docs/models.md)
 # make test-zoo    every architecture of the catalogue against MXNet's and GluonCV's own (minutes)
 # make fuzz    damaged files for every reader, about half an hour on two cores (FUZZ="--cases 20000 --only h5"); SECURITY.md
 # make audit    ask the internet for known weaknesses of everything that is installed
@@ -31,7 +32,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python;
 
 BIN = .venv/bin
 
-.PHONY: run test check train-smile train-dogcat parity parity-load bench soak cluster-test reliability test-zoo fuzz audit clean
+.PHONY: run test check train-smile train-dogcat parity parity-load bench soak cluster-test reliability model-files test-zoo fuzz audit clean
 
 run: .venv/.run-ready
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
@@ -65,6 +66,9 @@ cluster-test: .venv/.cluster-ready
 
 reliability: .venv/.run-ready
 	@exec $(BIN)/python bench/reliability.py $(RELIABILITY)
+
+model-files: .venv/.test-ready
+	@WRITE=$(WRITE) exec $(BIN)/python -m pytest tests/kinds
 
 test-zoo: .venv/.test-ready
 	@exec $(BIN)/python -m pytest tests/zoo/all_architectures.py

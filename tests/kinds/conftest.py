@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.kinds.table import table
+
+__all__ = ["table"]
