@@ -22,7 +22,7 @@ from app.engines.samples import samples
 from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
-from app.formats.inference import Inference, settle
+from app.formats.inference import Inference, check_row, settle
 from app.types import FloatArray
 
 TIMED_SECONDS = 0.3
@@ -45,7 +45,10 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     record = Record(str(folder.path))
     try:
         if reference is None:
-            inference = replace(inference, signature=convert_file(folder, inference.signature, path))
+            assert folder.onnx is not None
+            signature = convert_file(folder, inference.signature, path)
+            check_row(folder.onnx, signature.outputs[0].name, signature.outputs[0].shape)
+            inference = replace(inference, signature=signature)
         else:
             _convert(network_of(reference), path)
         record, inference = _measure(record, kind, reference, inference, path)

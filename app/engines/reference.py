@@ -10,7 +10,7 @@ from app.engines.samples import samples
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
-from app.formats.inference import settle
+from app.formats.inference import check_row, settle
 from app.types import Signature
 
 
@@ -67,4 +67,5 @@ def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> Mxne
             f"{folder.path}: signature.json says that the input is {first.shape}, {folder.h5.name} says "
             f"{engine.input_shape}"
         )
+    check_row(folder.h5, engine.output.name, engine.output.shape)
     return engine

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.inference import SMALL, USUAL_SIDE, Inference, activation_of, as_grey, output_reason, refuse_features
-from app.formats.keras_graph import Call, Graph, model_names, read_graph, tensors_in
+from app.formats.inference import (
+    SMALL,
+    USUAL_SIDE,
+    Inference,
+    activation_of,
+    as_grey,
+    input_reason,
+    output_reason,
+    refuse_features,
+)
+from app.formats.keras_graph import Call, Graph, model_names, picture_shape, read_graph, tensors_in
 from app.formats.keras_h5 import H5Model, read_h5
 from app.formats.pixels import CAFFE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, Normalisation, arithmetic, pixels_of
 from app.formats.signature import layout_of
-from app.types import Postprocess, Preprocess, Signature, TensorSpec
+from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
 
 FEATURES = 256
 """Rows of at least this many pooled values, in steps of 32, are features of a network without its classifier."""
@@ -29,6 +38,7 @@ KERAS_APPLICATIONS: tuple[tuple[tuple[str, ...], Preprocess, str], ...] = (
 """How ``keras.applications`` gives pictures to its networks, by how their names begin; the last that fits counts."""
 TEACHABLE_MACHINE_LAYER = re.compile(r"(global_average_pooling2d_GlobalAveragePooling2D|dense_Dense)\d+")
 """Layers that TensorFlow.js named, in networks that Teachable Machine exports."""
+NORMALISATIONS = ("BatchNormalization", "UnitNormalization", "LayerNormalization")
 AUGMENTATIONS = re.compile(r"Random\w+|GaussianNoise|.*Dropout\w*|Resizing|CenterCrop|Reshape|Permute|ZeroPadding2D")
 """Layers of Keras that change no pixel's value when a network predicts, or only its place."""
 
@@ -56,17 +66,15 @@ def infer_h5(path: Path, architecture: Path | None, size: tuple[int, int] | None
 
 def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, labels: int | None) -> Inference:
     graph = read_graph(model.config)
-    shape = tuple(int(side or 0) for side in graph.input_shape)
-    if len(shape) not in (3, 4):
+    shape = picture_shape(graph)
+    if len(shape) != 4:
         raise ModelFormatError(
             f"its input {graph.input_name} has the shape {list(graph.input_shape)}; a picture has four axes, or three "
             "if it is grey"
         )
     layers = [call.leaf for call in graph.calls]
     first = any(leaf.config.get("data_format") == "channels_first" for leaf in layers)
-    layout = "NHW" if len(shape) == 3 else "NCHW" if first else layout_of((0, *shape[1:]))
-    if len(shape) == 4 and not first and not shape[1] and not shape[2]:
-        layout = "NHWC"
+    layout: Layout = "NCHW" if first else layout_of(shape) if shape[1] and shape[2] else "NHWC"
     sides = dict(zip(layout, shape, strict=True))
     is_open = not sides["H"] or not sides["W"]
     if size is not None:
@@ -76,28 +84,24 @@ def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, labels: int
             )
         sides |= dict(zip("HW", size, strict=True))
     known = {axis: side or (3 if axis == "C" else USUAL_SIDE) for axis, side in sides.items()} | {"N": 0}
-    if known.get("C", 1) not in (1, 3):
+    if known["C"] not in (1, 3):
         raise ModelFormatError(f"its input {graph.input_name} has {known['C']} channels; pictures have 1 or 3")
     preprocess, reason = _pixels_of_h5(model, graph)
-    if known.get("C", 1) == 1:
+    if known["C"] == 1:
         preprocess = as_grey(preprocess)
     name, is_distribution, units, kind = _keras_output(graph)
-    if kind == "features" and (units == 0 or _are_pooled_features(units, labels) or labels not in (None, units)):
+    if kind == "features" or (kind == "pooled" and _are_pooled_features(units, labels)):
         refuse_features(path, name, units, labels)
     activation = activation_of(is_distribution, units)
     return Inference(
         Signature(
             (TensorSpec(graph.input_name, tuple(known[axis] for axis in layout)),),
             (TensorSpec(name, (0, units)),) if units else (),
-            replace(preprocess, layout="NHWC" if layout == "NHWC" else "NCHW"),
+            replace(preprocess, layout=layout),
             Postprocess(activation),
         ),
         {
-            "input": "you state it"
-            if size
-            else "the file leaves it open; the usual size"
-            if is_open
-            else "the file states it",
+            "input": input_reason(size is not None, is_open),
             "pixels": reason,
             "output": output_reason(activation, (), name),
         },
@@ -105,26 +109,27 @@ def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, labels: int
 
 
 def _keras_output(graph: Graph) -> tuple[str, bool, int, str]:
-    """Return the output layer's name, whether it gives a distribution, its number of values, and its kind."""
-    name, kind, is_distribution = "", "unknown", False
+    """Return the output layer's name, whether it gives a distribution, its number of values (0 if that is not known),
+    and its kind: ``features`` behind a normalisation, ``pooled`` behind maps that no convolution gave, else ``logits``.
+    """
+    name, kind, is_distribution = "", "logits", False
     place = graph.output.call
     while place >= 0:
         call = graph.calls[place]
         leaf, config = call.leaf, call.leaf.config
-        name = name or leaf.name
+        name, is_layer = name or leaf.name, "units" in config or "filters" in config
         activation = str(config.get("activation", "")).rpartition(">")[2]
-        if leaf.class_name in ("Softmax", "softmax") or (
-            (leaf.class_name == "Activation" or "units" in config or "filters" in config)
-            and activation in ("softmax", "sigmoid")
+        if leaf.class_name == "Softmax" or (
+            (is_layer or leaf.class_name == "Activation") and activation in ("softmax", "sigmoid")
         ):
             is_distribution = True
-        if "units" in config or ("filters" in config):
-            return name, is_distribution, int(config.get("units") or config["filters"]), "logits"
-        if leaf.class_name in ("BatchNormalization", "UnitNormalization", "LayerNormalization"):
-            kind = "features"
+        if is_layer:
+            return name, is_distribution, int(config.get("units") or config["filters"]), kind
         before = tensors_in((*call.arguments, *call.options.values()))
-        if leaf.class_name.startswith("Global") and before:
-            kind = "features" if not _ends_in_convolution(graph, before[0].call) else kind
+        if leaf.class_name in NORMALISATIONS or "l2_normalize" in str(config.get("function", "")):
+            kind = "features"
+        elif leaf.class_name.startswith("Global") and before and not _ends_in_convolution(graph, before[0].call):
+            kind = "pooled"
         place = before[0].call if before else -1
     return name, is_distribution, 0, kind
 
@@ -149,8 +154,8 @@ def _pixels_of_h5(model: H5Model, graph: Graph) -> tuple[Preprocess, str]:
         return normal
     if any(TEACHABLE_MACHINE_LAYER.fullmatch(call.leaf.name) for call in graph.calls):
         return TEACHABLE_MACHINE, "from -1 to 1, the centre, as Teachable Machine gives them"
-    bodies = [name.lower().replace("_", "") for name in model_names(model.config)]
-    matches = [(name, entry) for name in bodies for entry in KERAS_APPLICATIONS if name.startswith(entry[0])]
+    bodies = [(name, name.lower().replace("_", "")) for name in model_names(model.config)]
+    matches = [(name, entry) for name, plain in bodies for entry in KERAS_APPLICATIONS if plain.startswith(entry[0])]
     if matches:
         name, (_names, preprocess, description) = matches[-1]
         return preprocess, f"{description}, as keras.applications gives them to its {name}"

@@ -13,6 +13,7 @@ from app.formats.inference import (
     activation_of,
     as_grey,
     cropped,
+    input_reason,
     output_reason,
     refuse_features,
 )
@@ -111,8 +112,7 @@ def _onnx_shape(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> t
         raise ModelFormatError(
             f"{path}: the input {facts.input_name} {list(shape)} has {known['C']} channels; pictures have 1 or 3"
         )
-    reason = "you state it" if size else "the file leaves it open; the usual size" if is_open else "the file states it"
-    return tuple(known[axis] for axis in layout), reason
+    return tuple(known[axis] for axis in layout), input_reason(size is not None, is_open)
 
 
 def _pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...]) -> tuple[Preprocess, str]:

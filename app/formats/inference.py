@@ -68,6 +68,26 @@ def activation_of(is_distribution: bool, classes: int) -> Activation:
     return "sigmoid" if classes == 1 else "softmax"
 
 
+def input_reason(is_stated: bool, is_open: bool) -> str:
+    """Return the reason for an input's size, from whether somebody states it and whether the file leaves it open."""
+    if is_stated:
+        return "you state it"
+    return "the file leaves it open; the usual size" if is_open else "the file states it"
+
+
+def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
+    """Check that an output is one row with a value for each class.
+
+    :param shape: the output's, with the batch axis, which does not count.
+    :raises ModelFormatError: if more than one of its axes is longer than 1.
+    """
+    if sum(axis != 1 for axis in shape[1:]) > 1:
+        raise ModelFormatError(
+            f"{path} is no classifier: its output {output} has the shape {list(shape[1:])} for one picture, not one "
+            "row of classes"
+        )
+
+
 def output_reason(activation: Activation, others: Sequence[str], taken: str) -> str:
     reason = {
         "none": "probabilities: the graph ends in them",

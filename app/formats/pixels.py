@@ -175,7 +175,7 @@ def _mxnet_step(
 
 OPERATORS = {
     **dict.fromkeys(("sub", "minus", "subtract"), "subtract"),
-    **dict.fromkeys(("add", "plus", "addv2"), "add"),
+    **dict.fromkeys(("add", "plus", "addv2", "bias_add"), "add"),
     **dict.fromkeys(("mul", "multiply"), "multiply"),
     **dict.fromkeys(("div", "truediv", "realdiv", "divide"), "divide"),
     **dict.fromkeys(("rminus", "rsub"), "subtract from"),

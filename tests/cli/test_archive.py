@@ -137,7 +137,7 @@ def test_verify_of_a_whole_model_finds_everything_in_order(app: Flask, shade: Pa
         done = run(app, verify, path)
         assert done.exit_code == 0, done.output
         assert set(outcome(done).values()) == {"ok"}
-        assert "a blank picture was answered by openvino, 2 classes" in done.stdout
+        assert "two pictures were answered twice by openvino, 2 classes" in done.stdout
 
 
 def test_verify_of_a_model_with_own_code_says_what_it_did_not_try(app: Flask, shade: Path) -> None:
