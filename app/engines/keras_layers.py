@@ -662,6 +662,25 @@ def concatenate(axis: int, *x: Value) -> Value:
     return Value(mx.sym.Concat(*symbols, dim=dim) if len(x) > 1 else symbols[0], tuple(shape), turned)
 
 
+@kind("CustomScaleLayer Custom>CustomScaleLayer", "scale")
+def _residual(layer: Layer, x: Value, branch: Value) -> Value:
+    """Add a branch with less weight, as InceptionResNetV2 of ``keras.applications`` does."""
+    return combine(mx.sym.broadcast_add, x, multiply(layer.net, branch, float(layer.options["scale"])))
+
+
+@kind("LayerScale", projection_dim=(), init_values=())
+def _layer_scale(layer: Layer, x: Value) -> Value:
+    """Multiply each channel by a weight, as ConvNeXt of ``keras.applications`` does."""
+    check_arrays(layer.arrays, {"gamma": (x.size(-1),)})
+    return multiply(layer.net, x, layer.arrays["gamma"])
+
+
+@kind("StochasticDepth", drop_path_rate=())
+def _stochastic_depth(layer: Layer, x: Value) -> Value:
+    """Nothing, unless ConvNeXt of ``keras.applications`` learns."""
+    return x
+
+
 @kind("Concatenate", "axis")
 def _concatenate(layer: Layer, *x: Value) -> Value:
     return concatenate(_only(layer.options.get("axis", -1)), *x)

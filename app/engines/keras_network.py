@@ -8,6 +8,7 @@ from typing import Any
 
 import mxnet as mx
 
+import app.engines.keras_sequences  # noqa: F401 - it adds its kinds of layers to those that are known
 from app.engines.keras_layers import check, compute_layer
 from app.engines.keras_operations import compute_operation
 from app.engines.keras_tensorflow import Array, Net, Value, reshape

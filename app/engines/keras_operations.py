@@ -6,8 +6,7 @@ with the operation's name, and ``x[..., ::-1]`` as a ``SlicingOpLambda``.
 
 from __future__ import annotations
 
-import json
-import re
+import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -198,7 +197,7 @@ def _expand_dims(net: Net, input: Value, axis: int, name: Any = None) -> Value:
     return reshape(input, (*input.shape[: place - 1], 1, *input.shape[place - 1 :]))
 
 
-@_operation("squeeze", "input axis name", takes_whole=True)
+@_operation("squeeze compat.v1.squeeze", "input axis name", takes_whole=True)
 def _squeeze(net: Net, input: Value, axis: Any = None, name: Any = None) -> Value:
     axes = axis if isinstance(axis, list) else [axis]
     if not axes or None in axes:
@@ -278,7 +277,9 @@ def _reduction(reduce: Callable[..., Any]) -> Operation:
 
 
 for _name, _reduce in (("mean", mx.sym.mean), ("sum", mx.sym.sum), ("max", mx.sym.max), ("min", mx.sym.min)):
-    _operation(f"math.reduce_{_name}", "input_tensor axis keepdims name")(_reduction(_reduce))
+    _operation(
+        f"math.reduce_{_name} compat.v1.reduce_{_name} compat.v1.math.reduce_{_name}", "input_tensor axis keepdims name"
+    )(_reduction(_reduce))
 
 
 @_operation("__operators__.getitem", "tensor slice_spec", takes_whole=True)
@@ -346,38 +347,55 @@ def _taken(net: Net, tensor: Value, axis: int, places: list[int]) -> Value:
 # TensorFlow before 2.4
 
 _OLD = {
-    **{"Add": "math.add", "AddV2": "math.add", "Sub": "math.subtract", "Mul": "math.multiply"},
+    **{"Add": "math.add", "AddV2": "math.add", "Sub": "math.subtract", "Mul": "math.multiply", "Pow": "math.pow"},
     **{"RealDiv": "math.divide", "Maximum": "math.maximum", "Minimum": "math.minimum", "BiasAdd": "nn.bias_add"},
     **{"Relu": "nn.relu", "Relu6": "nn.relu6", "Sigmoid": "math.sigmoid", "Tanh": "math.tanh", "Identity": "identity"},
-    **{"Neg": "math.negative", "Square": "math.square", "Sqrt": "math.sqrt", "Exp": "math.exp"},
+    **{"Neg": "math.negative", "Square": "math.square", "Sqrt": "math.sqrt", "Exp": "math.exp", "Cast": "cast"},
+    **{"ExpandDims": "expand_dims", "Mean": "math.reduce_mean", "StridedSlice": "__operators__.getitem"},
 }
+_MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
 
 
 def _of_node(config: Mapping[str, Any], tensors: Sequence[Any]) -> tuple[str, list[Any], dict[str, Any]]:
     """Read a ``TensorFlowOpLayer``: TensorFlow's description of a node, and its constant inputs by their places."""
     node = config.get("node_def")
-    operation: Mapping[str, Any] = _text_of_node(node) if isinstance(node, str) else node or {}
-    name = str(operation.get("op"))
-    if name not in _OLD:
+    name = str(node.get("op")) if isinstance(node, Mapping) else "without a description"
+    if not isinstance(node, Mapping) or name not in _OLD:
         raise ModelFormatError(f"it is the operation {name} of TensorFlow, which is not known")
     constants = {int(place): value for place, value in (config.get("constants") or {}).items()}
     rest = iter(tensors)
-    count = len(tensors) + len(constants)
-    arguments = [constants[place] if place in constants else next(rest) for place in range(count)]
-    attributes = operation.get("attr") or {}
-    options = {}
-    if name == "BiasAdd":
-        described = attributes.get("data_format")
-        options["data_format"] = str(described) if described else None
+    arguments = [constants[n] if n in constants else next(rest) for n in range(len(tensors) + len(constants))]
+    # each attribute is an object of one value, such as {"i": "2"}; texts are in base64
+    attributes = {key: next(iter(value.values()), None) for key, value in (node.get("attr") or {}).items()}
+    options: dict[str, Any] = {}
+    if name == "BiasAdd" and attributes.get("data_format"):
+        options["data_format"] = base64.b64decode(str(attributes["data_format"])).decode()
+    elif name == "Cast":
+        options["dtype"] = {"DT_FLOAT": "float32", "DT_HALF": "float16"}.get(
+            str(attributes.get("DstT")), "another type"
+        )
+    elif name == "Mean":
+        options["keepdims"] = bool(attributes.get("keep_dims"))
+    elif name == "StridedSlice":
+        masks = [int(attributes.get(mask) or 0) for mask in _MASKS]
+        arguments = [arguments[0], _slices(*arguments[1:], *masks)]
     return _OLD[name], arguments, options
 
 
-def _text_of_node(text: str) -> dict[str, Any]:
-    """Read what is needed of a node: its description is JSON, or protobuf's text."""
-    try:
-        document: Any = json.loads(text)
-    except ValueError:
-        found = re.search(r'^op: "(\w+)"', text, re.MULTILINE)
-        first = re.search(r'key: "data_format"\s+value {\s+s: "(\w+)"', text)
-        return {"op": found[1] if found else None, "attr": {"data_format": first[1]} if first else {}}
-    return document if isinstance(document, dict) else {}
+def _slices(
+    begin: list[int], end: list[int], strides: list[int], begins: int, ends: int, ellipsis: int, new: int, shrink: int
+) -> list[Any]:
+    """Write a strided slice as Keras writes NumPy's; bits of the masks stand for its parts."""
+    spec: list[Any] = []
+    for number, (start, stop, step) in enumerate(zip(begin, end, strides, strict=True)):
+        bit = 1 << number
+        if ellipsis & bit:
+            spec.append({"class_name": "__ellipsis__"})
+        elif new & bit:
+            spec.append(None)
+        elif shrink & bit:
+            spec.append(start)
+        else:
+            bounds = {"start": None if begins & bit else start, "stop": None if ends & bit else stop}
+            spec.append({**bounds, "step": None if step == 1 else step})
+    return spec

@@ -335,8 +335,8 @@ class _Node:
         alone = bool(data) and isinstance(data[0], str)
         entries = [self._entry(entry) for entry in ([data] if alone else data)]
         child = children[name]
-        # a layer of Keras takes each of its inputs, an operation of TensorFlow takes the list as one argument
-        is_list = isinstance(child, Leaf) and is_operation(child) and not alone
+        # a layer of Keras takes each of its inputs, a function of TensorFlow takes the list as one argument
+        is_list = isinstance(child, Leaf) and child.class_name == "TFOpLambda" and not alone
         self._arguments: list[Any] = [entries] if is_list else entries
 
     def _entry(self, entry: Any) -> Any:

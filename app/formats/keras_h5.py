@@ -160,11 +160,7 @@ def _refuse_archive(path: Path) -> None:
 
 def _is_keras3(config: Any) -> bool:
     """Say whether an architecture is in the words of Keras 3, which calls an input's shape ``batch_shape``."""
-    return any(
-        isinstance(options := layer.get("config"), dict)
-        and ("batch_shape" in options or (isinstance(dtype := options.get("dtype"), dict) and "module" in dtype))
-        for layer in _layers(config)
-    )
+    return any(isinstance(layer.get("config"), dict) and "batch_shape" in layer["config"] for layer in _layers(config))
 
 
 def _of_keras3(version: str, path: Path) -> str:

@@ -32,6 +32,7 @@ _ROLES = {
     "GRU": ("kernel", "recurrent_kernel", "bias"),
     "LSTM": ("kernel", "recurrent_kernel", "bias"),
     "PReLU": ("alpha",),
+    "LayerScale": ("gamma",),
 }
 NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
 _WORDS = {*(role for roles in _ROLES.values() for role in roles), "gamma", "beta", "moving_mean", "moving_variance"}
@@ -87,9 +88,11 @@ def roles(class_name: str, config: Mapping[str, Any]) -> tuple[list[str], list[s
         return _affine(config), []
     if class_name == "Normalization":
         return [], ["mean", "variance", "count"] if config.get("mean") is None else []
-    if class_name == "Bidirectional":
+    if class_name in ("Bidirectional", "TimeDistributed"):
         inner = config.get("layer") or {}
-        trained, _others = roles(str(inner.get("class_name")), inner.get("config") or {})
+        trained, others = roles(str(inner.get("class_name")), inner.get("config") or {})
+        if class_name == "TimeDistributed":
+            return trained, others
         return [f"{way}_{role}" for way in ("forward", "backward") for role in trained], []
     listed = _ROLES.get(class_name, ())
     return [role for role in listed if role != "bias" or config.get("use_bias", True)], []
