@@ -70,12 +70,48 @@ def _source(file: Path, signature: Signature) -> tuple[Any, str]:
     fed = [value.name for value in model.graph.input if value.name not in learned]
     if len(fed) != 1:
         raise ModelFormatError(f"{file} has {len(fed)} inputs ({', '.join(fed[:4])}); an image classifier has one")
-    if len(outputs) == 1 and not model.functions:
-        return str(file), name
+    rewritten = len(outputs) > 1 or len(model.functions) > 0
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)  # those of another opset stay, and are refused by name
+    if not _part_pads(model.graph) and not rewritten:
+        return str(file), name
     onnx.load_external_data_for_model(model, str(file.parent))
     return io.BytesIO(model.SerializeToString()), name
+
+
+def _part_pads(graph: Any) -> bool:
+    """Put a ``Clip`` that changes nothing before what OpenVINO 2026.4 would join with the ``Pad`` before it, wrongly.
+
+    Joined with padding of its own (``SAME_UPPER``, ``SAME_LOWER``) the Pad's is lost; a transposed convolution with
+    steps needs it before these.
+
+    :returns: whether there was any.
+    """
+    import onnx
+
+    producers = {name: node for node in graph.node for name in node.output}
+    joined = [node for node in graph.node if _pads(node) and _is_pad(producers.get(node.input[0]), producers)]
+    for node in joined:
+        apart = f"{node.input[0]} for {node.output[0]}"
+        graph.node.append(onnx.helper.make_node("Clip", [node.input[0]], [apart]))
+        node.input[0] = apart
+    return bool(joined)
+
+
+def _pads(node: Any) -> bool:
+    same = any(one.name == "auto_pad" and one.s.startswith(b"SAME") for one in node.attribute)
+    if not node.input:
+        return False
+    return node.op_type == "ConvTranspose" or (same and node.op_type in ("Conv", "AveragePool", "MaxPool"))
+
+
+def _is_pad(node: Any, producers: dict[str, Any]) -> bool:
+    """Whether a node is a ``Pad``, or passes on what one gives."""
+    for _ in producers:  # each at most once: a broken graph may go round in circles
+        if node is None or node.op_type not in ("Identity", "Dropout"):
+            break
+        node = producers.get(node.input[0])
+    return node is not None and node.op_type == "Pad"
 
 
 def _set_input(openvino: Any, model: Any, sizes: tuple[int, ...], file: Path) -> None:

@@ -413,8 +413,56 @@ def test_networks_of_any_exporter_answer_as_in_onnx_runtime(tmp_path: Path, seed
     drawn = Drawn(seed)
     batch = drawn.batch(2)
     (tmp_path / "net.onnx").write_bytes(drawn.model.SerializeToString())
-    session = onnxruntime.InferenceSession(drawn.sorted.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()  # its optimizer lets MaxPool do the work of a Pad with zeros, wrongly
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(drawn.sorted.SerializeToString(), options, ["CPUExecutionProvider"])
     output = drawn.outputs[-1]
     expected = np.concatenate([session.run([output], {"pixels": batch[n : n + 1]})[0] for n in range(len(batch))])
     assert convert(tmp_path / "net.onnx", (0, *batch.shape[1:]), output).outputs[0].name == output
     assert answers(tmp_path, batch) == pytest.approx(expected, abs=6e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize(
+    ("op", "shape", "options"),
+    [
+        ("Conv", (4, 3, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [1, 1]}),
+        ("Conv", (4, 3, 3, 3), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+        ("Conv", (3, 1, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2], "group": 3}),
+        ("Conv", (4, 3, 3, 3), {"auto_pad": "VALID", "strides": [2, 2]}),
+        ("Conv", (4, 3, 3, 3), {"pads": [1, 0, 1, 0], "strides": [2, 2]}),
+        ("ConvTranspose", (3, 4, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+        ("AveragePool", None, {"auto_pad": "SAME_UPPER", "kernel_shape": [3, 3], "strides": [2, 2]}),
+        ("AveragePool", None, {"auto_pad": "SAME_LOWER", "kernel_shape": [3, 3], "count_include_pad": 1}),
+        ("MaxPool", None, {"auto_pad": "SAME_UPPER", "kernel_shape": [3, 3], "strides": [2, 2]}),
+    ],
+)
+def test_a_pad_counts_beside_the_padding_of_what_follows(
+    tmp_path: Path, op: str, shape: tuple[int, ...] | None, options: dict[str, Any], between: bool
+) -> None:
+    import onnxruntime
+
+    learned = {"pads": np.array([0, 0, 2, 1, 0, 0, 0, 3])}
+    if shape:
+        learned["kernel"] = DRAW.normal(size=shape).astype(np.float32)
+    nodes = [
+        helper.make_node("Pad", ["pixels", "pads"], ["padded"]),
+        helper.make_node("Identity", ["padded"], ["same"]),
+        helper.make_node(op, ["same" if between else "padded", *(["kernel"] if shape else [])], ["answer"], **options),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, 11, 12])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in learned.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    batch = DRAW.normal(size=(1, 3, 11, 12)).astype(np.float32)
+    exact = onnxruntime.SessionOptions()
+    exact.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), exact, ["CPUExecutionProvider"])
+    expected = session.run(None, {"pixels": batch})[0]
+    convert(tmp_path / "net.onnx", (0, 3, 11, 12))
+    assert answers(tmp_path, batch) == pytest.approx(expected.reshape(1, -1), abs=1e-5)
