@@ -18,7 +18,7 @@ from app.engines.biases import merge_biases
 from app.engines.compat import prepare
 from app.engines.fusion import fuse
 from app.errors import ModelFormatError
-from app.formats.graph import Graph, graph_of, read_graph
+from app.formats.graph import Graph, graph_of, read_document
 from app.formats.params import read_params
 from app.formats.symbol import free_inputs
 from app.long_waits import long_wait
@@ -50,14 +50,18 @@ class MxnetEngine:
         self._closed = False
 
     @classmethod
-    def load(cls, symbol: Path, params: Path, input_name: str, input_shape: tuple[int, ...]) -> MxnetEngine:
+    def load(
+        cls, symbol: Path, params: Path, input_name: str, input_shape: tuple[int, ...], output: str = ""
+    ) -> MxnetEngine:
         """Load a checkpoint and check that its parts fit each other and the input.
 
         :param input_shape: with the batch axis, whose size does not matter.
+        :param output: the name of the output that is the answer; the first if there is none of that name.
         :raises ModelFormatError: where a file is broken, parameters are missing or of the wrong shape, or the network
             does not take the input.
         """
-        graph = read_graph(symbol)
+        document = read_document(symbol, output)
+        graph = graph_of(document, symbol)
         arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in read_params(params).items()}
         free = free_inputs(graph, set(arrays) - {input_name})
         if input_name not in free:
@@ -67,7 +71,7 @@ class MxnetEngine:
         if len(input_shape) < 2 or min(input_shape[1:]) < 1:
             raise ModelFormatError(f"{symbol}: the input's shape {input_shape} must give every size but the batch's")
         prepare()
-        network, computed = _open(symbol)
+        network, computed = _open(document, symbol)
         arrays.pop(input_name, None)
         _check_shapes(network, arrays, {input_name: (1, *input_shape[1:])}, symbol, params)
         return cls(fuse(network, computed), network, arrays, input_name, input_shape[1:])
@@ -137,29 +141,41 @@ class MxnetEngine:
         return self._symbol.bind(mx.cpu(), {**self._arguments, **fed}, grad_req="null", aux_states=self._states)
 
 
-def _open(path: Path) -> tuple[Any, Graph]:
-    """Open a symbol, with every bias put into its convolution; give the graph that it is then, too."""
+def _open(document: dict[str, Any], path: Path) -> tuple[Any, Graph]:
+    """Open a symbol, in 32 bits and with every bias put into its convolution; give the graph that it is then, too."""
     import mxnet as mx
 
     try:
-        today = json.loads(mx.sym.load(str(path)).tojson())  # whatever version of MXNet wrote the file
+        today = json.loads(mx.sym.load_json(json.dumps(document)).tojson())  # whatever version of MXNet wrote the file
+        _in_32_bits(today)
         merged = merge_biases(today)
         symbol = mx.sym.load_json(json.dumps(merged))
     except mx.base.MXNetError as error:
         raise ModelFormatError(f"{path} is no symbol that MXNet can open: {_reason(error)}") from None
-    return symbol[0], graph_of(merged, path)  # the first output is the answer; the others are not computed
+    return symbol, graph_of(merged, path)
+
+
+def _in_32_bits(document: dict[str, Any]) -> None:
+    """Let a network compute in floats of 32 bits throughout: of 16 and 64 MXNet's CPU code knows few operations."""
+    for attrs in (node.get("attrs", {}) for node in document["nodes"]):
+        attrs.pop("__dtype__", None)
+        if attrs.get("dtype") in ("float16", "float64"):
+            attrs["dtype"] = "float32"
 
 
 def _on_device(names: list[str], params: Arrays) -> dict[str, Any]:
-    """Give the parameters of these names as MXNet's arrays, of the type that they have in the file."""
+    """Give the parameters of these names as MXNet's arrays, floats of 32 bits and whole numbers as they are.
+
+    MXNet's Module, too, casts what the file has to what the network computes with.
+    """
     import mxnet as mx
 
     made = {}
     for name in names:
         if name in params:
-            array = mx.nd.empty(params[name].shape, dtype=params[name].dtype)
-            array[:] = params[name]
-            made[name] = array
+            kind = params[name].dtype
+            made[name] = mx.nd.empty(params[name].shape, dtype=np.float32 if kind.kind == "f" else kind)
+            made[name][:] = params[name]
     return made
 
 

@@ -72,12 +72,26 @@ def read_graph(path: Path) -> Graph:
     :raises ModelFormatError: where the file cannot be read, is not JSON, or is not a graph whose every input is an
         earlier node.
     """
+    return graph_of(_read(path), path)
+
+
+def read_document(path: Path, output: str = "") -> dict[str, Any]:
+    """Read a ``*-symbol.json`` as JSON, of which only what one output needs.
+
+    :param output: as :func:`cut` takes it.
+    :raises ModelFormatError: as :func:`read_graph`.
+    """
+    document = _read(path)
+    graph_of(document, path)
+    return cut(document, output)
+
+
+def _read(path: Path) -> Any:
     refuse_pointer(path)
     try:
-        document: Any = read_json(path)
+        return read_json(path)
     except (OSError, ValueError) as error:
         raise ModelFormatError(f"{path} cannot be read as an MXNet symbol: {error}") from None
-    return graph_of(document, path)
 
 
 def graph_of(document: Any, path: Path) -> Graph:
@@ -96,6 +110,39 @@ def graph_of(document: Any, path: Path) -> Graph:
     if not nodes or not heads:
         raise ModelFormatError(f"{path} is not an MXNet symbol: it has no nodes or no output")
     return Graph(nodes, heads)
+
+
+def cut(document: dict[str, Any], output: str = "") -> dict[str, Any]:
+    """Return the part of a graph that computes one of its outputs, which is then its only one.
+
+    A head for training, or another task's, may need operations and arrays that nobody has.
+
+    :param document: a symbol's JSON that :func:`graph_of` can read.
+    :param output: the output's name, as its node's name or as MXNet lists it (``softmax_output``); the first output if
+        there is none of that name.
+    """
+    nodes, heads = document["nodes"], document["heads"]
+    head = next((one for one in heads if output in _names_of(nodes[one[0]]["name"], one)), heads[0])
+    needed, waiting = {head[0]}, [head[0]]
+    while waiting:
+        new = {entry[0] for entry in nodes[waiting.pop()]["inputs"]} - needed
+        needed |= new
+        waiting += new
+    places = {old: new for new, old in enumerate(sorted(needed))}
+
+    def moved(entries: list[list[int]]) -> list[list[int]]:
+        return [[places[number], *rest] for number, *rest in entries]
+
+    kept = [{**nodes[old], "inputs": moved(nodes[old]["inputs"])} for old in places]
+    arrays = [number for number, node in enumerate(kept) if node["op"] == "null"]
+    rest = {key: value for key, value in document.items() if key != "node_row_ptr"}
+    return {**rest, "nodes": kept, "arg_nodes": arrays, "heads": moved([head])}
+
+
+def _names_of(node: str, head: list[int]) -> tuple[str, ...]:
+    """The names by which an output may be asked for; of a node with several outputs each has its number."""
+    number = head[1] if len(head) > 1 else 0
+    return (f"{node}_output{number}", *([node, f"{node}_output"] if number == 0 else []))
 
 
 def _read_node(item: Any, number: int) -> Node:

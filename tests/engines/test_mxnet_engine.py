@@ -237,6 +237,125 @@ def test_of_several_outputs_the_first_is_the_answer(tmp_path: Path) -> None:
     np.testing.assert_allclose(engine.predict(batch), forward(batch), atol=1e-5)
 
 
+def by_module(folder: Path, batch: Any, output: int = 0) -> Any:
+    """What MXNet's own Module answers, with the files that lie in a folder."""
+    mx = mxnet()
+    symbol, arguments, states = mx.model.load_checkpoint(str(folder / "net"), 0)
+    module = mx.mod.Module(symbol, label_names=None)
+    module.bind(for_training=False, data_shapes=[("data", batch.shape)])
+    module.set_params(arguments, states, allow_missing=True)
+    module.forward(mx.io.DataBatch([mx.nd.array(batch)]), is_train=False)
+    return module.get_outputs()[output].asnumpy().reshape(len(batch), -1)
+
+
+def learned(symbol: Any, kind: str = "float32", shape: tuple[int, ...] = SHAPE) -> dict[str, Any]:
+    draw = np.random.RandomState(3)
+    shapes, _outputs, states = symbol.infer_shape(data=(1, *shape[1:]))
+    arguments = dict(zip(symbol.list_arguments(), shapes, strict=True))
+    named = {f"arg:{name}": draw.normal(0, 0.3, size) for name, size in arguments.items() if name != "data"}
+    named |= {
+        f"aux:{name}": draw.uniform(0.5, 1.5, size)
+        for name, size in zip(symbol.list_auxiliary_states(), states, strict=True)
+    }
+    return {name: array.astype(kind) for name, array in named.items() if not name.endswith("label")}
+
+
+MAPS: dict[str, Callable[[Any], Any]] = {
+    "a convolution": lambda c: c,
+    "with an activation": lambda c: relu(c),
+    "normalized": lambda c: relu(norm(c, "b1")),
+    "clipped": lambda c: mxnet().sym.clip(c, 0, 6),
+    "parametric": lambda c: mxnet().sym.LeakyReLU(c, act_type="prelu", name="p"),
+    "dropped out": lambda c: mxnet().sym.Dropout(c),
+    "added": lambda c: c + c * 2,
+    "copied": lambda c: mxnet().sym.identity(mxnet().sym.tanh(c)),
+    "depthwise": lambda c: mxnet().sym.Convolution(c, num_filter=4, num_group=4, kernel=(1, 1), name="c2"),
+    "pooled": lambda c: mxnet().sym.Pooling(c, kernel=(1, 1), global_pool=True, pool_type="avg"),
+}
+
+
+@pytest.mark.parametrize("flat", ["", "Flatten", "Reshape", "flatten=False"])
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_of_one_pixel_pass_a_fully_connected_layer_again_and_again(tmp_path: Path, name: str, flat: str) -> None:
+    """LeNet-5 and MobileFaceNet end so. Every batch is asked for more than once, between others of other sizes."""
+    mx = mxnet()
+    net = MAPS[name](mx.sym.Convolution(mx.sym.var("data"), kernel=(8, 8), num_filter=4, name="c1"))
+    if flat == "Flatten":
+        net = mx.sym.Flatten(net)
+    elif flat == "Reshape":
+        net = mx.sym.Reshape(net, shape=(0, -1))
+    net = mx.sym.FullyConnected(net, num_hidden=6, name="f1", flatten=flat != "flatten=False")
+    net = mx.sym.FullyConnected(relu(net), num_hidden=5, name="f2")
+    engine = MxnetEngine.load(*files(tmp_path, net, learned(net)), "data", SHAPE)
+    for size in (1, 1, 2, 1, 2):
+        batch = random(size, 3, 8, 8, seed=size)
+        np.testing.assert_allclose(engine.predict(batch), by_module(tmp_path, batch), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "difference"), [("float16", 1e-5), ("float64", 1e-5)])
+def test_parameters_of_other_floats_are_cast_as_mxnet_casts_them(tmp_path: Path, kind: str, difference: float) -> None:
+    net = network(softmax=True)
+    engine = MxnetEngine.load(*files(tmp_path, net, learned(net, kind)), "data", SHAPE)
+    batch = random(3, 3, 8, 8)
+    np.testing.assert_allclose(engine.predict(batch), by_module(tmp_path, batch), atol=difference)
+    assert {array.dtype for array in engine.network().arrays.values()} == {np.dtype(np.float32)}
+
+
+def test_a_network_of_16_bits_is_computed_in_32(tmp_path: Path) -> None:
+    """So it is written for a GPU: pixels cast at its start, the answer at its end. MXNet's CPU code cannot compute it.
+    The bound is what 16 bits round the parameters at, a few times over."""
+    mx = mxnet()
+    plain = network(softmax=True)
+    half = network()(data=mx.sym.Cast(mx.sym.var("data"), dtype="float16"))
+    half = mx.sym.SoftmaxOutput(mx.sym.Cast(half, dtype="float32"), name="softmax")
+    batch = random(3, 3, 8, 8)
+    files(tmp_path, plain, WEIGHTS)
+    expected = by_module(tmp_path, batch)
+    symbol, params = files(tmp_path, half, {name: array.astype("float16") for name, array in WEIGHTS.items()})
+    np.testing.assert_allclose(MxnetEngine.load(symbol, params, "data", SHAPE).predict(batch), expected, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("", 0),
+        ("nothing of the kind", 0),
+        ("box", 0),
+        ("box_output", 0),
+        ("softmax", 1),
+        ("softmax_output", 1),
+        ("parts_output0", 2),
+        ("parts_output1", 3),
+    ],
+)
+def test_of_several_outputs_the_one_that_is_named_is_the_answer(tmp_path: Path, name: str, number: int) -> None:
+    mx = mxnet()
+    row = mx.sym.Flatten(relu(conv(mx.sym.var("data"), "c1", 3)))
+    box = mx.sym.LinearRegressionOutput(mx.sym.FullyConnected(row, num_hidden=4), name="box")
+    classes = mx.sym.SoftmaxOutput(mx.sym.FullyConnected(row, num_hidden=3), name="softmax")
+    parts = mx.sym.SliceChannel(row, num_outputs=2, name="parts")
+    net = mx.sym.Group([box, classes, parts[0], parts[1]])
+    engine = MxnetEngine.load(*files(tmp_path, net, learned(net)), "data", SHAPE, name)
+    batch = random(2, 3, 8, 8)
+    np.testing.assert_allclose(engine.predict(batch), by_module(tmp_path, batch, number), rtol=1e-5, atol=1e-5)
+
+
+def test_what_another_output_needs_does_not_matter(tmp_path: Path) -> None:
+    """A loss of an operation and of arrays that nobody has."""
+    mx = mxnet()
+    net = network()
+    loss = mx.sym.MakeLoss(mx.sym.broadcast_sub(net, mx.sym.var("centres")), name="loss")
+    symbol, params = files(tmp_path, mx.sym.Group([loss, net]))
+    document = json.loads(symbol.read_text())
+    next(node for node in document["nodes"] if node["op"] == "MakeLoss")["op"] = "Wobble"
+    symbol.write_text(json.dumps(document))
+    batch = random(2, 3, 8, 8)
+    found = MxnetEngine.load(symbol, params, "data", SHAPE, "fc").predict(batch)
+    np.testing.assert_allclose(found, forward(batch), atol=1e-5)
+    with pytest.raises(ModelFormatError, match=r"lacks parameters .*centres"):
+        MxnetEngine.load(symbol, params, "data", SHAPE)
+
+
 def conv(data: Any, name: str, kernel: int = 1) -> Any:
     pad = (kernel // 2, kernel // 2)
     return mxnet().sym.Convolution(data, kernel=(kernel, kernel), pad=pad, num_filter=4, no_bias=True, name=name)
