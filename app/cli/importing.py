@@ -19,6 +19,7 @@ from app.cli.problems import tells_problems
 from app.errors import ModelFormatError
 from app.formats.folder import NAME, open_model_folder
 from app.formats.place import place
+from app.formats.signature import FILE_NAME
 from app.types import Activation, Color, Layout, Preprocess, Resize, Signature
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _make(
     """Make the folder under a hidden name, let its model answer, and rename it."""
     from app.formats.labels import write_labels
     from app.formats.making import make_folder, write_backend
-    from app.formats.signature import FILE_NAME, PARTS, write_signature
+    from app.formats.signature import PARTS, write_signature
     from app.serving.model import open_model
 
     target = target.absolute()
@@ -181,25 +182,30 @@ def _make(
         write_labels(made, model.labels)
         place(made, target)
     except ModelFormatError as error:
-        raise ModelFormatError(_with_own_names(str(error), files, made, name)) from None
+        raise ModelFormatError(_with_sources(str(error), made, name, files, overrides.labels)) from None
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     return model
 
 
-def _with_own_names(message: str, files: ImportFiles, made: Path, name: str) -> str:
-    """Return an error's message with the user's files in place of their copies."""
+def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: Path | None) -> str:
+    """Return an error's text with the user's files in the place of their copies, which nobody sees."""
+    from app.formats.labels import SYNSET
+
     copies = {
         f"{name}-symbol.json": files.symbol,
         f"{name}-0000.params": files.params,
         f"{name}.h5": files.h5,
         f"{name}.onnx": files.onnx,
         "model.json": files.architecture,
+        FILE_NAME: files.signature,
     }
-    for copy, original in copies.items():
-        if original is not None:
-            message = message.replace(str(made / copy), str(original))
-    return message.replace(str(made), str(files.weights))
+    for copy, source in copies.items():
+        if source is not None:
+            text = text.replace(str(made / copy), str(source))
+    text = text.replace(str(made), str(files.weights))
+    label_file = labels or files.labels
+    return text.replace(SYNSET, str(label_file) if label_file else "its metadata")
 
 
 def _called(files: ImportFiles) -> str:
