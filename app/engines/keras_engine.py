@@ -49,18 +49,21 @@ class KerasEngine:
         self.output = output
 
     @classmethod
-    def load(cls, path: Path, input_shape: tuple[int, ...] | None = None) -> KerasEngine:
+    def load(cls, path: Path, input_shape: tuple[int, ...] | None = None, output: str = "") -> KerasEngine:
         """Open an ``.h5`` file, saved by Keras-MXNet, or by Keras 1.2 to 2 over TensorFlow or Theano.
 
         :param input_shape: of the input with the batch axis, whose size does not matter: it says the sizes that the
             file leaves open.
+        :param output: the name of the output to take, of several.
         :raises ModelFormatError: if it cannot be read, holds what cannot be computed, or has another input.
         """
         file = read_h5(path)
         with _building:
             try:
                 with quietly():
-                    return cls._of_mxnet(file) if file.backend == "mxnet" else cls._of_tensorflow(file, input_shape)
+                    if file.backend == "mxnet":
+                        return cls._of_mxnet(file)
+                    return cls._of_tensorflow(file, input_shape, output)
             except ModelFormatError as error:
                 raise ModelFormatError(f"{path} cannot be served: {error}") from None
             except Exception as error:  # Keras checks little: whatever a broken description makes it stumble over
@@ -75,7 +78,7 @@ class KerasEngine:
         return cls(_KerasMxnet(network), str(network.input_names[0]), input_shape, output)
 
     @classmethod
-    def _of_tensorflow(cls, file: H5Model, input_shape: tuple[int, ...] | None) -> KerasEngine:
+    def _of_tensorflow(cls, file: H5Model, input_shape: tuple[int, ...] | None, name: str) -> KerasEngine:
         prepare()
         from app.engines.keras_network import build
 
@@ -83,7 +86,7 @@ class KerasEngine:
             raise ModelFormatError(
                 f"it was saved over the backend {file.backend!r}; known are tensorflow, theano and mxnet"
             )
-        graph = read_graph(file.config)
+        graph = read_graph(file.config, name)
         shape = _input_shape(picture_shape(graph), input_shape)
         engine, output = build(file, graph, shape)
         engine.predict(np.zeros((1, *shape[1:]), np.float32))

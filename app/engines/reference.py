@@ -56,11 +56,12 @@ def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> Mxne
     :raises ModelFormatError: if the weights cannot be read or contradict the signature.
     """
     first = signature.inputs[0]
+    output = signature.outputs[0].name if signature.outputs else ""
     if kind == "mxnet":
         assert folder.checkpoint is not None
-        return MxnetEngine.load(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape)
+        return MxnetEngine.load(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape, output)
     assert folder.h5 is not None
-    engine = KerasEngine.load(folder.h5, first.shape)
+    engine = KerasEngine.load(folder.h5, first.shape, output)
     if first.shape[1:] != engine.input_shape[1:]:
         engine.close()
         raise ModelFormatError(

@@ -18,7 +18,7 @@ from app.formats.inference import (
     output_reason,
     refuse_features,
 )
-from app.formats.keras_graph import Call, Graph, model_names, picture_shape, read_graph, tensors_in
+from app.formats.keras_graph import Call, Graph, model_names, output_names, picture_shape, read_graph, tensors_in
 from app.formats.keras_h5 import H5Model, read_h5
 from app.formats.pixels import CAFFE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, Normalisation, arithmetic, pixels_of
 from app.formats.signature import layout_of
@@ -43,17 +43,19 @@ AUGMENTATIONS = re.compile(r"Random\w+|GaussianNoise|.*Dropout\w*|Resizing|Cente
 """Layers of Keras that change no pixel's value when a network predicts, or only its place."""
 
 
-def infer_h5(path: Path, architecture: Path | None, size: tuple[int, int] | None, labels: int | None) -> Inference:
+def infer_h5(
+    path: Path, architecture: Path | None, size: tuple[int, int] | None, output: str, labels: int | None
+) -> Inference:
     """Infer the signature of a Keras file.
 
     :param architecture: as :func:`app.formats.keras_h5.read_h5` takes it.
-    :param size: height and width of the input, if somebody states them.
+    :param size: height and width of the input, and ``output`` the name of the output, if somebody states them.
     :param labels: how many labels there are, if there are any.
     :raises ModelFormatError: if the file cannot be read, or is no image classifier.
     """
     model = read_h5(path, architecture)
     try:
-        return _infer(model, path, size, labels)
+        return _infer(model, path, size, output, labels)
     except ModelFormatError as error:
         message = str(error)
         raise (
@@ -64,8 +66,10 @@ def infer_h5(path: Path, architecture: Path | None, size: tuple[int, int] | None
         raise ModelFormatError(f"{path} does not describe its layers as Keras does: {reason}") from None
 
 
-def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, labels: int | None) -> Inference:
-    graph = read_graph(model.config)
+def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
+    names = output_names(model.config)
+    taken = output if output in names else _best_output(model, names)
+    graph = read_graph(model.config, taken)
     shape = picture_shape(graph)
     if len(shape) != 4:
         raise ModelFormatError(
@@ -96,16 +100,27 @@ def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, labels: int
     return Inference(
         Signature(
             (TensorSpec(graph.input_name, tuple(known[axis] for axis in layout)),),
-            (TensorSpec(name, (0, units)),) if units else (),
+            (TensorSpec(taken or name, (0, units)),) if units or taken else (),
             replace(preprocess, layout=layout),
             Postprocess(activation),
         ),
         {
             "input": input_reason(size is not None, is_open),
             "pixels": reason,
-            "output": output_reason(activation, (), name),
+            "output": output_reason(activation, [other for other in names if other != taken], taken),
         },
     )
+
+
+def _best_output(model: H5Model, names: list[str]) -> str:
+    """Return the name of the output that is most likely the row of classes; empty if there is just one output."""
+    order = ("logits", "pooled", "features")
+
+    def rank(name: str) -> tuple[bool, int]:
+        _name, is_distribution, units, kind = _keras_output(read_graph(model.config, name))
+        return not (is_distribution and units), order.index(kind)
+
+    return min(names, key=rank, default="")
 
 
 def _keras_output(graph: Graph) -> tuple[str, bool, int, str]:

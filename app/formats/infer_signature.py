@@ -114,7 +114,7 @@ def infer_signature(
     if files.onnx is not None:
         return infer_onnx(files.onnx, size, output, labels)
     assert files.h5 is not None
-    return infer_h5(files.h5, files.architecture, size, labels)
+    return infer_h5(files.h5, files.architecture, size, output, labels)
 
 
 def _pixels_reason(tensor: TensorSpec) -> str:

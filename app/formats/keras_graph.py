@@ -135,29 +135,69 @@ def is_operation(leaf: Leaf) -> bool:
     return leaf.class_name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
 
-def read_graph(config: dict[str, Any]) -> Graph:
+def output_names(config: dict[str, Any]) -> list[str]:
+    """List the names of the layers that give a network's outputs, in their order; empty if it has just one output.
+
+    :raises ModelFormatError: if the architecture is damaged.
+    """
+    options = config.get("config")
+    described = options.get("output_layers") if isinstance(options, dict) else None
+    try:
+        names = [name for name, _node, _tensor in _tensors(described or [])]
+    except (LookupError, TypeError, ValueError) as error:
+        raise ModelFormatError(f"its output_layers are damaged: {error}") from None
+    return names if len(names) > 1 else []
+
+
+def read_graph(config: dict[str, Any], output: str = "") -> Graph:
     """Read an architecture, ``{"class_name", "config", …}``, in the words of Keras 2.
 
-    :raises ModelFormatError: if it has not exactly one input and one output, or is damaged.
+    :param output: the name of the output to take, of several; the first if there is none of that name.
+    :raises ModelFormatError: if it has not exactly one input, or is damaged.
     """
     try:
-        return _read(config)
+        return _read(config, output)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
         raise ModelFormatError(
             f"its model_config does not describe layers as Keras does: {type(error).__name__}: {error}"
         ) from None
 
 
-def _read(config: dict[str, Any]) -> Graph:
+def _read(config: dict[str, Any], output: str) -> Graph:
     parsed = _parse(config, None)
     if not isinstance(parsed, _Model):
         raise ModelFormatError("its model_config describes no layers")
     name, shape, dtype = parsed.input()
     tracer = _Tracer()
     outputs = tracer.apply(parsed, [INPUT])
-    if len(outputs) != 1:
-        raise ModelFormatError(f"it has {len(outputs)} outputs; an image classifier has one")
-    return Graph(name, shape, dtype, tuple(tracer.calls), outputs[0], parsed.nested())
+    if len(outputs) == 1:
+        return Graph(name, shape, dtype, tuple(tracer.calls), outputs[0], parsed.nested())
+    names = output_names(config)
+    taken = outputs[names.index(output) if output in names else 0]
+    return Graph(name, shape, dtype, *_needed(tracer.calls, taken), parsed.nested())
+
+
+def _needed(calls: list[Call], output: Tensor) -> tuple[tuple[Call, ...], Tensor]:
+    """Return the calls that one output needs, and that output, renumbered."""
+    needed, waiting = set(), [output.call]
+    while waiting:
+        place = waiting.pop()
+        if place >= 0 and place not in needed:
+            needed.add(place)
+            waiting += [one.call for one in tensors_in((*calls[place].arguments, *calls[place].options.values()))]
+    places = {old: new for new, old in enumerate(sorted(needed))} | {INPUT.call: INPUT.call}
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return Tensor(places[value.call])
+        if isinstance(value, list | tuple):
+            return type(value)(moved(one) for one in value)
+        return {key: moved(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+    kept = tuple(
+        Call(calls[old].leaf, moved(calls[old].arguments), moved(calls[old].options)) for old in sorted(needed)
+    )
+    return kept, moved(output)
 
 
 @dataclass(eq=False)

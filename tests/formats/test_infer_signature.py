@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from app.engines.compat import prepare
+from app.engines.reference import load_reference
 from app.errors import ModelFormatError
 from app.formats.folder import open_model_folder
 from app.formats.infer_signature import ModelFiles, infer_folder, infer_signature
@@ -410,3 +412,105 @@ def test_logits_get_a_softmax_except_in_an_archive_whose_answers_are_mms_own(
     found = infer_folder(open_model_folder(folder)).signature
     assert found.postprocess.activation == activation
     assert arithmetic(found.preprocess) == (0, 255)  # raw pixels either way, as MMS gives them
+
+
+# --- Keras
+
+
+def keras_layer(kind: str, name: str, *before: str, **options: Any) -> dict[str, Any]:
+    inbound = [[[one, 0, 0, {}] for one in before]] if before else []
+    return {"class_name": kind, "name": name, "config": {"name": name, **options}, "inbound_nodes": inbound}
+
+
+def write_keras(path: Path, layers: list[dict[str, Any]], outputs: list[str], weights: dict[str, list[Any]]) -> None:
+    config = {
+        "name": "model",
+        "layers": layers,
+        "input_layers": [["x", 0, 0]],
+        "output_layers": [[name, 0, 0] for name in outputs],
+    }
+    with h5py.File(path, "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Functional", "config": config})
+        group = file.create_group("model_weights")
+        group.attrs["backend"], group.attrs["keras_version"] = "tensorflow", "2.15.0"
+        group.attrs["layer_names"] = [name.encode() for name in weights]
+        for name, arrays in weights.items():
+            inside = group.create_group(name)
+            inside.attrs["weight_names"] = [f"{name}/{number}".encode() for number in range(len(arrays))]
+            for number, array in enumerate(arrays):
+                inside[f"{name}/{number}"] = array
+
+
+def test_of_a_keras_networks_outputs_the_distribution_is_taken_and_computed(tmp_path: Path) -> None:
+    draw = np.random.default_rng(4)
+    boxes, classes = draw.normal(size=(3, 4)).astype(np.float32), draw.normal(size=(3, 2)).astype(np.float32)
+    folder = tmp_path / "net"
+    folder.mkdir()
+    write_keras(
+        folder / "net.h5",
+        [
+            keras_layer("InputLayer", "x", batch_input_shape=[None, 8, 8, 3]),
+            keras_layer("GlobalAveragePooling2D", "pooled", "x", data_format="channels_last"),
+            keras_layer("Dense", "boxes", "pooled", units=4, activation="linear", use_bias=False),
+            keras_layer("Dense", "classes", "pooled", units=2, activation="softmax", use_bias=False),
+        ],
+        ["boxes", "classes"],
+        {"boxes": [boxes], "classes": [classes]},
+    )
+    opened = load_reference(open_model_folder(folder), "keras")
+    assert opened.signature.outputs == (TensorSpec("classes", (0, 2)),)
+    assert "--output" in opened.reasons["output"] and "boxes" in opened.reasons["output"]
+    pictures = draw.uniform(size=(2, 8, 8, 3)).astype(np.float32)
+    logits = np.exp(pictures.mean(axis=(1, 2)) @ classes)
+    expected = logits / logits.sum(axis=1, keepdims=True)
+    assert opened.engine.predict(pictures) == pytest.approx(expected, abs=1e-6)
+    named = infer_signature(ModelFiles(h5=folder / "net.h5"), output="boxes").signature
+    assert (named.outputs, named.postprocess.activation) == ((TensorSpec("boxes", (0, 4)),), "softmax")
+
+
+def test_caffes_means_on_reversed_channels_ask_for_raw_rgb(tmp_path: Path) -> None:
+    """``keras.applications.vgg16.preprocess_input`` in the graph, as TensorFlow 2 writes it."""
+    ellipsis, back = {"class_name": "__ellipsis__"}, {"start": None, "stop": None, "step": -1}
+    turned = keras_layer("SlicingOpLambda", "turned", function="__operators__.getitem")
+    turned["inbound_nodes"] = [["x", 0, 0, {"slice_spec": [ellipsis, back]}]]
+    shifted = keras_layer("TFOpLambda", "shifted", function="nn.bias_add")
+    shifted["inbound_nodes"] = [["turned", 0, 0, {"bias": [-103.939, -116.779, -123.68], "data_format": "NHWC"}]]
+    write_keras(
+        tmp_path / "net.h5",
+        [
+            keras_layer("InputLayer", "x", batch_input_shape=[None, 8, 8, 3]),
+            turned,
+            shifted,
+            keras_layer("GlobalAveragePooling2D", "pooled", "shifted", data_format="channels_last"),
+            keras_layer("Dense", "classes", "pooled", units=2, activation="softmax", use_bias=False),
+        ],
+        ["classes"],
+        {"classes": [np.ones((3, 2), np.float32)]},
+    )
+    preprocess = infer_signature(ModelFiles(h5=tmp_path / "net.h5")).signature.preprocess
+    assert (preprocess.color, arithmetic(preprocess)) == ("rgb", (0, 255))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "pixels"),
+    [
+        ("dense_Dense1", (224, 224, 3), ("fit", "lanczos", -1, 1)),  # Teachable Machine's
+        ("dense_1", (224, 224, 3), ("stretch", "bilinear", 0, 1)),
+    ],
+)
+def test_teachable_machines_layers_tell_its_pixels(
+    tmp_path: Path, name: str, shape: tuple[int, ...], pixels: tuple[Any, ...]
+) -> None:
+    write_keras(
+        tmp_path / "net.h5",
+        [
+            keras_layer("InputLayer", "x", batch_input_shape=[None, *shape]),
+            keras_layer("GlobalAveragePooling2D", "pooled", "x", data_format="channels_last"),
+            keras_layer("Dense", name, "pooled", units=2, activation="softmax", use_bias=False),
+        ],
+        [name],
+        {name: [np.ones((3, 2), np.float32)]},
+    )
+    found = infer_signature(ModelFiles(h5=tmp_path / "net.h5")).signature.preprocess
+    assert (found.resize, found.interpolation) == pixels[:2]
+    assert arithmetic(found) == (pytest.approx(pixels[2]), pytest.approx(pixels[3]))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from PIL import Image
 from app import create_app
 from app.cli.importing import import_command
 from app.engines.compat import prepare
-from app.engines.reference import load_reference
+from app.engines.keras_engine import KerasEngine
 from app.errors import ModelFormatError
 from app.formats.folder import open_model_folder
 from app.formats.params import write_params
@@ -367,19 +367,20 @@ KERAS = {
 
 
 @pytest.mark.parametrize("name", KERAS)
-def test_a_keras_file_answers_as_the_version_that_saved_it(tmp_path: Path, table: Table, name: str) -> None:
-    facts, folder = KERAS[name], tmp_path / "net"
-    folder.mkdir()
-    shutil.copy(TESTDATA / f"{name}.h5", folder / "net.h5")
-    with h5py.File(folder / "net.h5") as file:
-        version = file.get("model_weights", file).attrs.get("keras_version", "1.2")
-    opened = load_reference(open_model_folder(folder), "keras")
-    expected = np.array(facts["answers"], np.float64).reshape(len(facts["answers"]), -1)
-    found = opened.engine.predict(np.array(facts["pictures"], np.float32))
-    worst = difference(found, expected) / max(1.0, float(np.abs(expected).max()))
+def test_a_keras_file_answers_as_the_version_that_saved_it(table: Table, name: str) -> None:
+    facts, path = KERAS[name], TESTDATA / f"{name}.h5"
+    pictures = np.array(facts["pictures"], np.float32)
+    if pictures.ndim == 3:
+        pictures = pictures[..., np.newaxis]  # grey ones, of which Keras wants no axis for the channel
+    expected = np.array(facts["answers"], np.float64).reshape(len(pictures), -1)
+    engine = KerasEngine.load(path, (0, *pictures.shape[1:]))
+    worst = difference(engine.predict(pictures), expected) / max(1.0, float(np.abs(expected).max()))
     assert worst < 1e-5
+    with h5py.File(path) as file:
+        version = file.get("model_weights", file).attrs.get("keras_version", "1.2")
     made_by = f"Keras {version.decode() if isinstance(version, bytes) else version}"
-    table.add(f"Keras: {name.replace('_', ' ')}", made_by, "the Keras that saved it", worst)
+    described = re.sub(r"^(tf\d*_)?(keras1?_)?", "", name).replace("_", " ")
+    table.add(f"Keras: {described}", made_by, "the Keras that saved it", worst)
 
 
 # --- both ways in
