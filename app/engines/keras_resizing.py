@@ -14,6 +14,7 @@ from app.errors import ModelFormatError
 METHODS = ("nearest", "bilinear", "bicubic", "area")
 UNCHANGED = (*METHODS, "lanczos3", "lanczos5")
 """Those that leave a side as it is if that is how long it is to be."""
+MAX_LINES = 2**14
 TABLE = 1024
 """TensorFlow looks up its cubic kernel at this many places between two lines."""
 KEYS = -0.5
@@ -23,8 +24,10 @@ KEYS = -0.5
 def resizing(old: int, new: int, method: str) -> NDArray[np.float32]:
     """Return the matrix (new, old) that resizes a side.
 
-    :raises ModelFormatError: if the method is unknown.
+    :raises ModelFormatError: if the method is unknown, or the side too long.
     """
+    if not 0 < new <= MAX_LINES:
+        raise ModelFormatError(f"it resizes a side to {new:,} pixels; 1 to {MAX_LINES:,} can be computed")
     if old == new and method in UNCHANGED:
         return np.eye(old, dtype=np.float32)
     scale = old / new

@@ -12,6 +12,7 @@ channels first inside, as MXNet computes them; the layers see the axes in the or
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from app.errors import ModelFormatError
 Array = NDArray[Any]
 LOWEST = -3.0e38
 """Padding that no maximum picks; float32 ends at -3.4e38."""
+MAX_NUMBERS = 2**28
+"""Numbers that one layer may give for one picture: 1 GiB. VGG's first layers give 3 million."""
 TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
@@ -41,6 +44,14 @@ class Value:
     shape: tuple[int, ...]
     turned: bool = False
     whole: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no memory holds.
+
+        :raises ModelFormatError: if it has too many numbers, or none.
+        """
+        if not 0 < math.prod(self.shape) <= MAX_NUMBERS:
+            raise ModelFormatError(f"it would give {(None, *self.shape)}; at most {MAX_NUMBERS:,} numbers can be held")
 
     def plain(self) -> Any:
         """Return the symbol with its axes as Keras has them."""

@@ -164,10 +164,11 @@ def _is_keras3(config: Any) -> bool:
 
 
 def _of_keras3(version: str, path: Path) -> str:
+    """Say what to do with a file of Keras 3, which writes ONNX since 3.8, of a model that was called once."""
     return (
-        f"it was saved by Keras {version or 3}, and files of Keras 1.2 to 2 are read. With that Keras, "
-        f"keras.models.load_model({path.name!r}).export({path.stem + '.onnx'!r}, format='onnx') writes an ONNX file, "
-        "which is read"
+        f"it was saved by Keras {version or 3}, and files of Keras 1.2 to 2 are read. Keras 3.8 or newer with tf2onnx "
+        f"writes an ONNX file of it, which is read: model = keras.models.load_model({path.name!r}); "
+        f"model(numpy.zeros((1, *model.input_shape[1:]))); model.export({path.stem + '.onnx'!r}, format='onnx')"
     )
 
 
