@@ -21,6 +21,7 @@ from app.settings import Settings
 from tests.cli.test_predict import ASTRONAUT
 from tests.engines.networks import mx, random_params
 from tests.formats.archive.archives import read_tree
+from tests.rounding import rounding
 
 TESTDATA = Path(__file__).parent.parent / "testdata"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -199,7 +200,7 @@ def test_an_export_of_gluons_opens_and_answers_as_gluon_does(app: Flask, tmp_pat
     net.export(str(tmp_path / "in" / "net"), epoch=12)
     said = told(run(app, tmp_path / "in"))
     assert "exported by Gluon" in said["pixels"] and "activation softmax" in said["output"]
-    assert _answer(models / "net", picture) == pytest.approx(expected, abs=1e-6)
+    assert _answer(models / "net", picture) == pytest.approx(expected, abs=rounding(layers=4))
 
 
 def test_parameters_that_gluon_saved_without_a_graph_ask_for_an_export(app: Flask, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_an_h5_becomes_a_model_that_answers_as_its_keras_did(
     told(run(app, TESTDATA / f"{name}.h5", "--name", "net"))
     facts = json.loads((TESTDATA / f"{name}.json").read_text())
     found = _answer(models / "net", np.array(facts["pictures"], np.float32))
-    assert found == pytest.approx(_rows(np.array(facts["answers"])), abs=1e-6)
+    assert found == pytest.approx(_rows(np.array(facts["answers"])), abs=rounding(layers=10))
     assert (models / "net" / "net.h5").read_bytes() == (TESTDATA / f"{name}.h5").read_bytes()
 
 
@@ -237,7 +238,7 @@ def test_weights_of_keras_take_the_architecture_that_is_given(app: Flask, tmp_pa
     told(run(app, tmp_path / "keras1_tf_sequential_weights.h5", tmp_path / "keras1_tf_sequential_arch.json"))
     facts = json.loads((TESTDATA / "keras1_tf_sequential.json").read_text())
     found = _answer(models / "keras1_tf_sequential", np.array(facts["pictures"], np.float32))
-    assert found == pytest.approx(np.array(facts["answers"]), abs=1e-6)
+    assert found == pytest.approx(np.array(facts["answers"]), abs=rounding(layers=10))
 
 
 def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_said(app: Flask, tmp_path: Path, models: Path) -> None:
@@ -247,7 +248,7 @@ def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_said(app: Flask, tm
     assert said["backend"] == "tensorflow  (you state it)"
     facts = json.loads((TESTDATA / "keras1_th_sequential.json").read_text())
     pictures, answers = np.array(facts["pictures"], np.float32), np.array(facts["answers"])
-    assert _answer(models / "net", pictures) == pytest.approx(answers, abs=1e-6)
+    assert _answer(models / "net", pictures) == pytest.approx(answers, abs=rounding(layers=10))
     assert np.abs(_answer(models / "other", pictures) - answers).max() > 1e-3
 
 
@@ -295,7 +296,7 @@ def test_an_onnx_file_becomes_a_model_that_answers_by_the_formula(
     pictures = np.random.default_rng(3).normal(size=(2, 3, 24, 32)).astype(np.float32)
     logits = np.exp(np.einsum("nchw,oc->no", pictures, kernel[:, :, 0, 0]) / (24 * 32) @ weight)
     expected = logits / logits.sum(axis=1, keepdims=True)
-    assert _answer(models / "net", pictures, tmp_path / "cache") == pytest.approx(expected, abs=1e-6)
+    assert _answer(models / "net", pictures, tmp_path / "cache") == pytest.approx(expected, abs=rounding(layers=4))
 
 
 @pytest.mark.parametrize("place", ["../secret.bin", "/etc/passwd", "sub/weights.bin"])

@@ -20,6 +20,7 @@ from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder, open_model_folder
 from app.types import Signature, TensorSpec
 from tests.engines.onnx_graphs import Drawn
+from tests.rounding import rounding
 
 DRAW = np.random.default_rng(5)
 KERNEL = DRAW.normal(0, 0.4, (4, 3, 3, 3)).astype(np.float32)
@@ -81,7 +82,7 @@ def test_files_of_every_opset_answer_as_in_onnx_runtime(tmp_path: Path, opset: i
     batch = DRAW.normal(size=(4, 3, 16, 16)).astype(np.float32)
     expected = by_onnxruntime(tmp_path / "net.onnx", batch)
     assert np.ptp(expected, axis=0).max() > 1e-2
-    assert answers(tmp_path, batch) == pytest.approx(expected, abs=1e-6)
+    assert answers(tmp_path, batch) == pytest.approx(expected, abs=rounding(layers=4))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +141,7 @@ def test_a_folder_with_an_onnx_file_is_opened_whatever_engine_is_chosen(tmp_path
         assert (opened.kind, opened.parity) == ("openvino", None)
         assert opened.signature.inputs == (TensorSpec("pixels", (0, 3, 16, 16)),)
         expected = by_onnxruntime(tmp_path / "net" / "net.onnx", batch)
-        assert opened.engine.predict(batch) == pytest.approx(expected, abs=1e-6)
+        assert opened.engine.predict(batch) == pytest.approx(expected, abs=rounding(layers=4))
 
 
 def test_a_broken_file_is_refused(tmp_path: Path) -> None:
