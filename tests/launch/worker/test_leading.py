@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import http.client
 import os
+import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -48,15 +48,13 @@ def serving(place: Path, workers: int) -> Iterator[Connect]:
 
 
 def wait_until_begun(connect: Connect, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        try:
-            with closing(connect()) as connection:
-                ask(connection, "/process")
-            return
-        except OSError:
-            with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(0.1)
-    raise TimeoutError
+    def has_begun() -> bool:
+        assert process.poll() is None
+        with suppress(OSError):
+            return bool(ask_once(connect))
+        return False
+
+    wait_until(has_begun)
 
 
 def ask(connection: http.client.HTTPConnection, path: str) -> str:
@@ -86,8 +84,8 @@ def test_nobody_waits_for_the_long_request_of_another(connect: Connect, kind: st
 def test_short_requests_are_answered_by_one_thread(connect: Connect) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(closing(connect())) for _ in range(8)]
-        threads = Counter(ask(one, "/thread") for _ in range(25) for one in connections)
-    assert threads.most_common(1)[0][1] > 150  # of 200; where the machine is busy the lead may go round meanwhile
+        # a busy machine may delay a request for so long that another thread takes the lead: not every time
+        wait_until(lambda: len({ask(one, "/thread") for _ in range(5) for one in connections}) == 1)
 
 
 def test_many_long_requests_at_once_are_all_answered(connect: Connect, tmp_path: Path) -> None:
@@ -100,24 +98,32 @@ def test_many_long_requests_at_once_are_all_answered(connect: Connect, tmp_path:
         assert len({one.getresponse().read() for one in slow}) == 1
 
 
-def test_who_comes_new_is_not_passed_by_those_who_ask_again(connect: Connect, tmp_path: Path) -> None:
-    (tmp_path / "now").touch()
-    order: list[str] = []
+def test_newcomers_are_answered_before_those_who_ask_again(connect: Connect) -> None:
+    regulars, turns, stop = 30, [0], threading.Event()
 
-    def ask_again(name: str, times: int) -> None:
+    def ask_again() -> None:
         with closing(connect()) as connection:
-            for _ in range(times):
-                ask(connection, f"/says-so?{tmp_path / 'now'}")  # each lets another thread lead
-                order.append(name)
+            while not stop.is_set():
+                turns.append(int(ask(connection, "/turn")))
 
-    with ThreadPoolExecutor(60) as threads:
-        regulars = [threads.submit(ask_again, "regular", 200) for _ in range(30)]
-        wait_until(lambda: len(order) > 100)
-        newcomers = [threads.submit(ask_again, "newcomer", 1) for _ in range(30)]
-        for one in (*regulars, *newcomers):
+    with ThreadPoolExecutor(regulars) as threads, ExitStack() as stack:
+        stack.callback(stop.set)
+        asking = [threads.submit(ask_again) for _ in range(regulars)]
+        wait_until(lambda: len(turns) > 10 * regulars)
+        process = int(ask_once(connect))
+        os.kill(process, signal.SIGSTOP)  # so that all newcomers are there at once
+        stack.callback(os.kill, process, signal.SIGCONT)
+        newcomers = [stack.enter_context(closing(connect())) for _ in range(30)]
+        for one in newcomers:
+            one.request("GET", "/turn")
+        before = max(turns)
+        os.kill(process, signal.SIGCONT)
+        last = max(int(one.getresponse().read()) for one in newcomers)
+        stop.set()
+        for one in asking:
             one.result(SECONDS)
-    last = max(number for number, name in enumerate(order) if name == "newcomer")
-    assert last < 1000  # of 6,030; each needs a turn, and whoever is there has one before its second
+    # a turn for each newcomer and two for each regular, and some that were on their way
+    assert last - before < 5 * regulars
 
 
 def test_requests_that_come_together_are_answered_in_their_order(connect: Connect) -> None:
@@ -151,17 +157,34 @@ def test_a_request_that_exits_ends_no_other_connection(connect: Connect) -> None
         assert ask(good, "/process") == here
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_connections_are_spread_evenly_over_the_processes(tmp_path: Path, at_once: bool) -> None:
-    with serving(tmp_path, workers=2) as connect, ExitStack() as stack:
-        served: Counter[str] = Counter()
-        while len(served) < 2:  # until both have begun
-            served[ask_once(connect)] += 1
-        kept = [stack.enter_context(closing(connect())) for _ in range(60)]
-        for one in kept if at_once else ():
-            one.connect()
-        counts = Counter(ask(one, "/process") for one in kept)
-    assert max(counts.values()) - min(counts.values()) <= 4  # by chance it would be more in two of three runs
+def test_connections_go_to_the_process_that_has_fewer(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as connect:
+        served: set[str] = set()
+
+        def both_have_begun() -> bool:
+            served.add(ask_once(connect))
+            return len(served) == 2
+
+        wait_until(both_have_begun)
+        # a process that the machine does not run in time loses its turn; chance alone never gives it so many of 60
+        wait_until(lambda: _taken_by_the_emptied(connect) >= 45)
+
+
+def _taken_by_the_emptied(connect: Connect) -> int:
+    """Connect 120 times, close the connections of one process, connect 60 times; return how many that process has."""
+    with ExitStack() as stack:
+
+        def connect_all(count: int) -> dict[str, list[http.client.HTTPConnection]]:
+            found: dict[str, list[http.client.HTTPConnection]] = {}
+            for _ in range(count):
+                one = stack.enter_context(closing(connect()))
+                found.setdefault(ask(one, "/process"), []).append(one)
+            return found
+
+        emptied, connections = connect_all(120).popitem()
+        for one in connections:
+            one.close()
+        return len(connect_all(60).get(emptied, []))
 
 
 def test_a_thread_that_waits_is_asleep_and_one_that_computes_is_not() -> None:
@@ -184,10 +207,9 @@ def test_a_thread_that_waits_is_asleep_and_one_that_computes_is_not() -> None:
         one.start()
     told.wait()
     try:
-        while not is_asleep(numbers["waits"]):
-            pass
+        wait_until(lambda: is_asleep(numbers["waits"]))
         # it waits for the interpreter's lock now and then, which is asleep, too
-        assert any(not is_asleep(numbers["computes"]) for _ in range(10_000))
+        wait_until(lambda: not is_asleep(numbers["computes"]), pause=0)
     finally:
         stop.set()
         for one in threads:
