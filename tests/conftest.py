@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from flask.testing import FlaskClient
 from app import create_app, load_models
 from app.settings import ROOT, Settings
 from bench.ports import free_ports
+from tests.waiting import wait_until
 
 SHIPPED = ("smile", "dogcat")
 START_SECONDS = 120
@@ -92,17 +92,17 @@ class Server:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                if urllib.request.urlopen(self.url("/readyz"), timeout=START_SECONDS).status == 200:
-                    return
-            time.sleep(0.05)
-        raise AssertionError(f"the server is not ready:\n{self.log.read_text()}")
+        wait_until(self._is_ready, 0.05, START_SECONDS, self.log.read_text)
+
+    def _is_ready(self) -> bool:
+        assert self.process.poll() is None, f"the server has ended:\n{self.log.read_text()}"
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            return bool(urllib.request.urlopen(self.url("/readyz"), timeout=START_SECONDS).status == 200)
+        return False
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=START_SECONDS)
 
 
 @pytest.fixture(scope="session")

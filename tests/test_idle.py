@@ -3,7 +3,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-import time
 from itertools import chain, repeat
 
 import psutil
@@ -11,6 +10,7 @@ import pytest
 
 from app.idle import tidy_when_idle
 from app.settings import ROOT
+from tests.waiting import wait_until
 
 CHUNK = 60_000
 """Below what the C library takes from the system piece by piece."""
@@ -50,7 +50,5 @@ def test_memory_that_answers_left_behind_goes_back_after_them() -> None:
     left = memory().rss
     answered = chain([1, 2], repeat(3))
     tidy_when_idle(lambda: next(answered), pause=0.01)
-    deadline = time.monotonic() + 20
-    while memory().rss > left - 80 * MEGABYTE and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert memory().rss <= left - 80 * MEGABYTE and len(last) == CHUNK
+    wait_until(lambda: memory().rss <= left - 80 * MEGABYTE)
+    assert len(last) == CHUNK

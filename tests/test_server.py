@@ -7,11 +7,9 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -20,8 +18,9 @@ import pytest
 
 from app.settings import ROOT
 from bench.ports import free_ports
-from tests.conftest import START_SECONDS, Server
+from tests.conftest import Server
 from tests.pictures import animation, astronaut, encode, noise, plain, png_bomb
+from tests.waiting import wait_until
 
 
 def curl(*arguments: str) -> tuple[int, str]:
@@ -109,16 +108,6 @@ def test_nothing_is_written_into_the_home(server: Server) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_a_worker_that_is_killed_is_replaced(server: Server, portrait: Path) -> None:
-    children = subprocess.run(
-        ["pgrep", "-P", str(server.process.pid), "-f", "gunicorn"], capture_output=True, text=True, check=True
-    ).stdout.split()
-    os.kill(int(children[0]), signal.SIGKILL)
-    server.wait_until_ready()
-    code, _ = curl("--retry", "5", "--retry-all-errors", "-T", str(portrait), server.url("/predict/smile"))
-    assert code == 200
-
-
 def test_a_model_dropped_in_is_served_and_a_broken_one_spoils_nothing(tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models" / "smile", models / "grin", ignore=shutil.ignore_patterns("synset.txt", "*.h5"))
@@ -146,13 +135,12 @@ def test_make_run_stops_with_all_that_it_started(models_dir: Path, tmp_path: Pat
     finally:
         server.process.kill()  # which make cannot pass on
         server.process.wait(timeout=30)
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", server.port)) != 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError("the server outlived make")
+    wait_until(lambda: not _is_listening(server.port))
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_one_port_for_all_is_refused_where_strangers_could_register_models(tmp_path: Path) -> None:

@@ -1,20 +1,28 @@
-"""Until something has come to be."""
+"""Waits for conditions."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
-SECONDS = 30.0
+Value = TypeVar("Value")
+
+SECONDS = 60.0
+"""Far longer than a busy machine takes; a test waits as long only before it fails."""
 
 
-def wait_until(condition: Callable[[], bool], pause: float = 0.01, seconds: float = SECONDS) -> None:
-    """Return as soon as it holds.
+def wait_until(
+    condition: Callable[[], Value], pause: float = 0.01, seconds: float = SECONDS, message: Callable[[], str] = str
+) -> Value:
+    """Return the first true value of the condition.
 
-    :param pause: seconds between two looks.
-    :raises AssertionError: where it does not hold after so many seconds.
+    :param pause: seconds between two checks.
+    :param message: what the error says besides, read after the last check.
+    :raises AssertionError: if the condition is false for that many seconds.
     """
     deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"it did not come to be in {seconds:.0f} s"
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"condition not met within {seconds:.0f} s {message()}".rstrip()
         time.sleep(pause)
+    return value

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from app.formats.params import read_params
 from app.serving.model import open_model
 from app.settings import ROOT
 from tests.pictures import encode
+from tests.waiting import wait_until
 
 DRAW = np.random.default_rng(5)
 TRAIN = ("smile", "train", "--recipe", "tutorial")
@@ -117,9 +117,7 @@ def test_a_killed_training_harms_no_model_and_is_resumed_to_the_same_weights(
     old.mkdir(parents=True)
     (old / "kept").write_text("the model that was there before")
     process = subprocess.Popen(line, cwd=ROOT, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: state.exists() or process.poll() is not None, seconds=300)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert state.exists()

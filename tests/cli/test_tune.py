@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,9 @@ def test_every_answer_is_counted_and_a_refusal_is_an_error(refuses: bool) -> Non
                 with pytest.raises(LaunchError, match="503 full"):
                     measure(server.server_port, "/x", b"picture", 2, 0.2)
                 return
+            began = time.monotonic()
             found = measure(server.server_port, "/x", b"picture", 2, 0.2)
-            assert found.per_second == pytest.approx(Handler.answers / 0.2, rel=0.3)
+            assert Handler.answers / (time.monotonic() - began) <= found.per_second <= Handler.answers / 0.2
             assert 0 < found.p50 <= found.p99
         finally:
             server.shutdown()

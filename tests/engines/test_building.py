@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from app.engines.opening import load
 from app.errors import ModelFormatError
 from app.formats.folder import open_model_folder
 from app.settings import ROOT
+from tests.waiting import wait_until
 
 SMILE = ROOT / "models" / "smile"
 SECONDS = 60
@@ -33,12 +33,9 @@ def child() -> psutil.Process | None:
 
 
 def wait_for_child(act: Callable[[psutil.Process], None]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        if (found := child()) is not None:
-            act(found)
-            return
-        time.sleep(0.01)
+    found = wait_until(child)
+    assert found is not None
+    act(found)
 
 
 @pytest.mark.parametrize(

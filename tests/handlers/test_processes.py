@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from app.handlers.workers import Workers
 from app.settings import ROOT
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
 from tests.handlers.conftest import Run
+from tests.waiting import wait_until
 
 SURROUNDINGS = """
     import json, os, sys
@@ -214,9 +214,7 @@ def test_pauses_follow_fibonacci_up_to_1597_seconds() -> None:
 
 
 def wait_until_ready(workers: Workers) -> None:
-    deadline = time.monotonic() + DEADLINE
-    while workers.statuses()[0].state != "READY":
-        assert time.monotonic() < deadline
+    wait_until(lambda: workers.statuses()[0].state == "READY", seconds=DEADLINE)
 
 
 def test_the_pause_grows_while_loading_fails_and_starts_over_after_a_success(tmp_path: Path, run: Run) -> None:

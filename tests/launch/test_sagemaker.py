@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from app.launch.sagemaker import launch
 from app.settings import ROOT
 from tests.conftest import START_SECONDS
 from tests.launch.servers import PICTURE, Place, place
+from tests.waiting import wait_until
 
 PORTS = "SAGEMAKER_BIND_TO_PORT", "SAGEMAKER_SAFE_PORT_RANGE"
 
@@ -108,13 +108,13 @@ class Container:
 
     def wait(self) -> int:
         """The status of the first ping that is answered."""
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                return self.ask("GET", "/ping")[0]
-            except (urllib.error.URLError, ConnectionError, TimeoutError):
-                time.sleep(0.05)
-        raise AssertionError(f"no ping was answered:\n{self.log.read_text()}")
+        return wait_until(self._ping, 0.05, START_SECONDS, self.log.read_text)
+
+    def _ping(self) -> int:
+        assert self.process.poll() is None, f"the container has ended:\n{self.log.read_text()}"
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            return self.ask("GET", "/ping")[0]
+        return 0
 
 
 @contextmanager

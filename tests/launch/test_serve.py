@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from app.settings import ROOT
 from tests.launch.servers import PICTURE, SECONDS, Place, place
+from tests.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +79,12 @@ def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served:
         busy.sendall(head.encode() + picture[:1000])
         command = [sys.executable, "-m", "flask", "--app", str(ROOT / "app"), "stop"]
         stopping = subprocess.Popen(command, env=served.environ, stdout=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + SECONDS
-        while "Handling signal: term" not in log.read_text() and time.monotonic() < deadline:
-            assert stopping.poll() is None, "it stopped, and the request is not answered"
-            time.sleep(0.05)
+        wait_until(lambda: "Handling signal: term" in log.read_text() or stopping.poll() is not None, seconds=SECONDS)
+        assert stopping.poll() is None, "it stopped, and the request is not answered"
         busy.sendall(picture[1000:])
         assert busy.recv(4096).startswith(b"HTTP/1.1 200 OK")
         # a client that keeps an idle connection open does not hold the server up
-        assert stopping.communicate(timeout=20)[0] == "stopped\n"
+        assert stopping.communicate(timeout=SECONDS)[0] == "stopped\n"
         assert stopping.returncode == 0
 
 
@@ -114,10 +112,8 @@ def test_in_the_foreground_the_command_is_the_server(here: Place, tmp_path: Path
             [*command, "--port", str(here.port)], env=here.environ, stdout=file, stderr=subprocess.STDOUT
         )
     try:
-        deadline = time.monotonic() + SECONDS
-        while "Listening at" not in output.read_text() and time.monotonic() < deadline:
-            assert process.poll() is None, output.read_text()
-            time.sleep(0.05)
+        wait_until(lambda: "Listening at" in output.read_text() or process.poll() is not None, seconds=SECONDS)
+        assert process.poll() is None, output.read_text()
         assert int(here.pid_files[1].read_text()) == process.pid
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=SECONDS) == 0

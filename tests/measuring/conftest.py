@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.settings import ROOT
 from tests.conftest import Server
+from tests.waiting import wait_until
 
 SECONDS = 60
 HANDLER = """
@@ -36,16 +36,6 @@ def handle(data, context):
         time.sleep(600)
     return [context.get_request_id(0)]
 """
-
-
-def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """The first true value of a condition."""
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"{what} has not come")
 
 
 class Collector(ThreadingHTTPServer):
@@ -122,7 +112,7 @@ class Watched(Server):
         def found() -> list[dict[str, Any]]:
             return [one for one in self.lines() if (one.get("request_id"), one["logger"]) == (request_id, logger)]
 
-        line: dict[str, Any] = wait_for(found, f"a line about {request_id}")[0]
+        line: dict[str, Any] = wait_until(found, 0.05)[0]
         return line
 
 
@@ -156,7 +146,7 @@ def watched(collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> I
         server = Watched(folder / "models", folder)
     try:
         server.wait_until_ready()
-        wait_for(lambda: server.value("dimple_workers") == 2, "the second process")
+        wait_until(lambda: server.value("dimple_workers") == 2, 0.05)
         yield server
     finally:
         server.stop()

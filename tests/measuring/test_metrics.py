@@ -13,7 +13,8 @@ import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 
-from tests.measuring.conftest import Watched, wait_for
+from tests.measuring.conftest import Watched
+from tests.waiting import wait_until
 
 
 def test_requests_are_counted_by_model_route_and_code(watched: Watched, portrait: Path) -> None:
@@ -90,14 +91,14 @@ def test_a_killed_process_takes_its_gauges_along_and_leaves_its_counts(watched: 
 
     sleeping = threading.Thread(target=sleep, daemon=True)
     sleeping.start()
-    wait_for(lambda: watched.value("dimple_requests_in_flight", model="echo") == 1, "the request in flight")
+    wait_until(lambda: watched.value("dimple_requests_in_flight", model="echo") == 1, 0.05)
     before, starts = watched.value("dimple_requests_total", model="smile"), watched.value("dimple_worker_starts_total")
     seconds = watched.value("dimple_stage_duration_seconds_sum", model="smile")
     # one after the other, until the one has gone that answered the request
     for killed, pid in enumerate(watched.pids(), 1):
         os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: not psutil.pid_exists(pid), "the end of a process")  # noqa: B023
-        wait_for(lambda: watched.value("dimple_worker_starts_total") == starts + killed, "a new one")  # noqa: B023
+        wait_until(lambda: not psutil.pid_exists(pid), 0.05)  # noqa: B023
+        wait_until(lambda: watched.value("dimple_worker_starts_total") == starts + killed, 0.05)  # noqa: B023
         assert watched.value("dimple_workers") == 2
         assert pid not in watched.pids()
         if watched.value("dimple_requests_in_flight", model="echo") == 0:
@@ -109,16 +110,16 @@ def test_a_killed_process_takes_its_gauges_along_and_leaves_its_counts(watched: 
     watched.ask("POST", "/predict/smile", portrait.read_bytes())
     assert watched.value("dimple_requests_total", model="smile") == before + 1
     (folder,) = (watched.log.parent / "instance" / "metrics").iterdir()
-    wait_for(lambda: watched.value("dimple_workers") == 2 and len(list(folder.glob("*.db"))) == 3 * 2 + 2, "few files")
+    wait_until(lambda: watched.value("dimple_workers") == 2 and len(list(folder.glob("*.db"))) == 3 * 2 + 2, 0.05)
     sleeping.join(10)
 
 
 def test_a_handler_that_dies_is_counted_and_its_memory_is_told(watched: Watched) -> None:
     before = watched.value("dimple_handler_restarts_total", model="echo")
-    wait_for(lambda: len(watched.pids("handler")) == 2, "a handler process for each server process")
+    wait_until(lambda: len(watched.pids("handler")) == 2, 0.05)
     octets = {"Content_Type": "application/octet-stream"}
     assert watched.ask("POST", "/predictions/echo", b"die", **octets).status == 500
-    wait_for(lambda: watched.value("dimple_handler_restarts_total", model="echo") == before + 1, "the restart")
+    wait_until(lambda: watched.value("dimple_handler_restarts_total", model="echo") == before + 1, 0.05)
     for name in ("dimple_process_resident_memory_bytes", "dimple_process_proportional_memory_bytes"):
         samples = watched.metrics()[name].samples
         assert {one.labels["model"] for one in samples if one.labels["kind"] == "handler"} <= {"echo"}
@@ -130,7 +131,7 @@ def test_a_handler_that_dies_is_counted_and_its_memory_is_told(watched: Watched)
 
 def test_models_and_their_loading_are_told(watched: Watched) -> None:
     assert watched.value("dimple_model_up", model="smile", engine="openvino") == 1
-    wait_for(lambda: watched.value("dimple_model_up", model="echo", engine="handler") == 1, "the handler")
+    wait_until(lambda: watched.value("dimple_model_up", model="echo", engine="handler") == 1, 0.05)
     starts = watched.value("dimple_worker_starts_total")
     assert watched.value("dimple_worker_start_duration_seconds_count") == starts
     assert watched.value("dimple_model_load_duration_seconds_count", model="smile") == starts

@@ -13,7 +13,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from app.errors import SettingError
 from app.settings import ROOT, Settings
 from app.traces import trace_endpoint
-from tests.measuring.conftest import Collector, Watched, wait_for
+from tests.measuring.conftest import Collector, Watched
+from tests.waiting import wait_until
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"  # of W3C Trace Context's own example
 
@@ -32,7 +33,7 @@ def test_a_trace_is_gone_on_with_and_has_a_span_for_each_stage(
         found = {span.name: span for span in collector.spans() if span.trace_id.hex() == TRACE}
         return found if "POST /predict/<model>" in found else {}
 
-    spans = wait_for(of_trace, "the trace")
+    spans = wait_until(of_trace, 0.05)
     request = spans.pop("POST /predict/<model>")
     assert request.parent_span_id.hex() == PARENT
     assert request.kind == Span.SPAN_KIND_SERVER
@@ -53,7 +54,7 @@ def test_a_trace_that_is_not_to_be_kept_is_not_sent(watched: Watched, collector:
     other = "1" * 32
     watched.ask("GET", "/healthz", traceparent=f"00-{other}-{PARENT}-00")
     watched.ask("GET", "/healthz", traceparent=f"00-{'2' * 32}-{PARENT}-01")
-    wait_for(lambda: [one for one in collector.spans() if one.trace_id.hex() == "2" * 32], "the second trace")
+    wait_until(lambda: [one for one in collector.spans() if one.trace_id.hex() == "2" * 32], 0.05)
     assert not [one for one in collector.spans() if one.trace_id.hex() == other]
 
 

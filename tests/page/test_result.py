@@ -34,7 +34,7 @@ def test_the_heat_map_takes_the_pictures_place_and_goes_again(answered: Page, sh
 def test_what_the_network_saw_has_its_input_size(answered: Page) -> None:
     seen = answered.locator(".seen img")
     seen.scroll_into_view_if_needed()
-    answered.wait_for_function("document.querySelector('.seen img').naturalWidth === 64")
+    expect(seen).to_have_js_property("naturalWidth", 64)
 
 
 def test_another_browser_sees_the_result_by_its_address_and_cannot_change_it(answered: Page, open_page: Open) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import threading
 from pathlib import Path
 
 from playwright.sync_api import Page, Route, expect
@@ -74,21 +73,20 @@ def test_a_sample_is_asked_of_the_model_that_it_is_good_for(open_page: Open) -> 
     assert page.url.endswith("/")
 
 
-def test_the_picture_is_seen_before_it_is_sent(open_page: Open, portrait: Path) -> None:
+def test_the_picture_is_seen_before_it_is_sent(open_page: Open, server: Server, portrait: Path) -> None:
     page = open_page("/")
-    sent, go_on = threading.Event(), []
+    seen = []
 
-    def hold(route: Route) -> None:
-        go_on.append(route)
-        sent.set()
+    def look_before_it_is_sent(route: Route) -> None:
+        expect(page.locator(".coming canvas")).to_have_js_property("width", 480)
+        expect(page.locator(".coming progress")).to_be_visible()
+        seen.append(route.request.url)
+        route.continue_()
 
-    page.route("**/file/", hold)
+    page.route("**/file/", look_before_it_is_sent)
     page.set_input_files("#file", portrait)
-    page.wait_for_function("document.querySelector('.coming canvas')?.width === 480")
-    expect(page.locator(".coming progress")).to_be_visible()
-    assert sent.is_set()
-    go_on[0].continue_()
     expect(page.locator("#answers .result h2")).to_contain_text("smiling")
+    assert seen == [server.url("/file/")]
 
 
 def test_what_is_too_large_is_said_at_once_with_the_limit(open_page: Open, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -11,17 +10,11 @@ import pytest
 from app.errors import QueueFull
 from app.serving import measuring
 from app.serving.line import Limits, Line
+from tests.waiting import wait_until
 
 
 def value(name: str, **labels: str) -> float:
     return measuring.REGISTRY.get_sample_value(name, labels) or 0.0
-
-
-def wait_until(name: str, model: str, expected: float) -> None:
-    deadline = time.monotonic() + 10
-    while value(name, model=model) != expected:
-        assert time.monotonic() < deadline, f"{name} is {value(name, model=model)}"
-        time.sleep(0.005)
 
 
 def test_who_waits_is_counted_while_it_waits_and_who_is_refused_for_good() -> None:
@@ -42,7 +35,7 @@ def test_who_waits_is_counted_while_it_waits_and_who_is_refused_for_good() -> No
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    wait_until("dimple_queue_depth", model, 2)
+    wait_until(lambda: value("dimple_queue_depth", model=model) == 2)
     with pytest.raises(QueueFull):
         line.enter()
     assert value("dimple_queue_full_total", model=model) == 1

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from app.serving.registry import Registry
 from app.serving.store import Registration, Store
 from app.settings import Settings
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
+from tests.waiting import wait_until
 
 SAYS_HOW_MANY = """
     import os
@@ -43,10 +45,18 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def registry(settings: Settings) -> Iterator[Registry]:
+    with started(settings) as registry:
+        yield registry
+
+
+@contextmanager
+def started(settings: Settings) -> Iterator[Registry]:
     registry = Registry(settings)
     registry.start(Store(settings.instance_dir / "registry.sqlite3"))
-    yield registry
-    registry.close()
+    try:
+        yield registry
+    finally:
+        registry.close()
 
 
 def told(folder: Path, code: str, **options: object) -> Registration:
@@ -84,8 +94,7 @@ def test_one_more_than_may_wait_is_refused_at_once(registry: Registry, tmp_path:
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, registry)
         second = pool.submit(ask, registry)
-        while registry.served("own").line._inside < 2:
-            threading.Event().wait(0.001)
+        wait_until(lambda: (folder / "begun").exists() and registry.served("own").line.waiting == 1)
 
         with pytest.raises(QueueFull, match="No worker is available to serve request for model: own"):
             ask(registry)
@@ -133,17 +142,14 @@ def test_what_cannot_be_loaded_takes_nobodys_place(registry: Registry, tmp_path:
     assert said(registry)[2] == "old"
 
 
-def test_a_model_that_still_answers_when_its_time_is_over_stays(
-    registry: Registry, settings: Settings, tmp_path: Path
-) -> None:
-    registry._settings = dataclasses.replace(settings, unregister_timeout=0)
+def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "own"
-    registry.register(told(folder, WAITS))
-    os.mkfifo(folder / "gate")
-    with ThreadPoolExecutor(1) as pool:
+    impatient = dataclasses.replace(settings, unregister_timeout=0)
+    with started(impatient) as registry, ThreadPoolExecutor(1) as pool:
+        registry.register(told(folder, WAITS))
+        os.mkfifo(folder / "gate")
         lost = pool.submit(ask, registry)
-        while not (folder / "begun").exists():
-            threading.Event().wait(0.001)
+        wait_until((folder / "begun").exists)
 
         with pytest.raises(CleaningTimeout, match="Timed out while cleaning resources: own"):
             registry.unregister("own")
@@ -158,16 +164,12 @@ def test_a_model_that_still_answers_when_its_time_is_over_stays(
 def test_a_name_that_another_process_has_freed_is_free(registry: Registry, settings: Settings, tmp_path: Path) -> None:
     first = told(tmp_path / "first", SAYS_HOW_MANY)
     registry.register(first)
-    other = Registry(settings)  # as another process has it
-    other.start(Store(settings.instance_dir / "registry.sqlite3"))
-    try:
-        with registry._changing, ThreadPoolExecutor() as threads:  # a thread that has not let go of it yet
-            other.unregister("own")
-            again = threads.submit(registry.register, first)
-            with pytest.raises(TimeoutError):
-                again.exception(0.2)  # it is not refused, but waits for that thread
-            registry._changing.release()
-            assert again.result().model is not None
-            registry._changing.acquire()
-    finally:
-        other.close()
+    # another process has the name, and a thread of this one has not let go of it yet
+    with started(settings) as other, registry._changing, ThreadPoolExecutor() as threads:
+        other.unregister("own")
+        again = threads.submit(registry.register, first)
+        with pytest.raises(TimeoutError):
+            again.exception(0.2)  # it is not refused, but waits for that thread
+        registry._changing.release()
+        assert again.result().model is not None
+        registry._changing.acquire()

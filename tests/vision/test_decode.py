@@ -204,10 +204,10 @@ def test_broken_exif_is_ignored(exif: bytes) -> None:
 
 
 def test_a_picture_of_too_many_pixels_is_refused_by_its_header() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(PictureTooLarge, match="40000 x 40000"):
         decode(png(40_000, 40_000, 8, 2, b""), MANY)
-    assert time.perf_counter() - started < 0.5
+    assert time.thread_time() - started < 0.5
 
 
 def test_the_limit_itself_is_allowed_and_one_pixel_less_is_not() -> None:
@@ -256,9 +256,9 @@ def test_an_animation_costs_no_more_than_its_first_frame(format: str) -> None:
 def _seconds(data: bytes) -> float:
     taken = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = time.thread_time()
         decode(data, MANY)
-        taken.append(time.perf_counter() - started)
+        taken.append(time.thread_time() - started)
     return min(taken)
 
 

@@ -24,6 +24,7 @@ from app.zoo.fetching import Places
 from app.zoo.fetching import places as places_of
 from app.zoo.pulling import by_name, pull
 from tests.test_download import Reply
+from tests.waiting import wait_until
 from tests.zoo.conftest import CLASSES, SHAPE, SMALL
 from tests.zoo.networks import direct, random_batch, served
 from tests.zoo.shelf import Shelf, zipped, zipped_names
@@ -194,10 +195,13 @@ pull(load_catalogue(Path({str(tmp_path / "instance")!r})).get("small"), where)
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    """Wait until something is so; the process that makes it so must live meanwhile."""
-    while not happened():
+    """Wait until the condition is true, while the process that makes it so lives."""
+
+    def happened_while_it_lives() -> bool:
         assert process.poll() is None
-        threading.Event().wait(0.02)
+        return happened()
+
+    wait_until(happened_while_it_lives)
 
 
 def test_two_pulls_at_once_fetch_once(

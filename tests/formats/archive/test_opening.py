@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from app.errors import InvalidArchive, ModelFormatError
 from app.formats.archive.opening import archive_name, is_archive, open_archive, unpack_into
 from app.settings import ROOT
 from tests.formats.archive.archives import MANIFEST, manifest, put, read_tree, zipped
+from tests.waiting import wait_until
 
 FILES = {"service.py": "print()", "sub/1.py": "", "MAR-INF/MANIFEST.json": MANIFEST}
 CONTENT = {name: text.encode() for name, text in FILES.items()}
@@ -168,10 +168,7 @@ def test_what_a_killed_process_left_is_cleared_away(archive: Path, work: Path) -
     )
     sign = archive.parent / "unpacked"
     process = subprocess.Popen([sys.executable, "-c", code, archive, work, sign], cwd=ROOT)
-    deadline = time.monotonic() + 30
-    while not sign.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert sign.exists()
+    wait_until(sign.exists)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
