@@ -1,5 +1,6 @@
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
-# make test   run the tests
+# make test   run the tests, two at a time (TESTS="tests/web -x" chooses; WORKERS=0 runs them in one process)
+# make test-all    and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
 # make check  lint, types and formatting
 # make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
 # make parity, make parity-load    compare with a real Multi Model Server (installed under instance/bench; needs Java)
@@ -7,7 +8,6 @@
 # make cluster-test    two Ray nodes and two fronts on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
 # make model-files    every kind of model file against the program that says what it means (WRITE=1 for docs/models.md)
-# make test-zoo    every architecture of the catalogue against MXNet's and GluonCV's own (minutes)
 # make fuzz    damaged files for every reader, about half an hour on two cores (FUZZ="--cases 20000 --only h5"); SECURITY.md
 # make audit    ask the internet for known weaknesses of everything that is installed
 # Each makes .venv when it is missing or older than the requirements.
@@ -19,6 +19,8 @@ SOURCE ?=
 RECIPE ?= best
 MODELS_FROM ?=
 WRITE ?=
+TESTS ?=
+WORKERS ?= 2
 BENCH ?=
 SOAK ?=
 RELIABILITY ?=
@@ -32,13 +34,17 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python;
 
 BIN = .venv/bin
 
-.PHONY: run test check train-smile train-dogcat parity parity-load bench soak cluster-test reliability model-files test-zoo fuzz audit clean
+.PHONY: run test test-all test-zoo check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
+.PHONY: model-files fuzz audit clean
 
 run: .venv/.run-ready
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
 
+# A file's tests stay together, since they share servers and networks.
 test: .venv/.test-ready
-	@exec $(BIN)/python -m pytest $(TESTS)
+	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+
+test-all: test test-zoo
 
 check: .venv/.test-ready
 	$(BIN)/ruff check .

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from app.settings import ROOT
 from tests.conftest import Server
@@ -15,6 +15,9 @@ from tests.pictures import astronaut, encode, plain
 
 SHOTS = ROOT / "instance" / "screenshots"
 FRAMES = 5
+WAIT_MILLISECONDS = 60_000
+"""Far longer than a busy machine takes: Playwright's own 5 s are not."""
+expect.set_options(timeout=WAIT_MILLISECONDS)
 SENTENCES_OF_ERRORS = ("Failed to load resource",)
 """What the browser says of an answer of 4xx, which tests ask for."""
 
@@ -82,7 +85,7 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
     def open_one(path: str, width: int = 1200, height: int = 850, management: bool = False, **options: object) -> Page:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(WAIT_MILLISECONDS)
         page = context.new_page()
         page.on("request", lambda request: asks(request.url))
         page.on("console", lambda message: says(message.text) if message.type in ("error", "warning") else None)
