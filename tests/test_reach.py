@@ -21,7 +21,7 @@ from app.download import Patience, download
 from app.errors import DataError, DownloadFailed, UrlRefused
 from app.reach import Reach, is_never, is_public
 
-ONCE = Patience(connect=5, read=5, tries=1)
+ONCE = Patience(connect=60, read=60, tries=1)
 
 # iana.org/assignments/iana-ipv4-special-registry and iana-ipv6-special-registry: blocks that are not globally reachable
 REGISTRY = [

@@ -129,7 +129,7 @@ def test_a_model_dropped_in_is_served_and_a_broken_one_spoils_nothing(tmp_path: 
 
 
 def test_make_run_stops_with_all_that_it_started(models_dir: Path, tmp_path: Path) -> None:
-    server = Server(models_dir, tmp_path, by_make=True)
+    server = Server(models_dir, tmp_path, by_make=True, DIMPLE_LOAD_MODELS="smile")
     try:
         server.wait_until_ready()
     finally:

@@ -34,6 +34,7 @@ def guarded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     server = Server(
         models_dir,
         work,
+        DIMPLE_LOAD_MODELS="smile",
         DIMPLE_MANAGEMENT_HOST="0.0.0.0",
         DIMPLE_PREDICTION_TOKENS="true",
         DIMPLE_RATE_LIMIT="1",

@@ -49,7 +49,7 @@ class MmsServer(Server):
         options = ["--handler", "service:handle", "--export-path", str(store), "--force"]
         subprocess.run([*archiver, *options], check=True, capture_output=True)
         shutil.move(store / "sized.mar", store / "kept.bin")  # out of sight of the start
-        super().__init__(store, work_dir)
+        super().__init__(store, work_dir, DIMPLE_SHIPPED_MODELS="false")
         self.store = store
 
     def manage(self, method: str, path: str) -> str:

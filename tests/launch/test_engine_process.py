@@ -25,8 +25,14 @@ SECONDS = 30
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[EngineProcess]:
-    made = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__), SECONDS)
+def timeout() -> float:
+    """Seconds without a sign of life after which the engine process is killed."""
+    return SECONDS
+
+
+@pytest.fixture
+def engine(tmp_path: Path, timeout: float) -> Iterator[EngineProcess]:
+    made = EngineProcess(tmp_path / ".in-flight", logging.getLogger(__name__), timeout)
     yield made
     made.stop()
 
@@ -111,8 +117,8 @@ def test_one_that_does_not_end_is_killed(engine: EngineProcess, monkeypatch: pyt
     assert engine.is_over()
 
 
-def test_one_that_hangs_is_killed_and_another_answers(engine: EngineProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_timeout", 5)
+@pytest.mark.parametrize("timeout", [5.0])
+def test_one_that_hangs_is_killed_and_another_answers(engine: EngineProcess) -> None:
     before = engine.pid
     os.kill(before, signal.SIGSTOP)
     with connected(engine.address) as channel:

@@ -21,7 +21,7 @@ EXAMPLES = ROOT / "docs" / "examples"
 @contextmanager
 def serving(place: Path) -> Iterator[Server]:
     shutil.rmtree(place / "home", ignore_errors=True)
-    server = Server(place / "models", place)
+    server = Server(place / "models", place, DIMPLE_SHIPPED_MODELS="false")
     try:
         server.wait_until_ready()
         yield server

@@ -15,7 +15,7 @@ def test_who_has_a_token_logs_in_predicts_and_logs_out(
     browser: Browser, models_dir: Path, tmp_path: Path, portrait: Path
 ) -> None:
     token = add_token(tmp_path / "instance" / "tokens.json", "page", "prediction")
-    server = Server(models_dir, tmp_path, DIMPLE_PREDICTION_TOKENS="true")
+    server = Server(models_dir, tmp_path, DIMPLE_PREDICTION_TOKENS="true", DIMPLE_LOAD_MODELS="smile")
     context = browser.new_context()
     try:
         server.wait_until_ready()

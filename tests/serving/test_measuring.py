@@ -10,7 +10,7 @@ import pytest
 from app.errors import QueueFull
 from app.serving import measuring
 from app.serving.line import Limits, Line
-from tests.waiting import wait_until
+from tests.waiting import SECONDS, wait_until
 
 
 def value(name: str, **labels: str) -> float:
@@ -21,7 +21,7 @@ def test_who_waits_is_counted_while_it_waits_and_who_is_refused_for_good() -> No
     go = threading.Event()
 
     def compute(items: Sequence[int]) -> list[int]:
-        go.wait(10)
+        go.wait(SECONDS)
         return list(items)
 
     line = Line("measured-line", compute, Limits(slots=1, waiting=2, batch=1))
@@ -41,7 +41,7 @@ def test_who_waits_is_counted_while_it_waits_and_who_is_refused_for_good() -> No
     assert value("dimple_queue_full_total", model=model) == 1
     go.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(SECONDS)
     assert value("dimple_queue_depth", model=model) == 0
     assert value("dimple_stage_duration_seconds_count", model=model, stage="queue") == 3
     assert value("dimple_stage_duration_seconds_count", model=model, stage="infer") == 3
@@ -49,12 +49,12 @@ def test_who_waits_is_counted_while_it_waits_and_who_is_refused_for_good() -> No
 
 
 def test_a_batch_is_counted_once_with_its_size() -> None:
-    line = Line("measured-batch", list, Limits(slots=1, waiting=9, batch=3, delay=10))
+    line = Line("measured-batch", list, Limits(slots=1, waiting=9, batch=3, delay=SECONDS))
     threads = [threading.Thread(target=line.ask, args=(1,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(SECONDS)
     assert value("dimple_batch_size_count", model="measured-batch") == 1
     assert value("dimple_batch_size_bucket", model="measured-batch", le="2.0") == 0
     assert value("dimple_batch_size_bucket", model="measured-batch", le="4.0") == 1

@@ -149,7 +149,10 @@ def test_a_file_that_becomes_garbage_or_goes_while_it_is_open_is_replaced(tmp_pa
     assert set(here.all()) == {"grin", "frown", "smirk"}
 
 
-def test_a_file_that_another_program_locks_is_told_and_left_as_it_was(tmp_path: Path) -> None:
+def test_a_file_that_another_program_locks_is_told_and_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.serving.store.WRITE_SECONDS", 0.1)
     here = store(tmp_path)
     here.add(GRIN)
     other = sqlite3.connect(tmp_path / "registry.sqlite3", isolation_level=None)
