@@ -134,7 +134,7 @@ def test_make_run_stops_with_all_that_it_started(models_dir: Path, tmp_path: Pat
         server.wait_until_ready()
     finally:
         server.process.kill()  # which make cannot pass on
-        server.process.wait(timeout=30)
+        server.process.wait(timeout=60)
     wait_until(lambda: not _is_listening(server.port))
 
 
@@ -154,7 +154,7 @@ def test_one_port_for_all_is_refused_where_strangers_could_register_models(tmp_p
 
 
 def test_refusals_over_one_connection_are_all_answered(server: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for number in range(400):
         connection.request("POST", "/predictions/absent", b"x" * (1 if number % 2 else 3000))
         response = connection.getresponse()

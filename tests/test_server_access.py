@@ -64,7 +64,7 @@ def code_of(url: str, token: str = "", *more: str) -> int:
 
 def raw(server: Server, text: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes, and take the answer apart: status, headers, body."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(text)
         said = b"".join(iter(lambda: connection.recv(65536), b""))
     head, _, body = said.partition(b"\r\n\r\n")

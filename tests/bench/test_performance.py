@@ -293,7 +293,7 @@ def test_an_answer_that_breaks_off_is_lost_and_the_next_is_not() -> None:
     with HTTPServer(("127.0.0.1", 0), Answering) as server:
         running = threading.Thread(target=server.serve_forever)
         running.start()
-        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=60)
         tally = mix.Tally()
         try:
             for path in ("/cut", "/whole"):

@@ -131,10 +131,10 @@ def container(here: Place, **environ: str) -> Iterator[Container]:
     try:
         yield Container(here.port, process, log)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=60) == 0
     finally:
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
 
 
 def test_an_endpoint_of_one_model(here: Place) -> None:

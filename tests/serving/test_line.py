@@ -13,7 +13,7 @@ from app.errors import ClientGone, QueueFull, TooLate
 from app.serving.line import Limits, Line
 from tests.waiting import wait_until
 
-SECONDS = 30.0
+SECONDS = 60.0
 """What no test takes unless something hangs."""
 
 

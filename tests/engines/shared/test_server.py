@@ -100,7 +100,7 @@ def test_it_ends_when_told_to_and_nobody_holds_anything_any_more(running: Engine
         assert len(list(threads.map(engine.predict, [pictures(200)] * 8))) == 8
     assert process.poll() is None
     engine.close()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:

@@ -188,10 +188,18 @@ def test_the_surplus_of_a_crowd_is_let_go_of(running: EngineProcess, path: Path)
     assert running.process is not None
     process = psutil.Process(running.process.pid)
     before = len(process.net_connections("unix"))
-    batch = pictures(500)
+    batch, stop = pictures(500), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            engine.predict(batch)
+
     with ThreadPoolExecutor(24) as threads:
-        asking = [threads.submit(engine.predict, batch) for _ in range(24)]
-        wait_until(lambda: len(process.net_connections("unix")) > before + 2 * cores())
+        asking = [threads.submit(ask) for _ in range(24)]
+        try:
+            wait_until(lambda: len(process.net_connections("unix")) > before + 2 * cores())
+        finally:
+            stop.set()
         for one in asking:
             one.result()
     wait_until(lambda: len(process.net_connections("unix")) < before + 2 * cores())
