@@ -84,7 +84,7 @@ def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
     :raises ModelFormatError: where the picture cannot be read.
     """
     try:
-        image = decode(picture.read_bytes(), MOST_PIXELS)
+        image = decode(picture.read_bytes(), MOST_PIXELS).image
     except (OSError, BadInput) as error:
         raise ModelFormatError(f"the self-test's picture {picture} cannot be read: {error}") from None
     tensor = to_tensor(image, signature.preprocess, signature.inputs[0].shape)

@@ -31,10 +31,11 @@ decode no faster."""
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright RGB picture, and the milliseconds that it took to get it out of its file."""
+    """An upright RGB picture, the milliseconds that decoding took, and its file's format ("JPEG", "PNG", …)."""
 
     image: Image.Image
     milliseconds: float
+    format: str = ""
 
 
 @contextmanager
@@ -49,8 +50,8 @@ def open_picture(data: bytes, max_pixels: int, enough: int = 0) -> Iterator[Pict
     """
     with _slots:
         started = time.perf_counter()
-        image = decode(data, max_pixels, enough)
-        yield Picture(image, _since(started))
+        decoded = decode(data, max_pixels, enough)
+        yield Picture(decoded.image, _since(started), decoded.format)
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ def read_images(source: PictureSource, pictures: Sequence[Labelled]) -> Iterator
     left_out = 0
     for picture in counted(pictures, "reading", len(pictures), "pictures"):
         try:
-            image = decode(source.read(picture.name), MAX_PIXELS)
+            image = decode(source.read(picture.name), MAX_PIXELS).image
         except (BadInput, DataError) as error:
             left_out += 1
             say(f"{picture.name} is left out: {error}")

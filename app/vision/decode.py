@@ -9,6 +9,7 @@ import io
 import struct
 import threading
 import warnings
+from dataclasses import dataclass
 
 # The six plugins are imported by name so that Pillow never loads the other forty at the first request.
 from PIL import (
@@ -39,14 +40,25 @@ Image.MAX_IMAGE_PIXELS = None
 _opening = threading.Lock()
 
 
-def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
+@dataclass(frozen=True)
+class Decoded:
+    """One picture out of a file.
+
+    ``image`` is 8-bit RGB, upright; ``format`` is the file's format, one of ``FORMATS``.
+    """
+
+    image: Image.Image
+    format: str
+
+
+def decode(data: bytes, max_pixels: int, enough: int = 0) -> Decoded:
     """Decode one picture: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
 
     :param data: the file.
     :param max_pixels: most pixels (width x height) that the picture may have, judged by its header.
     :param enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as libjpeg does at little cost,
         as long as neither side gets shorter than this; 0 decodes it whole.
-    :returns: 8-bit RGB, upright by its EXIF, transparent parts laid over white.
+    :returns: the picture, upright by its EXIF, transparent parts laid over white.
     :raises EmptyFile: where there are no bytes.
     :raises PictureTooLarge: before anything is decoded.
     :raises NotAPicture: where the bytes are something else, damaged or cut off; half a picture is never returned.
@@ -63,7 +75,7 @@ def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
         image.load()
         if image.format == "WEBP":
             exif = image.info.get("exif", b"")
-        return upright(to_rgb(image), exif)  # TIFFs have been turned by Pillow already
+        return Decoded(upright(to_rgb(image), exif), str(image.format))  # TIFFs have been turned by Pillow already
     except BadInput:
         raise
     except Exception as error:  # Pillow raises what its parsers happen to: OSError, struct.error, zlib.error, …

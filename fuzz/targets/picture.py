@@ -18,7 +18,7 @@ CROP = Preprocess(resize="crop", shorter_side=24, interpolation="bilinear", anti
 def read(path: Path) -> object:
     """Decode it as it is, then as a thumbnail; whatever is a picture must become a tensor."""
     data = path.read_bytes()
-    image = decode(data, MAX_PIXELS)
+    image = decode(data, MAX_PIXELS).image
     assert image.mode == "RGB" and 0 < image.width * image.height <= MAX_PIXELS, (image.mode, image.size)
     decode(data, MAX_PIXELS, enough=4)
     tensor = to_tensor(image, CROP, (0, 3, 20, 20))

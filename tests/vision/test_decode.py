@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from app.errors import BadInput, EmptyFile, NotAPicture, PictureTooLarge
-from app.vision.decode import decode
+from app.vision.decode import decode as decode_file
 from tests.pictures import encode
 
 from .pictures import MANY, QUARTERS, corners, exif_orientation, noise, png, png_chunk, quarters, saved
@@ -40,6 +40,11 @@ every_kind = pytest.mark.parametrize(
 )
 
 
+def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
+    """Decode a file and return its pixels."""
+    return decode_file(data, max_pixels, enough).image
+
+
 def near(found: Any, expected: Any, tolerance: int = 8) -> bool:
     """True where no channel is further off than a lossy format may be."""
     return bool(np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= tolerance)
@@ -53,6 +58,7 @@ def test_every_format_gives_the_colours_it_was_made_of(format: str, options: dic
     image = decode(saved(quarters(), format, **options), MANY)
     assert (image.mode, image.size) == ("RGB", (32, 16))
     assert near(corners(image), [RED, GREEN, BLUE, YELLOW])
+    assert decode_file(saved(quarters(), format, **options), MANY).format == format
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -131,7 +131,7 @@ def _read_ahead(
 
     def read(name: str, number: int) -> _Picture | DimpleError:
         try:
-            image = decode(source.read(name), max_pixels)
+            image = decode(source.read(name), max_pixels).image
         except (BadInput, DataError) as error:
             return error
         shape = body.signature.inputs[0].shape
