@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import SettingError
+from app.types import PictureLimits
 
 PREFIX = "DIMPLE_"
 FILE = "settings.env"
@@ -258,6 +259,11 @@ class Settings:
     def cache(self) -> Path:
         """Where converted networks are kept."""
         return self.cache_dir or self.instance_dir / "cache"
+
+    @property
+    def picture_limits(self) -> PictureLimits:
+        """The largest picture that is decoded."""
+        return PictureLimits(self.max_pixels, self.max_frames)
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:

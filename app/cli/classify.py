@@ -15,7 +15,7 @@ from app.machine import cores
 from app.serving.model import Model, open_model
 from app.serving.pipeline import answer, open_picture
 from app.settings import Settings
-from app.types import Answer
+from app.types import Answer, PictureLimits
 
 THREADS = cores()
 AHEAD = 4 * THREADS
@@ -70,7 +70,7 @@ def opened(settings: Settings, name: str) -> Iterator[Model]:
 
 
 def answers(
-    model: Model, items: Iterable[Item], max_pixels: int, top: int | None
+    model: Model, items: Iterable[Item], limits: PictureLimits, top: int | None
 ) -> Iterator[tuple[Item, Answer | Failure]]:
     """Classify pictures on all cores, and give the answers in the pictures' order.
 
@@ -80,7 +80,7 @@ def answers(
         begun: deque[tuple[Item, Any]] = deque()
         try:
             for item in items:
-                begun.append((item, pool.submit(_answer, model, item, max_pixels, top)))
+                begun.append((item, pool.submit(_answer, model, item, limits, top)))
                 if len(begun) > AHEAD:
                     done, future = begun.popleft()
                     yield done, future.result()
@@ -92,12 +92,12 @@ def answers(
                 future.cancel()
 
 
-def _answer(model: Model, item: Item, max_pixels: int, top: int | None) -> Answer | Failure:
+def _answer(model: Model, item: Item, limits: PictureLimits, top: int | None) -> Answer | Failure:
     try:
         data = item.read()
         if not data:
             raise EmptyFile(item.name)
-        with open_picture(data, max_pixels) as picture:
+        with open_picture(data, limits) as picture:
             return answer(model, picture, top)
     except OSError as error:
         return Failure(item.name, f"It cannot be read: {error.strerror or error}.")

@@ -29,7 +29,7 @@ BATCH = 64
 
 def judge_one(settings: Settings, course: Course, path: Path) -> None:
     """Print the tutorial's indicator line for one picture, found and classified as the server does."""
-    with opened(settings, course.name) as model, open_picture(path.read_bytes(), settings.max_pixels) as picture:
+    with opened(settings, course.name) as model, open_picture(path.read_bytes(), settings.picture_limits) as picture:
         said = answer(model, picture)
     right = next(one.probability for one in said.predictions if one.label == course.labels[1])
     click.echo(f"{indicator(right, *course.labels)}  {right:.4f}")

@@ -20,7 +20,7 @@ from app.progress import counted, say
 from app.serving.model import Model
 from app.serving.pipeline import open_picture
 from app.settings import Settings
-from app.types import Answer, FloatArray
+from app.types import Answer, FloatArray, PictureLimits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +67,7 @@ def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
             columns = _columns(model)
             numbers = match_classes(names, model.labels, given)
             truth = {picture: numbers[label] for label, pictures in names.items() for picture in pictures}
-            judged = _judge(model, source, truth, columns, settings.max_pixels)
+            judged = _judge(model, source, truth, columns, settings.picture_limits)
         found = figures(judged.probabilities, judged.truth, model.labels)
         click.echo(table(found))
         facts = {"model": model.name, "version": model.version, "data": folder.name, "skipped": judged.skipped}
@@ -92,7 +92,7 @@ def _columns(model: Model) -> dict[str, int]:
 
 
 def _judge(
-    model: Model, source: PictureSource, truth: dict[str, int], columns: dict[str, int], max_pixels: int
+    model: Model, source: PictureSource, truth: dict[str, int], columns: dict[str, int], limits: PictureLimits
 ) -> Judgement:
     """Classify every picture as the server would, and name those that cannot be read.
 
@@ -102,7 +102,7 @@ def _judge(
     """
     items = [Item(picture, _reader(source, picture)) for picture in truth]
     names, rows, skipped = [], [], 0
-    for item, said in counted(answers(model, items, max_pixels, 0), "evaluated", len(items), "pictures"):
+    for item, said in counted(answers(model, items, limits, 0), "evaluated", len(items), "pictures"):
         if isinstance(said, Failure):
             skipped += 1
             say(f"skipped: {said.name}: {said.reason}")
@@ -133,7 +133,7 @@ def _report(
     from app.evaluation import canvas, report
 
     folder = settings.instance_dir / "reports" / str(facts["model"])
-    items = [report.Item(name, _loader(source, name, settings.max_pixels)) for name in judged.names]
+    items = [report.Item(name, _loader(source, name, settings.picture_limits)) for name in judged.names]
     try:
         canvas.keep_config_in(settings.instance_dir / "matplotlib")
         report.write_report(folder, found, judged.probabilities, judged.truth, items, facts)
@@ -143,9 +143,9 @@ def _report(
     return folder
 
 
-def _loader(source: PictureSource, name: str, max_pixels: int) -> Callable[[], Image.Image]:
+def _loader(source: PictureSource, name: str, limits: PictureLimits) -> Callable[[], Image.Image]:
     def load() -> Image.Image:
-        with open_picture(source.read(name), max_pixels) as picture:
+        with open_picture(source.read(name), limits) as picture:
             return picture.image
 
     return load

@@ -53,7 +53,8 @@ def predict(name: str, paths: tuple[str, ...], form: str, top: int | None) -> No
         items, failures = collect(paths, stack)
         model = stack.enter_context(opened(settings, name))
         top = 1 if top is None and form != "jsonl" else top
-        failures += _write(form, _shown(answers(model, items, settings.max_pixels, top), len(items), form), model, top)
+        results = answers(model, items, settings.picture_limits, top)
+        failures += _write(form, _shown(results, len(items), form), model, top)
     if failures:
         say(f"{len(failures):,} could not be classified:")
         for failure in failures:

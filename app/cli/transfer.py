@@ -43,7 +43,7 @@ def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
     settings: Settings = current_app.extensions["dimple"].settings
     check_target(name, settings.models_dir, force)
     body = ensure_imagenet(settings.models_dir)
-    trained = run(Order(name, folder, body, settings.models_dir, folds, seed, force, settings.max_pixels))
+    trained = run(Order(name, folder, body, settings.models_dir, folds, seed, force, settings.picture_limits))
     _report(trained, name, settings.port, settings.management_port)
 
 

@@ -21,14 +21,13 @@ from app.engines.opening import load
 from app.engines.parity import activated
 from app.errors import BadInput, ModelFormatError
 from app.formats.folder import ModelFolder
-from app.types import FloatArray, Signature
+from app.types import FloatArray, PictureLimits, Signature
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 
 FILE = "selftest.json"
 TOLERANCE = 1e-3
 """How far a probability may be off where the file does not say: ten times what engines may differ among each other."""
-MOST_PIXELS = 64_000_000
 
 
 def check_selftest(folder: Path, engine: Engine, signature: Signature) -> float | None:
@@ -84,7 +83,7 @@ def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
     :raises ModelFormatError: where the picture cannot be read.
     """
     try:
-        image = decode(picture.read_bytes(), MOST_PIXELS).image
+        image = decode(picture.read_bytes(), PictureLimits()).image
     except (OSError, BadInput) as error:
         raise ModelFormatError(f"the self-test's picture {picture} cannot be read: {error}") from None
     tensor = to_tensor(image, signature.preprocess, signature.inputs[0].shape)

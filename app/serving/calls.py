@@ -9,13 +9,14 @@ from app.errors import MissingFile
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import classify
+from app.types import PictureLimits
 
 BODY = "body"
 OTHERS = (BODY, "data")
 """Where the picture is looked for after the field that the model's signature names."""
 
 
-def call(model: Model, fields: Mapping[str, bytes], max_pixels: int, gone: Gone = never) -> list[dict[str, Any]]:
+def call(model: Model, fields: Mapping[str, bytes], limits: PictureLimits, gone: Gone = never) -> list[dict[str, Any]]:
     """Classify the one picture of a request.
 
     :param fields: what the request carries, by name; a body without a form is called ``body``.
@@ -24,7 +25,7 @@ def call(model: Model, fields: Mapping[str, bytes], max_pixels: int, gone: Gone 
     :raises BadInput: where what is sent is no picture.
     :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
     """
-    said = classify(model, _picture(model, fields), max_pixels, gone=gone)
+    said = classify(model, _picture(model, fields), limits, gone=gone)
     return [{"probability": one.probability, "class": one.label} for one in said.predictions]
 
 

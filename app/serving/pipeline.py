@@ -16,7 +16,7 @@ from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.scores import best
 from app.slots import Slots
-from app.types import Answer, Box, Face, FloatArray
+from app.types import Answer, Box, Face, FloatArray, PictureLimits
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop
 from app.vision.preprocess import to_tensor
@@ -31,47 +31,50 @@ decode no faster."""
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright RGB picture, the milliseconds that decoding took, and its file's format ("JPEG", "PNG", …)."""
+    """An upright RGB picture, the milliseconds that decoding took, its file's format ("JPEG", "PNG", …), and a note on
+    the file for its sender."""
 
     image: Image.Image
     milliseconds: float
     format: str = ""
+    note: str = ""
 
 
 @contextmanager
-def open_picture(data: bytes, max_pixels: int, enough: int = 0) -> Iterator[Picture]:
+def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterator[Picture]:
     """Decode a picture as it came: the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
 
     It waits while as many pictures are open as there are cores, so let go of it soon.
 
-    :param max_pixels: most pixels that the picture may have.
+    :param limits: most pixels and frames that the picture may have.
     :param enough: as :func:`app.vision.decode.decode` takes it.
     :raises BadInput: where the bytes are no picture that can be read, or it is too large.
     """
     with _slots:
         started = time.perf_counter()
-        decoded = decode(data, max_pixels, enough)
-        yield Picture(decoded.image, _since(started), decoded.format)
+        decoded = decode(data, limits, enough)
+        yield Picture(decoded.image, _since(started), decoded.format, decoded.note)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What the network is to see of a picture: a tensor (N, …) for its N faces, or (1, …) for the whole; the faces'
-    boxes, None where none were looked for; the milliseconds that each step took."""
+    boxes, None where none were looked for; the milliseconds that each step took; the picture's note."""
 
     tensor: FloatArray
     boxes: tuple[Box, ...] | None
     timing: dict[str, float]
+    note: str = ""
 
 
-def classify(model: Model, data: bytes, max_pixels: int, top: int | None = None, gone: Gone = never) -> Answer:
+def classify(model: Model, data: bytes, limits: PictureLimits, top: int | None = None, gone: Gone = never) -> Answer:
     """Classify a picture as it came, when it is its turn.
 
     :param top: how many classes to report; None leaves it to the model, more than there are gives all.
     :raises BadInput: as :func:`open_picture`.
     :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
     """
-    with open_picture(data, max_pixels, model.enough_pixels) as picture:
+    with open_picture(data, limits, model.enough_pixels) as picture:
         prepared = prepare(model, picture)
     return conclude(model, prepared, top, gone)
 
@@ -94,7 +97,7 @@ def prepare(model: Model, picture: Picture) -> Prepared:
     tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
     timing["preprocess"] = _since(started)
     measuring.stages(model.name, timing)
-    return Prepared(tensor, boxes, timing)
+    return Prepared(tensor, boxes, timing, picture.note)
 
 
 def conclude(model: Model, prepared: Prepared, top: int | None = None, gone: Gone = never) -> Answer:
@@ -109,7 +112,8 @@ def conclude(model: Model, prepared: Prepared, top: int | None = None, gone: Gon
     boxes = prepared.boxes
     faces = None if boxes is None else tuple(Face(box, result) for box, result in zip(boxes, results, strict=False))
     timing["total"] = round(sum(timing.values()), 3)
-    return Answer(model.name, model.version, results[0], faces, timing, NO_FACE if faces == () else "")
+    note = " ".join(one for one in (prepared.note, NO_FACE if faces == () else "") if one)
+    return Answer(model.name, model.version, results[0], faces, timing, note)
 
 
 def _faces_of(model: Model, image: Image.Image) -> tuple[Box, ...] | None:

@@ -21,6 +21,7 @@ from app.progress import progress, say
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.settings import Settings
+from app.types import PictureLimits
 
 FEWEST_SAMPLES = 30
 FEWEST_HELD_OUT = 100
@@ -66,7 +67,7 @@ def quantize(model: Model, folder: ModelFolder, source: PictureSource, wanted: W
             shutil.rmtree(work, ignore_errors=True)  # of one that was killed
             work.mkdir()
             try:
-                inputs = _write_inputs(model, source, wanted, settings.max_pixels, work)
+                inputs = _write_inputs(model, source, wanted, settings.picture_limits, work)
                 record, before = quantizing.quantize(folder, settings.engine, settings.cache, inputs, wanted.least)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
@@ -96,7 +97,7 @@ def check_engine(settings: Settings) -> None:
 
 
 def _write_inputs(
-    model: Model, source: PictureSource, wanted: Wanted, max_pixels: int, work: Path
+    model: Model, source: PictureSource, wanted: Wanted, limits: PictureLimits, work: Path
 ) -> tuple[Path, Path]:
     """Write the network's inputs for two sets of pictures that have none in common, drawn from the whole source.
 
@@ -109,7 +110,7 @@ def _write_inputs(
     samples = held_out = 0
     total = min(wanted.samples + wanted.held_out, len(names))
     with files[0].open("wb") as first, files[1].open("wb") as second, progress("read", total, "pictures") as shown:
-        for tensor in _tensors(model, source, names, max_pixels):
+        for tensor in _tensors(model, source, names, limits):
             if _calibrates(samples, held_out, wanted):
                 first.write(tensor)
                 samples += 1
@@ -137,7 +138,7 @@ def _calibrates(samples: int, held_out: int, wanted: Wanted) -> bool:
     return held_out >= FEWEST_HELD_OUT and samples < wanted.samples and 2 * samples < held_out
 
 
-def _tensors(model: Model, source: PictureSource, names: list[str], max_pixels: int) -> Iterator[bytes]:
+def _tensors(model: Model, source: PictureSource, names: list[str], limits: PictureLimits) -> Iterator[bytes]:
     """The inputs of each picture that can be read, and was not there before under another name."""
     seen: set[bytes] = set()
     for name in names:
@@ -147,7 +148,7 @@ def _tensors(model: Model, source: PictureSource, names: list[str], max_pixels: 
             if digest in seen:
                 continue
             seen.add(digest)
-            with open_picture(data, max_pixels, model.enough_pixels) as picture:
+            with open_picture(data, limits, model.enough_pixels) as picture:
                 tensor = prepare(model, picture).tensor
         except DimpleError as error:
             say(f"skipped: {name}: {error}")

@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput, BadParameter, TooManyFiles
-from app.serving.frames import check_frames
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.serving.scores import probabilities
-from app.types import FloatArray
+from app.types import FloatArray, PictureLimits
 from app.vision.preprocess import input_size
 
 EXACT_WHOLE = 2**24
@@ -88,16 +87,13 @@ def compute(model: Model, tensor: FloatArray, gone: Gone = never) -> FloatArray:
     return raw
 
 
-def compute_picture(model: Model, data: bytes, max_pixels: int, gone: Gone = never, max_frames: int = 0) -> FloatArray:
+def compute_picture(model: Model, data: bytes, limits: PictureLimits, gone: Gone = never) -> FloatArray:
     """The same for a picture as it came; of several faces in it, for the largest.
 
-    :param max_frames: most frames or pages that its file may have; 0 allows any number.
     :returns: (1, columns).
-    :raises TooManyFrames: where there are more.
     :raises BadInput: as :func:`app.serving.pipeline.open_picture`.
     """
-    check_frames(data, max_frames)
-    with open_picture(data, max_pixels, model.enough_pixels) as picture:
+    with open_picture(data, limits, model.enough_pixels) as picture:
         prepared = prepare(model, picture)
     return compute(model, prepared.tensor, gone)[:1]
 

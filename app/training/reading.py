@@ -11,9 +11,9 @@ from PIL import Image
 from app.errors import BadInput, DataError
 from app.formats.pictures import PictureSource
 from app.progress import counted, say
+from app.types import PictureLimits
 from app.vision.decode import decode
 
-MAX_PIXELS = 50_000_000
 UNREADABLE_SHARE = 0.01
 
 
@@ -66,7 +66,7 @@ def read_images(source: PictureSource, pictures: Sequence[Labelled]) -> Iterator
     left_out = 0
     for picture in counted(pictures, "reading", len(pictures), "pictures"):
         try:
-            image = decode(source.read(picture.name), MAX_PIXELS).image
+            image = decode(source.read(picture.name), PictureLimits()).image
         except (BadInput, DataError) as error:
             left_out += 1
             say(f"{picture.name} is left out: {error}")

@@ -6,6 +6,7 @@ ICC profiles are ignored, as the networks' training pictures were read without t
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import threading
 import warnings
@@ -18,116 +19,131 @@ from PIL import (
     Image,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
-    TiffImagePlugin,  # noqa: F401
+    TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401
 )
 
-from app.errors import BadInput, EmptyFile, NotAPicture, PictureTooLarge
-from app.vision.essence import essence
-from app.vision.looks import looks_like
+from app.errors import BadInput, EmptyFile, NotAPicture
+from app.types import PictureLimits
+from app.vision.containers import Container, read_container
+from app.vision.containers.container import check_size
 from app.vision.orientation import upright
 from app.vision.pixels import to_rgb
+from app.vision.sniff import reason_damaged, sniff
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-# JPEG's and GIF's own limit, for all formats: resampling a strip of 1 x 100,000,000 would take 100 GB on the way.
-LONGEST_SIDE = 65_535
+log = logging.getLogger(__name__)
 
-# Pillow's own limit warns at one size and raises at another; ours (``_check_size``) is asked for every picture instead.
-# Set once, at import, because it is a global of Pillow's and pictures are decoded in many threads.
+NO_END = "The JPEG file lacks its end marker (EOI); all of its pixels are there."
+
+# Globals of Pillow's are set once, at import, because pictures are decoded in many threads. Its own limit of pixels
+# warns at one size and raises at another; ours is checked for every picture instead. Its own reader of uncompressed
+# TIFFs gets several kinds wrong (16 bits plane by plane, YCbCr); libtiff reads them as it reads the compressed ones.
 Image.MAX_IMAGE_PIXELS = None
+TiffImagePlugin.READ_LIBTIFF = True
 
 _opening = threading.Lock()
+_END = b"\xff\xd9"
+_NOT_PIXELS = (b"\xaa" * 64, b"\x55" * 64)
 
 
 @dataclass(frozen=True)
 class Decoded:
     """One picture out of a file.
 
-    ``image`` is 8-bit RGB, upright; ``format`` is the file's format, one of ``FORMATS``.
+    ``image`` is 8-bit RGB, upright. ``format`` is the file's format, one of :data:`app.vision.sniff.FORMATS`.
+    ``note`` is a sentence for the sender if the file has a fault that does not show; else empty.
     """
 
     image: Image.Image
     format: str
+    note: str = ""
 
 
-def decode(data: bytes, max_pixels: int, enough: int = 0) -> Decoded:
+def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
     """Decode one picture: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
 
     :param data: the file.
-    :param max_pixels: most pixels (width x height) that the picture may have, judged by its header.
+    :param limits: most pixels and frames, judged before anything is decoded.
     :param enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as libjpeg does at little cost,
         as long as neither side gets shorter than this; 0 decodes it whole.
     :returns: the picture, upright by its EXIF, transparent parts laid over white.
-    :raises EmptyFile: where there are no bytes.
-    :raises PictureTooLarge: before anything is decoded.
-    :raises NotAPicture: where the bytes are something else, damaged or cut off; half a picture is never returned.
+    :raises EmptyFile: if there are no bytes.
+    :raises PictureTooLarge: if it has too many pixels.
+    :raises TooManyFrames: if it has too many frames or pages.
+    :raises NotAPicture: if the bytes are something else, damaged or cut off; half a picture is never returned.
     """
     if not data:
         raise EmptyFile()
+    container = None
     try:
-        _check_webp_canvas(data, max_pixels)
-        needed, exif = essence(data)
-        image = _open(needed)
-        _check_size(image.width, image.height, max_pixels)
-        if enough:
-            image.draft(None, (enough, enough))
-        image.load()
-        if image.format == "WEBP":
-            exif = image.info.get("exif", b"")
-        return Decoded(upright(to_rgb(image), exif), str(image.format))  # TIFFs have been turned by Pillow already
+        container = read_container(data, limits)
+        enough = enough if container.scalable else 0
+        image = _load(container.data, container.format, limits, enough)
+        if not container.ended:
+            _check_whole(image, container, limits, enough)
+        rgb = to_rgb(image, container.samples)
+        if (canvas := container.canvas) and rgb.size != (canvas.width, canvas.height):
+            paper = Image.new("RGB", (canvas.width, canvas.height), "white")
+            paper.paste(rgb, (canvas.left, canvas.top))
+            rgb = paper
+        return Decoded(upright(rgb, container.exif), container.format, "" if container.ended else NO_END)
     except BadInput:
         raise
-    except Exception as error:  # Pillow raises what its parsers happen to: OSError, struct.error, zlib.error, …
-        raise NotAPicture(_reason(data, error)) from error
+    except Exception as error:  # parsers raise what they happen to: OSError, struct.error, OverflowError, …
+        log.info("a %s file of %d bytes was refused: %s: %s", sniff(data), len(data), type(error).__name__, error)
+        raise NotAPicture(_reason(data, container, error)) from error
 
 
-def _open(data: bytes) -> Image.Image:
+def _load(data: bytes, format: str, limits: PictureLimits, enough: int) -> Image.Image:
+    """Decode a file of a known format. TIFFs are turned upright by Pillow."""
+    image = _open(data, format)
+    check_size(image.width, image.height, limits)
+    if enough:
+        image.draft(None, (enough, enough))
+    image.load()
+    return image
+
+
+def _open(data: bytes, format: str) -> Image.Image:
     """Read the header. No pixel is decoded yet.
 
     Pillow warns about damaged tags here, and then reads what it can. To silence it is not safe among threads, hence the
     lock: headers take microseconds. Of a JPEG no tags are left that it could warn about.
     """
-    if data.startswith(b"\xff\xd8\xff"):
-        return Image.open(io.BytesIO(data), formats=("JPEG",))
+    if format == "JPEG":
+        return Image.open(io.BytesIO(data), formats=(format,))
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.format == "TIFF":
+        image = Image.open(io.BytesIO(data), formats=(format,))
+        if format == "TIFF":
             image.getexif()  # else the tags are parsed, and warned about, once more while the pixels are loaded
         return image
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise PictureTooLarge(width, height, max_pixels)
-    if max(width, height) > LONGEST_SIDE:
-        raise NotAPicture(f"it has {width} x {height} pixels, and no side may be longer than {LONGEST_SIDE:,}")
-    if width <= 0 or height <= 0:
-        raise NotAPicture(f"it has {width} x {height} pixels")
+def _check_whole(image: Image.Image, container: Container, limits: PictureLimits, enough: int) -> None:
+    """Make sure that a JPEG without its end marker has lost nothing else.
 
+    libjpeg makes up the pixels that are missing. If they do not depend on what follows the file's last byte, none is.
 
-def _check_webp_canvas(data: bytes, max_pixels: int) -> None:
-    """Check the size in an extended WebP's header by hand: libwebp sets the canvas aside as soon as it opens a file.
-
-    The canvas is two 24-bit numbers, each less one, 12 bytes into the VP8X chunk (RFC 9649, section 2.7).
+    :raises EOFError: if pixels are missing.
     """
-    if data[:4] == b"RIFF" and data[8:16] == b"WEBPVP8X" and len(data) >= 30:
-        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
-        _check_size(width, height, max_pixels)
+    for other in _NOT_PIXELS:
+        try:
+            longer = _load(container.data.removesuffix(_END) + other + _END, "JPEG", limits, enough)
+        except OSError:
+            raise EOFError("cut off") from None
+        if longer.tobytes() != image.tobytes():
+            raise EOFError("cut off")
 
 
-def _reason(data: bytes, error: Exception) -> str:
-    """Why ``data`` was refused, for the person who sent it."""
+def _reason(data: bytes, container: Container | None, error: Exception) -> str:
+    """Say why a file is refused, for the person who sent it."""
     if isinstance(error, UnidentifiedImageError):
-        return looks_like(data)
+        kind = container.kind if container else ""
+        return f"{kind}, a kind that is not supported" if kind else reason_damaged(data)
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
-    if isinstance(error, (EOFError, struct.error)) or "truncated" in str(error).lower() or _webp_is_short(data):
+    if (container and container.short) or isinstance(error, (EOFError, struct.error, OverflowError)):
         return "the file is cut off before its end"
-    return "the file is damaged"
-
-
-def _webp_is_short(data: bytes) -> bool:
-    """True for a WebP file of fewer bytes than its RIFF header promises."""
-    return data[:4] == b"RIFF" and len(data) < 8 + int.from_bytes(data[4:8], "little")
+    return f"the file is {'cut off before its end' if 'truncated' in str(error) else 'damaged'}"

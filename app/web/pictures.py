@@ -8,9 +8,7 @@ from flask import request
 from werkzeug.datastructures import FileStorage
 
 from app.errors import BadParameter, EmptyFile, MissingFile, TooManyFiles
-from app.serving.frames import check_frames
 from app.web.bodies import whole_body
-from app.web.context import dimple
 
 FIELD = "file"
 
@@ -59,11 +57,9 @@ def check_filled(upload: Upload) -> None:
     """Refuse what no model needs to look at.
 
     :raises EmptyFile: where a part of a form carries no name or no bytes.
-    :raises TooManyFrames: where it is too long an animation.
     """
     if not upload.data or (not upload.name and request.mimetype == "multipart/form-data"):
         raise EmptyFile(upload.name)
-    check_frames(upload.data, dimple().settings.max_frames)
 
 
 def _file_parts() -> list[FileStorage]:

@@ -47,7 +47,7 @@ def predict(model: str) -> Response:
 
 def _classify(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:
     check_filled(upload)
-    return answer_document(classify(model, upload.data, dimple().settings.max_pixels, top, client_gone()))
+    return answer_document(classify(model, upload.data, dimple().settings.picture_limits, top, client_gone()))
 
 
 def _classify_or_explain(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.types import Preprocess
+from app.types import PictureLimits, Preprocess
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 from fuzz import seeds
@@ -12,15 +12,16 @@ from fuzz.mutations import picture_chunks
 from fuzz.target import Target
 
 MAX_PIXELS = 1_000_000
+LIMITS = PictureLimits(MAX_PIXELS)
 CROP = Preprocess(resize="crop", shorter_side=24, interpolation="bilinear", antialias=True)
 
 
 def read(path: Path) -> object:
     """Decode it as it is, then as a thumbnail; whatever is a picture must become a tensor."""
     data = path.read_bytes()
-    image = decode(data, MAX_PIXELS).image
+    image = decode(data, LIMITS).image
     assert image.mode == "RGB" and 0 < image.width * image.height <= MAX_PIXELS, (image.mode, image.size)
-    decode(data, MAX_PIXELS, enough=4)
+    decode(data, LIMITS, enough=4)
     tensor = to_tensor(image, CROP, (0, 3, 20, 20))
     assert tensor.shape == (1, 3, 20, 20)
     return tensor

@@ -99,8 +99,7 @@ def test_the_fixed_limits_are_those_of_the_code() -> None:
     from app.errors import LONGEST_TEXT
     from app.formats import hdf5, json_text, signature
     from app.formats.archive.limits import Limits
-    from app.vision import decode
-    from app.vision.essence import jpeg, limits, tiff
+    from app.vision.containers import container, jpeg, tiff
 
     text, archive = DOCUMENTS["SECURITY.md"].replace("\u2013", "-"), Limits()
     for said in (
@@ -111,8 +110,8 @@ def test_the_fixed_limits_are_those_of_the_code() -> None:
         f"{archive.ratio} |",
         f"{building.OPENING_SECONDS:.0f} s; {building.LONGEST_SECONDS} s |",
         f"{LONGEST_TEXT:,} characters",
-        f"{decode.LONGEST_SIDE:,} |",
-        f"{jpeg._MAX_SCANS}; {limits.MAX_BLOCKS:,}; {tiff._MAX_VALUES:,} |",
+        f"{container.LONGEST_SIDE:,} |",
+        f"{jpeg.MAX_SCANS}; {container.MAX_BLOCKS:,}; {container.MAX_RUNS:,}; {tiff.MAX_VALUES:,} |",
     ):
         assert said in text, said
 

@@ -11,7 +11,7 @@ from app.serving.pipeline import classify
 from app.serving.registry import Registry
 from app.serving.store import Store
 from app.settings import ROOT, Settings
-from app.types import Prediction
+from app.types import PictureLimits, Prediction
 from tests.conftest import CACHE
 
 SHARED = ROOT.parent / "shared" / "data"
@@ -25,7 +25,7 @@ def best_of(work: Path, name: str, picture: str) -> Prediction:
     registry = Registry(Settings(models_dir=models, instance_dir=work / "instance", cache_dir=CACHE))
     registry.start(Store(work / "registry.sqlite3"))
     with registry.computed(name) as model:
-        found = classify(model, (SHARED / "images" / picture).read_bytes(), 10_000_000).predictions[0]
+        found = classify(model, (SHARED / "images" / picture).read_bytes(), PictureLimits()).predictions[0]
     registry.close()
     return found
 

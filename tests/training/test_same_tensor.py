@@ -14,6 +14,7 @@ from app.serving.model import open_model
 from app.serving.pipeline import open_picture
 from app.training.datasets import prepare
 from app.training.recipes import COURSES
+from app.types import PictureLimits
 from tests.pictures import encode
 
 
@@ -37,6 +38,6 @@ def test_the_tensor_that_is_trained_on_is_the_tensor_that_is_served(
     part = prepare(course.data, tmp_path / "data", tmp_path / "work").part("train", course.recipes["best"].input)
     assert len(part.names) >= 5
     for file, trained in zip(part.names[:5], part.pictures, strict=False):
-        with open_picture((tmp_path / "data" / file).read_bytes(), 10_000_000) as picture:
+        with open_picture((tmp_path / "data" / file).read_bytes(), PictureLimits()) as picture:
             served = pipeline.prepare(model, picture).tensor
         assert np.array_equal(served[0], trained)

@@ -69,3 +69,30 @@ def exif_orientation(value: int, order: str = "<") -> bytes:
     """An EXIF block of one tag."""
     mark = b"II*\0" if order == "<" else b"MM\0*"
     return b"Exif\0\0" + mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, value, 0, 0)
+
+
+def lossless_jpeg(samples: np.ndarray) -> bytes:
+    """A grey lossless JPEG (ITU-T T.81, annex H): each sample less its left neighbour, Huffman-coded.
+
+    :param samples: (H, W), 8 bits.
+    """
+    height, width = samples.shape
+    whole = samples.astype(int)
+    predicted = np.full_like(whole, 128)
+    predicted[1:, 0] = whole[:-1, 0]
+    predicted[:, 1:] = whole[:, :-1]
+    bits = []
+    for difference in (whole - predicted).ravel().tolist():
+        size = abs(difference).bit_length()
+        bits.append(f"{size:04b}")  # nine sizes, in codes of four bits
+        if size:
+            bits.append(f"{difference if difference > 0 else difference + 2**size - 1:0{size}b}")
+    text = "".join(bits)
+    text += "1" * (-len(text) % 8)
+    coded = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
+    table = bytes((0, 0, 0, 0, 9, *[0] * 12, *range(9)))
+    frame = struct.pack(">BHHB3B", 8, height, width, 1, 1, 0x11, 0)
+    scan = bytes((1, 1, 0, 1, 0, 0))  # one component, table 0; the left neighbour predicts
+    segments = ((0xC4, table), (0xC3, frame), (0xDA, scan))
+    parts = [bytes((0xFF, marker)) + struct.pack(">H", len(body) + 2) + body for marker, body in segments]
+    return b"\xff\xd8" + b"".join(parts) + coded + b"\xff\xd9"

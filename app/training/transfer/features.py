@@ -15,7 +15,7 @@ from app.formats.pictures import PictureSource
 from app.progress import progress, say
 from app.training.duplicates import Thumbnails, thumbnail
 from app.training.transfer.body import Body, open_body
-from app.types import FloatArray
+from app.types import FloatArray, PictureLimits
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 
@@ -49,7 +49,7 @@ def see(
     body: Body,
     source: PictureSource,
     pictures: Sequence[tuple[str, int]],
-    max_pixels: int,
+    limits: PictureLimits,
     with_mirrored: bool,
     threads: int,
 ) -> Features:
@@ -57,14 +57,14 @@ def see(
     and skipped.
 
     :param pictures: name in the source, and number of its class.
-    :param max_pixels: most pixels that a picture may have.
+    :param limits: most pixels and frames that a picture may have.
     :param threads: how many decode, beside the network.
     :raises DataError: where none can be read.
     """
     gathered = _Gathered(body, with_mirrored)
     skipped = []
     with gathered, progress("features", len(pictures), "pictures") as shown:
-        for name, read in _read_ahead(body, source, pictures, max_pixels, threads):
+        for name, read in _read_ahead(body, source, pictures, limits, threads):
             if isinstance(read, _Picture):
                 gathered.add(read)
             else:
@@ -125,13 +125,13 @@ class _Gathered:
 
 
 def _read_ahead(
-    body: Body, source: PictureSource, pictures: Sequence[tuple[str, int]], max_pixels: int, threads: int
+    body: Body, source: PictureSource, pictures: Sequence[tuple[str, int]], limits: PictureLimits, threads: int
 ) -> Iterator[tuple[str, _Picture | DimpleError]]:
     """Decode in threads while the network works; at most two batches wait."""
 
     def read(name: str, number: int) -> _Picture | DimpleError:
         try:
-            image = decode(source.read(name), max_pixels).image
+            image = decode(source.read(name), limits).image
         except (BadInput, DataError) as error:
             return error
         shape = body.signature.inputs[0].shape

@@ -24,6 +24,7 @@ from app.training.transfer.folds import Numbers, group_numbers, smallest_class
 from app.training.transfer.head import Choice, Rows
 from app.training.transfer.target import MADE_BY, check_target
 from app.training.transfer.validation import train_and_validate
+from app.types import PictureLimits
 
 MIRRORED_UP_TO = 1_000
 """Pictures up to which mirrored ones are tried too. With 5 cats and 5 dogs they take the accuracy from 0.88 to 0.89,
@@ -42,7 +43,7 @@ class Order:
     folds: int = 5
     seed: int = 1
     force: bool = False
-    max_pixels: int = 64_000_000
+    limits: PictureLimits = PictureLimits()
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def train(order: Order) -> Trained:
         found = find_classes(source, order.folds)
         body = cut_body(order.body)
         few = len(found.pictures) <= MIRRORED_UP_TO
-        seen = see(body, source, found.pictures, order.max_pixels, few, threads)
+        seen = see(body, source, found.pictures, order.limits, few, threads)
     check_counts(order.source, found.labels, seen.classes.tolist(), order.folds, len(seen.skipped))
     groups, together = _groups(seen, found.labels, order.folds)
     rows = Rows(seen.rows, seen.mirrored, seen.classes, groups)

@@ -94,7 +94,7 @@ def _pictures(model: Model, rows: Sequence[dict[str, Any]], settings: Settings) 
         raise TooManyFiles(len(rows), settings.max_files)
     gone, found = client_gone(), []
     for row in rows:
-        found.append(compute_picture(model, _picture(row), settings.max_pixels, gone, settings.max_frames))
+        found.append(compute_picture(model, _picture(row), settings.picture_limits, gone))
     return np.concatenate(found)
 
 

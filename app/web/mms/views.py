@@ -13,7 +13,6 @@ from flask import Blueprint, Response, abort, make_response, request
 from app.errors import MissingParameter, ModelNotFound
 from app.serving.calls import call
 from app.serving.entry import Entry
-from app.serving.frames import check_frames
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
 from app.web.apidocs.mms_model import describe_model
 from app.web.around.request_ids import request_id
@@ -119,9 +118,8 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
             return _handled(model, fields, as_legacy)
         if tensors and fields and holds_tensor(fields[-1].data):
             return answer_tensor(model, fields[-1].data, dimple().settings)
-        for field in fields:
-            check_frames(field.data, dimple().settings.max_frames)
-        answer = call(model, {field.name: field.data for field in fields}, dimple().settings.max_pixels, client_gone())
+        named = {field.name: field.data for field in fields}
+        answer = call(model, named, dimple().settings.picture_limits, client_gone())
         return text_response(legacy.wrapped(answer)) if as_legacy else json_response(answer)
 
 

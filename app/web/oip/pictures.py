@@ -94,7 +94,7 @@ def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
         with _numbered(number, len(pictures)):
             if not data:
                 raise EmptyFile()
-            rows.append(compute_picture(model, data, settings.max_pixels, gone, settings.max_frames))
+            rows.append(compute_picture(model, data, settings.picture_limits, gone))
     return np.concatenate(rows)
 
 

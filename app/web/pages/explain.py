@@ -41,7 +41,7 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
     started = time.perf_counter()
     face, label = wanted_face(), request.args.get("class") or None
     with dimple().registry.computed(name) as model:
-        with open_picture(data, dimple().settings.max_pixels) as picture:
+        with open_picture(data, dimple().settings.picture_limits) as picture:
             if answer is None:
                 answer = answer_document(conclude(model, prepare(model, picture), None, client_gone()))
             box = box_of(answer, face)

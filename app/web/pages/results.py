@@ -43,7 +43,7 @@ def show(identity: str) -> Response:
 def picture(identity: str) -> Response:
     """The picture as a JPEG, without the metadata of the file; ``?small`` a smaller one."""
     side = SMALL_SIDE if "small" in request.args else PREVIEW_SIDE
-    with open_picture(_find(identity).path.read_bytes(), dimple().settings.max_pixels) as opened:
+    with open_picture(_find(identity).path.read_bytes(), dimple().settings.picture_limits) as opened:
         data = jpeg(opened.image, side)
     return _picture(data, "image/jpeg")
 
@@ -54,7 +54,7 @@ def seen(identity: str) -> Response:
     one, face = _find(identity), wanted_face()
     with dimple().registry.computed(one.record["answer"]["model"]) as model:
         box = box_of(one.record["answer"], face)
-        with open_picture(one.path.read_bytes(), dimple().settings.max_pixels) as opened:
+        with open_picture(one.path.read_bytes(), dimple().settings.picture_limits) as opened:
             tensor = look(model, opened.image, box)
     return _picture(png(as_picture(tensor, model.preprocess)), "image/png")
 
@@ -84,7 +84,7 @@ def correct(identity: str) -> Response:
     box = box_of(one.record["answer"], face)
     data, suffix = one.path.read_bytes(), one.path.suffix
     if box:
-        with open_picture(data, dimple().settings.max_pixels) as opened:
+        with open_picture(data, dimple().settings.picture_limits) as opened:
             around = (box.x, box.y, box.x + box.width, box.y + box.height)
             data, suffix = png(opened.image.crop(around)), ".png"
     name = f"{one.id}-{face}{suffix}"

@@ -11,7 +11,6 @@ from PIL import Image
 
 from app.errors import BadInput, BadParameter, EmptyFile, TooManyFiles
 from app.serving.documents import answer_document
-from app.serving.frames import check_frames
 from app.serving.pipeline import conclude, open_picture, prepare
 from app.settings import ROOT
 from app.web.accept import wants_html
@@ -130,11 +129,10 @@ def _check_filled(upload: Upload) -> None:
 def _classify(upload: Upload, name: str, owner: str) -> Shown:
     """Answer for one picture, and keep it."""
     here = dimple()
-    check_frames(upload.data, here.settings.max_frames)
     top = read_top()
     stays = here.uploads.keeps(upload.data)
     with here.registry.computed(name) as model:
-        with open_picture(upload.data, here.settings.max_pixels) as picture:
+        with open_picture(upload.data, here.settings.picture_limits) as picture:
             prepared = prepare(model, picture)
             size: dict[str, Any] = {"width": picture.image.width, "height": picture.image.height}
             shown: dict[str, Any] = fresh(model, picture, prepared) if owner and not stays else {}

@@ -23,11 +23,12 @@ from app.training.transfer.body import cut_body
 from app.training.transfer.export import export
 from app.training.transfer.head import Choice, Head
 from app.training.transfer.run import Order, Trained, train
+from app.types import PictureLimits
 from app.vision.preprocess import to_tensor
 from app.zoo.imagenet import ensure_imagenet
 from tests.training.transfer.shapes import CLASSES, draw, write_shapes
 
-MAX_PIXELS = 1_000_000
+LIMITS = PictureLimits(1_000_000)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def order(tmp_path_factory: pytest.TempPathFactory) -> Order:
     (shapes / "discs" / "broken.jpg").write_bytes(b"no picture")
     (shapes / "noise" / "empty.png").touch()
     models_dir = work / "models"
-    return Order("shapes", shapes, ensure_imagenet(models_dir), models_dir, folds=2, max_pixels=MAX_PIXELS)
+    return Order("shapes", shapes, ensure_imagenet(models_dir), models_dir, folds=2, limits=LIMITS)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_a_picture_that_it_never_saw_gets_its_class_from_the_serving_code(model:
     for kind in CLASSES:
         file = io.BytesIO()
         draw(kind, 200).save(file, "PNG")
-        with open_picture(file.getvalue(), MAX_PIXELS) as picture:
+        with open_picture(file.getvalue(), LIMITS) as picture:
             said = answer(model, picture)
         assert said.predictions[0].label == kind
         assert sum(one.probability for one in said.predictions) == pytest.approx(1, abs=1e-6)
