@@ -48,6 +48,22 @@ def animation(frames: int = 300) -> bytes:
     return encode(images[0], "GIF", save_all=True, append_images=images[1:])
 
 
+def unreadable() -> dict[str, bytes]:
+    """Files that are refused, each for a reason of its own: too many frames, cut off, a kind or a format that is not
+    decoded."""
+    gif, tiff = encode(plain(), "GIF"), encode(Image.new("RGB", (64, 48)), "TIFF")
+    frame = gif[gif.index(b"\x2c\0\0\0\0\x40\0\x30\0") : -1]
+    jpeg = encode(plain())
+    at = jpeg.index(b"\xff\xc0") + 4
+    return {
+        "long.gif": gif[:-1] + frame * 1000 + b";",
+        "cut.jpg": jpeg[: len(jpeg) * 3 // 4],
+        "deep.jpg": jpeg[:at] + b"\x0c" + jpeg[at + 1 :],
+        "document.png": b"%PDF-1.7",
+        "strip.tif": tiff.replace(b"\x06\x01\x03\0\x01\0\0\0\x02\0", b"\x06\x01\x03\0\x01\0\0\0\x09\0"),
+    }
+
+
 def noise(width: int, height: int) -> bytes:
     """A JPEG that does not compress well: about a byte a pixel."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from PIL import Image
 
-from app.errors import BadInput, DataError
+from app.errors import BadInput, DataError, EmptyFile
 from app.formats.pictures import PictureSource
 from app.progress import counted, say
 from app.types import PictureLimits
@@ -66,7 +66,10 @@ def read_images(source: PictureSource, pictures: Sequence[Labelled]) -> Iterator
     left_out = 0
     for picture in counted(pictures, "reading", len(pictures), "pictures"):
         try:
-            image = decode(source.read(picture.name), PictureLimits()).image
+            data = source.read(picture.name)
+            if not data:
+                raise EmptyFile(picture.name)
+            image = decode(data, PictureLimits()).image
         except (BadInput, DataError) as error:
             left_out += 1
             say(f"{picture.name} is left out: {error}")

@@ -11,10 +11,12 @@ from click.testing import Result
 from flask import Flask
 from PIL import Image
 
+from app import load_models
 from app.cli.evaluate import evaluate
+from app.cli.predict import predict
 from app.settings import ROOT
 from tests.cli.test_predict import grey, light, make_app
-from tests.pictures import astronaut, encode, face_crop
+from tests.pictures import astronaut, encode, face_crop, unreadable
 
 
 @pytest.fixture
@@ -88,6 +90,23 @@ def test_what_cannot_be_read_is_named_counted_and_skipped(app: Flask, pictures: 
     assert "2 of 7" in done.stderr
     metrics = json.loads((report_of(app) / "metrics.json").read_text())
     assert (metrics["n"], metrics["skipped"]) == (5, 2)
+
+
+def test_the_commands_say_of_a_file_what_the_server_says(app: Flask, pictures: Path) -> None:
+    load_models(app)
+    client = app.test_client()
+    said = {}
+    for name, data in unreadable().items():
+        (pictures / "dark" / name).write_bytes(data)
+        answer = client.post("/predict/shade", data=data)
+        assert answer.status_code in (413, 415)
+        said[name] = answer.json["message"]
+    assert len(set(said.values())) == len(said)
+    evaluated = run(app, "shade", pictures).stderr.splitlines()
+    predicted = app.test_cli_runner().invoke(predict, ["shade", str(pictures)]).stderr.splitlines()
+    for name, message in said.items():
+        assert f"skipped: dark/{name}: {message}" in evaluated
+        assert f"{pictures}/dark/{name}: {message}" in predicted
 
 
 def test_nothing_that_can_be_evaluated_is_an_error(app: Flask, tmp_path: Path) -> None:

@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import BadInput
 from app.formats.folder import open_model_folder
 from app.serving.model import open_model
 from app.settings import ROOT
+from app.types import PictureLimits
+from app.vision.decode import decode
+from tests.pictures import unreadable
 from tests.training.transfer.shapes import CLASSES, write_shapes
 
 
@@ -35,6 +39,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path_factory.mktemp("work")
     write_shapes(work / "shapes")
     (work / "shapes" / "noise" / "broken.jpg").write_bytes(b"no picture")
+    for name, data in unreadable().items():
+        (work / "shapes" / "noise" / name).write_bytes(data)
     return work
 
 
@@ -54,7 +60,11 @@ def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(
     assert metrics["seed"] == 7
     assert "curl -F file=@picture.jpg localhost:8123/predict/shapes" in first.stdout
     assert "skipped: noise/broken.jpg" in first.stderr
-    assert "could not be read: 1\n" in first.stdout
+    for name, data in unreadable().items():
+        with pytest.raises(BadInput) as refused:
+            decode(data, PictureLimits())
+        assert f"skipped: noise/{name}: {refused.value}" in first.stderr
+    assert f"could not be read: {1 + len(unreadable())}\n" in first.stdout
     model = open_model(open_model_folder(work / "models" / "shapes"), "auto")
     assert model.labels == CLASSES
     model.engine.close()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import BadInput, DataError, DimpleError
+from app.errors import BadInput, DataError, DimpleError, EmptyFile
 from app.formats.pictures import PictureSource
 from app.progress import progress, say
 from app.training.duplicates import Thumbnails, thumbnail
@@ -131,7 +131,10 @@ def _read_ahead(
 
     def read(name: str, number: int) -> _Picture | DimpleError:
         try:
-            image = decode(source.read(name), limits).image
+            data = source.read(name)
+            if not data:
+                raise EmptyFile(name)
+            image = decode(data, limits).image
         except (BadInput, DataError) as error:
             return error
         shape = body.signature.inputs[0].shape
