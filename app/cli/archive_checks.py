@@ -68,17 +68,29 @@ def _signature(folder: Path) -> str:
 
 def _handler(handler: Handler) -> str:
     if handler.file is None:
-        raise ModelFormatError(f"there is no {handler.module}.py")
+        raise ModelFormatError(f"there is no {handler.module.replace('.', '/')}.py")
+    if handler.file.suffix != ".py":
+        return f"own code, compiled, in {handler.file.name}"
     try:
         tree = ast.parse(handler.file.read_bytes())
     except (OSError, ValueError, SyntaxError, RecursionError) as error:
         raise ModelFormatError(f"{handler.file.name} is not Python 3: {error}") from None
     wanted = handler.function or "handle"
-    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    if wanted not in names and not classes:
+    if not {wanted, "*"} & set(_names(tree)) and not classes:
         raise ModelFormatError(f"{handler.file.name} has neither a function {wanted} nor a class")
     return f"own code in {handler.file.name}"
+
+
+def _names(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that a module defines or imports without a condition."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign):
+            yield from (target.id for target in node.targets if isinstance(target, ast.Name))
 
 
 def _stock_checks(folder: Path, settings: Settings) -> Iterator[Check]:

@@ -57,7 +57,7 @@ def _handler(folder: Path, manifest: Manifest) -> str:
         return "none"
     if handler.is_stock:
         return f"{manifest.handler} (Multi Model Server's own vision service)"
-    where = "own code" if handler.file is not None else f"there is no {handler.module}.py"
+    where = "own code" if handler.file is not None else f"there is no {handler.module.replace('.', '/')}.py"
     return f"{manifest.handler} ({where})"
 
 
@@ -106,8 +106,9 @@ def _served(folder: Path, manifest: Manifest, model: ModelFolder | str) -> str:
     handler = find_handler(folder, manifest)
     if handler is not None and not handler.is_stock:
         if handler.file is None:
-            return f"not at all: it has no {handler.module}.py, which its handler names"
-        return f"by its own code in {handler.file.name}, in processes of its own"
+            return f"not at all: it has no {handler.module.replace('.', '/')}.py, which its handler names"
+        code = handler.file.relative_to(folder) if handler.file.is_relative_to(folder) else handler.file
+        return f"by its own code in {code}, in processes of its own"
     if isinstance(model, str):
         return f"not at all: {model}"
     weights = model.checkpoint.params if model.checkpoint is not None else model.h5 or model.onnx

@@ -81,7 +81,10 @@ def own_handler(folder: Path, named: str = "", default: str = "") -> str | None:
     if handler is None or handler.is_stock:
         return None
     if handler.file is None:
-        raise InvalidArchive(f"{folder} has no {handler.module}.py, which is to be its handler")
+        raise InvalidArchive(
+            f"{folder} has no {handler.module.replace('.', '/')}.py, which is to be its handler, and no such module is "
+            f"installed or on the server's PYTHONPATH"
+        )
     return manifest.handler
 
 

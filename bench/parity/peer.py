@@ -125,8 +125,10 @@ class Peer:
         management: bool = False,
         timeout: float = ANSWER_SECONDS,
     ) -> Answer:
-        """One request on a connection of its own. ``{port}`` and ``{management_port}`` in a path are filled in."""
-        path = path.replace("{port}", str(self.port)).replace("{management_port}", str(self.management_port))
+        """Send one request on a connection of its own. ``{port}``, ``{management_port}`` and ``{store}`` in a path are
+        replaced by the server's."""
+        for name, value in (("port", self.port), ("management_port", self.management_port), ("store", self.store)):
+            path = path.replace(f"{{{name}}}", str(value))
         connection = self.connect(management, timeout)
         try:
             return exchange(connection, method, path, headers, body)

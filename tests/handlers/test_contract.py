@@ -76,6 +76,32 @@ def test_a_function_is_called_once_without_data_then_with_each_batch(tmp_path: P
     assert workers.predict([request()])[0].body == b"[None, 2, 1]"
 
 
+@pytest.mark.parametrize(
+    "handler",
+    ["svc.handler:handle", "svc:handle", "svc/handler.py:handle", "{}/svc/handler.py:handle", "shared.handler:handle"],
+)
+def test_a_handler_may_be_in_a_package_beside_the_model_or_on_the_servers_path(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch, handler: str
+) -> None:
+    code = """
+        import words
+        def handle(data, context):
+            return [words.ANSWER] * len(data or ())
+    """
+    model = archive(
+        tmp_path / "model",
+        {"svc/__init__.py": "from svc.handler import handle", "svc/handler.py": code, "svc/words.py": "ANSWER = 'svc'"},
+    )
+    package = {"shared/__init__.py": "", "shared/handler.py": code, "words.py": "ANSWER = 'shared'"}
+    monkeypatch.setenv("PYTHONPATH", str(archive(tmp_path / "path", package)))
+    if handler == "svc.handler:handle":  # only a path or the package's own name puts the package's folder on sys.path
+        (model / "words.py").write_text("ANSWER = 'svc'")
+        monkeypatch.setenv("PYTHONPATH", "")
+    named = handler.format(model)
+    answer = run(model, named).predict([request()])[0]
+    assert answer.body == (b"shared" if named.startswith("shared") else b"svc"), answer
+
+
 def test_a_module_with_one_class_is_that_class(tmp_path: Path, run: Run) -> None:
     code = """
         from collections import OrderedDict

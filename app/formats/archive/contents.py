@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from importlib.machinery import all_suffixes
+from pathlib import Path
 
 from app.formats.archive.manifest import Manifest
 from app.formats.archive.services import is_stock_vision
+from app.settings import ROOT
 
 MAX_CHARACTERS = 2**20
 
@@ -16,8 +20,9 @@ MAX_CHARACTERS = 2**20
 class Handler:
     """The Python that a model asks for.
 
-    ``file`` is the folder's own; None where it has none. ``is_stock`` says that it does what MMS's vision service does
-    and no more, so that no foreign code need run.
+    ``module`` is its dotted name; of an archive of 0.x, the name of a file without ``.py``. ``file`` is the module's
+    source, in the model's folder or elsewhere; None where there is none. ``is_stock`` says that it does what MMS's
+    vision service does and no more, so that no foreign code need run.
     """
 
     module: str
@@ -27,18 +32,40 @@ class Handler:
 
 
 def find_handler(folder: Path, manifest: Manifest) -> Handler | None:
-    """Find the handler that a manifest names, as MMS reads it: folders and ``.py`` do not count.
+    """Find the handler that a manifest names, in the places where a worker of MMS would import it from.
+
+    Of MMS 1.x: the folder that stands before the module's name (relative to the model's folder, or absolute), the
+    server's ``PYTHONPATH``, the model's folder, and the packages that the server's Python has. Of 0.x: the file itself.
 
     :returns: None where the manifest names none.
     """
     if manifest.handler is None:
         return None
     named, _, function = manifest.handler.partition(":")
-    module = PurePosixPath(named).name.removesuffix(".py")
-    places = (folder / f"{module}.py", folder / PurePosixPath(named).parent / f"{module}.py")
-    inside = [path for path in places if _is_file(path) and path.resolve().is_relative_to(folder.resolve())]
-    file = inside[0] if inside else None
+    named = named.removesuffix(".py")
+    module = named.rpartition("/")[2]
+    files = [folder / f"{named}.py"] if manifest.is_legacy else (_module(one, module) for one in _places(folder, named))
+    file = next((file for file in files if file is not None and _is_file(file)), None)
     return Handler(module, function or None, file, is_stock_vision(module, _text(file) if file else None))
+
+
+def _places(folder: Path, named: str) -> list[Path]:
+    """The folders of a worker's ``sys.path``. Dimple's own checkout, which has the package ``app``, is not on it."""
+    inherited = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    installed = [Path(entry) for entry in sys.path if entry]
+    # MMS puts a name without a folder on the path, too: the modules of the package svc find one another
+    before = named.rpartition("/")[0] if "/" in named else named
+    return [folder / before, *(entry for entry in (*inherited, folder, *installed) if entry != ROOT)]
+
+
+def _module(place: Path, name: str) -> Path | None:
+    """The file of a module or package in a folder, by its dotted name. Nothing is imported."""
+    parts = name.split(".")
+    if not all(parts):
+        return None
+    path = place.joinpath(*parts)
+    files = (f"{base}{suffix}" for base in (path / "__init__", path) for suffix in all_suffixes())
+    return next((Path(file) for file in files if _is_file(Path(file))), None)
 
 
 def _is_file(path: Path) -> bool:

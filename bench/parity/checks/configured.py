@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from bench.parity.answer import Answer, of_document
 from bench.parity.check import JSON, Check, describe, form, manage, predict, probe
@@ -28,6 +29,7 @@ ENVIRON = {
     "MMS_MAX_REQUEST_SIZE": "2000000",
     "PARITY_HIDDEN": "nobody may see this",
     "PARITY_SHOWN": "everybody may",
+    "PYTHONPATH": str(Path(__file__).parent.parent / "path"),
     "DIMPLE_HANDLER_ENV": "PARITY_*",  # MMS's workers have the whole environment
 }
 ORIGIN = {"Origin": "https://example.org"}
@@ -63,6 +65,9 @@ CHECKS: list[Check] = [
         **ORIGIN, "Access-Control-Request-Method": "POST"}),
     predict("config.cors-error", "POST /predictions/nix", 404, "Model not found", b"x", ORIGIN),
     manage("config.cors-management", "GET /models/nix", 404, "Model not found", headers=ORIGIN),
+    manage("config.handler-on-path", "POST /models?url=noop-v1.0&model_name=outside"
+           "&handler=shared_handlers.outside:handle", 200, "Workers scaled"),
+    predict("config.handler-on-path-answers", "POST /predictions/outside", 200, "of the path", b"x"),
     manage("config.echo", "POST /models?url=echo", 200, "Workers scaled"),
     predict("config.decode-json", "POST /predictions/echo", 200, "bytearray", '{"a": 1}', {"Content-Type": JSON}),
     predict("config.decode-broken-json", "POST /predictions/echo", 200, "bytearray", '{"a": ', {"Content-Type": JSON}),

@@ -121,4 +121,18 @@ ZERO = [
     probe("zero.up", "management PUT /models/zero?min_worker=1&synchronous=true, for 10 s", up, 0),
     manage("zero.unregister", "DELETE /models/zero", 200, "unregistered"),
 ]
-CHECKS = [*REFUSED, *ROUND, *ZERO]
+PACKAGES = [
+    check
+    for name, handler in (
+        ("dotted", ""),
+        ("name", "&handler=svc:handle"),
+        ("path", "&handler=svc/handler.py:handle"),
+        ("absolute", "&handler={store}/package/svc/handler.py:handle"),
+    )
+    for check in (
+        manage(f"package.{name}", f"POST /models?url=package&initial_workers=1{handler}", 200, "Workers scaled"),
+        predict(f"package.{name}-answers", "POST /predictions/package", 200, "of the package", body=b"test"),
+        manage(f"package.{name}-unregister", "DELETE /models/package", 200, "unregistered"),
+    )
+]  # fmt: skip
+CHECKS = [*REFUSED, *ROUND, *ZERO, *PACKAGES]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json.decoder
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,49 @@ def test_a_handler_is_read_as_mms_reads_it(tmp_path: Path, handler: str, module:
     assert not found.is_stock
 
 
-def test_a_handler_in_a_folder_is_found(tmp_path: Path) -> None:
-    put(tmp_path, {"code/service.py": ""})
-    found = find_handler(tmp_path, Manifest(handler="code/service.py:run"))
-    assert found is not None and found.file == tmp_path / "code" / "service.py"
+@pytest.mark.parametrize(
+    ("handler", "file"),
+    [
+        ("code/service.py:run", "model/code/service.py"),
+        ("svc.handler:run", "model/svc/handler.py"),
+        ("svc:run", "model/svc/__init__.py"),
+        ("svc.deep:run", "model/svc/deep/__init__.py"),
+        ("code/svc.handler:run", "model/code/svc/handler.py"),
+        ("../outside.py:run", "outside.py"),
+        ("{}/outside.py:run", "outside.py"),
+        ("shared:run", "path/shared.py"),
+        ("pack.shared:run", "path/pack/shared.py"),
+    ],
+)
+def test_a_handler_is_found_where_a_worker_would_import_it_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, file: str
+) -> None:
+    put(tmp_path / "model", dict.fromkeys(("code/service.py", "svc/__init__.py", "svc/handler.py"), ""))
+    put(tmp_path / "model", dict.fromkeys(("svc/deep/__init__.py", "code/svc/handler.py"), ""))
+    put(tmp_path, dict.fromkeys(("outside.py", "path/shared.py", "path/pack/shared.py"), ""))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    found = find_handler(tmp_path / "model", Manifest(handler=handler.format(tmp_path)))
+    assert found is not None and found.file is not None
+    assert found.file.samefile(tmp_path / file)
 
 
-def test_a_handler_outside_of_the_folder_is_not_its_own(tmp_path: Path) -> None:
-    put(tmp_path, {"service.py": "", "model/a.txt": ""})
-    for name in ("../service.py:run", f"{tmp_path}/service.py:run"):
-        found = find_handler(tmp_path / "model", Manifest(handler=name))
-        assert found is not None and found.file is None
+def test_an_installed_module_may_be_a_handler(tmp_path: Path) -> None:
+    found = find_handler(tmp_path, Manifest(handler="json.decoder:run"))
+    assert found is not None and found.file == Path(json.decoder.__file__)
+
+
+@pytest.mark.parametrize("handler", [":run", ".:run", "svc..handler:run", "/:run", "svc/:run", "app.settings:run"])
+def test_a_handler_that_no_worker_could_import_has_no_file(tmp_path: Path, handler: str) -> None:
+    put(tmp_path, {"svc/__init__.py": "", "svc/handler.py": ""})
+    found = find_handler(tmp_path, Manifest(handler=handler))
+    assert found is not None and found.file is None
+
+
+@pytest.mark.parametrize("service", ["my.service.py", "{}/my.service.py", "{}/my.service"])
+def test_an_old_archives_service_is_a_file(tmp_path: Path, service: str) -> None:
+    put(tmp_path, {"my.service.py": "", "my/service.py": ""})
+    found = find_handler(tmp_path, Manifest(handler=service.format(tmp_path), specification="0.1"))
+    assert found is not None and found.file == tmp_path / "my.service.py"
 
 
 def test_mms_vision_service_is_stock_only_where_its_file_is_not_brought(tmp_path: Path) -> None:

@@ -51,7 +51,9 @@ def _set_up(order: dict[str, Any]) -> None:
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     install()
     sys.dont_write_bytecode = True  # a model's folder stays as it was
-    handler_dir = Path(order["model_dir"], order["handler"].partition(":")[0]).parent
+    named = order["handler"].partition(":")[0]
+    # MMS puts a name without a folder on the path, too: the modules of the package svc find one another
+    handler_dir = Path(order["model_dir"], named.rpartition("/")[0] if "/" in named else named.removesuffix(".py"))
     inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     ours = str(Path(__file__).parent.parent)
     first = list(dict.fromkeys([str(handler_dir), *inherited, order["model_dir"], ours]))

@@ -1,0 +1,1 @@
+"""Handlers that no archive brings: both servers have them on their PYTHONPATH."""
