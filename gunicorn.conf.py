@@ -19,6 +19,7 @@ from app.idle import keep_heaps as _keep_heaps
 from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
 from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
+from app.launch.certificates import server_context as _server_context
 from app.launch.engine_process import EngineProcess as _EngineProcess
 from app.launch.host_metrics import report_host as _report_host
 from app.launch.ready import Herald
@@ -72,14 +73,14 @@ gunicorn.http.wsgi.SERVER = ""  # programs are not told what serves them, as Mul
 
 if bool(_settings.certificate_file) != bool(_settings.private_key_file):
     sys.exit("HTTPS takes both DIMPLE_CERTIFICATE_FILE and DIMPLE_PRIVATE_KEY_FILE; only one of them is set.")
-if _settings.certificate_file:
+if _settings.certificate_file and _settings.private_key_file:
     certfile, keyfile = str(_settings.certificate_file), str(_settings.private_key_file)
     try:
-        _tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        _tls.load_cert_chain(certfile, keyfile)
-    except OSError as error:  # ssl.SSLError is one
-        sys.exit(f"The certificate {certfile} with the key {keyfile} cannot be used: {error}.")
-    _tls.minimum_version = ssl.TLSVersion.TLSv1_2
+        _tls, _weakness = _server_context(_settings.certificate_file, _settings.private_key_file)
+    except DimpleError as error:
+        sys.exit(str(error))
+    if _weakness:
+        print(f"WARNING - {_weakness}", file=sys.stderr)
 
     def ssl_context(config: object, default_ssl_context_factory: object) -> ssl.SSLContext:
         """One context for all connections; gunicorn would read the files again for each."""

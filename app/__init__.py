@@ -64,7 +64,6 @@ def load_models(app: Flask) -> None:
 
     here = app.extensions["dimple"]
     settings = here.settings
-    settings.models_dir.mkdir(parents=True, exist_ok=True)
     if settings.shipped_models:
         try:
             ensure_imagenet(settings.models_dir)

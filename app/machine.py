@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 SYSTEM = Path("/")
 PROCESS_BYTES = 500 * 2**20
 """What a server process takes with a few ordinary models; measured with the three that Dimple brings and SqueezeNet."""
+COUNT_GPUS = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
+COUNT_SECONDS = 30.0
+"""The driver of a machine with many GPUs may take 10 s to wake them."""
 
 
 def cores(system: Path = SYSTEM) -> int:
@@ -29,6 +34,16 @@ def memory_bytes(system: Path = SYSTEM) -> int:
         for name in ("memory.max", "memory.limit_in_bytes"):
             limits += [int(word) for word in _words(folder / name) if word.isdigit()]
     return min(limits)
+
+
+@functools.cache
+def gpus() -> int:
+    """Return how many GPUs ``nvidia-smi`` lists, as Multi Model Server counts them; 0 without it. Asked once."""
+    try:
+        done = subprocess.run(COUNT_GPUS, capture_output=True, text=True, timeout=COUNT_SECONDS, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return len(done.stdout.split())
 
 
 def server_processes(system: Path = SYSTEM) -> int:

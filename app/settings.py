@@ -155,7 +155,10 @@ class Settings:
         "", "Environment variables that handlers do not see: a regular expression for whole names.", empty=True
     )
     number_of_gpu: int = setting(
-        0, "GPUs that the processes of handlers are given in turn, as gpu_id; 0 has them compute on the CPU.", low=0
+        0,
+        "Most GPUs, of those that nvidia-smi lists, that the processes of handlers are given in turn, as gpu_id; 0 has "
+        "them compute on the CPU.",
+        low=0,
     )
     handler_env: str = setting(
         "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -46,7 +47,8 @@ def _manifest_facts(manifest: Manifest) -> Iterator[Fact]:
         return
     yield "manifest", [f"of Multi Model Server {'0.x' if manifest.is_legacy else '1.x'}"]
     yield "version", [manifest.model_version or "not said"]
-    yield "runtime", [manifest.runtime]
+    runs = f" (its code runs under Python {platform.python_version()})" if manifest.runtime == "python2" else ""
+    yield "runtime", [manifest.runtime + runs]
     if manifest.engine is not None:
         yield "engine", [f"{manifest.engine} {manifest.engine_version or ''}".rstrip()]
 

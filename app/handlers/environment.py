@@ -17,7 +17,7 @@ SHOWN = (
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING"),
     *("PYTHONWARNINGS", "PYTHONMALLOC", "PYTHONFAULTHANDLER"),
     *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "CUDA_*", "NVIDIA_*", "NCCL_*"),
-    *("MXNET_*", "KERAS_*"),
+    *("MXNET_*", "KERAS_*", "TORCH_*", "PYTORCH_*"),
 )
 """What libraries need, and what is nobody's secret. All else the server's environment may hold in confidence."""
 DEFAULTS = {

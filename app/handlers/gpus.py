@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import logging
 import os
 
+from app.machine import gpus
+
+log = logging.getLogger(__name__)
+
 _turns = itertools.count()
+
+
+@functools.cache
+def usable_gpus(number: int) -> int:
+    """Return how many GPUs workers are given in turn: not more than there are, as in Multi Model Server. If there are
+    fewer than the settings name, the log says so, once.
+
+    :param number: the setting; 0 asks nobody.
+    """
+    there = gpus() if number else 0
+    if number > there:
+        log.warning("number_of_gpu is %d, but nvidia-smi lists %d GPUs: handlers are given no more", number, there)
+    return min(number, there)
 
 
 def next_gpu(number: int) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PASS = "changeit"
 VALID_DAYS = 365
+TOO_SHORT = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
+"""OpenSSL's reasons to refuse a certificate that is weaker than its security level 2 allows."""
+NEW_KEY = "openssl req -x509 -newkey rsa:2048 -nodes -days 365 -keyout key.pem -out certificate.pem"
 
 
 def certificate_files(configuration: Mapping[str, str], folder: Path, host: str) -> tuple[Path, Path]:
@@ -39,6 +43,39 @@ def certificate_files(configuration: Mapping[str, str], folder: Path, host: str)
     if certificate or key:
         raise LaunchError("HTTPS takes both certificate_file and private_key_file; the configuration has only one.")
     return _self_signed(folder, host)
+
+
+def server_context(certificate: Path, key: Path) -> tuple[ssl.SSLContext, str]:
+    """Return the context of a server that speaks TLS 1.2 and 1.3, and a warning, empty if all is well.
+
+    A certificate that OpenSSL finds too weak, such as MMS's own test key (RSA, 1,024 bits), is served all the same if
+    it reaches OpenSSL's security level 1.
+
+    :param certificate: certificate chain, PEM.
+    :param key: its private key, PEM.
+    :raises LaunchError: if they cannot be read, do not belong together or are weaker still.
+    """
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    warning = ""
+    try:
+        try:
+            context.load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            if error.reason not in TOO_SHORT:
+                raise
+            ciphers = (one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3")
+            context.set_ciphers(":".join(["@SECLEVEL=1", *ciphers]))
+            context.load_cert_chain(certificate, key)
+            warning = (
+                f"The certificate {certificate} is weaker than OpenSSL's security level 2 allows ({error.reason}), and "
+                f"clients may refuse it. Make another: {NEW_KEY}"
+            )
+    except OSError as error:  # ssl.SSLError is one
+        weak = isinstance(error, ssl.SSLError) and error.reason in TOO_SHORT
+        reason = f"it is too weak ({error}). Make another: {NEW_KEY}" if weak else f"{error}."
+        raise LaunchError(f"The certificate {certificate} with the key {key} cannot be used: {reason}") from None
+    return context, warning
 
 
 def _from_keystore(path: Path, kind: str, password: str, folder: Path) -> tuple[Path, Path]:

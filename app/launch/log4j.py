@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 from app.errors import LaunchError
@@ -21,7 +22,28 @@ FILES = {
 """Settings of the files, by the names that MMS's own configuration gives their appenders."""
 MMS_LOGGERS = ("ACCESS_LOG", "MMS_METRICS", "MODEL_", "com.amazonaws.ml.mms", "org.apache", "io.netty")
 """Loggers that MMS's own configuration has."""
+LOG4J_OPTIONS = ("-Dlog4j.configurationFile", "-Dlog4j2.configurationFile", "-Dlog4j.configuration")
 LOOKUP = re.compile(r"\$\{(?:env|sys):([^:}]+)(?::-([^}]*))?\}")
+
+
+def java_options(configuration: Mapping[str, str]) -> tuple[str | None, list[str]]:
+    """Read the keys ``vmargs`` and ``plugins_path``, which Multi Model Server hands to Java.
+
+    :returns: the log4j2 file that ``-Dlog4j.configurationFile`` names, None if there is none, and what is not followed.
+    """
+    file, ignored = None, []
+    for option in configuration.get("vmargs", "").split():
+        name, _, value = option.partition("=")
+        if name in LOG4J_OPTIONS:
+            file = unquote(urlsplit(value).path) if value.startswith("file:") else value
+        elif name.startswith("-D"):
+            ignored.append(f"vmargs: {option} is not followed: it is a property of Java")
+    if file is not None and not Path(file).is_file():
+        ignored.append(f"vmargs: the log4j file {file} is not there")
+        file = None
+    if plugins := configuration.get("plugins_path"):
+        ignored.append(f"plugins_path={plugins} is not followed: plugins are Java classes")
+    return file, ignored
 
 
 def read_log4j(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
@@ -31,16 +53,16 @@ def read_log4j(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], 
     :raises LaunchError: where it cannot be read.
     """
     if path.suffix.lower() != ".xml":
-        return {}, [f"--log-config {path} is not followed: only log4j2's XML can be read"]
+        return {}, [f"the log4j file {path} is not followed: only log4j2's XML can be read"]
     try:
         root = ElementTree.parse(path).getroot()
     except (OSError, ElementTree.ParseError) as error:
-        raise LaunchError(f"--log-config {path} cannot be read: {error}") from None
+        raise LaunchError(f"The log4j file {path} cannot be read: {error}") from None
     values: dict[str, Any] = {}
     ignored: list[str] = []
     for element in root.iter():
         values |= _followed(element, environ, ignored)
-    told = f"--log-config {path} is followed for the level and the places of the files; lines look as MMS's do"
+    told = f"the log4j file {path} is followed for the level and the places of the files; lines look as MMS's do"
     return values, [told + (f", and these are left out: {', '.join(ignored)}" if ignored else "")]
 
 

@@ -14,10 +14,10 @@ from typing import Any
 from app.access.starting import check_management
 from app.errors import LaunchError
 from app.launch.addresses import Address, parse_address
-from app.launch.certificates import certificate_files
+from app.launch.certificates import certificate_files, server_context
 from app.launch.configuration import read_configuration
 from app.launch.keys import meaningless, settings_of, unknown
-from app.launch.log4j import read_log4j
+from app.launch.log4j import java_options, read_log4j
 from app.launch.process import Launch
 from app.launch.start_models import load_models, split_models
 from app.settings import PREFIX, Settings, read_settings, to_environment
@@ -70,7 +70,7 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
     _check(flags, environ)
     configuration = read_configuration(flags.mms_config, environ)
     inference, management = _addresses(configuration, flags)
-    store = _store(flags.model_store or configuration.get("model_store"))
+    store, models, warnings = _models(flags, configuration)
     state = instance_dir / "mms" / _state_name(store, inference)
     values = settings_of(configuration) | _listening(inference, management)
     values |= {
@@ -79,13 +79,15 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
         "cache_dir": instance_dir / "cache",
         "tokens_file": _own(environ).tokens_file or instance_dir / "tokens.json",  # one for all, as flask token has it
         "shipped_models": False,
-        "load_models": load_models(flags.models or split_models(configuration.get("load_models", "")), store),
+        "load_models": models,
     }
     if inference.https or management.https:
         files = certificate_files(configuration, state / "tls", (inference if inference.https else management).host)
         values |= dict(zip(("certificate_file", "private_key_file"), files, strict=True))
-    logs, warnings = _logs(flags, environ)
+        warnings += filter(None, [server_context(*files)[1]])
+    logs, ignored = _logs(flags, configuration, environ)
     values |= logs
+    warnings += ignored
     shown: dict[str, str] = {}
     if flags.gpu is not None:
         values["number_of_gpu"], shown = 1, _only_gpu(flags.gpu, environ)
@@ -103,6 +105,23 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
     told = f"management_address={configuration.get('management_address', '')}"
     check_management(_own(launch.environ), told, "management_without_token=true in the configuration file")
     return Plan(launch, warnings)
+
+
+def _models(flags: Flags, configuration: Mapping[str, str]) -> tuple[Path | None, str, list[str]]:
+    """Return the model store, the setting ``load_models``, and warnings: as in MMS, what a configuration file says of
+    models that are not there stops no start."""
+    told = flags.model_store or configuration.get("model_store")
+    store = Path(told).absolute() if told else None
+    warnings = []
+    if store is not None and not store.is_dir():
+        warnings.append(
+            f"The model store {store} is not there: nothing is loaded from it. Make it or correct model_store"
+        )
+    configured = split_models(configuration.get("load_models", ""))
+    if store is None and any(one.upper() == "ALL" for one in configured):
+        warnings.append("load_models=ALL, but there is no model_store: nothing is loaded")
+        configured = []
+    return store, load_models(flags.models or configured, store), warnings
 
 
 def _own(environ: Mapping[str, str]) -> Settings:
@@ -151,22 +170,15 @@ def _listening(inference: Address, management: Address) -> dict[str, Any]:
     return values
 
 
-def _store(told: str | None) -> Path | None:
-    if not told:
-        return None
-    store = Path(told).absolute()
-    if not store.is_dir():
-        raise LaunchError(f"The model store {store} is no folder. Make it, or correct model_store.")
-    return store
-
-
 def _state_name(store: Path | None, inference: Address) -> str:
     """A name for what a server remembers, so that two that differ do not mix."""
     told = f"{os.path.realpath(store) if store else ''}|{inference.host}|{inference.port}"
     return f"{store.name if store else 'no-store'}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
 
 
-def _logs(flags: Flags, environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
+def _logs(
+    flags: Flags, configuration: Mapping[str, str], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str]]:
     logs = Path.cwd() / environ.get("LOG_LOCATION", "logs")
     metrics = Path.cwd() / environ.get("METRICS_LOCATION", "logs")
     values: dict[str, Any] = {
@@ -177,10 +189,11 @@ def _logs(flags: Flags, environ: Mapping[str, str]) -> tuple[dict[str, Any], lis
         "model_metrics_log": metrics / "model_metrics.log",
         "log_console": flags.foreground,
     }
-    warnings: list[str] = []
-    if flags.log_config:
-        told, warnings = read_log4j(Path(flags.log_config), environ)
+    file, warnings = java_options(configuration)
+    if named := flags.log_config or file:
+        told, ignored = read_log4j(Path(named), environ)
         values |= told
+        warnings += ignored
     if flags.log_level:
         values["log_level"] = flags.log_level
     if flags.log_file:

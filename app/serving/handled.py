@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import platform
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from app.errors import InvalidArchive
 from app.formats.archive.contents import find_handler
 from app.formats.archive.manifest import read_manifest
+from app.handlers.gpus import usable_gpus
 from app.handlers.types import Field, HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec
 from app.handlers.workers import Workers
 from app.long_waits import long_wait
@@ -22,6 +24,7 @@ from app.settings import Settings
 
 __all__ = ["Field", "HandledModel", "HandlerAnswer", "HandlerRequest", "open_handled", "own_handler"]
 
+log = logging.getLogger(__name__)
 metrics = logging.getLogger("dimple.metrics")
 
 LOAD_SECONDS = 120.0
@@ -97,6 +100,8 @@ def open_handled(
     :raises RequirementsError: where the packages that it asks for cannot be installed.
     """
     manifest = read_manifest(folder)
+    if registration.runtime == "python2":
+        log.warning("%s asks for Python 2; its code runs under Python %s", registration.name, platform.python_version())
     room = furnish(registration.name, folder, settings)
     spec = HandlerSpec(
         model_name=registration.name,
@@ -106,7 +111,7 @@ def open_handled(
         batch_size=registration.batch_size,
         response_timeout=registration.response_timeout,
         decode_input_request=settings.decode_input_request,
-        number_of_gpu=settings.number_of_gpu,
+        number_of_gpu=usable_gpus(settings.number_of_gpu),
         shown_variables=settings.handler_env,
         hidden_variables=settings.blacklist_env_vars,
         legacy=manifest.is_legacy,

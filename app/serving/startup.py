@@ -12,6 +12,7 @@ from app.errors import DimpleError, DownloadFailed, ModelFormatError, ModelNotIn
 from app.formats.archive.manifest import read_manifest
 from app.formats.archive.opening import archive_name, is_archive, open_archive
 from app.formats.folder import is_model_file, is_model_folder
+from app.handlers.gpus import usable_gpus
 from app.lock import locked
 from app.machine import server_processes
 from app.serving.handled import own_handler
@@ -63,6 +64,9 @@ def told_models(settings: Settings, store: Store) -> Iterator[Told]:
     if named is not None:
         for one in named:
             yield _named(one, settings, store)
+        return
+    if not settings.models_dir.is_dir():
+        log.warning("there is no models folder %s: nothing is loaded from it", settings.models_dir)
         return
     for path in sorted(settings.models_dir.iterdir()):
         if is_model_folder(path):
@@ -148,14 +152,18 @@ def _registration(name: str, url: str, path: Path, settings: Settings) -> Regist
     """How a model is served where nobody has said otherwise. One with code of its own gets, in all processes of the
     server together, as many workers as the others are said to have."""
     count = settings.default_workers_per_model or settings.workers or server_processes()
+    runtime = Registration.runtime
     try:
+        runtime = read_manifest(path).runtime
         if own_handler(path, "", settings.default_service_handler):
-            count = settings.default_workers_per_model or settings.number_of_gpu or count
+            count = settings.default_workers_per_model or usable_gpus(settings.number_of_gpu) or count
             count = max(1, count // (settings.workers or server_processes()))
     except ModelFormatError:
         pass  # what is wrong with it will be told when it is opened
     timeout = float(settings.response_timeout)
-    return Registration(name, url, str(path), min_workers=count, max_workers=count, response_timeout=timeout)
+    return Registration(
+        name, url, str(path), runtime=runtime, min_workers=count, max_workers=count, response_timeout=timeout
+    )
 
 
 def _failed(name: str, url: str, path: Path, error: DimpleError) -> Told:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import stat
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import LaunchError
-from app.launch.certificates import certificate_files
+from app.launch.certificates import certificate_files, server_context
 
 
 def openssl(*arguments: str) -> str:
@@ -68,3 +69,40 @@ def test_without_any_there_is_a_self_signed_one_for_the_host(tmp_path: Path) -> 
     assert "DNS:localhost" in names
     assert "IP Address:10.1.2.3" in names
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def handshake(server: ssl.SSLContext) -> str | None:
+    """Let a client that trusts everybody shake hands with a server, in memory; return the version they agree on."""
+    client = ssl.create_default_context()
+    client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)]
+    for _ in range(4):
+        for end in ends:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    return ends[0].version()
+
+
+def signed(folder: Path, bits: int) -> tuple[Path, Path]:
+    """A certificate and its RSA key of so many bits, made by openssl."""
+    certificate, key = folder / f"c{bits}.pem", folder / f"k{bits}.pem"
+    openssl("genrsa", "-out", str(key), str(bits))
+    openssl("req", "-x509", "-sha256", "-key", str(key), "-out", str(certificate), "-subj", "/CN=told")
+    return certificate, key
+
+
+def test_a_key_like_that_of_mms_tests_is_served_with_a_warning(tmp_path: Path) -> None:
+    context, warning = server_context(*signed(tmp_path, 1024))
+    assert handshake(context) == "TLSv1.3"
+    assert "c1024.pem is weaker" in warning
+    assert "rsa:2048" in warning
+    context, warning = server_context(*signed(tmp_path, 2048))
+    assert (handshake(context), warning) == ("TLSv1.3", "")
+
+
+def test_a_key_that_is_weaker_still_or_anothers_is_refused(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+    with pytest.raises(LaunchError, match=r"c512\.pem .* too weak .*rsa:2048"):
+        server_context(*signed(tmp_path, 512))
+    with pytest.raises(LaunchError, match="KEY_VALUES_MISMATCH"):
+        server_context(pair[0], signed(tmp_path, 2048)[1])

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from app.errors import RequirementsError, SettingError
 from app.formats.archive.in_use import remove_unused
+from app.handlers.gpus import usable_gpus
+from app.machine import gpus
 from app.serving.handled import HandledModel
 from app.serving.handler_room import Room, furnish
 from app.serving.management import describe
@@ -138,7 +141,37 @@ def test_a_model_has_a_home_of_its_own(registry: Registry, tmp_path: Path, monke
     assert "SECRET_TOKEN" not in str(ask(registry, "one"))
 
 
-def test_gpus_are_given_and_told_of(settings: Settings, tmp_path: Path) -> None:
+@pytest.fixture
+def list_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Put an ``nvidia-smi`` on the ``PATH`` that lists so many GPUs."""
+
+    def put(count: int) -> None:
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\nseq 0 {count - 1}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    gpus.cache_clear()
+    usable_gpus.cache_clear()
+    yield put
+    gpus.cache_clear()
+    usable_gpus.cache_clear()
+
+
+@pytest.mark.parametrize(("listed", "number", "usable"), [(4, 3, 3), (2, 3, 2), (0, 1, 0), (2, 0, 0), (None, 1, 0)])
+def test_handlers_are_given_no_more_gpus_than_there_are(
+    list_gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, listed: int | None, number: int, usable: int
+) -> None:
+    if listed is None:
+        monkeypatch.setenv("PATH", "")
+    else:
+        list_gpus(listed)
+    assert usable_gpus(number) == usable
+
+
+def test_gpus_are_given_and_told_of(settings: Settings, tmp_path: Path, list_gpus: Callable[[int], None]) -> None:
+    list_gpus(4)
     told(settings.models_dir / "own")
     with_gpus = dataclasses.replace(settings, number_of_gpu=3, workers=1)
     registry = Registry(with_gpus)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -54,6 +55,22 @@ def served() -> Iterator[Served]:
     yield names_under
     for registry in open_ones:
         registry.close()
+
+
+def test_a_models_folder_that_is_not_there_is_an_empty_one(settings: Settings, tmp_path: Path, served: Served) -> None:
+    gone = tmp_path / "gone"
+    assert served(replace(settings, models_dir=gone)) == []
+    assert not gone.exists()
+
+
+def test_a_python_2_archive_says_what_it_runs_under(
+    settings: Settings, caplog: pytest.LogCaptureFixture, served: Served
+) -> None:
+    manifest = settings.models_dir / "one" / "MAR-INF" / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace('{"model"', '{"runtime": "python2", "model"'))
+    served(settings)
+    said = [record.getMessage() for record in caplog.records if "Python 2" in record.getMessage()]
+    assert said == [f"one asks for Python 2; its code runs under Python {platform.python_version()}"]
 
 
 @pytest.mark.parametrize(

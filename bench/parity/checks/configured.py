@@ -23,6 +23,7 @@ CONFIG = {
     "cors_allowed_headers": "Content-Type, X-Own",
     "blacklist_env_vars": ".*PARITY_HIDDEN.*",
     "enable_envvars_config": "true",
+    "number_of_gpu": "1",  # of none, on most machines: handlers must be told so
 }
 """Everything that shows over HTTP, away from its default."""
 ENVIRON = {
@@ -75,6 +76,7 @@ CHECKS: list[Check] = [
     predict("config.decode-form", "POST /predictions/echo", 200, "bytearray", *TWO),
     predict("config.environment-limit", "POST /predictions/echo", 413, "", b"x" * 2_100_000),
     manage("config.actor", "POST /models?url=actor", 200, "Workers scaled"),
+    predict("config.gpu", "POST /predictions/actor", 200, "gpu_id", b"x", {"do": "tell_context"}),
     predict("config.blacklist", "POST /predictions/actor", 200, "false", b"x", {"do": "tell_environment"}),
     predict("config.short-response", "POST /predictions/actor", 200, "plain", b"x"),
     probe("config.queue", "one that keeps the worker, five that come meanwhile", crowd, says='"answered": 3'),
