@@ -6,9 +6,12 @@ import ast
 import base64
 import importlib
 import io
+import json
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 import cv2
@@ -62,6 +65,10 @@ def test_every_name_of_the_contract_can_be_imported(module: Module) -> None:
         "mms.metrics.metrics_store": ["MetricsStore"],
         "mms.metrics.unit": ["Units"],
         "mms.metrics": ["system_metrics"],
+        "mms.metrics.metric_encoder": ["MetricEncoder"],
+        "mms.protocol.otf_message_handler": [
+            *("retrieve_msg", "create_load_model_response", "create_predict_response", "encode_response_headers"),
+        ],
         "mms.model_loader": ["ModelLoaderFactory", "MmsModelLoader", "LegacyModelLoader"],
         "mms.model_service": ["model_service", "mxnet_model_service", "mxnet_vision_service", "gluon_vision_service"],
         "mms.model_service.model_service": ["ModelService", "SingleNodeService"],
@@ -222,3 +229,96 @@ def test_the_machine_is_measured(module: Module) -> None:
     assert all(0 <= value <= 100 for name, value in values.items() if name.endswith("Percent"))
     metrics.cpu_utilization()
     assert 0 <= metrics.system_metrics[-1].value <= 100
+
+
+def test_whatever_function_measures_the_machine_may_be_called_and_the_result_is_json(module: Module) -> None:
+    """As MMS's example metrics_cloudwatch does."""
+    metrics = module("mms.metrics.system_metrics")
+    metrics.system_metrics.clear()
+    for name in dir(metrics):
+        if isinstance(value := getattr(metrics, name), FunctionType) and name != "collect_all":
+            value()
+    text = json.dumps(metrics.system_metrics, cls=module("mms.metrics.metric_encoder").MetricEncoder)
+    written = {one["MetricName"]: (one["Unit"], one["Dimensions"]) for one in json.loads(text)}
+    host = [{"Name": "Level", "Value": "Host"}]
+    assert written["MemoryUsed"] == ("Megabytes", host)
+    assert len(written) == 7
+
+
+def message(*parts: bytes | int) -> bytes:
+    """Numbers as MMS's front end writes them, and bytes with their length before them."""
+    lengths = (part.to_bytes(4, "big", signed=True) if isinstance(part, int) else None for part in parts)
+    return b"".join(
+        number if number is not None else len(part).to_bytes(4, "big") + part  # type: ignore[arg-type,operator]
+        for number, part in zip(lengths, parts, strict=True)
+    )
+
+
+def received(module: Module, data: bytes) -> Any:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(data)
+        theirs.shutdown(socket.SHUT_WR)
+        return module("mms.protocol.otf_message_handler").retrieve_msg(ours)
+
+
+@pytest.mark.parametrize(("gpu", "told"), [(-1, {}), (2, {"gpu": 2})])
+def test_the_message_that_loads_a_model_is_read(module: Module, gpu: int, told: dict[str, int]) -> None:
+    sent = b"L" + message(b"net", b"/models/net", 8, b"service:handle", gpu, b"io")
+    expected = {"modelName": b"net", "modelPath": b"/models/net", "batchSize": 8, "handler": b"service:handle"}
+    assert received(module, sent) == (b"L", expected | told | {"ioFileDescriptor": b"io"})
+
+
+def test_a_batch_of_mms_front_end_is_read_answered_and_written(module: Module) -> None:
+    request = (b"r0", b"Accept", b"*/*", -1, b"a", b"application/json", b'{"b": 1}', b"c", b"text/plain", "é".encode())
+    _, batch = received(module, b"I" + message(*request, b"d", b"", b"\xff", -1, b"r1", -1, -1, -1))
+    asked: list[Any] = []
+
+    def handle(data: Any, context: Any) -> list[Any]:
+        asked.extend([data, context.get_request_header(0, "Accept"), context.get_request_header(0, "a")])
+        context.set_response_content_type(1, "text/plain")
+        context.set_response_status(507, "Full", 1)
+        context.set_response_header(1, "x", "y")
+        return ["è", [1]]
+
+    service = module("mms.service").Service("net", "/models/net", None, handle, None, 2)
+    answer = service.predict(batch)
+    assert asked == [[{"a": {"b": 1}, "c": "é", "d": b"\xff"}, {}], "*/*", {"content-type": "application/json"}]
+    first = (b"r0", b"", 200, b"", 0, "è".encode())
+    second = (b"r1", b"text/plain", 507, b"Full", 2, b"content-type", b"text/plain", b"x", b"y", b"[\n  1\n]")
+    assert answer == message(200, b"Prediction success", *first, *second, -1)
+
+
+@pytest.mark.parametrize(
+    ("result", "code", "said"),
+    [
+        (["a"], 503, b"number of batch response mismatched"),
+        ("ab", 503, b"Invalid model predict output"),
+        ([{1}, 2], 503, b"Unsupported model output data type."),
+        (MemoryError(), 507, b"Out of resources"),
+        (KeyError("a"), 503, b"Prediction failed"),
+        (None, 599, b"Some Prediction Error"),
+    ],
+)
+def test_a_batch_that_fails_is_answered_in_the_words_of_mms(
+    module: Module, result: object, code: int, said: bytes
+) -> None:
+    def handle(data: Any, context: Any) -> Any:
+        if result is None:
+            raise module("mms.service").PredictionException("Some Prediction Error", 599)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    service = module("mms.service").Service("net", "/models/net", None, handle, None, 2)
+    batch = [{"requestId": name, "parameters": []} for name in (b"r0", b"r1")]
+    failed = [(name, b"", code, b"", 0, b"error") for name in (b"r0", b"r1")]
+    assert service.predict(batch) == message(code, said, *failed[0], *failed[1], -1)
+
+
+def test_a_message_that_is_none_or_cut_off_is_refused(module: Module) -> None:
+    with pytest.raises(ValueError, match="Invalid command: b'U'"):
+        received(module, b"U")
+    for sent in (b"", b"L" + message(b"net")[:-1], b"I" + message(b"r0")):
+        with pytest.raises(ValueError, match="Frontend disconnected"):
+            received(module, sent)

@@ -10,7 +10,7 @@ from typing import Any
 
 from mms.context import RequestProcessor
 from mms.metrics.metrics_store import MetricsStore
-from mms.service import PREDICTION_METRIC, PredictionException, Service, emit_metrics
+from mms.service import PREDICTION_METRIC, PredictionException, Service, checked, emit_metrics
 
 from dimple_child.channel import Message
 from dimple_child.inputs import Headers, InvalidInput, decode
@@ -93,7 +93,7 @@ def _call(service: Service, items: list[Item]) -> None:
     context.metrics = metrics = MetricsStore(context.request_ids, context.model_name)
     started = time.perf_counter()
     try:
-        results = _checked(_run(service, [item.data for item in items]), len(items))
+        results = _run(service, [item.data for item in items])
         metrics.add_time(PREDICTION_METRIC, round(1000 * (time.perf_counter() - started), 2))
         for item, result, processor in zip(items, results, context.request_processor, strict=True):
             item.told, item.body = _told(processor), _encode(result)
@@ -101,9 +101,9 @@ def _call(service: Service, items: list[Item]) -> None:
         emit_metrics(metrics.store)
 
 
-def _run(service: Service, data: list[dict[str, Any]]) -> Any:
+def _run(service: Service, data: list[dict[str, Any]]) -> list[Any]:
     try:
-        return service.handle(data)
+        results = service.handle(data)
     except PredictionException as error:
         logging.exception("The handler refused the request")
         raise Failed(_status(error.error_code, 500), str(error.message)) from None
@@ -112,16 +112,10 @@ def _run(service: Service, data: list[dict[str, Any]]) -> Any:
     except Exception:
         logging.exception("The handler failed")
         raise Failed(503, "Prediction failed") from None
-
-
-def _checked(results: Any, count: int) -> list[Any]:
-    if not isinstance(results, list):
-        logging.warning("The handler returned %s, not a list", type(results).__name__)
-        raise Failed(503, "Invalid model predict output")
-    if len(results) != count:
-        logging.warning("The handler returned %d answers to %d requests", len(results), count)
-        raise Failed(503, "number of batch response mismatched")
-    return results
+    try:
+        return checked(results, len(data))
+    except PredictionException as error:
+        raise Failed(error.error_code, error.message) from None
 
 
 def _encode(result: Any) -> bytes | bytearray:

@@ -111,7 +111,10 @@ class ModelLoaderFactory:
 
 def read_manifest(path: Path) -> Any:
     """The manifest's content; None where there is none."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
 
 
 def _initialize(instance: Any, service: Service) -> None:

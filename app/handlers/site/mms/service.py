@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mms.context import Context
+from mms.context import Context, RequestProcessor
 from mms.metrics.metric import Metric
+from mms.metrics.metrics_store import MetricsStore
+from mms.protocol.otf_message_handler import create_predict_response
 from mms.version import __version__
 
 PREDICTION_METRIC = "PredictionTime"
@@ -43,6 +47,47 @@ class Service:
         """
         return self._entry_point(data, self._context)
 
+    @staticmethod
+    def retrieve_data_for_inference(
+        batch: list[dict[str, Any]] | None,
+    ) -> tuple[list[RequestProcessor], list[dict[str, Any]], dict[int, str]]:
+        """Take a batch apart, as :func:`mms.protocol.otf_message_handler.retrieve_msg` returns it.
+
+        :returns: for each request its headers and its data by name, and the ids of the requests by their index.
+        :raises ValueError: if there is no batch.
+        """
+        if batch is None:
+            raise ValueError("Received invalid inputs")
+        processors, data = [], []
+        for request in batch:
+            parameters = request["parameters"]
+            headers: dict[str, Any] = {one["name"]: {"content-type": one["contentType"]} for one in parameters}
+            headers |= {one["name"].decode(): one["value"].decode() for one in request.get("headers") or ()}
+            processors.append(RequestProcessor(headers))
+            data.append({one["name"]: one["value"] for one in parameters})
+        return processors, data, {index: request["requestId"].decode() for index, request in enumerate(batch)}
+
+    def predict(self, batch: list[dict[str, Any]] | None) -> bytearray:
+        """Answer a batch of the front end, as Multi Model Server's worker does.
+
+        :returns: the message to the front end; a failure is one, too.
+        """
+        processors, data, ids = self.retrieve_data_for_inference(batch)
+        self.context.request_ids, self.context.request_processor = ids, processors
+        self.context.metrics = metrics = MetricsStore(ids, self.context.model_name)
+        started = time.perf_counter()
+        try:
+            results = checked(self.handle(data), len(data))
+        except PredictionException as error:
+            return create_predict_response(None, ids, error.message, error.error_code)
+        except MemoryError:
+            return create_predict_response(None, ids, "Out of resources", 507)
+        except Exception:
+            logging.exception("The handler failed")
+            return create_predict_response(None, ids, "Prediction failed", 503)
+        metrics.add_time(PREDICTION_METRIC, round(1000 * (time.perf_counter() - started), 2))
+        return create_predict_response(results, ids, "Prediction success", 200, self.context)
+
 
 class PredictionException(Exception):
     """What a handler raises to choose the status code and the message of the error itself."""
@@ -54,6 +99,21 @@ class PredictionException(Exception):
 
     def __str__(self) -> str:
         return f"{self.message} : {self.error_code}"
+
+
+def checked(results: Any, count: int) -> list[Any]:
+    """Return what a handler has returned.
+
+    :param count: how many requests it was given.
+    :raises PredictionException: 503, if it is no list of as many results.
+    """
+    if not isinstance(results, list):
+        logging.warning("The handler returned %s, not a list", type(results).__name__)
+        raise PredictionException("Invalid model predict output", 503)
+    if len(results) != count:
+        logging.warning("The handler returned %d answers to %d requests", len(results), count)
+        raise PredictionException("number of batch response mismatched", 503)
+    return results
 
 
 def emit_metrics(metrics: Iterable[Metric] | None) -> None:
