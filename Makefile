@@ -95,19 +95,24 @@ clean:
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
-.venv/.run-ready: requirements.txt | .venv/bin/python
+# programs that import MXNet or Keras there, as the tutorials' do, find the names that NumPy and Python have dropped
+.venv/.names-ready: app/handlers/site/dimple_child/environment.py | .venv/bin/python
+	@$(BIN)/python $<
+	@touch $@
+
+.venv/.run-ready: requirements.txt | .venv/.names-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/.test-ready: requirements.txt requirements-dev.txt requirements-quantize.txt requirements-otel.txt | .venv/bin/python
+.venv/.test-ready: requirements.txt requirements-dev.txt requirements-quantize.txt requirements-otel.txt | .venv/.names-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/.run-ready
 
-.venv/.cluster-ready: requirements.txt requirements-ray.txt | .venv/bin/python
+.venv/.cluster-ready: requirements.txt requirements-ray.txt | .venv/.names-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	@touch $@ .venv/.run-ready
 
-.venv/.fuzz-ready: requirements.txt requirements-fuzz.txt | .venv/bin/python
+.venv/.fuzz-ready: requirements.txt requirements-fuzz.txt | .venv/.names-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
 	@touch $@ .venv/.run-ready
 

@@ -1,28 +1,46 @@
 """Names that archives, MXNet 1.9.1 and Keras-MXNet 2.2.4 use, and that Python and its libraries have dropped since.
 
-The server has a list of its own (``app/engines/compat.py``), for what its engines need; this process must not import
-the server's modules, where an archive with an ``app`` of its own would find them. No library is imported here for an
-archive that does not use it: the names are added right after it has imported the library.
+The server has a list of its own (``app/engines/compat.py``), for what its engines need; a handler's process must not
+import the server's modules, where an archive with an ``app`` of its own would find them. No library is imported here
+for a program that does not use it: the names are added right after it has imported the library.
+
+Every Python of the virtual environment imports this module (``dimple_child/environment.py``), so it imports nothing
+that an empty Python has not, unless it is needed.
 """
 
 from __future__ import annotations
 
-import collections
-import collections.abc
-import importlib.machinery
 import sys
-import time
-from collections.abc import Callable, Sequence
-from importlib.abc import MetaPathFinder
-from types import ModuleType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 
 def install() -> None:
-    """Add what Python itself has lost, and watch for imports of the rest."""
+    """Add what Python itself has lost, and what the libraries have: at once, or right after their import."""
+    import collections.abc
+    import time
+
     for name in ("Callable", "Hashable", "Iterable", "Iterator", "Mapping", "MutableMapping", "Sequence", "Sized"):
         _add(collections, name, getattr(collections.abc, name))
     _add(time, "clock", time.process_time)
-    sys.meta_path.insert(0, _Watch())
+    for name, patch in _PATCHES.items():
+        if module := sys.modules.get(name):
+            patch(module)
+    sys.meta_path.insert(0, _Finder(_PATCHES, after=True))
+
+
+def install_for_mxnet() -> None:
+    """Do the same as soon as the program imports MXNet or Keras, and nothing to any other program."""
+    sys.meta_path.insert(0, _Finder({"mxnet": _install_once, "keras": _install_once}, after=False))
+
+
+def _install_once(module: ModuleType) -> None:
+    if not any(isinstance(finder, _Finder) and finder.after for finder in sys.meta_path):
+        install()
 
 
 def _numpy(numpy: ModuleType) -> None:
@@ -39,30 +57,40 @@ def _pillow(image: ModuleType) -> None:
     _add(image, "ANTIALIAS", vars(image).get("LANCZOS"))  # Pillow 10 dropped the old name
 
 
-_PATCHES: dict[str, Callable[[ModuleType], None]] = {
+_PATCHES: Mapping[str, Callable[[ModuleType], None]] = {
     "numpy": _numpy,
     "scipy.sparse": _scipy_sparse,
     "PIL.Image": _pillow,
 }
 
 
-class _Watch(MetaPathFinder):
-    """Finds the modules that have a patch where Python would, and has the patch follow their import."""
+class _Finder:
+    """Finds modules where Python would, and calls a function before or after each is executed."""
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        patch = _PATCHES.get(name)
-        spec = importlib.machinery.PathFinder.find_spec(name, path) if patch else None
-        if patch is None or spec is None or spec.loader is None:
+    def __init__(self, calls: Mapping[str, Callable[[ModuleType], None]], after: bool) -> None:
+        self.after = after
+        self._calls = calls
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return a module's specification, None for those that have nothing to be called."""
+        call = self._calls.get(name)
+        if call is None:
+            return None
+        from importlib.machinery import PathFinder
+
+        spec = PathFinder.find_spec(name, path)
+        if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
 
-        def execute_and_patch(module: ModuleType) -> None:
+        def execute_and_call(module: ModuleType) -> None:
+            if not self.after:
+                call(module)
             execute(module)
-            patch(module)
+            if self.after:
+                call(module)
 
-        spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
+        spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
         return spec
 
 
