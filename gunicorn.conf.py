@@ -15,6 +15,7 @@ from app.access.starting import check_management as _check_management
 from app.cluster.installed import check_cluster as _check_cluster
 from app.engines.shared.announced import announce as _announce
 from app.errors import DimpleError, SettingError
+from app.handlers.environment import SERVERS_THREADS as _SERVERS_THREADS
 from app.idle import keep_heaps as _keep_heaps
 from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
@@ -88,7 +89,8 @@ if _settings.certificate_file and _settings.private_key_file:
 
 
 # Workers share the cores: without this each would start as many computing threads as there are cores.
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // workers)))
+if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = os.environ[_SERVERS_THREADS] = str(max(1, cores() // workers))
 
 # nohup starts a program with SIGHUP ignored; gunicorn would take the signal back and reload when its user logs out.
 _under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

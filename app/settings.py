@@ -87,7 +87,7 @@ class Settings:
     mirror: str = setting(
         "", "URL or folder where models of the catalogue are looked for first; empty for none.", empty=True
     )
-    default_model: str = setting("smile", "Model that /file/ asks when the form names none.")
+    default_model: str = setting("smile", "Model that /file/ asks when the form names none, unless there is only one.")
     engine: str = setting(
         "auto",
         "What computes: openvino, mxnet, keras, or auto: openvino where it was proven equal to the reference (mxnet of "

@@ -27,6 +27,11 @@ RECIPE = click.option(
 )
 EPOCHS = click.option("--epochs", type=click.IntRange(1), help="Passes over the training pictures.")
 SEED = click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything drawn by lot.")
+PREFIX = click.option(
+    "--prefix",
+    type=click.Path(path_type=Path),
+    help="Write the network's files under this name, too: smileCNN_model makes smileCNN_model-symbol.json and so on.",
+)
 RESUME = click.option("--resume", is_flag=True, help="Go on where the same training was cut off.")
 DATA = click.option(
     "--data",
@@ -54,10 +59,16 @@ def course_group(name: str, about: str) -> AppGroup:
     @EPOCHS
     @SEED
     @RESUME
+    @PREFIX
     @tells_problems
-    def train(source: str | None, recipe: str, epochs: int | None, seed: int, resume: bool) -> None:
+    def train(
+        source: str | None, recipe: str, epochs: int | None, seed: int, resume: bool, prefix: Path | None
+    ) -> None:
         """Train, measure on pictures that were kept back, and write the model folder."""
+        if prefix is not None and not prefix.absolute().parent.is_dir():
+            raise DataError(f"--prefix {prefix}: there is no folder {prefix.absolute().parent}. Make it first")
         from app.evaluation.report import table
+        from app.training.export import copy_under
         from app.training.run import Run
         from app.training.run import train as run
 
@@ -68,6 +79,8 @@ def course_group(name: str, about: str) -> AppGroup:
         work_dir = settings.instance_dir / "training"
         folder, found = run(Run(course, chosen, epochs, seed, settings.models_dir, work_dir, teacher), data, resume)
         click.echo(f"\n{folder}, on the pictures that training never saw:\n{table(found)}")
+        for path in copy_under(folder, prefix) if prefix is not None else ():
+            click.echo(path)
 
     @group.command("evaluate")
     @DATA

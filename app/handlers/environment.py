@@ -20,6 +20,8 @@ SHOWN = (
     *("MXNET_*", "KERAS_*", "TORCH_*", "PYTORCH_*"),
 )
 """What libraries need, and what is nobody's secret. All else the server's environment may hold in confidence."""
+SERVERS_THREADS = "_DIMPLE_OMP_NUM_THREADS"
+"""Variable with the server's own value of ``OMP_NUM_THREADS``, if nobody else has set that."""
 DEFAULTS = {
     "OMP_NUM_THREADS": "1",
     # MXNet fuses some graphs wrongly; "default" is a fusion that joins nothing (app/engines/compat.py).
@@ -50,7 +52,8 @@ def handler_environment(
         name: value
         for name, value in environ.items()
         if any(fnmatchcase(name, one) for one in patterns)
-        and not name.startswith(PREFIX)
+        and not name.startswith((PREFIX, SERVERS_THREADS))
+        and not (name == "OMP_NUM_THREADS" and SERVERS_THREADS in environ)
         and not (hidden and pattern.fullmatch(name))
     }
     return DEFAULTS | _home(home) | found | _search_path(found) | ({"HOME": home} if home else {})

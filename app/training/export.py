@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.engines.compat import import_keras
+from app.errors import DataError
 from app.formats.folder import write_manifest
 from app.formats.place import place
 from app.formats.signature import write_signature
@@ -42,6 +43,25 @@ def export(
     shutil.copyfile(curves, partial / "learning-curves.png")
     place(partial, models_dir / name)
     return models_dir / name
+
+
+def copy_under(folder: Path, prefix: Path) -> list[Path]:
+    """Copy a model's checkpoint and ``.h5``, which are called after it, to files that are called otherwise.
+
+    :param prefix: takes the place of the model's name: ``smileCNN_model`` makes ``smileCNN_model-symbol.json``,
+        ``smileCNN_model-0000.params`` and ``smileCNN_model.h5`` in the current folder.
+    :returns: the copies.
+    :raises DataError: if one cannot be written.
+    """
+    copies = []
+    for path in sorted(folder.glob(f"{folder.name}[-.]*")):
+        copy = prefix.with_name(prefix.name + path.name.removeprefix(folder.name))
+        try:
+            shutil.copyfile(path, copy)
+        except OSError as error:
+            raise DataError(f"{copy} cannot be written: {error.strerror or error}. {path} has the same") from None
+        copies.append(copy)
+    return copies
 
 
 def _export_checkpoint(network: Any, prefix: Path) -> str:

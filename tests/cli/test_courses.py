@@ -52,7 +52,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A work folder after a whole training of three epochs, and what it printed."""
     work = tmp_path_factory.mktemp("work")
-    done = flask(work, *TRAIN, "--source", str(faces), "--epochs", "3")
+    done = flask(work, *TRAIN, "--source", str(faces), "--epochs", "3", "--prefix", str(work / "smileCNN_model"))
     assert done.returncode == 0, done.stderr
     return work, done.stdout
 
@@ -67,6 +67,20 @@ def test_training_writes_a_model_folder_that_both_engines_serve_alike(trained: t
     assert models[0].labels == ("non-smiling", "smiling")
     batch = DRAW.random((4, 1, 32, 32), dtype=np.float32)
     assert models[0].probabilities(batch) == pytest.approx(models[1].probabilities(batch), abs=1e-5)
+
+
+def test_the_networks_files_may_have_the_tutorials_names(trained: tuple[Path, str]) -> None:
+    work, said = trained
+    for name in ("-symbol.json", "-0000.params", ".h5"):
+        copy = work / f"smileCNN_model{name}"
+        assert copy.read_bytes() == (work / "models" / "smile" / f"smile{name}").read_bytes()
+        assert str(copy) in said.splitlines()
+
+
+def test_a_prefix_in_no_folder_is_an_error_before_anything_is_trained(tmp_path: Path) -> None:
+    done = flask(tmp_path, *TRAIN, "--prefix", str(tmp_path / "nowhere" / "net"))
+    assert done.returncode == 1
+    assert f"there is no folder {tmp_path}/nowhere" in done.stderr
 
 
 def test_the_metrics_are_those_of_the_pictures_that_training_never_saw(trained: tuple[Path, str]) -> None:

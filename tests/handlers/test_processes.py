@@ -16,7 +16,7 @@ import pytest
 
 from app.errors import BadParameter, HandlerLoadError, SettingError
 from app.handlers.backoff import Backoff
-from app.handlers.environment import handler_environment
+from app.handlers.environment import SERVERS_THREADS, handler_environment
 from app.handlers.workers import Workers
 from app.settings import ROOT
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
@@ -91,11 +91,15 @@ def test_a_handler_sees_neither_our_settings_nor_our_files_nor_our_code(
     assert seen["app"] is None
     assert not [name for name in seen["modules"] if name.split(".")[0] in ("app", "numpy", "mxnet", "flask")]
     assert str(tmp_path / "ours") not in seen["files"]
-    assert seen["path"][:3] == [str(folder), "/elsewhere", str(ROOT / "app/handlers/site")]
+    # as in Multi Model Server
+    assert seen["path"][:4] == [str(folder / "service"), "/elsewhere", str(folder), str(ROOT / "app/handlers/site")]
 
 
 def test_one_thread_computes_unless_the_environment_says_otherwise() -> None:
     assert handler_environment("", {})["OMP_NUM_THREADS"] == "1"
+    assert handler_environment("", {"OMP_NUM_THREADS": "3"})["OMP_NUM_THREADS"] == "3"
+    servers = {"OMP_NUM_THREADS": "2", SERVERS_THREADS: "2"}
+    assert handler_environment("", servers)["OMP_NUM_THREADS"] == "1"
     assert "PYTHONPATH" not in handler_environment("", {})
 
 

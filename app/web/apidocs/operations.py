@@ -159,6 +159,7 @@ EXPLAIN: Json = {
 OPERATIONS: dict[str, dict[str, Json]] = {
     "pages.form": {"get": PAGE},
     "pages.show_form": {"get": {"responses": {"303": {"description": "To the page."}}}},
+    "pages.show_index": {"get": {"responses": {"301": {"description": "To the page."}}}},
     "pages.classify": {
         "post": {
             "parameters": [TOP],

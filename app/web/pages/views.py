@@ -54,22 +54,36 @@ SAMPLES = {
 }
 
 
+def default_model() -> str:
+    """Return the model of forms that name none: that of the settings, or the only one if that is not there."""
+    here = dimple()
+    names = here.registry.names()
+    return names[0] if len(names) == 1 else here.settings.default_model
+
+
 @bp.get("/")
 def form() -> str:
     """The form: pictures and a choice of model."""
     here = dimple()
+    default = default_model()
     models = cards(here.registry.entries())
-    models.sort(key=lambda model: model.name != here.settings.default_model)
+    models.sort(key=lambda model: model.name != default)
     names = {model.name for model in models}
     recent = len(here.uploads.of(visitor())) if visitor() else 0
     return render_template(
         "form.html",
         models=models,
-        default=here.settings.default_model,
+        default=default,
         samples=[sample for sample in SAMPLES.values() if sample.model in names],
         settings=here.settings,
         recent=recent,
     )
+
+
+@bp.get("/index.html")
+def show_index() -> Response:
+    """Lead to the form from the address that static pages have."""
+    return make_response(redirect(url_for("pages.form"), 301))
 
 
 @bp.get("/file/")
@@ -98,7 +112,7 @@ def classify() -> Response:
 def _asked() -> tuple[list[Upload], str]:
     """The pictures of a request and the model that it names: sent, one of ours, or one that was sent before."""
     here = dimple()
-    name = request.form.get("model") or request.args.get("model") or here.settings.default_model
+    name = request.form.get("model") or request.args.get("model") or default_model()
     if sample := request.form.get("sample"):
         return [_sample(sample)], SAMPLES[sample].model
     if again := request.form.get("again"):

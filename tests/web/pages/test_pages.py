@@ -10,6 +10,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app import create_app, load_models
+from app.settings import Settings
+from tests.conftest import CACHE
 from tests.pictures import astronaut, encode, plain
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -144,6 +147,29 @@ def test_a_program_gets_its_errors_as_json(client: FlaskClient) -> None:
 def test_the_file_routes_address_leads_to_the_form(client: FlaskClient) -> None:
     response = client.get("/file/")
     assert (response.status_code, response.location) == (303, "/")
+
+
+def test_index_html_leads_to_the_form(client: FlaskClient) -> None:
+    response = client.get("/index.html")
+    assert (response.status_code, response.location) == (301, "/")
+
+
+@pytest.mark.parametrize("setting", ["smile", "dogcat"])
+def test_a_form_without_a_model_asks_the_default_one_or_the_only_one(
+    models_dir: Path, tmp_path: Path, setting: str
+) -> None:
+    """The form of the dogs-and-cats tutorial has no field for a model."""
+    folders = {"uploads_dir": tmp_path / "uploads", "instance_dir": tmp_path / "instance", "cache_dir": CACHE}
+    only = "dogcat" if setting == "smile" else "dogcat,smile"
+    app = create_app(Settings(models_dir=models_dir, load_models=only, default_model=setting, **folders))
+    load_models(app)
+    try:
+        client = app.test_client()
+        assert send(client, encode(astronaut(), "JPEG"), browser=False).json["model"] == "dogcat"
+        choices = [field for field in Tags(client.get("/").text).all("input") if field["name"] == "model"]
+        assert [field["value"] for field in choices if "checked" in field] == ["dogcat"]
+    finally:
+        app.extensions["dimple"].registry.close()
 
 
 def test_an_unknown_address_is_a_page_for_browsers_and_json_for_programs(client: FlaskClient) -> None:
