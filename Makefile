@@ -4,6 +4,7 @@
 # make check  lint, types and formatting
 # make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
 # make parity, make parity-load    compare with a real Multi Model Server (installed under instance/bench; needs Java)
+# make mms-suites MMS=checkout    Multi Model Server's own tests, out of its repository, on Dimple (needs npm)
 # make bench, make soak    measure against it, and under load for long (BENCH="--quick", SOAK="--minutes 3"); docs/performance.md
 # make cluster-test    two Ray nodes and two fronts on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
@@ -21,6 +22,7 @@ MODELS_FROM ?=
 WRITE ?=
 TESTS ?=
 WORKERS ?= 2
+MMS ?=
 BENCH ?=
 SOAK ?=
 RELIABILITY ?=
@@ -35,7 +37,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python;
 BIN = .venv/bin
 
 .PHONY: run test test-all test-zoo check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
-.PHONY: model-files fuzz audit clean
+.PHONY: mms-suites model-files fuzz audit clean
 
 run: .venv/.run-ready
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
@@ -60,6 +62,10 @@ parity: .venv/.run-ready
 
 parity-load: .venv/.run-ready
 	@exec $(BIN)/python bench/parity_load.py
+
+mms-suites: .venv/.run-ready
+	@test -n "$(MMS)" || { echo "Name a checkout of github.com/awslabs/multi-model-server: make mms-suites MMS=…" >&2; exit 2; }
+	@exec $(BIN)/python bench/mms_suites.py "$(MMS)"
 
 bench: .venv/.run-ready
 	@exec $(BIN)/python bench/performance.py $(BENCH)

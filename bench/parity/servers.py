@@ -88,7 +88,7 @@ def write_config(home: Path, ports: tuple[int, int], setup: Setup) -> Path:
         **BASE,
         **setup.config,
     }
-    if setup.tls:
+    if setup.tls and "certificate_file" not in values:
         values |= certificate(home)
     path = home / "config.properties"
     path.write_text("".join(f"{key}={value}\n" for key, value in values.items()))
