@@ -14,10 +14,9 @@ from flask.cli import with_appcontext
 
 from app.cli.archive_checks import checks
 from app.cli.archive_facts import facts, shown
-from app.cli.packers import archiver_options, order
+from app.cli.packers import archiver_options, order, pack_model
 from app.cli.problems import tells_problems
 from app.formats.archive.opening import open_archive, unpack_into
-from app.formats.archive.pack import pack
 from app.formats.archive.unpack import unpack
 from app.settings import Settings
 
@@ -27,9 +26,9 @@ PATH = click.Path(exists=True, path_type=Path)
 @click.command("archive")
 @archiver_options
 @tells_problems
-def archive(**options: Any) -> None:
+def archive(convert: bool, **options: Any) -> None:
     """Pack a model folder into an archive, as Multi Model Server's model-archiver does, with the same options."""
-    click.echo(pack(order(**options)))
+    click.echo(pack_model(order(**options), convert))
 
 
 @click.command("unpack")

@@ -34,8 +34,8 @@ def export(name: str, form: Target, output: Path | None, force: bool) -> None:
     """Write the model NAME as other programs read it.
 
     onnx is one file, NAME.onnx, with labels and preprocessing in its metadata; mar an archive of Multi Model Server;
-    mxnet a folder with NAME-symbol.json and NAME-0000.params. Weights are not changed, and `flask models import` (or
-    unpack) makes the same model of it again.
+    mxnet a folder with NAME-symbol.json and NAME-0000.params, of an ONNX file as far as MXNet can import it.
+    Weights are not changed, and `flask models import` (or unpack) makes the same model of it again.
     """
     settings: Settings = current_app.extensions["dimple"].settings
     folder = _folder(name, settings)

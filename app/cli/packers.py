@@ -7,16 +7,24 @@ They take the flags of Multi Model Server's tools and end as those do: status 1 
 from __future__ import annotations
 
 import functools
+import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, get_args
 
 import click
 
-from app.errors import DimpleError
+from app.errors import DimpleError, PackError
 from app.formats.archive.legacy import export
 from app.formats.archive.manifest import Runtime
-from app.formats.archive.pack import FORMATS, Order, pack
+from app.formats.archive.pack import FORMATS, Order, check, only_onnx, pack
+from app.formats.folder import ModelFolder
+from app.formats.signature import FILE_NAME as SIGNATURE
+from app.formats.signature import document_of
 
 P = ParamSpec("P")
 FOLDER = click.Path(path_type=Path)
@@ -49,9 +57,43 @@ def archiver_options(command: Callable[P, Any]) -> Callable[P, Any]:
     return command
 
 
-def order(export_path: Path | None, **options: Any) -> Order:
-    """What the flags ask for."""
+def order(export_path: Path | None = None, **options: Any) -> Order:
+    """Return what the flags ask for, but for ``--convert``."""
     return Order(export_path=export_path or Path.cwd(), **options)
+
+
+def pack_model(wanted: Order, convert: bool) -> Path:
+    """Pack a folder, its ONNX file turned into an MXNet checkpoint if that is asked for. The folder stays as it is.
+
+    :raises PackError: as :func:`app.formats.archive.pack.pack`.
+    :raises ModelFormatError: if the file cannot be converted.
+    """
+    check(wanted)
+    onnx = only_onnx(wanted.model_path) if convert else None
+    if onnx is None:
+        return pack(wanted)
+    with tempfile.TemporaryDirectory(prefix="convert-") as folder:
+        place = Path(folder, wanted.model_path.absolute().name or "model")
+        left_out = shutil.ignore_patterns(onnx.name, SIGNATURE)
+        shutil.copytree(wanted.model_path.absolute(), place, ignore=left_out, copy_function=os.symlink)
+        _convert(onnx, place / wanted.model_name, wanted.model_path / SIGNATURE)
+        return pack(replace(wanted, model_path=place))
+
+
+def _convert(onnx: Path, stem: Path, signature: Path) -> None:
+    """Write the checkpoint, and a signature with its input's name and shape, as the original does."""
+    from app.serving.exporting import write_checkpoint
+
+    folder = ModelFolder(onnx.parent, stem.name, "1.0", None, None, None, None, onnx=onnx)
+    document = document_of(write_checkpoint(folder, stem))
+    if signature.is_file():
+        try:
+            told = json.loads(signature.read_text(encoding="utf-8"))
+            told["inputs"][0] |= document["inputs"][0]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise PackError(f"{signature} cannot be used: {error}. Correct it, or leave it out") from None
+        document = told
+    (stem.parent / SIGNATURE).write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 
 def _ends_like_the_original(command: Callable[P, None]) -> Callable[P, None]:
@@ -73,12 +115,12 @@ def _fail(reason: str) -> NoReturn:
 @click.command("model-archiver", context_settings=HELP)
 @archiver_options
 @_ends_like_the_original
-def model_archiver(**options: Any) -> None:
+def model_archiver(convert: bool, **options: Any) -> None:
     """Pack a folder with a model and its handler into an archive that Multi Model Server, or Dimple, serves."""
     wanted = order(**options)
     if wanted.force and wanted.target.exists():
         click.echo(f"WARNING - Overwriting {wanted.target} ...", err=True)
-    pack(wanted)
+    pack_model(wanted, convert)
 
 
 @click.command("mxnet-model-export", context_settings=HELP)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from app.engines.child import run_module
 from app.engines.onnx_export import export_onnx
+from app.engines.onnx_import import import_onnx
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.reference import load_reference, network_of, reference_kind
 from app.engines.samples import samples
@@ -36,7 +37,8 @@ LONGEST_SECONDS = 1800
 def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
     """Write a model as ``STEM-symbol.json`` and ``STEM-0000.params``; a checkpoint's files are copied as they are.
 
-    An ``.h5`` becomes the graph that Keras-MXNet computes, with the weights as it holds them.
+    An ``.h5`` becomes the graph that Keras-MXNet computes, with the weights as it holds them, an ONNX file what MXNet's
+    importer makes of it.
 
     :returns: the checkpoint's signature.
     :raises ModelFormatError: where the model has no weights that MXNet can compute.
@@ -46,8 +48,8 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
         shutil.copyfile(folder.checkpoint.symbol, symbol)
         shutil.copyfile(folder.checkpoint.params, params)
         return infer_folder(folder).signature
-    if not reference_kind(folder, "auto"):
-        raise ModelFormatError(f"{folder.path} holds an ONNX file alone, which is not turned into an MXNet checkpoint")
+    if not reference_kind(folder, "auto") and folder.onnx is not None:
+        return import_onnx(folder.onnx, stem, infer_folder(folder).signature)
     opened = load_reference(folder, "auto")
     network = network_of(opened.engine)
     opened.engine.close()

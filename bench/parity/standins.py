@@ -41,7 +41,7 @@ def make_archives(folder: Path, checkout: Path, expected: Mapping[str, Answers])
         (source / "signature.json").write_text(signature(SIDE, len(answers)))
         (source / "synset.txt").write_text("".join(f"{one['class']}\n" for one in answers))
         _write_checkpoint(source / name, [one["probability"] for one in answers])
-        options = {"runtime": "python", "archive_format": "default", "force": False, "convert": False}
+        options = {"runtime": "python", "archive_format": "default", "force": False}
         made = pack(order(folder, model_name=name, model_path=source, handler="mxnet_vision_service:handle", **options))
         assert made.name == PurePosixPath(url).name, "the archive is called as its URL says"
 

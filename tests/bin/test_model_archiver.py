@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from app.formats.archive.unpack import unpack
+from app.formats.folder import open_model_folder
+from app.serving.model import open_model
 from app.settings import ROOT
 from tests.formats.archive.archives import MANIFEST, put, read_tree
 
@@ -100,3 +107,56 @@ def test_the_scripts_can_be_started() -> None:
     for name in ("model-archiver", "mxnet-model-export"):
         assert os.access(ROOT / "bin" / name, os.X_OK)
         assert (ROOT / "bin" / name).read_text().startswith("#!/usr/bin/env python3\n")
+
+
+def write_onnx(path: Path, last: str) -> tuple[np.ndarray, np.ndarray]:
+    """Write a network of one layer, as exporters do since IR version 4: its arrays are not listed as inputs.
+
+    :param last: the operation that makes its answers.
+    :returns: weights and biases.
+    """
+    draw = np.random.default_rng(7)
+    weights, biases = draw.normal(0, 0.05, (4, 192)).astype(np.float32), draw.normal(0, 1, 4).astype(np.float32)
+    nodes = [
+        helper.make_node("Flatten", ["pictures"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["scores"], transB=1),
+        helper.make_node(last, ["scores"], ["answers"]),
+    ]
+    ends = [("pictures", [1, 3, 8, 8]), ("answers", [1, 4])]
+    infos = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name, shape in ends]
+    arrays = [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(biases, "b")]
+    graph = helper.make_graph(nodes, "net", *infos, arrays)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return weights, biases
+
+
+def test_an_onnx_file_is_converted_to_a_checkpoint_that_computes_the_same(folder: Path) -> None:
+    weights, biases = write_onnx(folder / "a.onnx", "Softmax")
+    put(folder, {"signature.json": '{"inputs": [{"data_name": "x", "data_shape": [0]}], "input_type": "image/jpeg"}'})
+    before = read_tree(folder)
+    names = ("--model-name", "net", "--model-path", "given", "--handler", "service:handle", "--convert")
+    done = run("model-archiver", *names, cwd=folder.parent)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert read_tree(folder) == before
+    unpacked = unpack(folder.parent / "net.mar", folder.parent / "net")
+    assert {path.name for path in unpacked.iterdir() if path.is_file()} == {
+        *("net-symbol.json", "net-0000.params", "service.py", "signature.json"),
+    }
+    signature = json.loads((unpacked / "signature.json").read_text())
+    assert signature["inputs"] == [{"data_name": "pictures", "data_shape": [0, 3, 8, 8]}]
+    assert signature["input_type"] == "image/jpeg"
+    rows = np.random.default_rng(8).normal(0, 1, (3, 3, 8, 8)).astype(np.float32)
+    scores = np.exp(rows.reshape(3, -1) @ weights.T + biases)
+    found = open_model(open_model_folder(unpacked), "mxnet").probabilities(rows)
+    assert found == pytest.approx(scores / scores.sum(axis=1, keepdims=True), abs=1e-5)
+
+
+def test_an_onnx_file_that_mxnet_cannot_compute_is_named_with_the_reason(folder: Path) -> None:
+    write_onnx(folder / "a.onnx", "Celu")
+    names = ("--model-name", "net", "--model-path", "given", "--handler", "service:handle")
+    done = run("model-archiver", *names, "--convert", cwd=folder.parent)
+    assert done.returncode == 1
+    assert "a.onnx cannot be turned into an MXNet checkpoint: " in done.stderr
+    assert "Dimple serves it as it is" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder.parent / "net.mar").exists()

@@ -173,11 +173,14 @@ def test_what_is_there_is_replaced_only_by_force(app: Flask, net: Path, tmp_path
     assert (tmp_path / "net.mar").read_bytes()[:2] == b"PK"
 
 
-def test_an_onnx_model_is_not_turned_into_a_checkpoint(app: Flask, net: Path, models: Path, tmp_path: Path) -> None:
+def test_an_onnx_model_that_mxnet_cannot_import_is_not_turned_into_a_checkpoint(
+    app: Flask, net: Path, models: Path, tmp_path: Path
+) -> None:
     run(app, export, "net", "--to", "onnx", "--output", tmp_path / "net.onnx")
     run(app, import_command, tmp_path / "net.onnx", "--name", "again")
     done = app.test_cli_runner().invoke(export, ["again", "--to", "mxnet", "--output", str(tmp_path / "out")])
-    assert (done.exit_code, "ONNX file alone" in done.output) == (1, True)
+    # MXNet writes a Flatten of the last axis that its own importer does not read
+    assert (done.exit_code, "cannot be turned into an MXNet checkpoint: " in done.output) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "net.onnx"]
 
 

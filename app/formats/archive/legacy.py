@@ -75,7 +75,9 @@ def _checkpoint(folder: Path, files: list[str]) -> tuple[str, str]:
     if _unique(files, ".onnx"):
         if symbol or parameters:
             raise PackError(f"More than one model type is present in the model directory {folder}.")
-        raise PackError(f"{folder} holds an ONNX model, which this version of Dimple does not read. Convert it first")
+        raise PackError(
+            f"{folder} holds an ONNX model, which archives of 0.x cannot. Pack it with model-archiver --convert"
+        )
     if symbol is None and parameters is None:
         raise PackError(f"No model files found in the model directory {folder}: NAME-symbol.json and NAME-0000.params")
     if symbol is None or parameters is None:

@@ -47,7 +47,6 @@ class Order:
     export_path: Path = Path()
     archive_format: Format = "default"
     force: bool = False
-    convert: bool = False
 
     @property
     def target(self) -> Path:
@@ -61,7 +60,7 @@ def pack(order: Order) -> Path:
     :returns: what was made. The format ``no-archive`` adds to a folder that is there, as the original does.
     :raises PackError: in the original's words, where it refuses; or where something cannot be read or written.
     """
-    _check(order)
+    check(order)
     files = packed_files(order.model_path, order.target)
     text = manifest_text(order.model_name, order.handler, order.runtime)
     if order.archive_format == "no-archive":
@@ -109,7 +108,11 @@ def packed_files(folder: Path, target: Path) -> list[str]:
     return sorted(found)
 
 
-def _check(order: Order) -> None:
+def check(order: Order) -> None:
+    """Refuse an order whose folders are not there, or whose archive is.
+
+    :raises PackError: in the original's words.
+    """
     check_name(order.model_name)
     if not order.export_path.is_dir():
         raise PackError(
@@ -125,21 +128,19 @@ def _check(order: Order) -> None:
             "Please specify --force/-f option to overwrite the model archive output file.\n"
             "See -h/--help for more details."
         )
-    if order.convert:
-        _refuse_conversion(order.model_path)
 
 
-def _refuse_conversion(folder: Path) -> None:
+def only_onnx(folder: Path) -> Path | None:
+    """Find the ONNX file that is to be converted; None if there is none.
+
+    :raises PackError: in the original's words, if there are several.
+    """
     found = sorted(path.name for path in folder.iterdir() if path.name.endswith(".onnx"))
     if len(found) > 1:
         raise PackError(
             f"model-archiver expects only one .onnx file in the folder. Found {len(found)} files {found} in model-path."
         )
-    if found:
-        raise PackError(
-            f"{found[0]} cannot be converted: this version of Dimple does not read ONNX. "
-            "Convert it to NAME-symbol.json and NAME-0000.params elsewhere and pack it without --convert."
-        )
+    return folder / found[0] if found else None
 
 
 def _is_left_out(folder: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import PackError
-from app.formats.archive.pack import Format, Order, pack
+from app.formats.archive.pack import Format, Order, only_onnx, pack
 from app.formats.archive.unpack import unpack
 from tests.formats.archive.archives import MANIFEST, put, read_tree
 
@@ -171,19 +171,13 @@ def test_an_archive_made_in_the_models_folder_does_not_hold_itself(tmp_path: Pat
     assert set(read_tree(again)) == {"a.py", "MAR-INF/MANIFEST.json"}
 
 
-def test_onnx_is_refused_only_where_it_is_to_be_converted(order: Order) -> None:
+def test_the_onnx_file_to_be_converted_is_the_only_one(order: Order) -> None:
+    assert only_onnx(order.model_path) is None
     put(order.model_path, {"a.onnx": ""})
-    with pytest.raises(PackError, match=r"a\.onnx cannot be converted: .* does not read ONNX"):
-        pack(replace(order, convert=True))
+    assert only_onnx(order.model_path) == order.model_path / "a.onnx"
     put(order.model_path, {"b.onnx": ""})
     with pytest.raises(PackError, match=r"^model-archiver expects only one \.onnx file in the folder\. Found 2 files"):
-        pack(replace(order, convert=True))
-    assert list(order.export_path.iterdir()) == []
-    assert pack(order).is_file()
-
-
-def test_convert_without_onnx_changes_nothing(order: Order) -> None:
-    assert pack(replace(order, convert=True)).is_file()
+        only_onnx(order.model_path)
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
