@@ -68,6 +68,7 @@ SETUPS = (
     Setup("one-process", [*handlers.LOADING, *queues.CHECKS], by_environment=True, processes=1),
     Setup("configured", configured.CHECKS, configured.CONFIG, configured.ENVIRON, processes=1),
     Setup("restarted", restart.CHECKS, {"load_models": restart.LOAD}),
+    Setup("missing-store", startup.WITHOUT_STORE, {"model_store": "gone", "load_models": "ALL"}),
     Setup("one-port", one_port.CHECKS, one_port=True),
     Setup("tls", tls.CHECKS, tls=True),
 )

@@ -194,11 +194,12 @@ def test_a_handler_has_its_pipes_open_and_nothing_of_the_server_s(tmp_path: Path
 def test_a_handler_s_environment_is_what_libraries_need() -> None:
     server = {
         **{"PATH": "/bin", "LC_ALL": "C", "TZ": "UTC", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "2"},
+        **{"TORCH_HOME": "/models/torch", "PYTORCH_CUDA_ALLOC_CONF": "backend:native"},
         **{"AWS_REGION": "r", "AWS_SECRET_ACCESS_KEY": "k", "HF_TOKEN": "t", "GUNICORN_CMD_ARGS": "-b :80"},
         **{"DIMPLE_PORT": "80", "HOME": "/root", "SSH_AUTH_SOCK": "/tmp/s", "https_proxy": "http://me:word@proxy"},
     }
     usual = set(handler_environment("", {}))
-    names = {"PATH", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"}
+    names = {"PATH", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TORCH_HOME", "PYTORCH_CUDA_ALLOC_CONF"}
     assert set(handler_environment("", server)) == usual | names
     assert set(handler_environment("", server, shown="AWS_*, HF_TOKEN")) == usual | names | {
         *("AWS_REGION", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"),

@@ -21,3 +21,9 @@ CHECKS = [
     predict("startup.gone", "POST /predictions/noop_v0.1", 404, "Model not found: noop_v0.1", body=b"test"),
     predict("startup.ping-again", "GET /ping", 200, '"Healthy"'),
 ]
+WITHOUT_STORE = [
+    predict("startup.ping-without-store", "GET /ping", 200, '"Healthy"'),
+    manage("startup.list-without-store", "GET /models", 200, '"models": []'),
+    manage("startup.register-without-store", "POST /models?url=noop-v1.0", 404, "Model not found in model store"),
+]
+"""With a ``model_store`` that is not there, and ``load_models=ALL``."""
