@@ -23,9 +23,11 @@ def create_app(settings: Settings | None = None) -> Flask:
 
     from app.cli import register_commands
     from app.settings import ROOT, read_settings
+    from app.web.forms import FormRequest
 
     settings = settings or read_settings()
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    app.request_class = FormRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
     # no view is a coroutine; Flask would ask each, and every hook, at every request
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]

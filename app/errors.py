@@ -3,6 +3,7 @@
 DimpleError
 ├── BadInput                  the caller sent something that cannot be used
 │   ├── MissingFile           no picture in the request
+│   ├── BadForm               a form that is damaged or cut off
 │   ├── EmptyFile             a picture of no bytes, or a file field with nothing chosen
 │   ├── NotAPicture           bytes that do not decode
 │   ├── PictureTooLarge       more pixels or frames than are allowed
@@ -61,6 +62,10 @@ def _readable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:20])
+
+
 class DimpleError(Exception):
     """Base of all errors that Dimple raises on purpose. Its text is fit to be shown to the caller: of bounded length,
     and of characters that can be written, whatever was put into it."""
@@ -74,16 +79,31 @@ class BadInput(DimpleError):
 
 
 class MissingFile(BadInput):
-    """A request without a picture.
+    """A request without a picture, or with files of which none can be chosen.
 
     :param received: names of the form fields that did arrive.
+    :param files: names of those that hold files, if there are several.
     """
 
-    def __init__(self, received: Sequence[str] = ()) -> None:
-        came = f" It had the fields {', '.join(sorted(received))}." if received else ""
+    def __init__(self, received: Sequence[str] = (), files: Sequence[str] = ()) -> None:
+        came = f" It had the fields {_listed(received)}." if received else ""
+        what = f"The request carries no picture.{came}"
+        if files:
+            what = f"The request carries files in the fields {_listed(files)}, and only one field may have them."
         super().__init__(
-            f"The request carries no picture.{came} Send it as the form field 'file' (curl -F file=@picture.jpg) "
-            "or as the whole body (curl -T picture.jpg)."
+            f"{what} Send the picture as the form field 'file' (curl -F file=@picture.jpg) or as the whole body "
+            "(curl -T picture.jpg)."
+        )
+
+
+class BadForm(BadInput):
+    """A multipart form that is damaged or cut off."""
+
+    def __init__(self, reason: str) -> None:
+        what = "cut off before its last boundary" if "cannot parse beyond" in reason else f"damaged: {reason}"
+        super().__init__(
+            f"The form of the request is {what}. Send it again, with a boundary before each part and '--' behind the "
+            "last one (RFC 7578)."
         )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 from app.errors import MissingFile
+from app.handlers.types import Field
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import classify
@@ -16,24 +17,31 @@ OTHERS = (BODY, "data")
 """Where the picture is looked for after the field that the model's signature names."""
 
 
-def call(model: Model, fields: Mapping[str, bytes], limits: PictureLimits, gone: Gone = never) -> list[dict[str, Any]]:
+def call(model: Model, fields: Sequence[Field], limits: PictureLimits, gone: Gone = never) -> list[dict[str, Any]]:
     """Classify the one picture of a request.
 
-    :param fields: what the request carries, by name; a body without a form is called ``body``.
+    :param fields: what the request carries; a body without a form is called ``body``.
     :returns: the most probable classes first, ``{"probability", "class"}`` each, as many as the model reports.
-    :raises MissingFile: where no field has one of the names, and there is not exactly one field.
-    :raises BadInput: where what is sent is no picture.
+    :raises MissingFile: if no field has one of the names, and there is not exactly one file or one field.
+    :raises BadInput: if the data are no picture.
     :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
     """
-    said = classify(model, _picture(model, fields), limits, gone=gone)
+    said = classify(model, picture_of(model, fields), limits, gone=gone)
     return [{"probability": one.probability, "class": one.label} for one in said.predictions]
 
 
-def _picture(model: Model, fields: Mapping[str, bytes]) -> bytes:
+def picture_of(model: Model, fields: Sequence[Field]) -> bytes:
+    """Return the data of the field that holds the picture.
+
+    :raises MissingFile: as :func:`call`.
+    """
+    filled = [field for field in fields if field.data]
     for name in (model.input.name, *OTHERS):
-        if fields.get(name):
-            return fields[name]
-    filled = [data for data in fields.values() if data]
-    if len(filled) == 1:
-        return filled[0]
-    raise MissingFile(list(fields))
+        for field in reversed(filled):
+            if field.name == name:
+                return field.data
+    files = [field for field in filled if field.is_file]
+    for found in (files, filled):
+        if len(found) == 1:
+            return found[0].data
+    raise MissingFile([field.name for field in fields], files=[field.name for field in files])

@@ -9,6 +9,7 @@ from werkzeug.datastructures import FileStorage
 
 from app.errors import BadParameter, EmptyFile, MissingFile, TooManyFiles
 from app.web.bodies import whole_body
+from app.web.forms import is_binary
 
 FIELD = "file"
 
@@ -22,7 +23,8 @@ class Upload:
 
 
 def read_uploads(max_files: int) -> list[Upload]:
-    """The pictures of the request: its parts named ``file``, the only part with a file, or the whole body.
+    """Return the pictures of the request: its parts named ``file``, those of the only field with files, or the whole
+    body.
 
     A form is taken apart only when it is multipart: ``curl --data-binary`` calls every body a urlencoded form.
 
@@ -56,20 +58,18 @@ def read_upload() -> Upload:
 def check_filled(upload: Upload) -> None:
     """Refuse what no model needs to look at.
 
-    :raises EmptyFile: where a part of a form carries no name or no bytes.
+    :raises EmptyFile: if it has no bytes, or is a text without a file name in a form.
     """
-    if not upload.data or (not upload.name and request.mimetype == "multipart/form-data"):
+    nameless = not upload.name and request.mimetype == "multipart/form-data"
+    if not upload.data or (nameless and not is_binary(upload.data)):  # browsers send a field with nothing chosen so
         raise EmptyFile(upload.name)
 
 
 def _file_parts() -> list[FileStorage]:
-    named = request.files.getlist(FIELD)
-    if named:
-        return named
-    parts = [part for _, part in request.files.items(multi=True)]
-    if len(parts) == 1:
-        return parts
-    raise MissingFile([*request.files, *request.form])
+    files = request.files
+    if FIELD in files or len(files) == 1:
+        return files.getlist(FIELD if FIELD in files else next(iter(files)))
+    raise MissingFile([*files, *request.form], files=list(files))
 
 
 def read_top() -> int | None:

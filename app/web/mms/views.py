@@ -118,8 +118,7 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
             return _handled(model, fields, as_legacy)
         if tensors and fields and holds_tensor(fields[-1].data):
             return answer_tensor(model, fields[-1].data, dimple().settings)
-        named = {field.name: field.data for field in fields}
-        answer = call(model, named, dimple().settings.picture_limits, client_gone())
+        answer = call(model, fields, dimple().settings.picture_limits, client_gone())
         return text_response(legacy.wrapped(answer)) if as_legacy else json_response(answer)
 
 
