@@ -59,7 +59,7 @@ class Wire:
             raise Unfit(f"gave no answer within {seconds:g} s") from None
         except (OSError, EOFError):
             raise Gone("hung up") from None
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Unfit(f"sent what is no message: {error!r}") from None
 
     def hang_up(self) -> None:
@@ -81,8 +81,11 @@ class Wire:
         (size,) = struct.unpack("!I", self._read(4))
         self._check(size)
         header = json.loads(self._read(size))
-        self._check(sum(header["sizes"]))
-        return header, [bytes(self._read(size)) for size in header["sizes"]]
+        sizes = header["sizes"]
+        if not all(type(one) is int and one >= 0 for one in sizes):  # else they could cancel each other out
+            raise ValueError("a size that is none")
+        self._check(sum(sizes))
+        return header, [bytes(self._read(one)) for one in sizes]
 
     def _read(self, size: int) -> bytearray:
         data = bytearray(size)

@@ -20,6 +20,7 @@ from app.serving.scores import probabilities
 from app.types import FloatArray, PictureLimits
 from app.vision.preprocess import input_size
 
+ROWS = 4
 EXACT_WHOLE = 2**24
 """Up to this, float32 has every whole number."""
 
@@ -49,25 +50,41 @@ def check_rows(model: Model, shape: Sequence[int], max_rows: int) -> None:
         raise TooManyFiles(shape[0], max_rows)
 
 
-def as_float32(values: NDArray[Any]) -> FloatArray:
-    """The same numbers as the networks take them.
+def as_float32(values: NDArray[Any], before: int = 0) -> FloatArray:
+    """Return the same numbers as the networks take them.
 
     :param values: of any numeric type, or truths, which become 0 and 1.
-    :raises BadInput: where one of them is no finite number, or float32 does not have it.
+    :param before: values on the first axis that were converted before these, for the message.
+    :raises BadInput: if one of them is no finite number, or float32 does not have it.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        converted = values.astype(np.float32)
+        converted = values.astype(np.float32, copy=False)
     if values.dtype.kind in "iu":
         kept = (values <= EXACT_WHOLE) & (values >= -EXACT_WHOLE) if values.dtype.itemsize > 2 else None
     else:
-        kept = np.isfinite(values) & (converted == values)
+        kept = np.isfinite(values)
+        if values.dtype != np.float32:
+            kept &= converted == values
     if kept is not None and not kept.all():
-        first = tuple(int(number) for number in np.argwhere(~kept)[0])
+        place = tuple(int(number) for number in np.unravel_index(int(np.argmin(kept)), kept.shape))
+        told = [place[0] + before, *place[1:]] if place else []
         raise BadInput(
-            f"The tensor holds {values[first]!s} at {list(first)}, which is no finite number of float32 (in which "
-            "networks compute). Round the values to FP32, or scale them, before they are sent."
+            f"The tensor holds {values[place]!s} at {told}, which is no finite number of float32 (in which networks "
+            "compute). Round the values to FP32, or scale them, before they are sent."
         )
     return converted
+
+
+def compute_rows(model: Model, values: NDArray[Any], gone: Gone = never) -> FloatArray:
+    """Compute a tensor, a few rows at a time: a network takes much memory for many.
+
+    :param values: (N, …), as :func:`check_rows` lets it pass, of any numeric type.
+    :returns: (N, columns), as :func:`compute`.
+    :raises BadInput: as :func:`as_float32` and :func:`compute`.
+    :raises ModelUnavailable: as :func:`compute`.
+    """
+    starts = range(0, len(values), ROWS)
+    return np.concatenate([compute(model, as_float32(values[at : at + ROWS], at), gone) for at in starts])
 
 
 def compute(model: Model, tensor: FloatArray, gone: Gone = never) -> FloatArray:

@@ -1,24 +1,54 @@
-"""JSON of a client's: as RFC 8259 has it, and not nested too deeply."""
+"""JSON of a client's: as RFC 8259 has it, within limits, and with memory in proportion to its length."""
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NoReturn
 
-from app.errors import BadParameter
+import numpy as np
 
-STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
-STEP = {"[": 1, "{": 1, "]": -1, "}": -1}
+from app.web.numbers import NumberList
+
+PIECE = 2**18
+LONGEST_REST = 2**23
+LONG_LIST = 1000
+"""Characters of a list of numbers that is left as text, for :class:`NumberList`."""
+MOST_VALUES = 100_000
+"""Values besides the numbers of long lists. Each takes up to 100 bytes."""
+MOST_ESCAPES = 100_000
+"""Quotes behind a backslash: each is looked at."""
+LONGEST_UNICODE = 2**21
+"""Characters of a text that is not all ASCII, of which Python makes four bytes each."""
+STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NUMERIC = b"-+0123456789.eE,[] \t\r\n"
+_RUN = re.compile(rb"[-+0-9.eE,\[\] \t\r\n]+")
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(STEP))
+_ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b"[{,:"))
 
 
-def parse_json(data: bytes) -> Any:
-    """Parse JSON, in which NaN is no number.
+def parse_json(data: bytes, most_depth: int) -> Any:
+    """Parse JSON in UTF-8, with or without a byte order mark. A long list of numbers becomes a :class:`NumberList`.
 
-    :raises ValueError: where it is none, or nested too deep for the parser.
+    :param most_depth: lists and objects that may lie within each other.
+    :raises ValueError: if it is no JSON, which NaN is not either, or exceeds a limit.
     """
+    if data.startswith(codecs.BOM_UTF8):
+        data = data[len(codecs.BOM_UTF8) :]
+    cut = _Cut(memoryview(data))
+    for start, end in _outside_strings(data):
+        cut.take(data, start, end)
+    cut.check(most_depth)
+    rest = cut.rest(data)
+    if len(rest) > LONGEST_UNICODE and not (rest.isascii() and b"\\u" not in rest):
+        raise ValueError(f"of a text of more than {LONGEST_UNICODE:,} bytes, every character must be one of ASCII")
+    lists = iter(cut.lists)
     try:
-        return json.loads(data, parse_constant=_no_number)
+        return json.loads(rest.decode(), parse_constant=lambda name: next(lists, None) or _no_number(name))
     except RecursionError as error:
         raise ValueError(str(error)) from None
 
@@ -27,15 +57,120 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def check_depth(text: str, most: int) -> None:
-    """Refuse what would take a parser deep: one that calls itself for each level ends in an error at some thousand.
+@dataclass
+class _Cut:
+    """What is found outside of the strings: long lists of numbers, which are taken out, and everything else."""
 
-    :raises BadParameter: where lists and objects lie more than ``most`` deep within each other.
-    """
-    if text.count("[") + text.count("{") <= most:
-        return
+    data: memoryview
+    lists: list[NumberList] = field(default_factory=list)
+    places: list[tuple[int, int]] = field(default_factory=list)
+    brackets: bytearray = field(default_factory=bytearray)
+    values: int = 0
+
+    def take(self, data: bytes, start: int, end: int) -> None:
+        """Look at the bytes between two strings."""
+        self.values += 1
+        if end - start < LONG_LIST:
+            self._count(data[start:end])
+            return
+        other = 0
+        for at in range(start, end, PIECE):
+            left = data[at : min(at + PIECE, end)].translate(None, _NUMERIC)
+            other += len(left)
+            if b"N" in left or b"I" in left:
+                _no_number("NaN" if b"N" in left else "Infinity")
+            if other > 5 * MOST_VALUES:
+                _too_many()
+        at = start
+        for run in _RUN.finditer(data, start, end):
+            if run.end() - run.start() < LONG_LIST:
+                continue
+            first, last = _balanced(data, *run.span())
+            if last - first >= LONG_LIST:
+                self._count(data[at:first])
+                self.lists.append(NumberList(self.data[first:last]))
+                self.places.append((first, last))
+                at = last
+        self._count(data[at:end])
+
+    def _count(self, text: bytes) -> None:
+        if len(text) > LONGEST_REST:
+            _too_many()
+        if b"N" in text or b"I" in text:
+            _no_number("NaN" if b"N" in text else "Infinity")
+        self.values += len(text.translate(None, _ALL_BUT_STRUCTURE))
+        self.brackets += text.translate(None, _ALL_BUT_BRACKETS)
+        if self.values > MOST_VALUES or len(self.brackets) > 2 * MOST_VALUES:
+            _too_many()
+
+    def check(self, most_depth: int) -> None:
+        """:raises ValueError: if lists and objects lie too deep within each other."""
+        if max(accumulate(STEP[one] for one in self.brackets), default=0) > most_depth:
+            raise ValueError(f"it has more than {most_depth} lists and objects within each other")
+
+    def rest(self, data: bytes) -> bytes:
+        """Return the JSON with NaN in the place of each list."""
+        if not self.places:
+            return data
+        pieces: list[bytes | memoryview] = []
+        at = 0
+        for first, last in self.places:
+            pieces.append(self.data[at:first])
+            pieces.append(b"NaN")
+            at = last
+        return b"".join([*pieces, self.data[at:]])
+
+
+def _too_many() -> NoReturn:
+    raise ValueError(f"it has more than {MOST_VALUES:,} values besides lists of numbers")
+
+
+def _outside_strings(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield start and end of what lies between the strings."""
+    at, escapes = 0, 0
+    while (quote := data.find(b'"', at)) >= 0:
+        yield at, quote
+        at = quote + 1
+        while True:
+            end = data.find(b'"', at)
+            if end < 0:
+                return  # the parser says so
+            at = end + 1
+            if data[end - 1] != 0x5C or _is_even(data, quote, end):
+                break
+            escapes += 1
+            if escapes > MOST_ESCAPES:
+                raise ValueError(f"it has more than {MOST_ESCAPES:,} quotes within strings")
+    yield at, len(data)
+
+
+def _is_even(data: bytes, start: int, end: int) -> bool:
+    """Return whether the backslashes before a quote are an even number, and escape each other."""
+    if data[end - 2] != 0x5C:
+        return False
+    at, size = end, 16
+    while True:
+        tail = data[max(start, at - size) : at]
+        left = len(tail.rstrip(b"\\"))
+        if left or at - size <= start:
+            return (end - at + len(tail) - left) % 2 == 0
+        at, size = at - size, size * 2
+
+
+def _balanced(data: bytes, start: int, end: int) -> tuple[int, int]:
+    """Return start and end of the first whole list in a run of numbers, commas and brackets; nothing where none is."""
+    first = data.find(b"[", start, end)
+    if first < 0:
+        return start, start
     depth = 0
-    for bracket in re.findall(r"[\[\]{}]", STRING.sub("", text)):
-        depth += STEP[bracket]
-        if depth > most:
-            raise BadParameter("body", text, f"JSON of at most {most} lists and objects within each other")
+    for at in range(first, end, PIECE):
+        piece = np.frombuffer(data, np.uint8, min(PIECE, end - at), at)
+        steps = (piece == 0x5B).astype(np.int32)
+        steps -= piece == 0x5D
+        depths = np.cumsum(steps, dtype=np.int32)
+        depths += depth
+        closed = np.flatnonzero((depths == 0) & (piece == 0x5D))
+        if len(closed):
+            return first, at + int(closed[0]) + 1
+        depth = int(depths[-1])
+    return start, start

@@ -8,8 +8,6 @@ tutorials of its time show; every other archive, and every other route, gets the
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import replace
@@ -17,9 +15,10 @@ from typing import Any
 
 from app.serving.handled import Field, HandledModel
 from app.serving.model import Model
+from app.web.base64_text import decode_base64
 
-PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-"""How a JPEG and a PNG begin."""
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+"""How files of pictures begin."""
 
 
 def is_legacy(model: Model | HandledModel) -> bool:
@@ -45,7 +44,7 @@ def wrapped_body(body: bytes) -> str:
 
 
 def with_pictures(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """The fields of a request, those decoded that carry a picture as base64 text, which 0.4 took, too.
+    """Return the fields of a request, decoded if they carry a picture as base64 text, which 0.4 took, too.
 
     0.4 refused every picture that was not called ``image/jpeg``; a PNG, or a JPEG without a type, harms nobody.
     """
@@ -53,9 +52,9 @@ def with_pictures(fields: Iterable[Field]) -> tuple[Field, ...]:
 
 
 def _decoded(text: bytes) -> bytes:
-    """What the text says in base64, where that is a picture; else the text."""
+    """Return what the text says in base64 if that is a picture, else the text."""
     try:
-        data = base64.b64decode(b"".join(text.split()), validate=True)
-    except binascii.Error:
+        data = decode_base64(text.decode())
+    except ValueError:
         return text
     return data if data.startswith(PICTURES) else text

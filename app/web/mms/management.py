@@ -6,7 +6,6 @@ model can have (a batch of none, more workers than a machine has room for) is re
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -16,8 +15,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from app.errors import BadParameter
 from app.serving.management import Order, Scale, describe, listed, register, scale
 from app.web.around.visitors import check_addressed_here, check_same_origin
+from app.web.bodies import whole_body
 from app.web.context import dimple
-from app.web.json_text import check_depth
+from app.web.json_text import parse_json
 from app.web.mms.responses import explain, json_response, mark
 
 bp = Blueprint("management", __name__)
@@ -107,23 +107,18 @@ def _given() -> dict[str, Any]:
     """The parameters: of a JSON body where there is one, else of the query."""
     if request.mimetype != "application/json":
         return dict(request.args)
-    text = request.get_data(as_text=True)
-    check_depth(text, dimple().settings.max_json_depth)
-    try:
-        document = json.loads(text)
-    except ValueError:
-        document = _lenient(text)
-    if not isinstance(document, dict):
-        raise BadParameter("body", text, 'a JSON object, such as {"url": "squeezenet.mar"}')
-    return document
-
-
-def _lenient(text: str) -> Any:
-    """JSON with single quotes, which MMS reads too, and its own tests send."""
-    try:
-        return json.loads(text.replace("'", '"'))
-    except ValueError:
-        return None
+    data = whole_body()
+    for text in (data, data.replace(b"'", b'"')):  # MMS reads single quotes, too, and its own tests send them
+        try:
+            document = parse_json(text, dimple().settings.max_json_depth)
+        except ValueError as error:
+            reason = str(error)
+            continue
+        if isinstance(document, dict):
+            return document
+        reason = "it is something else"
+    expected = 'a JSON object, such as {"url": "squeezenet.mar"}'
+    raise BadParameter("body", data[:80].decode(errors="replace"), f"{expected} ({reason[:200]})")
 
 
 def _number(given: Any, key: str, default: int) -> int:

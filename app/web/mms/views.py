@@ -112,7 +112,7 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
     with dimple().registry.admitted(name) as model:
         fields = read_fields(with_query)
         as_legacy = legacy_route and legacy.is_legacy(model)
-        if as_legacy:
+        if as_legacy or not isinstance(model, HandledModel):
             fields = legacy.with_pictures(fields)
         if isinstance(model, HandledModel):
             return _handled(model, fields, as_legacy)

@@ -13,6 +13,7 @@ from app.web.oip.body import HEADER_LENGTH, Body
 from app.web.oip.datatypes import BYTES, LENGTH, NAMES
 
 MOST_AXES = 16
+LARGEST = 2**31 - 1
 ABSENT = object()
 
 
@@ -54,10 +55,11 @@ class Asked:
     top: int | None = None
 
 
-def read_asked(body: Body, raw_input: str) -> Asked:
+def read_asked(body: Body, raw_input: str, most_inputs: int, most_outputs: int) -> Asked:
     """Take a request apart.
 
     :param raw_input: name of the input that a body without JSON is for.
+    :param most_inputs: that the model has; ``most_outputs`` of its outputs.
     :raises BadInput: where it is not as the protocol has it.
     """
     document = body.document
@@ -70,12 +72,13 @@ def read_asked(body: Body, raw_input: str) -> Asked:
         raise BadParameter("id", identity, "a string")
     binary = _flag(parameters, "binary_data_output", "parameters", False)
     top = check_count("top", parameters["top"]) if "top" in parameters else None
-    return Asked(_inputs(document, body.binary), _outputs(document, binary), binary, identity, top)
+    inputs = _inputs(document, body.binary, most_inputs)
+    return Asked(inputs, _outputs(document, binary, most_outputs), binary, identity, top)
 
 
-def _inputs(document: dict[str, Any], binary: memoryview) -> tuple[Input, ...]:
+def _inputs(document: dict[str, Any], binary: memoryview, most: int) -> tuple[Input, ...]:
     found, used = [], 0
-    for number, item in enumerate(_list(document, "inputs")):
+    for number, item in enumerate(_list(document, "inputs", most)):
         where = f"inputs[{number}]"
         one = _input(item, where)
         size = one.parameters.get("binary_data_size")
@@ -101,7 +104,7 @@ def _input(item: Any, where: str) -> Input:
     if datatype not in NAMES:
         raise BadParameter(f"{where}.datatype", datatype, f"one of {', '.join(NAMES)}")
     whole = isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)
-    if not whole or not 1 <= len(shape) <= MOST_AXES:
+    if not whole or not 1 <= len(shape) <= MOST_AXES or max(shape) > LARGEST:
         raise BadParameter(f"{where}.shape", shape, "a list of whole numbers, the first the number of rows")
     parameters, data = _parameters(item, f"{where}.parameters"), item.get("data", ABSENT)
     if data is not ABSENT and "binary_data_size" in parameters:
@@ -109,11 +112,11 @@ def _input(item: Any, where: str) -> Input:
     return Input(name, datatype, tuple(shape), parameters, data)
 
 
-def _outputs(document: dict[str, Any], binary: bool) -> tuple[Output, ...] | None:
+def _outputs(document: dict[str, Any], binary: bool, most: int) -> tuple[Output, ...] | None:
     if document.get("outputs") in (None, []):
         return None
     found: list[Output] = []
-    for number, item in enumerate(_list(document, "outputs")):
+    for number, item in enumerate(_list(document, "outputs", most)):
         where = f"outputs[{number}]"
         name, parameters = _name(item, where), _parameters(item, f"{where}.parameters")
         if name in [other.name for other in found]:
@@ -125,10 +128,13 @@ def _outputs(document: dict[str, Any], binary: bool) -> tuple[Output, ...] | Non
     return tuple(found)
 
 
-def _list(document: dict[str, Any], key: str) -> Sequence[Any]:
+def _list(document: dict[str, Any], key: str, most: int) -> Sequence[Any]:
     found = document.get(key)
     if not isinstance(found, list) or not found:
         raise BadParameter(key, found, "a list of at least one tensor")
+    if len(found) > most:
+        limit = f"one {key.removesuffix('s')}" if most == 1 else f"at most {most:,}"
+        raise BadInput(f"The request has {len(found):,} {key}; the model takes {limit}. Leave out the others.")
     return found
 
 

@@ -35,13 +35,13 @@ def read_body(optional: bool = False) -> Body:
     :raises BadInput: where it is not what its headers say, or its JSON is none.
     :raises RequestEntityTooLarge: where it is too long, as it came or inflated.
     """
-    data = memoryview(_inflated(whole_body()))
+    data = _inflated(whole_body())
     if optional and not data:
-        return Body({}, data)
+        return Body({}, memoryview(data))
     length = _header_length(len(data))
     if length == 0:
-        return Body(None, data)
-    return Body(read_json(bytes(data[:length])), data[length:])
+        return Body(None, memoryview(data))
+    return Body(read_json(data[:length]), memoryview(data)[length:])
 
 
 def read_json(data: bytes) -> dict[str, Any]:
@@ -50,7 +50,7 @@ def read_json(data: bytes) -> dict[str, Any]:
     :raises BadInput: where it is something else.
     """
     try:
-        document = parse_json(data)
+        document = parse_json(data, dimple().settings.max_json_depth)
     except ValueError as error:
         raise BadInput(
             f"The body cannot be read as JSON: {str(error)[:200]}. Send the protocol's inference request; to send a "

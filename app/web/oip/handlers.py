@@ -16,6 +16,7 @@ from app.web.oip.datatypes import BYTES
 from app.web.oip.values import BASE64, texts
 
 BODY = "body"
+OUTPUTS = 1
 OK = range(200, 300)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.errors import BadInput, EmptyFile, TooManyFiles
 from app.serving.model import Model
-from app.serving.tensors import as_float32, best_columns, check_rows, compute, compute_picture, scores
+from app.serving.tensors import best_columns, check_rows, compute_picture, compute_rows, scores
 from app.settings import Settings
 from app.types import FloatArray
 from app.web.clients import client_gone
@@ -23,6 +23,8 @@ from app.web.oip.values import numbers, texts
 
 PICTURE = "image"
 LABELS, SCORES = "labels", "scores"
+INPUTS, OUTPUTS = 1, 3
+"""Most of them in a request: one tensor, or pictures; what the network gives, labels and scores."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def _check_outputs(model: Model, wanted: tuple[Output, ...], known: tuple[str, .
 
 def _tensor(model: Model, sent: Input, settings: Settings) -> FloatArray:
     check_rows(model, sent.shape, settings.max_files)
-    return compute(model, as_float32(numbers(sent)), client_gone())
+    return compute_rows(model, numbers(sent), client_gone())
 
 
 def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
@@ -86,9 +88,9 @@ def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
             f"The input {sent.name!r} has the shape {list(sent.shape)}; pictures are sent in the shape [N], an element "
             "each."
         )
+    if sent.shape[0] > settings.max_files:
+        raise TooManyFiles(sent.shape[0], settings.max_files)
     pictures = texts(sent, encoded=True)
-    if len(pictures) > settings.max_files:
-        raise TooManyFiles(len(pictures), settings.max_files)
     gone, rows = client_gone(), []
     for number, data in enumerate(pictures):
         with _numbered(number, len(pictures)):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput
+from app.serving.tensors import as_float32
+from app.types import FloatArray
+from app.web.base64_text import decode_base64
+from app.web.numbers import NumberList
 from app.web.oip.asked import Input
 from app.web.oip.datatypes import BOOL, LENGTH, NUMBERS
 
@@ -23,6 +28,8 @@ def numbers(sent: Input) -> NDArray[Any]:
     :raises BadInput: where they are of another number or kind.
     """
     kind = NUMBERS[sent.datatype]
+    if isinstance(sent.data, NumberList):
+        return _from_text(sent, sent.data, kind)
     if sent.raw is None:
         made = _from_json(sent, kind)
         sent.data.clear()  # a request may wait long for its turn, and lists take many times the room
@@ -32,7 +39,7 @@ def numbers(sent: Input) -> NDArray[Any]:
             f"The input {sent.name!r} has {len(sent.raw)} bytes of data; {sent.datatype} in the shape "
             f"{list(sent.shape)} takes {sent.size * kind.itemsize}. Correct the shape or the data."
         )
-    if sent.datatype == BOOL and bytes(sent.raw).strip(b"\0\1"):
+    if sent.datatype == BOOL and (np.frombuffer(sent.raw, np.uint8) > 1).any():
         raise BadInput(f"The input {sent.name!r} is BOOL and holds bytes other than 0 and 1. Send it as UINT8.")
     return np.frombuffer(sent.raw, kind).reshape(sent.shape)
 
@@ -47,8 +54,8 @@ def texts(sent: Input, encoded: bool) -> list[bytes]:
         found = _parted(sent)
         _check_number(sent, len(found))
         return found
-    values = _nested(sent)
-    if not all(isinstance(one, str) for one in values):
+    values: Sequence[Any] | NDArray[Any] = () if isinstance(sent.data, NumberList) else _nested(sent)
+    if not len(values) or not all(isinstance(one, str) for one in values):
         raise BadInput(f"The input {sent.name!r} is BYTES, and its data must be strings.")
     return [_decoded(sent, number, one) if encoded else _utf8(sent, one) for number, one in enumerate(values)]
 
@@ -61,7 +68,7 @@ def _from_json(sent: Input, kind: np.dtype[np.generic]) -> NDArray[Any]:
         with np.errstate(over="ignore"):  # what becomes infinite is refused with all that is
             return _in_range(sent, values, kind).astype(kind).reshape(sent.shape)
     except OverflowError:
-        raise BadInput(f"The input {sent.name!r} has a value beyond all numbers of {sent.datatype}.") from None
+        raise _beyond(sent) from None
 
 
 def _in_range(sent: Input, values: NDArray[Any], kind: np.dtype[np.generic]) -> NDArray[Any]:
@@ -74,17 +81,49 @@ def _in_range(sent: Input, values: NDArray[Any], kind: np.dtype[np.generic]) -> 
     return whole
 
 
-def _nested(sent: Input) -> NDArray[Any]:
-    """The data as an array of one axis. The protocol has them flat, or nested as the shape says."""
+def _from_text(sent: Input, data: NumberList, kind: np.dtype[np.generic]) -> NDArray[Any]:
+    """Read a long list; its values become float32 at once, which takes the least memory."""
+
+    def convert(values: Sequence[Any], first: int) -> FloatArray:
+        piece = np.array(values, dtype=object)
+        if not set(map(type, values)) <= KINDS[kind.kind]:
+            raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {data}.")
+        with np.errstate(over="ignore"):
+            return as_float32(_in_range(sent, piece, kind).astype(kind), first)
+
     try:
-        values = np.array(sent.data, dtype=object)  # any other type would make texts as long as the longest
-    except (ValueError, RecursionError):
-        raise BadInput(f"The data of the input {sent.name!r} are nested unevenly: send them flat.") from None
-    if values.ndim != 1 and values.shape != sent.shape:
+        shape = data.shape()
+        if len(shape) != 1:
+            _check_nested(sent, shape)
+        _check_number(sent, prod(shape))
+        return data.read(sent.shape, convert)
+    except OverflowError:
+        raise _beyond(sent) from None
+    except ValueError as error:
+        raise BadInput(f"The data of the input {sent.name!r} cannot be read: {error}. Correct them.") from None
+
+
+def _beyond(sent: Input) -> BadInput:
+    return BadInput(f"The input {sent.name!r} has a value beyond all numbers of {sent.datatype}.")
+
+
+def _check_nested(sent: Input, shape: tuple[int, ...]) -> None:
+    if shape != sent.shape:
         raise BadInput(
-            f"The data of the input {sent.name!r} are nested as {list(values.shape)}; its shape is {list(sent.shape)}. "
+            f"The data of the input {sent.name!r} are nested as {list(shape)}; its shape is {list(sent.shape)}. "
             "Send them so, or flat."
         )
+
+
+def _nested(sent: Input) -> NDArray[Any]:
+    """The data as an array of one axis. The protocol has them flat, or nested as the shape says."""
+    data = [sent.data] if isinstance(sent.data, str) and sent.size == 1 else sent.data
+    try:
+        values = np.array(data, dtype=object)  # any other type would make texts as long as the longest
+    except (ValueError, RecursionError):
+        raise BadInput(f"The data of the input {sent.name!r} are nested unevenly: send them flat.") from None
+    if values.ndim != 1:
+        _check_nested(sent, values.shape)
     _check_number(sent, values.size)
     return values.reshape(-1)
 
@@ -100,8 +139,9 @@ def _check_number(sent: Input, found: int) -> None:
 def _parted(sent: Input) -> list[bytes]:
     """Elements of bytes, each behind its length."""
     assert sent.raw is not None
-    data, found, at = sent.raw, [], 0
-    while at < len(data):
+    data, at = sent.raw, 0
+    found: list[bytes] = []
+    while at < len(data) and len(found) <= sent.size:
         start = at + LENGTH.size
         end = start + LENGTH.unpack_from(data, at)[0] if start <= len(data) else start
         if end > len(data):
@@ -116,7 +156,7 @@ def _parted(sent: Input) -> list[bytes]:
 
 def _decoded(sent: Input, number: int, text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        return decode_base64(text)
     except ValueError:
         raise BadInput(
             f"The input {sent.name!r} has at {number} the text {text[:40]!r}, which is not base64. JSON has no other"

@@ -71,10 +71,10 @@ def infer(model: str, version: str = "") -> Response:
     with here.registry.admitted(model) as loaded:
         _check_version(loaded, version)
         if isinstance(loaded, HandledModel):
-            asked = read_asked(read_body(), handlers.BODY)
+            asked = read_asked(read_body(), handlers.BODY, here.settings.max_form_parts, handlers.OUTPUTS)
             said = handlers.infer(loaded, asked, here.settings)
             return _refused(said) if isinstance(said, HandlerAnswer) else answer(model, loaded.version, asked, said)
-        asked = read_asked(read_body(), pictures.PICTURE)
+        asked = read_asked(read_body(), pictures.PICTURE, pictures.INPUTS, pictures.OUTPUTS)
         return answer(model, loaded.version, asked, pictures.infer(loaded, asked, here.settings))
 
 

@@ -16,6 +16,7 @@ from app.serving.explain import explain, seen_region
 from app.serving.looking import around, box_of, crop, look
 from app.serving.pipeline import conclude, open_picture, prepare
 from app.types import Box
+from app.web.accept import accepted_type
 from app.web.clients import client_gone
 from app.web.context import dimple
 from app.web.pages.shown import PREVIEW_SIDE
@@ -51,7 +52,7 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
             preview = small(crop(picture.image, frame), PREVIEW_SIDE)
         looked_at = seen_region(model.preprocess, model.input.shape, box or whole)
         found = explain(model, tensor, looked_at, label, client_gone())
-    if request.accept_mimetypes.best_match(["image/png", "application/json"]) == "application/json":
+    if accepted_type(["image/png", "application/json"]) == "application/json":
         return jsonify(
             {
                 "model": model.name,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
-from PIL import Image
 
 from app.errors import BadInput, BadParameter, EmptyFile, TooManyFiles
 from app.serving.documents import answer_document
@@ -149,17 +147,13 @@ def _classify(upload: Upload, name: str, owner: str) -> Shown:
         with open_picture(upload.data, here.settings.picture_limits) as picture:
             prepared = prepare(model, picture)
             size: dict[str, Any] = {"width": picture.image.width, "height": picture.image.height}
+            suffix = SUFFIX.get(picture.kind, ".img")
             shown: dict[str, Any] = fresh(model, picture, prepared) if owner and not stays else {}
         answer = answer_document(conclude(model, prepared, top, client_gone()))
     record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size}
-    identity = here.uploads.keep(upload.data, _suffix(upload.data), owner, record)
+    identity = here.uploads.keep(upload.data, suffix, owner, record)
     found = here.uploads.find(identity) if identity else None
     return kept(found) if found else Shown(answer, upload.name, **{**size, **shown})
-
-
-def _suffix(data: bytes) -> str:
-    with Image.open(io.BytesIO(data)) as image:
-        return SUFFIX.get(image.format or "", ".img")
 
 
 def _classify_or_explain(upload: Upload, name: str, owner: str) -> Shown | Problem:

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import numpy as np
 import pytest
@@ -84,6 +85,35 @@ def test_a_picture_is_one_under_whatever_type(client: FlaskClient) -> None:
     expected = client.post(BOTH[0], data=PICTURES[0], content_type="image/png").json
     for kind in ("application/json", "application/x-image", "application/octet-stream"):
         assert ask(client, PICTURES[0], kind).json == expected
+
+
+@pytest.mark.parametrize("path", ["/predictions/smile", "/smile/predict", *BOTH])
+@pytest.mark.parametrize("quote", [quote, quote_plus, str])
+def test_a_picture_comes_as_base64_in_a_urlencoded_form(client: FlaskClient, path: str, quote: Any) -> None:
+    expected = client.post(path, data=PICTURES[0], content_type="image/png").json
+    text = base64.b64encode(PICTURES[0]).decode()
+    assert "+" in text  # which a client that does not quote it sends, and which then stands for a space
+    for sent in (text, text.rstrip("="), f"data:image/png;base64,{text}"):
+        response = client.post(path, data=f"data={quote(sent)}", content_type="application/x-www-form-urlencoded")
+        assert response.json == expected, response.text
+
+
+def test_base64_may_be_in_lines(client: FlaskClient) -> None:
+    rows = [{"b64": base64.encodebytes(one).decode()} for one in PICTURES]
+    assert ask(client, rows, "application/json").json == ask(client, npy(ROWS), "application/x-npy").json
+
+
+@pytest.mark.parametrize(
+    ("kind", "mark"), [("application/json", b"\xef\xbb\xbf"), ("application/octet-stream", b""), ("", b"\n")]
+)
+def test_json_comes_behind_a_byte_order_mark_or_as_bytes(client: FlaskClient, kind: str, mark: bytes) -> None:
+    body = mark + json.dumps({"instances": ROWS.tolist()}).encode()
+    assert ask(client, body, kind).json == ask(client, npy(ROWS), "application/x-npy").json
+
+
+def test_parameters_of_what_is_accepted_do_not_matter(client: FlaskClient) -> None:
+    for accept in ("text/csv; charset=utf-8", "text/csv;q=0.5, image/png", "text/csv;header=present"):
+        assert ask(client, npy(ROWS), "application/x-npy", accept=accept).mimetype == "text/csv"
 
 
 def header(shape: str, kind: str = "<f4") -> bytes:

@@ -14,6 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.errors import QueueFull
+from app.web.oip.datatypes import NUMBERS
 from tests.pictures import astronaut, encode, face_crop, plain
 from tests.web.oip.asking import LENGTH, elements, infer, outputs, picture, smile_tensor
 
@@ -192,6 +193,39 @@ BAD = [
 @pytest.mark.parametrize(("document", "words"), BAD)
 def test_what_does_not_fit_is_refused_with_the_value(client: FlaskClient, document: Any, words: str) -> None:
     assert words in refusal(client, document)
+
+
+def test_no_more_inputs_and_outputs_are_looked_at_than_there_are(client: FlaskClient) -> None:
+    names = [{"name": f"output{number}"} for number in range(4)]
+    assert "takes at most 3" in refusal(client, {"inputs": [ZEROS], "outputs": names})
+    assert "values besides" in refusal(client, {"inputs": [ZEROS], "outputs": [{"name": "softmax"}] * 60_000})
+    assert "takes one input" in refusal(client, {"inputs": [{**ZEROS, "data": [0]}] * 5000})
+
+
+def test_no_number_is_too_long_for_the_message(client: FlaskClient) -> None:
+    refusal(client, {"inputs": [{**picture(FACE), "shape": [10**4000, 1]}]})
+
+
+def test_one_picture_may_stand_without_its_list(client: FlaskClient) -> None:
+    request = {"inputs": [picture(FACE)]}
+    expected = outputs(infer(client, "smile", request))
+    request["inputs"][0]["data"] = request["inputs"][0]["data"][0]
+    assert outputs(infer(client, "smile", request)) == expected
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(("datatype", "value"), [("FP32", 0.25), ("UINT8", 255), ("INT64", -3), ("FP64", 0.5)])
+def test_a_long_list_of_numbers_gives_what_bytes_give(
+    client: FlaskClient, datatype: str, value: float, nested: bool
+) -> None:
+    values = np.full((4, 1, 64, 64), value, NUMBERS[datatype])
+    sent = {**ZEROS, "datatype": datatype, "shape": list(values.shape)}
+    raw = {**sent, "parameters": {"binary_data_size": values.nbytes}}
+    del raw["data"]
+    text = {**sent, "data": (values if nested else values.reshape(-1)).tolist()}
+    assert outputs(infer(client, "smile", {"inputs": [text]})) == outputs(
+        infer(client, "smile", {"inputs": [raw]}, values.tobytes())
+    )
 
 
 def test_what_is_no_picture_or_too_much_has_the_status_that_it_has_elsewhere(client: FlaskClient) -> None:
