@@ -46,7 +46,9 @@ def _wire(app: Flask, settings: Settings) -> None:
     from app.web.wiring import wire
     from app.zoo.pulling import by_name
 
-    uploads = Uploads(settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes)
+    uploads = Uploads(
+        settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes, settings.uploads_max_files
+    )
     app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads, by_name(settings))
     wire(app, settings)
 
@@ -77,6 +79,7 @@ def load_models(app: Flask) -> None:
         wanted = f"a folder whose registry.sqlite3 can be read and written ({error})"
         raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, wanted) from None
     here.registry.start(store)
+    here.uploads.sweep_regularly()
     used = [Path(one.path) for one in store.all().values() if not one.removed]
     for folder, needed in (("archives", used), ("handlers", [])):
         try:

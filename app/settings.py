@@ -138,6 +138,7 @@ class Settings:
     uploads_max_bytes: int = setting(
         256 * 2**20, "Total bytes of uploaded pictures, the oldest going first; 0 keeps none.", low=0
     )
+    uploads_max_files: int = setting(10_000, "Most uploaded pictures that are kept, the oldest going first.", low=1)
     load_models: str = setting(
         "ALL",
         "Models of the models folder that are loaded at start: ALL, NONE or a list [name=]file-or-folder-or-URL,…",

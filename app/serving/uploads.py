@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import logging
 import os
 import re
 import secrets
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,17 @@ ID = re.compile(r"[0-9a-f]{32}")
 TAG = 16
 RECORD_BYTES = 2**16
 """What a record takes, and then some."""
+FEW = 200
+"""Pictures that are looked at each time that another comes."""
+SHARE = 16
+"""Beyond them, what is too much goes when a sixteenth of what is allowed has come, or after a minute."""
+SWEEP_SECONDS = 60.0
+RESOLUTION_NS = 5 * 10**7
+"""Of the times that file systems give, and then some."""
+OWN = 1000
+"""Pictures of this process that are found without a look at the folder."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,17 +55,24 @@ def tag_of(owner: str) -> str:
 
 
 class Uploads:
-    """A folder of pictures under numbers that nobody can guess, swept by age and by total size.
+    """A folder of pictures under numbers that nobody can guess, swept by age, number and total size.
 
     ``<id>.jpg`` is a picture, ``<id>.<tag>.json`` the record beside it. Several processes may use one folder at once:
-    files appear whole, and a file that another process has swept is not missed.
+    files appear whole, and a file that another process has swept is not missed. A picture that is sent costs no look at
+    the others, except now and then: see :meth:`sweep_regularly`.
     """
 
-    def __init__(self, folder: Path, max_age: int, max_bytes: int) -> None:
-        """:param max_age: seconds; 0 keeps nothing. :param max_bytes: of all files together; 0 keeps nothing."""
+    def __init__(self, folder: Path, max_age: int, max_bytes: int, max_files: int = 10_000) -> None:
+        """:param max_age: seconds; 0 keeps nothing. :param max_bytes: of all files together; 0 keeps nothing.
+        :param max_files: most pictures."""
         self._folder = folder
         self._max_age = max_age
         self._max_bytes = max_bytes
+        self._max_files = max_files
+        self._lock = threading.Lock()
+        self._swept = _Swept()
+        self._listed = _Listed()
+        self._own: dict[str, list[str]] = {}
 
     @property
     def seconds(self) -> int:
@@ -82,7 +103,19 @@ class Uploads:
         except OSError as error:
             (self._folder / (identity + suffix)).unlink(missing_ok=True)
             raise StorageError(self._folder, error.strerror or str(error)) from None
-        self.sweep()
+        with self._lock:
+            self._own[identity] = [identity + suffix, f"{identity}.{tag_of(owner)}.json"]
+            if len(self._own) > OWN:
+                del self._own[next(iter(self._own))]
+            self._swept.files += 1
+            self._swept.bytes += len(data)
+            due = (
+                self._swept.left <= FEW
+                or self._swept.files > self._max_files / SHARE
+                or self._swept.bytes > self._max_bytes / SHARE
+            )
+        if due:
+            self.sweep()
         return identity
 
     def note(self, kept: Kept, record: Mapping[str, Any]) -> None:
@@ -97,30 +130,54 @@ class Uploads:
 
     def find(self, identity: str) -> Kept | None:
         """A picture that has a record; None where it is not kept, or not any more."""
-        if not ID.fullmatch(identity):
-            return None
-        found = list(self._folder.glob(f"{identity}.*.json"))
-        return self._kept(found[0]) if found else None
+        return self._kept(identity) if ID.fullmatch(identity) else None
 
-    def of(self, owner: str) -> list[Kept]:
-        """Everything of one owner, the latest first."""
-        found = (self._kept(path) for path in self._folder.glob(f"*.{tag_of(owner)}.json") if path.name[0] != ".")
-        return sorted((kept for kept in found if kept), key=lambda kept: -kept.since)
+    def of(self, owner: str, most: int | None = None) -> list[Kept]:
+        """Return everything of one owner, the latest first; only the latest where ``most`` says how many."""
+        tag, times = tag_of(owner), {}
+        for identity in self._names().by_tag.get(tag, ()):
+            with contextlib.suppress(OSError):  # swept at this moment
+                times[identity] = (self._folder / f"{identity}.{tag}.json").stat().st_mtime
+        found = (self._kept(one) for one in sorted(times, key=lambda one: -times[one])[:most])
+        return [kept for kept in found if kept]
+
+    def count(self, owner: str) -> int:
+        """Return how many pictures there are of one owner, with those that are about to be swept."""
+        return len(self._names().by_tag.get(tag_of(owner), ()))
 
     def delete(self, kept: Kept) -> None:
         """Forget a picture and its record."""
-        for path in self._folder.glob(f"{kept.id}.*"):
-            path.unlink(missing_ok=True)
+        with self._lock:
+            self._own.pop(kept.id, None)
+        for name in self._names().by_id.get(kept.id, ()):
+            (self._folder / name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what is too old, then the oldest of what is too much; leavings of killed processes too."""
-        now, total = time.time(), 0
-        for changed, size, paths in sorted(self._listing(), key=lambda one: one[0], reverse=True):
-            whole = not paths[0].name.startswith(".")
-            total += size if whole else 0
-            if now - changed > self._max_age or (whole and total > self._max_bytes):
-                for path in paths:
-                    path.unlink(missing_ok=True)
+        now, total, count = time.time(), 0, 0
+        for changed, size, names in sorted(self._listing(), key=lambda one: one[0], reverse=True):
+            whole = not names[0].startswith(".")
+            total, count = total + size * whole, count + whole
+            if now - changed > self._max_age or (whole and (total > self._max_bytes or count > self._max_files)):
+                for name in names:
+                    (self._folder / name).unlink(missing_ok=True)
+                count -= whole
+        with self._lock:
+            self._swept = _Swept(left=count)
+
+    def sweep_regularly(self) -> None:
+        """Sweep once a minute from now on, in a thread, so that nothing is kept longer because nobody sends more."""
+
+        def run() -> None:
+            while True:
+                try:
+                    self.sweep()
+                except OSError as error:
+                    if not isinstance(error, FileNotFoundError):  # of a folder that is still to be made
+                        log.warning("cannot sweep %s: %s", self._folder, error)
+                time.sleep(SWEEP_SECONDS)
+
+        threading.Thread(target=run, name="uploads", daemon=True).start()
 
     def _write(self, name: str, data: bytes, changed: float | None = None) -> None:
         descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
@@ -141,31 +198,74 @@ class Uploads:
         except OSError:  # the folder is still to be made
             return True
 
-    def _kept(self, path: Path) -> Kept | None:
-        identity, tag, _ = path.name.split(".")
+    def _kept(self, identity: str) -> Kept | None:
+        names = self._own.get(identity) or self._names().by_id.get(identity, ())
+        records = [name for name in names if name.endswith(".json")]
+        pictures = [name for name in names if not name.endswith(".json")]
+        if not records or not pictures:
+            return None
+        path = self._folder / records[0]
         try:
             since, record = path.stat().st_mtime, json.loads(path.read_bytes())
+            (self._folder / pictures[0]).stat()
         except (OSError, ValueError):  # swept at this moment
             return None
-        pictures = [one for one in self._folder.glob(f"{identity}.*") if one.suffix != ".json"]
-        if not pictures or time.time() - since > self._max_age:
+        if time.time() - since > self._max_age:
             return None
-        return Kept(identity, pictures[0], since, tag, record)
+        return Kept(identity, self._folder / pictures[0], since, records[0].split(".")[1], record)
 
-    def _listing(self) -> list[tuple[float, int, list[Path]]]:
-        """What lies in the folder: time, bytes and files of each picture with its record."""
-        found: dict[str, tuple[float, int, list[Path]]] = {}
-        for path in self._folder.iterdir():
-            if path.name == ".gitkeep":
-                continue
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # another process swept it
-                continue
-            key = path.name if path.name.startswith(".") else path.name.partition(".")[0]
-            changed, size, paths = found.get(key, (0.0, 0, []))
-            found[key] = (max(changed, status.st_mtime), size + status.st_size, [*paths, path])
+    def _names(self) -> _Listed:
+        """Return the names in the folder, read anew only if they may have changed."""
+        try:
+            changed = self._folder.stat().st_mtime_ns
+        except OSError:
+            return _Listed()
+        listed = self._listed
+        # another change within the clock's resolution would not show
+        if listed.changed != changed or time.time_ns() - changed < RESOLUTION_NS:
+            listed = _Listed(changed)
+            for name in os.listdir(self._folder):
+                identity, _, rest = name.partition(".")
+                if identity:
+                    listed.by_id.setdefault(identity, []).append(name)
+                    if rest.endswith(".json"):
+                        listed.by_tag.setdefault(rest.removesuffix(".json"), []).append(identity)
+            self._listed = listed
+        return listed
+
+    def _listing(self) -> list[tuple[float, int, list[str]]]:
+        """What lies in the folder: time, bytes and names of each picture with its record."""
+        found: dict[str, tuple[float, int, list[str]]] = {}
+        with os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name == ".gitkeep":
+                    continue
+                try:
+                    status = entry.stat()
+                except FileNotFoundError:  # another process swept it
+                    continue
+                key = entry.name if entry.name.startswith(".") else entry.name.partition(".")[0]
+                changed, size, names = found.get(key, (0.0, 0, []))
+                found[key] = (max(changed, status.st_mtime), size + status.st_size, [*names, entry.name])
         return list(found.values())
+
+
+@dataclass
+class _Swept:
+    """Pictures that the last sweep left, and number and bytes of those that this process has kept since."""
+
+    left: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class _Listed:
+    """The names of a folder as it was when it changed: of each picture, and the numbers of each owner's pictures."""
+
+    changed: int = -1
+    by_id: dict[str, list[str]] = field(default_factory=dict)
+    by_tag: dict[str, list[str]] = field(default_factory=dict)
 
 
 def _encoded(record: Mapping[str, Any]) -> bytes:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.serving.uploads import Uploads
+from app.serving.uploads import FEW, Uploads
 from app.settings import ROOT
+from tests.waiting import wait_until
 
 
 def names(folder: Path) -> set[str]:
@@ -90,6 +91,58 @@ def test_the_oldest_goes_when_it_is_too_much(tmp_path: Path) -> None:
         kept.append(name)
     uploads.sweep()
     assert names(tmp_path) == set(kept[1:])
+
+
+def test_no_more_are_kept_than_may_be(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, 60, 10**6, 3)
+    kept = []
+    for age in (50, 40, 30, 20, 10):
+        kept.append(f"{uploads.keep(b'x', '.png')}.png")
+        os.utime(tmp_path / kept[-1], (time.time() - age,) * 2)
+    uploads.sweep()
+    assert names(tmp_path) == set(kept[2:])
+
+
+def test_the_latest_of_an_owner_are_found_and_all_are_counted(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, 60, 10**6)
+    mine = [uploads.keep(b"x", ".png", "me", {"number": number}) for number in range(5)]
+    uploads.keep(b"x", ".png", "you", {})
+    for age, identity in zip((10, 50, 20, 40, 30), mine, strict=True):
+        for path in tmp_path.glob(f"{identity}.*"):
+            os.utime(path, (time.time() - age,) * 2)
+    assert [one.record["number"] for one in uploads.of("me", 2)] == [0, 2]
+    assert [one.record["number"] for one in uploads.of("me")] == [0, 2, 4, 3, 1]
+    assert (uploads.count("me"), uploads.count("you"), uploads.count("nobody")) == (5, 1, 0)
+
+
+listings: list[str] = []
+sys.addaudithook(lambda event, arguments: listings.append(event) if event in ("os.listdir", "os.scandir") else None)
+
+
+def test_what_is_kept_already_is_not_looked_at_for_each_picture_that_comes(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, 60, 10**9)
+    for number in range(FEW + 1):
+        (tmp_path / f"{number:032x}.png").write_bytes(b"x")
+    uploads.sweep()
+    listings.clear()
+    for _ in range(50):
+        uploads.keep(b"x", ".png", "me", {})
+    assert listings == []
+
+
+def test_what_another_process_keeps_is_found_at_once(tmp_path: Path) -> None:
+    here, there = Uploads(tmp_path, 60, 10**6), Uploads(tmp_path, 60, 10**6)
+    for _ in range(20):
+        identity = there.keep(b"x", ".png", "me", {}) or ""
+        assert here.find(identity) == there.find(identity) is not None
+
+
+def test_what_is_too_old_goes_although_nothing_comes(tmp_path: Path) -> None:
+    old = tmp_path / f"{0:032x}.png"
+    old.write_bytes(b"x")
+    os.utime(old, (time.time() - 61,) * 2)
+    Uploads(tmp_path, 60, 10**6).sweep_regularly()
+    wait_until(lambda: not old.exists())
 
 
 def test_leavings_of_a_killed_process_are_swept_and_the_placeholder_is_not(tmp_path: Path) -> None:

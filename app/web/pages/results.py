@@ -99,7 +99,7 @@ def correct(identity: str) -> Response:
 @bp.get("/recent")
 def recent() -> Response:
     """Everything that this browser has sent, while it is kept."""
-    mine = dimple().uploads.of(visitor())[:MOST_SHOWN] if visitor() else []
+    mine = dimple().uploads.of(visitor(), MOST_SHOWN) if visitor() else []
     if not wants_html():
         return jsonify([{"id": one.id, "answer": one.record["answer"]} for one in mine])
     results = [kept(one) for one in mine]

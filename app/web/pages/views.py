@@ -67,7 +67,7 @@ def form() -> str:
     models = cards(here.registry.entries())
     models.sort(key=lambda model: model.name != default)
     names = {model.name for model in models}
-    recent = len(here.uploads.of(visitor())) if visitor() else 0
+    recent = here.uploads.count(visitor()) if visitor() else 0
     return render_template(
         "form.html",
         models=models,
@@ -147,7 +147,7 @@ def _classify(upload: Upload, name: str, owner: str) -> Shown:
         with open_picture(upload.data, here.settings.picture_limits) as picture:
             prepared = prepare(model, picture)
             size: dict[str, Any] = {"width": picture.image.width, "height": picture.image.height}
-            suffix = SUFFIX.get(picture.kind, ".img")
+            suffix = SUFFIX[picture.format]
             shown: dict[str, Any] = fresh(model, picture, prepared) if owner and not stays else {}
         answer = answer_document(conclude(model, prepared, top, client_gone()))
     record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size}
