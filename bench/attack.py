@@ -61,7 +61,8 @@ def cells(one: Cost) -> Sequence[str]:
     attack = one.attack
     return (
         attack.name, f"{one.sent:.1f}", str(one.status), f"{one.seconds:.2f}", f"{one.seconds_per_mib:.3f}",
-        f"{attack.seconds:g}", f"{one.memory:.0f}", f"{one.memory_per_mib:.1f}", f"{attack.times:g} + {attack.free:.0f} MiB",
+        f"{attack.seconds:g}", f"{one.memory:.0f}", f"{one.memory_per_mib:.1f}",
+        f"{attack.times:g} + {attack.free:.0f} MiB",
         "yes" if one.holds else "**no**",
     )  # fmt: skip
 
@@ -70,7 +71,8 @@ def text(costs: Sequence[Cost]) -> str:
     """The tables."""
     machine = {name: value for name, value in describe().items() if name not in ("Multi Model Server", "client")}
     facts = "".join(f"| {name} | {value} |\n" for name, value in machine.items())
-    return f"\n| | |\n|---|---|\n{facts}| date | {date.today().isoformat()} |\n\n{table(HEAD, [cells(one) for one in costs])}\n"
+    rows = table(HEAD, [cells(one) for one in costs])
+    return f"\n| | |\n|---|---|\n{facts}| date | {date.today().isoformat()} |\n\n{rows}\n"
 
 
 if __name__ == "__main__":

@@ -199,7 +199,7 @@ class Uploads:
             return True
 
     def _kept(self, identity: str) -> Kept | None:
-        names = self._own.get(identity) or self._names().by_id.get(identity, ())
+        names = self._own.get(identity) or self._names().by_id.get(identity) or []
         records = [name for name in names if name.endswith(".json")]
         pictures = [name for name in names if not name.endswith(".json")]
         if not records or not pictures:
