@@ -24,6 +24,7 @@ DimpleError
 │   └── ClientGone            whoever asked has closed the connection meanwhile
 ├── ModelConflict             a model of that name is registered already
 ├── CleaningTimeout           a model that goes has not answered its last requests in time
+├── BadAnswer                 a model's own code answers with what HTTP cannot carry
 ├── HandlerLoadError          a model's own Python could not be started
 ├── ModelFormatError          a model's files contradict each other or cannot be read
 │   ├── InvalidArchive        a model archive that is damaged, unsafe, or whose manifest says nothing usable
@@ -205,6 +206,18 @@ class HandlerLoadError(DimpleError):
         super().__init__(f"The handler {handler} of the model {name} could not be loaded: {reason}. Its log says more.")
         self.code = code
         self.reason = reason
+
+
+class BadAnswer(DimpleError):
+    """A model's own code answers with what HTTP cannot carry.
+
+    :param what: the part of the answer, with its value.
+    """
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(
+            f"The handler of the model {name} answered with {what}, which HTTP cannot carry. Correct it there."
+        )
 
 
 class NoWorker(ModelUnavailable):

@@ -45,6 +45,7 @@ NEVER = [
 ]
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """The last 32 bits are an IPv4 address (RFC 6052)."""
+LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[..., Any]
@@ -63,8 +64,25 @@ def is_public(address: str) -> bool:
 
 def is_never(address: str) -> bool:
     """Whether an address is refused even where private ones are allowed."""
-    one = _plain(address)
-    return any(one in network for network in NEVER if network.version == one.version)
+    return any(
+        one in network for one in _carried(_plain(address)) for network in NEVER if network.version == one.version
+    )
+
+
+def _carried(address: Address) -> list[Address]:
+    """Return an address, and those of IPv4 that translators and tunnels may take it for: 6to4 (RFC 3056), Teredo
+    (RFC 4380), NAT64 for local use (RFC 8215, 6052), and the old IPv4-compatible form (RFC 4291)."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return [address]
+    found: list[Address] = [address, *(address.teredo or ())]
+    if address.sixtofour:
+        found.append(address.sixtofour)
+    number = int(address)
+    if address in LOCAL_NAT64:
+        found.append(ipaddress.IPv4Address((number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF))
+    if address in LOCAL_NAT64 or number < 2**32:
+        found.append(ipaddress.IPv4Address(number & 0xFFFFFFFF))
+    return found
 
 
 def _plain(address: str) -> Address:

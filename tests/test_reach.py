@@ -59,7 +59,9 @@ def test_addresses_of_anybody_are_public(address: str) -> None:
 @pytest.mark.parametrize(
     "address",
     ["169.254.169.254", "169.254.170.2", "fd00:ec2::254", "fe80::1", "fe80::1%eth0", "168.63.129.16", "100.100.100.200",
-     "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe"],
+     "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
+     "2002:a9fe:a9fe::1", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:a9fe:a9:fe00::", "::a9fe:a9fe",
+     "2001:0:a9fe:a9fe:0:0:0:0", "2001:0:102:304:0:0:5601:5601"],
 )  # fmt: skip
 def test_metadata_services_are_refused_whatever_is_allowed(address: str) -> None:
     assert is_never(address)

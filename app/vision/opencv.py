@@ -17,11 +17,13 @@ Pixels = NDArray[np.uint8]
 
 _FACES = "haarcascade_frontalface_alt.xml"
 _local = threading.local()
+_importing = threading.Lock()
 
 
 @cache
 def _cv2() -> ModuleType:
-    import cv2
+    with _importing:  # the package replaces itself while it is imported, and another thread may see half of it
+        import cv2
 
     # The server's threads already keep every core busy; OpenCV's own pool would only make them wait for each other.
     cv2.setNumThreads(1)

@@ -138,6 +138,12 @@ class FormRequest(Request):
 
     form_data_parser_class = FormParser
 
+    def __init__(self, environ: dict[str, Any], *more: Any, **options: Any) -> None:
+        query = environ.get("QUERY_STRING", "")
+        if not query.isascii():  # clients should have quoted it; Werkzeug would take it for UTF-8, or fail
+            environ["QUERY_STRING"] = "".join(one if one.isascii() else f"%{ord(one):02X}" for one in query)
+        super().__init__(environ, *more, **options)
+
 
 def is_binary(data: bytes) -> bool:
     """Return whether data, by its first kilobyte, is something else than text in UTF-8."""

@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import accumulate
 from typing import Any, NoReturn
 
 import numpy as np
@@ -39,10 +38,9 @@ def parse_json(data: bytes, most_depth: int) -> Any:
     """
     if data.startswith(codecs.BOM_UTF8):
         data = data[len(codecs.BOM_UTF8) :]
-    cut = _Cut(memoryview(data))
+    cut = _Cut(memoryview(data), most_depth)
     for start, end in _outside_strings(data):
         cut.take(data, start, end)
-    cut.check(most_depth)
     rest = cut.rest(data)
     if len(rest) > LONGEST_UNICODE and not (rest.isascii() and b"\\u" not in rest):
         raise ValueError(f"of a text of more than {LONGEST_UNICODE:,} bytes, every character must be one of ASCII")
@@ -62,10 +60,11 @@ class _Cut:
     """What is found outside of the strings: long lists of numbers, which are taken out, and everything else."""
 
     data: memoryview
+    most_depth: int
     lists: list[NumberList] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)
-    brackets: bytearray = field(default_factory=bytearray)
     values: int = 0
+    depth: int = 0
 
     def take(self, data: bytes, start: int, end: int) -> None:
         """Look at the bytes between two strings."""
@@ -98,15 +97,13 @@ class _Cut:
             _too_many()
         if b"N" in text or b"I" in text:
             _no_number("NaN" if b"N" in text else "Infinity")
+        for bracket in text.translate(None, _ALL_BUT_BRACKETS)[: 2 * MOST_VALUES]:
+            self.depth += STEP[bracket]
+            if self.depth > self.most_depth:
+                raise ValueError(f"it has more than {self.most_depth} lists and objects within each other")
         self.values += len(text.translate(None, _ALL_BUT_STRUCTURE))
-        self.brackets += text.translate(None, _ALL_BUT_BRACKETS)
-        if self.values > MOST_VALUES or len(self.brackets) > 2 * MOST_VALUES:
+        if self.values > MOST_VALUES:
             _too_many()
-
-    def check(self, most_depth: int) -> None:
-        """:raises ValueError: if lists and objects lie too deep within each other."""
-        if max(accumulate(STEP[one] for one in self.brackets), default=0) > most_depth:
-            raise ValueError(f"it has more than {most_depth} lists and objects within each other")
 
     def rest(self, data: bytes) -> bytes:
         """Return the JSON with NaN in the place of each list."""

@@ -9,6 +9,7 @@ from flask import Flask, Response, jsonify, make_response, render_template, requ
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import (
+    BadAnswer,
     BadInput,
     CleaningTimeout,
     DimpleError,
@@ -51,6 +52,7 @@ STATUS: tuple[tuple[type[DimpleError], int], ...] = (
     (UrlRefused, 403),
     (TooManyRequests, 429),
     (DownloadFailed, 400),
+    (BadAnswer, 502),
     (ModelNotInStore, 404),
     (ModelConflict, 409),
     (RegistryBusy, 503),

@@ -132,3 +132,11 @@ def test_a_form_beyond_the_limits_is_refused_before_it_takes_memory(name: str) -
 def test_a_form_without_a_boundary_is_refused() -> None:
     with pytest.raises(BadForm, match="boundary"):
         FormParser().parse(io.BytesIO(b""), "multipart/form-data", 0, {})
+
+
+@pytest.mark.parametrize("query", [b"top=1&x=\xff", "top=1&é=é".encode(), b"top=%ff1", b"\x80" * 2000])
+def test_a_query_may_have_any_bytes(client: FlaskClient, query: bytes) -> None:
+    for path in ("/predict/dogcat", "/predictions/dogcat", "/file/", "/invocations"):
+        environ = {"QUERY_STRING": query.decode("latin-1")}  # as WSGI has it (PEP 3333)
+        response = client.post(path, data=PICTURE, content_type="image/jpeg", environ_overrides=environ)
+        assert response.status_code in (200, 400)

@@ -11,7 +11,8 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app.web.accept import wants_html
 from app.web.apidocs import views
-from app.web.around.asked import Asked, asked
+from app.web.around.asked import MANAGEMENT, Asked, asked
+from app.web.around.visitors import check_addressed_here
 from app.web.mms.responses import explain, mark
 from app.web.oip.errors import explain as explain_to_oip
 
@@ -29,6 +30,8 @@ def guard_ports(app: Flask) -> None:
 
 def _refuse() -> Response | None:
     here = asked()
+    if here.management and (not here.inference or request.blueprint in MANAGEMENT):
+        check_addressed_here()
     if request.path == "/" and (request.method == "OPTIONS" or not here.inference):
         # OPTIONS would otherwise be answered by Flask, for the page
         return mark(views.root())

@@ -17,6 +17,7 @@ from app.web.context import dimple
 COOKIE = "dimple"
 SECRET = re.compile(r"[0-9a-f]{48}")
 SECONDS = 365 * 24 * 3600
+HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(?::[0-9]+)?")
 HERE = ("127.0.0.1", "localhost", "::1")
 """What a browser on this machine calls it."""
 
@@ -60,18 +61,18 @@ def check_same_origin() -> None:
 
 
 def check_addressed_here() -> None:
-    """Refuse what a browser sends to management on this machine by a name that is not this machine's.
+    """Refuse what is sent to management on this machine by a name that is not this machine's.
 
-    Whoever owns a name may point it here, after a browser has loaded a page from it (DNS rebinding); then it is that
-    page's own site, and :func:`check_same_origin` finds nothing wrong. Programs may call this machine what they like.
+    The owner of a name may point it here after a browser has loaded a page from it (DNS rebinding). The browser then
+    takes management for a part of that page's site: it lets the page read it, and sends neither Origin nor a site.
 
-    :raises Forbidden: where it was another name.
+    :raises Forbidden: if it was another name.
     """
-    headers = request.headers
-    if dimple().settings.management_host not in HERE or not ("Origin" in headers or "Sec-Fetch-Site" in headers):
+    if dimple().settings.management_host not in HERE:
         return
-    host = request.host.rpartition(":")[0].strip("[]") or request.host
-    if host not in HERE:
+    host = HOST.fullmatch(request.environ.get("HTTP_HOST", "localhost"))
+    if host is None or host[1].lower().strip("[]") not in HERE:
+        host_name = request.environ.get("HTTP_HOST", "")
         raise Forbidden(
-            f"Management listens on this machine alone, and is not called {host[:80]}. Use http://localhost."
+            f"Management listens on this machine alone, and is not called {host_name[:80]!r}. Use http://localhost."
         )

@@ -14,7 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter
 from app.serving.management import Order, Scale, describe, listed, register, scale
-from app.web.around.visitors import check_addressed_here, check_same_origin
+from app.web.around.visitors import check_same_origin
 from app.web.bodies import whole_body
 from app.web.context import dimple
 from app.web.json_text import parse_json
@@ -35,7 +35,6 @@ def _check() -> None:
     register a model: MMS lets it."""
     if (request.content_length or 0) > dimple().settings.max_request_bytes:
         raise RequestEntityTooLarge()
-    check_addressed_here()
     if request.method != "GET" and not dimple().settings.cors_allowed_origin:
         check_same_origin()
 

@@ -10,6 +10,7 @@ from flask import Response
 from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import (
+    BadAnswer,
     BadInput,
     CleaningTimeout,
     DimpleError,
@@ -46,6 +47,7 @@ KINDS: tuple[tuple[type[DimpleError | HTTPException | MemoryError], int | None, 
     (StorageError, 507, "InsufficientStorageException"),
     (CleaningTimeout, 408, "RequestTimeoutException"),
     (DownloadFailed, 400, "DownloadModelException"),
+    (BadAnswer, 502, UNFORESEEN),
     (HandlerLoadError, None, UNFORESEEN),
     (ModelFormatError, 400, "InvalidModelException"),
     (TokenWanted, 401, "UnauthorizedException"),
@@ -90,6 +92,8 @@ def explain(error: Exception) -> Response:
     message = MESSAGES.get(type(error), problem.message)
     if isinstance(error, ModelNotFound):
         message = f"Model not found: {error.name}"
+    if isinstance(error, BadAnswer):
+        log.error("%s", error)
     if isinstance(error, HandlerLoadError):
         status, message = error.code, "Failed to start workers"
         log.error("%s", error)

@@ -6,11 +6,11 @@ OPTIONS does something else: it tells about the model.
 
 from __future__ import annotations
 
-import json
+import re
 
 from flask import Blueprint, Response, abort, make_response, request
 
-from app.errors import MissingParameter, ModelNotFound
+from app.errors import BadAnswer, MissingParameter, ModelNotFound
 from app.serving.calls import call
 from app.serving.entry import Entry
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
@@ -18,6 +18,7 @@ from app.web.apidocs.mms_model import describe_model
 from app.web.around.request_ids import request_id
 from app.web.clients import client_gone
 from app.web.context import dimple
+from app.web.json_text import parse_json
 from app.web.mms import legacy
 from app.web.mms.fields import read_fields
 from app.web.mms.invocations import answer_tensor, holds_tensor
@@ -33,6 +34,12 @@ LIVE = ("READY", "LOADING")
 """States of a worker that counts in ``/ping``."""
 CONNECTION = ("connection", "content-length", "keep-alive", "transfer-encoding", "upgrade")
 """Headers that are between the server and the client, whatever a handler sets."""
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+"""Name and value of a header (RFC 9110, section 5)."""
+JSON_TYPE, TEXT_TYPE = "application/json", "text/plain; charset=utf-8"
+LONGEST_GUESSED = 2**20
+MOST_DEPTH = 500
 
 
 @bp.route("/ping", methods=METHODS, strict_slashes=False)
@@ -130,10 +137,19 @@ def _handled(model: HandledModel, fields: tuple[Field, ...], as_legacy: bool) ->
         return error_response(said.status, kind, message)
     if as_legacy and said.status == 200:
         return text_response(legacy.wrapped_body(said.body))
-    return _said(said)
+    return _said(model.name, said)
 
 
-def _said(said: HandlerAnswer) -> Response:
+def _said(name: str, said: HandlerAnswer) -> Response:
+    """Return a handler's answer.
+
+    :raises BadAnswer: if HTTP cannot carry its status or its headers.
+    """
+    for header, value in {**said.headers, "Content-Type": said.content_type or ""}.items():
+        if not TOKEN.fullmatch(header) or not VALUE.fullmatch(value):
+            raise BadAnswer(name, f"the header {header[:80]!r}: {value[:80]!r}")
+    if not VALUE.fullmatch(said.phrase):
+        raise BadAnswer(name, f"the status {said.status} {said.phrase[:80]!r}")
     response = make_response(said.body, f"{said.status} {said.phrase}".rstrip())
     # MMS sends none where the handler sets none; for the JSON that most write, it is true and harms nobody
     response.headers["Content-Type"] = said.content_type or _guessed(said.body)
@@ -142,8 +158,11 @@ def _said(said: HandlerAnswer) -> Response:
 
 
 def _guessed(body: bytes) -> str:
+    """Return the content type of a body: of a long one by its first character, as it is not worth parsing."""
+    if len(body) > LONGEST_GUESSED:
+        return JSON_TYPE if body.lstrip()[:1] in (b"{", b"[", b'"') else TEXT_TYPE
     try:
-        json.loads(body)
-    except (ValueError, RecursionError):
-        return "text/plain; charset=utf-8"
-    return "application/json"
+        parse_json(body, MOST_DEPTH)  # NaN is not JSON
+    except ValueError:
+        return TEXT_TYPE
+    return JSON_TYPE

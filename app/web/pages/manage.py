@@ -29,7 +29,7 @@ from app.serving.location import ARCHIVE_SUFFIXES
 from app.serving.management import Order, Scale, describe, register, scale
 from app.settings import ROOT
 from app.web.around.asked import asked
-from app.web.around.visitors import check_addressed_here, check_same_origin
+from app.web.around.visitors import check_same_origin
 from app.web.context import dimple
 from app.web.problems import Problem, problem_of
 
@@ -172,7 +172,6 @@ def _done(work: Callable[[], object]) -> Response:
 def _check_form() -> None:
     """:raises Forbidden: where it is not this page's form."""
     check_same_origin()
-    check_addressed_here()
     token, cookie = request.form.get("token", ""), request.cookies.get(COOKIE, "")
     if not cookie or not hmac.compare_digest(token.encode(), cookie.encode()):
         raise Forbidden("The form is not the page's own, or the browser keeps no cookies. Load the page again.")

@@ -122,10 +122,22 @@ def _encode(result: Any) -> bytes | bytearray:
     if isinstance(result, bytes | bytearray):
         return result
     try:
-        return (result if isinstance(result, str) else json.dumps(result, indent=2)).encode()
+        text = result if isinstance(result, str) else json.dumps(result, indent=2)
+        if not isinstance(result, str) and _has_nan(text):
+            logging.warning("The handler returned NaN or an infinity, which is no JSON; it is sent as Python writes it")
+        return text.encode()
     except (TypeError, ValueError, RecursionError):
         logging.exception("The handler returned what cannot be written as JSON")
         raise Failed(503, "Unsupported model output data type.") from None
+
+
+def _has_nan(text: str) -> bool:
+    """Return whether Python has written a number that JSON does not have."""
+    if "NaN" not in text and "Infinity" not in text:
+        return False
+    found: list[str] = []
+    json.loads(text, parse_constant=found.append)
+    return bool(found)
 
 
 def _told(processor: RequestProcessor) -> dict[str, Any]:

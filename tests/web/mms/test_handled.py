@@ -1,0 +1,74 @@
+"""What a model's own code may answer; its process is real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app import create_app, load_models
+from app.settings import Settings
+from tests.formats.archive.archives import manifest, put
+
+SERVICE = """
+import json
+def handle(data, context):
+    if data is None:
+        return None
+    told = json.loads(data[0]["body"])
+    for name, value in told.get("headers", {}).items():
+        context.set_response_header(0, name, value)
+    if "phrase" in told:
+        context.set_response_status(200, told["phrase"], 0)
+    return [float("nan") if told.get("nan") else "said"]
+"""
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    work = tmp_path_factory.mktemp("handled")
+    files = {"service.py": SERVICE, "MAR-INF/MANIFEST.json": manifest(modelName="coded", handler="service:handle")}
+    put(work / "models" / "coded", files)
+    folders = {f"{name}_dir": work / name for name in ("models", "uploads", "instance")}
+    settings = Settings(shipped_models=False, default_workers_per_model=1, decode_input_request=False, **folders)
+    app = create_app(settings)
+    load_models(app)
+    yield app
+    app.extensions["dimple"].registry.close()
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    return app.test_client()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [
+        ({"headers": {"X-Name": "\N{GREEK SMALL LETTER ALPHA}"}}, "X-Name"),
+        ({"headers": {"X Name": "a"}}, "X Name"),
+        ({"headers": {"X-N\u00e9": "a"}}, "X-N\u00e9"),
+        ({"headers": {"X-Null": "a\0b"}}, "X-Null"),
+        ({"headers": {"Content-Type": "text/\N{GREEK SMALL LETTER ALPHA}"}}, "Content-Type"),
+        ({"phrase": "\N{GREEK SMALL LETTER ALPHA}"}, "status 200"),
+    ],
+)
+def test_a_header_that_http_cannot_carry_is_the_handlers_fault(client: FlaskClient, told: object, words: str) -> None:
+    response = client.post("/predictions/coded", data=json.dumps(told))
+    assert response.status_code == 502
+    assert "handler of the model coded" in response.json["message"]
+    assert words in response.json["message"]
+
+
+def test_other_headers_go_out_as_they_are(client: FlaskClient) -> None:
+    response = client.post("/predictions/coded", data=json.dumps({"headers": {"X-Name": "caf\u00e9", "X-Tab": "a b"}}))
+    assert (response.status_code, response.data) == (200, b"said")
+    assert (response.headers["X-Name"], response.headers["X-Tab"]) == ("caf\u00e9", "a b")
+
+
+def test_nan_is_not_called_json(client: FlaskClient) -> None:
+    response = client.post("/predictions/coded", data=json.dumps({"nan": True}))
+    assert (response.data, response.mimetype) == (b"NaN", "text/plain")
