@@ -7,6 +7,7 @@
 # make mms-suites MMS=checkout    Multi Model Server's own tests, out of its repository, on Dimple (needs npm)
 # make bench, make soak    measure against it, and under load for long (BENCH="--quick", SOAK="--minutes 3"); docs/performance.md
 # make cluster-test    two Ray nodes and two fronts on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
+# make attack    hostile requests, and what each costs in time and memory; docs/reliability.md (ATTACK="--only JSON")
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
 # make model-files    every kind of model file against the program that says what it means (WRITE=1 for docs/models.md)
 # make fuzz    damaged files for every reader, about half an hour on two cores (FUZZ="--cases 20000 --only h5"); SECURITY.md
@@ -26,6 +27,7 @@ MMS ?=
 BENCH ?=
 SOAK ?=
 RELIABILITY ?=
+ATTACK ?=
 CLUSTER ?=
 FUZZ ?=
 
@@ -37,7 +39,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python;
 BIN = .venv/bin
 
 .PHONY: run test test-all test-zoo check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
-.PHONY: mms-suites model-files fuzz audit clean
+.PHONY: attack mms-suites model-files fuzz audit clean
 
 run: .venv/.run-ready
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
@@ -82,6 +84,9 @@ reliability: .venv/.run-ready
 model-files: .venv/.test-ready
 	@WRITE=$(WRITE) exec $(BIN)/python -m pytest tests/kinds
 
+attack: .venv/.run-ready
+	@exec $(BIN)/python bench/attack.py $(ATTACK)
+
 test-zoo: .venv/.test-ready
 	@exec $(BIN)/python -m pytest tests/zoo/all_architectures.py
 
@@ -93,8 +98,12 @@ audit: .venv/.test-ready .venv/audit/.ready
 	@.venv/audit/bin/pip-audit --strict --progress-spinner off --path .venv/lib/python*/site-packages \
 		$(addprefix --ignore-vuln ,$(shell grep -oE 'CVE-[0-9]+-[0-9]+|GHSA(-[a-z0-9]{4}){3}' SECURITY.md | sort -u))
 
+# What people or programs have told the server stays: tokens, registrations with their archives, corrections, settings.
 clean:
-	rm -rf .venv instance
+	rm -rf .venv
+	test ! -d instance || find instance -mindepth 1 -maxdepth 1 \
+		! -name 'tokens.json*' ! -name 'registry.sqlite3*' ! -name archives ! -name uploaded ! -name corrections \
+		! -name settings.env ! -name cluster -exec rm -rf {} +
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Dimple needs Python 3.10, 3.11 or 3.12; none was found. Name one: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }

@@ -19,10 +19,13 @@ from app.handlers.environment import SERVERS_THREADS as _SERVERS_THREADS
 from app.idle import keep_heaps as _keep_heaps
 from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
+from app.launch.addresses import check_free as _check_free
 from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
 from app.launch.certificates import server_context as _server_context
 from app.launch.engine_process import EngineProcess as _EngineProcess
 from app.launch.host_metrics import report_host as _report_host
+from app.launch.process import remove_pid as _remove_pid
+from app.launch.process import write_pid as _write_pid
 from app.launch.ready import Herald
 from app.launch.worker.answering import WholeResponse as _WholeResponse
 from app.machine import cores, server_processes
@@ -95,6 +98,7 @@ if "OMP_NUM_THREADS" not in os.environ:
 # nohup starts a program with SIGHUP ignored; gunicorn would take the signal back and reload when its user logs out.
 _under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 _herald = Herald(os.environ)
+_pid_file = _settings.instance_dir / "server.pid"
 
 
 def when_ready(server: object) -> None:
@@ -107,6 +111,10 @@ def on_starting(server: object) -> None:
     """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
     killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
     _keep_heaps()
+    if not {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():  # sockets of the system's, or of an earlier server
+        _check_ports()
+    if server.cfg.pidfile is None:
+        _write_pid(_pid_file)
     _GaplessArbiter.take_over(server)
     _compute_apart(server)
     if "MAKELEVEL" in os.environ:
@@ -115,6 +123,21 @@ def on_starting(server: object) -> None:
         from app.serving.startup import revive  # imports what the workers would, which most starts need not wait for
 
         revive(_settings)
+
+
+def _check_ports() -> None:
+    """Stop with one line if a port is busy; gunicorn would try for five seconds, and say it in fifteen."""
+    try:
+        _check_free(_settings.host, _settings.port, "DIMPLE_PORT")
+        if len(bind) > 1:
+            _check_free(_settings.management_host, _settings.management_port, "DIMPLE_MANAGEMENT_PORT")
+    except DimpleError as error:
+        sys.exit(str(error))
+
+
+def on_exit(server: object) -> None:
+    """Remove the pid file of a server that was started without one."""
+    _remove_pid(_pid_file)
 
 
 def on_reload(server: object) -> None:

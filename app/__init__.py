@@ -22,10 +22,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from app.cli import register_commands
-    from app.settings import ROOT, read_settings
+    from app.settings import ROOT
     from app.web.forms import FormRequest
 
-    settings = settings or read_settings()
+    settings = settings or _settings()
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.request_class = FormRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -37,6 +37,21 @@ def create_app(settings: Settings | None = None) -> Flask:
     _wire(app, settings)
     register_commands(app)
     return app
+
+
+def _settings() -> Settings:
+    """Read the settings; a command of flask's ends with one line if they cannot be used."""
+    import click
+
+    from app.errors import SettingError
+    from app.settings import read_settings
+
+    try:
+        return read_settings()
+    except SettingError as error:
+        if click.get_current_context(silent=True) is None:
+            raise
+        raise click.ClickException(str(error)) from None
 
 
 def _wire(app: Flask, settings: Settings) -> None:

@@ -3,6 +3,7 @@ it the lines ``DIMPLE_<NAME>=value`` of ``settings.env`` in the instance folder.
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields, replace
@@ -280,7 +281,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     known = _known()
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     if unknown:
-        raise SettingError(unknown[0], environ[unknown[0]], f"one of {', '.join(sorted(known))}")
+        raise SettingError(unknown[0], environ[unknown[0]], _meant(unknown[0], known))
     values = {f.name: _parse(name, environ[name], f) for name, f in known.items() if name in environ}
     file = anchored(replace(Settings(), **values)).instance_dir / FILE
     return anchored(replace(Settings(), **{**_read_file(file), **values}))
@@ -324,6 +325,13 @@ def _known() -> dict[str, Field[Any]]:
     return {PREFIX + f.name.upper(): f for f in fields(Settings)}
 
 
+def _meant(name: str, known: Mapping[str, object]) -> str:
+    """Return what a name should be that is no setting's."""
+    like = difflib.get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], 2, 0.6)
+    hint = f"did you mean {' or '.join(PREFIX + one for one in like)}? " if like else ""
+    return f"the name of a setting; {hint}docs/settings.md has them all"
+
+
 def _read_file(file: Path) -> dict[str, Any]:
     """Read the lines ``DIMPLE_<NAME>=value``; empty ones, and those that begin with ``#``, are passed over."""
     try:
@@ -341,7 +349,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         name, _, text = (part.strip() for part in line.partition("="))
         place = f"{file}, line {number}: {name}"
         if name not in known:
-            raise SettingError(place, text, f"a line NAME=value with one of {', '.join(sorted(known))}")
+            raise SettingError(place, text, f"a line NAME=value, and {_meant(name, known)}")
         values[known[name].name] = _parse(place, text, known[name])
     return values
 

@@ -64,6 +64,15 @@ def test_a_setting_that_makes_no_sense_is_refused_by_name_and_value(name: str, v
     assert repr(value) in str(caught.value)
 
 
+def test_a_misspelt_name_is_told_in_a_line_with_the_one_that_is_meant() -> None:
+    with pytest.raises(SettingError, match="did you mean DIMPLE_MAX_PIXELS") as caught:
+        read_settings({"DIMPLE_MAX_PIXEL": "9"})
+    assert len(str(caught.value)) < 250
+    with pytest.raises(SettingError) as caught:
+        read_settings({"DIMPLE_QQQQ": "9"})
+    assert "did you mean" not in str(caught.value)
+
+
 def test_the_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
     (tmp_path / "settings.env").write_text("# mine\n\nDIMPLE_PORT=9000\n DIMPLE_ENGINE = keras \nDIMPLE_MIRROR=a=b\n")
     settings = read_settings({"DIMPLE_INSTANCE_DIR": str(tmp_path), "DIMPLE_ENGINE": "mxnet"})

@@ -60,7 +60,7 @@ def serve(foreground: bool, **told: Any) -> None:
 @with_appcontext
 @tells_problems
 def stop() -> None:
-    """Stop the server that `flask serve` started, when it has answered what it works on."""
+    """Stop the server that `flask serve` or `make run` started, when it has answered what it works on."""
     from app.launch.process import stop as stop_server
 
     click.echo("stopped" if stop_server(_pid_file(_settings())) else "not running")

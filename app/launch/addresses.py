@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.errors import SettingError
+from app.errors import LaunchError, SettingError
 
 EXPECTED = "http://host:port, https://host:port or unix:/path"
 
@@ -44,6 +46,28 @@ def parse_address(name: str, text: str, plain_port: int, https_port: int) -> Add
         raise SettingError(name, text, EXPECTED)
     https = parts.scheme == "https"
     return Address(parts.hostname, port or (https_port if https else plain_port), https)
+
+
+def check_free(host: str, port: int, setting: str) -> None:
+    """Make sure that a port can be listened on.
+
+    :param setting: that says which.
+    :raises LaunchError: if another program listens there, or this one may not.
+    """
+    if host.startswith("unix:"):
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((host, port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+                return  # gunicorn says what is wrong
+            raise LaunchError(
+                f"Port {port} of {host} cannot be listened on: {error.strerror}. Stop the program that does, or set "
+                f"{setting} to another."
+            ) from None
 
 
 def bind(host: str, port: int) -> str:

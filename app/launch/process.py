@@ -49,20 +49,40 @@ class Launch:
 
 
 def find(pid_file: Path) -> psutil.Process | None:
-    """The server that wrote a pid file, if it still runs.
+    """Return the server that wrote a pid file, if it still runs.
 
-    A process that has got its number since is not taken for it: the server has the file in its command line.
+    A process that has got its number since is not taken for it: the server has the file in its command line, or is a
+    gunicorn that was there before the file.
     """
     import psutil
 
     try:
         process = psutil.Process(int(pid_file.read_text()))
-        ours = str(pid_file) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+        command = process.cmdline()
+        older = process.create_time() <= pid_file.stat().st_mtime + 1
+        ours = str(pid_file) in command or (older and any("gunicorn" in one for one in command))
+        ours = ours and process.status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:
         raise LaunchError(f"{pid_file} names a process of another user, who alone can look after it.") from None
     except (OSError, ValueError, psutil.Error):
         return None
     return process if ours else None
+
+
+def write_pid(pid_file: Path) -> None:
+    """Tell by a pid file that this process is the server, unless another one that runs does."""
+    if pid_file.exists() and find(pid_file):
+        return
+    with contextlib.suppress(OSError):  # the server can do without
+        pid_file.parent.mkdir(parents=True, exist_ok=True)
+        pid_file.write_text(f"{os.getpid()}\n")
+
+
+def remove_pid(pid_file: Path) -> None:
+    """Remove the pid file if it names this process."""
+    with contextlib.suppress(OSError):
+        if pid_file.read_text().strip() == str(os.getpid()):
+            pid_file.unlink()
 
 
 def run(launch: Launch) -> NoReturn:

@@ -52,7 +52,10 @@ class Corrections:
         return path
 
     def forget(self, model: str, name: str) -> None:
-        """Take a picture back, whatever it was said to be; a class that has none left goes, too."""
+        """Take a picture back, whatever it was said to be; a class that has none left goes, too.
+
+        :param name: of its file; ``*`` in it stands for anything.
+        """
         for path in (self._folder / model).glob(f"*/{name}"):
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # it has others

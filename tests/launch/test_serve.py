@@ -96,6 +96,38 @@ def test_a_server_that_cannot_start_says_why(here: Place) -> None:
     assert not here.pid_files[1].exists()
 
 
+def test_a_wrong_setting_is_one_line(here: Place) -> None:
+    done = here.flask("status", DIMPLE_PROT="9000")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "did you mean DIMPLE_PORT" in done.stderr
+
+
+def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Place, tmp_path: Path) -> None:
+    output, busy = tmp_path / "output.txt", tmp_path / "busy.txt"
+    ports = [f"PORT={here.port}", f"MANAGEMENT_PORT={here.management_port}"]
+    with output.open("w") as file, busy.open("w") as again:
+        make = subprocess.Popen(["make", "run", *ports], cwd=ROOT, env=here.environ, stdout=file, stderr=file)
+        try:
+            wait_until(lambda: here.flask("status").returncode == 0, pause=0.5, seconds=SECONDS)
+            told = here.flask("status").stdout
+            assert f"http://127.0.0.1:{here.port}" in told
+            command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+            environ = here.environ | {"DIMPLE_PORT": str(here.port)}
+            assert subprocess.run(command, cwd=ROOT, env=environ, stdout=again, stderr=again, timeout=60).returncode
+            *greeting, line = busy.read_text().splitlines()
+            assert len(greeting) <= 1  # gunicorn's, with its version
+            assert (f"Port {here.port}" in line, "DIMPLE_PORT" in line) == (True, True)
+            assert here.flask("status").stdout == told  # the second has not taken the pid file
+            assert here.flask("stop").stdout == "stopped\n"
+            make.wait(timeout=SECONDS)
+            assert here.flask("status").returncode == 3
+        finally:
+            if make.poll() is None:
+                make.terminate()
+                make.wait(timeout=SECONDS)
+
+
 def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> None:
     here.pid_files[1].parent.mkdir(exist_ok=True)
     here.pid_files[1].write_text(str(os.getpid()))  # the number has gone to another process since

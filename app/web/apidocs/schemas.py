@@ -128,7 +128,9 @@ SCHEMAS: Json = {
             "status": {"enum": ["ready", "not ready"]},
             "models": array(TEXT),
             "failed": {"type": "object", "additionalProperties": TEXT},
-        }
+            "cluster": TEXT | {"description": "Why the cluster that computes does not answer."},
+        },
+        optional=("cluster",),
     ),
     "Explanation": exact(
         {

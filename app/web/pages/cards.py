@@ -59,6 +59,8 @@ def _accuracy(entry: Entry) -> str:
     accuracy, count = metrics.get("accuracy"), metrics.get("n")
     if not isinstance(accuracy, float) or not isinstance(count, int):
         return ""
+    if metrics.get("how"):  # of "flask models train", whose figures are over the pictures that it learned from
+        return f"Right for {accuracy * 100:.1f} % of its own {count:,} pictures, by {metrics['how']}."
     return f"Right for {accuracy * 100:.1f} % of {count:,} pictures that it had never seen."
 
 

@@ -20,6 +20,7 @@ from app.web.around.visitors import check_same_origin, visitor
 from app.web.context import dimple
 from app.web.pages.explain import heat_response, wanted_face
 from app.web.pages.shown import PREVIEW_SIDE, is_mine, kept, wants_part
+from app.web.pages.words import plain_label
 
 bp = Blueprint("results", __name__)
 
@@ -68,9 +69,9 @@ def why(identity: str) -> Response:
 
 @bp.post("/result/<identity>/delete")
 def delete(identity: str) -> Response:
-    """Forget a picture and its answer."""
+    """Forget a picture, its answer and what was corrected."""
     check_same_origin()
-    dimple().uploads.delete(_mine(identity))
+    _forget(_mine(identity))
     return _to("results.recent")
 
 
@@ -79,8 +80,8 @@ def correct(identity: str) -> Response:
     """Keep the picture, or the face ``face`` of it, as one of the class ``label``, to train on."""
     check_same_origin()
     one = _mine(identity)
-    label, face = request.form.get("label", "").strip(), wanted_face()
-    _check_label(one.record["answer"]["model"], label)
+    face = wanted_face()
+    label = _label(one.record["answer"]["model"], request.form.get("label", "").strip())
     box = box_of(one.record["answer"], face)
     data, suffix = one.path.read_bytes(), one.path.suffix
     if box:
@@ -111,7 +112,7 @@ def delete_all() -> Response:
     """Forget everything that this browser has sent."""
     check_same_origin()
     for one in dimple().uploads.of(visitor()) if visitor() else []:
-        dimple().uploads.delete(one)
+        _forget(one)
     return _to("results.recent")
 
 
@@ -119,6 +120,11 @@ def corrections() -> Corrections:
     """Where corrected pictures go. They may take as much room as the uploads."""
     settings = dimple().settings
     return Corrections(settings.instance_dir / "corrections", settings.uploads_max_bytes)
+
+
+def _forget(one: Kept) -> None:
+    corrections().forget(one.record["answer"]["model"], f"{one.id}-*")
+    dimple().uploads.delete(one)
 
 
 def _find(identity: str) -> Kept:
@@ -135,12 +141,21 @@ def _mine(identity: str) -> Kept:
     return one
 
 
-def _check_label(name: str, label: str) -> None:
+def _label(name: str, text: str) -> str:
+    """Return the label that is meant: one of the model's own, or the name that the page shows for one.
+
+    :raises BadParameter: if there is none, or two have that name.
+    """
     with dimple().registry.computed(name) as model:
         labels: Sequence[str] = model.labels
-    if label not in labels:
-        like = difflib.get_close_matches(label, labels, 3, 0.5) or labels[:3]
-        raise BadParameter("label", label, f"one of the model's own labels, such as {', '.join(like)}")
+    if text in labels:
+        return text
+    meant = [label for label in labels if plain_label(label).lower() == text.lower()]
+    if len(meant) == 1:
+        return meant[0]
+    shown = [plain_label(label) for label in labels]
+    like = meant or difflib.get_close_matches(text, shown, 3, 0.5) or shown[:3]
+    raise BadParameter("label", text, f"one of the model's own labels, such as {'; '.join(like)}")
 
 
 def _asked_of_why() -> dict[str, Any]:

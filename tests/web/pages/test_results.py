@@ -145,6 +145,33 @@ def test_a_correction_keeps_the_file_as_it_came_where_there_is_no_face(app: Flas
     assert (folder / f"{identity}-1.png").read_bytes() == picture
 
 
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_deleted_picture_takes_its_corrections_along_and_no_others(
+    app: Flask, client: FlaskClient, portrait: str, all_of_them: bool
+) -> None:
+    other = send(app.test_client(), encode(plain(), "PNG"), "smile")
+    assert client.post(f"/result/{other}/correct", data={"label": "smiling"}).status_code == 403
+    folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "smile"
+    mine = send(client, encode(plain(), "PNG"), "smile")
+    for identity in (portrait, mine):
+        client.post(f"/result/{identity}/correct", data={"label": "non-smiling", "face": "1"})
+    assert {path.name[:32] for path in folder.rglob("*.png")} >= {portrait, mine}
+    client.post("/recent/delete" if all_of_them else f"/result/{portrait}/delete")
+    left = {path.name[:32] for path in folder.rglob("*.png")}
+    assert portrait not in left
+    assert (mine in left) is not all_of_them
+
+
+def test_a_label_may_be_told_by_the_name_that_is_shown(app: Flask, client: FlaskClient) -> None:
+    identity = send(client, encode(plain(), "PNG"), "imagenet")
+    folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "imagenet"
+    for told in ("espresso", "Espresso", "n07920052 espresso"):
+        assert client.post(f"/result/{identity}/correct", data={"label": told}).status_code == 303
+        assert [path.parent.name for path in folder.rglob("*.png")] == ["n07920052 espresso"]
+    refused = client.post(f"/result/{identity}/correct", data={"label": "expresso"})
+    assert (refused.status_code, "espresso" in refused.json["message"]) == (400, True)
+
+
 def test_a_label_that_the_model_has_not_is_refused_with_those_like_it(client: FlaskClient, portrait: str) -> None:
     response = client.post(f"/result/{portrait}/correct", data={"label": "smilin"})
     assert response.status_code == 400

@@ -1,0 +1,36 @@
+"""What make removes, and what it leaves."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from app.settings import ROOT
+
+STAYS = {
+    "tokens.json",
+    "registry.sqlite3",
+    "archives/a/b",
+    "uploaded/a/b",
+    "corrections/smile/smiling/a.png",
+    "settings.env",
+}
+GOES = {"cache/a", "logs/server.log", "metrics/a", "rates.table", "reports/a"}
+
+
+def test_clean_leaves_what_the_server_was_told(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / ".venv").mkdir()
+    for name in STAYS | GOES:
+        path = tmp_path / "instance" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    left = {
+        str(path.relative_to(tmp_path / "instance")) for path in (tmp_path / "instance").rglob("*") if path.is_file()
+    }
+    assert left == STAYS
+    assert not (tmp_path / ".venv").exists()
+    shutil.rmtree(tmp_path / "instance")
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
