@@ -46,9 +46,10 @@ def main() -> int:
 
 def measured(folder: Path, only: str, mib: int) -> Iterator[Cost]:
     """Send every request to one server of one process."""
-    served = make(folder, CACHE, ("smile",), workers=1, default_model="smile", uploads_max_age=60)
+    served = make(folder, CACHE, ("smile", "dogcat"), workers=1, default_model="smile", gzip_requests="true")
     with running(served):
-        served.ask("POST", "/predict/smile", (ROOT / "static" / "astronaut.jpg").read_bytes())
+        for name in ("smile", "dogcat"):
+            served.ask("POST", f"/predict/{name}", (ROOT / "static" / "astronaut.jpg").read_bytes())
         for attack in ALL:
             if only in attack.name:
                 found = cost(served, attack, mib * MIB)

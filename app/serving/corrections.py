@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 from app.errors import BadInput
@@ -16,6 +18,11 @@ LONGEST = 200
 """Bytes of a folder's name, of the 255 that file systems have."""
 STAND_INS = {"/": "\u2215", "\\": "\u2216", "\0": ""}
 """Characters that no folder's name may have, and what looks like them."""
+
+SECONDS = 60.0
+"""For which the size of all corrections is remembered; what is removed meanwhile still counts."""
+_sizes: dict[Path, tuple[float, int]] = {}
+_lock = threading.Lock()
 
 
 class Corrections:
@@ -33,7 +40,7 @@ class Corrections:
         :returns: its path.
         :raises BadInput: where there is no room left.
         """
-        if self._size() + len(data) > self._max_bytes:
+        if self._size(len(data)) > self._max_bytes:
             raise BadInput(
                 f"There is no room for more corrections: {self._folder} may hold {self._max_bytes:,} bytes. Train with "
                 "what is there, and take it away."
@@ -61,8 +68,16 @@ class Corrections:
             with contextlib.suppress(OSError):  # it has others
                 path.parent.rmdir()
 
-    def _size(self) -> int:
-        return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+    def _size(self, more: int) -> int:
+        """Return the bytes of all corrections and of one more. All of them are looked at once a minute."""
+        with _lock:
+            until, size = _sizes.get(self._folder, (0.0, 0))
+            if time.monotonic() > until:
+                size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+                until = time.monotonic() + SECONDS
+            if size + more <= self._max_bytes:
+                _sizes[self._folder] = until, size + more
+            return size + more
 
 
 def folder_name(label: str) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import struct
 import time
 import zlib
@@ -30,7 +29,6 @@ MULTIPART = "multipart/form-data; boundary=XX"
 TENSOR = {"name": "/conv2d_1_input1", "datatype": "FP32", "shape": [1, 1, 64, 64]}
 FREE = 64.0
 """MiB that a request may take, however short it is: buffers, and what the C library keeps for the next."""
-KEPT = 20_000
 PIXELS_MIB = 1024.0
 """For a picture of as many pixels as are allowed, which is short."""
 
@@ -43,6 +41,7 @@ class Attack:
     :param seconds: most processor time for each MiB.
     :param times: most memory, in MiB for each MiB.
     :param free: most memory beside that, in MiB.
+    :param longest: bytes that the request may have; None for any number.
     """
 
     name: str
@@ -52,6 +51,7 @@ class Attack:
     seconds: float = 0.5
     times: float = 4.0
     free: float = FREE
+    longest: int | None = None
     management: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -115,6 +115,21 @@ def _npy(shape: tuple[int, ...], kind: str) -> Callable[[int], bytes]:
         return file.getvalue()
 
     return made
+
+
+def _rows(write: Callable[[np.ndarray], bytes]) -> Callable[[int], bytes]:
+    """As many rows as may be, as the network takes them."""
+    return lambda _: write(np.ones((32, 3, 150, 150), np.uint8))
+
+
+def _saved(values: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, values)
+    return file.getvalue()
+
+
+def _lines(values: np.ndarray) -> bytes:
+    return b"\n".join(b",".join([b"1"] * row.size) for row in values)
 
 
 def _outputs(size: int) -> bytes:
@@ -216,28 +231,45 @@ INVOKE, PREDICT, MMS, PAGE = (
     "/file/?model=smile",
 )
 V2 = "/v2/models/smile/infer"
-FORMS = tuple(
-    Attack(f"{what}, {path.partition('?')[0]}", path, URLENCODED, body)
-    for path in (INVOKE, MMS, PAGE)
-    for what, body in (
-        ("a urlencoded field", lambda size: b"data=" + filled(b"A", size)),
-        ("a urlencoded field of %41", lambda size: b"data=" + filled(b"%41", size)),
-        ("a urlencoded form of nothing but &", lambda size: filled(b"&", size)),
-        ("urlencoded fields", lambda size: filled(b"a=1&", size)),
-        ("a urlencoded field that is not ASCII", lambda size: b"data=" + filled("\N{GRINNING FACE}".encode(), size)),
+TEXT = 8 * MIB - 100
+"""What a form's text may have."""
+FORMS = (
+    tuple(
+        Attack(f"{what}, {path.partition('?')[0]}", path, URLENCODED, body)
+        for path in (INVOKE, MMS, PAGE)
+        for what, body in (
+            ("a urlencoded field", lambda size: b"data=" + filled(b"A", size)),
+            ("a urlencoded field of %41", lambda size: b"data=" + filled(b"%41", size)),
+            ("a urlencoded form of nothing but &", lambda size: filled(b"&", size)),
+            ("urlencoded fields", lambda size: filled(b"a=1&", size)),
+            (
+                "a urlencoded field that is not ASCII",
+                lambda size: b"data=" + filled("\N{GRINNING FACE}".encode(), size),
+            ),
+        )
     )
-) + tuple(
-    Attack(f"{what}, {path.partition('?')[0]}", path, MULTIPART, body)
-    for path in (PREDICT, MMS, PAGE)
-    for what, body in (
-        ("a form's long file", _form(_part(b'name="file"; filename="a"'), b"A")),
-        ("a form's long text", _form(_part(b"name=a"), b"A")),
-        ("a form's parts", _form(b"", _part(b"name=a") + b"\r\n", b"--XX--")),
-        ("a part's header lines", _form(b"--XX\r\nContent-Disposition: form-data; name=a\r\n", b"a:b\r\n")),
-        ("a part's long header", _form(b"--XX\r\nContent-Disposition: form-data; name=", b"a")),
-        ("a form's file of line ends", _form(_part(b'name="file"; filename="a"'), b"\r\n")),
-        ("a form's file of half boundaries", _form(_part(b'name="file"; filename="a"'), b"\r\n--X")),
-        ("a form without a beginning", _form(b"", b"\r\n--X")),
+    + tuple(
+        Attack(f"{what} that is taken, {path.partition('?')[0]}", path, URLENCODED, body, longest=TEXT)
+        for path in (INVOKE, MMS, PAGE)
+        for what, body in (
+            ("a urlencoded field", lambda size: b"data=" + filled(b"A", size - 5)),
+            ("a urlencoded field of %41", lambda size: b"data=" + filled(b"%41", size - 5)),
+        )
+    )
+    + tuple(
+        Attack(f"{what}, {path.partition('?')[0]}", path, MULTIPART, body)
+        for path in (PREDICT, MMS, PAGE)
+        for what, body in (
+            ("a form's long file", _form(_part(b'name="file"; filename="a"'), b"A")),
+            ("a form's long text", _form(_part(b"name=a"), b"A")),
+            ("a form's long texts", _form(b"", _part(b"name=a") + b"A" * 2**18 + b"\r\n", b"--XX--")),
+            ("a form's parts", _form(b"", _part(b"name=a") + b"\r\n", b"--XX--")),
+            ("a part's header lines", _form(b"--XX\r\nContent-Disposition: form-data; name=a\r\n", b"a:b\r\n")),
+            ("a part's long header", _form(b"--XX\r\nContent-Disposition: form-data; name=", b"a")),
+            ("a form's file of line ends", _form(_part(b'name="file"; filename="a"'), b"\r\n")),
+            ("a form's file of half boundaries", _form(_part(b'name="file"; filename="a"'), b"\r\n--X")),
+            ("a form without a beginning", _form(b"", b"\r\n--X")),
+        )
     )
 )
 LISTS = (
@@ -280,6 +312,16 @@ TENSORS = (
     Attack("CSV: long numbers", INVOKE, "text/csv", lambda n: filled(b"1", n)),
     Attack("npy: too many rows", INVOKE, "application/x-npy", _npy((1, 64, 64), "u1")),
     Attack("npy: another shape", INVOKE, "application/x-npy", _npy((3,), "f8")),
+    *(
+        Attack(f"{name}: 32 rows that fit", "/invocations?model_name=dogcat", kind, _rows(write), 3.0)
+        for name, kind, write in (
+            ("npy", "application/x-npy", _saved),
+            ("JSON", JSON, lambda values: json.dumps(values.tolist(), separators=(",", ":")).encode()),
+            ("CSV", "text/csv", _lines),
+        )
+    ),
+    Attack("gzip of zeros", PREDICT, "", lambda n: gzip.compress(bytes(n)), free=FREE + 4 * 32,
+           headers={"Content-Encoding": "gzip"}),
     Attack("JSON: management", "/models", JSON, _list(b'"ab"'), management=True),
     Attack("JSON: single quotes, management", "/models", JSON, lambda n: filled(b"'", n), management=True),
     Attack("zeros", PREDICT, "application/octet-stream", lambda n: bytes(n)),
@@ -306,11 +348,14 @@ PICTURES = (
 ALL = (*FORMS, *TENSORS, *PICTURES)
 
 
-def cost(served: Served, attack: Attack, size: int) -> Cost:
-    """Send a request, and measure."""
-    body = attack.body(size)
+def cost(served: Served, attack: Attack, size: int, before: float | None = None) -> Cost:
+    """Send a request, and measure.
+
+    :param before: MiB that the server held before; None to wait until it has given back what earlier requests took.
+    """
+    body = attack.body(min(size, attack.longest or size))
     processes = [psutil.Process(one) for one in family(served.pid)]
-    before = _settled(processes)
+    before = settled(processes) if before is None else before
     for one in processes:
         Path(f"/proc/{one.pid}/clear_refs").write_text("5")  # VmHWM begins again
     spent = _spent(processes)
@@ -321,7 +366,7 @@ def cost(served: Served, attack: Attack, size: int) -> Cost:
     return Cost(attack, len(body) / MIB, status, seconds, max(0.0, peak - before))
 
 
-def _settled(processes: list[psutil.Process]) -> float:
+def settled(processes: list[psutil.Process]) -> float:
     """Wait until the processes give no more memory back; return the MiB that they hold."""
     held = float("inf")
     deadline = time.monotonic() + 20
@@ -343,15 +388,3 @@ def _kilobytes(process: int, name: str) -> int:
         if line.startswith(name + ":"):
             return int(line.split()[1])
     return 0
-
-
-def keep_pictures(folder: Path, count: int = KEPT) -> None:
-    """Fill the folder of uploads as the page does."""
-    from app.serving.uploads import tag_of
-
-    tag = tag_of("somebody else")
-    record = json.dumps({"name": "a.png", "width": 1, "height": 1, "answer": {"model": "smile", "faces": None}})
-    for _ in range(count):
-        name = os.urandom(16).hex()
-        (folder / f"{name}.png").write_bytes(b"x")
-        (folder / f"{name}.{tag}.json").write_text(record)

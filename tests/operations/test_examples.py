@@ -100,6 +100,8 @@ def test_the_fixed_limits_are_those_of_the_code() -> None:
     from app.formats import hdf5, json_text, signature
     from app.formats.archive.limits import Limits
     from app.vision.containers import container, jpeg, tiff
+    from app.web import forms
+    from app.web import json_text as requests
 
     text, archive = DOCUMENTS["SECURITY.md"].replace("\u2013", "-"), Limits()
     for said in (
@@ -110,6 +112,8 @@ def test_the_fixed_limits_are_those_of_the_code() -> None:
         f"{archive.ratio} |",
         f"{building.OPENING_SECONDS:.0f} s; {building.LONGEST_SECONDS} s |",
         f"{LONGEST_TEXT:,} characters",
+        f"{requests.MOST_VALUES:,}; {requests.MOST_ESCAPES:,}; {requests.LONGEST_UNICODE // 2**20} MiB | 400 |",
+        f"{forms.HEADER_BYTES:,}; {forms.HEADERS} | 413 |",
         f"{container.LONGEST_SIDE:,} |",
         f"{jpeg.MAX_SCANS}; {container.MAX_BLOCKS:,}; {container.MAX_RUNS:,}; {tiff.MAX_VALUES:,} |",
     ):

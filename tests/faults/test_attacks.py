@@ -1,0 +1,38 @@
+"""What a request may cost: memory in proportion to its body, for every kind of body (longer ones: ``make attack``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from app.settings import ROOT
+from bench.perf.processes import family
+from bench.reliability.attacks import FORMS, MIB, TENSORS, Attack, cost, settled
+from bench.reliability.served import Served, make, running
+from tests.conftest import CACHE
+
+SIZE = 16 * MIB
+
+
+@pytest.fixture(scope="module")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, float]]:
+    """A server of one process, and the MiB that it holds when it has answered once."""
+    folder = tmp_path_factory.mktemp("attacked")
+    with running(
+        make(folder, CACHE, ("smile", "dogcat"), workers=1, default_model="smile", gzip_requests="true")
+    ) as one:
+        for name in ("smile", "dogcat"):
+            one.ask("POST", f"/predict/{name}", (ROOT / "static" / "astronaut.jpg").read_bytes())
+        yield one, settled([psutil.Process(number) for number in family(one.pid)])
+
+
+@pytest.mark.parametrize("attack", [*FORMS, *TENSORS], ids=lambda attack: attack.name)
+def test_a_request_takes_memory_in_proportion_to_its_body_and_blames_no_server(
+    attacked: tuple[Served, float], attack: Attack
+) -> None:
+    served, before = attacked
+    found = cost(served, attack, SIZE, before)
+    assert found.status < 500
+    assert found.memory <= attack.free + attack.times * found.sent
