@@ -449,9 +449,6 @@ def reason_of(error: BaseException | bytes, longest: int | None = 300) -> str:
     return (node + lines[-1].removeprefix("-- "))[:longest]
 
 
-last_line = reason_of
-
-
 class LaunchError(DimpleError):
     """The server cannot be started, stopped or asked, for the reason that the text says."""
 

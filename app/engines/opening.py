@@ -13,7 +13,7 @@ from app.engines.in_flight import IN_FLIGHT
 from app.engines.quantized import open_quantized
 from app.engines.reference import load_reference, reference_kind
 from app.engines.shared.where import load_network
-from app.errors import ModelFormatError, last_line
+from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def _load_openvino(folder: ModelFolder, entry: Entry) -> Opened:
     try:
         engine = load_network(entry.path / MODEL, record.milliseconds)
     except RuntimeError as error:
-        raise NotBuilt(f"openvino cannot compute it here: {last_line(error)}") from None
+        raise NotBuilt(f"openvino cannot compute it here: {reason_of(error)}") from None
     signature = inference.signature
     if folder.signature is not None and "postprocess" in folder.stated:
         signature = replace(signature, postprocess=folder.signature.postprocess)
