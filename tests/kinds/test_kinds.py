@@ -31,6 +31,7 @@ from app.formats.params import write_params
 from app.serving.model import Model, open_model
 from app.serving.pipeline import classify
 from app.settings import Settings
+from app.types import PictureLimits
 from tests.kinds.table import Table
 
 TESTDATA = Path(__file__).parent.parent / "testdata"
@@ -82,7 +83,7 @@ def answers(model: Model) -> Any:
     """The probabilities that a model answers for the pictures, in the order of its labels."""
     rows = []
     for picture in PICTURES:
-        found = classify(model, png(picture), 10**6, top=0).predictions
+        found = classify(model, png(picture), PictureLimits(), top=0).predictions
         by_label = {one.label: one.probability for one in found}
         rows.append([by_label[label] for label in model.labels])
     return np.array(rows)
