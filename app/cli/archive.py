@@ -59,16 +59,17 @@ def inspect(path: Path) -> None:
 
 @click.command("verify")
 @click.argument("path", metavar="ARCHIVE|FOLDER", type=PATH)
+@click.option("--run/--no-run", default=True, help="Whether to start a worker of a model with code of its own.")
 @with_appcontext
 @tells_problems
-def verify(path: Path) -> None:
+def verify(path: Path, run: bool) -> None:
     """Open ARCHIVE or FOLDER as the server would, check that its parts fit, and let it answer once.
 
-    A model with code of its own is checked as far as that goes without running it.
+    A model's own code is run as far as it runs when a worker starts, with the limits that it has in the server.
     """
     with _as_folder(path) as folder:
         failed = 0
-        for check in checks(folder, _settings()):
+        for check in checks(folder, _settings(), run):
             click.echo(f"{check.state:<9}{check.name}: {shown(check.detail)}")
             failed += check.state == "failed"
     if failed:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.errors import DimpleError, InvalidArchive, ModelFormatError
-from app.formats.archive.contents import Handler, find_handler
+from app.formats.archive.contents import Handler, find_handler, refuse_torchserve
 from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import Checkpoint, ModelFolder, open_model_folder
 from app.formats.graph import read_graph
@@ -17,7 +17,10 @@ from app.formats.infer_signature import infer_folder
 from app.formats.params import read_params
 from app.formats.signature import FILE_NAME, read_signature
 from app.formats.symbol import free_inputs
+from app.serving.handled import HandledModel
+from app.serving.loading import load
 from app.serving.model import open_model
+from app.serving.store import Registration
 from app.settings import Settings
 
 
@@ -30,10 +33,11 @@ class Check:
     detail: str
 
 
-def checks(folder: Path, settings: Settings) -> Iterator[Check]:
+def checks(folder: Path, settings: Settings, run: bool = True) -> Iterator[Check]:
     """Check a model folder as the server opens it; what depends on a failed check is left out.
 
     :param settings: which engine is to compute, and where it keeps what it converts.
+    :param run: whether a model's own code may be run.
     """
     manifest = _manifest(folder)
     if isinstance(manifest, Check):
@@ -42,7 +46,7 @@ def checks(folder: Path, settings: Settings) -> Iterator[Check]:
     yield Check("ok", "manifest", "none" if manifest.document is None else f"names {manifest.model_name or 'no model'}")
     handler = find_handler(folder, manifest)
     if handler is not None and not handler.is_stock:
-        yield from _own_code_checks(folder, handler)
+        yield from _own_code_checks(folder, manifest, handler, settings, run)
     else:
         yield Check("ok", "handler", "none is needed")
         yield from _stock_checks(folder, settings)
@@ -55,15 +59,39 @@ def _manifest(folder: Path) -> Manifest | Check:
         return Check("failed", "manifest", str(error))
 
 
-def _own_code_checks(folder: Path, handler: Handler) -> Iterator[Check]:
-    yield _check("handler", lambda: _handler(handler))
+def _own_code_checks(
+    folder: Path, manifest: Manifest, handler: Handler, settings: Settings, run: bool
+) -> Iterator[Check]:
+    def check_handler() -> str:
+        refuse_torchserve(folder, manifest, handler)
+        return _handler(handler)
+
+    checked = _check("handler", check_handler)
+    yield checked
     if (folder / FILE_NAME).is_file():
         yield _check("signature", lambda: _signature(folder))
-    yield Check("skipped", "prediction", "the model's own code would have to run")
+    if checked.state != "ok":
+        return
+    if run:
+        yield _check("worker", lambda: _worker(folder, settings))
+    else:
+        yield Check("skipped", "worker", "the model's own code would have to run")
+    yield Check("skipped", "prediction", "what its requests hold is known to the model's own code alone")
 
 
 def _signature(folder: Path) -> str:
     return f"inputs {', '.join(tensor.name for tensor in read_signature(folder / FILE_NAME).inputs)}"
+
+
+def _worker(folder: Path, settings: Settings) -> str:
+    """Start a worker as the server would, and end it."""
+    model = load(Registration(folder.name, str(folder), str(folder), min_workers=1, max_workers=1), settings)
+    assert isinstance(model, HandledModel)
+    try:
+        model.start(1)
+    finally:
+        model.close(0)
+    return "it has started and loaded the model"
 
 
 def _handler(handler: Handler) -> str:

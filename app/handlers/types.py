@@ -148,7 +148,8 @@ def worker_died() -> HandlerAnswer:
     return HandlerAnswer(500, error=(INTERNAL, "Worker died."))
 
 
-def no_worker(model_name: str) -> HandlerAnswer:
-    """The answer where nobody can serve the model."""
+def no_worker(model_name: str, cause: str = "") -> HandlerAnswer:
+    """Return the answer if no worker can serve the model: Multi Model Server's text, and the cause if there is one."""
     message = f"No worker is available to serve request for model: {model_name}. Consider increasing job queue size."
+    message += f" Its worker could not start: {cause.rstrip('.')}." if cause else ""
     return HandlerAnswer(503, error=(UNAVAILABLE, message))

@@ -90,7 +90,7 @@ class Workers:
         job = Job(tuple(batch))
         with self._jobs.changed:
             if not self._hopeful():
-                return [no_worker(self.spec.model_name)] * len(job.batch)
+                return [no_worker(self.spec.model_name, self.failure())] * len(job.batch)
             self._jobs.put(job)
         return job.answers.result()
 
@@ -98,6 +98,12 @@ class Workers:
         """What each worker is doing, in the order in which they were started."""
         with self._jobs.changed:
             return [worker.status() for worker in self._alive()]
+
+    def failure(self) -> str:
+        """Return why no worker can load the model; empty while one has loaded it, or is at it for the first time."""
+        with self._jobs.changed:
+            failures = [worker.load_failure for worker in self._staying()]
+            return next((one.reason for one in failures if one), "") if None not in failures else ""
 
     def close(self, wait: float) -> bool:
         """End all workers; batches that wait for one are refused. Afterwards :meth:`scale` may start others.
@@ -146,7 +152,7 @@ class Workers:
     def _refuse_if_hopeless(self) -> None:
         with self._jobs.changed:
             if not self._hopeful():
-                self._jobs.refuse_all(no_worker(self.spec.model_name))
+                self._jobs.refuse_all(no_worker(self.spec.model_name, self.failure()))
 
 
 def _worth(worker: Worker) -> tuple[bool, bool]:

@@ -33,9 +33,11 @@ def _predictions(predictions: tuple[Prediction, ...]) -> list[dict[str, Any]]:
 
 def entry_document(entry: Entry) -> dict[str, Any]:
     """A model for the list of models."""
+    problem = entry.problem
     if entry.model is None:
-        return {"model": entry.name, "state": "failed", "reason": entry.failure}
-    return {"model": entry.name, "state": "ready", "version": entry.model.version, **_details(entry.model)}
+        return {"model": entry.name, "state": "failed", "reason": problem}
+    state = {"state": "failed", "reason": problem} if problem else {"state": "ready"}
+    return {"model": entry.name, **state, "version": entry.model.version, **_details(entry.model)}
 
 
 def _details(model: Model | HandledModel) -> dict[str, Any]:

@@ -32,6 +32,13 @@ class Entry:
     passing: bool = False
     since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
+    @property
+    def problem(self) -> str:
+        """Why the model cannot answer; empty if it can, or was given no worker."""
+        if isinstance(self.model, HandledModel):
+            return self.model.workers.failure()
+        return self.failure
+
     def is_registered(self, registered: dict[str, Registration]) -> bool:
         """Whether the model is to be served, by the registrations of all: what lies in the models folder is where they
         say nothing of it."""

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from app.errors import InvalidArchive
-from app.formats.archive.contents import find_handler
+from app.formats.archive.contents import find_handler, refuse_torchserve
 from app.formats.archive.manifest import read_manifest
 from app.handlers.gpus import usable_gpus
 from app.handlers.types import Field, HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec
@@ -81,6 +81,7 @@ def own_handler(folder: Path, named: str = "", default: str = "") -> str | None:
     manifest = read_manifest(folder)
     manifest = replace(manifest, handler=named or manifest.handler or default or None)
     handler = find_handler(folder, manifest)
+    refuse_torchserve(folder, manifest, handler)
     if handler is None or handler.is_stock:
         return None
     if handler.file is None:

@@ -20,8 +20,9 @@ def ready() -> Response:
     """The models are loaded. 503 while none answers, or the cluster that computes them is away; those that could not be
     loaded are named with the reason."""
     entries = dimple().registry.entries()
-    loaded = [entry.name for entry in entries if entry.model]
-    failed = {entry.name: entry.failure for entry in entries if not entry.model}
+    problems = {entry.name: entry.problem for entry in entries}
+    loaded = [name for name, problem in problems.items() if not problem]
+    failed = {name: problem for name, problem in problems.items() if problem}
     away = dimple().registry.away()
     status = "ready" if loaded and not away else "not ready"
     document = {"status": status, "models": loaded, "failed": failed} | ({"cluster": away} if away else {})

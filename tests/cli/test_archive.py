@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 import zipfile
 from pathlib import Path
 
@@ -112,8 +113,8 @@ def test_inspect_tells_own_code_and_does_not_run_it(app: Flask, tmp_path: Path) 
     trap = tmp_path / "trap"
     code = f"open({str(trap)!r}, 'w')\ndef handle(data, context): return []\n"
     folder = put(tmp_path / "own", {"service.py": code, "MAR-INF/MANIFEST.json": manifest(handler="service:handle")})
-    for command in (inspect, verify):
-        assert run(app, command, folder).exit_code == 0
+    for command, options in ((inspect, ()), (verify, ("--no-run",))):
+        assert run(app, command, folder, *options).exit_code == 0
     assert said(run(app, inspect, folder))["served"] == "by its own code in service.py, in processes of its own"
     assert not trap.exists()
 
@@ -147,7 +148,41 @@ def test_verify_of_a_model_with_own_code_says_what_it_did_not_try(app: Flask, sh
     )
     done = run(app, verify, shade)
     assert done.exit_code == 0, done.output
-    assert outcome(done) == {"manifest": "ok", "handler": "ok", "signature": "ok", "prediction": "skipped"}
+    assert outcome(done) == {
+        "manifest": "ok", "handler": "ok", "signature": "ok", "worker": "ok", "prediction": "skipped"
+    }  # fmt: skip
+
+
+def test_verify_of_a_model_whose_worker_cannot_start_gives_the_cause(app: Flask, tmp_path: Path) -> None:
+    text = """
+        def handle(data, context):
+            if data is None:
+                open("began", "w").close()
+                raise RuntimeError("the vocabulary is missing")
+        """
+    folder = put(
+        tmp_path / "broken", {"service.py": textwrap.dedent(text), "MAR-INF/MANIFEST.json": manifest(handler="service")}
+    )
+    done = run(app, verify, folder)
+    assert done.exit_code == 1 and outcome(done)["worker"] == "failed"
+    assert "the vocabulary is missing" in done.stdout and "1 of its checks failed" in done.stderr
+    (folder / "began").unlink()
+    assert outcome(run(app, verify, folder, "--no-run"))["worker"] == "skipped"
+    assert not (folder / "began").exists()
+
+
+@pytest.mark.parametrize(
+    "own", ["", "from ts.torch_handler.base_handler import BaseHandler\nclass Own(BaseHandler): pass"]
+)
+def test_verify_names_an_archive_of_torchserve(app: Flask, tmp_path: Path, own: str) -> None:
+    handler = "own_handler.py" if own else "image_classifier"
+    described = {"runtime": "python", "archiverVersion": "0.9.0", "model": {
+        "modelName": "densenet161", "serializedFile": "densenet161.pt", "handler": handler, "modelVersion": "1.0"
+    }}  # fmt: skip
+    files = {"MAR-INF/MANIFEST.json": json.dumps(described), "densenet161.pt": "x", **({handler: own} if own else {})}
+    done = run(app, verify, put(tmp_path / "torch", files))
+    assert done.exit_code == 1 and outcome(done)["handler"] == "failed"
+    assert "densenet161 is a TorchServe archive" in done.stdout and "torch.onnx.export" in done.stdout
 
 
 @pytest.mark.parametrize(

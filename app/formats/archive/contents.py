@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
+from app.errors import InvalidArchive
 from app.formats.archive.manifest import Manifest
-from app.formats.archive.services import is_stock_vision
+from app.formats.archive.services import is_stock_vision, needs_torchserve
 from app.settings import ROOT
 
 MAX_CHARACTERS = 2**20
@@ -66,6 +67,21 @@ def _module(place: Path, name: str) -> Path | None:
     path = place.joinpath(*parts)
     files = (f"{base}{suffix}" for base in (path / "__init__", path) for suffix in all_suffixes())
     return next((Path(file) for file in files if _is_file(Path(file))), None)
+
+
+def refuse_torchserve(folder: Path, manifest: Manifest, handler: Handler | None) -> None:
+    """Refuse a model that only TorchServe can serve.
+
+    :raises InvalidArchive: if it is one.
+    """
+    if handler is None or handler.is_stock:
+        return
+    if needs_torchserve(handler.module, _text(handler.file) if handler.file else None, manifest.document):
+        raise InvalidArchive(
+            f"{manifest.model_name or folder.name} is a TorchServe archive: its handler {manifest.handler} needs"
+            " PyTorch and TorchServe's package ts. Write its network as ONNX with torch.onnx.export, and give the .onnx"
+            " file to flask models import"
+        )
 
 
 def _is_file(path: Path) -> bool:

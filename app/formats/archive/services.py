@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 CLASSES = {
     "image/jpeg": ("mxnet_vision_service", "MXNetVisionService"),
     "application/json": ("mxnet_model_service", "MXNetBaseService"),
 }
 """By the signature's input type: the module of ``mms.model_service``, and its class."""
 VISION = CLASSES["image/jpeg"][0]
+TORCHSERVE = ("image_classifier", "image_segmenter", "object_detector", "text_classifier")
+"""The handlers that TorchServe brings."""
 
 
 def stock_service(input_type: str) -> tuple[str, str]:
@@ -27,3 +32,15 @@ def is_stock_vision(module: str, text: str | None) -> bool:
     :param text: of the handler's file; None where the model brings none.
     """
     return text == stock_service("image/jpeg")[1] or (text is None and module == VISION)
+
+
+def needs_torchserve(module: str, text: str | None, manifest: dict[str, Any] | None) -> bool:
+    """Return whether a handler works under TorchServe alone. Its archives look like MMS's, whose archiver it took over.
+
+    :param text: of the handler's file; None if the model brings none.
+    :param manifest: the document.
+    """
+    if text is not None:
+        return re.search(r"^\s*(from|import)\s+ts\b", text, re.MULTILINE) is not None
+    model = (manifest or {}).get("model") or {}
+    return module in TORCHSERVE or "serializedFile" in model or "modelFile" in model
