@@ -70,7 +70,8 @@ def verify(path: Path, run: bool) -> None:
     with _as_folder(path) as folder:
         failed = 0
         for check in checks(folder, _settings(), run):
-            click.echo(f"{check.state:<9}{check.name}: {shown(check.detail)}")
+            detail = check.detail.replace(str(folder), str(path))  # an archive's folder is gone in a moment
+            click.echo(f"{check.state:<9}{check.name}: {shown(detail)}")
             failed += check.state == "failed"
     if failed:
         raise click.ClickException(f"{path}: {failed} of its checks failed")

@@ -220,6 +220,13 @@ def test_verify_names_the_part_that_does_not_fit(
     assert done.stderr.count("\n") == 1 and "1 of its checks failed" in done.stderr
 
 
+def test_verify_names_the_archive_and_not_the_folder_that_it_is_unpacked_in(app: Flask, shade: Path) -> None:
+    made = packed(app, put(shade, {"shade-0000.params": "cut"}))
+    done = run(app, verify, made)
+    assert done.exit_code == 1
+    assert f"failed   symbol and parameters: {made}/shade-0000.params cannot be read" in done.stdout
+
+
 def test_looking_into_an_archive_leaves_nothing(
     app: Flask, shade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
