@@ -64,7 +64,7 @@ def _readable(text: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(sorted(names)[:20])
+    return ", ".join(sorted(name or "(without a name)" for name in names)[:20])
 
 
 class DimpleError(Exception):

@@ -27,6 +27,7 @@ bp.after_request(mark)
 INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 LARGEST = 2**31 - 1
 MOST_WORKERS = 1024
+LONGEST_VALUE = 4094
 
 
 @bp.before_request
@@ -114,10 +115,18 @@ def _given() -> dict[str, Any]:
             reason = str(error)
             continue
         if isinstance(document, dict):
+            _check_lengths(document)
             return document
         reason = "it is something else"
     expected = 'a JSON object, such as {"url": "squeezenet.mar"}'
     raise BadParameter("body", data[:80].decode(errors="replace"), f"{expected} ({reason[:200]})")
+
+
+def _check_lengths(given: dict[str, Any]) -> None:
+    """:raises BadParameter: if a text is longer than it could be in a query."""
+    for name, value in given.items():
+        if isinstance(value, str) and len(value) > LONGEST_VALUE:
+            raise BadParameter(name, value, f"at most {LONGEST_VALUE} characters long")
 
 
 def _number(given: Any, key: str, default: int) -> int:

@@ -28,6 +28,7 @@ SMALL_SIDE = 160
 MINUTES_CACHED = 10
 MOST_SHOWN = 60
 """Pictures on the page of the recent ones."""
+LONGEST_LABEL = 200
 
 
 @bp.get("/result/<identity>")
@@ -150,6 +151,7 @@ def _label(name: str, text: str) -> str:
         labels: Sequence[str] = model.labels
     if text in labels:
         return text
+    text = text[:LONGEST_LABEL]  # to compare a long one with every label takes long
     meant = [label for label in labels if plain_label(label).lower() == text.lower()]
     if len(meant) == 1:
         return meant[0]

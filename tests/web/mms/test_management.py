@@ -353,3 +353,10 @@ def test_a_page_of_another_site_cannot_register_a_model(api: Api, headers: dict[
     refused = api.manage("POST", "/models?url=later/grin&initial_workers=1", headers=headers)
     assert refused.status_code == 403
     assert api.predict("grin").status_code == 404
+
+
+@pytest.mark.parametrize("name", ["url", "model_name", "handler", "runtime"])
+def test_no_value_is_longer_in_json_than_in_a_query(client: FlaskClient, name: str) -> None:
+    given = {"url": "smile", "model_name": "long", name: "a" * 2**20}
+    refused = client.post("/models", json=given, base_url="http://localhost:8081")
+    assert (refused.status_code, f"{name}=" in refused.json["message"]) == (400, True)
