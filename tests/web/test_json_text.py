@@ -147,6 +147,8 @@ TEXT = base64.b64encode(PICTURE).decode()
         base64.encodebytes(PICTURE).decode(),
         base64.encodebytes(PICTURE).decode().replace("\n", "\r\n"),
         TEXT + "\n",
+        TEXT.rstrip("=") + "=" * 200_000 + "\r\n",
+        TEXT.encode(),
         TEXT.rstrip("="),
         base64.urlsafe_b64encode(PICTURE).decode(),
         base64.urlsafe_b64encode(PICTURE).decode().rstrip("="),

@@ -8,8 +8,9 @@ tutorials of its time show; every other archive, and every other route, gets the
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,8 @@ from app.web.base64_text import decode_base64
 
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 """How files of pictures begin."""
+HEAD = 400
+"""Characters of base64 that are enough to see it, behind the beginning of a ``data:`` URL."""
 
 
 def is_legacy(model: Model | HandledModel) -> bool:
@@ -43,18 +46,23 @@ def wrapped_body(body: bytes) -> str:
         return wrapped(body.decode(errors="replace"))
 
 
-def with_pictures(fields: Iterable[Field]) -> tuple[Field, ...]:
+def with_pictures(fields: Iterable[Field], names: Sequence[str] = ()) -> tuple[Field, ...]:
     """Return the fields of a request, decoded if they carry a picture as base64 text, which 0.4 took, too.
 
     0.4 refused every picture that was not called ``image/jpeg``; a PNG, or a JPEG without a type, harms nobody.
+
+    :param names: of the fields that are looked at; all if there are none.
     """
-    return tuple(field if field.is_file else replace(field, data=_decoded(field.data)) for field in fields)
+    return tuple(
+        field if field.is_file or (names and field.name not in names) else replace(field, data=_decoded(field.data))
+        for field in fields
+    )
 
 
 def _decoded(text: bytes) -> bytes:
     """Return what the text says in base64 if that is a picture, else the text."""
-    try:
-        data = decode_base64(text.decode())
-    except ValueError:
-        return text
-    return data if data.startswith(PICTURES) else text
+    for end in (HEAD, HEAD - 1):  # no base64 ends with a single character of a group of four
+        with contextlib.suppress(ValueError):
+            if decode_base64(text[:end]).startswith(PICTURES):
+                return decode_base64(text)
+    return text

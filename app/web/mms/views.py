@@ -11,7 +11,7 @@ import re
 from flask import Blueprint, Response, abort, make_response, request
 
 from app.errors import BadAnswer, MissingParameter, ModelNotFound
-from app.serving.calls import call
+from app.serving.calls import OTHERS, call
 from app.serving.entry import Entry
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
 from app.web.apidocs.mms_model import describe_model
@@ -20,7 +20,7 @@ from app.web.clients import client_gone
 from app.web.context import dimple
 from app.web.json_text import parse_json
 from app.web.mms import legacy
-from app.web.mms.fields import read_fields
+from app.web.mms.fields import URLENCODED, read_fields
 from app.web.mms.invocations import answer_tensor, holds_tensor
 from app.web.mms.responses import error_response, explain, json_response, mark, text_response
 
@@ -119,8 +119,10 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
     with dimple().registry.admitted(name) as model:
         fields = read_fields(with_query)
         as_legacy = legacy_route and legacy.is_legacy(model)
-        if as_legacy or not isinstance(model, HandledModel):
+        if as_legacy:
             fields = legacy.with_pictures(fields)
+        elif request.mimetype == URLENCODED and not isinstance(model, HandledModel):
+            fields = legacy.with_pictures(fields, OTHERS)  # such a form has no other way to carry a picture
         if isinstance(model, HandledModel):
             return _handled(model, fields, as_legacy)
         if tensors and fields and holds_tensor(fields[-1].data):

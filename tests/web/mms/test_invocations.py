@@ -93,7 +93,8 @@ def test_a_picture_comes_as_base64_in_a_urlencoded_form(client: FlaskClient, pat
     expected = client.post(path, data=PICTURES[0], content_type="image/png").json
     text = base64.b64encode(PICTURES[0]).decode()
     assert "+" in text  # which a client that does not quote it sends, and which then stands for a space
-    for sent in (text, text.rstrip("="), f"data:image/png;base64,{text}"):
+    lines = [f"{text[:number]}\n{text[number:]}" for number in range(1, 5)]
+    for sent in (text, text.rstrip("="), f"data:image/png;base64,{text}", *lines):
         response = client.post(path, data=f"data={quote(sent)}", content_type="application/x-www-form-urlencoded")
         assert response.json == expected, response.text
 
