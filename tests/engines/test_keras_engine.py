@@ -65,6 +65,25 @@ def test_a_convolution_computes_what_the_formula_says_in_both_channel_orders(tmp
     assert answer == pytest.approx(expected.reshape(2, -1), abs=rounding(1, largest=20))
 
 
+def test_a_model_in_a_model_of_keras_mxnet_answers_as_it_did_before_it_was_saved(tmp_path: Path) -> None:
+    keras = import_keras()
+    keras.backend.set_image_data_format("channels_last")
+    layers = keras.layers
+    with quietly():
+        inner = keras.models.Sequential([layers.Conv2D(3, (3, 3), input_shape=(8, 9, 3)), layers.BatchNormalization()])
+        inner.add(layers.Conv2D(3, (3, 3)))
+        inner.add(layers.BatchNormalization())
+        network = keras.models.Sequential([inner, layers.Flatten(), layers.Dense(2)])
+        for layer in inner.layers:
+            layer.set_weights([DRAW.uniform(0.2, 0.9, w.shape) for w in layer.get_weights()])
+        network.compile("sgd", "mse")
+        batch = DRAW.normal(size=(2, 8, 9, 3)).astype(np.float32)
+        expected = network.predict(batch)
+    network.save(str(tmp_path / "net.h5"), include_optimizer=False)
+    assert np.ptp(expected, axis=0).max() > 0.1
+    assert KerasEngine.load(tmp_path / "net.h5").predict(batch) == pytest.approx(expected, abs=1e-5)
+
+
 OVER_TENSORFLOW = [
     f"{keras}_{network}"
     for keras in ("keras", "tf_keras")  # standalone Keras 2.2.4 over TensorFlow 1.15; the Keras of TensorFlow 2.15
