@@ -537,16 +537,27 @@ def _cropped(x: Value, data_format: str, down: tuple[int, int], across: tuple[in
 
 @kind("UpSampling2D", "size data_format interpolation")
 def _up_sampling(layer: Layer, x: Value) -> Value:
-    method = layer.options.get("interpolation") or "nearest"
+    method = str(layer.options.get("interpolation") or "nearest")
     if method != "nearest" and layer.net.before(2, 4):
-        raise ModelFormatError(
-            f"it is an UpSampling2D with interpolation={method!r} of Keras {layer.net.keras_version}, which meant "
-            "another thing with each version of TensorFlow"
-        )
+        method = _older_interpolation(method, layer.net.keras_version)
     first = layer.data_format == "channels_first"
     for axis, factor in zip((2, 3) if first else (1, 2), layer.pair("size", (2, 2)), strict=True):
         x = along(layer.net, x, axis, resizing(x.size(axis), x.size(axis) * factor, method))
     return x
+
+
+def _older_interpolation(method: str, version: str) -> str:
+    """Say what an interpolation meant to Keras before 2.4: by itself it had lines where they begin, not their middles;
+    tf.keras of TensorFlow 1.13 had, too, and that of TensorFlow 1.14 and later had not.
+    """
+    if version.endswith("-tf") and not version.startswith("2.2"):
+        return method
+    if version.endswith("-tf") or method != "bilinear":
+        raise ModelFormatError(
+            f"it is an UpSampling2D with interpolation={method!r} of Keras {version}, which meant another thing with "
+            "each version of TensorFlow. Load it with TensorFlow 2.15 or older, compare its answers, and save it again"
+        )
+    return "bilinear of TensorFlow 1"
 
 
 def resize(net: Net, x: Value, height: int, width: int, method: str) -> Value:

@@ -36,8 +36,8 @@ def resizing(old: int, new: int, method: str) -> NDArray[np.float32]:
     if method == "nearest":
         lines = np.minimum(np.floor((places + 0.5).astype(np.float32) * np.float32(scale)).astype(int), old - 1)
         matrix[places, lines] = 1
-    elif method == "bilinear":
-        middle = (places + 0.5) * scale - 0.5
+    elif method in ("bilinear", "bilinear of TensorFlow 1"):
+        middle = (places + 0.5) * scale - 0.5 if method == "bilinear" else places * scale
         before = np.floor(middle).astype(int)
         part = middle - before
         np.add.at(matrix, (places, np.clip(before, 0, old - 1)), 1 - part)

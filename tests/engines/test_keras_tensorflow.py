@@ -152,6 +152,14 @@ def test_weights_in_another_order_than_their_layers_are_refused(tmp_path: Path) 
         KerasEngine.load(path)
 
 
+def test_an_interpolation_whose_meaning_the_version_does_not_tell_is_refused(tmp_path: Path) -> None:
+    path = Path(shutil.copy(TESTDATA / "tf215_options.h5", tmp_path / "net.h5"))
+    with h5py.File(path, "r+") as file:
+        file["model_weights"].attrs["keras_version"] = "2.2.4-tf"
+    with pytest.raises(ModelFormatError, match=r"up_sampling2d.*'bilinear' of Keras 2\.2\.4-tf"):
+        KerasEngine.load(path)
+
+
 def test_another_backend_is_refused_by_its_name(tmp_path: Path) -> None:
     path = Path(shutil.copy(TESTDATA / "tf215_shared.h5", tmp_path / "net.h5"))
     with h5py.File(path, "r+") as file:
