@@ -8,6 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from app.formats.folder import open_model_folder
+from app.serving.model import open_model
 from app.settings import ROOT
 
 PROGRAM = """
@@ -29,6 +34,38 @@ def test_mxnet_can_be_imported_and_other_programs_see_no_difference(tmp_path: Pa
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=tmp_path)
     assert done.stdout.splitlines() == ["False False", "True (2,)", "1.1.11"], done.stderr
+
+
+KERAS = """
+import site, sys
+site.addsitedir(sys.argv[1])
+import numpy as np
+from keras.models import load_model
+from keras.preprocessing.image import ImageDataGenerator
+pictures = ImageDataGenerator(rescale=1 / 255).flow(np.load(sys.argv[2]), shuffle=False, batch_size=2)[0]
+pictures = pictures.transpose(0, 3, 1, 2)
+network = load_model(sys.argv[3])
+network.save_weights("weights.h5")
+network.set_weights([0 * one for one in network.get_weights()])
+network.load_weights("weights.h5")
+network.save("whole.h5")
+np.save("answers.npy", load_model("whole.h5").predict(pictures))
+"""
+
+
+def test_keras_reads_and_writes_its_files_as_the_dogs_and_cats_tutorial_does(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "app/handlers/site/dimple_child/environment.py"))["write"](tmp_path)
+    pictures = np.random.default_rng(2).uniform(0, 255, (2, 150, 150, 3)).astype(np.float32)
+    np.save(tmp_path / "pictures.npy", pictures)
+    folder = ROOT / "models" / "dogcat"
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "KERAS"))}
+    environ |= {"KERAS_HOME": str(tmp_path / "keras"), "KERAS_BACKEND": "mxnet"}
+    command = [sys.executable, "-W", "ignore", "-c", KERAS, str(tmp_path), "pictures.npy", str(folder / "dogcat.h5")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    model = open_model(open_model_folder(folder), "keras")
+    (dog,) = np.load(tmp_path / "answers.npy").T
+    assert model.probabilities((pictures / 255).transpose(0, 3, 1, 2))[:, 1] == pytest.approx(dog, abs=1e-5)
 
 
 def test_a_checkout_that_has_gone_is_no_error(tmp_path: Path) -> None:

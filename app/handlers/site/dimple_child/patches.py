@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
 
 def install() -> None:
     """Add what Python itself has lost, and what the libraries have: at once, or right after their import."""
     import collections.abc
+    import inspect
     import time
 
     for name in ("Callable", "Hashable", "Iterable", "Iterator", "Mapping", "MutableMapping", "Sequence", "Sized"):
         _add(collections, name, getattr(collections.abc, name))
     _add(time, "clock", time.process_time)
+    ArgSpec = collections.namedtuple("ArgSpec", ("args", "varargs", "keywords", "defaults"))
+    _add(inspect, "getargspec", lambda function: ArgSpec(*inspect.getfullargspec(function)[:4]))  # until Python 3.10
     for name, patch in _PATCHES.items():
         if module := sys.modules.get(name):
             patch(module)
@@ -57,10 +61,48 @@ def _pillow(image: ModuleType) -> None:
     _add(image, "ANTIALIAS", vars(image).get("LANCZOS"))  # Pillow 10 dropped the old name
 
 
+class _Text(str):
+    """Text of an HDF5 attribute, which was bytes until h5py 3: Keras decodes it."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the text."""
+        return str(self)
+
+
+def _h5py(h5py: ModuleType) -> None:
+    manager = vars(h5py)["AttributeManager"]
+    read = manager.__getitem__
+
+    def read_text(self: Any, name: str) -> Any:
+        value = read(self, name)
+        if isinstance(value, str):
+            return _Text(value)
+        if getattr(value, "dtype", "") == "O":
+            for index, one in enumerate(value.flat):
+                value.flat[index] = _Text(one) if isinstance(one, str) else one
+        return value
+
+    manager.__getitem__ = read_text
+
+
+def _keras_io(io_utils: ModuleType) -> None:
+    group = vars(io_utils)["H5Dict"]
+    read = group.__getitem__
+
+    def read_list(self: Any, name: str) -> Any:
+        value = read(self, name)
+        # Keras makes lists of arrays of bytes only, and asks whether they are empty
+        return value.tolist() if getattr(value, "dtype", "") == "O" else value
+
+    group.__getitem__ = read_list
+
+
 _PATCHES: Mapping[str, Callable[[ModuleType], None]] = {
     "numpy": _numpy,
     "scipy.sparse": _scipy_sparse,
     "PIL.Image": _pillow,
+    "h5py": _h5py,
+    "keras.utils.io_utils": _keras_io,
 }
 
 
