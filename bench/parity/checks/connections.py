@@ -67,7 +67,7 @@ CHECKS = [
     probe("http.bad-escape", "GET /predictions/%zz", raw("GET /predictions/%zz HTTP/1.1\r\nHost: localhost\r\n\r\n")),
     predict("http.too-long", "POST /predictions/noop", 413, "", lambda: b"x" * (LONGEST + 10**6), OCTETS),
     predict("http.too-long-chunked", "POST /predictions/noop", 413, "",
-            lambda: iter([b"x" * 10**6] * 12), OCTETS),
+            lambda: iter([b"x" * 10**6] * 11), OCTETS),
     predict("http.just-short-enough", "POST /predictions/noop", 200, "OK", lambda: b"x" * (LONGEST - 10**5), OCTETS),
     manage("http.too-long-management", "POST /models", 413, "", lambda: b"x" * (LONGEST + 10**6), OCTETS),
     predict("http.after", "GET /ping", 200, "Healthy"),
