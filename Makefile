@@ -1,5 +1,5 @@
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
-# make test   run the tests, two at a time (TESTS="tests/web -x" chooses; WORKERS=0 runs them in one process)
+# make test   run the tests, two at a time (TESTS="tests/web -x" chooses; TEST_PROCESSES=0: one at a time)
 # make test-all    and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
 # make check  lint, types and formatting
 # make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
@@ -22,7 +22,7 @@ RECIPE ?= best
 MODELS_FROM ?=
 WRITE ?=
 TESTS ?=
-WORKERS ?= 2
+TEST_PROCESSES ?= 2
 MMS ?=
 BENCH ?=
 SOAK ?=
@@ -46,7 +46,7 @@ run: .venv/.run-ready
 
 # A file's tests stay together, since they share servers and networks.
 test: .venv/.test-ready
-	@exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
+	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-all: test test-zoo
 
