@@ -139,11 +139,13 @@ def _check_whole(image: Image.Image, container: Container, limits: PictureLimits
 
 def _reason(data: bytes, container: Container | None, error: Exception) -> str:
     """Say why a file is refused, for the person who sent it."""
-    if isinstance(error, UnidentifiedImageError):
-        kind = container.kind if container else ""
-        return f"{kind}, a kind that is not supported" if kind else reason_damaged(data)
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
-    if (container and container.short) or isinstance(error, (EOFError, struct.error, OverflowError)):
+    if isinstance(error, (EOFError, struct.error, OverflowError)) or "truncated" in str(error):
         return "the file is cut off before its end"
-    return f"the file is {'cut off before its end' if 'truncated' in str(error) else 'damaged'}"
+    if container is not None and container.short:
+        return "the file is cut off before its end"
+    unknown = isinstance(error, UnidentifiedImageError)
+    if container is not None and container.kind and (unknown or container.format == "JPEG"):
+        return f"{container.kind}, a kind that is not supported"
+    return reason_damaged(data) if unknown else "the file is damaged"

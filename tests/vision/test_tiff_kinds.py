@@ -1,7 +1,7 @@
 """Every kind of TIFF that Pillow claims, and more: the right pixels, or a refusal that names the kind.
 
 The table says which are decoded. The files are written here from the specification; the pixels are worked out from the
-same samples by its formulas. ImageMagick 6.9 and tifffile read the files alike.
+same samples by its formulas. tifffile reads the same samples from the files; OpenCV, through libtiff, the same colours.
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ def check_blocks(count: int, most: int = MAX_BLOCKS, what: str = "blocks") -> No
     :raises NotAPicture: if ``count`` is above ``most``.
     """
     if count > most:
-        raise NotAPicture(f"it has more than {most:,} {what}, which no picture needs")
+        raise NotAPicture(f"it has more than {most:,} {what}, the most that are read")
 
 
 def check_frames(count: int, limits: PictureLimits) -> None:

@@ -18,7 +18,8 @@ _DROPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}
 # Frame headers (table B.1). Those of the first row may be decoded at a fraction of their size: baseline, extended
 # sequential and progressive. libjpeg-turbo writes beyond its buffers when it is told to scale a lossless one.
 _SCALABLE = (0xC0, 0xC1, 0xC2)
-_WHOLE = (0xC3, 0xC9, 0xCA)  # lossless; arithmetic coding
+_LOSSLESS = 0xC3
+_WHOLE = (_LOSSLESS, 0xC9, 0xCA)  # the others are of arithmetic coding
 _UNSUPPORTED = {
     0xC5: "hierarchical coding",
     0xC6: "hierarchical coding",
@@ -71,14 +72,20 @@ def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
             missing = {component: set(range(64)) for component in _components(data[begin:end], marker, limits)}
         elif marker == _START_OF_SCAN:
             scans += 1
-            _take(data[begin:end], missing, frame == 0xC3)
+            _take(data[begin:end], missing, frame == _LOSSLESS)
         elif marker == _APP1 and not exif and data[begin + 4 : begin + 10] == b"Exif\0\0":
             exif = data[begin + 4 : end]
         if marker not in _DROPPED:
             parts.append(data[begin:end])
         at = end
     check_blocks(scans, MAX_SCANS, "scans")
-    return Container("JPEG", b"".join(parts), exif, scalable=frame in _SCALABLE, ended=ended)
+    # libjpeg-turbo converts no colours of a lossless file, and takes them of one size only
+    kind = (
+        "it is a lossless JPEG of YCbCr or of samples of several sizes"
+        if frame == _LOSSLESS and len(missing) > 1
+        else ""
+    )
+    return Container("JPEG", b"".join(parts), exif, scalable=frame in _SCALABLE, ended=ended, kind=kind)
 
 
 def _components(header: bytes, marker: int, limits: PictureLimits) -> list[int]:
