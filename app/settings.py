@@ -131,9 +131,9 @@ class Settings:
     )
     max_pixels: int = setting(64_000_000, "Most pixels of a picture; a larger one is refused unread.", low=1)
     scaled_decoding: bool = setting(
-        False,
-        "Whether a large JPEG is scaled down while it is decoded: in a third of the time, but pixels differ by 0.3 of "
-        "255 on average, and where a side cannot be halved evenly by more.",
+        True,
+        "Whether a large JPEG is decoded at a half, a quarter or an eighth of its size, if at least twice what the "
+        "model needs is left; models that resize without antialiasing, as MMS does, get all pixels.",
     )
     uploads_max_age: int = setting(24 * 3600, "Seconds for which an uploaded picture is kept; 0 keeps none.", low=0)
     uploads_max_bytes: int = setting(

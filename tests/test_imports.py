@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "engines": {"formats"},
     "handlers": set(),
     "zoo": {"engines", "formats"},
-    "vision": set(),
+    "vision": {"engines", "formats"},
     "formats": set(),
 }
 HEAVY = {"mxnet", "keras", "h5py", "cv2", "matplotlib", "sklearn", "openvino", "onnx", "gluoncv"}

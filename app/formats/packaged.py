@@ -21,13 +21,14 @@ def packaged_file(requirement: str, file: str) -> Path:
         for folder in spec.submodule_search_locations or ():
             if (path := Path(folder) / file).is_file():
                 return path
-    raise ModelFormatError(
-        f"{file} of the package {requirement} is not installed. Run: pip install --force-reinstall '{requirement}'"
-    )
+    raise ModelFormatError(f"{file} of the package {requirement} is not installed. {_again(requirement)}")
 
 
 def other_content(path: Path, requirement: str) -> ModelFormatError:
     """The error for a package's file that is not what the requirement promises."""
-    return ModelFormatError(
-        f"{path} has not the content that it has in {requirement}. Run: pip install --force-reinstall '{requirement}'"
-    )
+    return ModelFormatError(f"{path} has not the content that it has in {requirement}. {_again(requirement)}")
+
+
+def _again(requirement: str) -> str:
+    """Say how to install a package again: alone, as nothing that it depends on is needed for its files."""
+    return f"Run: pip install --force-reinstall --no-deps '{requirement}'"

@@ -21,6 +21,7 @@ from app.machine import cores
 from app.serving.line import Gone, Limits, Line, Turn, never
 from app.serving.scores import probabilities
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
+from app.vision import faces
 from app.vision.preprocess import input_size
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ def open_model(
     opened = opened or load(folder, engine, cache_dir)
     signature = opened.signature
     try:
+        if signature.preprocess.faces:
+            faces.load()
         input_size(signature.preprocess, signature.inputs[0].shape)
         answers, warnings = probe(opened.engine, signature)
         classes = probabilities(answers, signature.postprocess.activation).shape[1]

@@ -31,11 +31,15 @@ decode no faster."""
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright RGB picture, the milliseconds that decoding took, its file's format ("JPEG", "PNG", …), and a note on
-    the file for its sender."""
+    """An upright RGB picture, and the milliseconds that decoding took.
+
+    ``image`` may be smaller than the picture in the file, whose width and height are ``size``. ``format`` is the file's
+    ("JPEG", "PNG", …); ``note`` is a note on the file for its sender.
+    """
 
     image: Image.Image
     milliseconds: float
+    size: tuple[int, int]
     format: str = ""
     note: str = ""
 
@@ -53,13 +57,14 @@ def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterato
     with _slots:
         started = time.perf_counter()
         decoded = decode(data, limits, enough)
-        yield Picture(decoded.image, _since(started), decoded.format, decoded.note)
+        yield Picture(decoded.image, _since(started), decoded.size, decoded.format, decoded.note)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What the network is to see of a picture: a tensor (N, …) for its N faces, or (1, …) for the whole; the faces'
-    boxes, None where none were looked for; the milliseconds that each step took; the picture's note."""
+    boxes in pixels of the file's picture, None where none were looked for; the milliseconds that each step took; the
+    picture's note."""
 
     tensor: FloatArray
     boxes: tuple[Box, ...] | None
@@ -97,7 +102,8 @@ def prepare(model: Model, picture: Picture) -> Prepared:
     tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
     timing["preprocess"] = _since(started)
     measuring.stages(model.name, timing)
-    return Prepared(tensor, boxes, timing, picture.note)
+    scaled = boxes and tuple(_scaled(box, image.size, picture.size) for box in boxes)
+    return Prepared(tensor, scaled, timing, picture.note)
 
 
 def conclude(model: Model, prepared: Prepared, top: int | None = None, gone: Gone = never) -> Answer:
@@ -121,6 +127,16 @@ def _faces_of(model: Model, image: Image.Image) -> tuple[Box, ...] | None:
     if not model.preprocess.faces or is_face_crop(image, model.input.shape):
         return None
     return find_faces(image)
+
+
+def _scaled(box: Box, size: tuple[int, int], full: tuple[int, int]) -> Box:
+    """Return a box of a picture of ``size`` in the pixels of the same picture at its ``full`` size."""
+    if size == full:
+        return box
+    across, down = full[0] / size[0], full[1] / size[1]
+    left, top = round(box.x * across), round(box.y * down)
+    right, bottom = round((box.x + box.width) * across), round((box.y + box.height) * down)
+    return Box(left, top, min(right, full[0]) - left, min(bottom, full[1]) - top)
 
 
 def _since(started: float) -> float:

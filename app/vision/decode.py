@@ -28,7 +28,7 @@ from app.errors import BadInput, EmptyFile, NotAPicture
 from app.types import PictureLimits
 from app.vision.containers import Container, read_container
 from app.vision.containers.container import check_size
-from app.vision.orientation import upright
+from app.vision.orientation import orientation, upright
 from app.vision.pixels import to_rgb
 from app.vision.sniff import reason_damaged, sniff
 
@@ -51,11 +51,13 @@ _NOT_PIXELS = (b"\xaa" * 64, b"\x55" * 64)
 class Decoded:
     """One picture out of a file.
 
-    ``image`` is 8-bit RGB, upright. ``format`` is the file's format, one of :data:`app.vision.sniff.FORMATS`.
+    ``image`` is 8-bit RGB, upright; ``size`` is the width and height that it has in its file, upright, of which a scaled
+    decoding is a fraction. ``format`` is the file's format, one of :data:`app.vision.sniff.FORMATS`.
     ``note`` is a sentence for the sender if the file has a fault that does not show; else empty.
     """
 
     image: Image.Image
+    size: tuple[int, int]
     format: str
     note: str = ""
 
@@ -79,7 +81,7 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
     try:
         container = read_container(data, limits)
         enough = enough if container.scalable else 0
-        image = _load(container.data, container.format, limits, enough)
+        image, full = _load(container.data, container.format, limits, enough)
         if not container.ended:
             _check_whole(image, container, limits, enough)
         rgb = to_rgb(image, container.samples)
@@ -87,7 +89,11 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
             paper = Image.new("RGB", (canvas.width, canvas.height), "white")
             paper.paste(rgb, (canvas.left, canvas.top))
             rgb = paper
-        return Decoded(upright(rgb, container.exif), container.format, "" if container.ended else NO_END)
+        turned = upright(rgb, container.exif)
+        size = turned.size
+        if image.size != full:
+            size = full[::-1] if orientation(container.exif) >= 5 else full
+        return Decoded(turned, size, container.format, "" if container.ended else NO_END)
     except BadInput:
         raise
     except Exception as error:  # parsers raise what they happen to: OSError, struct.error, OverflowError, …
@@ -95,14 +101,18 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
         raise NotAPicture(_reason(data, container, error)) from error
 
 
-def _load(data: bytes, format: str, limits: PictureLimits, enough: int) -> Image.Image:
-    """Decode a file of a known format. TIFFs are turned upright by Pillow."""
+def _load(data: bytes, format: str, limits: PictureLimits, enough: int) -> tuple[Image.Image, tuple[int, int]]:
+    """Decode a file of a known format, and return the picture with its size in the file. TIFFs are turned upright by
+    Pillow."""
     image = _open(data, format)
     check_size(image.width, image.height, limits)
+    full = image.size
     if enough:
         image.draft(None, (enough, enough))
+        image.load()
+        return image, full
     image.load()
-    return image
+    return image, image.size
 
 
 def _open(data: bytes, format: str) -> Image.Image:
@@ -130,7 +140,7 @@ def _check_whole(image: Image.Image, container: Container, limits: PictureLimits
     """
     for other in _NOT_PIXELS:
         try:
-            longer = _load(container.data.removesuffix(_END) + other + _END, "JPEG", limits, enough)
+            longer, _size = _load(container.data.removesuffix(_END) + other + _END, "JPEG", limits, enough)
         except OSError:
             raise EOFError("cut off") from None
         if longer.tobytes() != image.tobytes():

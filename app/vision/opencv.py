@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -15,15 +14,18 @@ from app.types import Interpolation
 
 Pixels = NDArray[np.uint8]
 
-_FACES = "haarcascade_frontalface_alt.xml"
-_local = threading.local()
 _importing = threading.Lock()
 
 
-@cache
 def _cv2() -> ModuleType:
-    with _importing:  # the package replaces itself while it is imported, and another thread may see half of it
-        import cv2
+    # OpenCV takes itself out of sys.modules while it is imported, so a second thread would get half a module.
+    with _importing:
+        return _import_cv2()
+
+
+@cache
+def _import_cv2() -> ModuleType:
+    import cv2
 
     # The server's threads already keep every core busy; OpenCV's own pool would only make them wait for each other.
     cv2.setNumThreads(1)
@@ -63,22 +65,3 @@ def warp(pixels: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved: NDArray[Any] = cv2.warpAffine(pixels, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)
     return moved
-
-
-def detect_faces(grey: Pixels, min_side: int) -> list[tuple[tuple[int, int, int, int], int]]:
-    """Search a grey picture (H, W) for upright frontal faces (Viola & Jones, 2001; Lienhart & Maydt, 2002).
-
-    :param min_side: shortest side of a face, in pixels.
-    :returns: ((x, y, width, height), hits) for each; the window that slides over the picture in steps and sizes hits a
-        true face many times, and hits what only resembles one a few times.
-    """
-    boxes, hits = _cascade().detectMultiScale2(grey, scaleFactor=1.1, minNeighbors=1, minSize=(min_side, min_side))
-    return [((int(x), int(y), int(w), int(h)), int(n)) for (x, y, w, h), n in zip(boxes, hits, strict=True)]
-
-
-def _cascade() -> Any:
-    """The thread's own cascade: OpenCV's classifier keeps the picture it works on, so two threads cannot share one."""
-    if not hasattr(_local, "cascade"):
-        cv2 = _cv2()
-        _local.cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / _FACES))
-    return _local.cascade

@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from app.errors import ModelFormatError
 from app.types import FloatArray, Interpolation, Preprocess
 from app.vision import opencv
+from app.vision.centerface import CANVASES
 
 _PILLOW: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
@@ -23,6 +24,9 @@ _PILLOW: dict[Interpolation, Image.Resampling] = {
 # Of a picture longer than this many times what will be kept of it, the ends are dropped before it is resized: a strip
 # of 65,535 x 1 pixels would otherwise be blown up to billions of pixels, of which the middle is kept.
 _LONGEST = 8
+# A picture of more than twice this many times the size is first averaged down by a whole factor, to at least this many
+# times the size: in a quarter of the time, and 8-bit values differ by 1 at most in 99 of 100 places.
+_REDUCING_GAP = 3.0
 
 
 def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]) -> FloatArray:
@@ -102,11 +106,12 @@ def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int
 
 
 def enough_pixels(preprocess: Preprocess, shape: tuple[int, ...]) -> int:
-    """How long a picture's sides must be for its tensor to be nearly the same as from a larger one: twice what resizing
-    leaves of them. 0 where it would not be, because faces are looked for, or resizing does not smooth."""
-    if preprocess.faces or not preprocess.antialias or preprocess.interpolation == "nearest":
+    """Return the shortest side, in pixels, at which a picture gives nearly the same tensor as a larger one: twice what
+    the network or the search for faces leaves of it. 0 if there is none, because resizing does not smooth."""
+    if not preprocess.antialias or preprocess.interpolation == "nearest":
         return 0
-    return 2 * max(preprocess.shorter_side, *input_size(preprocess, shape))
+    searched = max(max(canvas) for canvas in CANVASES) if preprocess.faces else 0
+    return 2 * max(searched, preprocess.shorter_side, *input_size(preprocess, shape))
 
 
 def _per_channel(name: str, values: tuple[float, ...], channels: int) -> FloatArray:
@@ -151,5 +156,5 @@ def _resize(image: Image.Image, preprocess: Preprocess, width: int, height: int)
     if image.size == (width, height):
         return image
     if preprocess.antialias:
-        return image.resize((width, height), _PILLOW[preprocess.interpolation])
+        return image.resize((width, height), _PILLOW[preprocess.interpolation], reducing_gap=_REDUCING_GAP)
     return Image.fromarray(opencv.resize(np.asarray(image), width, height, preprocess.interpolation))

@@ -407,3 +407,34 @@ def test_a_jpeg_is_scaled_down_no_further_than_is_enough(enough: int, size: tupl
 
 def test_a_png_is_decoded_whole_whatever_is_enough() -> None:
     assert decode(encode(Image.new("RGB", (800, 640), "teal"), "PNG"), 10**6, 1).size == (800, 640)
+
+
+def lossless_jpeg(width: int, height: int) -> bytes:
+    """A lossless JPEG (T.81, annex H) of grey 128: predictor 1, and every difference has the one code, 0, for zero."""
+    frame = struct.pack(">BHHB3B", 8, height, width, 1, 1, 0x11, 0)
+    table = bytes([0x00, 1, *[0] * 15, 0])
+    scan = bytes([1, 1, 0x00, 1, 0, 0])
+    parts = ((0xC3, frame), (0xC4, table), (0xDA, scan))
+    segments = b"".join(b"\xff" + bytes([marker]) + struct.pack(">H", 2 + len(body)) + body for marker, body in parts)
+    return b"\xff\xd8" + segments + bytes(-(-width * height // 8)) + b"\xff\xd9"
+
+
+def test_a_lossless_jpeg_is_never_scaled() -> None:
+    image = decode(lossless_jpeg(800, 640), 10**6, 1)
+    assert image.size == (800, 640)
+    assert image.getcolors() == [(800 * 640, (128, 128, 128))]
+
+
+@pytest.mark.parametrize(("options", "size"), [({}, (101, 81)), ({"progressive": True}, (101, 81))])
+def test_what_may_be_scaled_is(options: dict[str, bool], size: tuple[int, int]) -> None:
+    data = encode(Image.new("RGB", (808, 641), "teal"), "JPEG", **options)
+    assert decode(data, 10**6, 1).size == size
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(1, (1000, 999)), (6, (999, 1000))])
+def test_a_scaled_picture_knows_its_full_size_upright(orientation: int, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encode(Image.new("RGB", (1000, 999), "teal"), "JPEG", exif=exif)
+    assert decode_file(data, PictureLimits(), 1).size == size
+    assert decode_file(data, PictureLimits()).size == size

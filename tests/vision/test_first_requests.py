@@ -1,0 +1,59 @@
+"""The first requests of a process: eight threads at once, before OpenCV or the face detector has been imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from app.settings import ROOT
+
+# Each start is a fork of a process that has imported neither; the parent has one thread, as a fork needs it.
+STARTS = """
+import os, sys, threading
+import numpy as np
+from PIL import Image
+from app.vision import faces, opencv
+
+THREADS = 8
+pixels, portrait = np.zeros((8, 8, 3), np.uint8), Image.open("static/astronaut.jpg").convert("RGB")
+first = {
+    "opencv": lambda: opencv.resize(pixels, 4, 4, "bilinear").shape == (4, 4, 3),
+    "faces": lambda: len(faces.find_faces(portrait)) == 1,
+}[sys.argv[1]]
+
+def start():
+    barrier, answers = threading.Barrier(THREADS), []
+    def ask():
+        barrier.wait()
+        answers.append(first())
+    threads = [threading.Thread(target=ask) for _ in range(THREADS)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    return answers == [True] * THREADS
+
+assert not {"cv2", "openvino"} & set(sys.modules)
+for _ in range(int(sys.argv[2])):
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            code = 0 if start() else 2
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def start(what: str, times: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", STARTS, what, str(times)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+
+
+def test_eight_threads_resize_at_once_in_fifty_fresh_starts() -> None:
+    done = start("opencv", 50)
+    assert done.returncode == 0, done.stderr
+
+
+def test_eight_threads_search_for_faces_at_once_in_fresh_starts() -> None:
+    done = start("faces", 5)
+    assert done.returncode == 0, done.stderr
