@@ -1,10 +1,12 @@
 // The webcam: a few frames a second are sent to the model, one at a time, and forgotten.
 
 import { ask, Refused } from "./ask.js";
+import { follow, forget } from "./tracks.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 400;
-const PAUSE = 60;
+const WIDTH = 480;
+const INTERVAL = 66; // milliseconds from one frame to the next, at least
+const PAUSE = 10; // milliseconds between an answer and the next frame, at least
 
 const start = document.getElementById("start");
 const state = document.getElementById("state");
@@ -14,7 +16,7 @@ const frames = document.getElementById("frames");
 const canvas = document.createElement("canvas");
 let stream = null;
 
-// Let `seen(faces)` know about every frame; a face has `box` and `smile`, 0..1. `ended` is called when the camera stops.
+// Call `seen(faces)` for every frame; a face has `id`, `box` and `smile`, 0..1. `ended` is called when the camera stops.
 export function watch(seen, ended = () => {}) {
   if (!start) return;
   start.addEventListener("click", () => (stream ? stop(ended) : begin(seen, ended)));
@@ -42,8 +44,10 @@ async function begin(seen, ended) {
   state.textContent = "";
   await video.play();
   while (stream) {
+    const begun = performance.now();
     await look(seen, ended);
-    await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    const wait = Math.max(PAUSE, INTERVAL - (performance.now() - begun));
+    await new Promise((resolve) => setTimeout(resolve, wait));
   }
 }
 
@@ -53,6 +57,7 @@ function stop(ended) {
   video.srcObject = null;
   camera.hidden = true;
   frames.replaceChildren();
+  forget();
   start.textContent = "Start the camera";
   ended();
 }
@@ -68,7 +73,7 @@ async function look(seen, ended) {
   try {
     const answer = JSON.parse(await ask(camera.dataset.address, form, (news) => { if (news.busy) state.textContent = "The model is busy; it will go on."; }));
     if (!stream) return;
-    const faces = (answer.faces ?? []).map((face) => ({ box: face.box, smile: face.predictions.find((one) => one.class === "smiling")?.probability ?? 0 }));
+    const faces = follow((answer.faces ?? []).map((face) => ({ box: face.box, smile: face.predictions.find((one) => one.class === "smiling")?.probability ?? 0 })));
     state.textContent = faces.length ? "" : "No face in view.";
     draw(faces);
     seen(faces);
@@ -81,8 +86,8 @@ async function look(seen, ended) {
 
 function draw(faces) {
   frames.setAttribute("viewBox", `0 0 ${canvas.width} ${canvas.height}`);
-  frames.replaceChildren(...faces.map(({ box, smile }) => {
-    const group = made("g", { class: smile > 0.5 ? "face smiling" : "face" });
+  frames.replaceChildren(...faces.map(({ id, box, smile }) => {
+    const group = made("g", { class: smile > 0.5 ? "face smiling kind-1" : "face kind-0", "data-face": id });
     const { x, y, width, height } = box;
     group.append(made("rect", { x, y, width, height, rx: width * 0.04, "vector-effect": "non-scaling-stroke" }));
     group.append(made("rect", { class: "meter", x, y: y + height + 4, width, height: 6, rx: 3 }));

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from app.settings import ROOT
@@ -38,6 +39,20 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "portrait.jpg"
     path.write_bytes(encode(astronaut()))
+    return path
+
+
+@pytest.fixture(scope="session")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The smiling astronaut twice, and once with her mouth hidden, which is not a smile."""
+    face = astronaut().crop((120, 0, 320, 220))
+    serious = face.copy()
+    serious.paste(face.crop((80, 110, 130, 125)).resize((60, 28)), (74, 134))
+    picture = Image.new("RGB", (900, 320), "grey")
+    for place, one in zip((40, 340, 640), (face, serious, face), strict=True):
+        picture.paste(one, (place, 50))
+    path = tmp_path_factory.mktemp("pictures") / "group.png"
+    path.write_bytes(encode(picture, "PNG"))
     return path
 
 

@@ -17,13 +17,14 @@ from app.web.clients import client_gone
 from app.web.context import dimple
 from app.web.pages.cards import cards
 from app.web.pages.shown import Shown, fresh, kept, wants_part
-from app.web.pages.words import plain_label, spoken_time
+from app.web.pages.words import face_kind, faces_summary, headline, plain_label, spoken_time
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
 from app.web.problems import Problem, problem_of
 
 bp = Blueprint("pages", __name__)
 bp.add_app_template_filter(spoken_time)
-bp.add_app_template_filter(plain_label)
+for _filter in (plain_label, headline, face_kind, faces_summary):
+    bp.add_app_template_filter(_filter)
 
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 

@@ -86,7 +86,7 @@ def test_a_browser_gets_a_page_with_picture_classes_and_probabilities(client: Fl
     parts = [float(rect["width"] or 0) for rect in page.all("rect") if rect.get("class") == "part"]
     assert len(parts) == 2
     assert sum(parts) == pytest.approx(100, abs=0.02)
-    assert "smiling" in page.text
+    assert "Smiling" in page.text
     assert "%" in page.text
 
 
