@@ -10,6 +10,7 @@
 # make attack    hostile requests, and what each costs in time and memory; docs/reliability.md (ATTACK="--only JSON")
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
 # make model-files    every kind of model file against the program that says what it means (WRITE=1 for docs/models.md)
+# make faces FACES="--pictures …"    faces found and missed in photographs marked by eye (bench/faces.py says what it takes); docs/performance.md
 # make fuzz    damaged files for every reader, about half an hour on two cores (FUZZ="--cases 20000 --only h5"); SECURITY.md
 # make audit    ask the internet for known weaknesses of everything that is installed
 # Each makes .venv when it is missing or older than the requirements.
@@ -29,6 +30,7 @@ SOAK ?=
 RELIABILITY ?=
 ATTACK ?=
 CLUSTER ?=
+FACES ?=
 FUZZ ?=
 
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
@@ -39,7 +41,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python;
 BIN = .venv/bin
 
 .PHONY: run test test-all test-zoo check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
-.PHONY: attack mms-suites model-files fuzz audit clean
+.PHONY: attack faces mms-suites model-files fuzz audit clean
 
 run: .venv/.run-ready
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
@@ -71,6 +73,9 @@ mms-suites: .venv/.run-ready
 
 bench: .venv/.run-ready
 	@exec $(BIN)/python bench/performance.py $(BENCH)
+
+faces: .venv/.run-ready
+	@exec $(BIN)/python bench/faces.py $(FACES)
 
 soak: .venv/.run-ready
 	@exec $(BIN)/python bench/soak.py $(SOAK)

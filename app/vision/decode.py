@@ -51,8 +51,8 @@ _NOT_PIXELS = (b"\xaa" * 64, b"\x55" * 64)
 class Decoded:
     """One picture out of a file.
 
-    ``image`` is 8-bit RGB, upright; ``size`` is the width and height that it has in its file, upright, of which a scaled
-    decoding is a fraction. ``format`` is the file's format, one of :data:`app.vision.sniff.FORMATS`.
+    ``image`` is 8-bit RGB, upright; ``size`` is its width and height in the file, of which a scaled decoding is a
+    fraction. ``format`` is the file's format, one of :data:`app.vision.sniff.FORMATS`.
     ``note`` is a sentence for the sender if the file has a fault that does not show; else empty.
     """
 

@@ -14,12 +14,18 @@ from bench.parity.machine import Missing
 from bench.parity.store import signature
 
 HERE = Path(__file__).parent
-SMILE, SQUEEZENET, RESNET = "smile", "squeezenet", "resnet50"
-NAMES = (SMILE, SQUEEZENET, RESNET)
+SMILE, SQUEEZENET, RESNET, PHOTOGRAPH = "smile", "squeezenet", "resnet50", "photograph"
+NAMES = (SMILE, SQUEEZENET, RESNET, PHOTOGRAPH)
 INT8 = "resnet50-int8"
 ROWS = (*NAMES, INT8)
 """What the tables have; the last is measured in a server of its own."""
-TITLES = {SMILE: "smile CNN", SQUEEZENET: "SqueezeNet", RESNET: "ResNet-50 v1", INT8: "ResNet-50 v1, INT8"}
+TITLES = {
+    SMILE: "smile CNN",
+    SQUEEZENET: "SqueezeNet",
+    RESNET: "ResNet-50 v1",
+    PHOTOGRAPH: "a photograph",
+    INT8: "ResNet-50 v1, INT8",
+}
 PUBLISHED = "squeezenet_v1.0"
 ARCHITECTURES = {SQUEEZENET: "squeezenet1.1", RESNET: "resnet50_v1"}
 FACE = (170, 60, 290, 180)
@@ -59,8 +65,12 @@ def make_subjects(
 
 def _subject(source: Path, name: str, python: Path, checkout: Path, given: Path | None) -> Subject:
     portrait = checkout / "static" / "astronaut.jpg"
-    if name == SMILE:
+    if name in (SMILE, PHOTOGRAPH) and not (source.parent / SMILE).exists():
         _run(sys.executable, str(HERE / "smile_net.py"), str(source.parent))
+    if name == PHOTOGRAPH:
+        _look_for_faces(source.parent / SMILE, source)
+        return Subject(name, source, portrait, "the smile CNN, on the face found in a portrait of 512 by 512 pixels")
+    if name == SMILE:
         return Subject(name, source, _face(portrait, source), "the tutorials' (32 by 32 pixels), weights from a seed")
     if name == SQUEEZENET and given:
         if not (given / PUBLISHED).is_dir():
@@ -72,6 +82,16 @@ def _subject(source: Path, name: str, python: Path, checkout: Path, given: Path 
         origin = f"Gluon's {ARCHITECTURES[name]}, weights from a fixed seed"
     (source / "signature.json").write_text(signature(224, 1000))
     return Subject(name, source, portrait, origin)
+
+
+def _look_for_faces(smile: Path, target: Path) -> None:
+    """Copy the smile network, as one that is given the faces of a photograph."""
+    shutil.copytree(smile, target, ignore=shutil.ignore_patterns("MAR-INF", "*.png"))
+    for path in target.glob(f"{SMILE}*"):
+        path.rename(target / path.name.replace(SMILE, PHOTOGRAPH, 1))
+    signature = json.loads((target / "signature.json").read_text())
+    signature["preprocess"]["faces"] = True
+    (target / "signature.json").write_text(json.dumps(signature))
 
 
 def _face(portrait: Path, source: Path) -> Path:
@@ -93,15 +113,17 @@ def pack(subject: Subject, store: Path, python: Path, checkout: Path, kind: str)
     :returns: what the server's ``load_models`` is to say.
     """
     store.mkdir(exist_ok=True)
-    if subject.name != SMILE:  # what mxnet-model-export writes: MMS's own vision service, for both
+    if subject.name not in (SMILE, PHOTOGRAPH):  # what mxnet-model-export writes: MMS's own vision service, for both
         exporter = str(checkout / "bin" / "mxnet-model-export")
         _run(exporter, "--model-name", subject.name, "--model-path", str(subject.source), cwd=store)
         return f"{subject.name}={subject.name}.model"
     source = _checkpoint(subject, kind)
     handler, archiver = "mxnet_vision_service:handle", checkout / "bin" / "model-archiver"
     if kind == "mms":
-        shutil.copy(HERE / "grey" / "grey_service.py", source)
-        handler, archiver = "grey_service:handle", python.parent / "model-archiver"
+        for file in (HERE / "grey").glob("*.py"):
+            shutil.copy(file, source)
+        service = "photo_service" if subject.name == PHOTOGRAPH else "grey_service"
+        handler, archiver = f"{service}:handle", python.parent / "model-archiver"
     names = ["--model-name", subject.name, "--model-path", str(source), "--handler", handler]
     _run(str(archiver), *names, "--export-path", str(store))
     return f"{subject.name}={subject.name}.mar"

@@ -24,7 +24,9 @@ class GreyService:
         return [self.classify(row.get("body") or row.get("data")) for row in data]
 
     def classify(self, sent):
-        pixels = image.resize(image.read(sent, flag=0), self.shape[3], self.shape[2])
+        return self.compute(image.resize(image.read(sent, flag=0), self.shape[3], self.shape[2]))
+
+    def compute(self, pixels):
         self.module.forward(mx.io.DataBatch([image.transform_shape(pixels).astype("float32") / 255]))
         return ndarray.top_probability(self.module.get_outputs()[0], self.labels, top=len(self.labels))
 
