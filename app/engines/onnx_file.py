@@ -73,45 +73,54 @@ def _source(file: Path, signature: Signature) -> tuple[Any, str]:
     rewritten = len(outputs) > 1 or len(model.functions) > 0
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)  # those of another opset stay, and are refused by name
-    if not _part_pads(model.graph) and not rewritten:
+    if not _part(model.graph) and not rewritten:
         return str(file), name
     onnx.load_external_data_for_model(model, str(file.parent))
     return io.BytesIO(model.SerializeToString()), name
 
 
-def _part_pads(graph: Any) -> bool:
-    """Put a ``Clip`` that changes nothing before what OpenVINO 2026.4 would join with the ``Pad`` before it, wrongly.
+def _part(graph: Any) -> bool:
+    """Put an operation that changes nothing between those that OpenVINO 2026.4 would join with one another wrongly.
 
-    Joined with padding of its own (``SAME_UPPER``, ``SAME_LOWER``) the Pad's is lost; a transposed convolution with
-    steps needs it before these.
+    Joined with padding of its own (``SAME_UPPER``, ``SAME_LOWER``) a ``Pad`` is lost, also through operations that are
+    folded into weights; a transposed convolution needs it before its strides. The strides of a convolution of 1 x 1 are
+    moved to what is before it, past its own padding, and of a ``Split`` to one of its outputs alone.
 
     :returns: whether there was any.
     """
+    ops = {node.op_type for node in graph.node}
+    sizes = {array.name: list(array.dims)[2:] for array in graph.initializer}
+    joined = [node for node in graph.node if "Pad" in ops and node.input and _pads(node)]
+    strided = [node for node in graph.node if _strides(node, sizes) and ("Split" in ops or any(_list(node, "pads")))]
+    for node in joined:
+        _put_before(graph, node, "Clip")
+    for node in strided:
+        _put_before(graph, node, "MaxPool", kernel_shape=[1] * len(_list(node, "strides")))
+    return bool(joined or strided)
+
+
+def _put_before(graph: Any, node: Any, op: str, **attributes: Any) -> None:
     import onnx
 
-    producers = {name: node for node in graph.node for name in node.output}
-    joined = [node for node in graph.node if _pads(node) and _is_pad(producers.get(node.input[0]), producers)]
-    for node in joined:
-        apart = f"{node.input[0]} for {node.output[0]}"
-        graph.node.append(onnx.helper.make_node("Clip", [node.input[0]], [apart]))
-        node.input[0] = apart
-    return bool(joined)
+    name = f"{node.input[0]} for {node.output[0]}"
+    graph.node.append(onnx.helper.make_node(op, [node.input[0]], [name], **attributes))
+    node.input[0] = name
+
+
+def _list(node: Any, name: str) -> list[int]:
+    return next((list(one.ints) for one in node.attribute if one.name == name), [])
+
+
+def _strides(node: Any, sizes: dict[str, list[int]]) -> bool:
+    """Whether a node is a convolution of 1 x 1 with strides."""
+    kernel = _list(node, "kernel_shape") or next((sizes[name] for name in node.input[1:2] if name in sizes), [])
+    return node.op_type == "Conv" and max(kernel, default=0) == 1 and max(_list(node, "strides"), default=1) > 1
 
 
 def _pads(node: Any) -> bool:
+    """Whether a node would be joined wrongly with a Pad."""
     same = any(one.name == "auto_pad" and one.s.startswith(b"SAME") for one in node.attribute)
-    if not node.input:
-        return False
     return node.op_type == "ConvTranspose" or (same and node.op_type in ("Conv", "AveragePool", "MaxPool"))
-
-
-def _is_pad(node: Any, producers: dict[str, Any]) -> bool:
-    """Whether a node is a ``Pad``, or passes on what one gives."""
-    for _ in producers:  # each at most once: a broken graph may go round in circles
-        if node is None or node.op_type not in ("Identity", "Dropout"):
-            break
-        node = producers.get(node.input[0])
-    return node is not None and node.op_type == "Pad"
 
 
 def _set_input(openvino: Any, model: Any, sizes: tuple[int, ...], file: Path) -> None:

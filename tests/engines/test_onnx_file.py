@@ -423,7 +423,7 @@ def test_networks_of_any_exporter_answer_as_in_onnx_runtime(tmp_path: Path, seed
     assert answers(tmp_path, batch) == pytest.approx(expected, abs=6e-5 * max(1, np.abs(expected).max()))
 
 
-@pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize("between", ["", "Identity", "Div"])
 @pytest.mark.parametrize(
     ("op", "shape", "options"),
     [
@@ -439,16 +439,16 @@ def test_networks_of_any_exporter_answer_as_in_onnx_runtime(tmp_path: Path, seed
     ],
 )
 def test_a_pad_counts_beside_the_padding_of_what_follows(
-    tmp_path: Path, op: str, shape: tuple[int, ...] | None, options: dict[str, Any], between: bool
+    tmp_path: Path, op: str, shape: tuple[int, ...] | None, options: dict[str, Any], between: str
 ) -> None:
     import onnxruntime
 
-    learned = {"pads": np.array([0, 0, 2, 1, 0, 0, 0, 3])}
+    learned = {"pads": np.array([0, 0, 2, 1, 0, 0, 0, 3]), "scale": np.full((1, 3, 1, 1), 2, np.float32)}
     if shape:
         learned["kernel"] = DRAW.normal(size=shape).astype(np.float32)
     nodes = [
         helper.make_node("Pad", ["pixels", "pads"], ["padded"]),
-        helper.make_node("Identity", ["padded"], ["same"]),
+        helper.make_node(between or "Identity", ["padded", *(["scale"] if between == "Div" else [])], ["same"]),
         helper.make_node(op, ["same" if between else "padded", *(["kernel"] if shape else [])], ["answer"], **options),
     ]
     graph = helper.make_graph(
@@ -466,4 +466,40 @@ def test_a_pad_counts_beside_the_padding_of_what_follows(
     session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), exact, ["CPUExecutionProvider"])
     expected = session.run(None, {"pixels": batch})[0]
     convert(tmp_path / "net.onnx", (0, 3, 11, 12))
+    assert answers(tmp_path, batch) == pytest.approx(expected.reshape(1, -1), abs=1e-5)
+
+
+@pytest.mark.parametrize("strides", [[2, 2], [1, 2], [3, 3]])
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 1, 1, 0], [0, 0, 0, 0]])
+def test_a_convolution_of_one_pixel_with_strides_and_padding_answers_as_in_onnx_runtime(
+    tmp_path: Path, strides: list[int], pads: list[int], split: bool
+) -> None:
+    import onnxruntime
+
+    learned = {"kernel": DRAW.normal(size=(4, 3, 1, 1)).astype(np.float32)}
+    first = [helper.make_node("Relu", ["pixels"], ["positive"])]
+    if split:
+        first = [
+            helper.make_node("Concat", ["pixels", "pixels"], ["both"], axis=1),
+            helper.make_node("Split", ["both"], ["one", "other"], axis=1),
+            helper.make_node("Sigmoid", ["other"], ["gate"]),
+            helper.make_node("Mul", ["one", "gate"], ["positive"]),
+        ]
+    graph = helper.make_graph(
+        [
+            *first,
+            helper.make_node("Conv", ["positive", "kernel"], ["answer"], pads=pads, strides=strides),
+        ],
+        "net",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, 9, 10])],
+        [helper.make_tensor_value_info("answer", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in learned.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    batch = DRAW.normal(size=(1, 3, 9, 10)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(tmp_path / "net.onnx"), providers=["CPUExecutionProvider"])
+    expected = session.run(None, {"pixels": batch})[0]
+    convert(tmp_path / "net.onnx", (0, 3, 9, 10))
     assert answers(tmp_path, batch) == pytest.approx(expected.reshape(1, -1), abs=1e-5)
