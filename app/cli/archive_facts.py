@@ -11,7 +11,8 @@ from app.errors import ModelFormatError
 from app.formats.archive.contents import find_handler
 from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import ModelFolder, open_model_folder
-from app.formats.infer_signature import STATED, infer_folder
+from app.formats.infer_signature import infer_folder
+from app.formats.inference import inferred_reasons
 from app.types import Signature, TensorSpec
 
 FIRST_LABELS = 3
@@ -78,8 +79,7 @@ def _inferred_facts(model: ModelFolder) -> Iterator[Fact]:
         yield "signature", [str(error)]
         return
     yield from _signature_facts(inference.signature)
-    reasons = {name: reason for name, reason in inference.reasons.items() if reason != STATED}
-    if reasons:
+    if reasons := inferred_reasons(inference.reasons):
         yield "inferred", [f"{name}: {reason}" for name, reason in reasons.items()]
 
 

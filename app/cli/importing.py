@@ -18,6 +18,7 @@ from flask.cli import with_appcontext
 from app.cli.problems import tells_problems
 from app.errors import ModelFormatError
 from app.formats.folder import NAME, open_model_folder
+from app.formats.inference import BY_CALLER
 from app.formats.place import place
 from app.formats.signature import FILE_NAME
 from app.types import Activation, Color, Layout, Preprocess, Resize, Signature
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 PATH = click.Path(exists=True, path_type=Path)
-STATED = "you state it"
 RESIZED = {
     "stretch": "stretched",
     "crop": "cropped at the centre",
@@ -233,14 +233,14 @@ def _overridden(inference: Inference, overrides: Overrides) -> Inference:
     shape = _shape(signature, preprocess, overrides.size)
     signature = replace(signature, inputs=(replace(signature.inputs[0], shape=shape),), preprocess=preprocess)
     if stated.keys() - {"layout"}:
-        reasons["pixels"] = STATED
+        reasons["pixels"] = BY_CALLER
     if overrides.size is not None:
-        reasons["input"] = STATED
+        reasons["input"] = BY_CALLER
     if overrides.activation is None:
         return replace(inference, signature=signature, reasons=reasons)
     postprocess = replace(signature.postprocess, activation=overrides.activation)
     signature = replace(signature, postprocess=postprocess)
-    return replace(inference, signature=signature, reasons={**reasons, "output": STATED}, settled=True)
+    return replace(inference, signature=signature, reasons={**reasons, "output": BY_CALLER}, settled=True)
 
 
 def _shape(signature: Signature, preprocess: Preprocess, size: tuple[int, int] | None) -> tuple[int, ...]:
@@ -307,7 +307,7 @@ def _backend_note(files: ImportFiles, overrides: Overrides) -> tuple[str, str] |
     if not model.guessed:
         return None
     if overrides.keras_backend:
-        return overrides.keras_backend, STATED
+        return overrides.keras_backend, BY_CALLER
     return "theano" if model.theano else "tensorflow", "Keras 1 does not state it; --keras-backend does"
 
 

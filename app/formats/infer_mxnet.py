@@ -8,7 +8,16 @@ from typing import Any
 
 from app.errors import ModelFormatError
 from app.formats.graph import Graph, read_graph
-from app.formats.inference import SMALL, Inference, activation_of, as_grey, cropped, output_reason, refuse_features
+from app.formats.inference import (
+    BY_CALLER,
+    SMALL,
+    Inference,
+    activation_of,
+    as_grey,
+    cropped,
+    output_reason,
+    refuse_features,
+)
 from app.formats.params import read_params
 from app.formats.pixels import CIFAR, RAW, TORCH, UNIT, mxnet_normalisation, pixels_of
 from app.formats.symbol import CheckpointFacts, work_out
@@ -44,7 +53,7 @@ def infer_checkpoint(
         Postprocess(activation),
     )
     reasons = {
-        "input": "you state it" if size else "it fits the weights",
+        "input": BY_CALLER if size else "it fits the weights",
         "pixels": reason,
         "output": output_reason(activation, facts.others, facts.output_name),
     }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from app.errors import ModelFormatError
 from app.formats.inference import (
+    BY_METADATA,
     SMALL,
     USUAL_SIDE,
     Inference,
@@ -37,7 +38,7 @@ def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: in
     """
     facts = read_onnx(path)
     if facts.signature is not None and not size and not output:
-        by_file = dict.fromkeys(("input", "pixels", "output"), "the file's metadata state it")
+        by_file = dict.fromkeys(("input", "pixels", "output"), BY_METADATA)
         return Inference(facts.signature, by_file, facts.labels, settled=True)
     taken, others = _output_of(path, facts, output, labels)
     shape, input_reason = _onnx_shape(path, facts, size)
@@ -136,7 +137,7 @@ def _colour_pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...], grey: bool)
     colour = ONNX_COLOURS.get(facts.metadata.get("Image.BitmapPixelFormat", ""))
     if nominal is not None or colour is not None:
         preprocess = nominal or RAW
-        return replace(preprocess, color=colour or "rgb"), "the file's metadata state it"  # type: ignore[arg-type]
+        return replace(preprocess, color=colour or "rgb"), BY_METADATA  # type: ignore[arg-type]
     normal = pixels_of(facts.normalisation, side <= SMALL)
     if normal is not None:
         return normal

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +18,11 @@ LARGE = 200
 """Smaller pictures are not ImageNet's."""
 SMALL = 32
 """Pictures of this size and below are CIFAR's."""
+STATED = "signature.json states it"
+BY_CALLER = "you state it"
+BY_FILE = "the file states it"
+BY_METADATA = "the file's metadata state it"
+"""Reasons for what need not be inferred."""
 SUM_TOLERANCE = 1e-3
 """How far from 1 the sum of a row of probabilities may be."""
 
@@ -34,6 +39,11 @@ class Inference:
     reasons: dict[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] | None = None
     settled: bool = False
+
+
+def inferred_reasons(reasons: Mapping[str, str]) -> dict[str, str]:
+    """Return the reasons for what was inferred, without those for what somebody or the file states."""
+    return {part: why for part, why in reasons.items() if why not in (STATED, BY_CALLER, BY_FILE, BY_METADATA)}
 
 
 def settle(inference: Inference, rows: FloatArray) -> Inference:
@@ -71,8 +81,8 @@ def activation_of(is_distribution: bool, classes: int) -> Activation:
 def input_reason(is_stated: bool, is_open: bool) -> str:
     """Return the reason for an input's size, from whether somebody states it and whether the file leaves it open."""
     if is_stated:
-        return "you state it"
-    return "the file leaves it open; the usual size" if is_open else "the file states it"
+        return BY_CALLER
+    return "the file leaves it open; the usual size" if is_open else BY_FILE
 
 
 def check_row(path: Path, output: str, shape: Sequence[int]) -> None:

@@ -15,7 +15,7 @@ from app.engines.opening import load
 from app.engines.probe import probe
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.infer_signature import STATED
+from app.formats.inference import inferred_reasons
 from app.formats.labels import find_labels, imagenet_labels
 from app.machine import cores
 from app.serving.line import Gone, Limits, Line, Turn, never
@@ -63,7 +63,7 @@ class Model:
     @property
     def inferred(self) -> dict[str, str]:
         """Return the reasons for what was inferred: ``input``, ``pixels`` and ``output``, without what is stated."""
-        return {part: reason for part, reason in self.reasons.items() if reason != STATED}
+        return inferred_reasons(self.reasons)
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
         """Compute the probabilities (N, classes) of a batch (N, …).
@@ -110,9 +110,8 @@ def open_model(
     except Exception:
         opened.engine.close()
         raise
-    for part, reason in opened.reasons.items():
-        if reason != STATED:
-            log.info("%s: %s inferred: %s", folder.name, part, reason)
+    for part, reason in inferred_reasons(opened.reasons).items():
+        log.info("%s: %s inferred: %s", folder.name, part, reason)
     for warning in warnings:
         log.warning("%s: %s", folder.name, warning)
     name = signature.outputs[0].name if signature.outputs else "output"

@@ -317,7 +317,7 @@ MXNET = [
 @pytest.mark.parametrize(
     ("kind", "build", "pixels", "probable", "dtype", "output"),
     MXNET,
-    ids=lambda value: str(value).replace(" ", "-")[:40],
+    ids=[case[0].replace(" ", "-") for case in MXNET],
 )
 def test_a_checkpoint_answers_as_mxnets_own_module(
     tmp_path: Path,
