@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jsonschema
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -11,6 +12,7 @@ from openapi_spec_validator import validate
 
 from app.web.apidocs.openapi import described_rules
 from app.web.apidocs.operations import OPERATIONS
+from app.web.apidocs.schemas import SCHEMAS
 
 PORTS = {"inference": "http://localhost:8080", "management": "http://localhost:8081"}
 
@@ -91,3 +93,12 @@ def test_the_example_of_an_inference_request_is_answered_as_the_example_says(cli
         return {**answer, "outputs": [{**one, "data": len(one["data"])} for one in answer["outputs"]]}
 
     assert without_data(response.json) == without_data(told)
+
+
+def test_the_readiness_of_a_server_whose_cluster_is_away_fits_its_schema(
+    app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.extensions["dimple"].registry, "away", lambda: "its head does not answer")
+    response = client.get("/readyz")
+    assert (response.status_code, response.json["cluster"]) == (503, "its head does not answer")
+    jsonschema.validate(response.json, SCHEMAS["Readiness"])

@@ -213,6 +213,19 @@ def test_cards_say_the_accuracy_that_was_measured(client: FlaskClient, models_di
     assert f"Right for {metrics['accuracy'] * 100:.1f} % of {metrics['n']:,} pictures" in text
 
 
+def test_a_card_does_not_call_pictures_unseen_that_the_model_learned_from(
+    client: FlaskClient, models_dir: Path
+) -> None:
+    path = models_dir / "smile" / "metrics.json"
+    before = path.read_text()
+    try:
+        path.write_text(json.dumps({"how": "5-fold cross-validation", "accuracy": 0.9, "n": 50}))
+        text = " ".join(Tags(client.get("/").text).text.split())
+    finally:
+        path.write_text(before)
+    assert "Right for 90.0 % of its own 50 pictures, by 5-fold cross-validation." in text
+
+
 def test_a_manifest_may_describe_its_model(app: Flask, client: FlaskClient, models_dir: Path) -> None:
     path = models_dir / "smile" / "MAR-INF" / "MANIFEST.json"
     before = path.read_text()
