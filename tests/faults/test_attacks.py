@@ -9,7 +9,7 @@ import pytest
 
 from app.settings import ROOT
 from bench.perf.processes import family
-from bench.reliability.attacks import FORMS, MIB, TENSORS, Attack, cost, settled
+from bench.reliability.attacks import ALL, MIB, Attack, cost, settled
 from bench.reliability.served import Served, make, running
 from tests.conftest import CACHE
 
@@ -28,7 +28,7 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served,
         yield one, settled([psutil.Process(number) for number in family(one.pid)])
 
 
-@pytest.mark.parametrize("attack", [*FORMS, *TENSORS], ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", ALL, ids=lambda attack: attack.name)
 def test_a_request_takes_memory_in_proportion_to_its_body_and_blames_no_server(
     attacked: tuple[Served, float], attack: Attack
 ) -> None:
