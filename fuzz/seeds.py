@@ -234,7 +234,20 @@ def pictures() -> list[bytes]:
         (rgb.convert("F").point(lambda value: value / 255), "TIFF", {}),
         (rgb, "TIFF", {"big_tiff": True}),
     ]
-    return [_saved(image, kind, options) for image, kind, options in made]
+    by_hand = [
+        _bitmap(4, 2, b"\x03\x12\0\x05\x12\x34\x50\0\0\0\0\2\1\1\2\x44\0\1", bytes(64)),
+        _bitmap(8, 1, b"\x05\x07\0\3\1\2\3\0\0\0\4\x09\0\1", bytes(1024)),
+        _bitmap(16, 3, bytes(range(96)), struct.pack("<3I", 0xF00, 0xF0, 0xF)),
+        _bitmap(32, 6, bytes(range(192)), struct.pack("<4I", 0x3FF, 0xFFC00, 0x3FF00000, 0xC0000000)),
+    ]
+    return [_saved(image, kind, options) for image, kind, options in made] + by_hand
+
+
+def _bitmap(bits: int, compression: int, body: bytes, tables: bytes) -> bytes:
+    """A BMP of 8 x 6 pixels, of runs or of bit fields."""
+    start = 54 + len(tables)
+    header = struct.pack("<IiiHHIIiiII", 40, 8, 6, 1, bits, compression, len(body), 0, 0, 0, 0)
+    return struct.pack("<2sIII", b"BM", start + len(body), 0, start) + header + tables + body
 
 
 def _saved(image: Any, kind: str, options: dict[str, Any]) -> bytes:

@@ -64,6 +64,15 @@ def test_a_picture_without_a_face_is_said_to_have_none_and_classified(client: Fl
     assert len(answer["predictions"]) == 2
 
 
+def test_a_jpeg_without_its_end_marker_is_classified_with_a_note(client: FlaskClient) -> None:
+    picture = encode(plain())
+    whole, cut = ask(client, "dogcat", picture), ask(client, "dogcat", picture[:-2])
+    assert cut["predictions"] == whole["predictions"]
+    assert "EOI" in cut["note"]
+    assert "note" not in whole
+    assert "No face" in ask(client, "smile", encode(plain(640, 480))[:-2])["note"]
+
+
 @pytest.mark.parametrize("kind", ["image/jpeg", "application/x-www-form-urlencoded", "text/plain", None])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
 def test_a_raw_body_answers_like_a_form_whatever_it_is_called(client: FlaskClient, method: str, kind: str) -> None:

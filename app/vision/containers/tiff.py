@@ -32,6 +32,7 @@ _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "comp
 _DECODED = {0: (1, 2, 4, 8, 12, 16), 1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (1, 2, 4, 8), 5: (8, 16), 6: (8,), 8: (8,)}
 _DECODED_FLOATS = {0: (32,), 1: (32,)}
 _OLD_JPEG = 6
+_OVERLAP = 2  # how many times strips may have each byte of a file
 # none, three of faxes, LZW, two of JPEG, two of Deflate, PackBits, ThunderScan, LZMA, Zstandard
 _COMPRESSIONS = (1, 2, 3, 4, 5, _OLD_JPEG, 7, 8, 32946, 32773, 32809, 34925, 50000)
 
@@ -176,10 +177,15 @@ def _samples(tags: _Tags) -> tuple[str, Samples]:
 
 
 def _is_short(tags: _Tags) -> bool:
-    """Return whether a strip or tile lies beyond the end of the file."""
-    for offsets, lengths in ((273, 279), (324, 325)):
-        places = zip(tags.numbers(offsets, (), MAX_VALUES), tags.numbers(lengths, (), MAX_VALUES), strict=False)
-        if any(offset + length > len(tags.data) for offset, length in places):
+    """Return whether a strip or tile lies beyond the end of the file.
+
+    :raises EOFError: if together they are longer than the file, which would have libtiff write a line for each.
+    """
+    for tag, length_tag in ((273, 279), (324, 325)):
+        offsets, lengths = tags.numbers(tag, (), MAX_VALUES), tags.numbers(length_tag, (), MAX_VALUES)
+        if len(lengths) > 1 and sum(lengths) > _OVERLAP * len(tags.data):
+            raise EOFError("cut off")
+        if any(offset + length > len(tags.data) for offset, length in zip(offsets, lengths, strict=False)):
             return True
     return False
 
