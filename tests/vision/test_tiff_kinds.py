@@ -7,7 +7,7 @@ same samples by its formulas. tifffile reads the same samples from the files; Op
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -144,6 +144,50 @@ def test_a_kind_of_samples_is_right_or_refused_by_its_name(photometric: int, bit
                 # alpha that is multiplied in is divided out again by Pillow, which loses what is nearly transparent
                 share = 0.97 if extra[:1] == (1,) else 1
                 assert (np.abs(found - expected).max(axis=2) <= 3).mean() >= share, variant
+
+
+@dataclass(frozen=True)
+class Subsampled(Tiff):
+    """YCbCr whose chroma are shared by ``across`` x ``down`` pixels (TIFF 6.0, section 21)."""
+
+    across: int = 1
+    down: int = 1
+
+    def _blocks(self, samples: NDArray[Any]) -> Iterator[bytes]:
+        height, width = samples.shape[:2]
+        rows, columns = np.minimum(np.arange(height + 3), height - 1), np.minimum(np.arange(width + 3), width - 1)
+        for top in range(0, height, self.rows_per_strip):
+            units = [
+                samples[np.ix_(rows[y : y + self.down], columns[x : x + self.across], [0])].tobytes()
+                + samples[y, x, 1:].tobytes()
+                for y in range(top, min(top + self.rows_per_strip, height), self.down)
+                for x in range(0, width, self.across)
+            ]
+            yield b"".join(units)
+
+
+@pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE])
+@pytest.mark.parametrize("size", [(32, 48), (43, 73), (19, 37)])
+@pytest.mark.parametrize("shared", [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (2, 4), (3, 3)])
+def test_subsampled_chroma_are_right_or_refused(
+    shared: tuple[int, int], size: tuple[int, int], compression: int
+) -> None:
+    across, down = shared
+    y, x = np.mgrid[: size[0], : size[1]]
+    luma, blue, red = 60 + (3 * x + 2 * y) % 128, 100 + 3 * (x // across) % 50, 110 + 5 * (y // down) % 40
+    samples = np.stack([luma, blue, red], axis=2).astype(np.uint8)
+    tags = {530: (3, shared)}
+    data = Subsampled(YCBCR, compression=compression, rows_per_strip=8, tags=tags, across=across, down=down).write(
+        samples
+    )
+    if shared in ((2, 4), (3, 3)) or (shared == (4, 4) and size != (32, 48)):
+        with pytest.raises(NotAPicture, match=f"{across} x {down} subsampled.*not supported"):
+            decode(data, PictureLimits())
+        return
+    found = np.asarray(decode(data, PictureLimits()).image, np.int64)
+    blue, red = blue - 128, red - 128
+    expected = np.stack([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], 2)
+    assert np.abs(found - expected.clip(0, 255)).max() <= 2
 
 
 def test_lab_is_taken_from_print_white_to_the_screens() -> None:

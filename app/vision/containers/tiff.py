@@ -10,7 +10,7 @@ from app.types import PictureLimits
 from app.vision.containers.container import Container, Samples, check_frames, check_size
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 256, 257, 258, 259, 262, 284
-_EXTRA_SAMPLES, _SAMPLE_FORMAT = 338, 339
+_EXTRA_SAMPLES, _SAMPLE_FORMAT, _SUBSAMPLING = 338, 339, 530
 # Size and samples (256-262, 277, 338, 339), fill order, strips and tiles (273, 278, 279, 284, 322-325), orientation
 # (274), fax (292, 293), predictor (317), palette (320), JPEG (347, 512-521) and YCbCr (529-532).
 _NEEDED = {
@@ -18,7 +18,7 @@ _NEEDED = {
     *range(512, 522), *range(529, 533),
 }  # fmt: skip
 _VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
-_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+_WHOLE_NUMBERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 MAX_VALUES = 1_000_000  # a strip for each row, or a tile for each 16 x 16 pixels, needs fewer
 
 _UINT, _FLOAT = 1, 3
@@ -31,10 +31,13 @@ _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "comp
 # kinds of extra samples, 12 bits in big-endian files) it refuses itself.
 _DECODED = {0: (1, 2, 4, 8, 12, 16), 1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (1, 2, 4, 8), 5: (8, 16), 6: (8,), 8: (8,)}
 _DECODED_FLOATS = {0: (32,), 1: (32,)}
-_OLD_JPEG = 6
+_OLD_JPEG, _JPEG = 6, 7
+_YCBCR = 6
+# How many pixels share their chroma, across and down; of 4 x 4 libtiff mistakes the edge of what it does not divide.
+_SUBSAMPLINGS = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4))
 _OVERLAP = 2  # how many times strips may have each byte of a file
 # none, three of faxes, LZW, two of JPEG, two of Deflate, PackBits, ThunderScan, LZMA, Zstandard
-_COMPRESSIONS = (1, 2, 3, 4, 5, _OLD_JPEG, 7, 8, 32946, 32773, 32809, 34925, 50000)
+_COMPRESSIONS = (1, 2, 3, 4, 5, _OLD_JPEG, _JPEG, 8, 32946, 32773, 32809, 34925, 50000)
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,7 @@ def _samples(tags: _Tags) -> tuple[str, Samples]:
     :raises NotAPicture: if the decoder does not know them, or gets them wrong.
     """
     compression = tags.number(_COMPRESSION, 1)
-    photometric = 6 if compression == _OLD_JPEG else tags.number(_PHOTOMETRIC, 0)
+    photometric = _YCBCR if compression == _OLD_JPEG else tags.number(_PHOTOMETRIC, 0)
     bits, extra = tags.numbers(_BITS, (1,)), tags.numbers(_EXTRA_SAMPLES, ())
     planar = tags.number(_PLANAR, 1) == 2
     formats = {*tags.numbers(_SAMPLE_FORMAT, (_UINT,))}
@@ -167,13 +170,23 @@ def _samples(tags: _Tags) -> tuple[str, Samples]:
 
     bit, floats = bits[0], formats == {_FLOAT}
     known = (_DECODED_FLOATS if floats else _DECODED).get(photometric, ())
-    # Of planes, Pillow takes the alpha of RGB, and leaves out the rest.
-    lost = planar and extra and (photometric == 6 or (any(extra) and (photometric != 2 or len(extra) > 1)))
-    if {*bits} != {bit} or bit not in known or not (floats or formats == {_UINT}) or lost:
+    if {*bits} != {bit} or bit not in known or not (floats or formats == {_UINT}):
+        raise NotAPicture(f"{kind}, a kind that is not supported")
+    # of planes, Pillow takes the alpha of RGB, and leaves out the rest
+    if planar and extra and (photometric == _YCBCR or (any(extra) and (photometric != 2 or len(extra) > 1))):
         raise NotAPicture(f"{kind}, a kind that is not supported")
     if compression not in _COMPRESSIONS:
         raise NotAPicture(f"it is a TIFF with compression {compression}, which is not supported")
+    if photometric == _YCBCR and compression not in (_OLD_JPEG, _JPEG):
+        _check_subsampling(tags)
     return kind, Samples(2**bit - 1, photometric == 0 and bit > 8, floats and tags.layout.order == ">")
+
+
+def _check_subsampling(tags: _Tags) -> None:
+    across, down = tags.numbers(_SUBSAMPLING, (2, 2), 2)
+    ragged = tags.number(_WIDTH, 0) % 4 or tags.number(_HEIGHT, 0) % 4
+    if (across, down) not in _SUBSAMPLINGS or ((across, down) == (4, 4) and ragged):
+        raise NotAPicture(f"it is a TIFF of YCbCr, {across} x {down} subsampled, a kind that is not supported")
 
 
 def _is_short(tags: _Tags) -> bool:
