@@ -157,13 +157,15 @@ class _Request:
         self._input = request.get_input_tensor(0).data
 
     def compute(self, row: FloatArray) -> FloatArray:
-        """Compute a row (1, …) -> (1, classes), float32."""
-        self._input[...] = row
-        self._request.infer(share_outputs=True)
-        return self._answer()
+        """Compute a row (1, …) -> (1, classes), float32.
+
+        OpenVINO's own ``infer`` loses errors of a stream of one thread, and the answer is what the memory held before.
+        """
+        self.start(row)
+        return self.finish()
 
     def start(self, row: FloatArray) -> None:
-        """The same, to be fetched with :meth:`finish`."""
+        """Begin to compute a row; :meth:`finish` must follow."""
         self._input[...] = row
         self._request.start_async()
 

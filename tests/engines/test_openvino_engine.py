@@ -89,17 +89,23 @@ def test_a_closed_engine_does_not_predict(engine: OpenvinoEngine) -> None:
         engine.predict(pictures(1))
 
 
-def test_what_openvino_cannot_compute_is_told_in_one_line() -> None:
+def sets_ones_at_the_places_of_its_input() -> Any:
+    """A network (1, 2) -> (1, 4) that fails while it computes where a place is not below 4."""
     ops = import_openvino().opset13
     data = ops.parameter([1, 2], np.float32)
-    # a size that is read from the input: (2, 2) takes the four values, no other does
-    size = ops.add(ops.convert(ops.squeeze(data, ops.constant(np.array([0]))), "i64"), ops.constant(np.array([2, 2])))
-    values = ops.constant(np.zeros((1, 4), np.float32))
-    model = import_openvino().Model([ops.reshape(values, size, special_zero=False)], [data])
-    engine = OpenvinoEngine(model, 0.0)
-    with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network") as caught:
-        engine.predict(np.full((1, 2), 7, np.float32))
-    assert "\n" not in str(caught.value)
+    places = ops.convert(ops.squeeze(data, ops.constant(np.array([0]))), "i64")
+    zeros, ones = (ops.constant(array) for array in (np.zeros((1, 4), np.float32), np.ones((1, 2), np.float32)))
+    return import_openvino().Model([ops.scatter_update(zeros, places, ones, ops.constant(np.array(1)))], [data])
+
+
+@pytest.mark.parametrize("milliseconds", [None, 0.0, 1000.0])  # streams of all cores, of one thread, one of all cores
+def test_what_openvino_cannot_compute_is_told_in_one_line(milliseconds: float | None) -> None:
+    engine = OpenvinoEngine(sets_ones_at_the_places_of_its_input(), milliseconds)
+    for rows in (1, 2):
+        with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network") as caught:
+            engine.predict(np.full((rows, 2), 7, np.float32))
+        assert "\n" not in str(caught.value)
+    assert engine.predict(np.array([[0, 2]], np.float32)).tolist() == [[1, 0, 1, 0]]
 
 
 def test_threads_that_are_the_first_to_ask_do_not_wait_for_each_other() -> None:
