@@ -1,12 +1,11 @@
 """Operations of TensorFlow that were applied to a tensor of Keras, in MXNet's.
 
-Keras saves ``x / 127.5 - 1`` in a network as two layers ``TFOpLambda`` (``TensorFlowOpLayer`` before TensorFlow 2.4)
-with the operation's name, and ``x[..., ::-1]`` as a ``SlicingOpLambda``.
+Keras saves ``x / 127.5 - 1`` in a network as two layers ``TFOpLambda`` with the operation's name, and ``x[..., ::-1]``
+as a ``SlicingOpLambda``.
 """
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,10 +49,7 @@ def compute_operation(net: Net, leaf: Leaf, arguments: Sequence[Any], options: M
     :param arguments: values, constants, and lists of them.
     :raises ModelFormatError: if it is unknown or has an argument that is unknown.
     """
-    if leaf.class_name == "TensorFlowOpLayer":
-        name, arguments, options = _of_node(leaf.config, arguments)
-    else:
-        name = str(leaf.config.get("function"))
+    name = str(leaf.config.get("function"))
     known = _OPERATIONS.get(name)
     if known is None:
         raise ModelFormatError(f"it is the operation tf.{name} of TensorFlow, which is not known")
@@ -342,60 +338,3 @@ def _taken(net: Net, tensor: Value, axis: int, places: list[int]) -> Value:
         shape = [len(places) if number == axis else side for number, side in enumerate(tensor.shape, 1)]
         return replace(tensor, symbol=symbol, shape=tuple(shape))
     return replace(along(net, tensor, axis, np.eye(size, dtype=np.float32)[places]), whole=tensor.whole)
-
-
-# TensorFlow before 2.4
-
-_OLD = {
-    **{"Add": "math.add", "AddV2": "math.add", "Sub": "math.subtract", "Mul": "math.multiply", "Pow": "math.pow"},
-    **{"RealDiv": "math.divide", "Maximum": "math.maximum", "Minimum": "math.minimum", "BiasAdd": "nn.bias_add"},
-    **{"Relu": "nn.relu", "Relu6": "nn.relu6", "Sigmoid": "math.sigmoid", "Tanh": "math.tanh", "Identity": "identity"},
-    **{"Neg": "math.negative", "Square": "math.square", "Sqrt": "math.sqrt", "Exp": "math.exp", "Cast": "cast"},
-    **{"ExpandDims": "expand_dims", "Mean": "math.reduce_mean", "StridedSlice": "__operators__.getitem"},
-}
-_MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-
-
-def _of_node(config: Mapping[str, Any], tensors: Sequence[Any]) -> tuple[str, list[Any], dict[str, Any]]:
-    """Read a ``TensorFlowOpLayer``: TensorFlow's description of a node, and its constant inputs by their places."""
-    node = config.get("node_def")
-    name = str(node.get("op")) if isinstance(node, Mapping) else "without a description"
-    if not isinstance(node, Mapping) or name not in _OLD:
-        raise ModelFormatError(f"it is the operation {name} of TensorFlow, which is not known")
-    constants = {int(place): value for place, value in (config.get("constants") or {}).items()}
-    rest = iter(tensors)
-    arguments = [constants[n] if n in constants else next(rest) for n in range(len(tensors) + len(constants))]
-    # each attribute is an object of one value, such as {"i": "2"}; texts are in base64
-    attributes = {key: next(iter(value.values()), None) for key, value in (node.get("attr") or {}).items()}
-    options: dict[str, Any] = {}
-    if name == "BiasAdd" and attributes.get("data_format"):
-        options["data_format"] = base64.b64decode(str(attributes["data_format"])).decode()
-    elif name == "Cast":
-        options["dtype"] = {"DT_FLOAT": "float32", "DT_HALF": "float16"}.get(
-            str(attributes.get("DstT")), "another type"
-        )
-    elif name == "Mean":
-        options["keepdims"] = bool(attributes.get("keep_dims"))
-    elif name == "StridedSlice":
-        masks = [int(attributes.get(mask) or 0) for mask in _MASKS]
-        arguments = [arguments[0], _slices(*arguments[1:], *masks)]
-    return _OLD[name], arguments, options
-
-
-def _slices(
-    begin: list[int], end: list[int], strides: list[int], begins: int, ends: int, ellipsis: int, new: int, shrink: int
-) -> list[Any]:
-    """Write a strided slice as Keras writes NumPy's; bits of the masks stand for its parts."""
-    spec: list[Any] = []
-    for number, (start, stop, step) in enumerate(zip(begin, end, strides, strict=True)):
-        bit = 1 << number
-        if ellipsis & bit:
-            spec.append({"class_name": "__ellipsis__"})
-        elif new & bit:
-            spec.append(None)
-        elif shrink & bit:
-            spec.append(start)
-        else:
-            bounds = {"start": None if begins & bit else start, "stop": None if ends & bit else stop}
-            spec.append({**bounds, "step": None if step == 1 else step})
-    return spec

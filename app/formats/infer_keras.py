@@ -212,7 +212,7 @@ def _keras_step(before: Normalisation, call: Call, weights: dict[str, Any]) -> N
         return before.standardised(statistics[0], statistics[1], label)
     if AUGMENTATIONS.fullmatch(kind) or kind == "InputLayer":
         return before
-    if kind in ("TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda"):
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
         return _keras_operation(before, call, label)
     return None
 
@@ -220,10 +220,10 @@ def _keras_step(before: Normalisation, call: Call, weights: dict[str, Any]) -> N
 def _keras_operation(before: Normalisation, call: Call, label: str) -> Normalisation | None:
     """Return the normalisation after an operation of TensorFlow with a constant."""
     function = str(call.leaf.config.get("function", "")).rpartition(".")[2].lower()
-    if function in ("cast", "identity"):
+    if function in ("cast", "identity", "expand_dims", "squeeze", "reshape"):
         return before
     if function in ("getitem", "_slice_helper", "strided_slice"):
-        return before.turned(label) if "-1" in repr(call.options) else None
+        return before.turned(label) if "'step': -1" in repr((call.arguments, call.options)) else before
     values = [*call.arguments, *(value for key, value in call.options.items() if key != "name")]
     constants = [value for value in values if isinstance(value, int | float | list) and not tensors_in((value,))]
     if len(constants) != 1 or isinstance(constants[0], bool):

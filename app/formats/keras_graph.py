@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.errors import ModelFormatError
+from app.formats.keras_nodes import read_node
 
 MODELS = ("Sequential", "Model", "Functional")
 CONSTANT = "_CONSTANT_VALUE"
@@ -322,6 +323,12 @@ class _Tracer:
     def _call(self, leaf: Leaf, arguments: list[Any], named: dict[str, Any]) -> Any:
         if leaf.class_name == "InputLayer":
             return arguments[0]
+        if leaf.class_name == "TensorFlowOpLayer":
+            try:
+                function, arguments, named = read_node(leaf.config, arguments)
+            except ModelFormatError as error:
+                raise ModelFormatError(f"its layer {'/'.join((*leaf.models, leaf.name))}: {error}") from None
+            leaf = Leaf(leaf.name, "TFOpLambda", {"name": leaf.name, "function": function}, leaf.models)
         self.calls.append(Call(leaf, tuple(arguments), named))
         return Tensor(len(self.calls) - 1)
 

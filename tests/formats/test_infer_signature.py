@@ -514,3 +514,19 @@ def test_teachable_machines_layers_tell_its_pixels(
     found = infer_signature(ModelFiles(h5=tmp_path / "net.h5")).signature.preprocess
     assert (found.resize, found.interpolation) == pixels[:2]
     assert arithmetic(found) == (pytest.approx(pixels[2]), pytest.approx(pixels[3]))
+
+
+@pytest.mark.parametrize(
+    ("name", "color"),
+    [
+        ("tf215_grey_new_axis", "grey"),  # an axis for the channel, then / 255
+        ("tf215_nested_frozen", "rgb"),  # / 127.5 - 1
+        ("tf215_operations", "rgb"),  # reversed channels less Caffe's means, / 64
+        ("tf23_operations", "rgb"),  # the same, as TensorFlow 2.3 wrote it down
+        ("tf215_nested_three", "rgb"),  # a Rescaling in a model inside
+    ],
+)
+def test_a_keras_network_that_normalises_its_input_gets_raw_pixels(name: str, color: str) -> None:
+    path = Path(__file__).parent.parent / "testdata" / f"{name}.h5"
+    preprocess = infer_signature(ModelFiles(h5=path)).signature.preprocess
+    assert (preprocess.color, preprocess.scale, preprocess.mean, preprocess.std) == (color, 1.0, (0.0,), (1.0,))
