@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from app.formats.inference import (
     output_reason,
     refuse_features,
 )
-from app.formats.keras_graph import Call, Graph, model_names, output_names, picture_shape, read_graph, tensors_in
+from app.formats.keras_graph import Call, Graph, Leaf, model_names, output_names, picture_shape, read_graph, tensors_in
 from app.formats.keras_h5 import H5Model, read_h5
+from app.formats.keras_weights import deal
 from app.formats.pixels import CAFFE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, Normalisation, arithmetic, pixels_of
 from app.formats.signature import layout_of
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
@@ -179,7 +181,7 @@ def _pixels_of_h5(model: H5Model, graph: Graph) -> tuple[Preprocess, str]:
 
 def keras_normalisation(model: H5Model, graph: Graph) -> Normalisation:
     """Return what a Keras network does to its input first."""
-    weights = dict(model.weights)
+    arrays = _arrays(model, graph)
     users: dict[int, list[Call]] = {}
     places = {id(call): place for place, call in enumerate(graph.calls)}
     for call in graph.calls:
@@ -188,28 +190,38 @@ def keras_normalisation(model: H5Model, graph: Graph) -> Normalisation:
     found, place = Normalisation.none(), -1
     while not found.learned and len(users.get(place, ())) == 1:
         call = users[place][0]
-        step = _keras_step(found, call, weights)
+        step = _keras_step(found, call, arrays.get(call.leaf, {}))
         if step is None:
             break
         found, place = step, places[id(call)]
     return found
 
 
-def _keras_step(before: Normalisation, call: Call, weights: dict[str, Any]) -> Normalisation | None:
-    """Return the normalisation after one more layer; None if that is not one of its steps."""
+def _arrays(model: H5Model, graph: Graph) -> Mapping[Leaf, Mapping[str, Any]]:
+    """Return every layer's arrays by their roles; none if they cannot be dealt out, which the engine will explain."""
+    try:
+        return deal(graph.root, model.groups)
+    except ModelFormatError:
+        return {}
+
+
+def _keras_step(before: Normalisation, call: Call, arrays: Mapping[str, Any]) -> Normalisation | None:
+    """Return the normalisation after one more layer; None if that is not one of its steps.
+
+    :param arrays: the layer's, by their roles.
+    """
     leaf, config = call.leaf, call.leaf.config
     kind, label = leaf.class_name, f"{leaf.class_name} {leaf.name}"
     if kind == "Rescaling":
         scaled = before.times(config.get("scale", 1.0), label)
         return replace(scaled.plus(config.get("offset", 0.0), label), steps=scaled.steps)
     if kind in ("Normalization", "BatchNormalization"):
-        statistics = [config.get("mean"), config.get("variance")]
-        arrays = weights.get(leaf.name, ())
-        if statistics[0] is None and len(arrays) >= 2:
-            statistics = list(arrays[:2] if kind == "Normalization" else arrays[-2:])
-        if statistics[0] is None or statistics[1] is None:
+        mean, variance = (
+            arrays.get(f"moving_{name}", arrays.get(name, config.get(name))) for name in ("mean", "variance")
+        )
+        if mean is None or variance is None:
             return replace(before.times(1 / 255, label), steps=(*before.steps, label)) if not before.steps else before
-        return before.standardised(statistics[0], statistics[1], label)
+        return before.standardised(mean, variance, label)
     if AUGMENTATIONS.fullmatch(kind) or kind == "InputLayer":
         return before
     if kind in ("TFOpLambda", "SlicingOpLambda"):

@@ -40,7 +40,7 @@ LOGITS = ("Gemm", "MatMul", "Conv", "LogSoftmax", "QLinearMatMul", "QLinearConv"
 NORMALISATIONS = ("BatchNormalization", "LpNormalization", "LayerNormalization", "InstanceNormalization")
 SHAPES_ALONE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout", "Transpose")
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
-PASSES = (*SHAPES_ALONE, *QUANTIZERS, "Clip")
+PASSES = (*SHAPES_ALONE, *QUANTIZERS, "Clip", "ZipMap")
 """Operations that leave probabilities as they are."""
 ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "HardSwish", "Elu", "Mul")
 POOLS = ("GlobalAveragePool", "ReduceMean", "AveragePool", "GlobalMaxPool")
@@ -135,7 +135,9 @@ def _facts(path: Path, model: Any) -> OnnxFacts:
         normalisation=_normalisation(model.graph, data.name),
         metadata=metadata,
         signature=_signature(path, metadata.get(SIGNATURE), data.name),
-        labels=next((labels for name in LABEL_ENTRIES if (labels := _labels(metadata.get(name)))), None),
+        labels=next(
+            (labels for name in LABEL_ENTRIES if (labels := _labels(metadata.get(name)))), _zipped(model.graph)
+        ),
     )
 
 
@@ -293,6 +295,15 @@ def _signature(path: Path, text: str | None, input_name: str) -> Signature | Non
     except (ModelFormatError, ValueError, TypeError):
         return None
     return signature if signature is not None and signature.inputs[0].name == input_name else None
+
+
+def _zipped(graph: Any) -> tuple[str, ...] | None:
+    """Return the labels that a graph's ZipMap gives its row, as Custom Vision and scikit-learn export them."""
+    attributes = (each for node in graph.node if node.op_type == "ZipMap" for each in node.attribute)
+    for each in attributes:
+        if each.name == "classlabels_strings" and each.strings:
+            return tuple(" ".join(label.decode(errors="replace").split()) for label in each.strings)
+    return None
 
 
 def _labels(text: str | None) -> tuple[str, ...] | None:

@@ -18,6 +18,7 @@ from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.openvino_runtime import import_openvino
 from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder, open_model_folder
+from app.formats.infer_signature import ModelFiles, infer_signature
 from app.types import Signature, TensorSpec
 from tests.engines.onnx_graphs import Drawn
 from tests.rounding import rounding
@@ -390,6 +391,10 @@ def test_a_zip_map_is_taken_for_the_row_that_it_names(tmp_path: Path) -> None:
         model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
 
     edit(tmp_path / "net.onnx", change)
+    inference = infer_signature(ModelFiles(onnx=tmp_path / "net.onnx"))
+    assert inference.labels == tuple("abcde")
+    assert [output.name for output in inference.signature.outputs] == ["loss"]
+    assert inference.signature.postprocess.activation == "none"
     assert convert(tmp_path / "net.onnx", output="loss").outputs == (TensorSpec("loss", (0, 5)),)
     assert answers(tmp_path, BATCH) == pytest.approx(expected, abs=1e-6)
 
