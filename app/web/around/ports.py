@@ -30,13 +30,15 @@ def guard_ports(app: Flask) -> None:
 
 def _refuse() -> Response | None:
     here = asked()
-    if here.management and (not here.inference or request.blueprint in MANAGEMENT):
+    problem = request.routing_exception
+    allowed = here.answers(request.blueprint or "")
+    if here.management and (
+        request.blueprint in MANAGEMENT or (not here.inference and (allowed or request.path == "/"))
+    ):
         check_addressed_here()
     if request.path == "/" and (request.method == "OPTIONS" or not here.inference):
         # OPTIONS would otherwise be answered by Flask, for the page
         return mark(views.root())
-    problem = request.routing_exception
-    allowed = here.answers(request.blueprint or "")
     if allowed and not isinstance(problem, NotFound | MethodNotAllowed):
         return None
     segment = request.path.strip("/").partition("/")[0]
