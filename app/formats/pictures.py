@@ -12,7 +12,7 @@ from app.errors import DataError
 
 MAX_BYTES = 256 * 2**20
 """Of a picture in a zip: a few kilobytes may unpack to gigabytes."""
-SUFFIXES = {".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 
 
 @dataclass(frozen=True)

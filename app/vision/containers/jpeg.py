@@ -30,10 +30,12 @@ _UNSUPPORTED = {
     0xCF: "hierarchical coding",
     0xF7: "the coding of JPEG-LS",
 }
+_FRAMES = frozenset((*_SCALABLE, *_WHOLE, *_UNSUPPORTED))
 
 # Progressive files have about ten. Each costs a walk over the whole picture and a few bytes of the file, so thousands
 # of them would keep a decoder busy for minutes (libjpeg-turbo's djpeg has -maxscans for the same reason).
 MAX_SCANS = 100
+_ALL = 2**64 - 1
 
 
 def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
@@ -46,7 +48,7 @@ def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
     """
     parts, exif = [data[:2]], b""
     at, scans, frame = 2, 0, 0
-    missing: dict[int, set[int]] = {}
+    missing: dict[int, int] = {}  # of each component the coefficients that are not exact yet, a bit for each
     ended = True
     for blocks in range(len(data)):
         check_blocks(blocks)
@@ -67,9 +69,9 @@ def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
             end += int.from_bytes(data[end : end + 2], "big")
         if end > len(data):
             raise EOFError("cut off")
-        if marker in (*_SCALABLE, *_WHOLE, *_UNSUPPORTED):
+        if marker in _FRAMES:
             frame = marker
-            missing = {component: set(range(64)) for component in _components(data[begin:end], marker, limits)}
+            missing = dict.fromkeys(_components(data[begin:end], marker, limits), _ALL)
         elif marker == _START_OF_SCAN:
             scans += 1
             _take(data[begin:end], missing, frame == _LOSSLESS)
@@ -102,13 +104,15 @@ def _components(header: bytes, marker: int, limits: PictureLimits) -> list[int]:
     return [header[10 + 3 * number] for number in range(count)]
 
 
-def _take(header: bytes, missing: dict[int, set[int]], lossless: bool) -> None:
+def _take(header: bytes, missing: dict[int, int], lossless: bool) -> None:
     """Read a scan header: strike off the coefficients that are exact once the scan is read."""
     count = header[4]
     first, last, approximation = header[5 + 2 * count : 8 + 2 * count]
     if lossless:
         first, last, approximation = 0, 63, 0
-    if approximation & 15:
+    if approximation & 15 or first > last:
         return
+    exact = (1 << (last + 1)) - (1 << first)
     for number in range(count):
-        missing.get(header[5 + 2 * number], set()).difference_update(range(first, last + 1))
+        component = header[5 + 2 * number]
+        missing[component] = missing.get(component, 0) & ~exact
