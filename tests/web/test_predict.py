@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from tests.pictures import astronaut, encode, face_crop, noise, plain, png_bomb
 
@@ -49,6 +50,16 @@ def test_the_astronaut_smiles_and_her_face_is_where_it_is(client: FlaskClient) -
         assert box["x"] < x < box["x"] + box["width"]
         assert box["y"] < y < box["y"] + box["height"]
     assert face["predictions"] == answer["predictions"]
+
+
+def test_a_face_in_a_large_photograph_has_its_box_in_the_photographs_own_pixels(client: FlaskClient) -> None:
+    (small,) = client.post("/predict/smile", data=encode(astronaut())).json["faces"]
+    large = astronaut().resize((4096, 4096), Image.Resampling.BICUBIC)
+    (face,) = client.post("/predict/smile", data=encode(large)).json["faces"]  # decoded at a half of its size
+    for side, length in face["box"].items():
+        assert length == pytest.approx(8 * small["box"][side], abs=24)
+    probability = face["predictions"][0]["probability"]
+    assert probability == pytest.approx(small["predictions"][0]["probability"], abs=0.02)
 
 
 def test_a_face_crop_is_taken_whole(client: FlaskClient) -> None:
