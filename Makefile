@@ -34,8 +34,8 @@ FACES ?=
 FUZZ ?=
 
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
-SUPPORTED = import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))
-PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10 python; do \
+SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
+PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 
 BIN = .venv/bin
@@ -111,8 +111,8 @@ clean:
 		! -name settings.env ! -name cluster -exec rm -rf {} +
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "Dimple needs Python 3.10, 3.11 or 3.12; none was found. Name one: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
-	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.10, 3.11 or 3.12." >&2; exit 2; }
+	@test -n "$(PYTHON)" || { echo "Dimple needs Python 3.11 or 3.12; none was found. Name one: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.11 or 3.12." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 
 # programs that import MXNet or Keras there, as the tutorials' do, find the names that NumPy and Python have dropped

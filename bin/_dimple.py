@@ -6,7 +6,7 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 VENV = os.path.join(ROOT, ".venv")
-SUPPORTED = (3, 10), (3, 13)
+SUPPORTED = (3, 11), (3, 13)
 
 
 def run(command, module="packers"):
@@ -15,7 +15,7 @@ def run(command, module="packers"):
     if os.access(python, os.X_OK) and os.path.realpath(sys.prefix) != os.path.realpath(VENV):
         os.execv(python, [python] + sys.argv)  # noqa: RUF005 -- any Python 3 may read this file
     if not SUPPORTED[0] <= sys.version_info[:2] < SUPPORTED[1]:
-        sys.exit("Dimple needs Python 3.10, 3.11 or 3.12. Run: make -C %s .venv/.run-ready" % ROOT)  # noqa: UP031
+        sys.exit("Dimple needs Python 3.11 or 3.12. Run: make -C %s .venv/.run-ready" % ROOT)  # noqa: UP031
     sys.path[0] = ROOT
     try:
         found = getattr(importlib.import_module("app.cli." + module), command)

@@ -222,7 +222,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for models.example, which vouches for itself, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     built = x509.CertificateBuilder(
         name, name, key.public_key(), x509.random_serial_number(), now, now + datetime.timedelta(1)
     )

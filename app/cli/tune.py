@@ -84,7 +84,7 @@ def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
     chosen = best(results)
     lines = table(results, chosen)
     click.echo("\n".join(lines))
-    today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
     file = settings.instance_dir / FILE
     values = {"workers": chosen.workers, "threads": chosen.threads}
     try:

@@ -66,7 +66,7 @@ class Gateway:
                 heard = time.monotonic()
                 self._take(states)
                 self._pipe.send(Heard(states))
-            except (RayError, asyncio.TimeoutError) as error:
+            except (TimeoutError, RayError) as error:
                 self._pipe.send(Heard(self._states, f"its head does not answer ({type(error).__name__})"))
             self._wake.clear()
             with contextlib.suppress(asyncio.TimeoutError):
@@ -137,7 +137,7 @@ class Gateway:
         mine.add(task)
         try:
             return await asyncio.wait_for(task, seconds)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise _Refusal("late") from None
         except BackPressureError:
             raise _Refusal("full") from None

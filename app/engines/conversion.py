@@ -87,7 +87,7 @@ def _measure(
         expected = predict_each(reference, rows)
         inference = settle(inference, expected)
         worst = difference(answers, expected, inference.signature.postprocess.activation)
-        today = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         parity = Parity(worst, len(rows), kind, today)
         if worst == math.inf:
             reason = f"its answers are not numbers, or not as many as those of {kind}"

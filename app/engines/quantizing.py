@@ -153,7 +153,7 @@ def _make(order: Order) -> tuple[Record, float]:
             top1=top1,
             samples=len(held_out),
             calibrated=len(calibration),
-            date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         ),
     )
     return record, before

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ class Child:
     def __init__(
         self, spec: HandlerSpec, environment: Mapping[str, str], on_metric: OnMetric, on_exit: Callable[[], None]
     ) -> None:
-        self.started = datetime.now(timezone.utc)
+        self.started = datetime.now(UTC)
         self.exited = threading.Event()
         self._reason = ""
         self._on_exit = on_exit

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ class HandlerAnswer:
     error: tuple[str, str] | None = None
 
 
-class WorkerState(str, Enum):
+class WorkerState(StrEnum):
     """LOADING also stands for a worker that waits to start again after its process has died; FAILED waits to try again
     after the model could not be loaded; UNLOADING finishes its batch, then ends."""
 

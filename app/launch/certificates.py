@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +106,7 @@ def _self_signed(folder: Path, host: str) -> tuple[Path, Path]:
 
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Dimple, self-signed")])
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     hosts = dict.fromkeys(["localhost", "127.0.0.1", "::1", socket.gethostname(), host])
     certificate = (
         x509.CertificateBuilder()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from app.request_id import current
@@ -37,5 +37,5 @@ class JsonFormatter(logging.Formatter):
 
 def rfc3339(seconds: float) -> str:
     """A moment as RFC 3339 writes it, in UTC with milliseconds: ``2024-04-23T11:03:33.657Z``."""
-    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -134,7 +134,7 @@ class Database:
 
     def _put_aside(self, reason: str) -> None:
         """Keep a damaged file under another name, and put the copy in its place."""
-        now = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%fZ")
+        now = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         aside = self._path.with_name(f"{self._path.name}.corrupt-{now}")
         os.replace(self._path, aside)
         for name in BESIDE:
@@ -142,7 +142,7 @@ class Database:
             if beside.exists():
                 os.replace(beside, aside.with_name(aside.name + name))
         if self._copy.exists():
-            then = datetime.fromtimestamp(self._copy.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
+            then = datetime.fromtimestamp(self._copy.stat().st_mtime, UTC).isoformat(timespec="seconds")
             log.error("%s is damaged (%s), and kept as %s; the state of %s is taken", self._path, reason, aside, then)
             self._take_copy(for_good=True)
         else:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from app.errors import ClusterLost, HandlerLoadError, ModelFormatError
 from app.serving import measuring
@@ -30,7 +30,7 @@ class Entry:
     failure: str = ""
     at_startup: bool = False
     passing: bool = False
-    since: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def problem(self) -> str:

@@ -18,13 +18,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, Any, Self, TypeVar, cast
 
 from app.errors import InvalidArchive
 from app.formats.archive.limits import Limits, Meter
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 T = TypeVar("T")
 PIECE = 2**20
