@@ -120,21 +120,27 @@ clean:
 	@$(BIN)/python $<
 	@touch $@
 
+# pip compiles on one core what compileall compiles on all; a file for another Python that cannot be compiled is no harm
+define install
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(1)
+-@$(BIN)/python -m compileall -qq -j 0 .venv/lib
+endef
+
 .venv/.run-ready: requirements.txt requirements-data.txt | .venv/.names-ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements-data.txt
+	$(call install,-r requirements.txt)
 	@touch $@
 
 .venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(call install,-r requirements-dev.txt)
 	@touch $@
 
 .venv/.cluster-ready: .venv/.run-ready requirements-ray.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	$(call install,-r requirements-ray.txt)
 	@touch $@
 
 .venv/.fuzz-ready: .venv/.run-ready requirements-fuzz.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-fuzz.txt
+	$(call install,-r requirements-fuzz.txt)
 	@touch $@
 
 # pip-audit brings much that Dimple needs in other versions, or not at all
