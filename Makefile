@@ -122,7 +122,7 @@ clean:
 
 # pip compiles on one core what compileall compiles on all; a file for another Python that cannot be compiled is no harm
 define install
-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(1)
+$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-warn-conflicts $(1)
 -@$(BIN)/python -m compileall -qq -j 0 .venv/lib
 endef
 

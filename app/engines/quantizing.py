@@ -93,7 +93,8 @@ def quantize(
         order = Order(entry.path / MODEL, *inputs, making, made_from(folder, choice), threshold)
         record, before = _run(folder.name, order)
         _check(folder.name, record.agreement, least)
-        write_inference(entry.inference, making)
+        if not folder.stated >= {"preprocess", "postprocess"}:
+            write_inference(entry.inference, making)
         write_record(record, making)
         place(making, folder.path / FOLDER)
     finally:
