@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import SettingError
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 
 PREFIX = "DIMPLE_"
 FILE = "settings.env"

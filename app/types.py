@@ -51,18 +51,6 @@ class Preprocess:
 
 
 @dataclass(frozen=True)
-class PictureLimits:
-    """The largest picture that is decoded.
-
-    ``pixels`` are width x height by its header; ``frames`` are those of an animation, or a file's pages, 0 for any
-    number.
-    """
-
-    pixels: int = 64_000_000
-    frames: int = 1000
-
-
-@dataclass(frozen=True)
 class Postprocess:
     """What turns the network's output row into probabilities, and how many of them are reported.
 

@@ -20,6 +20,7 @@ LEAVES = {
     "long_waits",
     "machine",
     "parent",
+    "picture_limits",
     "progress",
     "pulse",
     "reach",

@@ -12,10 +12,11 @@ from typing import Any
 from app.errors import DimpleError, EmptyFile, ModelNotFound
 from app.formats.folder import NAME, ModelFolder, is_model_folder, open_model_folder
 from app.machine import cores
+from app.picture_limits import PictureLimits
 from app.serving.model import Model, open_model
 from app.serving.pipeline import answer, open_picture
 from app.settings import Settings
-from app.types import Answer, PictureLimits
+from app.types import Answer
 
 THREADS = cores()
 AHEAD = 4 * THREADS

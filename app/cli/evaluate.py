@@ -16,11 +16,12 @@ from app.cli.classify import Failure, Item, answers, opened
 from app.cli.problems import tells_problems
 from app.errors import DataError, ModelFormatError, SettingError
 from app.formats.pictures import PictureSource, by_class, open_pictures
+from app.picture_limits import PictureLimits
 from app.progress import counted, say
 from app.serving.model import Model
 from app.serving.pipeline import open_picture
 from app.settings import Settings
-from app.types import Answer, FloatArray, PictureLimits
+from app.types import Answer, FloatArray
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

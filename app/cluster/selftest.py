@@ -21,7 +21,8 @@ from app.engines.opening import load
 from app.engines.parity import activated
 from app.errors import BadInput, ModelFormatError
 from app.formats.folder import ModelFolder
-from app.types import FloatArray, PictureLimits, Signature
+from app.picture_limits import PictureLimits
+from app.types import FloatArray, Signature
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from urllib.parse import urlsplit
 from app.errors import LaunchError, SettingError
 
 EXPECTED = "http://host:port, https://host:port or unix:/path"
+PATIENCE_SECONDS = 5.0
+"""For as long gunicorn tries to bind, too."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,34 @@ def parse_address(name: str, text: str, plain_port: int, https_port: int) -> Add
 def check_free(host: str, port: int, setting: str) -> None:
     """Make sure that a port can be listened on.
 
-    :param setting: that says which.
+    The workers of a server that was killed hold its port until they notice, so a port is asked for several times.
+
+    :param setting: the name of the port's setting.
     :raises LaunchError: if another program listens there, or this one may not.
     """
     if host.startswith("unix:"):
         return
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            one.bind((host, port))
-        except OSError as error:
-            if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-                return  # gunicorn says what is wrong
+    until = time.monotonic() + PATIENCE_SECONDS
+    while (error := _listening_fails(host, port)) is not None:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            return  # gunicorn says what is wrong
+        if error.errno == errno.EACCES or time.monotonic() > until:
             raise LaunchError(
                 f"Port {port} of {host} cannot be listened on: {error.strerror}. Stop the program that does, or set "
                 f"{setting} to another."
-            ) from None
+            )
+        time.sleep(0.1)
+
+
+def _listening_fails(host: str, port: int) -> OSError | None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            return error
+    return None
 
 
 def bind(host: str, port: int) -> str:

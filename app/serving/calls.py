@@ -7,10 +7,10 @@ from typing import Any
 
 from app.errors import MissingFile
 from app.handlers.types import Field
+from app.picture_limits import PictureLimits
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import classify
-from app.types import PictureLimits
 
 BODY = "body"
 OTHERS = (BODY, "data")

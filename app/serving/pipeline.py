@@ -11,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from app.machine import cores
+from app.picture_limits import PictureLimits
 from app.serving import measuring
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.scores import best
 from app.slots import Slots
-from app.types import Answer, Box, Face, FloatArray, PictureLimits
+from app.types import Answer, Box, Face, FloatArray
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop
 from app.vision.preprocess import to_tensor

@@ -17,11 +17,11 @@ from app.errors import DataError, DimpleError, ModelFormatError, SettingError
 from app.formats.folder import ModelFolder
 from app.formats.pictures import PictureSource
 from app.lock import locked
+from app.picture_limits import PictureLimits
 from app.progress import progress, say
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.settings import Settings
-from app.types import PictureLimits
 
 FEWEST_SAMPLES = 30
 FEWEST_HELD_OUT = 100

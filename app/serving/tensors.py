@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BadInput, BadParameter, TooManyFiles
+from app.picture_limits import PictureLimits
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.serving.scores import probabilities
-from app.types import FloatArray, PictureLimits
+from app.types import FloatArray
 from app.vision.preprocess import input_size
 
 ROWS = 4

@@ -25,7 +25,7 @@ from PIL import (
 )
 
 from app.errors import BadInput, EmptyFile, NotAPicture
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 from app.vision.containers import Container, read_container
 from app.vision.containers.container import check_size
 from app.vision.orientation import orientation, upright

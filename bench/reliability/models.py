@@ -91,7 +91,7 @@ def _write_average(
     save(model, str(folder / f"{name}.onnx"))
     (folder / "synset.txt").write_text("\n".join(COLOURS) + "\n")
     inputs = [{"data_name": "data", "data_shape": [0, 3, side, side]}]
-    (folder / "signature.json").write_text(json.dumps({"inputs": inputs, "input_type": "image/jpeg"}))
+    (folder / "signature.json").write_text(json.dumps({"inputs": inputs, "preprocess": {}}))
     return folder
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.types import PictureLimits, Preprocess
+from app.picture_limits import PictureLimits
+from app.types import Preprocess
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 from fuzz import seeds

@@ -10,9 +10,9 @@ import pytest
 
 from app.errors import BadInput
 from app.formats.folder import open_model_folder
+from app.picture_limits import PictureLimits
 from app.serving.model import open_model
 from app.settings import ROOT
-from app.types import PictureLimits
 from app.vision.decode import decode
 from tests.pictures import unreadable
 from tests.training.transfer.shapes import CLASSES, write_shapes

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,7 @@ def test_what_does_not_belong_to_the_model_is_not_served_and_the_log_says_so(
     own: ModelFolder, spoil: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(own.path)
+    caplog.set_level(logging.WARNING, "app.engines.quantized")
     assert open_quantized(open_model_folder(own.path), "auto") is None
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith("net: its int8 network")

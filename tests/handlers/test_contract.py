@@ -170,7 +170,8 @@ def test_requests_do_not_wait_for_a_model_that_cannot_be_loaded(tmp_path: Path, 
     assert error_of(answer) == (
         503,
         "ServiceUnavailableException",
-        "No worker is available to serve request for model: model. Consider increasing job queue size.",
+        "No worker is available to serve request for model: model. Consider increasing job queue size. "
+        "Its worker could not start: ZeroDivisionError: division by zero.",
     )
 
 

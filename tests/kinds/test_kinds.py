@@ -28,10 +28,10 @@ from app.engines.keras_engine import KerasEngine
 from app.errors import ModelFormatError
 from app.formats.folder import open_model_folder
 from app.formats.params import write_params
+from app.picture_limits import PictureLimits
 from app.serving.model import Model, open_model
 from app.serving.pipeline import classify
 from app.settings import Settings
-from app.types import PictureLimits
 from tests.kinds.table import Table
 
 TESTDATA = Path(__file__).parent.parent / "testdata"

@@ -29,7 +29,7 @@ def test_without_scripts_everything_works_by_forms_and_links(
     page = open_page("/", java_script_enabled=False)
     page.set_input_files("#file", portrait)
     page.get_by_role("button", name="Classify").click()
-    expect(page.locator("h2")).to_contain_text("smiling")
+    expect(page.locator("h2")).to_contain_text("Smiling")
     shoot(page, "without-scripts")
     page.get_by_role("link", name="Why?").click()
     expect(page.locator("img.heat")).to_be_visible()
@@ -99,7 +99,7 @@ def test_a_phone_is_offered_its_camera(open_page: Open, portrait: Path, shoot) -
     expect(photo).to_be_visible()
     assert photo.get_attribute("capture") == "environment"
     photo.set_input_files(portrait)
-    expect(page.locator("#answers h2")).to_contain_text("smiling")
+    expect(page.locator("#answers h2")).to_contain_text("Smiling")
     assert fits(page)
     shoot(page, "phone")
 

@@ -30,7 +30,7 @@ def test_who_has_a_token_logs_in_predicts_and_logs_out(
         page.wait_for_url(server.url("/recent"))
         page.goto(server.url("/"))
         page.set_input_files("#file", portrait)
-        expect(page.locator("#answers")).to_contain_text("smiling")
+        expect(page.locator("#answers")).to_contain_text("Smiling")
         assert page.evaluate("document.cookie") == ""  # no script reads it
         page.get_by_role("button", name="Log out").click()
         page.wait_for_url(server.url("/login"))

@@ -40,7 +40,7 @@ def test_what_the_network_saw_has_its_input_size(answered: Page) -> None:
 def test_another_browser_sees_the_result_by_its_address_and_cannot_change_it(answered: Page, open_page: Open) -> None:
     address = answered.locator("a.share").get_attribute("href") or ""
     other = open_page(address)
-    expect(other.locator("h2")).to_contain_text("smiling")
+    expect(other.locator("h2")).to_contain_text("Smiling")
     assert other.locator("form.delete, form.correct").count() == 0
     assert answered.locator("form.delete").count() == 1
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from app.picture_limits import PictureLimits
 from app.serving.pipeline import classify
 from app.serving.registry import Registry
 from app.serving.store import Store
 from app.settings import ROOT, Settings
-from app.types import PictureLimits, Prediction
+from app.types import Prediction
 from tests.conftest import CACHE
 
 SHARED = ROOT.parent / "shared" / "data"

@@ -13,7 +13,8 @@ import skimage.data
 from PIL import Image
 
 from app.errors import ModelFormatError
-from app.types import Interpolation, PictureLimits, Preprocess
+from app.picture_limits import PictureLimits
+from app.types import Interpolation, Preprocess
 from app.vision.centerface import CANVASES
 from app.vision.decode import decode
 from app.vision.preprocess import enough_pixels, to_tensor

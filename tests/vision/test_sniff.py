@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from app.errors import NotAPicture
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 from app.vision.decode import decode
 from app.vision.sniff import sniff
 

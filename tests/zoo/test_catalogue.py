@@ -179,7 +179,7 @@ MISTAKES = {
     ),
     "size": ("[input i]\nshape = 3, x, 9\n" + OF_I, r"line 2, \[input i\] shape=' x'"),
     "option": (
-        "[input i]\nshape = 3, 9, 9\nresize = fit\n" + OF_I,
+        "[input i]\nshape = 3, 9, 9\nresize = squash\n" + OF_I,
         "line 3.*stretch, crop",
     ),
     "yes": ("[input i]\nshape = 3, 9, 9\nfaces = 1\n" + OF_I, "line 3.*yes or no"),

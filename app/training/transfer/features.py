@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from app.errors import BadInput, DataError, DimpleError, EmptyFile
 from app.formats.pictures import PictureSource
+from app.picture_limits import PictureLimits
 from app.progress import progress, say
 from app.training.duplicates import Thumbnails, thumbnail
 from app.training.transfer.body import Body, open_body
-from app.types import FloatArray, PictureLimits
+from app.types import FloatArray
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 

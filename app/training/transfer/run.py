@@ -14,6 +14,7 @@ from app.engines.compat import use_all_cores
 from app.evaluation.figures import Figures, called, document, figures
 from app.formats.pictures import open_pictures
 from app.machine import cores
+from app.picture_limits import PictureLimits
 from app.progress import say
 from app.training.duplicates import near_identical
 from app.training.transfer.body import Body, cut_body
@@ -24,7 +25,6 @@ from app.training.transfer.folds import Numbers, group_numbers, smallest_class
 from app.training.transfer.head import Choice, Rows
 from app.training.transfer.target import MADE_BY, check_target
 from app.training.transfer.validation import train_and_validate
-from app.types import PictureLimits
 
 MIRRORED_UP_TO = 1_000
 """Pictures up to which mirrored ones are tried too. With 5 cats and 5 dogs they take the accuracy from 0.88 to 0.89,

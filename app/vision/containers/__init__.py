@@ -9,7 +9,7 @@ wrong with it. EXIF is handed out beside it, because it says which way up the pi
 from __future__ import annotations
 
 from app.errors import NotAPicture
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 from app.vision.containers.bmp import read_bmp
 from app.vision.containers.container import Container, Samples
 from app.vision.containers.gif import read_gif

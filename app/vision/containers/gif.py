@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 from app.vision.containers.container import MAX_RUNS, Canvas, Container, check_blocks, check_frames, check_size
 
 _HEADER_BYTES = 13

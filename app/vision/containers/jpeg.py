@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from app.errors import NotAPicture
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 from app.vision.containers.container import Container, check_blocks, check_size
 
 # A marker is FF and a code. FF 00 is a byte of the pixels, FF FF is fill, FF D0-D7 divide the pixels of one scan.

@@ -6,7 +6,7 @@ import struct
 import zlib
 
 from app.errors import NotAPicture
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 from app.vision.containers.container import Container, check_blocks, check_frames, check_size
 
 _SIGNATURE_BYTES = 8

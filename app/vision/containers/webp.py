@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.types import PictureLimits
+from app.picture_limits import PictureLimits
 from app.vision.containers.container import Container, check_blocks, check_frames, check_size
 
 _HEADER_BYTES = 12

@@ -17,13 +17,13 @@ from sklearn.linear_model import LogisticRegression
 from app.engines.compat import prepare
 from app.errors import BadParameter, DataError
 from app.formats.folder import open_model_folder
+from app.picture_limits import PictureLimits
 from app.serving.model import Model, open_model
 from app.serving.pipeline import answer, open_picture
 from app.training.transfer.body import cut_body
 from app.training.transfer.export import export
 from app.training.transfer.head import Choice, Head
 from app.training.transfer.run import Order, Trained, train
-from app.types import PictureLimits
 from app.vision.preprocess import to_tensor
 from app.zoo.imagenet import ensure_imagenet
 from tests.training.transfer.shapes import CLASSES, draw, write_shapes

@@ -71,7 +71,7 @@ def test_what_the_network_saw_is_what_it_was_given(app: Flask, client: FlaskClie
     seen = np.asarray(Image.open(io.BytesIO(client.get(f"/result/{portrait}/seen").data)))
     with app.extensions["dimple"].registry.computed("smile") as model:
         image = Image.open(io.BytesIO(encode(astronaut())))
-        tensor = prepare(model, Picture(image, 0.0)).tensor
+        tensor = prepare(model, Picture(image, 0.0, image.size)).tensor
     assert box["width"] > 0
     assert seen.shape == (64, 64)
     # the network takes 0-1; a picture has 256 steps
