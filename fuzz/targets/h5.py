@@ -1,4 +1,4 @@
-"""Keras's ``.h5`` files: HDF5's own C library, Dimple's reader, and what is guessed of the model."""
+"""Keras's ``.h5`` files: HDF5's own C library, Dimple's reader, and what is inferred of the model."""
 
 from __future__ import annotations
 

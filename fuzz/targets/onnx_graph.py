@@ -1,4 +1,4 @@
-"""ONNX files: protobuf, Dimple's reader, and what is guessed of the model."""
+"""ONNX files: protobuf, Dimple's reader, and what is inferred of the model."""
 
 from __future__ import annotations
 
