@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -89,7 +90,11 @@ def _terminate(scene: Scene) -> None:
     served.wait_for_line("Handling signal: term")
     for connection in began:
         connection.send(picture("green"))
-    statuses = [connection.getresponse().status for connection in began]
+    statuses = []
+    for connection in began:
+        with contextlib.closing(connection), connection.getresponse() as response:
+            response.read()
+            statuses.append(response.status)
     scene.check(statuses == [200] * len(began), f"requests that were under way ended so: {statuses}")
     assert served.process
     scene.check(served.process.wait(timeout=60) == 0, "it did not end well")
