@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import subprocess
@@ -25,6 +26,18 @@ SHIPPED = ("smile", "dogcat")
 START_SECONDS = 120
 CACHE = ROOT / "instance" / "cache"
 """Networks that are converted once for all tests, as the server itself keeps them."""
+
+
+@pytest.fixture(autouse=True)
+def heard_loggers() -> None:
+    """Let every logger of the application be heard again, whatever an earlier test's server or library has set."""
+    logging.disable(logging.NOTSET)
+    listed = [logging.root.manager.loggerDict[name] for name in list(logging.root.manager.loggerDict)]
+    for logger in (logging.root, *(one for one in listed if isinstance(one, logging.Logger))):
+        if logger is logging.root or logger.name == "app" or logger.name.startswith("app."):
+            logger.disabled, logger.propagate = False, True
+            if logger.level > logging.WARNING:
+                logger.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")
