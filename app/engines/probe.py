@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from app.engines.base import Engine
+from app.engines.parity import predict_each
 from app.engines.samples import samples
 from app.errors import ModelFormatError
 from app.types import FloatArray, Signature
@@ -13,8 +14,8 @@ SAME = 1e-6
 """Difference, in parts of the largest value, up to which two answers count as the same."""
 REPEATABLE = 1e-4
 """Difference, in parts of the largest value, that two computations of the same picture may have."""
-PICTURES = (2, 11, 9)
-"""Numbers of the samples: a gradient and noise, and a face, which is looked at if these two get the same answer."""
+PICTURES, FACE = (2, 4), 9
+"""Numbers of the samples: a gradient and a chequered picture; and a face, for networks that answer both alike."""
 
 
 def probe(engine: Engine, signature: Signature) -> tuple[FloatArray, list[str]]:
@@ -23,21 +24,21 @@ def probe(engine: Engine, signature: Signature) -> tuple[FloatArray, list[str]]:
     :returns: the answers (N, classes) as the network gives them, and warnings.
     :raises ModelFormatError: if an answer is not a row of finite numbers, or the same picture gets two answers.
     """
-    rows = samples(signature.preprocess, signature.inputs[0].shape, PICTURES)
-    answers = np.concatenate([engine.predict(rows[number : number + 1]) for number in range(2)])
-    again = np.concatenate([engine.predict(rows[number : number + 1]) for number in range(2)])
+    preprocess, shape = signature.preprocess, signature.inputs[0].shape
+    rows = samples(preprocess, shape, PICTURES)
+    answers, again = predict_each(engine, rows), predict_each(engine, rows)
     if not np.isfinite(answers).all():
         raise ModelFormatError("the network's answer holds values that are not numbers; its weights are damaged")
     largest = max(1.0, float(np.abs(answers).max()))
     if not np.abs(answers - again).max() <= REPEATABLE * largest:
         raise ModelFormatError("the network gives two answers for the same picture; its engine cannot compute it")
     if np.abs(answers[0] - answers[1]).max() <= SAME * largest:
-        answers = np.concatenate([answers, engine.predict(rows[2:])])
+        answers = np.concatenate([answers, engine.predict(samples(preprocess, shape, (FACE,)))])
         if np.abs(answers - answers[0]).max() <= SAME * largest:
-            scale = f"{signature.preprocess.scale:.6g}"
             return answers, [
                 f"different pictures get the same answer. Most likely the network takes other pixels than it is given "
-                f"(scale {scale}): correct preprocess in signature.json, or import it again with --scale and --mean"
+                f"(scale {preprocess.scale:.6g}): correct preprocess in signature.json, or import it again with "
+                "--scale and --mean"
             ]
     if signature.postprocess.activation == "none" and not _are_probabilities(answers):
         return answers, [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ PHOTOGRAPH = ROOT / "static" / "astronaut.jpg"
 WINDOWS = ((0.0, 0.0, 1.0, 1.0), (0.25, 0.0, 0.65, 0.4), (0.4, 0.4, 1.0, 1.0))
 """Parts of the photograph, by left, top, right and bottom edge: all of it, the face, the suit."""
 NOISE = 3
+COUNT = 8 + len(WINDOWS) + NOISE
 
 Pixels = NDArray[np.float64]
 
@@ -29,37 +31,44 @@ def samples(preprocess: Preprocess, shape: tuple[int, ...], chosen: Sequence[int
     :param chosen: which of the 14 inputs to return, by their numbers; all if there are none.
     :returns: float32, (N, …), in the range that the network expects.
     """
-    draw = np.random.default_rng(0)
+    numbers = chosen or range(COUNT)
     if len(shape) not in (3, 4):
-        noise = draw.uniform(0, 255, (8 + len(WINDOWS) + NOISE, *shape[1:]))
-        return np.asarray(noise[list(chosen)] if chosen else noise, np.float32) * np.float32(preprocess.scale)
+        noise = np.random.default_rng(0).uniform(0, 255, (COUNT, *shape[1:]))
+        return np.asarray(noise[list(numbers)] * preprocess.scale, np.float32)
     channels_last = preprocess.layout == "NHWC"
     full = shape if len(shape) == 4 else (0, *shape[1:], 1) if channels_last else (0, 1, *shape[1:])
     height, width, channels = full[1:] if channels_last else (full[2], full[3], full[1])
-    pictures = [*_drawn(height, width), *_photographed(height, width)]
-    pictures += [draw.uniform(0, 255, (height, width, 3)) for _ in range(NOISE)]
-    if chosen:
-        pictures = [pictures[number] for number in chosen]
-    pixels = np.stack([_with_channels(picture, channels) for picture in pictures])
+    pictures = list(islice(_pictures(height, width), max(numbers) + 1))  # made one by one, so low numbers cost little
+    pixels = np.stack([_with_channels(pictures[number], channels) for number in numbers])
     tensor = (pixels * preprocess.scale - _row(preprocess.mean)) / _row(preprocess.std)
     rows = np.ascontiguousarray(tensor if channels_last else tensor.transpose(0, 3, 1, 2), np.float32)
     return rows.reshape(len(rows), *shape[1:])
 
 
+def _pictures(height: int, width: int) -> Iterator[Pixels]:
+    yield from _drawn(height, width)
+    yield from _photographed(height, width)
+    draw = np.random.default_rng(0)
+    for _ in range(NOISE):
+        yield draw.uniform(0, 255, (height, width, 3))
+
+
 def _drawn(height: int, width: int) -> Iterator[Pixels]:
     y, x = np.mgrid[0 : 1 : complex(height), 0 : 1 : complex(width)]
     none, full = np.zeros_like(x), np.ones_like(x)
-    for red, green, blue in (
-        (none, none, none),
-        (full, full, full),
-        (x, y, 1 - x),
-        (np.hypot(x - 0.5, y - 0.5) < 0.3, none, y),
-        ((x * 8 % 1 < 0.5) ^ (y * 8 % 1 < 0.5), full / 2, x),
-        (x * 16 % 1 < 0.5, x * 16 % 1 < 0.5, x * 16 % 1 < 0.5),
-        (np.abs(x - y) < 0.1, np.abs(x + y - 1) < 0.1, full),
-        (np.sin(20 * x * y) / 2 + 0.5, np.cos(9 * x) / 2 + 0.5, np.exp(-4 * y)),
-    ):
-        yield np.stack([red, green, blue], axis=2) * 255.0
+    yield _coloured(none, none, none)
+    yield _coloured(full, full, full)
+    yield _coloured(x, y, 1 - x)
+    yield _coloured(np.hypot(x - 0.5, y - 0.5) < 0.3, none, y)
+    yield _coloured((x * 8 % 1 < 0.5) ^ (y * 8 % 1 < 0.5), full / 2, x)
+    yield _coloured(x * 16 % 1 < 0.5, x * 16 % 1 < 0.5, x * 16 % 1 < 0.5)
+    yield _coloured(np.abs(x - y) < 0.1, np.abs(x + y - 1) < 0.1, full)
+    yield _coloured(np.sin(20 * x * y) / 2 + 0.5, np.cos(9 * x) / 2 + 0.5, np.exp(-4 * y))
+
+
+def _coloured(*channels: NDArray[Any]) -> Pixels:
+    pixels: Pixels = np.stack(channels, axis=2) * 255.0
+    return pixels
 
 
 def _photographed(height: int, width: int) -> Iterator[Pixels]:
