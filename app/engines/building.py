@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
-from app.engines.child import run_module
+from app.engines.child import REFUSED, run_module
 from app.engines.reference import reference_kind
 from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
@@ -27,7 +27,6 @@ from app.lock import locked
 
 log = logging.getLogger(__name__)
 
-REFUSED = 3
 OPENED = b"the reference engine has opened it"
 OPENING_SECONDS = 180.0
 """Of processor time, which the child has to open the model: a damaged file may send a C library round for ever."""

@@ -5,9 +5,30 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
+from app.errors import DimpleError, reason_of
 from app.settings import ROOT
+
+REFUSED = 3
+"""Exit status of a child whose order cannot be carried out."""
+
+
+def run_order(work: Callable[..., object]) -> int:
+    """Do the work that the order on the standard input asks for, and print its outcome or what is wrong.
+
+    :param work: called with the order's parts.
+    :returns: the exit status: 0, or REFUSED.
+    """
+    try:
+        outcome = work(*pickle.load(sys.stdin.buffer))
+    except Exception as error:  # what converts networks raises everything there is
+        print(error if isinstance(error, DimpleError) else reason_of(error), file=sys.stderr)
+        return REFUSED
+    if outcome is not None:
+        print(outcome)
+    return 0
 
 
 def run_module(

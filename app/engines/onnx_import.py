@@ -6,7 +6,6 @@ pickle of (ONNX file, stem of the checkpoint, signature) on its standard input, 
 
 from __future__ import annotations
 
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -14,15 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.engines.child import run_module
+from app.engines.child import run_module, run_order
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.samples import samples
-from app.errors import DimpleError, ModelFormatError, reason_of
+from app.errors import ModelFormatError, reason_of
 from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.onnx_graph import read_onnx
 from app.types import Signature, TensorSpec
 
-REFUSED = 3
 LONGEST_SECONDS = 1800
 
 
@@ -42,8 +40,8 @@ def import_onnx(file: Path, stem: Path, signature: Signature | None = None) -> S
     except subprocess.TimeoutExpired:
         raise ModelFormatError(f"{file}: reading it with MXNet took more than {LONGEST_SECONDS} seconds") from None
     if done.returncode:
-        said = reason_of(done.stderr) or f"status {done.returncode}"
-        raise ModelFormatError(f"{file} cannot be turned into an MXNet checkpoint: {said}. Dimple serves it as it is")
+        reason = reason_of(done.stderr) or f"status {done.returncode}"
+        raise ModelFormatError(f"{file} cannot be turned into an MXNet checkpoint: {reason}. Dimple serves it as it is")
     return signature
 
 
@@ -87,18 +85,5 @@ def _as_of_old(file: Path, folder: Path) -> str:
     return path
 
 
-def main() -> int:
-    """Do what the order on the standard input says."""
-    try:
-        _import(*pickle.load(sys.stdin.buffer))
-    except DimpleError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
-    except Exception as error:  # the importer raises everything there is
-        print(reason_of(error), file=sys.stderr)
-        return REFUSED
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_order(_import))

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-from app.engines.child import run_module
+from app.engines.child import run_module, run_order
 from app.engines.onnx_export import export_onnx
 from app.engines.onnx_import import import_onnx
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.reference import load_reference, network_of, reference_kind
 from app.engines.samples import samples
-from app.errors import DimpleError, ModelFormatError, reason_of
+from app.errors import ModelFormatError, reason_of
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.onnx_graph import LABELS, SIGNATURE
@@ -30,7 +29,6 @@ from app.formats.params import write_params
 from app.formats.signature import document_of
 from app.types import Signature, TensorSpec
 
-REFUSED = 3
 LONGEST_SECONDS = 1800
 
 
@@ -103,7 +101,8 @@ def _states(document: dict[str, object]) -> set[str]:
     return set(mx.sym.load_json(json.dumps(document)).list_auxiliary_states())
 
 
-def _export(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float:
+def _export(working_dir: str, folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float:
+    os.chdir(working_dir)
     from app.engines.openvino_engine import OpenvinoEngine
     from app.engines.openvino_runtime import import_openvino
 
@@ -136,20 +135,5 @@ def _write_metadata(path: Path, signature: Signature, labels: tuple[str, ...]) -
     onnx.save(model, str(path))
 
 
-def main() -> int:
-    """Do what the order on the standard input says."""
-    working_dir, folder, labels, path = pickle.load(sys.stdin.buffer)
-    os.chdir(working_dir)
-    try:
-        print(_export(folder, labels, path))
-    except DimpleError as error:
-        print(error, file=sys.stderr)
-        return REFUSED
-    except Exception as error:  # the exporter raises everything there is
-        print(reason_of(error), file=sys.stderr)
-        return REFUSED
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_order(_export))
