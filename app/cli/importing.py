@@ -134,20 +134,21 @@ def import_command(
 def _described(files: ImportFiles, labels: tuple[str, ...] | None, name: str) -> ModelFolder:
     """Return the files as a model folder that is not written yet."""
     from app.formats.folder import Checkpoint, ModelFolder
-    from app.formats.signature import read_signature, stated_parts
+    from app.formats.signature import read_stated
 
     checkpoint = Checkpoint(files.symbol, files.params) if files.symbol and files.params else None
+    signature, stated = read_stated(files.signature) if files.signature is not None else (None, frozenset())
     return ModelFolder(
         path=files.weights.parent,
         name=name,
         version="1.0",
-        signature=read_signature(files.signature) if files.signature is not None else None,
+        signature=signature,
         labels=labels,
         checkpoint=checkpoint,
         h5=files.h5,
         onnx=files.onnx,
         architecture=files.architecture,
-        stated=stated_parts(files.signature) if files.signature is not None else frozenset(),
+        stated=stated,
     )
 
 

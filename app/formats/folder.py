@@ -19,7 +19,7 @@ from app.formats.keras_h5 import architecture_beside
 from app.formats.labels import find_labels, read_labels
 from app.formats.missing import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
-from app.formats.signature import read_signature, stated_parts
+from app.formats.signature import read_stated
 from app.types import Signature
 
 KERAS = (".h5", ".hdf5", ".keras")
@@ -52,8 +52,8 @@ class ModelFolder:
     """Contents of a model folder. At least one of ``checkpoint``, ``h5`` and ``onnx`` is there.
 
     ``signature`` and ``labels`` are None if the folder has none; :mod:`app.formats.infer_signature` infers them then.
-    ``stated`` names the parts that the folder's ``signature.json`` has, as
-    :func:`app.formats.signature.stated_parts` does. ``archived`` says that it comes with a manifest of MMS, and
+    ``stated`` names the parts that the folder's ``signature.json`` has, of
+    :data:`app.formats.signature.PARTS`. ``archived`` says that it comes with a manifest of MMS, and
     ``legacy`` that the manifest is of MMS 0.x. ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights
     alone.
     """
@@ -106,20 +106,20 @@ def open_model_folder(path: Path) -> ModelFolder:
         if manifest.document is not None and manifest.handler is None:
             raise InvalidArchive(NO_HANDLER)
         raise _no_weights(path)
-    described = path / SIGNATURE
-    labels = find_labels(path)
+    described, labels = path / SIGNATURE, find_labels(path)
+    signature, stated = read_stated(described) if described.is_file() else (None, frozenset())
     return ModelFolder(
         path=path,
         name=path.name,
         version=manifest.model_version or "1.0",
-        signature=read_signature(described) if described.is_file() else None,
+        signature=signature,
         labels=read_labels(labels) if labels is not None else None,
         checkpoint=checkpoint,
         h5=h5,
         legacy=manifest.is_legacy,
         onnx=onnx,
         architecture=architecture_beside(h5) if h5 is not None else None,
-        stated=stated_parts(described) if described.is_file() else frozenset(),
+        stated=stated,
         archived=manifest.document is not None,
     )
 

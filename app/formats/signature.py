@@ -38,13 +38,21 @@ T = TypeVar("T", Preprocess, Postprocess)
 def read_signature(path: Path) -> Signature:
     """Read a ``signature.json``.
 
-    :raises ModelFormatError: where the file is not JSON, lacks a part, or says something impossible.
+    :raises ModelFormatError: if the file is not JSON, lacks a part, or says something impossible.
+    """
+    return read_stated(path)[0]
+
+
+def read_stated(path: Path) -> tuple[Signature, frozenset[str]]:
+    """Read a ``signature.json``, and which of :data:`PARTS` it has.
+
+    :raises ModelFormatError: as :func:`read_signature`.
     """
     try:
         document = read_json(path)
     except (OSError, ValueError) as error:
         raise ModelFormatError(f"{path} cannot be read: {error}") from None
-    return signature_of(document, path)
+    return signature_of(document, path), frozenset(PARTS & document.keys())
 
 
 def signature_of(document: Any, path: Path) -> Signature:
@@ -64,22 +72,10 @@ def signature_of(document: Any, path: Path) -> Signature:
     )
 
 
-def stated_parts(path: Path) -> frozenset[str]:
-    """Return which of ``preprocess``, ``postprocess`` and ``outputs`` a ``signature.json`` has.
-
-    :raises ModelFormatError: if the file cannot be read.
-    """
-    try:
-        document = read_json(path)
-    except (OSError, ValueError) as error:
-        raise ModelFormatError(f"{path} cannot be read: {error}") from None
-    return frozenset(PARTS & document.keys()) if isinstance(document, dict) else frozenset()
-
-
 def write_signature(signature: Signature, path: Path, parts: frozenset[str] = PARTS) -> None:
     """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` gives back as it was.
 
-    :param parts: which parts besides the inputs are written, as :func:`stated_parts` names them.
+    :param parts: which of :data:`PARTS` are written.
     """
     document = {key: value for key, value in document_of(signature).items() if key not in PARTS - parts}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
