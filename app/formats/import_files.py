@@ -12,7 +12,7 @@ from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles
 from app.formats.json_text import read_json
 from app.formats.keras_h5 import architecture_beside, is_architecture
-from app.formats.labels import NAMED_AS_LABELS, USUAL, read_labels
+from app.formats.labels import NAMED_AS_LABELS, USUAL, lists_labels
 from app.formats.missing import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
 
@@ -102,17 +102,10 @@ def _kind(file: Path) -> str | None:
     if name.endswith(".json"):
         if name.endswith("-symbol.json") or _is_symbol(file):
             return "symbol"
-        return "architecture" if is_architecture(file) else "labels" if _lists_labels(file) else None
+        if is_architecture(file):
+            return "architecture"
+        return "labels" if NAMED_AS_LABELS.fullmatch(name) and lists_labels(file) else None
     return None
-
-
-def _lists_labels(file: Path) -> bool:
-    if not NAMED_AS_LABELS.fullmatch(file.name):
-        return False
-    try:
-        return bool(read_labels(file))
-    except ModelFormatError:
-        return False
 
 
 def _is_symbol(file: Path) -> bool:

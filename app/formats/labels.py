@@ -34,7 +34,7 @@ def find_labels(folder: Path) -> Path | None:
     files = sorted(path for path in folder.iterdir() if NAMED_AS_LABELS.fullmatch(path.name) and path.is_file())
     by_name = {path.name.lower(): path for path in files}
     preferred = [by_name[name] for name in USUAL if name in by_name]
-    return next((path for path in [*preferred, *files] if path.suffix.lower() == ".txt" or _lists_labels(path)), None)
+    return next((path for path in [*preferred, *files] if path.suffix.lower() == ".txt" or lists_labels(path)), None)
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
@@ -86,7 +86,8 @@ def imagenet_labels() -> tuple[str, ...]:
     return tuple(f"{synsets[str(index)]} {names[str(index)]}" for index in range(CLASSES))
 
 
-def _lists_labels(path: Path) -> bool:
+def lists_labels(path: Path) -> bool:
+    """Say whether a file can be read as labels."""
     try:
         read_labels(path)
     except ModelFormatError:

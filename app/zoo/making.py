@@ -13,7 +13,7 @@ from app.formats.archive.manifest import read_manifest
 from app.formats.archive.unpack import unpack
 from app.formats.folder import write_manifest
 from app.formats.infer_signature import ModelFiles, infer_signature
-from app.formats.labels import imagenet_labels, write_labels
+from app.formats.labels import imagenet_labels, read_labels, write_labels
 from app.formats.signature import FILE_NAME, write_signature
 from app.types import Postprocess, Signature, TensorSpec
 from app.zoo.entry import Accuracy, CatalogueEntry
@@ -113,11 +113,7 @@ def _labels(entry: CatalogueEntry, files: list[Path]) -> tuple[str, ...]:
         return CIFAR10
     if entry.labels in ("none", "archive"):
         return ()
-    try:
-        lines = files[0].read_text(encoding="utf-8").splitlines()
-    except ValueError as error:
-        raise ModelFormatError(f"{files[0].name} cannot be read as labels: {error}") from None
-    return tuple(line.strip() for line in lines if line.strip())
+    return read_labels(files[0])
 
 
 def _write_facts(entry: CatalogueEntry, folder: Path, place: str) -> None:
