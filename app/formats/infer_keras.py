@@ -15,7 +15,8 @@ from app.formats.inference import (
     Inference,
     activation_of,
     as_grey,
-    input_reason,
+    complete_shape,
+    no_picture,
     output_reason,
     refuse_features,
 )
@@ -74,26 +75,13 @@ def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, output: str
     graph = read_graph(model.config, taken)
     shape = picture_shape(graph)
     if len(shape) != 4:
-        raise ModelFormatError(
-            f"its input {graph.input_name} has the shape {list(graph.input_shape)}; a picture has four axes, or three "
-            "if it is grey"
-        )
+        raise no_picture(graph.input_name, graph.input_shape)
     layers = [call.leaf for call in graph.calls]
     first = any(leaf.config.get("data_format") == "channels_first" for leaf in layers)
     layout: Layout = "NCHW" if first else layout_of(shape) if shape[1] and shape[2] else "NHWC"
-    sides = dict(zip(layout, shape, strict=True))
-    is_open = not sides["H"] or not sides["W"]
-    if size is not None:
-        if any(sides[axis] not in (0, side) for axis, side in zip("HW", size, strict=True)):
-            raise ModelFormatError(
-                f"its input {graph.input_name} is fixed at {sides['H']} x {sides['W']}, not {size[0]} x {size[1]}"
-            )
-        sides |= dict(zip("HW", size, strict=True))
-    known = {axis: side or (3 if axis == "C" else USUAL_SIDE) for axis, side in sides.items()} | {"N": 0}
-    if known["C"] not in (1, 3):
-        raise ModelFormatError(f"its input {graph.input_name} has {known['C']} channels; pictures have 1 or 3")
+    shape, input_reason = complete_shape(graph.input_name, shape, layout, size)
     preprocess, reason = _pixels_of_h5(model, graph)
-    if known["C"] == 1:
+    if shape[layout.index("C")] == 1:
         preprocess = as_grey(preprocess)
     name, is_distribution, units, kind = _keras_output(graph)
     if kind == "features" or (kind == "pooled" and _are_pooled_features(units, labels)):
@@ -101,13 +89,13 @@ def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, output: str
     activation = activation_of(is_distribution, units)
     return Inference(
         Signature(
-            (TensorSpec(graph.input_name, tuple(known[axis] for axis in layout)),),
+            (TensorSpec(graph.input_name, shape),),
             (TensorSpec(taken or name, (0, units)),) if units or taken else (),
             replace(preprocess, layout=layout),
             Postprocess(activation),
         ),
         {
-            "input": input_reason(size is not None, is_open),
+            "input": input_reason,
             "pixels": reason,
             "output": output_reason(activation, [other for other in names if other != taken], taken),
         },

@@ -9,12 +9,12 @@ from app.errors import ModelFormatError
 from app.formats.inference import (
     BY_METADATA,
     SMALL,
-    USUAL_SIDE,
     Inference,
     activation_of,
     as_grey,
+    complete_shape,
     cropped,
-    input_reason,
+    no_picture,
     output_reason,
     refuse_features,
 )
@@ -41,7 +41,7 @@ def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: in
         by_file = dict.fromkeys(("input", "pixels", "output"), BY_METADATA)
         return Inference(facts.signature, by_file, facts.labels, settled=True)
     taken, others = _output_of(path, facts, output, labels)
-    shape, input_reason = _onnx_shape(path, facts, size)
+    shape, input_reason = _shape_of(path, facts, size)
     preprocess, pixels_reason = _pixels_of_onnx(facts, shape)
     classes = next((axis for axis in taken.shape[1:] if axis > 1), 0 if 0 in taken.shape[1:] or not taken.shape else 1)
     activation = activation_of(taken.kind == "distribution", classes)
@@ -86,34 +86,18 @@ def _is_row(shape: tuple[int, ...]) -> bool:
     return len(shape) != 1 and sum(axis != 1 for axis in shape[1:]) <= 1
 
 
-def _onnx_shape(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> tuple[tuple[int, ...], str]:
+def _shape_of(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> tuple[tuple[int, ...], str]:
     """Return the input's shape with every size but the batch's, and the reason for it.
 
     :raises ModelFormatError: if the input is no picture, or fixed at another size than ``size``.
     """
     shape = facts.input_shape
-    if len(shape) not in (3, 4):
-        raise ModelFormatError(
-            f"{path}: the input {facts.input_name} has the shape {list(shape)}; a picture has four axes, or three if "
-            "it is grey"
-        )
-    layout = layout_of(shape) if len(shape) == 4 else "NHW"
-    sides = dict(zip(layout, shape, strict=True))
-    if size is not None:
-        fixed = {axis: side for axis, side in zip("HW", size, strict=True) if sides[axis] not in (0, side)}
-        if fixed:
-            raise ModelFormatError(
-                f"{path}: the input {facts.input_name} is fixed at {sides['H']} x {sides['W']}, not {size[0]} x "
-                f"{size[1]}. Export it again with open sizes"
-            )
-        sides |= dict(zip("HW", size, strict=True))
-    is_open = not sides["H"] or not sides["W"]
-    known = {axis: side or (3 if axis == "C" else USUAL_SIDE) for axis, side in sides.items()} | {"N": 0}
-    if known.get("C", 1) not in (1, 3):
-        raise ModelFormatError(
-            f"{path}: the input {facts.input_name} {list(shape)} has {known['C']} channels; pictures have 1 or 3"
-        )
-    return tuple(known[axis] for axis in layout), input_reason(size is not None, is_open)
+    try:
+        if len(shape) not in (3, 4):
+            raise no_picture(facts.input_name, shape)
+        return complete_shape(facts.input_name, shape, layout_of(shape) if len(shape) == 4 else "NHW", size)
+    except ModelFormatError as error:
+        raise ModelFormatError(f"{path}: {error}") from None
 
 
 def _pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...]) -> tuple[Preprocess, str]:

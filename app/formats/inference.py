@@ -73,16 +73,44 @@ def settle(inference: Inference, rows: FloatArray) -> Inference:
 
 
 def activation_of(is_distribution: bool, classes: int) -> Activation:
+    """Return what makes probabilities of an output of so many classes, by whether the graph ends in a distribution."""
     if is_distribution:
         return "none"
     return "sigmoid" if classes == 1 else "softmax"
 
 
-def input_reason(is_stated: bool, is_open: bool) -> str:
-    """Return the reason for an input's size, from whether somebody states it and whether the file leaves it open."""
-    if is_stated:
-        return BY_CALLER
-    return "the file leaves it open; the usual size" if is_open else BY_FILE
+def complete_shape(
+    name: str, shape: Sequence[int], layout: str, size: tuple[int, int] | None
+) -> tuple[tuple[int, ...], str]:
+    """Return an input's shape with every size but the batch's, and the reason for its height and width.
+
+    :param name: the input, for errors.
+    :param shape: with the batch axis; 0 stands for any size.
+    :param layout: the axes of ``shape``, such as ``NCHW`` or ``NHW``.
+    :param size: height and width, if somebody states them.
+    :raises ModelFormatError: if the file fixes another size, or the channels are not those of a picture.
+    """
+    sides = dict(zip(layout, shape, strict=True))
+    if size is not None:
+        if any(sides[axis] not in (0, side) for axis, side in zip("HW", size, strict=True)):
+            raise ModelFormatError(
+                f"the input {name} is fixed at {sides['H']} x {sides['W']}, not {size[0]} x {size[1]}. Export it again "
+                "with open sizes"
+            )
+        sides |= dict(zip("HW", size, strict=True))
+    is_open = not sides["H"] or not sides["W"]
+    known = {axis: side or (3 if axis == "C" else USUAL_SIDE) for axis, side in sides.items()} | {"N": 0}
+    if known.get("C", 1) not in (1, 3):
+        raise ModelFormatError(f"the input {name} {list(shape)} has {known['C']} channels; pictures have 1 or 3")
+    reason = BY_CALLER if size is not None else "the file leaves it open; the usual size" if is_open else BY_FILE
+    return tuple(known[axis] for axis in layout), reason
+
+
+def no_picture(name: str, shape: Sequence[int | None]) -> ModelFormatError:
+    """Return the error for an input that is no picture."""
+    return ModelFormatError(
+        f"the input {name} has the shape {list(shape)}; a picture has four axes, or three if it is grey"
+    )
 
 
 def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
@@ -99,6 +127,7 @@ def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
 
 
 def output_reason(activation: Activation, others: Sequence[str], taken: str) -> str:
+    """Return the reason for an activation, and for the output that is taken if there are others."""
     reason = {
         "none": "probabilities: the graph ends in them",
         "softmax": "softmax: the graph ends in logits",
