@@ -9,6 +9,7 @@ have longs (``32L``) in their attributes.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +66,10 @@ class Graph:
     nodes: tuple[Node, ...]
     heads: tuple[int, ...]
 
+    def needed_by(self, node: int) -> set[int]:
+        """Return the numbers of the nodes that a node is computed from, its own included."""
+        return needed_by([each.inputs for each in self.nodes], node)
+
 
 def read_graph(path: Path) -> Graph:
     """Read a ``*-symbol.json``.
@@ -112,6 +117,19 @@ def graph_of(document: Any, path: Path) -> Graph:
     return Graph(nodes, heads)
 
 
+def needed_by(inputs: Sequence[Sequence[int]], node: int) -> set[int]:
+    """Return the numbers of the nodes that a node is computed from, its own included.
+
+    :param inputs: the numbers of each node's inputs.
+    """
+    needed, waiting = {node}, [node]
+    while waiting:
+        new = set(inputs[waiting.pop()]) - needed
+        needed |= new
+        waiting += new
+    return needed
+
+
 def cut(document: dict[str, Any], output: str = "") -> dict[str, Any]:
     """Return the part of a graph that computes one of its outputs, which is then its only one.
 
@@ -123,12 +141,8 @@ def cut(document: dict[str, Any], output: str = "") -> dict[str, Any]:
     """
     nodes, heads = document["nodes"], document["heads"]
     head = next((one for one in heads if output in _names_of(nodes[one[0]]["name"], one)), heads[0])
-    needed, waiting = {head[0]}, [head[0]]
-    while waiting:
-        new = {entry[0] for entry in nodes[waiting.pop()]["inputs"]} - needed
-        needed |= new
-        waiting += new
-    places = {old: new for new, old in enumerate(sorted(needed))}
+    inputs = [[entry[0] for entry in node["inputs"]] for node in nodes]
+    places = {old: new for new, old in enumerate(sorted(needed_by(inputs, head[0])))}
 
     def moved(entries: list[list[int]]) -> list[list[int]]:
         return [[places[number], *rest] for number, *rest in entries]

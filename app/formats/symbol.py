@@ -94,7 +94,7 @@ def work_out(
 
 def cut(graph: Graph, head: int) -> Graph:
     """Return the part of a graph that one of its nodes is computed from, with that as its only output."""
-    needed = sorted(_behind(graph, head))
+    needed = sorted(graph.needed_by(head))
     places = {number: place for place, number in enumerate(needed)}
     nodes = (graph.nodes[number] for number in needed)
     moved = tuple(replace(node, inputs=tuple(places[number] for number in node.inputs)) for node in nodes)
@@ -132,22 +132,12 @@ def _heads(graph: Graph, output: str, path: Path) -> tuple[int, ...]:
 
 def free_inputs(graph: Graph, learned: set[str]) -> list[str]:
     """Give the names of what must be fed for the first output: arrays that are not learned and no label of a loss."""
-    labels, needed = _labels(graph), _behind(graph, graph.heads[0])
+    labels, needed = _labels(graph), graph.needed_by(graph.heads[0])
     return [
         node.name
         for number, node in enumerate(graph.nodes)
         if node.op == "null" and number in needed and node.name not in learned and node.name not in labels
     ]
-
-
-def _behind(graph: Graph, head: int) -> set[int]:
-    """Give the numbers of the nodes that one node is computed from, and its own."""
-    found, waiting = {head}, [head]
-    while waiting:
-        new = [number for number in graph.nodes[waiting.pop()].inputs if number not in found]
-        found.update(new)
-        waiting += new
-    return found
 
 
 def _labels(graph: Graph) -> set[str]:

@@ -7,7 +7,27 @@ from typing import Any
 import pytest
 
 from app.errors import ModelFormatError
-from app.formats.keras_graph import Tensor, leaf_layers, model_names
+from app.formats.keras_graph import Tensor, is_operation, model_names, read_graph
+
+
+def leaf_layers(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """List the layers of an architecture in computation order, as ``(class_name, config)``.
+
+    Models inside are taken apart. The first is always an ``InputLayer``, whose ``batch_input_shape`` is the network's
+    input (with the batch axis; None stands for any size). The configuration of an operation of TensorFlow has in
+    addition ``call``: the pair of its positional arguments and its named ones, in which a :class:`Tensor` stands for
+    what is computed and everything else is a constant.
+
+    :raises ModelFormatError: if the architecture has not exactly one input and one output, or is damaged.
+    """
+    graph = read_graph(config)
+    first = {"name": graph.input_name, "batch_input_shape": list(graph.input_shape), "dtype": graph.input_dtype}
+    listed: dict[int, tuple[str, dict[str, Any]]] = {}
+    for call in graph.calls:
+        leaf = call.leaf
+        extra = {"call": (call.arguments, call.options)} if is_operation(leaf) else {}
+        listed.setdefault(id(leaf), (leaf.class_name, leaf.config | extra))
+    return [("InputLayer", first), *listed.values()]
 
 
 def layer(kind: str, name: str, *inputs: Any, **options: Any) -> dict[str, Any]:

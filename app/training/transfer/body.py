@@ -12,7 +12,7 @@ from app.engines.base import Engine
 from app.engines.mxnet_engine import MxnetEngine
 from app.errors import ModelFormatError
 from app.formats.folder import Checkpoint, open_model_folder
-from app.formats.graph import Graph, Node, read_graph
+from app.formats.graph import Graph, read_graph
 from app.formats.infer_signature import infer_folder
 from app.types import Signature
 
@@ -83,25 +83,14 @@ def _advice(folder: Path) -> str:
 
 
 def _last_connected(graph: Graph) -> int | None:
-    reached = _reached(graph.nodes, graph.heads[0])
+    reached = graph.needed_by(graph.heads[0])
     return max((number for number in reached if graph.nodes[number].op == CONNECTED), default=None)
-
-
-def _reached(nodes: tuple[Node, ...], start: int) -> set[int]:
-    """The numbers of all nodes that a node needs, its own included."""
-    reached, waiting = set(), [start]
-    while waiting:
-        number = waiting.pop()
-        if number not in reached:
-            reached.add(number)
-            waiting.extend(nodes[number].inputs)
-    return reached
 
 
 def _cut(document: dict[str, Any], graph: Graph, connected: int) -> tuple[dict[str, Any], tuple[int, int]]:
     """Keep the nodes that the layer's first input needs, as they are written, and count them anew."""
     source, output = (*document["nodes"][connected]["inputs"][0], 0)[:2]
-    kept = sorted(_reached(graph.nodes, source))
+    kept = sorted(graph.needed_by(source))
     numbers = {old: new for new, old in enumerate(kept)}
     nodes = []
     for old in kept:
