@@ -49,6 +49,17 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@contextlib.contextmanager
+def running_app(settings: Settings) -> Iterator[Flask]:
+    """The application with its models, in this process."""
+    app = create_app(settings)
+    load_models(app)
+    try:
+        yield app
+    finally:
+        app.extensions["dimple"].registry.close()
+
+
 @pytest.fixture(scope="session")
 def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     """The whole application, with its models, in this process."""
@@ -61,10 +72,8 @@ def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         max_files=4,
         max_pixels=20_000_000,
     )
-    app = create_app(settings)
-    load_models(app)
-    yield app
-    app.extensions["dimple"].registry.close()
+    with running_app(settings) as app:
+        yield app
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app, load_models
 from app.settings import Settings
+from tests.conftest import running_app
 from tests.formats.archive.archives import manifest, put, zipped
 
 CAUSE = "the vocabulary is missing"
@@ -33,15 +33,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     put(work / "models" / "coded", files)
     zipped(work / "models" / "densenet.mar", {"MAR-INF/MANIFEST.json": json.dumps(TORCHSERVE), "densenet.pt": "x"})
     folders = {f"{name}_dir": work / name for name in ("models", "uploads", "instance")}
-    app = create_app(Settings(shipped_models=False, default_workers_per_model=1, workers=1, **folders))
-    load_models(app)
-    yield app
-    app.extensions["dimple"].registry.close()
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
+    with running_app(Settings(shipped_models=False, default_workers_per_model=1, workers=1, **folders)) as app:
+        yield app
 
 
 def test_nothing_says_that_it_is_ready(client: FlaskClient) -> None:

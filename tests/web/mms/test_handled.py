@@ -9,8 +9,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app, load_models
 from app.settings import Settings
+from tests.conftest import running_app
 from tests.formats.archive.archives import manifest, put
 
 SERVICE = """
@@ -34,15 +34,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     put(work / "models" / "coded", files)
     folders = {f"{name}_dir": work / name for name in ("models", "uploads", "instance")}
     settings = Settings(shipped_models=False, default_workers_per_model=1, decode_input_request=False, **folders)
-    app = create_app(settings)
-    load_models(app)
-    yield app
-    app.extensions["dimple"].registry.close()
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
+    with running_app(settings) as app:
+        yield app
 
 
 @pytest.mark.parametrize(

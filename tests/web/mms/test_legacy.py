@@ -12,10 +12,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from app import create_app, load_models
 from app.formats.archive.legacy import export
 from app.settings import ROOT, Settings
-from tests.conftest import CACHE
+from tests.conftest import CACHE, running_app
 from tests.formats.archive.archives import LEGACY, zipped
 from tests.pictures import encode, face_crop
 
@@ -54,15 +53,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         workers=1,
         shipped_models=False,
     )
-    app = create_app(settings)
-    load_models(app)
-    yield app
-    app.extensions["dimple"].registry.close()
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
+    with running_app(settings) as app:
+        yield app
 
 
 def form(data: bytes, name: str = INPUT) -> dict[str, tuple[io.BytesIO, str]]:

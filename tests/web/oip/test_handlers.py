@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 
 from app import create_app, load_models
 from app.settings import Settings
+from tests.conftest import running_app
 from tests.formats.archive.archives import manifest, put
 from tests.web.oip.asking import elements, infer, outputs
 
@@ -42,15 +43,10 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     files = {"service.py": SERVICE, "MAR-INF/MANIFEST.json": manifest(modelName="coded", handler="service:handle")}
     put(work / "models" / "coded", files)
     folders = {f"{name}_dir": work / name for name in ("models", "uploads", "instance")}
-    app = create_app(Settings(shipped_models=False, default_workers_per_model=1, workers=1, max_files=3, **folders))
-    load_models(app)
-    yield app
-    app.extensions["dimple"].registry.close()
-
-
-@pytest.fixture
-def client(app: Flask) -> FlaskClient:
-    return app.test_client()
+    with running_app(
+        Settings(shipped_models=False, default_workers_per_model=1, workers=1, max_files=3, **folders)
+    ) as app:
+        yield app
 
 
 def column(name: str, *texts: str, **parameters: Any) -> dict[str, Any]:
