@@ -1,4 +1,4 @@
-"""Limits of the pictures that are decoded."""
+"""Limits of the pictures that are decoded, apart from the other types: settings have them, and stay without NumPy."""
 
 from __future__ import annotations
 

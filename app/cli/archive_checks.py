@@ -156,21 +156,21 @@ def _checkpoint(model: ModelFolder, checkpoint: Checkpoint) -> str:
     learned = {name.removeprefix("arg:").removeprefix("aux:") for name in read_params(checkpoint.params)}
     free = free_inputs(read_graph(checkpoint.symbol), learned)
     inputs = infer_folder(model).signature.inputs
-    said = [tensor.name for tensor in inputs]
-    if set(free) != set(said):
+    named = [tensor.name for tensor in inputs]
+    if set(free) != set(named):
         raise ModelFormatError(
             f"{checkpoint.symbol.name} needs {', '.join(free) or 'nothing'} beside {checkpoint.params.name}; "
-            f"{FILE_NAME} gives {', '.join(said) or 'nothing'}"
+            f"{FILE_NAME} gives {', '.join(named) or 'nothing'}"
         )
-    return f"{len(learned):,} arrays, input {', '.join(said)}"
+    return f"{len(learned):,} arrays, input {', '.join(named)}"
 
 
 def _labels(model: ModelFolder) -> str:
     count = len(model.labels or ())
-    said = model.signature.outputs[0].shape[-1] if model.signature is not None and model.signature.outputs else 0
-    two_of_one = said == 1 and count == 2  # one sigmoid stands for two classes
-    if said and count != said and not two_of_one:
-        raise ModelFormatError(f"the model has {count:,} labels, {FILE_NAME} says that there are {said:,} classes")
+    classes = model.signature.outputs[0].shape[-1] if model.signature is not None and model.signature.outputs else 0
+    two_of_one = classes == 1 and count == 2  # one sigmoid stands for two classes
+    if classes and count != classes and not two_of_one:
+        raise ModelFormatError(f"the model has {count:,} labels, {FILE_NAME} says that there are {classes:,} classes")
     return f"{count:,}"
 
 

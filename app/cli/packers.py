@@ -88,11 +88,11 @@ def _convert(onnx: Path, stem: Path, signature: Path) -> None:
     document = document_of(write_checkpoint(folder, stem))
     if signature.is_file():
         try:
-            told = json.loads(signature.read_text(encoding="utf-8"))
-            told["inputs"][0] |= document["inputs"][0]
+            merged = json.loads(signature.read_text(encoding="utf-8"))
+            merged["inputs"][0] |= document["inputs"][0]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise PackError(f"{signature} cannot be used: {error}. Correct it, or leave it out") from None
-        document = told
+        document = merged
     (stem.parent / SIGNATURE).write_text(json.dumps(document, indent=2), encoding="utf-8")
 
 

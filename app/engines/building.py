@@ -80,7 +80,7 @@ def _run(folder: ModelFolder, choice: str, path: Path) -> None:
         if OPENED not in (expired.output or b""):
             raise _unsafe(folder, f"takes more than {LONGEST_SECONDS} seconds") from None
         raise NotBuilt(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
-    said = reason_of(done.stderr, None)
+    reason = reason_of(done.stderr, None)
     if done.returncode < 0 and OPENED not in done.stdout:
         late = done.returncode == -signal.SIGPROF
         crash = f"ends in a crash ({signal.Signals(-done.returncode).name})"
@@ -91,9 +91,9 @@ def _run(folder: ModelFolder, choice: str, path: Path) -> None:
         crash = signal.Signals(-done.returncode).name
         write_entry(path, Record(str(folder.path), reason=f"its conversion ends in a crash ({crash})"), None)
     elif done.returncode == REFUSED:
-        raise ModelFormatError(said)
+        raise ModelFormatError(reason)
     elif done.returncode:
-        raise NotBuilt(said[:300] or f"its conversion ended with the status {done.returncode}")
+        raise NotBuilt(reason[:300] or f"its conversion ended with the status {done.returncode}")
 
 
 def _unsafe(folder: ModelFolder, what: str) -> ModelFormatError:

@@ -129,10 +129,10 @@ def _run(name: str, order: Order) -> tuple[Record, float]:
     done = run_module("app.engines.quantizing", order, quiet=False)
     if done.returncode < 0:
         raise ModelFormatError(f"{name}: quantizing it ends in a crash ({signal.Signals(-done.returncode).name})")
-    said = reason_of(done.stdout, None)
+    last_line = reason_of(done.stdout, None)
     if done.returncode:
-        raise ModelFormatError(f"{name} cannot be quantized: {said[:300] or 'it does not say why'}")
-    made: tuple[Record, float] = pickle.loads(bytes.fromhex(said))
+        raise ModelFormatError(f"{name} cannot be quantized: {last_line[:300] or 'it does not say why'}")
+    made: tuple[Record, float] = pickle.loads(bytes.fromhex(last_line))
     return made
 
 

@@ -62,8 +62,8 @@ def read_log4j(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], 
     ignored: list[str] = []
     for element in root.iter():
         values |= _followed(element, environ, ignored)
-    told = f"the log4j file {path} is followed for the level and the places of the files; lines look as MMS's do"
-    return values, [told + (f", and these are left out: {', '.join(ignored)}" if ignored else "")]
+    followed = f"the log4j file {path} is followed for the level and the places of the files; lines look as MMS's do"
+    return values, [followed + (f", and these are left out: {', '.join(ignored)}" if ignored else "")]
 
 
 def _followed(element: ElementTree.Element, environ: Mapping[str, str], ignored: list[str]) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
 def _models(flags: Flags, configuration: Mapping[str, str]) -> tuple[Path | None, str, list[str]]:
     """Return the model store, the setting ``load_models``, and warnings: as in MMS, what a configuration file says of
     models that are not there stops no start."""
-    told = flags.model_store or configuration.get("model_store")
-    store = Path(told).absolute() if told else None
+    location = flags.model_store or configuration.get("model_store")
+    store = Path(location).absolute() if location else None
     warnings = []
     if store is not None and not store.is_dir():
         warnings.append(
@@ -191,8 +191,8 @@ def _logs(
     }
     file, warnings = java_options(configuration)
     if named := flags.log_config or file:
-        told, ignored = read_log4j(Path(named), environ)
-        values |= told
+        levels, ignored = read_log4j(Path(named), environ)
+        values |= levels
         warnings += ignored
     if flags.log_level:
         values["log_level"] = flags.log_level

@@ -26,8 +26,8 @@ def call(model: Model, fields: Sequence[Field], limits: PictureLimits, gone: Gon
     :raises BadInput: if the data are no picture.
     :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
     """
-    said = classify(model, picture_of(model, fields), limits, gone=gone)
-    return [{"probability": one.probability, "class": one.label} for one in said.predictions]
+    answer = classify(model, picture_of(model, fields), limits, gone=gone)
+    return [{"probability": one.probability, "class": one.label} for one in answer.predictions]
 
 
 def picture_of(model: Model, fields: Sequence[Field]) -> bytes:

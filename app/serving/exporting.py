@@ -88,10 +88,10 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> floa
         done = run_module("app.serving.exporting", order, LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
         raise ModelFormatError(f"{folder.path}: writing ONNX took more than {LONGEST_SECONDS} seconds") from None
-    said = reason_of(done.stderr if done.returncode else done.stdout, None)
+    last_line = reason_of(done.stderr if done.returncode else done.stdout, None)
     if done.returncode:
-        raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {said[:500] or done.returncode}")
-    return float(said)
+        raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {last_line[:500] or done.returncode}")
+    return float(last_line)
 
 
 def _states(document: dict[str, object]) -> set[str]:

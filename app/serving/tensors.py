@@ -68,9 +68,9 @@ def as_float32(values: NDArray[Any], before: int = 0) -> FloatArray:
             kept &= converted == values
     if kept is not None and not kept.all():
         place = tuple(int(number) for number in np.unravel_index(int(np.argmin(kept)), kept.shape))
-        told = [place[0] + before, *place[1:]] if place else []
+        where = [place[0] + before, *place[1:]] if place else []
         raise BadInput(
-            f"The tensor holds {values[place]!s} at {told}, which is no finite number of float32 (in which networks "
+            f"The tensor holds {values[place]!s} at {where}, which is no finite number of float32 (in which networks "
             "compute). Round the values to FP32, or scale them, before they are sent."
         )
     return converted
