@@ -28,6 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 from app.formats.folder import open_model_folder  # noqa: E402
 from app.formats.pictures import open_pictures  # noqa: E402
+from app.picture_limits import PictureLimits  # noqa: E402
 from app.progress import say  # noqa: E402
 from app.serving.model import Model, open_model  # noqa: E402
 from app.training.split import part_of  # noqa: E402
@@ -37,7 +38,7 @@ from app.vision.faces import crop, find_faces, load  # noqa: E402
 from app.vision.preprocess import to_tensor  # noqa: E402
 
 LABELS = ROOT / "bench" / "face_labels.json"
-MOST_PIXELS = 64_000_000
+LIMITS = PictureLimits()
 SEED = 19
 TEST_SHARE = 0.1
 # What a SMILEs crop is put into: pixels of its side, and of the photograph around it.
@@ -102,7 +103,7 @@ def photographs(folders: Sequence[Path], fetch: Path | None) -> Iterator[tuple[s
     for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
         if one := wanted.pop(hashlib.sha256(data).hexdigest(), None):
-            yield one["source"], decode(data, MOST_PIXELS), one["faces"]
+            yield one["source"], decode(data, LIMITS).image, one["faces"]
     for digest, one in wanted.items():
         if fetch and one["source"].startswith("https://"):
             fetch.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def photographs(folders: Sequence[Path], fetch: Path | None) -> Iterator[tuple[s
             answer.raise_for_status()
             if hashlib.sha256(answer.content).hexdigest() == digest:
                 (fetch / f"{digest[:16]}.jpg").write_bytes(answer.content)
-                yield one["source"], decode(answer.content, MOST_PIXELS), one["faces"]
+                yield one["source"], decode(answer.content, LIMITS).image, one["faces"]
                 continue
         say(f"not measured, as it is not there: {one['source']}")
 
@@ -148,7 +149,7 @@ def false_faces(given: argparse.Namespace) -> list[str]:
         names = list(source.pictures)
         random.Random(SEED).shuffle(names)
         for name in names[: given.number]:
-            image = decode(source.read(name), MOST_PIXELS)
+            image = decode(source.read(name), LIMITS).image
             if boxes := find_faces(image):
                 lines.append(f"{name}: {len(boxes)}")
                 image.save(given.hits / f"{Path(name).stem}.png")
@@ -165,7 +166,7 @@ def through_the_path(given: argparse.Namespace) -> list[str]:
     with open_pictures(given.crops) as source:
         names = [name for name in source.pictures if part_of(Path(name).name, TEST_SHARE) == "test"]
         for number, name in enumerate(sorted(names)[:: given.every]):
-            image = decode(source.read(name), MOST_PIXELS)
+            image = decode(source.read(name), LIMITS).image
             smiles = "positives" in name
             paper = backgrounds[number % len(backgrounds)].copy()
             paper.paste(image.resize((SIDE, SIDE), Image.Resampling.BICUBIC), ((AROUND - SIDE) // 2,) * 2)
@@ -185,7 +186,7 @@ def _backgrounds(given: argparse.Namespace) -> list[Image.Image]:
     with open_pictures(given.without) as source:
         names = list(source.pictures)
         chosen = random.Random(SEED).sample(names, 50)
-        return [decode(source.read(name), MOST_PIXELS).resize((AROUND, AROUND)) for name in chosen]
+        return [decode(source.read(name), LIMITS).image.resize((AROUND, AROUND)) for name in chosen]
 
 
 def _smiles(model: Model, image: Image.Image) -> bool:

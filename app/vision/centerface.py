@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -34,6 +35,12 @@ CANVASES = (
     *((320, 320), (480, 384), (384, 480), (512, 512)),
     *((640, 480), (480, 640), (544, 544), (736, 416), (416, 736)),
 )
+# A picture is looked at on one of these first. A portrait is settled there, at a fifth of the cost: every face that may
+# be in it is a certain one and a large one. Otherwise the picture is searched again on one of CANVASES.
+COARSE_CANVASES = ((224, 224), (224, 192), (192, 224), (224, 128), (128, 224))
+# Lowest score and width (part of the picture's longer side) of a portrait's faces, and the score from which anything
+# may be a face. Of the 217 marked faces (docs/performance.md) none is lost by it, and no animal is added.
+CERTAIN_SCORE, LARGE_PART, FAINT_SCORE = 0.75, 0.12, 0.2
 STRIDE = 4
 """Pixels of the canvas, across and down, that share one cell of the network's output."""
 POINTS = 5
@@ -73,9 +80,21 @@ def detect(image: Image.Image, threshold: float) -> Faces:
     :raises ModelFormatError: as :func:`load`.
     """
     load()
+    if max(image.size) > CANVASES[0][0]:
+        faces = _search(image, COARSE_CANVASES, min(FAINT_SCORE, threshold))
+        widths = faces.boxes[:, 2] - faces.boxes[:, 0]
+        portrait = (faces.scores >= CERTAIN_SCORE) & (widths >= LARGE_PART * max(image.size))
+        if len(portrait) and portrait.all():
+            found = faces.scores > threshold
+            return Faces(faces.scores[found], faces.boxes[found], faces.points[found])
+    return _search(image, CANVASES, threshold)
+
+
+def _search(image: Image.Image, canvases: Sequence[tuple[int, int]], threshold: float) -> Faces:
+    """Find the faces of at least a score on the canvas (width, height) that shows a picture largest."""
     scale, _, (across, down) = max(
         (min(1.0, width / image.width, height / image.height), -width * height, (width, height))
-        for width, height in CANVASES
+        for width, height in canvases
     )
     width = min(across, max(1, round(image.width * scale)))
     height = min(down, max(1, round(image.height * scale)))
@@ -114,7 +133,7 @@ class _Network:
         # one canvas at a time on all cores: a lone picture is found in half the time, and a crowd loses nothing by it
         self._compiled = compile_model(steps.build(), streams=1, threads=cores())
         self._free: deque[Any] = deque()  # its pop and append need no lock
-        for width, height in CANVASES:
+        for width, height in (*COARSE_CANVASES, *CANVASES):
             self.compute(np.zeros((1, height, width, 3), np.uint8))
 
     def compute(self, canvas: NDArray[np.uint8]) -> FloatArray:

@@ -66,6 +66,16 @@ def test_several_faces_come_with_the_largest_first() -> None:
     assert find_faces(group, limit=1) == boxes[:1]
 
 
+@pytest.mark.parametrize("side", [60, 80, 120])
+def test_a_small_face_beside_a_large_one_is_found(side: int) -> None:
+    face = portrait().crop((120, 0, 320, 220))
+    photograph = portrait().copy()
+    photograph.paste(face.resize((side, side * 220 // 200)), (20, 20))
+    large, small = find_faces(photograph)
+    assert all(within(point, large) for point in (LEFT_EYE, RIGHT_EYE, MOUTH))
+    assert small.x >= 20 and small.x + small.width <= 20 + side and small.width < large.width
+
+
 @pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "brick", "coins"])
 def test_pictures_without_faces_of_people_give_none(name: str) -> None:
     assert find_faces(Image.fromarray(getattr(skimage.data, name)()).convert("RGB")) == ()
