@@ -153,6 +153,7 @@ def test_the_metrics(server: Server) -> None:
 
 DIMPLE_ERRORS: tuple[Exception, ...] = (
     errors.DimpleError("x"),
+    errors.InternalError(),
     errors.BadInput("x"),
     errors.MissingFile(),
     errors.BadForm("x"),

@@ -7,7 +7,7 @@ from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from app.types import Box, Preprocess
-from app.web.problems import Problem
+from app.web.errors import ErrorBody
 
 Json = dict[str, Any]
 
@@ -60,7 +60,7 @@ PROBABILITY = {"type": "number", "minimum": 0, "maximum": 1}
 STATUS = exact({"status": TEXT})
 
 SCHEMAS: Json = {
-    "Problem": of_dataclass(Problem),
+    "Problem": of_dataclass(ErrorBody),
     "Prediction": exact({"class": TEXT, "probability": PROBABILITY}),
     "Predictions": array(named("Prediction")) | {"description": "The most probable class first."},
     "Face": exact({"box": of_dataclass(Box), "predictions": named("Predictions")}),

@@ -14,7 +14,8 @@ from app.web.apidocs import mms_inference, mms_management
 from app.web.apidocs.mms_parts import Json, document
 from app.web.apidocs.openapi import describe_all
 from app.web.around.asked import asked
-from app.web.mms.responses import explain, json_response, mark
+from app.web.errors import mms_error_response
+from app.web.mms.responses import json_response, mark
 
 bp = Blueprint("apidocs", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/own")
 
@@ -35,8 +36,8 @@ def root() -> Response:
     """Multi Model Server's document about this port. It answers no other method here; at the inference port, GET is
     Dimple's page all the same."""
     if request.method != "OPTIONS":
-        return explain(MethodNotAllowed())
-    return json_response(mms_document(), newline=True)
+        return mms_error_response(MethodNotAllowed())
+    return mark(json_response(mms_document(), newline=True))
 
 
 @bp.route("/api-description", methods=ANY_METHOD, strict_slashes=False)
@@ -48,7 +49,7 @@ def api_description() -> Response:
 @bp.route("/api-description/<path:ignored>", methods=ANY_METHOD)
 def no_api_description(ignored: str) -> Response:
     """Nothing; MMS calls it a wrong method."""
-    return mark(explain(MethodNotAllowed()))
+    return mms_error_response(MethodNotAllowed())
 
 
 @bp.get("/openapi.json")
