@@ -38,7 +38,7 @@ def _refuse() -> Response | None:
         check_addressed_here()
     if request.path == "/" and (request.method == "OPTIONS" or not here.inference):
         # OPTIONS would otherwise be answered by Flask, for the page
-        return cast(Response, current_app.view_functions["apidocs.root"]())
+        return cast(Response, current_app.view_functions["openapi.root"]())
     if allowed and not isinstance(problem, NotFound | MethodNotAllowed):
         return None
     segment = request.path.strip("/").partition("/")[0]
