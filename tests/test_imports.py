@@ -1,4 +1,4 @@
-"""The arrows between the rooms point one way, and heavy modules stay where they are used."""
+"""Packages import each other in one direction, and heavy libraries are imported only where they are used."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ LEAVES = {
     "slots",
     "traces",
     "types",
+    "utils",
 }
 MAY_IMPORT = {
     "web": {"access", "serving"},
@@ -48,41 +50,86 @@ MAY_IMPORT = {
 HEAVY = {"mxnet", "keras", "h5py", "cv2", "matplotlib", "sklearn", "openvino", "onnx", "gluoncv"}
 HEAVY |= {"ray", "opentelemetry"}
 
+Graph = dict[str, set[str]]
+
 
 def imported(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that a module imports, inside functions, too."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports hide where an arrow points"
+            assert node.level == 0, "relative imports hide what is imported"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def modules(room: str) -> list[Path]:
-    return sorted((APP / room).rglob("*.py"))
+def modules(package: str) -> list[Path]:
+    return sorted((APP / package).rglob("*.py"))
 
 
-def test_every_room_is_on_the_plan() -> None:
-    rooms = {path.name for path in APP.iterdir() if path.is_dir() and path.name != "__pycache__"}
-    assert rooms == set(MAY_IMPORT)
+def import_graph() -> Graph:
+    """Return the modules of ``app``, each with the modules of ``app`` that it imports."""
+    paths = {".".join(path.relative_to(APP.parent).with_suffix("").parts): path for path in modules("")}
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    graph: Graph = {}
+    for name, path in paths.items():
+        targets = set()
+        for target in imported(ast.parse(path.read_text())):
+            while target and target not in paths:
+                target = target.rpartition(".")[0]
+            targets.add(target)
+        graph[name] = targets - {name, ""}
+    return graph
 
 
-@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
-def test_a_room_imports_only_what_its_arrows_allow(room: str) -> None:
-    for path in modules(room):
+def children(graph: Graph, package: str) -> Graph:
+    """Return the modules and packages directly inside a package, each with the others that its modules import."""
+
+    def child(name: str) -> str:
+        return name.removeprefix(f"{package}.").partition(".")[0] if name.startswith(f"{package}.") else ""
+
+    found: Graph = {}
+    for name, targets in graph.items():
+        if one := child(name):
+            found.setdefault(one, set()).update({child(target) for target in targets} - {one, ""})
+    return found
+
+
+def test_every_package_has_its_direction() -> None:
+    packages = {path.name for path in APP.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert packages - LEAVES == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
+    for path in modules(package):
         targets = {name.split(".")[1] for name in imported(ast.parse(path.read_text())) if name.startswith("app.")}
-        assert targets <= MAY_IMPORT[room] | LEAVES | {room}, path
+        assert targets <= MAY_IMPORT[package] | LEAVES | {package}, path
 
 
 @pytest.mark.parametrize("leaf", sorted(LEAVES))
-def test_a_leaf_imports_no_room(leaf: str) -> None:
-    names = imported(ast.parse((APP / f"{leaf}.py").read_text()))
-    assert {name.split(".")[1] for name in names if name.startswith("app.")} <= LEAVES
+def test_a_leaf_imports_only_leaves(leaf: str) -> None:
+    for path in modules(leaf) or [APP / f"{leaf}.py"]:
+        names = imported(ast.parse(path.read_text()))
+        assert {name.split(".")[1] for name in names if name.startswith("app.")} <= LEAVES
+
+
+def test_no_package_has_parts_that_import_each_other() -> None:
+    graph = import_graph()
+    packages = {name.rpartition(".")[0] for name in graph} - {""}
+    assert {"app", "app.web", "app.web.pages", "app.formats.archive"} <= packages
+    cycles = []
+    for package in sorted(packages):
+        try:
+            TopologicalSorter(children(graph, package)).prepare()
+        except CycleError as error:
+            cycles.append((package, error.args[1]))
+    assert cycles == []
 
 
 def test_only_the_web_and_the_command_line_know_flask() -> None:
-    for room in sorted(set(MAY_IMPORT) - {"web", "cli"}):
-        for path in modules(room):
+    for package in sorted(set(MAY_IMPORT) - {"web", "cli"}):
+        for path in modules(package):
             assert not {name.split(".")[0] for name in imported(ast.parse(path.read_text()))} & {"flask", "werkzeug"}
 
 

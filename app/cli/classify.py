@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.errors import DimpleError, EmptyFile, ModelNotFound
-from app.formats.folder import NAME, ModelFolder, is_model_folder, open_model_folder
+from app.formats.archive.manifest import NAME
+from app.formats.folder import ModelFolder, is_model_folder, open_model_folder
 from app.machine import cores
 from app.picture_limits import PictureLimits
 from app.serving.model import Model, open_model

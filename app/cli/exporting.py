@@ -13,7 +13,8 @@ from flask.cli import with_appcontext
 
 from app.cli.problems import tells_problems
 from app.errors import ModelFormatError, ModelNotFound
-from app.formats.folder import NAME, is_model_folder, open_model_folder
+from app.formats.archive.manifest import NAME
+from app.formats.folder import is_model_folder, open_model_folder
 
 if TYPE_CHECKING:
     from app.formats.folder import ModelFolder

@@ -17,7 +17,8 @@ from flask.cli import with_appcontext
 
 from app.cli.problems import tells_problems
 from app.errors import ModelFormatError
-from app.formats.folder import NAME, open_model_folder
+from app.formats.archive.manifest import NAME
+from app.formats.folder import open_model_folder
 from app.formats.inference import BY_CALLER
 from app.formats.place import place
 from app.formats.signature import FILE_NAME

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from app.cluster.here import LOG, NAMESPACE, NODE, TOKEN, Node, address, folder, ray_environ, read_node
 from app.cluster.installed import require_ray
-from app.errors import ClusterError, reason_of
+from app.errors import ClusterError
 from app.settings import ROOT, Settings
+from app.utils.error_text import reason_of
 
 if TYPE_CHECKING:
     import psutil

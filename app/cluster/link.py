@@ -20,8 +20,8 @@ from typing import IO, Any
 from app.cluster.here import address, ray_environ, read_node
 from app.cluster.messages import Asked, Heard, Kind, Refused, Said
 from app.cluster.plan import Plan, State
-from app.errors import reason_of
 from app.settings import ROOT, Settings
+from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
 from app.engines.child import REFUSED, run_module
 from app.engines.reference import reference_kind
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.place import place
 from app.lock import locked
+from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from app.errors import DimpleError, reason_of
+from app.errors import DimpleError
 from app.settings import ROOT
+from app.utils.error_text import reason_of
 
 REFUSED = 3
 """Exit status of a child whose order cannot be carried out."""

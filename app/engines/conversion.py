@@ -19,11 +19,12 @@ from app.engines.openvino_runtime import core, import_openvino
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.reference import network_of, open_reference, reference_kind
 from app.engines.samples import samples
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import Inference, check_row, settle
 from app.types import FloatArray
+from app.utils.error_text import reason_of
 
 TIMED_SECONDS = 0.3
 

@@ -16,10 +16,11 @@ from typing import Any
 from app.engines.child import run_module, run_order
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.samples import samples
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.onnx_graph import read_onnx
 from app.types import Signature, TensorSpec
+from app.utils.error_text import reason_of
 
 LONGEST_SECONDS = 1800
 

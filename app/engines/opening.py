@@ -13,8 +13,9 @@ from app.engines.in_flight import IN_FLIGHT
 from app.engines.quantized import open_quantized
 from app.engines.reference import load_reference, reference_kind
 from app.engines.shared.where import load_network
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
+from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 

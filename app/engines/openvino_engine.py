@@ -17,10 +17,11 @@ from app.engines.base import check_batch
 from app.engines.in_flight import IN_FLIGHT, Company
 from app.engines.openvino_runtime import core
 from app.engines.pages import release
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.long_waits import long_wait
 from app.machine import cores
 from app.types import FloatArray
+from app.utils.error_text import reason_of
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 """Processors with bfloat16 would otherwise compute in it."""

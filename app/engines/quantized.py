@@ -19,11 +19,11 @@ from app.engines.base import Agreement, Opened
 from app.engines.cache import INFERENCE, MODEL, RECORD, WEIGHTS, read_inference, sources
 from app.engines.reference import reference_kind
 from app.engines.shared.where import load_network
-from app.errors import reason_of
 from app.formats.folder import ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_signature
+from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 

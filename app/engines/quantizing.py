@@ -27,11 +27,12 @@ from app.engines.conversion import milliseconds
 from app.engines.openvino_engine import OpenvinoEngine, compile_model
 from app.engines.openvino_runtime import core, import_openvino
 from app.engines.quantized import FOLDER, Record, content_hash, made_from, write_record
-from app.errors import DataError, ModelFormatError, reason_of
+from app.errors import DataError, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.place import place
 from app.progress import counted, say
 from app.types import FloatArray
+from app.utils.error_text import reason_of
 
 MAKING = ".int8-making"
 """Where a quantized network is made: beside its place, hidden, and so never packed."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from app.errors import InvalidArchive, ModelFormatError
 from app.formats.archive.contents import named_checkpoint
 from app.formats.archive.manifest import CURRENT as MANIFEST
-from app.formats.archive.manifest import LEGACY, NO_HANDLER, Manifest, read_manifest
+from app.formats.archive.manifest import LEGACY, NAME, NO_HANDLER, Manifest, read_manifest
 from app.formats.keras_h5 import architecture_beside
 from app.formats.labels import find_labels, read_labels
 from app.formats.missing import no_graph
@@ -35,8 +35,6 @@ OTHERS = {
     ".mlmodel": "Core ML",
 }
 """Ends of files that other programs write, which are named but not opened."""
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
-"""What a model may be called: model-archiver's own rule."""
 
 
 @dataclass(frozen=True)

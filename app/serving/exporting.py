@@ -21,13 +21,14 @@ from app.engines.onnx_import import import_onnx
 from app.engines.parity import LIMIT, difference, predict_each
 from app.engines.reference import load_reference, network_of, reference_kind
 from app.engines.samples import samples
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.onnx_graph import LABELS, SIGNATURE
 from app.formats.params import write_params
 from app.formats.signature import document_of
 from app.types import Signature, TensorSpec
+from app.utils.error_text import reason_of
 
 LONGEST_SECONDS = 1800
 

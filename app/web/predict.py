@@ -13,8 +13,8 @@ from app.serving.model import Model
 from app.serving.pipeline import classify
 from app.web.clients import client_gone
 from app.web.context import dimple
+from app.web.errors import error_body
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
-from app.web.problems import problem_of
 
 bp = Blueprint("predict", __name__)
 
@@ -54,4 +54,4 @@ def _classify_or_explain(model: Model, upload: Upload, top: int | None) -> dict[
     try:
         return _classify(model, upload, top)
     except BadInput as error:
-        return {"error": asdict(problem_of(error))}
+        return {"error": asdict(error_body(error))}

@@ -7,7 +7,6 @@ from flask import Flask
 from app.settings import Settings
 from app.traces import trace_endpoint
 from app.web import metrics, ops, predict
-from app.web.apidocs import views as apidocs
 from app.web.around.counting import measure_requests
 from app.web.around.encodings import unpack_bodies
 from app.web.around.guard import guard_access
@@ -16,14 +15,16 @@ from app.web.around.ports import guard_ports
 from app.web.around.proxies import believe_proxies
 from app.web.around.request_ids import give_request_ids
 from app.web.around.tracing import trace_requests
+from app.web.bodies import drain_bodies
+from app.web.errors import register_error_handlers
 from app.web.mms import management
 from app.web.mms import views as mms
 from app.web.oip import views as oip
+from app.web.openapi import views as openapi
 from app.web.pages import explain, live, login, manage, results
 from app.web.pages import views as pages
-from app.web.problems import register_problems
 
-ROOMS = (pages, results, explain, live, manage, predict, mms, management, ops, metrics, apidocs, oip, login)
+ROOMS = (pages, results, explain, live, manage, predict, mms, management, ops, metrics, openapi, oip, login)
 
 
 def wire(app: Flask, settings: Settings) -> None:
@@ -40,4 +41,5 @@ def wire(app: Flask, settings: Settings) -> None:
     guard_access(app)
     unpack_bodies(app)
     believe_proxies(app, settings)
-    register_problems(app)
+    register_error_handlers(app)
+    drain_bodies(app)

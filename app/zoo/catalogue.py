@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from app.errors import ModelNotFound, SettingError
-from app.formats.folder import NAME
+from app.formats.archive.manifest import NAME
 from app.types import Preprocess
 from app.zoo.entry import Accuracy, Base, CatalogueEntry, Kind, Paper
 from app.zoo.ini import Section, Value, read_sections

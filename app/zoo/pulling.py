@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.download import Patience
 from app.errors import DataError, DownloadFailed, ModelFormatError
-from app.formats.folder import NAME
+from app.formats.archive.manifest import NAME
 from app.formats.place import place
 from app.lock import locked
 from app.progress import say

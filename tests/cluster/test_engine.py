@@ -9,8 +9,7 @@ from app.cluster.engine import _as_error, _told
 from app.cluster.link import Unanswered
 from app.cluster.messages import Kind
 from app.errors import ClusterLost, ModelFormatError, NoReplica, QueueFull, TooLate
-from app.web.mms.responses import explain
-from app.web.problems import problem_of
+from app.web.errors import error_body, mms_error_response
 
 
 @pytest.mark.parametrize(
@@ -26,10 +25,10 @@ from app.web.problems import problem_of
 def test_every_reason_has_its_status(kind: Kind, error: type[Exception], status: int, app: Flask) -> None:
     found = _as_error("net", Unanswered(kind, "the reason"))
     assert type(found) is error
-    assert problem_of(found).code == status
+    assert error_body(found).code == status
     if status == 503:
         with app.test_request_context("/predictions/net"):
-            answer = explain(found)
+            answer = mms_error_response(found)
         assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
 
 

@@ -23,10 +23,11 @@ from app.engines.in_flight import IN_FLIGHT
 from app.engines.shared.messages import Channel, Gone, Kind
 from app.engines.shared.networks import Network, Networks, Wanted
 from app.engines.shared.room import Room
-from app.errors import ModelFormatError, reason_of
+from app.errors import ModelFormatError
 from app.idle import keep_heaps, tidy_when_idle
 from app.parent import end_with_parent
 from app.pulse import Pulse
+from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 

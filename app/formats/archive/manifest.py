@@ -7,6 +7,7 @@ one folder down. Both become one :class:`Manifest`. The texts of the errors are 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -19,6 +20,8 @@ Runtime = Literal["python", "python2", "python3"]
 CURRENT = Path("MAR-INF") / "MANIFEST.json"
 LEGACY = "MANIFEST.json"
 MAX_BYTES = 16 * 2**20
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
+"""Names that a model may have: model-archiver's own rule."""
 
 NOT_JSON = "Failed to parse signature.json."  # MMS names the wrong file
 NO_MODEL = "Missing Model entry in manifest file."

@@ -13,9 +13,8 @@ from app.digests import file_digest
 from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.in_use import LOCK, hold
 from app.formats.archive.limits import Limits
-from app.formats.archive.manifest import read_manifest
+from app.formats.archive.manifest import NAME, read_manifest
 from app.formats.archive.unpack import unpack
-from app.formats.folder import NAME
 from app.lock import locked
 
 SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from app.errors import PackError
-from app.formats.archive.manifest import CURRENT, LEGACY, Runtime
+from app.formats.archive.manifest import CURRENT, LEGACY, NAME, Runtime
 from app.formats.archive.packing import add_file, add_text, appearing
-from app.formats.folder import NAME
 
 Format = Literal["default", "tgz", "no-archive"]
 FORMATS: tuple[Format, ...] = get_args(Format)

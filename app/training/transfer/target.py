@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import BadParameter
-from app.formats.folder import NAME
+from app.formats.archive.manifest import NAME
 
 SHIPPED = ("imagenet", "smile", "dogcat")
 LONGEST = 100

@@ -10,7 +10,7 @@ from app.web.context import dimple
 
 METRICS = "metrics"
 MANAGEMENT = ("management", "manage", METRICS)
-BOTH = ("ops", "apidocs", "login")
+BOTH = ("ops", "openapi", "login")
 """Blueprints, by where they answer; all others answer with inference."""
 
 

@@ -6,15 +6,15 @@ and under the names that are MMS's.
 
 from __future__ import annotations
 
-from flask import Flask, Response, abort, request
+from typing import cast
+
+from flask import Flask, Response, abort, current_app, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app.web.accept import wants_html
-from app.web.apidocs import views
 from app.web.around.asked import MANAGEMENT, Asked, asked
 from app.web.around.visitors import check_addressed_here
-from app.web.mms.responses import explain, mark
-from app.web.oip.errors import explain as explain_to_oip
+from app.web.errors import mms_error_response, oip_error_response
 
 OF_MANAGEMENT = ("api-description", "models")
 OF_INFERENCE = ("api-description", "invocations", "ping", "predictions")
@@ -38,15 +38,15 @@ def _refuse() -> Response | None:
         check_addressed_here()
     if request.path == "/" and (request.method == "OPTIONS" or not here.inference):
         # OPTIONS would otherwise be answered by Flask, for the page
-        return mark(views.root())
+        return cast(Response, current_app.view_functions["openapi.root"]())
     if allowed and not isinstance(problem, NotFound | MethodNotAllowed):
         return None
     segment = request.path.strip("/").partition("/")[0]
     if here.inference and segment == OIP and problem:
-        return explain_to_oip(problem)
+        return oip_error_response(problem)
     of_a_program = not wants_html() and (isinstance(problem, NotFound) or not segment)
     if not here.inference or of_a_program or segment in (*OF_MANAGEMENT, *OF_INFERENCE):
-        return mark(explain(_in_mms_eyes(problem, segment, here)))
+        return mms_error_response(_in_mms_eyes(problem, segment, here))
     return None if allowed else abort(404)
 
 

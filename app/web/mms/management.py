@@ -17,11 +17,12 @@ from app.serving.management import Order, Scale, describe, listed, register, sca
 from app.web.around.visitors import check_same_origin
 from app.web.bodies import whole_body
 from app.web.context import dimple
+from app.web.errors import mms_error_response
 from app.web.json_text import parse_json
-from app.web.mms.responses import explain, json_response, mark
+from app.web.mms.responses import json_response, mark
 
 bp = Blueprint("management", __name__)
-bp.register_error_handler(Exception, explain)
+bp.register_error_handler(Exception, mms_error_response)
 bp.after_request(mark)
 
 INTEGER = re.compile(r"[+-]?[0-9]{1,10}")

@@ -14,18 +14,19 @@ from app.errors import BadAnswer, MissingParameter, ModelNotFound
 from app.serving.calls import OTHERS, call
 from app.serving.entry import Entry
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
-from app.web.apidocs.mms_model import describe_model
 from app.web.around.request_ids import request_id
 from app.web.clients import client_gone
 from app.web.context import dimple
+from app.web.errors import mms_error, mms_error_response
 from app.web.json_text import parse_json
 from app.web.mms import legacy
 from app.web.mms.fields import URLENCODED, read_fields
 from app.web.mms.invocations import answer_tensor, holds_tensor
-from app.web.mms.responses import error_response, explain, json_response, mark, text_response
+from app.web.mms.model_document import model_document
+from app.web.mms.responses import json_response, mark, text_response
 
 bp = Blueprint("mms", __name__)
-bp.register_error_handler(Exception, explain)
+bp.register_error_handler(Exception, mms_error_response)
 bp.after_request(mark)
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -115,7 +116,7 @@ def _only_model(told: str | None) -> str:
 
 def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bool = False) -> Response:
     if request.method == "OPTIONS":
-        return json_response(describe_model(dimple().registry.entry(name).name), newline=True)
+        return json_response(model_document(dimple().registry.entry(name).name), newline=True)
     with dimple().registry.admitted(name) as model:
         fields = read_fields(with_query)
         as_legacy = legacy_route and legacy.is_legacy(model)
@@ -136,7 +137,7 @@ def _handled(model: HandledModel, fields: tuple[Field, ...], as_legacy: bool) ->
     said = model.answer(HandlerRequest(request_id(), fields, dict(request.headers)), client_gone())
     if said.error:
         kind, message = said.error
-        return error_response(said.status, kind, message)
+        return mms_error(said.status, kind, message)
     if as_legacy and said.status == 200:
         return text_response(legacy.wrapped_body(said.body))
     return _said(model.name, said)

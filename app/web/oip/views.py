@@ -8,15 +8,15 @@ from app.errors import ModelNotFound
 from app.serving.handled import HandledModel, HandlerAnswer
 from app.serving.model import Model
 from app.web.context import dimple
+from app.web.errors import oip_error, oip_error_response
 from app.web.oip import handlers, pictures
 from app.web.oip.answers import answer
 from app.web.oip.asked import read_asked
 from app.web.oip.body import read_body
 from app.web.oip.documents import index_document, model_document, not_ready, server_document
-from app.web.oip.errors import explain, told
 
 bp = Blueprint("oip", __name__)
-bp.register_error_handler(Exception, explain)
+bp.register_error_handler(Exception, oip_error_response)
 
 
 @bp.get("/v2", strict_slashes=False)
@@ -96,4 +96,4 @@ def _check_version(model: Model | HandledModel, version: str) -> None:
 def _refused(said: HandlerAnswer) -> Response:
     """What a model's own code says where it does not answer: an error, or its own status with its own words."""
     message = said.error[1] if said.error else said.body.decode(errors="replace")
-    return told(said.status if said.status >= 400 else 500, message or said.phrase or "The model said nothing.")
+    return oip_error(said.status if said.status >= 400 else 500, message or said.phrase or "The model said nothing.")

@@ -9,10 +9,11 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 from app.access.gate import Shown
 from app.access.tokens import MANAGEMENT, PREDICTION
 from app.errors import RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
+from app.web.accept import wants_html
 from app.web.around.asked import asked
 from app.web.around.guard import COOKIES, answer_headers, gate
 from app.web.around.visitors import check_same_origin
-from app.web.problems import Problem, problem_of
+from app.web.errors import ErrorBody, error_body, error_response
 
 bp = Blueprint("login", __name__)
 
@@ -24,6 +25,12 @@ LONGEST = 2000
 @bp.app_context_processor
 def _who() -> dict[str, bool]:
     return {"logged_in": any(name in request.cookies for name in COOKIES.values())}
+
+
+@bp.app_errorhandler(TokenWanted)
+def ask_for_token(error: TokenWanted) -> Response:
+    """Show a browser that sent no token, or not a valid one, the form; give a program the error."""
+    return login_page(error) if wants_html() else error_response(error)
 
 
 @bp.get("/login")
@@ -65,7 +72,7 @@ def login_page(error: Exception | None, place: str = "") -> Response:
 
     :param place: where to go on; the page that was asked for where it is not given.
     """
-    problem: Problem | None = problem_of(error) if error else None
+    problem: ErrorBody | None = error_body(error) if error else None
     told = problem if isinstance(error, TokenRefused | RoleTooSmall | TooManyRequests) else None
     if not place:
         place = _next(request.full_path.rstrip("?") if request.method == "GET" else "")

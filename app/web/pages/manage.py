@@ -31,7 +31,7 @@ from app.settings import ROOT
 from app.web.around.asked import asked
 from app.web.around.visitors import check_same_origin
 from app.web.context import dimple
-from app.web.problems import Problem, problem_of
+from app.web.errors import ErrorBody, error_body
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 
@@ -149,7 +149,7 @@ def _fact(entry: Entry, counted: Count) -> dict[str, Any]:
     }
 
 
-def _page(problem: Problem | None = None) -> Response:
+def _page(problem: ErrorBody | None = None) -> Response:
     token = request.cookies.get(COOKIE) or secrets.token_hex(24)
     page = render_template("manage.html", models=_facts(), token=token, problem=problem, settings=dimple().settings)
     response = make_response(page, problem.code if problem else 200)
@@ -165,7 +165,7 @@ def _done(work: Callable[[], object]) -> Response:
     try:
         work()
     except DimpleError as error:
-        return _page(problem_of(error))
+        return _page(error_body(error))
     return make_response(redirect(url_for("manage.models"), 303))
 
 

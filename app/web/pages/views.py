@@ -15,11 +15,11 @@ from app.web.accept import wants_html
 from app.web.around.visitors import remember, visitor, visitor_or_new
 from app.web.clients import client_gone
 from app.web.context import dimple
+from app.web.errors import ErrorBody, error_body
 from app.web.pages.cards import cards
 from app.web.pages.shown import Shown, fresh, kept, wants_part
 from app.web.pages.words import face_kind, faces_summary, headline, plain_label, spoken_time
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
-from app.web.problems import Problem, problem_of
 
 bp = Blueprint("pages", __name__)
 bp.add_app_template_filter(spoken_time)
@@ -102,8 +102,8 @@ def classify() -> Response:
         return remember(_respond(_classify(uploads[0], model, owner)), owner)
     found = [_classify_or_explain(upload, model, owner) for upload in uploads]
     if not wants_html():
-        return jsonify([{"error": asdict(one)} if isinstance(one, Problem) else one.answer for one in found])
-    problems = [(upload.name, one) for upload, one in zip(uploads, found, strict=True) if isinstance(one, Problem)]
+        return jsonify([{"error": asdict(one)} if isinstance(one, ErrorBody) else one.answer for one in found])
+    problems = [(upload.name, one) for upload, one in zip(uploads, found, strict=True) if isinstance(one, ErrorBody)]
     results = [one for one in found if isinstance(one, Shown)]
     return remember(make_response(render_template("results.html", results=results, problems=problems)), owner)
 
@@ -157,13 +157,13 @@ def _classify(upload: Upload, name: str, owner: str) -> Shown:
     return kept(found) if found else Shown(answer, upload.name, **{**size, **shown})
 
 
-def _classify_or_explain(upload: Upload, name: str, owner: str) -> Shown | Problem:
+def _classify_or_explain(upload: Upload, name: str, owner: str) -> Shown | ErrorBody:
     try:
         if not upload.data:
             raise EmptyFile(upload.name)
         return _classify(upload, name, owner)
     except BadInput as error:
-        return problem_of(error)
+        return error_body(error)
 
 
 def _respond(shown: Shown) -> Response:

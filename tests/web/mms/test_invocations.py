@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from werkzeug.test import TestResponse
 
-from app.web.mms.responses import explain
+from app.web.errors import mms_error_response
 from tests.pictures import encode, face_crop, plain
 from tests.web.oip.asking import smile_tensor
 
@@ -169,4 +169,4 @@ def test_rows_are_counted_as_pictures_and_frames_as_elsewhere(client: FlaskClien
 
 def test_a_lack_of_memory_has_the_status_at_which_sagemaker_makes_room(client: FlaskClient) -> None:
     with client.application.test_request_context("/models", method="POST"):
-        assert explain(MemoryError()).status_code == 507
+        assert mms_error_response(MemoryError()).status_code == 507

@@ -1,0 +1,142 @@
+"""Responses to errors: JSON for programs and pages for browsers, and the forms of the two other APIs."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict, dataclass
+
+from flask import Flask, Response, jsonify, make_response, render_template, request
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+
+from app.errors import BadAnswer, DimpleError, HandlerLoadError, InternalError, ModelUnavailable, of_system
+from app.web.accept import wants_html
+from app.web.context import dimple
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = "1"
+"""A queue that was full a moment ago has moved on after this."""
+MMS_TYPES = {
+    400: "BadRequestException",
+    403: "ForbiddenException",
+    404: "ResourceNotFoundException",
+    405: "MethodNotAllowedException",
+    413: "RequestEntityTooLargeException",
+}
+"""Multi Model Server's names for errors of HTTP itself, by status."""
+MMS_MESSAGES = {
+    404: "Requested resource is not found, please refer to API document.",
+    405: "Requested method is not allowed, please refer to API document.",
+}
+MMS_HEADERS = {
+    "Pragma": "no-cache",
+    "Cache-Control": "no-cache; no-store, must-revalidate, private",
+    "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
+}
+"""Headers of every response of Multi Model Server."""
+
+
+@dataclass(frozen=True)
+class ErrorBody:
+    """The JSON of an error: HTTP status, stable type, and a message with the next step."""
+
+    code: int
+    type: str
+    message: str
+
+
+def register_error_handlers(app: Flask) -> None:
+    """Respond to every error of the application that no blueprint has a handler for."""
+    app.register_error_handler(Exception, error_response)
+
+
+def error_body(error: Exception) -> ErrorBody:
+    """Describe an error as Dimple's own API does. One that no code foresaw is logged."""
+    error = _known(error)
+    if isinstance(error, DimpleError):
+        return ErrorBody(error.status, error.type, str(error))
+    return ErrorBody(error.code or 500, type(error).__name__, _http_message(error))
+
+
+def error_response(error: Exception) -> Response:
+    """Return the response to an error: a page if the client prefers one, else JSON."""
+    if isinstance(error, HTTPException) and error.code and error.code < 400:
+        return make_response(error.get_response())  # a redirect
+    body = error_body(error)
+    content = render_template("problem.html", problem=body) if wants_html() else jsonify(asdict(body))
+    return _finished(make_response(content, body.code), error)
+
+
+def mms_error_response(error: Exception) -> Response:
+    """Return the response to an error in Multi Model Server's form, and in its words if it has any."""
+    error = _known(error)
+    if isinstance(error, BadAnswer | HandlerLoadError):
+        log.error("%s", error)  # of a model's own code, which the operator has to correct
+    if isinstance(error, DimpleError):
+        return mms_error(error.mms_status or error.status, error.mms_type, error.mms_message or str(error))
+    body = error_body(error)
+    return mms_error(
+        body.code, MMS_TYPES.get(body.code, DimpleError.mms_type), MMS_MESSAGES.get(body.code, body.message)
+    )
+
+
+def mms_error(status: int, kind: str, message: str) -> Response:
+    """Return an error as Multi Model Server writes it."""
+    text = json.dumps({"code": status, "type": kind, "message": message}, indent=2) + "\n"
+    response = Response(text, status, MMS_HEADERS, content_type="application/json")
+    if kind == ModelUnavailable.mms_type:
+        response.headers["Retry-After"] = RETRY_SECONDS
+    return response
+
+
+def oip_error_response(error: Exception) -> Response:
+    """Return the response to an error in the form of the Open Inference Protocol."""
+    body = error_body(error)
+    return _finished(oip_error(body.code, body.message), error)
+
+
+def oip_error(status: int, message: str) -> Response:
+    """Return an error as the Open Inference Protocol writes it."""
+    return _finished(make_response(jsonify({"error": message}), status))
+
+
+def _known(error: Exception) -> DimpleError | HTTPException:
+    """Return the error itself if clients may see it, else one that stands for it; the other is logged."""
+    error = of_system(error) or error
+    if isinstance(error, DimpleError | HTTPException):
+        return error
+    log.error("unforeseen error in %s %s", request.method, request.path, exc_info=error)
+    unforeseen = InternalError()
+    if isinstance(error, MemoryError):
+        unforeseen.mms_status = 507  # at which SageMaker unloads other models
+    return unforeseen
+
+
+def _http_message(error: HTTPException) -> str:
+    if isinstance(error, RequestEntityTooLarge):
+        limits = dimple().settings
+        return (
+            f"The request is too long: at most {limits.max_request_bytes:,} bytes are allowed, and in a form "
+            f"{limits.max_form_parts:,} parts and {limits.max_form_memory_bytes:,} bytes of text. Send less."
+        )
+    if isinstance(error, MethodNotAllowed):
+        return f"{request.method} is not allowed for {request.path}; use {_allowed(error)}."
+    if isinstance(error, ClientDisconnected):
+        return "The connection ended before the request's body did, or it came too slowly. Send the request again."
+    if isinstance(error, NotFound):
+        return f"There is nothing at {request.path}. The page is at /, the models are listed at /predict/."
+    return error.description or error.name
+
+
+def _allowed(error: MethodNotAllowed) -> str:
+    return ", ".join(sorted(error.valid_methods or ()))
+
+
+def _finished(response: Response, error: Exception | None = None) -> Response:
+    """Add the headers that belong to a response's status."""
+    if response.status_code == ModelUnavailable.status:
+        response.headers["Retry-After"] = RETRY_SECONDS
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = _allowed(error)
+    return response
