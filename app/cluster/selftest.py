@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from app.errors import BadInput, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.picture_limits import PictureLimits
 from app.types import FloatArray, Signature
+from app.utils.files import atomic_write
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 
@@ -71,8 +71,8 @@ def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Pa
         "tolerance": TOLERANCE,
     }
     try:
-        _write(kept, picture.read_bytes())
-        _write(folder / FILE, (json.dumps(document) + "\n").encode())
+        atomic_write(kept, picture.read_bytes())
+        atomic_write(folder / FILE, json.dumps(document) + "\n")
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error}") from None
     return folder / FILE
@@ -99,12 +99,3 @@ def _read(folder: Path) -> tuple[Path, FloatArray, float]:
         return picture, expected, float(document.get("tolerance", TOLERANCE))  # type: ignore[return-value]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelFormatError(f"{folder / FILE} cannot be read: {type(error).__name__}: {error}") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
