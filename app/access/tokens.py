@@ -21,6 +21,7 @@ from app.errors import TokenError
 from app.lock import locked
 from app.settings import Settings
 from app.utils.files import atomic_write
+from app.utils.json import read_json
 
 PREDICTION, MANAGEMENT = "prediction", "management"
 ROLES = (PREDICTION, MANAGEMENT)
@@ -82,11 +83,11 @@ def read_tokens(path: Path) -> dict[str, Token]:
     :raises TokenError: where it cannot be read or understood.
     """
     try:
-        listed = json.loads(path.read_bytes())["tokens"]
+        listed = read_json(path)["tokens"]
         entries = [_entry(one) for one in listed]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise TokenError(f"The tokens in {path} cannot be read ({error}). Put the file right, or remove it.") from None
     return {entry.id: entry for entry in entries}
 

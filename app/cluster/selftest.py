@@ -23,6 +23,7 @@ from app.formats.folder import ModelFolder
 from app.picture_limits import PictureLimits
 from app.types import FloatArray, Signature
 from app.utils.files import atomic_write
+from app.utils.json import read_json
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 
@@ -93,7 +94,7 @@ def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
 
 def _read(folder: Path) -> tuple[Path, FloatArray, float]:
     try:
-        document: Any = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        document: Any = read_json(folder / FILE)
         picture = folder / Path(str(document["picture"])).name
         expected = np.array(document["probabilities"], np.float64)
         return picture, expected, float(document.get("tolerance", TOLERANCE))  # type: ignore[return-value]
