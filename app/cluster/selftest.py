@@ -17,7 +17,7 @@ import numpy as np
 
 from app.engines.base import Engine
 from app.engines.opening import load
-from app.engines.parity import activated
+from app.engines.parity import activate
 from app.errors import BadInput, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.picture_limits import PictureLimits
@@ -89,7 +89,7 @@ def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
     except (OSError, BadInput) as error:
         raise ModelFormatError(f"the self-test's picture {picture} cannot be read: {error}") from None
     tensor = to_tensor(image, signature.preprocess, signature.inputs[0].shape)
-    return activated(engine.predict(tensor), signature.postprocess.activation)[0]  # type: ignore[no-any-return]
+    return activate(engine.predict(tensor), signature.postprocess.activation)[0]  # type: ignore[no-any-return]
 
 
 def _read(folder: Path) -> tuple[Path, FloatArray, float]:
