@@ -1,6 +1,9 @@
-"""The body of a request, as it came."""
+"""The body of a request, as it came and inflated."""
 
 from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
 
 from flask import request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -27,3 +30,25 @@ def whole_body() -> bytes:
     if len(data) < length:
         raise ClientDisconnected()
     return data
+
+
+def inflate(chunks: Iterable[bytes], wbits: int, most: int) -> bytes:
+    """Decompress a stream of zlib's or gzip's. Never more than ``most`` bytes of output exist.
+
+    :param chunks: the stream in pieces, which are read no further than it is allowed to inflate.
+    :param wbits: the format, as :func:`zlib.decompressobj` takes it.
+    :raises RequestEntityTooLarge: if there is more output.
+    :raises zlib.error: if it is not such a stream.
+    :raises EOFError: if it is cut off, or something follows it.
+    """
+    inflater, pieces, left = zlib.decompressobj(wbits), [], most + 1
+    for chunk in chunks:
+        pieces.append(inflater.decompress(chunk, left))
+        left -= len(pieces[-1])
+        if not left:
+            raise RequestEntityTooLarge()
+        if inflater.unused_data:
+            break
+    if not inflater.eof or inflater.unused_data:
+        raise EOFError()
+    return b"".join(pieces)
