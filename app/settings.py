@@ -12,6 +12,7 @@ from typing import Any
 
 from app.errors import SettingError
 from app.picture_limits import PictureLimits
+from app.utils.files import atomic_write
 
 PREFIX = "DIMPLE_"
 FILE = "settings.env"
@@ -299,12 +300,7 @@ def write_settings(values: Mapping[str, Any], file: Path, remarks: Sequence[str]
     kept = [line for line in old if not line.startswith(REMARK) and line.partition("=")[0].strip() not in new]
     lines = [*kept, *(f"{REMARK} {remark}".rstrip() for remark in remarks), *(f"{k}={v}" for k, v in new.items())]
     file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)
+    atomic_write(file, "\n".join(lines) + "\n")
 
 
 def anchored(settings: Settings) -> Settings:

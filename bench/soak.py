@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 from app.evaluation.canvas import keep_config_in, new_figure, write_png  # noqa: E402
 from app.machine import cores, server_processes  # noqa: E402
 from app.progress import say  # noqa: E402
+from app.utils.files import atomic_write  # noqa: E402
 from bench.parity.machine import Missing, mms_python  # noqa: E402
 from bench.parity.peer import NotReady  # noqa: E402
 from bench.parity.servers import dimple  # noqa: E402
@@ -135,9 +135,7 @@ def draw(found: Soak, path: Path) -> None:
 
 def _write_json(found: Soak, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps(found.document(), indent=1) + "\n")
-    os.replace(new, path)
+    atomic_write(path, json.dumps(found.document(), indent=1) + "\n")
 
 
 if __name__ == "__main__":

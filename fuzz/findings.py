@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
+from app.utils.files import atomic_write
 from fuzz.oracle import Fault
 from fuzz.target import Target
 
@@ -17,9 +17,7 @@ def keep(findings: Path, target: Target, fault: Fault, data: bytes) -> None:
     path = folder / (re.sub(r"[^\w.\-]", "_", fault.kind)[:100] + target.suffix)
     if path.exists() and path.stat().st_size <= len(data):
         return
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(data)
-    os.replace(partial, path)
+    atomic_write(path, data)
     path.with_name(path.name + ".txt").write_text(fault.text, encoding="utf-8", errors="backslashreplace")
 
 

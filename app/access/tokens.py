@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -22,6 +20,8 @@ from pathlib import Path
 from app.errors import TokenError
 from app.lock import locked
 from app.settings import Settings
+from app.utils.files import atomic_write
+from app.utils.json import read_json
 
 PREDICTION, MANAGEMENT = "prediction", "management"
 ROLES = (PREDICTION, MANAGEMENT)
@@ -83,11 +83,11 @@ def read_tokens(path: Path) -> dict[str, Token]:
     :raises TokenError: where it cannot be read or understood.
     """
     try:
-        listed = json.loads(path.read_bytes())["tokens"]
+        listed = read_json(path)["tokens"]
         entries = [_entry(one) for one in listed]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise TokenError(f"The tokens in {path} cannot be read ({error}). Put the file right, or remove it.") from None
     return {entry.id: entry for entry in entries}
 
@@ -152,17 +152,9 @@ def _entry(document: Mapping[str, object]) -> Token:
 
 
 def _write(path: Path, entries: Iterable[Token]) -> None:
-    """Write the file anew, for its owner's eyes alone (mkstemp's mode is 0600)."""
+    """Write the file, readable by its owner only."""
     document = json.dumps({"tokens": [asdict(entry) for entry in entries]}, indent=2) + "\n"
     try:
-        descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".tokens.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(document)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
+        atomic_write(path, document, mode=0o600, sync=True)
     except OSError as error:
         raise TokenError(f"{path} cannot be written: {error}.") from None

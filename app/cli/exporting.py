@@ -90,15 +90,15 @@ def _write_onnx(folder: ModelFolder, work: Path, target: Path, settings: Setting
 
 def _write_mxnet(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
     from app.formats.labels import write_labels
-    from app.formats.place import place
     from app.formats.signature import FILE_NAME, write_signature
     from app.serving.exporting import write_checkpoint
+    from app.utils.files import swap_folder
 
     made = work / "made"
     made.mkdir()
     write_signature(write_checkpoint(folder, made / folder.name), made / FILE_NAME)
     write_labels(made, _labels(folder, settings))
-    place(made, target.absolute())
+    swap_folder(made, target.absolute())
     return ", ".join(sorted(path.name for path in target.iterdir()))
 
 

@@ -20,9 +20,9 @@ from app.errors import ModelFormatError
 from app.formats.archive.manifest import NAME
 from app.formats.folder import open_model_folder
 from app.formats.inference import BY_CALLER
-from app.formats.place import place
 from app.formats.signature import FILE_NAME
 from app.types import Activation, Color, Layout, Preprocess, Resize, Signature
+from app.utils.files import swap_folder
 
 if TYPE_CHECKING:
     from app.formats.folder import ModelFolder
@@ -182,7 +182,7 @@ def _make(
         final = replace(signature, outputs=(model.output,), postprocess=model.postprocess)
         write_signature(final, made / FILE_NAME)
         write_labels(made, model.labels)
-        place(made, target)
+        swap_folder(made, target)
     except ModelFormatError as error:
         raise ModelFormatError(_with_sources(str(error), made, name, files, overrides.labels)) from None
     finally:

@@ -25,6 +25,7 @@ from app.formats.archive.pack import FORMATS, Order, check, only_onnx, pack
 from app.formats.folder import ModelFolder
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import document_of
+from app.utils.json import read_json
 
 P = ParamSpec("P")
 FOLDER = click.Path(path_type=Path)
@@ -88,7 +89,7 @@ def _convert(onnx: Path, stem: Path, signature: Path) -> None:
     document = document_of(write_checkpoint(folder, stem))
     if signature.is_file():
         try:
-            merged = json.loads(signature.read_text(encoding="utf-8"))
+            merged = read_json(signature)
             merged["inputs"][0] |= document["inputs"][0]
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise PackError(f"{signature} cannot be used: {error}. Correct it, or leave it out") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from uuid import uuid4
 from app.digests import file_digest
 from app.errors import ModelFormatError
 from app.formats.archive.unpack import unpack
-from app.formats.place import place
+from app.utils.files import replacing, swap_folder
 
 SUFFIX = ".zip"
 
@@ -48,17 +47,16 @@ def pack_folder(folder: Path, target: Path) -> None:
 
     :raises ModelFormatError: where it cannot be written.
     """
-    partial = target.with_name(f".{target.name}.{uuid4().hex}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
+        with (
+            replacing(target) as partial,
+            zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive,
+        ):
             for path in files_of(folder):
                 archive.write(path, path.relative_to(folder).as_posix())
-        os.replace(partial, target)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be put into {target}: {error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def unpack_checked(packed: Path, folder: Path, digest: str) -> None:
@@ -75,7 +73,7 @@ def unpack_checked(packed: Path, folder: Path, digest: str) -> None:
             raise ModelFormatError(
                 f"{packed.name} holds the content {found[:16]}…, not {digest[:16]}…. Put the model there again"
             )
-        place(partial, folder)
+        swap_folder(partial, folder)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error}") from None
     finally:

@@ -19,6 +19,7 @@ from app.cluster.installed import require_ray
 from app.errors import ClusterError
 from app.settings import ROOT, Settings
 from app.utils.error_text import reason_of
+from app.utils.files import atomic_write
 
 if TYPE_CHECKING:
     import psutil
@@ -195,7 +196,4 @@ def _temporary(here: Path) -> Path:
 
 def _write_token(path: Path, token: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(token)
-    os.replace(partial, path)
+    atomic_write(path, token, mode=0o600)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from app.errors import ClusterError
 from app.settings import ROOT, Settings
+from app.utils.files import atomic_write
 
 NAMESPACE = "dimple"
 NODE, TOKEN, LOG, MODELS = "node.json", "token", "node.log", "models"
@@ -36,9 +37,7 @@ class Node:
 
     def write(self, path: Path) -> None:
         """Let others know of it."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(asdict(self)), encoding="utf-8")
-        os.replace(partial, path)
+        atomic_write(path, json.dumps(asdict(self)))
 
 
 def folder(settings: Settings) -> Path:

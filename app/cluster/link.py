@@ -21,12 +21,13 @@ from app.cluster.here import address, ray_environ, read_node
 from app.cluster.messages import Asked, Heard, Kind, Refused, Said
 from app.cluster.plan import Plan, State
 from app.settings import ROOT, Settings
+from app.utils.backoff import Backoff
 from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0
-"""Seconds before the gateway is started again."""
+LONGEST_PAUSE = 5.0
+"""Most seconds before the gateway is started again."""
 ERROR = re.compile(r"[\w.]+: \S")
 CONNECT_SECONDS = 90.0
 SILENT_SECONDS = 12.0
@@ -121,17 +122,16 @@ class Link:
                     self._pipe.send(Asked(0, verb, arguments))
 
     def _keep_up(self) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(LONGEST_PAUSE)
         while True:
-            started = time.monotonic()
+            backoff.attempt()
             with tempfile.TemporaryFile() as said:
                 try:
                     reason = self._run(said)
                 except Exception as error:  # no memory for a process, no address: the next try may do better
                     reason = str(error)
             self._note(reason)
-            pause = FIRST_PAUSE if time.monotonic() - started > 60 else min(2 * pause, LONGEST_PAUSE)
-            time.sleep(pause)
+            time.sleep(backoff.remaining())
 
     def _run(self, said: IO[bytes]) -> str:
         """Start a gateway, and hear it to its end. Say why it ended."""

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 
 from app.cluster.here import Node
 from app.parent import end_with_parent
+from app.utils.backoff import Backoff
 
 if TYPE_CHECKING:
     import psutil
 
 STARTED = "Ray runtime started"
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 10.0
+LONGEST_PAUSE = 10.0
 PATIENCE_SECONDS = 5.0
 """What Ray has to end by itself."""
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
@@ -47,12 +48,11 @@ class Watch:
 
     def run(self) -> None:
         """Start Ray whenever it does not run, until it is to end."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(LONGEST_PAUSE)
         while not self._ending.is_set():
             if self._once():
-                pause = FIRST_PAUSE
-            self._ending.wait(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+                backoff.reset()
+            self._ending.wait(backoff.next_delay())
 
     def _once(self) -> bool:
         """Run Ray to its end. Say whether it had started."""

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,13 @@ import numpy as np
 
 from app.engines.base import Engine
 from app.engines.opening import load
-from app.engines.parity import activated
+from app.engines.parity import activate
 from app.errors import BadInput, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.picture_limits import PictureLimits
 from app.types import FloatArray, Signature
+from app.utils.files import atomic_write
+from app.utils.json import read_json
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 
@@ -71,8 +72,8 @@ def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Pa
         "tolerance": TOLERANCE,
     }
     try:
-        _write(kept, picture.read_bytes())
-        _write(folder / FILE, (json.dumps(document) + "\n").encode())
+        atomic_write(kept, picture.read_bytes())
+        atomic_write(folder / FILE, json.dumps(document) + "\n")
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error}") from None
     return folder / FILE
@@ -88,23 +89,14 @@ def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
     except (OSError, BadInput) as error:
         raise ModelFormatError(f"the self-test's picture {picture} cannot be read: {error}") from None
     tensor = to_tensor(image, signature.preprocess, signature.inputs[0].shape)
-    return activated(engine.predict(tensor), signature.postprocess.activation)[0]  # type: ignore[no-any-return]
+    return activate(engine.predict(tensor), signature.postprocess.activation)[0]  # type: ignore[no-any-return]
 
 
 def _read(folder: Path) -> tuple[Path, FloatArray, float]:
     try:
-        document: Any = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        document: Any = read_json(folder / FILE)
         picture = folder / Path(str(document["picture"])).name
         expected = np.array(document["probabilities"], np.float64)
         return picture, expected, float(document.get("tolerance", TOLERANCE))  # type: ignore[return-value]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelFormatError(f"{folder / FILE} cannot be read: {type(error).__name__}: {error}") from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ def config_of(models: Sequence[tuple[str, Path, Scale]], settings: Settings) -> 
     :raises ModelFormatError: where a folder cannot be read.
     """
     require_ray()
-    import yaml  # type: ignore[import-untyped]  # comes with Ray
+    import yaml
 
     where, engine = store(settings), "auto" if settings.engine == "ray" else settings.engine
     plans = [Plan(name, digest_of(folder), where, engine, scale) for name, folder, scale in models]

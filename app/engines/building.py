@@ -22,9 +22,9 @@ from app.engines.child import REFUSED, run_module
 from app.engines.reference import reference_kind
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.place import place
 from app.lock import locked
 from app.utils.error_text import reason_of
+from app.utils.files import replacing_folder
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,8 @@ def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
 
 
 def _build(folder: ModelFolder, choice: str, path: Path) -> None:
-    partial = path.parent / f".building-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
+    with replacing_folder(path) as partial:
         _run(folder, choice, partial)
-        place(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _run(folder: ModelFolder, choice: str, path: Path) -> None:

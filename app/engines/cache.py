@@ -25,6 +25,7 @@ from app.engines.base import Parity
 from app.formats.folder import ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import document_of, signature_of
+from app.utils.json import read_json
 
 FORMAT = 2
 """To be raised when conversion or comparison changes: every entry is then made anew."""
@@ -98,7 +99,7 @@ def sources(folder: ModelFolder, kind: str) -> list[Path]:
 def read_entry(path: Path) -> Entry | None:
     """Read an entry; None where there is none, or it is damaged in any way. Marks it as used."""
     try:
-        document: Any = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        document: Any = read_json(path / RECORD)
         parity = Parity(**document.pop("parity")) if document["parity"] else document.pop("parity")
         record = Record(parity=parity, **document)
         if any(file_digest(path / name) != wanted for name, wanted in record.files.items()):
@@ -117,7 +118,7 @@ def read_inference(path: Path) -> Inference:
 
     :raises Exception: of any kind if it is missing or damaged.
     """
-    document: Any = json.loads((path / INFERENCE).read_text(encoding="utf-8"))
+    document: Any = read_json(path / INFERENCE)
     labels = document["labels"]
     return Inference(
         signature_of(document["signature"], path / INFERENCE),
@@ -164,7 +165,7 @@ def prune(cache_dir: Path, newest: Path) -> None:
 def _is_of(path: Path, record: Record) -> bool:
     """Say whether an entry is of the same model and precision, or cannot be read."""
     try:
-        document = json.loads((path / RECORD).read_text(encoding="utf-8"))
+        document = read_json(path / RECORD)
         return (document["model"], document["precision"]) == (record.model, record.precision)
     except (OSError, ValueError, LookupError, TypeError):
         return True

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from app.engines.base import Engine
 from app.types import Activation, FloatArray
@@ -25,16 +28,16 @@ def difference(found: FloatArray, expected: FloatArray, activation: Activation) 
     """
     if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
         return float("inf")
-    found, expected = activated(found, activation), activated(expected, activation)
-    return float(np.abs(found - expected).max() / max(1.0, np.abs(expected).max()))
+    ours, reference = activate(found, activation), activate(expected, activation)
+    return float(np.abs(ours - reference).max() / max(1.0, np.abs(reference).max()))
 
 
-def activated(rows: FloatArray, activation: Activation) -> FloatArray:
-    """Make probabilities of a network's answers (N, classes), in 64 bits."""
+def activate(rows: NDArray[np.floating[Any]], activation: Activation) -> NDArray[np.float64]:
+    """Return the softmax or the sigmoid of a network's answers (N, classes), in 64 bits."""
     wide = rows.astype(np.float64)
     if activation == "softmax":
         wide = np.exp(wide - wide.max(axis=1, keepdims=True))
         wide /= wide.sum(axis=1, keepdims=True)
     elif activation == "sigmoid":
         wide = 1 / (1 + np.exp(-np.clip(wide, -700, 700)))  # e^709 is the largest that float64 holds
-    return wide  # type: ignore[return-value]
+    return wide

@@ -24,6 +24,7 @@ from app.formats.inference import Inference
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_signature
 from app.utils.error_text import reason_of
+from app.utils.json import read_json
 
 log = logging.getLogger(__name__)
 
@@ -106,5 +107,5 @@ def content_hash(files: Iterable[Path]) -> str:
 
 
 def _read(path: Path) -> Record:
-    document: Any = json.loads(path.read_text(encoding="utf-8"))
+    document: Any = read_json(path)
     return Record(**{**document, "agreement": Agreement(**document["agreement"])})

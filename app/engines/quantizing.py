@@ -29,10 +29,10 @@ from app.engines.openvino_runtime import core, import_openvino
 from app.engines.quantized import FOLDER, Record, content_hash, made_from, write_record
 from app.errors import DataError, ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.place import place
 from app.progress import counted, say
 from app.types import FloatArray
 from app.utils.error_text import reason_of
+from app.utils.files import replacing_folder
 
 MAKING = ".int8-making"
 """Where a quantized network is made: beside its place, hidden, and so never packed."""
@@ -85,10 +85,7 @@ def quantize(
         raise ModelFormatError(
             f"{folder.name} cannot be quantized, since openvino may not serve it: {entry.record.reason}"
         )
-    making = folder.path / MAKING
-    shutil.rmtree(making, ignore_errors=True)  # of one that was killed
-    making.mkdir()
-    try:
+    with replacing_folder(folder.path / FOLDER, folder.path / MAKING) as making:
         assert entry.inference is not None  # there is one unless there is a reason
         threshold = 0.0 if entry.inference.signature.postprocess.activation == "sigmoid" else 0.5
         order = Order(entry.path / MODEL, *inputs, making, made_from(folder, choice), threshold)
@@ -97,9 +94,6 @@ def quantize(
         if not folder.stated >= {"preprocess", "postprocess"}:
             write_inference(entry.inference, making)
         write_record(record, making)
-        place(making, folder.path / FOLDER)
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
     return record, before
 
 

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from app.utils.files import replacing
+
 DPI = 110
 CONFIG = "MPLCONFIGDIR"
 
@@ -43,17 +45,6 @@ def write_png(figure: Any, path: Path) -> None:
     """Write a figure; the file appears whole or not at all."""
     with replacing(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", pad_inches=0.15)  # long labels need room
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to. What is written there takes its place, unless something went wrong."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _import_quietly() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from app.evaluation.canvas import replacing
+from app.utils.files import replacing
 
 MOST = 48
 COLUMNS = 6

@@ -12,9 +12,9 @@ from typing import Any
 from PIL import Image
 
 from app.evaluation import pictures
-from app.evaluation.canvas import replacing
 from app.evaluation.contact_sheet import Judged, contact_sheet
 from app.evaluation.figures import Classes, ClassFigures, Figures, Rows, called, document
+from app.utils.files import atomic_write
 
 MOST_CLASSES = 20
 """Most classes that the table lists."""
@@ -112,5 +112,4 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False)
     # each row of the confusion on one line: a thousand classes would make a million lines
     text = re.sub(r"\[[\d,\s]+\]", lambda row: "[" + " ".join(row[0][1:-1].split()) + "]", text)
-    with replacing(path) as partial:
-        partial.write_text(text + "\n", encoding="utf-8")
+    atomic_write(path, text + "\n")

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.json_text import read_json
 from app.formats.lfs import refuse_pointer
+from app.utils.json import read_json
 
 MOST_NODES = 20_000
 """The deepest networks of the zoos have about 5,000."""

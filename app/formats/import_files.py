@@ -10,11 +10,11 @@ from typing import Any
 
 from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles
-from app.formats.json_text import read_json
 from app.formats.keras_h5 import architecture_beside, is_architecture
 from app.formats.labels import NAMED_AS_LABELS, USUAL, lists_labels
 from app.formats.missing import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
+from app.utils.json import read_json
 
 H5 = (".h5", ".hdf5", ".keras")
 ARCHIVES = (".mar", ".model")

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from app.errors import ModelFormatError
 from app.formats.hdf5 import Arrays, check_file, member
-from app.formats.json_text import parse_json, read_json
 from app.formats.keras1 import channels_first, is_keras1, kernel_to_keras2, to_keras2
 from app.formats.keras_weights import Group
 from app.formats.lfs import refuse_pointer
+from app.utils.json import parse_json, read_json
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.json_text import MAX_BYTES, parse_json
 from app.formats.packaged import other_content, packaged_file
+from app.utils.json import MAX_BYTES, parse_json, read_json
 
 SYNSET = "synset.txt"
 USUAL = (SYNSET, "labels.txt", "labels.json", "class_indices.json", "classes.txt", "class_names.txt", "classes.json")
@@ -130,7 +129,7 @@ def _table(file: str, pattern: str) -> dict[str, str]:
     """Read a table from the label's number, as text, to one line of text that ``pattern`` describes."""
     path = packaged_file(PACKAGE, file)
     try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
+        table: Any = read_json(path)
         if all(re.fullmatch(pattern, table[str(index)]) for index in range(CLASSES)):
             return dict(table)
     except (ValueError, LookupError, TypeError):

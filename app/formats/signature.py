@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from app.errors import ModelFormatError
-from app.formats.json_text import read_json
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
+from app.utils.json import read_json
 
 FILE_NAME = "signature.json"
 MAX_VALUES = 2**26

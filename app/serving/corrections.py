@@ -6,13 +6,12 @@ That is what ``flask models train`` takes: one folder for each class.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import threading
 import time
 from pathlib import Path
 
 from app.errors import BadInput
+from app.utils.files import atomic_write
 
 LONGEST = 200
 """Bytes of a folder's name, of the 255 that file systems have."""
@@ -48,14 +47,7 @@ class Corrections:
         self.forget(model, name)
         path = self._folder / model / folder_name(label) / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except OSError:
-            os.unlink(temporary)
-            raise
+        atomic_write(path, data, mode=0o600)
         return path
 
     def forget(self, model: str, name: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app.engines.parity import activate
 from app.errors import ModelFormatError
 from app.types import Activation, FloatArray, Prediction
 
@@ -18,14 +19,9 @@ def probabilities(output: FloatArray, activation: Activation) -> FloatArray:
     :returns: float32 (N, classes), 0-1.
     :raises ModelFormatError: where a value is not a finite number.
     """
-    rows = output.reshape(len(output), -1).astype(np.float64)
-    if not np.isfinite(rows).all():
+    if not np.isfinite(output).all():
         raise ModelFormatError("the network's answer holds values that are not numbers; its weights are damaged")
-    if activation == "softmax":
-        rows = np.exp(rows - rows.max(axis=1, keepdims=True))
-        rows /= rows.sum(axis=1, keepdims=True)
-    elif activation == "sigmoid":
-        rows = 1 / (1 + np.exp(-np.clip(rows, -700, 700)))  # e^709 is the largest that float64 holds
+    rows = activate(output.reshape(len(output), -1), activation)
     if rows.shape[1] == 1:
         rows = np.hstack([1 - rows, rows])
     return rows.astype(np.float32)

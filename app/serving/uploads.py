@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import StorageError
+from app.utils.files import atomic_write
 
 ID = re.compile(r"[0-9a-f]{32}")
 TAG = 16
@@ -180,16 +180,7 @@ class Uploads:
         threading.Thread(target=run, name="uploads", daemon=True).start()
 
     def _write(self, name: str, data: bytes, changed: float | None = None) -> None:
-        descriptor, temporary = tempfile.mkstemp(dir=self._folder, prefix=".", suffix=".part")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            if changed is not None:
-                os.utime(temporary, (changed, changed))
-            os.replace(temporary, self._folder / name)
-        except OSError:
-            os.unlink(temporary)  # on a disk that is full, of all places
-            raise
+        atomic_write(self._folder / name, data, mode=0o600, modified=changed)
 
     def _has_room(self, size: int) -> bool:
         """Whether the disk has room for a picture and its record. What goes wrong later is an error."""

@@ -11,8 +11,6 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
-import shutil
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +29,7 @@ from app.training.reading import Labelled, check_classes, labelled, read_images
 from app.training.row_file import RowFile
 from app.training.split import PARTS, PartName, split
 from app.types import FloatArray, Preprocess
+from app.utils.files import replacing_folder
 from app.vision.preprocess import to_tensor
 
 Classes = NDArray[np.int64]
@@ -217,15 +216,8 @@ def _prepared(spec: DataSpec, source: str, pictures: PictureSource, datasets_dir
         say(f"{spec.name} is already prepared")
         return dataset
     target = datasets_dir / spec.name / _READY
-    partial = target.with_name(_READY + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
-    try:
-        partial.mkdir()
+    with replacing_folder(target) as partial:
         _build(partial, spec, pictures, found, {"format": FORMAT, "source": source, "fingerprint": fingerprint})
-        shutil.rmtree(target, ignore_errors=True)  # made of other pictures, or damaged
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     dataset = load(spec.name, datasets_dir)
     if dataset is None:
         raise DataError(f"{target} cannot be read although it was just written. Is the disk damaged?")

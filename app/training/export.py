@@ -10,10 +10,10 @@ from typing import Any
 from app.engines.compat import import_keras
 from app.errors import DataError
 from app.formats.folder import write_manifest
-from app.formats.place import place
 from app.formats.signature import write_signature
 from app.training.recipes import Course, Recipe
 from app.types import Postprocess, Signature, TensorSpec
+from app.utils.files import replacing_folder
 
 ALL_CLASSES = Postprocess(top=0)
 
@@ -30,18 +30,16 @@ def export(
     :returns: the model folder.
     """
     name = course.name
-    partial = models_dir / f".{name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-    write_manifest(partial, name)
-    (partial / "synset.txt").write_text("".join(f"{label}\n" for label in course.labels))
-    network.save(str(partial / f"{name}.h5"), include_optimizer=False)
-    input_name = _export_checkpoint(network, partial / name) if recipe.checkpoint else str(network.input_names[0])
-    output = TensorSpec("softmax" if recipe.checkpoint else "sigmoid", (0, network.output_shape[-1]))
-    signature = Signature((TensorSpec(input_name, recipe.shape),), (output,), recipe.preprocess, ALL_CLASSES)
-    write_signature(signature, partial / "signature.json")
-    (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    shutil.copyfile(curves, partial / "learning-curves.png")
-    place(partial, models_dir / name)
+    with replacing_folder(models_dir / name) as partial:
+        write_manifest(partial, name)
+        (partial / "synset.txt").write_text("".join(f"{label}\n" for label in course.labels))
+        network.save(str(partial / f"{name}.h5"), include_optimizer=False)
+        input_name = _export_checkpoint(network, partial / name) if recipe.checkpoint else str(network.input_names[0])
+        output = TensorSpec("softmax" if recipe.checkpoint else "sigmoid", (0, network.output_shape[-1]))
+        signature = Signature((TensorSpec(input_name, recipe.shape),), (output,), recipe.preprocess, ALL_CLASSES)
+        write_signature(signature, partial / "signature.json")
+        (partial / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        shutil.copyfile(curves, partial / "learning-curves.png")
     return models_dir / name
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from app.types import FloatArray
+from app.utils.files import replacing
 
 _BLOCK = 256
 
@@ -36,12 +37,11 @@ class RowFile:
         """Cut the file to the rows that came: at least one."""
         if self._count == self._most:
             return
-        beside = self._path.with_name(self._path.name + ".short")
-        short = _create(beside, (self._count, *self._rows.shape[1:]))
-        for start in range(0, self._count, _BLOCK):
-            end = min(start + _BLOCK, self._count)
-            short[start:end] = self._rows[start:end]
-        os.replace(beside, self._path)
+        with replacing(self._path) as beside:
+            short = _create(beside, (self._count, *self._rows.shape[1:]))
+            for start in range(0, self._count, _BLOCK):
+                end = min(start + _BLOCK, self._count)
+                short[start:end] = self._rows[start:end]
 
 
 def _create(path: Path, shape: tuple[int, ...]) -> FloatArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import DataError
+from app.utils.files import replacing
 
 Weights = list[NDArray[Any]]
 
@@ -37,10 +37,8 @@ def save_state(state: State, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{kind}{i}": array for kind in ("weights", "best") for i, array in enumerate(getattr(state, kind))}
     facts = json.dumps({"run": state.run, "history": state.history, "weights": len(state.weights)})
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
+    with replacing(path, path.with_name(path.name + ".partial")) as partial, partial.open("wb") as file:
         np.savez(file, facts=np.array(facts), optimizer=np.frombuffer(state.optimizer, np.uint8), **arrays)
-    os.replace(partial, path)
 
 
 def load_state(path: Path, run: dict[str, Any]) -> State | None:

@@ -1,6 +1,9 @@
-"""The body of a request."""
+"""The body of a request, as it came and inflated."""
 
 from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
@@ -50,3 +53,25 @@ def _drain(response: Response) -> Response:
     except OSError:  # the client has gone, or its body is not what its headers said
         pass
     return response
+
+
+def inflate(chunks: Iterable[bytes], wbits: int, most: int) -> bytes:
+    """Decompress a stream of zlib's or gzip's. Never more than ``most`` bytes of output exist.
+
+    :param chunks: the stream in pieces, which are read no further than it is allowed to inflate.
+    :param wbits: the format, as :func:`zlib.decompressobj` takes it.
+    :raises RequestEntityTooLarge: if there is more output.
+    :raises zlib.error: if it is not such a stream.
+    :raises EOFError: if it is cut off, or something follows it.
+    """
+    inflater, pieces, left = zlib.decompressobj(wbits), [], most + 1
+    for chunk in chunks:
+        pieces.append(inflater.decompress(chunk, left))
+        left -= len(pieces[-1])
+        if not left:
+            raise RequestEntityTooLarge()
+        if inflater.unused_data:
+            break
+    if not inflater.eof or inflater.unused_data:
+        raise EOFError()
+    return b"".join(pieces)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from app.utils.json import parse_json as parse
 from app.web.numbers import NumberList
 
 PIECE = 2**18
@@ -23,10 +23,8 @@ MOST_ESCAPES = 100_000
 """Quotes behind a backslash: each is looked at."""
 LONGEST_UNICODE = 2**21
 """Characters of a text that is not all ASCII, of which Python makes four bytes each."""
-STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 _NUMERIC = b"-+0123456789.eE,[] \t\r\n"
 _RUN = re.compile(rb"[-+0-9.eE,\[\] \t\r\n]+")
-_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(STEP))
 _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b"[{,:"))
 
 
@@ -38,17 +36,19 @@ def parse_json(data: bytes, most_depth: int) -> Any:
     """
     if data.startswith(codecs.BOM_UTF8):
         data = data[len(codecs.BOM_UTF8) :]
-    cut = _Cut(memoryview(data), most_depth)
+    cut = _Cut(memoryview(data))
     for start, end in _outside_strings(data):
         cut.take(data, start, end)
     rest = cut.rest(data)
     if len(rest) > LONGEST_UNICODE and not (rest.isascii() and b"\\u" not in rest):
         raise ValueError(f"of a text of more than {LONGEST_UNICODE:,} bytes, every character must be one of ASCII")
     lists = iter(cut.lists)
-    try:
-        return json.loads(rest.decode(), parse_constant=lambda name: next(lists, None) or _no_number(name))
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
+    return parse(
+        rest.decode(),
+        most_depth,
+        allow_surrogates=True,
+        parse_constant=lambda name: next(lists, None) or _no_number(name),
+    )
 
 
 def _no_number(name: str) -> NoReturn:
@@ -60,11 +60,9 @@ class _Cut:
     """What is found outside of the strings: long lists of numbers, which are taken out, and everything else."""
 
     data: memoryview
-    most_depth: int
     lists: list[NumberList] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)
     values: int = 0
-    depth: int = 0
 
     def take(self, data: bytes, start: int, end: int) -> None:
         """Look at the bytes between two strings."""
@@ -97,10 +95,6 @@ class _Cut:
             _too_many()
         if b"N" in text or b"I" in text:
             _no_number("NaN" if b"N" in text else "Infinity")
-        for bracket in text.translate(None, _ALL_BUT_BRACKETS)[: 2 * MOST_VALUES]:
-            self.depth += STEP[bracket]
-            if self.depth > self.most_depth:
-                raise ValueError(f"it has more than {self.most_depth} lists and objects within each other")
         self.values += len(text.translate(None, _ALL_BUT_STRUCTURE))
         if self.values > MOST_VALUES:
             _too_many()

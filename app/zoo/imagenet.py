@@ -6,8 +6,6 @@ Neither package is imported: their files are found and read.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from app.digests import file_digest
@@ -20,6 +18,7 @@ from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
 from app.lock import locked
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
+from app.utils.files import replacing_folder
 from app.zoo.efficientnet_lite import CLASSES, SIZE, build
 
 NAME = "imagenet"
@@ -58,7 +57,8 @@ def ensure_imagenet(models_dir: Path) -> Path:
         models_dir.mkdir(parents=True, exist_ok=True)
         with locked(models_dir / f".{NAME}.lock"):
             if not _is_whole(target):  # another process may have made it meanwhile
-                _replace(target, models_dir / f".{NAME}.partial")
+                with replacing_folder(target) as folder:
+                    _write(folder)
     except OSError as error:
         raise ModelFormatError(f"{target} cannot be written: {error}. Let Dimple write to {models_dir}") from None
     return target
@@ -72,16 +72,6 @@ def _is_foreign(folder: Path) -> bool:
     """Say whether the folder holds weights that are not ours."""
     weights = {path.name for pattern in ("*.params", "*.h5", "*.onnx") for path in folder.glob(pattern)}
     return bool(weights - set(FILES))
-
-
-def _replace(target: Path, partial: Path) -> None:
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
-    try:
-        _write(partial)
-        shutil.rmtree(target, ignore_errors=True)  # a folder that lacks a file
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write(folder: Path) -> None:

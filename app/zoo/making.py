@@ -16,6 +16,7 @@ from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.labels import imagenet_labels, read_labels, write_labels
 from app.formats.signature import FILE_NAME, write_signature
 from app.types import Postprocess, Signature, TensorSpec
+from app.utils.json import read_json
 from app.zoo.entry import Accuracy, CatalogueEntry
 from app.zoo.fetching import verify
 
@@ -42,7 +43,7 @@ def make(entry: CatalogueEntry, files: list[Path], folder: Path, name: str, plac
 def pulled_from(folder: Path) -> str:
     """The name that a model folder has in the catalogue; empty where it is not from there."""
     try:
-        facts: Any = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        facts: Any = read_json(folder / FACTS)
     except (OSError, ValueError):
         return ""
     return str(facts.get("name", "")) if isinstance(facts, dict) else ""

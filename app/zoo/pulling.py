@@ -11,10 +11,10 @@ from pathlib import Path
 from app.download import Patience
 from app.errors import DataError, DownloadFailed, ModelFormatError
 from app.formats.archive.manifest import NAME
-from app.formats.place import place
 from app.lock import locked
 from app.progress import say
 from app.settings import Settings
+from app.utils.files import swap_folder
 from app.zoo.catalogue import resolve
 from app.zoo.entry import Base, CatalogueEntry
 from app.zoo.fetching import PATIENCE, Places, bases, clear, fetch, places, public, remove
@@ -125,7 +125,7 @@ def _clear(work: Path) -> None:
 def _put(made: Path, target: Path) -> None:
     """Move the folder among the models; by way of a hidden one where these are on another file system."""
     try:
-        place(made, target)
+        swap_folder(made, target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
@@ -133,6 +133,6 @@ def _put(made: Path, target: Path) -> None:
         remove(beside)
         try:
             shutil.copytree(made, beside)
-            place(beside, target)
+            swap_folder(beside, target)
         finally:
             remove(beside)

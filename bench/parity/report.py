@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from app.utils.files import atomic_write
 from bench.parity.known import Verdict
 from bench.parity.run import Result
 from bench.parity.tables import columns
@@ -69,9 +69,7 @@ def write_report(path: Path, results: Sequence[Result], verdict: Verdict) -> Pat
         "checks": [_told(one) for one in results],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps(document, indent=1))
-    os.replace(new, path)
+    atomic_write(path, json.dumps(document, indent=1))
     return path
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from app.utils.files import atomic_write
 
 MMS, DIMPLE, TUTORIAL, ENGINE = "mms", "dimple", "tutorial", "engine"
 SERVERS = (MMS, DIMPLE, TUTORIAL, ENGINE)
@@ -80,9 +81,7 @@ class Record:
 def write_record(record: Record, path: Path) -> None:
     """Write it as JSON; the file appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps(asdict(record), indent=1) + "\n")
-    os.replace(new, path)
+    atomic_write(path, json.dumps(asdict(record), indent=1) + "\n")
 
 
 def read_record(path: Path) -> Record:

@@ -99,7 +99,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, conversions: Any) -> None:
     again = load(folder, "auto", cache)
     assert (again.kind, conversions()) == ("openvino", 2)
     assert np.array_equal(again.engine.predict(pictures(3)), before)
-    assert not list(cache.glob(".building-*"))
+    assert not list(cache.glob(".*.partial"))
 
 
 def test_a_model_that_was_trained_further_is_converted_again_and_its_old_entry_goes(tmp_path: Path) -> None:

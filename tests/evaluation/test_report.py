@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.evaluation.canvas import replacing
 from app.evaluation.figures import figures
 from app.evaluation.report import Item, table, write_report
 
@@ -94,13 +93,3 @@ def test_of_many_classes_the_worst_are_listed() -> None:
     assert [line.split()[0] for line in lines[start + 1 : start + 3]] == ["class40", "class7"]
     assert lines[-1].split()[2] == "30"
     assert len(lines) < 30
-
-
-def test_what_fails_halfway_leaves_the_earlier_file(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.json"
-    path.write_text("earlier")
-    with pytest.raises(ZeroDivisionError), replacing(path) as partial:
-        partial.write_text("half")
-        raise ZeroDivisionError
-    assert path.read_text() == "earlier"
-    assert list(tmp_path.iterdir()) == [path]

@@ -99,7 +99,7 @@ def test_a_signature_whose_tensor_no_memory_holds_is_refused(tmp_path: Path, sha
 def test_json_within_json_is_bounded(tmp_path: Path, read: Any) -> None:
     for depth in (201, 900, 100_000):
         (tmp_path / "deep.json").write_text("[" * depth + "]" * depth)
-        refused(tmp_path / "deep.json", "more than 200 brackets in brackets", read)
+        refused(tmp_path / "deep.json", "more than 200 lists and objects within each other", read)
 
 
 @pytest.mark.parametrize("read", [read_signature, read_graph])

@@ -97,15 +97,16 @@ def test_the_limits_are_the_defaults() -> None:
 def test_the_fixed_limits_are_those_of_the_code() -> None:
     from app.engines import building
     from app.errors import LONGEST_TEXT
-    from app.formats import hdf5, json_text, signature
+    from app.formats import hdf5, signature
     from app.formats.archive.limits import Limits
+    from app.utils import json as model_json
     from app.vision.containers import container, jpeg, tiff
     from app.web import forms
     from app.web import json_text as requests
 
     text, archive = DOCUMENTS["SECURITY.md"].replace("\u2013", "-"), Limits()
     for said in (
-        f"{json_text.MAX_BYTES // 2**20} MiB, {json_text.MAX_DEPTH} |",
+        f"{model_json.MAX_BYTES // 2**20} MiB, {model_json.MAX_DEPTH} |",
         f"{signature.MAX_VALUES:,} |",
         f"{hdf5.FREE_BYTES // 2**20} MiB, or times the file's length | - | {hdf5.RATIO} |",
         f"{archive.free_bytes // 2**20} MiB | - | {archive.total_bytes // 2**30} GiB, {archive.entries:,}, "

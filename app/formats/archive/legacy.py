@@ -16,6 +16,7 @@ from app.formats.archive.manifest import LEGACY
 from app.formats.archive.pack import check_name
 from app.formats.archive.packing import add_file, add_text, appearing
 from app.formats.archive.services import stock_service
+from app.utils.json import read_json
 
 ARCHIVE_VERSION, SERVER_VERSION = 0.2, 0.4
 SIGNATURE = "signature.json"
@@ -107,8 +108,8 @@ def _input_type(path: Path) -> str:
     if not path.is_file():
         raise PackError(f"signature.json is not found in {path.parent}.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = read_json(path)
+    except (OSError, ValueError) as error:
         raise PackError(f"{path} cannot be read: {error}") from None
     if not isinstance(document, dict) or not {"input_type", "output_type"} <= document.keys():
         raise PackError("input_type and output_type are required in signature.")
@@ -150,8 +151,8 @@ def _service(folder: Path, service: Path | None, input_type: str) -> tuple[str, 
 def _engine_version(symbol: Path) -> Any:
     """The MXNet that wrote the symbol, in its own form (``["int", 10901]``); else the one that is installed."""
     try:
-        return json.loads(symbol.read_text(encoding="utf-8"))["attrs"]["mxnet_version"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return read_json(symbol)["attrs"]["mxnet_version"]
+    except (OSError, ValueError, LookupError, TypeError):
         pass
     try:
         return importlib.metadata.version("mxnet")

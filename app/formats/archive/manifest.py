@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from app.errors import InvalidArchive
-from app.formats.json_text import parse_json
+from app.utils.json import parse_json
 
 Runtime = Literal["python", "python2", "python3"]
 

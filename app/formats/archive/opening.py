@@ -16,6 +16,7 @@ from app.formats.archive.limits import Limits
 from app.formats.archive.manifest import NAME, read_manifest
 from app.formats.archive.unpack import unpack
 from app.lock import locked
+from app.utils.files import replacing_folder
 
 SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTING = "files.json"
@@ -95,16 +96,9 @@ def _whole(home: Path) -> Path | None:
 
 
 def _make(path: Path, home: Path, limits: Limits | None) -> Path:
-    partial = home.parent / f".{home.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)  # what a killed process left
-    try:
-        partial.mkdir()
+    with replacing_folder(home) as partial:
         name = unpack_into(path, partial, limits).name
         _list(partial, name)
-        shutil.rmtree(home, ignore_errors=True)  # one that lost a file
-        os.replace(partial, home)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return home / name
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import stat
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from uuid import uuid4
 
 from app.errors import PackError
+from app.utils.files import replacing
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 """The earliest time that a zip can write. Real times would give other bytes at every packing."""
@@ -23,18 +22,13 @@ def appearing(target: Path) -> Iterator[Path]:
 
     :raises PackError: where something cannot be read or written.
     """
-    partial = target.parent / f".{target.name[:100]}.{uuid4().hex}.partial"
     try:
-        yield partial
-        os.replace(partial, target)
+        with replacing(target) as partial:
+            yield partial
     except OSError as error:
-        raise PackError(f"{target} cannot be made: {error.strerror or error}: {error.filename or partial}") from None
+        raise PackError(f"{target} cannot be made: {error.strerror or error}: {error.filename or target}") from None
     except UnicodeEncodeError as error:
         raise PackError(f"{target} cannot be made: the name {error.object!r} is not UTF-8. Rename the file") from None
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        partial.unlink(missing_ok=True)
 
 
 def add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:

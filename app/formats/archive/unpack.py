@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +14,7 @@ from app.formats.archive.manifest import CURRENT, find_legacy_manifest
 from app.formats.archive.names import Paths
 from app.formats.lfs import refuse_pointer
 from app.progress import Progress, progress
+from app.utils.files import replacing
 
 
 def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
@@ -35,15 +34,11 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
     if not archive.is_file():
         raise InvalidArchive(f"{archive} is no file")
     refuse_pointer(archive)
-    partial = target.parent / f".{target.name[:100]}.{uuid4().hex}.partial"
     try:
-        try:
+        with replacing(target) as partial:
             partial.mkdir()
             _write_all(archive, partial, limits or Limits())
             _lift(partial)
-            os.replace(partial, target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     except InvalidArchive as error:
         raise InvalidArchive(f"{archive} is no model archive that can be used: {error}") from None
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ from app.errors import ModelFormatError
 from app.formats.folder import write_manifest
 from app.formats.labels import write_labels
 from app.formats.params import Arrays, read_params, write_params
-from app.formats.place import place
 from app.formats.signature import FILE_NAME, write_signature
 from app.training.transfer.body import CONNECTED, Body, learned, outline
 from app.training.transfer.head import Head
 from app.types import Postprocess, TensorSpec
+from app.utils.files import replacing_folder
 
 OUTPUT = "softmax"
 
@@ -31,15 +30,12 @@ def export(
     :returns: the folder.
     :raises ModelFormatError: where it cannot be written.
     """
-    folder, partial = models_dir / name, models_dir / f".{name}.partial"
+    folder = models_dir / name
     try:
-        shutil.rmtree(partial, ignore_errors=True)  # what a killed run left
-        _write(partial, name, body, head, labels, metrics)
-        place(partial, folder)
+        with replacing_folder(folder) as partial:
+            _write(partial, name, body, head, labels, metrics)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error}. Let Dimple write to {models_dir}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return folder
 
 

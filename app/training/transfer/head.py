@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from app.engines.parity import activate
 from app.training.transfer.folds import Numbers, assign_folds, parts
 from app.types import FloatArray
 
@@ -59,10 +60,7 @@ class Head:
 
     def probabilities(self, features: FloatArray) -> Doubles:
         """Give (N, K) of (N, F)."""
-        scores = features @ self.weight.T + self.bias
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        normalised: Doubles = powers / powers.sum(axis=1, keepdims=True)
-        return normalised
+        return activate(features @ self.weight.T + self.bias, "softmax")
 
 
 def fit_head(rows: Rows, seed: int) -> Head:

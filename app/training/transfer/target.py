@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from app.errors import BadParameter
 from app.formats.archive.manifest import NAME
+from app.utils.json import read_json
 
 SHIPPED = ("imagenet", "smile", "dogcat")
 LONGEST = 100
@@ -39,7 +39,7 @@ def check_target(name: str, models_dir: Path, force: bool) -> None:
 
 def _made_here(folder: Path) -> bool:
     try:
-        metrics: Any = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics: Any = read_json(folder / "metrics.json")
     except (OSError, ValueError):
         return False
     return isinstance(metrics, dict) and metrics.get("made_by") == MADE_BY

@@ -10,6 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter, EncodingRefused
 from app.web.around.guard import refusing
+from app.web.bodies import inflate
 from app.web.context import dimple
 
 GZIP = ("gzip", "x-gzip")
@@ -46,15 +47,12 @@ def _unpacked(most: int) -> bytes:
     """:raises RequestEntityTooLarge: where there is more than ``most``. :raises BadParameter: where it is no gzip."""
     if (request.content_length or 0) > most:
         raise RequestEntityTooLarge()
-    found, unpacker = bytearray(), zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     stream = request.stream
     try:
-        while not unpacker.eof and (chunk := stream.read(CHUNK)):
-            found += unpacker.decompress(chunk, most + 1 - len(found))
-            if len(found) > most or unpacker.unconsumed_tail:
-                raise RequestEntityTooLarge()
+        return inflate(iter(lambda: stream.read(CHUNK), b""), 16 + zlib.MAX_WBITS, most)
     except zlib.error as error:
         raise BadParameter("Content-Encoding", "gzip", f"that of the body, which is none ({error})") from None
-    if not unpacker.eof:
-        raise BadParameter("Content-Encoding", "gzip", "that of a whole body; this one is cut off")
-    return bytes(found)
+    except EOFError:
+        raise BadParameter(
+            "Content-Encoding", "gzip", "that of one whole gzip stream; this one is cut off, or longer"
+        ) from None

@@ -16,6 +16,7 @@ from typing import Any
 
 from app.serving.handled import Field, HandledModel
 from app.serving.model import Model
+from app.utils.json import parse_json
 from app.web.base64_text import decode_base64
 
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
@@ -41,8 +42,8 @@ def wrapped(answer: Any) -> str:
 def wrapped_body(body: bytes) -> str:
     """0.4's reply around what a service of the archive's own has answered: JSON, or else text."""
     try:
-        return wrapped(json.loads(body))
-    except (ValueError, RecursionError):
+        return wrapped(parse_json(body, allow_surrogates=True))
+    except ValueError:
         return wrapped(body.decode(errors="replace"))
 
 

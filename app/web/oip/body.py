@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import request
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadInput, BadParameter
-from app.web.bodies import whole_body
+from app.web.bodies import inflate, whole_body
 from app.web.context import dimple
 from app.web.json_text import parse_json
 
@@ -68,16 +67,12 @@ def _inflated(data: bytes) -> bytes:
     if encoding not in COMPRESSED:
         raise BadParameter("Content-Encoding", encoding, "gzip, deflate or left out")
     limit = dimple().settings.max_request_bytes
-    inflater = zlib.decompressobj(GZIP_OR_ZLIB)
     try:
-        inflated = inflater.decompress(data, limit + 1)
+        return inflate([data], GZIP_OR_ZLIB, limit)
     except zlib.error as error:
         raise BadInput(f"The body cannot be inflated as {encoding}: {error}. Compress it again.") from None
-    if len(inflated) > limit:
-        raise RequestEntityTooLarge()
-    if not inflater.eof or inflater.unused_data:
-        raise BadInput(f"The body is not one whole {encoding} stream. Send it again.")
-    return inflated
+    except EOFError:
+        raise BadInput(f"The body is not one whole {encoding} stream. Send it again.") from None
 
 
 def _header_length(size: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from app.serving.entry import Entry
 from app.serving.model import Model
+from app.utils.json import read_json
 from app.web.pages.words import plain_label
 
 FEW = 4
@@ -74,7 +74,7 @@ def _read(path: Path) -> dict[str, Any]:
 @lru_cache(maxsize=256)
 def _read_once(path: Path, _changed: int) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_bytes())
+        document = read_json(path)
     except (OSError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}

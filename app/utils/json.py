@@ -1,0 +1,73 @@
+"""JSON within bounds of length and depth, which RFC 8259 leaves to the reader (section 9)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+MAX_BYTES = 64 * 2**20
+"""Graphs of a thousand layers take about one; Python's objects take ten times what the text takes."""
+MAX_DEPTH = 200
+"""Lists and objects within each other. Models in models in models have about 30."""
+_HALF_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of at most :data:`MAX_BYTES`.
+
+    :raises OSError: if it cannot be read.
+    :raises ValueError: if it is too long, or as :func:`parse_json`.
+    """
+    with path.open("rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"it is longer than {MAX_BYTES:,} bytes")
+    return parse_json(content)
+
+
+def parse_json(
+    text: str | bytes,
+    max_depth: int = MAX_DEPTH,
+    *,
+    allow_surrogates: bool = False,
+    parse_constant: Callable[[str], Any] | None = None,
+) -> Any:
+    """Parse JSON; bytes may be UTF-8, 16 or 32, with or without a byte order mark.
+
+    :param max_depth: most lists and objects within each other.
+    :param allow_surrogates: whether texts may hold halves of surrogate pairs (RFC 8259, section 8.2). Python reads them
+        from ``"\\ud800"``, and can then neither print nor send them.
+    :param parse_constant: what makes values of ``NaN``, ``Infinity`` and ``-Infinity``; by default they are floats.
+    :raises ValueError: if it is not JSON, is nested deeper, or holds half of a surrogate pair.
+    """
+    if isinstance(text, bytes):
+        text = text.decode(json.detect_encoding(text))
+    try:
+        document = json.loads(text, parse_constant=parse_constant)
+        if not allow_surrogates and _HALF_SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError:  # Python's own limit, of about a thousand
+        raise ValueError(_too_deep(max_depth)) from None
+    except UnicodeEncodeError:
+        raise ValueError("a text in it holds half of a surrogate pair, which is no character") from None
+    if _is_deeper(document, max_depth):
+        raise ValueError(_too_deep(max_depth))
+    return document
+
+
+def _too_deep(max_depth: int) -> str:
+    return f"it has more than {max_depth} lists and objects within each other"
+
+
+def _is_deeper(document: Any, max_depth: int) -> bool:
+    """Return whether more lists and objects lie within each other."""
+    level = [document]
+    for _ in range(max_depth + 1):
+        level = [one for one in level if isinstance(one, dict | list)]
+        if not level:
+            return False
+        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+    return True
