@@ -139,7 +139,7 @@ def test_a_model_that_is_larger_than_the_limit_is_not_loaded_507(tmp_path: Path,
     folder = archive(tmp_path, {"service.py": "weights = bytearray(2**29)\ndef handle(data, context): pass\n"})
     with pytest.raises(HandlerLoadError, match="MemoryError") as caught:
         run(folder, limits=HandlerLimits(memory_bytes=2**28))
-    assert caught.value.code == 507
+    assert caught.value.mms_status == 507
 
 
 def test_a_batch_may_compute_for_so_long_and_the_next_one_again(greedy: Path, run: Run) -> None:

@@ -121,7 +121,7 @@ def test_a_module_with_two_classes_and_no_function_does_not_load(tmp_path: Path,
     folder = archive(tmp_path, {"service.py": "class A:\n    pass\n\nclass B:\n    pass\n"})
     with pytest.raises(HandlerLoadError, match=r"Expected only one class.*service\.A.*service\.B") as raised:
         run(folder, "service", pause=never)
-    assert raised.value.code == 500
+    assert raised.value.mms_status == 500
 
 
 def test_an_error_in_initialize_is_kept_but_the_model_counts_as_loaded(tmp_path: Path, run: Run) -> None:
@@ -155,7 +155,7 @@ def test_a_function_that_raises_at_load_fails_the_load(
     workers = run(folder, count=0, pause=never)
     with pytest.raises(HandlerLoadError) as error:
         workers.start(1, DEADLINE)
-    assert error.value.code == code
+    assert error.value.mms_status == code
     assert error.value.reason.startswith(reason)
     (status,) = workers.statuses()
     assert status.state == "FAILED"
