@@ -1,20 +1,19 @@
 """The OpenAPI document is true: requests made up from it are answered as it says, and none fails the server.
 
-Each port is asked, in this process, with the smile model alone. What Multi Model Server lets pass (numbers that are
-none count as missing, any method predicts) is not checked against the document, which tells the usual ways.
+Both ports of a real server are asked, with the smile model alone. What Multi Model Server lets pass (numbers that are
+none count as missing, any method predicts) is not checked against the document, which has the usual ways.
 """
 
 from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import schemathesis
-from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schemathesis.specs.openapi.checks import (
@@ -23,9 +22,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from app import create_app, load_models
-from app.settings import ROOT, Settings
-from tests.conftest import CACHE
+from app.settings import ROOT
+from tests.conftest import Server
 from tests.pictures import encode, face_crop, plain
 
 
@@ -42,7 +40,6 @@ NAMES = ["smile", "smile", "nobody", "a b", "ü", "...", "%00", "x" * 300]
 URLS = ["smile", "empty", "smile/signature.json", "", "../smile", "a\0b", "http://x:y/", "http://[", 300 * "x", "ü"]
 SIZES = [[1, 1, 64, 64], [4096], [0], [1], [2, 1]]
 TENSORS = [{"data": [0.5] * 4096}, {"data": ["/9j/"]}, {"data": []}, {"parameters": {"binary_data_size": 0}}]
-MANAGEMENT_PORT = "8081"
 EXAMPLES = 15
 SLOW = list(HealthCheck)
 
@@ -62,32 +59,17 @@ def inputs() -> st.SearchStrategy[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this file's own, as its models are unregistered."""
     work = tmp_path_factory.mktemp("fit")
     shutil.copytree(ROOT / "models" / "smile", work / "models" / "smile")
     (work / "models" / "empty").mkdir()
-    app = create_app(
-        Settings(
-            models_dir=work / "models",
-            cache_dir=CACHE,
-            uploads_dir=work / "uploads",
-            instance_dir=work / "instance",
-            workers=1,
-            shipped_models=False,
-        )
-    )
-    load_models(app)
-    yield app
-    app.extensions["dimple"].registry.close()
-
-
-def at_management(app: Flask) -> Any:
-    """The application, as it is reached through its management port."""
-
-    def reached(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        return app(environ | {"SERVER_PORT": MANAGEMENT_PORT}, start_response)
-
-    return reached
+    server = Server(work / "models", work, DIMPLE_SHIPPED_MODELS="false")
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        server.stop()
 
 
 def answers(context: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
@@ -122,21 +104,21 @@ def ask(operation: schemathesis.APIOperation) -> None:
     asked()
 
 
-def ask_all(app: Any) -> list[str]:
-    """Ask everything that the document tells.
+def ask_all(address: str) -> list[str]:
+    """Send requests to every operation of a port's document.
 
-    :returns: what was asked.
+    :returns: the operations.
     """
-    found = [result.ok() for result in schemathesis.openapi.from_wsgi("/openapi.json", app).get_all_operations()]
-    for operation in sorted(found, key=lambda one: one.method == "delete"):  # otherwise no model is left to be asked
+    found = [result.ok() for result in schemathesis.openapi.from_url(f"{address}/openapi.json").get_all_operations()]
+    for operation in sorted(found, key=lambda one: one.method == "delete"):  # otherwise no model is left for the others
         ask(operation)
     return [operation.label for operation in found]
 
 
-def test_answers_of_inference_fit_the_document(app: Flask) -> None:
-    asked = ask_all(app)
+def test_answers_of_inference_fit_the_document(server: Server) -> None:
+    asked = ask_all(server.url(""))
     assert {"POST /predict/{model}", "POST /v2/models/{model}/infer", "GET /v2/models/{model}/ready"} <= set(asked)
 
 
-def test_answers_of_management_fit_the_document(app: Flask) -> None:
-    assert "PUT /models/{name}" in ask_all(at_management(app))
+def test_answers_of_management_fit_the_document(server: Server) -> None:
+    assert "PUT /models/{name}" in ask_all(f"http://127.0.0.1:{server.management_port}")
