@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from app.digests import file_digest
-from app.errors import DataError, DownloadFailed, FetchError, of_system
+from app.errors import DataError, DownloadError, FetchError, of_system
 from app.progress import progress, say
 from app.reach import Reach
 
@@ -57,8 +57,8 @@ def download(
     :param sha256: what the file must have, in hexadecimal digits; empty takes any.
     :param reach: what may be fetched, where the URL comes from somebody else than who runs the program.
     :returns: ``target``.
-    :raises UrlRefused: where ``reach`` does not allow the URL, or what it leads to.
-    :raises DownloadFailed: where the file is longer than ``reach`` allows.
+    :raises UrlNotAllowed: where ``reach`` does not allow the URL, or what it leads to.
+    :raises DownloadError: where the file is longer than ``reach`` allows.
     :raises DataError: with the URL and the next step, where it cannot be fetched, or is not what was expected.
     """
     partial = _Partial(target.with_name(target.name + ".partial"), target.with_name(target.name + ".partial.json"))
@@ -206,7 +206,7 @@ def _write(url: str, response: Any, partial: _Partial, source: _Source, most: in
     with partial.path.open("ab") as file, progress(f"fetching {name}", source.total, "B", partial.size()) as shown:
         for chunk in _chunks(response):
             if most and max(source.total or 0, file.tell() + len(chunk)) > most:
-                raise DownloadFailed(f"Failed to download model from: {url}: it has more than {most:,} bytes")
+                raise DownloadError(f"Failed to download model from: {url}: it has more than {most:,} bytes")
             file.write(chunk)
             shown.advance(len(chunk))
 

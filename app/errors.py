@@ -95,7 +95,7 @@ class EmptyFile(BadInput, type="EmptyFile"):
         super().__init__(f"{what} Choose a picture and send it again.")
 
 
-class NotAPicture(BadInput, type="NotAPicture", status=415):
+class InvalidImage(BadInput, type="NotAPicture", status=415):
     """Bytes that cannot be decoded as an image."""
 
     def __init__(self, reason: str) -> None:
@@ -128,7 +128,7 @@ class TooManyFiles(BadInput, type="TooManyFiles", status=413):
         super().__init__(f"The request carries {count} pictures; at most {limit} are allowed. Send them in parts.")
 
 
-class EncodingRefused(BadInput, type="EncodingRefused", status=415):
+class UnsupportedContentEncoding(BadInput, type="EncodingRefused", status=415):
     """A body with a ``Content-Encoding`` other than ``accepted``."""
 
     def __init__(self, encoding: str, accepted: str) -> None:
@@ -187,7 +187,7 @@ class QueueFull(NoWorker, type="QueueFull"):
     """A model whose queue is full. Multi Model Server has the same words for it as for a model without workers."""
 
 
-class TooLate(ModelUnavailable, type="TooLate"):
+class QueueTimeout(ModelUnavailable, type="TooLate"):
     """A request that waited in the queue for longer than the model's response timeout."""
 
     def __init__(self, name: str) -> None:
@@ -198,14 +198,14 @@ class TooLate(ModelUnavailable, type="TooLate"):
         )
 
 
-class ClientGone(ModelUnavailable, type="ClientGone"):
+class ClientClosedRequest(ModelUnavailable, type="ClientGone"):
     """A client that closed the connection before its request was computed."""
 
     def __init__(self, name: str) -> None:
         DimpleError.__init__(self, f"The connection was closed before the model {name} came to this request.")
 
 
-class EngineLost(ModelUnavailable, type="EngineLost"):
+class EngineUnavailable(ModelUnavailable, type="EngineLost"):
     """An engine process that gave no answer."""
 
     def __init__(self, reason: str) -> None:
@@ -223,7 +223,7 @@ class NoReplica(ModelUnavailable, type="NoReplica"):
         )
 
 
-class ClusterLost(ModelUnavailable, type="ClusterLost"):
+class ClusterUnavailable(ModelUnavailable, type="ClusterLost"):
     """A model on a cluster that cannot be reached. ``reason`` says so without the model's name."""
 
     def __init__(self, name: str, reason: str) -> None:
@@ -231,7 +231,7 @@ class ClusterLost(ModelUnavailable, type="ClusterLost"):
         super().__init__(name, self.reason)
 
 
-class BadAnswer(DimpleError, type="BadAnswer", status=502):
+class InvalidHandlerResponse(DimpleError, type="BadAnswer", status=502):
     """An answer of a model's own code that HTTP cannot carry.
 
     :param what: the part of the answer, with its value.
@@ -257,7 +257,7 @@ class ModelConflict(DimpleError, type="ModelConflict", status=409, mms_type="Con
         super().__init__(f"Model {name} is already registered.")
 
 
-class CleaningTimeout(DimpleError, type="CleaningTimeout", status=408, mms_type="RequestTimeoutException"):
+class UnregisterTimeout(DimpleError, type="CleaningTimeout", status=408, mms_type="RequestTimeoutException"):
     """A model that could not be unregistered, as it did not answer its last requests in time."""
 
     def __init__(self, name: str) -> None:
@@ -312,21 +312,21 @@ class FetchError(DataError, type="FetchError"):
         super().__init__(message)
 
 
-class DownloadFailed(DimpleError, type="DownloadFailed", status=400, mms_type="DownloadModelException"):
+class DownloadError(DimpleError, type="DownloadFailed", status=400, mms_type="DownloadModelException"):
     """A model that cannot be downloaded from its URL."""
 
 
 # access
 
 
-class UrlRefused(DimpleError, type="UrlRefused", status=403, mms_type="ForbiddenException"):
+class UrlNotAllowed(DimpleError, type="UrlRefused", status=403, mms_type="ForbiddenException"):
     """A URL that this server may not fetch, because of its scheme, its host or its address."""
 
     def __init__(self, url: str, reason: str, next_step: str) -> None:
         super().__init__(f"The URL {url[:200]} is refused: {reason}. {next_step}.")
 
 
-class TokenWanted(DimpleError, type="TokenWanted", status=401, mms_type="UnauthorizedException"):
+class TokenRequired(DimpleError, type="TokenWanted", status=401, mms_type="UnauthorizedException"):
     """A request without a token to a route that takes one.
 
     :param role: the least role of the token.
@@ -339,7 +339,7 @@ class TokenWanted(DimpleError, type="TokenWanted", status=401, mms_type="Unautho
         )
 
 
-class TokenRefused(TokenWanted, type="TokenRefused"):
+class InvalidToken(TokenRequired, type="TokenRefused"):
     """A token that is unknown, revoked or expired."""
 
     def __init__(self, role: str, expired: bool) -> None:
@@ -349,7 +349,7 @@ class TokenRefused(TokenWanted, type="TokenRefused"):
         )
 
 
-class RoleTooSmall(DimpleError, type="RoleTooSmall", status=403, mms_type="ForbiddenException"):
+class InsufficientRole(DimpleError, type="RoleTooSmall", status=403, mms_type="ForbiddenException"):
     """A token of a role that does not allow the request.
 
     :param wanted: the least role that does.
@@ -391,7 +391,7 @@ class StorageError(DimpleError, type="StorageError", status=507, mms_type="Insuf
         super().__init__(f"{path} cannot be written ({reason}). Free disk space, or fix the permissions.")
 
 
-class FilesExhausted(DimpleError, type="FilesExhausted", status=503, mms_type="ServiceUnavailableException"):
+class TooManyOpenFiles(DimpleError, type="FilesExhausted", status=503, mms_type="ServiceUnavailableException"):
     """A process or machine at its limit of open files."""
 
     def __init__(self, reason: str) -> None:
@@ -422,5 +422,5 @@ def of_system(error: BaseException) -> DimpleError | None:
     if number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
         return StorageError(error.filename or "a file", error.strerror)  # type: ignore[attr-defined]
     if number in (errno.EMFILE, errno.ENFILE):
-        return FilesExhausted(error.strerror)  # type: ignore[attr-defined]
+        return TooManyOpenFiles(error.strerror)  # type: ignore[attr-defined]
     return None

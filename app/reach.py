@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from app.errors import UrlRefused
+from app.errors import UrlNotAllowed
 
 REDIRECTS = 5
 REDIRECT_CODES = (301, 302, 303, 307, 308)
@@ -116,41 +116,43 @@ class Reach:
     def check(self, url: str) -> SplitResult:
         """Judge a URL by what it says.
 
-        :raises UrlRefused: where its scheme or host is not allowed.
+        :raises UrlNotAllowed: where its scheme or host is not allowed.
         """
         try:
             parts = urlsplit(url)
             host = _name(parts)
             parts.port  # noqa: B018  it raises where it is no number
         except ValueError:
-            raise UrlRefused(url, "it is no URL", "Correct it") from None
+            raise UrlNotAllowed(url, "it is no URL", "Correct it") from None
         if parts.scheme not in self.schemes or not host:
             schemes = " or ".join(self.schemes)
-            raise UrlRefused(url, f"its scheme must be {schemes}", "Use another URL, or set DIMPLE_MODEL_URL_SCHEMES")
+            raise UrlNotAllowed(
+                url, f"its scheme must be {schemes}", "Use another URL, or set DIMPLE_MODEL_URL_SCHEMES"
+            )
         if self.hosts and not any(fnmatch.fnmatchcase(host, pattern) for pattern in self.hosts):
-            raise UrlRefused(url, f"models are not fetched from {host}", "Name it in DIMPLE_MODEL_URL_HOSTS")
+            raise UrlNotAllowed(url, f"models are not fetched from {host}", "Name it in DIMPLE_MODEL_URL_HOSTS")
         return parts
 
     def addresses(self, url: str, parts: SplitResult) -> list[str]:
         """Where a URL's host lies.
 
-        :raises UrlRefused: where one of its addresses is not allowed.
+        :raises UrlNotAllowed: where one of its addresses is not allowed.
         :raises OSError: where it has none.
         """
         port = parts.port or PORTS[parts.scheme]
         try:
             found = self.resolve(parts.hostname, port, type=socket.SOCK_STREAM)
         except UnicodeError:
-            raise UrlRefused(url, "its host is no name", "Correct it") from None
+            raise UrlNotAllowed(url, "its host is no name", "Correct it") from None
         addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
         if not addresses:
             raise OSError(f"{parts.hostname} has no address")
         for one in addresses:
             if is_never(one):
-                raise UrlRefused(url, f"{parts.hostname} is a link-local or metadata address", "Use another server")
+                raise UrlNotAllowed(url, f"{parts.hostname} is a link-local or metadata address", "Use another server")
             if not self.private and not is_public(one):
                 reason = f"{parts.hostname} has an address that is not public"
-                raise UrlRefused(url, reason, "If it is meant so, set DIMPLE_MODEL_URL_PRIVATE=true")
+                raise UrlNotAllowed(url, reason, "If it is meant so, set DIMPLE_MODEL_URL_PRIVATE=true")
         return addresses
 
     @contextmanager
@@ -159,7 +161,7 @@ class Reach:
 
         :param timeout: seconds, for the connection and for the next bytes.
         :returns: the answer, a ``requests.Response`` whose body is to be read.
-        :raises UrlRefused: where it, or what it leads to, is not allowed.
+        :raises UrlNotAllowed: where it, or what it leads to, is not allowed.
         :raises requests.RequestException: where nobody answers.
         """
         for _ in range(REDIRECTS + 1):
@@ -171,9 +173,11 @@ class Reach:
                     return
             target = urljoin(url, to)
             if parts.scheme == "https" and urlsplit(target).scheme != "https":
-                raise UrlRefused(target, f"{parts.hostname} leads from https to it", "Use the server that has the file")
+                raise UrlNotAllowed(
+                    target, f"{parts.hostname} leads from https to it", "Use the server that has the file"
+                )
             url = target
-        raise UrlRefused(url, f"it is the end of more than {REDIRECTS} redirects", "Use the URL that they lead to")
+        raise UrlNotAllowed(url, f"it is the end of more than {REDIRECTS} redirects", "Use the URL that they lead to")
 
     @contextmanager
     def _asked(

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.download import Patience, download
-from app.errors import DataError, DownloadFailed, UrlRefused
+from app.errors import DataError, DownloadError, UrlNotAllowed
 from app.reach import Reach, is_never, is_public
 
 ONCE = Patience(connect=60, read=60, tries=1)
@@ -67,7 +67,7 @@ def test_metadata_services_are_refused_whatever_is_allowed(address: str) -> None
     assert is_never(address)
     assert not is_public(address)
     reach = Reach(private=True, resolve=names({"m.example": [address]}))
-    with pytest.raises(UrlRefused, match="metadata"):
+    with pytest.raises(UrlNotAllowed, match="metadata"):
         reach.addresses("http://m.example/", reach.check("http://m.example/"))
 
 
@@ -132,7 +132,7 @@ def test_the_name_is_asked_for_once_and_told_to_the_server(site: Site, tmp_path:
 def test_one_private_address_among_public_ones_is_refused_before_anybody_is_asked(site: Site, tmp_path: Path) -> None:
     for addresses in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"]):
         reach = Reach(resolve=names({"models.example": addresses}))
-        with pytest.raises(UrlRefused, match=r"models\.example.*not public.*DIMPLE_MODEL_URL_PRIVATE"):
+        with pytest.raises(UrlNotAllowed, match=r"models\.example.*not public.*DIMPLE_MODEL_URL_PRIVATE"):
             fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach)
     assert site.asked == []
 
@@ -141,7 +141,7 @@ def test_one_private_address_among_public_ones_is_refused_before_anybody_is_aske
     "host", ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "0", "[::1]", "[::ffff:127.0.0.1]", "localhost"]
 )
 def test_this_machine_is_refused_however_it_is_written(site: Site, tmp_path: Path, host: str) -> None:
-    with pytest.raises((UrlRefused, DataError)):
+    with pytest.raises((UrlNotAllowed, DataError)):
         fetch(f"http://{host}:{site.port}/m.mar", tmp_path, Reach())
     assert site.asked == []
 
@@ -170,15 +170,15 @@ def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -
     assert fetch(f"{base}/near", tmp_path, reach()) == "a model"
     assert fetch(f"{base}/away", tmp_path, reach()) == "a model"
     assert site.asked[-1] == (f"other.example:{site.port}", "/m.mar")
-    with pytest.raises(UrlRefused, match=r"not fetched from other\.example"):
+    with pytest.raises(UrlNotAllowed, match=r"not fetched from other\.example"):
         fetch(f"{base}/away", tmp_path, reach(hosts=("models.example",)))
-    with pytest.raises(UrlRefused, match="metadata"):
+    with pytest.raises(UrlNotAllowed, match="metadata"):
         fetch(f"{base}/meta", tmp_path, reach())
     for path in ("/file", "/gopher"):
-        with pytest.raises(UrlRefused, match="scheme must be http or https"):
+        with pytest.raises(UrlNotAllowed, match="scheme must be http or https"):
             fetch(base + path, tmp_path, reach())
     site.asked.clear()
-    with pytest.raises(UrlRefused, match="more than 5 redirects"):
+    with pytest.raises(UrlNotAllowed, match="more than 5 redirects"):
         fetch(f"{base}/round", tmp_path, reach())
     assert len(site.asked) == 6
 
@@ -199,7 +199,7 @@ def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -
     ],
 )
 def test_urls_that_are_refused_by_what_they_say(url: str, reach: Reach) -> None:
-    with pytest.raises(UrlRefused):
+    with pytest.raises(UrlNotAllowed):
         reach.check(url)
 
 
@@ -213,7 +213,7 @@ def test_hosts_that_are_allowed(url: str) -> None:
 def test_a_model_that_is_too_long_is_not_fetched_to_its_end(site: Site, tmp_path: Path) -> None:
     site.answers["/big.mar"] = (200, "x" * 300_000)
     reach = Reach(private=True, most_bytes=100_000, resolve=names({"models.example": ["127.0.0.1"]}))
-    with pytest.raises(DownloadFailed, match="more than 100,000 bytes"):
+    with pytest.raises(DownloadError, match="more than 100,000 bytes"):
         fetch(f"http://models.example:{site.port}/big.mar", tmp_path, reach)
 
 
@@ -255,7 +255,7 @@ def test_tls_is_spoken_with_the_name_and_the_certificate_must_be_for_it(
         assert heard == ["models.example"]
         with pytest.raises(DataError, match=r"no safe connection.*other\.example"):
             fetch(f"https://other.example:{site.port}/m.mar", tmp_path, reach("other.example"))
-        with pytest.raises(UrlRefused, match="leads from https"):
+        with pytest.raises(UrlNotAllowed, match="leads from https"):
             fetch(f"https://models.example:{site.port}/down", tmp_path, reach("models.example"))
         monkeypatch.delenv("REQUESTS_CA_BUNDLE")
         with pytest.raises(DataError, match="no safe connection"):

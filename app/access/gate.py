@@ -9,7 +9,7 @@ from app.access.addresses import client_of, is_local
 from app.access.known import KnownTokens
 from app.access.rates import Rate, Rates
 from app.access.tokens import MANAGEMENT, PREDICTION, Token, matching, tokens_path
-from app.errors import RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
+from app.errors import InsufficientRole, InvalidToken, TokenRequired, TooManyRequests
 from app.settings import Settings
 
 MINUTE = 60
@@ -56,9 +56,9 @@ class Gate:
         """Let a request pass, and count it.
 
         :returns: the token that it showed, if it showed one that is good.
-        :raises TokenWanted: where it shows none.
-        :raises TokenRefused: where it shows one that is unknown or expired.
-        :raises RoleTooSmall: where its token is for something less.
+        :raises TokenRequired: where it shows none.
+        :raises InvalidToken: where it shows one that is unknown or expired.
+        :raises InsufficientRole: where its token is for something less.
         :raises TooManyRequests: where its client asks too often.
         """
         if self.is_open(role):
@@ -75,16 +75,16 @@ class Gate:
 
     def _checked(self, role: str, shown: Shown) -> Token:
         if not shown.tokens:
-            raise TokenWanted(role)
+            raise TokenRequired(role)
         token = self._found(shown)
         if token is None or token.is_expired():
             # Good tokens go on being let in: nobody guesses 256 bits at any rate, so this guards the log and the
             # processor, and must not let one client lock out the others behind its address.
             if self._failures:
                 self._take(f"failures {client_of(shown.address)}", self._failures)
-            raise TokenRefused(role, expired=token is not None)
+            raise InvalidToken(role, expired=token is not None)
         if not token.allows(role):
-            raise RoleTooSmall(token.name, token.role, role)
+            raise InsufficientRole(token.name, token.role, role)
         return token
 
     def _found(self, shown: Shown) -> Token | None:

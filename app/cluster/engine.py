@@ -16,7 +16,7 @@ from app.cluster.link import Link, Unanswered, link_of
 from app.cluster.plan import Plan, Scale, State
 from app.cluster.store import publish
 from app.engines.base import Opened, check_batch
-from app.errors import ClusterError, ClusterLost, ModelFormatError, NoReplica, QueueFull, TooLate
+from app.errors import ClusterError, ClusterUnavailable, ModelFormatError, NoReplica, QueueFull, QueueTimeout
 from app.settings import Settings
 from app.types import FloatArray
 
@@ -45,9 +45,9 @@ class RayEngine:
         :returns: float32, (N, classes), the network's answer as it is.
         :raises ValueError: where the batch has another shape.
         :raises NoReplica: where none is there, or two were lost under it.
-        :raises ClusterLost: where the cluster cannot be reached.
+        :raises ClusterUnavailable: where the cluster cannot be reached.
         :raises QueueFull: where as many wait as may.
-        :raises TooLate: where the answer has not come in time.
+        :raises QueueTimeout: where the answer has not come in time.
         :raises ModelFormatError: where the network cannot be computed.
         """
         check_batch(batch, self._row_shape)
@@ -83,7 +83,7 @@ def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, setti
 
     :param scale: with how many replicas, and which batches.
     :param seconds: what an answer may take.
-    :raises ClusterLost: where the cluster is not there; it may be later.
+    :raises ClusterUnavailable: where the cluster is not there; it may be later.
     :raises ModelFormatError: where its nodes cannot load the model.
     :raises ClusterError: where Ray is missing, or the store does not take the model.
     """
@@ -92,11 +92,11 @@ def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, setti
     where, digest = store(settings), digest_of(folder)
     plan = Plan(name, digest, where, "auto" if settings.engine == "ray" else settings.engine, scale)
     if not link.wait_connected(CONNECT_SECONDS):
-        raise ClusterLost(name, link.lost)
+        raise ClusterUnavailable(name, link.lost)
     try:
         publish(folder, digest, where)
     except ClusterError as error:
-        raise ClusterLost(name, str(error)) from None
+        raise ClusterUnavailable(name, str(error)) from None
     link.hold(plan)
     try:
         return _described(link, plan, link.wait(plan.key, DEPLOY_SECONDS), seconds)
@@ -110,7 +110,7 @@ def _described(link: Link, plan: Plan, state: State | None, seconds: float) -> O
         raise ModelFormatError(f"the cluster cannot load {plan.name}: {_told(state.message)}")
     if state is None or not state.running:
         said = f"{state.status}. {_told(state.message)}" if state else link.lost or "nothing is known of it"
-        raise ClusterLost(plan.name, f"no replica was ready within {DEPLOY_SECONDS:.0f} s: {said}")
+        raise ClusterUnavailable(plan.name, f"no replica was ready within {DEPLOY_SECONDS:.0f} s: {said}")
     try:
         digest, opened = link.ask("describe", plan.key)
     except Unanswered as why:
@@ -125,12 +125,12 @@ def _as_error(name: str, why: Unanswered) -> Exception:
     if why.kind == "full":
         return QueueFull(name)
     if why.kind == "late":
-        return TooLate(name)
+        return QueueTimeout(name)
     if why.kind == "none":
         return NoReplica(name)
     if why.kind == "wrong":
         return ModelFormatError(why.reason)
-    return ClusterLost(name, why.reason)
+    return ClusterUnavailable(name, why.reason)
 
 
 def _told(message: str) -> str:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from app.errors import ClusterLost, HandlerLoadError, ModelFormatError
+from app.errors import ClusterUnavailable, HandlerLoadError, ModelFormatError
 from app.serving import measuring
 from app.serving.handled import HandledModel
 from app.serving.loading import load
@@ -61,7 +61,7 @@ def open_entry(registration: Registration, settings: Settings, before: Entry | N
     except ModelFormatError as error:
         log.error("model %s is not served: %s", registration.name, error)
         return Entry(registration.name, None, registration, str(error))
-    except ClusterLost as error:
+    except ClusterUnavailable as error:
         if before is None or before.failure != error.reason:  # it is tried every second
             log.error("model %s is not served yet: %s", registration.name, error)
         return Entry(registration.name, None, registration, error.reason, passing=True)

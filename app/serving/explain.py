@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.errors import BadParameter, ClientGone
+from app.errors import BadParameter, ClientClosedRequest
 from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.types import Box, FloatArray, Preprocess
@@ -45,7 +45,7 @@ def explain(model: Model, tensor: FloatArray, region: Box, label: str | None = N
     :param region: of the picture, that became the tensor.
     :param label: of the class to be explained; None takes the most probable one.
     :raises BadParameter: where the model has no such class.
-    :raises ModelUnavailable: as :meth:`app.serving.model.Model.turn`; as ``ClientGone`` where nobody waits any more.
+    :raises ModelUnavailable: as by :meth:`app.serving.model.Model.turn`; ``ClientClosedRequest`` if the client left.
     """
     number = None if label is None else _number(model, label)
     row = model.turn(tensor, gone).result[0]
@@ -54,7 +54,7 @@ def explain(model: Model, tensor: FloatArray, region: Box, label: str | None = N
     drops = np.zeros((CELLS, CELLS), np.float32)
     for index in range(CELLS):
         if gone():
-            raise ClientGone(model.name)
+            raise ClientClosedRequest(model.name)
         batch = np.concatenate([covered(tensor, model.preprocess, index, column) for column in range(CELLS)])
         drops[index] = row[number] - model.turn(batch, gone).result[:, number]
     return Explanation(model.labels[number], float(row[number]), drops, region)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from threading import TIMEOUT_MAX
 from typing import Generic, TypeVar
 
-from app.errors import ClientGone, QueueFull, TooLate
+from app.errors import ClientClosedRequest, QueueFull, QueueTimeout
 from app.long_waits import long_wait
 from app.serving import measuring
 
@@ -146,8 +146,8 @@ class Line(Generic[Item, Result]):
         """Compute an item, by itself or with others.
 
         :param gone: says whether the client has gone; asked when it is the request's turn, if that had to wait.
-        :raises TooLate: where its turn has not come in time.
-        :raises ClientGone: where nobody waits for it when its turn comes.
+        :raises QueueTimeout: where its turn has not come in time.
+        :raises ClientClosedRequest: where nobody waits for it when its turn comes.
         :raises Exception: what ``compute`` raises, for all of the batch.
         """
         job: _Job[Item, Result] = _Job(item, gone)
@@ -202,7 +202,7 @@ class Line(Generic[Item, Result]):
         with self._lock:
             if job in self._waiting:
                 self._waiting.remove(job)
-                job.error = TooLate(self._name)
+                job.error = QueueTimeout(self._name)
                 job.woken.set()
 
     def _lead(self, job: _Job[Item, Result]) -> None:
@@ -250,6 +250,6 @@ class Line(Generic[Item, Result]):
             job = self._waiting.popleft()
             if not job.gone():
                 return job
-            job.error = ClientGone(self._name)
+            job.error = ClientClosedRequest(self._name)
             job.woken.set()
         return None

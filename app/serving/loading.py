@@ -24,7 +24,7 @@ def load(registration: Registration, settings: Settings) -> Model | HandledModel
     caller starts.
 
     :raises ModelFormatError: where it cannot be loaded.
-    :raises ClusterLost: where it is computed on a cluster that is not there now.
+    :raises ClusterUnavailable: where it is computed on a cluster that is not there now.
     """
     path = Path(registration.path)
     limits = Limits(

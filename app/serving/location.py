@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
 from app.download import Patience, download
-from app.errors import DataError, DownloadFailed, FetchError, ModelNotInStore
+from app.errors import DataError, DownloadError, FetchError, ModelNotInStore
 from app.formats.archive.opening import SUFFIXES as ARCHIVE_SUFFIXES
 from app.formats.archive.opening import is_archive, open_archive
 from app.reach import Reach
@@ -37,8 +37,8 @@ def located(
     :param archives: where archives are unpacked.
     :param reach: what may be fetched; None, where whoever runs the server names the URL, allows all.
     :raises ModelNotInStore: where nothing lies there.
-    :raises UrlRefused: where ``reach`` does not allow it.
-    :raises DownloadFailed: where it cannot be fetched.
+    :raises UrlNotAllowed: where ``reach`` does not allow it.
+    :raises DownloadError: where it cannot be fetched.
     :raises ModelFormatError: where the archive cannot be used.
     """
     if is_remote(url):
@@ -83,8 +83,8 @@ def _fetched(url: str, folder: Path, reach: Reach | None) -> Iterator[Path]:
         name = PurePosixPath(unquote(parts.path)).name or "model.mar"
         yield download(url, own / name, patience=PATIENCE, reach=reach)
     except FetchError as error:
-        raise DownloadFailed(f"Failed to download model from: {url}, code: {error.response_status}") from None
+        raise DownloadError(f"Failed to download model from: {url}, code: {error.response_status}") from None
     except DataError:
-        raise DownloadFailed(f"Failed to download model from: {url}") from None
+        raise DownloadError(f"Failed to download model from: {url}") from None
     finally:
         shutil.rmtree(own, ignore_errors=True)

@@ -57,8 +57,8 @@ def register(registry: Registry, order: Order, settings: Settings, by_name: ByNa
     :raises MissingParameter: where no URL is given.
     :raises BadParameter: where the runtime or the name cannot be used.
     :raises ModelNotInStore: where nothing lies there.
-    :raises UrlRefused: where it is not to be fetched.
-    :raises DownloadFailed: where it cannot be fetched.
+    :raises UrlNotAllowed: where it is not to be fetched.
+    :raises DownloadError: where it cannot be fetched.
     :raises ModelFormatError: where it cannot be loaded.
     :raises ModelConflict: where a model of that name is registered.
     """

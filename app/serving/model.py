@@ -76,7 +76,7 @@ class Model:
         """The same for who may get tired of waiting. What others ask at the same moment may be computed together with
         it, and is nothing that it notices.
 
-        :raises TooLate: as :meth:`app.serving.line.Line.ask`, as ``ClientGone``.
+        :raises QueueTimeout: as :meth:`app.serving.line.Line.ask`, as ``ClientClosedRequest``.
         """
         turn = self.line.ask(batch, gone)
         return Turn(probabilities(turn.result, self.postprocess.activation), turn.waited)

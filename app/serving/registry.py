@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from app.errors import (
-    CleaningTimeout,
     DimpleError,
     HandlerLoadError,
     ModelConflict,
@@ -19,6 +18,7 @@ from app.errors import (
     NoWorker,
     RegistryBusy,
     StorageError,
+    UnregisterTimeout,
 )
 from app.serving import measuring
 from app.serving.entry import Entry, end, open_entry
@@ -170,8 +170,8 @@ class Registry:
         """Take a model out of service, for every process and every later start.
 
         :raises ModelNotFound: where there is none of that name.
-        :raises CleaningTimeout: where its processes are still answering when ``unregister_timeout`` is over; they were
-            ended, and the model is in service again.
+        :raises UnregisterTimeout: if its processes still answer when ``unregister_timeout`` is over; they were ended,
+            and the model is in service again.
         :raises RegistryBusy: where that cannot be kept, as ``StorageError``; the model stays in service.
         """
         with self._changing:
@@ -289,7 +289,7 @@ class Registry:
         """Let a model answer its last requests, then forget it; put it back where that takes too long."""
         if isinstance(entry.model, HandledModel) and not entry.model.close(self._settings.unregister_timeout):
             self._take_back(entry)
-            raise CleaningTimeout(entry.name)
+            raise UnregisterTimeout(entry.name)
         try:
             if entry.at_startup:
                 self._stored().replace(replace(entry.registration, removed=True))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import DimpleError, DownloadFailed, ModelFormatError, ModelNotInStore, RegistryBusy, StorageError
+from app.errors import DimpleError, DownloadError, ModelFormatError, ModelNotInStore, RegistryBusy, StorageError
 from app.formats.archive.manifest import read_manifest
 from app.formats.archive.opening import archive_name, is_archive, open_archive
 from app.formats.folder import is_model_file, is_model_folder
@@ -114,7 +114,7 @@ def _named(one: Named, settings: Settings, store: Store) -> Told:
             return Told(_fetched(one, settings, store))
         folder = _local(one.location, settings)
         return Told(_registration(_name(one, folder), one.location, folder, settings))
-    except (ModelFormatError, ModelNotInStore, DownloadFailed, RegistryBusy, StorageError) as error:
+    except (ModelFormatError, ModelNotInStore, DownloadError, RegistryBusy, StorageError) as error:
         return _failed(one.name or archive_name(Path(one.location)), one.location, Path(one.location), error)
 
 

@@ -24,7 +24,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from app.errors import BadInput, EmptyFile, NotAPicture
+from app.errors import BadInput, EmptyFile, InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.containers import Container, read_container
 from app.vision.containers.container import check_size
@@ -73,7 +73,7 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
     :raises EmptyFile: if there are no bytes.
     :raises PictureTooLarge: if it has too many pixels.
     :raises TooManyFrames: if it has too many frames or pages.
-    :raises NotAPicture: if the bytes are something else, damaged or cut off; half a picture is never returned.
+    :raises InvalidImage: if the bytes are something else, damaged or cut off; half a picture is never returned.
     """
     if not data:
         raise EmptyFile()
@@ -98,7 +98,7 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
         raise
     except Exception as error:  # parsers raise what they happen to: OSError, struct.error, OverflowError, …
         log.info("a %s file of %d bytes was refused: %s: %s", sniff(data), len(data), type(error).__name__, error)
-        raise NotAPicture(_reason(data, container, error)) from error
+        raise InvalidImage(_reason(data, container, error)) from error
 
 
 def _load(data: bytes, format: str, limits: PictureLimits, enough: int) -> tuple[Image.Image, tuple[int, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.types import FloatArray
 from app.vision.containers import Samples
 
@@ -13,7 +13,7 @@ from app.vision.containers import Samples
 def to_rgb(image: Image.Image, samples: Samples) -> Image.Image:
     """Turn a loaded picture of any mode into RGB; transparent parts become white.
 
-    :raises NotAPicture: for floats beyond 0-1, of which nothing says what white is.
+    :raises InvalidImage: for floats beyond 0-1, of which nothing says what white is.
     """
     if image.mode.startswith("I;16"):
         return _from_16_bits(image, samples).convert("RGB")
@@ -51,6 +51,6 @@ def _from_floats(image: Image.Image, samples: Samples) -> Image.Image:
     if samples.swapped:
         values = values.byteswap()
     if not (values.min() >= 0 and values.max() <= 1):
-        raise NotAPicture("its samples are floating-point numbers outside 0-1, so its white is not known")
+        raise InvalidImage("its samples are floating-point numbers outside 0-1, so its white is not known")
     grey = np.rint(values * 255).astype(np.uint8)
     return Image.fromarray(255 - grey if samples.inverted else grey)

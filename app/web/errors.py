@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from flask import Flask, Response, jsonify, make_response, render_template, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
-from app.errors import BadAnswer, DimpleError, HandlerLoadError, InternalError, ModelUnavailable, of_system
+from app.errors import DimpleError, HandlerLoadError, InternalError, InvalidHandlerResponse, ModelUnavailable, of_system
 from app.web.accept import wants_html
 from app.web.context import dimple
 
@@ -71,7 +71,7 @@ def error_response(error: Exception) -> Response:
 def mms_error_response(error: Exception) -> Response:
     """Return the response to an error in Multi Model Server's form, and in its words if it has any."""
     error = _known(error)
-    if isinstance(error, BadAnswer | HandlerLoadError):
+    if isinstance(error, InvalidHandlerResponse | HandlerLoadError):
         log.error("%s", error)  # of a model's own code, which the operator has to correct
     if isinstance(error, DimpleError):
         return mms_error(error.mms_status or error.status, error.mms_type, error.mms_message or str(error))

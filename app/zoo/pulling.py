@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from app.download import Patience
-from app.errors import DataError, DownloadFailed, ModelFormatError
+from app.errors import DataError, DownloadError, ModelFormatError
 from app.formats.archive.manifest import NAME
 from app.lock import locked
 from app.progress import say
@@ -35,7 +35,7 @@ def pull(
     :returns: the model folder.
     :raises ModelFormatError: where the name cannot be a model's, another model has it, no definition of the network is
         installed, or the folder cannot be written.
-    :raises DownloadFailed: where no place has the model; it says what was wrong with each.
+    :raises DownloadError: where no place has the model; it says what was wrong with each.
     """
     name = name or entry.name
     if not NAME.fullmatch(name):
@@ -104,7 +104,7 @@ def _pull(entry: CatalogueEntry, where: Places, target: Path, patience: Patience
             return
     finally:
         _clear(work)
-    raise DownloadFailed(
+    raise DownloadError(
         f"{entry.name} cannot be fetched. {'; '.join(failures)}. Try again later, or let DIMPLE_MIRROR name a URL or "
         f"a folder that has {' and '.join(entry.files)}"
     )

@@ -8,7 +8,7 @@ from flask import Flask
 from app.cluster.engine import _as_error, _told
 from app.cluster.link import Unanswered
 from app.cluster.messages import Kind
-from app.errors import ClusterLost, ModelFormatError, NoReplica, QueueFull, TooLate
+from app.errors import ClusterUnavailable, ModelFormatError, NoReplica, QueueFull, QueueTimeout
 from app.web.errors import error_body, mms_error_response
 
 
@@ -16,9 +16,9 @@ from app.web.errors import error_body, mms_error_response
     ("kind", "error", "status"),
     [
         ("none", NoReplica, 503),
-        ("lost", ClusterLost, 503),
+        ("lost", ClusterUnavailable, 503),
         ("full", QueueFull, 503),
-        ("late", TooLate, 503),
+        ("late", QueueTimeout, 503),
         ("wrong", ModelFormatError, 500),
     ],
 )

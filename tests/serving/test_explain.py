@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import BadParameter, ClientGone
+from app.errors import BadParameter, ClientClosedRequest
 from app.serving.drawing import as_picture, heat_map
 from app.serving.explain import CELLS, Explanation, explain, seen_region
 from app.serving.line import Line
@@ -83,7 +83,7 @@ def test_the_work_is_bounded() -> None:
 
 def test_nobody_is_answered_who_has_gone() -> None:
     engine = Corner()
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientClosedRequest):
         explain(model(engine), lit_corner(), WHOLE, gone=lambda: engine.rows > 1)
     assert engine.rows == 1 + CELLS
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from app.errors import ClientGone, QueueFull, TooLate
+from app.errors import ClientClosedRequest, QueueFull, QueueTimeout
 from app.serving.line import Limits, Line
 from tests.waiting import wait_until
 
@@ -143,7 +143,7 @@ def test_a_request_that_waits_too_long_leaves_and_the_rest_is_served(engine: Eng
     first = ask(line, 1)
     assert engine.begun.acquire(timeout=SECONDS)
 
-    with pytest.raises(TooLate):
+    with pytest.raises(QueueTimeout):
         ask(line, 2).result(SECONDS)
 
     engine.let.release(2)
@@ -163,7 +163,7 @@ def test_what_nobody_waits_for_is_not_computed(engine: Engine, ask: Ask) -> None
     gone.set()
     engine.let.release(2)
 
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientClosedRequest):
         left.result(SECONDS)
     assert (first.result(SECONDS), last.result(SECONDS)) == (2, 6)
     assert engine.batches == [[1], [3]]

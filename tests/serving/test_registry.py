@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import CleaningTimeout, ModelConflict, ModelFormatError, QueueFull
+from app.errors import ModelConflict, ModelFormatError, QueueFull, UnregisterTimeout
 from app.serving.handled import HandledModel, HandlerAnswer
 from app.serving.registry import Registry
 from app.serving.store import Registration, Store
@@ -151,7 +151,7 @@ def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settin
         lost = pool.submit(ask, registry)
         wait_until((folder / "begun").exists)
 
-        with pytest.raises(CleaningTimeout, match="Timed out while cleaning resources: own"):
+        with pytest.raises(UnregisterTimeout, match="Timed out while cleaning resources: own"):
             registry.unregister("own")
 
         assert lost.result(DEADLINE).error == ("InternalServerException", "Worker died.")

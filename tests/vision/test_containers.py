@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import BadInput, NotAPicture, PictureTooLarge, TooManyFrames
+from app.errors import BadInput, InvalidImage, PictureTooLarge, TooManyFrames
 from app.picture_limits import PictureLimits
 from app.vision.decode import decode
 from tests.pictures import animation, encode, plain
@@ -96,7 +96,7 @@ def test_the_tags_of_a_tiff_take_no_memory_under_any_header(mark: bytes) -> None
     data = _tiff_with_tags(mark, 100, bytes(6_000_000))
     decode(saved(quarters(), "TIFF"), LIMITS)
     tracemalloc.start()
-    with contextlib.suppress(NotAPicture):
+    with contextlib.suppress(InvalidImage):
         decode(data, LIMITS)
     taken = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -192,7 +192,7 @@ def test_a_bitmap_whose_alpha_is_nought_everywhere_is_shown_as_browsers_do() -> 
 )  # fmt: skip
 def test_a_kind_of_bitmap_that_is_not_decoded_is_named(at: int, value: int, said: str) -> None:
     data = saved(quarters(), "BMP")
-    with pytest.raises(NotAPicture, match=f"{said}.*not supported"):
+    with pytest.raises(InvalidImage, match=f"{said}.*not supported"):
         decode(data[:at] + struct.pack("<H", value) + data[at + 2 :], LIMITS)
 
 
@@ -245,14 +245,14 @@ def test_a_kind_of_jpeg_that_is_not_decoded_is_named(marker: int, bits: int, sai
     data = saved(quarters(), "JPEG")
     at = data.index(b"\xff\xc0")
     changed = data[:at] + bytes((0xFF, marker)) + data[at + 2 : at + 4] + bytes((bits,)) + data[at + 5 :]
-    with pytest.raises(NotAPicture, match=f"a JPEG with {said}, which is not supported"):
+    with pytest.raises(InvalidImage, match=f"a JPEG with {said}, which is not supported"):
         decode(changed, LIMITS, enough)
 
 
 def test_a_jpeg_of_two_components_is_named() -> None:
     data = saved(quarters(), "JPEG")
     at = data.index(b"\xff\xc0") + 9
-    with pytest.raises(NotAPicture, match="2 components"):
+    with pytest.raises(InvalidImage, match="2 components"):
         decode(data[:at] + b"\x02" + data[at + 1 :], LIMITS)
 
 
@@ -271,7 +271,7 @@ def test_a_jpeg_of_two_components_is_named() -> None:
 def test_whatever_a_parser_raises_is_a_415_and_its_kind_is_logged(
     data: bytes, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO), pytest.raises(NotAPicture):
+    with caplog.at_level(logging.INFO), pytest.raises(InvalidImage):
         decode(data, LIMITS)
     assert f"refused: {kind}" in caplog.text
 
@@ -283,5 +283,5 @@ def test_a_bigtiff_of_wild_offsets_is_refused(at: int) -> None:
         changed = data[:at] + struct.pack("<Q", wild) + data[at + 8 :]
         try:
             decode(changed, LIMITS)
-        except NotAPicture:
+        except InvalidImage:
             continue

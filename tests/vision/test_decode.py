@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import BadInput, EmptyFile, NotAPicture, PictureTooLarge
+from app.errors import BadInput, EmptyFile, InvalidImage, PictureTooLarge
 from app.picture_limits import PictureLimits
 from app.vision.decode import decode as decode_file
 from tests.pictures import encode
@@ -142,7 +142,7 @@ def test_floats_of_nought_to_one_are_scaled() -> None:
 @pytest.mark.parametrize("value", [7.0, -1.0, float("nan"), float("inf")])
 def test_floats_without_a_known_white_are_refused(value: float) -> None:
     grey = Image.fromarray(np.full((3, 3), value, np.float32))
-    with pytest.raises(NotAPicture, match="white is not known"):
+    with pytest.raises(InvalidImage, match="white is not known"):
         decode(saved(grey, "TIFF"), MANY)
 
 
@@ -231,7 +231,7 @@ def test_the_limit_holds_for_every_format(format: str) -> None:
 
 
 def test_a_strip_longer_than_any_camera_makes_is_refused() -> None:
-    with pytest.raises(NotAPicture, match="65,535"):
+    with pytest.raises(InvalidImage, match="65,535"):
         decode(png(1, 10_000_000, 1, 0, b""), MANY)
 
 
@@ -307,7 +307,7 @@ METADATA_BOMBS = {
 def test_metadata_made_to_keep_a_decoder_busy_does_not(bomb: str) -> None:
     data = METADATA_BOMBS[bomb]()
     started = time.thread_time()
-    with contextlib.suppress(NotAPicture):
+    with contextlib.suppress(InvalidImage):
         decode(data, MANY)
     # a guard, not a measurement: our own work takes milliseconds, what the bombs do to Pillow takes 10 s to hours
     assert time.thread_time() - started < 5
@@ -340,14 +340,14 @@ NOT_PICTURES = {
 
 @pytest.mark.parametrize("what", NOT_PICTURES)
 def test_what_is_no_picture_is_refused_with_what_it_looks_like(what: str) -> None:
-    with pytest.raises(NotAPicture) as refused:
+    with pytest.raises(InvalidImage) as refused:
         decode(NOT_PICTURES[what], MANY)
     assert what.rstrip(". ") in str(refused.value)
 
 
 @pytest.mark.parametrize("format", ["PPM", "ICO", "JPEG2000", "TGA", "PCX"])
 def test_formats_that_are_not_named_are_not_opened(format: str) -> None:
-    with pytest.raises(NotAPicture):
+    with pytest.raises(InvalidImage):
         decode(saved(quarters(), format), MANY)
 
 
@@ -359,7 +359,7 @@ def test_no_bytes_are_an_empty_file() -> None:
 @every_kind
 def test_a_file_cut_off_halfway_is_refused_and_says_so(format: str, options: dict[str, Any]) -> None:
     data = saved(noise(), format, **options)
-    with pytest.raises(NotAPicture, match="the file is cut off"):
+    with pytest.raises(InvalidImage, match="the file is cut off"):
         decode(data[: len(data) // 2], MANY)
 
 

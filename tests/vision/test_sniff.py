@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.decode import decode
 from app.vision.sniff import sniff
@@ -55,7 +55,7 @@ FILES = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_not_decoded_is_refused_by_its_name(name: str) -> None:
     for data in FILES[name]:
-        with pytest.raises(NotAPicture) as refused:
+        with pytest.raises(InvalidImage) as refused:
             decode(data, PictureLimits())
         assert f"it looks like {name}" in str(refused.value)
         assert "not supported" in str(refused.value)
@@ -72,18 +72,18 @@ def test_what_is_decoded_is_known_by_its_name(format: str) -> None:
      (b"II*\1\xff", "TIFF"), (b"MM*\0\xff", "TIFF"), (b"RIFF\xff\0\0\0", "WebP"), (b"RIFF\xff\0\0\0ABCD", "WebP")],
 )  # fmt: skip
 def test_a_damaged_signature_is_said_to_be_damaged(start: bytes, format: str) -> None:
-    with pytest.raises(NotAPicture, match=f"starts like a {format} file, but its header is damaged or cut off"):
+    with pytest.raises(InvalidImage, match=f"starts like a {format} file, but its header is damaged or cut off"):
         decode(start + bytes(40), PictureLimits())
 
 
 @pytest.mark.parametrize("data", [b"\0" * 100, bytes(range(256)), b"BM", b"P", b"\xff", b"abcdftyp"])
 def test_anything_else_is_refused_too(data: bytes) -> None:
-    with pytest.raises(NotAPicture):
+    with pytest.raises(InvalidImage):
         decode(data, PictureLimits())
 
 
 def test_a_png_of_xcodes_is_named() -> None:
     data = saved(quarters(), "PNG")
     rewritten = data[:8] + struct.pack(">I", 4) + b"CgBIP\0 \6,\xb8wf" + data[8:]
-    with pytest.raises(NotAPicture, match="iOS"):
+    with pytest.raises(InvalidImage, match="iOS"):
         decode(rewritten, PictureLimits())

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.decode import decode
 
@@ -135,7 +135,7 @@ def test_a_kind_of_samples_is_right_or_refused_by_its_name(photometric: int, bit
             kind = replace(kind, tags=tags.get(photometric, {}))
             samples = samples_of(kind)
             if not is_decoded(kind):
-                with pytest.raises(NotAPicture, match=r"it is a TIFF of .*-bit samples .* not supported"):
+                with pytest.raises(InvalidImage, match=r"it is a TIFF of .*-bit samples .* not supported"):
                     decode(kind.write(samples), PictureLimits())
                 continue
             expected = colours_of(kind, samples, palette)
@@ -181,7 +181,7 @@ def test_subsampled_chroma_are_right_or_refused(
         samples
     )
     if shared in ((2, 4), (3, 3)) or (shared == (4, 4) and size != (32, 48)):
-        with pytest.raises(NotAPicture, match=f"{across} x {down} subsampled.*not supported"):
+        with pytest.raises(InvalidImage, match=f"{across} x {down} subsampled.*not supported"):
             decode(data, PictureLimits())
         return
     found = np.asarray(decode(data, PictureLimits()).image, np.int64)
@@ -208,12 +208,12 @@ def test_classic_and_big_files_are_read_alike(big: bool) -> None:
 @pytest.mark.parametrize("mark", [b"MM\0+", b"MM*\0", b"II\0*", b"II+\1"])
 def test_headers_that_are_not_read_are_refused(mark: bytes) -> None:
     data = Tiff(order=">", big=mark == b"MM\0+").write(samples_of(Tiff()))
-    with pytest.raises(NotAPicture, match=r"big-endian BigTIFF|starts like a TIFF file"):
+    with pytest.raises(InvalidImage, match=r"big-endian BigTIFF|starts like a TIFF file"):
         decode(mark + data[4:], PictureLimits())
 
 
 @pytest.mark.parametrize("compression", [33003, 34712, 34892, 50001, 50002, 65000])
 def test_a_compression_that_is_not_decoded_is_named(compression: int) -> None:
     data = Tiff(tags={259: (3, [compression])}).write(samples_of(Tiff()))
-    with pytest.raises(NotAPicture, match=f"compression {compression}, which is not supported"):
+    with pytest.raises(InvalidImage, match=f"compression {compression}, which is not supported"):
         decode(data, PictureLimits())

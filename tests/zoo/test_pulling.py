@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from app.download import Patience
-from app.errors import DownloadFailed, ModelFormatError
+from app.errors import DownloadError, ModelFormatError
 from app.formats.folder import open_model_folder
 from app.settings import ROOT, Settings
 from app.zoo.entry import CatalogueEntry
@@ -146,7 +146,7 @@ def test_where_every_place_fails_the_error_names_each_and_nothing_is_left(
     shelf.put(f"one/{small_path}", Reply(status=404))
     shelf.put(f"two/{small_path}", Reply(data=zipped_names({"small.params": small_params[:-1] + b"\xff"})))
     shelf.put(f"three/{small_path}", b"<html>")
-    with pytest.raises(DownloadFailed) as caught:
+    with pytest.raises(DownloadError) as caught:
         pull(small, places, patience=QUICK)
     told = str(caught.value)
     assert f"{shelf.url}/one: " in told and "404" in told
@@ -163,7 +163,7 @@ def test_the_beginning_of_a_download_is_kept_for_the_next_run(
     cut = Reply(data=small_zip, cut=100_000)
     shelf.put(f"one/{small_path}", cut, Reply(status=503), Reply(status=503), small_zip)
     shelf.put(f"two/{small_path}", Reply(data=small_zip, cut=50_000), Reply(status=503))
-    with pytest.raises(DownloadFailed):
+    with pytest.raises(DownloadError):
         pull(small, places, patience=QUICK)
     assert models(places) == []
     pull(small, places, patience=QUICK)
@@ -257,7 +257,7 @@ def test_force_replaces_it_and_where_that_fails_it_stays(
 ) -> None:
     (places.models_dir / "small").mkdir(parents=True)
     (places.models_dir / "small" / "mine.h5").write_bytes(b"mine")
-    with pytest.raises(DownloadFailed):
+    with pytest.raises(DownloadError):
         pull(small, places, force=True, patience=QUICK)
     assert models(places) == ["small"]
     assert (places.models_dir / "small" / "mine.h5").read_bytes() == b"mine"
@@ -342,7 +342,7 @@ def test_a_password_of_a_mirror_is_used_but_not_written_down(
     written = (folder / "catalogue.json").read_text() + (folder / "README.md").read_text()
     assert "secret" not in written and f"{shelf.url}/mirror" in written
     shelf.put(f"mirror/{small_path}", Reply(status=404))
-    with pytest.raises(DownloadFailed) as caught:
+    with pytest.raises(DownloadError) as caught:
         pull(small, Places(places.models_dir, places.work_dir, mirror), force=True, patience=QUICK)
     assert "secret" not in str(caught.value) and "404" in str(caught.value)
 
@@ -360,7 +360,7 @@ def test_mxnet_gluon_repo_takes_the_place_of_gluons_own(
     where = places_of(settings, {"MXNET_GLUON_REPO": f"{shelf.url}/repo"})
     assert pull(entry, where, patience=QUICK) == tmp_path / "models" / "small"
     shelf.put(f"repo/{small_path}", Reply(status=404))
-    with pytest.raises(DownloadFailed) as caught:
+    with pytest.raises(DownloadError) as caught:
         pull(entry, where, force=True, patience=QUICK)
     assert "amazonaws" not in str(caught.value)
 
@@ -415,7 +415,7 @@ def test_a_page_in_the_place_of_parameters_is_not_taken_though_no_checksum_was_p
         shelf.put(f"{place}/deep/loose-symbol.json", checkpoint[0])
     shelf.put("one/deep/loose-0007.params", b"<html>Log in</html>" * 100)
     shelf.put("two/deep/loose-0007.params", checkpoint[1][:50_000])
-    with pytest.raises(DownloadFailed, match=r"MXNet parameters.*MXNet parameters"):
+    with pytest.raises(DownloadError, match=r"MXNet parameters.*MXNet parameters"):
         pull(entry, places, patience=QUICK)
     assert models(places) == []
 
@@ -428,7 +428,7 @@ def test_labels_come_from_a_file_and_must_be_as_many_as_the_classes(
         shelf.put(f"one/deep/loose-{path}", data)
     words = "".join(f"wörd {number}\n" for number in range(CLASSES))
     shelf.put("one/deep/words.txt", (words + "one too many\n").encode(), words.encode())
-    with pytest.raises(DownloadFailed, match="10 classes apart, but has 11 labels"):
+    with pytest.raises(DownloadError, match="10 classes apart, but has 11 labels"):
         pull(entry, places, patience=QUICK)
     labels = open_model_folder(pull(entry, places, patience=QUICK)).labels
     assert labels is not None and labels[3] == "wörd 3"

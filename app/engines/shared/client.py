@@ -16,7 +16,7 @@ from app.engines.base import check_batch
 from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.shared.networks import Wanted, load, state_of
 from app.engines.shared.seat import Absent, Ended, Refused, Seat
-from app.errors import EngineLost, ModelFormatError
+from app.errors import EngineUnavailable, ModelFormatError
 from app.machine import cores
 from app.types import FloatArray
 
@@ -38,7 +38,7 @@ class SharedEngine:
     :param path: of ``model.xml``, with ``model.bin`` beside it.
     :param milliseconds: what a row takes on one core.
     :raises RuntimeError: where the network cannot be loaded.
-    :raises EngineLost: where the engine process ended twice while it loaded.
+    :raises EngineUnavailable: where the engine process ended twice while it loaded.
     """
 
     def __init__(self, address: bytes, path: Path, milliseconds: float) -> None:
@@ -64,7 +64,7 @@ class SharedEngine:
         :returns: float32, (N, classes), the network's first output as it is.
         :raises ValueError: where the batch has another shape.
         :raises ModelFormatError: where OpenVINO cannot compute the network.
-        :raises EngineLost: where the engine process ended twice over it, or its successor cannot load the network.
+        :raises EngineUnavailable: if the engine process ended twice over it, or cannot load the network again.
         """
         check_batch(batch, self._row_shape)
         rows = np.ascontiguousarray(batch, np.float32)
@@ -75,7 +75,7 @@ class SharedEngine:
             except Absent as absent:
                 own = self._fall_back(absent)
             except Refused as refused:
-                raise EngineLost(str(refused)) from None
+                raise EngineUnavailable(str(refused)) from None
         return own.predict(rows)
 
     def close(self) -> None:
@@ -110,7 +110,7 @@ class SharedEngine:
                 log.info("process %d, which computed %s, ended over a request: %s", end.process, self._wanted.path, end)
                 hung_up += 1
                 if len(ended) >= MOST_ENDS or hung_up > MOST_ENDS + self._kept:
-                    raise EngineLost(f"it ended {len(ended)} times over this request") from None
+                    raise EngineUnavailable(f"it ended {len(ended)} times over this request") from None
                 continue
             self._put_back(seat)
             return done
@@ -137,7 +137,7 @@ class SharedEngine:
     def _fall_back(self, absent: Absent) -> OpenvinoEngine:
         """Load the network in this process.
 
-        :raises EngineLost: where that is impossible.
+        :raises EngineUnavailable: where that is impossible.
         """
         with self._lock:
             if self._closed:
@@ -147,5 +147,5 @@ class SharedEngine:
                 try:
                     self._own = load(self._wanted)
                 except (RuntimeError, OSError) as error:
-                    raise EngineLost(str(error)) from None
+                    raise EngineUnavailable(str(error)) from None
             return self._own

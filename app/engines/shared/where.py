@@ -8,7 +8,7 @@ from app.engines.base import Engine
 from app.engines.openvino_engine import LONG_MILLISECONDS, OpenvinoEngine
 from app.engines.shared.announced import announced
 from app.engines.shared.client import SharedEngine
-from app.errors import EngineLost
+from app.errors import EngineUnavailable
 
 
 def load_network(path: Path, milliseconds: float) -> Engine:
@@ -21,6 +21,6 @@ def load_network(path: Path, milliseconds: float) -> Engine:
     if announced() and milliseconds >= LONG_MILLISECONDS:
         try:
             return SharedEngine(announced(), path, milliseconds)
-        except EngineLost as error:
+        except EngineUnavailable as error:
             raise RuntimeError(str(error)) from None
     return OpenvinoEngine.load(path, milliseconds)

@@ -8,7 +8,7 @@ wrong with it. EXIF is handed out beside it, because it says which way up the pi
 
 from __future__ import annotations
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.containers.bmp import read_bmp
 from app.vision.containers.container import Container, Samples
@@ -34,12 +34,12 @@ _READERS = {
 def read_container(data: bytes, limits: PictureLimits) -> Container:
     """Walk over a picture file.
 
-    :raises NotAPicture: if it is of none of ``FORMATS``, or of a kind that is not supported.
+    :raises InvalidImage: if it is of none of ``FORMATS``, or of a kind that is not supported.
     :raises PictureTooLarge: if its header announces more pixels than are allowed.
     :raises TooManyFrames: if it has more frames or pages than are allowed.
     :raises Exception: of any type, if the file is damaged or cut off.
     """
     read = _READERS.get(sniff(data))
     if read is None:
-        raise NotAPicture(reason_unknown(data))
+        raise InvalidImage(reason_unknown(data))
     return read(data, limits)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.containers.container import MAX_RUNS, Container, check_blocks, check_size
 
@@ -32,7 +32,7 @@ def read_bmp(data: bytes, limits: PictureLimits) -> Container:
     """
     (header_bytes,) = struct.unpack_from("<I", data, _FILE_HEADER_BYTES)
     if header_bytes not in _HEADERS:
-        raise NotAPicture(f"it is a BMP with a header of {header_bytes} bytes, which is not supported")
+        raise InvalidImage(f"it is a BMP with a header of {header_bytes} bytes, which is not supported")
     if header_bytes == _CORE_HEADER_BYTES:
         width, height = struct.unpack_from("<HH", data, _FILE_HEADER_BYTES + 4)
         check_size(width, height, limits)
@@ -41,9 +41,9 @@ def read_bmp(data: bytes, limits: PictureLimits) -> Container:
     check_size(width, abs(height), limits)
     if (header_bytes == _OS2_HEADER_BYTES and compression == _BITFIELDS) or compression not in _BITS:
         kind = _COMPRESSIONS.get(compression, f"compression {compression}")
-        raise NotAPicture(f"it is a BMP that holds {kind}, which is not supported")
+        raise InvalidImage(f"it is a BMP that holds {kind}, which is not supported")
     if bits not in _BITS[compression]:
-        raise NotAPicture(f"it is a BMP of {bits} bits a pixel with compression {compression}, which is not supported")
+        raise InvalidImage(f"it is a BMP of {bits} bits a pixel with compression {compression}, which is not supported")
     if compression in (_RLE4, _RLE8):
         return Container("BMP", _without_runs(data, header_bytes, width, abs(height), bits))
     if compression in (_BITFIELDS, _ALPHA_BITFIELDS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.errors import NotAPicture, PictureTooLarge, TooManyFrames
+from app.errors import InvalidImage, PictureTooLarge, TooManyFrames
 from app.picture_limits import PictureLimits
 
 # A 32 MB file of 8 KB blocks has 4,000 of them; walking over 100,000 takes about 0.05 s.
@@ -64,10 +64,10 @@ class Container:
 def check_blocks(count: int, most: int = MAX_BLOCKS, what: str = "blocks") -> None:
     """Refuse a file of nothing but blocks.
 
-    :raises NotAPicture: if ``count`` is above ``most``.
+    :raises InvalidImage: if ``count`` is above ``most``.
     """
     if count > most:
-        raise NotAPicture(f"it has more than {most:,} {what}, the most that are read")
+        raise InvalidImage(f"it has more than {most:,} {what}, the most that are read")
 
 
 def check_frames(count: int, limits: PictureLimits) -> None:
@@ -83,11 +83,11 @@ def check_size(width: int, height: int, limits: PictureLimits) -> None:
     """Refuse a picture of too many pixels, or of none.
 
     :raises PictureTooLarge: if it has more than ``limits.pixels``.
-    :raises NotAPicture: if a side is longer than ``LONGEST_SIDE``, or 0.
+    :raises InvalidImage: if a side is longer than ``LONGEST_SIDE``, or 0.
     """
     if width * height > limits.pixels:
         raise PictureTooLarge(width, height, limits.pixels)
     if max(width, height) > LONGEST_SIDE:
-        raise NotAPicture(f"it has {width} x {height} pixels, and no side may be longer than {LONGEST_SIDE:,}")
+        raise InvalidImage(f"it has {width} x {height} pixels, and no side may be longer than {LONGEST_SIDE:,}")
     if width <= 0 or height <= 0:
-        raise NotAPicture(f"it has {width} x {height} pixels")
+        raise InvalidImage(f"it has {width} x {height} pixels")

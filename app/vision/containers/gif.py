@@ -75,7 +75,7 @@ def _after_sub_blocks(data: bytes, at: int, before: int) -> tuple[int, int]:
     Each sub-block is its length and as many bytes; the last is empty. The end is beyond the data if they are cut off.
 
     :param before: how many the file had before.
-    :raises NotAPicture: if there are too many.
+    :raises InvalidImage: if there are too many.
     """
     count = 1
     while at < len(data) and data[at]:

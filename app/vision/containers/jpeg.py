@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.containers.container import Container, check_blocks, check_size
 
@@ -100,7 +100,7 @@ def _components(header: bytes, marker: int, limits: PictureLimits) -> list[int]:
     if kind is None and count not in (1, 3, 4):
         kind = f"{count} components"
     if kind is not None:
-        raise NotAPicture(f"it is a JPEG with {kind}, which is not supported")
+        raise InvalidImage(f"it is a JPEG with {kind}, which is not supported")
     return [header[10 + 3 * number] for number in range(count)]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.containers.container import Container, check_blocks, check_frames, check_size
 
@@ -29,7 +29,7 @@ def read_png(data: bytes, limits: PictureLimits) -> Container:
         kind = data[at + 4 : at + 8]
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")  # length, kind, content, checksum
         if kind == b"CgBI":
-            raise NotAPicture("it is a PNG that Xcode has rewritten for iOS (CgBI), which is not supported")
+            raise InvalidImage("it is a PNG that Xcode has rewritten for iOS (CgBI), which is not supported")
         if kind == b"IHDR" and end <= len(data):
             width, height, bits, colour = struct.unpack_from(">IIBB", data, at + 8)
             check_size(width, height, limits)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from app.errors import NotAPicture
+from app.errors import InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.containers.container import Container, Samples, check_frames, check_size
 
@@ -159,7 +159,7 @@ class _Tags:
 def _samples(tags: _Tags) -> tuple[str, Samples]:
     """Name the samples of a file, and say what its decoder leaves to be done.
 
-    :raises NotAPicture: if the decoder does not know them, or gets them wrong.
+    :raises InvalidImage: if the decoder does not know them, or gets them wrong.
     """
     compression = tags.number(_COMPRESSION, 1)
     photometric = _YCBCR if compression == _OLD_JPEG else tags.number(_PHOTOMETRIC, 0)
@@ -171,12 +171,12 @@ def _samples(tags: _Tags) -> tuple[str, Samples]:
     bit, floats = bits[0], formats == {_FLOAT}
     known = (_DECODED_FLOATS if floats else _DECODED).get(photometric, ())
     if {*bits} != {bit} or bit not in known or not (floats or formats == {_UINT}):
-        raise NotAPicture(f"{kind}, a kind that is not supported")
+        raise InvalidImage(f"{kind}, a kind that is not supported")
     # of planes, Pillow takes the alpha of RGB, and leaves out the rest
     if planar and extra and (photometric == _YCBCR or (any(extra) and (photometric != 2 or len(extra) > 1))):
-        raise NotAPicture(f"{kind}, a kind that is not supported")
+        raise InvalidImage(f"{kind}, a kind that is not supported")
     if compression not in _COMPRESSIONS:
-        raise NotAPicture(f"it is a TIFF with compression {compression}, which is not supported")
+        raise InvalidImage(f"it is a TIFF with compression {compression}, which is not supported")
     if photometric == _YCBCR and compression not in (_OLD_JPEG, _JPEG):
         _check_subsampling(tags)
     return kind, Samples(2**bit - 1, photometric == 0 and bit > 8, floats and tags.layout.order == ">")
@@ -186,7 +186,7 @@ def _check_subsampling(tags: _Tags) -> None:
     across, down = tags.numbers(_SUBSAMPLING, (2, 2), 2)
     ragged = tags.number(_WIDTH, 0) % 4 or tags.number(_HEIGHT, 0) % 4
     if (across, down) not in _SUBSAMPLINGS or ((across, down) == (4, 4) and ragged):
-        raise NotAPicture(f"it is a TIFF of YCbCr, {across} x {down} subsampled, a kind that is not supported")
+        raise InvalidImage(f"it is a TIFF of YCbCr, {across} x {down} subsampled, a kind that is not supported")
 
 
 def _is_short(tags: _Tags) -> bool:

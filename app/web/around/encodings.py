@@ -8,7 +8,7 @@ import zlib
 from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.errors import BadParameter, EncodingRefused
+from app.errors import BadParameter, UnsupportedContentEncoding
 from app.web.around.guard import refusing
 from app.web.bodies import inflate
 from app.web.context import dimple
@@ -34,7 +34,7 @@ def _unpack() -> None:
     settings = dimple().settings
     if not settings.gzip_requests or encoding not in GZIP:
         with refusing():
-            raise EncodingRefused(encoding, "gzip" if settings.gzip_requests else "identity")
+            raise UnsupportedContentEncoding(encoding, "gzip" if settings.gzip_requests else "identity")
     data = _unpacked(settings.max_request_bytes)
     request.environ.pop("HTTP_CONTENT_ENCODING")
     request.environ.pop("HTTP_TRANSFER_ENCODING", None)

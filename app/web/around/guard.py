@@ -10,7 +10,14 @@ from flask import Flask, Response, current_app, g, request
 
 from app.access.gate import Gate, Shown
 from app.access.tokens import MANAGEMENT, PREDICTION
-from app.errors import DimpleError, EncodingRefused, RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
+from app.errors import (
+    DimpleError,
+    InsufficientRole,
+    InvalidToken,
+    TokenRequired,
+    TooManyRequests,
+    UnsupportedContentEncoding,
+)
 from app.web.around.asked import BOTH
 from app.web.around.asked import MANAGEMENT as MANAGEMENT_ROOMS
 from app.web.around.visitors import check_same_origin
@@ -90,18 +97,18 @@ def answer_headers(error: Exception) -> Mapping[str, str]:
     """What an error's answer says in its headers: how to be let in, or when to come again."""
     if isinstance(error, TooManyRequests):
         return {"Retry-After": str(max(1, round(error.seconds + 0.5)))}
-    if isinstance(error, EncodingRefused):
+    if isinstance(error, UnsupportedContentEncoding):
         return {"Accept-Encoding": error.accepted}
-    if isinstance(error, TokenWanted | RoleTooSmall):
+    if isinstance(error, TokenRequired | InsufficientRole):
         return {"WWW-Authenticate": challenge(error)}
     return {}
 
 
 def challenge(error: DimpleError) -> str:
     """The challenge of RFC 6750, section 3: without an error code where the request showed no token at all."""
-    if isinstance(error, RoleTooSmall):
+    if isinstance(error, InsufficientRole):
         return f'Bearer realm="Dimple", error="insufficient_scope", scope="{error.wanted}"'
-    if isinstance(error, TokenRefused):
+    if isinstance(error, InvalidToken):
         return f'Bearer realm="Dimple", error="invalid_token", error_description="The token {error.reason}"'
     return 'Bearer realm="Dimple"'
 

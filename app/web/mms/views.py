@@ -10,7 +10,7 @@ import re
 
 from flask import Blueprint, Response, abort, make_response, request
 
-from app.errors import BadAnswer, MissingParameter, ModelNotFound
+from app.errors import InvalidHandlerResponse, MissingParameter, ModelNotFound
 from app.serving.calls import OTHERS, call
 from app.serving.entry import Entry
 from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
@@ -146,13 +146,13 @@ def _handled(model: HandledModel, fields: tuple[Field, ...], as_legacy: bool) ->
 def _said(name: str, said: HandlerAnswer) -> Response:
     """Return a handler's answer.
 
-    :raises BadAnswer: if HTTP cannot carry its status or its headers.
+    :raises InvalidHandlerResponse: if HTTP cannot carry its status or its headers.
     """
     for header, value in {**said.headers, "Content-Type": said.content_type or ""}.items():
         if not TOKEN.fullmatch(header) or not VALUE.fullmatch(value):
-            raise BadAnswer(name, f"the header {header[:80]!r}: {value[:80]!r}")
+            raise InvalidHandlerResponse(name, f"the header {header[:80]!r}: {value[:80]!r}")
     if not VALUE.fullmatch(said.phrase):
-        raise BadAnswer(name, f"the status {said.status} {said.phrase[:80]!r}")
+        raise InvalidHandlerResponse(name, f"the status {said.status} {said.phrase[:80]!r}")
     response = make_response(said.body, f"{said.status} {said.phrase}".rstrip())
     # MMS sends none where the handler sets none; for the JSON that most write, it is true and harms nobody
     response.headers["Content-Type"] = said.content_type or _guessed(said.body)

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, make_response, redirect, render_template,
 
 from app.access.gate import Shown
 from app.access.tokens import MANAGEMENT, PREDICTION
-from app.errors import RoleTooSmall, TokenRefused, TokenWanted, TooManyRequests
+from app.errors import InsufficientRole, InvalidToken, TokenRequired, TooManyRequests
 from app.web.accept import wants_html
 from app.web.around.asked import asked
 from app.web.around.guard import COOKIES, answer_headers, gate
@@ -27,8 +27,8 @@ def _who() -> dict[str, bool]:
     return {"logged_in": any(name in request.cookies for name in COOKIES.values())}
 
 
-@bp.app_errorhandler(TokenWanted)
-def ask_for_token(error: TokenWanted) -> Response:
+@bp.app_errorhandler(TokenRequired)
+def ask_for_token(error: TokenRequired) -> Response:
     """Show a browser that sent no token, or not a valid one, the form; give a program the error."""
     return login_page(error) if wants_html() else error_response(error)
 
@@ -47,7 +47,7 @@ def login() -> Response:
     token = request.form.get("token", "").strip()
     try:
         known = gate().check(_role(), Shown((token,) if token else (), request.remote_addr or ""))
-    except (TokenWanted, RoleTooSmall, TooManyRequests) as error:
+    except (TokenRequired, InsufficientRole, TooManyRequests) as error:
         return login_page(error, place)
     response = make_response(redirect(place, 303))
     response.set_cookie(
@@ -73,7 +73,7 @@ def login_page(error: Exception | None, place: str = "") -> Response:
     :param place: where to go on; the page that was asked for where it is not given.
     """
     problem: ErrorBody | None = error_body(error) if error else None
-    told = problem if isinstance(error, TokenRefused | RoleTooSmall | TooManyRequests) else None
+    told = problem if isinstance(error, InvalidToken | InsufficientRole | TooManyRequests) else None
     if not place:
         place = _next(request.full_path.rstrip("?") if request.method == "GET" else "")
     here = asked()

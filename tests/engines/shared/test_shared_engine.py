@@ -19,7 +19,7 @@ from app.engines.shared.announced import announce
 from app.engines.shared.client import SharedEngine
 from app.engines.shared.messages import Channel, Kind
 from app.engines.shared.where import load_network
-from app.errors import EngineLost, ModelFormatError
+from app.errors import EngineUnavailable, ModelFormatError
 from app.machine import cores
 from tests.engines.shared.engine_process import LONG, EngineProcess, write_network
 from tests.engines.test_openvino_engine import forward, pictures, sets_ones_at_the_places_of_its_input
@@ -140,7 +140,7 @@ def test_a_process_that_ends_twice_over_a_request_does_not_get_it_a_third_time(p
         thread = threading.Thread(target=hang_up_when_asked, args=(listener, asked), daemon=True)
         thread.start()
         engine = SharedEngine(listener.getsockname(), path, LONG)
-        with pytest.raises(EngineLost, match="2 times"):
+        with pytest.raises(EngineUnavailable, match="2 times"):
             engine.predict(pictures(1))
         assert asked == [1, 2]
         engine.close()
@@ -174,7 +174,7 @@ def test_a_successor_does_not_compute_what_has_come_into_the_files_place(running
     assert np.array_equal(engine.predict(pictures(1)), before)
     running.kill()
     running.start()
-    with pytest.raises(EngineLost, match="not what it was"):
+    with pytest.raises(EngineUnavailable, match="not what it was"):
         engine.predict(pictures(1))
 
 
@@ -225,5 +225,5 @@ def test_nothing_is_loaded_of_what_has_come_into_the_files_place(running: Engine
     engine = running.open(path)
     write_network(path.parent, "other").replace(path)
     running.give_up()
-    with pytest.raises(EngineLost, match="not what it was"):
+    with pytest.raises(EngineUnavailable, match="not what it was"):
         engine.predict(pictures(1))
