@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.backend.batching import IsDisconnected, never_disconnected
 from app.errors import BadParameter, ClientGone
-from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.types import Box, FloatArray, Preprocess
 from app.vision.preprocess import input_size
@@ -37,7 +37,13 @@ class Explanation:
     region: Box
 
 
-def explain(model: Model, tensor: FloatArray, region: Box, label: str | None = None, gone: Gone = never) -> Explanation:
+def explain(
+    model: Model,
+    tensor: FloatArray,
+    region: Box,
+    label: str | None = None,
+    is_disconnected: IsDisconnected = never_disconnected,
+) -> Explanation:
     """Cover every cell in turn. Each row of cells is a turn of its own in the model's line, so that whoever asks at the
     same time waits for one row at most.
 
@@ -48,15 +54,15 @@ def explain(model: Model, tensor: FloatArray, region: Box, label: str | None = N
     :raises ModelUnavailable: as :meth:`app.serving.model.Model.turn`; as ``ClientGone`` where nobody waits any more.
     """
     number = None if label is None else _number(model, label)
-    row = model.turn(tensor, gone).result[0]
+    row = model.submit_scores(tensor, is_disconnected).result[0]
     if number is None:
         number = int(np.argmax(row))
     drops = np.zeros((CELLS, CELLS), np.float32)
     for index in range(CELLS):
-        if gone():
+        if is_disconnected():
             raise ClientGone(model.name)
         batch = np.concatenate([covered(tensor, model.preprocess, index, column) for column in range(CELLS)])
-        drops[index] = row[number] - model.turn(batch, gone).result[:, number]
+        drops[index] = row[number] - model.submit_scores(batch, is_disconnected).result[:, number]
     return Explanation(model.labels[number], float(row[number]), drops, region)
 
 

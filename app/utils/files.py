@@ -1,0 +1,133 @@
+"""Files and folders that are replaced in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_AT_FDCWD = -100  # linux/fcntl.h: paths are relative to the working folder
+_RENAME_EXCHANGE = 2  # linux/fs.h
+
+
+def atomic_write(
+    path: Path, content: bytes | str, *, mode: int = 0o666, sync: bool = False, modified: float | None = None
+) -> None:
+    """Write a file that readers see whole: the earlier content or the new one, even if this process is killed.
+
+    :param content: bytes, or text that is written as UTF-8.
+    :param mode: permissions of the file, less those of the umask.
+    :param sync: whether the content must outlive a crash of the machine once this returns.
+    :param modified: time of the last change, in seconds since 1970; now by default.
+    :raises OSError: if the file cannot be written; the earlier one is unchanged then.
+    """
+    with replacing(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with open(descriptor, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
+        if modified is not None:
+            os.utime(temporary, (modified, modified))
+    if sync:
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Yield a hidden path beside ``path``. The file that is written there becomes ``path``, unless an error is raised.
+
+    A new folder can be made in the same way; :func:`replacing_folder` replaces one that exists.
+
+    :param temporary: path to use instead, if no other process or thread writes this file at the same time. What a
+        killed process has left there is overwritten, so that large files do not accumulate.
+    :raises OSError: if it cannot be renamed.
+    """
+    temporary = temporary or path.with_name(_hidden(path.name))
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        _remove(temporary)
+
+
+@contextmanager
+def replacing_folder(folder: Path, temporary: Path | None = None) -> Iterator[Path]:
+    """Yield an empty folder. It becomes ``folder``, replacing one that exists, unless an error is raised.
+
+    Only one process and thread may do this at a time; what a killed one has left is removed first.
+
+    :param temporary: path of the empty folder, on the same file system; ``.NAME.partial`` by default.
+    :raises OSError: if a folder cannot be made or renamed.
+    """
+    temporary = temporary or folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        swap_folder(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def swap_folder(new: Path, folder: Path) -> None:
+    """Rename the folder ``new`` to ``folder``, and remove the folder that had this name.
+
+    On Linux a whole folder of that name exists at every moment, the old or the new one, even if the process is killed
+    (renameat2(2)). On systems that cannot exchange two names, the old folder is moved away first.
+
+    :raises OSError: if it cannot be renamed; the old folder is unchanged then.
+    """
+    if not folder.exists():
+        os.replace(new, folder)
+    elif _exchange(new, folder):
+        shutil.rmtree(new)
+    else:
+        _move_and_replace(new, folder)
+
+
+def _hidden(name: str) -> str:
+    """Return a unique hidden name that begins like ``name`` and fits into a file system's 255 bytes."""
+    return f".{os.fsdecode(os.fsencode(name)[:100])}.{os.urandom(8).hex()}.part"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    path.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems sync files only
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two paths in one step. Return whether the system could."""
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError, TypeError):  # no Linux, or a C library without it
+        return False
+    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    return bool(renameat2(*arguments) == 0)
+
+
+def _move_and_replace(new: Path, folder: Path) -> None:
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    os.replace(folder, old)
+    try:
+        os.replace(new, folder)
+    except OSError:
+        os.replace(old, folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
