@@ -239,7 +239,8 @@ class RemoteEngine:
 
     :param path: of ``model.xml``, with ``model.bin`` beside it.
     :param milliseconds: what a row takes on one core.
-    :raises RuntimeError: if the network cannot be loaded, or no backend process answers.
+    :raises RuntimeError: if the network cannot be loaded.
+    :raises EngineLost: if no backend process answers.
     """
 
     def __init__(self, address: bytes, path: Path, milliseconds: float) -> None:
@@ -251,7 +252,7 @@ class RemoteEngine:
         self._pool = ConnectionPool(address, self._open)
         try:
             self._row_shape = self._pool.run(lambda connection: connection.row_shape)
-        except (ModelFormatError, EngineLost) as error:
+        except ModelFormatError as error:
             raise RuntimeError(str(error)) from None
 
     def predict(self, batch: FloatArray) -> FloatArray:
@@ -322,6 +323,10 @@ class BackendClient:
         self._file = RegistrationFile(settings.instance_dir)
         self._pool = ConnectionPool(address)
         self._presence: Connection | None = None
+
+    def version(self) -> int:
+        """Return another number after every change of what is registered."""
+        return self.state.version
 
     def wait_started(self) -> None:
         """Wait until the backend process knows all models, and let it serve as long as this process lives."""

@@ -50,6 +50,9 @@ class Backend(Protocol):
 
     state: SharedState
 
+    def version(self) -> int:
+        """Return another number after every change of what is registered."""
+
     def wait_started(self) -> None:
         """Wait until all models that are served from the start are known, and their code is loaded.
 
@@ -156,6 +159,13 @@ class BackendService:
         self._remove_unused_folders()
         threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
 
+    def version(self) -> int:
+        """As :meth:`Backend.version`; another server's change of the same file is seen, too."""
+        if self._file.is_changed():
+            with self._changing():
+                pass
+        return self.state.version
+
     def wait_started(self) -> None:
         """As :meth:`Backend.wait_started`."""
         self._started.wait()
@@ -207,7 +217,14 @@ class BackendService:
             self._adopt(Registrations(models, self._next_generation))
             handlers = self._handlers.get(before.generation)
         if handlers is not None and wait_seconds:
-            handlers.wait_until_loaded(least, wait_seconds)
+            try:
+                handlers.wait_until_loaded(least, wait_seconds)
+            except HandlerLoadError:
+                now = self._current(name)  # it may have been unregistered meanwhile
+                if now.generation != registration.generation:
+                    raise ModelNotFound(name, []) from None
+                if now == registration:  # and no other numbers were wanted meanwhile
+                    raise
 
     def unregister(self, name: str) -> None:
         """As :meth:`Backend.unregister`."""

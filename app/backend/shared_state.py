@@ -19,7 +19,8 @@ MODELS = 1024
 """Rows of counters. The backend gives no two registrations that exist at the same time the same row."""
 PROCESSES = 128
 """Columns of counters. Each process writes its own; a process beyond that sees and counts only its own requests."""
-VERSION, BEAT = struct.Struct("=Q"), struct.Struct("=8xd")
+VERSION, VERSION_AT = struct.Struct("=Q"), 0
+BEAT, BEAT_AT = struct.Struct("=d"), VERSION.size
 HEADER = 64
 COUNTER_BYTES = 2
 
@@ -49,20 +50,20 @@ class SharedState:
     @property
     def version(self) -> int:
         """The registry's version: another number after every change."""
-        number: int = VERSION.unpack_from(self._map)[0]
+        number: int = VERSION.unpack_from(self._map, VERSION_AT)[0]
         return number
 
     def next_version(self) -> None:
         """Increase the version. Only the backend does this, one thread at a time."""
-        VERSION.pack_into(self._map, 0, self.version + 1)
+        VERSION.pack_into(self._map, VERSION_AT, self.version + 1)
 
     def beat(self) -> None:
         """Note that the backend is alive."""
-        BEAT.pack_into(self._map, 0, time.monotonic())
+        BEAT.pack_into(self._map, BEAT_AT, time.monotonic())
 
     def silence(self) -> float:
         """Return the seconds since the last heartbeat."""
-        last: float = BEAT.unpack_from(self._map)[0]
+        last: float = BEAT.unpack_from(self._map, BEAT_AT)[0]
         return time.monotonic() - last
 
     def enter(self, generation: int, limit: int) -> bool:

@@ -17,6 +17,8 @@ MODULE = "app.launch.backend"
 BACKLOG = 1024
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
+HEALTHY_SECONDS = 5.0
+"""One that has lived for so long is started again at once."""
 END_SECONDS = 10.0
 
 
@@ -72,7 +74,7 @@ class BackendProcess:
 
     def _replace(self, code: int) -> None:
         now = time.monotonic()
-        if now > self._start_again + LONGEST_PAUSE_SECONDS:  # it has lived for long
+        if now > self._start_again + HEALTHY_SECONDS:
             self._pause = PAUSE_SECONDS
         self._start_again, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         before = self._process.pid

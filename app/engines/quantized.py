@@ -19,7 +19,7 @@ from app.engines.base import Agreement, LoadNetwork, Opened
 from app.engines.cache import INFERENCE, MODEL, RECORD, WEIGHTS, read_inference, sources
 from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.reference import reference_kind
-from app.errors import reason_of
+from app.errors import EngineLost, reason_of
 from app.formats.folder import ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import FILE_NAME as SIGNATURE
@@ -62,6 +62,8 @@ def open_quantized(folder: ModelFolder, choice: str, load_network: LoadNetwork =
             raise ValueError("it is not what was written")
         inference = _read_inference(path, folder)
         engine = load_network(path / MODEL, record.milliseconds)
+    except EngineLost:
+        raise
     except Exception as error:  # whatever a damaged file makes of it
         log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason_of(error), AGAIN)
         return None

@@ -15,7 +15,7 @@ from app.backend.startup import find_startup_models, merge_startup_models
 from app.cluster.installed import on_cluster
 from app.cluster.plan import Scale
 from app.engines.base import Engine, Opened
-from app.errors import ClusterLost, ModelFormatError
+from app.errors import ClusterLost, EngineLost, ModelFormatError
 from app.formats.archive.contents import own_handler
 from app.formats.folder import open_model_folder
 from app.machine import cores
@@ -67,10 +67,11 @@ def open_entry(registration: Registration, settings: Settings, backend: Backend,
     except ModelFormatError as error:
         log.error("model %s is not served: %s", registration.name, error)
         return Entry(registration.name, None, registration, str(error))
-    except ClusterLost as error:
-        if before is None or before.failure != error.reason:  # it is tried every second
+    except (ClusterLost, EngineLost) as error:
+        reason = error.reason if isinstance(error, ClusterLost) else str(error)
+        if before is None or before.failure != reason:  # it is tried every second
             log.error("model %s is not served yet: %s", registration.name, error)
-        return Entry(registration.name, None, registration, error.reason, passing=True)
+        return Entry(registration.name, None, registration, reason, passing=True)
     except Exception as error:  # files that go or change while they are read, memory that runs out: spoil no other
         log.exception("model %s is not served", registration.name)
         return Entry(registration.name, None, registration, f"{type(error).__name__}: {error}")

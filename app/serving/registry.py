@@ -63,10 +63,10 @@ class Registry:
     def refresh(self) -> None:
         """See what was registered, scaled or unregistered. To be called before every request: if nothing has changed,
         it takes less than a microsecond. If it cannot be read, what was known before goes on."""
-        if self._started is None or self._started.state.version == self._version:
+        if self._started is None or self._started.version() == self._version:
             return
         with self._refreshing:
-            version = self._backend.state.version
+            version = self._backend.version()
             if version == self._version or time.monotonic() < self._unreadable_until:
                 return
             try:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.backend.supervisor import MODULE
-
 from app.settings import ROOT
 from bench.perf.processes import Held, family, held
 from bench.ports import free_ports

@@ -85,4 +85,5 @@ def test_the_version_and_the_heartbeat_are_seen_by_others(state: SharedState) ->
     assert other.version == 1
     state.beat()
     assert other.silence() < 60
+    assert other.version == 1
     other.close()
