@@ -107,7 +107,7 @@ audit: .venv/.test-ready .venv/audit/.ready
 clean:
 	rm -rf .venv
 	test ! -d instance || find instance -mindepth 1 -maxdepth 1 \
-		! -name 'tokens.json*' ! -name 'registry.sqlite3*' ! -name archives ! -name uploaded ! -name corrections \
+		! -name 'tokens.json*' ! -name 'registry.*' ! -name archives ! -name uploaded ! -name corrections \
 		! -name settings.env ! -name cluster -exec rm -rf {} +
 
 .venv/bin/python:

@@ -12,8 +12,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import gunicorn.http.wsgi
 
 from app.access.starting import check_management as _check_management
+from app.backend.shared_state import set_backend as _set_backend
+from app.backend.supervisor import BackendProcess as _BackendProcess
 from app.cluster.installed import check_cluster as _check_cluster
-from app.engines.shared.announced import announce as _announce
 from app.errors import DimpleError, SettingError
 from app.handlers.environment import SERVERS_THREADS as _SERVERS_THREADS
 from app.idle import keep_heaps as _keep_heaps
@@ -22,7 +23,6 @@ from app.launch.addresses import bind as _bind
 from app.launch.addresses import check_free as _check_free
 from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
 from app.launch.certificates import server_context as _server_context
-from app.launch.engine_process import EngineProcess as _EngineProcess
 from app.launch.host_metrics import report_host as _report_host
 from app.launch.process import remove_pid as _remove_pid
 from app.launch.process import write_pid as _write_pid
@@ -116,13 +116,15 @@ def on_starting(server: object) -> None:
     if server.cfg.pidfile is None:
         _write_pid(_pid_file)
     _GaplessArbiter.take_over(server)
-    _compute_apart(server)
+    _start_backend(server)
     if "MAKELEVEL" in os.environ:
         _end_with_parent()
     if _settings.load_models.upper() not in ("", "ALL", "NONE"):
-        from app.serving.startup import revive  # imports what the workers would, which most starts need not wait for
+        from app.backend.startup import (
+            restore_unregistered,  # imports what the workers would, which most starts need not wait for
+        )
 
-        revive(_settings)
+        restore_unregistered(_settings)
 
 
 def _check_ports() -> None:
@@ -141,25 +143,19 @@ def on_exit(server: object) -> None:
 
 
 def on_reload(server: object) -> None:
-    """The new workers have an engine process of their own."""
-    _compute_apart(server)
+    """The new workers have a backend of their own."""
+    _start_backend(server)
 
 
-def _compute_apart(server: object) -> None:
-    """Start the process that computes for all workers what takes long, where there are several."""
-    engine = None
-    if (
-        _settings.shared_engine
-        and workers > 1
-        and sys.platform == "linux"
-        and _settings.engine not in ("mxnet", "keras")
-    ):
-        try:
-            engine = _EngineProcess(_settings.cache / ".in-flight", server.log, timeout)
-        except OSError as error:
-            server.log.error("Every server process computes for itself; none can be started for all: %s", error)
-    server.compute_by(engine)
-    _announce(engine.address if engine else b"")
+def _start_backend(server: object) -> None:
+    """Start the process that has the registry, the queues, slow networks and handler workers; on Linux only. Elsewhere
+    each worker is its own backend."""
+    if sys.platform != "linux":
+        server.compute_by(None)
+        return
+    backend = _BackendProcess(server.log, timeout)
+    server.compute_by(backend)
+    _set_backend(backend.address, backend.state)
 
 
 def post_fork(server: object, worker: object) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from app.settings import Settings
-
-log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -74,30 +71,15 @@ def load_models(app: Flask) -> None:
 
     :raises SettingError: where the registrations cannot be read.
     """
-    from pathlib import Path
-
-    from app.errors import DimpleError, ModelFormatError, SettingError, StorageError
-    from app.formats.archive.in_use import remove_unused
-    from app.serving.store import Store
-    from app.zoo.imagenet import ensure_imagenet
+    from app.backend.client import BackendClient
+    from app.backend.shared_state import backend_process
+    from app.zoo.imagenet import add_shipped_models
 
     here = app.extensions["dimple"]
-    settings = here.settings
-    if settings.shipped_models:
-        try:
-            ensure_imagenet(settings.models_dir)
-        except (ModelFormatError, StorageError) as error:  # no room, or no right to write: the others are served
-            log.error("imagenet is not put into the models folder: %s", error)
-    try:
-        store = Store(settings.instance_dir / "registry.sqlite3")
-    except DimpleError as error:
-        wanted = f"a folder whose registry.sqlite3 can be read and written ({error})"
-        raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, wanted) from None
-    here.registry.start(store)
+    process = backend_process()
+    if process is None:
+        add_shipped_models(here.settings)
+        here.registry.start()
+    else:
+        here.registry.start(BackendClient(*process, here.settings))
     here.uploads.sweep_regularly()
-    used = [Path(one.path) for one in store.all().values() if not one.removed]
-    for folder, needed in (("archives", used), ("handlers", [])):
-        try:
-            remove_unused(settings.instance_dir / folder, needed)
-        except (ModelFormatError, StorageError) as error:
-            log.warning("what nobody uses stays: %s", error)

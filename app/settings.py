@@ -208,7 +208,7 @@ class Settings:
         False, "Whether /ping is answered 503 where no model answers, as SageMaker asks; MMS's is always answered 200."
     )
     job_queue_size: int = setting(
-        100, "Requests of one model that may wait in each server process; one more is answered 503.", low=1
+        100, "Requests of one model that may wait, in all server processes together; one more is answered 503.", low=1
     )
     response_timeout: int = setting(120, "Seconds that a model has for an answer, where it is told no others.", low=1)
     unregister_timeout: int = setting(120, "Seconds that a model which goes has for what it is answering.", low=0)

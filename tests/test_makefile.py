@@ -10,7 +10,7 @@ from app.settings import ROOT
 
 STAYS = {
     "tokens.json",
-    "registry.sqlite3",
+    "registry.json",
     "archives/a/b",
     "uploaded/a/b",
     "corrections/smile/smiling/a.png",

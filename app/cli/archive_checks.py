@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from app.errors import DimpleError, InvalidArchive, ModelFormatError
-from app.formats.archive.contents import Handler, find_handler, refuse_torchserve
+from app.backend.handlers import HandlerModel
+from app.backend.registrations import Registration
+from app.errors import DimpleError, InvalidArchive, ModelFormatError, NoWorker
+from app.formats.archive.contents import Handler, find_handler, own_handler, refuse_torchserve
 from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.folder import Checkpoint, ModelFolder, open_model_folder
 from app.formats.graph import read_graph
@@ -17,10 +19,7 @@ from app.formats.infer_signature import infer_folder
 from app.formats.params import read_params
 from app.formats.signature import FILE_NAME, read_signature
 from app.formats.symbol import free_inputs
-from app.serving.handled import HandledModel
-from app.serving.loading import load
 from app.serving.model import open_model
-from app.serving.store import Registration
 from app.settings import Settings
 
 
@@ -85,12 +84,14 @@ def _signature(folder: Path) -> str:
 
 def _worker(folder: Path, settings: Settings) -> str:
     """Start a worker as the server would, and end it."""
-    model = load(Registration(folder.name, str(folder), str(folder), min_workers=1, max_workers=1), settings)
-    assert isinstance(model, HandledModel)
+    registration = Registration(folder.name, str(folder), str(folder), min_workers=1, max_workers=1)
+    handler = own_handler(folder, default=settings.default_service_handler)
+    assert handler is not None, "it was found to have code"
+    handlers = HandlerModel(registration, handler, settings)
     try:
-        model.start(1)
+        handlers.start(registration)
     finally:
-        model.close(0)
+        handlers.close(NoWorker(folder.name), 0)
     return "it has started and loaded the model"
 
 

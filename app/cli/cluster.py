@@ -106,10 +106,10 @@ def config() -> None:
     For who runs Ray already: serve deploy serve.yaml, or KubeRay's RayService. Fronts then use what is deployed so.
     """
     from app.cluster.serve_config import config_of
-    from app.serving.clustered import clustered
+    from app.serving.loader import cluster_models
 
     settings = _settings()
-    click.echo(config_of(clustered(settings), settings), nl=False)
+    click.echo(config_of(cluster_models(settings), settings), nl=False)
 
 
 @cluster_cli.command("pack")

@@ -6,29 +6,34 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from app.engines.base import Opened
+from app.engines.base import LoadNetwork, Opened
 from app.engines.building import NotBuilt, entry_of
 from app.engines.cache import MODEL, Entry
-from app.engines.in_flight import IN_FLIGHT
+from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.quantized import open_quantized
 from app.engines.reference import load_reference, reference_kind
-from app.engines.shared.where import load_network
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 
-__all__ = ["Opened", "load"]
+__all__ = ["LoadNetwork", "Opened", "load"]
 
 
-def load(folder: ModelFolder, choice: str = "auto", cache_dir: Path | None = None) -> Opened:
+def load(
+    folder: ModelFolder,
+    choice: str = "auto",
+    cache_dir: Path | None = None,
+    load_network: LoadNetwork = OpenvinoEngine.load,
+) -> Opened:
     """Load a model folder's network; the quantized one where somebody has made it, and OpenVINO may be taken.
 
     :param choice: ``auto`` takes OpenVINO where it was proven equal to the reference and the reference elsewhere;
         ``openvino`` refuses what is not proven; ``mxnet`` and ``keras`` take the reference, and say which where the
         folder holds the files of both. ONNX files have no reference: OpenVINO opens them whatever is chosen.
     :param cache_dir: folder of what is made for OpenVINO (``<instance>/cache``); None does without OpenVINO.
+    :param load_network: loads what was made for OpenVINO, in this process or another.
     :raises ModelFormatError: where the weights cannot be read or contradict the signature, or ``openvino`` was chosen
         and may not serve them.
     """
@@ -39,9 +44,9 @@ def load(folder: ModelFolder, choice: str = "auto", cache_dir: Path | None = Non
     if cache_dir is None:
         raise ModelFormatError(f"{folder.path} holds nothing that an engine can open without a cache folder")
     try:
-        opened = open_quantized(folder, choice) or _load_openvino(folder, entry_of(folder, choice, cache_dir))
-        _share(cache_dir)
-        return opened
+        return open_quantized(folder, choice, load_network) or _load_openvino(
+            folder, entry_of(folder, choice, cache_dir), load_network
+        )
     except NotBuilt as problem:
         reason = str(problem)
     if not kind:
@@ -53,14 +58,7 @@ def load(folder: ModelFolder, choice: str = "auto", cache_dir: Path | None = Non
     return opened
 
 
-def _share(cache_dir: Path) -> None:
-    try:
-        IN_FLIGHT.share(cache_dir / ".in-flight")
-    except OSError as error:
-        log.info("what other processes compute is not seen: %s", error)
-
-
-def _load_openvino(folder: ModelFolder, entry: Entry) -> Opened:
+def _load_openvino(folder: ModelFolder, entry: Entry, load_network: LoadNetwork) -> Opened:
     """Open what the cache holds.
 
     :raises NotBuilt: where it holds a reason instead, or this machine cannot compute it.

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from app.engines.base import check_batch
-from app.engines.in_flight import IN_FLIGHT, Company
 from app.engines.openvino_runtime import core
 from app.engines.pages import release
 from app.errors import ModelFormatError
@@ -35,6 +36,29 @@ thread that asks, without a hand-over."""
 _first = threading.Lock()
 """OpenVINO's Python side makes tables at its first request, and two threads that do that at once wait for each other
 for ever: one has the interpreter's lock, the other the table's. So every engine computes once before it is asked."""
+
+
+class _InFlight:
+    """How many calls of this process are being computed, of all its networks together."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    @contextmanager
+    def counted(self) -> Iterator[bool]:
+        """Count a call while it is computed. Yields whether it is the only one."""
+        with self._lock:
+            self._calls += 1
+            is_alone = self._calls == 1
+        try:
+            yield is_alone
+        finally:
+            with self._lock:
+                self._calls -= 1
+
+
+_in_flight = _InFlight()
 
 
 class OpenvinoEngine:
@@ -99,10 +123,8 @@ class OpenvinoEngine:
             crowd, lone = self._crowd, self._lone
         if self._is_long:
             long_wait()
-        with IN_FLIGHT.counted() as company:
-            # all cores are for who is alone on the machine; one stream, for who is in this process
-            alone = company is Company.NOBODY or (company is Company.OTHER_PROCESSES and not self._is_long)
-            requests = lone if alone and len(rows) == 1 else crowd
+        with _in_flight.counted() as is_alone:  # what takes long is computed by one process of a server
+            requests = lone if is_alone and len(rows) == 1 else crowd
             try:
                 return requests.compute(rows, self._at_once)
             except RuntimeError as error:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from app.digests import file_digest
-from app.engines.base import Agreement, Opened
+from app.engines.base import Agreement, LoadNetwork, Opened
 from app.engines.cache import INFERENCE, MODEL, RECORD, WEIGHTS, read_inference, sources
+from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.reference import reference_kind
-from app.engines.shared.where import load_network
+from app.errors import EngineUnavailable
 from app.formats.folder import ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import FILE_NAME as SIGNATURE
@@ -46,10 +47,10 @@ class Record:
     agreement: Agreement
 
 
-def open_quantized(folder: ModelFolder, choice: str) -> Opened | None:
+def open_quantized(folder: ModelFolder, choice: str, load_network: LoadNetwork = OpenvinoEngine.load) -> Opened | None:
     """Open a model's quantized network; None where it has none, or none that may be served, which the log tells.
 
-    :param choice: ``auto`` or ``openvino``, as :func:`app.engines.opening.load` takes it.
+    :param choice: ``auto`` or ``openvino``, as :func:`app.engines.opening.load` takes it, as ``load_network``.
     """
     path = folder.path / FOLDER
     if not path.is_dir():
@@ -63,6 +64,8 @@ def open_quantized(folder: ModelFolder, choice: str) -> Opened | None:
             raise ValueError("it is not what was written")
         inference = _read_inference(path, folder)
         engine = load_network(path / MODEL, record.milliseconds)
+    except EngineUnavailable:
+        raise
     except Exception as error:  # whatever a damaged file makes of it
         log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason_of(error), AGAIN)
         return None

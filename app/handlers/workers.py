@@ -77,7 +77,7 @@ class Workers:
                 worker.start()
             self._refuse_if_hopeless()
         if wait_seconds > 0:
-            self._wait_until_loaded(minimum, wait_seconds)
+            self.wait_until_loaded(minimum, wait_seconds)
 
     def predict(self, batch: Sequence[HandlerRequest]) -> list[HandlerAnswer]:
         """Answer a batch: wait for a free worker, then for its answer.
@@ -122,7 +122,12 @@ class Workers:
             self._wait_for(lambda: not self._alive(), 2 * KILL_SECONDS)
             return False
 
-    def _wait_until_loaded(self, count: int, seconds: float) -> None:
+    def wait_until_loaded(self, count: int, seconds: float) -> None:
+        """Wait until so many workers have loaded the model.
+
+        :raises HandlerLoadError: as :meth:`start`; also if they are closed meanwhile.
+        """
+
         def ready() -> int:
             return sum(worker.state is WorkerState.READY for worker in self._staying())
 
@@ -130,10 +135,12 @@ class Workers:
             return next((worker.load_failure for worker in self._staying() if worker.load_failure), None)
 
         with self._jobs.changed:
-            self._wait_for(lambda: ready() >= count or failure() is not None, seconds)
+            self._wait_for(lambda: ready() >= count or failure() is not None or len(self._staying()) < count, seconds)
             if ready() >= count:
                 return
             late = f"{ready()} of {count} workers have loaded it within {seconds:g} s"
+            if len(self._staying()) < count:
+                late = "it was scaled down or unregistered meanwhile"
             raise failure() or HandlerLoadError(self.spec.model_name, self.spec.handler, late)
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:

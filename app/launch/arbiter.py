@@ -14,7 +14,7 @@ from typing import Any
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from app.launch.engine_process import EngineProcess
+from app.backend.supervisor import BackendProcess
 from app.launch.worker.spread import SPREAD
 
 PAUSE_SECONDS = 1.0
@@ -30,7 +30,7 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
     _reloading = False
     _told_to_stop = False
     _stopping = False
-    _engines: tuple[EngineProcess, ...] = ()
+    _engines: tuple[BackendProcess, ...] = ()
 
     @classmethod
     def take_over(cls, arbiter: Any) -> None:
@@ -42,7 +42,7 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
         self._told_to_stop |= sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
 
-    def compute_by(self, engine: EngineProcess | None) -> None:
+    def compute_by(self, engine: BackendProcess | None) -> None:
         """Let workers that are started from now on have what takes long computed by another process, or by none. Those
         that are there stay with theirs, which ends after them."""
         for one in self._engines:

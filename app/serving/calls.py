@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from app.backend.batching import IsDisconnected, never_disconnected
 from app.errors import MissingFile
 from app.handlers.types import Field
 from app.picture_limits import PictureLimits
-from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import classify
 
@@ -17,7 +17,9 @@ OTHERS = (BODY, "data")
 """Where the picture is looked for after the field that the model's signature names."""
 
 
-def call(model: Model, fields: Sequence[Field], limits: PictureLimits, gone: Gone = never) -> list[dict[str, Any]]:
+def call(
+    model: Model, fields: Sequence[Field], limits: PictureLimits, is_disconnected: IsDisconnected = never_disconnected
+) -> list[dict[str, Any]]:
     """Classify the one picture of a request.
 
     :param fields: what the request carries; a body without a form is called ``body``.
@@ -26,7 +28,7 @@ def call(model: Model, fields: Sequence[Field], limits: PictureLimits, gone: Gon
     :raises BadInput: if the data are no picture.
     :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
     """
-    answer = classify(model, picture_of(model, fields), limits, gone=gone)
+    answer = classify(model, picture_of(model, fields), limits, is_disconnected=is_disconnected)
     return [{"probability": one.probability, "class": one.label} for one in answer.predictions]
 
 

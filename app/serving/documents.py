@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from app.serving.entry import Entry
-from app.serving.handled import HandledModel
+from app.serving.custom_model import CustomModel
+from app.serving.loader import Entry
 from app.serving.model import Model
 from app.types import Answer, Prediction
 
@@ -40,8 +40,8 @@ def entry_document(entry: Entry) -> dict[str, Any]:
     return {"model": entry.name, **state, "version": entry.model.version, **_details(entry.model)}
 
 
-def _details(model: Model | HandledModel) -> dict[str, Any]:
-    if isinstance(model, HandledModel):
+def _details(model: Model | CustomModel) -> dict[str, Any]:
+    if isinstance(model, CustomModel):
         return {"engine": model.kind, "predict": f"/predictions/{model.name}"}
     return {
         "engine": model.kind,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from app.backend.batching import IsDisconnected, never_disconnected
 from app.errors import BadParameter, ClientClosedRequest
-from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.types import Box, FloatArray, Preprocess
 from app.vision.preprocess import input_size
@@ -37,7 +37,13 @@ class Explanation:
     region: Box
 
 
-def explain(model: Model, tensor: FloatArray, region: Box, label: str | None = None, gone: Gone = never) -> Explanation:
+def explain(
+    model: Model,
+    tensor: FloatArray,
+    region: Box,
+    label: str | None = None,
+    is_disconnected: IsDisconnected = never_disconnected,
+) -> Explanation:
     """Cover every cell in turn. Each row of cells is a turn of its own in the model's line, so that whoever asks at the
     same time waits for one row at most.
 
@@ -45,18 +51,18 @@ def explain(model: Model, tensor: FloatArray, region: Box, label: str | None = N
     :param region: of the picture, that became the tensor.
     :param label: of the class to be explained; None takes the most probable one.
     :raises BadParameter: where the model has no such class.
-    :raises ModelUnavailable: as by :meth:`app.serving.model.Model.turn`; ``ClientClosedRequest`` if the client left.
+    :raises ModelUnavailable: as by the model; ``ClientClosedRequest`` if the client has left.
     """
     number = None if label is None else _number(model, label)
-    row = model.turn(tensor, gone).result[0]
+    row = model.submit_scores(tensor, is_disconnected).result[0]
     if number is None:
         number = int(np.argmax(row))
     drops = np.zeros((CELLS, CELLS), np.float32)
     for index in range(CELLS):
-        if gone():
+        if is_disconnected():
             raise ClientClosedRequest(model.name)
         batch = np.concatenate([covered(tensor, model.preprocess, index, column) for column in range(CELLS)])
-        drops[index] = row[number] - model.turn(batch, gone).result[:, number]
+        drops[index] = row[number] - model.submit_scores(batch, is_disconnected).result[:, number]
     return Explanation(model.labels[number], float(row[number]), drops, region)
 
 

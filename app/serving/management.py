@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import resource
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from app.backend.handlers import LOAD_SECONDS
+from app.backend.registrations import Registration
+from app.backend.sources import ByName, locate
 from app.errors import BadInput, BadParameter, MissingParameter, ModelFormatError
 from app.formats.archive.manifest import NAME, Manifest, read_manifest
 from app.handlers.types import WorkerStatus
 from app.reach import reach_of
-from app.serving.entry import Entry
-from app.serving.handled import LOAD_SECONDS, HandledModel
-from app.serving.location import ByName, located
+from app.serving.custom_model import CustomModel
+from app.serving.loader import Entry
 from app.serving.registry import Registry
-from app.serving.store import Registration
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,9 @@ PAGE = 100
 
 
 @dataclass(frozen=True)
-class Order:
+class RegistrationRequest:
     """What is to be registered. Empty texts and a ``response_timeout`` of 0 leave it to the archive and to us.
-    ``instead`` puts it in the place of a model of its name, without a moment in which neither answers."""
+    ``replacing`` puts it in the place of a model of its name, without a moment in which neither answers."""
 
     url: str
     name: str
@@ -39,7 +40,7 @@ class Order:
     max_batch_delay: int
     workers: int
     response_timeout: float
-    instead: bool = False
+    replacing: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,9 @@ class Scale:
     most: int
 
 
-def register(registry: Registry, order: Order, settings: Settings, by_name: ByName | None = None) -> Entry:
+def register(
+    registry: Registry, order: RegistrationRequest, settings: Settings, by_name: ByName | None = None
+) -> Entry:
     """Find a model, or fetch it, load it, and serve it from now on.
 
     :param by_name: fetches a model that is called by its name in a catalogue.
@@ -66,7 +69,7 @@ def register(registry: Registry, order: Order, settings: Settings, by_name: ByNa
         raise MissingParameter("url")
     if order.runtime and order.runtime not in RUNTIMES:
         raise BadInput(f"Invalid RuntimeType value: {order.runtime}")
-    path = located(order.url, settings.models_dir, settings.instance_dir / "archives", by_name, reach_of(settings))
+    path = locate(order.url, settings.models_dir, settings.instance_dir / "archives", by_name, reach_of(settings))
     manifest = read_manifest(path)
     name = order.name or manifest.model_name or path.name
     if not NAME.fullmatch(name):
@@ -84,7 +87,7 @@ def register(registry: Registry, order: Order, settings: Settings, by_name: ByNa
             max_workers=max(0, order.workers),
             response_timeout=order.response_timeout or float(settings.response_timeout),
         ),
-        order.instead,
+        order.replacing,
     )
 
 
@@ -98,9 +101,7 @@ def scale(registry: Registry, name: str, wanted: Scale, synchronous: bool) -> No
         raise BadInput("max_worker cannot be less than min_worker.")
     if wanted.least < 0:
         raise BadParameter("min_worker", wanted.least, "0 or more")
-    entry = registry.entry(name)
-    told = replace(entry.registration, min_workers=wanted.least, max_workers=wanted.most)
-    registry.change(told, LOAD_SECONDS if synchronous else 0)
+    registry.scale(name, wanted.least, wanted.most, LOAD_SECONDS if synchronous else 0)
 
 
 def listed(registry: Registry, limit: int, start: int) -> dict[str, Any]:
@@ -140,8 +141,8 @@ def _manifest(entry: Entry) -> Manifest:
 
 
 def _workers(entry: Entry) -> list[dict[str, Any]]:
-    if isinstance(entry.model, HandledModel):
-        return [_process(status) for status in entry.model.workers.statuses()]
+    if isinstance(entry.model, CustomModel):
+        return [_process(status) for status in entry.model.workers()]
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     state = "READY" if entry.model else "UNLOADING"
     return [

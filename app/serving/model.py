@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueResult, never_disconnected
+from app.backend.client import RemoteEngine, RemoteQueue
 from app.cluster.selftest import check_selftest
 from app.engines.base import Agreement, Engine, Opened, Parity
-from app.engines.opening import load
+from app.engines.opening import LoadNetwork, load
+from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.probe import probe
-from app.errors import ModelFormatError
+from app.errors import DimpleError, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.inference import inferred_reasons
 from app.formats.labels import find_labels, imagenet_labels
 from app.machine import cores
-from app.serving.line import Gone, Limits, Line, Turn, never
+from app.serving import measuring
 from app.serving.scores import probabilities
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
 from app.vision import faces
@@ -27,7 +30,7 @@ from app.vision.preprocess import input_size
 log = logging.getLogger(__name__)
 
 IMAGENET_CLASSES = 1000
-ALONE = Limits(slots=cores())
+ALONE = QueueConfig(concurrency=cores())
 """What is allowed where nobody has registered anything: as many calls at once as there are cores, each by itself."""
 
 
@@ -50,7 +53,7 @@ class Model:
     postprocess: Postprocess
     labels: tuple[str, ...]
     engine: Engine
-    line: Line[FloatArray, FloatArray]
+    queue: BatchQueue[FloatArray, FloatArray] | RemoteQueue
     legacy: bool = False
     parity: Parity | None = None
     precision: str = "fp32"
@@ -65,39 +68,77 @@ class Model:
         """Return the reasons for what was inferred: ``input``, ``pixels`` and ``output``, without what is stated."""
         return inferred_reasons(self.reasons)
 
+    @property
+    def is_remote(self) -> bool:
+        """Return whether another process computes."""
+        return isinstance(self.queue, RemoteQueue)
+
     def probabilities(self, batch: FloatArray) -> FloatArray:
         """Compute the probabilities (N, classes) of a batch (N, …).
 
-        :raises ModelFormatError: where the network's answer holds something that is not a number.
+        :raises ModelFormatError: if the network's answer holds something that is not a number.
         """
-        return self.turn(batch, never).result
+        return self.submit_scores(batch).result
 
-    def turn(self, batch: FloatArray, gone: Gone) -> Turn[FloatArray]:
-        """The same for who may get tired of waiting. What others ask at the same moment may be computed together with
-        it, and is nothing that it notices.
+    def submit_scores(
+        self, batch: FloatArray, is_disconnected: IsDisconnected = never_disconnected, waited: float = 0.0
+    ) -> QueueResult[FloatArray]:
+        """Compute the probabilities of a batch, as :meth:`submit` computes the network's own output."""
+        done = self.submit(batch, is_disconnected, waited)
+        return QueueResult(probabilities(done.result, self.postprocess.activation), done.waited, done.computed)
 
-        :raises QueueTimeout: as :meth:`app.serving.line.Line.ask`, as ``ClientClosedRequest``.
+    def submit(
+        self, batch: FloatArray, is_disconnected: IsDisconnected = never_disconnected, waited: float = 0.0
+    ) -> QueueResult[FloatArray]:
+        """Compute what the network gives for a batch (N, …), when it is its turn.
+
+        :param waited: seconds that the request has waited before, in another queue.
+        :raises QueueTimeout: as :meth:`app.backend.batching.BatchQueue.submit`, as ``ClientClosedRequest``.
         """
-        turn = self.line.ask(batch, gone)
-        return Turn(probabilities(turn.result, self.postprocess.activation), turn.waited)
+        done = self.queue.submit(batch, is_disconnected)
+        measuring.turn(self.name, waited + done.waited, done.computed)
+        return QueueResult(done.result, waited + done.waited, done.computed)
+
+    def with_generation(self, generation: int) -> Model:
+        """Let the model be one of a registration."""
+        if isinstance(self.queue, RemoteQueue):
+            self.queue.generation = generation
+        return self
+
+    def resize(self, concurrency: int) -> None:
+        """Compute so many batches at once from now on."""
+        if isinstance(self.queue, BatchQueue):
+            self.queue.resize(concurrency)
+
+    def refuse(self, error: DimpleError) -> None:
+        """Refuse the requests that wait, and those that still come."""
+        if isinstance(self.queue, BatchQueue):  # the backend does it itself
+            self.queue.refuse(error)
+
+    def retire(self) -> None:
+        """Let go of what the model holds elsewhere, once its last request is answered."""
+        if isinstance(self.engine, RemoteEngine):
+            self.engine.release()
 
 
 def open_model(
     folder: ModelFolder,
     engine: str,
-    limits: Limits = ALONE,
+    config: QueueConfig = ALONE,
     cache_dir: Path | None = None,
     opened: Opened | None = None,
+    load_network: LoadNetwork = OpenvinoEngine.load,
 ) -> Model:
     """Load a model and let it answer, so that whatever is wrong with it is known now.
 
     :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as :func:`app.engines.opening.load` takes it.
-    :param limits: of the line before it.
+    :param config: of the queue before it.
     :param cache_dir: of what is made for OpenVINO, as ``load`` takes it.
-    :param opened: where it is computed already, on a cluster.
+    :param opened: if it is computed already, on a cluster.
+    :param load_network: as :func:`app.engines.opening.load` takes it.
     :raises ModelFormatError: where it cannot be loaded, its labels do not match its outputs, or it fails its self-test.
     """
-    opened = opened or load(folder, engine, cache_dir)
+    opened = opened or load(folder, engine, cache_dir, load_network)
     signature = opened.signature
     try:
         if signature.preprocess.faces:
@@ -124,7 +165,7 @@ def open_model(
         postprocess=signature.postprocess,
         labels=labels,
         engine=opened.engine,
-        line=Line(folder.name, _together(opened.engine), limits),
+        queue=_queue(folder.name, opened.engine, config),
         legacy=folder.legacy,
         parity=opened.parity,
         precision=opened.precision,
@@ -133,6 +174,14 @@ def open_model(
         reasons=opened.reasons,
         warnings=tuple(warnings),
     )
+
+
+def _queue(name: str, engine: Engine, config: QueueConfig) -> BatchQueue[FloatArray, FloatArray] | RemoteQueue:
+    if isinstance(engine, RemoteEngine):
+        return RemoteQueue(name, engine, config.timeout)
+    if isinstance(engine, OpenvinoEngine):  # it gains nothing by batches, so a lone request need not wait for others
+        config = replace(config, batch_size=1, max_delay=0.0)
+    return BatchQueue(name, _together(engine), config)
 
 
 def _together(engine: Engine) -> Callable[[Sequence[FloatArray]], list[FloatArray]]:

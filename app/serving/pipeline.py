@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from app.backend.batching import IsDisconnected, never_disconnected
 from app.machine import cores
 from app.picture_limits import PictureLimits
 from app.serving import measuring
-from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.scores import best
 from app.slots import Slots
@@ -32,7 +32,7 @@ decode no faster."""
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright RGB picture, and the milliseconds that decoding took.
+    """An upright RGB picture, the milliseconds that decoding took, and the seconds for which it waited before.
 
     ``image`` may be smaller than the picture in the file, whose width and height are ``size``. ``format`` is the file's
     ("JPEG", "PNG", …); ``note`` is a note on the file for its sender.
@@ -43,6 +43,7 @@ class Picture:
     size: tuple[int, int]
     format: str = ""
     note: str = ""
+    waited: float = 0.0
 
 
 @contextmanager
@@ -55,34 +56,43 @@ def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterato
     :param enough: as :func:`app.vision.decode.decode` takes it.
     :raises BadInput: where the bytes are no picture that can be read, or it is too large.
     """
+    arrived = time.perf_counter()
     with _slots:
         started = time.perf_counter()
         decoded = decode(data, limits, enough)
-        yield Picture(decoded.image, _since(started), decoded.size, decoded.format, decoded.note)
+        took = _since(started)
+        yield Picture(decoded.image, took, decoded.size, decoded.format, decoded.note, started - arrived)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """What the network is to see of a picture: a tensor (N, …) for its N faces, or (1, …) for the whole; the faces'
     boxes in pixels of the file's picture, None where none were looked for; the milliseconds that each step took; the
-    picture's note."""
+    picture's note; the seconds for which it waited before it was decoded."""
 
     tensor: FloatArray
     boxes: tuple[Box, ...] | None
     timing: dict[str, float]
     note: str = ""
+    waited: float = 0.0
 
 
-def classify(model: Model, data: bytes, limits: PictureLimits, top: int | None = None, gone: Gone = never) -> Answer:
+def classify(
+    model: Model,
+    data: bytes,
+    limits: PictureLimits,
+    top: int | None = None,
+    is_disconnected: IsDisconnected = never_disconnected,
+) -> Answer:
     """Classify a picture as it came, when it is its turn.
 
     :param top: how many classes to report; None leaves it to the model, more than there are gives all.
     :raises BadInput: as :func:`open_picture`.
-    :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
+    :raises ModelUnavailable: where it waited too long; see :class:`app.backend.batching.BatchQueue`.
     """
     with open_picture(data, limits, model.enough_pixels) as picture:
         prepared = prepare(model, picture)
-    return conclude(model, prepared, top, gone)
+    return conclude(model, prepared, top, is_disconnected)
 
 
 def answer(model: Model, picture: Picture, top: int | None = None) -> Answer:
@@ -104,18 +114,20 @@ def prepare(model: Model, picture: Picture) -> Prepared:
     timing["preprocess"] = _since(started)
     measuring.stages(model.name, timing)
     scaled = boxes and tuple(_scaled(box, image.size, picture.size) for box in boxes)
-    return Prepared(tensor, scaled, timing, picture.note)
+    return Prepared(tensor, scaled, timing, picture.note, picture.waited)
 
 
-def conclude(model: Model, prepared: Prepared, top: int | None = None, gone: Gone = never) -> Answer:
+def conclude(
+    model: Model, prepared: Prepared, top: int | None = None, is_disconnected: IsDisconnected = never_disconnected
+) -> Answer:
     """Compute, and sort by probability."""
     started = time.perf_counter()
-    turn = model.turn(prepared.tensor, gone)
-    waited = round(turn.waited * 1000, 3)
-    timing = {**prepared.timing, "queue": waited, "predict": round(_since(started) - waited, 3)}
+    done = model.submit_scores(prepared.tensor, is_disconnected, prepared.waited)
+    queued = 1000 * (done.waited - prepared.waited)
+    timing = {**prepared.timing, "queue": round(1000 * done.waited, 3), "predict": round(_since(started) - queued, 3)}
 
     count = model.postprocess.top if top is None else top
-    results = [best(row, model.labels, count) for row in turn.result]
+    results = [best(row, model.labels, count) for row in done.result]
     boxes = prepared.boxes
     faces = None if boxes is None else tuple(Face(box, result) for box, result in zip(boxes, results, strict=False))
     timing["total"] = round(sum(timing.values()), 3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from app.engines.shared import server as engine_server
+from app.backend.supervisor import MODULE
 from app.handlers.process import PROGRAM
 from app.serving.metric_files import processes
 
@@ -42,7 +42,8 @@ def _read(found: dict[int, psutil.Process], servers: set[int]) -> Iterator[Memor
     for pid, process in found.items():
         try:
             with process.oneshot():
-                kind, model = ("server", "") if pid in servers else _child(process)
+                kind, model = _child(process)
+                kind = kind or ("server" if pid in servers else "")
                 if kind:
                     full = process.memory_full_info()
                     yield Memory(pid, kind, model, full.rss, getattr(full, "pss", None))
@@ -53,6 +54,6 @@ def _read(found: dict[int, psutil.Process], servers: set[int]) -> Iterator[Memor
 def _child(process: psutil.Process) -> tuple[str, str]:
     """What a process is for, and which model's code it runs; nothing where it is another's child."""
     command = process.cmdline()
-    if engine_server.__name__ in command:
+    if MODULE in command:
         return "engine", ""
     return ("handler", command[-1]) if str(PROGRAM) in command else ("", "")

@@ -1,4 +1,4 @@
-"""Which models there are, and those among them that answer."""
+"""The models of one HTTP worker, in line with what the backend has registered."""
 
 from __future__ import annotations
 
@@ -9,24 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-from app.errors import (
-    DimpleError,
-    HandlerLoadError,
-    ModelConflict,
-    ModelNotFound,
-    ModelUnavailable,
-    NoWorker,
-    RegistryBusy,
-    StorageError,
-    UnregisterTimeout,
-)
+from app.backend.registrations import Registration
+from app.backend.service import Backend, BackendService
+from app.errors import DimpleError, ModelConflict, ModelNotFound, ModelUnavailable, NoWorker, QueueFull
+from app.long_waits import long_wait
 from app.serving import measuring
-from app.serving.entry import Entry, end, open_entry
-from app.serving.handled import HandledModel
-from app.serving.loading import away, load, rescale
+from app.serving.custom_model import CustomModel
+from app.serving.loader import Entry, capacity, cluster_error, load, open_entry, rescale
 from app.serving.model import Model
-from app.serving.startup import told_models
-from app.serving.store import Registration, Store
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -35,322 +25,278 @@ FOLLOW_SECONDS = 1.0
 
 
 class Registry:
-    """The models of one process, in line with what is registered for all.
+    """The models of one process. A request sees every change that was answered before it came.
 
-    Reading takes no lock: the entries are one dictionary, which is never changed but replaced. A model that goes stays
-    in memory until the last request that uses it is answered.
+    Reading takes no lock: registrations and models are dictionaries that are never changed but replaced. A model that
+    is over stays in memory until the last request that uses it is answered.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._store: Store | None = None
         self._settings = settings
+        self._started: Backend | None = None
+        self._registered: dict[str, Registration] = {}
         self._entries: dict[str, Entry] = {}
-        self._closed = threading.Event()
-        self._leaving: frozenset[str] = frozenset()
-        self._changing = threading.RLock()
-        self._followed: int | None = None
-        self._blind: tuple[int, float] | None = None
+        self._version: int | None = None
+        self._refreshing = threading.Lock()
+        self._replacing = threading.Lock()
+        self._loading: dict[str, threading.RLock] = {}
+        self._unreadable_until = 0.0
+        self._is_unreadable = False
+        self._wake = threading.Event()
+        self._closed = False
 
-    def start(self, store: Store) -> None:
-        """Load the models that the settings tell, but those that were unregistered, and everything that was registered
-        besides. One that cannot be loaded is noted and spoils no other.
+    def start(self, backend: Backend | None = None) -> None:
+        """Load everything that is registered. A model that cannot be loaded is noted, and spoils no other.
 
-        :param store: what was registered, and where all that will be is kept.
+        :param backend: the backend process; None makes a backend of this one.
+        :raises SettingError: if the registrations cannot be read.
         """
-        with self._changing:
-            self._store, known = store, store.all()
-            for told in told_models(self._settings, store):
-                if told.failure:
-                    self._put(Entry(told.registration.name, None, told.registration, told.failure, at_startup=True))
-                else:
-                    self._start(told.registration, known)
-            self.follow()
+        if backend is None:
+            backend = BackendService(self._settings)
+            backend.start()
+        self._started = backend
+        backend.wait_started()
+        self.refresh()
+        self.entries()
         threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
 
-    def _keep_following(self) -> None:
-        """A process that nobody asks anything lets go, and loads, all the same."""
-        while not self._closed.wait(FOLLOW_SECONDS):
+    def refresh(self) -> None:
+        """See what was registered, scaled or unregistered. To be called before every request: if nothing has changed,
+        it takes less than a microsecond. If it cannot be read, what was known before goes on."""
+        if self._started is None or self._started.version() == self._version:
+            return
+        with self._refreshing:
+            version = self._backend.version()
+            if version == self._version or time.monotonic() < self._unreadable_until:
+                return
             try:
-                self._try_again()
-                self._stored().look()
-                self.follow()
+                self._registered = self._backend.registered()
             except DimpleError as error:
-                self._be_blind(error)
-            except Exception:  # whatever it was, the next look may find it gone
-                log.exception("the registrations cannot be followed")
+                if not self._is_unreadable:
+                    log.error("the registrations cannot be read, so that those of before stay: %s", error)
+                self._is_unreadable, self._unreadable_until = True, time.monotonic() + FOLLOW_SECONDS / 2
+                return
+            self._is_unreadable, self._version = False, version
+        self._drop_unregistered()
+        self._wake.set()  # to load what is new
 
-    def _try_again(self) -> None:
-        """Load what could not be loaded for a reason that may have passed."""
-        for entry in self.entries():
-            if entry.passing:
-                again = replace(open_entry(entry.registration, self._settings, entry), at_startup=entry.at_startup)
-                with self._changing:
-                    if self._entries.get(entry.name) is entry:
-                        self._put(again)
+    def register(self, registration: Registration, replacing: bool = False) -> Entry:
+        """Load a model and serve it from now on.
 
-    def follow(self) -> None:
-        """Bring this process in line with what was registered, scaled or unregistered by any. To be called before every
-        request: where nothing has changed, it takes less than a microsecond. Where that cannot be read, what was loaded
-        before goes on."""
-        if self._store is None or (version := self._store.version()) == self._followed:
-            return
-        if self._blind and self._blind[0] == version and time.monotonic() < self._blind[1]:
-            return
-        if not self._changing.acquire(blocking=False):
-            return  # another thread is at it; who misses a model waits for it in ``entry``
-        try:
-            version = self._store.version()
-            self._adopt_all(self._store.all())
-            self._followed = version
-            if self._blind:
-                log.info("the registrations can be read again")
-            self._blind = None
-        except (RegistryBusy, StorageError) as error:
-            self._be_blind(error)
-        finally:
-            self._changing.release()
-
-    def _be_blind(self, error: DimpleError) -> None:
-        """Ask for the registrations a little later again, or when they change; say so once."""
-        if not self._blind:
-            log.error("the registrations cannot be read, so that those of before stay: %s", error)
-        self._blind = (self._stored().version(), time.monotonic() + FOLLOW_SECONDS / 2)
-
-    def register(self, registration: Registration, instead: bool = False) -> Entry:
-        """Load a model and keep it for every process and every later start.
-
-        :param instead: whether it takes the place of a model of its name; that one answers until this one can.
-        :raises ModelConflict: where one of that name is registered, and is to stay.
-        :raises ModelFormatError: where it cannot be loaded, as ``HandlerLoadError``; nothing is changed then.
-        :raises RegistryBusy: where it cannot be kept, as ``StorageError``; nothing is changed then.
+        :param replacing: whether it takes the place of a model of its name; that one answers until this one can.
+        :raises ModelConflict: if one of that name is registered.
+        :raises ModelFormatError: if it cannot be loaded, as ``HandlerLoadError``; nothing is changed then.
+        :raises RegistryBusy: if it cannot be kept, as ``StorageError``; nothing is changed then.
         """
-        if not instead and self._stays(registration.name):
-            raise ModelConflict(registration.name)
+        name = registration.name
+        if not replacing and name in self._registered:
+            raise ModelConflict(name)
         started = time.perf_counter()
-        model = load(registration, self._settings)
-        if isinstance(model, HandledModel):
+        model = load(registration, self._settings, self._backend)
+        with self._lock_of(name):
             try:
-                model.start(registration.min_workers)
-            except HandlerLoadError:
-                model.close(0)
+                registration = self._backend.register(registration, replacing)
+            except BaseException:
+                _close(model)
                 raise
-        with self._changing:
-            try:
-                self._keep(registration, instead)
-            except DimpleError:  # another process was faster, or the disk is full
-                end(model, self._settings)
-                raise
-            entry = Entry(registration.name, model, registration)
-            self._exchange(entry)
-        measuring.loaded(entry.name, time.perf_counter() - started)
-        log.info("model %s registered from %s", entry.name, registration.url)
+            self.refresh()
+            entry = Entry(name, model.with_generation(registration.generation), registration)
+            if self._registered.get(name, registration).generation == registration.generation:
+                self._put(entry)
+            else:
+                _close(model)  # another has taken its place already
+        measuring.loaded(name, time.perf_counter() - started)
+        log.info("model %s registered from %s", name, registration.url)
         return entry
 
-    def _stays(self, name: str) -> bool:
-        """Whether a model that this process has is registered: another may have unregistered it, and a thread of this
-        one be about to let go of it."""
-        entry = self._entries.get(name)
-        return entry is not None and entry.is_registered(self._stored().all())
+    def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
+        """Give a model other numbers of workers.
 
-    def change(self, registration: Registration, wait_seconds: float) -> None:
-        """Keep other settings for a model.
-
-        :param wait_seconds: how long to wait until a model with code of its own has the workers that it is to have.
-        :raises ModelNotFound: where there is none of that name.
-        :raises HandlerLoadError: where it has not got them by then; it goes on trying.
+        :param wait_seconds: how long to wait until a model with code of its own has so many at least.
+        :raises ModelNotFound: if there is none of that name.
+        :raises HandlerLoadError: if it has not got them by then; it goes on trying.
         """
-        with self._changing:
-            entry = self.entry(registration.name)
-            self._stored().replace(registration)
-            self._rescale(entry, registration)
-        if isinstance(entry.model, HandledModel) and wait_seconds:
-            entry.model.workers.start(registration.min_workers, wait_seconds)
+        self._backend.scale(name, least, most, wait_seconds)
+        self.refresh()
 
     def unregister(self, name: str) -> None:
-        """Take a model out of service, for every process and every later start.
+        """Take a model out of service.
 
-        :raises ModelNotFound: where there is none of that name.
-        :raises UnregisterTimeout: if its processes still answer when ``unregister_timeout`` is over; they were ended,
-            and the model is in service again.
-        :raises RegistryBusy: where that cannot be kept, as ``StorageError``; the model stays in service.
+        :raises ModelNotFound: if there is none of that name.
+        :raises UnregisterTimeout: if its processes are still answering when ``unregister_timeout`` is over; they were
+            ended, and the model is in service again.
+        :raises RegistryBusy: if that cannot be kept, as ``StorageError``; the model stays in service.
         """
-        with self._changing:
-            entry = self.entry(name)
-            self._stored().check()
-            self._leaving = self._leaving | {name}
-            self._remove(name)
-        try:
-            self._let_go(entry)
-        finally:
-            with self._changing:
-                self._leaving = self._leaving - {name}
+        self._backend.unregister(name)
+        self.refresh()
         log.info("Model %s unregistered.", name)
 
-    def away(self) -> str:
-        """Why the cluster computes none of the models that it should; empty where it does, or there is none."""
-        engines = [entry.model.engine for entry in self.entries() if isinstance(entry.model, Model)]
-        reasons = [reason for engine in engines if (reason := away(engine)) is not None]
+    def cluster_error(self) -> str:
+        """Return why the cluster computes none of the models that it should; empty if it does, or there is none."""
+        engines = [entry.model.engine for entry in self._entries.values() if isinstance(entry.model, Model)]
+        reasons = [reason for engine in engines if (reason := cluster_error(engine)) is not None]
         return reasons[0] if reasons and all(reasons) else ""
 
     def entries(self) -> list[Entry]:
-        """All models, loaded or not, by name."""
-        entries = self._entries
-        return [entries[name] for name in sorted(entries)]
+        """Return all models, loaded or not, by name."""
+        found = []
+        for name in sorted(self._registered):
+            try:
+                found.append(self.entry(name))
+            except ModelNotFound:
+                continue
+        return found
 
     def names(self) -> list[str]:
-        """Names of the models that answer."""
-        return [entry.name for entry in self.entries() if entry.model]
+        """Return the names of the models that answer."""
+        return [name for name, entry in sorted(self._entries.items()) if entry.model and name in self._registered]
 
-    def knows(self, name: str) -> bool:
-        """Whether there is a model of that name at this moment. It waits for none that is being loaded."""
-        return name in self._entries
+    def __contains__(self, name: str) -> bool:
+        """Return whether there is a model of that name at this moment."""
+        return name in self._registered
 
     def entry(self, name: str) -> Entry:
-        """One model, loaded or not.
+        """Return one model, loaded or not; wait until it is, if it is new.
 
-        :raises ModelNotFound: where there is none of that name.
+        :raises ModelNotFound: if there is none of that name.
         """
-        if entry := self._entries.get(name):
+        entry, registration = self._entries.get(name), self._registered.get(name)
+        if entry is not None and entry.registration is registration:
             return entry
-        with self._changing:  # it may be loading at this moment
-            self.follow()  # who was at it may have looked before this one was registered
-            if entry := self._entries.get(name):
-                return entry
-        raise ModelNotFound(name, self.names())
+        if registration is None:
+            raise ModelNotFound(name, self.names())
+        with self._lock_of(name):
+            entry, registration = self._entries.get(name), self._registered.get(name)
+            if registration is None:
+                raise ModelNotFound(name, self.names())
+            if entry is None or entry.registration.generation != registration.generation:
+                entry = open_entry(registration, self._settings, self._backend, entry)
+            elif entry.registration != registration and isinstance(entry.model, Model):
+                rescale(entry.model, registration)
+            return self._put(replace(entry, registration=registration))
 
     @contextmanager
-    def admitted(self, name: str) -> Iterator[Model | HandledModel]:
-        """One model that answers, for the time of one request: so long it is not closed.
+    def acquire(self, name: str) -> Iterator[Model | CustomModel]:
+        """Use one model that answers, for the time of one request: so long it is not closed.
 
-        :raises ModelNotFound: where there is none of that name.
-        :raises NoWorker: where it was given no worker.
-        :raises QueueFull: where as many wait for it as may.
-        :raises ModelUnavailable: where it could not be loaded.
+        :raises ModelNotFound: if there is none of that name.
+        :raises NoWorker: if it was given no worker.
+        :raises QueueFull: if as many requests wait for it, in all processes together, as may.
+        :raises ModelUnavailable: if it could not be loaded.
         """
         measuring.asked.set(name)
-        model = self.served(name)
-        while not model.line.enter():  # another has taken its place at this moment, or it is gone
-            model = self.served(name)
+        entry = self._ready_entry(name)
+        assert entry.model is not None
+        if entry.model.is_remote:
+            long_wait()
+        state, generation = self._backend.state, entry.registration.generation
+        if not state.enter(generation, capacity(entry) + self._settings.job_queue_size):
+            measuring.refused(name)
+            raise QueueFull(name)
         try:
             with measuring.in_flight(name):
-                yield model
+                yield entry.model
         finally:
-            model.line.leave()
+            state.leave(generation)
 
     @contextmanager
-    def computed(self, name: str) -> Iterator[Model]:
-        """The same of a model that our engines compute.
+    def acquire_builtin(self, name: str) -> Iterator[Model]:
+        """Use a model that our engines compute.
 
-        :raises ModelUnavailable: where it brings its own code, too.
+        :raises ModelUnavailable: as :meth:`acquire`, and if it brings its own code.
         """
-        with self.admitted(name) as model:
-            if isinstance(model, HandledModel):
+        with self.acquire(name) as model:
+            if isinstance(model, CustomModel):
                 raise ModelUnavailable(name, f"it brings its own code, which answers at /predictions/{name}")
             yield model
 
-    def served(self, name: str) -> Model | HandledModel:
-        """One model that answers.
+    def get_ready(self, name: str) -> Model | CustomModel:
+        """Return one model that answers.
 
-        :raises ModelNotFound: as :meth:`admitted`, as ``NoWorker`` and ``ModelUnavailable``.
+        :raises ModelNotFound: as :meth:`acquire`, as ``NoWorker`` and ``ModelUnavailable``.
         """
+        model = self._ready_entry(name).model
+        assert model is not None
+        return model
+
+    def close(self) -> None:
+        """Close every engine, and the backend if it is this process."""
+        self._closed = True
+        self._wake.set()
+        with self._replacing:
+            entries, self._entries, self._registered = self._entries, {}, {}
+        for entry in entries.values():
+            _close(entry.model)
+        if self._started is not None:
+            self._started.close()
+
+    @property
+    def _backend(self) -> Backend:
+        assert self._started is not None, "nothing can be registered before start was called"
+        return self._started
+
+    def _ready_entry(self, name: str) -> Entry:
         entry = self.entry(name)
         if entry.model is None:
             raise ModelUnavailable(name, entry.failure)
         if entry.registration.min_workers < 1:
             raise NoWorker(name)
-        return entry.model
+        return entry
 
-    def close(self) -> None:
-        """Close every engine, and the store."""
-        self._closed.set()
-        with self._changing:
-            for entry in self._entries.values():
-                if isinstance(entry.model, HandledModel):
-                    entry.model.close(0)
-                elif entry.model:
-                    entry.model.engine.close()
-            self._entries = {}
-            if self._store:
-                self._store.close()
-
-    def _start(self, told: Registration, known: dict[str, Registration]) -> None:
-        """Load a model of the models folder, with the settings that it was given while the server ran, if any."""
-        registration = known.get(told.name, told)
-        if registration.path != told.path and registration.url == told.url and not registration.removed:
-            registration = replace(registration, path=told.path)  # the archive was packed anew
+    def _keep_following(self) -> None:
+        """Load what is new, and try again what failed for a reason that may have passed, though nobody asks."""
+        while not self._closed:
+            self._wake.wait(FOLLOW_SECONDS)
+            self._wake.clear()
             try:
-                self._stored().replace(registration)
-            except (RegistryBusy, StorageError) as error:
-                log.error("the new path of %s is not kept: %s", registration.name, error)
-        if not registration.removed and registration.path == told.path:
-            self._put(replace(open_entry(registration, self._settings), at_startup=True))
+                self.refresh()
+                for entry in self.entries():
+                    if entry.passing:
+                        self._try_again(entry)
+            except Exception:  # whatever it was, the next look may find it gone
+                if not self._closed:
+                    log.exception("the registrations cannot be followed")
 
-    def _let_go(self, entry: Entry) -> None:
-        """Let a model answer its last requests, then forget it; put it back where that takes too long."""
-        if isinstance(entry.model, HandledModel) and not entry.model.close(self._settings.unregister_timeout):
-            self._take_back(entry)
-            raise UnregisterTimeout(entry.name)
-        try:
-            if entry.at_startup:
-                self._stored().replace(replace(entry.registration, removed=True))
-            else:
-                self._stored().remove(entry.name)
-        except DimpleError:
-            self._take_back(entry)
-            raise
+    def _try_again(self, entry: Entry) -> None:
+        with self._lock_of(entry.name):
+            if self._entries.get(entry.name) is entry:
+                self._put(open_entry(entry.registration, self._settings, self._backend, entry))
 
-    def _take_back(self, entry: Entry) -> None:
-        """Serve again what was to go."""
-        if isinstance(entry.model, HandledModel):
-            entry.model.open(entry.registration)
-        with self._changing:
-            self._put(entry)
+    def _drop_unregistered(self) -> None:
+        with self._replacing:
+            gone = [entry for name, entry in self._entries.items() if name not in self._registered]
+            self._entries = {name: one for name, one in self._entries.items() if name in self._registered}
+        for entry in gone:
+            _retire(entry, refuse=True)
 
-    def _adopt_all(self, registered: dict[str, Registration]) -> None:
-        for entry in self.entries():
-            if not entry.is_registered(registered):
-                self._remove(entry.name)
-                end(entry.model, self._settings)
-        for registration in registered.values():
-            if not registration.removed and registration.name not in self._leaving:
-                self._adopt(registration)
+    def _put(self, entry: Entry) -> Entry:
+        """Put a model in the place of the one that has its name, which answers what it has begun."""
+        with self._replacing:
+            before = self._entries.get(entry.name)
+            self._entries = {**self._entries, entry.name: entry}
+        if before is not None and before.model is not entry.model:
+            _retire(before, refuse=False)
+        return entry
 
-    def _adopt(self, registration: Registration) -> None:
-        """Load what another process has registered, or take over its settings."""
-        entry = self._entries.get(registration.name)
-        if entry is None or not entry.registration.loads_as(registration):
-            self._exchange(open_entry(registration, self._settings, entry))
-        elif entry.registration != registration:
-            self._rescale(entry, registration)
+    def _lock_of(self, name: str) -> threading.RLock:
+        """Return the lock under which a name's model is loaded."""
+        with self._replacing:
+            if len(self._loading) > 2 * len(self._registered) + 100:  # of names that came and went
+                self._loading = {one: lock for one, lock in self._loading.items() if one in self._registered}
+            return self._loading.setdefault(name, threading.RLock())
 
-    def _rescale(self, entry: Entry, registration: Registration) -> None:
-        """Take over a model's settings. Processes come up, and end after what they are answering, in their own time."""
-        if isinstance(entry.model, HandledModel):
-            entry.model.workers.scale(registration.min_workers, registration.max_workers)
-            entry.model.line.resize(registration.min_workers)
-        elif entry.model:
-            rescale(entry.model, registration)
-        self._put(replace(entry, registration=registration))
 
-    def _put(self, entry: Entry) -> None:
-        self._entries = {**self._entries, entry.name: entry}
+def _retire(entry: Entry, refuse: bool) -> None:
+    """Let go of a model that is over.
 
-    def _exchange(self, entry: Entry) -> None:
-        """Put a model in the place of the one that has its name, if any, which answers what it has begun."""
-        before = self._entries.get(entry.name)
-        self._put(entry)
-        if before:
-            end(before.model, self._settings)
+    :param refuse: whether requests that wait for it are refused.
+    """
+    if isinstance(entry.model, Model):
+        if refuse:
+            entry.model.refuse(ModelNotFound(entry.name, []))
+        entry.model.retire()
 
-    def _keep(self, registration: Registration, instead: bool) -> None:
-        if instead:
-            self._stored().replace(registration)
-        else:
-            self._stored().add(registration)
 
-    def _remove(self, name: str) -> None:
-        self._entries = {other: entry for other, entry in self._entries.items() if other != name}
-
-    def _stored(self) -> Store:
-        assert self._store is not None, "nothing can be registered before start was called"
-        return self._store
+def _close(model: Model | CustomModel | None) -> None:
+    if isinstance(model, Model):
+        model.engine.close()

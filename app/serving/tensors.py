@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.backend.batching import IsDisconnected, never_disconnected
 from app.errors import BadInput, BadParameter, TooManyFiles
 from app.picture_limits import PictureLimits
-from app.serving.line import Gone, never
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.serving.scores import probabilities
@@ -76,7 +76,9 @@ def as_float32(values: NDArray[Any], before: int = 0) -> FloatArray:
     return converted
 
 
-def compute_rows(model: Model, values: NDArray[Any], gone: Gone = never) -> FloatArray:
+def compute_rows(
+    model: Model, values: NDArray[Any], is_disconnected: IsDisconnected = never_disconnected
+) -> FloatArray:
     """Compute a tensor, a few rows at a time: a network takes much memory for many.
 
     :param values: (N, …), as :func:`check_rows` lets it pass, of any numeric type.
@@ -85,18 +87,21 @@ def compute_rows(model: Model, values: NDArray[Any], gone: Gone = never) -> Floa
     :raises ModelUnavailable: as :func:`compute`.
     """
     starts = range(0, len(values), ROWS)
-    return np.concatenate([compute(model, as_float32(values[at : at + ROWS], at), gone) for at in starts])
+    return np.concatenate([compute(model, as_float32(values[at : at + ROWS], at), is_disconnected) for at in starts])
 
 
-def compute(model: Model, tensor: FloatArray, gone: Gone = never) -> FloatArray:
+def compute(
+    model: Model, tensor: FloatArray, is_disconnected: IsDisconnected = never_disconnected, waited: float = 0.0
+) -> FloatArray:
     """What the network itself gives for its input, when it is its turn.
 
     :param tensor: (N, …), as :func:`check_rows` lets it pass.
+    :param waited: seconds that the request has waited before.
     :returns: (N, columns): logits or probabilities, as the network has them.
     :raises BadInput: where the network's answer is not finite, which the values of a tensor can bring about.
-    :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
+    :raises ModelUnavailable: where it waited too long; see :class:`app.backend.batching.BatchQueue`.
     """
-    raw = model.line.ask(tensor, gone).result
+    raw = model.submit(tensor, is_disconnected, waited).result
     if not np.isfinite(raw).all():
         raise BadInput(
             f"The model {model.name} answers this tensor with values that are no numbers. Scale it as the model's "
@@ -105,7 +110,9 @@ def compute(model: Model, tensor: FloatArray, gone: Gone = never) -> FloatArray:
     return raw
 
 
-def compute_picture(model: Model, data: bytes, limits: PictureLimits, gone: Gone = never) -> FloatArray:
+def compute_picture(
+    model: Model, data: bytes, limits: PictureLimits, is_disconnected: IsDisconnected = never_disconnected
+) -> FloatArray:
     """The same for a picture as it came; of several faces in it, for the largest.
 
     :returns: (1, columns).
@@ -113,7 +120,7 @@ def compute_picture(model: Model, data: bytes, limits: PictureLimits, gone: Gone
     """
     with open_picture(data, limits, model.enough_pixels) as picture:
         prepared = prepare(model, picture)
-    return compute(model, prepared.tensor, gone)[:1]
+    return compute(model, prepared.tensor, is_disconnected, prepared.waited)[:1]
 
 
 def scores(model: Model, raw: FloatArray) -> FloatArray:

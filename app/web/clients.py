@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from flask import request
 
-from app.serving.line import never
+from app.backend.batching import never_disconnected
 
 
-def client_gone() -> Callable[[], bool]:
+def client_disconnected() -> Callable[[], bool]:
     """A question that may be asked later, from any thread: has the client of this request closed its connection?
 
     A client that has only ended its own half counts as gone, as most servers have it. Under a server that does not show
@@ -19,9 +19,9 @@ def client_gone() -> Callable[[], bool]:
     """
     connection = request.environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
-        return never
+        return never_disconnected
 
-    def gone() -> bool:
+    def is_disconnected() -> bool:
         try:
             return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
@@ -29,4 +29,4 @@ def client_gone() -> Callable[[], bool]:
         except OSError:
             return True
 
-    return gone
+    return is_disconnected

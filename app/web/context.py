@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from app.serving.location import ByName
+from app.backend.sources import ByName
 from app.serving.registry import Registry
 from app.serving.uploads import Uploads
 from app.settings import Settings

@@ -11,8 +11,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from app.machine import memory_bytes
-from app.serving.entry import Entry
-from app.serving.handled import HandledModel
+from app.serving.custom_model import CustomModel
+from app.serving.loader import Entry
 from app.serving.measuring import MOST_NAMES
 from app.serving.metric_files import collect
 from app.serving.processes import memory
@@ -65,8 +65,8 @@ def _models(entries: list[Entry]) -> Metric:
 
 
 def _answers(entry: Entry) -> bool:
-    if isinstance(entry.model, HandledModel):
-        return any(one.state.value == "READY" for one in entry.model.workers.statuses())
+    if isinstance(entry.model, CustomModel):
+        return not entry.model.not_ready()
     return entry.model is not None
 
 

@@ -23,7 +23,7 @@ def ready() -> Response:
     problems = {entry.name: entry.problem for entry in entries}
     loaded = [name for name, problem in problems.items() if not problem]
     failed = {name: problem for name, problem in problems.items() if problem}
-    away = dimple().registry.away()
+    away = dimple().registry.cluster_error()
     status = "ready" if loaded and not away else "not ready"
     document = {"status": status, "models": loaded, "failed": failed} | ({"cluster": away} if away else {})
     return make_response(jsonify(document), 200 if status == "ready" else 503)

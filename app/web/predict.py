@@ -11,7 +11,7 @@ from app.errors import BadInput
 from app.serving.documents import answer_document, entry_document
 from app.serving.model import Model
 from app.serving.pipeline import classify
-from app.web.clients import client_gone
+from app.web.clients import client_disconnected
 from app.web.context import dimple
 from app.web.errors import error_body
 from app.web.pictures import Upload, check_filled, read_top, read_uploads
@@ -37,7 +37,7 @@ def predict(model: str) -> Response:
 
     PUT does the same as POST, because that is what ``curl -T picture.jpg`` sends.
     """
-    with dimple().registry.computed(model) as loaded:
+    with dimple().registry.acquire_builtin(model) as loaded:
         top = read_top()
         uploads = read_uploads(dimple().settings.max_files)
         if len(uploads) == 1:
@@ -47,7 +47,7 @@ def predict(model: str) -> Response:
 
 def _classify(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:
     check_filled(upload)
-    return answer_document(classify(model, upload.data, dimple().settings.picture_limits, top, client_gone()))
+    return answer_document(classify(model, upload.data, dimple().settings.picture_limits, top, client_disconnected()))
 
 
 def _classify_or_explain(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:

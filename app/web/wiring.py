@@ -33,7 +33,7 @@ def wire(app: Flask, settings: Settings) -> None:
     measure_requests(app)
     if endpoint := trace_endpoint(settings):
         trace_requests(app, endpoint)
-    app.before_request(app.extensions["dimple"].registry.follow)  # before anybody looks for a model
+    app.before_request(app.extensions["dimple"].registry.refresh)  # before anybody looks for a model
     for room in ROOMS:
         app.register_blueprint(room.bp)
     protect(app)  # first: who asks whether he may ask has no token yet

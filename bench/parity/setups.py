@@ -34,8 +34,8 @@ class Setup:
     :param tls: whether both addresses are https.
     :param one_port: whether both addresses are one.
     :param by_environment: whether Dimple's environment variables can say the same.
-    :param processes: server processes of Dimple; None leaves it to the command line. Batches, queues and workers that
-        fail are compared with one, because each process has its own.
+    :param processes: server processes of Dimple; None leaves it to the command line. Batches, queues and workers are
+        compared with several, because all of them together must do what MMS does.
     :param archives: whether the networks are asked, too.
     """
 
@@ -65,8 +65,8 @@ SETUPS = (
         by_environment=True,
         archives=True,
     ),
-    Setup("one-process", [*handlers.LOADING, *queues.CHECKS], by_environment=True, processes=1),
-    Setup("configured", configured.CHECKS, configured.CONFIG, configured.ENVIRON, processes=1),
+    Setup("counted-once", [*handlers.LOADING, *queues.CHECKS], by_environment=True, processes=4),
+    Setup("configured", configured.CHECKS, configured.CONFIG, configured.ENVIRON, processes=4),
     Setup("restarted", restart.CHECKS, {"load_models": restart.LOAD}),
     Setup("missing-store", startup.WITHOUT_STORE, {"model_store": "gone", "load_models": "ALL"}),
     Setup("one-port", one_port.CHECKS, one_port=True),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.launch.engine_process import MODULE
+from app.backend.supervisor import MODULE
 from app.settings import ROOT
 from bench.perf.processes import Held, family, held
 from bench.ports import free_ports

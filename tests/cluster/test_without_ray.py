@@ -27,7 +27,7 @@ def run(*command: str, **told: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_front_and_its_commands_import_no_ray() -> None:
-    modules = "app.cluster.engine, app.cluster.control, app.cluster.serve_config, app.cli.cluster, app.serving.loading"
+    modules = "app.cluster.engine, app.cluster.control, app.cluster.serve_config, app.cli.cluster, app.serving.loader"
     done = run("-c", f"import sys, {modules}; print('ray' in sys.modules, 'boto3' in sys.modules)")
     assert done.stdout.strip() == "False False", done.stderr
 

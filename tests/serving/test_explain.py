@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.backend.batching import BatchQueue
 from app.errors import BadParameter, ClientClosedRequest
 from app.serving.drawing import as_picture, heat_map
 from app.serving.explain import CELLS, Explanation, explain, seen_region
-from app.serving.line import Line
 from app.serving.looking import around, box_of, look
 from app.serving.model import ALONE, Model
 from app.types import Box, FloatArray, Postprocess, Preprocess, TensorSpec
@@ -43,7 +43,7 @@ def model(engine: Corner, preprocess: Preprocess | None = None) -> Model:
         postprocess=Postprocess(),
         labels=("dark", "light"),
         engine=engine,
-        line=Line("corner", lambda batches: [engine.predict(batch) for batch in batches], ALONE),
+        queue=BatchQueue("corner", lambda batches: [engine.predict(batch) for batch in batches], ALONE),
     )
 
 
@@ -84,7 +84,7 @@ def test_the_work_is_bounded() -> None:
 def test_nobody_is_answered_who_has_gone() -> None:
     engine = Corner()
     with pytest.raises(ClientClosedRequest):
-        explain(model(engine), lit_corner(), WHOLE, gone=lambda: engine.rows > 1)
+        explain(model(engine), lit_corner(), WHOLE, is_disconnected=lambda: engine.rows > 1)
     assert engine.rows == 1 + CELLS
 
 

@@ -1,4 +1,4 @@
-"""Numbers as they come about in the line before a model."""
+"""The numbers that the queue before a model counts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from app.errors import QueueFull
+from app.backend.batching import BatchQueue, QueueConfig
 from app.serving import measuring
-from app.serving.line import Limits, Line
 from tests.waiting import SECONDS, wait_until
 
 
@@ -17,40 +16,28 @@ def value(name: str, **labels: str) -> float:
     return measuring.REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def test_who_waits_is_counted_while_it_waits_and_who_is_refused_for_good() -> None:
+def test_what_waits_is_counted_while_it_waits() -> None:
     go = threading.Event()
 
     def compute(items: Sequence[int]) -> list[int]:
         go.wait(SECONDS)
         return list(items)
 
-    line = Line("measured-line", compute, Limits(slots=1, waiting=2, batch=1))
-    model = "measured-line"
-
-    def ask() -> None:
-        assert line.enter()
-        line.ask(1)
-        line.leave()
-
-    threads = [threading.Thread(target=ask) for _ in range(3)]
+    queue, model = BatchQueue("measured-queue", compute, QueueConfig()), "measured-queue"
+    threads = [threading.Thread(target=queue.submit, args=(1,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     wait_until(lambda: value("dimple_queue_depth", model=model) == 2)
-    with pytest.raises(QueueFull):
-        line.enter()
-    assert value("dimple_queue_full_total", model=model) == 1
     go.set()
     for thread in threads:
         thread.join(SECONDS)
     assert value("dimple_queue_depth", model=model) == 0
-    assert value("dimple_stage_duration_seconds_count", model=model, stage="queue") == 3
-    assert value("dimple_stage_duration_seconds_count", model=model, stage="infer") == 3
     assert (value("dimple_batch_size_count", model=model), value("dimple_batch_size_sum", model=model)) == (3, 3)
 
 
 def test_a_batch_is_counted_once_with_its_size() -> None:
-    line = Line("measured-batch", list, Limits(slots=1, waiting=9, batch=3, delay=SECONDS))
-    threads = [threading.Thread(target=line.ask, args=(1,)) for _ in range(3)]
+    queue = BatchQueue("measured-batch", list, QueueConfig(batch_size=3, max_delay=SECONDS))
+    threads = [threading.Thread(target=queue.submit, args=(1,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -58,7 +45,6 @@ def test_a_batch_is_counted_once_with_its_size() -> None:
     assert value("dimple_batch_size_count", model="measured-batch") == 1
     assert value("dimple_batch_size_bucket", model="measured-batch", le="2.0") == 0
     assert value("dimple_batch_size_bucket", model="measured-batch", le="4.0") == 1
-    assert value("dimple_stage_duration_seconds_count", model="measured-batch", stage="infer") == 3
 
 
 def test_only_so_many_names_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

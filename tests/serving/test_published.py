@@ -10,7 +10,6 @@ import pytest
 from app.picture_limits import PictureLimits
 from app.serving.pipeline import classify
 from app.serving.registry import Registry
-from app.serving.store import Store
 from app.settings import ROOT, Settings
 from app.types import Prediction
 from tests.conftest import CACHE
@@ -24,8 +23,8 @@ def best_of(work: Path, name: str, picture: str) -> Prediction:
     models = work / "models"
     shutil.copytree(SHARED / name, models / name)
     registry = Registry(Settings(models_dir=models, instance_dir=work / "instance", cache_dir=CACHE))
-    registry.start(Store(work / "registry.sqlite3"))
-    with registry.computed(name) as model:
+    registry.start()
+    with registry.acquire_builtin(name) as model:
         found = classify(model, (SHARED / "images" / picture).read_bytes(), PictureLimits()).predictions[0]
     registry.close()
     return found

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from app.backend.registrations import Registration
 from app.errors import ModelConflict, ModelFormatError, QueueFull, UnregisterTimeout
-from app.serving.handled import HandledModel, HandlerAnswer
+from app.serving import measuring
+from app.serving.custom_model import CustomModel, HandlerAnswer
 from app.serving.registry import Registry
-from app.serving.store import Registration, Store
 from app.settings import Settings
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
 from tests.waiting import wait_until
@@ -52,7 +53,7 @@ def registry(settings: Settings) -> Iterator[Registry]:
 @contextmanager
 def started(settings: Settings) -> Iterator[Registry]:
     registry = Registry(settings)
-    registry.start(Store(settings.instance_dir / "registry.sqlite3"))
+    registry.start()
     try:
         yield registry
     finally:
@@ -69,13 +70,18 @@ def told(folder: Path, code: str, **options: object) -> Registration:
 
 
 def ask(registry: Registry) -> HandlerAnswer:
-    with registry.admitted("own") as model:
-        assert isinstance(model, HandledModel)
+    with registry.acquire("own") as model:
+        assert isinstance(model, CustomModel)
         return model.answer(request())
 
 
 def said(registry: Registry) -> list[str]:
     return ask(registry).body.decode().split()
+
+
+def in_flight(name: str) -> float:
+    """Return how many requests the model has let in, as the metrics say."""
+    return measuring.REGISTRY.get_sample_value("dimple_requests_in_flight", {"model": name}) or 0.0
 
 
 def test_requests_of_one_moment_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:
@@ -94,7 +100,7 @@ def test_one_more_than_may_wait_is_refused_at_once(registry: Registry, tmp_path:
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, registry)
         second = pool.submit(ask, registry)
-        wait_until(lambda: (folder / "begun").exists() and registry.served("own").line.waiting == 1)
+        wait_until(lambda: (folder / "begun").exists() and in_flight("own") == 2)
 
         with pytest.raises(QueueFull, match="No worker is available to serve request for model: own"):
             ask(registry)
@@ -122,7 +128,7 @@ def test_a_model_put_in_anothers_place_leaves_no_gap_and_no_process(registry: Re
         new = told(tmp_path / "new", SAYS_HOW_MANY.replace("VERSION", "new"))
         with pytest.raises(ModelConflict):
             registry.register(new)
-        registry.register(new, instead=True)
+        registry.register(new, replacing=True)
         assert wait_for_end(int(pid))
         stop.set()
         asking.result(DEADLINE)
@@ -137,7 +143,7 @@ def test_what_cannot_be_loaded_takes_nobodys_place(registry: Registry, tmp_path:
     (tmp_path / "new" / "service.py").unlink()
 
     with pytest.raises(ModelFormatError, match=r"service\.py"):
-        registry.register(broken, instead=True)
+        registry.register(broken, replacing=True)
 
     assert said(registry)[2] == "old"
 
@@ -159,17 +165,3 @@ def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settin
         with (folder / "gate").open("w"):
             pass
         assert again.result(DEADLINE).body == b"done"
-
-
-def test_a_name_that_another_process_has_freed_is_free(registry: Registry, settings: Settings, tmp_path: Path) -> None:
-    first = told(tmp_path / "first", SAYS_HOW_MANY)
-    registry.register(first)
-    # another process has the name, and a thread of this one has not let go of it yet
-    with started(settings) as other, registry._changing, ThreadPoolExecutor() as threads:
-        other.unregister("own")
-        again = threads.submit(registry.register, first)
-        with pytest.raises(TimeoutError):
-            again.exception(0.2)  # it is not refused, but waits for that thread
-        registry._changing.release()
-        assert again.result().model is not None
-        registry._changing.acquire()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.machinery import all_suffixes
 from pathlib import Path
 
 from app.errors import InvalidArchive
-from app.formats.archive.manifest import Manifest
+from app.formats.archive.manifest import Manifest, read_manifest
 from app.formats.archive.services import is_stock_vision, needs_torchserve
 from app.settings import ROOT
 
@@ -122,3 +122,24 @@ def _epoch(manifest: Manifest) -> int:
     name = re.escape(manifest.model_name or "")
     found = re.fullmatch(rf"{name}-(\d{{1,9}})\.params", manifest.parameters or "")
     return int(found[1]) if found else 0
+
+
+def own_handler(folder: Path, named: str = "", default: str = "") -> str | None:
+    """Return the handler of a model folder that has code of its own; None if our engines do all that it does.
+
+    :param named: the handler that is asked for at registration, in place of the manifest's.
+    :param default: that of a manifest that names none.
+    :raises ModelFormatError: if the folder cannot be read, or its handler is missing.
+    """
+    manifest = read_manifest(folder)
+    manifest = replace(manifest, handler=named or manifest.handler or default or None)
+    handler = find_handler(folder, manifest)
+    refuse_torchserve(folder, manifest, handler)
+    if handler is None or handler.is_stock:
+        return None
+    if handler.file is None:
+        raise InvalidArchive(
+            f"{folder} has no {handler.module.replace('.', '/')}.py, which is to be its handler, and no such module is "
+            f"installed or on the server's PYTHONPATH"
+        )
+    return manifest.handler

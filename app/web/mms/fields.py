@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flask import request
 
 from app.serving.calls import BODY
-from app.serving.handled import Field
+from app.serving.custom_model import Field
 from app.web.bodies import whole_body
 
 FORM = "multipart/form-data"

@@ -25,7 +25,7 @@ from app.settings import Settings
 from app.types import FloatArray
 from app.web.accept import accepted_type
 from app.web.base64_text import decode_base64
-from app.web.clients import client_gone
+from app.web.clients import client_disconnected
 from app.web.json_text import parse_json
 from app.web.mms.responses import json_response
 from app.web.numbers import NumberList, read
@@ -91,7 +91,7 @@ def _compute(model: Model, data: bytes, settings: Settings) -> FloatArray:
 def _tensor(model: Model, values: NDArray[Any], settings: Settings) -> FloatArray:
     """Compute values that are shaped as the network's input, with or without the axis of rows, or flat a row."""
     shape = _as_input(model, values.shape, settings)
-    return compute_rows(model, values.reshape(shape), client_gone())
+    return compute_rows(model, values.reshape(shape), client_disconnected())
 
 
 def _as_input(model: Model, shape: tuple[int, ...], settings: Settings) -> tuple[int, ...]:
@@ -111,9 +111,9 @@ def _as_input(model: Model, shape: tuple[int, ...], settings: Settings) -> tuple
 def _pictures(model: Model, rows: Sequence[dict[str, Any]], settings: Settings) -> FloatArray:
     if len(rows) > settings.max_files:
         raise TooManyFiles(len(rows), settings.max_files)
-    gone, found = client_gone(), []
+    is_disconnected, found = client_disconnected(), []
     for row in rows:
-        found.append(compute_picture(model, _picture(row), settings.picture_limits, gone))
+        found.append(compute_picture(model, _picture(row), settings.picture_limits, is_disconnected))
     return np.concatenate(found)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from app.serving.handled import Field, HandledModel
+from app.serving.custom_model import CustomModel, Field
 from app.serving.model import Model
 from app.utils.json import parse_json
 from app.web.base64_text import decode_base64
@@ -25,7 +25,7 @@ HEAD = 400
 """Characters of base64 that are enough to see it, behind the beginning of a ``data:`` URL."""
 
 
-def is_legacy(model: Model | HandledModel) -> bool:
+def is_legacy(model: Model | CustomModel) -> bool:
     """Say whether a model comes from an archive of 0.x."""
     return model.legacy
 

@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter
-from app.serving.management import Order, Scale, describe, listed, register, scale
+from app.serving.management import RegistrationRequest, Scale, describe, listed, register, scale
 from app.web.around.visitors import check_same_origin
 from app.web.bodies import whole_body
 from app.web.context import dimple
@@ -54,7 +54,7 @@ def register_model() -> Response:
     there."""
     given = _given()
     settings = dimple().settings
-    order = Order(
+    order = RegistrationRequest(
         url=str(given.get("url") or given.get("model_url") or ""),
         name=str(given.get("model_name") or ""),
         handler=str(given.get("handler") or ""),
@@ -63,7 +63,7 @@ def register_model() -> Response:
         max_batch_delay=_at_least(given, "max_batch_delay", 100, low=0),
         workers=_workers(given, "initial_workers", settings.default_workers_per_model),
         response_timeout=_timeout(given),
-        instead=_flag(given, "replace", False),
+        replacing=_flag(given, "replace", False),
     )
     entry = register(dimple().registry, order, settings, dimple().by_name)
     if order.workers < 1:

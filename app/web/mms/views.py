@@ -12,10 +12,10 @@ from flask import Blueprint, Response, abort, make_response, request
 
 from app.errors import InvalidHandlerResponse, MissingParameter, ModelNotFound
 from app.serving.calls import OTHERS, call
-from app.serving.entry import Entry
-from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
+from app.serving.custom_model import CustomModel, Field, HandlerAnswer, HandlerRequest
+from app.serving.loader import Entry
 from app.web.around.request_ids import request_id
-from app.web.clients import client_gone
+from app.web.clients import client_disconnected
 from app.web.context import dimple
 from app.web.errors import mms_error, mms_error_response
 from app.web.json_text import parse_json
@@ -61,8 +61,8 @@ def ping(ignored: str = "") -> Response:
 
 def _live(entry: Entry) -> int:
     """How many workers of a model live; our own engines' live in the server."""
-    if isinstance(entry.model, HandledModel):
-        return sum(status.state.value in LIVE for status in entry.model.workers.statuses())
+    if isinstance(entry.model, CustomModel):
+        return sum(status.state.value in LIVE for status in entry.model.workers())
     return entry.registration.min_workers if entry.model else 0
 
 
@@ -117,24 +117,24 @@ def _only_model(told: str | None) -> str:
 def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bool = False) -> Response:
     if request.method == "OPTIONS":
         return json_response(model_document(dimple().registry.entry(name).name), newline=True)
-    with dimple().registry.admitted(name) as model:
+    with dimple().registry.acquire(name) as model:
         fields = read_fields(with_query)
         as_legacy = legacy_route and legacy.is_legacy(model)
         if as_legacy:
             fields = legacy.with_pictures(fields)
-        elif request.mimetype == URLENCODED and not isinstance(model, HandledModel):
+        elif request.mimetype == URLENCODED and not isinstance(model, CustomModel):
             fields = legacy.with_pictures(fields, OTHERS)  # such a form has no other way to carry a picture
-        if isinstance(model, HandledModel):
+        if isinstance(model, CustomModel):
             return _handled(model, fields, as_legacy)
         if tensors and fields and holds_tensor(fields[-1].data):
             return answer_tensor(model, fields[-1].data, dimple().settings)
-        answer = call(model, fields, dimple().settings.picture_limits, client_gone())
+        answer = call(model, fields, dimple().settings.picture_limits, client_disconnected())
         return text_response(legacy.wrapped(answer)) if as_legacy else json_response(answer)
 
 
-def _handled(model: HandledModel, fields: tuple[Field, ...], as_legacy: bool) -> Response:
+def _handled(model: CustomModel, fields: tuple[Field, ...], as_legacy: bool) -> Response:
     """What a model's own code says: its body as it is, or the error that it ended in."""
-    said = model.answer(HandlerRequest(request_id(), fields, dict(request.headers)), client_gone())
+    said = model.answer(HandlerRequest(request_id(), fields, dict(request.headers)), client_disconnected())
     if said.error:
         kind, message = said.error
         return mms_error(said.status, kind, message)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.serving.entry import Entry
-from app.serving.handled import HandledModel
+from app.serving.custom_model import CustomModel
+from app.serving.loader import Entry
 from app.serving.model import Model
 from app.serving.tensors import row_shape
 from app.web.oip.datatypes import BYTES, FLOAT
@@ -25,9 +25,9 @@ def server_document() -> Json:
     return {"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)}
 
 
-def model_document(model: Model | HandledModel) -> Json:
+def model_document(model: Model | CustomModel) -> Json:
     """Describe a model that answers."""
-    inputs, outputs = _handled() if isinstance(model, HandledModel) else _computed(model)
+    inputs, outputs = _handled() if isinstance(model, CustomModel) else _computed(model)
     return {
         "name": model.name,
         "versions": [model.version],
@@ -43,11 +43,7 @@ def not_ready(entry: Entry) -> str:
         return entry.failure
     if entry.registration.min_workers < 1:
         return NO_WORKER
-    if isinstance(entry.model, HandledModel):
-        statuses = entry.model.workers.statuses()
-        if not any(status.state.value == READY for status in statuses):
-            return next((status.last_error for status in statuses if status.last_error), "its processes are starting")
-    return ""
+    return entry.model.not_ready() if isinstance(entry.model, CustomModel) else ""
 
 
 def index_document(entry: Entry) -> Json:

@@ -7,9 +7,9 @@ import uuid
 from flask import request
 
 from app.errors import BadInput, TooManyFiles
-from app.serving.handled import Field, HandledModel, HandlerAnswer, HandlerRequest
+from app.serving.custom_model import CustomModel, Field, HandlerAnswer, HandlerRequest
 from app.settings import Settings
-from app.web.clients import client_gone
+from app.web.clients import client_disconnected
 from app.web.oip.answers import Tensor, bytes_tensor
 from app.web.oip.asked import Asked, Input
 from app.web.oip.datatypes import BYTES
@@ -20,7 +20,7 @@ OUTPUTS = 1
 OK = range(200, 300)
 
 
-def infer(model: HandledModel, asked: Asked, settings: Settings) -> list[Tensor] | HandlerAnswer:
+def infer(model: CustomModel, asked: Asked, settings: Settings) -> list[Tensor] | HandlerAnswer:
     """Ask a model's own code once for every row: the inputs are the fields of the request that it gets.
 
     :returns: one tensor of its answers (N); of a row that it refused, its answer, and nothing else.
@@ -31,16 +31,16 @@ def infer(model: HandledModel, asked: Asked, settings: Settings) -> list[Tensor]
     columns = [_column(model, sent, settings) for sent in asked.inputs]
     if len({len(column) for column in columns}) > 1:
         raise BadInput("The inputs have different numbers of rows; each row of all of them is one request.")
-    answers, gone = [], client_gone()
+    answers, is_disconnected = [], client_disconnected()
     for fields in zip(*columns, strict=True):
-        said = model.answer(HandlerRequest(str(uuid.uuid4()), fields, dict(request.headers)), gone)
+        said = model.answer(HandlerRequest(str(uuid.uuid4()), fields, dict(request.headers)), is_disconnected)
         if said.error or said.status not in OK:
             return said
         answers.append(said.body)
     return [bytes_tensor(BODY, answers, binary)]
 
 
-def _binary_output(model: HandledModel, asked: Asked) -> bool:
+def _binary_output(model: CustomModel, asked: Asked) -> bool:
     """Whether its one output is wanted as bytes."""
     for one in asked.outputs or ():
         if one.name != BODY or one.classes:
@@ -51,7 +51,7 @@ def _binary_output(model: HandledModel, asked: Asked) -> bool:
     return asked.outputs[0].binary if asked.outputs else asked.binary
 
 
-def _column(model: HandledModel, sent: Input, settings: Settings) -> list[Field]:
+def _column(model: CustomModel, sent: Input, settings: Settings) -> list[Field]:
     """An input as fields, one a row, named as it is."""
     if sent.datatype != BYTES:
         raise BadInput(

@@ -15,7 +15,7 @@ from app.serving.model import Model
 from app.serving.tensors import best_columns, check_rows, compute_picture, compute_rows, scores
 from app.settings import Settings
 from app.types import FloatArray
-from app.web.clients import client_gone
+from app.web.clients import client_disconnected
 from app.web.oip.answers import Tensor, bytes_tensor
 from app.web.oip.asked import Asked, Input, Output
 from app.web.oip.datatypes import BYTES
@@ -79,7 +79,7 @@ def _check_outputs(model: Model, wanted: tuple[Output, ...], known: tuple[str, .
 
 def _tensor(model: Model, sent: Input, settings: Settings) -> FloatArray:
     check_rows(model, sent.shape, settings.max_files)
-    return compute_rows(model, numbers(sent), client_gone())
+    return compute_rows(model, numbers(sent), client_disconnected())
 
 
 def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
@@ -91,12 +91,12 @@ def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
     if sent.shape[0] > settings.max_files:
         raise TooManyFiles(sent.shape[0], settings.max_files)
     pictures = texts(sent, encoded=True)
-    gone, rows = client_gone(), []
+    is_disconnected, rows = client_disconnected(), []
     for number, data in enumerate(pictures):
         with _numbered(number, len(pictures)):
             if not data:
                 raise EmptyFile()
-            rows.append(compute_picture(model, data, settings.picture_limits, gone))
+            rows.append(compute_picture(model, data, settings.picture_limits, is_disconnected))
     return np.concatenate(rows)
 
 

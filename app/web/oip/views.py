@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, make_response
 
 from app.errors import ModelNotFound
-from app.serving.handled import HandledModel, HandlerAnswer
+from app.serving.custom_model import CustomModel, HandlerAnswer
 from app.serving.model import Model
 from app.web.context import dimple
 from app.web.errors import oip_error, oip_error_response
@@ -42,7 +42,7 @@ def ready() -> Response:
 @bp.get("/v2/models/<model>/versions/<version>", strict_slashes=False)
 def describe(model: str, version: str = "") -> Response:
     """One model: its inputs and outputs. It takes one of the inputs at a time: its tensor, or encoded pictures."""
-    loaded = dimple().registry.served(model)
+    loaded = dimple().registry.get_ready(model)
     _check_version(loaded, version)
     return jsonify(model_document(loaded))
 
@@ -68,9 +68,9 @@ def infer(model: str, version: str = "") -> Response:
     JSON. Where it is 0, the whole body is one picture.
     """
     here = dimple()
-    with here.registry.admitted(model) as loaded:
+    with here.registry.acquire(model) as loaded:
         _check_version(loaded, version)
-        if isinstance(loaded, HandledModel):
+        if isinstance(loaded, CustomModel):
             asked = read_asked(read_body(), handlers.BODY, here.settings.max_form_parts, handlers.OUTPUTS)
             said = handlers.infer(loaded, asked, here.settings)
             return _refused(said) if isinstance(said, HandlerAnswer) else answer(model, loaded.version, asked, said)
@@ -87,7 +87,7 @@ def index() -> Response:
     return jsonify([one for one in found if not only_ready or one["state"] == "READY"])
 
 
-def _check_version(model: Model | HandledModel, version: str) -> None:
+def _check_version(model: Model | CustomModel, version: str) -> None:
     """:raises ModelNotFound: where another version is asked for than the one that is served."""
     if version and version != model.version:
         raise ModelNotFound(f"{model.name}, version {version}", [f"{model.name}, version {model.version}"])

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from app.serving.entry import Entry
+from app.serving.loader import Entry
 from app.serving.model import Model
 from app.utils.json import read_json
 from app.web.pages.words import plain_label

@@ -17,7 +17,7 @@ from app.serving.looking import around, box_of, crop, look
 from app.serving.pipeline import conclude, open_picture, prepare
 from app.types import Box
 from app.web.accept import accepted_type
-from app.web.clients import client_gone
+from app.web.clients import client_disconnected
 from app.web.context import dimple
 from app.web.pages.shown import PREVIEW_SIDE
 from app.web.pictures import read_upload
@@ -41,17 +41,17 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
     """
     started = time.perf_counter()
     face, label = wanted_face(), request.args.get("class") or None
-    with dimple().registry.computed(name) as model:
+    with dimple().registry.acquire_builtin(name) as model:
         with open_picture(data, dimple().settings.picture_limits) as picture:
             if answer is None:
-                answer = answer_document(conclude(model, prepare(model, picture), None, client_gone()))
+                answer = answer_document(conclude(model, prepare(model, picture), None, client_disconnected()))
             box = box_of(answer, face)
             tensor = look(model, picture.image, box)
             whole = Box(0, 0, *picture.image.size)
             frame = around(box, whole) if box else whole
             preview = small(crop(picture.image, frame), PREVIEW_SIDE)
         looked_at = seen_region(model.preprocess, model.input.shape, box or whole)
-        found = explain(model, tensor, looked_at, label, client_gone())
+        found = explain(model, tensor, looked_at, label, client_disconnected())
     if accepted_type(["image/png", "application/json"]) == "application/json":
         return jsonify(
             {

@@ -21,12 +21,12 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import Forbidden, abort
 
+from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
 from app.serving.counts import Count, counts
 from app.serving.documents import entry_document
-from app.serving.entry import Entry
-from app.serving.location import ARCHIVE_SUFFIXES
-from app.serving.management import Order, Scale, describe, register, scale
+from app.serving.loader import Entry
+from app.serving.management import RegistrationRequest, Scale, describe, register, scale
 from app.settings import ROOT
 from app.web.around.asked import asked
 from app.web.around.visitors import check_same_origin
@@ -91,7 +91,7 @@ def unregister_model(name: str) -> Response:
 def _register() -> None:
     here = dimple()
     sent = request.files.get("archive")
-    order = Order(
+    order = RegistrationRequest(
         url=request.form.get("url", "").strip(),
         name=request.form.get("model_name", "").strip(),
         handler="",

@@ -54,7 +54,7 @@ def picture(identity: str) -> Response:
 def seen(identity: str) -> Response:
     """What the network saw of the picture, or of the face ``?face=``: the tensor's own values as a PNG."""
     one, face = _find(identity), wanted_face()
-    with dimple().registry.computed(one.record["answer"]["model"]) as model:
+    with dimple().registry.acquire_builtin(one.record["answer"]["model"]) as model:
         box = box_of(one.record["answer"], face)
         with open_picture(one.path.read_bytes(), dimple().settings.picture_limits) as opened:
             tensor = look(model, opened.image, box)
@@ -147,7 +147,7 @@ def _label(name: str, text: str) -> str:
 
     :raises BadParameter: if there is none, or two have that name.
     """
-    with dimple().registry.computed(name) as model:
+    with dimple().registry.acquire_builtin(name) as model:
         labels: Sequence[str] = model.labels
     if text in labels:
         return text

@@ -13,7 +13,7 @@ from app.serving.pipeline import conclude, open_picture, prepare
 from app.settings import ROOT
 from app.web.accept import wants_html
 from app.web.around.visitors import remember, visitor, visitor_or_new
-from app.web.clients import client_gone
+from app.web.clients import client_disconnected
 from app.web.context import dimple
 from app.web.errors import ErrorBody, error_body
 from app.web.pages.cards import cards
@@ -144,13 +144,13 @@ def _classify(upload: Upload, name: str, owner: str) -> Shown:
     here = dimple()
     top = read_top()
     stays = here.uploads.keeps(upload.data)
-    with here.registry.computed(name) as model:
+    with here.registry.acquire_builtin(name) as model:
         with open_picture(upload.data, here.settings.picture_limits, model.enough_pixels) as picture:
             prepared = prepare(model, picture)
             size: dict[str, Any] = dict(zip(("width", "height"), picture.size, strict=True))
             suffix = SUFFIX[picture.format]
             shown: dict[str, Any] = fresh(model, picture, prepared) if owner and not stays else {}
-        answer = answer_document(conclude(model, prepared, top, client_gone()))
+        answer = answer_document(conclude(model, prepared, top, client_disconnected()))
     record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size}
     identity = here.uploads.keep(upload.data, suffix, owner, record)
     found = here.uploads.find(identity) if identity else None

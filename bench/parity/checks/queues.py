@@ -39,6 +39,23 @@ def slow(seconds: float, times: int) -> Callable[[Peer], Answer]:
     return at_once([("/predictions/actor", str(seconds).encode(), {"do": "sleep"})] * times)
 
 
+def crowd(peer: Peer) -> Answer:
+    """What 300 requests get that come while the only worker is busy: how many of which status."""
+    with ThreadPoolExecutor(301) as pool:
+        busy = pool.submit(peer.ask, "POST", "/predictions/actor", b"6", {"do": "sleep"})
+        time.sleep(1.0)  # long enough for that to reach the worker
+        asked = [pool.submit(peer.ask, "POST", "/predictions/actor", b"0", {"do": "sleep"}) for _ in range(300)]
+        statuses = [one.result().status for one in [busy, *asked]]
+    return of_document({str(status): statuses.count(status) for status in sorted(set(statuses))})
+
+
+def processes(peer: Peer) -> Answer:
+    """How many processes answer 60 requests to one worker, sent eight at a time."""
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(peer.ask, "POST", "/predictions/actor", b"x", {"do": "process"}) for _ in range(60)]
+        return of_document({"processes": len({one.result().body for one in asked})})
+
+
 def unregister_while_answering(peer: Peer) -> Answer:
     """What a request gets whose model is unregistered while it is computed, and what the unregistering says."""
     with ThreadPoolExecutor(1) as pool:
@@ -63,9 +80,16 @@ BATCHES = [
            says="Prediction failed"),
     predict("batch.after-failure", "POST /predictions/batch", 200, "together", b"a"),
     manage("batch.unregister", "DELETE /models/batch", 200, "unregistered"),
+    manage("batch.register-eight", "POST /models?url=batch&batch_size=8&max_batch_delay=5000&initial_workers=1", 200,
+           "Workers scaled"),
+    probe("batch.eight", "eight requests at once", batch(*[b"a"] * 8), says='\\"together\\": 8'),
+    manage("batch.unregister-eight", "DELETE /models/batch", 200, "unregistered"),
 ]  # fmt: skip
 WORKERS = [
     manage("queue.register", "POST /models?url=actor&initial_workers=1", 200, "Workers scaled"),
+    probe("queue.one-process", "60 requests to one worker: how many processes answer", processes,
+          says='"processes": 1'),
+    probe("queue.crowd", "300 requests while the only worker is busy: 100 wait", crowd, says='"503": 200'),
     probe("queue.three-wait", "three requests of 0.3 s for one worker", slow(0.3, 3), says="slept"),
     probe("queue.unregister-while-answering", "DELETE while a request is answered", unregister_while_answering),
     manage("queue.after", "GET /models/actor", 404, "Model not found"),

@@ -307,18 +307,14 @@ def test_the_management_port_has_nothing_of_it(client: FlaskClient) -> None:
 
 
 def test_a_full_line_is_told_at_once_with_the_time_to_come_again(app: Flask, client: FlaskClient) -> None:
-    line = app.extensions["dimple"].registry.served("smile").line
-    inside = 0
-    try:
+    registry = app.extensions["dimple"].registry
+    with contextlib.ExitStack() as inside:
         with contextlib.suppress(QueueFull):
-            while line.enter():
-                inside += 1
+            while True:
+                inside.enter_context(registry.acquire("smile"))
         response = infer(client, "smile", {"inputs": [ZEROS]})
         assert (response.status_code, response.headers["Retry-After"]) == (503, "1")
         assert "No worker is available" in response.json["error"]
-    finally:
-        for _ in range(inside):
-            line.leave()
     assert infer(client, "smile", {"inputs": [ZEROS]}).status_code == 200
 
 

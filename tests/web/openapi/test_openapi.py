@@ -116,7 +116,7 @@ def test_the_example_of_an_inference_request_is_answered_as_the_example_says(cli
 def test_the_readiness_of_a_server_whose_cluster_is_away_fits_its_schema(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(app.extensions["dimple"].registry, "away", lambda: "its head does not answer")
+    monkeypatch.setattr(app.extensions["dimple"].registry, "cluster_error", lambda: "its head does not answer")
     response = client.get("/readyz")
     assert (response.status_code, response.json["cluster"]) == (503, "its head does not answer")
     jsonschema.validate(response.json, document(client)["components"]["schemas"]["Readiness"])

@@ -69,7 +69,7 @@ def test_what_the_network_saw_is_what_it_was_given(app: Flask, client: FlaskClie
 
     (box,) = [face["box"] for face in client.get(f"/result/{portrait}").json["faces"]]
     seen = np.asarray(Image.open(io.BytesIO(client.get(f"/result/{portrait}/seen").data)))
-    with app.extensions["dimple"].registry.computed("smile") as model:
+    with app.extensions["dimple"].registry.acquire_builtin("smile") as model:
         image = Image.open(io.BytesIO(encode(astronaut())))
         tensor = prepare(model, Picture(image, 0.0, image.size)).tensor
     assert box["width"] > 0

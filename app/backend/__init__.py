@@ -1,0 +1,1 @@
+"""The backend process: it owns the registry, the queues before what is slow, slow networks, and handler workers."""

@@ -1,0 +1,239 @@
+"""The queue before a model: which requests wait, which are computed together, which are refused.
+
+No thread of its own works here. A request that finds a free place computes in its own thread, without a hand-over; one
+that finds none sleeps until it is taken into a batch, or is woken to lead one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from threading import TIMEOUT_MAX
+from typing import Generic, TypeVar
+
+from app.errors import ClientClosedRequest, DimpleError, QueueTimeout
+from app.long_waits import long_wait
+from app.serving import measuring
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class QueueResult(Generic[Result]):
+    """A request's result, the seconds that it waited before it was computed, and those that it was computed."""
+
+    result: Result
+    waited: float
+    computed: float = 0.0
+
+
+@dataclass(frozen=True)
+class QueueConfig:
+    """How a model's requests are computed.
+
+    :param concurrency: batches that are computed at once.
+    :param batch_size: most requests of a batch.
+    :param max_delay: seconds that the first request of a batch waits for others.
+    :param timeout: seconds that a request waits before it is computed.
+    """
+
+    concurrency: int = 1
+    batch_size: int = 1
+    max_delay: float = 0.0
+    timeout: float = TIMEOUT_MAX
+
+
+IsDisconnected = Callable[[], bool]
+"""Says whether the client has closed its connection."""
+
+
+def never_disconnected() -> bool:
+    """Say that the client stays."""
+    return False
+
+
+_NONE = threading.Event()
+"""Of a job that is computed at once, in its own thread: events are not cheap."""
+
+
+@dataclass(eq=False)
+class _Job(Generic[Item, Result]):
+    item: Item
+    is_disconnected: IsDisconnected
+    woken: threading.Event = _NONE
+    batch: _Batch[Item, Result] | None = None
+    leads: bool = False
+    arrived: float = field(default_factory=time.monotonic)
+    result: QueueResult[Result] | None = None
+    error: BaseException | None = None
+
+    def refuse(self, error: BaseException) -> None:
+        self.error = error
+        self.woken.set()
+
+
+@dataclass(eq=False)
+class _Batch(Generic[Item, Result]):
+    jobs: list[_Job[Item, Result]]
+    full: threading.Event = _NONE
+
+
+class BatchQueue(Generic[Item, Result]):
+    """The queue before one model. Every method may be called from any thread.
+
+    :param name: the model's, for the errors.
+    :param compute: takes at most ``config.batch_size`` items and returns a result for each, in their order.
+    """
+
+    def __init__(self, name: str, compute: Callable[[Sequence[Item]], Sequence[Result]], config: QueueConfig) -> None:
+        self._name = name
+        self._compute = compute
+        self._config = config
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._refusal: DimpleError | None = None
+        self._busy = 0
+        self._waiting: deque[_Job[Item, Result]] = deque()
+        self._joinable: _Batch[Item, Result] | None = None  # still taking; while there is one, no job waits
+
+    def resize(self, concurrency: int) -> None:
+        """Compute so many batches at once from now on."""
+        with self._lock:
+            self._config = replace(self._config, concurrency=concurrency)
+            self._promote()
+
+    def refuse(self, error: DimpleError) -> None:
+        """Raise an error for the requests that wait, and for later ones until :meth:`open` is called. Batches that are
+        being computed are not affected."""
+        with self._lock:
+            self._refusal = error
+            while self._waiting:
+                self._waiting.popleft().refuse(error)
+
+    def open(self) -> None:
+        """Take requests again."""
+        with self._lock:
+            self._refusal = None
+
+    def wait_until_idle(self, seconds: float) -> bool:
+        """Wait until no request waits or is being computed, and return whether that was so in time."""
+        with self._lock:
+            return self._idle.wait_for(lambda: not self._busy and not self._waiting, seconds)
+
+    def submit(self, item: Item, is_disconnected: IsDisconnected = never_disconnected) -> QueueResult[Result]:
+        """Compute an item, by itself or with others.
+
+        :param is_disconnected: asked when it is the request's turn, if that had to wait.
+        :raises QueueTimeout: if its turn has not come in time.
+        :raises ClientClosedRequest: if the client has disconnected when its turn comes.
+        :raises DimpleError: that of :meth:`refuse`.
+        :raises Exception: what ``compute`` raises, for all of the batch.
+        """
+        job: _Job[Item, Result] = _Job(item, is_disconnected)
+        with self._lock:
+            if self._refusal is not None:
+                raise self._refusal
+            self._enter(job)
+        if job.batch is None:
+            with measuring.waiting(self._name):
+                self._wait(job)
+        if job.leads:
+            self._lead(job)
+        else:
+            job.woken.wait()
+        if job.error is not None:
+            raise job.error
+        assert job.result is not None
+        return job.result
+
+    def _enter(self, job: _Job[Item, Result]) -> None:
+        if self._joinable is not None:
+            self._join(self._joinable, job)
+        elif self._busy < self._config.concurrency:
+            self._busy += 1
+            self._begin(job)
+        else:
+            job.woken = threading.Event()
+            self._waiting.append(job)
+
+    def _begin(self, job: _Job[Item, Result]) -> None:
+        """Open a batch that a job leads."""
+        job.leads, job.batch = True, _Batch([job])
+        if self._config.batch_size > 1:
+            job.batch.full = threading.Event()
+            self._joinable = job.batch
+        else:
+            self._joinable = None
+
+    def _join(self, batch: _Batch[Item, Result], job: _Job[Item, Result]) -> None:
+        job.batch = batch
+        if job.woken is _NONE:
+            job.woken = threading.Event()
+        batch.jobs.append(job)
+        if len(batch.jobs) >= self._config.batch_size:
+            self._joinable = None
+            batch.full.set()
+
+    def _wait(self, job: _Job[Item, Result]) -> None:
+        """Sleep until the job is in a batch; remove it if it is not in time."""
+        long_wait()
+        if job.woken.wait(self._config.timeout):
+            return
+        with self._lock:
+            if job in self._waiting:
+                self._waiting.remove(job)
+                job.refuse(QueueTimeout(self._name))
+
+    def _lead(self, job: _Job[Item, Result]) -> None:
+        """Wait for other requests as long as is allowed, compute the batch, and pass the place on."""
+        batch, delay = job.batch, self._config.max_delay
+        assert batch is not None
+        if self._config.batch_size > 1 and not batch.full.wait(delay):
+            with self._lock:
+                if self._joinable is batch:
+                    self._joinable = None
+        begun = time.monotonic()
+        try:
+            results = self._compute([one.item for one in batch.jobs])
+            computed = time.monotonic() - begun
+            measuring.batch(self._name, len(batch.jobs))
+            for one, result in zip(batch.jobs, results, strict=True):
+                one.result = QueueResult(result, begun - one.arrived, computed)
+        except BaseException as error:
+            for one in batch.jobs:
+                one.error = error
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            for one in batch.jobs[1:]:
+                one.woken.set()
+            with self._lock:
+                self._busy -= 1
+                self._promote()
+
+    def _promote(self) -> None:
+        """Give free places to the requests that wait longest."""
+        while self._waiting and self._busy < self._config.concurrency and self._joinable is None:
+            first = self._next()
+            if first is None:
+                break
+            self._busy += 1
+            self._begin(first)
+            while self._joinable is not None and (job := self._next()) is not None:
+                self._join(self._joinable, job)
+            first.woken.set()
+        if not self._busy and not self._waiting:
+            self._idle.notify_all()
+
+    def _next(self) -> _Job[Item, Result] | None:
+        """Return the next job whose client has not disconnected."""
+        while self._waiting:
+            job = self._waiting.popleft()
+            if not job.is_disconnected():
+                return job
+            job.refuse(ClientClosedRequest(self._name))
+        return None

@@ -1,0 +1,434 @@
+"""What HTTP workers ask of the backend process: one connection for each call at a time, kept for later calls."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+from app.backend.batching import IsDisconnected, QueueResult, never_disconnected
+from app.backend.networks import NetworkFile, file_state
+from app.backend.protocol import FLOAT_BYTES, Channel, Disconnected, Kind, SharedBuffer, error_from
+from app.backend.registrations import Registration, RegistrationFile
+from app.backend.shared_state import SharedState
+from app.engines.base import Engine, check_batch
+from app.engines.openvino_engine import LONG_MILLISECONDS, OpenvinoEngine
+from app.errors import ClientClosedRequest, DimpleError, EngineUnavailable, ModelFormatError, StorageError
+from app.handlers.types import HandlerAnswer, HandlerRequest
+from app.long_waits import long_wait
+from app.machine import cores
+from app.settings import Settings
+from app.types import FloatArray
+
+RESTART_SECONDS = 30.0
+"""For a backend process that has ended to be started again."""
+STATUS_SECONDS = 5.0
+"""The same for whoever only wants to know how the handler workers are."""
+MARGIN_SECONDS = 60.0
+"""Beyond what a call may take over there."""
+CHANGE_SECONDS = 3600.0
+"""For a change: packages may be installed, and code be loaded."""
+LOOK_SECONDS = 0.25
+"""How often a call that waits looks whether its client has disconnected."""
+PAUSE_SECONDS = 0.02
+MOST_ENDS = 2
+"""How often the backend process may end over one request. It may be the request that ends it."""
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+
+class BackendUnavailable(Exception):
+    """No backend process answers."""
+
+
+class BackendDied(Exception):
+    """The backend process has ended. ``process`` is its number."""
+
+    def __init__(self, process: int, reason: object) -> None:
+        super().__init__(str(reason))
+        self.process = process
+
+
+class Connection:
+    """A connection. It is used by one thread at a time.
+
+    :param deadline: when to wait no longer for a backend process that accepts it, by the monotonic clock.
+    :raises BackendUnavailable: if none has by then, or none will.
+    """
+
+    def __init__(self, address: bytes, deadline: float) -> None:
+        self._channel, self.process = _connect(address, deadline)
+        self._buffer: SharedBuffer | None = None
+        self.row_shape: tuple[int, ...] = ()
+
+    def is_over(self) -> bool:
+        """Return whether the backend process has hung up. To be asked while it owes no answer."""
+        return self._channel.is_readable()
+
+    def call(
+        self,
+        op: str,
+        arguments: dict[str, Any],
+        blobs: Sequence[bytes] = (),
+        seconds: float = CHANGE_SECONDS,
+        is_disconnected: IsDisconnected = never_disconnected,
+    ) -> tuple[Any, list[bytes]]:
+        """Call an operation of the backend's.
+
+        :param seconds: within which it must answer.
+        :raises DimpleError: what it raises.
+        :raises BackendDied: if it has ended, or not answered in time.
+        :raises ClientClosedRequest: if the client has disconnected meanwhile.
+        """
+        try:
+            self._channel.send(Kind.CALL, {"op": op, **arguments}, blobs)
+            self._wait(seconds, is_disconnected)
+            kind, text, length, *_ = self._channel.receive(Kind.DONE, Kind.FAILED)
+            document, parts = self._channel.read(text, length)
+        except Disconnected as error:
+            raise BackendDied(self.process, error) from None
+        if kind is Kind.FAILED:
+            raise error_from(document)
+        return document, parts
+
+    def compute(
+        self, rows: FloatArray, generation: int, timeout: float, is_disconnected: IsDisconnected
+    ) -> QueueResult[FloatArray]:
+        """Have rows (N, …) computed, float32: (N, classes).
+
+        :param timeout: seconds that they may wait for their turn.
+        :raises DimpleError: as :meth:`app.backend.networks.Network.submit`.
+        :raises BackendDied: as :meth:`call`, as ClientClosedRequest.
+        """
+        try:
+            size = FLOAT_BYTES * rows.size
+            if self._buffer is None or size > self._buffer.size:
+                self._buffer = self._channel.send_buffer(size)
+            self._buffer.rows(len(rows), self.row_shape)[...] = rows
+            self._channel.ask(len(rows), generation, timeout)
+            if is_disconnected is not never_disconnected:
+                self._wait(timeout + CHANGE_SECONDS, is_disconnected)
+            kind, count, length, _, waited, computed = self._channel.receive(Kind.ANSWER, Kind.FAILED)
+            if kind is Kind.ANSWER:
+                return QueueResult(self._channel.read_rows(count, length), waited, computed)
+            raise error_from(self._channel.read(count, length)[0])
+        except Disconnected as error:
+            raise BackendDied(self.process, error) from None
+
+    def close(self) -> None:
+        """Hang up."""
+        self._channel.close()
+
+    def _wait(self, seconds: float, is_disconnected: IsDisconnected) -> None:
+        """Wait for the answer.
+
+        :raises ClientClosedRequest: if the client has disconnected; the connection cannot be used any more.
+        :raises Disconnected: if none comes in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not self._channel.is_readable(min(LOOK_SECONDS, deadline - time.monotonic())):
+            if is_disconnected():
+                raise ClientClosedRequest("")
+            if time.monotonic() >= deadline:
+                raise Disconnected(f"no answer came within {seconds:.0f} s")
+
+
+class ConnectionPool:
+    """Connections for calls that any number of threads make at once. A call that the backend process had not answered
+    when it ended is made again to its successor.
+
+    :param prepare: what is done on each new connection.
+    """
+
+    def __init__(self, address: bytes, prepare: Callable[[Connection], object] = lambda connection: None) -> None:
+        self._address = address
+        self._prepare = prepare
+        self._spare = 2 * cores()  # connections that no call uses
+        self._lock = threading.Lock()
+        self._free: deque[Connection] = deque()
+        self._closed = False
+
+    def run(
+        self, work: Callable[[Connection], Result], patience: float = RESTART_SECONDS, again: bool = True
+    ) -> Result:
+        """Do something with a connection.
+
+        :param patience: seconds to wait for a backend process that accepts connections.
+        :param again: whether it may be done a second time.
+        :raises EngineUnavailable: if no backend process answers, or it ended over the call.
+        """
+        # of one process that ends, some connections do so later than others, and may be tried in between
+        ended: set[int] = set()
+        hung_up = 0
+        while True:
+            try:
+                connection = self._take(patience)
+                try:
+                    result = work(connection)
+                except ClientClosedRequest:
+                    connection.close()
+                    raise
+                except DimpleError:
+                    self._put_back(connection)
+                    raise
+                except BaseException:  # something may still be under way on it
+                    connection.close()
+                    raise
+            except BackendUnavailable as error:
+                raise EngineUnavailable(f"no process answers ({error})") from None
+            except BackendDied as end:
+                ended.add(end.process)
+                hung_up += 1
+                log.info("process %d, the backend, ended over a call: %s", end.process, end)
+                if not again or len(ended) >= MOST_ENDS or hung_up > MOST_ENDS + self._spare:
+                    raise EngineUnavailable(f"it ended {len(ended)} times over this request") from None
+                continue
+            self._put_back(connection)
+            return result
+
+    def release(self) -> None:
+        """Keep no connection that no call uses from now on."""
+        with self._lock:
+            self._spare = 0
+            while self._free:
+                self._free.pop().close()
+
+    def close(self) -> None:
+        """Close all connections that no call uses; the others follow."""
+        with self._lock:
+            self._closed = True
+            while self._free:
+                self._free.pop().close()
+
+    def _take(self, patience: float) -> Connection:
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this engine is closed")
+            while self._free:
+                connection = self._free.pop()
+                if not connection.is_over():
+                    return connection
+                connection.close()
+        connection = Connection(self._address, time.monotonic() + patience)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _put_back(self, connection: Connection) -> None:
+        """Keep a connection for the next call; the surplus of a crowd is closed."""
+        with self._lock:
+            if not self._closed and len(self._free) < self._spare:
+                self._free.append(connection)
+                return
+        connection.close()
+
+
+class RemoteEngine:
+    """A network that the backend process computes.
+
+    :param path: of ``model.xml``, with ``model.bin`` beside it.
+    :param milliseconds: what a row takes on one core.
+    :raises RuntimeError: if the network cannot be loaded.
+    :raises EngineUnavailable: if no backend process answers.
+    """
+
+    def __init__(self, address: bytes, path: Path, milliseconds: float) -> None:
+        try:
+            self._file = NetworkFile(str(path.absolute()), milliseconds, file_state(path))
+        except OSError as error:
+            raise RuntimeError(f"{path} cannot be read: {error.strerror}") from None
+        self.name = path.parent.name
+        self._pool = ConnectionPool(address, self._open)
+        try:
+            self._row_shape = self._pool.run(lambda connection: connection.row_shape)
+        except ModelFormatError as error:
+            raise RuntimeError(str(error)) from None
+
+    def predict(self, batch: FloatArray) -> FloatArray:
+        """Compute a batch, from any thread at any time.
+
+        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
+        :returns: float32, (N, classes), the network's first output as it is.
+        :raises ValueError: if the batch has another shape.
+        :raises ModelFormatError: if OpenVINO cannot compute the network.
+        :raises EngineUnavailable: if the backend process ended twice over it, or its successor cannot load the network.
+        """
+        return self.submit(batch, 0, CHANGE_SECONDS).result
+
+    def submit(
+        self, batch: FloatArray, generation: int, timeout: float, is_disconnected: IsDisconnected = never_disconnected
+    ) -> QueueResult[FloatArray]:
+        """Compute a batch when it is its turn among those of the same registration.
+
+        :param timeout: seconds that it may wait for that.
+        :raises DimpleError: as :meth:`app.backend.batching.BatchQueue.submit`; otherwise as :meth:`predict`.
+        """
+        check_batch(batch, self._row_shape)
+        long_wait()
+        return self._pool.run(lambda connection: connection.compute(batch, generation, timeout, is_disconnected))
+
+    def release(self) -> None:
+        """Let go of the network once the calls under way are answered. It can still predict, more slowly."""
+        self._pool.release()
+
+    def close(self) -> None:
+        """Let go of the network. It cannot predict after that; what is being computed is finished."""
+        self._pool.close()
+
+    def _open(self, connection: Connection) -> None:
+        try:
+            shape, _ = connection.call("open", {"name": self.name, "file": asdict(self._file)})
+        except ModelFormatError as error:
+            if hasattr(self, "_row_shape"):  # it could be loaded before
+                raise EngineUnavailable(str(error)) from None
+            raise
+        connection.row_shape = tuple(shape)
+
+
+class RemoteQueue:
+    """The queue before a network that the backend process computes.
+
+    :param timeout: seconds that a request waits before it is computed.
+    """
+
+    def __init__(self, name: str, engine: RemoteEngine, timeout: float) -> None:
+        engine.name = name
+        self._engine = engine
+        self._timeout = timeout
+        self.generation = 0
+
+    def submit(self, item: FloatArray, is_disconnected: IsDisconnected = never_disconnected) -> QueueResult[FloatArray]:
+        """As :meth:`RemoteEngine.submit`."""
+        return self._engine.submit(item, self.generation, self._timeout, is_disconnected)
+
+
+class BackendClient:
+    """The backend process, as :class:`app.backend.service.Backend` says. Every method may be called from any thread."""
+
+    def __init__(self, address: bytes, state: SharedState, settings: Settings) -> None:
+        self.state = state
+        self._address = address
+        self._settings = settings
+        self._file = RegistrationFile(settings.instance_dir)
+        self._pool = ConnectionPool(address)
+        self._presence: Connection | None = None
+
+    def version(self) -> int:
+        """Return another number after every change of what is registered."""
+        return self.state.version
+
+    def wait_started(self) -> None:
+        """Wait until the backend process knows all models, and let it serve as long as this process lives."""
+        self._pool.run(lambda connection: connection.call("wait_started", {}))
+        self._presence = Connection(self._address, time.monotonic() + RESTART_SECONDS)
+
+    def registered(self) -> dict[str, Registration]:
+        """Return what is served, by name.
+
+        :raises StorageError: if it cannot be read.
+        """
+        try:
+            return {name: one for name, one in self._file.read().models.items() if not one.removed}
+        except (OSError, ValueError) as error:
+            raise StorageError(self._file.path, str(error)) from None
+
+    def register(self, registration: Registration, replacing: bool) -> Registration:
+        """Serve a model from now on."""
+        told = {"registration": asdict(registration), "replacing": replacing}
+        return Registration(**self._change("register", told))
+
+    def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
+        """Give a model other numbers of workers."""
+        self._change("scale", {"name": name, "least": least, "most": most, "wait_seconds": wait_seconds})
+
+    def unregister(self, name: str) -> None:
+        """Take a model out of service."""
+        self._change("unregister", {"name": name})
+
+    def answer(
+        self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
+    ) -> QueueResult[HandlerAnswer]:
+        """Have a model's own code answer a request."""
+        fields = [(one.name, one.content_type, one.is_file) for one in request.fields]
+        told = {
+            "name": name,
+            "generation": generation,
+            "request": {"id": request.request_id, "headers": dict(request.headers), "fields": fields},
+        }
+        blobs = [one.data for one in request.fields]
+        long_wait()
+        seconds = 2 * timeout + MARGIN_SECONDS  # in the queue, and in the code
+        done, (body,) = self._pool.run(
+            lambda connection: connection.call("answer", told, blobs, seconds, is_disconnected)
+        )
+        answer = done["answer"]
+        error = answer.pop("error")
+        result = HandlerAnswer(**{**answer, "body": body, "error": tuple(error) if error else None})
+        return QueueResult(result, done["waited"], done["computed"])
+
+    def status(self, generation: int) -> dict[str, Any]:
+        """Return what the workers of a model with code do."""
+        try:
+            told: dict[str, Any] = self._pool.run(
+                lambda connection: connection.call("status", {"generation": generation}, seconds=MARGIN_SECONDS)[0],
+                STATUS_SECONDS,
+            )
+            return told
+        except EngineUnavailable as error:
+            return {"workers": [], "failure": str(error)}
+
+    def load_network(self, path: Path, milliseconds: float) -> Engine:
+        """Load ``model.xml`` with the ``model.bin`` beside it: in the backend process if it takes long, else in this
+        one. A hop between processes would cost a short network as much as it takes."""
+        if self._settings.shared_engine and milliseconds >= LONG_MILLISECONDS:
+            return RemoteEngine(self._address, path, milliseconds)
+        return OpenvinoEngine.load(path, milliseconds)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+        if self._presence is not None:
+            self._presence.close()
+
+    def _change(self, op: str, told: dict[str, Any]) -> Any:
+        """Change something once: a backend process that ends may have done it."""
+        long_wait()
+        return self._pool.run(lambda connection: connection.call(op, told)[0], again=False)
+
+
+def _connect(address: bytes, deadline: float) -> tuple[Channel, int]:
+    """Connect, and wait for a backend process that lives. Returns its number, too."""
+    while True:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.setblocking(False)
+            connection.connect(address)
+            connection.setblocking(True)
+            channel = Channel(connection)
+            if not channel.is_readable(deadline - time.monotonic()):
+                raise BackendUnavailable("no process accepts connections")
+            _, text, length, process, *_ = channel.receive(Kind.HELLO)
+            channel.read(text, length)
+            return channel, process
+        except (Disconnected, BlockingIOError) as error:  # it ended, or more wait to be accepted than may
+            connection.close()
+            if time.monotonic() > deadline:
+                raise BackendUnavailable(str(error)) from None
+            time.sleep(PAUSE_SECONDS)
+        except OSError as error:
+            connection.close()
+            raise BackendUnavailable(str(error)) from None
+        except BaseException:
+            connection.close()
+            raise

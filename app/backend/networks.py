@@ -1,0 +1,139 @@
+"""The slow networks in the backend process: each is compiled once, as long as a connection uses it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueResult
+from app.engines.openvino_engine import OpenvinoEngine
+from app.errors import DimpleError
+from app.machine import cores
+from app.types import FloatArray
+
+
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network to be loaded.
+
+    :param path: of its ``model.xml``.
+    :param milliseconds: what a row takes on one core.
+    :param state: of its files, as :func:`file_state` gives it.
+    """
+
+    path: str
+    milliseconds: float
+    state: str
+
+
+def file_state(path: Path) -> str:
+    """Return what distinguishes a network's files from others that come to lie in their place.
+
+    :raises OSError: if they are missing.
+    """
+    files = [one.stat() for one in (path, path.with_suffix(".bin"))]
+    return " ".join(f"{one.st_dev}:{one.st_ino}:{one.st_size}:{one.st_mtime_ns}" for one in files)
+
+
+class Network:
+    """A compiled network, with a queue for each registration that it serves.
+
+    :raises RuntimeError: OpenVINO's own, if it cannot be loaded; or if its files are others now.
+    :raises OSError: if its files are missing.
+    """
+
+    def __init__(self, file: NetworkFile) -> None:
+        path = Path(file.path)
+        if file_state(path) != file.state:
+            raise RuntimeError(f"{path} is not what it was when the model was loaded; load the model again")
+        self._engine = OpenvinoEngine.load(path, file.milliseconds)
+        self._lock = threading.Lock()
+        self._queues: dict[int, BatchQueue[FloatArray, FloatArray]] = {}
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Return the shape of its input, without the batch."""
+        return self._engine.row_shape
+
+    def submit(
+        self, name: str, generation: int, rows: FloatArray, timeout: float, is_disconnected: IsDisconnected
+    ) -> QueueResult[FloatArray]:
+        """Compute rows (N, …) when it is their turn.
+
+        :param timeout: seconds that they may wait.
+        :raises DimpleError: as :meth:`app.backend.batching.BatchQueue.submit`.
+        """
+        return self._queue(name, generation, timeout).submit(rows, is_disconnected)
+
+    def forget(self, generation: int, error: DimpleError | None) -> None:
+        """Let go of the queue of a registration that has gone.
+
+        :param error: raised for what waits in it; None has that computed.
+        """
+        with self._lock:
+            queue = self._queues.pop(generation, None)
+        if queue is not None and error is not None:
+            queue.refuse(error)
+
+    def close(self) -> None:
+        """Give back what the network holds."""
+        self._engine.close()
+
+    def _queue(self, name: str, generation: int, timeout: float) -> BatchQueue[FloatArray, FloatArray]:
+        with self._lock:
+            if (queue := self._queues.get(generation)) is None:
+                # One more than are computed at once: it is there when another ends. SqueezeNet answers a tenth more so.
+                # Further ones wait here, because OpenVINO does not keep their order.
+                config = QueueConfig(concurrency=cores() + 1, timeout=timeout)
+                queue = self._queues[generation] = BatchQueue(name, self._compute, config)
+            return queue
+
+    def _compute(self, rows: Sequence[FloatArray]) -> list[FloatArray]:
+        return [self._engine.predict(one) for one in rows]
+
+
+@dataclass
+class _Loaded:
+    loading: threading.Lock = field(default_factory=threading.Lock)
+    users: int = 0
+    network: Network | None = None
+
+
+class Networks:
+    """Those that are loaded. Every method may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loaded: dict[NetworkFile, _Loaded] = {}
+
+    @contextmanager
+    def acquire(self, file: NetworkFile) -> Iterator[Network]:
+        """Use a network, which is loaded if nobody else uses it, and closed when nobody does any more.
+
+        :raises RuntimeError: as :class:`Network`, as OSError.
+        """
+        with self._lock:
+            loaded = self._loaded.setdefault(file, _Loaded())
+            loaded.users += 1
+        try:
+            with loaded.loading:  # one thread compiles, the others wait for it
+                if loaded.network is None:
+                    loaded.network = Network(file)
+            yield loaded.network
+        finally:
+            with self._lock:
+                loaded.users -= 1
+                if not loaded.users:
+                    del self._loaded[file]
+                    if loaded.network is not None:
+                        loaded.network.close()
+
+    def forget(self, generation: int, error: DimpleError | None) -> None:
+        """Let go of the queues of a registration that has gone, as :meth:`Network.forget`."""
+        with self._lock:
+            networks = [one.network for one in self._loaded.values() if one.network is not None]
+        for network in networks:
+            network.forget(generation, error)

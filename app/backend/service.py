@@ -1,0 +1,419 @@
+"""What the backend does: it applies changes to the registry in order, and answers for models with code of their own.
+
+Every registration has a generation. A change names a model, and is applied to the registration that has the name at
+that moment; whatever waits in between looks at the generation again before it acts.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from app.backend.batching import IsDisconnected, QueueResult
+from app.backend.handlers import LOAD_SECONDS, HandlerModel
+from app.backend.networks import Networks
+from app.backend.registrations import Registration, RegistrationFile, Registrations
+from app.backend.shared_state import MODELS, SharedState
+from app.backend.startup import find_startup_models, merge_startup_models
+from app.engines.base import Engine
+from app.engines.openvino_engine import OpenvinoEngine
+from app.errors import (
+    DimpleError,
+    HandlerLoadError,
+    ModelConflict,
+    ModelFormatError,
+    ModelNotFound,
+    ModelUnavailable,
+    NoWorker,
+    SettingError,
+    StorageError,
+    UnregisterTimeout,
+)
+from app.formats.archive.contents import own_handler
+from app.formats.archive.in_use import remove_unused
+from app.handlers.types import HandlerAnswer, HandlerRequest
+from app.settings import Settings
+
+FOLLOW_SECONDS = 1.0
+"""After so long, what another server has written into the same instance folder is seen."""
+
+log = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """What HTTP workers ask: :class:`BackendService` in the same process, or through a socket."""
+
+    state: SharedState
+
+    def version(self) -> int:
+        """Return another number after every change of what is registered."""
+
+    def wait_started(self) -> None:
+        """Wait until all models that are served from the start are known, and their code is loaded.
+
+        :raises SettingError: if the registrations cannot be read.
+        """
+
+    def registered(self) -> dict[str, Registration]:
+        """Return what is served, by name.
+
+        :raises DimpleError: if it cannot be read.
+        """
+
+    def register(self, registration: Registration, replacing: bool) -> Registration:
+        """Serve a model from now on, and return the registration with its generation.
+
+        :param replacing: whether it takes the place of a model of its name, which answers until then.
+        :raises ModelConflict: if a model of that name is registered, or is being registered.
+        :raises HandlerLoadError: if its code cannot be loaded; nothing is changed then.
+        :raises RegistryBusy: if that cannot be kept, as ``StorageError``; nothing is changed then.
+        """
+
+    def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
+        """Give a model other numbers of workers.
+
+        :param wait_seconds: how long to wait until it has so many at least.
+        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
+        :raises HandlerLoadError: if it has not got them by then; it goes on trying.
+        """
+
+    def unregister(self, name: str) -> None:
+        """Take a model out of service. What waits for it is refused, what is being computed is finished.
+
+        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
+        :raises UnregisterTimeout: if its code still answers when ``unregister_timeout`` is over; it was ended then,
+            and the model is in service again.
+        """
+
+    def answer(
+        self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
+    ) -> QueueResult[HandlerAnswer]:
+        """Have a model's own code answer a request.
+
+        :param generation: the registration that the request was meant for; if another has taken its place, that one
+            answers.
+        :param timeout: the registration's ``response_timeout``.
+        :raises ModelNotFound: if the name has been unregistered.
+        """
+
+    def status(self, generation: int) -> dict[str, Any]:
+        """Return what the workers of a model with code do, as :meth:`HandlerModel.status`."""
+
+    def load_network(self, path: Path, milliseconds: float) -> Engine:
+        """Load ``model.xml`` with the ``model.bin`` beside it: in the backend process if it takes long.
+
+        :param milliseconds: what a row takes on one core.
+        :raises RuntimeError: if it is no model of OpenVINO's, or this machine cannot compute it.
+        """
+
+    def close(self) -> None:
+        """End what was started."""
+
+
+class BackendService:
+    """The registry, the queues and the handler workers. Every method may be called from any thread.
+
+    :param state: what all processes of the server share; a new one for a backend in the same process.
+    """
+
+    def __init__(self, settings: Settings, state: SharedState | None = None) -> None:
+        self.state = state or SharedState()
+        self.networks = Networks()
+        self._settings = settings
+        self._file = RegistrationFile(settings.instance_dir)
+        self._changing_lock = threading.RLock()
+        self._next_generation = 1
+        self._models: dict[str, Registration] = {}  # never changed but replaced: reading takes no lock
+        self._handlers: dict[int, HandlerModel] = {}
+        self._failures: dict[int, str] = {}
+        self._registering: set[str] = set()
+        self._leaving: set[int] = set()
+        self._known = threading.Event()
+        self._started = threading.Event()
+        self._start_error: DimpleError | None = None
+        self._closed = threading.Event()
+
+    def start(self) -> None:
+        """Read the registrations, find the models of the start, and load the code of those that have some."""
+        try:
+            with self._changing_lock, self._file.locked():
+                known = self._file.recover()
+                merged = merge_startup_models(known, find_startup_models(self._settings, known.models))
+                if merged != known:
+                    self._file.write(merged)
+                self._adopt(merged)
+        except DimpleError as error:
+            wanted = f"a folder whose registry.json can be read and written ({error})"
+            self._start_error = SettingError("DIMPLE_INSTANCE_DIR", self._settings.instance_dir, wanted)
+        self._known.set()
+        for generation, handlers in list(self._handlers.items()):
+            registration = next((one for one in self._models.values() if one.generation == generation), None)
+            if registration is not None:
+                self._wait_for_first_load(handlers, registration)
+        self._started.set()
+        self._remove_unused_folders()
+        threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
+
+    def version(self) -> int:
+        """As :meth:`Backend.version`; another server's change of the same file is seen, too."""
+        if self._file.is_changed():
+            with self._changing():
+                pass
+        return self.state.version
+
+    def wait_started(self) -> None:
+        """As :meth:`Backend.wait_started`."""
+        self._started.wait()
+        if self._start_error is not None:
+            raise self._start_error
+
+    def registered(self) -> dict[str, Registration]:
+        """As :meth:`Backend.registered`."""
+        return {name: one for name, one in self._models.items() if not one.removed}
+
+    def register(self, registration: Registration, replacing: bool) -> Registration:
+        """As :meth:`Backend.register`."""
+        name = registration.name
+        with self._changing_lock:
+            if not replacing and (self._serves(name) or name in self._registering):
+                raise ModelConflict(name)
+            self._registering.add(name)
+        try:
+            handlers = self._handlers_of(registration)
+            refusal = ModelNotFound(name, [])
+            try:
+                if handlers is not None:
+                    handlers.start(registration)
+                with self._changing():
+                    if not replacing and self._serves(name):  # another server has been faster
+                        raise ModelConflict(name)
+                    number = self._free_generation()
+                    registration = replace(registration, generation=number, changed=True)
+                    self._write({**self._models, name: registration}, number + 1)
+                    if handlers is not None:
+                        self._handlers[number] = handlers
+                    self._adopt(Registrations({**self._models, name: registration}, number + 1))
+            except BaseException:
+                if handlers is not None:
+                    handlers.close(refusal, 0)
+                raise
+        finally:
+            with self._changing_lock:
+                self._registering.discard(name)
+        return registration
+
+    def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
+        """As :meth:`Backend.scale`."""
+        with self._changing():
+            before = self._current(name)
+            registration = replace(before, min_workers=least, max_workers=most, changed=True)
+            models = {**self._models, name: registration}
+            self._write(models)
+            self._adopt(Registrations(models, self._next_generation))
+            handlers = self._handlers.get(before.generation)
+        if handlers is not None and wait_seconds:
+            try:
+                handlers.wait_until_loaded(least, wait_seconds)
+            except HandlerLoadError:
+                now = self._current(name)  # it may have been unregistered meanwhile
+                if now.generation != registration.generation:
+                    raise ModelNotFound(name, []) from None
+                if now == registration:  # and no other numbers were wanted meanwhile
+                    raise
+
+    def unregister(self, name: str) -> None:
+        """As :meth:`Backend.unregister`."""
+        with self._changing():
+            registration = self._current(name)
+            handlers = self._handlers.get(registration.generation)
+            if handlers is None:
+                self._remove(registration)
+                return
+            self._write(self._models)  # whether that can be done is known before anything is ended
+            self._leaving.add(registration.generation)
+        try:
+            in_time = handlers.close(ModelNotFound(name, []), self._settings.unregister_timeout)
+            with self._changing():
+                if self._models.get(name, registration).generation != registration.generation:
+                    return  # it was replaced meanwhile: what was meant has gone
+                if not in_time:
+                    raise UnregisterTimeout(name)
+                self._remove(registration)
+        except DimpleError:
+            self._leaving.discard(registration.generation)
+            if (current := self._models.get(name)) is not None and current.generation == registration.generation:
+                handlers.scale(current)
+            raise
+        finally:
+            self._leaving.discard(registration.generation)
+
+    def answer(
+        self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
+    ) -> QueueResult[HandlerAnswer]:
+        """As :meth:`Backend.answer`."""
+        self._known.wait()
+        handlers = self._handlers.get(generation)
+        if handlers is not None:
+            try:
+                return handlers.submit(request, is_disconnected)
+            except ModelNotFound:
+                pass  # closed between: it was unregistered, or another has taken its place
+        registration = self._models.get(name)
+        if registration is None or registration.removed or registration.generation in self._leaving:
+            raise ModelNotFound(name, [])
+        handlers = self._handlers.get(registration.generation)
+        if handlers is None:
+            reason = self._failures.get(registration.generation, "another model has just taken its place. Try again.")
+            raise ModelUnavailable(name, reason)
+        return handlers.submit(request, is_disconnected)
+
+    def status(self, generation: int) -> dict[str, Any]:
+        """As :meth:`Backend.status`."""
+        self._known.wait()
+        handlers = self._handlers.get(generation)
+        if handlers is None:
+            return {"workers": [], "failure": self._failures.get(generation, "")}
+        return handlers.status()
+
+    def load_network(self, path: Path, milliseconds: float) -> Engine:
+        """Load ``model.xml`` with the ``model.bin`` beside it in this process."""
+        return OpenvinoEngine.load(path, milliseconds)
+
+    def close(self) -> None:
+        """End all handler workers."""
+        self._closed.set()
+        for handlers in list(self._handlers.values()):
+            handlers.close(NoWorker(""), 0)
+        self._handlers = {}
+
+    def _serves(self, name: str) -> bool:
+        registration = self._models.get(name)
+        return registration is not None and not registration.removed
+
+    def _current(self, name: str) -> Registration:
+        """Return the registration that has a name, unless it is being unregistered.
+
+        :raises ModelNotFound: if there is none.
+        """
+        registration = self._models.get(name)
+        if registration is None or registration.removed or registration.generation in self._leaving:
+            raise ModelNotFound(name, sorted(self.registered()))
+        return registration
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Change the registrations: one thread and one server at a time, from what was written last."""
+        self._known.wait()
+        with self._changing_lock, self._file.locked():
+            if self._file.is_changed():
+                self._follow()
+            yield
+
+    def _follow(self) -> None:
+        """Adopt what another server has written; a file that is damaged or missing is written again."""
+        try:
+            self._adopt(self._file.read())
+        except (OSError, ValueError) as error:
+            log.error("%s is damaged or missing (%s), and written again", self._file.path, error)
+            self._write(self._models)
+
+    def _write(self, models: dict[str, Registration], next_generation: int | None = None) -> None:
+        self._file.write(Registrations(models, next_generation or self._next_generation))
+
+    def _remove(self, registration: Registration) -> None:
+        models = {name: one for name, one in self._models.items() if name != registration.name}
+        if self._would_return(registration):
+            models[registration.name] = replace(registration, removed=True)
+        self._write(models)
+        self._adopt(Registrations(models, self._next_generation))
+
+    def _would_return(self, registration: Registration) -> bool:
+        """Return whether the next start would find a model that is unregistered now."""
+        store = self._settings.models_dir
+        return registration.at_startup or Path(registration.path).parent == store or (store / registration.url).exists()
+
+    def _free_generation(self) -> int:
+        """Return the next generation; no registration that exists has its counters."""
+        used = {one.generation % MODELS for one in self._models.values()}
+        number = self._next_generation
+        while number % MODELS in used and len(used) < MODELS:
+            number += 1
+        return number
+
+    def _adopt(self, new: Registrations) -> None:
+        """Make this process what the registrations say, then let the HTTP workers know."""
+        before = {one.generation: one for one in self._models.values() if not one.removed}
+        after = {one.generation: one for one in new.models.values() if not one.removed}
+        for generation, registration in after.items():
+            if generation not in before:
+                self._open(registration)
+            elif registration != before[generation] and generation in self._handlers:
+                self._handlers[generation].scale(registration)
+        self._models, self._next_generation = dict(new.models), new.next_generation
+        self.state.next_version()
+        for generation, registration in before.items():
+            if generation not in after:
+                self._drop(registration, is_replaced=self._serves(registration.name))
+
+    def _open(self, registration: Registration) -> None:
+        """Start the workers of a model that has code, unless it is here already."""
+        if registration.failure or registration.generation in self._handlers:
+            return
+        try:
+            handlers = self._handlers_of(registration)
+        except DimpleError as error:
+            log.error("model %s is not served: %s", registration.name, error)
+            self._failures[registration.generation] = str(error)
+            return
+        if handlers is not None:
+            handlers.scale(registration)
+            self._handlers[registration.generation] = handlers
+
+    def _drop(self, registration: Registration, is_replaced: bool) -> None:
+        """Let go of a registration that is over: if it was replaced, what waits for it is computed."""
+        refusal = None if is_replaced else ModelNotFound(registration.name, [])
+        self.networks.forget(registration.generation, refusal)
+        self._failures.pop(registration.generation, None)
+        handlers = self._handlers.pop(registration.generation, None)
+        if handlers is not None:
+            arguments = (ModelNotFound(registration.name, []), float(self._settings.unregister_timeout), is_replaced)
+            threading.Thread(target=handlers.close, args=arguments, daemon=True).start()
+
+    def _handlers_of(self, registration: Registration) -> HandlerModel | None:
+        try:
+            default = self._settings.default_service_handler
+            handler = own_handler(Path(registration.path), registration.handler, default)
+        except ModelFormatError:
+            return None  # the HTTP worker that loads it says what is wrong
+        return HandlerModel(registration, handler, self._settings) if handler else None
+
+    def _wait_for_first_load(self, handlers: HandlerModel, registration: Registration) -> None:
+        try:
+            handlers.wait_until_loaded(registration.min_workers, LOAD_SECONDS)
+        except HandlerLoadError as error:
+            log.error("model %s does not answer yet: %s", registration.name, error)
+
+    def _keep_following(self) -> None:
+        while not self._closed.wait(FOLLOW_SECONDS):
+            try:
+                if self._file.is_changed():
+                    with self._changing():
+                        pass
+            except DimpleError as error:
+                log.error("the registrations cannot be followed: %s", error)
+            except Exception:  # whatever it was, the next look may find it gone
+                log.exception("the registrations cannot be followed")
+
+    def _remove_unused_folders(self) -> None:
+        """Remove what earlier registrations have unpacked or installed."""
+        used = [Path(one.path) for one in self.registered().values()]
+        for folder, needed in (("archives", used), ("handlers", [])):
+            try:
+                remove_unused(self._settings.instance_dir / folder, needed)
+            except (ModelFormatError, StorageError) as error:
+                log.warning("what nobody uses stays: %s", error)

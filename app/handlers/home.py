@@ -1,0 +1,109 @@
+"""The home folder of a model's own code, and the packages that it asks for.
+
+``instance/handlers/<digest>/`` has both. The digest stands for the model folder and for what is installed, so that two
+models have nothing in common, and a ``requirements.txt`` that has changed is installed anew. Homes that no process uses
+are removed at the next start, as unpacked archives are (``app/formats/archive/in_use.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.digests import file_digest
+from app.errors import ModelFormatError, RequirementsError, SettingError
+from app.formats.archive.in_use import LOCK, hold
+from app.handlers.environment import handler_environment
+from app.handlers.requirements import InstallFailed, install
+from app.lock import locked
+from app.settings import Settings
+
+REQUIREMENTS = "requirements.txt"
+READ_BY_PIP = {".txt", ".in", ".whl", ".gz", ".zip", ".py", ".toml", ".cfg"}
+"""Files of a model folder from which ``requirements.txt`` can have something installed."""
+PIP_VARIABLES = "PIP_*,*_proxy,*_PROXY,REQUESTS_CA_BUNDLE"
+"""What pip is told by the environment. Handlers are not: an index's address may have a password in it."""
+DONE = "installed"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HandlerEnvironment:
+    """A handler's home folder, and the Python that runs it."""
+
+    home: Path
+    python: Path = Path(sys.executable)
+
+
+def prepare_environment(name: str, folder: Path, settings: Settings) -> HandlerEnvironment:
+    """Make a handler's home if there is none yet, and keep it as long as this process lives.
+
+    :raises RequirementsError: if its packages cannot be installed.
+    :raises ModelFormatError: if the home cannot be written.
+    """
+    wanted = (folder / REQUIREMENTS).is_file()
+    if wanted and not settings.install_requirements:
+        log.warning("%s: its %s is not installed; DIMPLE_INSTALL_REQUIREMENTS=true has it be", name, REQUIREMENTS)
+        wanted = False
+    homes = settings.instance_dir / "handlers"
+    try:
+        place = homes / _digest(folder, settings.pip_options if wanted else None)
+        homes.mkdir(parents=True, exist_ok=True)
+        with locked(homes / LOCK):
+            hold(place)
+        (place / "home").mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not wanted:
+            return HandlerEnvironment(place / "home")
+        return HandlerEnvironment(place / "home", _installed(name, folder, place, settings))
+    except OSError as error:
+        reason = error.strerror or error
+        raise ModelFormatError(f"The folder {homes}, for the model {name}, cannot be used: {reason}") from None
+
+
+def _installed(name: str, folder: Path, place: Path, settings: Settings) -> Path:
+    """The Python of the model's environment, which the first process that asks for it makes; others wait for it."""
+    environment = handler_environment(
+        settings.blacklist_env_vars, shown=f"{settings.handler_env},{PIP_VARIABLES}", home=str(place / "home")
+    )
+    with locked(place / "lock"):
+        if not (place / DONE).exists():
+            log.info("%s: installing its %s", name, REQUIREMENTS)
+            shutil.rmtree(place / "venv", ignore_errors=True)  # of an installation that was cut off
+            try:
+                install(
+                    folder / REQUIREMENTS, place / "venv", _options(settings), environment, settings.install_timeout
+                )
+            except InstallFailed as failed:
+                raise RequirementsError(name, str(failed)) from None
+            (place / DONE).touch()
+    return place / "venv" / "bin" / "python"
+
+
+def _options(settings: Settings) -> list[str]:
+    try:
+        return shlex.split(settings.pip_options)
+    except ValueError as error:
+        raise SettingError("pip_options", settings.pip_options, f"written as for a shell ({error})") from None
+
+
+def _digest(folder: Path, pip_options: str | None) -> str:
+    """Return what two homes differ by.
+
+    :param pip_options: None if nothing is to be installed.
+    """
+    parts = [str(folder.resolve())]
+    if pip_options is not None:
+        parts += [pip_options, sys.version, sys.prefix]
+        parts += [f"{path.relative_to(folder)} {file_digest(path)}" for path in _readable(folder)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _readable(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix in READ_BY_PIP)

@@ -1,0 +1,76 @@
+"""A model that answers by its own Python, in processes under the backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from app.backend.batching import IsDisconnected, never_disconnected
+from app.backend.handlers import statuses_from
+from app.backend.registrations import Registration
+from app.backend.service import Backend
+from app.formats.archive.manifest import read_manifest
+from app.handlers.types import Field, HandlerAnswer, HandlerRequest, WorkerState, WorkerStatus
+from app.serving import measuring
+
+__all__ = ["CustomModel", "Field", "HandlerAnswer", "HandlerRequest", "open_custom"]
+
+STARTING = "its processes are starting"
+
+
+@dataclass(frozen=True)
+class CustomModel:
+    """A model whose archive brings its own code."""
+
+    name: str
+    version: str
+    legacy: bool
+    backend: Backend
+    timeout: float
+    generation: int = 0
+    kind: str = "handler"
+    is_remote: bool = True
+
+    def answer(self, request: HandlerRequest, is_disconnected: IsDisconnected = never_disconnected) -> HandlerAnswer:
+        """Answer one request. A failure of the code is an answer, too.
+
+        :raises ModelNotFound: if the model has been unregistered meanwhile.
+        :raises ModelUnavailable: as :meth:`app.backend.batching.BatchQueue.submit`.
+        """
+        done = self.backend.answer(self.name, self.generation, request, self.timeout, is_disconnected)
+        measuring.turn(self.name, done.waited, done.computed)
+        return done.result
+
+    def workers(self) -> list[WorkerStatus]:
+        """Return what its processes are doing."""
+        return statuses_from(self.backend.status(self.generation)["workers"])
+
+    def failure(self) -> str:
+        """Return why no process can load the model; empty while one has loaded it, or is at it for the first time."""
+        return str(self.backend.status(self.generation)["failure"])
+
+    def not_ready(self) -> str:
+        """Return why no process answers; empty if one does."""
+        status = self.backend.status(self.generation)
+        workers = statuses_from(status["workers"])
+        if any(one.state is WorkerState.READY for one in workers):
+            return ""
+        errors = [one.last_error for one in workers if one.last_error]
+        return next(iter([*errors, status["failure"] or STARTING]))
+
+    def with_generation(self, generation: int) -> CustomModel:
+        """Return the same model of a registration."""
+        return replace(self, generation=generation)
+
+
+def open_custom(registration: Registration, backend: Backend) -> CustomModel:
+    """Make a model of an archive's code. Its processes are the backend's."""
+    manifest = read_manifest(Path(registration.path))
+    return CustomModel(
+        registration.name,
+        manifest.model_version or "1.0",
+        manifest.is_legacy,
+        backend,
+        registration.response_timeout,
+        registration.generation,
+    )

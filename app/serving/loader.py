@@ -1,0 +1,177 @@
+"""From a registration to a model that answers, or to the reason why it does not."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from app.backend.batching import QueueConfig
+from app.backend.registrations import Registration, read_registrations
+from app.backend.service import Backend
+from app.backend.startup import find_startup_models, merge_startup_models
+from app.cluster.installed import on_cluster
+from app.cluster.plan import Scale
+from app.engines.base import Engine, Opened
+from app.errors import ClusterUnavailable, EngineUnavailable, ModelFormatError
+from app.formats.archive.contents import own_handler
+from app.formats.folder import open_model_folder
+from app.machine import cores
+from app.serving import measuring
+from app.serving.custom_model import CustomModel, open_custom
+from app.serving.model import Model, open_model
+from app.settings import Settings
+from app.vision.preprocess import enough_pixels
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model by name: loaded, or the reason why not.
+
+    :param passing: whether the reason may pass by itself.
+    """
+
+    name: str
+    model: Model | CustomModel | None
+    registration: Registration
+    failure: str = ""
+    passing: bool = False
+    since: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def at_startup(self) -> bool:
+        """Return whether it is loaded because the settings or the models folder have it."""
+        return self.registration.at_startup
+
+    @property
+    def problem(self) -> str:
+        """Return why the model cannot answer; empty if it can, or was given no worker."""
+        return self.model.failure() if isinstance(self.model, CustomModel) else self.failure
+
+
+def open_entry(registration: Registration, settings: Settings, backend: Backend, before: Entry | None = None) -> Entry:
+    """Load a model, or note why it cannot be.
+
+    :param before: what there was by its name: the same reason is not logged again.
+    """
+    started = time.perf_counter()
+    if registration.failure:
+        log.error("the model %s is not served: %s", registration.url, registration.failure)
+        return Entry(registration.name, None, registration, registration.failure)
+    try:
+        model = load(registration, settings, backend)
+    except ModelFormatError as error:
+        log.error("model %s is not served: %s", registration.name, error)
+        return Entry(registration.name, None, registration, str(error))
+    except (ClusterUnavailable, EngineUnavailable) as error:
+        reason = error.reason if isinstance(error, ClusterUnavailable) else str(error)
+        if before is None or before.failure != reason:  # it is tried every second
+            log.error("model %s is not served yet: %s", registration.name, error)
+        return Entry(registration.name, None, registration, reason, passing=True)
+    except Exception as error:  # files that go or change while they are read, memory that runs out: spoil no other
+        log.exception("model %s is not served", registration.name)
+        return Entry(registration.name, None, registration, f"{type(error).__name__}: {error}")
+    seconds = time.perf_counter() - started
+    measuring.loaded(model.name, seconds)
+    log.info("model %s %s loaded by %s in %.2f s", model.name, model.version, model.kind, seconds)
+    return Entry(registration.name, model, registration)
+
+
+def load(registration: Registration, settings: Settings, backend: Backend) -> Model | CustomModel:
+    """Load a model as it was registered: into our engines, or as a client of its own code.
+
+    :raises ModelFormatError: if it cannot be loaded.
+    :raises ClusterUnavailable: if it is computed on a cluster that is not there now.
+    """
+    path = Path(registration.path)
+    if own_handler(path, registration.handler, settings.default_service_handler):
+        return open_custom(registration, backend)
+    config = QueueConfig(
+        concurrency=cores(),
+        batch_size=max(1, registration.batch_size),
+        max_delay=max(0, registration.max_batch_delay) / 1000,
+        timeout=registration.response_timeout,
+    )
+    folder, opened = replace(open_model_folder(path), name=registration.name), None
+    if on_cluster(registration.name, settings):
+        opened = _open_on_cluster(path, registration, settings)
+        # batches are made over there
+        config = replace(config, concurrency=_on_cluster_at_once(registration), batch_size=1, max_delay=0.0)
+    model = open_model(folder, settings.engine, config, settings.cache, opened, backend.load_network)
+    if settings.scaled_decoding:
+        model = replace(model, enough_pixels=enough_pixels(model.preprocess, model.input.shape))
+    return model.with_generation(registration.generation)
+
+
+def rescale(model: Model, registration: Registration) -> None:
+    """Ask the cluster that computes a model for another number of replicas. Nothing else computes in any number."""
+    from app.cluster.engine import RayEngine
+
+    if isinstance(model.engine, RayEngine):
+        model.engine.rescale(registration.min_workers, registration.max_workers)
+        model.resize(_on_cluster_at_once(registration))
+
+
+def capacity(entry: Entry) -> int:
+    """Return how many requests of a model can be computed at the same time, on the whole server."""
+    registration = entry.registration
+    if isinstance(entry.model, CustomModel):
+        return registration.min_workers * max(1, registration.batch_size)
+    if entry.model is not None and cluster_error(entry.model.engine) is not None:
+        return _on_cluster_at_once(registration)
+    return cores()
+
+
+def cluster_error(engine: Engine) -> str | None:
+    """Return why the cluster that an engine stands for does not compute; empty if it does, None if the engine itself
+    does."""
+    from app.cluster.engine import RayEngine
+
+    return engine.away() if isinstance(engine, RayEngine) else None
+
+
+def cluster_models(settings: Settings) -> list[tuple[str, Path, Scale]]:
+    """Return the models that this server would let a cluster compute, were there one: name, folder and numbers. Those
+    with code of their own stay here.
+
+    :raises StorageError: if the registrations cannot be read.
+    """
+    known = read_registrations(settings.instance_dir)
+    every = merge_startup_models(known, find_startup_models(settings, known.models)).models.values()
+    return [
+        (one.name, Path(one.path), _scale_of(one, settings))
+        for one in sorted(every, key=lambda one: one.name)
+        if not one.removed
+        and not one.failure
+        and on_cluster(one.name, settings, whatever=True)
+        and not _has_code(one, settings)
+    ]
+
+
+def _scale_of(told: Registration, settings: Settings) -> Scale:
+    return Scale(
+        told.min_workers, told.max_workers, told.batch_size, told.max_batch_delay, waiting=settings.job_queue_size
+    )
+
+
+def _has_code(told: Registration, settings: Settings) -> bool:
+    try:
+        return own_handler(Path(told.path), told.handler, settings.default_service_handler) is not None
+    except ModelFormatError:
+        return True  # whoever loads it is told what is wrong
+
+
+def _on_cluster_at_once(registration: Registration) -> int:
+    """Return what the replicas may be computing, if this process alone asks them."""
+    return Scale(batch_size=registration.batch_size).ongoing * max(1, registration.max_workers)
+
+
+def _open_on_cluster(path: Path, registration: Registration, settings: Settings) -> Opened:
+    from app.cluster.engine import open_on_cluster
+
+    scale = _scale_of(registration, settings)
+    return open_on_cluster(path, registration.name, scale, registration.response_timeout, settings)

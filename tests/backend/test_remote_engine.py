@@ -1,0 +1,206 @@
+"""A network in a process of its own, asked as if it were in this one."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from app.backend.client import RemoteEngine
+from app.backend.protocol import Channel, Kind
+from app.engines.openvino_engine import OpenvinoEngine
+from app.engines.openvino_runtime import import_openvino
+from app.errors import EngineUnavailable, ModelFormatError
+from app.machine import cores
+from tests.backend.process import LONG, Backend, write_network
+from tests.engines.test_openvino_engine import forward, pictures, sets_ones_at_the_places_of_its_input
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker is its own backend")
+
+
+@pytest.mark.parametrize("count", [1, 2, 33])
+def test_every_batch_gives_what_the_formula_says(running: Backend, path: Path, count: int) -> None:
+    found = running.open(path).predict(pictures(count))
+    assert found.dtype == np.float32 and found.shape == (count, 5)
+    assert found == pytest.approx(forward(pictures(count)), abs=1e-5)
+
+
+def test_its_answers_are_those_of_an_engine_in_this_process(running: Backend, path: Path) -> None:
+    own = OpenvinoEngine.load(path, LONG)
+    assert np.array_equal(running.open(path).predict(pictures(9)), own.predict(pictures(9)))
+
+
+def test_many_threads_get_the_bits_that_one_gets(running: Backend, path: Path) -> None:
+    engine = running.open(path)
+    batches = [pictures(1 + number % 4, seed=number) for number in range(120)]
+    alone = [engine.predict(batch) for batch in batches]
+    with ThreadPoolExecutor(16) as threads:
+        together = list(threads.map(engine.predict, batches))
+    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(running: Backend, path: Path) -> None:
+    batch = pictures(2).transpose(0, 2, 3, 1).copy().astype(np.float64).transpose(0, 3, 1, 2)
+    assert running.open(path).predict(batch) == pytest.approx(forward(batch), abs=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 8, 9), (3, 8, 8), (0, 3, 8, 8)])
+def test_a_batch_of_another_shape_is_refused(running: Backend, path: Path, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        running.open(path).predict(np.zeros(shape, np.float32))
+
+
+def test_a_closed_engine_does_not_predict(running: Backend, path: Path) -> None:
+    engine = running.open(path)
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.predict(pictures(1))
+
+
+def test_what_openvino_cannot_compute_is_told_and_the_next_is_computed(running: Backend, tmp_path: Path) -> None:
+    import_openvino().save_model(sets_ones_at_the_places_of_its_input(), tmp_path / "places.xml")
+    engine = running.open(tmp_path / "places.xml")
+    with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network"):
+        engine.predict(np.full((1, 2), 7, np.float32))
+    assert engine.predict(np.array([[0, 2]], np.float32)).tolist() == [[1, 0, 1, 0]]
+
+
+@pytest.mark.parametrize("damage", ["missing", "no model"])
+def test_what_cannot_be_loaded_is_refused_as_in_this_process(running: Backend, path: Path, damage: str) -> None:
+    if damage == "missing":
+        path.unlink()
+    else:
+        path.write_text("no model")
+    with pytest.raises(RuntimeError):
+        OpenvinoEngine.load(path, LONG)
+    with pytest.raises(RuntimeError):
+        running.open(path)
+
+
+def test_calls_are_answered_although_the_process_is_killed_under_them(running: Backend, path: Path) -> None:
+    engine = running.open(path)
+    stop, counts, wrong = threading.Event(), [0] * 6, []
+
+    def ask(number: int) -> None:
+        batch = pictures(1, seed=number)
+        right = engine.predict(batch)
+        while not stop.is_set():
+            if not np.array_equal(engine.predict(batch), right):
+                wrong.append(number)
+            counts[number] += 1
+
+    with ThreadPoolExecutor(len(counts)) as threads:
+        asking = [threads.submit(ask, number) for number in range(len(counts))]
+        try:
+            for _ in range(3):
+                running.kill()
+                before = list(counts)
+                running.start()
+                wait_until(lambda before=before: all(now > then + 5 for now, then in zip(counts, before, strict=True)))
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    assert wrong == []
+
+
+def test_a_request_is_refused_if_no_process_answers_any_more(running: Backend, path: Path) -> None:
+    engine = running.open(path)
+    assert engine.predict(pictures(1)).shape == (1, 5)
+    running.give_up()
+    with pytest.raises(EngineUnavailable, match="no process answers"):
+        engine.predict(pictures(1))
+
+
+def test_a_process_that_ends_twice_over_a_request_does_not_get_it_a_third_time(path: Path) -> None:
+    """Its input might be what ends it; in this process it would end everything."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("")
+        listener.listen()
+        asked: list[int] = []
+        thread = threading.Thread(target=hang_up_when_asked, args=(listener, asked), daemon=True)
+        thread.start()
+        engine = RemoteEngine(listener.getsockname(), path, LONG)
+        with pytest.raises(EngineUnavailable, match="2 times"):
+            engine.predict(pictures(1))
+        assert asked == [1, 2]
+        engine.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def hang_up_when_asked(listener: socket.socket, asked: list[int]) -> None:
+    """Speak as engine processes of the numbers 1, 2, … do which end over every request."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        channel = Channel(connection)
+        channel.send(Kind.HELLO, generation=len(asked) + 1)
+        _, text, length, *_ = channel.receive(Kind.CALL)
+        channel.read(text, length)
+        channel.send(Kind.DONE, [3, 8, 8])
+        channel.receive_buffer(channel.receive(Kind.BUFFER)[1])
+        channel.receive(Kind.ASK)
+        asked.append(len(asked) + 1)
+        channel.close()
+
+
+def test_a_successor_does_not_compute_what_has_come_into_the_files_place(running: Backend, path: Path) -> None:
+    engine = running.open(path)
+    before = engine.predict(pictures(1))
+    other = write_network(path.parent, "other")
+    other.replace(path)
+    assert np.array_equal(engine.predict(pictures(1)), before)
+    running.kill()
+    running.start()
+    with pytest.raises(EngineUnavailable, match="not what it was"):
+        engine.predict(pictures(1))
+
+
+def test_the_surplus_of_a_crowd_is_let_go_of(running: Backend, path: Path) -> None:
+    engine = running.open(path)
+    assert running.process is not None
+    process = psutil.Process(running.process.pid)
+    before = len(process.net_connections("unix"))
+    batch, stop = pictures(500), threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            engine.predict(batch)
+
+    with ThreadPoolExecutor(24) as threads:
+        asking = [threads.submit(ask) for _ in range(24)]
+        try:
+            wait_until(lambda: len(process.net_connections("unix")) > before + 2 * cores())
+        finally:
+            stop.set()
+        for one in asking:
+            one.result()
+    wait_until(lambda: len(process.net_connections("unix")) < before + 2 * cores())
+
+
+def test_only_what_takes_long_is_computed_over_there(running: Backend, path: Path) -> None:
+    client = running.client()
+    remote = client.load_network(path, 4.0)
+    assert isinstance(remote, RemoteEngine)
+    remote.close()
+    assert isinstance(client.load_network(path, 3.9), OpenvinoEngine)
+
+
+def test_a_terminal_does_not_end_it(running: Backend, path: Path) -> None:
+    engine = running.open(path)
+    assert running.process is not None
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        running.process.send_signal(number)
+    assert engine.predict(pictures(1)) == pytest.approx(forward(pictures(1)), abs=1e-5)
+    assert running.process.poll() is None

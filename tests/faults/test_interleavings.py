@@ -1,0 +1,72 @@
+"""Random changes and predictions of many clients at once, while processes are killed, against a model of a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bench.reliability.histories import Call, Op, mistakes
+from bench.reliability.interleavings import Interleaving, write_versions
+from bench.reliability.models import COLOUR
+from bench.reliability.served import Served, make, running
+from tests.conftest import CACHE
+
+CALLS = 25
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, list[str]]]:
+    served = make(tmp_path_factory.mktemp("interleaved"), CACHE, (COLOUR,), workers=4, job_queue_size=1000)
+    versions = write_versions(served.models)
+    with running(served):
+        yield served, versions
+
+
+@pytest.mark.parametrize(("seed", "kill"), [(1, False), (2, True)])
+def test_no_answer_is_stale_nothing_is_lost_and_nothing_is_left(
+    four: tuple[Served, list[str]], seed: int, kill: bool
+) -> None:
+    outcome = Interleaving(*four, seed=seed, calls=CALLS, kill=kill).run()
+    assert outcome.mistakes == []
+    assert outcome.counts["predict 200"] and outcome.counts["register 200"] and outcome.counts["unregister 200"]
+
+
+def call(op: Op, begun: float, ended: float, status: int, version: str = "") -> Call:
+    return Call(op, "a", begun, ended, status, version)
+
+
+@pytest.mark.parametrize(
+    ("last", "wrong"),
+    [
+        (call(Op.PREDICT, 7, 8, 200, "v2"), False),
+        (call(Op.PREDICT, 7, 8, 200, "v1"), True),  # replaced before
+        (call(Op.PREDICT, 5, 8, 200, "v1"), False),  # replaced meanwhile
+        (call(Op.PREDICT, 7, 8, 200, "v3"), True),  # nobody's
+        (call(Op.PREDICT, 7, 8, 404), True),  # nobody took it away
+        (call(Op.PREDICT, 10, 11, 404), False),
+        (call(Op.PREDICT, 10, 11, 200, "v2"), True),  # unregistered before
+        (call(Op.PREDICT, 8.5, 11, 404), False),
+        (call(Op.PREDICT, 7, 8, 503), False),
+        (call(Op.PREDICT, 7, 8, 500), True),
+        (call(Op.PREDICT, 7, 99, 503), True),  # too long
+    ],
+)
+def test_what_cannot_be_is_found(last: Call, wrong: bool) -> None:
+    history = [
+        call(Op.REGISTER, 1, 2, 200, "v1"),
+        call(Op.REPLACE, 4, 6, 200, "v2"),
+        call(Op.UNREGISTER, 8.2, 9, 200),
+        last,
+    ]
+    assert bool(list(mistakes(history))) == wrong
+
+
+def test_a_change_whose_answer_was_lost_may_have_happened_or_not() -> None:
+    history = [
+        call(Op.REGISTER, 1, 2, 200, "v1"),
+        call(Op.UNREGISTER, 3, 4, 0),
+        call(Op.PREDICT, 5, 6, 200, "v1"),
+        call(Op.PREDICT, 7, 8, 404),
+    ]
+    assert list(mistakes(history)) == []

@@ -1,0 +1,205 @@
+"""The folders and packages of models that bring code, through the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.backend.registrations import Registration
+from app.errors import RequirementsError, SettingError
+from app.formats.archive.in_use import remove_unused
+from app.handlers.gpus import usable_gpus
+from app.handlers.home import HandlerEnvironment, prepare_environment
+from app.machine import gpus
+from app.serving.custom_model import CustomModel
+from app.serving.management import describe
+from app.serving.registry import Registry
+from app.settings import Settings
+from tests.handlers.archives import archive, request
+from tests.handlers.wheels import make_wheel
+
+TELLS = """
+    import os
+
+    try:
+        import dimple_probe as probe
+    except ModuleNotFoundError:
+        probe = None
+
+    def handle(data, context):
+        return [{
+            "version": probe and probe.VERSION, "home": os.path.expanduser("~"), "environ": dict(os.environ),
+            "gpu": context.system_properties["gpu_id"],
+        }] * len(data or ())
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "models").mkdir()
+    wheels = tmp_path / "wheels"
+    for version in ("1.0", "2.0"):
+        make_wheel(wheels, version)
+    return Settings(
+        models_dir=tmp_path / "models",
+        instance_dir=tmp_path / "instance",
+        install_requirements=True,
+        pip_options=f"--no-index --find-links '{wheels}'",
+    )
+
+
+@pytest.fixture
+def registry(settings: Settings) -> Iterator[Registry]:
+    registry = Registry(settings)
+    registry.start()
+    yield registry
+    registry.close()
+
+
+def told(folder: Path, requirements: str = "") -> Registration:
+    name = folder.name
+    files = {"service.py": TELLS, "MAR-INF/MANIFEST.json": json.dumps({"model": {"handler": "service:handle"}})}
+    archive(folder, files | ({"requirements.txt": requirements} if requirements else {}))
+    return Registration(name, name, str(folder), min_workers=1, max_workers=1)
+
+
+def ask(registry: Registry, name: str) -> dict[str, object]:
+    with registry.acquire(name) as model:
+        assert isinstance(model, CustomModel)
+        return dict(json.loads(model.answer(request()).body))
+
+
+def test_two_models_with_conflicting_packages_are_served_at_once(registry: Registry, tmp_path: Path) -> None:
+    registry.register(told(tmp_path / "old", "dimple-probe==1.0"))
+    registry.register(told(tmp_path / "new", "dimple-probe==2.0"))
+    registry.register(told(tmp_path / "none"))
+    versions = [ask(registry, name)["version"] for name in ("old", "new", "none", "old")]
+    assert versions == ["1.0", "2.0", None, "1.0"]
+
+
+def test_a_model_whose_packages_cannot_be_installed_is_not_registered_until_they_can(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with pytest.raises(RequirementsError, match=r"model own could not .* No matching distribution .* dimple-probe==3"):
+        registry.register(told(tmp_path / "own", "dimple-probe==3"))
+    assert registry.entries() == []
+    (begun,) = (tmp_path / "instance" / "handlers").glob("*/venv")
+    (begun / "left").touch()
+    make_wheel(tmp_path / "wheels", "3")
+    registry.register(told(tmp_path / "own", "dimple-probe==3"))
+    assert ask(registry, "own")["version"] == "3"
+    assert not (begun / "left").exists()  # nothing is built upon what was cut off
+
+
+def test_nothing_is_installed_unless_it_is_asked_for(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    off = dataclasses.replace(settings, install_requirements=False)
+    told(tmp_path / "own", "dimple-probe==1.0")
+    made = prepare_environment("own", tmp_path / "own", off)
+    assert made == HandlerEnvironment(made.home)
+    assert sorted(path.name for path in made.home.parent.iterdir()) == ["home"]
+    assert [record.message for record in caplog.records if record.levelno == logging.WARNING] == [
+        "own: its requirements.txt is not installed; DIMPLE_INSTALL_REQUIREMENTS=true has it be"
+    ]
+
+
+def test_packages_are_installed_once_and_again_when_the_file_has_changed(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "app.handlers.home")
+    told(tmp_path / "own", "dimple-probe==1.0")
+    homes: list[HandlerEnvironment] = []
+    threads = [
+        threading.Thread(target=lambda: homes.append(prepare_environment("own", tmp_path / "own", settings)))
+        for _ in "123"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(homes)) == 1
+    assert homes[0].python.is_file()
+    assert [record.message for record in caplog.records if record.name == "app.handlers.home"] == [
+        "own: installing its requirements.txt"
+    ]
+    told(tmp_path / "own", "dimple-probe==2.0")
+    assert prepare_environment("own", tmp_path / "own", settings).python != homes[0].python
+    assert len([record for record in caplog.records if record.name == "app.handlers.home"]) == 2
+
+
+def test_a_model_has_a_home_of_its_own(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "t")
+    for name in ("one", "two"):
+        registry.register(told(tmp_path / name))
+    homes = {Path(str(ask(registry, name)["home"])) for name in ("one", "two")}
+    assert len(homes) == 2
+    assert all(home.is_dir() and home.is_relative_to(tmp_path / "instance" / "handlers") for home in homes)
+    assert all(home.stat().st_mode & 0o077 == 0 for home in homes)
+    assert "SECRET_TOKEN" not in str(ask(registry, "one"))
+
+
+@pytest.fixture
+def list_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Put an ``nvidia-smi`` on the ``PATH`` that lists so many GPUs."""
+
+    def put(count: int) -> None:
+        program = tmp_path / "bin" / "nvidia-smi"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\nseq 0 {count - 1}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+    gpus.cache_clear()
+    usable_gpus.cache_clear()
+    yield put
+    gpus.cache_clear()
+    usable_gpus.cache_clear()
+
+
+@pytest.mark.parametrize(("listed", "number", "usable"), [(4, 3, 3), (2, 3, 2), (0, 1, 0), (2, 0, 0), (None, 1, 0)])
+def test_handlers_are_given_no_more_gpus_than_there_are(
+    list_gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, listed: int | None, number: int, usable: int
+) -> None:
+    if listed is None:
+        monkeypatch.setenv("PATH", "")
+    else:
+        list_gpus(listed)
+    assert usable_gpus(number) == usable
+
+
+def test_gpus_are_given_and_told_of(settings: Settings, tmp_path: Path, list_gpus: Callable[[int], None]) -> None:
+    list_gpus(4)
+    told(settings.models_dir / "own")
+    with_gpus = dataclasses.replace(settings, number_of_gpu=3, workers=1)
+    registry = Registry(with_gpus)
+    registry.start()
+    try:
+        workers = describe(registry.entry("own"))["workers"]
+        assert [worker["gpu"] for worker in workers] == [True, True, True]  # as many as there are GPUs
+        assert ask(registry, "own")["gpu"] in (0, 1, 2)
+    finally:
+        registry.close()
+
+
+def test_homes_that_nobody_uses_are_removed(settings: Settings, tmp_path: Path) -> None:
+    told(tmp_path / "own")
+    made = prepare_environment("own", tmp_path / "own", settings)
+    homes = settings.instance_dir / "handlers"
+    left = homes / ("0" * 64)
+    (left / "venv").mkdir(parents=True)
+    assert remove_unused(homes, ()) == [left]
+    assert made.home.is_dir()
+
+
+def test_options_for_pip_that_no_shell_would_read_are_a_setting_error(settings: Settings, tmp_path: Path) -> None:
+    told(tmp_path / "own", "dimple-probe==1.0")
+    with pytest.raises(SettingError, match="pip_options"):
+        prepare_environment("own", tmp_path / "own", dataclasses.replace(settings, pip_options="--find-links 'open"))
