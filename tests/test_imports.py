@@ -13,11 +13,11 @@ import pytest
 APP = Path(__file__).parent.parent / "app"
 LEAVES = {
     "digests",
+    "dispatch",
     "download",
     "errors",
     "idle",
     "lock",
-    "long_waits",
     "machine",
     "parent",
     "picture_limits",
@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "web": {"access", "serving"},
     "cli": {"serving", "training", "evaluation", "zoo", "formats", "launch", "access", "cluster"},
     "launch": {"access"},
+    "server": {"launch"},
     "access": set(),
     "serving": {"cluster", "engines", "vision", "formats", "handlers"},
     "cluster": {"engines", "vision", "formats"},

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from app.dispatch import about_to_block
 from app.errors import InvalidArchive
 from app.formats.archive.contents import find_handler, refuse_torchserve
 from app.formats.archive.manifest import read_manifest
 from app.handlers.gpus import usable_gpus
 from app.handlers.types import Field, HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec
 from app.handlers.workers import Workers
-from app.long_waits import long_wait
 from app.serving.handler_room import furnish
 from app.serving.line import Gone, Limits, Line, never
 from app.serving.measuring import handler_restarted
@@ -47,7 +47,7 @@ class HandledModel:
 
         :raises ModelUnavailable: where it waited too long; see :class:`app.serving.line.Line`.
         """
-        long_wait()
+        about_to_block()
         return self.line.ask(request, gone).result
 
     def start(self, count: int) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from threading import TIMEOUT_MAX
 from typing import Generic, TypeVar
 
+from app.dispatch import about_to_block
 from app.errors import ClientGone, QueueFull, TooLate
-from app.long_waits import long_wait
 from app.serving import measuring
 
 Item = TypeVar("Item")
@@ -167,6 +167,8 @@ class Line(Generic[Item, Result]):
         return job.turn
 
     def _enter(self, job: _Job[Item, Result]) -> None:
+        if self._joinable is not None or self._busy >= self._limits.slots or self._limits.batch > 1:
+            about_to_block()
         if self._joinable is not None:
             self._join(self._joinable, job)
         elif self._busy < self._limits.slots:
@@ -196,7 +198,6 @@ class Line(Generic[Item, Result]):
 
     def _wait(self, job: _Job[Item, Result]) -> None:
         """Sleep until the job is in a batch; where it is not in time, take it out of the line."""
-        long_wait()
         if job.woken.wait(self._limits.seconds):
             return
         with self._lock:

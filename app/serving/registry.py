@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from app.dispatch import about_to_block
 from app.errors import (
     CleaningTimeout,
     DimpleError,
@@ -96,6 +97,7 @@ class Registry:
             return
         if self._blind and self._blind[0] == version and time.monotonic() < self._blind[1]:
             return
+        about_to_block()
         if not self._changing.acquire(blocking=False):
             return  # another thread is at it; who misses a model waits for it in ``entry``
         try:
@@ -205,6 +207,12 @@ class Registry:
         """Whether there is a model of that name at this moment. It waits for none that is being loaded."""
         return name in self._entries
 
+    def loaded(self, name: str) -> Model | HandledModel | None:
+        """Return a model that answers at this moment, if there is one of that name. It waits for none that is being
+        loaded."""
+        entry = self._entries.get(name)
+        return entry.model if entry and entry.registration.min_workers > 0 else None
+
     def entry(self, name: str) -> Entry:
         """One model, loaded or not.
 
@@ -212,6 +220,7 @@ class Registry:
         """
         if entry := self._entries.get(name):
             return entry
+        about_to_block()
         with self._changing:  # it may be loading at this moment
             self.follow()  # who was at it may have looked before this one was registered
             if entry := self._entries.get(name):

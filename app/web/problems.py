@@ -65,8 +65,6 @@ STATUS: tuple[tuple[type[DimpleError], int], ...] = (
 RETRY_CODE = 503
 RETRY_SECONDS = "1"
 """A line of requests that was full a moment ago has moved on after this."""
-DRAIN_BYTES = 256 * 2**20
-CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -108,16 +106,8 @@ def _http_message(error: HTTPException) -> str:
 
 
 def register_problems(app: Flask) -> None:
-    """Answer every error of the application in one way, and no request before its body was read."""
+    """Answer every error of the application in one way."""
     app.register_error_handler(Exception, _respond)
-    app.after_request(_read_to_the_end)
-
-
-def _read_to_the_end(response: Response) -> Response:
-    """A client that has its answer sends its next request. gunicorn would read that together with what is left of this
-    one's body, and then wait for it."""
-    drain()
-    return response
 
 
 def _respond(error: Exception) -> Response:
@@ -135,17 +125,3 @@ def _respond(error: Exception) -> Response:
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
     return response
-
-
-def drain() -> None:
-    """Read what is left of a body.
-
-    Besides, a connection closed with unread bytes is reset, and most clients then never see why they were refused.
-    """
-    left = DRAIN_BYTES
-    stream = request.environ["wsgi.input"]
-    try:
-        while left > 0 and (chunk := stream.read(CHUNK)):
-            left -= len(chunk)
-    except OSError:  # the client has gone, or its body is not what its headers said
-        return

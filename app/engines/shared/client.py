@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from app.dispatch import about_to_block
 from app.engines.base import check_batch
 from app.engines.openvino_engine import OpenvinoEngine
 from app.engines.shared.networks import Wanted, load, state_of
@@ -67,6 +68,7 @@ class SharedEngine:
         :raises EngineLost: where the engine process ended twice over it, or its successor cannot load the network.
         """
         check_batch(batch, self._row_shape)
+        about_to_block()
         rows = np.ascontiguousarray(batch, np.float32)
         own = self._own
         if own is None:

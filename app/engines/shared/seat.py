@@ -11,7 +11,6 @@ from app.engines.shared.messages import Channel, Gone, Kind
 from app.engines.shared.networks import Wanted
 from app.engines.shared.room import Room, make_file
 from app.errors import ModelFormatError
-from app.long_waits import long_wait
 from app.types import FloatArray
 
 PAUSE_SECONDS = 0.02
@@ -80,7 +79,6 @@ class Seat:
         try:
             self._lay(rows)
             self._channel.ask(len(rows))
-            long_wait()  # now: the engine process is at work meanwhile
             kind, count, length = self._channel.receive(Kind.ANSWER, Kind.FAILED)
             if kind is Kind.FAILED:
                 raise ModelFormatError(self._channel.read_text(length))
