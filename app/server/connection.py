@@ -158,7 +158,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        self.reader.body.close()
+        self.reader.close()
         with suppress(OSError):
             self.sock.close()
 

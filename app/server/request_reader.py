@@ -129,9 +129,13 @@ class RequestReader:
 
     def next(self) -> State:
         """Forget a request that is answered, and go on with the bytes that came behind it; raises as :meth:`feed`."""
-        self.body.close()
+        self.close()
         self._reset()
         return self.feed(b"")
+
+    def close(self) -> None:
+        """Remove the body, and the file that it may be in."""
+        self.body.close()
 
     def _read_head(self) -> bool:
         data = self._data
@@ -145,7 +149,9 @@ class RequestReader:
             raise BadFraming("a line of the head ends in a bare LF")
         self._searched = stop - data.endswith(b"\r", 0, stop)
         if (stop if end < 0 else end) - self._start > MAX_HEAD_BYTES:
-            self._refuse_long_head()
+            if data.find(b"\r\n", self._start) < 0:
+                raise LimitRequestLine(len(data), MAX_HEAD_BYTES)
+            raise LimitRequestHeaders(f"a head of more than {MAX_HEAD_BYTES} bytes")
         if end < 0:
             return False
         self._begin_body(self._parsed(bytes(data[: end + len(_END)])))
@@ -168,15 +174,6 @@ class RequestReader:
             if data.startswith(b"\r\n", self._start):
                 del data[self._start : self._start + 2]
         return True
-
-    def _refuse_long_head(self) -> None:
-        """Let gunicorn say what is wrong with the beginning of a head, or say that there is too much of it."""
-        try:
-            self._parse(bytes(self._data[: self._start + MAX_HEAD_BYTES]))
-        except (NoMoreData, StopIteration):
-            if b"\r\n" not in self._data[self._start :]:
-                raise LimitRequestLine(len(self._data), MAX_HEAD_BYTES) from None
-        raise LimitRequestHeaders(f"a head of more than {MAX_HEAD_BYTES} bytes")
 
     def _parsed(self, head: bytes) -> Any:
         line_end = head.index(b"\r\n", self._start)
@@ -230,6 +227,8 @@ class RequestReader:
         return whole
 
     def _store(self, piece: bytes) -> None:
+        if not piece:
+            return
         if not self.size:
             self.body = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 -- closed with the request
         self.size += len(piece)
@@ -249,7 +248,7 @@ class _ChunkDecoder:
         self._left = 0  # of the present chunk
         self._first = True
         self._last = False  # whether the chunk of length 0 has come, and trailers follow
-        self._extensions = 0
+        self._extensions = self._trailers = 0  # bytes
 
     def decode(self, data: bytearray) -> list[bytes]:
         """Return the pieces of the body in what has arrived, and take from ``data`` what is read.
@@ -300,21 +299,17 @@ class _ChunkDecoder:
         return line.end()
 
     def _read_trailers(self, data: bytearray) -> None:
-        """Check the trailers, and drop them."""
+        """Check the trailers that have come, and drop them."""
         at = 0
-        while not data.startswith(b"\r\n", at):
-            line = _TRAILER.match(data, at)
-            if line is None:
-                break
+        while not (ended := data.startswith(b"\r\n", at)) and (line := _TRAILER.match(data, at)):
             if line[1].lower() in _FORBIDDEN_TRAILERS:
                 raise BadFraming(f"the trailer {bytes(line[1]).decode()} is forbidden")
             at = line.end()
-        else:
-            at += 2
-            self.is_whole = at <= MAX_TRAILER_BYTES
-        if not self.is_whole and max(at, len(data)) > MAX_TRAILER_BYTES:
+        at += 2 * ended
+        self._trailers += at
+        del data[:at]
+        self.is_whole = ended
+        if self._trailers + (0 if ended else len(data)) > MAX_TRAILER_BYTES:
             raise LimitRequestHeaders(f"trailers of more than {MAX_TRAILER_BYTES} bytes")
-        if not self.is_whole and data.find(b"\n", at) >= 0:
+        if not ended and b"\n" in data:
             raise BadFraming("a trailer is malformed")
-        if self.is_whole:
-            del data[:at]
