@@ -31,6 +31,7 @@ from app.server.connection import Connection, Listener, Output, raise_file_limit
 from app.server.connection_balance import COUNTS
 from app.server.parse_errors import BROKEN, TOO_SLOW, ErrorResponse, response_to
 from app.server.request_reader import State
+from app.server.thread_pool import ThreadPool
 from app.settings import read_settings
 
 TICK_SECONDS = 1.0
@@ -75,6 +76,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def ready(self) -> bool:
         """Whether the worker has begun to serve. To be asked in the master."""
         return bool(self._serves[0])
+
+    def get_thread_pool(self) -> ThreadPool:
+        """Return the pool; gunicorn's own choice is not fit for requests that wait for each other."""
+        return ThreadPool(self.cfg.threads)
 
     def load_wsgi(self) -> None:
         """Load the models, however long that takes: gunicorn ends a worker that is silent for its timeout."""
