@@ -72,12 +72,12 @@ class Middleware:
         if request.routing_exception:
             return None  # as Flask is about to find
         unpack_body(head_only=True)
-        most = self._settings.max_model_bytes if request.endpoint in LONG_BODIES else self._settings.max_request_bytes
-        if (request.content_length or 0) > most:
-            raise RequestEntityTooLarge()
         if request.blueprint not in MANAGEMENT and (name := (request.view_args or {}).get("model")):
             measuring.asked.set(name)
             self._registry.served(name)
+        most = self._settings.max_model_bytes if request.endpoint in LONG_BODIES else self._settings.max_request_bytes
+        if (request.content_length or 0) > most:
+            raise RequestEntityTooLarge()
         environ[MAX_BODY] = most
         return Response(status=CONTINUE)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+import pytest
 
 from app.server.request_reader import IN_MEMORY_BYTES
 from bench.reliability.models import COLOUR, picture
@@ -109,3 +111,103 @@ def test_a_body_that_ends_early_is_told_so(served: Served) -> None:
         ((status, body),) = answers(connection, 1)
     assert status == 400
     assert "ended before" in json.loads(body)["message"]
+
+
+def everything(connection: socket.socket) -> bytes:
+    """All that the server sends until it closes the connection."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+NEXT = b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        pytest.param(CHUNKED + b"zz\r\nabc\r\n0\r\n\r\n", 400, id="bad chunk size"),
+        pytest.param(CHUNKED + b"3\r\nabcd\r\n0\r\n\r\n", 400, id="chunk longer than its size"),
+        pytest.param(CHUNKED + b"3;a\rb\r\nabc\r\n0\r\n\r\n", 400, id="bare CR in an extension"),
+        pytest.param(CHUNKED + b"3;" + b"a" * 100_000, 431, id="endless extension"),
+        pytest.param(CHUNKED + b"0\r\nHost: y\r\n\r\n", 400, id="forbidden trailer"),
+        pytest.param(CHUNKED + b"0\r\nnone\r\n\r\n", 400, id="malformed trailer"),
+        pytest.param(CHUNKED + b"0\r\n" + b"X: y\r\n" * 20_000, 431, id="endless trailers"),
+        pytest.param(
+            HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, id="two framings"
+        ),
+        pytest.param(HEAD + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc", 400, id="two lengths"),
+        pytest.param(b"GET /ping HTTP/1.1\r\nHost: x\r\nX: y\r\n z\r\n\r\n", 400, id="folded header"),
+        pytest.param(b"GET /ping HTTP/1.1\nHost: x\n\n", 400, id="bare LF"),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, id="TLS"),
+        pytest.param(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 404, id="tunnel"),
+    ],
+)
+def test_after_what_is_no_request_nothing_is_read_as_one(served: Served, data: bytes, status: int) -> None:
+    with connected(served) as connection:
+        connection.sendall(data)
+        with suppress(ConnectionError):  # it may be refused before all of it is sent
+            connection.sendall(NEXT)
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize(
+    ("path", "length", "status"),
+    [
+        ("/predictions/absent", 1000, 404),
+        ("/predict/absent", 10**9, 404),
+        (f"/predict/{COLOUR}", 10**9, 413),
+        ("/x", 9, 404),
+    ],
+)
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"], ids=["sends", "asks"])
+def test_a_head_that_will_be_refused_is_refused_before_its_body_comes(
+    served: Served, path: str, length: int, status: int, expect: bytes
+) -> None:
+    with connected(served) as connection:
+        connection.sendall(
+            b"POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %d\r\n\r\n" % (path.encode(), expect, length)
+        )
+        answer = everything(connection)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_the_old_version_ends_the_connection_unless_it_is_asked_not_to(served: Served) -> None:
+    for keep, closes in ((b"", True), (b"Connection: keep-alive\r\n", False)):
+        with connected(served) as connection:
+            connection.sendall(b"GET /ping HTTP/1.0\r\n" + keep + b"\r\n")
+            assert answers(connection, 1)[0][0] == 200
+            if closes:
+                assert connection.recv(1) == b""
+            else:
+                connection.sendall(NEXT)
+                assert answers(connection, 1)[0][0] == 200
+
+
+def test_a_head_alone_is_answered_without_a_body(served: Served) -> None:
+    with connected(served) as connection:
+        connection.sendall(
+            b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + NEXT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        )
+        head, second = everything(connection).split(b"\r\n\r\n", 1)
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"Content-Length" in head
+    assert second.startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_upgrade_is_not_taken_up_and_an_absolute_target_is(served: Served) -> None:
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    with connected(served) as connection:
+        connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
+        assert answers(connection, 1)[0][0] == 200
+        connection.sendall(b"GET http://elsewhere/ping HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert answers(connection, 1)[0][0] == 200
+
+
+def test_no_answer_names_the_program(served: Served) -> None:
+    with connected(served) as connection:
+        connection.sendall(NEXT + b"nonsense\r\n\r\n")
+        assert b"\nserver:" not in everything(connection).lower()
