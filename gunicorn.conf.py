@@ -53,7 +53,7 @@ except DimpleError as error:
     sys.exit(str(error))
 workers = _settings.workers or server_processes()
 worker_class = "app.server.worker.Worker"
-# A request that waits for its model holds a thread. Beyond the queue: who is answered 503, health checks, the page.
+# A request that waits for its model holds a thread. Beyond the queue there are 8 that are for other requests.
 threads = _settings.threads or min(_settings.job_queue_size + 2 * cores() + 8, 1024)
 worker_connections = threads + 1000  # the surplus is for idle clients that keep their connections
 keepalive = 15

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -31,6 +32,11 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
     _told_to_stop = False
     _stopping = False
     _engines: tuple[EngineProcess, ...] = ()
+
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        # started again as ``python …/gunicorn/__main__.py``, gunicorn's ``http`` would hide Python's own
+        self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
 
     def signal(self, sig: int, frame: Any) -> None:
         """Take note of a signal. Who is to stop does not finish a reload first."""
