@@ -1,6 +1,7 @@
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
 # make test   run the tests, two at a time (TESTS="tests/web -x" chooses; TEST_PROCESSES=0: one at a time)
 # make test-all    and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
+# make test-http-gunicorn27    the tests of HTTP on gunicorn 27 with its parser in Python
 # make check  lint, types and formatting
 # make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
 # make parity, make parity-load    compare with a real Multi Model Server (installed under instance/bench; needs Java)
@@ -33,6 +34,9 @@ CLUSTER ?=
 FACES ?=
 FUZZ ?=
 
+HTTP_TESTS = tests/server tests/faults/test_requests.py tests/faults/test_clients.py tests/faults/test_processes.py \
+	tests/test_server.py tests/test_server_access.py tests/launch/test_certificates.py tests/launch/test_serve.py
+
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
@@ -40,7 +44,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
 
 BIN = .venv/bin
 
-.PHONY: run test test-all test-zoo check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
+.PHONY: run test test-all test-zoo test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
 .PHONY: attack faces mms-suites model-files fuzz audit clean
 
 run: .venv/.run-ready
@@ -51,6 +55,10 @@ test: .venv/.test-ready
 	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 test-all: test test-zoo
+
+test-http-gunicorn27: .venv/.test-ready .venv/gunicorn27/.ready
+	@PYTHONPATH="$(CURDIR)/.venv/gunicorn27" GUNICORN_CMD_ARGS="--http-parser python" exec $(BIN)/python -m pytest \
+		-n $(TEST_PROCESSES) --dist loadfile $(HTTP_TESTS)
 
 check: .venv/.test-ready
 	$(BIN)/ruff check .
@@ -133,6 +141,11 @@ endef
 
 .venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt
 	$(call install,-r requirements-dev.txt)
+	@touch $@
+
+# beside the installed one, which the tests find later
+.venv/gunicorn27/.ready: requirements-gunicorn27.txt | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .venv/gunicorn27 -r $<
 	@touch $@
 
 .venv/.cluster-ready: .venv/.run-ready requirements-ray.txt

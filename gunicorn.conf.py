@@ -9,8 +9,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import gunicorn.http.wsgi
-
 from app.access.starting import check_management as _check_management
 from app.backend.shared_state import set_backend as _set_backend
 from app.backend.supervisor import BackendProcess as _BackendProcess
@@ -21,15 +19,14 @@ from app.idle import keep_heaps as _keep_heaps
 from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
 from app.launch.addresses import check_free as _check_free
-from app.launch.arbiter import GaplessArbiter as _GaplessArbiter
 from app.launch.certificates import server_context as _server_context
 from app.launch.host_metrics import report_host as _report_host
 from app.launch.process import remove_pid as _remove_pid
 from app.launch.process import write_pid as _write_pid
 from app.launch.ready import Herald
-from app.launch.worker.answering import WholeResponse as _WholeResponse
 from app.machine import cores, server_processes
 from app.parent import end_with_parent as _end_with_parent
+from app.server.arbiter import ZeroDowntimeArbiter as _Arbiter
 from app.settings import read_settings
 from app.traces import trace_endpoint as _trace_endpoint
 
@@ -55,12 +52,11 @@ try:
 except DimpleError as error:
     sys.exit(str(error))
 workers = _settings.workers or server_processes()
-worker_class = "app.launch.worker.gunicorn_worker.Worker"
-# A request that waits for its model holds a thread. Beyond the queue: who is answered 503, health checks, the page.
+worker_class = "app.server.worker.Worker"
+# A request that waits for its model holds a thread. Beyond the queue there are 8 that are for other requests.
 threads = _settings.threads or min(_settings.job_queue_size + 2 * cores() + 8, 1024)
 worker_connections = threads + 1000  # the surplus is for idle clients that keep their connections
 keepalive = 15
-sendfile = False  # Python's own waits for ever for a client that takes nothing
 limit_request_line = _settings.max_request_line
 limit_request_fields = _settings.max_headers
 limit_request_field_size = _settings.max_header_bytes
@@ -72,8 +68,6 @@ loglevel = _settings.log_level
 logger_class = "app.launch.gunicorn_logger.Logger"
 accesslog = "-" if _settings.access_log else None
 control_socket_disable = True  # its default is a file in the user's home
-gunicorn.http.wsgi.Response = _WholeResponse  # head and body in one send
-gunicorn.http.wsgi.SERVER = ""  # programs are not told what serves them, as Multi Model Server does not
 
 if bool(_settings.certificate_file) != bool(_settings.private_key_file):
     sys.exit("HTTPS takes both DIMPLE_CERTIFICATE_FILE and DIMPLE_PRIVATE_KEY_FILE; only one of them is set.")
@@ -110,14 +104,15 @@ def when_ready(server: object) -> None:
 def on_starting(server: object) -> None:
     """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
     killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
+    if not isinstance(server, _Arbiter):
+        if not {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():  # sockets of the system's, or of an earlier server
+            _check_ports()
+        _Arbiter(server.app).run()  # does not return; gunicorn's own has done nothing yet
     _keep_heaps()
-    if not {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():  # sockets of the system's, or of an earlier server
-        _check_ports()
     if server.cfg.pidfile is None:
         _write_pid(_pid_file)
-    _GaplessArbiter.take_over(server)
     _start_backend(server)
-    if "MAKELEVEL" in os.environ:
+    if "MAKELEVEL" in os.environ and "GUNICORN_PID" not in os.environ:  # a server's successor outlives it
         _end_with_parent()
     if _settings.load_models.upper() not in ("", "ALL", "NONE"):
         from app.backend.startup import (

@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from types import TracebackType
 
-from app.long_waits import long_wait
+from app.dispatch import about_to_block
 
 
 class Slots:
@@ -25,9 +25,9 @@ class Slots:
             if self._free:
                 self._free -= 1
                 return
+            about_to_block()
             turn = threading.Event()
             self._waiting.append(turn)
-        long_wait()
         turn.wait()
 
     def __exit__(

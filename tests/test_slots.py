@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from app.long_waits import tell_of_long_waits
+from app.dispatch import WouldBlock, not_blocking
 from app.slots import Slots
 from tests.waiting import wait_until
 
@@ -45,20 +45,9 @@ def test_a_place_is_free_again_after_an_error() -> None:
             pass
 
 
-def test_who_must_wait_says_so_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else nobody would wait for connections meanwhile, until the server's worker had found out by itself."""
-    monkeypatch.setattr("app.long_waits._told", [])
-    slots, told = Slots(1), threading.Event()
-    tell_of_long_waits(told.set)
-
-    def work() -> None:
-        with slots:
-            pass
-
-    with slots:
-        assert not told.is_set()
-        waiting = threading.Thread(target=work)
-        waiting.start()
-        assert told.wait(SECONDS)
-    waiting.join(SECONDS)
-    assert not waiting.is_alive()
+def test_the_thread_that_reads_all_connections_never_waits_for_a_place() -> None:
+    slots = Slots(1)
+    with slots, pytest.raises(WouldBlock), not_blocking(), slots:
+        pass
+    with slots:  # nobody stands in line for it
+        pass

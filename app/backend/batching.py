@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from threading import TIMEOUT_MAX
 from typing import Generic, TypeVar
 
+from app.dispatch import about_to_block
 from app.errors import ClientClosedRequest, DimpleError, QueueTimeout
-from app.long_waits import long_wait
 from app.serving import measuring
 
 Item = TypeVar("Item")
@@ -151,6 +151,8 @@ class BatchQueue(Generic[Item, Result]):
         return job.result
 
     def _enter(self, job: _Job[Item, Result]) -> None:
+        if self._joinable is not None or self._busy >= self._config.concurrency or self._config.batch_size > 1:
+            about_to_block()
         if self._joinable is not None:
             self._join(self._joinable, job)
         elif self._busy < self._config.concurrency:
@@ -180,7 +182,6 @@ class BatchQueue(Generic[Item, Result]):
 
     def _wait(self, job: _Job[Item, Result]) -> None:
         """Sleep until the job is in a batch; remove it if it is not in time."""
-        long_wait()
         if job.woken.wait(self._config.timeout):
             return
         with self._lock:

@@ -17,11 +17,11 @@ from app.backend.networks import NetworkFile, file_state
 from app.backend.protocol import FLOAT_BYTES, Channel, Disconnected, Kind, SharedBuffer, error_from
 from app.backend.registrations import Registration, RegistrationFile
 from app.backend.shared_state import SharedState
+from app.dispatch import about_to_block
 from app.engines.base import Engine, check_batch
 from app.engines.openvino_engine import LONG_MILLISECONDS, OpenvinoEngine
 from app.errors import ClientClosedRequest, DimpleError, EngineUnavailable, ModelFormatError, StorageError
 from app.handlers.types import HandlerAnswer, HandlerRequest
-from app.long_waits import long_wait
 from app.machine import cores
 from app.settings import Settings
 from app.types import FloatArray
@@ -275,7 +275,7 @@ class RemoteEngine:
         :raises DimpleError: as :meth:`app.backend.batching.BatchQueue.submit`; otherwise as :meth:`predict`.
         """
         check_batch(batch, self._row_shape)
-        long_wait()
+        about_to_block()
         return self._pool.run(lambda connection: connection.compute(batch, generation, timeout, is_disconnected))
 
     def release(self) -> None:
@@ -367,7 +367,7 @@ class BackendClient:
             "request": {"id": request.request_id, "headers": dict(request.headers), "fields": fields},
         }
         blobs = [one.data for one in request.fields]
-        long_wait()
+        about_to_block()
         seconds = 2 * timeout + MARGIN_SECONDS  # in the queue, and in the code
         done, (body,) = self._pool.run(
             lambda connection: connection.call("answer", told, blobs, seconds, is_disconnected)
@@ -403,7 +403,7 @@ class BackendClient:
 
     def _change(self, op: str, told: dict[str, Any]) -> Any:
         """Change something once: a backend process that ends may have done it."""
-        long_wait()
+        about_to_block()
         return self._pool.run(lambda connection: connection.call(op, told)[0], again=False)
 
 

@@ -13,13 +13,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from app.dispatch import about_to_block
 from app.engines.base import Network
 from app.engines.compat import import_keras, prepare, quietly
 from app.engines.keras_config import check_known
 from app.errors import ModelFormatError
 from app.formats.keras_graph import picture_shape, read_graph
 from app.formats.keras_h5 import H5Model, read_h5
-from app.long_waits import long_wait
 from app.types import FloatArray, TensorSpec
 
 # Keras names layers and changes its default channel order in globals: two models must not be built at once.
@@ -126,7 +126,7 @@ class _KerasMxnet:
         self._lock = threading.Lock()
 
     def predict(self, batch: FloatArray) -> FloatArray:
-        long_wait()
+        about_to_block()
         with self._lock:
             answer: FloatArray = self._network.predict(batch, batch_size=len(batch))
         return answer.reshape(len(batch), -1)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.dispatch import about_to_block
 from app.engines.base import Network, check_batch
 from app.engines.biases import merge_biases
 from app.engines.compat import prepare
@@ -21,7 +22,6 @@ from app.errors import ModelFormatError
 from app.formats.graph import Graph, graph_of, read_document
 from app.formats.params import read_params
 from app.formats.symbol import free_inputs
-from app.long_waits import long_wait
 from app.types import FloatArray
 
 MAX_EXECUTORS = 4
@@ -87,7 +87,7 @@ class MxnetEngine:
         check_batch(batch, self._row_shape)
         from mxnet.base import MXNetError
 
-        long_wait()
+        about_to_block()
         with self._lock:
             if self._closed:
                 raise RuntimeError("this engine is closed")

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from app.dispatch import about_to_block
 from app.engines.base import check_batch
 from app.engines.openvino_runtime import core
 from app.engines.pages import release
 from app.errors import ModelFormatError
-from app.long_waits import long_wait
 from app.machine import cores
 from app.types import FloatArray
 from app.utils.error_text import reason_of
@@ -80,6 +80,7 @@ class OpenvinoEngine:
         """
         self._row_shape: tuple[int, ...] = tuple(model.input(0).shape)[1:]
         self._crowd = _Requests(compile_model(model, streams=cores(), threads=cores()))
+        self._milliseconds = LONG_MILLISECONDS if milliseconds is None else milliseconds
         self._is_long = milliseconds is not None and milliseconds >= LONG_MILLISECONDS
         self._lone = self._crowd
         if milliseconds is not None and cores() > 1 and (self._is_long or _has_fixed_shapes(model)):
@@ -103,6 +104,11 @@ class OpenvinoEngine:
         return engine
 
     @property
+    def is_short(self) -> bool:
+        """Whether a row takes so little that it may be computed by the thread that reads all connections."""
+        return self._milliseconds < LONG_MILLISECONDS
+
+    @property
     def row_shape(self) -> tuple[int, ...]:
         """Of the network's input, without the batch."""
         return self._row_shape
@@ -121,8 +127,8 @@ class OpenvinoEngine:
             if self._closed:
                 raise RuntimeError("this engine is closed")
             crowd, lone = self._crowd, self._lone
-        if self._is_long:
-            long_wait()
+        if self._milliseconds * len(rows) >= LONG_MILLISECONDS:
+            about_to_block()
         with _in_flight.counted() as is_alone:  # what takes long is computed by one process of a server
             requests = lone if is_alone and len(rows) == 1 else crowd
             try:

@@ -7,9 +7,11 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from app.errors import LaunchError, SettingError
+from app.settings import Settings
 
 EXPECTED = "http://host:port, https://host:port or unix:/path"
 PATIENCE_SECONDS = 5.0
@@ -89,3 +91,18 @@ def bind(host: str, port: int) -> str:
     if host.startswith("unix:"):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def speaks_https(listener: Any, settings: Settings) -> bool:
+    """Whether a listener is one of those that speak HTTPS where there is a certificate.
+
+    :param listener: what the socket says of itself: host and port, or the path of a socket in the file system.
+    """
+    if settings.https == "both":
+        return True
+    if isinstance(listener, tuple):
+        is_unix = settings.management_host.startswith("unix:")
+        at_management = listener[1] == settings.management_port and not is_unix
+    else:
+        at_management = f"unix:{listener}" == settings.management_host
+    return bool(at_management) == (settings.https == "management")

@@ -9,7 +9,7 @@ import ssl
 from typing import Any
 
 from app.errors import LaunchError
-from app.launch.worker.gunicorn_worker import speaks_https
+from app.launch.addresses import speaks_https
 from app.settings import Settings
 
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}

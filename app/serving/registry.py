@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from app.backend.registrations import Registration
 from app.backend.service import Backend, BackendService
+from app.dispatch import about_to_block
 from app.errors import DimpleError, ModelConflict, ModelNotFound, ModelUnavailable, NoWorker, QueueFull
-from app.long_waits import long_wait
 from app.serving import measuring
 from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry, capacity, cluster_error, load, open_entry, rescale
@@ -65,6 +65,7 @@ class Registry:
         it takes less than a microsecond. If it cannot be read, what was known before goes on."""
         if self._started is None or self._started.version() == self._version:
             return
+        about_to_block()
         with self._refreshing:
             version = self._backend.version()
             if version == self._version or time.monotonic() < self._unreadable_until:
@@ -155,6 +156,12 @@ class Registry:
         """Return whether there is a model of that name at this moment."""
         return name in self._registered
 
+    def loaded(self, name: str) -> Model | CustomModel | None:
+        """Return a model that answers at this moment, if there is one of that name. It waits for none that is being
+        loaded."""
+        entry = self._entries.get(name)
+        return entry.model if entry and entry.registration.min_workers > 0 else None
+
     def entry(self, name: str) -> Entry:
         """Return one model, loaded or not; wait until it is, if it is new.
 
@@ -165,6 +172,7 @@ class Registry:
             return entry
         if registration is None:
             raise ModelNotFound(name, self.names())
+        about_to_block()
         with self._lock_of(name):
             entry, registration = self._entries.get(name), self._registered.get(name)
             if registration is None:
@@ -188,7 +196,7 @@ class Registry:
         entry = self._ready_entry(name)
         assert entry.model is not None
         if entry.model.is_remote:
-            long_wait()
+            about_to_block()
         state, generation = self._backend.state, entry.registration.generation
         if not state.enter(generation, capacity(entry) + self._settings.job_queue_size):
             measuring.refused(name)

@@ -24,6 +24,7 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from app.dispatch import about_to_block
 from app.errors import BadInput, EmptyFile, InvalidImage
 from app.picture_limits import PictureLimits
 from app.vision.containers import Container, read_container
@@ -34,6 +35,8 @@ from app.vision.sniff import reason_damaged, sniff
 
 log = logging.getLogger(__name__)
 
+SHORT_PIXELS = 2**17
+"""That are decoded within a few milliseconds."""
 NO_END = "The JPEG file lacks its end marker (EOI); all of its pixels are there."
 
 # Globals of Pillow's are set once, at import, because pictures are decoded in many threads. Its own limit of pixels
@@ -106,6 +109,8 @@ def _load(data: bytes, format: str, limits: PictureLimits, enough: int) -> tuple
     Pillow."""
     image = _open(data, format)
     check_size(image.width, image.height, limits)
+    if image.width * image.height > SHORT_PIXELS:
+        about_to_block()
     full = image.size
     if enough:
         image.draft(None, (enough, enough))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from app.long_waits import long_wait
+from app.dispatch import about_to_block
 from app.types import Box, FloatArray
 from app.vision import centerface
 
@@ -45,7 +45,7 @@ def find_faces(image: Image.Image, limit: int = 20) -> tuple[Box, ...]:
     :returns: boxes within ``image``, in its pixels, squares unless its edge cuts them; no face is reported twice.
     :raises ModelFormatError: as :func:`load`.
     """
-    long_wait()
+    about_to_block()
     faces = centerface.detect(image, MIN_SCORE)
     min_side = max(MIN_SIDE, MIN_PART * max(image.size))
     crops = [

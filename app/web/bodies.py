@@ -5,11 +5,8 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 
-from flask import Flask, Response, request
+from flask import request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
-
-DRAIN_BYTES = 256 * 2**20
-CHUNK = 2**16
 
 
 def whole_body() -> bytes:
@@ -33,26 +30,6 @@ def whole_body() -> bytes:
     if len(data) < length:
         raise ClientDisconnected()
     return data
-
-
-def drain_bodies(app: Flask) -> None:
-    """Read every request's body to its end before the response is sent.
-
-    A client sends its next request after a response: gunicorn would take what is left of a body for that request. And
-    a connection that is closed with unread bytes is reset, after which most clients never see the response.
-    """
-    app.after_request(_drain)
-
-
-def _drain(response: Response) -> Response:
-    left = DRAIN_BYTES
-    stream = request.environ["wsgi.input"]
-    try:
-        while left > 0 and (chunk := stream.read(CHUNK)):
-            left -= len(chunk)
-    except OSError:  # the client has gone, or its body is not what its headers said
-        pass
-    return response
 
 
 def inflate(chunks: Iterable[bytes], wbits: int, most: int) -> bytes:

@@ -5,22 +5,28 @@ from __future__ import annotations
 import contextlib
 import resource
 import selectors
+import shutil
 import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bench.reliability.books import Rules
 from bench.reliability.fault import Fault, Scene
-from bench.reliability.models import COLOUR, picture
+from bench.reliability.models import COLOUR, picture, write_handled
+from bench.reliability.registrations import register, unregister
 
 HEAD = f"POST /predictions/{COLOUR} HTTP/1.1\r\nHost: x\r\nX-Padding: {{}}".encode()
 DRIP_SECONDS = 0.5
 SLOW = 200
 """More than a server process has threads."""
+WAITING, CHUNKED_CLIENTS = 400, 260
+"""More than all server processes have threads."""
+SLOW_MODEL, SLOW_SECONDS = "tardy", 2.0
 
 
 class Dripping:
@@ -154,6 +160,65 @@ def _is_reset(one: socket.socket) -> bool:
     return False
 
 
+def _slow_models(scene: Scene) -> None:
+    """More clients than there are threads ask two models that take seconds: all else goes on being answered."""
+    served = scene.served
+    write_handled(served.models / SLOW_MODEL, SLOW_SECONDS)
+    names = [f"{SLOW_MODEL}-{number}" for number in range(2)]
+    clients: list[socket.socket] = []
+    try:
+        for name in names:
+            status, body = register(scene, name, SLOW_MODEL)
+            scene.check(status == 200, f"registering: {status} {body!r}")
+        for number in range(WAITING):
+            one = socket.create_connection(("127.0.0.1", served.port), timeout=30)
+            clients.append(one)
+            head = f"POST /predictions/{names[number % 2]} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\n"
+            one.sendall(head.encode() + b"x")
+        answered, pings = scene.books.sent, []
+        while scene.books.sent < answered + 200 or len(pings) < 100:
+            began = time.monotonic()
+            status, _, _ = served.ask("GET", "/ping")
+            pings.append(time.monotonic() - began)
+            scene.check(status == 200, f"/ping is answered {status}")
+        said = Counter(_status(one) for one in clients)
+    finally:
+        for one in clients:
+            one.close()
+        for name in names:
+            unregister(scene, name)
+        shutil.rmtree(served.models / SLOW_MODEL)
+    scene.is_over()
+    scene.note(
+        f"of {WAITING} clients of two models of {SLOW_SECONDS:g} s, {said[503]} were answered 503 at once; the longest "
+        f"of {len(pings)} /ping meanwhile {max(pings):.2f} s"
+    )
+    scene.check(set(said) <= {0, 200, 503}, f"their answers are {said}")
+    scene.check(said[503] > 0, "none was refused")
+
+
+def _status(one: socket.socket) -> int:
+    """The status of the answer that has come; 0 if none has."""
+    try:
+        return int(one.recv(4096, socket.MSG_DONTWAIT).split()[1])
+    except BlockingIOError:
+        return 0
+
+
+def _chunked(scene: Scene) -> None:
+    """More clients than there are threads send a chunk that looks like the end of a body, and nothing more."""
+    start = HEAD.partition(b"X-Padding")[0] + b"Transfer-Encoding: chunked\r\n\r\n8\r\n\r\n\r\n"
+    with dripping(scene.served.port, [start] * CHUNKED_CLIENTS) as slow:
+        answered = scene.books.sent
+        scene.served.wait(lambda: scene.books.sent > answered + 50)
+        scene.check(len(slow.ended) < CHUNKED_CLIENTS, "the chunked ones were gone before others were asked")
+        scene.served.wait(lambda: slow.all_ended)
+        scene.is_over()
+    told = sum(text.split()[1:2] in ([b"400"], [b"408"]) for text in slow.heard.values())
+    scene.note(f"{CHUNKED_CLIENTS} bodies in chunks that did not end, {told} of them refused")
+    scene.check(told == CHUNKED_CLIENTS, f"only {told} were told so")
+
+
 def limits(pid: int, files: int) -> None:
     """Give a process that runs another limit of open files. The hard one stays, or it could not be taken back."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
@@ -204,9 +269,15 @@ def _answers(scene: Scene) -> bool:
     return scene.served.ask("POST", f"/predictions/{COLOUR}", picture("blue"))[0] == 200
 
 
+def _models_answer(scene: Scene) -> bool:
+    return _answers(scene) and scene.served.ask("GET", "/ping")[0] == 200
+
+
 Act = Callable[[Scene], None]
 SLOW_CLIENTS = Fault(f"slow-loris: {SLOW} clients that send a byte now and then", _slow, _answers)
 VANISHING = Fault("clients that vanish in the middle of a body", _vanish, _answers)
 DEAF = Fault("clients that take no answer", _deaf, _answers)
 TOO_MANY = Fault("out of file descriptors", _too_many, _answers, rules=Rules())
-FAULTS = (SLOW_CLIENTS, VANISHING, DEAF, TOO_MANY)
+SLOW_MODELS = Fault(f"{WAITING} clients that wait for two slow models", _slow_models, _models_answer)
+CHUNKED = Fault(f"{CHUNKED_CLIENTS} bodies in chunks that do not end", _chunked, _answers)
+FAULTS = (SLOW_CLIENTS, CHUNKED, VANISHING, DEAF, TOO_MANY, SLOW_MODELS)

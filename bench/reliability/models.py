@@ -23,8 +23,8 @@ import time
 
 def handle(data, context):
     if data is not None:
-        time.sleep(0.02)
-        return [f"{os.getpid()} {len(one['body'])}" for one in data]
+        time.sleep({seconds})
+        return [f"{{os.getpid()}} {{len(one['body'])}}" for one in data]
 """
 
 
@@ -95,15 +95,15 @@ def _write_average(
     return folder
 
 
-def write_handled(folder: Path) -> Path:
-    """A model with code of its own, which says its process and how many bytes it was sent."""
+def write_handled(folder: Path, seconds: float = 0.02) -> Path:
+    """A model with code of its own, which says its process and how many bytes it was sent, after so many seconds."""
     (folder / "MAR-INF").mkdir(parents=True)
     manifest = {
         "runtime": "python",
         "model": {"modelName": HANDLED, "modelVersion": "1.0", "handler": "service:handle"},
     }
     (folder / "MAR-INF" / "MANIFEST.json").write_text(json.dumps(manifest))
-    (folder / "service.py").write_text(HANDLER)
+    (folder / "service.py").write_text(HANDLER.format(seconds=seconds))
     return folder
 
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from bench.reliability.clients import DEAF, SLOW_CLIENTS, TOO_MANY, VANISHING
+from bench.reliability.clients import CHUNKED, DEAF, SLOW_CLIENTS, SLOW_MODELS, TOO_MANY, VANISHING
 from bench.reliability.fault import suffer
 from bench.reliability.served import Served
 
 
 def test_slow_clients_are_refused_and_nobody_waits_for_them(served: Served) -> None:
     row = suffer(SLOW_CLIENTS, served)
+    assert (row.samples, row.lost, row.refused) == ((), 0, 0)
+
+
+def test_bodies_in_chunks_that_do_not_end_take_no_thread(served: Served) -> None:
+    row = suffer(CHUNKED, served)
+    assert (row.samples, row.lost, row.refused) == ((), 0, 0)
+
+
+def test_clients_that_wait_for_slow_models_keep_nobody_else_waiting(served: Served) -> None:
+    row = suffer(SLOW_MODELS, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
 
 

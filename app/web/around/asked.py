@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
-from flask import request
+from flask import current_app, request
 
-from app.web.context import dimple
+from app.settings import Settings
 
 METRICS = "metrics"
 MANAGEMENT = ("management", "manage", METRICS)
@@ -30,12 +31,25 @@ class Asked:
         return room in BOTH or (self.management if room in MANAGEMENT else self.inference)
 
 
+class Ports:
+    """What answers at each port of a server."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.port == settings.management_port:
+            self._management = self._others = Asked(inference=True, management=True)
+        else:
+            metrics = True if settings.metrics_at == "both" else None
+            self._management = Asked(inference=False, management=True, metrics=metrics)
+            self._others = Asked(inference=True, management=False, metrics=metrics)
+        self._management_port = str(settings.management_port)
+
+    def asked(self) -> Asked:
+        """What answers at the port of the present request. SERVER_PORT is the socket's own; the Host header is the
+        client's to choose."""
+        at_management = request.environ.get("SERVER_PORT") == self._management_port
+        return self._management if at_management else self._others
+
+
 def asked() -> Asked:
     """What answers at the port of the present request."""
-    settings = dimple().settings
-    if settings.port == settings.management_port:
-        return Asked(inference=True, management=True)
-    # SERVER_PORT is the socket's own; the Host header is the client's to choose
-    at_management = request.environ.get("SERVER_PORT") == str(settings.management_port)
-    metrics = True if settings.metrics_at == "both" else None
-    return Asked(inference=not at_management, management=at_management, metrics=metrics)
+    return cast(Ports, current_app.extensions["ports"]).asked()

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import time
 
-from flask import Flask, Response, g, request
+from flask import g, request
 
 from app.request_id import FACTS
 from app.serving import measuring
 from app.web.context import dimple
-
-
-def measure_requests(app: Flask) -> None:
-    """Measure from now on. To be called before anything else that looks at requests."""
-    app.before_request(_begin)
-    app.after_request(_finish)
-    app.teardown_request(_lost)
 
 
 def asked_model() -> str:
@@ -30,24 +23,21 @@ def asked_route() -> str:
     return request.url_rule.rule if request.url_rule else measuring.OTHER
 
 
-def _begin() -> None:
+def begin_measuring() -> None:
+    """Begin with the present request."""
     measuring.asked.set("")
     g.started = time.perf_counter()
 
 
-def _finish(response: Response) -> Response:
-    _measure(response.status_code)
-    return response
+def forget_measuring() -> None:
+    """Do not measure the present request: it is not answered yet."""
+    g.pop("started", None)
 
 
-def _lost(error: BaseException | None) -> None:
-    """A request that had no response: its worker is told to go."""
-    _measure(500)
-
-
-def _measure(status: int) -> None:
+def measure(status: int) -> None:
+    """Measure the present request, unless it has been."""
     if (started := g.pop("started", None)) is None:
-        return  # it was measured before
+        return
     model, route = asked_model(), asked_route()
     measuring.request(model, route, status, time.perf_counter() - started)
     request.environ.setdefault(FACTS, {}).update(model=model, route=route)

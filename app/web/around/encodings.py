@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 
-from flask import Flask, request
+from flask import request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter, UnsupportedContentEncoding
@@ -19,12 +19,15 @@ OWN = "oip"
 """The Open Inference Protocol has packed bodies by its own rules, and unpacks them within the same bounds."""
 
 
-def unpack_bodies(app: Flask) -> None:
-    """A packed body would be taken for a broken picture; one that is unpacked without a bound could fill the memory."""
-    app.before_request(_unpack)
+def unpack_body(head_only: bool = False) -> None:
+    """Unpack the present body: packed, it would be taken for a broken picture; unpacked without a bound, it could fill
+    the memory.
 
-
-def _unpack() -> None:
+    :param head_only: whether it has not arrived, and is only to be refused if it would be.
+    :raises UnsupportedContentEncoding: if it is packed in a way that is not taken.
+    :raises RequestEntityTooLarge: if it is too long, unpacked.
+    :raises BadParameter: if it is not packed as its headers say.
+    """
     encoding = request.environ.get("HTTP_CONTENT_ENCODING")
     if encoding is None:
         return
@@ -35,9 +38,10 @@ def _unpack() -> None:
     if not settings.gzip_requests or encoding not in GZIP:
         with refusing():
             raise UnsupportedContentEncoding(encoding, "gzip" if settings.gzip_requests else "identity")
+    if head_only:
+        return
     data = _unpacked(settings.max_request_bytes)
     request.environ.pop("HTTP_CONTENT_ENCODING")
-    request.environ.pop("HTTP_TRANSFER_ENCODING", None)
     request.environ.update({"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data))})
     request.__dict__.pop("stream", None)
     request.__dict__.pop("content_length", None)

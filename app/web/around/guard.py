@@ -34,19 +34,21 @@ REFUSED = (401, 403, 415, 429)
 
 
 def guard_access(app: Flask) -> None:
-    """Ask for tokens where they are wanted, and count requests where a rate is set."""
-    gate = app.extensions["gate"] = Gate(app.extensions["dimple"].settings)
-    roles = app.extensions["roles"] = _Roles(app)
+    """Prepare what :func:`check_access` goes by."""
+    app.extensions["gate"] = Gate(app.extensions["dimple"].settings)
+    app.extensions["roles"] = _Roles(app)
 
-    def admit() -> None:
-        role = roles.of(request.endpoint)
-        if role is None or gate.is_open(role):
-            return
-        with refusing():
-            gate.admit(role, shown(role))
 
-    app.before_request(admit)
-    app.after_request(_tell)
+def check_access() -> None:
+    """Ask the present request for a token where one is wanted, and count it where a rate is set.
+
+    :raises DimpleError: as :meth:`app.access.gate.Gate.admit`.
+    """
+    role, door = _role(), gate()
+    if role is None or door.is_open(role):
+        return
+    with refusing():
+        door.admit(role, shown(role))
 
 
 @contextmanager
@@ -59,10 +61,10 @@ def refusing() -> Iterator[None]:
         raise
 
 
-def _tell(response: Response) -> Response:
+def add_refusal(response: Response) -> None:
+    """Add the headers that say why the present request was refused."""
     if response.status_code in REFUSED and (refused := g.get("refused")):
         response.headers.update(answer_headers(refused))
-    return response
 
 
 def gate() -> Gate:
@@ -72,8 +74,12 @@ def gate() -> Gate:
 
 def takes_token() -> bool:
     """Whether the route of the present request takes a token at this moment."""
-    role = cast(_Roles, current_app.extensions["roles"]).of(request.endpoint)
+    role = _role()
     return role is not None and gate().wants_token(role)
+
+
+def _role() -> str | None:
+    return cast(_Roles, current_app.extensions["roles"]).of(request.endpoint)
 
 
 def shown(role: str) -> Shown:

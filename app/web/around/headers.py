@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
+from flask import Response, request
 
 from app.settings import Settings
 from app.web.around.guard import takes_token
@@ -40,6 +40,14 @@ class Fixed:
         ]
         self.picture: Pairs = [("Content-Security-Policy", PICTURE_POLICY), ("Content-Disposition", "inline"), *always]
 
+    def add(self, response: Response) -> None:
+        """Add those of a response that it has not."""
+        headers = response.headers
+        there = {name.lower() for name, _ in headers}
+        for name, value in self.of(response):
+            if name.lower() not in there:
+                headers.add(name, value)
+
     def of(self, response: Response) -> Pairs:
         """Those of a response. Files that we bring ourselves, such as the logo, are no pictures that were sent."""
         kind = response.content_type or ""
@@ -50,34 +58,17 @@ class Fixed:
         return self.plain
 
 
-def protect(app: Flask) -> None:
-    """Let browsers run nothing but our own files, and guess no content types; let other sites' pages ask what the
-    settings allow them to ask."""
-    fixed = Fixed(app.extensions["dimple"].settings)
-
-    def answer_preflight() -> Response | None:
-        """A browser asks, before it lets another site's page send a request, whether it may; the question carries no
-        token, so it is answered before one is asked for."""
-        environ = request.environ
-        if environ["REQUEST_METHOD"] != "OPTIONS":
-            return None
-        if "HTTP_ORIGIN" not in environ or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in environ:
-            return None  # OPTIONS of a program: it wants the description of the API, or of a model
-        if request.routing_exception is None and not takes_token():
-            return None  # that description, as Multi Model Server answers a browser, too
-        return Response(status=204, headers={"Access-Control-Max-Age": PREFLIGHT_SECONDS})
-
-    def add(response: Response) -> Response:
-        headers = response.headers
-        there = {name.lower() for name, _ in headers}
-        for name, value in fixed.of(response):
-            if name.lower() not in there:
-                headers.add(name, value)
-        return response
-
-    if fixed.cors:
-        app.before_request(answer_preflight)
-    app.after_request(add)
+def answer_preflight() -> Response | None:
+    """A browser asks, before it lets another site's page send a request, whether it may; the question carries no token,
+    so it is answered before one is asked for."""
+    environ = request.environ
+    if environ["REQUEST_METHOD"] != "OPTIONS":
+        return None
+    if "HTTP_ORIGIN" not in environ or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in environ:
+        return None  # OPTIONS of a program: it wants the description of the API, or of a model
+    if request.routing_exception is None and not takes_token():
+        return None  # that description, as Multi Model Server answers a browser, too
+    return Response(status=204, headers={"Access-Control-Max-Age": PREFLIGHT_SECONDS})
 
 
 def _cors(settings: Settings) -> Pairs:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import cast
 
-from flask import Flask, Response, abort, current_app, request
+from flask import Response, abort, current_app, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app.web.accept import wants_html
-from app.web.around.asked import MANAGEMENT, Asked, asked
+from app.web.around.asked import MANAGEMENT, Asked
 from app.web.around.visitors import check_addressed_here
 from app.web.errors import mms_error_response, oip_error_response
 
@@ -23,13 +23,11 @@ OIP = "v2"
 """That of the paths of the Open Inference Protocol, which has errors of its own."""
 
 
-def guard_ports(app: Flask) -> None:
-    """Answer 404 at the management port to everything that is not management's, and the other way round."""
-    app.before_request(_refuse)
+def refuse_at_port(here: Asked) -> Response | None:
+    """Answer 404 at the management port to everything that is not management's, and the other way round.
 
-
-def _refuse() -> Response | None:
-    here = asked()
+    :param here: what answers at the port of the present request.
+    """
     problem = request.routing_exception
     allowed = here.answers(request.blueprint or "")
     if here.management and (

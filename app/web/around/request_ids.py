@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, g, request
+from flask import Response, g, request
 
 from app.request_id import FACTS, HEADER, current, request_id_of
 from app.web.context import dimple
-
-
-def give_request_ids(app: Flask) -> None:
-    """Give ids from now on. To be called before anything else that looks at requests."""
-    app.before_request(_begin)
-    app.after_request(_tell)
-    app.teardown_request(_end)
 
 
 def request_id() -> str:
@@ -24,16 +17,18 @@ def request_id() -> str:
     return str(g.request_id)
 
 
-def _begin() -> None:
+def begin_request_id() -> None:
+    """Give the present request its id."""
     given = request_id()
     current.set(given)
     request.environ[FACTS] = {"request_id": given}
 
 
-def _tell(response: Response) -> Response:
+def add_request_id(response: Response) -> None:
+    """Add the header."""
     response.headers[HEADER] = request_id()
-    return response
 
 
-def _end(error: BaseException | None) -> None:
+def end_request_id() -> None:
+    """The thread has no request any more."""
     current.set("")

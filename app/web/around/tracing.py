@@ -4,9 +4,11 @@ and only where :mod:`app.traces` says that traces are wanted."""
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Response, g, request
 
 from app.serving import measuring
 from app.web.around.counting import asked_model, asked_route
@@ -16,9 +18,18 @@ NANOSECONDS = 1_000_000_000
 ERROR = 500
 
 
-def trace_requests(app: Flask, endpoint: str) -> None:
-    """Send the traces of an application's requests to a collector. The trace of a ``traceparent`` (W3C Trace Context)
-    is gone on with; all else that the standard variables of OpenTelemetry say is followed.
+@dataclass(frozen=True)
+class RequestTracer:
+    """What is to be called when a request begins, when it has its response, and when it ends."""
+
+    begin: Callable[[], None]
+    answered: Callable[[Response], None]
+    end: Callable[[], None]
+
+
+def trace_requests(endpoint: str) -> RequestTracer:
+    """Prepare to send the traces of an application's requests to a collector. The trace of a ``traceparent`` (W3C Trace
+    Context) is gone on with; all else that the standard variables of OpenTelemetry say is followed.
 
     :param endpoint: the URL to which traces are posted, as protocol buffers.
     """
@@ -40,14 +51,13 @@ def trace_requests(app: Flask, endpoint: str) -> None:
         )
         g.traced = span, context.attach(trace.set_span_in_context(span))
 
-    def answered(response: Response) -> Response:
+    def answered(response: Response) -> None:
         if "traced" in g:
             g.traced[0].set_attribute("http.response.status_code", response.status_code)
             if response.status_code >= ERROR:
                 g.traced[0].set_status(trace.StatusCode.ERROR)
-        return response
 
-    def end(error: BaseException | None) -> None:
+    def end() -> None:
         if (traced := g.pop("traced", None)) is None:
             return
         span, token = traced
@@ -61,10 +71,8 @@ def trace_requests(app: Flask, endpoint: str) -> None:
             began = time.time_ns() - int(ago * NANOSECONDS)
             tracer.start_span(name, start_time=began).end(began + int(took * NANOSECONDS))
 
-    app.before_request(begin)
-    app.after_request(answered)
-    app.teardown_request(end)
     measuring.follow_stages(stage)
+    return RequestTracer(begin, answered, end)
 
 
 def _tracer(endpoint: str) -> Any:

@@ -1,10 +1,12 @@
-"""Who answers in a server process, and that nobody waits for a request of somebody else's that takes long."""
+"""Which thread of a server process answers a request, and that none waits for another one that takes long."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +18,6 @@ from typing import BinaryIO
 
 import pytest
 
-from app.launch.worker.leading import is_asleep
 from app.settings import ROOT
 from bench.ports import free_ports
 from tests.waiting import wait_until
@@ -31,10 +32,10 @@ def serving(place: Path, workers: int) -> Iterator[Connect]:
     (port,) = free_ports(1)
     (place / "config.py").write_text("control_socket_disable = True\nkeepalive = 60\n")
     command = [sys.executable, "-m", "gunicorn", "-c", str(place / "config.py"), "-b", f"127.0.0.1:{port}"]
-    command += ["-w", str(workers), "-k", "app.launch.worker.gunicorn_worker.Worker", "--threads", "4"]
+    command += ["-w", str(workers), "-k", "app.server.worker.Worker", "--threads", "4"]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DIMPLE_")}
     with (place / "log.txt").open("w") as log, subprocess.Popen(
-        [*command, "tests.launch.worker.waiting_app:app"], cwd=ROOT, env=environ, stdout=log, stderr=log
+        [*command, "tests.server.waiting_app:app"], cwd=ROOT, env=environ, stdout=log, stderr=log
     ) as process:  # fmt: skip
 
         def connect() -> http.client.HTTPConnection:
@@ -68,7 +69,7 @@ def connect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
         yield one
 
 
-@pytest.mark.parametrize("kind", ["waits", "says-so", "computes"])
+@pytest.mark.parametrize("kind", ["waits", "blocks", "computes"])
 def test_nobody_waits_for_the_long_request_of_another(connect: Connect, kind: str, tmp_path: Path) -> None:
     until = tmp_path / "until"
     if kind != "computes":
@@ -84,8 +85,26 @@ def test_nobody_waits_for_the_long_request_of_another(connect: Connect, kind: st
 def test_short_requests_are_answered_by_one_thread(connect: Connect) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(closing(connect())) for _ in range(8)]
-        # a busy machine may delay a request for so long that another thread takes the lead: not every time
-        wait_until(lambda: len({ask(one, "/thread") for _ in range(5) for one in connections}) == 1)
+        assert len({ask(one, "/thread") for _ in range(5) for one in connections}) == 1
+
+
+def test_beyond_those_that_may_wait_requests_are_refused_and_all_others_answered(
+    connect: Connect, tmp_path: Path
+) -> None:
+    until, done = tmp_path / "until", tmp_path / "done"
+    os.mkfifo(until)
+    done.touch()
+    with ExitStack() as stack:
+        connections = [stack.enter_context(closing(connect())) for _ in range(6)]
+        for one in connections:  # of four threads, three are for those that may wait
+            one.request("GET", f"/waits?{until}")
+        sockets = [one.sock for one in connections]
+        wait_until(lambda: len(select.select(sockets, [], [], 0)[0]) == 3)
+        with closing(connect()) as other:
+            assert ask(other, "/process") == ask(other, f"/computes?{done}")
+        until.open("w").close()
+        answers = [one.getresponse() for one in connections]
+        assert sorted(one.status for one in answers) == [200] * 3 + [503] * 3
 
 
 def test_many_long_requests_at_once_are_all_answered(connect: Connect, tmp_path: Path) -> None:
@@ -187,30 +206,47 @@ def _taken_by_the_emptied(connect: Connect) -> int:
         return len(connect_all(60).get(emptied, []))
 
 
-def test_a_thread_that_waits_is_asleep_and_one_that_computes_is_not() -> None:
-    numbers: dict[str, int] = {}
-    told, stop = threading.Barrier(3), threading.Event()
+def test_a_request_that_needs_a_thread_after_all_has_its_body_there(connect: Connect) -> None:
+    for path, body in (("/echo", b"short"), ("/moved", b"x" * 100_000), ("/moved", b"")):
+        with closing(connect()) as connection:
+            connection.request("POST", path, body)
+            assert connection.getresponse().read() == body
 
-    def wait() -> None:
-        numbers["waits"] = threading.get_native_id()
-        told.wait()
-        stop.wait()
 
-    def compute() -> None:
-        numbers["computes"] = threading.get_native_id()
-        told.wait()
-        while not stop.is_set():
-            pass
+@contextmanager
+def connected(connect: Connect) -> Iterator[tuple[socket.socket, BinaryIO]]:
+    with closing(connect()) as connection:
+        connection.connect()
+        with connection.sock.makefile("rb") as file:
+            yield connection.sock, file
 
-    threads = [threading.Thread(target=one) for one in (wait, compute)]
-    for one in threads:
-        one.start()
-    told.wait()
-    try:
-        wait_until(lambda: is_asleep(numbers["waits"]))
-        # it waits for the interpreter's lock now and then, which is asleep, too
-        wait_until(lambda: not is_asleep(numbers["computes"]), pause=0)
-    finally:
-        stop.set()
-        for one in threads:
-            one.join()
+
+def head(path: str, length: int, *lines: str) -> bytes:
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", f"Content-Length: {length}", *lines, "", ""]).encode()
+
+
+@pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
+def test_a_head_is_refused_before_its_body_comes(connect: Connect, expect: tuple[str, ...]) -> None:
+    with connected(connect) as (sock, file):
+        sock.sendall(head("/refused", 5_000_000, *expect))
+        assert file.readline() == b"HTTP/1.1 403 Forbidden\r\n"
+        assert b"Connection: close" in file.read()
+
+
+def test_a_body_is_invited_once_when_its_head_is_admitted(connect: Connect) -> None:
+    with connected(connect) as (sock, file):
+        sock.sendall(head("/admitted", 4, "Expect: 100-continue"))
+        assert file.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert file.readline() == b"\r\n"
+        sock.sendall(b"body")
+        assert file.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert read_answer(file) == b"True"
+        sock.sendall(head("/admitted", 4) + b"body")
+        assert read_answer(file) == b"False"
+
+
+def test_a_body_that_is_longer_than_was_admitted_is_refused(connect: Connect) -> None:
+    with connected(connect) as (sock, file):
+        sock.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sock.sendall(b"3e8\r\n" + bytes(1000) + b"\r\n1\r\nx\r\n")
+        assert file.readline().split()[1] == b"413"

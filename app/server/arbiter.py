@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -15,14 +16,14 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from app.backend.supervisor import BackendProcess
-from app.launch.worker.spread import SPREAD
+from app.server.connection_balance import COUNTS
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
 
 
-class GaplessArbiter(Arbiter):  # type: ignore[misc]
-    """Takes the place of gunicorn's own when that has been made: it lets nobody choose another."""
+class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
+    """gunicorn's own, which lets nobody choose another, makes this one in ``on_starting``, and waits until it ends."""
 
     _leaving: frozenset[int] = frozenset()
     _pause = PAUSE_SECONDS
@@ -32,10 +33,10 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
     _stopping = False
     _engines: tuple[BackendProcess, ...] = ()
 
-    @classmethod
-    def take_over(cls, arbiter: Any) -> None:
-        """Let gunicorn's master behave as this one. To be called before it starts workers."""
-        arbiter.__class__ = cls
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        # started again as ``python …/gunicorn/__main__.py``, gunicorn's ``http`` would hide Python's own
+        self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
 
     def signal(self, sig: int, frame: Any) -> None:
         """Take note of a signal. Who is to stop does not finish a reload first."""
@@ -90,7 +91,7 @@ class GaplessArbiter(Arbiter):  # type: ignore[misc]
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
             if self._reloading:
                 raise _NotReloaded from None
-        SPREAD.keep(worker.age for worker in self.WORKERS.values())
+        COUNTS.keep(worker.age for worker in self.WORKERS.values())
         if self._reloading and self._told_to_stop:
             raise StopIteration  # as the signal does that waits
         self._let_go()

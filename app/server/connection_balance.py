@@ -1,7 +1,7 @@
-"""How many connections each server process has, in memory that all of them share.
+"""Load balancing between server processes: how many connections each has, in memory that all of them share.
 
-All processes wait at the same port, and which of them takes a connection is chance. Eight clients may so come to be
-five with one process and three with the other, and wait longer for as long as they keep their connections.
+All processes wait at the same port, and chance decides which of them accepts a connection. Eight clients may so come to
+be five with one process and three with the other, and wait longer for as long as they keep their connections.
 """
 
 from __future__ import annotations
@@ -13,30 +13,30 @@ PLACES = 256
 """Of processes. They are numbered as they are started, so there are never as many at once."""
 
 
-class Spread:
+class ConnectionCounts:
     """The counts. To be made before the processes are started, as memory is inherited."""
 
     def __init__(self) -> None:
         self._counts = memoryview(mmap.mmap(-1, 4 * PLACES)).cast("I")  # one more than there are; 0 of no process
 
-    def tell(self, process: int, connections: int) -> None:
-        """A process has so many connections."""
+    def set(self, process: int, connections: int) -> None:
+        """Set the count of a process."""
         self._counts[process % PLACES] = connections + 1
 
-    def forget(self, process: int) -> None:
-        """A process takes no connections."""
+    def remove(self, process: int) -> None:
+        """Remove a process that accepts no connections."""
         self._counts[process % PLACES] = 0
 
     def keep(self, processes: Iterable[int]) -> None:
-        """Forget all processes but these."""
+        """Remove all processes but these."""
         kept = {process % PLACES for process in processes}
         for place in range(PLACES):
             if place not in kept:
                 self._counts[place] = 0
 
-    def may_take(self, connections: int, waiting: int) -> bool:
-        """Whether the next connection is for a process that has so many: where it has less than its share of all,
-        those that wait at the port included; or where no process has fewer, or hardly any fewer: of many, one in eight
+    def should_accept(self, connections: int, waiting: int) -> bool:
+        """Return whether the next connection is for a process that has so many: if it has less than its share of all,
+        those that wait at the port included; or if no process has fewer, or hardly any fewer: of many, one in eight
         does not matter."""
         counts = [count - 1 for count in self._counts.tolist() if count]
         return connections * len(counts) < sum(counts) + waiting or all(
@@ -44,5 +44,5 @@ class Spread:
         )
 
 
-SPREAD = Spread()
-"""That of the server."""
+COUNTS = ConnectionCounts()
+"""Those of the server."""

@@ -1,0 +1,90 @@
+"""Answers to requests that are refused before the application sees them, in the form of the application's own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from gunicorn.http import errors
+
+from app.server.request_reader import BodyTooLarge, IncompleteRequest
+
+SECURITY = "Content-Security-Policy: default-src 'none'\r\nX-Content-Type-Options: nosniff\r\n"
+
+
+@dataclass(frozen=True)
+class ErrorResponse:
+    """A response by its HTTP status, its phrase, a kind and a sentence. Its connection is closed after it, since nobody
+    knows where the next request begins."""
+
+    code: int
+    phrase: str
+    type: str
+    message: str
+
+    def encode(self) -> bytes:
+        """Return the whole response."""
+        facts = {"code": self.code, "type": self.type, "message": self.message}
+        body = json.dumps(facts).encode() + b"\n"
+        head = (
+            f"HTTP/1.1 {self.code} {self.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\n{SECURITY}\r\n"
+        )
+        return head.encode() + body
+
+
+TOO_SLOW = ErrorResponse(
+    408, "Request Timeout", "RequestTimeout", "The request did not come in time: DIMPLE_CLIENT_TIMEOUT has the limit."
+)
+BROKEN = ErrorResponse(
+    500, "Internal Server Error", "InternalError", "Something went wrong on the server; its log says what."
+)
+NO_SPACE = ErrorResponse(
+    507,
+    "Insufficient Storage",
+    "StorageError",
+    "The body cannot be stored: the disk is full, or cannot be written. Send it later.",
+)
+LINE = ErrorResponse(
+    414,
+    "URI Too Long",
+    "URITooLong",
+    "The first line of the request is too long: DIMPLE_MAX_REQUEST_LINE has the limit.",
+)
+HEADERS = ErrorResponse(
+    431,
+    "Request Header Fields Too Large",
+    "HeadersTooLarge",
+    "The header fields, trailers or chunk extensions are too many or too long: DIMPLE_MAX_HEADERS and "
+    "DIMPLE_MAX_HEADER_BYTES have the limits.",
+)
+CODING = ErrorResponse(501, "Not Implemented", "NotImplemented", "This Transfer-Encoding is not known; use chunked.")
+EXPECTATION = ErrorResponse(417, "Expectation Failed", "ExpectationFailed", "Only Expect: 100-continue can be met.")
+BODY = ErrorResponse(
+    413,
+    "Request Entity Too Large",
+    "RequestEntityTooLarge",
+    "The request is too long: DIMPLE_MAX_REQUEST_BYTES has the limit. Send less.",
+)
+PROXY = ErrorResponse(403, "Forbidden", "Forbidden", "This address may not send the PROXY protocol.")
+INCOMPLETE = ErrorResponse(
+    400, "Bad Request", "ClientDisconnected", "The connection ended before the request did. Send the request again."
+)
+MALFORMED = ErrorResponse(400, "Bad Request", "BadRequest", "This is not an HTTP request that can be read.")
+RESPONSES: tuple[tuple[type[Exception], ErrorResponse], ...] = (
+    (errors.LimitRequestLine, LINE),
+    (errors.LimitRequestHeaders, HEADERS),
+    (errors.UnsupportedTransferCoding, CODING),
+    (errors.ExpectationFailed, EXPECTATION),
+    (errors.ForbiddenProxyRequest, PROXY),
+    (BodyTooLarge, BODY),
+    (IncompleteRequest, INCOMPLETE),
+    (errors.ParseException, MALFORMED),
+    (OSError, NO_SPACE),
+)
+"""By the first class that fits an error of :class:`app.server.request_reader.RequestReader`."""
+
+
+def response_to(error: Exception) -> ErrorResponse:
+    """Return the response to a request whose reading ended in an error."""
+    return next((response for kind, response in RESPONSES if isinstance(error, kind)), BROKEN)

@@ -1,0 +1,393 @@
+"""gunicorn's threaded worker, but a thread is given only to a request that has arrived.
+
+The main thread has every connection on which no request is being answered: it reads what comes without waiting, answers
+requests that are known to be short itself, one after the other, and hands all others to the pool. There is one
+interpreter's lock: a hand-over costs as much as a short request does; and clients that are slow or silent cost no
+thread.
+
+Of requests that may wait long, as for a slow model, the pool has only so many at once; beyond these the application
+refuses them at once (503). So there are always threads for the others.
+"""
+
+from __future__ import annotations
+
+import mmap
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
+from selectors import EVENT_READ
+from typing import Any
+
+from gunicorn.http.errors import ParseException
+from gunicorn.http.wsgi import Response, create
+from gunicorn.workers.gthread import ThreadWorker
+
+from app.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, Cost, Policy, WouldBlock, not_blocking
+from app.server.connection import Connection, Listener, Output, raise_file_limit
+from app.server.connection_balance import COUNTS
+from app.server.parse_errors import BROKEN, TOO_SLOW, ErrorResponse, response_to
+from app.server.request_reader import State
+from app.server.thread_pool import ThreadPool
+from app.settings import read_settings
+
+TICK_SECONDS = 1.0
+LOOK_SECONDS = 0.25
+"""Between two looks at the deadlines of all connections."""
+LAST_SECONDS = 1.0
+"""Idle connections of a worker that ends may still bring a request that is on its way."""
+EVICTABLE_SECONDS = 1.0
+"""After which a connection may be closed for another one's sake."""
+READS = 4
+"""Of a connection in a row, before others have their turn."""
+RESERVED_THREADS = 8
+"""Of the pool, which requests that may wait long do not get."""
+
+CONTINUE = 100
+
+
+class HttpResponse(Response):  # type: ignore[misc]
+    """gunicorn's response, without the name of a program, as Multi Model Server's are."""
+
+    def default_headers(self) -> list[str]:
+        """Return the status line and the headers that are sent in any case."""
+        return [line for line in super().default_headers() if not line.startswith("Server:")]
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """One server process."""
+
+    alive: bool
+    worker_connections: int
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._serves = mmap.mmap(-1, 1)  # made before the fork: the master sees what the worker writes
+        self._connections: dict[Connection, None] = {}
+        self._arrived: deque[Connection] = deque()  # their requests are whole
+        self._waiting = 0  # requests in the pool that may wait
+        self._next_look = 0.0
+        self._idle_until = float("inf")
+
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has begun to serve. To be asked in the master."""
+        return bool(self._serves[0])
+
+    def get_thread_pool(self) -> ThreadPool:
+        """Return the pool; gunicorn's own choice is not fit for requests that wait for each other."""
+        return ThreadPool(self.cfg.threads)
+
+    def load_wsgi(self) -> None:
+        """Load the models, however long that takes: gunicorn ends a worker that is silent for its timeout."""
+        loaded = threading.Event()
+
+        def notify() -> None:
+            while not loaded.wait(TICK_SECONDS):
+                self.notify()
+
+        threading.Thread(target=notify, name="loading", daemon=True).start()
+        try:
+            super().load_wsgi()
+        finally:
+            loaded.set()
+        self._policy: Policy | None = getattr(self.wsgi, "extensions", {}).get("request_policy")
+        self._max_waiting = self.cfg.threads - min(RESERVED_THREADS, self.cfg.threads // 4)
+
+    def run(self) -> None:
+        """Serve until told to end; then answer what was sent before."""
+        settings = read_settings()
+        self.worker_connections = raise_file_limit(self.worker_connections)
+        self._listeners = [Listener(one, self.cfg, settings, self.log) for one in self.sockets]
+        COUNTS.set(self.age, 0)
+        self._serves[0] = 1
+        self.poller.register(self.method_queue.fileno(), EVENT_READ, self.method_queue.run_callbacks)
+        while self.alive and self.is_parent_alive():  # without the master, the port is wanted by another server
+            self._watch_listeners()
+            self._take_turn(min(TICK_SECONDS, *(one.seconds_closed() or TICK_SECONDS for one in self._listeners)))
+        self.alive = False
+        self._stop_accepting()
+        until = time.monotonic() + self.cfg.graceful_timeout
+        while self.nr_conns and time.monotonic() < until:
+            self._take_turn(LAST_SECONDS / 4)
+        self.tpool.shutdown(wait=False)
+        self.poller.close()
+        self.method_queue.close()
+
+    def _take_turn(self, seconds: float) -> None:
+        """Wait so long for something to happen, and do what there is to do."""
+        self.notify()
+        self.wait_for_and_dispatch_events(0.0 if self._arrived else seconds)
+        for _ in range(len(self._arrived)):
+            self._dispatch(self._arrived.popleft())
+        if (now := time.monotonic()) >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
+            for conn in [one for one in self._connections if one.polled]:
+                if now > conn.deadline or (conn.is_idle and now > self._idle_until):
+                    self._expire(conn)
+
+    def _watch_listeners(self) -> None:
+        is_full = self.nr_conns >= self.worker_connections
+        for listener in self._listeners:
+            if is_full or listener.is_exhausted:
+                self._evict()
+            listener.watch(self.poller, not is_full, partial(self._accept, listener))
+
+    def _accept(self, listener: Listener, _: Any = None) -> None:
+        """Accept what is there, and what no other process is to have."""
+        for _ in range(self.cfg.backlog):  # no longer, should they never end
+            stays = self.alive and (self.nr_conns >= self.worker_connections or listener.should_yield(self.nr_conns))
+            if stays or (conn := listener.accept()) is None:
+                return
+            self._connections[conn] = None
+            self._count(1)
+            self._read(conn)
+
+    def _stop_accepting(self) -> None:
+        """Accept the connections that are there already, and no others."""
+        COUNTS.remove(self.age)
+        self._idle_until = time.monotonic() + LAST_SECONDS
+        for listener in self._listeners:
+            listener.watch(self.poller, False, self._accept)
+            self._accept(listener)
+            listener.close()
+
+    def _count(self, step: int) -> None:
+        self.nr_conns += step
+        if self.alive:
+            COUNTS.set(self.age, self.nr_conns)
+
+    def _read(self, conn: Connection, _: Any = None) -> None:
+        """Take in what has come of a connection, and go on with it."""
+        if conn not in self._connections or (conn.reader.state is State.WHOLE and not conn.lingers):
+            return  # it was closed after it was found readable, or its request waits for its turn
+        try:
+            for _ in range(READS):
+                data = conn.receive()
+                if data is None or not self._take(conn, data):
+                    break
+        except OSError:
+            self._close(conn)
+        else:
+            self._go_on(conn)
+
+    def _take(self, conn: Connection, data: bytes) -> bool:
+        """Take in a piece; return whether there may be more that should be taken in at once.
+
+        :raises ConnectionResetError: if the client has ended, and is owed no answer.
+        """
+        if not data and (conn.lingers or conn.is_idle):
+            raise ConnectionResetError
+        if conn.lingers:
+            return True
+        try:
+            return conn.feed(data) is State.BODY
+        except (ParseException, OSError) as error:
+            self._refuse(conn, response_to(error), error)
+            return False
+
+    def _go_on(self, conn: Connection) -> None:
+        state = conn.reader.state
+        if conn.lingers or state in (State.NOTHING, State.HEAD) or (state is State.BODY and conn.is_admitted):
+            self._poll(conn)
+        elif state is State.WHOLE:
+            self._arrived.append(conn)
+        elif self._policy is None:
+            self._invite(conn, {})
+        else:
+            self._in_pool(conn, partial(self._ask_admission, conn))
+
+    def _dispatch(self, conn: Connection) -> None:
+        """Answer a request that has arrived, or have it answered."""
+        self.nr += 1
+        if self.nr >= self.max_requests and self.alive:
+            self.log.info("Autorestarting worker after current request.")
+            self.alive = False
+        request = conn.reader.request
+        cost = self._policy.cost(request.path, request.query, conn.reader.size) if self._policy else Cost.NORMAL
+        facts = {ADMITTED: conn.is_admitted, OVERLOADED: cost is Cost.WAITS and self._waiting >= self._max_waiting}
+        waits = cost is Cost.WAITS and not facts[OVERLOADED]
+        if cost is Cost.SHORT or facts[OVERLOADED]:
+            try:
+                with not_blocking():
+                    output, kept = self._respond(conn, facts, at_once=False)
+            except WouldBlock:
+                conn.reader.body.seek(0)
+            except BaseException as error:
+                if not self.alive and isinstance(error, SystemExit):
+                    raise  # of a signal's handler
+                self._give_up(conn, error)
+                return
+            else:
+                self._send(conn, output, kept)
+                return
+        self._in_pool(conn, partial(self._answer, conn, facts), waits)
+
+    def _send(self, conn: Connection, output: bytes, kept: bool) -> None:
+        """Send a short response; a thread waits for a client that does not take all of it at once."""
+        try:
+            left = conn.send(output)
+        except OSError:
+            self._close(conn)
+            return
+        if left:
+            self._in_pool(conn, partial(self._send_rest, conn, left, kept))
+        else:
+            self._finish(conn, kept)
+
+    def _in_pool(self, conn: Connection, work: Callable[[], Callable[[], None]], waits: bool = False) -> None:
+        """Have a thread work for a connection, and the main thread do what that returns."""
+        self._unpoll(conn)
+        self._waiting += waits
+
+        def run() -> None:
+            try:
+                then = work()
+            except BaseException as error:
+                then = partial(self._give_up, conn, error)
+            self.method_queue.defer(self._after, then, waits)
+
+        self.tpool.submit(run)
+
+    def _give_up(self, conn: Connection, error: BaseException) -> None:
+        """Close a connection whose client has gone, or whose request has harmed its thread: the worker outlives it."""
+        if not isinstance(error, OSError):
+            self.log.error("A request ended its connection.", exc_info=error)
+        self._close(conn)
+
+    def _after(self, then: Callable[[], None], waits: bool) -> None:
+        self._waiting -= waits
+        then()
+
+    def _answer(self, conn: Connection, facts: Mapping[str, bool]) -> Callable[[], None]:
+        output, kept = self._respond(conn, facts, at_once=True)
+        return self._send_rest(conn, output, kept)
+
+    def _send_rest(self, conn: Connection, output: bytes, kept: bool) -> Callable[[], None]:
+        conn.send_all(output)
+        return partial(self._finish, conn, kept)
+
+    def _ask_admission(self, conn: Connection) -> Callable[[], None]:
+        output = Output(conn, at_once=False)
+        response, environ = self._call(conn, output, {HEAD_ONLY: True})
+        if response.status_code == CONTINUE:
+            return partial(self._invite, conn, environ)
+        return self._send_rest(conn, output.take(), kept=False)
+
+    def _invite(self, conn: Connection, environ: Mapping[str, Any]) -> None:
+        """Let the body of a request come."""
+        conn.is_admitted = True
+        try:
+            conn.reader.limit_body(environ.get(MAX_BODY, conn.reader.max_body))
+        except ParseException as error:
+            self._refuse(conn, response_to(error), error)
+            return
+        if conn.reader.expects_continue:
+            with suppress(OSError):  # it has gone, as will be found
+                conn.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._poll(conn)
+
+    def _respond(self, conn: Connection, facts: Mapping[str, bool], at_once: bool) -> tuple[bytes, bool]:
+        """Have the application answer; return what is not sent yet, and whether the connection goes on.
+
+        :raises OSError: if the connection is broken.
+        :raises WouldBlock: if the request needs a thread of its own, and this is the main one.
+        """
+        output = Output(conn, at_once)
+        try:
+            response, _ = self._call(conn, output, facts)
+            return output.take(), not response.should_close() and self.cfg.keepalive > 0
+        except OSError:
+            raise
+        except Exception:
+            self.log.exception("Error handling request %s", conn.reader.request.uri)
+            return (b"" if output.has_sent else BROKEN.encode()), False
+
+    def _call(self, conn: Connection, output: Output, facts: Mapping[str, bool]) -> tuple[Response, dict[str, Any]]:
+        request, started = conn.reader.request, datetime.now()
+        response, environ = create(request, output, conn.address, conn.server, conn.cfg, response_class=HttpResponse)
+        environ.update(facts, **{"wsgi.multithread": True, "gunicorn.socket": conn.sock})
+        if not self.alive or HEAD_ONLY in facts:
+            response.force_close()
+        pieces = self.wsgi(environ, response.start_response)
+        try:
+            for piece in pieces:
+                response.write(piece)
+            response.close()
+        finally:
+            if hasattr(pieces, "close"):
+                pieces.close()
+        if response.status_code != CONTINUE:
+            self.log.access(response, request, environ, datetime.now() - started)
+        return response, environ
+
+    def _finish(self, conn: Connection, kept: bool) -> None:
+        """Go on with a connection whose request is answered."""
+        if not kept:
+            self._linger(conn)
+            return
+        try:
+            conn.next(self.cfg.keepalive)
+        except (ParseException, OSError) as error:
+            self._refuse(conn, response_to(error), error)
+        self._go_on(conn)
+
+    def _expire(self, conn: Connection) -> None:
+        """Let go of a connection whose time is over; if it is idle, unless it has sent something at this moment."""
+        if conn.lingers:
+            self._close(conn)
+        elif not conn.is_idle:
+            self._refuse(conn, TOO_SLOW, "too slow")
+        else:
+            self._read(conn)
+            if conn in self._connections and conn.is_idle:
+                self._close(conn)
+
+    def _evict(self) -> None:
+        """Let go of a connection that should have gone, else of one that has been idle longest, else of one that has
+        been sending longest; of none that has just come."""
+        latest = time.monotonic() - EVICTABLE_SECONDS
+        found = [conn for conn in self._connections if conn.polled and conn.since < latest]
+        if found:
+            self._expire(
+                min(found, key=lambda one: (not one.lingers, one.reader.state is not State.NOTHING, one.since))
+            )
+
+    def _refuse(self, conn: Connection, response: ErrorResponse, reason: object) -> None:
+        """Refuse a request; nothing that comes behind it is read as another one."""
+        client = conn.address[0] if conn.address else "a socket's client"
+        self.log.info("refused %s with %d: %.200r", client, response.code, str(reason))
+        with suppress(OSError):
+            conn.send(response.encode())
+        self._linger(conn)
+
+    def _linger(self, conn: Connection) -> None:
+        try:
+            conn.linger()
+        except OSError:
+            self._close(conn)
+        else:
+            self._poll(conn)
+
+    def _poll(self, conn: Connection) -> None:
+        """Have a connection read when there is something to read."""
+        if conn.has_pending:
+            self.method_queue.defer(self._read, conn)
+        if not conn.polled and conn in self._connections:
+            conn.polled = True
+            self.poller.register(conn.sock, EVENT_READ, partial(self._read, conn))
+
+    def _unpoll(self, conn: Connection) -> None:
+        if conn.polled:
+            conn.polled = False
+            self.poller.unregister(conn.sock)
+
+    def _close(self, conn: Connection) -> None:
+        if conn in self._connections:
+            self._unpoll(conn)
+            del self._connections[conn]
+            self._count(-1)
+            conn.close()

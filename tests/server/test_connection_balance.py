@@ -1,0 +1,62 @@
+"""How many connections each process has."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from app.server.connection_balance import PLACES, ConnectionCounts
+
+
+def test_who_has_no_more_than_any_other_takes_the_next() -> None:
+    counts = ConnectionCounts()
+    counts.set(1, 3)
+    counts.set(2, 5)
+    assert [counts.should_accept(count, waiting=0) for count in (2, 3, 4)] == [True, True, False]
+
+
+def test_of_many_a_few_more_do_not_matter() -> None:
+    counts = ConnectionCounts()
+    counts.set(1, 40)
+    assert [counts.should_accept(count, waiting=0) for count in (45, 46)] == [True, False]
+
+
+@pytest.mark.parametrize(("processes", "crowd", "share"), [(2, 100, 50), (3, 100, 34), (4, 8, 2)])
+def test_of_a_crowd_at_the_port_each_process_takes_its_share(processes: int, crowd: int, share: int) -> None:
+    counts = ConnectionCounts()
+    for process in range(processes):
+        counts.set(process, 0)
+    taken = 0
+    while taken < crowd and counts.should_accept(taken, crowd - taken):
+        taken += 1
+        counts.set(0, taken)
+    assert taken == share
+
+
+def test_a_process_that_takes_none_is_not_waited_for() -> None:
+    counts = ConnectionCounts()
+    counts.set(1, 0)
+    assert not counts.should_accept(1, waiting=1)
+    counts.remove(1)
+    assert counts.should_accept(1, waiting=1)
+
+
+def test_processes_that_have_ended_are_forgotten() -> None:
+    counts = ConnectionCounts()
+    for process in (7, PLACES + 8, 9):
+        counts.set(process, 0)
+    counts.keep([PLACES + 8])
+    assert not counts.should_accept(1, waiting=1)
+    counts.keep([7])  # began in the place of nobody
+    assert counts.should_accept(1, waiting=1)
+
+
+def test_what_a_child_tells_its_siblings_see() -> None:
+    counts = ConnectionCounts()
+    if not (child := os.fork()):
+        counts.set(1, 4)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert counts.should_accept(4, waiting=0)
+    assert not counts.should_accept(5, waiting=0)

@@ -1,0 +1,44 @@
+"""How many threads work, and when."""
+
+from __future__ import annotations
+
+import threading
+
+from app.server.thread_pool import ThreadPool
+
+SECONDS = 60
+
+
+def test_there_are_as_many_threads_as_are_needed_and_no_more_than_may_be() -> None:
+    pool = ThreadPool(3)
+    together, threads = threading.Barrier(4), set()
+
+    def meet() -> None:
+        threads.add(threading.current_thread())
+        together.wait(SECONDS)
+
+    for _ in range(2):
+        for _ in range(3):
+            pool.submit(meet)
+        together.wait(SECONDS)  # all three work at the same time
+    assert len(threads) == 3
+    pool.shutdown()
+    for one in threads:
+        one.join(SECONDS)
+
+
+def test_work_that_is_submitted_by_busy_threads_never_waits_for_these() -> None:
+    pool = ThreadPool(8)
+    done, stop = threading.Semaphore(0), threading.Event()
+    for _ in range(50):  # threads that end, and take the next piece at once
+        pool.submit(done.release)
+    for _ in range(50):
+        assert done.acquire(timeout=SECONDS)
+    for _ in range(7):
+        pool.submit(lambda: stop.wait(SECONDS) and done.release())
+    pool.submit(done.release)
+    assert done.acquire(timeout=SECONDS)
+    stop.set()
+    for _ in range(7):
+        assert done.acquire(timeout=SECONDS)
+    pool.shutdown()
