@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.backend.batching import QueueConfig
+from app.backend.client import Backend
 from app.backend.registrations import Registration, read_registrations
-from app.backend.service import Backend
 from app.backend.startup import find_startup_models, merge_startup_models
 from app.cluster.installed import on_cluster
 from app.cluster.plan import Scale

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from app.backend.client import Backend
 from app.backend.registrations import Registration
-from app.backend.service import Backend, BackendService
+from app.backend.service import BackendService
 from app.errors import DimpleError, ModelConflict, ModelNotFound, ModelUnavailable, NoWorker, QueueFull
 from app.long_waits import long_wait
 from app.serving import measuring
