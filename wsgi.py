@@ -6,7 +6,7 @@ import logging
 
 from app import create_app, load_models
 from app.launch.logs import server_style, style_name
-from app.serving.metric_files import measured_start
+from app.telemetry.metric_files import measured_start
 from app.settings import read_settings
 
 settings = read_settings()

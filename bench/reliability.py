@@ -23,6 +23,7 @@ from bench.perf.host import describe  # noqa: E402
 from bench.reliability import clients, clock, disk, files, processes, registrations  # noqa: E402
 from bench.reliability.document import write  # noqa: E402
 from bench.reliability.fault import Failed, Fault, Row, Size, suffer  # noqa: E402
+from bench.reliability.interleavings import Interleaving, write_versions  # noqa: E402
 from bench.reliability.models import COLOUR, HANDLED, HEAVY  # noqa: E402
 from bench.reliability.served import NotInTime, Served, make, running  # noqa: E402
 
@@ -36,6 +37,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="faults whose name has this text; the document is not written then")
     parser.add_argument("--clients", type=int, default=Size.clients, help="that ask meanwhile")
     parser.add_argument("--registrations", type=int, default=registrations.MANY, help="models that come and go")
+    parser.add_argument("--calls", type=int, default=500, help="of each of 16 clients that change and ask a few names")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="folder of reliability.md")
     parser.add_argument("--keep", action="store_true", help="keep the servers' folders, with their logs")
     return parser.parse_args()
@@ -46,7 +48,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="reliability-"))
     size = Size(clients=given.clients)
     try:
-        rows = list(measured(folder, given.only, size, given.registrations))
+        rows = list(measured(folder, given.only, size, given.registrations, given.calls))
     finally:
         if given.keep:
             say(f"the servers' folders are in {folder}")
@@ -58,7 +60,7 @@ def main() -> int:
     return 0 if all(one.holds for one in rows) else 1
 
 
-def measured(folder: Path, only: str, size: Size, count: int) -> Iterator[Row]:
+def measured(folder: Path, only: str, size: Size, count: int, calls: int) -> Iterator[Row]:
     """Let the faults happen, on a server for those that need no other, and on others for the rest."""
     many = [registrations.come_and_go(count) if one is registrations.CAME_AND_WENT else one for one in SHARED]
     yield from on(make(folder / "shared", CACHE, MODELS, client_timeout=5), many, only, size)
@@ -67,6 +69,21 @@ def measured(folder: Path, only: str, size: Size, count: int) -> Iterator[Row]:
     else:
         yield from on(disk.on_small_disks(folder / "disks"), disk.FAULTS, only, size)
     yield from on(clock.with_own_clock(folder / "clock", CACHE), clock.FAULTS, only, size)
+    if only in "random changes and predictions":
+        yield from interleaved(folder / "interleaved", calls)
+
+
+def interleaved(folder: Path, calls: int) -> Iterator[Row]:
+    """Change and ask a few names from many clients over four server processes, without kills and with them."""
+    for kill in (False, True):
+        name = f"random changes and predictions{', the backend and server processes killed' if kill else ''}"
+        say(name)
+        served = make(folder / str(kill), CACHE, workers=4, job_queue_size=1000)
+        versions = write_versions(served.models)
+        with running(served):
+            row = Interleaving(served, versions, seed=1 + kill, calls=calls, kill=kill).run().row(name)
+        tell(row)
+        yield row
 
 
 def on(served: Served, faults: Sequence[Fault], only: str, size: Size) -> Iterator[Row]:

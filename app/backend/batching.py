@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from app.dispatch import about_to_block
 from app.errors import ClientClosedRequest, DimpleError, QueueTimeout
-from app.serving import measuring
+from app.telemetry import measuring
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -16,6 +16,7 @@ from app.backend.batching import IsDisconnected, QueueResult, never_disconnected
 from app.backend.networks import NetworkFile, file_state
 from app.backend.protocol import FLOAT_BYTES, Channel, Disconnected, Kind, SharedBuffer, error_from
 from app.backend.registrations import Registration, RegistrationFile
+from app.backend.service import BackendService
 from app.backend.shared_state import SharedState
 from app.dispatch import about_to_block
 from app.engines.base import Engine, check_batch
@@ -314,7 +315,7 @@ class RemoteQueue:
 
 
 class BackendClient:
-    """The backend process, as :class:`app.backend.service.Backend` says. Every method may be called from any thread."""
+    """The backend process, with the methods of :class:`app.backend.service.BackendService`, for any thread."""
 
     def __init__(self, address: bytes, state: SharedState, settings: Settings) -> None:
         self.state = state
@@ -405,6 +406,10 @@ class BackendClient:
         """Change something once: a backend process that ends may have done it."""
         about_to_block()
         return self._pool.run(lambda connection: connection.call(op, told)[0], again=False)
+
+
+Backend = BackendService | BackendClient
+"""In the same process, or through a socket."""
 
 
 def _connect(address: bytes, deadline: float) -> tuple[Channel, int]:

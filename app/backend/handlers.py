@@ -20,8 +20,8 @@ from app.handlers.gpus import usable_gpus
 from app.handlers.home import prepare_environment
 from app.handlers.types import HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus
 from app.handlers.workers import Workers
-from app.serving.measuring import handler_restarted
 from app.settings import Settings
+from app.telemetry.measuring import handler_restarted
 
 LOAD_SECONDS = 120.0
 """What a model has to load. Multi Model Server waits as long for its workers."""

@@ -126,6 +126,8 @@ class RegistrationFile:
 
         :raises StorageError: if nothing can be read or written there.
         """
+        for partial in self.path.parent.glob(".registry.json.*.part"):  # of a process that was killed
+            partial.unlink(missing_ok=True)
         try:
             return self.read()
         except FileNotFoundError:

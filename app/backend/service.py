@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from app.backend.batching import IsDisconnected, QueueResult
 from app.backend.handlers import LOAD_SECONDS, HandlerModel
@@ -43,76 +43,6 @@ FOLLOW_SECONDS = 1.0
 """After so long, what another server has written into the same instance folder is seen."""
 
 log = logging.getLogger(__name__)
-
-
-class Backend(Protocol):
-    """What HTTP workers ask: :class:`BackendService` in the same process, or through a socket."""
-
-    state: SharedState
-
-    def version(self) -> int:
-        """Return another number after every change of what is registered."""
-
-    def wait_started(self) -> None:
-        """Wait until all models that are served from the start are known, and their code is loaded.
-
-        :raises SettingError: if the registrations cannot be read.
-        """
-
-    def registered(self) -> dict[str, Registration]:
-        """Return what is served, by name.
-
-        :raises DimpleError: if it cannot be read.
-        """
-
-    def register(self, registration: Registration, replacing: bool) -> Registration:
-        """Serve a model from now on, and return the registration with its generation.
-
-        :param replacing: whether it takes the place of a model of its name, which answers until then.
-        :raises ModelConflict: if a model of that name is registered, or is being registered.
-        :raises HandlerLoadError: if its code cannot be loaded; nothing is changed then.
-        :raises RegistryBusy: if that cannot be kept, as ``StorageError``; nothing is changed then.
-        """
-
-    def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
-        """Give a model other numbers of workers.
-
-        :param wait_seconds: how long to wait until it has so many at least.
-        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
-        :raises HandlerLoadError: if it has not got them by then; it goes on trying.
-        """
-
-    def unregister(self, name: str) -> None:
-        """Take a model out of service. What waits for it is refused, what is being computed is finished.
-
-        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
-        :raises UnregisterTimeout: if its code still answers when ``unregister_timeout`` is over; it was ended then,
-            and the model is in service again.
-        """
-
-    def answer(
-        self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
-    ) -> QueueResult[HandlerAnswer]:
-        """Have a model's own code answer a request.
-
-        :param generation: the registration that the request was meant for; if another has taken its place, that one
-            answers.
-        :param timeout: the registration's ``response_timeout``.
-        :raises ModelNotFound: if the name has been unregistered.
-        """
-
-    def status(self, generation: int) -> dict[str, Any]:
-        """Return what the workers of a model with code do, as :meth:`HandlerModel.status`."""
-
-    def load_network(self, path: Path, milliseconds: float) -> Engine:
-        """Load ``model.xml`` with the ``model.bin`` beside it: in the backend process if it takes long.
-
-        :param milliseconds: what a row takes on one core.
-        :raises RuntimeError: if it is no model of OpenVINO's, or this machine cannot compute it.
-        """
-
-    def close(self) -> None:
-        """End what was started."""
 
 
 class BackendService:
@@ -160,24 +90,36 @@ class BackendService:
         threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
 
     def version(self) -> int:
-        """As :meth:`Backend.version`; another server's change of the same file is seen, too."""
+        """Return another number after every change of what is registered."""
         if self._file.is_changed():
             with self._changing():
                 pass
         return self.state.version
 
     def wait_started(self) -> None:
-        """As :meth:`Backend.wait_started`."""
+        """Wait until all models that are served from the start are known, and their code is loaded.
+
+        :raises SettingError: if the registrations cannot be read.
+        """
         self._started.wait()
         if self._start_error is not None:
             raise self._start_error
 
     def registered(self) -> dict[str, Registration]:
-        """As :meth:`Backend.registered`."""
+        """Return what is served, by name.
+
+        :raises DimpleError: if it cannot be read.
+        """
         return {name: one for name, one in self._models.items() if not one.removed}
 
     def register(self, registration: Registration, replacing: bool) -> Registration:
-        """As :meth:`Backend.register`."""
+        """Serve a model from now on, and return the registration with its generation.
+
+        :param replacing: whether it takes the place of a model of its name, which answers until then.
+        :raises ModelConflict: if a model of that name is registered, or is being registered.
+        :raises HandlerLoadError: if its code cannot be loaded; nothing is changed then.
+        :raises RegistryBusy: if that cannot be kept, as ``StorageError``; nothing is changed then.
+        """
         name = registration.name
         with self._changing_lock:
             if not replacing and (self._serves(name) or name in self._registering):
@@ -208,7 +150,12 @@ class BackendService:
         return registration
 
     def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
-        """As :meth:`Backend.scale`."""
+        """Give a model other numbers of workers.
+
+        :param wait_seconds: how long to wait until it has so many at least.
+        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
+        :raises HandlerLoadError: if it has not got them by then; it goes on trying.
+        """
         with self._changing():
             before = self._current(name)
             registration = replace(before, min_workers=least, max_workers=most, changed=True)
@@ -227,7 +174,12 @@ class BackendService:
                     raise
 
     def unregister(self, name: str) -> None:
-        """As :meth:`Backend.unregister`."""
+        """Take a model out of service. What waits for it is refused, what is being computed is finished.
+
+        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
+        :raises UnregisterTimeout: if its code still answers when ``unregister_timeout`` is over; it was ended then,
+            and the model is in service again.
+        """
         with self._changing():
             registration = self._current(name)
             handlers = self._handlers.get(registration.generation)
@@ -255,7 +207,13 @@ class BackendService:
     def answer(
         self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
     ) -> QueueResult[HandlerAnswer]:
-        """As :meth:`Backend.answer`."""
+        """Have a model's own code answer a request.
+
+        :param generation: the registration that the request was meant for; if another has taken its place, that one
+            answers.
+        :param timeout: the registration's ``response_timeout``.
+        :raises ModelNotFound: if the name has been unregistered.
+        """
         self._known.wait()
         handlers = self._handlers.get(generation)
         if handlers is not None:
@@ -273,7 +231,7 @@ class BackendService:
         return handlers.submit(request, is_disconnected)
 
     def status(self, generation: int) -> dict[str, Any]:
-        """As :meth:`Backend.status`."""
+        """Return what the workers of a model with code do, as :meth:`HandlerModel.status`."""
         self._known.wait()
         handlers = self._handlers.get(generation)
         if handlers is None:

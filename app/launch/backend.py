@@ -16,8 +16,8 @@ from app.backend.shared_state import SharedState
 from app.idle import keep_heaps, tidy_when_idle
 from app.launch.logs import install, server_style, style_name
 from app.parent import end_with_parent
-from app.serving.metric_files import share
 from app.settings import Settings, read_settings
+from app.telemetry.metric_files import share
 from app.zoo.imagenet import add_shipped_models
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from app.serving.metric_files import collect
+from app.telemetry.metric_files import collect
 
 
 @dataclass(frozen=True)

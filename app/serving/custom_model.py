@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.backend.batching import IsDisconnected, never_disconnected
+from app.backend.client import Backend
 from app.backend.handlers import statuses_from
 from app.backend.registrations import Registration
-from app.backend.service import Backend
 from app.formats.archive.manifest import read_manifest
 from app.handlers.types import Field, HandlerAnswer, HandlerRequest, WorkerState, WorkerStatus
-from app.serving import measuring
+from app.telemetry import measuring
 
 __all__ = ["CustomModel", "Field", "HandlerAnswer", "HandlerRequest", "open_custom"]
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from app.backend.batching import QueueConfig
+from app.backend.client import Backend
 from app.backend.registrations import Registration, read_registrations
-from app.backend.service import Backend
 from app.backend.startup import find_startup_models, merge_startup_models
 from app.cluster.installed import on_cluster
 from app.cluster.plan import Scale
@@ -19,10 +19,10 @@ from app.errors import ClusterUnavailable, EngineUnavailable, ModelFormatError
 from app.formats.archive.contents import own_handler
 from app.formats.folder import open_model_folder
 from app.machine import cores
-from app.serving import measuring
 from app.serving.custom_model import CustomModel, open_custom
 from app.serving.model import Model, open_model
 from app.settings import Settings
+from app.telemetry import measuring
 from app.vision.preprocess import enough_pixels
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from app.formats.folder import ModelFolder
 from app.formats.inference import inferred_reasons
 from app.formats.labels import find_labels, imagenet_labels
 from app.machine import cores
-from app.serving import measuring
 from app.serving.scores import probabilities
+from app.telemetry import measuring
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
 from app.vision import faces
 from app.vision.preprocess import input_size

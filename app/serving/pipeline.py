@@ -13,10 +13,10 @@ from PIL import Image
 from app.backend.batching import IsDisconnected, never_disconnected
 from app.machine import cores
 from app.picture_limits import PictureLimits
-from app.serving import measuring
 from app.serving.model import Model
 from app.serving.scores import best
 from app.slots import Slots
+from app.telemetry import measuring
 from app.types import Answer, Box, Face, FloatArray
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop

@@ -10,7 +10,7 @@ import psutil
 
 from app.backend.supervisor import MODULE
 from app.handlers.process import PROGRAM
-from app.serving.metric_files import processes
+from app.telemetry.metric_files import processes
 
 
 @dataclass(frozen=True)

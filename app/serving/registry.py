@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from app.backend.client import Backend
 from app.backend.registrations import Registration
-from app.backend.service import Backend, BackendService
+from app.backend.service import BackendService
 from app.dispatch import about_to_block
 from app.errors import DimpleError, ModelConflict, ModelNotFound, ModelUnavailable, NoWorker, QueueFull
-from app.serving import measuring
 from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry, capacity, cluster_error, load, open_entry, rescale
 from app.serving.model import Model
 from app.settings import Settings
+from app.telemetry import measuring
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from prometheus_client.registry import Collector
 from app.machine import memory_bytes
 from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry
-from app.serving.measuring import MOST_NAMES
-from app.serving.metric_files import collect
 from app.serving.processes import memory
 from app.serving.registry import Registry
+from app.telemetry.measuring import MOST_NAMES
+from app.telemetry.metric_files import collect
 from app.web.context import dimple
 
 bp = Blueprint("metrics", __name__)

@@ -9,8 +9,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, WouldBlock
 from app.errors import QueueFull
-from app.serving import measuring
 from app.settings import Settings
+from app.telemetry import measuring
 from app.traces import trace_endpoint
 from app.web.around.asked import MANAGEMENT, Ports
 from app.web.around.counting import begin_measuring, forget_measuring, measure

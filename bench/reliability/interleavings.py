@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.reliability.fault import Row
 from bench.reliability.histories import DEADLINE, Call, Op, mistakes
 from bench.reliability.models import picture, write_archive, write_colour, write_handled, write_heavy
 from bench.reliability.served import Served
@@ -45,6 +46,27 @@ class Outcome:
     kills: Counter[str] = field(default_factory=Counter)
     mistakes: list[str] = field(default_factory=list)
     back: list[float] = field(default_factory=list)
+    slowest: float = 0.0
+
+    def row(self, name: str) -> Row:
+        """Return what came of it for the table."""
+
+        def count(*statuses: str) -> int:
+            return sum(number for what, number in self.counts.items() if what.endswith(statuses))
+
+        notes = [f"{number} times a {what} was killed" for what, number in sorted(self.kills.items())]
+        return Row(
+            name,
+            sent=self.counts.total(),
+            answered=count("200", "202", "404", "409"),
+            refused=count("503"),
+            cut=count(" 0"),
+            lost=len(self.mistakes),
+            recovery=max(self.back, default=0.0),
+            slowest=self.slowest,
+            notes=tuple(notes),
+            samples=tuple(self.mistakes[:5]),
+        )
 
 
 def write_versions(models: Path) -> list[str]:
@@ -102,6 +124,7 @@ class Interleaving:
         self._end_all()
         outcome.counts = Counter(f"{one.op} {one.status}" for one in self._made)
         outcome.mistakes += mistakes(self._made)
+        outcome.slowest = max(one.ended - one.begun for one in self._made)
         outcome.mistakes += self._left(before)
         return outcome
 

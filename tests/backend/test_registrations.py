@@ -65,6 +65,13 @@ def test_a_damaged_or_missing_file_is_recovered_from_its_copy(
     assert aside == ([] if damage is None else [damage])
 
 
+def test_what_a_killed_process_has_not_written_to_the_end_is_removed(file: RegistrationFile, tmp_path: Path) -> None:
+    written(file)
+    (tmp_path / ".registry.json.0123456789abcdef.part").write_bytes(b"half")
+    recovered(tmp_path)
+    assert list(tmp_path.glob(".*")) == []
+
+
 def test_without_a_copy_nothing_is_registered(file: RegistrationFile, tmp_path: Path) -> None:
     written(file)
     file.path.write_bytes(b"?")

@@ -12,11 +12,11 @@ from app.settings import ROOT
 CHILD = """
 import os, sys, time
 from pathlib import Path
-from app.serving.metric_files import collect, measured_start
+from app.telemetry.metric_files import collect, measured_start
 from app.serving.counts import counts
 with measured_start(Path(sys.argv[1])):
     pass
-from app.serving import measuring
+from app.telemetry import measuring
 for name in sys.argv[2:]:
     with measuring.in_flight(name):
         measuring.request(name, "/predict/<model>", 500 if name == "bad" else 200, 0.5)

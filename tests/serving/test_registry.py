@@ -15,10 +15,10 @@ import pytest
 
 from app.backend.registrations import Registration
 from app.errors import ModelConflict, ModelFormatError, QueueFull, UnregisterTimeout
-from app.serving import measuring
 from app.serving.custom_model import CustomModel, HandlerAnswer
 from app.serving.registry import Registry
 from app.settings import Settings
+from app.telemetry import measuring
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
 from tests.waiting import wait_until
 

@@ -7,7 +7,7 @@ import time
 from flask import g, request
 
 from app.request_id import FACTS
-from app.serving import measuring
+from app.telemetry import measuring
 from app.web.context import dimple
 
 

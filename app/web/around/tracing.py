@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Response, g, request
 
-from app.serving import measuring
+from app.telemetry import measuring
 from app.web.around.counting import asked_model, asked_route
 from app.web.around.request_ids import request_id
 

@@ -1,4 +1,4 @@
-"""The numbers of :mod:`app.serving.measuring` from all processes of a server, those that have ended included.
+"""The numbers of :mod:`app.telemetry.measuring` from all processes of a server, those that have ended included.
 
 Every process counts in files of its own, in the format of ``prometheus_client``, which are mapped into memory, so that
 counting takes no lock between processes and no system call. They lie in a folder of the server, called by the process
@@ -38,7 +38,7 @@ _folder: Path | None = None
 
 def share(parent: Path) -> None:
     """Let what this process measures be seen by all that the same process has started. To be called once, before
-    :mod:`app.serving.measuring` is imported, and in the process that measures, not before it forks.
+    :mod:`app.telemetry.measuring` is imported, and in the process that measures, not before it forks.
 
     :param parent: the folder of the servers' folders; those of servers that have ended are removed.
     """
@@ -56,7 +56,7 @@ def measured_start(parent: Path) -> Iterator[None]:
     """:func:`share`, and measure how long it takes this process to become a server, which is what happens meanwhile."""
     started = time.perf_counter()
     share(parent)
-    from app.serving.measuring import worker_started
+    from app.telemetry.measuring import worker_started
 
     yield
     worker_started(time.perf_counter() - started)
@@ -65,7 +65,7 @@ def measured_start(parent: Path) -> Iterator[None]:
 def collect() -> list[Metric]:
     """The numbers of all processes together, in Prometheus's terms."""
     if _folder is None:
-        from app.serving.measuring import REGISTRY
+        from app.telemetry.measuring import REGISTRY
 
         return list(REGISTRY.collect())
     with locked(_folder / "lock"):

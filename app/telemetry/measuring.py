@@ -1,6 +1,6 @@
 """What is measured, in Prometheus's terms: every instrument, and the one door through which others use them.
 
-In a server, where :func:`app.serving.metric_files.share` was called before this
+In a server, where :func:`app.telemetry.metric_files.share` was called before this
 file is imported, it goes into a file that all processes of the server read; elsewhere it stays in the process.
 """
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from app.backend.batching import BatchQueue, QueueConfig
-from app.serving import measuring
+from app.telemetry import measuring
 from tests.waiting import SECONDS, wait_until
 
 

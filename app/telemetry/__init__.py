@@ -1,0 +1,1 @@
+"""Measurements of all processes of a server."""
