@@ -6,8 +6,8 @@ import logging
 
 from app import create_app, load_models
 from app.launch.logs import server_style, style_name
-from app.telemetry.metric_files import measured_start
 from app.settings import read_settings
+from app.telemetry.metric_files import measured_start
 
 settings = read_settings()
 _lines = logging.StreamHandler()
