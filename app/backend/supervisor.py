@@ -7,18 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from typing import Any
 
 from app.backend.shared_state import SharedState
 from app.settings import ROOT
+from app.utils.backoff import Backoff
 
 MODULE = "app.launch.backend"
 BACKLOG = 1024
-PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 60.0
-HEALTHY_SECONDS = 5.0
-"""One that has lived for so long is started again at once."""
+LONGEST_DELAY = 10.0
+"""Seconds between two starts of one that ends again and again. One that has lived for longer is started at once."""
 END_SECONDS = 10.0
 
 
@@ -39,8 +37,7 @@ class BackendProcess:
         self._listener.bind("")  # Linux finds a name that nobody has, and that is in no file system (unix(7))
         self._listener.listen(BACKLOG)
         self._told_to_end = False
-        self._pause = PAUSE_SECONDS
-        self._start_again = 0.0
+        self._backoff = Backoff(LONGEST_DELAY)
         self._process = self._start()
         self._log.info("The backend is process %d", self._process.pid)
 
@@ -69,14 +66,11 @@ class BackendProcess:
                 self._process.kill()
         elif self._told_to_end:
             self._listener.close()  # who still asks it must do without
-        elif time.monotonic() >= self._start_again:
+        elif not self._backoff.remaining():
             self._replace(code)
 
     def _replace(self, code: int) -> None:
-        now = time.monotonic()
-        if now > self._start_again + HEALTHY_SECONDS:
-            self._pause = PAUSE_SECONDS
-        self._start_again, self._pause = now + self._pause, min(2 * self._pause, LONGEST_PAUSE_SECONDS)
+        self._backoff.attempt()
         before = self._process.pid
         try:
             self._process = self._start()

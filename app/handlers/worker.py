@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.errors import HandlerLoadError
-from app.handlers.backoff import Backoff
+from app.utils.backoff import Backoff
 from app.handlers.gpus import next_gpu
 from app.handlers.jobs import Job, Jobs
 from app.handlers.output import OnMetric
@@ -121,7 +121,7 @@ class Worker:
                 backoff.reset()
                 self._serve(child)
             if not self.leaving:
-                self._shared.pause(self._leaving, backoff.seconds())
+                self._shared.pause(self._leaving, backoff.next_delay())
                 self._restarts += 1
                 self._shared.on_restart()
 

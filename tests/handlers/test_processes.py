@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from app.errors import BadParameter, HandlerLoadError, SettingError
-from app.handlers.backoff import Backoff
 from app.handlers.environment import SERVERS_THREADS, handler_environment
 from app.handlers.workers import Workers
 from app.settings import ROOT
@@ -207,14 +206,6 @@ def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_started_again(tmp
     assert restarted.wait(DEADLINE)
     assert int(workers.predict([request()])[0].body) != status.pid
     assert started == [1]
-
-
-def test_pauses_follow_fibonacci_up_to_1597_seconds() -> None:
-    backoff = Backoff()
-    assert [backoff.seconds() for _ in range(18)] == [
-        *(1, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987),
-        *(1597, 1597),
-    ]
 
 
 def wait_until_ready(workers: Workers) -> None:
