@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.errors import HandlerLoadError
-from app.utils.backoff import Backoff
 from app.handlers.gpus import next_gpu
 from app.handlers.jobs import Job, Jobs
 from app.handlers.output import OnMetric
 from app.handlers.process import Child
 from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus, worker_died
 from app.handlers.wire import Gone, Reply
+from app.utils.backoff import Backoff
 
 LOAD_SECONDS = 120.0
 """Least time that loading may take; it has the response timeout where that is longer."""
