@@ -202,7 +202,7 @@ class Listener:
         port = settings.management_port if f"unix:{name}" == settings.management_host else settings.port
         self._name = ("localhost", port) if isinstance(name, str) else name
         self._opens_at = self._warns_at = self._yields_since = 0.0
-        self._watched = False
+        self.is_watched = False
         listener.setblocking(False)
 
     def seconds_closed(self) -> float:
@@ -212,8 +212,8 @@ class Listener:
     def watch(self, poller: BaseSelector, wanted: bool, callback: Callable[[Any], None]) -> None:
         """Have ``callback`` called when there are connections, or do not."""
         wanted = wanted and time.monotonic() >= self._opens_at
-        if wanted != self._watched:
-            self._watched = wanted
+        if wanted != self.is_watched:
+            self.is_watched = wanted
             if wanted:
                 poller.register(self._listener, EVENT_READ, callback)
             else:

@@ -106,8 +106,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._serves[0] = 1
         self.poller.register(self.method_queue.fileno(), EVENT_READ, self.method_queue.run_callbacks)
         while self.alive and self.is_parent_alive():  # without the master, the port is wanted by another server
-            self._watch_listeners()
-            self._take_turn(min(TICK_SECONDS, *(one.seconds_closed() or TICK_SECONDS for one in self._listeners)))
+            self._take_turn(self._watch_listeners())
         self.alive = False
         self._stop_accepting()
         until = time.monotonic() + self.cfg.graceful_timeout
@@ -129,12 +128,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 if now > conn.deadline or (conn.is_idle and now > self._idle_until):
                     self._expire(conn)
 
-    def _watch_listeners(self) -> None:
+    def _watch_listeners(self) -> float:
+        """Have connections accepted, unless there are too many, or other processes are to have them at this moment;
+        return after how many seconds to look again."""
         is_full = self.nr_conns >= self.worker_connections
         for listener in self._listeners:
             if is_full or listener.is_exhausted:
                 self._evict()
             listener.watch(self.poller, not is_full, partial(self._accept, listener))
+        closed = [one.seconds_closed() for one in self._listeners if not one.is_watched]
+        return TICK_SECONDS if is_full else min([TICK_SECONDS, *closed])
 
     def _accept(self, listener: Listener, _: Any = None) -> None:
         """Accept what is there, and what no other process is to have."""

@@ -41,8 +41,6 @@ class RequestPolicy:
 
     def _of_model(self, name: str, size: int) -> Cost:
         model = self._registry.loaded(name)
-        if model is None:
-            return Cost.NORMAL
         if isinstance(model, Model) and getattr(model.engine, "is_short", False):
             return Cost.SHORT if size <= SHORT_BYTES else Cost.NORMAL
-        return Cost.WAITS
+        return Cost.WAITS  # one that is not there, too: it may be loading at this moment

@@ -200,7 +200,8 @@ def _slow_models(scene: Scene) -> None:
 def _status(one: socket.socket) -> int:
     """The status of the answer that has come; 0 if none has."""
     try:
-        return int(one.recv(4096, socket.MSG_DONTWAIT).split()[1])
+        one.setblocking(False)
+        return int(one.recv(4096).split()[1])
     except BlockingIOError:
         return 0
 

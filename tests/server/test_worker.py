@@ -247,6 +247,6 @@ def test_a_body_is_invited_once_when_its_head_is_admitted(connect: Connect) -> N
 
 def test_a_body_that_is_longer_than_was_admitted_is_refused(connect: Connect) -> None:
     with connected(connect) as (sock, file):
-        sock.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sock.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         sock.sendall(b"3e8\r\n" + bytes(1000) + b"\r\n1\r\nx\r\n")
         assert file.readline().split()[1] == b"413"

@@ -34,7 +34,7 @@ class WaitingApp:
         if environ.get(OVERLOADED):
             status, body = "503 Service Unavailable", b"overloaded"
         elif HEAD_ONLY in environ:
-            environ[MAX_BODY] = 1000
+            environ[MAX_BODY] = 1000 if path == "/small" else 10**6
             status, body = ("403 Forbidden", b"refused") if path == "/refused" else ("100 Continue", b"")
         else:
             body = self._body(path, Path(environ["QUERY_STRING"]), environ)
