@@ -167,10 +167,8 @@ class BackendService:
             try:
                 handlers.wait_until_loaded(least, wait_seconds)
             except HandlerLoadError:
-                now = self._current(name)  # it may have been unregistered meanwhile
-                if now.generation != registration.generation:
-                    raise ModelNotFound(name, []) from None
-                if now == registration:  # and no other numbers were wanted meanwhile
+                # unregistered meanwhile: not found; replaced or scaled again: this change was made, and is superseded
+                if self._current(name) == registration:
                     raise
 
     def unregister(self, name: str) -> None:

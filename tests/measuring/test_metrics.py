@@ -112,6 +112,10 @@ def test_a_killed_process_takes_its_gauges_along_and_leaves_its_counts(watched: 
     (folder,) = (watched.log.parent / "instance" / "metrics").iterdir()
     wait_until(lambda: watched.value("dimple_workers") == 2 and len(list(folder.glob("*.db"))) == 3 * 3 + 2, 0.05)
     sleeping.join(10)
+    # nobody waits for its answer any more, but the handler still sleeps: later tests need another
+    (handler,) = watched.pids("handler")
+    os.kill(handler, signal.SIGKILL)
+    wait_until(lambda: watched.pids("handler") not in ([], [handler]), 0.05)
 
 
 def test_a_handler_that_dies_is_counted_and_its_memory_is_told(watched: Watched) -> None:

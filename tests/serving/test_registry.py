@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from app.backend.registrations import Registration
-from app.errors import ModelConflict, ModelFormatError, QueueFull, UnregisterTimeout
+from app.errors import ModelConflict, ModelFormatError, ModelNotFound, QueueFull, UnregisterTimeout
 from app.serving.custom_model import CustomModel, HandlerAnswer
 from app.serving.registry import Registry
 from app.settings import Settings
@@ -165,3 +166,27 @@ def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settin
         with (folder / "gate").open("w"):
             pass
         assert again.result(DEADLINE).body == b"done"
+
+
+@pytest.mark.parametrize("then", ["replaced", "scaled", "unregistered"])
+def test_scaling_waits_for_workers_no_longer_than_anybody_wants_them(
+    registry: Registry, tmp_path: Path, then: str
+) -> None:
+    hangs_when_told_so = 'import os\nif os.path.exists("gate"):\n    open("gate").read()\n' + dedent(SAYS_HOW_MANY)
+    registry.register(told(tmp_path / "own", hangs_when_told_so))
+    os.mkfifo(tmp_path / "own" / "gate")
+    with ThreadPoolExecutor(1) as pool:
+        scaling = pool.submit(registry.scale, "own", 2, 2, DEADLINE)
+        wait_until(lambda: registry.entry("own").registration.min_workers == 2)
+        match then:
+            case "replaced":
+                registry.register(told(tmp_path / "new", SAYS_HOW_MANY), replacing=True)
+            case "scaled":
+                registry.scale("own", 1, 1, 0)
+            case "unregistered":
+                registry.unregister("own")
+        if then == "unregistered":
+            with pytest.raises(ModelNotFound):
+                scaling.result(DEADLINE)
+        else:
+            scaling.result(DEADLINE)
