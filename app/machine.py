@@ -17,8 +17,14 @@ COUNT_SECONDS = 30.0
 """The driver of a machine with many GPUs may take 10 s to wake them."""
 
 
-def cores(system: Path = SYSTEM) -> int:
-    """How many processor cores this process may use: those of its affinity, or fewer where its control group (a
+@functools.cache
+def cores() -> int:
+    """Return :func:`available_cores` of this machine, which is read once: every request needs it."""
+    return available_cores(SYSTEM)
+
+
+def available_cores(system: Path) -> int:
+    """Return how many processor cores this process may use: those of its affinity, or fewer if its control group (a
     container's ``--cpus``) allows fewer; part of a core counts as one.
 
     :param system: where ``/proc`` and ``/sys`` are found.
@@ -48,7 +54,7 @@ def gpus() -> int:
 
 def server_processes(system: Path = SYSTEM) -> int:
     """How many server processes fit: one for every core, as long as there is memory for them."""
-    return max(1, min(cores(system), memory_bytes(system) // PROCESS_BYTES))
+    return max(1, min(available_cores(system), memory_bytes(system) // PROCESS_BYTES))
 
 
 def _cpu_quotas(system: Path) -> Iterator[float]:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from app.evaluation.canvas import keep_config_in  # noqa: E402
 from app.progress import say  # noqa: E402
-from bench.parity.machine import JAVA, Missing, mms_python, need  # noqa: E402
+from bench.parity.machine import JAVA, Missing, mms_python, need, peers_python  # noqa: E402
 from bench.parity.peer import NotReady  # noqa: E402
 from bench.perf.document import BENCH, performance, write_between  # noqa: E402
 from bench.perf.figures import goals  # noqa: E402
@@ -82,6 +82,7 @@ def measure(given: argparse.Namespace) -> Record:
     if unknown := [name for name in names if name not in NAMES]:
         raise Missing(f"there is no model {unknown[0]}; there are {', '.join(NAMES)}")
     python = mms_python(given.bench_dir.resolve() / "mms-venv")
+    peers = peers_python(given.bench_dir.resolve() / "peers-venv")
     rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
     seconds = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
     folder = Path(tempfile.mkdtemp(prefix="perf-"))
@@ -91,7 +92,7 @@ def measure(given: argparse.Namespace) -> Record:
         subjects = make_subjects(folder / "models", names, python, ROOT, models_from)
         options = {"rounds": rounds, "seconds": seconds, "date": date.today().isoformat()}
         record = Record(describe(), options, {one.name: one.origin for one in subjects})
-        bench = Bench(folder, ROOT, python, ab, subjects, seconds, record)
+        bench = Bench(folder, ROOT, python, peers, ab, subjects, seconds, record)
         bench.make_homes()
         run(bench, rounds)
         return record

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.machine import PROCESS_BYTES, cores, memory_bytes, server_processes
+from app.machine import PROCESS_BYTES, available_cores, memory_bytes, server_processes
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -21,7 +21,7 @@ def lay(root: Path, files: dict[str, str]) -> Path:
 
 
 def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:
-    assert cores(tmp_path) == HERE
+    assert available_cores(tmp_path) == HERE
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:
 )
 def test_version_2_limits_the_cores(tmp_path: Path, limit: str, expected: int) -> None:
     root = lay(tmp_path, {"proc/self/cgroup": "0::/box\n", "sys/fs/cgroup/box/cpu.max": limit + "\n"})
-    assert cores(root) == expected
+    assert available_cores(root) == expected
 
 
 def test_version_1_limits_the_cores(tmp_path: Path) -> None:
@@ -38,9 +38,9 @@ def test_version_1_limits_the_cores(tmp_path: Path) -> None:
         "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us": "100000\n",
         "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_period_us": "100000\n",
     }
-    assert cores(lay(tmp_path, files)) == 1
+    assert available_cores(lay(tmp_path, files)) == 1
     (tmp_path / "sys/fs/cgroup/cpu,cpuacct/box/cpu.cfs_quota_us").write_text("-1\n")
-    assert cores(tmp_path) == HERE
+    assert available_cores(tmp_path) == HERE
 
 
 def test_a_limit_further_up_holds_too(tmp_path: Path) -> None:

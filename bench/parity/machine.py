@@ -18,6 +18,14 @@ PACKAGES = (
     "Pillow==12.3.0",
     "setuptools==80.9.0",
 )
+PEERS = (
+    "bentoml==1.4.40",
+    "litserve==0.2.19",
+    "numpy==2.4.6",
+    "opencv-python-headless==4.11.0.86",
+    "openvino==2026.4.1",
+    "Pillow==12.3.0",
+)
 OLD_NAME = 'import numpy\n\nif "bool" not in vars(numpy):\n    numpy.bool = bool  # MXNet 1.9.1 still says it\n'
 JAVA = "Multi Model Server needs Java 8 or later: apt-get install openjdk-17-jre-headless"
 
@@ -41,16 +49,26 @@ def mms_python(folder: Path) -> Path:
 
     :param folder: where the environment is.
     """
+    return _environment(folder, PACKAGES, "Multi Model Server", OLD_NAME)
+
+
+def peers_python(folder: Path) -> Path:
+    """Return the Python of an environment with BentoML and LitServe, as :func:`mms_python`."""
+    return _environment(folder, PEERS, "BentoML and LitServe")
+
+
+def _environment(folder: Path, packages: tuple[str, ...], title: str, site: str = "") -> Path:
     python, mark = folder / "bin" / "python", folder / "packages.txt"
-    wanted = "\n".join(PACKAGES)
+    wanted = "\n".join(packages)
     if mark.exists() and mark.read_text() == wanted:
         return python
-    say(f"installing Multi Model Server into {folder}, once")
+    say(f"installing {title} into {folder}, once")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *PACKAGES], check=True)
+    subprocess.run(
+        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True
+    )
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     found = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
-    (Path(found.stdout.strip()) / "sitecustomize.py").write_text(OLD_NAME)
+    (Path(found.stdout.strip()) / "sitecustomize.py").write_text(site)
     mark.write_text(wanted)
     return python

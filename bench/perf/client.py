@@ -6,7 +6,11 @@ import csv
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import encode_multipart
 
 from bench.parity.load import parse
 from bench.perf.records import Cell
@@ -19,6 +23,25 @@ MOST = 200_000
 CROWD = 100
 """From so many connections on requests are counted, not seconds: those under way when the time is over would not be
 counted, so that nobody could say that none was lost."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a request carries.
+
+    :param path: of a file with it.
+    """
+
+    path: Path
+    content_type: str = "image/jpeg"
+
+
+def multipart(picture: Path, path: Path) -> Body:
+    """Write a form with a picture as its field ``file``."""
+    with picture.open("rb") as stream:
+        boundary, content = encode_multipart({"file": FileStorage(stream, picture.name, content_type="image/jpeg")})
+    path.write_bytes(content)
+    return Body(path, f"multipart/form-data; boundary={boundary}")
 
 
 def percentiles(lines: Iterable[str]) -> dict[int, float]:
@@ -42,7 +65,7 @@ def amount(connections: int, seconds: float, per_second: float) -> list[str]:
 
 
 def measure(
-    ab: str, url: str, picture: Path, connections: int, seconds: float, per_second: float = 0.0
+    ab: str, url: str, body: Body, connections: int, seconds: float, per_second: float = 0.0
 ) -> tuple[float, dict[int, float], int, int, int]:
     """Put a server under load.
 
@@ -52,7 +75,7 @@ def measure(
     with tempfile.TemporaryDirectory(prefix="ab-") as folder:
         served = Path(folder) / "served.csv"
         command = [ab, "-k", "-l", "-r", "-q", *wanted, "-c", str(connections), "-s", str(PATIENCE_SECONDS)]
-        command += ["-e", str(served), "-T", "image/jpeg", "-p", str(picture), url]
+        command += ["-e", str(served), "-T", body.content_type, "-p", str(body.path), url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
         found = percentiles(served.read_text().splitlines()) if served.exists() else {}
     load = parse(done.stdout + done.stderr)
@@ -63,12 +86,12 @@ def measure(
 
 
 def cell(
-    ab: str, key: tuple[int, str, str, int], url: str, picture: Path, seconds: float, per_second: float = 0.0
+    ab: str, key: tuple[int, str, str, int], url: str, body: Body, seconds: float, per_second: float = 0.0
 ) -> Cell:
     """Measure one cell of the table.
 
     :param key: round, server, model and connections.
     """
-    rate, served, complete, lost, refused = measure(ab, url, picture, key[3], seconds, per_second)
+    rate, served, complete, lost, refused = measure(ab, url, body, key[3], seconds, per_second)
     answered = rate * (complete - refused) / complete if complete else 0.0
     return Cell(*key, answered, served.get(50, 0.0), served.get(99, 0.0), complete, lost, refused)

@@ -23,12 +23,20 @@ from bench.perf.figures import (
     start_seconds,
     to_mms,
 )
-from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record, Run
+from bench.perf.records import BENTOML, DIMPLE, ENGINE, LITSERVE, MMS, TUTORIAL, Cell, Record, Run
 from bench.perf.subjects import ROWS, TITLES
 
 CONNECTIONS = (1, 8, 100)
 NONE, DASH, TIMES = "\u2013", "\u2013", "\u00d7"
-SERVERS = {MMS: "MMS", DIMPLE: "Dimple", TUTORIAL: "tutorial's server", ENGINE: "engine alone"}
+SERVERS = {
+    MMS: "MMS",
+    DIMPLE: "Dimple",
+    BENTOML: "BentoML",
+    LITSERVE: "LitServe",
+    TUTORIAL: "tutorial's server",
+    ENGINE: "engine alone",
+}
+HTTP_SERVERS = [server for server in SERVERS if server != ENGINE]
 BENCH = ("<!-- performance: start; written by make bench -->", "<!-- performance: end -->")
 SOAK = ("<!-- soak: start; written by make soak -->", "<!-- soak: end -->")
 
@@ -121,7 +129,8 @@ def _goal(one: Goal) -> tuple[str, str, str, str]:
 
 
 def _cells(record: Record, figure: Callable[[Cell], float]) -> str:
-    head = ("model, connections", "MMS", "Dimple", "Dimple/MMS", "engine alone", "tutorial's server")
+    others = (BENTOML, LITSERVE, ENGINE, TUTORIAL)
+    head = ("model, connections", "MMS", "Dimple", "Dimple/MMS", *(SERVERS[server] for server in others))
     rows = []
     for model in _models(record):
         for connections in CONNECTIONS:
@@ -131,7 +140,7 @@ def _cells(record: Record, figure: Callable[[Cell], float]) -> str:
             }
             ratio = with_spread(to_mms(record, model, connections, figure), TIMES)
             title = f"{TITLES[model]}, {connections}"
-            rows.append((title, found[MMS], found[DIMPLE], ratio, found[ENGINE], found[TUTORIAL]))
+            rows.append((title, found[MMS], found[DIMPLE], ratio, *(found[server] for server in others)))
     return table(head, rows)
 
 
@@ -139,11 +148,12 @@ def _losses(record: Record) -> str:
     rows = []
     for model in _models(record):
         for connections in CONNECTIONS:
-            found = [lost(record, model, connections, server) for server in (MMS, DIMPLE, TUTORIAL)]
+            found = [lost(record, model, connections, server) for server in HTTP_SERVERS]
             asked = sum(by_round(record, DIMPLE, model, connections, lambda one: one.complete).values())
             counts = [number(sum(one)) if one else NONE for one in found]
             rows.append((f"{TITLES[model]}, {connections}", *counts, f"{asked:,.0f}"))
-    return table(("model, connections", "MMS", "Dimple", "tutorial's server", "asked of Dimple"), rows)
+    head = ("model, connections", *(SERVERS[server] for server in HTTP_SERVERS), "asked of Dimple")
+    return table(head, rows)
 
 
 def _http(record: Record) -> str:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bench.perf.records import DIMPLE, ENGINE, MMS, Cell, Record, Run
+from bench.perf.records import DIMPLE, ENGINE, MMS, PEERS, Cell, Record, Run
 from bench.perf.subjects import INT8, PHOTOGRAPH, RESNET, ROWS, SMILE, SQUEEZENET
 
 
@@ -104,6 +104,12 @@ def goals(record: Record) -> list[Goal]:
     ):
         measured = spread(ratios(of_runs(record, DIMPLE, figure), of_runs(record, MMS, figure)))
         found.append(Goal("", what, limit, False, measured))
+    for model in (SQUEEZENET, RESNET):
+        for peer in PEERS:
+            for connections in (8, 100):
+                measured = to(record, peer, model, connections, per_second)
+                if measured:
+                    found.append(Goal(model, f"requests/s at {connections}, to {peer}'s", 1.0, True, measured))
     if _has(record, RESNET):
         found.append(
             Goal(RESNET, "requests/s at 8, to the engine alone", OF_ENGINE, True, of_engine(record, RESNET, 8))
@@ -126,16 +132,20 @@ def _has(record: Record, model: str) -> bool:
     return any(one.model == model for one in record.cells)
 
 
-def to_mms(record: Record, model: str, connections: int, figure: Callable[[Cell], float]) -> Spread | None:
-    """Dimple's figure as a part of MMS's."""
-    ours, theirs = (by_round(record, server, model, connections, figure) for server in (DIMPLE, MMS))
+def to(record: Record, peer: str, model: str, connections: int, figure: Callable[[Cell], float]) -> Spread | None:
+    """Return Dimple's figure as a part of another server's."""
+    ours, theirs = (by_round(record, server, model, connections, figure) for server in (DIMPLE, peer))
     return spread(ratios(ours, theirs))
+
+
+def to_mms(record: Record, model: str, connections: int, figure: Callable[[Cell], float]) -> Spread | None:
+    """Return Dimple's figure as a part of MMS's."""
+    return to(record, MMS, model, connections, figure)
 
 
 def of_engine(record: Record, model: str, connections: int) -> Spread | None:
-    """Dimple's requests a second as a part of what its engine answers without HTTP."""
-    ours, theirs = (by_round(record, server, model, connections, per_second) for server in (DIMPLE, ENGINE))
-    return spread(ratios(ours, theirs))
+    """Return Dimple's requests a second as a part of what its engine answers without HTTP."""
+    return to(record, ENGINE, model, connections, per_second)
 
 
 def lost(record: Record, model: str, connections: int, server: str = DIMPLE) -> list[float]:

@@ -10,13 +10,20 @@ from app.evaluation.canvas import new_figure, write_png
 from bench.perf.document import CONNECTIONS, SERVERS, number
 from bench.perf.figures import Goal, Spread, by_round, goals, of_runs, p50, p99, per_second, pss, spread, start_seconds
 from bench.perf.profile import STEPS
-from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record
+from bench.perf.records import BENTOML, DIMPLE, ENGINE, LITSERVE, MMS, TUTORIAL, Cell, Record
 from bench.perf.subjects import ROWS, TITLES
 
-COLOURS = {MMS: "#E69F00", DIMPLE: "#0072B2", TUTORIAL: "#CC79A7", ENGINE: "#6b6b6b"}
+COLOURS = {
+    MMS: "#E69F00",
+    DIMPLE: "#0072B2",
+    BENTOML: "#009E73",
+    LITSERVE: "#56B4E9",
+    TUTORIAL: "#CC79A7",
+    ENGINE: "#6b6b6b",
+}
 STEP_COLOURS = dict(zip(STEPS, ("#56B4E9", "#F0E442", "#009E73", "#CC79A7", "#0072B2", "#D55E00"), strict=True))
 GREEN, RED = "#009E73", "#D55E00"
-WIDTH = 0.2
+WIDTH = 0.13
 TICKS = (0.25, 0.5, 1, 2, 4)
 
 
@@ -44,7 +51,7 @@ def _by_model(
             for figure, _, alpha in figures:
                 _bars(panel, record, (server, model), place, figure, alpha)
         panel.set(title=TITLES[model], yscale="log", xlabel="connections")
-        panel.set_xticks([index + 1.5 * WIDTH for index in range(len(CONNECTIONS))], CONNECTIONS)
+        panel.set_xticks([index + 2.5 * WIDTH for index in range(len(CONNECTIONS))], CONNECTIONS)
         _tidy(panel)
     first = canvas.axes[0]
     first.set_ylabel(label)

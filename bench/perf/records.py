@@ -11,7 +11,9 @@ from typing import Any
 from app.utils.files import atomic_write
 
 MMS, DIMPLE, TUTORIAL, ENGINE = "mms", "dimple", "tutorial", "engine"
-SERVERS = (MMS, DIMPLE, TUTORIAL, ENGINE)
+BENTOML, LITSERVE = "bentoml", "litserve"
+PEERS = (BENTOML, LITSERVE)
+SERVERS = (MMS, DIMPLE, *PEERS, TUTORIAL, ENGINE)
 
 
 @dataclass(frozen=True)

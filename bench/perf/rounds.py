@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from app.engines.building import entry_of
+from app.engines.cache import MODEL
+from app.formats.folder import open_model_folder
 from app.machine import cores, server_processes
 from app.progress import say
 from bench.parity.machine import Missing
@@ -18,15 +21,16 @@ from bench.parity.peer import START_SECONDS, NotReady, Peer
 from bench.parity.servers import dimple, mms
 from bench.parity.setups import Setup
 from bench.perf import profile
-from bench.perf.client import cell
+from bench.perf.client import Body, cell, multipart
 from bench.perf.int8 import int8_of
 from bench.perf.processes import family, held
-from bench.perf.records import DIMPLE, ENGINE, MMS, TUTORIAL, Cell, Record, Run
+from bench.perf.records import DIMPLE, ENGINE, LITSERVE, MMS, PEERS, TUTORIAL, Cell, Record, Run
 from bench.perf.starting import JPEG, spawn, start, wait_for
 from bench.perf.subjects import INT8, PHOTOGRAPH, RESNET, SMILE, Subject, pack
 from bench.ports import free_ports
 
 HERE = Path(__file__).parent
+SERVICES = HERE / "peers"
 CONNECTIONS = (1, 8, 100)
 THREADS = (1, 8)
 REST_SECONDS = 3.0
@@ -44,6 +48,7 @@ class Bench:
     folder: Path
     checkout: Path
     mms_python: Path
+    peers_python: Path
     ab: str
     subjects: Sequence[Subject]
     seconds: float
@@ -99,6 +104,11 @@ def run(bench: Bench, rounds: int) -> None:
             if one.name in (SMILE, PHOTOGRAPH):
                 say(f"round {number + 1} of {rounds}: the tutorial's server, {one.title}")
                 _tutorial(bench, one, number)
+        for kind in PEERS:
+            for one in bench.subjects:
+                if one.name != PHOTOGRAPH:
+                    say(f"round {number + 1} of {rounds}: {kind}, {one.title}")
+                    _service(bench, kind, one, number)
         say(f"round {number + 1} of {rounds}: the engine alone")
         _engine(bench, number)
 
@@ -161,14 +171,18 @@ def _url(peer: Peer, subject: Subject) -> str:
     return f"http://127.0.0.1:{peer.port}/predictions/{subject.name}"
 
 
-def _cells(bench: Bench, url: str, one: Subject, key: tuple[int, str]) -> list[Cell]:
-    """One network under every load, after a little of the middle one to warm up."""
+def _cells(bench: Bench, url: str, one: Subject, key: tuple[int, str], body: Body | None = None) -> list[Cell]:
+    """Measure one network under every load, after a little of the middle one to warm up.
+
+    :param body: of the requests; None sends the picture as it is.
+    """
     number, kind = key
-    cell(bench.ab, (number, kind, one.name, 8), url, one.picture, min(2.0, bench.seconds / 2))
+    body = body or Body(one.picture)
+    cell(bench.ab, (number, kind, one.name, 8), url, body, min(2.0, bench.seconds / 2))
     found: list[Cell] = []
     for connections in CONNECTIONS:
         rate = found[-1].per_second if found else 0.0
-        made = cell(bench.ab, (number, kind, one.name, connections), url, one.picture, bench.seconds, rate)
+        made = cell(bench.ab, (number, kind, one.name, connections), url, body, bench.seconds, rate)
         found.append(made)
         tell(made)
     return found
@@ -201,6 +215,31 @@ def _tutorial(bench: Bench, subject: Subject, number: int) -> None:
         has = held(family(peer.process.pid))
         if subject.name == SMILE:
             bench.record.runs.append(Run(number, TUTORIAL, seconds, has.pss, has.rss, has.processes))
+    finally:
+        peer.stop()
+
+
+def _service(bench: Bench, kind: str, subject: Subject, number: int) -> None:
+    """Start a peer's service of one network, measure, and stop it. What it takes is a form."""
+    home = bench.folder / kind
+    home.mkdir(exist_ok=True)
+    (port,) = free_ports(1)
+    entry = entry_of(open_model_folder(subject.source), "auto", bench.cache)
+    workers = str(cores())
+    environ = _quiet_home(home) | {"NETWORK": str(entry.path / MODEL), "WORKERS": workers, "PYTHONPATH": str(SERVICES)}
+    if kind == LITSERVE:
+        command = [str(bench.peers_python), str(SERVICES / "litserve_service.py"), str(port), workers]
+    else:
+        environ |= {"BENTOML_HOME": str(home), "BENTOML_DO_NOT_TRACK": "True"}
+        command = [str(bench.peers_python.parent / "bentoml"), "serve", "bentoml_service:Classifier"]
+        command += ["--working-dir", str(SERVICES), "--host", "127.0.0.1", "--port", str(port)]
+    peer = Peer(kind, home, port, port, command, environ)
+    form = multipart(subject.picture, home / "form")
+    headers = {"Content-Type": form.content_type}
+    try:
+        spawn(peer)
+        wait_for(peer, "/predict", form.path.read_bytes(), time.monotonic() + START_SECONDS, headers)
+        bench.record.cells += _cells(bench, f"http://127.0.0.1:{port}/predict", subject, (number, kind), form)
     finally:
         peer.stop()
 

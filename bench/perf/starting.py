@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.parity.peer import START_SECONDS, NotReady, Peer
 from bench.perf.subjects import Subject
@@ -35,12 +35,12 @@ def start(peer: Peer, subjects: Sequence[Subject]) -> float:
     return time.monotonic() - began
 
 
-def wait_for(peer: Peer, path: str, picture: bytes, deadline: float) -> None:
+def wait_for(peer: Peer, path: str, body: bytes, deadline: float, headers: Mapping[str, str] = JPEG) -> None:
     """Ask until the answer is 200.
 
     :raises NotReady: where the server ends, or the time is over.
     """
-    while peer.ask("POST", path, picture, JPEG).status != 200:
+    while peer.ask("POST", path, body, headers).status != 200:
         if time.monotonic() > deadline or (peer.process and peer.process.poll() is not None):
             raise NotReady(f"{peer.kind} did not answer {path}:\n{peer.log.read_text(errors='replace')[-2000:]}")
         time.sleep(POLL_SECONDS)
