@@ -14,10 +14,11 @@ from PIL import Image
 
 
 class Network:
-    """The compiled network, on one thread: each of the peer's processes has its own."""
+    """The compiled network, on one thread: each of the peer's processes has its own, on any core."""
 
     def __init__(self) -> None:
-        options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+        cv2.setNumThreads(1)
+        options = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "ENABLE_CPU_PINNING": False}
         self.compiled = ov.Core().compile_model(os.environ["NETWORK"], "CPU", options)
         _, self.channels, self.height, self.width = [
             axis.get_length() if axis.is_static else 0 for axis in self.compiled.inputs[0].partial_shape
