@@ -66,7 +66,10 @@ class Faces:
 
 
 def load() -> None:
-    """Read and compile the network, unless this process has done so, and let it compute once in every size.
+    """Read and compile the network, unless this process has done so, and let it compute once.
+
+    Each further size of canvas costs its first picture about 0.1 s more; to have them all ready would cost every start
+    of a process 1.3 s.
 
     :raises ModelFormatError: if the package is missing or has another content, or OpenVINO cannot compute the network.
     """
@@ -134,8 +137,8 @@ class _Network:
         # one canvas at a time on all cores: a lone picture is found in half the time, and a crowd loses nothing by it
         self._compiled = compile_model(steps.build(), streams=1, threads=cores())
         self._free: deque[Any] = deque()  # its pop and append need no lock
-        for width, height in (*COARSE_CANVASES, *CANVASES):
-            self.compute(np.zeros((1, height, width, 3), np.uint8))
+        width, height = COARSE_CANVASES[0]
+        self.compute(np.zeros((1, height, width, 3), np.uint8))
 
     def compute(self, canvas: NDArray[np.uint8]) -> FloatArray:
         """Compute the cells (15, rows, columns) of a canvas (1, height, width, 3) with values 0-255."""
