@@ -34,8 +34,7 @@ CLUSTER ?=
 FACES ?=
 FUZZ ?=
 
-HTTP_TESTS = tests/server tests/faults/test_requests.py tests/faults/test_clients.py tests/faults/test_processes.py \
-	tests/test_server.py tests/test_server_access.py tests/launch/test_certificates.py tests/launch/test_serve.py
+HTTP_TESTS = tests/server tests/faults/test_requests.py tests/faults/test_clients.py tests/test_server.py
 
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
