@@ -74,8 +74,7 @@ class BackendService:
             with self._changing_lock, self._file.locked():
                 known = self._file.recover()
                 merged = merge_startup_models(known, find_startup_models(self._settings, known.models))
-                if merged != known:
-                    self._file.write(merged)
+                self._file.write(merged)  # even if it is what was read, which may have been the copy
                 self._adopt(merged)
         except DimpleError as error:
             wanted = f"a folder whose registry.json can be read and written ({error})"

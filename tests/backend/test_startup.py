@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from app.backend.registrations import RegistrationFile
 from app.backend.startup import ModelSpec, named_models, restore_unregistered
 from app.serving.custom_model import CustomModel
 from app.serving.registry import Registry
@@ -171,3 +172,17 @@ def test_an_archive_that_was_packed_anew_keeps_its_settings_and_serves_the_new(s
         assert model.answer(request()).body == b"new"
     assert registry.entry("echo").registration.min_workers == 2
     registry.close()
+
+
+@pytest.mark.parametrize("damage", ["", "no JSON", None])
+def test_the_file_that_other_processes_read_is_there_after_a_start_from_its_copy(
+    settings: Settings, served: Served, damage: str | None
+) -> None:
+    assert served(settings) == ["one", "two"]
+    path = settings.instance_dir / "registry.json"
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_text(damage)
+    assert served(settings) == ["one", "two"]
+    assert RegistrationFile(settings.instance_dir).read().models.keys() == {"one", "two"}
