@@ -1,3 +1,4 @@
+# make install    everything that running it needs, into .venv
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
 # make test   run the tests, two at a time (TESTS="tests/web -x" chooses; TEST_PROCESSES=0: one at a time)
 # make test-all    and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
@@ -44,10 +45,12 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
 
 BIN = .venv/bin
 
-.PHONY: run test test-all test-zoo test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
+.PHONY: install run test test-all test-zoo test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
 .PHONY: attack faces mms-suites model-files fuzz audit clean
 
-run: .venv/.run-ready
+install: .venv/.run-ready
+
+run: install
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
 
 # A file's tests stay together, since they share servers and networks.
@@ -66,7 +69,7 @@ check: .venv/.test-ready
 	$(BIN)/mypy
 
 train-smile train-dogcat: train-%: .venv/.run-ready
-	@exec $(BIN)/flask --app app $* train --recipe $(RECIPE) --resume \
+	@exec bin/dimple $* train --recipe $(RECIPE) --resume \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
 parity: .venv/.run-ready
