@@ -1,3 +1,4 @@
+# make install    everything that running it needs, into .venv
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
 # make test   run the tests, two at a time (TESTS="tests/web -x" chooses; TEST_PROCESSES=0: one at a time)
 # make test-all    and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
@@ -43,10 +44,12 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
 
 BIN = .venv/bin
 
-.PHONY: run test test-all test-zoo test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
+.PHONY: install run test test-all test-zoo test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
 .PHONY: attack faces mms-suites model-files fuzz audit clean
 
-run: .venv/.run-ready
+install: .venv/.run-ready
+
+run: install
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
 
 # A file's tests stay together, since they share servers and networks.
@@ -65,7 +68,7 @@ check: .venv/.test-ready
 	$(BIN)/mypy
 
 train-smile train-dogcat: train-%: .venv/.run-ready
-	@exec $(BIN)/flask --app app $* train --recipe $(RECIPE) --resume \
+	@exec bin/dimple $* train --recipe $(RECIPE) --resume \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(EPOCHS),--epochs $(EPOCHS))
 
 parity: .venv/.run-ready
@@ -120,7 +123,8 @@ clean:
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Dimple needs Python 3.11 or 3.12; none was found. Name one: make PYTHON=/path/to/python3.12 …" >&2; exit 2; }
 	@$(PYTHON) -c '$(SUPPORTED)' || { echo "$(PYTHON) is not Python 3.11 or 3.12." >&2; exit 2; }
-	$(PYTHON) -m venv .venv
+	@echo "Creating .venv with $(PYTHON)" >&2
+	@$(PYTHON) -m venv .venv
 
 # programs that import MXNet or Keras there, as the tutorials' do, find the names that NumPy and Python have dropped
 .venv/.names-ready: app/handlers/site/dimple_child/environment.py | .venv/bin/python
@@ -129,12 +133,12 @@ clean:
 
 # pip compiles on one core what compileall compiles on all; a file for another Python that cannot be compiled is no harm
 define install
-$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-warn-conflicts $(1)
+@$(BIN)/python bin/_install.py --no-compile --no-warn-conflicts $(1)
 -@$(BIN)/python -m compileall -qq -j 0 .venv/lib
 endef
 
 .venv/.run-ready: requirements.txt requirements-data.txt | .venv/.names-ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r requirements-data.txt
+	@$(BIN)/python bin/_install.py --no-compile --no-deps -r requirements-data.txt
 	$(call install,-r requirements.txt)
 	@touch $@
 

@@ -20,6 +20,7 @@ from app.idle import tidy_when_idle as _tidy_when_idle
 from app.launch.addresses import bind as _bind
 from app.launch.addresses import check_free as _check_free
 from app.launch.certificates import server_context as _server_context
+from app.launch.greeting import Greeting as _Greeting
 from app.launch.host_metrics import report_host as _report_host
 from app.launch.process import remove_pid as _remove_pid
 from app.launch.process import write_pid as _write_pid
@@ -27,6 +28,7 @@ from app.launch.ready import Herald
 from app.machine import cores, server_processes
 from app.parent import end_with_parent as _end_with_parent
 from app.server.arbiter import ZeroDowntimeArbiter as _Arbiter
+from app.settings import VERSION as _VERSION
 from app.settings import read_settings
 from app.traces import trace_endpoint as _trace_endpoint
 
@@ -96,7 +98,8 @@ _pid_file = _settings.instance_dir / "server.pid"
 
 
 def when_ready(server: object) -> None:
-    """Stay deaf to the hang-up of the terminal where the program was started so."""
+    """Log the start, and keep ignoring SIGHUP if the server was started under nohup."""
+    server.log.info("Dimple %s is starting as process %d", _VERSION, os.getpid())
     if _under_nohup:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
@@ -109,7 +112,7 @@ def on_starting(server: object) -> None:
             _check_ports()
         _Arbiter(server.app).run()  # does not return; gunicorn's own has done nothing yet
     _keep_heaps()
-    if server.cfg.pidfile is None:
+    if server.cfg.pidfile != str(_pid_file):  # so that status and stop find the server however it was started
         _write_pid(_pid_file)
     _start_backend(server)
     if "MAKELEVEL" in os.environ and "GUNICORN_PID" not in os.environ:  # a server's successor outlives it
@@ -165,5 +168,18 @@ def post_worker_init(worker: object) -> None:
     _tidy_when_idle(lambda: worker.nr)
     if _settings.server_metrics_log:
         _report_host(_settings.instance_dir / "host-metrics.lock", _settings.metric_interval)
-    if _herald.is_first() and _settings.log_style == "mms" and _settings.log_console:
+    if _herald.is_first():
+        _announce(worker)
+
+
+def _announce(worker: object) -> None:
+    """Print once where the server is and what it serves: in a box on a terminal, as a log line elsewhere."""
+    problems = [entry.problem for entry in worker.wsgi.extensions["dimple"].registry.entries()]
+    failed = sum(map(bool, problems))
+    greeting = _Greeting(_settings, len(problems) - failed, failed, "Ctrl-C")
+    if sys.stderr.isatty():
+        print(greeting.box(), file=sys.stderr, flush=True)
+    else:
+        worker.log.info(greeting.line())
+    if _settings.log_style == "mms" and _settings.log_console:
         print("Model server started.", flush=True)

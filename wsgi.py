@@ -1,15 +1,25 @@
-"""What gunicorn serves. The models load here, at import, so that a worker that answers can answer everything."""
+"""The application as gunicorn serves it. The models load here, at import, so that a worker that answers can answer
+everything. Commands of flask's that import this module, because none is named, load only the models that they need."""
 
 from __future__ import annotations
 
 import logging
 
+import click
+
 from app import create_app, load_models
+from app.errors import SettingError
 from app.launch.logs import server_style, style_name
 from app.settings import read_settings
 from app.telemetry.metric_files import measured_start
 
-settings = read_settings()
+command = click.get_current_context(silent=True)
+try:
+    settings = read_settings()
+except SettingError as error:
+    if command is None:
+        raise
+    raise click.ClickException(str(error)) from None
 _lines = logging.StreamHandler()
 _lines.setFormatter(server_style(style_name(settings)))
 logging.basicConfig(
@@ -17,4 +27,5 @@ logging.basicConfig(
 )  # does nothing where gunicorn has a file for them
 with measured_start(settings.instance_dir / "metrics"):
     app = create_app(settings)
-    load_models(app)
+    if command is None or command.info_name == "run":
+        load_models(app)

@@ -334,8 +334,8 @@ class TokenRequired(DimpleError, type="TokenWanted", status=401, mms_type="Unaut
 
     def __init__(self, role: str) -> None:
         super().__init__(
-            f"A token for {role} is needed here. Send it as 'Authorization: Bearer TOKEN'; "
-            f"flask --app app token add NAME --role {role} makes one."
+            f"A token for {role} is needed here. Send it as 'Authorization: Bearer TOKEN'. "
+            f"Create one with: dimple token add NAME --role {role}."
         )
 
 
@@ -345,7 +345,7 @@ class InvalidToken(TokenRequired, type="TokenRefused"):
     def __init__(self, role: str, expired: bool) -> None:
         self.reason = "is expired" if expired else "is not known"
         DimpleError.__init__(
-            self, f"The token {self.reason}. Ask for another: flask --app app token add NAME --role {role} makes one."
+            self, f"The token {self.reason}. Create another with: dimple token add NAME --role {role}."
         )
 
 

@@ -14,6 +14,7 @@ from app.errors import SettingError
 from app.picture_limits import PictureLimits
 from app.utils.files import atomic_write
 
+VERSION = "0.1.0"
 PREFIX = "DIMPLE_"
 FILE = "settings.env"
 REMARK = "# tuned:"

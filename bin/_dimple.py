@@ -15,11 +15,11 @@ def run(command, module="packers"):
     if os.access(python, os.X_OK) and os.path.realpath(sys.prefix) != os.path.realpath(VENV):
         os.execv(python, [python] + sys.argv)  # noqa: RUF005 -- any Python 3 may read this file
     if not SUPPORTED[0] <= sys.version_info[:2] < SUPPORTED[1]:
-        sys.exit("Dimple needs Python 3.11 or 3.12. Run: make -C %s .venv/.run-ready" % ROOT)  # noqa: UP031
+        sys.exit("Dimple needs Python 3.11 or 3.12. Run: make -C %s install" % ROOT)  # noqa: UP031
     sys.path[0] = ROOT
     try:
         found = getattr(importlib.import_module("app.cli." + module), command)
     except ImportError as error:
-        sys.exit("Dimple is not installed (%s). Run: make -C %s .venv/.run-ready" % (error, ROOT))  # noqa: UP031
+        sys.exit("Dimple is not installed (%s). Run: make -C %s install" % (error, ROOT))  # noqa: UP031
     main = getattr(found, "main", None)  # a command of click
     main(prog_name=os.path.basename(sys.argv[0])) if main else found()

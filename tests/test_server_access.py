@@ -196,7 +196,7 @@ def here(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_the_commands_say_the_same_in_one_line(here: Place) -> None:
-    done = here.flask("serve", DIMPLE_MANAGEMENT_HOST="0.0.0.0")
+    done = here.dimple("serve", DIMPLE_MANAGEMENT_HOST="0.0.0.0")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
     assert all(way in done.stderr for way in WAYS_OUT)
@@ -219,7 +219,7 @@ def test_the_server_of_a_configuration_file_has_the_tokens_of_flask_token(here: 
     configuration.write_text(
         f"inference_address=http://127.0.0.1:{here.port}\nmanagement_address=http://0.0.0.0:{here.management_port}\n"
     )
-    token = here.flask("token", "add", "boss", "--role", "management").stdout.strip()
+    token = here.dimple("token", "add", "boss", "--role", "management").stdout.strip()
     started = here.run("multi-model-server", "--start")
     assert started.returncode == 0, started.stderr
     try:

@@ -21,6 +21,6 @@ def check_management(settings: Settings, told: str = "", meant: str = "") -> Non
         return
     raise LaunchError(
         f"{told or f'{PREFIX}MANAGEMENT_HOST={settings.management_host}'} would let everybody who reaches this machine "
-        "register models, and so run code. Make a token first (flask --app app token add NAME --role management), or "
+        "register models, and so run code. Create a token first (dimple token add NAME --role management), or "
         f"say that it is meant so: {meant or f'{PREFIX}MANAGEMENT_WITHOUT_TOKEN=true'}."
     )

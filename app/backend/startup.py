@@ -65,7 +65,7 @@ def find_startup_models(settings: Settings, known: Mapping[str, Registration]) -
         elif is_archive(path) and path.suffix.lower() != ".zip":  # a zip may as well hold pictures
             yield _archive(path, settings)
         elif is_model_file(path) and not path.name.endswith(".params"):  # its symbol is named
-            reason = f"{path} lies in the models folder itself. Make a model of it: flask models import {path}"
+            reason = f"{path} lies in the models folder itself. Make a model of it: dimple models import {path}"
             yield _failed(path.name, path.name, path, ModelFormatError(reason))
 
 

@@ -1,4 +1,4 @@
-"""The command line, under Flask's own ``flask``."""
+"""The command line: ``bin/dimple``, and the same commands under ``flask --app app``."""
 
 from __future__ import annotations
 
@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
+COMMANDS = {
+    "serve": ("app.cli.serve:serve", "Start the server in the background"),
+    "status": ("app.cli.serve:status", "Show the running server and its models"),
+    "stop": ("app.cli.serve:stop", "Stop the server"),
+    "reload": ("app.cli.serve:reload", "Restart the workers without downtime"),
+    "predict": ("app.cli.predict:predict", "Classify images"),
+    "models": ("app.cli.models:models_cli", "Manage, train and convert models"),
+    "token": ("app.cli.token:token_cli", "Manage access tokens"),
+    "tune": ("app.cli.tune:tune", "Find the best number of workers and threads"),
+    "smile": ("app.cli.courses:smile_cli", "Retrain the included smile model"),
+    "dogcat": ("app.cli.courses:dogcat_cli", "Retrain the included cat/dog model"),
+    "cluster": ("app.cli.cluster:cluster_cli", "Run models on a Ray cluster"),
+}
+"""Each command with its place and its one-line help."""
+
 
 def register_commands(app: Flask) -> None:
-    """Add Dimple's commands to the application's."""
-    from app.cli.cluster import cluster_cli
-    from app.cli.courses import dogcat_cli, smile_cli
-    from app.cli.models import models_cli
-    from app.cli.predict import predict
-    from app.cli.serve import serve, status, stop
-    from app.cli.token import token_cli
-    from app.cli.tune import tune
+    """Add Dimple's commands to the application's; each is imported when it runs."""
+    from app.cli.lazy import LazyCommands
 
-    for command in (smile_cli, dogcat_cli, models_cli, predict, serve, stop, status, tune, token_cli, cluster_cli):
-        app.cli.add_command(command)
+    app.cli.commands = LazyCommands(COMMANDS)

@@ -1,4 +1,4 @@
-"""``flask models archive``, ``unpack``, ``inspect`` and ``verify``: Multi Model Server's archives, made and opened."""
+"""``dimple models archive``, ``unpack``, ``inspect`` and ``verify``: archives of Multi Model Server."""
 
 from __future__ import annotations
 
@@ -27,17 +27,23 @@ PATH = click.Path(exists=True, path_type=Path)
 @archiver_options
 @tells_problems
 def archive(convert: bool, **options: Any) -> None:
-    """Pack a model folder into an archive, as Multi Model Server's model-archiver does, with the same options."""
+    """Package a model folder as an MMS archive.
+
+    The options are those of model-archiver, the tool of Multi Model Server.
+    """
     click.echo(pack_model(order(**options), convert))
 
 
 @click.command("unpack")
 @click.argument("path", metavar="ARCHIVE", type=PATH)
-@click.option("--to", type=click.Path(path_type=Path), help="The folder to be made; by default models/NAME.")
+@click.option("--to", type=click.Path(path_type=Path), help="Folder to write.  [default: models/NAME]")
 @with_appcontext
 @tells_problems
 def unpack_command(path: Path, to: Path | None) -> None:
-    """Unpack ARCHIVE into a model folder. Nothing is left behind where that fails."""
+    """Unpack an MMS archive.
+
+    ARCHIVE becomes a model folder. If that fails, no files are left behind.
+    """
     if to is not None:
         click.echo(unpack(path, to))
         return
@@ -50,7 +56,10 @@ def unpack_command(path: Path, to: Path | None) -> None:
 @click.argument("path", metavar="ARCHIVE|FOLDER", type=PATH)
 @tells_problems
 def inspect(path: Path) -> None:
-    """Tell what ARCHIVE or FOLDER holds, and how it would be served. None of its code is run."""
+    """Show the contents of an archive or folder.
+
+    The output includes how Dimple would serve it. No code of the archive is run.
+    """
     with _as_folder(path) as folder:
         for name, values in facts(folder):
             for index, value in enumerate(values):
@@ -59,13 +68,14 @@ def inspect(path: Path) -> None:
 
 @click.command("verify")
 @click.argument("path", metavar="ARCHIVE|FOLDER", type=PATH)
-@click.option("--run/--no-run", default=True, help="Whether to start a worker of a model with code of its own.")
+@click.option("--run/--no-run", default=True, help="Start a worker if the model has its own code.  [default: run]")
 @with_appcontext
 @tells_problems
 def verify(path: Path, run: bool) -> None:
-    """Open ARCHIVE or FOLDER as the server would, check that its parts fit, and let it answer once.
+    """Check that an archive or folder can be served.
 
-    A model's own code is run as far as it runs when a worker starts, with the limits that it has in the server.
+    It is opened as the server would open it, its parts are checked against each other, and the model predicts once.
+    A model's own code is run as it is when a worker starts, with the same limits as in the server.
     """
     with _as_folder(path) as folder:
         failed = 0

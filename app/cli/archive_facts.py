@@ -37,6 +37,19 @@ def facts(folder: Path) -> Iterator[Fact]:
     yield "served", [_served(folder, manifest, model)]
 
 
+def kind_of(folder: Path) -> str:
+    """Return what a model's weights are: MXNet, Keras or ONNX, or that it has its own code.
+
+    :raises ModelFormatError: if its files contradict each other.
+    """
+    handler = find_handler(folder, read_manifest(folder))
+    if handler is not None and not handler.is_stock:
+        return "own code"
+    model = open_model_folder(folder)
+    kinds = {"MXNet": model.checkpoint, "Keras": model.h5, "ONNX": model.onnx}
+    return ", ".join(kind for kind, file in kinds.items() if file is not None)
+
+
 def shown(text: str) -> str:
     """A text as a terminal may have it: what comes from an archive could steer it."""
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)

@@ -1,4 +1,4 @@
-"""``flask cluster …``: models on more than one machine."""
+"""``dimple cluster``: models on more than one machine."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.problems import tells_problems
+from app.cli.running import program
 from app.settings import Settings
 
 LOOPBACK = "127.0.0.2"
 """Ray takes 127.0.0.1 for the machine's outer address, this one as it is."""
 
-cluster_cli = click.Group("cluster", help="Models on more than one machine (docs/scaling.md).")
+cluster_cli = click.Group("cluster", help="Run models on a Ray cluster.")
 
 
 def _machine_options(command: Any) -> Any:
     for option in (
         click.option(
-            "--object-mb", type=click.IntRange(80), default=256, show_default=True, help="Shared memory for Ray."
+            "--object-mb", type=click.IntRange(80), default=256, show_default=True, help="Shared memory for Ray, in MB."
         ),
-        click.option("--cpus", type=click.IntRange(0), help="Replicas that may run here; all cores if not told."),
-        click.option("--host", default=LOOPBACK, show_default=True, help="Address under which others reach it."),
+        click.option("--cpus", type=click.IntRange(0), help="Replicas that may run here.  [default: all cores]"),
+        click.option("--host", default=LOOPBACK, show_default=True, help="Address of this machine for the others."),
     ):
         command = option(command)
     return command
@@ -36,10 +37,10 @@ def _machine_options(command: Any) -> Any:
 @with_appcontext
 @tells_problems
 def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
-    """Make this machine the head of a cluster, which others may join.
+    """Make this machine the head of a cluster.
 
-    Who has the token that it writes may run code on every machine of the cluster. Nothing is encrypted: use it in a
-    private network only.
+    Anyone with the token that is written to instance/cluster/ can run code on every machine of the cluster. Connections
+    are not encrypted: use a private network.
     """
     from app.cluster.control import Machine, up
     from app.cluster.here import TOKEN, folder
@@ -49,19 +50,19 @@ def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
     token = folder(settings) / TOKEN
     click.echo(f"the head is {node.address}; its log is {folder(settings) / 'node.log'}")
     click.echo(f"fronts here   DIMPLE_CLUSTER={node.address}")
-    click.echo(f"more machines flask cluster join {node.address} --token-file a-copy-of-{token}")
+    click.echo(f"more machines {program()} cluster join {node.address} --token-file a-copy-of-{token}")
 
 
 @cluster_cli.command("join")
 @click.argument("address")
 @_machine_options
-@click.option("--token-file", type=click.Path(path_type=Path), help="A copy of the head's instance/cluster/token.")
+@click.option("--token-file", type=click.Path(path_type=Path), help="Copy of the head's instance/cluster/token.")
 @with_appcontext
 @tells_problems
 def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: Path | None) -> None:
-    """Let this machine compute for the cluster at ADDRESS (host:port).
+    """Join the cluster at ADDRESS (host:port).
 
-    A machine that is only to be a front joins with --cpus 0.
+    Use --cpus 0 for a machine that only serves HTTP and runs no models.
     """
     from app.cluster.control import Machine, join
     from app.cluster.here import folder
@@ -75,7 +76,7 @@ def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: 
 @with_appcontext
 @tells_problems
 def down() -> None:
-    """End this machine's part of the cluster; at the head, the cluster."""
+    """Leave the cluster; on the head, end it."""
     from app.cluster.control import down
 
     click.echo("ended" if down(_settings()) else "no node runs here")
@@ -85,7 +86,7 @@ def down() -> None:
 @with_appcontext
 @tells_problems
 def status() -> None:
-    """Tell which machines take part and which models they compute."""
+    """Show the machines and models of the cluster."""
     from app.cluster.control import status
 
     told = status(_settings())
@@ -101,9 +102,9 @@ def status() -> None:
 @with_appcontext
 @tells_problems
 def config() -> None:
-    """Write a config file of Ray Serve's for all models of this server, and put their files into the store.
+    """Print a Ray Serve config for all models.
 
-    For who runs Ray already: serve deploy serve.yaml, or KubeRay's RayService. Fronts then use what is deployed so.
+    The model files are put into the store. Deploy the config with serve deploy, or as a RayService of KubeRay.
     """
     from app.cluster.serve_config import config_of
     from app.serving.loader import cluster_models
@@ -118,7 +119,10 @@ def config() -> None:
 @with_appcontext
 @tells_problems
 def pack(folder: Path, target: Path) -> None:
-    """Put a model folder into one file, called after its content, for a store that takes no uploads."""
+    """Pack a model folder for a read-only store.
+
+    The file is named after its content.
+    """
     from app.cluster.contents import SUFFIX, digest_of, pack_folder
 
     packed = target / (digest_of(folder) + SUFFIX)
@@ -132,7 +136,10 @@ def pack(folder: Path, target: Path) -> None:
 @with_appcontext
 @tells_problems
 def selftest(name: str, picture: Path) -> None:
-    """Keep PICTURE, and what the model NAME says of it now, in its folder: whoever loads it checks that it says so."""
+    """Store a self-test in the folder of a model.
+
+    It holds PICTURE and the current prediction of the model NAME, which is checked whenever the model is loaded.
+    """
     from app.cli.classify import found
     from app.cluster.selftest import write_selftest
 

@@ -59,9 +59,7 @@ def report(settings: Settings, course: Course, data: Path | None) -> None:
 def _test_part(settings: Settings, course: Course, model: Model) -> Part:
     prepared = load(course.name, settings.instance_dir / "datasets")
     if prepared is None:
-        raise DataError(
-            f"No pictures are prepared. Run flask --app app {course.name} prepare first, or say which: --data."
-        )
+        raise DataError(f"No images are prepared. Run dimple {course.name} prepare first, or pass images with --data.")
     key = f"{model.input.shape[2]}x{model.input.shape[3]}"
     if key not in prepared.arrays:
         raise DataError(

@@ -1,4 +1,4 @@
-"""``flask smile`` and ``flask dogcat``: prepare, train and evaluate the networks that Dimple ships."""
+"""``dimple smile`` and ``dimple dogcat``: prepare, train and evaluate the models that Dimple ships."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
     from app.training.datasets import Dataset
     from app.training.recipes import Course
 
-SOURCE = click.option("--source", help="Zip or folder of the pictures, or the URL of a zip.")
+SOURCE = click.option("--source", help="Zip or folder of the images, or the URL of a zip.")
 RECIPE = click.option(
     "--recipe",
     type=click.Choice(["tutorial", "best"]),
     default="best",
     show_default=True,
-    help="As the tutorials do it, or as well as we know how.",
+    help="The recipe of the original tutorial, or the best known one.",
 )
-EPOCHS = click.option("--epochs", type=click.IntRange(1), help="Passes over the training pictures.")
-SEED = click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of everything drawn by lot.")
+EPOCHS = click.option("--epochs", type=click.IntRange(1), help="Number of passes over the training images.")
+SEED = click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Random seed.")
 PREFIX = click.option(
     "--prefix",
     type=click.Path(path_type=Path),
-    help="Write the network's files under this name, too: smileCNN_model makes smileCNN_model-symbol.json and so on.",
+    help="Prefix of additional copies of the model files, as in smileCNN_model-symbol.json.",
 )
-RESUME = click.option("--resume", is_flag=True, help="Go on where the same training was cut off.")
+RESUME = click.option("--resume", is_flag=True, help="Resume an interrupted run.")
 DATA = click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
-    help="Zip or folder of labelled pictures, or one picture.  [default: the prepared test part]",
+    help="Zip or folder of labelled images, or one image.  [default: the prepared test set]",
 )
 
 
@@ -48,7 +48,10 @@ def course_group(name: str, about: str) -> AppGroup:
     @SOURCE
     @tells_problems
     def prepare(source: str | None) -> None:
-        """Fetch the pictures, read and split them, and keep the arrays under instance/datasets/."""
+        """Download and split the images.
+
+        The result is written to instance/datasets/.
+        """
         settings = _settings()
         data = _data(_course(name), source, settings)
         click.echo(f"{settings.instance_dir / 'datasets' / name}: " + _parts(data))
@@ -64,9 +67,12 @@ def course_group(name: str, about: str) -> AppGroup:
     def train(
         source: str | None, recipe: str, epochs: int | None, seed: int, resume: bool, prefix: Path | None
     ) -> None:
-        """Train, measure on pictures that were kept back, and write the model folder."""
+        """Train the model.
+
+        It is measured on held-out images, and written to the models folder.
+        """
         if prefix is not None and not prefix.absolute().parent.is_dir():
-            raise DataError(f"--prefix {prefix}: there is no folder {prefix.absolute().parent}. Make it first")
+            raise DataError(f"--prefix {prefix}: there is no folder {prefix.absolute().parent}. Create it first")
         from app.evaluation.report import table
         from app.training.export import copy_under
         from app.training.run import Run
@@ -78,7 +84,7 @@ def course_group(name: str, about: str) -> AppGroup:
         teacher = _teacher(settings) if chosen.fitting.teaching else None
         work_dir = settings.instance_dir / "training"
         folder, found = run(Run(course, chosen, epochs, seed, settings.models_dir, work_dir, teacher), data, resume)
-        click.echo(f"\n{folder}, on the pictures that training never saw:\n{table(found)}")
+        click.echo(f"\n{folder}, on images held out from training:\n{table(found)}")
         for path in copy_under(folder, prefix) if prefix is not None else ():
             click.echo(path)
 
@@ -86,7 +92,10 @@ def course_group(name: str, about: str) -> AppGroup:
     @DATA
     @tells_problems
     def evaluate(data: Path | None) -> None:
-        """Measure the model: figures on the terminal, curves and the worst mistakes under instance/reports/."""
+        """Measure the model on labelled images.
+
+        The figures are printed; curves and the worst mistakes are written to instance/reports/.
+        """
         from app.cli.course_report import judge_one, report
 
         settings, course = _settings(), _course(name)
@@ -119,7 +128,7 @@ def _data(course: Course, source: str | None, settings: Settings) -> Dataset:
         return ready
     source = source or (ready.source if ready else course.url)
     if not source:
-        raise DataError(f"Say where the pictures are: --source, a zip or folder with {' and '.join(course.folders)}.")
+        raise DataError(f"No images: pass a zip or folder with {' and '.join(course.folders)} as --source.")
     return prepare(course.data, source, datasets_dir)
 
 
@@ -133,5 +142,5 @@ def _parts(data: Dataset) -> str:
     return ", ".join(f"{data.parts.count(part):,} for {part}" for part in ("train", "validation", "test"))
 
 
-smile_cli = course_group("smile", "The smile network.")
-dogcat_cli = course_group("dogcat", "The cat/dog network.")
+smile_cli = course_group("smile", "Retrain the included smile model.")
+dogcat_cli = course_group("dogcat", "Retrain the included cat/dog model.")

@@ -1,4 +1,4 @@
-"""``flask models evaluate``: how good a model is on pictures whose classes are known."""
+"""``dimple models evaluate``: the accuracy of a model on labelled images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.classify import Failure, Item, answers, opened
+from app.cli.completion import complete_model
 from app.cli.problems import tells_problems
 from app.errors import DataError, ModelFormatError, SettingError
 from app.formats.pictures import PictureSource, by_class, open_pictures
@@ -41,20 +42,21 @@ class Judgement:
 
 
 @click.command("evaluate")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--classes",
     multiple=True,
     metavar="FOLDER=LABEL",
-    help="Which of the model's classes a folder holds, where its name does not tell. May be given again.",
+    help="Class of the images in a folder, if its name differs from the label. Repeatable.",
 )
 @with_appcontext
 @tells_problems
 def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
-    """Measure the model NAME on the pictures of FOLDER, a folder or zip with one folder for each class.
+    """Measure accuracy on labelled images.
 
-    The figures are printed; instance/reports/NAME/ gets them too, with the curves and the worst mistakes as pictures.
+    FOLDER is a folder or zip with one folder of images for each class of the model NAME. The figures are printed, and
+    written to instance/reports/NAME/ with the curves and the worst mistakes as images.
     """
     from app.evaluation.classes import match_classes
     from app.evaluation.figures import figures

@@ -1,4 +1,4 @@
-"""``flask models export``: a model, as other programs read it."""
+"""``dimple models export``: a model in the format of another program."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
+from app.cli.completion import complete_model
 from app.cli.problems import tells_problems
 from app.errors import ModelFormatError, ModelNotFound
 from app.formats.archive.manifest import NAME
@@ -25,18 +26,18 @@ STOCK = "mxnet_vision_service:handle"
 
 
 @click.command("export")
-@click.argument("name")
-@click.option("--to", "form", type=click.Choice(["onnx", "mar", "mxnet"]), required=True, help="What is to be made.")
-@click.option("--output", type=click.Path(path_type=Path), help="The file, for mxnet the folder, that is made.")
-@click.option("--force", is_flag=True, help="Replace what is there.")
+@click.argument("name", shell_complete=complete_model)
+@click.option("--to", "form", type=click.Choice(["onnx", "mar", "mxnet"]), required=True, help="Format to write.")
+@click.option("--output", type=click.Path(path_type=Path), help="File to write; for mxnet, the folder.")
+@click.option("--force", is_flag=True, help="Replace an existing file or folder.")
 @with_appcontext
 @tells_problems
 def export(name: str, form: Target, output: Path | None, force: bool) -> None:
-    """Write the model NAME as other programs read it.
+    """Export a model to ONNX, MXNet or MMS.
 
-    onnx is one file, NAME.onnx, with labels and preprocessing in its metadata; mar an archive of Multi Model Server;
-    mxnet a folder with NAME-symbol.json and NAME-0000.params, of an ONNX file as far as MXNet can import it.
-    Weights are not changed, and `flask models import` (or unpack) makes the same model of it again.
+    onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; mar an archive for Multi Model
+    Server; mxnet a folder with NAME-symbol.json and NAME-0000.params. The weights are not changed, and dimple models
+    import (or unpack) makes the same model from the result.
     """
     settings: Settings = current_app.extensions["dimple"].settings
     folder = _folder(name, settings)

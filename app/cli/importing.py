@@ -1,4 +1,4 @@
-"""``flask models import``: a model folder, made of loose files."""
+"""``dimple models import``: a model folder made from model files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.problems import tells_problems
+from app.cli.running import next_steps
 from app.errors import ModelFormatError
 from app.formats.archive.manifest import NAME
 from app.formats.folder import open_model_folder
@@ -77,34 +78,40 @@ def _size(_context: click.Context, _parameter: click.Parameter, text: str | None
 
 
 @click.command("import")
-@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=PATH)
-@click.option("--name", default="", help="What the model is to be called; by default as its files are.")
+@click.argument("paths", metavar="PATHS...", nargs=-1, required=True, type=PATH)
+@click.option("--name", default="", help="Name of the model.  [default: that of its files]")
 @click.option("--input-size", "size", metavar="H,W", callback=_size, help="Height and width of the network's input.")
-@click.option("--layout", type=click.Choice(get_args(Layout)), help="The order of its axes.")
-@click.option("--color", type=click.Choice(get_args(Color)), help="The order of its channels.")
-@click.option("--resize", type=click.Choice(get_args(Resize)), help="How pictures get that size.")
-@click.option("--mean", metavar="NUMBERS", callback=_numbers, help="Subtracted from the scaled pixels.")
-@click.option("--std", metavar="NUMBERS", callback=_numbers, help="What the difference is divided by.")
-@click.option("--scale", metavar="NUMBER", callback=_numbers, help="What pixels, 0-255, are multiplied by: 1/255.")
-@click.option("--activation", type=click.Choice(get_args(Activation)), help="What makes probabilities of its answer.")
-@click.option("--output", metavar="NAME", help="The output that is the row of classes, if the network has several.")
-@click.option("--labels", type=PATH, help="File with one label a line, or JSON that lists them.")
+@click.option("--layout", type=click.Choice(get_args(Layout)), help="Order of the axes of the input.")
+@click.option("--color", type=click.Choice(get_args(Color)), help="Order of the color channels.")
+@click.option("--resize", type=click.Choice(get_args(Resize)), help="How images are resized to the input.")
+@click.option(
+    "--mean",
+    metavar="NUMBERS",
+    callback=_numbers,
+    help="Mean of the scaled pixels, one or per channel.",
+)
+@click.option("--std", metavar="NUMBERS", callback=_numbers, help="Standard deviation of the scaled pixels.")
+@click.option("--scale", metavar="NUMBER", callback=_numbers, help="Factor for the pixels (0-255), such as 1/255.")
+@click.option("--activation", type=click.Choice(get_args(Activation)), help="What turns the output into probabilities.")
+@click.option("--output", metavar="NAME", help="Output with the classes, if the network has several outputs.")
+@click.option("--labels", type=PATH, help="File with one label per line, or a JSON list of labels.")
 @click.option(
     "--keras-backend",
     type=click.Choice(["tensorflow", "theano"]),
-    help="Over what a file of Keras 1 was trained, which it does not say.",
+    help="Backend with which a Keras 1 file was trained.",
 )
-@click.option("--to", type=click.Path(path_type=Path), help="The folder to be made; by default models/NAME.")
-@click.option("--force", is_flag=True, help="Replace what is there under that name.")
+@click.option("--to", type=click.Path(path_type=Path), help="Folder to write.  [default: models/NAME]")
+@click.option("--force", is_flag=True, help="Replace an existing folder.")
 @with_appcontext
 @tells_problems
 def import_command(
     paths: tuple[Path, ...], name: str, to: Path | None, force: bool, scale: tuple[float, ...] | None, **options: Any
 ) -> None:
-    """Make a model folder of loose files: a checkpoint's symbol and params, an .h5, an .onnx, labels, a signature.
+    """Import model files.
 
-    What PATH… leave open is inferred, and every inference is shown with its reason and can be overridden. The model
-    answers several pictures before its folder appears.
+    PATHS are the files of one model: symbol and params of an MXNet checkpoint, an .h5 or an .onnx file, and optionally
+    labels and a signature.json. Everything that the files do not state is inferred and printed with the reason; the
+    options override it. The model is tried on several images before its folder appears.
     """
     from app.formats.import_files import gather
     from app.formats.infer_signature import infer_folder
@@ -129,7 +136,9 @@ def import_command(
         click.echo(line)
     for warning in model.warnings:
         click.echo(f"warning   {warning}", err=True)
-    click.echo(f"\n{target} is there. What was assumed can be corrected in its signature.json, or here with --force.")
+    click.echo(f"\nThe model is in {target}. To correct an inference, edit its signature.json, or repeat with --force.")
+    if target.absolute().parent == settings.models_dir:
+        click.echo(next_steps(settings, target.name))
 
 
 def _described(files: ImportFiles, labels: tuple[str, ...] | None, name: str) -> ModelFolder:

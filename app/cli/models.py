@@ -1,18 +1,26 @@
-"""``flask models``: everybody's own models."""
+"""``dimple models``: everything that is done with models."""
 
 from __future__ import annotations
 
-from flask.cli import AppGroup
+from app.cli.lazy import LazyGroup
 
-from app.cli.archive import archive, inspect, unpack_command, verify
-from app.cli.evaluate import evaluate
-from app.cli.exporting import export
-from app.cli.importing import import_command
-from app.cli.quantize import quantize
-from app.cli.transfer import train
-from app.cli.zoo import available, pull
+COMMANDS = {
+    "list": ("app.cli.manage:list_models", "List the models"),
+    "info": ("app.cli.manage:info", "Show one model"),
+    "available": ("app.cli.zoo:available", "List models that can be downloaded"),
+    "pull": ("app.cli.zoo:pull", "Download a model by name"),
+    "import": ("app.cli.importing:import_command", "Import model files"),
+    "train": ("app.cli.transfer:train", "Train a classifier on your images"),
+    "evaluate": ("app.cli.evaluate:evaluate", "Measure accuracy on labelled images"),
+    "quantize": ("app.cli.quantize:quantize", "Convert a model to 8-bit integers (INT8)"),
+    "export": ("app.cli.exporting:export", "Export a model to ONNX, MXNet or MMS"),
+    "register": ("app.cli.manage:register", "Register a model with the running server"),
+    "remove": ("app.cli.manage:remove", "Remove a model"),
+    "archive": ("app.cli.archive:archive", "Package a model folder as an MMS archive"),
+    "unpack": ("app.cli.archive:unpack_command", "Unpack an MMS archive"),
+    "inspect": ("app.cli.archive:inspect", "Show the contents of an archive or folder"),
+    "verify": ("app.cli.archive:verify", "Check that an archive or folder can be served"),
+}
+"""Each command with its place and its one-line help."""
 
-models_cli = AppGroup("models", help="Models of your own.")
-OF_FILES = (archive, unpack_command, inspect, verify, available, pull, import_command, export)
-for command in (train, evaluate, quantize, *OF_FILES):
-    models_cli.add_command(command)
+models_cli = LazyGroup("models", targets=COMMANDS, help="Manage, train and convert models.")

@@ -32,21 +32,25 @@ FOLDER = click.Path(path_type=Path)
 HELP = {"help_option_names": ["-h", "--help"]}
 
 ARCHIVER_OPTIONS = (
-    click.option("--model-name", required=True, help="Name of the model; the archive is called after it."),
+    click.option("--model-name", required=True, help="Name of the model and of the archive."),
     click.option("--model-path", required=True, type=FOLDER, help="Folder with the model's files."),
-    click.option("--handler", required=True, help="What answers requests: MODULE:FUNCTION, or MODULE."),
+    click.option("--handler", required=True, help="Code that handles requests: MODULE:FUNCTION or MODULE."),
     click.option(
-        "--runtime", type=click.Choice(get_args(Runtime)), default="python", show_default=True, help="Its language."
+        "--runtime",
+        type=click.Choice(get_args(Runtime)),
+        default="python",
+        show_default=True,
+        help="Language of the handler.",
     ),
-    click.option("--export-path", type=FOLDER, help="Folder for the archive; the current one where it is left out."),
+    click.option("--export-path", type=FOLDER, help="Folder for the archive.  [default: the current folder]"),
     click.option(
         "--archive-format",
         type=click.Choice(FORMATS),
         default="default",
         show_default=True,
-        help="default makes NAME.mar, tgz NAME.tar.gz, no-archive the folder NAME.",
+        help="Output: default writes NAME.mar, tgz NAME.tar.gz, no-archive the folder NAME.",
     ),
-    click.option("--force", "-f", is_flag=True, help="Overwrite what is there already."),
+    click.option("--force", "-f", is_flag=True, help="Overwrite an existing archive."),
     click.option("--convert", "-c", is_flag=True, help="Convert the folder's .onnx file to an MXNet checkpoint."),
 )
 

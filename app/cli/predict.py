@@ -1,4 +1,4 @@
-"""``flask predict``: classify files, folders and zips of pictures."""
+"""``dimple predict``: predictions for files, folders and zips of images."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.classify import Failure, Item, answers, opened
+from app.cli.completion import complete_model
 from app.cli.problems import tells_problems
 from app.errors import DataError
 from app.formats.pictures import PictureSource, open_pictures
@@ -25,7 +26,7 @@ from app.types import Answer
 
 
 @click.command("predict")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, allow_dash=True))
 @click.option(
     "--format",
@@ -33,20 +34,20 @@ from app.types import Answer
     type=click.Choice(["table", "csv", "jsonl"]),
     default="table",
     show_default=True,
-    help="How the answers are written; jsonl is one JSON object a line, as the server answers.",
+    help="Output format; jsonl is one JSON object per line, as in the server's responses.",
 )
 @click.option(
     "--top",
     type=click.IntRange(1),
-    help="Classes for each picture.  [default: 1; with jsonl, what the model is set to]",
+    help="Number of classes per image.  [default: 1; with jsonl, the setting of the model]",
 )
 @with_appcontext
 @tells_problems
 def predict(name: str, paths: tuple[str, ...], form: str, top: int | None) -> None:
-    """Classify pictures with the model NAME.
+    """Classify images.
 
-    PATHS are pictures, folders, zips, or - for a picture on standard input. What fails is listed last, on standard
-    error, and makes the exit status 1.
+    PATHS are images, folders or zips, or - for an image on standard input. No server is needed. Images that cannot be
+    read are listed last, on standard error, and the exit status is 1 then.
     """
     settings: Settings = current_app.extensions["dimple"].settings
     with ExitStack() as stack:

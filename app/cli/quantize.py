@@ -1,4 +1,4 @@
-"""``flask models quantize``: a model in 8-bit integers, as long as it calls pictures as before."""
+"""``dimple models quantize``: a model in 8-bit integers, if its predictions agree with the exact one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.classify import found, opened
+from app.cli.completion import complete_model
 from app.cli.problems import tells_problems
 from app.formats.pictures import open_pictures
 from app.settings import Settings
@@ -17,40 +18,49 @@ MISSING = "Quantizing needs NNCF: python -m pip install -r requirements-quantize
 
 
 @click.command("quantize")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.option(
     "--data",
     type=click.Path(exists=True, path_type=Path),
-    help="Folder or zip of pictures of the kind that the model will see; their classes do not matter.",
+    help="Folder or zip of typical images; they need no labels.",
 )
 @click.option(
-    "--samples", type=click.IntRange(30), default=300, show_default=True, help="Pictures to calibrate with, at most."
+    "--samples",
+    type=click.IntRange(30),
+    default=300,
+    show_default=True,
+    help="Most images for calibration.",
 )
 @click.option(
-    "--holdout", type=click.IntRange(100), default=500, show_default=True, help="Other pictures to compare on, at most."
+    "--holdout",
+    type=click.IntRange(100),
+    default=500,
+    show_default=True,
+    help="Most other images to compare.",
 )
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
     default=0.99,
     show_default=True,
-    help="The part of those that must be called as before.",
+    help="Share of these that must keep their predicted class.",
 )
-@click.option("--remove", is_flag=True, help="Take the quantized network away again.")
+@click.option("--remove", is_flag=True, help="Return to the exact model.")
 @with_appcontext
 @tells_problems
 def quantize(name: str, data: Path | None, samples: int, holdout: int, min_agreement: float, remove: bool) -> None:
-    """Compute the model NAME in 8-bit integers from now on: in about half the time, with a quarter of the memory.
+    """Convert a model to 8-bit integers (INT8).
 
-    That changes its probabilities a little. It is refused where more than a hundredth of the pictures that it was not
-    calibrated with is called otherwise. At least 130 pictures are needed.
+    The model NAME then takes about half the time and a quarter of the memory, and its probabilities change a little.
+    The result is used only if enough predictions on held-out images stay the same (--min-agreement). At least 130
+    images are needed.
     """
     settings: Settings = current_app.extensions["dimple"].settings
     if remove:
         click.echo(_remove(settings, name))
         return
     if data is None:
-        raise click.UsageError("Say where pictures are: --data FOLDER, or a zip of them.")
+        raise click.UsageError("Images are needed: pass a folder or zip of them with --data.")
     click.echo(_quantize(settings, name, data, samples, holdout, min_agreement))
 
 

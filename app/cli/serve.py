@@ -1,8 +1,9 @@
-"""``flask serve``, ``flask stop`` and ``flask status``: the server in the background, without a process supervisor."""
+"""``dimple serve``, ``status``, ``stop`` and ``reload``: the server without a process supervisor."""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.problems import tells_problems
+from app.cli.running import find_server, pid_file, program
 from app.settings import Settings, to_environment
 
 NOT_RUNNING = 3
@@ -18,66 +20,88 @@ NOT_RUNNING = 3
 
 
 @click.command("serve")
-@click.option("--foreground", is_flag=True, help="Do not return before the server ends.")
+@click.option("--foreground", is_flag=True, help="Stay in the foreground until the server ends.")
 @click.option("--host", help="Address of predictions and the page.")
-@click.option("--port", type=click.IntRange(1, 65535), help="Their port.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of predictions and the page.")
 @click.option("--management-port", type=click.IntRange(1, 65535), help="Port of management.")
+@click.option("--models-dir", type=click.Path(path_type=Path, resolve_path=True), help="Folder of the models.")
 @with_appcontext
 @tells_problems
-def serve(foreground: bool, **told: Any) -> None:
-    """Start the server in the background, where it stays when you log out, and return when it answers.
+def serve(foreground: bool, **options: Any) -> None:
+    """Start the server in the background.
 
-    Its log is instance/logs/server.log, that of the requests access.log beside it.
+    The command returns as soon as the server is ready; the server keeps running when you log out. Options override
+    the settings of the same names. The log is instance/logs/server.log, and access.log beside it has the requests.
     """
     from app.access.starting import check_management
-    from app.launch.asking import place
     from app.launch.process import Launch, find, run, settings_of, start
 
     here = _settings()
     check_management(here)
     logs = here.instance_dir / "logs"
-    values: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+    values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if not foreground:
         log_file = here.log_file or logs / "server.log"
         access_log = str(logs / "access.log") if here.access_log == "-" else here.access_log
         values |= {"log_file": log_file, "log_console": False, "access_log": access_log}
     launch = Launch(
         environ={**os.environ, **to_environment(values)},
-        pid_file=_pid_file(here),
+        pid_file=pid_file(here),
         output=logs / "output.log",
         log=values.get("log_file"),
     )
     if foreground:
         run(launch)
-    click.echo(f"starting; the log is {launch.log}")
-    start(launch)
+    click.echo(f"Starting Dimple; its log is {_shortest(launch.log)}", err=True)
+    start(launch, lambda line: click.echo(line, err=True))
     process = find(launch.pid_file)
-    running = settings_of(process) if process else here
-    click.echo(f"serving at {place(running)}, management at {place(running, management=True)}")
+    _print_ready(settings_of(process) if process else here)
 
 
 @click.command("stop")
 @with_appcontext
 @tells_problems
 def stop() -> None:
-    """Stop the server that `flask serve` or `make run` started, when it has answered what it works on."""
+    """Stop the server.
+
+    It finishes the requests in progress first. The server may have been started by dimple serve, make run or gunicorn.
+    """
     from app.launch.process import stop as stop_server
 
-    click.echo("stopped" if stop_server(_pid_file(_settings())) else "not running")
+    click.echo("stopped" if stop_server(pid_file(_settings())) else "not running")
+
+
+@click.command("reload")
+@with_appcontext
+@tells_problems
+def reload() -> None:
+    """Restart the workers without downtime.
+
+    New workers load the models and take over; the old ones finish their requests. The code and instance/settings.env
+    are read again. If the new workers cannot start, the old ones stay.
+    """
+    from app.launch.process import reload as reload_server
+
+    process = find_server(_settings())
+    if process is None:
+        click.echo(f"not running; start the server with {program()} serve", err=True)
+        raise SystemExit(NOT_RUNNING)
+    reload_server(process)
+    click.echo("reloaded")
 
 
 @click.command("status")
 @with_appcontext
 @tells_problems
 def status() -> None:
-    """Tell whether the server runs, where, and which models answer.
+    """Show the running server and its models.
 
-    The exit status is 0 where it is ready, 1 where it runs and is not, and 3 where it does not run.
+    The exit status is 0 if the server is ready, 1 if it runs but is not ready, and 3 if it is not running.
     """
     from app.launch.asking import ask_ready, place
-    from app.launch.process import find, settings_of
+    from app.launch.process import settings_of
 
-    process = find(_pid_file(_settings()))
+    process = find_server(_settings())
     if process is None:
         click.echo("not running")
         raise SystemExit(NOT_RUNNING)
@@ -93,10 +117,20 @@ def status() -> None:
         raise SystemExit(1)
 
 
+def _print_ready(running: Settings) -> None:
+    """Print where the server is, and what it serves."""
+    from app.launch.asking import ask_ready
+    from app.launch.greeting import Greeting
+
+    _, answer = ask_ready(running)
+    greeting = Greeting(running, len(answer["models"]), len(answer["failed"]), f"{program()} stop")
+    click.echo(greeting.box() if sys.stdout.isatty() else greeting.line())
+
+
 def _settings() -> Settings:
     settings: Settings = current_app.extensions["dimple"].settings
     return settings
 
 
-def _pid_file(settings: Settings) -> Path:
-    return settings.instance_dir / "server.pid"
+def _shortest(path: Path | None) -> str:
+    return os.path.relpath(path) if path and path.is_relative_to(Path.cwd()) else str(path)

@@ -1,4 +1,4 @@
-"""``flask token``: make, list and revoke what clients show to be let in."""
+"""``dimple token``: access tokens."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from flask.cli import AppGroup, with_appcontext
 
 from app.cli.problems import tells_problems
 
-token_cli = AppGroup("token", help="Tokens for management and predictions.")
+token_cli = AppGroup("token", help="Manage access tokens.")
 LONGEST_DAYS = 36_500
 
 
 @token_cli.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice(["management", "prediction"]), required=True, help="What it is for.")
-@click.option("--days", type=click.IntRange(1, LONGEST_DAYS), help="For how long it is good; for ever if not given.")
+@click.option("--role", type=click.Choice(["management", "prediction"]), required=True, help="What the token allows.")
+@click.option("--days", type=click.IntRange(1, LONGEST_DAYS), help="Days until the token expires.  [default: never]")
 @with_appcontext
 @tells_problems
 def add(name: str, role: str, days: int | None) -> None:
-    """Make a token called NAME, and print it, this once: only its hash is kept.
+    """Create a token.
 
-    A token for management is good for predictions, too. Servers that run know it within a second.
+    The token NAME is printed once; only its hash is stored. A management token allows predictions, too. Running
+    servers accept it within a second.
     """
     from app.access.tokens import add_token
 
@@ -35,17 +36,20 @@ def add(name: str, role: str, days: int | None) -> None:
 @with_appcontext
 @tells_problems
 def list_tokens() -> None:
-    """List the tokens: name, role, when it was made, until when it is good."""
+    """List the tokens.
+
+    The columns are name, role, date of creation and date of expiry.
+    """
     from app.access.tokens import read_tokens
 
     entries = sorted(read_tokens(_path()).values(), key=lambda entry: entry.name)
     if not entries:
-        click.echo("There is no token.")
+        click.echo("There are no tokens.")
     width = max((len(entry.name) for entry in entries), default=0)
     for entry in entries:
-        until = "for ever" if entry.expires is None else f"until {_day(entry.expires)}"
-        state = ", expired" if entry.is_expired() else ""
-        click.echo(f"{entry.name:{width}}  {entry.role:10}  made {_day(entry.created)}  good {until}{state}")
+        until = "never expires" if entry.expires is None else f"expires {_day(entry.expires)}"
+        state = " (expired)" if entry.is_expired() else ""
+        click.echo(f"{entry.name:{width}}  {entry.role:10}  created {_day(entry.created)}  {until}{state}")
 
 
 @token_cli.command("revoke")
@@ -53,7 +57,10 @@ def list_tokens() -> None:
 @with_appcontext
 @tells_problems
 def revoke(name: str) -> None:
-    """Revoke the token called NAME. Servers that run refuse it within a second."""
+    """Revoke a token.
+
+    Running servers reject the token NAME within a second.
+    """
     from app.access.tokens import revoke_token
 
     revoke_token(_path(), name)

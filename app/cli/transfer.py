@@ -1,4 +1,4 @@
-"""``flask models train``: a classifier for anybody's pictures."""
+"""``dimple models train``: a classifier trained on the user's images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.problems import tells_problems
+from app.cli.running import next_steps
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,16 +25,17 @@ MOST_CONFUSIONS = 5
 @click.command("train")
 @click.argument("name")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--folds", type=click.IntRange(2, 50), default=5, show_default=True, help="Of the cross-validation.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, show_default=True, help="Of the folds.")
-@click.option("--force", is_flag=True, help="Replace a model NAME that was not made by this command.")
+@click.option("--folds", type=click.IntRange(2, 50), default=5, help="Number of cross-validation folds.  [default: 5]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, help="Random seed of the folds.  [default: 1]")
+@click.option("--force", is_flag=True, help="Replace a model NAME that another command made.")
 @with_appcontext
 @tells_problems
 def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
-    """Make the model NAME from the pictures of FOLDER, a folder or zip with one folder for each class.
+    """Train a classifier on your images.
 
-    The imagenet model looks at them; what it sees is sorted into your classes. It takes about a minute for two thousand
-    pictures, and needs five of each class at least.
+    FOLDER is a folder or zip with one folder of images for each class, with at least five images in each. The model is
+    written to models/NAME. This is transfer learning: the features of the included imagenet model stay as they are, and
+    a new last layer is fitted to your classes. Two thousand images take about a minute.
     """
     from app.training.transfer.run import Order
     from app.training.transfer.run import train as run
@@ -44,10 +46,11 @@ def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
     check_target(name, settings.models_dir, force)
     body = ensure_imagenet(settings.models_dir)
     trained = run(Order(name, folder, body, settings.models_dir, folds, seed, force, settings.picture_limits))
-    _report(trained, name, settings.port, settings.management_port)
+    _report(trained)
+    click.echo(next_steps(settings, name))
 
 
-def _report(trained: Trained, name: str, port: int, management_port: int) -> None:
+def _report(trained: Trained) -> None:
     found = trained.figures
     click.echo("\n".join(_table(found)))
     low, high = found.accuracy_interval
@@ -59,12 +62,7 @@ def _report(trained: Trained, name: str, port: int, management_port: int) -> Non
         click.echo(f"skipped, because they could not be read: {len(trained.skipped):,}")
     for line in _confusions(found):
         click.echo(line)
-    click.echo(
-        f"\n{trained.folder} is written, after {trained.seconds:.0f} s.\n"
-        "The server has it after its next start, or as soon as you register it:\n"
-        f'  curl -X POST "localhost:{management_port}/models?url={name}&initial_workers=1"\n'
-        f"  curl -F file=@picture.jpg localhost:{port}/predict/{name}"
-    )
+    click.echo(f"\nThe model is in {trained.folder}; training took {trained.seconds:.0f} s.")
 
 
 def _table(found: Figures) -> list[str]:

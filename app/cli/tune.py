@@ -1,4 +1,4 @@
-"""``flask tune``: how many server processes and threads this machine answers best with."""
+"""``dimple tune``: the number of workers and threads that suits this machine."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
+from app.cli.completion import complete_model
 from app.cli.problems import tells_problems
 from app.errors import SettingError
 from app.machine import PROCESS_BYTES, cores, memory_bytes
@@ -49,29 +50,28 @@ class Result:
 
 
 @click.command("tune")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_model)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0.1),
     default=5.0,
     show_default=True,
-    help="How long each combination is asked over one connection, and over eight.",
+    help="Seconds for each measurement.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1),
     multiple=True,
-    help="Server processes to try; may be given again.  [default: a few that fit the machine]",
+    help="Number of workers to try. Repeatable.  [default: a few that fit the machine]",
 )
 @with_appcontext
 @tells_problems
 def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
-    """Find out how many server processes and threads answer the model NAME best, and set them.
+    """Find the best number of workers and threads.
 
-    Each number of processes is tried with threads for the whole queue, which is the default, and with eight a core.
-
-    Servers are started on free ports for it, one after another; let the machine be idle meanwhile. The settings are
-    written into instance/settings.env, with the table of what was measured. The server has them after its next start.
+    Servers with different numbers of workers and threads are started on free ports, one after the other, and measured
+    with the model NAME, over one connection and over eight. Keep the machine otherwise idle. The best combination is
+    written to instance/settings.env, with the measurements; the server uses it after its next start.
     """
     from app.cli.classify import found
 

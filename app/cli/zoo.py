@@ -1,4 +1,4 @@
-"""``flask models available`` and ``flask models pull``: the models that can be fetched by name."""
+"""``dimple models available`` and ``dimple models pull``: models that are downloaded by name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.problems import tells_problems
+from app.cli.running import next_steps, program
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,11 +18,16 @@ if TYPE_CHECKING:
 
 
 @click.command("available")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
+)
 @with_appcontext
 @tells_problems
 def available(form: str) -> None:
-    """List the models that can be pulled, and which of them are here already."""
+    """List models that can be downloaded.
+
+    The last column shows which of them are in the models folder already.
+    """
     from app.zoo.catalogue import load_catalogue
     from app.zoo.making import facts_of, pulled_from
 
@@ -35,19 +41,20 @@ def available(form: str) -> None:
         return
     rows = [_row(entry, here.get(entry.name, [])) for entry in entries]
     click.echo("\n".join(_table(rows)))
-    click.echo(f"\n{len(rows)} models; flask models pull NAME fetches one. Accuracy is per cent of the first guesses.")
+    click.echo(f"\n{len(rows)} models; {program()} models pull NAME downloads one. top-1 is the accuracy in per cent.")
 
 
 @click.command("pull")
 @click.argument("name")
-@click.option("--name", "as_", metavar="AS", default="", help="What the model is to be called; by default NAME.")
-@click.option("--force", is_flag=True, help="Replace a model of that name.")
+@click.option("--name", "as_", metavar="AS", default="", help="Name of the model in the models folder, if not NAME.")
+@click.option("--force", is_flag=True, help="Replace an existing model of that name.")
 @with_appcontext
 @tells_problems
 def pull(name: str, as_: str, force: bool) -> None:
-    """Fetch the model NAME of the catalogue (flask models available) into the models folder.
+    """Download a model by name.
 
-    A fetch that was cut off goes on where it stopped, when the command is given again.
+    NAME is a model that dimple models available lists. If the download is interrupted, run the command again to
+    resume it.
     """
     from app.zoo.catalogue import load_catalogue
     from app.zoo.fetching import places
@@ -56,12 +63,7 @@ def pull(name: str, as_: str, force: bool) -> None:
     settings = _settings()
     entry = load_catalogue(settings.instance_dir).get(name)
     folder = fetch(entry, places(settings), as_, force)
-    click.echo(
-        f"{folder} is there, under the licence {entry.licence!r}.\n"
-        "The server has it after its next start, or as soon as you register it:\n"
-        f'  curl -X POST "localhost:{settings.management_port}/models?url={folder.name}&initial_workers=1"\n'
-        f"  curl -F file=@picture.jpg localhost:{settings.port}/predict/{folder.name}"
-    )
+    click.echo(f"{folder} is ready; its licence is {entry.licence!r}.\n{next_steps(settings, folder.name)}")
 
 
 def _settings() -> Settings:

@@ -63,7 +63,7 @@ def join(settings: Settings, machine: Machine, head: str, token_file: Path | Non
     :raises ClusterError: as :func:`up`, or where the address is none.
     """
     if not ADDRESS.fullmatch(head):
-        raise ClusterError(f"{head!r} is no address of a head: it must be host:port, as flask cluster up has told")
+        raise ClusterError(f"{head!r} is no address of a head: it must be host:port, as dimple cluster up has told")
     if token_file is not None:
         try:
             _write_token(folder(settings) / TOKEN, token_file.read_text(encoding="utf-8").strip())
@@ -133,7 +133,7 @@ def _start(settings: Settings, machine: Machine, head: str, how: list[str]) -> N
     require_ray()
     here = folder(settings)
     if process := _watch(settings):
-        raise ClusterError(f"A node runs here already (process {process.pid}). End it first: flask cluster down")
+        raise ClusterError(f"A node runs here already (process {process.pid}). End it first: dimple cluster down")
     here.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(here)
     node = Node(head, machine.host, str(temporary))

@@ -46,7 +46,7 @@ def folder(settings: Settings) -> Path:
 
 
 def read_node(settings: Settings) -> Node | None:
-    """The Ray node that ``flask cluster up`` or ``join`` has started here; None where there is none."""
+    """The Ray node that ``dimple cluster up`` or ``join`` has started here; None where there is none."""
     try:
         return Node(**json.loads((folder(settings) / NODE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -62,7 +62,7 @@ def address(settings: Settings) -> str:
     if told := settings.cluster or (node.address if node else ""):
         return told
     raise ClusterError(
-        "No cluster is known here: set DIMPLE_CLUSTER to the address of its head, or start one with flask cluster up"
+        "No cluster is known here: set DIMPLE_CLUSTER to the address of its head, or start one with dimple cluster up"
     )
 
 

@@ -48,7 +48,7 @@ def check_selftest(folder: Path, engine: Engine, signature: Signature) -> float 
     if not worst <= tolerance:
         raise ModelFormatError(
             f"{folder} fails its self-test: of {picture.name} a probability differs by {worst:.3g}, more than "
-            f"{tolerance:g}. If the network was changed on purpose, write it anew: flask cluster selftest"
+            f"{tolerance:g}. If the network was changed on purpose, write it anew: dimple cluster selftest"
         )
     return worst
 

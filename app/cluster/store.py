@@ -113,7 +113,7 @@ def _to_server(store: str, packed: Path) -> None:
     if not answer.ok:
         raise ClusterError(
             f"{url} is not there, and the server does not take it (PUT: {answer.status_code}). "
-            "Put it there: flask cluster pack FOLDER makes the file"
+            "Put it there: dimple cluster pack FOLDER makes the file"
         )
 
 

@@ -25,6 +25,7 @@ from app.formats.folder import ModelFolder
 from app.lock import locked
 from app.utils.error_text import reason_of
 from app.utils.files import replacing_folder
+from app.utils.steps import position
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,9 @@ def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
         with locked(cache_dir / ".lock"):
             if entry := read_entry(path):  # another process was faster
                 return entry
-            log.info("%s: converting for openvino", folder.name)
+            at = position()
+            title = f"Converting models, first start only ({at})" if at else "Converting the model to OpenVINO"
+            log.info("%s: %s", title, folder.name)
             _build(folder, choice, path)
             prune(cache_dir, path)
     except OSError as error:

@@ -30,7 +30,7 @@ from app.utils.json import read_json
 log = logging.getLogger(__name__)
 
 FOLDER = "int8"
-AGAIN = "make it again with `flask models quantize`, or take it away with --remove"
+AGAIN = "quantize it again with `dimple models quantize`, or remove it with --remove"
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _kind(file: Path) -> str | None:
     if not file.is_file():
         return None  # a folder in a folder
     if name.endswith(ARCHIVES):
-        raise ModelFormatError(f"{file} is an archive: flask models unpack {file}")
+        raise ModelFormatError(f"{file} is an archive: dimple models unpack {file}")
     if name == SIGNATURE:
         return "signature"
     if name.endswith(".txt") and NAMED_AS_LABELS.fullmatch(name):

@@ -18,7 +18,7 @@ def no_graph(params: Path) -> ModelFormatError:
             f"{params} holds a Gluon network's parameters, under names such as {names[0]}, as save_parameters writes "
             f"them, but not its graph. Build the network as it was built, load them, and call hybridize(), then the "
             f"network on a picture, then export({params.stem!r}): it writes {params.stem}-symbol.json beside new "
-            f"parameters. For a network of Gluon's model zoo, flask models pull NAME does that"
+            f"parameters. For a network of Gluon's model zoo, dimple models pull NAME does that"
         )
     prefix = params.stem.rsplit("-", 1)[0]
     return ModelFormatError(f"{params} holds parameters, but not their graph: put {prefix}-symbol.json beside it")

@@ -68,11 +68,37 @@ def check_free(host: str, port: int, setting: str) -> None:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             return  # gunicorn says what is wrong
         if error.errno == errno.EACCES or time.monotonic() > until:
-            raise LaunchError(
-                f"Port {port} of {host} cannot be listened on: {error.strerror}. Stop the program that does, or set "
-                f"{setting} to another."
-            )
+            raise LaunchError(_busy(host, port, setting, error))
         time.sleep(0.1)
+
+
+def _busy(host: str, port: int, setting: str, error: OSError) -> str:
+    """Return why a port cannot be listened on, and what to do."""
+    another = f"choose another port, as in {setting}={port + 10 if port < 65_000 else port - 10}"
+    if error.errno == errno.EACCES:
+        return f"Port {port} cannot be opened: only root may open a port below 1024 here. Please {another}."
+    owner = _owner(port)
+    if owner is None:
+        return f"Port {port} of {host} is in use by another user's process. Stop it, or {another}."
+    return (
+        f"Port {port} of {host} is in use by process {owner[0]} ({owner[1]}). Stop it (kill {owner[0]}), or {another}."
+    )
+
+
+def _owner(port: int) -> tuple[int, str] | None:
+    """Return the process that listens on a port and its command line, shortened; None if it is another user's."""
+    import psutil
+
+    for connection in psutil.net_connections("tcp"):
+        if connection.laddr and connection.laddr[1] == port and connection.status == psutil.CONN_LISTEN:
+            try:
+                process = psutil.Process(connection.pid) if connection.pid else None
+                while process and (above := process.parent()) and above.cmdline() == process.cmdline():
+                    process = above  # workers have the sockets of gunicorn's master, too
+                return (process.pid, " ".join(process.cmdline())[:80]) if process else None
+            except psutil.Error:
+                return None
+    return None
 
 
 def _listening_fails(host: str, port: int) -> OSError | None:

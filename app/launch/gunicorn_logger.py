@@ -13,6 +13,7 @@ from app.launch.logs import host_metric, install, style_name
 from app.request_id import FACTS
 from app.settings import read_settings
 
+OWN_START = ("Starting gunicorn", "Listening at", "Using worker")
 UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
 
 
@@ -26,6 +27,10 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         self._style = style_name(self._settings)
         self._tells_requests = self.access_log_enabled
         install(self._settings)
+
+    def info(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        """Log for people; what gunicorn logs of its start is for debugging, since nothing answers yet."""
+        (super().debug if msg.startswith(OWN_START) else super().info)(msg, *args, **kwargs)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
         """Log a request that was answered."""

@@ -77,7 +77,7 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
         "models_dir": store or state / "models",
         "instance_dir": state,
         "cache_dir": instance_dir / "cache",
-        "tokens_file": _own(environ).tokens_file or instance_dir / "tokens.json",  # one for all, as flask token has it
+        "tokens_file": _own(environ).tokens_file or instance_dir / "tokens.json",  # one for all, as dimple token has it
         "shipped_models": False,
         "load_models": models,
     }

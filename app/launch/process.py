@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import select
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from app.errors import LaunchError
 from app.launch.ready import VARIABLE
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 MADE_BY_MAKE = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")
 TOLD_LINES = 12
 TICK_SECONDS = 0.05
+PROGRESS_SECONDS = 0.5
+CONVERTING = re.compile(r"Converting models, first start only \(\d+/\d+\): [\w.-]+")
 STOP_SECONDS = 60
 """What a server has to end beyond what it gives the requests that it works on."""
 
@@ -93,9 +98,10 @@ def run(launch: Launch) -> NoReturn:
     os.execve(sys.executable, launch.command, dict(launch.environ))
 
 
-def start(launch: Launch) -> int:
+def start(launch: Launch, report: Callable[[str], object] = lambda line: None) -> int:
     """Start the server in the background, in a session of its own, so that it outlives the terminal.
 
+    :param report: called with a line of progress now and then.
     :returns: its process id, as soon as it answers.
     :raises LaunchError: where it ends instead, with what it said.
     """
@@ -118,7 +124,7 @@ def start(launch: Launch) -> int:
     os.close(writing)
     with open(reading, "rb") as pipe:
         try:
-            said = pipe.read(1)  # ends with nothing when the last of its processes has gone
+            said = _wait_ready(pipe, launch.log, logged, report)
         except KeyboardInterrupt:
             process.terminate()
             process.wait()
@@ -127,6 +133,43 @@ def start(launch: Launch) -> int:
         process.wait()
         raise LaunchError(_reason(launch, logged))
     return process.pid
+
+
+def _wait_ready(pipe: BinaryIO, log: Path | None, logged: int, report: Callable[[str], object]) -> bytes:
+    """Wait until the server writes into the pipe, and report the conversions that its log mentions meanwhile.
+
+    :returns: nothing if the last of its processes has ended.
+    """
+    while not select.select([pipe], [], [], PROGRESS_SECONDS)[0]:
+        if log is None or not log.exists():
+            continue
+        with log.open("rb") as file:
+            file.seek(logged)
+            *whole, _ = file.read().split(b"\n")
+        logged += sum(len(line) + 1 for line in whole)
+        for line in whole:
+            if found := CONVERTING.search(line.decode(errors="replace")):
+                report(found[0])
+    return pipe.read(1)
+
+
+def reload(process: psutil.Process) -> None:
+    """Let new workers take over, and wait until the old ones have ended.
+
+    :raises LaunchError: if the old ones are still there after a while, because the new ones cannot start.
+    """
+    import psutil
+
+    running = settings_of(process)  # an invalid line of settings.env is an error here
+    before = process.children()
+    process.send_signal(signal.SIGHUP)
+    seconds = STOP_SECONDS + max(30, running.unregister_timeout)
+    _, alive = psutil.wait_procs(before, seconds)
+    if alive:
+        raise LaunchError(
+            f"The old workers (process {', '.join(str(one.pid) for one in alive)}) still serve after {seconds} s. The "
+            "log says why the new ones cannot start"
+        )
 
 
 def stop(pid_file: Path) -> bool:

@@ -1,6 +1,6 @@
 """Answers that somebody has put right, kept as pictures to train on: ``<folder>/<model>/<label>/<picture>``.
 
-That is what ``flask models train`` takes: one folder for each class.
+That is what ``dimple models train`` takes: one folder for each class.
 """
 
 from __future__ import annotations

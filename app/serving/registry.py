@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from app.backend.client import Backend
@@ -19,6 +19,7 @@ from app.serving.loader import Entry, capacity, cluster_error, load, open_entry,
 from app.serving.model import Model
 from app.settings import Settings
 from app.telemetry import measuring
+from app.utils.steps import numbered
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ class Registry:
         self._started = backend
         backend.wait_started()
         self.refresh()
-        self.entries()
+        for name in numbered(sorted(self._registered)):
+            with suppress(ModelNotFound):
+                self.entry(name)
         threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
 
     def refresh(self) -> None:

@@ -137,7 +137,7 @@ class Served:
     @property
     def master(self) -> int:
         """gunicorn's first process; the log tells, since a wrapping command may stand before it."""
-        found = re.findall(r"Listening at: .* \((\d+)\)", self.said())
+        found = re.findall(r"is starting as process (\d+)", self.said())
         return int(found[-1]) if found else self.pid
 
     def serving(self) -> list[int]:

@@ -326,7 +326,7 @@ def test_a_truncated_onnx_file_is_refused(app: Flask, tmp_path: Path, models: Pa
     ("files", "named"),
     [
         ({"net.bin": b""}, "net.bin is none of the files"),
-        ({"net.mar": b""}, "flask models unpack"),
+        ({"net.mar": b""}, "dimple models unpack"),
         ({"synset.txt": b"a"}, "there are no weights"),
         ({"a.h5": b"", "b.onnx": b""}, "a.h5, b.onnx are several models"),
         ({"a.h5": b"", "b.h5": b""}, "a.h5, b.h5"),

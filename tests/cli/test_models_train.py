@@ -58,7 +58,7 @@ def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(
     metrics = json.loads((work / "models" / "shapes" / "metrics.json").read_text())
     assert f"accuracy {metrics['accuracy']:.4f} ± " in first.stdout
     assert metrics["seed"] == 7
-    assert "curl -F file=@picture.jpg localhost:8123/predict/shapes" in first.stdout
+    assert "curl -F file=@picture.jpg http://localhost:8123/predict/shapes" in first.stdout
     assert "skipped: noise/broken.jpg" in first.stderr
     for name, data in unreadable().items():
         with pytest.raises(BadInput) as refused:

@@ -1,4 +1,4 @@
-"""``flask models available`` and ``flask models pull``."""
+"""``dimple models available`` and ``dimple models pull``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_what_is_pulled_is_there_and_how_to_go_on_is_told(app: Flask) -> None:
     done = run(app, pull, "mine", "--name", "tint")
     assert done.exit_code == 0, done.output
     assert (models(app) / "tint" / "shade-symbol.json").is_file()
-    assert "models?url=tint" in done.stdout and "mine alone" in done.stdout
+    assert "/predict/tint" in done.stdout and "mine alone" in done.stdout
 
 
 def test_force_is_needed_to_replace_a_model_of_ones_own(app: Flask) -> None:

@@ -52,7 +52,7 @@ def test_a_web_server_is_asked_before_it_is_given_anything(tmp_path: Path, diges
 
 
 def test_a_web_server_that_takes_nothing_is_told_with_the_next_step(digest: str) -> None:
-    with store_server(takes=False) as server, pytest.raises(ClusterError, match=r"405.*flask cluster pack"):
+    with store_server(takes=False) as server, pytest.raises(ClusterError, match=r"405.*dimple cluster pack"):
         publish(MODEL, digest, server.url)
 
 

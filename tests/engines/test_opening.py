@@ -44,7 +44,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def conversions(caplog: pytest.LogCaptureFixture) -> Any:
     """How often something was converted in this test."""
     caplog.set_level(logging.INFO, "app.engines")
-    return lambda: sum("converting" in record.getMessage() for record in caplog.records)
+    return lambda: sum("Converting" in record.getMessage() for record in caplog.records)
 
 
 def entries(cache: Path) -> list[Path]:
@@ -128,7 +128,7 @@ print(load(open_model_folder(Path({str(tmp_path / "net")!r})), "auto", Path({str
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     said = [process.communicate(timeout=300)[0].split("\n") for process in started]
-    assert sorted(len(lines) for lines in said) == [2, 3]  # "openvino", and once "converting" before it
+    assert sorted(len(lines) for lines in said) == [2, 3]  # "openvino", and once "Converting" before it
     assert all(lines[-2] == "openvino" for lines in said)
 
 

@@ -128,7 +128,7 @@ def test_what_does_not_belong_to_the_model_is_not_served_and_the_log_says_so(
     assert open_quantized(open_model_folder(own.path), "auto") is None
     [line] = [record.getMessage() for record in caplog.records]
     assert line.startswith("net: its int8 network")
-    assert "flask models quantize" in line
+    assert "dimple models quantize" in line
 
 
 def test_the_network_of_32_bits_serves_instead_of_a_damaged_one(own: ModelFolder, cache: Path) -> None:

@@ -43,7 +43,7 @@ class Place:
 
     @property
     def pid_files(self) -> tuple[Path, Path]:
-        """Those of the model server and of ``flask serve``."""
+        """Those of the model server and of ``dimple serve``."""
         return self.temporary / ".model_server.pid", self.instance / "server.pid"
 
     def configure(self, *lines: str) -> None:
@@ -58,9 +58,13 @@ class Place:
         """Run a command of ``bin/`` in the folder, until it ends."""
         return self._run([str(ROOT / "bin" / command), *arguments], environ)
 
-    def flask(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-        """Run a command of ``flask``."""
-        return self._run([sys.executable, "-m", "flask", "--app", str(ROOT / "app"), *arguments], environ)
+    def dimple(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run ``bin/dimple``."""
+        return self.typed([sys.executable, str(ROOT / "bin" / "dimple"), *arguments], **environ)
+
+    def typed(self, command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the folder, until it ends."""
+        return self._run(command, environ)
 
     def _run(self, command: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
         # To files, not through pipes: a server that kept a pipe of its starter's open would be waited for.

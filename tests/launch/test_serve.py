@@ -1,4 +1,4 @@
-"""``flask serve``, ``flask stop`` and ``flask status``, with a real server."""
+"""``dimple serve``, ``status``, ``stop`` and ``reload``, with a real server."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def served(here: Place) -> Iterator[Place]:
-    done = here.flask("serve", "--port", str(here.port))
+    done = here.dimple("serve", "--port", str(here.port))
     assert done.returncode == 0, done.stderr
-    assert f"serving at http://127.0.0.1:{here.port}" in done.stdout
+    assert f"is ready at http://localhost:{here.port}, " in done.stdout
     yield here
-    here.flask("stop")
+    here.dimple("stop")
 
 
 def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
     pid = int(served.pid_files[1].read_text())
     assert os.getsid(pid) == pid, "it must not belong to the terminal's session"
     assert psutil.Process(pid).terminal() is None
-    told = served.flask("status")
+    told = served.dimple("status")
     assert told.returncode == 0, told.stderr
     assert f"process      {pid}" in told.stdout
-    assert f"http://127.0.0.1:{served.management_port}" in told.stdout
+    assert f"http://localhost:{served.management_port}" in told.stdout
     assert "smile" in told.stdout
 
     head = served.curl("-si", f"http://127.0.0.1:{served.port}/readyz")
@@ -57,15 +57,15 @@ def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
     assert "Access-Control-Allow-Headers" not in head
     assert "gunicorn" not in head
 
-    again = served.flask("serve", "--port", str(served.port))
+    again = served.dimple("serve", "--port", str(served.port))
     assert again.returncode == 1
     assert "running already" in again.stderr
     assert "GET /readyz" in (served.instance / "logs" / "access.log").read_text()
 
-    assert served.flask("stop").stdout == "stopped\n"
+    assert served.dimple("stop").stdout == "stopped\n"
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    assert served.flask("status").returncode == 3
-    assert served.flask("stop").stdout == "not running\n"
+    assert served.dimple("status").returncode == 3
+    assert served.dimple("stop").stdout == "not running\n"
 
 
 def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served: Place) -> None:
@@ -77,7 +77,7 @@ def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served:
         assert b"200 OK" in idle.recv(4096)
         head = f"POST /predict/smile HTTP/1.1\r\nHost: x\r\nContent-Length: {len(picture)}\r\n\r\n"
         busy.sendall(head.encode() + picture[:1000])
-        command = [sys.executable, "-m", "flask", "--app", str(ROOT / "app"), "stop"]
+        command = [sys.executable, str(ROOT / "bin" / "dimple"), "stop"]
         stopping = subprocess.Popen(command, env=served.environ, stdout=subprocess.PIPE, text=True)
         wait_until(lambda: "Handling signal: term" in log.read_text() or stopping.poll() is not None, seconds=SECONDS)
         assert stopping.poll() is None, "it stopped, and the request is not answered"
@@ -89,15 +89,31 @@ def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served:
 
 
 def test_a_server_that_cannot_start_says_why(here: Place) -> None:
-    done = here.flask("serve", DIMPLE_CERTIFICATE_FILE=str(PICTURE), DIMPLE_PRIVATE_KEY_FILE=str(PICTURE))
+    done = here.dimple("serve", DIMPLE_CERTIFICATE_FILE=str(PICTURE), DIMPLE_PRIVATE_KEY_FILE=str(PICTURE))
     assert done.returncode == 1
     assert f"The certificate {PICTURE}" in done.stderr
     assert "Traceback" not in done.stderr
     assert not here.pid_files[1].exists()
 
 
+def test_a_reload_replaces_the_workers_and_keeps_the_server(served: Place) -> None:
+    server = psutil.Process(int(served.pid_files[1].read_text()))
+    before = {process.pid for process in server.children()}
+    done = served.dimple("reload")
+    assert (done.returncode, done.stdout) == (0, "reloaded\n"), done.stderr
+    after = {process.pid for process in server.children()}
+    assert len(after) == len(before) and not after & before
+    assert served.dimple("status").returncode == 0
+
+
+def test_a_server_that_does_not_run_cannot_be_reloaded(here: Place) -> None:
+    done = here.dimple("reload")
+    assert done.returncode == 3
+    assert "dimple serve" in done.stderr
+
+
 def test_a_wrong_setting_is_one_line(here: Place) -> None:
-    done = here.flask("status", DIMPLE_PROT="9000")
+    done = here.dimple("status", DIMPLE_PROT="9000")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "did you mean DIMPLE_PORT" in done.stderr
@@ -109,19 +125,20 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
     with output.open("w") as file, busy.open("w") as again:
         make = subprocess.Popen(["make", "run", *ports], cwd=ROOT, env=here.environ, stdout=file, stderr=file)
         try:
-            wait_until(lambda: here.flask("status").returncode == 0, pause=0.5, seconds=SECONDS)
-            told = here.flask("status").stdout
-            assert f"http://127.0.0.1:{here.port}" in told
+            wait_until(lambda: here.dimple("status").returncode == 0, pause=0.5, seconds=SECONDS)
+            told = here.dimple("status").stdout
+            assert f"http://localhost:{here.port}" in told
             command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
             environ = here.environ | {"DIMPLE_PORT": str(here.port)}
             assert subprocess.run(command, cwd=ROOT, env=environ, stdout=again, stderr=again, timeout=60).returncode
             *greeting, line = busy.read_text().splitlines()
             assert len(greeting) <= 1  # gunicorn's, with its version
-            assert (f"Port {here.port}" in line, "DIMPLE_PORT" in line) == (True, True)
-            assert here.flask("status").stdout == told  # the second has not taken the pid file
-            assert here.flask("stop").stdout == "stopped\n"
+            assert f"Port {here.port} of 127.0.0.1 is in use by process " in line
+            assert "gunicorn" in line and f"DIMPLE_PORT={here.port + 10}" in line
+            assert here.dimple("status").stdout == told  # the second has not taken the pid file
+            assert here.dimple("stop").stdout == "stopped\n"
             make.wait(timeout=SECONDS)
-            assert here.flask("status").returncode == 3
+            assert here.dimple("status").returncode == 3
         finally:
             if make.poll() is None:
                 make.terminate()
@@ -131,20 +148,20 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
 def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> None:
     here.pid_files[1].parent.mkdir(exist_ok=True)
     here.pid_files[1].write_text(str(os.getpid()))  # the number has gone to another process since
-    assert here.flask("status").returncode == 3
-    assert here.flask("stop").stdout == "not running\n"
+    assert here.dimple("status").returncode == 3
+    assert here.dimple("stop").stdout == "not running\n"
     assert not here.pid_files[1].exists()
 
 
 def test_in_the_foreground_the_command_is_the_server(here: Place, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "flask", "--app", str(ROOT / "app"), "serve", "--foreground"]
+    command = [sys.executable, str(ROOT / "bin" / "dimple"), "serve", "--foreground"]
     output = tmp_path / "output.txt"
     with output.open("w") as file:
         process = subprocess.Popen(
             [*command, "--port", str(here.port)], env=here.environ, stdout=file, stderr=subprocess.STDOUT
         )
     try:
-        wait_until(lambda: "Listening at" in output.read_text() or process.poll() is not None, seconds=SECONDS)
+        wait_until(lambda: "is ready at" in output.read_text() or process.poll() is not None, seconds=SECONDS)
         assert process.poll() is None, output.read_text()
         assert int(here.pid_files[1].read_text()) == process.pid
         process.send_signal(signal.SIGTERM)

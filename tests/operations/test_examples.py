@@ -60,7 +60,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_every_command_exists(name: str, app: Flask) -> None:
     commands: Any = app.cli
-    for words in re.findall(r"flask --app app ((?:[a-z-]+ ?)+)", TEXTS[name]):
+    for words in re.findall(r"(?:bin/|`|exec dimple )dimple ((?:[a-z-]+ ?)+)", TEXTS[name]):
         group: Any = commands
         for word in words.split():
             group = group.get_command(click.Context(group), word)

@@ -208,7 +208,7 @@ def test_a_catalogue_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 
 def test_the_catalogue_needs_no_heavy_module() -> None:
-    """``flask models available`` is to answer at once: MXNet is for :mod:`app.zoo.gluon` and what it builds."""
+    """``dimple models available`` is to answer at once: MXNet is for :mod:`app.zoo.gluon` and what it builds."""
     folder = Path(load_catalogue.__code__.co_filename).parent
     for name in ("catalogue", "entry", "fetching", "ini", "making", "pulling"):
         top = ast.parse((folder / f"{name}.py").read_text()).body

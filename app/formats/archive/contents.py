@@ -80,7 +80,7 @@ def refuse_torchserve(folder: Path, manifest: Manifest, handler: Handler | None)
         raise InvalidArchive(
             f"{manifest.model_name or folder.name} is a TorchServe archive: its handler {manifest.handler} needs"
             " PyTorch and TorchServe's package ts. Write its network as ONNX with torch.onnx.export, and give the .onnx"
-            " file to flask models import"
+            " file to dimple models import"
         )
 
 

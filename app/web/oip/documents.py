@@ -8,13 +8,13 @@ from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry
 from app.serving.model import Model
 from app.serving.tensors import row_shape
+from app.settings import VERSION
 from app.web.oip.datatypes import BYTES, FLOAT
 from app.web.oip.handlers import BODY
 from app.web.oip.pictures import LABELS, PICTURE, SCORES, raw_name
 
 Json = dict[str, Any]
 
-VERSION = "0.1.0"
 EXTENSIONS = ("binary_tensor_data", "classification", "model_repository(index)")
 READY = "READY"
 NO_WORKER = "it was given no worker"

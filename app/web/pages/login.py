@@ -59,7 +59,7 @@ def login() -> Response:
 
 @bp.post("/logout")
 def logout() -> Response:
-    """Forget the tokens of this browser. They stay good; ``flask token revoke`` ends them."""
+    """Forget the tokens of this browser. They stay good; ``dimple token revoke`` ends them."""
     check_same_origin()
     response = make_response(redirect("/login", 303))
     for name in COOKIES.values():
