@@ -173,7 +173,7 @@ def test_the_figures_are_those_measured() -> None:
         return found[1]
 
     rows = re.findall(rf"^\| (.*) \| {RATIO} \| {RATIO} \|$", README, re.MULTILINE)
-    assert len(rows) == 4
+    assert len(rows) == 5
     for name, rate, latency in rows:
         assert (rate, latency) == (figure(f"{name}: requests/s at 8"), figure(f"{name}: p50 at 1 connection"))
     memory = figure("all together: resident memory (PSS)")
