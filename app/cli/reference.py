@@ -28,7 +28,7 @@ This page is generated: `.venv/bin/python -m app.cli.reference > docs/cli.md`.
 
 def reference() -> str:
     """Return the help of every command as Markdown."""
-    context = click.Context(dimple, info_name="dimple", terminal_width=WIDTH)
+    context = click.Context(dimple, info_name="dimple", terminal_width=WIDTH, **dimple.context_settings)
     return "\n".join([HEAD, *_sections(dimple, context)])
 
 

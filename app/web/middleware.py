@@ -92,9 +92,8 @@ class Middleware:
         return response
 
     def _end(self, error: BaseException | None) -> None:
-        if request.environ.get(HEAD_ONLY) or isinstance(error, WouldBlock):
-            forget_measuring()
+        comes_again = (HEAD_ONLY in request.environ or isinstance(error, WouldBlock)) and forget_measuring()
         measure(500)  # what had no response: its worker is told to go
         if self._tracer:
-            self._tracer.end()
+            self._tracer.end(not comes_again)
         end_request_id()

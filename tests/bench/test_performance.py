@@ -213,7 +213,7 @@ def test_the_report_marks_what_was_not_reached() -> None:
     )
     assert (
         "| smile CNN, 8 | 100 (100\u2013100) | 450 (400\u2013500) | 4.50\u00d7 (4.00\u20135.00) "
-        "| 800 (800\u2013800) | \u2013 |" in said
+        "| \u2013 | \u2013 | 800 (800\u2013800) | \u2013 |" in said
     )
 
 

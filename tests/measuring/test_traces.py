@@ -34,6 +34,8 @@ def test_a_trace_is_gone_on_with_and_has_a_span_for_each_stage(
         return found if "POST /predict/<model>" in found else {}
 
     spans = wait_until(of_trace, 0.05)
+    names = [span.name for span in collector.spans() if span.trace_id.hex() == TRACE]
+    assert len(names) == len(set(names)), "the worker that read only its head has left a span of its own"
     request = spans.pop("POST /predict/<model>")
     assert request.parent_span_id.hex() == PARENT
     assert request.kind == Span.SPAN_KIND_SERVER

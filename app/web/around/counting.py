@@ -29,9 +29,9 @@ def begin_measuring() -> None:
     g.started = time.perf_counter()
 
 
-def forget_measuring() -> None:
-    """Do not measure the present request: it is not answered yet."""
-    g.pop("started", None)
+def forget_measuring() -> bool:
+    """Do not measure the present request: it is not answered yet. Return whether it had not been measured."""
+    return g.pop("started", None) is not None
 
 
 def measure(status: int) -> None:

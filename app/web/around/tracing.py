@@ -20,11 +20,12 @@ ERROR = 500
 
 @dataclass(frozen=True)
 class RequestTracer:
-    """What is to be called when a request begins, when it has its response, and when it ends."""
+    """Functions to call when a request begins, when it has its response, and when it ends; the last is given whether it
+    was answered: if not, it comes again, and this time leaves no span."""
 
     begin: Callable[[], None]
     answered: Callable[[Response], None]
-    end: Callable[[], None]
+    end: Callable[[bool], None]
 
 
 def trace_requests(endpoint: str) -> RequestTracer:
@@ -57,13 +58,14 @@ def trace_requests(endpoint: str) -> RequestTracer:
             if response.status_code >= ERROR:
                 g.traced[0].set_status(trace.StatusCode.ERROR)
 
-    def end() -> None:
+    def end(is_answered: bool) -> None:
         if (traced := g.pop("traced", None)) is None:
             return
         span, token = traced
-        if model := asked_model():
-            span.set_attribute("dimple.model", model)
-        span.end()
+        if is_answered:
+            if model := asked_model():
+                span.set_attribute("dimple.model", model)
+            span.end()
         context.detach(token)
 
     def stage(name: str, ago: float, took: float) -> None:
