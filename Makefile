@@ -35,7 +35,9 @@ CLUSTER ?=
 FACES ?=
 FUZZ ?=
 
-HTTP_TESTS = tests/server tests/faults/test_requests.py tests/faults/test_clients.py tests/test_server.py
+HTTP_TESTS = tests/server/test_worker.py tests/server/test_request_reader.py tests/server/test_connection_balance.py \
+	tests/server/test_thread_pool.py tests/server/test_arbiter.py tests/server/test_gunicorn.py \
+	tests/resilience/test_requests.py tests/resilience/test_clients.py
 
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
@@ -127,7 +129,7 @@ clean:
 	@$(PYTHON) -m venv .venv
 
 # programs that import MXNet or Keras there, as the tutorials' do, find the names that NumPy and Python have dropped
-.venv/.names-ready: app/handlers/site/dimple_child/environment.py | .venv/bin/python
+.venv/.names-ready: app/handlers/runtime/dimple_child/environment.py | .venv/bin/python
 	@$(BIN)/python $<
 	@touch $@
 

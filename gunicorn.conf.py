@@ -9,28 +9,28 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from app.access.starting import check_management as _check_management
 from app.backend.shared_state import set_backend as _set_backend
 from app.backend.supervisor import BackendProcess as _BackendProcess
-from app.cluster.installed import check_cluster as _check_cluster
+from app.engines.ray.node_config import check_cluster as _check_cluster
 from app.errors import DimpleError, SettingError
 from app.handlers.environment import SERVERS_THREADS as _SERVERS_THREADS
-from app.idle import keep_heaps as _keep_heaps
-from app.idle import tidy_when_idle as _tidy_when_idle
-from app.launch.addresses import bind as _bind
-from app.launch.addresses import check_free as _check_free
-from app.launch.certificates import server_context as _server_context
-from app.launch.greeting import Greeting as _Greeting
-from app.launch.host_metrics import report_host as _report_host
-from app.launch.process import remove_pid as _remove_pid
-from app.launch.process import write_pid as _write_pid
-from app.launch.ready import Herald
-from app.machine import cores, server_processes
-from app.parent import end_with_parent as _end_with_parent
+from app.security.authorization import check_management as _check_management
+from app.server.addresses import bind as _bind
+from app.server.addresses import check_free as _check_free
 from app.server.arbiter import ZeroDowntimeArbiter as _Arbiter
+from app.server.certificates import server_context as _server_context
+from app.server.daemon import Herald
+from app.server.daemon import remove_pid as _remove_pid
+from app.server.daemon import write_pid as _write_pid
+from app.server.greeting import Greeting as _Greeting
+from app.server.host_metrics import report_host as _report_host
 from app.settings import VERSION as _VERSION
 from app.settings import read_settings
-from app.traces import trace_endpoint as _trace_endpoint
+from app.telemetry.tracing import trace_endpoint as _trace_endpoint
+from app.utils.malloc import keep_heaps as _keep_heaps
+from app.utils.malloc import tidy_when_idle as _tidy_when_idle
+from app.utils.process import end_with_parent as _end_with_parent
+from app.utils.system import cores, server_processes
 
 try:
     _settings = read_settings()
@@ -62,12 +62,12 @@ keepalive = 15
 limit_request_line = _settings.max_request_line
 limit_request_fields = _settings.max_headers
 limit_request_field_size = _settings.max_header_bytes
-# app/web/around/proxies.py believes those that the settings trust; gunicorn would trust this machine
+# app/web/middleware.py believes those that the settings trust; gunicorn would trust this machine
 forwarded_allow_ips = ""
 timeout = _settings.timeout
 graceful_timeout = max(30, _settings.unregister_timeout)
 loglevel = _settings.log_level
-logger_class = "app.launch.gunicorn_logger.Logger"
+logger_class = "app.server.gunicorn_logger.Logger"
 accesslog = "-" if _settings.access_log else None
 control_socket_disable = True  # its default is a file in the user's home
 
@@ -118,7 +118,7 @@ def on_starting(server: object) -> None:
     if "MAKELEVEL" in os.environ and "GUNICORN_PID" not in os.environ:  # a server's successor outlives it
         _end_with_parent()
     if _settings.load_models.upper() not in ("", "ALL", "NONE"):
-        from app.backend.startup import (
+        from app.backend.sources import (
             restore_unregistered,  # imports what the workers would, which most starts need not wait for
         )
 

@@ -9,9 +9,9 @@ import click
 
 from app import create_app, load_models
 from app.errors import SettingError
-from app.launch.logs import server_style, style_name
+from app.server.logging import server_style, style_name
 from app.settings import read_settings
-from app.telemetry.metric_files import measured_start
+from app.telemetry.multiprocess import measured_start
 
 command = click.get_current_context(silent=True)
 try:

@@ -54,15 +54,15 @@ def _settings() -> Settings:
 def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
-    from app.web.context import Dimple
-    from app.web.wiring import wire
-    from app.zoo.pulling import by_name
+    from app.web import init_app
+    from app.web.request import Dimple
+    from app.zoo.build import by_name
 
     uploads = Uploads(
         settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes, settings.uploads_max_files
     )
     app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads, by_name(settings))
-    wire(app, settings)
+    init_app(app, settings)
 
 
 def load_models(app: Flask) -> None:

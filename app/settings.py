@@ -1,5 +1,4 @@
-"""Every setting: its name, default and meaning, in one place. The environment sets them as ``DIMPLE_<NAME>``, and below
-it the lines ``DIMPLE_<NAME>=value`` of ``settings.env`` in the instance folder."""
+"""Limits of the pictures that are decoded, apart from the other types: settings have them, and stay without NumPy."""
 
 from __future__ import annotations
 
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import SettingError
-from app.picture_limits import PictureLimits
 from app.utils.files import atomic_write
 
 VERSION = "0.1.0"
@@ -383,3 +381,15 @@ def _whole(name: str, text: str, low: int) -> int:
     if value < low:
         raise SettingError(name, text, expected)
     return value
+
+
+@dataclass(frozen=True)
+class PictureLimits:
+    """The largest picture that is decoded.
+
+    ``pixels`` are width x height by its header; ``frames`` are those of an animation, or a file's pages, 0 for any
+    number.
+    """
+
+    pixels: int = 64_000_000
+    frames: int = 1000

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.progress import say  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from bench.perf.document import table, write_between  # noqa: E402
 from bench.perf.host import describe  # noqa: E402
 from bench.reliability.attacks import ALL, MIB, Cost, cost  # noqa: E402

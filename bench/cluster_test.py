@@ -18,10 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.cluster.installed import require_ray  # noqa: E402
+from app.engines.ray.node_config import require_ray  # noqa: E402
 from app.errors import ClusterError  # noqa: E402
-from app.progress import say  # noqa: E402
 from app.settings import Settings, anchored  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from bench.cluster.acts import ACTS, Scene, grow  # noqa: E402
 from bench.cluster.capacity import report as capacity  # noqa: E402
 from bench.cluster.hop import Hop, measure_hop  # noqa: E402

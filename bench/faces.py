@@ -28,11 +28,11 @@ sys.path.insert(0, str(ROOT))
 
 from app.formats.folder import open_model_folder  # noqa: E402
 from app.formats.pictures import open_pictures  # noqa: E402
-from app.picture_limits import PictureLimits  # noqa: E402
-from app.progress import say  # noqa: E402
 from app.serving.model import Model, open_model  # noqa: E402
-from app.training.split import part_of  # noqa: E402
+from app.settings import PictureLimits  # noqa: E402
+from app.training.datasets import part_of  # noqa: E402
 from app.types import Box  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from app.vision.decode import decode  # noqa: E402
 from app.vision.faces import crop, find_faces, load  # noqa: E402
 from app.vision.preprocess import to_tensor  # noqa: E402

@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.progress import say  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from bench.parity.machine import Missing, need  # noqa: E402
 from bench.parity.peer import NotReady, Peer  # noqa: E402
 from bench.parity.servers import dimple  # noqa: E402

@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 from app.errors import DimpleError  # noqa: E402
 from app.formats.folder import ModelFolder, is_model_folder, open_model_folder  # noqa: E402
 from app.formats.keras_h5 import read_h5  # noqa: E402
-from app.formats.params import read_params  # noqa: E402
+from app.formats.mxnet_params import read_params  # noqa: E402
 from app.settings import read_settings  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "models.md"
@@ -105,7 +105,7 @@ def _measure(path: Path, engine: str) -> dict[str, Any]:
     import numpy as np
     import psutil
 
-    from app.engines.opening import load
+    from app.engines.loader import load
 
     process = psutil.Process()
     cache = read_settings().cache

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.progress import say  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from bench.parity.load import Load, run_ab  # noqa: E402
 from bench.parity.machine import JAVA, Missing, mms_python, need  # noqa: E402
 from bench.parity.peer import NotReady, Peer  # noqa: E402

@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.progress import say  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from bench.parity.check import Check  # noqa: E402
 from bench.parity.checks.archives import NETS, of_archives  # noqa: E402
 from bench.parity.known import judge, read_known  # noqa: E402

@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.evaluation.canvas import keep_config_in  # noqa: E402
-from app.progress import say  # noqa: E402
+from app.training.evaluation.plots import keep_config_in  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from bench.parity.machine import JAVA, Missing, mms_python, need, peers_python  # noqa: E402
 from bench.parity.peer import NotReady  # noqa: E402
 from bench.perf.document import BENCH, performance, write_between  # noqa: E402

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.progress import say  # noqa: E402
+from app.utils.progress import say  # noqa: E402
 from bench.perf.host import describe  # noqa: E402
 from bench.reliability import clients, clock, disk, files, processes, registrations  # noqa: E402
 from bench.reliability.document import write  # noqa: E402

@@ -19,10 +19,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.evaluation.canvas import keep_config_in, new_figure, write_png  # noqa: E402
-from app.machine import cores, server_processes  # noqa: E402
-from app.progress import say  # noqa: E402
+from app.training.evaluation.plots import keep_config_in, new_figure, write_png  # noqa: E402
 from app.utils.files import atomic_write  # noqa: E402
+from app.utils.progress import say  # noqa: E402
+from app.utils.system import cores, server_processes  # noqa: E402
 from bench.parity.machine import Missing, mms_python  # noqa: E402
 from bench.parity.peer import NotReady  # noqa: E402
 from bench.parity.servers import dimple  # noqa: E402

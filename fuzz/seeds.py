@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from app.formats.archive.pack import manifest_text
-from app.formats.params import write_params
+from app.formats.mxnet_params import write_params
 from app.formats.torch_pickle import MAGIC, VERSION
 from app.settings import ROOT
 from fuzz.mutations.archive_members import Member, tarred, zipped

@@ -20,7 +20,7 @@ from flask.testing import FlaskClient
 from app import create_app, load_models
 from app.settings import ROOT, Settings
 from bench.ports import free_ports
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 SHIPPED = ("smile", "dogcat")
 START_SECONDS = 120

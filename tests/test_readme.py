@@ -24,7 +24,7 @@ from app import errors
 from app.settings import ROOT
 from app.zoo.catalogue import load_catalogue
 from tests.conftest import Server
-from tests.launch.servers import SECONDS, Place, place
+from tests.server.servers import SECONDS, Place, place
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")

@@ -1,10 +1,11 @@
 """SECURITY.md: what its table says of a request beyond a limit is what such a request gets.
 
-Limits that have tests of their own: requests' first lines and headers (tests/test_server_access.py), slow clients
-(tests/faults/test_clients.py), rates and tokens (tests/access, tests/web/around/test_access.py), queues
-(tests/serving/test_line.py), uploads (tests/serving/test_uploads.py), handlers (tests/handlers/test_containment.py),
-archives and models (tests/formats); what a request may cost (tests/faults/test_attacks.py, tests/web/test_forms.py,
-tests/web/test_json_text.py).
+Limits that have tests of their own: requests' first lines and headers (tests/server/test_access.py), slow clients
+(tests/resilience/test_clients.py), rates and tokens (tests/security, tests/web/test_auth.py), queues
+(tests/backend/test_batching.py), uploads (tests/serving/test_uploads.py),
+handlers (tests/handlers/test_containment.py),
+archives and models (tests/formats); what a request may cost (tests/resilience/test_attacks.py, tests/web/test_forms.py,
+tests/web/test_json.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The queue before a model: which requests wait, which are computed together, which are refused.
+"""Queues before models: which requests wait, which are computed together, which are refused.
 
 No thread of its own works here. A request that finds a free place computes in its own thread, without a hand-over; one
 that finds none sleeps until it is taken into a batch, or is woken to lead one.
@@ -12,11 +12,44 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import TIMEOUT_MAX
+from types import TracebackType
 from typing import Generic, TypeVar
 
-from app.dispatch import about_to_block
 from app.errors import ClientClosedRequest, DimpleError, QueueTimeout
-from app.telemetry import measuring
+from app.telemetry import metrics
+from app.utils.dispatch import about_to_block
+
+
+class Slots:
+    """A semaphore that is fair: Python's own lets whoever comes at the right moment pass those who wait.
+
+    :param count: places there are.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._waiting: deque[threading.Event] = deque()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            about_to_block()
+            turn = threading.Event()
+            self._waiting.append(turn)
+        turn.wait()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()  # the place goes from hand to hand
+            else:
+                self._free += 1
+
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -139,7 +172,7 @@ class BatchQueue(Generic[Item, Result]):
                 raise self._refusal
             self._enter(job)
         if job.batch is None:
-            with measuring.waiting(self._name):
+            with metrics.waiting(self._name):
                 self._wait(job)
         if job.leads:
             self._lead(job)
@@ -201,7 +234,7 @@ class BatchQueue(Generic[Item, Result]):
         try:
             results = self._compute([one.item for one in batch.jobs])
             computed = time.monotonic() - begun
-            measuring.batch(self._name, len(batch.jobs))
+            metrics.batch(self._name, len(batch.jobs))
             for one, result in zip(batch.jobs, results, strict=True):
                 one.result = QueueResult(result, begun - one.arrived, computed)
         except BaseException as error:

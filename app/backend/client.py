@@ -18,14 +18,14 @@ from app.backend.protocol import FLOAT_BYTES, Channel, Disconnected, Kind, Share
 from app.backend.registrations import Registration, RegistrationFile
 from app.backend.service import BackendService
 from app.backend.shared_state import SharedState
-from app.dispatch import about_to_block
 from app.engines.base import Engine, check_batch
-from app.engines.openvino_engine import LONG_MILLISECONDS, OpenvinoEngine
+from app.engines.openvino import LONG_MILLISECONDS, OpenvinoEngine
 from app.errors import ClientClosedRequest, DimpleError, EngineUnavailable, ModelFormatError, StorageError
 from app.handlers.types import HandlerAnswer, HandlerRequest
-from app.machine import cores
 from app.settings import Settings
 from app.types import FloatArray
+from app.utils.dispatch import about_to_block
+from app.utils.system import cores
 
 RESTART_SECONDS = 30.0
 """For a backend process that has ended to be started again."""

@@ -16,12 +16,12 @@ from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueR
 from app.backend.registrations import Registration
 from app.errors import DimpleError, NoWorker
 from app.formats.archive.manifest import read_manifest
-from app.handlers.gpus import usable_gpus
 from app.handlers.home import prepare_environment
+from app.handlers.pool import Workers
 from app.handlers.types import HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus
-from app.handlers.workers import Workers
+from app.handlers.worker import usable_gpus
 from app.settings import Settings
-from app.telemetry.measuring import handler_restarted
+from app.telemetry.metrics import handler_restarted
 
 LOAD_SECONDS = 120.0
 """What a model has to load. Multi Model Server waits as long for its workers."""
@@ -33,7 +33,7 @@ metrics = logging.getLogger("dimple.metrics")
 class HandlerModel:
     """A model's queue and workers; the workers are started by :meth:`start` or :meth:`scale`.
 
-    :param handler: as :func:`app.formats.archive.contents.own_handler` gives it.
+    :param handler: as :func:`app.formats.archive.manifest.own_handler` gives it.
     :raises RequirementsError: if the packages that it asks for cannot be installed.
     :raises ModelFormatError: if its home folder cannot be written.
     """

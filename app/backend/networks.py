@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueResult
-from app.engines.openvino_engine import OpenvinoEngine
+from app.engines.openvino import OpenvinoEngine
 from app.errors import DimpleError
-from app.machine import cores
 from app.types import FloatArray
+from app.utils.system import cores
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from app.backend.handlers import LOAD_SECONDS, HandlerModel
 from app.backend.networks import Networks
 from app.backend.registrations import Registration, RegistrationFile, Registrations
 from app.backend.shared_state import MODELS, SharedState
-from app.backend.startup import find_startup_models, merge_startup_models
+from app.backend.sources import find_startup_models, merge_startup_models
 from app.engines.base import Engine
-from app.engines.openvino_engine import OpenvinoEngine
+from app.engines.openvino import OpenvinoEngine
 from app.errors import (
     DimpleError,
     HandlerLoadError,
@@ -34,8 +34,8 @@ from app.errors import (
     StorageError,
     UnregisterTimeout,
 )
-from app.formats.archive.contents import own_handler
-from app.formats.archive.in_use import remove_unused
+from app.formats.archive.cache import remove_unused
+from app.formats.archive.manifest import own_handler
 from app.handlers.types import HandlerAnswer, HandlerRequest
 from app.settings import Settings
 

@@ -13,7 +13,7 @@ from app.backend.shared_state import SharedState
 from app.settings import ROOT
 from app.utils.backoff import Backoff
 
-MODULE = "app.launch.backend"
+MODULE = "app.server.backend_process"
 BACKLOG = 1024
 LONGEST_DELAY = 10.0
 """Seconds between two starts of one that ends again and again. One that has lived for longer is started at once."""

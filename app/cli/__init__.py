@@ -16,8 +16,8 @@ COMMANDS = {
     "models": ("app.cli.models:models_cli", "Manage, train and convert models"),
     "token": ("app.cli.token:token_cli", "Manage access tokens"),
     "tune": ("app.cli.tune:tune", "Find the best number of workers and threads"),
-    "smile": ("app.cli.courses:smile_cli", "Retrain the included smile model"),
-    "dogcat": ("app.cli.courses:dogcat_cli", "Retrain the included cat/dog model"),
+    "smile": ("app.cli.train_shipped:smile_cli", "Retrain the included smile model"),
+    "dogcat": ("app.cli.train_shipped:dogcat_cli", "Retrain the included cat/dog model"),
     "cluster": ("app.cli.cluster:cluster_cli", "Run models on a Ray cluster"),
 }
 """Each command with its place and its one-line help."""

@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.problems import tells_problems
+from app.cli.errors import tells_problems
 from app.cli.running import program
 from app.settings import Settings
 
@@ -42,13 +42,13 @@ def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
     Anyone with the token that is written to instance/cluster/ can run code on every machine of the cluster. Connections
     are not encrypted: use a private network.
     """
-    from app.cluster.control import Machine, up
-    from app.cluster.here import TOKEN, folder
+    from app.engines.ray.control import Machine, up
+    from app.engines.ray.node_config import TOKEN, cluster_folder
 
     settings = _settings()
     node = up(settings, Machine(host, cpus, object_mb * 2**20), port)
-    token = folder(settings) / TOKEN
-    click.echo(f"the head is {node.address}; its log is {folder(settings) / 'node.log'}")
+    token = cluster_folder(settings) / TOKEN
+    click.echo(f"the head is {node.address}; its log is {cluster_folder(settings) / 'node.log'}")
     click.echo(f"fronts here   DIMPLE_CLUSTER={node.address}")
     click.echo(f"more machines {program()} cluster join {node.address} --token-file a-copy-of-{token}")
 
@@ -64,12 +64,12 @@ def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: 
 
     Use --cpus 0 for a machine that only serves HTTP and runs no models.
     """
-    from app.cluster.control import Machine, join
-    from app.cluster.here import folder
+    from app.engines.ray.control import Machine, join
+    from app.engines.ray.node_config import cluster_folder
 
     settings = _settings()
     node = join(settings, Machine(host, cpus, object_mb * 2**20), address, token_file)
-    click.echo(f"joined {node.address} as {node.node_ip}; its log is {folder(settings) / 'node.log'}")
+    click.echo(f"joined {node.address} as {node.node_ip}; its log is {cluster_folder(settings) / 'node.log'}")
 
 
 @cluster_cli.command("down")
@@ -77,7 +77,7 @@ def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: 
 @tells_problems
 def down() -> None:
     """Leave the cluster; on the head, end it."""
-    from app.cluster.control import down
+    from app.engines.ray.control import down
 
     click.echo("ended" if down(_settings()) else "no node runs here")
 
@@ -87,7 +87,7 @@ def down() -> None:
 @tells_problems
 def status() -> None:
     """Show the machines and models of the cluster."""
-    from app.cluster.control import status
+    from app.engines.ray.control import status
 
     told = status(_settings())
     click.echo(f"head      {told['address']}")
@@ -106,7 +106,7 @@ def config() -> None:
 
     The model files are put into the store. Deploy the config with serve deploy, or as a RayService of KubeRay.
     """
-    from app.cluster.serve_config import config_of
+    from app.engines.ray.control import config_of
     from app.serving.loader import cluster_models
 
     settings = _settings()
@@ -123,7 +123,7 @@ def pack(folder: Path, target: Path) -> None:
 
     The file is named after its content.
     """
-    from app.cluster.contents import SUFFIX, digest_of, pack_folder
+    from app.engines.ray.artifact_store import SUFFIX, digest_of, pack_folder
 
     packed = target / (digest_of(folder) + SUFFIX)
     pack_folder(folder, packed)
@@ -140,8 +140,8 @@ def selftest(name: str, picture: Path) -> None:
 
     It holds PICTURE and the current prediction of the model NAME, which is checked whenever the model is loaded.
     """
-    from app.cli.classify import found
-    from app.cluster.selftest import write_selftest
+    from app.cli.predict import found
+    from app.engines.selftest import write_selftest
 
     settings = _settings()
     click.echo(write_selftest(found(settings, name), picture, settings.engine, settings.cache))

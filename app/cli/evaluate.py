@@ -12,23 +12,22 @@ import numpy as np
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.classify import Failure, Item, answers, opened
 from app.cli.completion import complete_model
-from app.cli.problems import tells_problems
+from app.cli.errors import tells_problems
+from app.cli.predict import Failure, Item, answers, opened
 from app.errors import DataError, ModelFormatError, SettingError
 from app.formats.pictures import PictureSource, by_class, open_pictures
-from app.picture_limits import PictureLimits
-from app.progress import counted, say
 from app.serving.model import Model
 from app.serving.pipeline import open_picture
-from app.settings import Settings
+from app.settings import PictureLimits, Settings
 from app.types import Answer, FloatArray
+from app.utils.progress import counted, say
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from app.evaluation.figures import Figures
+    from app.training.evaluation.metrics import Figures
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
     FOLDER is a folder or zip with one folder of images for each class of the model NAME. The figures are printed, and
     written to instance/reports/NAME/ with the curves and the worst mistakes as images.
     """
-    from app.evaluation.classes import match_classes
-    from app.evaluation.figures import figures
-    from app.evaluation.report import table
+    from app.training.evaluation.classes import match_classes
+    from app.training.evaluation.metrics import figures
+    from app.training.evaluation.report import table
 
     settings: Settings = current_app.extensions["dimple"].settings
     given = _given(classes)
@@ -133,12 +132,12 @@ def _row(said: Answer, columns: dict[str, int]) -> FloatArray:
 def _report(
     settings: Settings, source: PictureSource, judged: Judgement, found: Figures, facts: dict[str, Any]
 ) -> Path:
-    from app.evaluation import canvas, report
+    from app.training.evaluation import plots, report
 
     folder = settings.instance_dir / "reports" / str(facts["model"])
     items = [report.Item(name, _loader(source, name, settings.picture_limits)) for name in judged.names]
     try:
-        canvas.keep_config_in(settings.instance_dir / "matplotlib")
+        plots.keep_config_in(settings.instance_dir / "matplotlib")
         report.write_report(folder, found, judged.probabilities, judged.truth, items, facts)
     except OSError as error:
         expected = f"a folder that can be written to ({error.strerror or error})"

@@ -12,9 +12,9 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.archive_facts import facts, kind_of, shown
+from app.cli.archive import facts, kind_of, shown
 from app.cli.completion import complete_model
-from app.cli.problems import tells_problems
+from app.cli.errors import tells_problems
 from app.cli.running import program, running_settings
 from app.errors import DimpleError, LaunchError, ModelNotFound
 from app.formats.archive.manifest import NAME, read_manifest
@@ -95,7 +95,7 @@ def register(source: str, name: str, workers: int, batch_size: int, replace: boo
     SOURCE is a folder or archive in the models folder, the URL of an archive, or a name of the catalogue.
     """
     from app.backend.registrations import read_registrations
-    from app.launch.asking import place
+    from app.server.status import place
 
     running = _running(_settings())
     if not name and NAME.fullmatch(source) and (running.models_dir / source).is_dir():
@@ -162,7 +162,7 @@ def _known_models(settings: Settings) -> list[KnownModel]:
     :raises StorageError: if the registrations cannot be read.
     """
     from app.backend.registrations import read_registrations
-    from app.launch.asking import ask_ready
+    from app.server.status import ask_ready
 
     running = running_settings(settings)
     states: dict[str, str] = {}
@@ -190,7 +190,7 @@ def _request(running: Settings, method: str, path: str, token: str) -> None:
 
     :raises LaunchError: if it fails, with the server's reason.
     """
-    from app.launch.asking import ask
+    from app.server.status import ask
 
     status, answer = ask(running, method, path, management=True, token=token, seconds=LOAD_SECONDS)
     if status >= 400:

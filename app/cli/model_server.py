@@ -1,4 +1,4 @@
-"""``multi-model-server`` and ``mxnet-model-server`` as programs of their own, for the scripts in ``bin/``.
+"""Programs of their own, for the scripts in ``bin/``: Multi Model Server's, and SageMaker's ``serve``.
 
 They take the flags of Multi Model Server 1.1; the second takes those of MXNet Model Server 0.4, too.
 """
@@ -11,8 +11,9 @@ import sys
 from typing import NoReturn
 
 from app.errors import DimpleError
-from app.launch import model_server, process
-from app.launch.start_models import split_models
+from app.formats.folder import is_model_folder
+from app.server import daemon, mms_cli, sagemaker
+from app.server.mms_cli import split_models
 from app.settings import read_settings
 
 NAME = "multi-model-server"
@@ -84,28 +85,28 @@ def _ends_with_status(parser: argparse.ArgumentParser, old: bool) -> None:
 
 
 def _start(asked: argparse.Namespace, old: bool) -> None:
-    pid_file = model_server.pid_file()
-    if process.find(pid_file):
+    pid_file = mms_cli.pid_file()
+    if daemon.find(pid_file):
         _fail(RUNNING)
     if pid_file.exists():
         _warn(f"Removing a stale pid file of a server that has gone: {pid_file}")
     flags = _flags(asked, old)
-    plan = model_server.plan(flags, os.environ, read_settings().instance_dir)
+    plan = mms_cli.plan(flags, os.environ, read_settings().instance_dir)
     for warning in plan.warnings:
         _warn(warning)
     if flags.foreground:
-        process.run(plan.launch)
-    process.start(plan.launch)
+        daemon.run(plan.launch)
+    daemon.start(plan.launch)
     print("Model server started.")
 
 
-def _flags(asked: argparse.Namespace, old: bool) -> model_server.Flags:
+def _flags(asked: argparse.Namespace, old: bool) -> mms_cli.Flags:
     told = {name: value for name in OLD_FLAGS if (value := getattr(asked, name, None)) is not None}
     for name in sorted(set(told) & set(NOT_FOLLOWED)):
         _warn(f"--{name.replace('_', '-')} is not followed: {NOT_FOLLOWED[name]}")
     # 0.4 knew neither --start nor a model store, and did not return to the shell
     as_in_04 = old and not asked.start and (bool(told) or (bool(asked.models) and not asked.model_store))
-    return model_server.Flags(
+    return mms_cli.Flags(
         model_store=asked.model_store,
         models=[one for told in asked.models for one in split_models(told)],
         mms_config=asked.mms_config,
@@ -120,10 +121,10 @@ def _flags(asked: argparse.Namespace, old: bool) -> model_server.Flags:
 
 
 def _stop() -> None:
-    pid_file = model_server.pid_file()
+    pid_file = mms_cli.pid_file()
     if not pid_file.exists():
         print("Model server is not currently running.")
-    elif process.stop(pid_file):
+    elif daemon.stop(pid_file):
         print("Model server stopped.")
     else:
         print("Model server already stopped.")
@@ -136,3 +137,16 @@ def _warn(text: str) -> None:
 def _fail(reason: str) -> NoReturn:
     print(reason, file=sys.stderr)
     raise SystemExit(1)
+
+
+def serve() -> None:
+    """Become the server, in the foreground."""
+    argparse.ArgumentParser(
+        prog="serve",
+        description="Serves models as SageMaker's containers do: the environment says which.",
+    ).parse_args()
+    try:
+        is_model = not sagemaker.is_multi_model(os.environ) and is_model_folder(sagemaker.model_place(os.environ))
+        daemon.run(sagemaker.launch(os.environ, read_settings().instance_dir, is_model))
+    except DimpleError as error:
+        sys.exit(str(error))

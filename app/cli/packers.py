@@ -87,7 +87,7 @@ def pack_model(wanted: Order, convert: bool) -> Path:
 
 def _convert(onnx: Path, stem: Path, signature: Path) -> None:
     """Write the checkpoint, and a signature with its input's name and shape, as the original does."""
-    from app.serving.exporting import write_checkpoint
+    from app.serving.export import write_checkpoint
 
     folder = ModelFolder(onnx.parent, stem.name, "1.0", None, None, None, None, onnx=onnx)
     document = document_of(write_checkpoint(folder, stem))

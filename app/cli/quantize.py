@@ -8,9 +8,9 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.classify import found, opened
 from app.cli.completion import complete_model
-from app.cli.problems import tells_problems
+from app.cli.errors import tells_problems
+from app.cli.predict import found, opened
 from app.formats.pictures import open_pictures
 from app.settings import Settings
 
@@ -65,7 +65,7 @@ def quantize(name: str, data: Path | None, samples: int, holdout: int, min_agree
 
 
 def _remove(settings: Settings, name: str) -> str:
-    from app.serving.quantizing import remove
+    from app.serving.quantize import remove
 
     if not remove(found(settings, name)):
         return f"{name} has no quantized network"
@@ -73,7 +73,7 @@ def _remove(settings: Settings, name: str) -> str:
 
 
 def _quantize(settings: Settings, name: str, data: Path, samples: int, holdout: int, least: float) -> str:
-    from app.serving.quantizing import Wanted, can_quantize, check_engine, quantize
+    from app.serving.quantize import Wanted, can_quantize, check_engine, quantize
 
     if not can_quantize():
         raise click.ClickException(MISSING)

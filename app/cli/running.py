@@ -24,14 +24,14 @@ def find_server(settings: Settings) -> psutil.Process | None:
 
     :raises LaunchError: if it belongs to another user.
     """
-    from app.launch.process import find
+    from app.server.daemon import find
 
     return find(pid_file(settings))
 
 
 def running_settings(settings: Settings) -> Settings | None:
     """Return the settings with which the server runs; None if none runs."""
-    from app.launch.process import settings_of
+    from app.server.daemon import settings_of
 
     process = find_server(settings)
     return settings_of(process) if process else None
@@ -39,7 +39,7 @@ def running_settings(settings: Settings) -> Settings | None:
 
 def next_steps(settings: Settings, name: str) -> str:
     """Return how to serve a new model and send it an image, with the ports of the server that runs, if one does."""
-    from app.launch.asking import place
+    from app.server.status import place
 
     try:
         running = running_settings(settings)

@@ -11,7 +11,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.problems import tells_problems
+from app.cli.errors import tells_problems
 from app.cli.running import find_server, pid_file, program
 from app.settings import Settings, to_environment
 
@@ -33,8 +33,8 @@ def serve(foreground: bool, **options: Any) -> None:
     The command returns as soon as the server is ready; the server keeps running when you log out. Options override
     the settings of the same names. The log is instance/logs/server.log, and access.log beside it has the requests.
     """
-    from app.access.starting import check_management
-    from app.launch.process import Launch, find, run, settings_of, start
+    from app.security.authorization import check_management
+    from app.server.daemon import Launch, find, run, settings_of, start
 
     here = _settings()
     check_management(here)
@@ -66,7 +66,7 @@ def stop() -> None:
 
     It finishes the requests in progress first. The server may have been started by dimple serve, make run or gunicorn.
     """
-    from app.launch.process import stop as stop_server
+    from app.server.daemon import stop as stop_server
 
     click.echo("stopped" if stop_server(pid_file(_settings())) else "not running")
 
@@ -80,7 +80,7 @@ def reload() -> None:
     New workers load the models and take over; the old ones finish their requests. The code and instance/settings.env
     are read again. If the new workers cannot start, the old ones stay.
     """
-    from app.launch.process import reload as reload_server
+    from app.server.daemon import reload as reload_server
 
     process = find_server(_settings())
     if process is None:
@@ -98,8 +98,8 @@ def status() -> None:
 
     The exit status is 0 if the server is ready, 1 if it runs but is not ready, and 3 if it is not running.
     """
-    from app.launch.asking import ask_ready, place
-    from app.launch.process import settings_of
+    from app.server.daemon import settings_of
+    from app.server.status import ask_ready, place
 
     process = find_server(_settings())
     if process is None:
@@ -119,8 +119,8 @@ def status() -> None:
 
 def _print_ready(running: Settings) -> None:
     """Print where the server is, and what it serves."""
-    from app.launch.asking import ask_ready
-    from app.launch.greeting import Greeting
+    from app.server.greeting import Greeting
+    from app.server.status import ask_ready
 
     _, answer = ask_ready(running)
     greeting = Greeting(running, len(answer["models"]), len(answer["failed"]), f"{program()} stop")

@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from app.cli.problems import tells_problems
+from app.cli.errors import tells_problems
 
 token_cli = AppGroup("token", help="Manage access tokens.")
 LONGEST_DAYS = 36_500
@@ -27,7 +27,7 @@ def add(name: str, role: str, days: int | None) -> None:
     The token NAME is printed once; only its hash is stored. A management token allows predictions, too. Running
     servers accept it within a second.
     """
-    from app.access.tokens import add_token
+    from app.security.tokens import add_token
 
     click.echo(add_token(_path(), name, role, days))
 
@@ -40,7 +40,7 @@ def list_tokens() -> None:
 
     The columns are name, role, date of creation and date of expiry.
     """
-    from app.access.tokens import read_tokens
+    from app.security.tokens import read_tokens
 
     entries = sorted(read_tokens(_path()).values(), key=lambda entry: entry.name)
     if not entries:
@@ -61,14 +61,14 @@ def revoke(name: str) -> None:
 
     Running servers reject the token NAME within a second.
     """
-    from app.access.tokens import revoke_token
+    from app.security.tokens import revoke_token
 
     revoke_token(_path(), name)
     click.echo(f"revoked {name}")
 
 
 def _path() -> Path:
-    from app.access.tokens import tokens_path
+    from app.security.tokens import tokens_path
 
     return tokens_path(current_app.extensions["dimple"].settings)
 

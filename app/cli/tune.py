@@ -1,13 +1,16 @@
-"""``dimple tune``: the number of workers and threads that suits this machine."""
+"""``flask tune``: the number of server processes and threads with which this machine answers best."""
 
 from __future__ import annotations
 
 import datetime
+import http.client
 import io
 import math
 import os
 import socket
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
@@ -19,14 +22,76 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
-from app.cli.problems import tells_problems
-from app.errors import SettingError
-from app.machine import PROCESS_BYTES, cores, memory_bytes
-from app.progress import counted
+from app.cli.errors import tells_problems
+from app.errors import LaunchError, SettingError
 from app.settings import FILE, PREFIX, Settings, to_environment, write_settings
+from app.utils.progress import counted
+from app.utils.system import PROCESS_BYTES, cores, memory_bytes
 
 if TYPE_CHECKING:
-    from app.launch.load import Measured
+    pass
+
+PATIENCE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Answers a second, and the milliseconds within which half of them, and 99 in a hundred, came."""
+
+    per_second: float
+    p50: float
+    p99: float
+
+
+def measure(port: int, path: str, body: bytes, connections: int, seconds: float) -> Measured:
+    """Send a body again and again over connections that are kept, each waiting for its answer before the next.
+
+    :param port: of this machine.
+    :raises LaunchError: where an answer is anything but 200.
+    """
+    times: list[float] = []
+    problems: list[str] = []
+    started = time.perf_counter()
+
+    def ask() -> None:
+        try:
+            times.extend(_ask(port, path, body, started + seconds))
+        except (OSError, http.client.HTTPException, LaunchError) as error:
+            problems.append(str(error) or type(error).__name__)
+
+    clients = [threading.Thread(target=ask, daemon=True) for _ in range(connections)]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    if problems:
+        raise LaunchError(f"The server that was measured did not answer {path}: {problems[0]}")
+    took = time.perf_counter() - started
+    return Measured(len(times) / took, percentile(times, 50) * 1000, percentile(times, 99) * 1000)
+
+
+def percentile(values: Sequence[float], part: float) -> float:
+    """The smallest value that at least ``part`` per cent of all do not exceed (the nearest rank)."""
+    return sorted(values)[max(0, math.ceil(part / 100 * len(values)) - 1)]
+
+
+def _ask(port: int, path: str, body: bytes, until: float) -> list[float]:
+    """Ask at least once. Returns the seconds that each answer took."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
+    times: list[float] = []
+    try:
+        while not times or time.perf_counter() < until:
+            started = time.perf_counter()
+            connection.request("POST", path, body, {"Content-Type": "image/jpeg"})
+            response = connection.getresponse()
+            said = response.read()
+            if response.status != 200:
+                raise LaunchError(f"{response.status} {said[:200].decode(errors='replace')}")
+            times.append(time.perf_counter() - started)
+    finally:
+        connection.close()
+    return times
+
 
 CROWD = 8
 NOISE = 0.05
@@ -73,7 +138,7 @@ def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
     with the model NAME, over one connection and over eight. Keep the machine otherwise idle. The best combination is
     written to instance/settings.env, with the measurements; the server uses it after its next start.
     """
-    from app.cli.classify import found
+    from app.cli.predict import found
 
     settings: Settings = current_app.extensions["dimple"].settings
     found(settings, name)  # or says which there are
@@ -141,8 +206,8 @@ def picture() -> bytes:
 
 def _measure(settings: Settings, name: str, tried: tuple[int, int], body: bytes, seconds: float) -> Result:
     """Start a server for one model, with a folder and ports of its own, ask it, and stop it."""
-    from app.launch.load import measure
-    from app.launch.process import Launch, start, stop
+    pass
+    from app.server.daemon import Launch, start, stop
 
     path = f"/predict/{name}"
     with ExitStack() as stack:

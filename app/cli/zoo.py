@@ -9,12 +9,12 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.problems import tells_problems
+from app.cli.errors import tells_problems
 from app.cli.running import next_steps, program
 from app.settings import Settings
 
 if TYPE_CHECKING:
-    from app.zoo.entry import CatalogueEntry
+    from app.zoo.catalogue import CatalogueEntry
 
 
 @click.command("available")
@@ -28,8 +28,8 @@ def available(form: str) -> None:
 
     The last column shows which of them are in the models folder already.
     """
+    from app.zoo.build import facts_of, pulled_from
     from app.zoo.catalogue import load_catalogue
-    from app.zoo.making import facts_of, pulled_from
 
     settings = _settings()
     entries = load_catalogue(settings.instance_dir).entries.values()
@@ -56,9 +56,9 @@ def pull(name: str, as_: str, force: bool) -> None:
     NAME is a model that dimple models available lists. If the download is interrupted, run the command again to
     resume it.
     """
+    from app.zoo.build import pull as fetch
     from app.zoo.catalogue import load_catalogue
-    from app.zoo.fetching import places
-    from app.zoo.pulling import pull as fetch
+    from app.zoo.download import places
 
     settings = _settings()
     entry = load_catalogue(settings.instance_dir).get(name)

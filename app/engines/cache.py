@@ -20,11 +20,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from app.digests import file_digest
 from app.engines.base import Parity
 from app.formats.folder import ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import document_of, signature_of
+from app.utils.files import file_digest
 from app.utils.json import read_json
 
 FORMAT = 2
@@ -67,7 +67,7 @@ def key_of(folder: ModelFolder, kind: str) -> str:
     """Name the entry of a model: by its files' content, its signature, the versions of what converts and computes, and
     the processor's instructions, since another processor may be served other code.
 
-    :param kind: the reference engine, as :func:`app.engines.reference.reference_kind` gives it.
+    :param kind: the reference engine, as :func:`app.engines.conversion.reference_kind` gives it.
     """
     made = hashlib.sha256()
     parts = [FORMAT, kind, *_described(folder), platform.machine(), _instructions()]

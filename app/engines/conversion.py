@@ -1,4 +1,4 @@
-"""From a network to OpenVINO's files, and the proof that they are equal."""
+"""Reference engines, conversion to OpenVINO's files, and the proof that both compute the same."""
 
 from __future__ import annotations
 
@@ -10,21 +10,80 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.engines.base import Engine, Network, Parity
+from app.engines.base import Engine, Network, Opened, Parity
 from app.engines.cache import MODEL, Record, write_entry
-from app.engines.onnx_export import export_onnx
+from app.engines.keras.engine import KerasEngine
+from app.engines.mxnet.engine import MxnetEngine
+from app.engines.mxnet.onnx import export_onnx
 from app.engines.onnx_file import convert_file
-from app.engines.openvino_engine import OpenvinoEngine, compile_model
-from app.engines.openvino_runtime import core, import_openvino
-from app.engines.parity import LIMIT, difference, predict_each
-from app.engines.reference import network_of, open_reference, reference_kind
-from app.engines.samples import samples
+from app.engines.openvino import OpenvinoEngine
+from app.engines.parity import LIMIT, difference, predict_each, samples
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import Inference, check_row, settle
-from app.types import FloatArray
+from app.types import FloatArray, Signature
 from app.utils.error_text import reason_of
+from app.utils.openvino_runtime import compile_model, core, import_openvino
+
+
+def reference_kind(folder: ModelFolder, choice: str) -> str:
+    """Say which engine is the reference of a folder: ``mxnet`` or ``keras``, empty where there is none (ONNX).
+
+    :param choice: ``keras`` prefers the ``.h5`` where the folder leaves a choice; all others the checkpoint.
+    """
+    if folder.h5 is not None and (folder.checkpoint is None or choice == "keras"):
+        return "keras"
+    return "mxnet" if folder.checkpoint is not None else ""
+
+
+def load_reference(folder: ModelFolder, choice: str) -> Opened:
+    """Load a folder's network into its reference engine, and infer what its signature leaves open.
+
+    :raises ModelFormatError: if there is no such engine, or the weights cannot be read or contradict the signature.
+    """
+    kind = reference_kind(folder, choice)
+    if not kind:
+        raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
+    inference = infer_folder(folder, kind)
+    engine = open_reference(folder, kind, inference.signature)
+    if not inference.settled:
+        first, preprocess = inference.signature.inputs[0], inference.signature.preprocess
+        try:
+            inference = settle(inference, predict_each(engine, samples(preprocess, first.shape)))
+        except Exception:
+            engine.close()
+            raise
+    return Opened(engine, kind, inference.signature, labels=inference.labels, reasons=inference.reasons)
+
+
+def network_of(engine: Engine) -> Network:
+    """Describe the network that a reference engine computes."""
+    assert isinstance(engine, MxnetEngine | KerasEngine)
+    return engine.network()
+
+
+def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> MxnetEngine | KerasEngine:
+    """Open a folder's network in the engine ``mxnet`` or ``keras``.
+
+    :raises ModelFormatError: if the weights cannot be read or contradict the signature.
+    """
+    first = signature.inputs[0]
+    output = signature.outputs[0].name if signature.outputs else ""
+    if kind == "mxnet":
+        assert folder.checkpoint is not None
+        return MxnetEngine.load(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape, output)
+    assert folder.h5 is not None
+    engine = KerasEngine.load(folder.h5, first.shape, output)
+    if first.shape[1:] != engine.input_shape[1:]:
+        engine.close()
+        raise ModelFormatError(
+            f"{folder.path}: signature.json says that the input is {first.shape}, {folder.h5.name} says "
+            f"{engine.input_shape}"
+        )
+    check_row(folder.h5, engine.output.name, engine.output.shape)
+    return engine
+
 
 TIMED_SECONDS = 0.3
 

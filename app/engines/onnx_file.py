@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 
 from app.engines.cache import MODEL
-from app.engines.openvino_runtime import import_openvino
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.onnx_graph import load_onnx, weight_files
-from app.formats.onnx_prune import prune
+from app.formats.onnx_graph import load_onnx, prune, weight_files
 from app.types import Signature, TensorSpec
+from app.utils.openvino_runtime import import_openvino
 
 
 def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signature:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import InvalidArchive, ModelFormatError
-from app.formats.archive.contents import named_checkpoint
 from app.formats.archive.manifest import CURRENT as MANIFEST
-from app.formats.archive.manifest import LEGACY, NAME, NO_HANDLER, Manifest, read_manifest
+from app.formats.archive.manifest import LEGACY, NAME, NO_HANDLER, Manifest, named_checkpoint, read_manifest
 from app.formats.keras_h5 import architecture_beside
 from app.formats.labels import find_labels, read_labels
-from app.formats.missing import no_graph
+from app.formats.mxnet_params import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_stated
 from app.types import Signature
@@ -89,7 +88,7 @@ def open_model_folder(path: Path) -> ModelFolder:
 
     The model is called what its folder is called. The manifest gives the version (``snapshot`` for an archive of MMS
     0.x, which has none; ``1.0`` where the manifest of a later one is silent) and, of several checkpoints, the one that
-    counts (:func:`app.formats.archive.contents.named_checkpoint`); where that is not there, it is the only symbol with
+    counts (:func:`app.formats.archive.manifest.named_checkpoint`); where that is not there, it is the only symbol with
     its latest epoch.
 
     :raises InvalidArchive: in MMS's words, where the manifest cannot be used, or names no handler and there is nothing

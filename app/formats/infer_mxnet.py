@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.graph import Graph, read_graph
 from app.formats.inference import (
     BY_CALLER,
     SMALL,
@@ -18,9 +17,10 @@ from app.formats.inference import (
     output_reason,
     refuse_features,
 )
-from app.formats.params import read_params
+from app.formats.mxnet_describe import CheckpointFacts, work_out
+from app.formats.mxnet_graph import Graph, read_graph
+from app.formats.mxnet_params import read_params
 from app.formats.pixels import CIFAR, RAW, TORCH, UNIT, mxnet_normalisation, pixels_of
-from app.formats.symbol import CheckpointFacts, work_out
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.keras_nodes import read_node
+from app.formats.keras_legacy import read_node
 
 MODELS = ("Sequential", "Model", "Functional")
 CONSTANT = "_CONSTANT_VALUE"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from app.formats.graph import Graph, Node
+from app.formats.mxnet_graph import Graph, Node
 from app.types import Preprocess
 
 RAW = Preprocess(interpolation="bilinear", antialias=True)

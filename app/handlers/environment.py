@@ -24,7 +24,7 @@ SERVERS_THREADS = "_DIMPLE_OMP_NUM_THREADS"
 """Variable with the server's own value of ``OMP_NUM_THREADS``, if nobody else has set that."""
 DEFAULTS = {
     "OMP_NUM_THREADS": "1",
-    # MXNet fuses some graphs wrongly; "default" is a fusion that joins nothing (app/engines/compat.py).
+    # MXNet fuses some graphs wrongly; "default" is a fusion that joins nothing (app/engines/mxnet/compat.py).
     "MXNET_SUBGRAPH_BACKEND": "default",
     "MXNET_SUBGRAPH_VERBOSE": "0",
     # Keras reads ~/.keras/keras.json, and writes it where there is none. A home that cannot exist stops both.

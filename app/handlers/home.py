@@ -2,7 +2,7 @@
 
 ``instance/handlers/<digest>/`` has both. The digest stands for the model folder and for what is installed, so that two
 models have nothing in common, and a ``requirements.txt`` that has changed is installed anew. Homes that no process uses
-are removed at the next start, as unpacked archives are (``app/formats/archive/in_use.py``).
+are removed at the next start, as unpacked archives are (``app/formats/archive/cache.py``).
 """
 
 from __future__ import annotations
@@ -16,13 +16,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.digests import file_digest
 from app.errors import ModelFormatError, RequirementsError, SettingError
-from app.formats.archive.in_use import LOCK, hold
+from app.formats.archive.cache import LOCK, hold
 from app.handlers.environment import handler_environment
 from app.handlers.requirements import InstallFailed, install
-from app.lock import locked
 from app.settings import Settings
+from app.utils.files import file_digest, locked
 
 REQUIREMENTS = "requirements.txt"
 READ_BY_PIP = {".txt", ".in", ".whl", ".gz", ".zip", ".py", ".toml", ".cfg"}

@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from app.handlers.guard import GUARD
-from app.handlers.output import OnMetric, follow
+from app.handlers.log_relay import OnMetric, follow
+from app.handlers.protocol import Gone, Reply, Unfit, Wire
+from app.handlers.reaper import GUARD
 from app.handlers.types import HandlerSpec
-from app.handlers.wire import Gone, Reply, Unfit, Wire
 
-PROGRAM = Path(__file__).parent / "site"
+PROGRAM = Path(__file__).parent / "runtime"
 GRACE_SECONDS = 5.0
 """For a process that was told to end to do so by itself."""
 KILL_SECONDS = 10.0

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from app.handlers.guard import GUARD
-from app.handlers.output import MAX_LINE
+from app.handlers.log_relay import MAX_LINE
+from app.handlers.reaper import GUARD
 
 # isolated: the archive's folder, in which they run, must not come before their own modules
 PIP = (

@@ -1,29 +1,105 @@
-"""One worker: a thread that keeps one child process alive and hands it batches, one at a time."""
+"""Handler workers: each a thread that keeps one child process alive and hands it batches."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
+import os
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from app.errors import HandlerLoadError
-from app.handlers.gpus import next_gpu
-from app.handlers.jobs import Job, Jobs
-from app.handlers.output import OnMetric
+from app.handlers.log_relay import OnMetric
 from app.handlers.process import Child
+from app.handlers.protocol import Gone, Reply
 from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus, worker_died
-from app.handlers.wire import Gone, Reply
 from app.utils.backoff import Backoff
+from app.utils.system import gpus
+
+log = logging.getLogger(__name__)
+
+_turns = itertools.count()
+
+
+@functools.cache
+def usable_gpus(number: int) -> int:
+    """Return how many GPUs workers are given in turn: not more than there are, as in Multi Model Server. If there are
+    fewer than the settings name, the log says so, once.
+
+    :param number: the setting; 0 asks nobody.
+    """
+    there = gpus() if number else 0
+    if number > there:
+        log.warning("number_of_gpu is %d, but nvidia-smi lists %d GPUs: handlers are given no more", number, there)
+    return min(number, there)
+
+
+def next_gpu(number: int) -> int | None:
+    """The next GPU in turn, whatever model the last one went to, as Multi Model Server gives them.
+
+    :param number: of GPUs; 0 gives None.
+    """
+    if not number:
+        return None
+    # Server processes do not know of each other. Were each to begin with the first GPU, it would have most of the work;
+    # their process ids are mostly consecutive.
+    return (os.getpid() + next(_turns)) % number
+
+
+@dataclass(frozen=True)
+class Job:
+    """A batch, and where its answers go."""
+
+    batch: Sequence[HandlerRequest]
+    answers: Future[list[HandlerAnswer]] = field(default_factory=Future)
+
+    def refuse(self, answer: HandlerAnswer) -> None:
+        """Give every request of the batch the same answer."""
+        self.answers.set_result([answer] * len(self.batch))
+
+
+class Jobs:
+    """First come, first served. ``changed`` guards it and all workers' states, and is notified whenever one of them
+    changes."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self._waiting: deque[Job] = deque()
+
+    def put(self, job: Job) -> None:
+        """Add a job."""
+        with self.changed:
+            self._waiting.append(job)
+            self.changed.notify_all()
+
+    def take(self, enough: Callable[[], bool]) -> Job | None:
+        """Wait for the next job; None as soon as ``enough`` is true."""
+        with self.changed:
+            self.changed.wait_for(lambda: enough() or bool(self._waiting))
+            return None if enough() else self._waiting.popleft()
+
+    def refuse_all(self, answer: HandlerAnswer) -> None:
+        """Answer everything that waits."""
+        with self.changed:
+            while self._waiting:
+                self._waiting.popleft().refuse(answer)
+
+    def wake(self) -> None:
+        """Have everybody who waits look again."""
+        with self.changed:
+            self.changed.notify_all()
+
 
 LOAD_SECONDS = 120.0
 """Least time that loading may take; it has the response timeout where that is longer."""
 
 Pause = Callable[[threading.Event, float], object]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)

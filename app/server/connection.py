@@ -19,7 +19,7 @@ from gunicorn.http import Request
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.sock import ssl_wrap_socket
 
-from app.launch.addresses import speaks_https
+from app.server.addresses import speaks_https
 from app.server.connection_balance import COUNTS
 from app.server.request_reader import RequestReader, State
 from app.settings import Settings

@@ -26,13 +26,13 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.wsgi import Response, create
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, Cost, Policy, WouldBlock, not_blocking
 from app.server.connection import Connection, Listener, Output, raise_file_limit
 from app.server.connection_balance import COUNTS
 from app.server.parse_errors import BROKEN, TOO_SLOW, ErrorResponse, response_to
 from app.server.request_reader import State
 from app.server.thread_pool import ThreadPool
 from app.settings import read_settings
+from app.utils.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, Cost, Policy, WouldBlock, not_blocking
 
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 0.25

@@ -11,7 +11,7 @@ from app.backend.handlers import statuses_from
 from app.backend.registrations import Registration
 from app.formats.archive.manifest import read_manifest
 from app.handlers.types import Field, HandlerAnswer, HandlerRequest, WorkerState, WorkerStatus
-from app.telemetry import measuring
+from app.telemetry import metrics
 
 __all__ = ["CustomModel", "Field", "HandlerAnswer", "HandlerRequest", "open_custom"]
 
@@ -38,7 +38,7 @@ class CustomModel:
         :raises ModelUnavailable: as :meth:`app.backend.batching.BatchQueue.submit`.
         """
         done = self.backend.answer(self.name, self.generation, request, self.timeout, is_disconnected)
-        measuring.turn(self.name, done.waited, done.computed)
+        metrics.turn(self.name, done.waited, done.computed)
         return done.result
 
     def workers(self) -> list[WorkerStatus]:

@@ -1,4 +1,4 @@
-"""Why a model says what it says: cover one part of the picture after the other, and see how much less it is sure.
+"""Explanations: one part of a picture after the other is covered, and the answers compared.
 
 The method is occlusion (Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 4.2). It
 asks nothing of a network but its answers, so that it works for every engine.
@@ -6,15 +6,47 @@ asks nothing of a network but its answers, so that it works for every engine.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from app.backend.batching import IsDisconnected, never_disconnected
 from app.errors import BadParameter, ClientClosedRequest
 from app.serving.model import Model
 from app.types import Box, FloatArray, Preprocess
-from app.vision.preprocess import input_size
+from app.vision.faces import crop
+from app.vision.preprocess import input_size, to_tensor
+
+__all__ = ["around", "box_of", "crop", "look"]
+
+
+def look(model: Model, image: Image.Image, box: Box | None) -> FloatArray:
+    """The tensor (1, …) of a face, or of the whole picture."""
+    region = crop(image, box) if box else image
+    return to_tensor(region, model.preprocess, model.input.shape)
+
+
+def around(box: Box, whole: Box) -> Box:
+    """A face with as much again on every side, as far as the picture goes."""
+    left, top = max(0, box.x - box.width), max(0, box.y - box.height)
+    right, bottom = min(whole.width, box.x + 2 * box.width), min(whole.height, box.y + 2 * box.height)
+    return Box(left, top, right - left, bottom - top)
+
+
+def box_of(answer: Mapping[str, Any], face: int) -> Box | None:
+    """Where a face is, by an answer's document; None where the whole picture was classified.
+
+    :param face: 1 for the first.
+    :raises BadParameter: where there are not so many.
+    """
+    faces = answer["faces"] or []
+    if not 1 <= face <= max(1, len(faces)):
+        raise BadParameter("face", face, f"a number from 1 to {max(1, len(faces))}")
+    return Box(**faces[face - 1]["box"]) if faces else None
+
 
 CELLS = 10
 """The picture is taken apart into so many rows of as many cells: 100 coverings. Twice as many rows cost four times the

@@ -11,18 +11,18 @@ from pathlib import Path
 from app.backend.batching import QueueConfig
 from app.backend.client import Backend
 from app.backend.registrations import Registration, read_registrations
-from app.backend.startup import find_startup_models, merge_startup_models
-from app.cluster.installed import on_cluster
-from app.cluster.plan import Scale
+from app.backend.sources import find_startup_models, merge_startup_models
 from app.engines.base import Engine, Opened
+from app.engines.ray.node_config import on_cluster
+from app.engines.ray.spec import Scale
 from app.errors import ClusterUnavailable, EngineUnavailable, ModelFormatError
-from app.formats.archive.contents import own_handler
+from app.formats.archive.manifest import own_handler
 from app.formats.folder import open_model_folder
-from app.machine import cores
 from app.serving.custom_model import CustomModel, open_custom
 from app.serving.model import Model, open_model
 from app.settings import Settings
-from app.telemetry import measuring
+from app.telemetry import metrics
+from app.utils.system import cores
 from app.vision.preprocess import enough_pixels
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def open_entry(registration: Registration, settings: Settings, backend: Backend,
         log.exception("model %s is not served", registration.name)
         return Entry(registration.name, None, registration, f"{type(error).__name__}: {error}")
     seconds = time.perf_counter() - started
-    measuring.loaded(model.name, seconds)
+    metrics.loaded(model.name, seconds)
     log.info("model %s %s loaded by %s in %.2f s", model.name, model.version, model.kind, seconds)
     return Entry(registration.name, model, registration)
 
@@ -109,7 +109,7 @@ def load(registration: Registration, settings: Settings, backend: Backend) -> Mo
 
 def rescale(model: Model, registration: Registration) -> None:
     """Ask the cluster that computes a model for another number of replicas. Nothing else computes in any number."""
-    from app.cluster.engine import RayEngine
+    from app.engines.ray.engine import RayEngine
 
     if isinstance(model.engine, RayEngine):
         model.engine.rescale(registration.min_workers, registration.max_workers)
@@ -129,7 +129,7 @@ def capacity(entry: Entry) -> int:
 def cluster_error(engine: Engine) -> str | None:
     """Return why the cluster that an engine stands for does not compute; empty if it does, None if the engine itself
     does."""
-    from app.cluster.engine import RayEngine
+    from app.engines.ray.engine import RayEngine
 
     return engine.away() if isinstance(engine, RayEngine) else None
 
@@ -171,7 +171,7 @@ def _on_cluster_at_once(registration: Registration) -> int:
 
 
 def _open_on_cluster(path: Path, registration: Registration, settings: Settings) -> Opened:
-    from app.cluster.engine import open_on_cluster
+    from app.engines.ray.engine import open_on_cluster
 
     scale = _scale_of(registration, settings)
     return open_on_cluster(path, registration.name, scale, registration.response_timeout, settings)

@@ -15,7 +15,7 @@ from app.backend.sources import ByName, locate
 from app.errors import BadInput, BadParameter, MissingParameter, ModelFormatError
 from app.formats.archive.manifest import NAME, Manifest, read_manifest
 from app.handlers.types import WorkerStatus
-from app.reach import reach_of
+from app.security.ssrf import reach_of
 from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry
 from app.serving.registry import Registry

@@ -11,19 +11,19 @@ import numpy as np
 
 from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueResult, never_disconnected
 from app.backend.client import RemoteEngine, RemoteQueue
-from app.cluster.selftest import check_selftest
 from app.engines.base import Agreement, Engine, Opened, Parity
-from app.engines.opening import LoadNetwork, load
-from app.engines.openvino_engine import OpenvinoEngine
-from app.engines.probe import probe
+from app.engines.loader import LoadNetwork, load
+from app.engines.openvino import OpenvinoEngine
+from app.engines.parity import probe
+from app.engines.selftest import check_selftest
 from app.errors import DimpleError, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.inference import inferred_reasons
 from app.formats.labels import find_labels, imagenet_labels
-from app.machine import cores
-from app.serving.scores import probabilities
-from app.telemetry import measuring
+from app.serving.postprocess import probabilities
+from app.telemetry import metrics
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
+from app.utils.system import cores
 from app.vision import faces
 from app.vision.preprocess import input_size
 
@@ -96,7 +96,7 @@ class Model:
         :raises QueueTimeout: as :meth:`app.backend.batching.BatchQueue.submit`, as ``ClientClosedRequest``.
         """
         done = self.queue.submit(batch, is_disconnected)
-        measuring.turn(self.name, waited + done.waited, done.computed)
+        metrics.turn(self.name, waited + done.waited, done.computed)
         return QueueResult(done.result, waited + done.waited, done.computed)
 
     def with_generation(self, generation: int) -> Model:
@@ -131,11 +131,11 @@ def open_model(
 ) -> Model:
     """Load a model and let it answer, so that whatever is wrong with it is known now.
 
-    :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as :func:`app.engines.opening.load` takes it.
+    :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as :func:`app.engines.loader.load` takes it.
     :param config: of the queue before it.
     :param cache_dir: of what is made for OpenVINO, as ``load`` takes it.
     :param opened: if it is computed already, on a cluster.
-    :param load_network: as :func:`app.engines.opening.load` takes it.
+    :param load_network: as :func:`app.engines.loader.load` takes it.
     :raises ModelFormatError: where it cannot be loaded, its labels do not match its outputs, or it fails its self-test.
     """
     opened = opened or load(folder, engine, cache_dir, load_network)

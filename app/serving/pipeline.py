@@ -10,14 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from app.backend.batching import IsDisconnected, never_disconnected
-from app.machine import cores
-from app.picture_limits import PictureLimits
+from app.backend.batching import IsDisconnected, Slots, never_disconnected
 from app.serving.model import Model
-from app.serving.scores import best
-from app.slots import Slots
-from app.telemetry import measuring
+from app.serving.postprocess import best
+from app.settings import PictureLimits
+from app.telemetry import metrics
 from app.types import Answer, Box, Face, FloatArray
+from app.utils.system import cores
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop
 from app.vision.preprocess import to_tensor
@@ -112,7 +111,7 @@ def prepare(model: Model, picture: Picture) -> Prepared:
     tensors = [to_tensor(region, model.preprocess, model.input.shape) for region in regions]
     tensor = tensors[0] if len(tensors) == 1 else np.concatenate(tensors)
     timing["preprocess"] = _since(started)
-    measuring.stages(model.name, timing)
+    metrics.stages(model.name, timing)
     scaled = boxes and tuple(_scaled(box, image.size, picture.size) for box in boxes)
     return Prepared(tensor, scaled, timing, picture.note, picture.waited)
 

@@ -12,13 +12,13 @@ from dataclasses import replace
 from app.backend.client import Backend
 from app.backend.registrations import Registration
 from app.backend.service import BackendService
-from app.dispatch import about_to_block
 from app.errors import DimpleError, ModelConflict, ModelNotFound, ModelUnavailable, NoWorker, QueueFull
 from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry, capacity, cluster_error, load, open_entry, rescale
 from app.serving.model import Model
 from app.settings import Settings
-from app.telemetry import measuring
+from app.telemetry import metrics
+from app.utils.dispatch import about_to_block
 from app.utils.steps import numbered
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Registry:
                 self._put(entry)
             else:
                 _close(model)  # another has taken its place already
-        measuring.loaded(name, time.perf_counter() - started)
+        metrics.loaded(name, time.perf_counter() - started)
         log.info("model %s registered from %s", name, registration.url)
         return entry
 
@@ -196,17 +196,17 @@ class Registry:
         :raises QueueFull: if as many requests wait for it, in all processes together, as may.
         :raises ModelUnavailable: if it could not be loaded.
         """
-        measuring.asked.set(name)
+        metrics.asked.set(name)
         entry = self._ready_entry(name)
         assert entry.model is not None
         if entry.model.is_remote:
             about_to_block()
         state, generation = self._backend.state, entry.registration.generation
         if not state.enter(generation, capacity(entry) + self._settings.job_queue_size):
-            measuring.refused(name)
+            metrics.refused(name)
             raise QueueFull(name)
         try:
-            with measuring.in_flight(name):
+            with metrics.in_flight(name):
                 yield entry.model
         finally:
             state.leave(generation)

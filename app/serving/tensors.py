@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from app.backend.batching import IsDisconnected, never_disconnected
 from app.errors import BadInput, BadParameter, TooManyFiles
-from app.picture_limits import PictureLimits
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
-from app.serving.scores import probabilities
+from app.serving.postprocess import probabilities
+from app.settings import PictureLimits
 from app.types import FloatArray
 from app.vision.preprocess import input_size
 
@@ -130,7 +130,7 @@ def scores(model: Model, raw: FloatArray) -> FloatArray:
 
 def best_columns(rows: FloatArray, count: int) -> NDArray[np.int64]:
     """The ``count`` highest columns of each row, falling; equals keep their order, as in
-    :func:`app.serving.scores.best`. More than there are gives all.
+    :func:`app.serving.postprocess.best`. More than there are gives all.
 
     :param rows: (N, columns).
     :returns: (N, count) numbers of columns.

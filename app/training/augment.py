@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.types import FloatArray
-from app.vision.opencv import warp
+from app.vision.preprocess import warp
 
 
 @dataclass(frozen=True)

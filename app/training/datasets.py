@@ -11,26 +11,102 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 import numpy as np
+from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from app.download import download, is_url
 from app.errors import DataError
 from app.formats.pictures import PictureSource, open_pictures
-from app.progress import say
 from app.training.duplicates import SIDE, Group, contradicting, near_identical, thumbnail
 from app.training.reading import Labelled, check_classes, labelled, read_images
-from app.training.row_file import RowFile
-from app.training.split import PARTS, PartName, split
 from app.types import FloatArray, Preprocess
-from app.utils.files import replacing_folder
+from app.utils.download import download, is_url
+from app.utils.files import replacing, replacing_folder
+from app.utils.progress import say
 from app.vision.preprocess import to_tensor
+
+_BLOCK = 256
+
+
+class RowFile:
+    """Rows of float32, all of one shape, appended until ``close``.
+
+    :param most: how many rows there may be; space for all of them is taken with the first one.
+    :raises OSError: from ``append`` and ``close``, where the disk is full or cannot be written.
+    """
+
+    def __init__(self, path: Path, most: int) -> None:
+        self._path = path
+        self._most = most
+        self._count = 0
+        self._rows: FloatArray = np.empty((0,), np.float32)
+
+    def append(self, row: FloatArray) -> None:
+        if not self._count:
+            self._rows = _create(self._path, (self._most, *row.shape))
+        self._rows[self._count] = row
+        self._count += 1
+
+    def close(self) -> None:
+        """Cut the file to the rows that came: at least one."""
+        if self._count == self._most:
+            return
+        with replacing(self._path) as beside:
+            short = _create(beside, (self._count, *self._rows.shape[1:]))
+            for start in range(0, self._count, _BLOCK):
+                end = min(start + _BLOCK, self._count)
+                short[start:end] = self._rows[start:end]
+
+
+def _create(path: Path, shape: tuple[int, ...]) -> FloatArray:
+    rows: FloatArray = open_memmap(path, mode="w+", dtype=np.float32, shape=shape)  # type: ignore[no-untyped-call]
+    with path.open("r+b") as file:  # a full disk is an error now; later it would kill the process by SIGBUS
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return rows
+
+
+PartName = Literal["train", "validation", "test"]
+
+PARTS: tuple[PartName, ...] = ("train", "validation", "test")
+VALIDATION_SHARE = 0.1
+
+
+def part_of(name: str, test_share: float) -> PartName:
+    """The part that a picture belongs to: a function of its file's name alone, so the same on every machine, and the
+    same for a picture whatever others are added or removed.
+
+    :param name: the file's name without its folders.
+    :param test_share: share of the pictures, 0-1, that is kept for the end; a tenth of all is for validation.
+    """
+    encoded = name.encode("utf-8", "surrogateescape")  # whatever bytes a file system has in its names
+    position = int.from_bytes(hashlib.sha256(encoded).digest()[:8], "big") / 2**64
+    if position < test_share:
+        return "test"
+    return "validation" if position < test_share + VALIDATION_SHARE else "train"
+
+
+def split(names: Sequence[str], groups: Iterable[Sequence[int]], test_share: float) -> tuple[PartName, ...]:
+    """The part of every picture. Near-identical ones stay together, or training would have seen what it is measured
+    on: all pictures of a group take the part of the one whose file's name comes first in the alphabet.
+
+    :param names: of the pictures, with or without folders.
+    :param groups: positions in ``names``; those of one group are near-identical.
+    """
+    bases = [PurePosixPath(name).name for name in names]
+    parts = [part_of(base, test_share) for base in bases]
+    for group in groups:
+        together = part_of(min(bases[member] for member in group), test_share)
+        for member in group:
+            parts[member] = together
+    return tuple(parts)
+
 
 Classes = NDArray[np.int64]
 

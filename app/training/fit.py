@@ -1,23 +1,188 @@
-"""The loop that trains a network."""
+"""Training of a network: batches, the loop, its checkpoints, and the calibration of the probabilities."""
 
 from __future__ import annotations
 
+import json
 import math
+import pickle
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
-from app.engines.compat import import_keras, quietly
+from app.engines.mxnet.compat import import_keras, quietly
 from app.errors import DataError
-from app.progress import progress, say
-from app.training.batches import Material, batches
-from app.training.calibrate import calibrated_loss
+from app.training.augment import augment
 from app.training.recipes import Fitting
-from app.training.state import State, load_state, optimizer_state, restore_optimizer, save_state
 from app.types import FloatArray
+from app.utils.files import replacing
+from app.utils.progress import progress, say
+
+
+@dataclass(frozen=True)
+class Material:
+    """Training pictures (N, C, H, W) of 0-1, their classes as (N,) numbers, and the answers of a teacher (N, T)."""
+
+    pictures: FloatArray
+    classes: NDArray[np.int64]
+    taught: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures (B, C, H, W), the targets (B, …) of each of the network's outputs, and how much each picture counts."""
+
+    pictures: FloatArray
+    targets: list[FloatArray]
+    weights: FloatArray
+
+
+def batches(material: Material, fitting: Fitting, columns: int, draw: np.random.Generator) -> Iterator[Batch]:
+    """One epoch: every picture once, in an order by lot, except those that are left over for a whole batch.
+
+    Batches are of one size only: MXNet would bind, and keep, another executor for an odd one.
+
+    :param columns: of the network's answer: 2 for a softmax, 1 for a sigmoid.
+    """
+    weights = _class_weights(material.classes) if fitting.weigh_classes else np.ones(2, np.float32)
+    order = draw.permutation(len(material.classes))
+    for start in range(0, len(order) - fitting.batch + 1, fitting.batch):
+        chosen = order[start : start + fitting.batch]
+        pictures = material.pictures[chosen]
+        if fitting.augmentation is not None:
+            pictures = augment(pictures, fitting.augmentation, draw)
+        classes = np.eye(2, dtype=np.float32)[material.classes[chosen]]
+        targets = classes * (1 - fitting.smoothing) + fitting.smoothing / 2
+        said = [targets[:, -columns:]] + ([] if material.taught is None else [material.taught[chosen]])
+        yield Batch(*_mix(pictures, said, fitting.mixup, draw), classes @ weights)
+
+
+def _mix(
+    pictures: FloatArray, targets: list[FloatArray], alpha: float, draw: np.random.Generator
+) -> tuple[FloatArray, list[FloatArray]]:
+    """Blend every picture with another of the batch, and what is said of them in the same shares."""
+    if not alpha:
+        return pictures, targets
+    share, other = np.float32(draw.beta(alpha, alpha)), draw.permutation(len(pictures))
+    blended = [share * array + (1 - share) * array[other] for array in (pictures, *targets)]
+    return blended[0], blended[1:]
+
+
+def _class_weights(classes: NDArray[np.int64]) -> FloatArray:
+    """Weights that make both classes count alike, however many pictures each has."""
+    counts = np.bincount(classes, minlength=2)
+    return (len(classes) / (2 * counts)).astype(np.float32)
+
+
+HOTTEST = 10.0
+"""No network that is worth serving is ten times too sure, or ten times too shy, of itself."""
+
+
+def temperature(probability: FloatArray, classes: NDArray[np.int64]) -> float:
+    """The temperature by which a network's scores are to be divided for the lowest log loss (Guo et al. 2017, "On
+    Calibration of Modern Neural Networks"). It changes no picture's class.
+
+    :param probability: (N,), of class 1, on pictures that the network was not trained on.
+    :param classes: (N,), true, 0 or 1.
+    """
+    return _best(probability, classes)[0]
+
+
+def calibrated_loss(probability: FloatArray, classes: NDArray[np.int64]) -> float:
+    """The log loss, in nats, at that temperature."""
+    return _best(probability, classes)[1]
+
+
+def _best(probability: FloatArray, classes: NDArray[np.int64]) -> tuple[float, float]:
+    clipped = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
+    score = np.log(clipped / (1 - clipped))
+    sign = np.where(classes == 1, -1.0, 1.0)
+
+    def loss(log_temperature: float) -> float:
+        return float(np.logaddexp(0, sign * score / np.exp(log_temperature)).mean())
+
+    reach = np.log(HOTTEST)
+    found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded")
+    return float(np.exp(found.x)), float(found.fun)
+
+
+def cool(network: Any, by: float) -> None:
+    """Divide the scores of a network's last layer, a softmax or a sigmoid, by a temperature, in its weights."""
+    last = network.layers[-1]
+    last.set_weights([weights / by for weights in last.get_weights()])
+
+
+Weights = list[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class State:
+    """A run after its last whole epoch.
+
+    ``history`` has an object an epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
+    ``seconds``. ``run`` says what run it is (recipe, epochs, seed, data): another one cannot go on from here.
+    """
+
+    run: dict[str, Any]
+    history: list[dict[str, float]]
+    weights: Weights
+    best: Weights
+    optimizer: bytes
+
+
+def save_state(state: State, path: Path) -> None:
+    """Write the state; a kill meanwhile leaves the one before."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {f"{kind}{i}": array for kind in ("weights", "best") for i, array in enumerate(getattr(state, kind))}
+    facts = json.dumps({"run": state.run, "history": state.history, "weights": len(state.weights)})
+    with replacing(path, path.with_name(path.name + ".partial")) as partial, partial.open("wb") as file:
+        np.savez(file, facts=np.array(facts), optimizer=np.frombuffer(state.optimizer, np.uint8), **arrays)
+
+
+def load_state(path: Path, run: dict[str, Any]) -> State | None:
+    """Read the state of a run; None where there is none.
+
+    :raises DataError: where the file is damaged, or is of another run than ``run``.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path) as file:
+            facts = json.loads(str(file["facts"]))
+            weights, best = ([file[f"{kind}{i}"] for i in range(facts["weights"])] for kind in ("weights", "best"))
+            state = State(facts["run"], facts["history"], weights, best, file["optimizer"].tobytes())
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} cannot be read: {error}. Start again without --resume.") from None
+    other = {key: value for key, value in state.run.items() if run.get(key) != value}
+    if other:
+        was = ", ".join(f"{key} {value!r} instead of {run.get(key)!r}" for key, value in other.items())
+        raise DataError(f"{path} is of another run: {was}. Give the same again, or start without --resume.")
+    return state
+
+
+def optimizer_state(network: Any) -> bytes:
+    """What a compiled Keras-MXNet network's optimizer remembers: moments of the gradients and the count of updates.
+
+    Keras-MXNet saves none of it with a model; it lies in the MXNet module below.
+    """
+    optimizer = network.optimizer
+    counts = (optimizer.num_update, dict(optimizer._index_update_count))
+    return pickle.dumps((network._module._curr_module._updater.get_states(), counts))
+
+
+def restore_optimizer(network: Any, state: bytes) -> None:
+    """Give it back. The network must have been bound: by a prediction, or a step."""
+    states, (updates, by_index) = pickle.loads(state)  # written by this very program, on this machine
+    network._module._curr_module._updater.set_states(states)
+    network.optimizer.num_update = updates
+    network.optimizer._index_update_count.clear()
+    network.optimizer._index_update_count.update(by_index)
+
 
 WARMUP = 0.03
 """Share of all steps over which the rate of the cosine schedule rises from nothing."""

@@ -10,8 +10,8 @@ from PIL import Image
 
 from app.errors import BadInput, DataError, EmptyFile
 from app.formats.pictures import PictureSource
-from app.picture_limits import PictureLimits
-from app.progress import counted, say
+from app.settings import PictureLimits
+from app.utils.progress import counted, say
 from app.vision.decode import decode
 
 UNREADABLE_SHARE = 0.01

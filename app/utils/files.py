@@ -1,9 +1,11 @@
-"""Files and folders that are replaced in one step."""
+"""Files and folders: replaced in one step, locked between processes, named by their content."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -131,3 +133,33 @@ def _move_and_replace(new: Path, folder: Path) -> None:
         os.replace(old, folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that a file stands for; wait while another process, or thread, holds it.
+
+    The file is made where it is missing, and stays. A process that is killed lets go of it.
+
+    :raises OSError: where the file cannot be made.
+    """
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+PIECE = 2**20
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The hash of a file, which is read piece by piece.
+
+    :param algorithm: as :mod:`hashlib` calls it.
+    :returns: hexadecimal digits.
+    :raises OSError: where it cannot be read.
+    """
+    made = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            made.update(piece)
+    return made.hexdigest()

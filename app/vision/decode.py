@@ -12,7 +12,7 @@ import threading
 import warnings
 from dataclasses import dataclass
 
-# The six plugins are imported by name so that Pillow never loads the other forty at the first request.
+import numpy as np
 from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
@@ -24,16 +24,110 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
-from app.dispatch import about_to_block
 from app.errors import BadInput, EmptyFile, InvalidImage
-from app.picture_limits import PictureLimits
-from app.vision.containers import Container, read_container
+from app.settings import PictureLimits
+from app.types import FloatArray
+from app.utils.dispatch import about_to_block
+from app.vision.containers import Container, Samples, read_container
 from app.vision.containers.container import check_size
-from app.vision.orientation import orientation, upright
-from app.vision.pixels import to_rgb
 from app.vision.sniff import reason_damaged, sniff
 
 log = logging.getLogger(__name__)
+
+
+def to_rgb(image: Image.Image, samples: Samples) -> Image.Image:
+    """Turn a loaded picture of any mode into RGB; transparent parts become white.
+
+    :raises InvalidImage: for floats beyond 0-1, of which nothing says what white is.
+    """
+    if image.mode.startswith("I;16"):
+        return _from_16_bits(image, samples).convert("RGB")
+    if image.mode == "F":
+        return _from_floats(image, samples).convert("RGB")
+    if image.has_transparency_data:
+        return _over_white(image.convert("RGBA"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    paper = Image.new("RGBA", image.size, "white")
+    paper.alpha_composite(image)
+    return paper.convert("RGB")
+
+
+def _from_16_bits(image: Image.Image, samples: Samples) -> Image.Image:
+    """16-bit grey -> 8-bit grey, rounded; Pillow's own conversion clips everything above 255 to white.
+
+    12-bit TIFFs come in this mode too. A PNG may name one grey value as transparent (chunk tRNS).
+    """
+    values = np.asarray(image).astype(np.float32)
+    grey = np.rint(values * (255 / samples.white)).clip(0, 255).astype(np.uint8)
+    if samples.inverted:
+        grey = 255 - grey
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey)
+
+
+def _from_floats(image: Image.Image, samples: Samples) -> Image.Image:
+    """Samples of 0-1 -> 0-255, which is the one convention there is for floats."""
+    values: FloatArray = np.asarray(image, dtype=np.float32)
+    if samples.swapped:
+        values = values.byteswap()
+    if not (values.min() >= 0 and values.max() <= 1):
+        raise InvalidImage("its samples are floating-point numbers outside 0-1, so its white is not known")
+    grey = np.rint(values * 255).astype(np.uint8)
+    return Image.fromarray(255 - grey if samples.inverted else grey)
+
+
+_ORIENTATION_TAG = 0x0112
+_SHORT = 3
+_ENTRY_BYTES = 12
+
+# What undoes each orientation of the EXIF standard (CIPA DC-008, tag Orientation); 1 needs nothing.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def upright(image: Image.Image, exif: bytes) -> Image.Image:
+    """Turn ``image`` as ``exif`` says; as it is where the EXIF says nothing or is broken."""
+    turn = _UPRIGHT.get(orientation(exif))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(exif: bytes) -> int:
+    """Read the orientation, 1-8, from an EXIF block: a TIFF header and its first directory.
+
+    Anything unreadable is 1, upright. It is read here and not by Pillow because Pillow warns about broken EXIF, and
+    Python's means to silence a warning are not safe among threads.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, directory)
+        for index in range(count):
+            offset = directory + 2 + index * _ENTRY_BYTES
+            tag, kind, _, value = struct.unpack_from(order + "HHIH", tiff, offset)
+            if tag == _ORIENTATION_TAG:
+                return int(value) if kind == _SHORT and 1 <= value <= 8 else 1
+    except struct.error:
+        return 1
+    return 1
+
+
+# The six plugins are imported by name so that Pillow never loads the other forty at the first request.
+
 
 SHORT_PIXELS = 2**17
 """That are decoded within a few milliseconds."""

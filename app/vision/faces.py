@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from app.dispatch import about_to_block
 from app.types import Box, FloatArray
+from app.utils.dispatch import about_to_block
 from app.vision import centerface
 
 # Lowest score of a face, 0-1. Measured with `make faces`: docs/performance.md has recall and false faces.

@@ -1,0 +1,31 @@
+"""The web application: blueprints, middleware and error handlers."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app.settings import Settings
+from app.web import api, health, metrics
+from app.web.errors import register_error_handlers
+from app.web.middleware import Middleware, believe_proxies
+from app.web.mms import management
+from app.web.mms import views as mms
+from app.web.oip import views as oip
+from app.web.openapi import views as openapi
+from app.web.pages import explain, login, manage, results
+from app.web.pages import views as pages
+from app.web.pages.views import live_bp
+from app.web.request_policy import RequestPolicy
+
+MODULES = (pages, results, explain, manage, api, mms, management, health, metrics, openapi, oip, login)
+BLUEPRINTS = (live_bp, *(module.bp for module in MODULES))
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the blueprints, the middleware and the error handlers of an application."""
+    Middleware(app, settings)
+    for blueprint in BLUEPRINTS:
+        app.register_blueprint(blueprint)
+    believe_proxies(app, settings)
+    register_error_handlers(app)
+    app.extensions["request_policy"] = RequestPolicy(app.extensions["dimple"].registry)

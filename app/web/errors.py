@@ -10,8 +10,7 @@ from flask import Flask, Response, jsonify, make_response, render_template, requ
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import DimpleError, HandlerLoadError, InternalError, InvalidHandlerResponse, ModelUnavailable, of_system
-from app.web.accept import wants_html
-from app.web.context import dimple
+from app.web.request import dimple, wants_html
 
 log = logging.getLogger(__name__)
 

@@ -1,26 +1,226 @@
-"""What happens before and after every request, whatever it asks, in its order."""
+"""Middleware: what happens before and after every request.
+
+Only the address and the scheme are taken over. The port is the socket's own in any case: by it management is told from
+prediction, and a client must not choose it.
+"""
 
 from __future__ import annotations
 
-from typing import cast
+import io
+import ipaddress
+import zlib
+from collections.abc import Iterable
+from typing import Any, cast
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, WouldBlock
-from app.errors import QueueFull
+from app.errors import BadParameter, QueueFull, SettingError, UnsupportedContentEncoding
 from app.settings import Settings
-from app.telemetry import measuring
-from app.traces import trace_endpoint
-from app.web.around.asked import MANAGEMENT, Ports
-from app.web.around.counting import begin_measuring, forget_measuring, measure
-from app.web.around.encodings import unpack_body
-from app.web.around.guard import add_refusal, check_access, guard_access
-from app.web.around.headers import Fixed, answer_preflight
-from app.web.around.ports import refuse_at_port
-from app.web.around.request_ids import add_request_id, begin_request_id, end_request_id
-from app.web.around.tracing import trace_requests
-from app.web.context import Dimple
+from app.telemetry import metrics
+from app.telemetry.tracing import trace_endpoint
+from app.utils.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, WouldBlock
+from app.web.auth import add_refusal, check_access, guard_access, refusing, takes_token
+from app.web.instrumentation import (
+    add_request_id,
+    begin_measuring,
+    begin_request_id,
+    end_request_id,
+    forget_measuring,
+    measure,
+    trace_requests,
+)
+from app.web.ports import MANAGEMENT, Ports, refuse_at_port
+from app.web.request import Dimple, dimple, inflate
+
+NAME = "DIMPLE_TRUSTED_PROXIES"
+EXPECTED = "a number of proxies, or a list of addresses and networks such as 10.0.0.0/8,::1,unix"
+SOCKET = "unix"
+SCHEMES = ("http", "https")
+
+
+def believe_proxies(app: Flask, settings: Settings) -> None:
+    """Let the application see the client's address instead of that of the last trusted proxy.
+
+    :raises SettingError: where the setting is no number, nor a list of networks.
+    """
+    told = settings.trusted_proxies.strip()
+    if told.isdecimal() and int(told) <= 16:
+        if int(told):
+            app.wsgi_app = ProxyFix(app.wsgi_app, x_for=int(told), x_proto=int(told))  # type: ignore[method-assign]
+    elif told:
+        app.wsgi_app = _Listed(app.wsgi_app, told)  # type: ignore[method-assign]
+
+
+class _Listed:
+    """Walks X-Forwarded-For from its end, where the nearest proxy has written, to the first that is not trusted."""
+
+    def __init__(self, wsgi: Any, told: str) -> None:
+        self._wsgi = wsgi
+        names = [one.strip() for one in told.split(",") if one.strip()]
+        self._sockets = SOCKET in names
+        try:
+            self._networks = [ipaddress.ip_network(one, strict=False) for one in names if one != SOCKET]
+        except ValueError:
+            raise SettingError(NAME, told, EXPECTED) from None
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        peer = environ.get("REMOTE_ADDR", "")
+        if self._trusts(peer):
+            hops = [one.strip() for one in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if one.strip()]
+            while hops:
+                peer = hops.pop()
+                if not self._trusts(peer):
+                    break
+            environ["REMOTE_ADDR"] = peer
+            scheme = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip().lower()
+            if scheme in SCHEMES:
+                environ["wsgi.url_scheme"] = scheme
+        result: Iterable[bytes] = self._wsgi(environ, start_response)
+        return result
+
+    def _trusts(self, address: str) -> bool:
+        if not address:
+            return self._sockets
+        try:
+            one: Any = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        one = getattr(one, "ipv4_mapped", None) or one
+        return any(one in network for network in self._networks if network.version == one.version)
+
+
+GZIP = ("gzip", "x-gzip")
+CHUNK = 2**16
+OWN = "oip"
+"""The Open Inference Protocol has packed bodies by its own rules, and unpacks them within the same bounds."""
+
+
+def unpack_body(head_only: bool = False) -> None:
+    """Unpack the present body: packed, it would be taken for a broken picture; unpacked without a bound, it could fill
+    the memory.
+
+    :param head_only: whether it has not arrived, and is only to be refused if it would be.
+    :raises UnsupportedContentEncoding: if it is packed in a way that is not taken.
+    :raises RequestEntityTooLarge: if it is too long, unpacked.
+    :raises BadParameter: if it is not packed as its headers say.
+    """
+    encoding = request.environ.get("HTTP_CONTENT_ENCODING")
+    if encoding is None:
+        return
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity") or request.blueprint == OWN:
+        return
+    settings = dimple().settings
+    if not settings.gzip_requests or encoding not in GZIP:
+        with refusing():
+            raise UnsupportedContentEncoding(encoding, "gzip" if settings.gzip_requests else "identity")
+    if head_only:
+        return
+    data = _unpacked(settings.max_request_bytes)
+    request.environ.pop("HTTP_CONTENT_ENCODING")
+    request.environ.update({"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data))})
+    request.__dict__.pop("stream", None)
+    request.__dict__.pop("content_length", None)
+
+
+def _unpacked(most: int) -> bytes:
+    """:raises RequestEntityTooLarge: where there is more than ``most``. :raises BadParameter: where it is no gzip."""
+    if (request.content_length or 0) > most:
+        raise RequestEntityTooLarge()
+    stream = request.stream
+    try:
+        return inflate(iter(lambda: stream.read(CHUNK), b""), 16 + zlib.MAX_WBITS, most)
+    except zlib.error as error:
+        raise BadParameter("Content-Encoding", "gzip", f"that of the body, which is none ({error})") from None
+    except EOFError:
+        raise BadParameter(
+            "Content-Encoding", "gzip", "that of one whole gzip stream; this one is cut off, or longer"
+        ) from None
+
+
+POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'"
+PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
+"""Of pictures that somebody has sent: were one taken for a page, it could do nothing."""
+PERMISSIONS = "camera=(self), microphone=(), geolocation=(), payment=(), usb=()"
+"""What pages may ask of a browser: /live and /gate use the camera."""
+PREFLIGHT_SECONDS = "600"
+"""For how long a browser need not ask again whether it may ask."""
+
+Pairs = list[tuple[str, str]]
+
+
+class Fixed:
+    """The headers by kind of response: of programs' answers, of pages, of pictures that were sent."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.cors = _cors(settings)
+        # Another site's page may show an answer of ours as a picture or script only where it may read it, too.
+        other_sites = "cross-origin" if settings.cors_allowed_origin else "same-origin"
+        always = [
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cross-Origin-Resource-Policy", other_sites),
+            *_transport(settings),
+            *self.cors,
+        ]
+        self.plain: Pairs = [("Content-Security-Policy", POLICY), *always]
+        self.page: Pairs = [
+            *self.plain,
+            ("Cross-Origin-Opener-Policy", "same-origin"),
+            ("Permissions-Policy", PERMISSIONS),
+        ]
+        self.picture: Pairs = [("Content-Security-Policy", PICTURE_POLICY), ("Content-Disposition", "inline"), *always]
+
+    def add(self, response: Response) -> None:
+        """Add those of a response that it has not."""
+        headers = response.headers
+        there = {name.lower() for name, _ in headers}
+        for name, value in self.of(response):
+            if name.lower() not in there:
+                headers.add(name, value)
+
+    def of(self, response: Response) -> Pairs:
+        """Those of a response. Files that we bring ourselves, such as the logo, are no pictures that were sent."""
+        kind = response.content_type or ""
+        if kind.startswith("text/html"):
+            return self.page
+        if kind.startswith("image/") and not (request.endpoint or "").endswith("static"):
+            return self.picture
+        return self.plain
+
+
+def answer_preflight() -> Response | None:
+    """A browser asks, before it lets another site's page send a request, whether it may; the question carries no token,
+    so it is answered before one is asked for."""
+    environ = request.environ
+    if environ["REQUEST_METHOD"] != "OPTIONS":
+        return None
+    if "HTTP_ORIGIN" not in environ or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in environ:
+        return None  # OPTIONS of a program: it wants the description of the API, or of a model
+    if request.routing_exception is None and not takes_token():
+        return None  # that description, as Multi Model Server answers a browser, too
+    return Response(status=204, headers={"Access-Control-Max-Age": PREFLIGHT_SECONDS})
+
+
+def _cors(settings: Settings) -> Pairs:
+    """As Multi Model Server has it: the settings' words, in every answer."""
+    told = (
+        ("Access-Control-Allow-Origin", settings.cors_allowed_origin),
+        ("Access-Control-Allow-Methods", settings.cors_allowed_methods),
+        ("Access-Control-Allow-Headers", settings.cors_allowed_headers),
+    )
+    return [(name, value) for name, value in told if value]
+
+
+def _transport(settings: Settings) -> Pairs:
+    """Browsers take HSTS for the whole host, whatever the port: where one port speaks plain HTTP it must not be sent.
+    In an answer over plain HTTP they disregard it (RFC 6797, section 8.1)."""
+    if settings.certificate_file and settings.https == "both" and settings.hsts_seconds:
+        return [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]
+    return []
+
 
 CONTINUE = 100
 LONG_BODIES = ("manage.register_model",)
@@ -63,8 +263,8 @@ class Middleware:
             check_access()
         if environ.get(OVERLOADED):
             name = (request.view_args or {}).get("model") or self._settings.default_model
-            measuring.asked.set(name)
-            measuring.refused(name)
+            metrics.asked.set(name)
+            metrics.refused(name)
             raise QueueFull(name)
         if HEAD_ONLY not in environ:
             unpack_body()
@@ -73,7 +273,7 @@ class Middleware:
             return None  # as Flask is about to find
         unpack_body(head_only=True)
         if request.blueprint not in MANAGEMENT and (name := (request.view_args or {}).get("model")):
-            measuring.asked.set(name)
+            metrics.asked.set(name)
             self._registry.get_ready(name)
         most = self._settings.max_model_bytes if request.endpoint in LONG_BODIES else self._settings.max_request_bytes
         if (request.content_length or 0) > most:

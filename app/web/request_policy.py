@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import parse_qs
 
-from app.dispatch import Cost
 from app.serving.model import Model
 from app.serving.registry import Registry
+from app.utils.dispatch import Cost
 
 SHORT_BYTES = 2**16
 """Of a body that is taken apart within a few milliseconds."""
@@ -23,7 +23,7 @@ class RequestPolicy:
         self._registry = registry
 
     def cost(self, path: str, query: str, size: int) -> Cost:
-        """Return what a request takes, as :class:`app.dispatch.Policy` has it."""
+        """Return what a request takes, as :class:`app.utils.dispatch.Policy` has it."""
         segments = path.strip("/").split("/")
         if segments in HEALTH:
             return Cost.SHORT

@@ -1,5 +1,8 @@
 """The catalogue: the models that can be fetched by name. ``catalogue.ini`` beside this file, and the user's own.
 
+Format: ``[section]`` lines, ``key = value`` lines, and indented lines that continue the value above. A line that begins
+with ``#`` or ``;`` is a comment. Python's own reader forgets the numbers of the lines, which the messages need.
+
 What a section may hold is described at the top of ``catalogue.ini``. A section of the user's own file takes the place
 of the section of that name here.
 """
@@ -9,15 +12,135 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from app.errors import ModelNotFound, SettingError
 from app.formats.archive.manifest import NAME
 from app.types import Preprocess
-from app.zoo.entry import Accuracy, Base, CatalogueEntry, Kind, Paper
-from app.zoo.ini import Section, Value, read_sections
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands behind a key, and where: ``catalogue.ini, line 12, [alexnet] sha1``."""
+
+    text: str
+    place: str
+
+    def lines(self) -> tuple[str, ...]:
+        """The value's lines that are not empty."""
+        return tuple(line.strip() for line in self.text.splitlines() if line.strip())
+
+    def wrong(self, expected: str) -> SettingError:
+        """The error for a value that cannot be used."""
+        return SettingError(self.place, self.text, expected)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section's name, its place, and its values by their keys."""
+
+    name: str
+    place: str
+    values: Mapping[str, Value] = field(default_factory=dict)
+
+
+def read_sections(path: Path) -> dict[str, Section]:
+    """Read a file's sections, by their names, in their order.
+
+    :raises SettingError: with file and line, where the file cannot be read, a line is of none of the forms, or a
+        section or a key is there twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise SettingError(str(path), error, "a text file in UTF-8 that can be read") from None
+    sections: dict[str, Section] = {}
+    values: dict[str, Value] = {}
+    name, key = "", ""
+    for number, line in enumerate(lines, 1):
+        place = f"{path}, line {number}"
+        if not line.strip() or line.lstrip()[0] in "#;":
+            continue
+        if line[0].isspace() and key:
+            values[key] = Value(f"{values[key].text}\n{line.strip()}", values[key].place)
+        elif header := re.fullmatch(r"\[([^\[\]]+)\]\s*", line):
+            name, key, values = " ".join(header[1].split()), "", {}
+            if name in sections:
+                raise SettingError(place, line.strip(), "a section that is not there already")
+            sections[name] = Section(name, f"{place}, [{name}]", values)
+        elif sections and (pair := re.fullmatch(r"([A-Za-z]\w*)\s*=\s*(.*)", line)):
+            key = pair[1].lower()
+            if key in values:
+                raise SettingError(f"{place}, [{name}] {key}", pair[2], f"given once; it is in {values[key].place} too")
+            values[key] = Value(pair[2].strip(), f"{place}, [{name}] {key}")
+        else:
+            raise SettingError(place, line.strip()[:80], "a [section], or below one a line 'key = value'")
+    return sections
+
+
+Kind = Literal["gluon", "checkpoint", "archive"]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A place that files come from: ``https://…``, ``file://…`` or a folder.
+
+    Where it is ``flat``, files lie there without the folders of their paths.
+    """
+
+    location: str
+    flat: bool = False
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Per cent of pictures whose class is the first guess, and among the first five; None where nobody says."""
+
+    top1: float | None = None
+    top5: float | None = None
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a network was published, and what was reported there."""
+
+    title: str
+    url: str
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True)
+class CatalogueEntry:
+    """A model that can be fetched.
+
+    ``kind`` is ``gluon`` (parameters alone: ``network`` says of which network), ``checkpoint`` (symbol and parameters)
+    or ``archive`` (a model archive of MMS). ``files`` are the paths under a base, the weights' last. ``checksum`` is
+    that of the weights (unpacked, where ``kind`` is ``gluon``) as ``sha1:…`` or ``sha256:…``, empty where none was
+    published. ``labels`` is ``imagenet``, ``cifar10``, ``none``, ``archive`` or one of ``files``. ``shape`` is the
+    input's without the batch axis. ``accuracy`` is what those who published these very weights measured.
+    """
+
+    name: str
+    kind: Kind
+    files: tuple[str, ...]
+    bases: tuple[Base, ...]
+    source: str
+    network: str
+    classes: int
+    checksum: str
+    licence: str
+    labels: str
+    shape: tuple[int, ...]
+    preprocess: Preprocess
+    parameters: int
+    megabytes: float
+    accuracy: Accuracy
+    paper: Paper | None
+    note: str
+    aliases: tuple[str, ...]
+
 
 FILE = Path(__file__).with_name("catalogue.ini")
 OWN_FILE = "catalogue.ini"

@@ -14,9 +14,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from app.engines.compat import prepare, quietly
+from app.engines.mxnet.compat import prepare, quietly
 from app.errors import ModelFormatError
-from app.formats.params import Arrays, read_params, write_params
+from app.formats.mxnet_params import Arrays, read_params, write_params
 
 INPUT, OUTPUT = "data", "softmax"
 SHOWN = 3

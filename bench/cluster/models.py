@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.cluster.selftest import FILE, write_selftest
+from app.engines.selftest import FILE, write_selftest
 from app.formats.folder import open_model_folder
-from app.formats.params import read_params, write_params
+from app.formats.mxnet_params import read_params, write_params
 from app.settings import ROOT
 
 NAMES = ("smile", "dogcat", "imagenet")

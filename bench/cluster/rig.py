@@ -120,7 +120,7 @@ class Machine:
         """The process that looks after its node."""
         facts = str(self.folder / "instance" / "cluster" / "node.json")
         for process in psutil.process_iter(["cmdline"]):
-            if {"app.cluster.node", facts} <= set(process.info["cmdline"] or ()):
+            if {"app.engines.ray.node", facts} <= set(process.info["cmdline"] or ()):
                 return process
         raise Failed(f"no node runs for {facts}")
 

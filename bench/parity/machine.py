@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.progress import say
+from app.utils.progress import say
 
 PACKAGES = (
     "multi-model-server==1.1.11",

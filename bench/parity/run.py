@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from app.progress import progress, say
+from app.utils.progress import progress, say
 from bench.parity.answer import NONE, Answer
 from bench.parity.check import Check, probe
 from bench.parity.compare import Difference, differences

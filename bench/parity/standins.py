@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from app.cli.packers import order
-from app.engines.compat import prepare
+from app.engines.mxnet.compat import prepare
 from app.formats.archive.pack import pack
 from bench.parity.store import signature
 

@@ -17,7 +17,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from app.engines.base import Engine
-from app.engines.opening import load
+from app.engines.loader import load
 from app.formats.folder import open_model_folder
 from app.types import FloatArray
 from app.vision.preprocess import to_tensor

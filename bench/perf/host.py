@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from app.machine import cores, memory_bytes
+from app.utils.system import cores, memory_bytes
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from app.engines.quantizing import can_quantize, quantize
+from app.engines.quantization import can_quantize, quantize
 from app.formats.folder import open_model_folder
 from app.types import FloatArray, Preprocess
 from app.vision.preprocess import to_tensor

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from app.evaluation.canvas import new_figure, write_png
+from app.training.evaluation.plots import new_figure, write_png
 from bench.perf.document import CONNECTIONS, SERVERS, number
 from bench.perf.figures import Goal, Spread, by_round, goals, of_runs, p50, p99, per_second, pss, spread, start_seconds
 from bench.perf.profile import STEPS

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from app.engines.building import entry_of
 from app.engines.cache import MODEL
+from app.engines.conversion_process import entry_of
 from app.formats.folder import open_model_folder
-from app.machine import cores, server_processes
-from app.progress import say
+from app.utils.progress import say
+from app.utils.system import cores, server_processes
 from bench.parity.machine import Missing
 from bench.parity.peer import START_SECONDS, NotReady, Peer
 from bench.parity.servers import dimple, mms

@@ -18,10 +18,9 @@ def write(folder: Path) -> None:
     """Write a model folder as the training does."""
     import numpy as np
 
-    from app.engines.compat import import_keras
-    from app.training.export import export
-    from app.training.networks import smile_tutorial_network
-    from app.training.recipes import SMILE, SMILE_TUTORIAL
+    from app.engines.mxnet.compat import import_keras
+    from app.training.recipes import SMILE, SMILE_TUTORIAL, smile_tutorial_network
+    from app.training.run import export
 
     np.random.seed(SEED)
     import_keras()

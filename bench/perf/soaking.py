@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from app.progress import progress
+from app.utils.progress import progress
 from bench.parity.peer import Peer
 from bench.perf.mix import GUEST, Kind, Tally, client
 from bench.perf.processes import Held, family, held

@@ -16,7 +16,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from app.engines.keras_engine import KerasEngine  # opens the file with today's h5py, as Keras itself cannot
+from app.engines.keras.engine import KerasEngine  # opens the file with today's h5py, as Keras itself cannot
 
 app = Flask(__name__)
 model = KerasEngine.load(Path(sys.argv[2]))

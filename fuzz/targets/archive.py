@@ -6,10 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from app.formats.archive.contents import find_handler
-from app.formats.archive.limits import Limits
-from app.formats.archive.manifest import read_manifest
-from app.formats.archive.opening import unpack_into
+from app.formats.archive.cache import unpack_into
+from app.formats.archive.manifest import find_handler, read_manifest
+from app.formats.archive.unpack import Limits
 from app.formats.folder import open_model_folder
 from fuzz import seeds
 from fuzz.mutations import archive_members

@@ -6,8 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from app.formats.archive.contents import find_handler, named_checkpoint
-from app.formats.archive.manifest import CURRENT, LEGACY, read_manifest
+from app.formats.archive.manifest import CURRENT, LEGACY, find_handler, named_checkpoint, read_manifest
 from app.formats.archive.pack import manifest_text
 from fuzz import seeds
 from fuzz.mutations import json_values

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.formats.params import read_params
+from app.formats.mxnet_params import read_params
 from fuzz import seeds
 from fuzz.mutations import params_headers
 from fuzz.target import Target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.types import Preprocess
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.formats.graph import read_graph
-from app.formats.symbol import work_out
+from app.formats.mxnet_describe import work_out
+from app.formats.mxnet_graph import read_graph
 from fuzz import seeds
 from fuzz.mutations import json_values
 from fuzz.target import Target

@@ -13,9 +13,9 @@ from pathlib import Path
 from app.backend.client import BackendClient, RemoteEngine
 from app.backend.shared_state import SharedState
 from app.backend.supervisor import MODULE
-from app.engines.openvino_runtime import import_openvino
 from app.settings import ROOT, Settings
-from tests.engines.test_openvino_engine import model
+from app.utils.openvino_runtime import import_openvino
+from tests.engines.test_openvino import model
 
 LONG = 10.0
 """Milliseconds of a row, said of networks that take less: they are to be computed over there."""
@@ -90,7 +90,7 @@ def backend_process(folder: Path) -> Iterator[Backend]:
 
 
 def write_network(folder: Path, name: str = "model") -> Path:
-    """The network of :mod:`tests.engines.test_openvino_engine`, of which its ``forward`` tells the answers."""
+    """The network of :mod:`tests.engines.test_openvino`, of which its ``forward`` tells the answers."""
     path = folder / f"{name}.xml"
     import_openvino().save_model(model(), path, compress_to_fp16=False)
     return path

@@ -11,7 +11,7 @@ import pytest
 
 from app.backend.batching import BatchQueue, QueueConfig
 from app.errors import ClientClosedRequest, ModelNotFound, QueueTimeout
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 SECONDS = 60.0
 """What no test takes unless something hangs."""

@@ -15,13 +15,13 @@ import pytest
 
 from app.backend.client import RemoteEngine
 from app.backend.protocol import Channel, Kind
-from app.engines.openvino_engine import OpenvinoEngine
-from app.engines.openvino_runtime import import_openvino
+from app.engines.openvino import OpenvinoEngine
 from app.errors import EngineUnavailable, ModelFormatError
-from app.machine import cores
+from app.utils.openvino_runtime import import_openvino
+from app.utils.system import cores
 from tests.backend.process import LONG, Backend, write_network
-from tests.engines.test_openvino_engine import forward, pictures, sets_ones_at_the_places_of_its_input
-from tests.waiting import wait_until
+from tests.engines.test_openvino import forward, pictures, sets_ones_at_the_places_of_its_input
+from tests.helpers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker is its own backend")
 

@@ -19,8 +19,8 @@ from app.backend.protocol import HEAD, Kind
 from app.settings import ROOT
 from app.types import FloatArray
 from tests.backend.process import LONG, Backend
-from tests.engines.test_openvino_engine import pictures
-from tests.waiting import wait_until
+from tests.engines.test_openvino import pictures
+from tests.helpers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker is its own backend")
 NOBODY = 65534
@@ -133,8 +133,8 @@ time.sleep(600)
 def test_it_imports_little(running: Backend) -> None:
     code = """
 import sys
-import app.launch.backend, app.backend.server
-from app.engines.openvino_runtime import core
+import app.server.backend_process, app.backend.server
+from app.utils.openvino_runtime import core
 core()
 print(sorted({"flask", "werkzeug", "PIL", "cv2", "onnx", "mxnet", "keras", "gunicorn"} & set(sys.modules)))
 """

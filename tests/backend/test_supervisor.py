@@ -18,7 +18,7 @@ import pytest
 from app.backend.protocol import Channel, Kind
 from app.backend.supervisor import BackendProcess
 from app.settings import ROOT
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each worker is its own backend")
 SECONDS = 30

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from app.settings import ROOT
-from tests.launch.servers import PICTURE, SECONDS, Place, place
+from tests.server.servers import PICTURE, SECONDS, Place, place
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}"
 RUNNING = "Model server is already running, please use multi-model-server --stop to stop MMS.\n"

@@ -16,10 +16,10 @@ from onnx import numpy_helper
 
 from app import create_app
 from app.cli.archive import unpack_command
-from app.cli.exporting import export
-from app.cli.importing import import_command
+from app.cli.export import export
+from app.cli.import_model import import_command
 from app.formats.folder import open_model_folder
-from app.formats.params import read_params
+from app.formats.mxnet_params import read_params
 from app.formats.signature import read_signature, write_signature
 from app.serving.model import open_model
 from app.settings import Settings
@@ -48,7 +48,7 @@ def app(tmp_path: Path, models: Path) -> Flask:
 @pytest.fixture
 def net(models: Path) -> Path:
     """A model with everything that could get lost: an epoch, labels, preprocessing, auxiliary states, logits."""
-    from app.formats.params import write_params
+    from app.formats.mxnet_params import write_params
 
     folder = models / "net"
     folder.mkdir(parents=True, exist_ok=True)

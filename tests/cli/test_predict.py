@@ -17,7 +17,7 @@ from PIL import Image
 
 from app import create_app, load_models
 from app.cli.predict import predict
-from app.formats.params import write_params
+from app.formats.mxnet_params import write_params
 from app.formats.signature import write_signature
 from app.settings import ROOT, Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec

@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.cli.tune import Result, best, picture, server_processes, table, tune
+from app.cli.tune import Measured, Result, best, measure, percentile, picture, server_processes, table, tune
 from app.errors import LaunchError
-from app.launch.load import Measured, measure, percentile
 from app.settings import ROOT, read_settings
 from tests.cli.test_predict import make_app, write_shade_model
 from tests.conftest import CACHE

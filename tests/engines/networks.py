@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from app.engines.compat import prepare
+from app.engines.mxnet.compat import prepare
 from app.formats.folder import ModelFolder, open_model_folder
-from app.formats.params import write_params
+from app.formats.mxnet_params import write_params
 from app.formats.signature import write_signature
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 

@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 
 from app.engines.cache import Entry, read_entry
-from app.engines.conversion import build
-from app.engines.openvino_engine import OpenvinoEngine
-from app.engines.parity import LIMIT
-from app.engines.reference import load_reference
-from app.engines.samples import samples
+from app.engines.conversion import build, load_reference
+from app.engines.openvino import OpenvinoEngine
+from app.engines.parity import LIMIT, samples
 from app.formats.folder import ModelFolder, open_model_folder
-from app.formats.params import read_params, write_params
+from app.formats.mxnet_params import read_params, write_params
 from app.settings import ROOT
 from app.types import Layout, Preprocess
 from tests.engines.networks import classifier, convolution, model_folder, mx

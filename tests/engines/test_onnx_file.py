@@ -12,15 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from app.engines.loader import load
 from app.engines.onnx_file import convert_file
-from app.engines.opening import load
-from app.engines.openvino_engine import OpenvinoEngine
-from app.engines.openvino_runtime import import_openvino
+from app.engines.openvino import OpenvinoEngine
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder, open_model_folder
 from app.formats.infer_signature import ModelFiles, infer_signature
 from app.types import Signature, TensorSpec
 from app.utils.error_text import reason_of
+from app.utils.openvino_runtime import import_openvino
 from tests.engines.onnx_graphs import Drawn
 from tests.rounding import rounding
 

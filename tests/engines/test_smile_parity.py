@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.engines.keras_engine import KerasEngine
-from app.engines.mxnet_engine import MxnetEngine
+from app.engines.keras.engine import KerasEngine
+from app.engines.mxnet.engine import MxnetEngine
 from app.formats.signature import read_signature
 from app.settings import ROOT
 

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 
 from app.errors import DimpleError, InvalidArchive, ModelFormatError
-from app.formats import symbol
-from app.formats.archive.contents import find_handler, named_checkpoint
-from app.formats.archive.manifest import Manifest
-from app.formats.archive.opening import unpack_into
-from app.formats.graph import read_graph
+from app.formats import mxnet_describe
+from app.formats.archive.cache import unpack_into
+from app.formats.archive.manifest import Manifest, find_handler, named_checkpoint
+from app.formats.mxnet_describe import work_out
+from app.formats.mxnet_graph import read_graph
+from app.formats.mxnet_params import read_params
+from app.formats.mxnet_shapes import propagate
 from app.formats.onnx_graph import read_onnx
-from app.formats.params import read_params
-from app.formats.shapes import propagate
 from app.formats.signature import read_signature
-from app.formats.symbol import work_out
 from app.formats.torch_pickle import MAGIC, read_state_dict
 from tests.formats.archive.archives import manifest, zipped
 from tests.formats.test_torch_pickle import legacy, tensor
@@ -180,14 +179,14 @@ def test_a_network_without_end_takes_no_time_without_end(tmp_path: Path, monkeyp
         walks.append(len(graph.nodes))
         return propagate(graph, *rest)
 
-    monkeypatch.setattr(symbol, "propagate", counted)
+    monkeypatch.setattr(mxnet_describe, "propagate", counted)
     relu = [{"op": "relu", "name": "r", "inputs": [[number, 0]]} for number in range(2, 19_000)]
     last = {"op": "FullyConnected", "name": "fc", "attrs": {"num_hidden": "2"}, "inputs": [[19_000, 0], [1, 0]]}
     path = written(
         tmp_path / "a-symbol.json", {"nodes": [DATA, WEIGHT, CONVOLUTION, *relu, last], "heads": [[19_001, 0]]}
     )
     refused(path, "no square size fits", worked_out)
-    assert len(symbol.SIZES) < len(walks) < len(symbol.SIZES) + 10
+    assert len(mxnet_describe.SIZES) < len(walks) < len(mxnet_describe.SIZES) + 10
     relu *= 2
     refused(written(path, {"nodes": [DATA, *relu], "heads": [[0, 0]]}), "20,000 are possible", worked_out)
 

@@ -13,13 +13,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from app.engines.compat import prepare
-from app.engines.reference import load_reference
+from app.engines.conversion import load_reference
+from app.engines.mxnet.compat import prepare
 from app.errors import ModelFormatError
 from app.formats.folder import open_model_folder
 from app.formats.infer_signature import ModelFiles, infer_folder, infer_signature
 from app.formats.inference import Inference, settle
-from app.formats.params import write_params
+from app.formats.mxnet_params import write_params
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

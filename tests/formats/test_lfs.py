@@ -10,10 +10,10 @@ import pytest
 
 from app.errors import ModelFormatError
 from app.formats.archive.unpack import unpack
-from app.formats.graph import read_graph
 from app.formats.keras_h5 import read_h5
+from app.formats.mxnet_graph import read_graph
+from app.formats.mxnet_params import read_params
 from app.formats.onnx_graph import read_onnx
-from app.formats.params import read_params
 
 POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}\nsize 22845858\n"
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines.mxnet_engine import MxnetEngine
+from app.engines.mxnet.engine import MxnetEngine
 from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles, infer_signature
-from app.formats.params import write_params
+from app.formats.mxnet_params import write_params
 from tests.engines.networks import mx
 from tests.rounding import rounding
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from app.handlers.pool import Workers
 from app.handlers.types import HandlerSpec
-from app.handlers.workers import Workers
 from tests.handlers.archives import DEADLINE
 
 Run = Callable[..., Workers]

@@ -21,14 +21,14 @@ import pytest
 
 from app.errors import HandlerLoadError
 from app.handlers.environment import handler_environment
-from app.handlers.guard import Guard
-from app.handlers.output import Allowance
+from app.handlers.log_relay import Allowance
+from app.handlers.pool import Workers
+from app.handlers.reaper import Guard
 from app.handlers.types import HandlerLimits
-from app.handlers.workers import Workers
 from app.settings import ROOT
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
 from tests.handlers.conftest import Run
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 GREEDY = """
     import json, os, resource, subprocess, sys, time
@@ -261,7 +261,7 @@ def server_that_runs(folder: Path) -> subprocess.Popen[str]:
 import time
 from pathlib import Path
 from app.handlers.types import HandlerRequest, HandlerSpec, Field
-from app.handlers.workers import Workers
+from app.handlers.pool import Workers
 
 workers = Workers(HandlerSpec("model", Path({str(folder)!r}), "service:handle"))
 workers.start(1, {DEADLINE})
@@ -326,7 +326,7 @@ def test_a_handler_that_prints_without_end_fills_no_log_and_is_answered(
 
 def test_an_allowance_refuses_until_a_second_s_worth_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("app.handlers.output.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("app.handlers.log_relay.time.monotonic", lambda: now[0])
     allowance = Allowance(10, 100)
     assert allowance.take(100)
     now[0] = 0.25

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import HandlerLoadError
+from app.handlers.pool import Workers
 from app.handlers.types import Field, HandlerAnswer, HandlerRequest, HandlerSpec
-from app.handlers.workers import Workers
 from tests.handlers.archives import DEADLINE, archive, request
 from tests.handlers.conftest import Run
 

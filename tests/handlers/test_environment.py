@@ -28,7 +28,7 @@ print(mms.__version__)
 
 
 def test_mxnet_can_be_imported_and_other_programs_see_no_difference(tmp_path: Path) -> None:
-    module = runpy.run_path(str(ROOT / "app/handlers/site/dimple_child/environment.py"))
+    module = runpy.run_path(str(ROOT / "app/handlers/runtime/dimple_child/environment.py"))
     module["write"](tmp_path)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path)]
@@ -54,7 +54,7 @@ np.save("answers.npy", load_model("whole.h5").predict(pictures))
 
 
 def test_keras_reads_and_writes_its_files_as_the_dogs_and_cats_tutorial_does(tmp_path: Path) -> None:
-    runpy.run_path(str(ROOT / "app/handlers/site/dimple_child/environment.py"))["write"](tmp_path)
+    runpy.run_path(str(ROOT / "app/handlers/runtime/dimple_child/environment.py"))["write"](tmp_path)
     pictures = np.random.default_rng(2).uniform(0, 255, (2, 150, 150, 3)).astype(np.float32)
     np.save(tmp_path / "pictures.npy", pictures)
     folder = ROOT / "models" / "dogcat"
@@ -71,7 +71,7 @@ def test_keras_reads_and_writes_its_files_as_the_dogs_and_cats_tutorial_does(tmp
 def test_a_checkout_that_has_gone_is_no_error(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     (gone / "site" / "dimple_child").mkdir(parents=True)
-    source = ROOT / "app/handlers/site/dimple_child/environment.py"
+    source = ROOT / "app/handlers/runtime/dimple_child/environment.py"
     copy = gone / "site" / "dimple_child" / source.name
     copy.write_bytes(source.read_bytes())
     runpy.run_path(str(copy))["write"](tmp_path)

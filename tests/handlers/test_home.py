@@ -14,14 +14,14 @@ import pytest
 
 from app.backend.registrations import Registration
 from app.errors import RequirementsError, SettingError
-from app.formats.archive.in_use import remove_unused
-from app.handlers.gpus import usable_gpus
+from app.formats.archive.cache import remove_unused
 from app.handlers.home import HandlerEnvironment, prepare_environment
-from app.machine import gpus
+from app.handlers.worker import usable_gpus
 from app.serving.custom_model import CustomModel
 from app.serving.management import describe
 from app.serving.registry import Registry
 from app.settings import Settings
+from app.utils.system import gpus
 from tests.handlers.archives import archive, request
 from tests.handlers.wheels import make_wheel
 

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.formats.params import write_params
+from app.formats.mxnet_params import write_params
 from tests.handlers.archives import archive, request
 from tests.handlers.conftest import Run
 

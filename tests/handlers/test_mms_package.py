@@ -20,10 +20,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.engines.compat import prepare, quietly
+from app.engines.mxnet.compat import prepare, quietly
 from app.settings import ROOT
 
-SITE = ROOT / "app/handlers/site"
+SITE = ROOT / "app/handlers/runtime"
 PICTURE = np.random.default_rng(3).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 
 Module = Callable[[str], Any]

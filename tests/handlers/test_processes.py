@@ -16,11 +16,11 @@ import pytest
 
 from app.errors import BadParameter, HandlerLoadError, SettingError
 from app.handlers.environment import SERVERS_THREADS, handler_environment
-from app.handlers.workers import Workers
+from app.handlers.pool import Workers
 from app.settings import ROOT
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
 from tests.handlers.conftest import Run
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 SURROUNDINGS = """
     import json, os, sys
@@ -91,7 +91,7 @@ def test_a_handler_sees_neither_our_settings_nor_our_files_nor_our_code(
     assert not [name for name in seen["modules"] if name.split(".")[0] in ("app", "numpy", "mxnet", "flask")]
     assert str(tmp_path / "ours") not in seen["files"]
     # as in Multi Model Server
-    assert seen["path"][:4] == [str(folder / "service"), "/elsewhere", str(folder), str(ROOT / "app/handlers/site")]
+    assert seen["path"][:4] == [str(folder / "service"), "/elsewhere", str(folder), str(ROOT / "app/handlers/runtime")]
 
 
 def test_one_thread_computes_unless_the_environment_says_otherwise() -> None:
@@ -151,7 +151,7 @@ def test_what_a_handler_prints_is_logged_and_cannot_disturb_an_answer(
     lines = [
         (record.levelname, record.threadName, record.message)
         for record in caplog.records
-        if record.name == "app.handlers.output"
+        if record.name == "app.handlers.log_relay"
     ]
     out, err = "W-9000-model-stdout", "W-9000-model-stderr"
     assert ("INFO", out, "printed") in lines
@@ -332,7 +332,7 @@ import threading
 import time
 from pathlib import Path
 from app.handlers.types import HandlerRequest, HandlerSpec
-from app.handlers.workers import Workers
+from app.handlers.pool import Workers
 
 workers = Workers(HandlerSpec("model", Path({str(folder)!r}), "service:handle"))
 workers.start(2, {DEADLINE})

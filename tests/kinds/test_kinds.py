@@ -22,16 +22,15 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from app import create_app
-from app.cli.importing import import_command
-from app.engines.compat import prepare
-from app.engines.keras_engine import KerasEngine
+from app.cli.import_model import import_command
+from app.engines.keras.engine import KerasEngine
+from app.engines.mxnet.compat import prepare
 from app.errors import ModelFormatError
 from app.formats.folder import open_model_folder
-from app.formats.params import write_params
-from app.picture_limits import PictureLimits
+from app.formats.mxnet_params import write_params
 from app.serving.model import Model, open_model
 from app.serving.pipeline import classify
-from app.settings import Settings
+from app.settings import PictureLimits, Settings
 from tests.kinds.table import Table
 
 TESTDATA = Path(__file__).parent.parent / "testdata"
@@ -414,7 +413,7 @@ def test_an_import_answers_as_the_same_file_dropped_into_the_models_folder(
 
 
 def test_an_export_dropped_again_keeps_labels_faces_and_pixels(app: Flask, tmp_path: Path, table: Table) -> None:
-    from app.serving.exporting import write_onnx as export
+    from app.serving.export import write_onnx as export
     from app.settings import ROOT
 
     smile = open_model_folder(ROOT / "models" / "smile")

@@ -95,14 +95,14 @@ def test_the_limits_are_the_defaults() -> None:
 
 
 def test_the_fixed_limits_are_those_of_the_code() -> None:
-    from app.engines import building
+    from app.engines import conversion_process
     from app.errors import LONGEST_TEXT
     from app.formats import hdf5, signature
-    from app.formats.archive.limits import Limits
+    from app.formats.archive.unpack import Limits
     from app.utils import json as model_json
-    from app.vision.containers import container, jpeg, tiff
+    from app.vision.containers import blocks, container, tiff
     from app.web import forms
-    from app.web import json_text as requests
+    from app.web import json as requests
 
     text, archive = DOCUMENTS["SECURITY.md"].replace("\u2013", "-"), Limits()
     for said in (
@@ -111,12 +111,12 @@ def test_the_fixed_limits_are_those_of_the_code() -> None:
         f"{hdf5.FREE_BYTES // 2**20} MiB, or times the file's length | - | {hdf5.RATIO} |",
         f"{archive.free_bytes // 2**20} MiB | - | {archive.total_bytes // 2**30} GiB, {archive.entries:,}, "
         f"{archive.ratio} |",
-        f"{building.OPENING_SECONDS:.0f} s; {building.LONGEST_SECONDS} s |",
+        f"{conversion_process.OPENING_SECONDS:.0f} s; {conversion_process.LONGEST_SECONDS} s |",
         f"{LONGEST_TEXT:,} characters",
         f"{requests.MOST_VALUES:,}; {requests.MOST_ESCAPES:,}; {requests.LONGEST_UNICODE // 2**20} MiB | 400 |",
         f"{forms.HEADER_BYTES:,}; {forms.HEADERS} | 413 |",
         f"{container.LONGEST_SIDE:,} |",
-        f"{jpeg.MAX_SCANS}; {container.MAX_BLOCKS:,}; {container.MAX_RUNS:,}; {tiff.MAX_VALUES:,} |",
+        f"{blocks.MAX_SCANS}; {container.MAX_BLOCKS:,}; {container.MAX_RUNS:,}; {tiff.MAX_VALUES:,} |",
     ):
         assert said in text, said
 

@@ -20,7 +20,7 @@ import pytest
 
 from app.settings import ROOT
 from bench.ports import free_ports
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 SECONDS = 60
 Connect = Callable[[], http.client.HTTPConnection]

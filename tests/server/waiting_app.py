@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from app.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, Cost, about_to_block
+from app.utils.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, Cost, about_to_block
 
 COSTS = {"/waits": Cost.WAITS, "/computes": Cost.NORMAL}
 

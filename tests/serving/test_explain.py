@@ -10,10 +10,9 @@ from PIL import Image
 
 from app.backend.batching import BatchQueue
 from app.errors import BadParameter, ClientClosedRequest
-from app.serving.drawing import as_picture, heat_map
-from app.serving.explain import CELLS, Explanation, explain, seen_region
-from app.serving.looking import around, box_of, look
+from app.serving.explain import CELLS, Explanation, around, box_of, explain, look, seen_region
 from app.serving.model import ALONE, Model
+from app.serving.rendering import as_picture, heat_map
 from app.types import Box, FloatArray, Postprocess, Preprocess, TensorSpec
 
 SIDE = 50  # five pixels a cell

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from app.picture_limits import PictureLimits
 from app.serving.pipeline import classify
 from app.serving.registry import Registry
-from app.settings import ROOT, Settings
+from app.settings import ROOT, PictureLimits, Settings
 from app.types import Prediction
 from tests.conftest import CACHE
 

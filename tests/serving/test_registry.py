@@ -19,9 +19,9 @@ from app.errors import ModelConflict, ModelFormatError, ModelNotFound, QueueFull
 from app.serving.custom_model import CustomModel, HandlerAnswer
 from app.serving.registry import Registry
 from app.settings import Settings
-from app.telemetry import measuring
+from app.telemetry import metrics
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 SAYS_HOW_MANY = """
     import os
@@ -82,7 +82,7 @@ def said(registry: Registry) -> list[str]:
 
 def in_flight(name: str) -> float:
     """Return how many requests the model has let in, as the metrics say."""
-    return measuring.REGISTRY.get_sample_value("dimple_requests_in_flight", {"model": name}) or 0.0
+    return metrics.REGISTRY.get_sample_value("dimple_requests_in_flight", {"model": name}) or 0.0
 
 
 def test_requests_of_one_moment_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:

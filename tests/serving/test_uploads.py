@@ -12,7 +12,7 @@ import pytest
 
 from app.serving.uploads import FEW, Uploads
 from app.settings import ROOT
-from tests.waiting import wait_until
+from tests.helpers import wait_until
 
 
 def names(folder: Path) -> set[str]:

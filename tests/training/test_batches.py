@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.training.batches import Material, batches
+from app.training.fit import Material, batches
 from app.training.recipes import Fitting
 
 COUNT = 50

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from app.engines.compat import import_keras
-from app.training.networks import DOGCAT_PARAMETERS, dogcat_network, smile_network, smile_tutorial_network
+from app.engines.mxnet.compat import import_keras
+from app.training.recipes import DOGCAT_PARAMETERS, dogcat_network, smile_network, smile_tutorial_network
 
 
 @pytest.fixture(autouse=True)

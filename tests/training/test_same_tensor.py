@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from app.formats.folder import open_model_folder
-from app.picture_limits import PictureLimits
 from app.serving import pipeline
 from app.serving.model import open_model
 from app.serving.pipeline import open_picture
+from app.settings import PictureLimits
 from app.training.datasets import prepare
 from app.training.recipes import COURSES
 from tests.pictures import encode

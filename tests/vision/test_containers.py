@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from app.errors import BadInput, InvalidImage, PictureTooLarge, TooManyFrames
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.vision.decode import decode
 from tests.pictures import animation, encode, plain
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from app.errors import BadInput, EmptyFile, InvalidImage, PictureTooLarge
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.vision.decode import decode as decode_file
 from tests.pictures import encode
 

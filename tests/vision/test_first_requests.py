@@ -12,12 +12,12 @@ STARTS = """
 import os, sys, threading
 import numpy as np
 from PIL import Image
-from app.vision import faces, opencv
+from app.vision import faces, preprocess
 
 THREADS = 8
 pixels, portrait = np.zeros((8, 8, 3), np.uint8), Image.open("static/astronaut.jpg").convert("RGB")
 first = {
-    "opencv": lambda: opencv.resize(pixels, 4, 4, "bilinear").shape == (4, 4, 3),
+    "opencv": lambda: preprocess.resize(pixels, 4, 4, "bilinear").shape == (4, 4, 3),
     "faces": lambda: len(faces.find_faces(portrait)) == 1,
 }[sys.argv[1]]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.vision.decode import decode
 
 from .pictures import png_chunk

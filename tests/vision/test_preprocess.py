@@ -13,7 +13,7 @@ import skimage.data
 from PIL import Image
 
 from app.errors import ModelFormatError
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.types import Interpolation, Preprocess
 from app.vision.centerface import CANVASES
 from app.vision.decode import decode
@@ -218,7 +218,7 @@ def test_a_large_photograph_is_resized_as_pillow_resizes_it_without_reducing_fir
 
 
 def test_opencvs_resizing_is_mxnets_in_every_thread() -> None:
-    from app.engines.compat import prepare
+    from app.engines.mxnet.compat import prepare
 
     prepare()
     import mxnet as mx

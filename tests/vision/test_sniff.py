@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from app.errors import InvalidImage
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.vision.decode import decode
 from app.vision.sniff import sniff
 

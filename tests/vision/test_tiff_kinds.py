@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.errors import InvalidImage
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.vision.decode import decode
 
 from .tiffs import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 
-from app.dispatch import Cost
+from app.utils.dispatch import Cost
 from app.web.request_policy import SHORT_BYTES
 
 

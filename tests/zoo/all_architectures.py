@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines.compat import prepare, quietly
-from app.formats.params import read_params
-from app.zoo.catalogue import load_catalogue
-from app.zoo.entry import CatalogueEntry
-from app.zoo.making import make
+from app.engines.mxnet.compat import prepare, quietly
+from app.formats.mxnet_params import read_params
+from app.zoo.build import make
+from app.zoo.catalogue import CatalogueEntry, load_catalogue
 from tests.zoo.networks import direct, random_batch, random_network, saved, served
 
 ENTRIES = {entry.network: entry for entry in load_catalogue(Path("nowhere")).entries.values() if entry.kind == "gluon"}

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.zoo.catalogue import load_catalogue
-from app.zoo.entry import CatalogueEntry
-from app.zoo.fetching import Places
+from app.zoo.catalogue import CatalogueEntry, load_catalogue
+from app.zoo.download import Places
 from tests.zoo.networks import random_network, saved
 from tests.zoo.shelf import Shelf, open_shelf
 

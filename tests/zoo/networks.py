@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.compat import prepare
-from app.engines.opening import load
+from app.engines.loader import load
+from app.engines.mxnet.compat import prepare
 from app.formats.folder import open_model_folder
 
 SPREAD = 1.0

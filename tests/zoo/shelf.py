@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 
-from tests.test_download import Handler, Reply, Site
+from tests.utils.test_download import Handler, Reply, Site
 
 MISSING = Reply(status=404)
 

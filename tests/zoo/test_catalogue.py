@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from app.engines.compat import prepare
+from app.engines.mxnet.compat import prepare
 from app.errors import ModelNotFound, SettingError
-from app.zoo.catalogue import Catalogue, load_catalogue, resolve
-from app.zoo.entry import Base
+from app.zoo.catalogue import Base, Catalogue, load_catalogue, resolve
 
 
 @pytest.fixture(scope="module")
@@ -210,8 +209,8 @@ def test_a_catalogue_that_is_no_text_is_told(tmp_path: Path) -> None:
 def test_the_catalogue_needs_no_heavy_module() -> None:
     """``dimple models available`` is to answer at once: MXNet is for :mod:`app.zoo.gluon` and what it builds."""
     folder = Path(load_catalogue.__code__.co_filename).parent
-    for name in ("catalogue", "entry", "fetching", "ini", "making", "pulling"):
+    for name in ("build", "catalogue", "download"):
         top = ast.parse((folder / f"{name}.py").read_text()).body
         modules = [node.module or "" for node in top if isinstance(node, ast.ImportFrom)]
         modules += [alias.name for node in top if isinstance(node, ast.Import) for alias in node.names]
-        assert not {"mxnet", "app.zoo.gluon", "app.zoo.residual", "app.engines.compat"} & set(modules), name
+        assert not {"mxnet", "app.zoo.gluon", "app.zoo.residual", "app.engines.mxnet.compat"} & set(modules), name

@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 from app.errors import ModelFormatError
-from app.formats.params import read_params
+from app.formats.mxnet_params import read_params
+from app.zoo.build import make, pulled_from
 from app.zoo.catalogue import load_catalogue
 from app.zoo.gluon import export
-from app.zoo.making import make, pulled_from
 from tests.zoo.conftest import CLASSES, SHAPE, SMALL
 from tests.zoo.networks import direct, logits, random_batch, random_network, saved, served
 from tests.zoo.shelf import zipped_names
@@ -92,7 +92,7 @@ def test_parameters_named_after_their_layers_are_taken_too(tmp_path: Path) -> No
 
 
 def computed(prefix: Path, batch: Any, shape: tuple[int, int, int]) -> Any:
-    from app.engines.mxnet_engine import MxnetEngine
+    from app.engines.mxnet.engine import MxnetEngine
 
     symbol, params = prefix.with_name(f"{prefix.name}-symbol.json"), prefix.with_name(f"{prefix.name}-0000.params")
     return MxnetEngine.load(symbol, params, "data", (0, *shape)).predict(batch)

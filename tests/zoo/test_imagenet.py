@@ -17,17 +17,16 @@ import pytest
 
 import app.formats.labels as labels
 import app.zoo.imagenet as imagenet
-from app.engines.compat import prepare
-from app.engines.mxnet_engine import MxnetEngine
+from app.engines.mxnet.compat import prepare
+from app.engines.mxnet.engine import MxnetEngine
 from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles, infer_signature
-from app.formats.params import read_params
+from app.formats.mxnet_params import read_params
 from app.formats.signature import read_signature
 from app.formats.torch_pickle import read_state_dict
-from app.zoo.efficientnet_lite import blocks, build
-from app.zoo.imagenet import FILES, ensure_imagenet
+from app.zoo.imagenet import FILES, blocks, build, ensure_imagenet
+from tests.helpers import wait_until
 from tests.rounding import rounding
-from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 LAYERS = 50

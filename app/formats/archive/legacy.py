@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import PackError
-from app.formats.archive.manifest import LEGACY
-from app.formats.archive.pack import check_name
-from app.formats.archive.packing import add_file, add_text, appearing
-from app.formats.archive.services import stock_service
+from app.formats.archive.manifest import LEGACY, stock_service
+from app.formats.archive.pack import add_file, add_text, appearing, check_name
 from app.utils.json import read_json
 
 ARCHIVE_VERSION, SERVER_VERSION = 0.2, 0.4

@@ -1,17 +1,71 @@
-"""The head: multinomial logistic regression on features, as strongly regularised as cross-validation finds best."""
+"""The head: multinomial logistic regression on features, regularized and judged by cross-validation."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from app.engines.parity import activate
-from app.training.transfer.folds import Numbers, assign_folds, parts
+from app.training.duplicates import Group
 from app.types import FloatArray
+from app.utils.progress import progress
+
+Numbers = NDArray[np.int64]
+
+
+def group_numbers(count: int, groups: tuple[Group, ...]) -> Numbers:
+    """Number every picture's group: that of its first member. A picture alone is a group of its own.
+
+    :param groups: positions of pictures that belong together.
+    """
+    numbers = np.arange(count)
+    for members in groups:
+        numbers[list(members)] = members[0]
+    return numbers
+
+
+def smallest_class(classes: Numbers, groups: Numbers) -> int:
+    """Count the groups of the class with the fewest. A group belongs to the class of its first picture."""
+    _, first = np.unique(groups, return_index=True)
+    return int(np.bincount(classes[first], minlength=classes.max() + 1).min())
+
+
+def assign_folds(classes: Numbers, groups: Numbers, folds: int, seed: int) -> Numbers:
+    """Deal the pictures out, so that each fold gets about as many of every class and groups stay whole.
+
+    Groups come in an order drawn by lot, the larger first, and each goes where the fewest of its class are. So every
+    fold has pictures of every class that has as many groups as there are folds.
+
+    :param classes: (N,), 0 to K - 1.
+    :param groups: (N,), any numbers.
+    :returns: (N,), 0 to ``folds`` - 1.
+    """
+    _, first, which, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+    lot = np.random.default_rng(seed).permutation(len(sizes))
+    of_class = np.zeros((classes.max() + 1, folds), np.int64)
+    of_group = np.zeros(len(sizes), np.int64)
+    for group in lot[np.argsort(-sizes[lot], kind="stable")]:
+        counts = of_class[classes[first[group]]]
+        totals = of_class.sum(axis=0)
+        fold = min(range(folds), key=lambda number: (counts[number], totals[number]))
+        of_group[group] = fold
+        counts[fold] += sizes[group]
+    return of_group[which]
+
+
+def parts(folds: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
+    """Give the positions outside and inside of each fold: what is trained on, and what is judged."""
+    for number in range(int(folds.max()) + 1):
+        yield np.flatnonzero(folds != number), np.flatnonzero(folds == number)
+
 
 STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-4, 1.5, 0.5))
 """What C, the inverse of the regularisation, is chosen from."""
@@ -128,3 +182,43 @@ class _Training:
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         weight = weight / self._deviation
         return Head(weight, bias - weight @ self._mean, choice)
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A head, trained on all pictures, and what is to be expected of it.
+
+    ``probabilities`` (N, K) are those that each picture gets from a head that was trained without its fold; ``folds``
+    (N,) are the numbers of the folds.
+    """
+
+    head: Head
+    probabilities: Doubles
+    folds: Numbers
+
+
+def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> Validated:
+    """Train once on everything and once without each fold; each time all that is chosen is chosen anew, from the
+    pictures trained on.
+
+    :param threads: how many trainings run at once. The numbers do not depend on it.
+    """
+    numbers = assign_folds(rows.classes, rows.groups, folds, seed)
+    everything = np.arange(len(numbers))
+    trained_on = [everything, *(outside for outside, _ in parts(numbers))]
+    heads: dict[int, Head] = {}
+    with (
+        warnings.catch_warnings(),
+        threadpool_limits(1, user_api="blas"),  # sums in parallel come out differently with every count of threads
+        ThreadPoolExecutor(threads) as pool,
+        progress("head and validation", len(trained_on), "trainings") as shown,
+    ):
+        warnings.simplefilter("ignore")  # where a weak regularisation does not converge, it is not chosen
+        tasks = {pool.submit(fit_head, rows.take(part), seed): key for key, part in enumerate(trained_on)}
+        for task in as_completed(tasks):
+            heads[tasks[task]] = task.result()
+            shown.advance()
+    probabilities = np.zeros((len(numbers), len(heads[0].bias)))
+    for key, (_, inside) in enumerate(parts(numbers), start=1):
+        probabilities[inside] = heads[key].probabilities(rows.features[inside])
+    return Validated(heads[0], probabilities, numbers)

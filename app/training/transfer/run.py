@@ -1,30 +1,210 @@
-"""From a folder of pictures to a model folder."""
+"""A new classifier: from a folder of pictures to a model folder."""
 
 from __future__ import annotations
 
+import json
+import os
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from app.engines.compat import use_all_cores
-from app.evaluation.figures import Figures, called, document, figures
-from app.formats.pictures import open_pictures
-from app.machine import cores
-from app.picture_limits import PictureLimits
-from app.progress import say
+from app.engines.mxnet.compat import use_all_cores
+from app.errors import BadParameter, DataError, ModelFormatError
+from app.formats.archive.manifest import NAME
+from app.formats.folder import write_manifest
+from app.formats.labels import write_labels
+from app.formats.mxnet_params import Arrays, read_params, write_params
+from app.formats.pictures import PictureSource, by_class, open_pictures
+from app.formats.signature import FILE_NAME, write_signature
+from app.settings import PictureLimits
 from app.training.duplicates import near_identical
-from app.training.transfer.body import Body, cut_body
-from app.training.transfer.classes import LEAST, check_counts, find_classes
-from app.training.transfer.export import export
-from app.training.transfer.features import Features, see
-from app.training.transfer.folds import Numbers, group_numbers, smallest_class
-from app.training.transfer.head import Choice, Rows
-from app.training.transfer.target import MADE_BY, check_target
-from app.training.transfer.validation import train_and_validate
+from app.training.evaluation.metrics import Figures, called, document, figures
+from app.training.transfer.features import CONNECTED, Body, Features, cut_body, learned, outline, see
+from app.training.transfer.head import Choice, Head, Numbers, Rows, group_numbers, smallest_class, train_and_validate
+from app.types import Postprocess, TensorSpec
+from app.utils.files import replacing_folder
+from app.utils.json import read_json
+from app.utils.progress import say
+from app.utils.system import cores
+
+LEAST = 5
+"""Pictures that a class needs: with fewer, cross-validation would train on three or less."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The classes' labels, in the order of their folders' names, and all pictures: (name, number of its class)."""
+
+    labels: tuple[str, ...]
+    pictures: tuple[tuple[str, int], ...]
+
+
+def find_classes(source: PictureSource, folds: int) -> Labelled:
+    """Take every folder for a class. Nothing is read yet.
+
+    :param folds: of the cross-validation to come; every class needs as many pictures.
+    :raises DataError: where there is one class only, two have the same label, a label cannot be a line of a text file,
+        or a class has too few pictures.
+    """
+    folders = by_class(source)
+    labels = _labels(source.path, tuple(folders))
+    if len(labels) < 2:
+        raise DataError(
+            f"{source.path} has one class only, {labels[0]!r}. Two at least are needed: put a folder with pictures of "
+            "something else beside it."
+        )
+    pictures = tuple((name, number) for number, names in enumerate(folders.values()) for name in names)
+    check_counts(source.path, labels, [number for _, number in pictures], folds)
+    return Labelled(labels, pictures)
+
+
+def check_counts(path: Path, labels: Sequence[str], classes: Sequence[int], folds: int, skipped: int = 0) -> None:
+    """Make sure that there are enough pictures of every class.
+
+    :param classes: number of each picture's class.
+    :param skipped: how many could not be read, for the message.
+    :raises DataError: naming the classes with too few.
+    """
+    counts = dict.fromkeys(range(len(labels)), 0)
+    for number in classes:
+        counts[number] += 1
+    least = max(LEAST, folds)
+    few = {labels[number]: count for number, count in counts.items() if count < least}
+    if not few:
+        return
+    unread = f" (not counting {skipped:,} that could not be read)" if skipped else ""
+    fewer = "" if least == LEAST or min(few.values()) < LEAST else f", or take --folds {min(few.values())}"
+    raise DataError(
+        f"{path} has too few pictures of {_listed(few)}{unread}. Put at least {least} of each class into its folder"
+        f"{fewer}, or take the folder away."
+    )
+
+
+def _labels(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
+    labels: dict[str, str] = {}
+    for folder in folders:
+        # NFC: macOS writes é as e and an accent, which is another text of the same look
+        label = unicodedata.normalize("NFC", folder).strip()
+        if not label or not label.isprintable():
+            raise DataError(f"{path}: the folder {folder!r} cannot name a class. Give it a name of plain characters.")
+        if label in labels:
+            raise DataError(
+                f"{path}: the folders {labels[label]!r} and {folder!r} both name the class {label!r}. "
+                "Put their pictures into one, or rename one."
+            )
+        labels[label] = folder
+    return tuple(labels)
+
+
+def _listed(few: Mapping[str, int]) -> str:
+    shown = [f"{label!r} ({count or 'none'})" for label, count in list(few.items())[:5]]
+    return ", ".join(shown) + (f" and {len(few) - 5} more classes" if len(few) > 5 else "")
+
+
+SHIPPED = ("imagenet", "smile", "dogcat")
+LONGEST = 100
+MADE_BY = "flask models train"
+"""What ``metrics.json`` of a model from here says under ``made_by``."""
+
+
+def check_target(name: str, models_dir: Path, force: bool) -> None:
+    """Make sure that a model may be written under this name, before any long work.
+
+    :param force: whether a model that was made elsewhere may be replaced. One that Dimple ships never may.
+    :raises BadParameter: where the name cannot be a model's, is taken, or nothing can be written there.
+    """
+    if not NAME.fullmatch(name) or len(name) > LONGEST:
+        raise BadParameter(
+            "NAME", name, f"at most {LONGEST} letters, digits, '_', '-' and '.', a letter or digit first"
+        )
+    if name.lower() in SHIPPED:  # lower: some file systems tell no capitals
+        raise BadParameter("NAME", name, f"another one: Dimple ships {', '.join(SHIPPED)} itself")
+    folder = models_dir / name
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise BadParameter("NAME", name, f"another one: {folder} is no folder of its own")
+    if folder.exists() and not force and not _made_here(folder):
+        raise BadParameter("NAME", name, f"another one, or come with --force: {folder} was not made by this command")
+    if models_dir.exists() and not os.access(models_dir, os.W_OK):
+        raise BadParameter("DIMPLE_MODELS_DIR", models_dir, "a folder that Dimple may write to")
+
+
+def _made_here(folder: Path) -> bool:
+    try:
+        metrics: Any = read_json(folder / "metrics.json")
+    except (OSError, ValueError):
+        return False
+    return isinstance(metrics, dict) and metrics.get("made_by") == MADE_BY
+
+
+OUTPUT = "softmax"
+
+
+def export(
+    name: str, body: Body, head: Head, labels: tuple[str, ...], metrics: dict[str, Any], models_dir: Path
+) -> Path:
+    """Write the model folder. It appears whole or not at all; one that was there stays until then.
+
+    :returns: the folder.
+    :raises ModelFormatError: where it cannot be written.
+    """
+    folder = models_dir / name
+    try:
+        with replacing_folder(folder) as partial:
+            _write(partial, name, body, head, labels, metrics)
+    except OSError as error:
+        raise ModelFormatError(f"{folder} cannot be written: {error}. Let Dimple write to {models_dir}") from None
+    return folder
+
+
+def _write(folder: Path, name: str, body: Body, head: Head, labels: tuple[str, ...], metrics: dict[str, Any]) -> None:
+    write_manifest(folder, name)
+    write_labels(folder, labels)
+    outputs = (TensorSpec(OUTPUT, (0, len(labels))),)
+    write_signature(replace(body.signature, outputs=outputs, postprocess=Postprocess()), folder / FILE_NAME)
+    _write_json(folder / f"{name}-symbol.json", _symbol(body, len(labels)))
+    write_params(folder / f"{name}-0000.params", _params(body, head))
+    _write_json(folder / "metrics.json", metrics)
+
+
+def _symbol(body: Body, classes: int) -> dict[str, Any]:
+    """Put a fully connected layer and a softmax after the body. The layer has the name of the one cut off, whose
+    arrays' names are therefore free."""
+    nodes = list(body.document["nodes"])
+    first = len(nodes)
+    nodes += [
+        {"op": "null", "name": f"{body.head}_weight", "inputs": []},
+        {"op": "null", "name": f"{body.head}_bias", "inputs": []},
+        {
+            "op": CONNECTED,
+            "name": body.head,
+            "attrs": {"num_hidden": str(classes)},
+            "inputs": [[*body.features, 0], [first, 0, 0], [first + 1, 0, 0]],
+        },
+        {"op": "softmax", "name": OUTPUT, "inputs": [[first + 2, 0, 0]]},
+    ]
+    return {**body.document, **outline(nodes, (first + 3, 0))}
+
+
+def _params(body: Body, head: Head) -> Arrays:
+    names = learned(body)
+    arrays = {key: array for key, array in read_params(body.checkpoint.params).items() if _bare(key) in names}
+    arrays[f"arg:{body.head}_weight"] = head.weight.astype(np.float32)
+    arrays[f"arg:{body.head}_bias"] = head.bias.astype(np.float32)
+    return arrays
+
+
+def _bare(key: str) -> str:
+    return key.removeprefix("arg:").removeprefix("aux:")
+
+
+def _write_json(path: Path, document: dict[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
 
 MIRRORED_UP_TO = 1_000
 """Pictures up to which mirrored ones are tried too. With 5 cats and 5 dogs they take the accuracy from 0.88 to 0.89,

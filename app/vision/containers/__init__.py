@@ -9,14 +9,11 @@ wrong with it. EXIF is handed out beside it, because it says which way up the pi
 from __future__ import annotations
 
 from app.errors import InvalidImage
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
+from app.vision.containers.blocks import read_gif, read_jpeg, read_png, read_webp
 from app.vision.containers.bmp import read_bmp
 from app.vision.containers.container import Container, Samples
-from app.vision.containers.gif import read_gif
-from app.vision.containers.jpeg import read_jpeg
-from app.vision.containers.png import read_png
 from app.vision.containers.tiff import read_tiff
-from app.vision.containers.webp import read_webp
 from app.vision.sniff import reason_unknown, sniff
 
 __all__ = ["Container", "Samples", "read_container"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import InvalidImage
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.vision.containers.container import MAX_RUNS, Container, check_blocks, check_size
 
 _FILE_HEADER_BYTES = 14

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from app.errors import InvalidImage, PictureTooLarge, TooManyFrames
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 
 # A 32 MB file of 8 KB blocks has 4,000 of them; walking over 100,000 takes about 0.05 s.
 MAX_BLOCKS = 100_000

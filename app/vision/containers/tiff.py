@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass
 
 from app.errors import InvalidImage
-from app.picture_limits import PictureLimits
+from app.settings import PictureLimits
 from app.vision.containers.container import Container, Samples, check_frames, check_size
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANAR = 256, 257, 258, 259, 262, 284

@@ -17,7 +17,7 @@ from typing import Any
 from app.serving.custom_model import CustomModel, Field
 from app.serving.model import Model
 from app.utils.json import parse_json
-from app.web.base64_text import decode_base64
+from app.web.values import decode_base64
 
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 """How files of pictures begin."""

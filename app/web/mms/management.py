@@ -14,12 +14,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter
 from app.serving.management import RegistrationRequest, Scale, describe, listed, register, scale
-from app.web.around.visitors import check_same_origin
-from app.web.bodies import whole_body
-from app.web.context import dimple
+from app.web.csrf import check_same_origin
 from app.web.errors import mms_error_response
-from app.web.json_text import parse_json
+from app.web.json import parse_json
 from app.web.mms.responses import json_response, mark
+from app.web.request import dimple, whole_body
 
 bp = Blueprint("management", __name__)
 bp.register_error_handler(Exception, mms_error_response)

@@ -11,19 +11,16 @@ import re
 from flask import Blueprint, Response, abort, make_response, request
 
 from app.errors import InvalidHandlerResponse, MissingParameter, ModelNotFound
-from app.serving.calls import OTHERS, call
 from app.serving.custom_model import CustomModel, Field, HandlerAnswer, HandlerRequest
 from app.serving.loader import Entry
-from app.web.around.request_ids import request_id
-from app.web.clients import client_disconnected
-from app.web.context import dimple
 from app.web.errors import mms_error, mms_error_response
-from app.web.json_text import parse_json
+from app.web.instrumentation import request_id
+from app.web.json import parse_json
 from app.web.mms import legacy
-from app.web.mms.fields import URLENCODED, read_fields
-from app.web.mms.invocations import answer_tensor, holds_tensor
-from app.web.mms.model_document import model_document
-from app.web.mms.responses import json_response, mark, text_response
+from app.web.mms.requests import OTHERS, URLENCODED, call, read_fields
+from app.web.mms.responses import json_response, mark, model_document, text_response
+from app.web.mms.sagemaker import answer_tensor, holds_tensor
+from app.web.request import client_disconnected, dimple
 
 bp = Blueprint("mms", __name__)
 bp.register_error_handler(Exception, mms_error_response)

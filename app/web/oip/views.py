@@ -1,19 +1,89 @@
-"""The protocol's addresses: health, what the models are, and inference."""
+"""Routes of the protocol: health, metadata and inference."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response
 
 from app.errors import ModelNotFound
 from app.serving.custom_model import CustomModel, HandlerAnswer
+from app.serving.loader import Entry
 from app.serving.model import Model
-from app.web.context import dimple
+from app.serving.tensors import row_shape
+from app.settings import VERSION
 from app.web.errors import oip_error, oip_error_response
-from app.web.oip import handlers, pictures
-from app.web.oip.answers import answer
-from app.web.oip.asked import read_asked
-from app.web.oip.body import read_body
-from app.web.oip.documents import index_document, model_document, not_ready, server_document
+from app.web.oip import infer as handlers
+from app.web.oip import infer as pictures
+from app.web.oip.codec import answer
+from app.web.oip.infer import BODY, LABELS, PICTURE, SCORES, raw_name
+from app.web.oip.requests import BYTES, FLOAT, read_asked, read_body
+from app.web.request import dimple
+
+Json = dict[str, Any]
+
+EXTENSIONS = ("binary_tensor_data", "classification", "model_repository(index)")
+READY = "READY"
+NO_WORKER = "it was given no worker"
+
+
+def server_document() -> Json:
+    """The server."""
+    return {"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)}
+
+
+def model_document(model: Model | CustomModel) -> Json:
+    """Describe a model that answers."""
+    inputs, outputs = _handled() if isinstance(model, CustomModel) else _computed(model)
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": f"dimple_{model.kind}",
+        "inputs": inputs,
+        "outputs": outputs,
+    }
+
+
+def not_ready(entry: Entry) -> str:
+    """Why a model does not answer; empty where it does."""
+    if entry.model is None:
+        return entry.failure
+    if entry.registration.min_workers < 1:
+        return NO_WORKER
+    return entry.model.not_ready() if isinstance(entry.model, CustomModel) else ""
+
+
+def index_document(entry: Entry) -> Json:
+    """A model in Triton's index."""
+    reason = not_ready(entry)
+    return {
+        "name": entry.name,
+        "version": entry.model.version if entry.model else "",
+        "state": "UNAVAILABLE" if reason else READY,
+        "reason": reason,
+    }
+
+
+def _handled() -> tuple[list[Json], list[Json]]:
+    return [_tensor(BODY, BYTES, [-1])], [_tensor(BODY, BYTES, [-1])]
+
+
+def _computed(model: Model) -> tuple[list[Json], list[Json]]:
+    classes = len(model.labels)
+    top = min(model.postprocess.top or classes, classes)
+    columns = model.output.shape[1]
+    inputs = [_tensor(model.input.name, FLOAT, [-1, *row_shape(model)]), _tensor(PICTURE, BYTES, [-1])]
+    outputs = [
+        _tensor(raw_name(model), FLOAT, [-1, columns]),
+        _tensor(LABELS, BYTES, [-1, top]),
+        _tensor(SCORES, FLOAT, [-1, top]),
+    ]
+    return inputs, outputs
+
+
+def _tensor(name: str, datatype: str, shape: list[int]) -> Json:
+    return {"name": name, "datatype": datatype, "shape": shape}
+
 
 bp = Blueprint("oip", __name__)
 bp.register_error_handler(Exception, oip_error_response)
@@ -71,11 +141,11 @@ def infer(model: str, version: str = "") -> Response:
     with here.registry.acquire(model) as loaded:
         _check_version(loaded, version)
         if isinstance(loaded, CustomModel):
-            asked = read_asked(read_body(), handlers.BODY, here.settings.max_form_parts, handlers.OUTPUTS)
-            said = handlers.infer(loaded, asked, here.settings)
+            asked = read_asked(read_body(), handlers.BODY, here.settings.max_form_parts, handlers.CUSTOM_OUTPUTS)
+            said = handlers.infer_custom(loaded, asked, here.settings)
             return _refused(said) if isinstance(said, HandlerAnswer) else answer(model, loaded.version, asked, said)
         asked = read_asked(read_body(), pictures.PICTURE, pictures.INPUTS, pictures.OUTPUTS)
-        return answer(model, loaded.version, asked, pictures.infer(loaded, asked, here.settings))
+        return answer(model, loaded.version, asked, pictures.infer_network(loaded, asked, here.settings))
 
 
 @bp.post("/v2/repository/index")

@@ -1,19 +1,68 @@
-"""Routes of the API documents: Multi Model Server's at ``OPTIONS /`` and ``/api-description``, Dimple's own at
-``/openapi.json`` and, as a page, at ``/docs``. Each port has those of its own API."""
+"""Routes of the API documents, which are cut for each port from the files beside this module."""
 
 from __future__ import annotations
 
 import importlib.util
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from flask import Blueprint, Response, jsonify, render_template, request, send_from_directory
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from app.web.around.asked import asked
 from app.web.errors import mms_error_response
 from app.web.mms.responses import json_response, mark
-from app.web.openapi.documents import mms_document, own_document
+from app.web.ports import Asked, asked
+
+BLUEPRINTS = {
+    "The page": "pages",
+    "Pictures": "predict",
+    "What an answer rests on": "explain",
+    "Multi Model Server: inference": "mms",
+    "Multi Model Server: management": "management",
+    "Open Inference Protocol": "oip",
+    "Health": "ops",
+    "Metrics": "metrics",
+    "Documents": "openapi",
+}
+"""The blueprint of each tag's operations."""
+
+Json = dict[str, Any]
+
+
+def own_document(port: Asked) -> Json:
+    """Return Dimple's OpenAPI 3.1 document, with the operations that answer at a port."""
+
+    def answers(tag: str) -> bool:
+        return port.answers(BLUEPRINTS[tag])
+
+    whole = _read("openapi.yaml")
+    paths = {}
+    for path, operations in whole["paths"].items():
+        kept = {key: one for key, one in operations.items() if key == "parameters" or answers(one["tags"][0])}
+        if set(kept) - {"parameters"}:
+            paths[path] = kept
+    return {**whole, "tags": [tag for tag in whole["tags"] if answers(tag["name"])], "paths": paths}
+
+
+def mms_document(port: Asked) -> Json:
+    """Return Multi Model Server's OpenAPI 3.0 document of a port, of both APIs if both answer there."""
+    documents = []
+    if port.inference:
+        documents.append(_read("mms_inference.yaml"))
+    if port.management:
+        documents.append(_read("mms_management.yaml"))
+    return {**documents[0], "paths": {path: one for document in documents for path, one in document["paths"].items()}}
+
+
+@lru_cache
+def _read(name: str) -> Json:
+    import yaml  # when a document is first asked for, as it would make every start longer
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the second is ten times as slow, and always there
+    document: Json = yaml.load(Path(__file__).with_name(name).read_text(encoding="utf-8"), loader)
+    return document
+
 
 bp = Blueprint("openapi", __name__, template_folder="templates", static_folder="static", static_url_path="/docs/own")
 

@@ -10,17 +10,13 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, request
 
 from app.errors import BadParameter
-from app.serving.documents import answer_document
-from app.serving.drawing import heat_map, png, small
-from app.serving.explain import explain, seen_region
-from app.serving.looking import around, box_of, crop, look
+from app.serving.explain import around, box_of, crop, explain, look, seen_region
 from app.serving.pipeline import conclude, open_picture, prepare
+from app.serving.rendering import heat_map, png, small
+from app.serving.serializers import answer_document
 from app.types import Box
-from app.web.accept import accepted_type
-from app.web.clients import client_disconnected
-from app.web.context import dimple
-from app.web.pages.shown import PREVIEW_SIDE
-from app.web.pictures import read_upload
+from app.web.pages.view_models import PREVIEW_SIDE
+from app.web.request import accepted_type, client_disconnected, dimple, read_upload
 
 bp = Blueprint("explain", __name__)
 

@@ -6,14 +6,14 @@ import re
 
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
-from app.access.gate import Shown
-from app.access.tokens import MANAGEMENT, PREDICTION
 from app.errors import InsufficientRole, InvalidToken, TokenRequired, TooManyRequests
-from app.web.accept import wants_html
-from app.web.around.asked import asked
-from app.web.around.guard import COOKIES, answer_headers, gate
-from app.web.around.visitors import check_same_origin
+from app.security.authorization import Shown
+from app.security.tokens import MANAGEMENT, PREDICTION
+from app.web.auth import COOKIES, answer_headers, gate
+from app.web.csrf import check_same_origin
 from app.web.errors import ErrorBody, error_body, error_response
+from app.web.ports import asked
+from app.web.request import wants_html
 
 bp = Blueprint("login", __name__)
 

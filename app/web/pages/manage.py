@@ -23,15 +23,15 @@ from werkzeug.exceptions import Forbidden, abort
 
 from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
-from app.serving.counts import Count, counts
-from app.serving.documents import entry_document
 from app.serving.loader import Entry
 from app.serving.management import RegistrationRequest, Scale, describe, register, scale
+from app.serving.serializers import entry_document
 from app.settings import ROOT
-from app.web.around.asked import asked
-from app.web.around.visitors import check_same_origin
-from app.web.context import dimple
+from app.telemetry.multiprocess import Count, counts
+from app.web.csrf import check_same_origin
 from app.web.errors import ErrorBody, error_body
+from app.web.ports import asked
+from app.web.request import dimple
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 

@@ -10,17 +10,15 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from werkzeug.exceptions import Forbidden, Gone
 
 from app.errors import BadParameter
-from app.serving.corrections import Corrections
-from app.serving.drawing import as_picture, jpeg, png
-from app.serving.looking import box_of, look
+from app.serving.explain import box_of, look
+from app.serving.feedback import Corrections
 from app.serving.pipeline import open_picture
+from app.serving.rendering import as_picture, jpeg, png
 from app.serving.uploads import Kept
-from app.web.accept import wants_html
-from app.web.around.visitors import check_same_origin, visitor
-from app.web.context import dimple
+from app.web.csrf import check_same_origin, visitor
 from app.web.pages.explain import heat_response, wanted_face
-from app.web.pages.shown import PREVIEW_SIDE, is_mine, kept, wants_part
-from app.web.pages.words import plain_label
+from app.web.pages.view_models import PREVIEW_SIDE, is_mine, kept, plain_label, wants_part
+from app.web.request import dimple, wants_html
 
 bp = Blueprint("results", __name__)
 

@@ -1,4 +1,4 @@
-"""The page: a form at ``/``, its answer at ``/file/``."""
+"""The page: a form at ``/``, its answer at ``/file/``, and the webcam."""
 
 from __future__ import annotations
 
@@ -8,18 +8,52 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 
 from app.errors import BadInput, BadParameter, EmptyFile, TooManyFiles
-from app.serving.documents import answer_document
+from app.serving.model import Model
 from app.serving.pipeline import conclude, open_picture, prepare
+from app.serving.serializers import answer_document
 from app.settings import ROOT
-from app.web.accept import wants_html
-from app.web.around.visitors import remember, visitor, visitor_or_new
-from app.web.clients import client_disconnected
-from app.web.context import dimple
+from app.web.csrf import remember, visitor, visitor_or_new
 from app.web.errors import ErrorBody, error_body
-from app.web.pages.cards import cards
-from app.web.pages.shown import Shown, fresh, kept, wants_part
-from app.web.pages.words import face_kind, faces_summary, headline, plain_label, spoken_time
-from app.web.pictures import Upload, check_filled, read_top, read_uploads
+from app.web.pages.view_models import (
+    Shown,
+    cards,
+    face_kind,
+    faces_summary,
+    fresh,
+    headline,
+    kept,
+    plain_label,
+    spoken_time,
+    wants_part,
+)
+from app.web.request import Upload, check_filled, client_disconnected, dimple, read_top, read_uploads, wants_html
+
+live_bp = Blueprint("live", __name__)
+
+SMILES = ("smiling", "non-smiling")
+"""Labels of a model that can tell a smile."""
+
+
+@live_bp.get("/live")
+def live() -> Response:
+    """The webcam with a frame around every face, and how much it smiles."""
+    return make_response(render_template("live.html", model=_smile_model()))
+
+
+@live_bp.get("/gate")
+def gate() -> Response:
+    """A door that opens when everybody in view smiles for one second."""
+    return make_response(render_template("gate.html", model=_smile_model()))
+
+
+def _smile_model() -> str:
+    """The name of a model that finds faces and tells a smile; empty where none is loaded."""
+    for entry in dimple().registry.entries():
+        model = entry.model
+        if isinstance(model, Model) and model.preprocess.faces and set(SMILES) <= set(model.labels):
+            return entry.name
+    return ""
+
 
 bp = Blueprint("pages", __name__)
 bp.add_app_template_filter(spoken_time)

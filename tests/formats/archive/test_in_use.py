@@ -8,15 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from app.formats.archive.in_use import remove_unused
-from app.formats.archive.opening import open_archive
+from app.formats.archive.cache import open_archive, remove_unused
 from app.settings import ROOT
 from tests.formats.archive.archives import MANIFEST, read_tree, zipped
 
 OTHER_PROCESS = """
 import sys
 from pathlib import Path
-from app.formats.archive.opening import open_archive
+from app.formats.archive.cache import open_archive
 print(open_archive(Path(sys.argv[1]), Path(sys.argv[2])), flush=True)
 sys.stdin.read()
 """

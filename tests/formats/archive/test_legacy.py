@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import PackError
-from app.formats.archive.contents import find_handler, named_checkpoint
 from app.formats.archive.legacy import export
-from app.formats.archive.manifest import read_manifest
+from app.formats.archive.manifest import find_handler, named_checkpoint, read_manifest
 from app.formats.archive.unpack import unpack
 from tests.formats.archive.archives import put
 

@@ -1,15 +1,14 @@
-"""The messages and the conversion are those of Multi Model Server 1.1.11's ``ModelArchive`` and ``LegacyManifest``."""
-
 from __future__ import annotations
 
 import json
+import json.decoder
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.errors import InvalidArchive
-from app.formats.archive.manifest import Manifest, read_manifest
+from app.formats.archive.manifest import Manifest, find_handler, named_checkpoint, read_manifest
 from tests.formats.archive.archives import LEGACY, MANIFEST, put
 
 
@@ -109,3 +108,110 @@ def test_a_new_manifest_goes_before_an_old_one(tmp_path: Path) -> None:
 def test_an_old_manifest_without_a_service_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidArchive, match=r"^Missing Service entry in MANIFEST\.json$"):
         read_legacy(tmp_path, Model={"Model-Name": "net"})
+
+
+@pytest.mark.parametrize(
+    ("handler", "module", "function"),
+    [
+        ("service:handle", "service", "handle"),
+        ("service", "service", None),
+        ("service.py:run", "service", "run"),
+        ("code/service.py:run", "service", "run"),
+        ("service.py", "service", None),
+    ],
+)
+def test_a_handler_is_read_as_mms_reads_it(tmp_path: Path, handler: str, module: str, function: str | None) -> None:
+    put(tmp_path, {"service.py": ""})
+    found = find_handler(tmp_path, Manifest(handler=handler))
+    assert found is not None
+    assert (found.module, found.function, found.file) == (module, function, tmp_path / "service.py")
+    assert not found.is_stock
+
+
+@pytest.mark.parametrize(
+    ("handler", "file"),
+    [
+        ("code/service.py:run", "model/code/service.py"),
+        ("svc.handler:run", "model/svc/handler.py"),
+        ("svc:run", "model/svc/__init__.py"),
+        ("svc.deep:run", "model/svc/deep/__init__.py"),
+        ("code/svc.handler:run", "model/code/svc/handler.py"),
+        ("../outside.py:run", "outside.py"),
+        ("{}/outside.py:run", "outside.py"),
+        ("shared:run", "path/shared.py"),
+        ("pack.shared:run", "path/pack/shared.py"),
+    ],
+)
+def test_a_handler_is_found_where_a_worker_would_import_it_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, file: str
+) -> None:
+    put(tmp_path / "model", dict.fromkeys(("code/service.py", "svc/__init__.py", "svc/handler.py"), ""))
+    put(tmp_path / "model", dict.fromkeys(("svc/deep/__init__.py", "code/svc/handler.py"), ""))
+    put(tmp_path, dict.fromkeys(("outside.py", "path/shared.py", "path/pack/shared.py"), ""))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "path"))
+    found = find_handler(tmp_path / "model", Manifest(handler=handler.format(tmp_path)))
+    assert found is not None and found.file is not None
+    assert found.file.samefile(tmp_path / file)
+
+
+def test_an_installed_module_may_be_a_handler(tmp_path: Path) -> None:
+    found = find_handler(tmp_path, Manifest(handler="json.decoder:run"))
+    assert found is not None and found.file == Path(json.decoder.__file__)
+
+
+@pytest.mark.parametrize("handler", [":run", ".:run", "svc..handler:run", "/:run", "svc/:run", "app.settings:run"])
+def test_a_handler_that_no_worker_could_import_has_no_file(tmp_path: Path, handler: str) -> None:
+    put(tmp_path, {"svc/__init__.py": "", "svc/handler.py": ""})
+    found = find_handler(tmp_path, Manifest(handler=handler))
+    assert found is not None and found.file is None
+
+
+@pytest.mark.parametrize("service", ["my.service.py", "{}/my.service.py", "{}/my.service"])
+def test_an_old_archives_service_is_a_file(tmp_path: Path, service: str) -> None:
+    put(tmp_path, {"my.service.py": "", "my/service.py": ""})
+    found = find_handler(tmp_path, Manifest(handler=service.format(tmp_path), specification="0.1"))
+    assert found is not None and found.file == tmp_path / "my.service.py"
+
+
+def test_mms_vision_service_is_stock_only_where_its_file_is_not_brought(tmp_path: Path) -> None:
+    named = Manifest(handler="mxnet_vision_service:handle")
+    without = find_handler(tmp_path, named)
+    assert without is not None and without.is_stock
+    brought = find_handler(put(tmp_path, {"mxnet_vision_service.py": "import os"}), named)
+    assert brought is not None and not brought.is_stock
+
+
+def test_no_handler_is_none(tmp_path: Path) -> None:
+    assert find_handler(tmp_path, Manifest()) is None
+
+
+@pytest.mark.parametrize(
+    ("parameters", "taken"),
+    [
+        ("net-0003.params", "pre-0003.params"),
+        ("pre-0003.params", "pre-0000.params"),
+        ("net.params", "pre-0000.params"),
+        ("net-x.params", "pre-0000.params"),
+        (None, "pre-0000.params"),
+    ],
+)
+def test_an_old_archives_epoch_stands_after_the_models_name_and_is_else_zero(
+    tmp_path: Path, parameters: str | None, taken: str
+) -> None:
+    put(tmp_path, {"pre-symbol.json": "", "pre-0000.params": "", "pre-0003.params": "", "b-symbol.json": ""})
+    old = Manifest(model_name="net", specification="0.1", symbol="pre-symbol.json", parameters=parameters)
+    assert named_checkpoint(tmp_path, old) == (tmp_path / "pre-symbol.json", tmp_path / taken)
+
+
+def test_a_new_archives_checkpoint_is_called_as_the_model_and_of_epoch_zero(tmp_path: Path) -> None:
+    put(tmp_path, {"net-symbol.json": "", "net-0000.params": "", "net-0009.params": "", "b-symbol.json": ""})
+    found = named_checkpoint(tmp_path, Manifest(model_name="net"))
+    assert found == (tmp_path / "net-symbol.json", tmp_path / "net-0000.params")
+    assert named_checkpoint(tmp_path, Manifest(model_name="other")) is None
+    assert named_checkpoint(tmp_path, Manifest()) is None
+
+
+def test_a_checkpoint_elsewhere_is_never_named(tmp_path: Path) -> None:
+    put(tmp_path, {"net-symbol.json": "", "net-0000.params": "", "model/a": ""})
+    old = Manifest(specification="0.1", symbol="../net-symbol.json")
+    assert named_checkpoint(tmp_path / "model", old) is None

@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import InvalidArchive, ModelFormatError
-from app.formats.archive.limits import Limits
-from app.formats.archive.unpack import unpack
+from app.formats.archive.unpack import Limits, unpack
 from tests.formats.archive.archives import LEGACY, MANIFEST, put, read_tree, tarred, zipped
 
 FILES = {"a.py": "print()", "sub/1.py": "# one", ".dot": "", "MAR-INF/MANIFEST.json": MANIFEST}

@@ -14,7 +14,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app.errors import QueueFull
-from app.web.oip.datatypes import NUMBERS
+from app.web.oip.requests import NUMBERS
 from tests.pictures import astronaut, encode, face_crop, plain
 from tests.web.oip.asking import LENGTH, elements, infer, outputs, picture, smile_tensor
 

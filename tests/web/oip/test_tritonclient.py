@@ -14,7 +14,7 @@ import tritonclient.http as triton
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from app.engines.reference import load_reference
+from app.engines.conversion import load_reference
 from app.formats.folder import open_model_folder
 from app.settings import ROOT
 from tests.conftest import Server

@@ -1,4 +1,4 @@
-"""The models page keeps out who is not to manage. What it does is tried in a browser, in tests/page."""
+"""The models page keeps out who is not to manage. What it does is tried in a browser, in tests/browser."""
 
 from __future__ import annotations
 

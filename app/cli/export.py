@@ -1,0 +1,152 @@
+"""``dimple models export``: a model in the format of another program."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+from flask import current_app
+from flask.cli import with_appcontext
+
+from app.cli.completion import complete_model
+from app.cli.errors import tells_problems
+from app.errors import ModelFormatError, ModelNotFound
+from app.formats.archive.manifest import NAME
+from app.formats.folder import is_model_folder, open_model_folder
+
+if TYPE_CHECKING:
+    from app.formats.folder import ModelFolder
+    from app.settings import Settings
+
+Target = Literal["onnx", "mar", "mxnet"]
+STOCK = "mxnet_vision_service:handle"
+
+
+@click.command("export")
+@click.argument("name", shell_complete=complete_model)
+@click.option("--to", "form", type=click.Choice(["onnx", "mar", "mxnet"]), required=True, help="Format to write.")
+@click.option("--output", type=click.Path(path_type=Path), help="File to write; for mxnet, the folder.")
+@click.option("--force", is_flag=True, help="Replace an existing file or folder.")
+@with_appcontext
+@tells_problems
+def export(name: str, form: Target, output: Path | None, force: bool) -> None:
+    """Export a model to ONNX, MXNet or MMS.
+
+    onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; mar an archive for Multi Model
+    Server; mxnet a folder with NAME-symbol.json and NAME-0000.params. The weights are not changed, and dimple models
+    import (or unpack) makes the same model from the result.
+    """
+    settings: Settings = current_app.extensions["dimple"].settings
+    folder = _folder(name, settings)
+    target = output or Path(name if form == "mxnet" else f"{name}.{form}")
+    if target.is_dir() and form != "mxnet":
+        target /= f"{name}.{form}"
+    if (target.exists() or target.is_symlink()) and not force:
+        raise ModelFormatError(f"{target} is there already. Name another --output, or replace it with --force")
+    write = {"onnx": _write_onnx, "mar": _write_mar, "mxnet": _write_mxnet}[form]
+    try:
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as work:
+            note = write(folder, Path(work), target, settings)
+    except OSError as error:
+        raise ModelFormatError(f"{target} cannot be written: {error}") from None
+    click.echo(f"{target}: {note}")
+
+
+def _folder(name: str, settings: Settings) -> ModelFolder:
+    from app.zoo import imagenet
+
+    if name == imagenet.NAME:
+        imagenet.ensure_imagenet(settings.models_dir)
+    path = settings.models_dir / name
+    if not NAME.fullmatch(name) or not is_model_folder(path):
+        there = settings.models_dir.iterdir() if settings.models_dir.is_dir() else ()
+        raise ModelNotFound(name, sorted(one.name for one in there if is_model_folder(one)))
+    return open_model_folder(path)
+
+
+def _labels(folder: ModelFolder, settings: Settings) -> tuple[str, ...]:
+    """The labels under which the model answers, whether its folder has them or not."""
+    if folder.labels is not None:
+        return folder.labels
+    from app.serving.model import open_model
+
+    model = open_model(folder, settings.engine, cache_dir=settings.cache)
+    model.engine.close()
+    return model.labels
+
+
+def _write_onnx(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.serving.export import write_onnx
+
+    made = work / "model.onnx"
+    worst = write_onnx(folder, _labels(folder, settings), made)
+    os.replace(made, target)
+    if worst is None:
+        return "the model's own file"
+    return f"its probabilities differ from the model's own by {worst:.1e} at most, on test pictures"
+
+
+def _write_mxnet(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.formats.labels import write_labels
+    from app.formats.signature import FILE_NAME, write_signature
+    from app.serving.export import write_checkpoint
+    from app.utils.files import swap_folder
+
+    made = work / "made"
+    made.mkdir()
+    write_signature(write_checkpoint(folder, made / folder.name), made / FILE_NAME)
+    write_labels(made, _labels(folder, settings))
+    swap_folder(made, target.absolute())
+    return ", ".join(sorted(path.name for path in target.iterdir()))
+
+
+def _write_mar(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.formats.archive.manifest import read_manifest
+    from app.formats.archive.pack import Order, pack
+
+    manifest = read_manifest(folder.path)
+    handler = manifest.handler or STOCK
+    own = _own_code(folder)
+    source = folder.path if own else _as_mms_wants_it(folder, work / "files", settings)
+    made = pack(Order(folder.name, source, handler if own else STOCK, manifest.runtime, work))
+    os.replace(made, target)
+    if own:
+        return f"with its own code, {handler}"
+    if folder.checkpoint is None:
+        return "Multi Model Server itself opens only MXNet checkpoints, so this one is for Dimple (see --to mxnet)"
+    return "Multi Model Server serves it, too, but gives every network raw pixels"
+
+
+def _own_code(folder: ModelFolder) -> bool:
+    from app.formats.archive.manifest import find_handler, read_manifest
+
+    handler = find_handler(folder.path, read_manifest(folder.path))
+    return handler is not None and not handler.is_stock
+
+
+def _as_mms_wants_it(folder: ModelFolder, path: Path, settings: Settings) -> Path:
+    """Lay the folder out as Multi Model Server opens it: the checkpoint called after the model, at epoch 0, signature
+    and labels beside it. Files are linked, not copied."""
+    from app.formats.infer_signature import infer_folder
+    from app.formats.labels import SYNSET, write_labels
+    from app.formats.signature import FILE_NAME, write_signature
+
+    path.mkdir()
+    checkpoint = folder.checkpoint
+    renamed = {}
+    if checkpoint is not None:
+        renamed = {
+            checkpoint.symbol.name: f"{folder.name}-symbol.json",
+            checkpoint.params.name: f"{folder.name}-0000.params",
+        }
+    for file in sorted(folder.path.iterdir()):
+        if file.is_file() and not file.name.startswith("."):
+            (path / renamed.get(file.name, file.name)).symlink_to(file.resolve())
+    if not (path / FILE_NAME).exists():
+        write_signature(infer_folder(folder).signature, path / FILE_NAME)
+    if not (path / SYNSET).exists():
+        write_labels(path, _labels(folder, settings))
+    return path

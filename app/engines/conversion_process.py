@@ -1,0 +1,121 @@
+"""Conversion in a process of its own: so that serving imports neither MXNet nor Keras, and outlives a crash in them.
+
+The child is given a pickle of (working folder, model folder, choice, path) on its standard input and leaves
+the entry in that path. It ends with 0 where the entry is whole, with REFUSED where the reference engine refuses the
+model, with anything else where it could not do its work. It says OPENED once the reference engine has opened the model:
+a file on which the child crashed or hung before that is never opened in the server.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
+from app.engines.conversion import reference_kind
+from app.errors import ModelFormatError
+from app.formats.folder import ModelFolder
+from app.utils.error_text import reason_of
+from app.utils.files import locked, replacing_folder
+from app.utils.process import REFUSED, run_module
+from app.utils.steps import position
+
+log = logging.getLogger(__name__)
+
+OPENED = b"the reference engine has opened it"
+OPENING_SECONDS = 180.0
+"""Of processor time, which the child has to open the model: a damaged file may send a C library round for ever."""
+LONGEST_SECONDS = 600
+
+
+class NotBuilt(Exception):
+    """Why there is no entry this time; the next start tries again."""
+
+
+def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
+    """Give a model's entry of the cache; build it where it is missing or damaged. Other processes wait meanwhile.
+
+    :raises NotBuilt: where that is impossible now.
+    :raises ModelFormatError: where the reference engine refuses the model.
+    """
+    try:
+        path = cache_dir / key_of(folder, reference_kind(folder, choice))
+        if entry := read_entry(path):
+            return entry
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with locked(cache_dir / ".lock"):
+            if entry := read_entry(path):  # another process was faster
+                return entry
+            at = position()
+            title = f"Converting models, first start only ({at})" if at else "Converting the model to OpenVINO"
+            log.info("%s: %s", title, folder.name)
+            _build(folder, choice, path)
+            prune(cache_dir, path)
+    except OSError as error:
+        raise NotBuilt(f"the cache cannot be used: {error}") from None
+    if entry := read_entry(path):
+        return entry
+    raise NotBuilt(f"the cache's entry {path} was damaged as soon as it was written")
+
+
+def _build(folder: ModelFolder, choice: str, path: Path) -> None:
+    with replacing_folder(path) as partial:
+        _run(folder, choice, partial)
+
+
+def _run(folder: ModelFolder, choice: str, path: Path) -> None:
+    order = (os.getcwd(), folder, choice, path.absolute())
+    try:
+        done = run_module("app.engines.conversion_process", order, LONGEST_SECONDS)
+    except subprocess.TimeoutExpired as expired:
+        if OPENED not in (expired.output or b""):
+            raise _unsafe(folder, f"takes more than {LONGEST_SECONDS} seconds") from None
+        raise NotBuilt(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
+    reason = reason_of(done.stderr, None)
+    if done.returncode < 0 and OPENED not in done.stdout:
+        late = done.returncode == -signal.SIGPROF
+        crash = f"ends in a crash ({signal.Signals(-done.returncode).name})"
+        raise _unsafe(folder, f"takes more than {OPENING_SECONDS:.0f} s of processor time" if late else crash)
+    if done.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGFPE, -signal.SIGILL, -signal.SIGBUS):
+        shutil.rmtree(path)
+        path.mkdir()
+        crash = signal.Signals(-done.returncode).name
+        write_entry(path, Record(str(folder.path), reason=f"its conversion ends in a crash ({crash})"), None)
+    elif done.returncode == REFUSED:
+        raise ModelFormatError(reason)
+    elif done.returncode:
+        raise NotBuilt(reason[:300] or f"its conversion ended with the status {done.returncode}")
+
+
+def _unsafe(folder: ModelFolder, what: str) -> ModelFormatError:
+    return ModelFormatError(f"{folder.path} cannot be opened: reading its files {what}. They may be damaged")
+
+
+def _opened() -> None:
+    signal.setitimer(signal.ITIMER_PROF, 0)
+    print(OPENED.decode(), flush=True)
+
+
+def main() -> int:
+    """Do what the order on the standard input says."""
+    from app.engines.conversion import build
+
+    working_dir, folder, choice, path = pickle.load(sys.stdin.buffer)
+    os.chdir(working_dir)
+    signal.setitimer(signal.ITIMER_PROF, OPENING_SECONDS)  # at its end SIGPROF ends the process
+    try:
+        build(folder, choice, path, _opened)
+    except ModelFormatError as error:
+        print(error, file=sys.stderr)
+        return REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Keras-MXNet: the reference for ``.h5`` files."""

@@ -1,0 +1,205 @@
+"""Keras's convolutions and pooling over pictures, in MXNet's operations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+
+from app.engines.keras.graph import (
+    LOWEST,
+    Array,
+    Net,
+    Value,
+    check_arrays,
+    covered,
+    half,
+    maps,
+    of_maps,
+    pad,
+    reshape,
+    same,
+    theano_pool,
+)
+from app.engines.keras.layers import (
+    Layer,
+    activated,
+    bias_shape,
+    kind,
+)
+from app.errors import ModelFormatError
+
+_CONVOLUTION = "kernel_size strides padding data_format dilation_rate activation use_bias"
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """How a window moves over a picture."""
+
+    strides: tuple[int, int]
+    dilation: tuple[int, int]
+    padding: str
+
+
+def _windows(layer: Layer) -> _Windows:
+    return _Windows(layer.pair("strides"), layer.pair("dilation_rate"), layer.padding)
+
+
+def _convolve(
+    net: Net, symbol: Any, size: tuple[int, int, int], kernel: Array, bias: Array | None, windows: _Windows, groups: int
+) -> tuple[Any, tuple[int, int, int]]:
+    """Convolve a picture (channels, height, width) with a kernel (out, in / groups, height, width)."""
+    window, strides, dilation = kernel.shape[2:], windows.strides, windows.dilation
+    sides = ((0, 0), (0, 0))
+    if windows.padding == "same":
+        sides = same(size[1:], window, strides, dilation, half if net.theano else None)
+    made = mx.sym.Convolution(
+        pad(symbol, sides),
+        net.constant(kernel),
+        *([] if bias is None else [net.constant(bias)]),
+        kernel=window,
+        stride=strides,
+        dilate=dilation,
+        num_filter=len(kernel),
+        num_group=groups,
+        no_bias=bias is None,
+    )
+    down, across = (
+        (side + sum(lines) - step * (reach - 1) - 1) // stride + 1
+        for side, lines, reach, stride, step in zip(size[1:], sides, window, strides, dilation, strict=True)
+    )
+    return made, (len(kernel), down, across)
+
+
+def _bias(layer: Layer) -> Array | None:
+    return layer.arrays.get("bias")
+
+
+@kind("Conv2D", f"filters groups {_CONVOLUTION}")
+def _conv2d(layer: Layer, x: Value) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    groups, filters = int(layer.options.get("groups") or 1), int(layer.options["filters"])
+    window = layer.pair("kernel_size")
+    check_arrays(layer.arrays, {"kernel": (*window, size[0] // groups, filters), **bias_shape(layer, filters)})
+    kernel = layer.arrays["kernel"].transpose(3, 2, 0, 1)
+    made, shape = _convolve(layer.net, symbol, size, kernel, _bias(layer), _windows(layer), groups)
+    return activated(layer, of_maps(made, shape, layer.data_format))
+
+
+def _by_depth(layer: Layer, symbol: Any, size: tuple[int, int, int], bias: Array | None) -> Any:
+    kernel = layer.arrays["depthwise_kernel"]  # (height, width, in, filters for each of them)
+    filters = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
+    return _convolve(layer.net, symbol, size, filters, bias, _windows(layer), size[0])
+
+
+@kind("DepthwiseConv2D", f"depth_multiplier {_CONVOLUTION}", groups=(1,), filters=(None,))
+def _depthwise(layer: Layer, x: Value) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    filters = int(layer.options.get("depth_multiplier") or 1)
+    wanted = {"depthwise_kernel": (*layer.pair("kernel_size"), size[0], filters)}
+    check_arrays(layer.arrays, {**wanted, **bias_shape(layer, size[0] * filters)})
+    made, shape = _by_depth(layer, symbol, size, _bias(layer))
+    return activated(layer, of_maps(made, shape, layer.data_format))
+
+
+@kind("SeparableConv2D", f"filters depth_multiplier {_CONVOLUTION}", groups=(1,))
+def _separable(layer: Layer, x: Value) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    each, filters = int(layer.options.get("depth_multiplier") or 1), int(layer.options["filters"])
+    wanted = {
+        "depthwise_kernel": (*layer.pair("kernel_size"), size[0], each),
+        "pointwise_kernel": (1, 1, size[0] * each, filters),
+    }
+    check_arrays(layer.arrays, {**wanted, **bias_shape(layer, filters)})
+    filtered, shape = _by_depth(layer, symbol, size, None)
+    points = layer.arrays["pointwise_kernel"].transpose(3, 2, 0, 1)
+    made, shape = _convolve(layer.net, filtered, shape, points, _bias(layer), _Windows((1, 1), (1, 1), "valid"), 1)
+    return activated(layer, of_maps(made, shape, layer.data_format))
+
+
+@kind("Conv2DTranspose", f"filters {_CONVOLUTION}", groups=(1,), output_padding=(None,))
+def _transposed(layer: Layer, x: Value) -> Value:
+    """All that the kernel reaches, of which ``same`` padding takes the part that a convolution would have come from."""
+    symbol, size = maps(x, layer.data_format)
+    filters, window, strides = int(layer.options["filters"]), layer.pair("kernel_size"), layer.pair("strides")
+    if layer.pair("dilation_rate") != (1, 1):
+        raise ModelFormatError("it is a Conv2DTranspose with a dilation_rate, which cannot be computed")
+    if layer.net.theano:
+        raise ModelFormatError("it is a Conv2DTranspose that was learned over Theano, which cannot be computed")
+    check_arrays(layer.arrays, {"kernel": (*window, filters, size[0]), **bias_shape(layer, filters)})
+    made = mx.sym.Deconvolution(
+        symbol,
+        layer.net.constant(layer.arrays["kernel"].transpose(3, 2, 0, 1)),
+        kernel=window,
+        stride=strides,
+        num_filter=filters,
+        no_bias=True,
+    )
+    behind, sides = [], []
+    for axis, side, reach, stride in zip((2, 3), size[1:], window, strides, strict=True):
+        whole = (side - 1) * stride + reach
+        wanted = side * stride + (max(reach - stride, 0) if layer.padding == "valid" else 0)
+        begin = max(whole - wanted, 0) // 2
+        made = mx.sym.slice_axis(made, axis=axis, begin=begin, end=min(begin + wanted, whole))
+        behind.append((0, max(wanted - whole, 0)))
+        sides.append(wanted)
+    made = pad(made, (behind[0], behind[1]))
+    if "bias" in layer.arrays:
+        made = mx.sym.broadcast_add(made, layer.net.constant(layer.arrays["bias"].reshape(1, -1, 1, 1)))
+    return activated(layer, of_maps(made, (filters, *sides), layer.data_format))
+
+
+_POOL = "pool_size strides padding data_format"
+
+
+def _pool(layer: Layer, x: Value, how: str) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    window = layer.pair("pool_size", (2, 2))
+    strides = layer.pair("strides", window)
+    sides = ((0, 0), (0, 0))
+    if layer.padding == "same":
+        sides = same(size[1:], window, strides, (1, 1), theano_pool if layer.net.theano else None)
+        symbol = pad(symbol, sides, LOWEST if how == "max" else 0.0)
+    made = mx.sym.Pooling(symbol, kernel=window, stride=strides, pool_type=how, pooling_convention="valid")
+    down, across = (
+        (side + sum(lines) - reach) // stride + 1
+        for side, lines, reach, stride in zip(size[1:], sides, window, strides, strict=True)
+    )
+    if how == "avg" and any(sides[0] + sides[1]):
+        rows, columns = (
+            np.array(covered(*numbers))
+            for numbers in zip(size[1:], window, strides, (sides[0][0], sides[1][0]), strict=True)
+        )
+        shares = window[0] * window[1] / np.outer(rows, columns)
+        made = mx.sym.broadcast_mul(made, layer.net.constant(shares[np.newaxis, np.newaxis]))
+    return of_maps(made, (size[0], down, across), layer.data_format)
+
+
+@kind("MaxPooling2D MaxPool2D", _POOL)
+def _max_pool(layer: Layer, x: Value) -> Value:
+    return _pool(layer, x, "max")
+
+
+@kind("AveragePooling2D AvgPool2D", _POOL)
+def _average_pool(layer: Layer, x: Value) -> Value:
+    return _pool(layer, x, "avg")
+
+
+def _global_pool(layer: Layer, x: Value, how: str) -> Value:
+    symbol, size = maps(x, layer.data_format)
+    made = mx.sym.Pooling(symbol, kernel=(1, 1), global_pool=True, pool_type=how)
+    pooled = of_maps(made, (size[0], 1, 1), layer.data_format)
+    # with one line each way, the order of the axes does not matter
+    return pooled if layer.options.get("keepdims") else reshape(replace(pooled, turned=False), (size[0],))
+
+
+@kind("GlobalAveragePooling2D GlobalAvgPool2D", "data_format keepdims")
+def _global_average(layer: Layer, x: Value) -> Value:
+    return _global_pool(layer, x, "avg")
+
+
+@kind("GlobalMaxPooling2D GlobalMaxPool2D", "data_format keepdims")
+def _global_max(layer: Layer, x: Value) -> Value:
+    return _global_pool(layer, x, "max")

@@ -1,0 +1,214 @@
+"""Keras: what the ``.h5`` file of a model means.
+
+A file of Keras-MXNet means what Keras-MXNet computes. A file that was saved over TensorFlow or Theano means what these
+compute, and is built of MXNet's operations.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from app.engines.base import Network
+from app.engines.mxnet.compat import import_keras, prepare, quietly
+from app.errors import ModelFormatError
+from app.formats.keras_graph import MODELS, picture_shape, read_graph
+from app.formats.keras_h5 import H5Model, read_h5
+from app.types import FloatArray, TensorSpec
+from app.utils.dispatch import about_to_block
+
+_EVERY_LAYER = {"name", "trainable", "dtype", "batch_input_shape", "batch_size"}
+
+
+def check_known(node: Any, layers: Any) -> None:
+    """Check the description of a model or layer, ``{"class_name", "config", …}``, and of all that it holds.
+
+    :param layers: the module ``keras.layers`` that is to build them.
+    :raises ModelFormatError: if a layer is unknown to it, or has an option that is.
+    """
+    name, config = str(node.get("class_name")), node.get("config")
+    if name in MODELS:
+        listed = config.get("layers") if isinstance(config, dict) else config
+        if not isinstance(listed, list):
+            raise ModelFormatError("its model_config describes no layers")
+        for layer in listed:
+            check_known(layer, layers)
+        return
+    kind = getattr(layers, name, None)
+    if kind is None or not isinstance(config, dict):
+        named = config.get("name") if isinstance(config, dict) else None
+        raise ModelFormatError(f"its layer {named} is of the kind {name!r}, which Keras 2.2.4 does not know")
+    known = inspect.signature(kind.__init__).parameters
+    for option, value in config.items():
+        if option not in known and option not in _EVERY_LAYER:
+            raise ModelFormatError(
+                f"its layer {config.get('name')} is a {name} with {option}={value!r}, which Keras 2.2.4 does not know"
+            )
+    if isinstance(config.get("layer"), dict):  # TimeDistributed and its like hold another
+        check_known(config["layer"], layers)
+
+
+# Keras names layers and changes its default channel order in globals: two models must not be built at once.
+_building = threading.Lock()
+
+
+class _Computing(Protocol):
+    """What computes a network."""
+
+    def predict(self, batch: FloatArray) -> FloatArray: ...
+
+    def network(self) -> Network: ...
+
+    def close(self) -> None: ...
+
+
+class KerasEngine:
+    """A Keras model of one input and one output."""
+
+    def __init__(
+        self, computing: _Computing, input_name: str, input_shape: tuple[int, ...], output: TensorSpec
+    ) -> None:
+        """Take what :meth:`load` has built; the shapes have the batch axis, and 0 for any size."""
+        self._computing = computing
+        self.input_name = input_name
+        self.input_shape = input_shape
+        self.output = output
+
+    @classmethod
+    def load(cls, path: Path, input_shape: tuple[int, ...] | None = None, output: str = "") -> KerasEngine:
+        """Open an ``.h5`` file, saved by Keras-MXNet, or by Keras 1.2 to 2 over TensorFlow or Theano.
+
+        :param input_shape: of the input with the batch axis, whose size does not matter: it says the sizes that the
+            file leaves open.
+        :param output: the name of the output to take, of several.
+        :raises ModelFormatError: if it cannot be read, holds what cannot be computed, or has another input.
+        """
+        file = read_h5(path)
+        with _building:
+            try:
+                with quietly():
+                    if file.backend == "mxnet":
+                        return cls._of_mxnet(file)
+                    return cls._of_tensorflow(file, input_shape, output)
+            except ModelFormatError as error:
+                raise ModelFormatError(f"{path} cannot be served: {error}") from None
+            except Exception as error:  # Keras checks little: whatever a broken description makes it stumble over
+                raise ModelFormatError(f"{path} describes no network that Keras can build: {error}") from None
+
+    @classmethod
+    def _of_mxnet(cls, file: H5Model) -> KerasEngine:
+        network = _build(file)
+        _warm_up(network)
+        output = TensorSpec(str(network.output_names[0]), tuple(size or 0 for size in network.output_shape))
+        input_shape = tuple(size or 0 for size in network.input_shape)
+        return cls(_KerasMxnet(network), str(network.input_names[0]), input_shape, output)
+
+    @classmethod
+    def _of_tensorflow(cls, file: H5Model, input_shape: tuple[int, ...] | None, name: str) -> KerasEngine:
+        prepare()
+        from app.engines.keras.network import build
+
+        if file.backend not in ("tensorflow", ""):
+            raise ModelFormatError(
+                f"it was saved over the backend {file.backend!r}; known are tensorflow, theano and mxnet"
+            )
+        graph = read_graph(file.config, name)
+        shape = _input_shape(picture_shape(graph), input_shape)
+        engine, output = build(file, graph, shape)
+        engine.predict(np.zeros((1, *shape[1:]), np.float32))
+        return cls(engine, graph.input_name, shape, output)
+
+    def predict(self, batch: FloatArray) -> FloatArray:
+        """Compute a batch (N, …) -> (N, classes), from any thread at any time."""
+        return self._computing.predict(batch)
+
+    def network(self) -> Network:
+        """Describe the network as MXNet computes it: its graph, and the parameters bound to it."""
+        return self._computing.network()
+
+    def close(self) -> None:
+        """Let go of the network. It cannot predict after that."""
+        self._computing.close()
+
+
+def _input_shape(own: tuple[int, ...], wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Give the shape of the input: the file's own, with the sizes that it leaves open as they are wanted."""
+    shape = own
+    if wanted is not None and len(wanted) == len(own):
+        shape = (0, *(size or given for size, given in zip(own[1:], wanted[1:], strict=True)))
+    if min(shape[1:], default=0) < 1:
+        raise ModelFormatError(
+            f"its input is {own}, where 0 is any size; say which, by --input-size or in signature.json"
+        )
+    return shape
+
+
+class _KerasMxnet:
+    """A network of Keras-MXNet's."""
+
+    def __init__(self, network: Any) -> None:
+        self._network: Any = network
+        # Keras-MXNet binds and feeds one executor per model, so two predictions must not meet in it.
+        self._lock = threading.Lock()
+
+    def predict(self, batch: FloatArray) -> FloatArray:
+        about_to_block()
+        with self._lock:
+            answer: FloatArray = self._network.predict(batch, batch_size=len(batch))
+        return answer.reshape(len(batch), -1)
+
+    def network(self) -> Network:
+        with self._lock:
+            symbol = self._network._pred_mxnet_symbol[0]  # beside the answer it has what training updates
+            arguments, states = self._network._module.get_params()
+            name = str(self._network.inputs[0].name)
+            shape = tuple(size or 0 for size in self._network.input_shape[1:])
+        arrays = {key: array.asnumpy() for key, array in {**arguments, **states}.items()}
+        return Network(json.loads(symbol.tojson()), arrays, name, shape)
+
+    def close(self) -> None:
+        with self._lock:
+            self._network = None
+
+
+def _build(file: H5Model) -> Any:
+    keras = import_keras()
+    backend = keras.backend
+    order = backend.image_data_format()
+    try:
+        backend.set_image_data_format("channels_last")  # what a file means by an axis of -1, and where it says nothing
+        check_known(file.config, keras.layers)
+        network = keras.layers.deserialize(file.config)
+    finally:
+        backend.set_image_data_format(order)
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise ModelFormatError("it has more than one input or output; an image classifier has one of each")
+    _fill(network, file)
+    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet predicts only what is compiled; neither is used
+    return network
+
+
+def _fill(network: Any, file: H5Model) -> None:
+    """Give the network the file's weights."""
+    from keras.engine import saving
+
+    layers = [layer for layer in network.layers if layer.weights]
+    if len(layers) != len(file.weights):
+        raise ModelFormatError(f"it has {len(layers)} layers with weights, and holds those of {len(file.weights)}")
+    for layer, (name, arrays) in zip(layers, file.weights, strict=True):
+        ready = saving.preprocess_weights_for_loading(layer, list(arrays), file.keras_version, file.backend)
+        shapes, wanted = [a.shape for a in ready], [tuple(w.shape) for w in layer.weights]
+        if shapes != wanted:
+            raise ModelFormatError(f"its layer {name} has weights of the shapes {shapes}, not {wanted}")
+        # not set_weights(): of a model inside, the file has what is trained first, and then the rest
+        import_keras().backend.batch_set_value(list(zip(layer.weights, ready, strict=True)))
+
+
+def _warm_up(network: Any) -> None:
+    """Predict once: Keras-MXNet binds its executor at the first prediction, and has its say on it."""
+    network.predict(np.zeros([size or 1 for size in network.input_shape], np.float32), batch_size=1)

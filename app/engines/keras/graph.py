@@ -1,0 +1,374 @@
+"""A Keras network as a graph of MXNet's that computes what TensorFlow does.
+
+Where the two differ, TensorFlow's way is written out:
+
+- ``same`` padding that cannot be shared out evenly (even windows, most strides of 2) has its odd line behind;
+- ``same`` average pooling leaves the padding out of the average;
+- a normalization has a scale (MXNet takes it as 1 by default).
+
+What was learned over Theano differs from TensorFlow only in where ``same`` padding goes. Pictures are kept with their
+channels first inside, as MXNet computes them; the layers see the axes in the order that Keras gives them.
+
+``tf.image.resize`` (TensorFlow 2, without antialiasing) computes each new line as a weighted sum of old ones: pixels
+are squares, and line ``i`` of ``n`` has its middle at ``(i + 0.5) / n`` of the side.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import ModelFormatError
+
+Array = NDArray[Any]
+LOWEST = -3.0e38
+"""Padding that no maximum picks; float32 ends at -3.4e38."""
+MAX_NUMBERS = 2**28
+"""Numbers that one layer may give for one picture: 1 GiB. VGG's first layers give 3 million."""
+TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a layer computes: MXNet's symbol, and the shape that Keras knows, without the batch.
+
+    ``turned`` says that the symbol has the channels of a picture first, while Keras has them last. ``whole`` says that
+    TensorFlow would hold whole numbers.
+    """
+
+    symbol: Any
+    shape: tuple[int, ...]
+    turned: bool = False
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no memory holds.
+
+        :raises ModelFormatError: if it has too many numbers, or none.
+        """
+        if not 0 < math.prod(self.shape) <= MAX_NUMBERS:
+            raise ModelFormatError(f"it would give {(None, *self.shape)}; at most {MAX_NUMBERS:,} numbers can be held")
+
+    def plain(self) -> Any:
+        """Return the symbol with its axes as Keras has them."""
+        return mx.sym.transpose(self.symbol, axes=TO_LAST) if self.turned else self.symbol
+
+    def first(self) -> Any:
+        """Return the symbol of a picture whose channels Keras has last, with the channels first."""
+        return self.symbol if self.turned else mx.sym.transpose(self.symbol, axes=TO_FIRST)
+
+    def axis(self, number: int) -> int:
+        """Translate the number of an axis as Keras counts, with the batch as 0, to the symbol's.
+
+        :raises ModelFormatError: if there is no such axis, or it is the batch.
+        """
+        place = number + len(self.shape) + 1 if number < 0 else number
+        if not 0 < place <= len(self.shape):
+            raise ModelFormatError(f"it computes along the axis {number} of {(None, *self.shape)}")
+        return TO_FIRST.index(place) if self.turned else place
+
+    def size(self, number: int) -> int:
+        """Return the length of an axis as Keras counts."""
+        self.axis(number)
+        return self.shape[number if number < 0 else number - 1]
+
+
+class Net:
+    """The parameters of a graph while it is built, and what holds for all of it."""
+
+    def __init__(self, theano: bool, keras_version: str) -> None:
+        self.theano = theano
+        self.keras_version = keras_version
+        self.arrays: dict[str, NDArray[np.float32]] = {}
+
+    def before(self, major: int, minor: int) -> bool:
+        """Say whether the file was saved by an older Keras; a version that is not a number is taken for old."""
+        numbers = re.match(r"(\d+)\.(\d+)", self.keras_version)
+        return numbers is None or (int(numbers[1]), int(numbers[2])) < (major, minor)
+
+    def constant(self, values: Any) -> Any:
+        """Return a symbol for an array of numbers."""
+        array = np.ascontiguousarray(values, np.float32)
+        name = f"net_constant{len(self.arrays)}"
+        self.arrays[name] = array
+        return mx.sym.Variable(name, shape=array.shape)
+
+    def row(self, value: Value, values: Any) -> Any:
+        """Return a symbol for numbers that are broadcast against a value, aligned at its last axis as NumPy does.
+
+        :raises ModelFormatError: if they do not fit, or differ from picture to picture.
+        """
+        array = np.asarray(values, np.float32)
+        rank = len(value.shape) + 1
+        array = array.reshape([1] * (rank - array.ndim) + list(array.shape))
+        fits = array.ndim == rank and array.shape[0] == 1
+        if not fits or any(side not in (1, size) for side, size in zip(array.shape[1:], value.shape, strict=True)):
+            raise ModelFormatError(f"numbers of the shape {np.shape(values)} do not fit {(None, *value.shape)}")
+        return self.constant(array.transpose(TO_FIRST) if value.turned else array)
+
+
+def multiply(net: Net, value: Value, factor: Any) -> Value:
+    """Multiply by a number, or by numbers along the last axes."""
+    if np.ndim(factor) == 0:
+        return replace(value, symbol=value.symbol * float(factor))
+    return replace(value, symbol=mx.sym.broadcast_mul(value.symbol, net.row(value, factor)))
+
+
+def add(net: Net, value: Value, term: Any) -> Value:
+    """Add a number, or numbers along the last axes."""
+    if np.ndim(term) == 0:
+        return replace(value, symbol=value.symbol + float(term))
+    return replace(value, symbol=mx.sym.broadcast_add(value.symbol, net.row(value, term)))
+
+
+def reshape(value: Value, shape: Sequence[int]) -> Value:
+    """Lay out numbers anew; the batch stays.
+
+    :raises ModelFormatError: if the new shape has not as many numbers.
+    """
+    if int(np.prod(shape)) != int(np.prod(value.shape)):
+        raise ModelFormatError(f"{(None, *value.shape)} cannot be laid out as {(None, *shape)}")
+    return replace(value, symbol=mx.sym.reshape(value.plain(), shape=(0, *shape)), shape=tuple(shape), turned=False)
+
+
+def along(net: Net, value: Value, axis: int, matrix: Array) -> Value:
+    """Multiply by a matrix (new size, size) along one axis."""
+    plain, rank, place = value.plain(), len(value.shape) + 1, axis % (len(value.shape) + 1)
+    swapped = plain if place == rank - 1 else mx.sym.SwapAxis(plain, dim1=place, dim2=rank - 1)
+    made = mx.sym.dot(swapped, net.constant(matrix.T))
+    symbol = made if place == rank - 1 else mx.sym.SwapAxis(made, dim1=place, dim2=rank - 1)
+    shape = tuple(len(matrix) if number == place else size for number, size in enumerate(value.shape, 1))
+    return Value(symbol, shape)
+
+
+def maps(value: Value, data_format: str) -> tuple[Any, tuple[int, int, int]]:
+    """Return a picture's symbol with the channels first, and channels, height and width.
+
+    :raises ModelFormatError: if it is no picture.
+    """
+    if len(value.shape) != 3:
+        raise ModelFormatError(f"it takes pictures, not {(None, *value.shape)}")
+    if data_format == "channels_first":
+        channels, height, width = value.shape
+        return value.plain(), (channels, height, width)
+    height, width, channels = value.shape
+    return value.first(), (channels, height, width)
+
+
+def of_maps(symbol: Any, shape: Sequence[int], data_format: str) -> Value:
+    """Return the picture of a symbol with the channels first, of the shape (channels, height, width)."""
+    channels, height, width = shape
+    if height < 1 or width < 1:
+        raise ModelFormatError(f"its input is too small: {height} x {width} would be left of it")
+    if data_format == "channels_first":
+        return Value(symbol, (channels, height, width))
+    return Value(symbol, (height, width, channels), turned=True)
+
+
+Sides = tuple[tuple[int, int], tuple[int, int]]
+"""Lines before and behind, down and across."""
+
+
+def pad(symbol: Any, sides: Sides, fill: float = 0.0) -> Any:
+    """Pad a picture whose channels are first."""
+    if not any(sides[0] + sides[1]):
+        return symbol
+    return mx.sym.Pad(symbol, mode="constant", pad_width=(0, 0, 0, 0, *sides[0], *sides[1]), constant_value=fill)
+
+
+def same(
+    size: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int], theano: Any
+) -> Sides:
+    """Give the lines of ``same`` padding.
+
+    :param theano: None, or the function that gives Theano's lines before a side for a window.
+    """
+    down, across = (_share(*numbers, theano) for numbers in zip(size, window, strides, dilation, strict=True))
+    return down, across
+
+
+def half(window: int) -> int:
+    """Give Theano's padding of a convolution, ``half``."""
+    return window // 2
+
+
+def theano_pool(window: int) -> int:
+    """Give the padding with which Keras calls Theano's pooling."""
+    return window - 2 if window > 2 and window % 2 else window - 1
+
+
+def _share(side: int, window: int, stride: int, dilation: int, before: Callable[[int], int] | None) -> tuple[int, int]:
+    """Lines of padding before and behind a side. TensorFlow shares out what is needed; the odd line goes behind."""
+    places, reach = -(-side // stride), dilation * (window - 1) + 1
+    total = max((places - 1) * stride + reach - side, 0)
+    start = before(reach) if before else total // 2
+    return start, max(total - start, 0)
+
+
+def covered(side: int, window: int, stride: int, start: int) -> list[int]:
+    """Count the lines of the picture that each place of a window covers, with ``start`` lines of padding before it."""
+    starts = [place * stride - start for place in range(-(-side // stride))]
+    return [min(one + window, side) - max(one, 0) for one in starts]
+
+
+def check_arrays(arrays: Mapping[str, Array], wanted: Mapping[str, tuple[int, ...]]) -> None:
+    """Compare a layer's arrays with the shapes that it needs.
+
+    :raises ModelFormatError: if they differ.
+    """
+    shapes = {role: array.shape for role, array in arrays.items() if role in wanted}
+    if shapes != dict(wanted):
+        raise ModelFormatError(
+            f"it has weights of the shapes {list(shapes.values())}, not {[tuple(shape) for shape in wanted.values()]}"
+        )
+
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+"""Klambauer et al., 2017, arXiv:1706.02515."""
+
+
+def relu(x: Any, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> Any:
+    """``x`` from the threshold to the largest value; below, ``negative_slope * (x - threshold)``."""
+    above = mx.sym.relu(x) if threshold == 0 else x * mx.sym._internal._greater_scalar(x, scalar=float(threshold))
+    if max_value is not None:
+        above = mx.sym.clip(above, a_min=0.0, a_max=float(max_value))
+    if not negative_slope:
+        return above
+    return above - mx.sym.relu(-1.0 * x + float(threshold)) * float(negative_slope)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """``x``, and ``alpha * (exp(x) - 1)`` below zero."""
+    return mx.sym.relu(x) + (mx.sym.exp(-1.0 * mx.sym.relu(-1.0 * x)) - 1.0) * float(alpha)
+
+
+def softmax(value: Value, axis: int = -1) -> Value:
+    """Make numbers along an axis positive, with the sum 1."""
+    return replace(value, symbol=mx.sym.softmax(value.symbol, axis=value.axis(axis)))
+
+
+def softplus(x: Any) -> Any:
+    """``log(1 + exp(x))``, of large numbers too."""
+    return mx.sym.relu(x) + mx.sym.log(mx.sym.exp(-1.0 * mx.sym.abs(x)) + 1.0)
+
+
+def gelu(x: Any, approximate: bool = False) -> Any:
+    """``x * Phi(x)`` with the normal distribution's Phi (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
+    if approximate:
+        return x * (mx.sym.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0) * 0.5
+    return x * (mx.sym.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
+
+
+def hard_swish(x: Any) -> Any:
+    """``x * relu6(x + 3) / 6`` (Howard et al., 2019, arXiv:1905.02244)."""
+    return x * relu(x + 3.0, 6.0) / 6.0
+
+
+def selu(x: Any) -> Any:
+    """``elu`` with a scale that keeps mean and variance."""
+    return elu(x, SELU_ALPHA) * SELU_SCALE
+
+
+def swish(x: Any) -> Any:
+    """``x * sigmoid(x)`` (Ramachandran et al., 2017, arXiv:1710.05941)."""
+    return x * mx.sym.sigmoid(x)
+
+
+ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda x: x,
+    "relu": relu,
+    "relu6": lambda x: relu(x, 6.0),
+    "leaky_relu": lambda x: relu(x, negative_slope=0.2),
+    "elu": elu,
+    "selu": selu,
+    "sigmoid": mx.sym.sigmoid,
+    "tanh": mx.sym.tanh,
+    "exponential": mx.sym.exp,
+    "softplus": softplus,
+    "softsign": lambda x: x / (mx.sym.abs(x) + 1.0),
+    "hard_sigmoid": lambda x: mx.sym.clip(x * 0.2 + 0.5, a_min=0.0, a_max=1.0),
+    "hard_swish": hard_swish,
+    "hard_silu": hard_swish,
+    "swish": swish,
+    "silu": swish,
+    "gelu": gelu,
+    "mish": lambda x: x * mx.sym.tanh(softplus(x)),
+}
+
+
+def activate(value: Value, name: Any) -> Value:
+    """Apply an activation that Keras saved by its name.
+
+    :raises ModelFormatError: if it is unknown.
+    """
+    if name is None:
+        return value
+    if name in ("softmax", "softmax_v2"):
+        return softmax(value)
+    if name not in ELEMENTWISE:
+        known = ", ".join(["softmax", *ELEMENTWISE])
+        raise ModelFormatError(f"it has the activation {name!r}, which is not known. Known are {known}")
+    return replace(value, symbol=ELEMENTWISE[name](value.symbol), whole=False)
+
+
+METHODS = ("nearest", "bilinear", "bicubic", "area")
+UNCHANGED = (*METHODS, "lanczos3", "lanczos5")
+"""Those that leave a side as it is if that is how long it is to be."""
+MAX_LINES = 2**14
+TABLE = 1024
+"""TensorFlow looks up its cubic kernel at this many places between two lines."""
+KEYS = -0.5
+"""The parameter of TensorFlow's cubic kernel (Keys, 1981)."""
+
+
+def resizing(old: int, new: int, method: str) -> NDArray[np.float32]:
+    """Return the matrix (new, old) that resizes a side.
+
+    :raises ModelFormatError: if the method is unknown, or the side too long.
+    """
+    if not 0 < new <= MAX_LINES:
+        raise ModelFormatError(f"it resizes a side to {new:,} pixels; 1 to {MAX_LINES:,} can be computed")
+    if old == new and method in UNCHANGED:
+        return np.eye(old, dtype=np.float32)
+    scale = old / new
+    places = np.arange(new)
+    matrix = np.zeros((new, old), np.float64)
+    if method == "nearest":
+        lines = np.minimum(np.floor((places + 0.5).astype(np.float32) * np.float32(scale)).astype(int), old - 1)
+        matrix[places, lines] = 1
+    elif method in ("bilinear", "bilinear of TensorFlow 1"):
+        middle = (places + 0.5) * scale - 0.5 if method == "bilinear" else places * scale
+        before = np.floor(middle).astype(int)
+        part = middle - before
+        np.add.at(matrix, (places, np.clip(before, 0, old - 1)), 1 - part)
+        np.add.at(matrix, (places, np.clip(before + 1, 0, old - 1)), part)
+    elif method == "bicubic":
+        middle = (places + 0.5) * scale - 0.5
+        before = np.floor(middle).astype(int)
+        part = np.rint((middle - before) * TABLE) / TABLE
+        for step in range(-1, 3):
+            lines = before + step
+            inside = (lines >= 0) & (lines < old)
+            matrix[places[inside], lines[inside]] = _cubic(np.abs(part - step))[inside]
+        matrix /= matrix.sum(axis=1, keepdims=True)  # TensorFlow leaves out what lies beyond the side
+    elif method == "area":
+        for place in range(new):
+            begin, end = place * scale, (place + 1) * scale
+            lines = np.arange(old)
+            matrix[place] = np.clip(np.minimum(lines + 1, end) - np.maximum(lines, begin), 0, None) / scale
+    else:
+        raise ModelFormatError(f"it resizes by {method!r}; known are {', '.join(METHODS)}")
+    return matrix.astype(np.float32)
+
+
+def _cubic(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    near = ((KEYS + 2) * distance - (KEYS + 3)) * distance**2 + 1
+    far = ((KEYS * distance - 5 * KEYS) * distance + 8 * KEYS) * distance - 4 * KEYS
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))

@@ -1,0 +1,237 @@
+"""Layers of Keras that take the lines of a picture as a sequence: recurrent ones, and convolutions along one axis.
+
+A recurrent layer is written out, one step for each line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import mxnet as mx
+import numpy as np
+
+from app.engines.keras.graph import Net, Value, activate, add, check_arrays, reshape
+from app.engines.keras.layers import Layer, combine, compute_layer, concatenate, kind
+from app.errors import ModelFormatError
+
+MAX_STEPS = 1000
+"""A graph with more would take minutes to be read."""
+
+_STEPPED = "units activation recurrent_activation use_bias return_sequences go_backwards"
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    **{"dropout": (), "recurrent_dropout": (), "implementation": (), "unroll": (), "unit_forget_bias": ()},
+    **{"stateful": (False,), "return_state": (False,), "time_major": (False,), "zero_output_for_mask": ()},
+    "input_dim": (),
+    "input_length": (),
+}
+
+Step = Callable[[Value, Value | None], Value]
+"""Computes the next state from a line and the state, which is None, for zeros, at first."""
+
+
+def _steps(layer: Layer, x: Value, step: Step) -> Value:
+    """Feed a sequence line by line; the answer is the last state, or all of them."""
+    if len(x.shape) != 2 or x.shape[0] > MAX_STEPS:
+        raise ModelFormatError(f"it takes sequences of at most {MAX_STEPS:,} steps, not {(None, *x.shape)}")
+    order = range(x.shape[0])
+    states: list[Value] = []
+    for number in reversed(order) if layer.options.get("go_backwards") else order:
+        line = mx.sym.slice_axis(x.plain(), axis=1, begin=number, end=number + 1)
+        states.append(step(reshape(Value(line, (1, x.shape[1])), (x.shape[1],)), states[-1] if states else None))
+    if not layer.options.get("return_sequences"):
+        return states[-1]
+    return concatenate(1, *(reshape(state, (1, *state.shape)) for state in states))
+
+
+def _times(net: Net, x: Value, matrix: Any) -> Value:
+    return Value(mx.sym.dot(x.plain(), net.constant(matrix)), (*x.shape[:-1], matrix.shape[1]))
+
+
+def _parts(x: Value, count: int) -> list[Value]:
+    """Cut rows into parts of one length."""
+    size = x.shape[-1] // count
+    axis = len(x.shape)
+    return [
+        Value(mx.sym.slice_axis(x.symbol, axis=axis, begin=size * n, end=size * (n + 1)), (*x.shape[:-1], size))
+        for n in range(count)
+    ]
+
+
+def _sum(one: Value, other: Value | None) -> Value:
+    return one if other is None else combine(mx.sym.broadcast_add, one, other)
+
+
+def _product(one: Value, other: Value) -> Value:
+    return combine(mx.sym.broadcast_mul, one, other)
+
+
+def _checked(layer: Layer, x: Value, gates: int, bias: tuple[int, ...]) -> int:
+    units = int(layer.options["units"])
+    wanted: dict[str, tuple[int, ...]] = {"kernel": (x.size(-1), gates * units)}
+    wanted["recurrent_kernel"] = units, gates * units
+    check_arrays(layer.arrays, {**wanted, **({"bias": bias} if "bias" in layer.arrays else {})})
+    return units
+
+
+@kind("SimpleRNN", "units activation use_bias return_sequences go_backwards", **_NEUTRAL)
+def _simple(layer: Layer, x: Value) -> Value:
+    units = int(layer.options["units"])
+    _checked(layer, x, 1, (units,))
+    fed = _with_bias(layer, x)
+
+    def step(line: Value, state: Value | None) -> Value:
+        before = None if state is None else _times(layer.net, state, layer.arrays["recurrent_kernel"])
+        return activate(_sum(line, before), layer.options.get("activation", "tanh"))
+
+    return _steps(layer, fed, step)
+
+
+def _with_bias(layer: Layer, x: Value) -> Value:
+    fed = _times(layer.net, x, layer.arrays["kernel"])
+    bias = layer.arrays.get("bias")
+    return fed if bias is None else add(layer.net, fed, bias[0] if bias.ndim == 2 else bias)
+
+
+@kind("LSTM", _STEPPED, **_NEUTRAL)
+def _lstm(layer: Layer, x: Value) -> Value:
+    """Hochreiter and Schmidhuber, 1997: gates for what comes in, what is forgotten and what goes out."""
+    units = int(layer.options["units"])
+    _checked(layer, x, 4, (4 * units,))
+    gate = layer.options.get("recurrent_activation", "hard_sigmoid")
+    activation = layer.options.get("activation", "tanh")
+    cells: list[Value] = []
+
+    def step(line: Value, state: Value | None) -> Value:
+        before = None if state is None else _times(layer.net, state, layer.arrays["recurrent_kernel"])
+        entering, kept, fresh, leaving = _parts(_sum(line, before), 4)
+        cell = _product(activate(entering, gate), activate(fresh, activation))
+        cells.append(_sum(cell, _product(activate(kept, gate), cells[-1])) if cells else cell)
+        return _product(activate(leaving, gate), activate(cells[-1], activation))
+
+    return _steps(layer, _with_bias(layer, x), step)
+
+
+@kind("GRU", f"{_STEPPED} reset_after", **_NEUTRAL)
+def _gru(layer: Layer, x: Value) -> Value:
+    """Cho et al., 2014, arXiv:1406.1078; with ``reset_after`` as cuDNN computes it."""
+    units, after = int(layer.options["units"]), bool(layer.options.get("reset_after"))
+    _checked(layer, x, 3, (2, 3 * units) if after else (3 * units,))
+    gate = layer.options.get("recurrent_activation", "hard_sigmoid")
+    kernel, bias = layer.arrays["recurrent_kernel"], layer.arrays.get("bias")
+
+    def recurrent(state: Value | None, columns: slice) -> Value | None:
+        made = None if state is None else _times(layer.net, state, kernel[:, columns])
+        if not after or bias is None:
+            return made
+        row = bias[1, columns]
+        if made is None:  # the state is zero, and the bias is all there is
+            made = Value(mx.sym.zeros((1, len(row))), (len(row),))
+        return add(layer.net, made, row)
+
+    def step(line: Value, state: Value | None) -> Value:
+        update, reset, fresh = _parts(line, 3)
+        update = activate(_sum(update, recurrent(state, slice(0, units))), gate)
+        reset = activate(_sum(reset, recurrent(state, slice(units, 2 * units))), gate)
+        if after:
+            inner = recurrent(state, slice(2 * units, None))
+            inner = None if inner is None else _product(reset, inner)
+        else:
+            inner = None if state is None else recurrent(_product(reset, state), slice(2 * units, None))
+        candidate = activate(_sum(fresh, inner), layer.options.get("activation", "tanh"))
+        taken = _product(replace(update, symbol=1.0 - update.symbol), candidate)
+        return taken if state is None else _sum(taken, _product(update, state))
+
+    return _steps(layer, _with_bias(layer, x), step)
+
+
+@kind("Bidirectional", "layer merge_mode")
+def _bidirectional(layer: Layer, x: Value) -> Value:
+    inner = layer.options["layer"]
+    options = dict(inner["config"])
+    answers = []
+    for way in ("forward", "backward"):
+        arrays = {role.removeprefix(f"{way}_"): array for role, array in layer.arrays.items() if role.startswith(way)}
+        answers.append(compute_layer(layer.net, str(inner["class_name"]), options, arrays, x))
+        options["go_backwards"] = not options.get("go_backwards")
+    forward, backward = answers
+    if options.get("return_sequences"):
+        backward = replace(backward, symbol=mx.sym.reverse(backward.plain(), axis=1))
+    mode = layer.options.get("merge_mode", "concat")
+    if mode == "concat":
+        return concatenate(-1, forward, backward)
+    if mode in ("sum", "ave"):
+        total = _sum(forward, backward)
+        return total if mode == "sum" else replace(total, symbol=total.symbol * 0.5)
+    if mode == "mul":
+        return _product(forward, backward)
+    raise ModelFormatError(f"it has merge_mode={mode!r}, which cannot be computed")
+
+
+@kind("TimeDistributed", "layer")
+def _time_distributed(layer: Layer, x: Value) -> Value:
+    """A layer for each step; these compute along the last axis anyway."""
+    inner = layer.options["layer"]
+    name = str(inner.get("class_name"))
+    if name not in ("Dense", "Activation", "Dropout"):
+        raise ModelFormatError(f"it applies a {name} to each step, which cannot be computed")
+    return compute_layer(layer.net, name, inner["config"], layer.arrays, x)
+
+
+# along one axis
+
+_ALONG = "strides padding data_format"
+
+
+def _as_picture(layer: Layer, class_name: str, x: Value, **options: Any) -> Value:
+    """Compute a layer on a sequence as on a picture one pixel wide."""
+    if len(x.shape) != 2 or layer.data_format != "channels_last":
+        raise ModelFormatError(f"it takes sequences with the channels last, not {(None, *x.shape)}")
+    length, channels = x.shape
+    arrays = {role: one[:, np.newaxis] if role == "kernel" else one for role, one in layer.arrays.items()}
+    made = compute_layer(layer.net, class_name, options, arrays, reshape(x, (length, 1, channels)))
+    return reshape(made, (made.shape[0], made.shape[-1])) if len(made.shape) == 3 else made
+
+
+def _single(layer: Layer, option: str, default: int) -> list[int]:
+    value = layer.options.get(option)
+    value = default if value is None else value
+    return [int(value if isinstance(value, int) else value[0]), 1]
+
+
+@kind("Conv1D", f"filters kernel_size dilation_rate groups activation use_bias {_ALONG}")
+def _conv1d(layer: Layer, x: Value) -> Value:
+    sizes = {option: _single(layer, option, 1) for option in ("kernel_size", "strides", "dilation_rate")}
+    kept: Mapping[str, Any] = {
+        option: layer.options[option]
+        for option in ("filters", "groups", "activation", "use_bias", "padding")
+        if option in layer.options
+    }
+    return _as_picture(layer, "Conv2D", x, **sizes, **kept)
+
+
+def _pool1d(layer: Layer, class_name: str, x: Value) -> Value:
+    window = _single(layer, "pool_size", 2)
+    strides = _single(layer, "strides", window[0])
+    return _as_picture(layer, class_name, x, pool_size=window, strides=strides, padding=layer.padding)
+
+
+@kind("MaxPooling1D MaxPool1D", f"pool_size {_ALONG}")
+def _max_pool(layer: Layer, x: Value) -> Value:
+    return _pool1d(layer, "MaxPooling2D", x)
+
+
+@kind("AveragePooling1D AvgPool1D", f"pool_size {_ALONG}")
+def _average_pool(layer: Layer, x: Value) -> Value:
+    return _pool1d(layer, "AveragePooling2D", x)
+
+
+@kind("GlobalAveragePooling1D GlobalAvgPool1D", "data_format", keepdims=(False,))
+def _global_average(layer: Layer, x: Value) -> Value:
+    return _as_picture(layer, "GlobalAveragePooling2D", x)
+
+
+@kind("GlobalMaxPooling1D GlobalMaxPool1D", "data_format", keepdims=(False,))
+def _global_max(layer: Layer, x: Value) -> Value:
+    return _as_picture(layer, "GlobalMaxPooling2D", x)

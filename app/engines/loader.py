@@ -1,0 +1,84 @@
+"""From a model folder to a running engine."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from app.engines.base import LoadNetwork, Opened
+from app.engines.cache import MODEL, Entry
+from app.engines.conversion import load_reference, reference_kind
+from app.engines.conversion_process import NotBuilt, entry_of
+from app.engines.int8 import open_quantized
+from app.engines.openvino import OpenvinoEngine
+from app.errors import ModelFormatError
+from app.formats.folder import ModelFolder
+from app.utils.error_text import reason_of
+
+log = logging.getLogger(__name__)
+
+__all__ = ["LoadNetwork", "Opened", "load"]
+
+
+def load(
+    folder: ModelFolder,
+    choice: str = "auto",
+    cache_dir: Path | None = None,
+    load_network: LoadNetwork = OpenvinoEngine.load,
+) -> Opened:
+    """Load a model folder's network; the quantized one where somebody has made it, and OpenVINO may be taken.
+
+    :param choice: ``auto`` takes OpenVINO where it was proven equal to the reference and the reference elsewhere;
+        ``openvino`` refuses what is not proven; ``mxnet`` and ``keras`` take the reference, and say which where the
+        folder holds the files of both. ONNX files have no reference: OpenVINO opens them whatever is chosen.
+    :param cache_dir: folder of what is made for OpenVINO (``<instance>/cache``); None does without OpenVINO.
+    :param load_network: loads what was made for OpenVINO, in this process or another.
+    :raises ModelFormatError: where the weights cannot be read or contradict the signature, or ``openvino`` was chosen
+        and may not serve them.
+    """
+    choice = "auto" if choice == "ray" else choice  # a cluster is the server's; whoever comes here computes himself
+    kind = reference_kind(folder, choice)
+    if kind and (choice in ("mxnet", "keras") or (cache_dir is None and choice == "auto")):
+        return load_reference(folder, choice)
+    if cache_dir is None:
+        raise ModelFormatError(f"{folder.path} holds nothing that an engine can open without a cache folder")
+    try:
+        return open_quantized(folder, choice, load_network) or _load_openvino(
+            folder, entry_of(folder, choice, cache_dir), load_network
+        )
+    except NotBuilt as problem:
+        reason = str(problem)
+    if not kind:
+        raise ModelFormatError(f"{folder.path} cannot be opened: {reason}")
+    if choice == "openvino":
+        raise ModelFormatError(f"{folder.path} cannot be served by openvino: {reason}. With 'auto' {kind} serves it")
+    opened = load_reference(folder, choice)
+    log.info("%s: served by %s, not by openvino: %s", folder.name, kind, reason)
+    return opened
+
+
+def _load_openvino(folder: ModelFolder, entry: Entry, load_network: LoadNetwork) -> Opened:
+    """Open what the cache holds.
+
+    :raises NotBuilt: where it holds a reason instead, or this machine cannot compute it.
+    """
+    record, inference = entry.record, entry.inference
+    if record.reason or inference is None:
+        raise NotBuilt(record.reason or "its entry in the cache is damaged")
+    try:
+        engine = load_network(entry.path / MODEL, record.milliseconds)
+    except RuntimeError as error:
+        raise NotBuilt(f"openvino cannot compute it here: {reason_of(error)}") from None
+    signature = inference.signature
+    if folder.signature is not None and "postprocess" in folder.stated:
+        signature = replace(signature, postprocess=folder.signature.postprocess)
+    return Opened(
+        engine,
+        "openvino",
+        signature,
+        record.parity,
+        record.precision,
+        labels=inference.labels,
+        reasons=inference.reasons,
+    )

@@ -1,0 +1,1 @@
+"""MXNet: the reference for checkpoints."""

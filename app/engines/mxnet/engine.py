@@ -1,0 +1,232 @@
+"""MXNet checkpoints, computed by MXNet itself. This engine is the reference: what a file means is what it says."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.engines.base import Network, check_batch
+from app.engines.mxnet.compat import prepare
+from app.engines.mxnet.passes import fuse, merge_biases
+from app.errors import ModelFormatError
+from app.formats.mxnet_describe import free_inputs
+from app.formats.mxnet_graph import Graph, graph_of, read_document
+from app.formats.mxnet_params import read_params
+from app.types import FloatArray
+from app.utils.dispatch import about_to_block
+
+MAX_EXECUTORS = 4
+"""How many batch sizes stay bound at once. Each holds its own activations, all share the parameters."""
+
+Arrays = Mapping[str, NDArray[Any]]
+Shapes = dict[str, tuple[int, ...]]
+
+
+class MxnetEngine:
+    """A loaded checkpoint. ``predict`` may be called from any thread; one call computes at a time."""
+
+    def __init__(self, symbol: Any, plain: Any, params: Arrays, input_name: str, row_shape: tuple[int, ...]) -> None:
+        """Take a graph and parameters that :meth:`load` has checked; ``row_shape`` is the input's without the batch.
+
+        :param plain: the graph before MXNet's fusion, which is its own affair.
+        """
+        self._symbol = symbol
+        self._plain = plain
+        self._input_name = input_name
+        self._row_shape = row_shape
+        self._arguments = _on_device(symbol.list_arguments(), params)
+        self._states = _on_device(symbol.list_auxiliary_states(), params)
+        self._executors: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @classmethod
+    def load(
+        cls, symbol: Path, params: Path, input_name: str, input_shape: tuple[int, ...], output: str = ""
+    ) -> MxnetEngine:
+        """Load a checkpoint and check that its parts fit each other and the input.
+
+        :param input_shape: with the batch axis, whose size does not matter.
+        :param output: the name of the output that is the answer; the first if there is none of that name.
+        :raises ModelFormatError: where a file is broken, parameters are missing or of the wrong shape, or the network
+            does not take the input.
+        """
+        document = read_document(symbol, output)
+        graph = graph_of(document, symbol)
+        arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in read_params(params).items()}
+        free = free_inputs(graph, set(arrays) - {input_name})
+        if input_name not in free:
+            raise ModelFormatError(f"{symbol} has no input {input_name!r}; it takes {', '.join(free[:4]) or 'nothing'}")
+        if missing := [name for name in free if name != input_name]:
+            raise ModelFormatError(f"{params} lacks parameters that {symbol.name} needs: {_listed(missing)}")
+        if len(input_shape) < 2 or min(input_shape[1:]) < 1:
+            raise ModelFormatError(f"{symbol}: the input's shape {input_shape} must give every size but the batch's")
+        prepare()
+        network, computed = _open(document, symbol)
+        arrays.pop(input_name, None)
+        _check_shapes(network, arrays, {input_name: (1, *input_shape[1:])}, symbol, params)
+        return cls(fuse(network, computed), network, arrays, input_name, input_shape[1:])
+
+    def predict(self, batch: FloatArray) -> FloatArray:
+        """Compute a batch.
+
+        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
+        :returns: float32, (N, classes), the network's first output as it is.
+        :raises ValueError: where the batch has another shape.
+        :raises ModelFormatError: where MXNet cannot compute the network.
+        """
+        check_batch(batch, self._row_shape)
+        from mxnet.base import MXNetError
+
+        about_to_block()
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("this engine is closed")
+            try:
+                output = self._compute(np.ascontiguousarray(batch, np.float32))
+            except MXNetError as error:
+                raise ModelFormatError(f"MXNet cannot compute this network: {_reason(error)}") from None
+        return output.reshape(len(batch), -1).astype(np.float32, copy=False)
+
+    def network(self) -> Network:
+        """Describe the network that is computed, its biases within its convolutions."""
+        arrays = {name: array.asnumpy() for name, array in {**self._arguments, **self._states}.items()}
+        return Network(json.loads(self._plain.tojson()), arrays, self._input_name, self._row_shape)
+
+    def close(self) -> None:
+        """Give back the parameters and all that was bound. The engine cannot predict after that."""
+        with self._lock:
+            self._closed = True
+            self._executors.clear()
+            self._arguments.clear()
+            self._states.clear()
+
+    def _compute(self, batch: FloatArray) -> NDArray[Any]:
+        executor = self._executor(len(batch))
+        executor.arg_dict[self._input_name][:] = batch
+        outputs = executor.forward(is_train=False)
+        result: NDArray[Any] = outputs[0].asnumpy()
+        return result
+
+    def _executor(self, size: int) -> Any:
+        """Give the executor for a batch size: bound before, or bound now in the place of the one least used."""
+        if size in self._executors:
+            self._executors.move_to_end(size)
+        else:
+            while len(self._executors) >= MAX_EXECUTORS:
+                self._executors.popitem(last=False)
+            self._executors[size] = self._bind(size)
+        return self._executors[size]
+
+    def _bind(self, size: int) -> Any:
+        import mxnet as mx
+
+        known: Shapes = {name: array.shape for name, array in self._arguments.items()}
+        known[self._input_name] = (size, *self._row_shape)
+        shapes, _outputs, _states = self._symbol.infer_shape_partial(**known)
+        fed = {
+            name: mx.nd.zeros(shape)  # the input, and labels: training alone looks at these, but they must be there
+            for name, shape in zip(self._symbol.list_arguments(), shapes, strict=True)
+            if name not in self._arguments
+        }
+        return self._symbol.bind(mx.cpu(), {**self._arguments, **fed}, grad_req="null", aux_states=self._states)
+
+
+def _open(document: dict[str, Any], path: Path) -> tuple[Any, Graph]:
+    """Open a symbol, in 32 bits and with every bias put into its convolution; give the graph that it is then, too."""
+    import mxnet as mx
+
+    try:
+        today = json.loads(mx.sym.load_json(json.dumps(document)).tojson())  # whatever version of MXNet wrote the file
+        _in_32_bits(today)
+        merged = merge_biases(today)
+        symbol = mx.sym.load_json(json.dumps(merged))
+    except mx.base.MXNetError as error:
+        raise ModelFormatError(f"{path} is no symbol that MXNet can open: {_reason(error)}") from None
+    return symbol, graph_of(merged, path)
+
+
+def _in_32_bits(document: dict[str, Any]) -> None:
+    """Let a network compute in floats of 32 bits throughout: of 16 and 64 MXNet's CPU code knows few operations."""
+    for attrs in (node.get("attrs", {}) for node in document["nodes"]):
+        attrs.pop("__dtype__", None)
+        if attrs.get("dtype") in ("float16", "float64"):
+            attrs["dtype"] = "float32"
+
+
+def _on_device(names: list[str], params: Arrays) -> dict[str, Any]:
+    """Give the parameters of these names as MXNet's arrays, floats of 32 bits and whole numbers as they are.
+
+    MXNet's Module, too, casts what the file has to what the network computes with.
+    """
+    import mxnet as mx
+
+    made = {}
+    for name in names:
+        if name in params:
+            kind = params[name].dtype
+            made[name] = mx.nd.empty(params[name].shape, dtype=np.float32 if kind.kind == "f" else kind)
+            made[name][:] = params[name]
+    return made
+
+
+def _check_shapes(symbol: Any, params: Arrays, data: Shapes, symbol_path: Path, params_path: Path) -> None:
+    """Check that the input passes, that every parameter is shaped as the input makes it, and that rows come out."""
+    names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
+    if missing := [name for name in symbol.list_auxiliary_states() if name not in params]:
+        raise ModelFormatError(f"{params_path} lacks parameters that {symbol_path.name} needs: {_listed(missing)}")
+    arguments, _outputs, states = _infer(symbol, data, symbol_path)
+    for name, wanted in zip(names, [*arguments, *states], strict=True):
+        if name in params and _is_known(wanted) and params[name].shape != wanted:
+            raise ModelFormatError(
+                f"{params_path} does not fit {symbol_path.name} with an input of {_rows(data)}: "
+                f"{name} has the shape {params[name].shape}, {wanted} is needed"
+            )
+    learned = {name: params[name].shape for name in symbol.list_arguments() if name in params}
+    _arguments, outputs, _states = _infer(symbol, {**data, **learned}, symbol_path)
+    if not _is_known(outputs[0]) or outputs[0][0] != 1:
+        raise ModelFormatError(f"{symbol_path} gives {outputs[0]} for one picture, where one row is expected")
+
+
+def _infer(symbol: Any, known: Shapes, path: Path) -> Any:
+    """Let MXNet infer what it can: the shapes of the arguments, the outputs, the auxiliary states."""
+    from mxnet.base import MXNetError
+
+    try:
+        return symbol.infer_shape_partial(**known)
+    except MXNetError as error:
+        raise ModelFormatError(f"{path} does not take an input of {_rows(known)}: {_reason(error)}") from None
+
+
+def _is_known(shape: tuple[int, ...]) -> bool:
+    return bool(shape) and min(shape) > 0
+
+
+def _rows(known: Shapes) -> str:
+    """Write the input's shape, which is the first of those known, for any batch."""
+    shape = next(iter(known.values()))
+    return f"(N, {', '.join(map(str, shape[1:]))})"
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _reason(error: Exception) -> str:
+    """Take from MXNet's report what a person can use: which operation refused, and why."""
+    report = re.sub(r"\[[\d:]+\] \S+:\d+: ", "", str(error))  # the time and the place in MXNet's source
+    telling = "Error in operator|Check failed|Cannot find|Invalid Parameter"
+    lines = [line for line in report.splitlines() if re.search(telling, line)] or report.strip().splitlines() or [""]
+    operator = re.search(r"Error in operator (\S+):", lines[0])
+    said = (
+        re.split(r"Error in operator \S+: |Check failed: .*?: ", lines[0])[-1].removeprefix("MXNetError: ").strip(" :")
+    )
+    return (f"{operator.group(1)}: " if operator else "") + said[:200]

@@ -1,0 +1,152 @@
+"""MXNet checkpoints exported to ONNX, and ONNX files imported, by MXNet's own converters.
+
+Its translations are written for the operators of ONNX's opset 13, but it marks the file, and has it checked, as of the
+newest opset that the installed ``onnx`` knows, in which some of them mean another thing or nothing at all.
+
+This is done in a process of its own, as :mod:`app.engines.conversion_process` does and for the same reasons. The child
+is given a pickle of (ONNX file, stem of the checkpoint, signature) on its standard input, and prints what is wrong, if
+anything.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.engines.base import Network
+from app.engines.mxnet.compat import prepare, quietly
+from app.engines.mxnet.passes import rewrite
+from app.engines.parity import LIMIT, difference, predict_each, samples
+from app.errors import ModelFormatError
+from app.formats.infer_signature import ModelFiles, infer_signature
+from app.formats.onnx_graph import read_onnx
+from app.types import Signature, TensorSpec
+from app.utils.error_text import reason_of
+from app.utils.process import run_module, run_order
+
+OPSET = 13
+
+
+def export_onnx(network: Network, path: Path) -> None:
+    """Write a network as an ONNX model for one row at a time, (1, …) -> (1, …).
+
+    To be called in a process of its own: it changes what ``onnx`` checks by default.
+
+    :raises Exception: of any kind, where MXNet's exporter cannot translate the network.
+    """
+    prepare()
+    with quietly():  # both deprecate what the other uses
+        import mxnet as mx
+        import mxnet.onnx
+        import onnx
+
+        onnx.checker.DEFAULT_CONTEXT.opset_imports = {"": OPSET}
+        document, arrays = rewrite(network.document, network.arrays, _shapes(network))
+        symbol = mx.sym.load_json(json.dumps(document))
+        needed = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
+        params = {name: mx.nd.array(array, dtype=array.dtype) for name, array in arrays.items() if name in needed}
+        mxnet.onnx.export_model(symbol, params, [(1, *network.row_shape)], [np.float32], str(path))
+    _put_right(path)
+
+
+def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
+    """What each node with one output gives for one row."""
+    import mxnet as mx
+
+    inner = mx.sym.load_json(json.dumps(network.document)).get_internals()
+    _arguments, outputs, _states = inner.infer_shape_partial(**{network.input_name: (1, *network.row_shape)})
+    named = zip(inner.list_outputs(), outputs, strict=True)
+    return {name.removesuffix("_output"): shape for name, shape in named if name.endswith("_output") and _known(shape)}
+
+
+def _known(shape: tuple[int, ...]) -> bool:
+    return bool(shape) and min(shape) > 0
+
+
+def _put_right(path: Path) -> None:
+    """Mark the file as of its opset, and take the parameters out of the inputs, where a runtime may not fold them."""
+    import onnx
+
+    model = onnx.load(str(path))
+    del model.opset_import[:]
+    model.opset_import.extend([onnx.helper.make_opsetid("", OPSET)])
+    learned = {one.name for one in model.graph.initializer}
+    fed = [one for one in model.graph.input if one.name not in learned]
+    del model.graph.input[:]
+    model.graph.input.extend(fed)
+    onnx.save(model, str(path))
+
+
+LONGEST_SECONDS = 1800
+
+
+def import_onnx(file: Path, stem: Path, signature: Signature | None = None) -> Signature:
+    """Write ``STEM-symbol.json`` and ``STEM-0000.params`` that compute the same as an ONNX file.
+
+    :param signature: what is known of the model; None takes what the file says.
+    :returns: the checkpoint's signature.
+    :raises ModelFormatError: if the file cannot be read, MXNet cannot compute it, or computes something else.
+    """
+    facts = read_onnx(file)
+    signature = signature or infer_signature(ModelFiles(onnx=file)).signature
+    first = TensorSpec(facts.input_name, signature.inputs[0].shape)
+    signature = replace(signature, inputs=(first, *signature.inputs[1:]))
+    try:
+        done = run_module("app.engines.mxnet.onnx", (file.absolute(), stem.absolute(), signature), LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ModelFormatError(f"{file}: reading it with MXNet took more than {LONGEST_SECONDS} seconds") from None
+    if done.returncode:
+        reason = reason_of(done.stderr) or f"status {done.returncode}"
+        raise ModelFormatError(f"{file} cannot be turned into an MXNet checkpoint: {reason}. Dimple serves it as it is")
+    return signature
+
+
+def _import(file: Path, stem: Path, signature: Signature) -> None:
+    from app.engines.mxnet.compat import prepare, quietly
+    from app.engines.mxnet.engine import MxnetEngine
+    from app.engines.openvino import OpenvinoEngine
+    from app.utils.openvino_runtime import import_openvino
+
+    prepare()
+    import mxnet as mx
+    from mxnet.contrib.onnx import import_model
+
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        symbol, learned, states = import_model(_as_of_old(file, Path(folder)))
+    mx.model.save_checkpoint(str(stem), 0, symbol, learned, states)
+    checkpoint = (Path(f"{stem}-symbol.json"), Path(f"{stem}-0000.params"))
+    first = signature.inputs[0]
+    model = import_openvino().convert_model(str(file))
+    model.reshape({model.input(0): [1, *first.shape[1:]]})
+    engine, reference = OpenvinoEngine(model), MxnetEngine.load(*checkpoint, first.name, first.shape)
+    rows = samples(signature.preprocess, first.shape)
+    found, expected = predict_each(engine, rows), predict_each(reference, rows)
+    worst = difference(found, expected, signature.postprocess.activation)
+    if worst > LIMIT:
+        raise ModelFormatError(f"MXNet's answers differ by {worst:.1e} from those of OpenVINO")
+
+
+def _as_of_old(file: Path, folder: Path) -> str:
+    """Write the file as before IR version 4, which the importer expects: learned arrays are listed as inputs, too."""
+    import onnx
+
+    model: Any = onnx.load(str(file))
+    listed = {one.name for one in model.graph.input}
+    for array in model.graph.initializer:
+        if array.name not in listed:
+            value = onnx.helper.make_tensor_value_info(array.name, array.data_type, list(array.dims))
+            model.graph.input.append(value)
+    path = str(folder / "model.onnx")
+    onnx.save(model, path)
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(run_order(_import))

@@ -1,0 +1,188 @@
+"""The child of a server process that speaks to Ray, and ends when Ray ends it: ``python -m app.engines.ray.bridge FD``.
+
+It takes orders from a pipe (:mod:`app.engines.ray.spec`) and ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Awaitable
+from multiprocessing.connection import Connection
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from app.engines.ray.deployer import registrar
+from app.engines.ray.node_config import NAMESPACE
+from app.engines.ray.spec import DEPLOYMENT, Asked, Heard, Kind, Plan, Refused, Said, State
+from app.types import FloatArray
+
+BEAT_SECONDS = 1.0
+BEAT_PATIENCE = 3.0
+GIVE_UP_SECONDS = 12.0
+"""After so long without a word from the head this process ends, and the next one tries again."""
+
+
+class _Refusal(Exception):
+    def __init__(self, kind: Kind, reason: str = "") -> None:
+        super().__init__(kind, reason)
+        self.kind, self.reason = kind, reason
+
+
+class Gateway:
+    """The orders of one server process, all in one event loop."""
+
+    def __init__(self, pipe: Connection, actor: Any) -> None:
+        self._pipe = pipe
+        self._registrar = actor
+        self._front = f"{os.uname().nodename}-{os.getppid()}-{time.time_ns()}"
+        self._plans: dict[str, Plan] = {}
+        self._states: dict[str, State] = {}
+        self._handles: dict[str, Any] = {}
+        self._running: dict[str, set[asyncio.Task[Any]]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Answer until the pipe ends, or the head."""
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._read, args=(loop,), daemon=True).start()
+        heard = time.monotonic()
+        while time.monotonic() - heard < GIVE_UP_SECONDS:
+            plans = list(self._plans.values())
+            try:
+                states = await asyncio.wait_for(_of(self._registrar.keep.remote(self._front, plans)), BEAT_PATIENCE)
+                heard = time.monotonic()
+                self._take(states)
+                self._pipe.send(Heard(states))
+            except (TimeoutError, RayError) as error:
+                self._pipe.send(Heard(self._states, f"its head does not answer ({type(error).__name__})"))
+            self._wake.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), BEAT_SECONDS)
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            while True:
+                loop.call_soon_threadsafe(self._begin, self._pipe.recv())
+        except (EOFError, OSError):
+            os._exit(0)
+
+    def _begin(self, asked: Asked) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(asked))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, asked: Asked) -> None:
+        try:
+            value = await getattr(self, "do_" + asked.verb)(*asked.arguments)
+        except _Refusal as refusal:
+            self._say(asked.number, Refused(asked.number, refusal.kind, refusal.reason))
+        except Exception as error:  # whatever Ray makes of it: nobody may wait in vain
+            self._say(asked.number, Refused(asked.number, "lost", f"{type(error).__name__}: {error}"[:500]))
+        else:
+            self._say(asked.number, Said(asked.number, value))
+
+    def _say(self, number: int, said: Said | Refused) -> None:
+        if number:
+            self._pipe.send(said)
+
+    async def do_hold(self, plan: Plan) -> None:
+        """Need a deployment from now on, with these numbers."""
+        self._plans[plan.key] = plan
+        self._wake.set()
+
+    async def do_release(self, key: str) -> None:
+        """Need it no longer."""
+        self._plans.pop(key, None)
+        self._handles.pop(key, None)
+        await _of(self._registrar.release.remote(self._front, key))
+
+    async def do_describe(self, key: str) -> Any:
+        """What a replica says of the model."""
+        return await self._ask(key, "describe", (), 60.0)
+
+    async def do_predict(self, key: str, batch: FloatArray, seconds: float) -> FloatArray:
+        """Compute a batch, on another replica where one is lost."""
+        answer: FloatArray = await self._ask(key, "predict", (batch,), seconds)
+        return answer
+
+    async def _ask(self, key: str, method: str, arguments: tuple[Any, ...], seconds: float) -> Any:
+        """Ask a deployment. It is asked once more where the replica is lost; nothing changes by being asked twice."""
+        deadline = time.monotonic() + seconds
+        for last in (False, True):
+            try:
+                return await self._once(key, method, arguments, deadline - time.monotonic())
+            except _Refusal as refusal:
+                if last or refusal.kind != "lost" or time.monotonic() >= deadline:
+                    raise
+        raise AssertionError("the second try returns or raises")
+
+    async def _once(self, key: str, method: str, arguments: tuple[Any, ...], seconds: float) -> Any:
+        if key not in self._states or not self._states[key].running:
+            raise _Refusal("none")
+        task = asyncio.ensure_future(_of(getattr(self._handle(key), method).remote(*arguments)))
+        mine = self._running.setdefault(key, set())
+        mine.add(task)
+        try:
+            return await asyncio.wait_for(task, seconds)
+        except TimeoutError:
+            raise _Refusal("late") from None
+        except BackPressureError:
+            raise _Refusal("full") from None
+        except RayTaskError as error:
+            raise _Refusal("wrong", str(error.cause)) from None
+        except (RayError, RayServeException) as error:
+            raise _Refusal("lost", f"{type(error).__name__}") from None
+        except asyncio.CancelledError:
+            raise _Refusal("none") from None
+        finally:
+            mine.discard(task)
+
+    def _handle(self, key: str) -> Any:
+        if key not in self._handles:
+            self._handles[key] = serve.get_deployment_handle(DEPLOYMENT, self._states[key].app)
+        return self._handles[key]
+
+    def _take(self, states: dict[str, State]) -> None:
+        """Let nobody wait for a deployment that has no replica."""
+        self._states = states
+        for key, state in states.items():
+            if not state.running:
+                for task in tuple(self._running.get(key, ())):
+                    task.cancel()
+
+
+async def _of(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def main() -> None:
+    """Connect, and answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends the pipe
+    pipe = Connection(int(sys.argv[1]))
+    address, node_ip = pipe.recv()
+    logging.disable(logging.WARNING)  # a replica that is slow is no news
+    told = {"_node_ip_address": node_ip} if node_ip else {}
+    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **told)
+    actor = registrar()
+
+    async def run() -> None:
+        await Gateway(pipe, actor).run()
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(1)  # Ray would wait for a head that is not there

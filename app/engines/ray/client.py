@@ -1,0 +1,232 @@
+"""The front's end of the pipe: starts the gateway, starts it again, and lets nobody wait for one that is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import queue
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import Future
+from multiprocessing.connection import Connection
+from typing import IO, Any
+
+from app.engines.ray.node_config import address, ray_environ, read_node
+from app.engines.ray.spec import Asked, Heard, Kind, Plan, Refused, Said, State
+from app.settings import ROOT, Settings
+from app.utils.backoff import Backoff
+from app.utils.error_text import reason_of
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE = 5.0
+"""Most seconds before the gateway is started again."""
+ERROR = re.compile(r"[\w.]+: \S")
+CONNECT_SECONDS = 90.0
+SILENT_SECONDS = 12.0
+"""A gateway that says nothing for so long hangs in Ray, whose head is gone; it speaks every second otherwise."""
+
+
+class Unanswered(Exception):
+    """Why the gateway has no answer."""
+
+    def __init__(self, kind: Kind, reason: str) -> None:
+        super().__init__(kind, reason)
+        self.kind, self.reason = kind, reason
+
+
+class Link:
+    """The way of one process to one cluster. Every method may be called from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()  # of writing, and of all that follows
+        self._pipe: Connection | None = None
+        self._waiting: dict[int, Future[Any]] = {}
+        self._plans: dict[str, Plan] = {}
+        self._states: dict[str, State] = {}
+        self._released: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._news = threading.Condition()
+        self._connected = False
+        self._lost = "it is being connected"
+        self._begun = time.monotonic()
+        threading.Thread(target=self._keep_up, name="cluster", daemon=True).start()
+
+    @property
+    def lost(self) -> str:
+        """Why the cluster cannot be asked what to do; empty where it can."""
+        return self._lost
+
+    def state(self, key: str) -> State | None:
+        """What is known of a deployment; None for nothing."""
+        return self._states.get(key)
+
+    def hold(self, plan: Plan) -> None:
+        """Need a deployment from now on, over every loss of the cluster."""
+        with self._lock:
+            self._plans[plan.key] = plan
+        self._tell("hold", plan)
+
+    def release(self, key: str) -> None:
+        """Need it no longer. The garbage collector may call this in the middle of anything, so it only takes note."""
+        self._released.put(key)
+
+    def ask(self, verb: str, *arguments: Any) -> Any:
+        """Let the gateway do something, and wait.
+
+        :raises Unanswered: where it has no answer, or ends.
+        """
+        future: Future[Any] = Future()
+        number = next(self._numbers)
+        with self._lock:
+            if self._pipe is None or not self._connected:
+                raise Unanswered("lost", self._lost or "it is being connected")
+            self._waiting[number] = future
+            try:
+                self._pipe.send(Asked(number, verb, arguments))
+            except OSError:
+                self._waiting.pop(number)
+                raise Unanswered("lost", "the connection to it has just ended") from None
+        return future.result()
+
+    def wait(self, key: str, seconds: float) -> State | None:
+        """Wait until a deployment answers or has failed; return what is known of it then."""
+        deadline = time.monotonic() + seconds
+        with self._news:
+            while (left := deadline - time.monotonic()) > 0:
+                state = self._states.get(key)
+                if not self._lost and state and (state.running or state.status == "DEPLOY_FAILED"):
+                    return state
+                self._news.wait(min(left, 1.0))
+        return self._states.get(key)
+
+    def wait_connected(self, seconds: float) -> bool:
+        """Wait until the cluster is there, but not longer than so many seconds since the first try."""
+        with self._news:
+            while self._lost and (left := self._begun + seconds - time.monotonic()) > 0:
+                self._news.wait(left)
+        return not self._lost
+
+    def _tell(self, verb: str, *arguments: Any) -> None:
+        with self._lock:
+            if self._pipe is not None:
+                with contextlib.suppress(OSError):  # what is needed is told to the next one
+                    self._pipe.send(Asked(0, verb, arguments))
+
+    def _keep_up(self) -> None:
+        backoff = Backoff(LONGEST_PAUSE)
+        while True:
+            backoff.attempt()
+            with tempfile.TemporaryFile() as said:
+                try:
+                    reason = self._run(said)
+                except Exception as error:  # no memory for a process, no address: the next try may do better
+                    reason = str(error)
+            self._note(reason)
+            time.sleep(backoff.remaining())
+
+    def _run(self, said: IO[bytes]) -> str:
+        """Start a gateway, and hear it to its end. Say why it ended."""
+        node = read_node(self._settings)
+        where = address(self._settings), node.node_ip if node else ""
+        if node and not node.runs:
+            return "this machine's Ray node does not run; it is started again by itself"
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-m", "app.engines.ray.bridge", str(theirs.fileno())]
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=ray_environ(self._settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        pipe = Connection(ours.detach())
+        try:
+            pipe.send(where)
+            with self._lock:
+                self._pipe = pipe
+                for plan in self._plans.values():
+                    pipe.send(Asked(0, "hold", (plan,)))
+            patience = CONNECT_SECONDS
+            while pipe.poll(patience):
+                self._hear(pipe.recv())
+                patience = SILENT_SECONDS
+        except (EOFError, OSError):
+            pass
+        finally:
+            self._drop()
+            pipe.close()
+            process.kill()
+            process.wait()
+        said.seek(0)
+        return _reason(reason_of(said.read(), None), where[0])
+
+    def _hear(self, heard: Said | Refused | Heard) -> None:
+        if isinstance(heard, Heard):
+            with self._lock:
+                self._states, self._connected = heard.states, True
+            self._give_back()
+            self._note(heard.lost)
+            return
+        with self._lock:
+            future = self._waiting.pop(heard.number, None)
+        if future is None:
+            return
+        if isinstance(heard, Said):
+            future.set_result(heard.value)
+        else:
+            future.set_exception(Unanswered(heard.kind, heard.reason))
+
+    def _give_back(self) -> None:
+        while not self._released.empty():
+            key = self._released.get()
+            with self._lock:
+                self._plans.pop(key, None)
+            self._tell("release", key)
+
+    def _note(self, lost: str) -> None:
+        with self._news:
+            if bool(lost) != bool(self._lost):
+                log.log(
+                    logging.ERROR if lost else logging.INFO, "the cluster is %s", f"lost: {lost}" if lost else "there"
+                )
+            self._lost = lost
+            self._news.notify_all()
+
+    def _drop(self) -> None:
+        """Nobody waits for a gateway that is gone."""
+        with self._lock:
+            waiting, self._waiting, self._states = self._waiting, {}, {}
+            self._pipe, self._connected = None, False
+        for future in waiting.values():
+            future.set_exception(Unanswered("lost", "the connection to it was lost"))
+
+
+def _reason(last: str, head: str) -> str:
+    """Why a gateway has ended, out of its last words: Python's, or many of Ray's own where the head is gone."""
+    if ERROR.match(last) and not last.startswith("ConnectionError"):
+        return last[:300]
+    return f"its head {head} does not answer"
+
+
+_links: dict[str, Link] = {}
+_making = threading.Lock()
+
+
+def link_of(settings: Settings) -> Link:
+    """The one way of this process to the settings' cluster."""
+    where = f"{settings.cluster} {settings.instance_dir}"
+    with _making:
+        if where not in _links:
+            _links[where] = Link(settings)
+        return _links[where]

@@ -1,0 +1,249 @@
+"""A cluster started, joined, listed and left from one machine, or described for Ray's own tools."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.engines.ray.artifact_store import digest_of, publish
+from app.engines.ray.node_config import (
+    LOG,
+    NAMESPACE,
+    NODE,
+    TOKEN,
+    Node,
+    address,
+    cluster_folder,
+    ray_environ,
+    read_node,
+    require_ray,
+    store,
+)
+from app.engines.ray.spec import DECLARED, DEPLOYMENT, Plan, Scale, options_of
+from app.errors import ClusterError
+from app.settings import ROOT, Settings
+from app.utils.error_text import reason_of
+from app.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    import psutil
+
+START_SECONDS = 90.0
+STOP_SECONDS = 60.0
+TOLD_LINES = 8
+LONGEST_TEMPORARY = 40
+"""Ray's sockets are called so plus 65 letters, and no socket's path has more than 107 (unix(7))."""
+ADDRESS = re.compile(r"[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """How this machine takes part: under which address, with how many cores (None for all), and how much shared memory
+    for what is on its way (bytes)."""
+
+    host: str
+    cpus: int | None = None
+    object_bytes: int = 256 * 2**20
+
+
+def up(settings: Settings, machine: Machine, port: int) -> Node:
+    """Make this machine the head of a cluster, with a token that others need to join.
+
+    :returns: the node, when it answers.
+    :raises ClusterError: where it cannot be started, with what Ray said.
+    """
+    token = cluster_folder(settings) / TOKEN
+    if not ({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or token.is_file()):
+        _write_token(token, secrets.token_hex(32))
+    command = ["--head", f"--port={port}", "--include-dashboard=false"]
+    return _start(settings, machine, f"{machine.host}:{port}", command)
+
+
+def join(settings: Settings, machine: Machine, head: str, token_file: Path | None) -> Node:
+    """Let this machine compute for a cluster, or be a front of it.
+
+    :param head: ``host:port``.
+    :param token_file: what ``up`` has written at the head.
+    :raises ClusterError: as :func:`up`, or where the address is none.
+    """
+    if not ADDRESS.fullmatch(head):
+        raise ClusterError(f"{head!r} is no address of a head: it must be host:port, as dimple cluster up has told")
+    if token_file is not None:
+        try:
+            _write_token(cluster_folder(settings) / TOKEN, token_file.read_text(encoding="utf-8").strip())
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"The token {token_file} cannot be read: {error}") from None
+    return _start(settings, machine, head, [f"--address={head}"])
+
+
+def down(settings: Settings) -> bool:
+    """End the node that was started here, with all that it computes.
+
+    :returns: False where there is none.
+    :raises ClusterError: where it does not end.
+    """
+    import psutil
+
+    process = _watch(settings)
+    if process is None:
+        return False
+    try:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    except psutil.TimeoutExpired:
+        raise ClusterError(f"The node (process {process.pid}) has not ended within {STOP_SECONDS:.0f} s") from None
+    except psutil.NoSuchProcess:
+        pass
+    return True
+
+
+def status(settings: Settings) -> dict[str, Any]:
+    """The cluster's nodes and what is deployed.
+
+    :returns: ``address``; ``nodes``, each with ``address``, ``alive`` and ``cpus``; ``models``, each with ``name``,
+        ``status``, ``replicas`` that answer and ``message``.
+    :raises ClusterError: where its head does not answer.
+    """
+    require_ray()
+    where = address(settings)
+    os.environ.update(ray_environ(settings))
+    node = read_node(settings)
+    import ray
+    from ray import serve
+
+    told = {"_node_ip_address": node.node_ip} if node else {}
+    try:
+        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **told)
+    except Exception as error:  # Ray has a dozen kinds
+        raise ClusterError(f"The cluster at {where} does not answer: {reason_of(error, None)}") from None
+    try:
+        nodes = [
+            {"address": one["NodeManagerAddress"], "alive": one["Alive"], "cpus": one["Resources"].get("CPU", 0.0)}
+            for one in ray.nodes()
+        ]
+        return {"address": where, "nodes": nodes, "models": _models(serve.status().applications)}
+    finally:
+        ray.shutdown()
+
+
+def _models(applications: dict[str, Any]) -> list[dict[str, Any]]:
+    from app.engines.ray.deployer import state_of
+
+    states = [state_of(name, found) for name, found in sorted(applications.items())]
+    return [{"name": one.app, "status": one.status, "replicas": one.running, "message": one.message} for one in states]
+
+
+def _start(settings: Settings, machine: Machine, head: str, how: list[str]) -> Node:
+    require_ray()
+    here = cluster_folder(settings)
+    if process := _watch(settings):
+        raise ClusterError(f"A node runs here already (process {process.pid}). End it first: dimple cluster down")
+    here.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(here)
+    node = Node(head, machine.host, str(temporary))
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats", *how]
+    ray += [f"--node-ip-address={machine.host}", f"--temp-dir={temporary}"]
+    ray += [f"--object-store-memory={machine.object_bytes}"]
+    ray += [f"--num-cpus={machine.cpus}"] if machine.cpus is not None else []
+    command = [sys.executable, "-m", "app.engines.ray.node", str(here / NODE), str(temporary), head, machine.host, *ray]
+    environ = ray_environ(settings) | {"RAY_TMPDIR": str(temporary)}
+    (here / NODE).unlink(missing_ok=True)
+    with (here / LOG).open("wb") as output:
+        watch = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return _await(settings, watch, node)
+
+
+def _await(settings: Settings, watch: subprocess.Popen[bytes], node: Node) -> Node:
+    """Wait until Ray runs."""
+    deadline = time.monotonic() + START_SECONDS
+    try:
+        while time.monotonic() < deadline and watch.poll() is None:
+            if (found := read_node(settings)) and found.runs:
+                return found
+            time.sleep(0.1)
+    except KeyboardInterrupt:
+        pass
+    watch.terminate()
+    watch.wait()
+    said = (cluster_folder(settings) / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    told = "\n".join(f"  {line}" for line in [line for line in said if line.strip()][-TOLD_LINES:])
+    raise ClusterError(f"Ray did not start at {node.address}. It said:\n{told}")
+
+
+def _watch(settings: Settings) -> psutil.Process | None:
+    """The process that looks after this machine's node, if it runs."""
+    import psutil
+
+    facts = str(cluster_folder(settings) / NODE)
+    for process in psutil.process_iter(["cmdline"]):
+        if {"app.engines.ray.node", facts} <= set(process.info["cmdline"] or ()):
+            return process
+    return None
+
+
+def _temporary(here: Path) -> Path:
+    """Where Ray keeps its sockets: beside the rest, where the path is short enough."""
+    path = here / "ray"
+    if len(str(path)) <= LONGEST_TEMPORARY:
+        shutil.rmtree(path, ignore_errors=True)
+        return path
+    return Path(tempfile.mkdtemp(prefix="dimple-"))
+
+
+def _write_token(path: Path, token: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, token, mode=0o600)
+
+
+HEADER = """\
+# Models for Ray Serve: serve deploy serve.yaml, or as serveConfigV2 of a RayService.
+# Every node needs this program on its PYTHONPATH, with what requirements-ray.txt names.
+"""
+
+
+def config_of(models: Sequence[tuple[str, Path, Scale]], settings: Settings) -> str:
+    """Put the models into the store, and describe their deployments.
+
+    :param models: each one's name, folder and numbers.
+    :returns: YAML.
+    :raises ClusterError: where Ray is missing, or the store does not take a model.
+    :raises ModelFormatError: where a folder cannot be read.
+    """
+    require_ray()
+    import yaml
+
+    where, engine = store(settings), "auto" if settings.engine == "ray" else settings.engine
+    plans = [Plan(name, digest_of(folder), where, engine, scale) for name, folder, scale in models]
+    for plan, (_, folder, _) in zip(plans, models, strict=True):
+        publish(folder, plan.digest, where)
+    document = {"proxy_location": "Disabled", "applications": [application_of(plan) for plan in plans]}
+    return HEADER + str(yaml.safe_dump(document, sort_keys=False))
+
+
+def application_of(plan: Plan) -> dict[str, Any]:
+    """One application of the file. Fronts know it by its name, and deploy nothing of their own in its place."""
+    return {
+        "name": DECLARED + plan.key,
+        "route_prefix": None,
+        "import_path": "app.engines.ray.replica:build",
+        "args": {"name": plan.name, "digest": plan.digest, "store": plan.store, "engine": plan.engine},
+        "deployments": [{"name": DEPLOYMENT, **options_of(plan.scale)}],
+    }

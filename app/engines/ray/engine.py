@@ -1,0 +1,138 @@
+"""The engine ``ray``: arrays go to the model's deployment and come back."""
+
+from __future__ import annotations
+
+import time
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from app.engines.base import Opened, check_batch
+from app.engines.ray.artifact_store import digest_of, publish
+from app.engines.ray.client import Link, Unanswered, link_of
+from app.engines.ray.node_config import require_ray, store
+from app.engines.ray.spec import Plan, Scale, State
+from app.errors import ClusterError, ClusterUnavailable, ModelFormatError, NoReplica, QueueFull, QueueTimeout
+from app.settings import Settings
+from app.types import FloatArray
+
+CONNECT_SECONDS = 20.0
+DEPLOY_SECONDS = 600.0
+"""A node may have to convert the model first."""
+TOLD_LINES = 3
+
+
+class RayEngine:
+    """A model that is computed on the cluster. What it holds there goes with it, or with :meth:`close`."""
+
+    def __init__(self, link: Link, plan: Plan, row_shape: tuple[int, ...], seconds: float) -> None:
+        """:param seconds: what an answer may take, everything included."""
+        self._link = link
+        self._plan = plan
+        self._row_shape = row_shape
+        self._seconds = seconds
+        self._release = weakref.finalize(self, link.release, plan.key)
+        self._release.atexit = False  # a front that ends will be back
+
+    def predict(self, batch: FloatArray) -> FloatArray:
+        """Compute a batch, from any thread at any time.
+
+        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
+        :returns: float32, (N, classes), the network's answer as it is.
+        :raises ValueError: where the batch has another shape.
+        :raises NoReplica: where none is there, or two were lost under it.
+        :raises ClusterUnavailable: where the cluster cannot be reached.
+        :raises QueueFull: where as many wait as may.
+        :raises QueueTimeout: where the answer has not come in time.
+        :raises ModelFormatError: where the network cannot be computed.
+        """
+        check_batch(batch, self._row_shape)
+        name, state = self._plan.name, self._link.state(self._plan.key)
+        if state is not None and not state.running:
+            raise NoReplica(name)
+        try:
+            rows = np.ascontiguousarray(batch, np.float32)
+            return self._link.ask("predict", self._plan.key, rows, self._seconds)  # type: ignore[no-any-return]
+        except Unanswered as why:
+            raise _as_error(name, why) from None
+
+    def away(self) -> str:
+        """Why the cluster does not compute the model at this moment; empty where it does."""
+        if lost := self._link.lost:
+            return lost
+        state = self._link.state(self._plan.key)
+        return "" if state and state.running else f"no replica of the model {self._plan.name} is ready"
+
+    def rescale(self, least: int, most: int) -> None:
+        """Ask for another number of replicas, for all fronts."""
+        scale = replace(self._plan.scale, min_workers=least, max_workers=most, told=time.time())
+        self._plan = replace(self._plan, scale=scale)
+        self._link.hold(self._plan)
+
+    def close(self) -> None:
+        """Give back the deployment, which goes when no other front has it."""
+        self._release()
+
+
+def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, settings: Settings) -> Opened:
+    """Let the cluster load a model folder, and wait until it answers.
+
+    :param scale: with how many replicas, and which batches.
+    :param seconds: what an answer may take.
+    :raises ClusterUnavailable: where the cluster is not there; it may be later.
+    :raises ModelFormatError: where its nodes cannot load the model.
+    :raises ClusterError: where Ray is missing, or the store does not take the model.
+    """
+    require_ray()
+    link = link_of(settings)
+    where, digest = store(settings), digest_of(folder)
+    plan = Plan(name, digest, where, "auto" if settings.engine == "ray" else settings.engine, scale)
+    if not link.wait_connected(CONNECT_SECONDS):
+        raise ClusterUnavailable(name, link.lost)
+    try:
+        publish(folder, digest, where)
+    except ClusterError as error:
+        raise ClusterUnavailable(name, str(error)) from None
+    link.hold(plan)
+    try:
+        return _described(link, plan, link.wait(plan.key, DEPLOY_SECONDS), seconds)
+    except BaseException:
+        link.release(plan.key)
+        raise
+
+
+def _described(link: Link, plan: Plan, state: State | None, seconds: float) -> Opened:
+    if state is not None and state.status == "DEPLOY_FAILED":
+        raise ModelFormatError(f"the cluster cannot load {plan.name}: {_told(state.message)}")
+    if state is None or not state.running:
+        said = f"{state.status}. {_told(state.message)}" if state else link.lost or "nothing is known of it"
+        raise ClusterUnavailable(plan.name, f"no replica was ready within {DEPLOY_SECONDS:.0f} s: {said}")
+    try:
+        digest, opened = link.ask("describe", plan.key)
+    except Unanswered as why:
+        raise _as_error(plan.name, why) from None
+    if digest != plan.digest:
+        raise ModelFormatError(f"the cluster serves another content as {state.app}: {digest[:16]}, not {plan.key}")
+    engine = RayEngine(link, plan, tuple(opened.signature.inputs[0].shape[1:]), seconds)
+    return replace(opened, engine=engine, kind="ray")  # type: ignore[no-any-return]
+
+
+def _as_error(name: str, why: Unanswered) -> Exception:
+    if why.kind == "full":
+        return QueueFull(name)
+    if why.kind == "late":
+        return QueueTimeout(name)
+    if why.kind == "none":
+        return NoReplica(name)
+    if why.kind == "wrong":
+        return ModelFormatError(why.reason)
+    return ClusterUnavailable(name, why.reason)
+
+
+def _told(message: str) -> str:
+    """The end of what Ray Serve says, where the reason stands."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    errors = [line.partition(": ")[2] for line in lines if line.startswith("app.errors.")]
+    return errors[-1] if errors else " ".join(lines[-TOLD_LINES:])[:500]

@@ -1,0 +1,117 @@
+"""Cluster configuration of this machine: the head's address, its own Ray node, the token."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from app.errors import ClusterError
+from app.settings import ROOT, Settings
+from app.utils.files import atomic_write
+
+NAMESPACE = "dimple"
+NODE, TOKEN, LOG, MODELS = "node.json", "token", "node.log", "models"
+"""Of the folder ``instance/cluster``."""
+QUICK = {
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
+}
+"""A lost node is noticed within 5 seconds instead of half a minute. What was sent to it waits so long."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """The Ray node of this machine: the head's address, its own, where Ray keeps its sockets, and whether it runs at
+    this moment: one that was lost is started again."""
+
+    address: str
+    node_ip: str
+    temporary: str
+    runs: bool = False
+
+    def write(self, path: Path) -> None:
+        """Let others know of it."""
+        atomic_write(path, json.dumps(asdict(self)))
+
+
+def cluster_folder(settings: Settings) -> Path:
+    """Where all of it is kept."""
+    return settings.instance_dir / "cluster"
+
+
+def read_node(settings: Settings) -> Node | None:
+    """The Ray node that ``dimple cluster up`` or ``join`` has started here; None where there is none."""
+    try:
+        return Node(**json.loads((cluster_folder(settings) / NODE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def address(settings: Settings) -> str:
+    """Where the head is.
+
+    :raises ClusterError: where neither a setting nor a node of this machine tells.
+    """
+    node = read_node(settings)
+    if told := settings.cluster or (node.address if node else ""):
+        return told
+    raise ClusterError(
+        "No cluster is known here: set DIMPLE_CLUSTER to the address of its head, or start one with dimple cluster up"
+    )
+
+
+def store(settings: Settings) -> str:
+    """Where models are put for the nodes; without a setting a folder of this machine, which does for one machine."""
+    return settings.cluster_store or str(cluster_folder(settings) / "store")
+
+
+def ray_environ(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of everything that speaks to Ray: the token, and nothing that Ray would send or write elsewhere.
+    What the environment says already stays.
+
+    Ray's processes import this program's rooms from where this process does.
+    """
+    token, node = cluster_folder(settings) / TOKEN, read_node(settings)
+    told = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "1", **QUICK}
+    if token.is_file():
+        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    if node:
+        told["RAY_TMPDIR"] = node.temporary
+    paths = [str(ROOT), *(one for one in environ.get("PYTHONPATH", "").split(os.pathsep) if one)]
+    return {**told, **environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+
+
+MISSING = "The cluster needs Ray: python -m pip install -r requirements-ray.txt"
+
+
+def require_ray() -> None:
+    """:raises ClusterError: with the command that installs Ray, where it is missing."""
+    if find_spec("ray") is None:
+        raise ClusterError(MISSING)
+
+
+def check_cluster(settings: Settings) -> None:
+    """See at the start that a server which is told of a cluster can use one.
+
+    :raises ClusterError: where Ray is missing.
+    """
+    if settings.cluster or settings.engine == "ray":
+        require_ray()
+
+
+def on_cluster(name: str, settings: Settings, whatever: bool = False) -> bool:
+    """Whether a model is computed on the cluster.
+
+    :param whatever: whether it is asked for a cluster that this server does not know yet.
+    """
+    told = settings.cluster_models.strip()
+    if not (settings.cluster or settings.engine == "ray" or whatever) or told.upper() == "NONE":
+        return False
+    return told.upper() == "ALL" or name in {one.strip() for one in told.split(",")}

@@ -1,0 +1,102 @@
+"""A picture that a model folder brings, and what the network must say of it: checked before it answers anybody.
+
+``selftest.json`` beside the picture::
+
+    {"picture": "selftest.jpg", "probabilities": [0.0133, 0.9867], "tolerance": 0.001}
+
+``probabilities`` are those of all classes for the picture as a whole, in the network's order.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.engines.base import Engine
+from app.engines.loader import load
+from app.engines.parity import activate
+from app.errors import BadInput, ModelFormatError
+from app.formats.folder import ModelFolder
+from app.settings import PictureLimits
+from app.types import FloatArray, Signature
+from app.utils.files import atomic_write
+from app.utils.json import read_json
+from app.vision.decode import decode
+from app.vision.preprocess import to_tensor
+
+FILE = "selftest.json"
+TOLERANCE = 1e-3
+"""How far a probability may be off where the file does not say: ten times what engines may differ among each other."""
+
+
+def check_selftest(folder: Path, engine: Engine, signature: Signature) -> float | None:
+    """Ask a loaded network what it says of its picture.
+
+    :returns: the largest difference of a probability; None where the folder has no picture.
+    :raises ModelFormatError: where it says something else, or the file cannot be used.
+    """
+    if not (folder / FILE).is_file():
+        return None
+    picture, expected, tolerance = _read(folder)
+    found = answer(picture, engine, signature)
+    if found.shape != expected.shape:
+        raise ModelFormatError(f"{folder / FILE} has {expected.size} probabilities, the network has {found.size}")
+    worst = float(np.abs(found - expected).max())
+    if not worst <= tolerance:
+        raise ModelFormatError(
+            f"{folder} fails its self-test: of {picture.name} a probability differs by {worst:.3g}, more than "
+            f"{tolerance:g}. If the network was changed on purpose, write it anew: dimple cluster selftest"
+        )
+    return worst
+
+
+def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Path | None) -> Path:
+    """Keep a picture, and what the network says of it now, in its folder.
+
+    :param engine: what computes it, as :func:`app.engines.loader.load` takes it, as ``cache_dir``.
+    :returns: the file that was written.
+    :raises ModelFormatError: where the model or the picture cannot be read, or the folder not be written.
+    """
+    opened, folder = load(model, engine, cache_dir), model.path
+    kept = folder / f"selftest{picture.suffix.lower()}"
+    try:
+        probabilities = answer(picture, opened.engine, opened.signature)
+    finally:
+        opened.engine.close()
+    document = {
+        "picture": kept.name,
+        "probabilities": [float(f"{one:.9g}") for one in probabilities],
+        "tolerance": TOLERANCE,
+    }
+    try:
+        atomic_write(kept, picture.read_bytes())
+        atomic_write(folder / FILE, json.dumps(document) + "\n")
+    except OSError as error:
+        raise ModelFormatError(f"{folder} cannot be written: {error}") from None
+    return folder / FILE
+
+
+def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
+    """What a network says of a picture as a whole: (classes,).
+
+    :raises ModelFormatError: where the picture cannot be read.
+    """
+    try:
+        image = decode(picture.read_bytes(), PictureLimits()).image
+    except (OSError, BadInput) as error:
+        raise ModelFormatError(f"the self-test's picture {picture} cannot be read: {error}") from None
+    tensor = to_tensor(image, signature.preprocess, signature.inputs[0].shape)
+    return activate(engine.predict(tensor), signature.postprocess.activation)[0]  # type: ignore[no-any-return]
+
+
+def _read(folder: Path) -> tuple[Path, FloatArray, float]:
+    try:
+        document: Any = read_json(folder / FILE)
+        picture = folder / Path(str(document["picture"])).name
+        expected = np.array(document["probabilities"], np.float64)
+        return picture, expected, float(document.get("tolerance", TOLERANCE))  # type: ignore[return-value]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelFormatError(f"{folder / FILE} cannot be read: {type(error).__name__}: {error}") from None

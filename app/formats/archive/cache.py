@@ -1,0 +1,185 @@
+"""Unpacked archives: each unpacked once, served like a folder, and removed when no process uses it.
+
+A process marks a folder as used by a shared lock on a file beside it, which it holds for as long as it lives: however
+it ends, the kernel lets go. Locks are taken, and folders removed, only under the lock of the whole work folder, so that
+nobody begins to use what another is removing.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from uuid import uuid4
+
+from app.errors import InvalidArchive, ModelFormatError, of_system
+from app.formats.archive.manifest import NAME, read_manifest
+from app.formats.archive.unpack import Limits, unpack
+from app.utils.files import file_digest, locked, replacing_folder
+
+LOCK = ".lock"
+DIGEST = re.compile("[0-9a-f]{64}")
+
+_held: dict[Path, int] = {}
+"""By the folder: the descriptor of its lock. A child process that is forked shares it, one that runs another program
+does not have it."""
+
+
+def hold(home: Path) -> None:
+    """Mark an unpacked archive as used until this process ends. To be called under the lock of the work folder.
+
+    :raises OSError: where the lock's file cannot be made.
+    """
+    path = _mark(home)
+    if home in _held and path.exists():
+        return
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    if (old := _held.pop(home, None)) is not None:
+        os.close(old)
+    _held[home] = descriptor
+
+
+def remove_unused(work_dir: Path, used: Iterable[Path]) -> list[Path]:
+    """Remove what :func:`app.formats.archive.cache.open_archive` has unpacked and nobody needs any more: the archive
+    was packed anew, or removed.
+
+    To be called when this process has opened its own archives. It spares what any living process has opened.
+
+    :param used: model folders that are needed at the next start, although no process may have opened them yet: those of
+        all registrations.
+    :returns: the folders that were removed.
+    :raises ModelFormatError: where ``work_dir`` cannot be written.
+    """
+    if not work_dir.is_dir():
+        return []
+    spared = {path.resolve().parent.name for path in used}
+    try:
+        with locked(work_dir / LOCK):
+            homes = [path for path in sorted(work_dir.iterdir()) if DIGEST.fullmatch(path.name)]
+            return [home for home in homes if home.name not in spared and _remove(home)]
+    except OSError as error:
+        raise ModelFormatError(f"{work_dir} cannot be cleared: {error.strerror or error}") from None
+
+
+def _remove(home: Path) -> bool:
+    """Remove a folder that nobody has marked."""
+    mark = _mark(home)
+    descriptor = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(home)
+        mark.unlink()
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _mark(home: Path) -> Path:
+    return home.with_name(f".{home.name}.used")
+
+
+SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
+LISTING = "files.json"
+LONGEST_NAME = 200
+"""Of a model. It becomes a folder's name, which may have 255 characters, and has more beside it."""
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether a file is called like a model archive. Hidden ones are not: they may be half written."""
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
+def archive_name(path: Path) -> str:
+    """What a model is called after its archive, where the manifest does not say: ``net_v1.1.mar`` is ``net_v1_1``."""
+    lower = path.name.lower()
+    suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
+    return re.sub(r"\W", "_", path.name[: len(path.name) - len(suffix)], flags=re.ASCII)
+
+
+def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Path:
+    """Unpack an archive where that is not done yet, and give the model folder: ``work_dir/SHA-256/NAME``.
+
+    The folder is named by the archive's content, so a changed archive gets another; one that lost a file is made anew.
+    Several processes may ask at once: one unpacks, the others wait. The folder is called as the manifest calls the
+    model, else after the archive. :func:`app.formats.archive.cache.remove_unused` spares it while this process lives.
+
+    :raises InvalidArchive: where the archive cannot be used; in MMS's words, where its manifest cannot.
+    :raises ModelFormatError: where ``work_dir`` cannot be written.
+    """
+    home = work_dir / _digest(path)
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with locked(work_dir / LOCK):
+            found = _whole(home) or _make(path, home, limits)
+            hold(home)
+            return found
+    except OSError as error:
+        if problem := of_system(error):
+            raise problem from None
+        raise ModelFormatError(f"{home} cannot be written: {error.strerror or error}. Let Dimple write there") from None
+
+
+def unpack_into(path: Path, parent: Path, limits: Limits | None = None) -> Path:
+    """Unpack an archive into a folder of ``parent`` that is called as the manifest, else the archive, calls the model.
+
+    :returns: the model folder.
+    :raises InvalidArchive: where the archive cannot be used.
+    :raises ModelFormatError: where the folder is there already, or cannot be written.
+    """
+    unnamed = unpack(path, parent / f".{uuid4().hex}.partial", limits)
+    try:
+        target = parent / _name(path, unnamed)
+        if target.exists() or target.is_symlink():
+            raise ModelFormatError(f"{target} is there already. Remove it, or name another folder")
+        os.replace(unnamed, target)
+    finally:
+        shutil.rmtree(unnamed, ignore_errors=True)
+    return target
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise InvalidArchive(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _whole(home: Path) -> Path | None:
+    """The model folder that was made before, if it still has every file in its length."""
+    try:
+        listing = json.loads((home / LISTING).read_text(encoding="utf-8"))
+        folder = home / str(listing["name"])
+        same = all((folder / name).stat().st_size == size for name, size in listing["files"].items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return folder if same else None
+
+
+def _make(path: Path, home: Path, limits: Limits | None) -> Path:
+    with replacing_folder(home) as partial:
+        name = unpack_into(path, partial, limits).name
+        _list(partial, name)
+    return home / name
+
+
+def _name(path: Path, folder: Path) -> str:
+    name = read_manifest(folder).model_name or archive_name(path)
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise InvalidArchive(
+            f"{path}: {name[:100]!r} cannot be a model's name: use letters, digits, '_', '-' and '.', "
+            f"{LONGEST_NAME} at most"
+        )
+    return name
+
+
+def _list(home: Path, name: str) -> None:
+    files = [path for path in (home / name).rglob("*") if path.is_file()]
+    sizes = {path.relative_to(home / name).as_posix(): path.stat().st_size for path in sorted(files)}
+    (home / LISTING).write_text(json.dumps({"name": name, "files": sizes}, indent=1), encoding="utf-8")

@@ -1,0 +1,109 @@
+"""The server's end of the socket to a handler's process. ``runtime/dimple_child/channel.py`` is the other end.
+
+A message is: uint32, big-endian, the length of a header; the header, a JSON object in UTF-8; and byte strings, whose
+lengths are the header's list ``sizes``. The server sends one message and gets one back, first to load the model:
+
+    {model_name, model_dir, handler, manifest, batch_size, gpu_id, decode_input_request, legacy, limits}
+    →  {code, message}
+
+then for each batch, with the fields' bytes, and with the answers' bodies:
+
+    {requests: [{id, headers, fields: [[name, content type, is file], …]}, …]}
+    →  {answers: [{status, phrase, headers, content_type, error?: [type, message]}, …], out_of_memory}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Reply = tuple[dict[str, Any], list[bytes]]
+
+
+class Gone(Exception):
+    """The process has hung up: it has ended, or is about to."""
+
+
+class Unfit(Exception):
+    """The process has not answered in time, or has sent what is no message. It can only be killed."""
+
+
+class Wire:
+    """A connection on which one question is asked at a time.
+
+    :param max_bytes: most bytes of a reply.
+    """
+
+    def __init__(self, sock: socket.socket, max_bytes: int) -> None:
+        self._socket = sock
+        self._max_bytes = max_bytes
+        self._deadline = 0.0
+
+    def ask(self, header: Mapping[str, Any], blobs: Sequence[bytes], seconds: float) -> Reply:
+        """Send a message and wait for the reply.
+
+        :param seconds: for both together.
+        :raises Unfit: when they have passed, or where the process sends too much, or no message.
+        :raises Gone: where it ends meanwhile.
+        """
+        self._deadline = time.monotonic() + seconds
+        try:
+            self._send(header, blobs)
+            return self._receive()
+        except TimeoutError:
+            raise Unfit(f"gave no answer within {seconds:g} s") from None
+        except (OSError, EOFError):
+            raise Gone("hung up") from None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise Unfit(f"sent what is no message: {error!r}") from None
+
+    def hang_up(self) -> None:
+        """Tell the process to end, and wake whoever waits for it."""
+        with contextlib.suppress(OSError):  # it has hung up already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._socket.close()
+
+    def _send(self, header: Mapping[str, Any], blobs: Sequence[bytes]) -> None:
+        encoded = json.dumps({**header, "sizes": [len(blob) for blob in blobs]}).encode()
+        for part in (struct.pack("!I", len(encoded)), encoded, *blobs):
+            self._socket.settimeout(self._left())
+            self._socket.sendall(part)
+
+    def _receive(self) -> Reply:
+        (size,) = struct.unpack("!I", self._read(4))
+        self._check(size)
+        header = json.loads(self._read(size))
+        sizes = header["sizes"]
+        if not all(type(one) is int and one >= 0 for one in sizes):  # else they could cancel each other out
+            raise ValueError("a size that is none")
+        self._check(sum(sizes))
+        return header, [bytes(self._read(one)) for one in sizes]
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            self._socket.settimeout(self._left())
+            count = self._socket.recv_into(view)
+            if not count:
+                raise EOFError
+            view = view[count:]
+        return data
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def _check(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise ValueError(f"{size:,} bytes; at most {self._max_bytes:,} are allowed")

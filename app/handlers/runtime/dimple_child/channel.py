@@ -1,0 +1,50 @@
+"""Messages to and from the server. ``app/handlers/protocol.py`` has the format, and the other end."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Message:
+    """A JSON object and the byte strings that go with it."""
+
+    header: dict[str, Any]
+    blobs: list[bytearray | bytes] = field(default_factory=list)
+
+
+class Channel:
+    """The child's end. Every call waits for the server."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+
+    def send(self, message: Message) -> None:
+        """Send a message."""
+        header = json.dumps(message.header | {"sizes": [len(blob) for blob in message.blobs]}).encode()
+        self._socket.sendall(struct.pack("!I", len(header)) + header)
+        for blob in message.blobs:
+            self._socket.sendall(blob)
+
+    def receive(self) -> Message | None:
+        """Receive a message; None where the server has hung up."""
+        try:
+            (size,) = struct.unpack("!I", self._read(4))
+            header = json.loads(self._read(size))
+            return Message(header, [self._read(size) for size in header["sizes"]])
+        except (EOFError, ConnectionError):
+            return None
+
+    def _read(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            count = self._socket.recv_into(view)
+            if not count:
+                raise EOFError
+            view = view[count:]
+        return data

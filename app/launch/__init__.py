@@ -1,1 +1,0 @@
-"""Starting and stopping the server, and Multi Model Server's configuration in terms of Dimple's settings."""

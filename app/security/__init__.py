@@ -1,0 +1,1 @@
+"""Authorization, tokens, rate limits, and the URLs that a server may fetch. No HTTP in it."""

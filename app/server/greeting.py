@@ -1,0 +1,53 @@
+"""The message that the server is ready: a box for people, one line for logs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.server.status import place
+from app.settings import VERSION, Settings
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """Where the server is and what it serves.
+
+    :param models: number of models that are ready.
+    :param failed: number of models that could not be loaded.
+    :param stop: what to type to stop the server.
+    """
+
+    settings: Settings
+    models: int
+    failed: int
+    stop: str
+
+    def line(self) -> str:
+        """Return the message as one line."""
+        return f"Dimple {VERSION} is ready at {self._page}, management at {self._management}, models: {self._counts}"
+
+    def box(self) -> str:
+        """Return the message in a frame."""
+        rows = [
+            ("Page", self._page),
+            ("Management", self._management),
+            ("Models", self._counts),
+            ("Stop", self.stop),
+        ]
+        lines = [f"Dimple {VERSION} is ready", "", *(f"{name:<12}{value}" for name, value in rows)]
+        width = max(map(len, lines))
+        inside = [f"│ {line:<{width}} │" for line in lines]
+        return "\n".join([f"╭{'─' * (width + 2)}╮", *inside, f"╰{'─' * (width + 2)}╯"])
+
+    @property
+    def _page(self) -> str:
+        return place(self.settings)
+
+    @property
+    def _management(self) -> str:
+        url = place(self.settings, management=True)
+        return url if url.startswith("unix:") else f"{url}/manage"
+
+    @property
+    def _counts(self) -> str:
+        return f"{self.models}, and {self.failed} failed to load" if self.failed else str(self.models)

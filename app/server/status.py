@@ -1,0 +1,89 @@
+"""Asking a server on this machine how it is."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+from typing import Any
+
+from app.errors import LaunchError
+from app.server.addresses import speaks_https
+from app.settings import Settings
+
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+LOCAL = {*ANYWHERE, "127.0.0.1", "::1"}
+SECONDS = 30
+
+
+def ask_ready(settings: Settings) -> tuple[int, dict[str, Any]]:
+    """Request ``/readyz`` where predictions are served.
+
+    :returns: the status and the answer.
+    :raises LaunchError: if the server does not answer.
+    """
+    return ask(settings, "GET", "/readyz")
+
+
+def ask(
+    settings: Settings, method: str, path: str, management: bool = False, token: str = "", seconds: float = SECONDS
+) -> tuple[int, dict[str, Any]]:
+    """Send a request without a body to the server, and return the status and the JSON of its response.
+
+    :param settings: of the server that runs.
+    :param management: whether to use the management port.
+    :param token: sent as a bearer token.
+    :param seconds: how long to wait for the response.
+    :raises LaunchError: if there is no response, or it is not JSON.
+    """
+    connection = _connection(settings, management, seconds)
+    headers = {"Host": "localhost"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    try:
+        connection.request(method, path, headers=headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        where = place(settings, management)
+        raise LaunchError(f"The server does not answer at {where}: {error}. Is it still starting?") from None
+    finally:
+        connection.close()
+
+
+def place(settings: Settings, management: bool = False) -> str:
+    """Return the URL of predictions, or of management, as a browser on this machine can open it."""
+    host, port = _address(settings, management)
+    if host.startswith("unix:"):
+        return host
+    scheme = "https" if settings.certificate_file and speaks_https((host, port), settings) else "http"
+    host = "localhost" if host in LOCAL else f"[{host}]" if ":" in host else host
+    return f"{scheme}://{host}:{port}"
+
+
+def _address(settings: Settings, management: bool) -> tuple[str, int]:
+    if management:
+        return settings.management_host, settings.management_port
+    return settings.host, settings.port
+
+
+def _connection(settings: Settings, management: bool, seconds: float) -> http.client.HTTPConnection:
+    host, port = _address(settings, management)
+    if host.startswith("unix:"):
+        return _ThroughSocket(host.removeprefix("unix:"), seconds)
+    host = ANYWHERE.get(host, host)
+    if place(settings, management).startswith("https"):
+        # the certificate is this machine's own, and names the host that clients use
+        context = ssl._create_unverified_context()
+        return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
+    return http.client.HTTPConnection(host, port, timeout=seconds)
+
+
+class _ThroughSocket(http.client.HTTPConnection):
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)

@@ -1,0 +1,138 @@
+"""A model, written as other programs read it: an MXNet checkpoint or an ONNX file.
+
+ONNX is written and compared in a process of its own, as :mod:`app.engines.conversion_process` does and for the same
+reasons. The child is given a pickle of (working folder, model folder, labels, path) on its standard input, and prints
+the largest difference, or what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from app.engines.conversion import load_reference, network_of, reference_kind
+from app.engines.mxnet.onnx import export_onnx, import_onnx
+from app.engines.parity import LIMIT, difference, predict_each, samples
+from app.errors import ModelFormatError
+from app.formats.folder import ModelFolder
+from app.formats.infer_signature import infer_folder
+from app.formats.mxnet_params import write_params
+from app.formats.onnx_graph import LABELS, SIGNATURE
+from app.formats.signature import document_of
+from app.types import Signature, TensorSpec
+from app.utils.error_text import reason_of
+from app.utils.process import run_module, run_order
+
+LONGEST_SECONDS = 1800
+
+
+def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
+    """Write a model as ``STEM-symbol.json`` and ``STEM-0000.params``; a checkpoint's files are copied as they are.
+
+    An ``.h5`` becomes the graph that Keras-MXNet computes, with the weights as it holds them, an ONNX file what MXNet's
+    importer makes of it.
+
+    :returns: the checkpoint's signature.
+    :raises ModelFormatError: where the model has no weights that MXNet can compute.
+    """
+    symbol, params = stem.with_name(f"{stem.name}-symbol.json"), stem.with_name(f"{stem.name}-0000.params")
+    if folder.checkpoint is not None:
+        shutil.copyfile(folder.checkpoint.symbol, symbol)
+        shutil.copyfile(folder.checkpoint.params, params)
+        return infer_folder(folder).signature
+    if not reference_kind(folder, "auto") and folder.onnx is not None:
+        return import_onnx(folder.onnx, stem, infer_folder(folder).signature)
+    opened = load_reference(folder, "auto")
+    network = network_of(opened.engine)
+    opened.engine.close()
+    nodes = network.document["nodes"]
+    used = {node["name"] for node in nodes if node["op"] == "null"}
+    states = _states(network.document)
+    symbol.write_text(json.dumps(network.document, indent=2) + "\n", encoding="utf-8")
+    write_params(
+        params,
+        {
+            f"{'aux' if name in states else 'arg'}:{name}": array
+            for name, array in network.arrays.items()
+            if name in used
+        },
+    )
+    head = nodes[network.document["heads"][0][0]]["name"]
+    signature = opened.signature
+    row = (0, *network.row_shape)
+    outputs = tuple(replace(one, name=head) for one in signature.outputs)
+    return replace(signature, inputs=(TensorSpec(network.input_name, row),), outputs=outputs)
+
+
+def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float | None:
+    """Write a model as one ONNX file, for one picture at a time, with signature and labels in its metadata.
+
+    A folder's own ``.onnx`` is taken as it is.
+
+    :returns: the largest difference between its probabilities and those of the reference engine; None where the file
+        is the model's own.
+    :raises ModelFormatError: where the model cannot be written, or answers something else then.
+    """
+    if not reference_kind(folder, "auto"):
+        assert folder.onnx is not None
+        shutil.copyfile(folder.onnx, path)
+        return None
+    order = (os.getcwd(), folder, labels, path.absolute())
+    try:
+        done = run_module("app.serving.export", order, LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ModelFormatError(f"{folder.path}: writing ONNX took more than {LONGEST_SECONDS} seconds") from None
+    last_line = reason_of(done.stderr if done.returncode else done.stdout, None)
+    if done.returncode:
+        raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {last_line[:500] or done.returncode}")
+    return float(last_line)
+
+
+def _states(document: dict[str, object]) -> set[str]:
+    """The names of the arrays that are auxiliary states, as MXNet itself sorts them."""
+    import mxnet as mx
+
+    return set(mx.sym.load_json(json.dumps(document)).list_auxiliary_states())
+
+
+def _export(working_dir: str, folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float:
+    os.chdir(working_dir)
+    from app.engines.openvino import OpenvinoEngine
+    from app.utils.openvino_runtime import import_openvino
+
+    reference = load_reference(folder, "auto")
+    export_onnx(network_of(reference.engine), path)
+    _write_metadata(path, reference.signature, labels)
+    engine = OpenvinoEngine(import_openvino().convert_model(str(path)))
+    signature = reference.signature
+    rows = samples(signature.preprocess, signature.inputs[0].shape)
+    found, expected = predict_each(engine, rows), predict_each(reference.engine, rows)
+    worst = difference(found, expected, signature.postprocess.activation)
+    if worst > LIMIT:
+        raise ModelFormatError(f"its probabilities differ from those of {reference.kind} by {worst:.1e}")
+    return worst
+
+
+def _write_metadata(path: Path, signature: Signature, labels: tuple[str, ...]) -> None:
+    import onnx
+
+    model = onnx.load(str(path))
+    name, output = model.graph.input[0].name, model.graph.output[0]
+    row = (0, *(one.dim_value for one in output.type.tensor_type.shape.dim[1:]))
+    told = replace(
+        signature,
+        inputs=(TensorSpec(name, signature.inputs[0].shape),),
+        outputs=(TensorSpec(output.name, row),),
+    )
+    document = {SIGNATURE: json.dumps(document_of(told)), LABELS: json.dumps(labels, ensure_ascii=False)}
+    onnx.helper.set_model_props(model, document)
+    onnx.save(model, str(path))
+
+
+if __name__ == "__main__":
+    sys.exit(run_order(_export))

@@ -1,0 +1,155 @@
+"""From pictures to a quantized model: what the network is to see of them is made by the code that serves."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.engines import quantization
+from app.engines.base import Agreement
+from app.engines.int8 import FOLDER
+from app.engines.quantization import can_quantize
+from app.errors import DataError, DimpleError, ModelFormatError, SettingError
+from app.formats.folder import ModelFolder
+from app.formats.pictures import PictureSource
+from app.serving.model import Model
+from app.serving.pipeline import open_picture, prepare
+from app.settings import PictureLimits, Settings
+from app.utils.files import locked
+from app.utils.progress import progress, say
+
+FEWEST_SAMPLES = 30
+FEWEST_HELD_OUT = 100
+"""Of fewer pictures one that is called otherwise is more than a hundredth."""
+ENGINES = ("auto", "openvino")
+
+__all__ = ["Quantized", "Wanted", "can_quantize", "check_engine", "quantize", "remove"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How many pictures to calibrate with, how many others to compare on, and the part of these, 0-1, that must be
+    called the same."""
+
+    samples: int
+    held_out: int
+    least: float
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """What came of it, and where it lies. A row takes so many milliseconds on one core, before and after."""
+
+    folder: Path
+    agreement: Agreement
+    milliseconds_before: float
+    milliseconds: float
+
+
+def quantize(model: Model, folder: ModelFolder, source: PictureSource, wanted: Wanted, settings: Settings) -> Quantized:
+    """Quantize a model with pictures of a source, one model at a time.
+
+    :param model: the same as ``folder``, loaded.
+    :raises DataError: where the pictures are too few, or the quantized network does not agree with the model.
+    :raises ModelFormatError: where the model cannot be quantized.
+    :raises SettingError: where a setting keeps it from being served, or from being written.
+    """
+    check_engine(settings)
+    work = settings.instance_dir / "quantizing"
+    try:
+        settings.instance_dir.mkdir(parents=True, exist_ok=True)
+        with locked(settings.instance_dir / "quantizing.lock"):
+            shutil.rmtree(work, ignore_errors=True)  # of one that was killed
+            work.mkdir()
+            try:
+                inputs = _write_inputs(model, source, wanted, settings.picture_limits, work)
+                record, before = quantization.quantize(folder, settings.engine, settings.cache, inputs, wanted.least)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise ModelFormatError(f"{folder.name} cannot be quantized: {error}") from None
+    return Quantized(folder.path / FOLDER, record.agreement, before, record.milliseconds)
+
+
+def remove(folder: ModelFolder) -> bool:
+    """Take a model's quantized network away. Says whether there was one.
+
+    :raises ModelFormatError: where its folder cannot be written to.
+    """
+    try:
+        return quantization.remove(folder)
+    except OSError as error:
+        raise ModelFormatError(f"{folder.path} cannot be written to: {error}") from None
+
+
+def check_engine(settings: Settings) -> None:
+    """Refuse where nothing quantized would be served.
+
+    :raises SettingError: naming the engine that was chosen.
+    """
+    if settings.engine not in ENGINES:
+        raise SettingError("DIMPLE_ENGINE", settings.engine, "auto or openvino, which alone computes int8 networks")
+
+
+def _write_inputs(
+    model: Model, source: PictureSource, wanted: Wanted, limits: PictureLimits, work: Path
+) -> tuple[Path, Path]:
+    """Write the network's inputs for two sets of pictures that have none in common, drawn from the whole source.
+
+    :returns: two files of float32 rows. A picture with several faces gives several rows.
+    :raises DataError: where there are too few pictures that can be read and differ.
+    """
+    names = list(source.pictures)
+    random.Random(0).shuffle(names)
+    files = work / "calibration", work / "held-out"
+    samples = held_out = 0
+    total = min(wanted.samples + wanted.held_out, len(names))
+    with files[0].open("wb") as first, files[1].open("wb") as second, progress("read", total, "pictures") as shown:
+        for tensor in _tensors(model, source, names, limits):
+            if _calibrates(samples, held_out, wanted):
+                first.write(tensor)
+                samples += 1
+            else:
+                second.write(tensor)
+                held_out += 1
+            shown.advance()
+            if samples >= wanted.samples and held_out >= wanted.held_out:
+                break
+    if samples < FEWEST_SAMPLES or held_out < FEWEST_HELD_OUT:
+        raise DataError(
+            f"{source.path} has {samples + held_out:,} different pictures that can be read; quantizing takes at least "
+            f"{FEWEST_SAMPLES + FEWEST_HELD_OUT}: {FEWEST_SAMPLES} to calibrate with and {FEWEST_HELD_OUT} others to "
+            "compare on."
+        )
+    say(f"{samples:,} pictures to calibrate with, {held_out:,} others to compare on")
+    return files
+
+
+def _calibrates(samples: int, held_out: int, wanted: Wanted) -> bool:
+    """Whether the next picture is one to calibrate with: first the fewest of both, then one of three, until there are
+    as many as are wanted."""
+    if samples < FEWEST_SAMPLES or held_out >= wanted.held_out:
+        return True
+    return held_out >= FEWEST_HELD_OUT and samples < wanted.samples and 2 * samples < held_out
+
+
+def _tensors(model: Model, source: PictureSource, names: list[str], limits: PictureLimits) -> Iterator[bytes]:
+    """The inputs of each picture that can be read, and was not there before under another name."""
+    seen: set[bytes] = set()
+    for name in names:
+        try:
+            data = source.read(name)
+            digest = hashlib.sha256(data).digest()
+            if digest in seen:
+                continue
+            seen.add(digest)
+            with open_picture(data, limits, model.enough_pixels) as picture:
+                tensor = prepare(model, picture).tensor
+        except DimpleError as error:
+            say(f"skipped: {name}: {error}")
+            continue
+        yield tensor.tobytes()

@@ -1,0 +1,190 @@
+"""What is measured, in Prometheus's terms: every instrument, and the one door through which others use them.
+
+In a server, where :func:`app.telemetry.multiprocess.share` was called before this
+file is imported, it goes into a file that all processes of the server read; elsewhere it stays in the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+
+OTHER = "other"
+MOST_NAMES = 256
+"""Models, and routes, that are told apart; of more, the first ones. Labels must not grow with what somebody sends."""
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
+LOAD_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+disable_created_metrics()  # process-wide in prometheus_client, and without meaning where files are added up
+
+REGISTRY = CollectorRegistry()
+_own: Any = {"registry": REGISTRY}
+REQUESTS = Counter(
+    "dimple_requests",
+    "Requests that were answered, by model, route and HTTP status.",
+    ("model", "route", "code"),
+    **_own,
+)
+REQUEST_SECONDS = Histogram(
+    "dimple_request_duration_seconds",
+    "Seconds from a request's headers to its answer.",
+    ("model", "route"),
+    buckets=SECONDS,
+    **_own,
+)
+STAGE_SECONDS = Histogram(
+    "dimple_stage_duration_seconds",
+    "Seconds of each stage: decode, faces, preprocess, queue, infer.",
+    ("model", "stage"),
+    buckets=SECONDS,
+    **_own,
+)
+IN_FLIGHT = Gauge(
+    "dimple_requests_in_flight",
+    "Requests that a model has let in and not answered yet.",
+    ("model",),
+    multiprocess_mode="livesum",
+    **_own,
+)
+QUEUE_DEPTH = Gauge(
+    "dimple_queue_depth", "Requests that wait for their turn.", ("model",), multiprocess_mode="livesum", **_own
+)
+QUEUE_FULL = Counter(
+    "dimple_queue_full", "Requests that were refused because as many waited as may.", ("model",), **_own
+)
+BATCH_SIZE = Histogram("dimple_batch_size", "Requests that were computed together.", ("model",), buckets=SIZES, **_own)
+LOAD_TIME = Histogram(
+    "dimple_model_load_duration_seconds",
+    "Seconds that loading a model took, once for each server process.",
+    ("model",),
+    buckets=LOAD_SECONDS,
+    **_own,
+)
+HANDLER_RESTARTS = Counter(
+    "dimple_handler_restarts", "Handler processes that were started again after they had ended.", ("model",), **_own
+)
+WORKERS = Gauge("dimple_workers", "Server processes that live.", multiprocess_mode="livesum", **_own)
+WORKER_STARTS = Counter("dimple_worker_starts", "Server processes that were started.", **_own)
+WORKER_START_SECONDS = Histogram(
+    "dimple_worker_start_duration_seconds",
+    "Seconds that a server process took to load all its models.",
+    buckets=LOAD_SECONDS,
+    **_own,
+)
+
+OnStage = Callable[[str, float, float], None]
+"""Gets a stage that this thread has just ended: its name, how many seconds ago it began, and how many it took."""
+
+asked: ContextVar[str] = ContextVar("asked", default="")
+"""The model that this thread's request has asked for an answer; whoever takes requests empties it."""
+
+_on_stage: OnStage | None = None
+_names: set[str] = set()
+_children: dict[tuple[Any, ...], Any] = {}
+
+
+def follow_stages(on_stage: OnStage) -> None:
+    """Have somebody told of every stage, in the thread of its request."""
+    global _on_stage
+    _on_stage = on_stage
+
+
+def request(model: str, route: str, code: int, seconds: float) -> None:
+    """A request was answered.
+
+    :param model: empty where it asked none, :data:`OTHER` where it asked one that is not known.
+    :param route: the rule of the route, not the path; :data:`OTHER` where there is none.
+    """
+    _child(REQUESTS, model, route, str(code)).inc()
+    _child(REQUEST_SECONDS, model, route).observe(seconds)
+
+
+@contextmanager
+def in_flight(model: str) -> Iterator[None]:
+    """A request is inside a model, for as long as this lasts."""
+    gauge = _child(IN_FLIGHT, model)
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()
+
+
+@contextmanager
+def waiting(model: str) -> Iterator[None]:
+    """A request waits for its turn, for as long as this lasts."""
+    gauge = _child(QUEUE_DEPTH, model)
+    gauge.inc()
+    try:
+        yield
+    finally:
+        gauge.dec()
+
+
+def refused(model: str) -> None:
+    """A request was turned away from a full queue."""
+    _child(QUEUE_FULL, model).inc()
+
+
+def stages(model: str, milliseconds: Mapping[str, float]) -> None:
+    """A picture was made ready, by these steps one after the other."""
+    left = sum(milliseconds.values()) / 1000
+    for stage, took in milliseconds.items():
+        _child(STAGE_SECONDS, model, stage).observe(took / 1000)
+        if _on_stage is not None:
+            _on_stage(stage, left, took / 1000)
+            left -= took / 1000
+
+
+def turn(model: str, waited: float, computed: float) -> None:
+    """A request has had its turn: seconds that it waited, and that it was then computed."""
+    _child(STAGE_SECONDS, model, "queue").observe(waited)
+    _child(STAGE_SECONDS, model, "infer").observe(computed)
+    if _on_stage is not None:
+        _on_stage("queue", waited + computed, waited)
+        _on_stage("infer", computed, computed)
+
+
+def batch(model: str, size: int) -> None:
+    """So many requests were computed together."""
+    _child(BATCH_SIZE, model).observe(size)
+
+
+def loaded(model: str, seconds: float) -> None:
+    """A model was loaded."""
+    _child(LOAD_TIME, model).observe(seconds)
+    for instrument in (IN_FLIGHT, QUEUE_DEPTH, QUEUE_FULL, HANDLER_RESTARTS):
+        _child(instrument, model)  # shows 0 from now on: what first appears as 1 is no increase to Prometheus
+
+
+def handler_restarted(model: str) -> None:
+    """A handler's process was started again."""
+    _child(HANDLER_RESTARTS, model).inc()
+
+
+def worker_started(seconds: float) -> None:
+    """This process is a server, and took so long to load its models."""
+    WORKERS.set(1)
+    WORKER_STARTS.inc()
+    WORKER_START_SECONDS.observe(seconds)
+
+
+def _child(instrument: Any, model: str, *labels: str) -> Any:
+    """The instrument for these labels. A dictionary of our own is four times as fast as ``labels()``."""
+    key = (instrument, _bounded(model), *labels)
+    if (child := _children.get(key)) is None:
+        child = _children[key] = instrument.labels(*key[1:])
+    return child
+
+
+def _bounded(model: str) -> str:
+    if model and model not in _names:
+        if len(_names) >= MOST_NAMES:
+            return OTHER
+        _names.add(model)
+    return model

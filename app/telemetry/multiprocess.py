@@ -1,0 +1,256 @@
+"""Metrics of all processes of a server, those that have ended included.
+
+Every process counts in files of its own, in the format of ``prometheus_client``, which are mapped into memory, so that
+counting takes no lock between processes and no system call. They lie in a folder of the server, called by the process
+that started it. Who wants to know adds them up. What a process has counted outlives it: its files are added to one for
+all that have ended, so that there are never more than there are processes. Its gauges go with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+from prometheus_client import Metric, values
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from app.utils.files import locked
+
+ENDED = "ended"
+FIRST_BYTES = 2**16
+"""Of a new file."""
+ENTRY_BYTES = 64
+"""More than a number takes beside its key."""
+SUMMED = ("counter", "histogram")
+"""Kinds of files whose numbers outlive their process."""
+
+_folder: Path | None = None
+
+
+def share(parent: Path) -> None:
+    """Let what this process measures be seen by all that the same process has started. To be called once, before
+    :mod:`app.telemetry.metrics` is imported, and in the process that measures, not before it forks.
+
+    :param parent: the folder of the servers' folders; those of servers that have ended are removed.
+    """
+    global _folder
+    _folder = parent / stamp(os.getppid())
+    _folder.mkdir(parents=True, exist_ok=True)
+    for other in parent.iterdir():
+        if not is_alive(other.name):
+            shutil.rmtree(other, ignore_errors=True)
+    values.ValueClass = _values_in(_folder, stamp(os.getpid()))
+
+
+@contextmanager
+def measured_start(parent: Path) -> Iterator[None]:
+    """:func:`share`, and measure how long it takes this process to become a server, which is what happens meanwhile."""
+    started = time.perf_counter()
+    share(parent)
+    from app.telemetry.metrics import worker_started
+
+    yield
+    worker_started(time.perf_counter() - started)
+
+
+def collect() -> list[Metric]:
+    """The numbers of all processes together, in Prometheus's terms."""
+    if _folder is None:
+        from app.telemetry.metrics import REGISTRY
+
+        return list(REGISTRY.collect())
+    with locked(_folder / "lock"):
+        with suppress(OSError):  # no room on the disk: they are added up one by one
+            _absorb(_folder)
+        return list(MultiProcessCollector.merge([str(path) for path in _folder.glob("*.db") if _is_begun(path)]))
+
+
+def processes() -> list[int]:
+    """The server's processes that live; this one alone where nothing is shared."""
+    if _folder is None:
+        return [os.getpid()]
+    stamps = {_owner(path) for path in _folder.glob("counter_*.db")} - {ENDED}
+    return sorted(int(one.partition("-")[0]) for one in stamps if is_alive(one))
+
+
+def stamp(process: int) -> str:
+    """A process's number and the time of its start, since numbers are given again; in a container, most are small.
+    Where the system does not tell the time, 0 stands for it; empty where there is no such process."""
+    try:
+        # the second field is the program's name in brackets, with anything in it; the start is the 22nd
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return f"{process}-0" if psutil.pid_exists(process) else ""
+    return f"{process}-{fields[19]}"
+
+
+def is_alive(one: str) -> bool:
+    """Whether the process of a stamp lives."""
+    number = one.partition("-")[0]
+    return number.isdecimal() and stamp(int(number)) == one
+
+
+def _values_in(folder: Path, process: str) -> type[_Value]:
+    """The class of the values that a process writes into its files.
+
+    ``prometheus_client`` has one, too, but takes its folder from an environment variable, which the code of models'
+    archives would inherit, and four times as long to count.
+    """
+    files: dict[str, MmapedDict] = {}
+    opening = threading.Lock()
+
+    class Value(_Value):
+        def __init__(self, typ: str, metric_name: str, name: str, *key: Any, **more: Any) -> None:
+            kind = f"{typ}_{more['multiprocess_mode']}" if typ == "gauge" else typ
+            with opening:
+                try:
+                    if kind not in files:
+                        files[kind] = _Numbers(str(folder / f"{kind}_{process}.db"))
+                    place = _place(files[kind], mmap_key(metric_name, name, *key))
+                except OSError:  # no room on the disk: counted, but seen by nobody
+                    place = memoryview(bytearray(8)).cast("d")
+                super().__init__(place)
+
+    return Value
+
+
+class _Numbers(MmapedDict):
+    """A file whose bytes have their place on the disk before they are mapped. ``prometheus_client`` maps holes, and to
+    write into one where the disk is full ends the process.
+
+    :raises OSError: where there is no room.
+    """
+
+    def __init__(self, path: str) -> None:
+        with open(path, "ab") as file:
+            if not file.tell():
+                file.write(bytes(FIRST_BYTES))
+        super().__init__(path)  # type: ignore[no-untyped-call]
+
+    def _init_value(self, key: str) -> None:
+        more = self._capacity if self._used + len(key.encode()) + ENTRY_BYTES > self._capacity else 0
+        if os.write(self._f.fileno(), bytes(more)) < more:
+            self._f.truncate(self._capacity)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._fname)
+        super()._init_value(key)  # type: ignore[no-untyped-call]
+
+
+class _Value:
+    """A number in a file that is mapped into memory. Eight bytes that begin at a multiple of eight are written at once,
+    so who reads the file sees the old number or the new one."""
+
+    _multiprocess = True
+
+    def __init__(self, place: Any) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+
+    def inc(self, amount: float) -> None:
+        with self._lock:
+            self._place[0] += amount
+
+    def set(self, value: float, timestamp: float | None = None) -> None:
+        with self._lock:
+            self._place[0] = value
+
+    def get(self) -> float:
+        return float(self._place[0])
+
+    def set_exemplar(self, exemplar: object) -> None:
+        """Exemplars do not fit into the files."""
+
+    def get_exemplar(self) -> None:
+        return None
+
+
+def _place(file: MmapedDict, key: str) -> Any:
+    """Where a number lies. The file may be mapped anew when it grows; what was mapped before is the same memory."""
+    file.read_value(key)  # makes it where it is not there
+    start = file._positions[key]
+    return memoryview(file._m)[start : start + 8].cast("d")
+
+
+def _absorb(folder: Path) -> None:
+    """Add the files of processes that have ended to one, and remove them."""
+    alive: dict[str, bool] = {ENDED: True}
+    gone: dict[str, list[Path]] = {}
+    for path in folder.glob("*.db"):
+        owner = _owner(path)
+        if not alive.setdefault(owner, is_alive(owner)):
+            gone.setdefault(path.name.partition("_")[0], []).append(path)
+    for kind, paths in sorted(
+        gone.items(), key=lambda one: one[0] in SUMMED
+    ):  # gauges go whatever happens to the others
+        if kind in SUMMED:
+            whole = folder / f"{kind}_{ENDED}.db"
+            partial = folder / f".{kind}.partial"
+            _add_up([*paths, *([whole] if whole.exists() else [])], partial)
+            os.replace(partial, whole)
+        for path in paths:
+            path.unlink()
+
+
+def _add_up(paths: Iterable[Path], to: Path) -> None:
+    sums: dict[str, float] = {}
+    for path in paths:
+        if _is_begun(path):
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):
+                sums[key] = sums.get(key, 0.0) + value
+    with suppress(FileNotFoundError):
+        to.unlink()  # of a process that was killed here
+    file = _Numbers(str(to))
+    for key, value in sums.items():
+        file.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
+    file.close()  # type: ignore[no-untyped-call]
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a process has got beyond making the file."""
+    return path.stat().st_size > 0
+
+
+def _owner(path: Path) -> str:
+    """The stamp in ``counter_12-345.db``."""
+    return path.stem.rpartition("_")[2]
+
+
+@dataclass(frozen=True)
+class Count:
+    """Of one model: requests that were answered, those of them that failed (not by the client's fault), requests that
+    are being answered at this moment, and the seconds that all answers took together."""
+
+    requests: int = 0
+    errors: int = 0
+    inside: int = 0
+    seconds: float = 0.0
+
+
+def counts() -> dict[str, Count]:
+    """The sums, by the model's name."""
+    sums: dict[str, Count] = {}
+    for metric in collect():
+        for sample in metric.samples:
+            if name := sample.labels.get("model"):
+                sums[name] = _plus(sums.get(name, Count()), sample.name, sample.labels, sample.value)
+    return sums
+
+
+def _plus(count: Count, name: str, labels: dict[str, str], value: float) -> Count:
+    if name == "dimple_requests_total":
+        failed = int(value) if labels["code"].startswith("5") else 0
+        return replace(count, requests=count.requests + int(value), errors=count.errors + failed)
+    if name == "dimple_requests_in_flight":
+        return replace(count, inside=int(value))
+    if name == "dimple_request_duration_seconds_sum":
+        return replace(count, seconds=count.seconds + value)
+    return count

@@ -1,0 +1,115 @@
+"""What is handed out about a classifier: a folder of figures and pictures, and a few lines for the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from app.training.evaluation import plots
+from app.training.evaluation.contact_sheet import Judged, contact_sheet
+from app.training.evaluation.metrics import Classes, ClassFigures, Figures, Rows, called, document
+from app.utils.files import atomic_write
+
+MOST_CLASSES = 20
+"""Most classes that the table lists."""
+MAX_LABEL = 40
+
+
+@dataclass(frozen=True)
+class Item:
+    """A picture's name, and what loads it."""
+
+    name: str
+    load: Callable[[], Image.Image]
+
+
+def write_report(
+    folder: Path,
+    figures: Figures,
+    probabilities: Rows,
+    truth: Classes,
+    items: Sequence[Item],
+    facts: Mapping[str, Any] | None = None,
+) -> list[Path]:
+    """Write ``metrics.json``, ``roc.png`` (of two classes), ``confusion.png``, ``reliability.png`` and
+    ``mistakes.png``. A report that is there already is replaced.
+
+    :param folder: made where it is missing.
+    :param probabilities: (N, K).
+    :param truth: (N,).
+    :param items: the N pictures.
+    :param facts: what else ``metrics.json`` is to say, before the figures: model, data.
+    :returns: the files.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("metrics.json", "confusion.png", "reliability.png", "mistakes.png", "roc.png")
+    metrics, confusion, reliability, mistakes, roc = (folder / name for name in names)
+    _write_json(metrics, {**(facts or {}), **document(figures)})
+    plots.confusion_matrix(confusion, figures)
+    plots.reliability(reliability, probabilities, truth, figures.calibration_error)
+    contact_sheet(mistakes, _judged(figures, probabilities, truth, items))
+    written = [metrics, confusion, reliability, mistakes]
+    if len(figures.labels) == 2 and figures.roc_auc is not None:
+        plots.roc_curve(roc, probabilities[:, 1], truth, figures.labels[1])
+        return [*written, roc]
+    roc.unlink(missing_ok=True)  # an earlier report's
+    return written
+
+
+def table(figures: Figures) -> str:
+    """The figures as text of several lines. Of many classes, those with the lowest F1 are listed."""
+    low, high = figures.accuracy_interval
+    auc = "not defined: only one class occurs" if figures.roc_auc is None else f"{figures.roc_auc:.4f}"
+    lines = [
+        f"pictures           {figures.n:,}",
+        f"accuracy           {figures.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
+        f"ROC AUC            {auc}",
+        f"log loss           {figures.log_loss:.4f}",
+        f"calibration error  {figures.calibration_error:.4f}",
+        "",
+        *_class_lines(figures),
+    ]
+    return "\n".join(lines)
+
+
+def _class_lines(figures: Figures) -> list[str]:
+    occurring = [one for one in figures.classes if one.support]
+    worst = sorted(occurring, key=lambda one: one.f1 or 0)[:MOST_CLASSES]
+    listed = occurring if len(occurring) <= MOST_CLASSES else worst
+    width = max(len("class"), *(len(_label(one)) for one in listed))
+    lines = [f"{'class':<{width}}  precision  recall      F1  pictures"]
+    for one in listed:
+        precision, recall, f1 = (_figure(value) for value in (one.precision, one.recall, one.f1))
+        lines.append(f"{_label(one):<{width}}  {precision:>9}  {recall:>6}  {f1:>6}  {one.support:>8,}")
+    if len(listed) < len(occurring):
+        lines.append(f"… and {len(occurring) - len(listed):,} classes with a higher F1")
+    return lines
+
+
+def _label(one: ClassFigures) -> str:
+    return one.label if len(one.label) <= MAX_LABEL else one.label[: MAX_LABEL - 1] + "…"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _judged(figures: Figures, probabilities: Rows, truth: Classes, items: Sequence[Item]) -> list[Judged]:
+    labels, guesses = figures.labels, called(probabilities)
+    return [
+        Judged(item.name, item.load, labels[true], labels[guess], float(row[true]))
+        for item, row, true, guess in zip(items, probabilities, truth, guesses, strict=True)
+    ]
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    # each row of the confusion on one line: a thousand classes would make a million lines
+    text = re.sub(r"\[[\d,\s]+\]", lambda row: "[" + " ".join(row[0][1:-1].split()) + "]", text)
+    atomic_write(path, text + "\n")

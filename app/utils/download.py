@@ -1,0 +1,284 @@
+"""Fetch a file from the web. A download that was cut off goes on where it stopped, in this run or the next."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from app.errors import DataError, DownloadError, FetchError, of_system
+from app.utils.files import file_digest
+from app.utils.progress import progress, say
+
+SCHEMES = ("http", "https", "file")
+CHUNK = 2**16
+# What a server may answer differently a moment later: busy, or broken for now.
+PASSING = {408, 425, 429, 500, 502, 503, 504}
+
+
+class UrlPolicy(Protocol):
+    """URLs that may be fetched, and how much of them; :class:`app.security.ssrf.Reach` is one."""
+
+    @property
+    def most_bytes(self) -> int:
+        """Return the most bytes of one file; 0 allows any."""
+        ...
+
+    def opened(self, url: str, headers: Mapping[str, str], timeout: tuple[float, float]) -> AbstractContextManager[Any]:
+        """Request a URL, if it and all that it redirects to are allowed."""
+        ...
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is waited for, in seconds, and how often it is tried without a single new byte.
+
+    ``connect`` is for the connection, ``read`` for the next bytes of the answer; ``pause`` comes before the second try
+    and doubles with each one.
+    """
+
+    connect: float = 10.0
+    read: float = 30.0
+    tries: int = 4
+    pause: float = 1.0
+
+
+def is_url(source: str) -> bool:
+    """Say whether a source is something to be fetched, not a path."""
+    return "://" in source
+
+
+def download(
+    url: str, target: Path, sha256: str = "", patience: Patience | None = None, reach: UrlPolicy | None = None
+) -> Path:
+    """Fetch ``url`` to ``target``, which appears when it is whole; a file that was there is replaced.
+
+    Until then the bytes are in ``<target>.partial``. Another try, now or in a later run, asks for the rest (RFC 9110,
+    section 14), on condition that the server's file is still the same; where it is not, where that cannot be told, or
+    where the server knows no ranges (GitHub's archives), it starts again. One process at a time may fetch a target.
+
+    :param url: ``http://``, ``https://`` or ``file://``.
+    :param sha256: what the file must have, in hexadecimal digits; empty takes any.
+    :param reach: what may be fetched, where the URL comes from somebody else than who runs the program.
+    :returns: ``target``.
+    :raises UrlNotAllowed: where ``reach`` does not allow the URL, or what it leads to.
+    :raises DownloadError: where the file is longer than ``reach`` allows.
+    :raises DataError: with the URL and the next step, where it cannot be fetched, or is not what was expected.
+    """
+    partial = _Partial(target.with_name(target.name + ".partial"), target.with_name(target.name + ".partial.json"))
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if urlsplit(url).scheme == "file" and reach is None:
+            _copy(url, partial)
+        else:
+            _fetch(url, partial, patience or Patience(), reach)
+        _check(url, partial, sha256)
+        os.replace(partial.path, target)
+        partial.forget()
+    except OSError as error:
+        if problem := of_system(error):
+            raise problem from None
+        raise DataError(f"{target} cannot be written: {error}. Make room or choose another place") from None
+    return target
+
+
+class _Cut(Exception):
+    """The answer broke off, or the server was busy: another try may do better."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What the bytes of a partial file are part of. ``validator`` is a strong ETag or a date of change, which tell
+    whether the server's file is still the same; empty where the server gives neither."""
+
+    url: str
+    validator: str
+    total: int | None
+
+
+@dataclass(frozen=True)
+class _Partial:
+    """The bytes that have come, and beside them a note of what they belong to."""
+
+    path: Path
+    note: Path
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def source(self, url: str) -> _Source | None:
+        """What the bytes belong to; None where that is not known, or cannot be continued."""
+        try:
+            source = _Source(**json.loads(self.note.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+        return source if source.url == url and source.validator and self.size() else None
+
+    def begin(self, source: _Source) -> None:
+        self.forget()
+        self.note.write_text(json.dumps(asdict(source)), encoding="utf-8")
+
+    def forget(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+
+def _copy(url: str, partial: _Partial) -> None:
+    partial.forget()
+    path = Path(url2pathname(urlsplit(url).path))
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise DataError(f"{url} cannot be read: {error.strerror}. {_next_step()}") from None
+    with file, partial.path.open("wb") as out:
+        shutil.copyfileobj(file, out, CHUNK)
+
+
+def _fetch(url: str, partial: _Partial, patience: Patience, reach: UrlPolicy | None) -> None:
+    """Try until the file is whole. Tries that bring new bytes are not counted: a slow line may break many times."""
+    failures, most = 0, partial.size() if partial.source(url) else 0
+    while True:
+        try:
+            return _attempt(url, partial, patience, reach)
+        except _Cut as cut:
+            failures = 0 if partial.size() > most else failures
+            most = max(most, partial.size())
+            failures += 1
+            if failures >= patience.tries:
+                raise DataError(_given_up(url, partial, str(cut))) from None
+            pause = patience.pause * 2 ** (failures - 1)
+            say(f"{url}: {cut}; trying again in {pause:.0f} s")
+            time.sleep(pause)
+
+
+def _attempt(url: str, partial: _Partial, patience: Patience, reach: UrlPolicy | None) -> None:
+    import requests
+    import urllib3
+
+    source = partial.source(url)
+    headers = {"Accept-Encoding": "identity"}  # so that lengths and ranges count the file's own bytes
+    if source:
+        headers |= {"Range": f"bytes={partial.size()}-", "If-Range": source.validator}
+    try:
+        timeout = (patience.connect, patience.read)
+        asked = (
+            reach.opened(url, headers, timeout)
+            if reach
+            else requests.get(url, headers=headers, stream=True, timeout=timeout)
+        )
+        with asked as response:
+            _take(url, response, partial, source, reach.most_bytes if reach else 0)
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
+        raise _Cut("nothing came in time") from None
+    except (requests.exceptions.SSLError, urllib3.exceptions.SSLError) as error:
+        raise _Cut(f"no safe connection: {error}") from None
+    except urllib3.exceptions.HTTPError:
+        raise _Cut("the connection was cut") from None
+    except requests.ConnectionError:
+        raise _Cut(f"no connection to {urlsplit(url).netloc}") from None
+    except requests.RequestException as error:  # a URL of another kind, a ring of redirects
+        raise DataError(f"{url} cannot be fetched: {error}. {_next_step()}") from None
+
+
+def _take(url: str, response: Any, partial: _Partial, source: _Source | None, most: int) -> None:
+    """Write what the server answers to the partial file, and return when it is whole. ``most`` is how many bytes it may
+    have; 0 allows any."""
+    if source and response.status_code == 416:  # nothing is left to send: it was whole, or it has another length
+        if _total_of_range(response.headers) == partial.size() == (source.total or partial.size()):
+            return
+        partial.forget()
+        raise _Cut("the server has no such rest; starting again")
+    if source and response.status_code == 206:
+        if not _continues(response.headers, partial.size(), source):
+            partial.forget()
+            raise _Cut("the server sent another piece than was asked for; starting again")
+    elif response.status_code == 200:
+        source = _source_of(url, response.headers)
+        partial.begin(source)
+    elif response.status_code in PASSING:
+        raise _Cut(f"the server answered {response.status_code} {response.reason}")
+    else:
+        answer = f"{response.status_code} {response.reason}"
+        raise FetchError(f"{url}: the server answered {answer}. {_next_step()}", response.status_code)
+    _write(url, response, partial, source, most)
+    if source.total is not None and partial.size() != source.total:
+        raise _Cut(f"{partial.size():,} of {source.total:,} bytes came")
+
+
+def _write(url: str, response: Any, partial: _Partial, source: _Source, most: int) -> None:
+    name = partial.path.name.removesuffix(".partial")
+    with partial.path.open("ab") as file, progress(f"fetching {name}", source.total, "B", partial.size()) as shown:
+        for chunk in _chunks(response):
+            if most and max(source.total or 0, file.tell() + len(chunk)) > most:
+                raise DownloadError(f"Failed to download model from: {url}: it has more than {most:,} bytes")
+            file.write(chunk)
+            shown.advance(len(chunk))
+
+
+def _chunks(response: Any) -> Iterator[bytes]:
+    """The bytes as soon as they come: requests' own iterator loses what came before a cut."""
+    raw = response.raw
+    packed = _is_encoded(response.headers)
+    while chunk := raw.read(CHUNK, decode_content=True) if packed else raw.read1(CHUNK, decode_content=False):
+        yield chunk
+
+
+def _source_of(url: str, headers: Mapping[str, str]) -> _Source:
+    """Where the server packs the file for the way, lengths and ranges are those of the packed bytes, so useless."""
+    if _is_encoded(headers):
+        return _Source(url, "", None)
+    length = headers.get("Content-Length", "")
+    return _Source(url, _validator(headers), int(length) if length.isdecimal() else None)
+
+
+def _is_encoded(headers: Mapping[str, str]) -> bool:
+    return headers.get("Content-Encoding", "identity").lower() != "identity"
+
+
+def _validator(headers: Mapping[str, str]) -> str:
+    """A weak ETag (``W/…``) may stay while bytes change, and If-Range takes none (RFC 9110, section 13.1.5)."""
+    etag = headers.get("ETag", "")
+    return etag if etag.startswith('"') else headers.get("Last-Modified", "")
+
+
+def _continues(headers: Mapping[str, str], size: int, source: _Source) -> bool:
+    """Say whether a 206 is the rest of what is there; some servers heed Range without heeding If-Range."""
+    piece = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
+    if not piece or int(piece[1]) != size or _is_encoded(headers):
+        return False
+    same_length = source.total is None or piece[2] in ("*", str(source.total))
+    return same_length and _validator(headers) in ("", source.validator)
+
+
+def _total_of_range(headers: Mapping[str, str]) -> int | None:
+    total = re.fullmatch(r"bytes \*/(\d+)", headers.get("Content-Range", ""))
+    return int(total[1]) if total else None
+
+
+def _check(url: str, partial: _Partial, sha256: str) -> None:
+    if not sha256:
+        return
+    found = file_digest(partial.path)
+    if found != sha256.lower():
+        partial.forget()
+        raise DataError(
+            f"{url} has the SHA-256 {found}, expected {sha256.lower()}: it was changed or damaged. " + _next_step()
+        )
+
+
+def _given_up(url: str, partial: _Partial, reason: str) -> str:
+    kept = f" {partial.size() / 1e6:.1f} MB are kept: the next run goes on from there." if partial.source(url) else ""
+    return f"{url} could not be fetched: {reason}.{kept} {_next_step()}"
+
+
+def _next_step() -> str:
+    return "Try again later, or fetch it by other means and give --source the local copy."

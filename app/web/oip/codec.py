@@ -1,0 +1,257 @@
+"""Tensors of the protocol, decoded from requests and encoded in responses, as JSON or bytes."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from flask import Response, make_response, request
+from numpy.typing import NDArray
+
+from app.errors import BadInput
+from app.serving.tensors import as_float32
+from app.types import FloatArray
+from app.web.oip.requests import BOOL, BYTES, FLOAT, HEADER_LENGTH, LENGTH, NUMBERS, Asked, Input
+from app.web.values import NumberList, decode_base64
+
+BASE64 = "base64"
+KINDS: dict[str, set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
+"""What JSON may have for each kind of NumPy's types."""
+
+
+def numbers(sent: Input) -> NDArray[Any]:
+    """The values of a numeric tensor, in its shape and its own type. To be asked for once.
+
+    :raises BadInput: where they are of another number or kind.
+    """
+    kind = NUMBERS[sent.datatype]
+    if isinstance(sent.data, NumberList):
+        return _from_text(sent, sent.data, kind)
+    if sent.raw is None:
+        made = _from_json(sent, kind)
+        sent.data.clear()  # a request may wait long for its turn, and lists take many times the room
+        return made
+    if len(sent.raw) != sent.size * kind.itemsize:
+        raise BadInput(
+            f"The input {sent.name!r} has {len(sent.raw)} bytes of data; {sent.datatype} in the shape "
+            f"{list(sent.shape)} takes {sent.size * kind.itemsize}. Correct the shape or the data."
+        )
+    if sent.datatype == BOOL and (np.frombuffer(sent.raw, np.uint8) > 1).any():
+        raise BadInput(f"The input {sent.name!r} is BOOL and holds bytes other than 0 and 1. Send it as UINT8.")
+    return np.frombuffer(sent.raw, kind).reshape(sent.shape)
+
+
+def texts(sent: Input, encoded: bool) -> list[bytes]:
+    """The values of a BYTES tensor, in their order.
+
+    :param encoded: whether a string of JSON is base64; else it stands for its own UTF-8.
+    :raises BadInput: where there are more or fewer than the shape says, or one cannot be read.
+    """
+    if sent.raw is not None:
+        found = _parted(sent)
+        _check_number(sent, len(found))
+        return found
+    values: Sequence[Any] | NDArray[Any] = () if isinstance(sent.data, NumberList) else _nested(sent)
+    if not len(values) or not all(isinstance(one, str) for one in values):
+        raise BadInput(f"The input {sent.name!r} is BYTES, and its data must be strings.")
+    return [_decoded(sent, number, one) if encoded else _utf8(sent, one) for number, one in enumerate(values)]
+
+
+def _from_json(sent: Input, kind: np.dtype[np.generic]) -> NDArray[Any]:
+    values = _nested(sent)
+    if not set(map(type, values)) <= KINDS[kind.kind]:
+        raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {_sample(sent)}.")
+    try:
+        with np.errstate(over="ignore"):  # what becomes infinite is refused with all that is
+            return _in_range(sent, values, kind).astype(kind).reshape(sent.shape)
+    except OverflowError:
+        raise _beyond(sent) from None
+
+
+def _in_range(sent: Input, values: NDArray[Any], kind: np.dtype[np.generic]) -> NDArray[Any]:
+    """Whole numbers that their type has: NumPy itself would wrap them round."""
+    if kind.kind not in "iu":
+        return values.astype(np.float64)
+    whole, limits = values.astype(np.int64), np.iinfo(kind.name)
+    if int(whole.min()) < limits.min or int(whole.max()) > limits.max:
+        raise BadInput(f"The input {sent.name!r} is {sent.datatype}, whose values are {limits.min} to {limits.max}.")
+    return whole
+
+
+def _from_text(sent: Input, data: NumberList, kind: np.dtype[np.generic]) -> NDArray[Any]:
+    """Read a long list; its values become float32 at once, which takes the least memory."""
+
+    def convert(values: Sequence[Any], first: int) -> FloatArray:
+        piece = np.array(values, dtype=object)
+        if not set(map(type, values)) <= KINDS[kind.kind]:
+            raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {data}.")
+        with np.errstate(over="ignore"):
+            return as_float32(_in_range(sent, piece, kind).astype(kind), first)
+
+    try:
+        shape = data.shape()
+        if len(shape) != 1:
+            _check_nested(sent, shape)
+        _check_number(sent, prod(shape))
+        return data.read(sent.shape, convert)
+    except OverflowError:
+        raise _beyond(sent) from None
+    except ValueError as error:
+        raise BadInput(f"The data of the input {sent.name!r} cannot be read: {error}. Correct them.") from None
+
+
+def _beyond(sent: Input) -> BadInput:
+    return BadInput(f"The input {sent.name!r} has a value beyond all numbers of {sent.datatype}.")
+
+
+def _check_nested(sent: Input, shape: tuple[int, ...]) -> None:
+    if shape != sent.shape:
+        raise BadInput(
+            f"The data of the input {sent.name!r} are nested as {list(shape)}; its shape is {list(sent.shape)}. "
+            "Send them so, or flat."
+        )
+
+
+def _nested(sent: Input) -> NDArray[Any]:
+    """The data as an array of one axis. The protocol has them flat, or nested as the shape says."""
+    data = [sent.data] if isinstance(sent.data, str) and sent.size == 1 else sent.data
+    try:
+        values = np.array(data, dtype=object)  # any other type would make texts as long as the longest
+    except (ValueError, RecursionError):
+        raise BadInput(f"The data of the input {sent.name!r} are nested unevenly: send them flat.") from None
+    if values.ndim != 1:
+        _check_nested(sent, values.shape)
+    _check_number(sent, values.size)
+    return values.reshape(-1)
+
+
+def _check_number(sent: Input, found: int) -> None:
+    if found != sent.size or not found:
+        raise BadInput(
+            f"The input {sent.name!r} has {found} values; its shape {list(sent.shape)} takes {sent.size}, at least one."
+            " Correct the shape or the data."
+        )
+
+
+def _parted(sent: Input) -> list[bytes]:
+    """Elements of bytes, each behind its length."""
+    assert sent.raw is not None
+    data, at = sent.raw, 0
+    found: list[bytes] = []
+    while at < len(data) and len(found) <= sent.size:
+        start = at + LENGTH.size
+        end = start + LENGTH.unpack_from(data, at)[0] if start <= len(data) else start
+        if end > len(data):
+            raise BadInput(
+                f"The input {sent.name!r} is cut: an element should end at byte {end}, and there are {len(data)}. "
+                "Each is sent behind its length, four bytes, the lowest first."
+            )
+        found.append(bytes(data[start:end]))
+        at = end
+    return found
+
+
+def _decoded(sent: Input, number: int, text: str) -> bytes:
+    try:
+        return decode_base64(text)
+    except ValueError:
+        raise BadInput(
+            f"The input {sent.name!r} has at {number} the text {text[:40]!r}, which is not base64. JSON has no other"
+            " way to carry a picture; binary data have."
+        ) from None
+
+
+def _utf8(sent: Input, text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # JSON may have half of a surrogate pair
+        raise BadInput(f"The input {sent.name!r} has a text that is no Unicode: {text[:40]!r}. Send base64.") from None
+
+
+def _sample(sent: Input) -> str:
+    return repr(sent.data)[:60]
+
+
+PACKET = 1400
+"""Bytes that go into one packet anyhow, and are not worth compressing."""
+FASTEST = 1
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """An output: float32, or bytes (NumPy's ``object``)."""
+
+    name: str
+    values: NDArray[Any]
+    binary: bool = False
+
+    @property
+    def datatype(self) -> str:
+        """The protocol's name of its type."""
+        return BYTES if self.values.dtype == object else FLOAT
+
+
+def bytes_tensor(name: str, rows: Sequence[Any], binary: bool) -> Tensor:
+    """A tensor of bytes.
+
+    :param rows: bytes, or lists of bytes that are all equally long.
+    """
+    return Tensor(name, np.array(rows, dtype=object), binary)
+
+
+def answer(name: str, version: str, asked: Asked, tensors: Sequence[Tensor]) -> Response:
+    """The answer to an inference request."""
+    parts = [_part(tensor) for tensor in tensors]
+    document: dict[str, Any] = {"model_name": name, "model_version": version}
+    if asked.id is not None:
+        document["id"] = asked.id
+    document["outputs"] = [described for described, _ in parts]
+    head = json.dumps(document, separators=(",", ":")).encode()
+    if not any(tensor.binary for tensor in tensors):
+        return _sent(head, "application/json")
+    response = _sent(b"".join([head, *(data for _, data in parts)]), "application/octet-stream")
+    response.headers[HEADER_LENGTH] = str(len(head))
+    return response
+
+
+def _part(tensor: Tensor) -> tuple[dict[str, Any], bytes]:
+    """What the JSON says of a tensor, and what stands behind it."""
+    described = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.values.shape)}
+    if tensor.binary:
+        data = _packed(tensor)
+        return {**described, "parameters": {"binary_data_size": len(data)}}, data
+    flat = tensor.values.reshape(-1).tolist()
+    if tensor.datatype == FLOAT:
+        return {**described, "data": flat}, b""
+    try:
+        return {**described, "data": [one.decode() for one in flat]}, b""
+    except UnicodeDecodeError:
+        encoded = [base64.b64encode(one).decode() for one in flat]
+        return {**described, "parameters": {"content_type": BASE64}, "data": encoded}, b""
+
+
+def _packed(tensor: Tensor) -> bytes:
+    if tensor.datatype == FLOAT:
+        return tensor.values.astype("<f4").tobytes()
+    return b"".join(LENGTH.pack(len(one)) + one for one in tensor.values.reshape(-1))
+
+
+def _sent(body: bytes, media_type: str) -> Response:
+    encoding = request.accept_encodings.best_match(["identity", "gzip", "deflate"]) if len(body) > PACKET else None
+    if encoding == "gzip":
+        body = gzip.compress(body, FASTEST)
+    elif encoding == "deflate":
+        body = zlib.compress(body, FASTEST)
+    response = make_response(body)
+    response.headers["Content-Type"] = media_type
+    response.headers["Vary"] = "Accept-Encoding"
+    if encoding in ("gzip", "deflate"):
+        response.headers["Content-Encoding"] = encoding
+    return response

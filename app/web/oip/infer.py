@@ -1,0 +1,189 @@
+"""Inference by models with code of their own, which take bytes, and by networks, which take tensors."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flask import request
+from numpy.typing import NDArray
+
+from app.errors import BadInput, EmptyFile, TooManyFiles
+from app.serving.custom_model import CustomModel, Field, HandlerAnswer, HandlerRequest
+from app.serving.model import Model
+from app.serving.tensors import best_columns, check_rows, compute_picture, compute_rows, scores
+from app.settings import Settings
+from app.types import FloatArray
+from app.web.oip.codec import BASE64, Tensor, bytes_tensor, numbers, texts
+from app.web.oip.requests import BYTES, Asked, Input, Output
+from app.web.request import client_disconnected
+
+BODY = "body"
+CUSTOM_OUTPUTS = 1
+OK = range(200, 300)
+
+
+def infer_custom(model: CustomModel, asked: Asked, settings: Settings) -> list[Tensor] | HandlerAnswer:
+    """Ask a model's own code once for every row: the inputs are the fields of the request that it gets.
+
+    :returns: one tensor of its answers (N); of a row that it refused, its answer, and nothing else.
+    :raises BadInput: where the request is not of bytes.
+    :raises ModelUnavailable: where it waited too long.
+    """
+    binary = _binary_output(model, asked)
+    columns = [_column(model, sent, settings) for sent in asked.inputs]
+    if len({len(column) for column in columns}) > 1:
+        raise BadInput("The inputs have different numbers of rows; each row of all of them is one request.")
+    answers, is_disconnected = [], client_disconnected()
+    for fields in zip(*columns, strict=True):
+        said = model.answer(HandlerRequest(str(uuid.uuid4()), fields, dict(request.headers)), is_disconnected)
+        if said.error or said.status not in OK:
+            return said
+        answers.append(said.body)
+    return [bytes_tensor(BODY, answers, binary)]
+
+
+def _binary_output(model: CustomModel, asked: Asked) -> bool:
+    """Whether its one output is wanted as bytes."""
+    for one in asked.outputs or ():
+        if one.name != BODY or one.classes:
+            raise BadInput(
+                f"The model {model.name} answers by its own code, which has one output, {BODY!r}, and no classes; "
+                f"{one.name[:80]!r} cannot be asked for."
+            )
+    return asked.outputs[0].binary if asked.outputs else asked.binary
+
+
+def _column(model: CustomModel, sent: Input, settings: Settings) -> list[Field]:
+    """An input as fields, one a row, named as it is."""
+    if sent.datatype != BYTES:
+        raise BadInput(
+            f"The model {model.name} brings its own code, which takes bytes and not tensors: send what it takes as an "
+            f"element of BYTES, not {sent.datatype}; POST /predictions/{model.name} takes the same as a body."
+        )
+    if sent.size > settings.max_files:
+        raise TooManyFiles(sent.size, settings.max_files)
+    kind = sent.parameters.get("content_type")
+    encoded = kind == BASE64
+    content_type = kind if isinstance(kind, str) and not encoded else "application/octet-stream"
+    return [Field(sent.name, content_type, data, is_file=True) for data in texts(sent, encoded)]
+
+
+PICTURE = "image"
+LABELS, SCORES = "labels", "scores"
+INPUTS, OUTPUTS = 1, 3
+"""Most of them in a request: one tensor, or pictures; what the network gives, labels and scores."""
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What came of a request: the network's numbers (N, columns), the probabilities (N, classes), and the numbers of
+    the best classes (N, k), falling."""
+
+    raw: FloatArray
+    scores: FloatArray
+    best: NDArray[np.int64]
+
+
+def raw_name(model: Model) -> str:
+    """What the network's own output is called: as in its signature, unless that name is one of ours."""
+    name = model.output.name
+    return f"raw_{name}" if name in (LABELS, SCORES) else name
+
+
+def infer_network(model: Model, asked: Asked, settings: Settings) -> list[Tensor]:
+    """Answer a request.
+
+    :raises BadInput: where the request does not fit the model.
+    :raises ModelUnavailable: where it waited too long.
+    """
+    sent, raw = _only_input(model, asked), raw_name(model)
+    default = (LABELS, SCORES) if sent.datatype == BYTES else (raw,)
+    wanted = asked.outputs or tuple(Output(name, asked.binary) for name in default)
+    _check_outputs(model, wanted, (raw, LABELS, SCORES))
+    rows = _pictures(model, sent, settings) if sent.datatype == BYTES else _tensor(model, sent, settings)
+    probable = scores(model, rows)
+    top = asked.top or model.postprocess.top or probable.shape[1]
+    computed = Computed(rows, probable, best_columns(probable, top))
+    return [_output(model, one, computed) for one in wanted]
+
+
+def _only_input(model: Model, asked: Asked) -> Input:
+    """The tensor, or the pictures, that a request carries."""
+    told = f"The model {model.name} takes one input: its tensor {model.input.name!r}, or encoded pictures, {PICTURE!r}"
+    if len(asked.inputs) > 1:
+        raise BadInput(f"{told} of BYTES. The request has {len(asked.inputs)}: {_names(asked.inputs)}.")
+    sent = asked.inputs[0]
+    if sent.name not in ((PICTURE, model.input.name) if sent.datatype == BYTES else (model.input.name,)):
+        raise BadInput(f"{told} of BYTES. It has no input {sent.name[:80]!r} of {sent.datatype}.")
+    return sent
+
+
+def _check_outputs(model: Model, wanted: tuple[Output, ...], known: tuple[str, ...]) -> None:
+    for one in wanted:
+        if one.name not in known:
+            raise BadInput(f"The model {model.name} has no output {one.name[:80]!r}. It has {', '.join(known)}.")
+
+
+def _tensor(model: Model, sent: Input, settings: Settings) -> FloatArray:
+    check_rows(model, sent.shape, settings.max_files)
+    return compute_rows(model, numbers(sent), client_disconnected())
+
+
+def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
+    if sent.shape[1:] not in ((), (1,)):
+        raise BadInput(
+            f"The input {sent.name!r} has the shape {list(sent.shape)}; pictures are sent in the shape [N], an element "
+            "each."
+        )
+    if sent.shape[0] > settings.max_files:
+        raise TooManyFiles(sent.shape[0], settings.max_files)
+    pictures = texts(sent, encoded=True)
+    is_disconnected, rows = client_disconnected(), []
+    for number, data in enumerate(pictures):
+        with _numbered(number, len(pictures)):
+            if not data:
+                raise EmptyFile()
+            rows.append(compute_picture(model, data, settings.picture_limits, is_disconnected))
+    return np.concatenate(rows)
+
+
+@contextmanager
+def _numbered(number: int, count: int) -> Iterator[None]:
+    """Say which of several pictures is bad."""
+    try:
+        yield
+    except BadInput as error:
+        if count > 1:
+            error.args = (f"Picture {number} of 0-{count - 1}: {error}",)
+        raise
+
+
+def _output(model: Model, wanted: Output, computed: Computed) -> Tensor:
+    if wanted.classes:
+        rows = computed.scores if wanted.name in (LABELS, SCORES) else computed.raw
+        return _classes(model, wanted, rows.reshape(len(rows), -1))
+    if wanted.name == LABELS:
+        return bytes_tensor(LABELS, [[model.labels[i].encode() for i in row] for row in computed.best], wanted.binary)
+    if wanted.name == SCORES:
+        return Tensor(SCORES, np.take_along_axis(computed.scores, computed.best, axis=1), wanted.binary)
+    return Tensor(wanted.name, computed.raw, wanted.binary)
+
+
+def _classes(model: Model, wanted: Output, rows: FloatArray) -> Tensor:
+    """Triton's classification extension: ``value:index:label``. The network's one number for two classes has no
+    label."""
+    labelled = rows.shape[1] == len(model.labels)
+    told: list[list[Any]] = [
+        [f"{row[i]!s}:{i}{f':{model.labels[i]}' if labelled else ''}".encode() for i in best]
+        for row, best in zip(rows, best_columns(rows, wanted.classes), strict=True)
+    ]
+    return bytes_tensor(wanted.name, told, wanted.binary)
+
+
+def _names(inputs: tuple[Input, ...]) -> str:
+    return ", ".join(one.name[:80] for one in inputs[:8])

@@ -1,0 +1,161 @@
+"""Values in a client's text: Base64, and long texts of numbers, parsed piece by piece into arrays."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.types import FloatArray
+
+BASE64_CHUNK = 2**16
+LONGEST_PREFIX = 200
+_REPLACED = bytes.maketrans(b"-_ ", b"+/+")
+_DROPPED = b"\r\n\t"
+
+
+def decode_base64(text: str | bytes) -> bytes:
+    """Decode base64: of the usual alphabet or that for URLs, in lines or not, padded or not, or in a ``data:`` URL.
+
+    A space counts as the plus sign that it was before a form's decoding.
+
+    :raises ValueError: if it is none.
+    """
+    head = _ascii(text[:LONGEST_PREFIX]).lower()
+    start, end = 0, len(text)
+    if head.startswith(b"data:"):
+        start = head.find(b",") + 1
+        if not head[: start - 1].endswith(b";base64"):
+            raise ValueError("the data: URL is not one of base64")
+    while end > start and not (tail := _ascii(text[max(start, end - BASE64_CHUNK) : end]).rstrip(b"= \r\n\t")):
+        end = max(start, end - BASE64_CHUNK)
+    if end > start:
+        end = max(start, end - BASE64_CHUNK) + len(tail)
+    found, rest = bytearray(), b""
+    for at in range(start, end, BASE64_CHUNK):
+        rest += _ascii(text[at : min(at + BASE64_CHUNK, end)]).translate(_REPLACED, _DROPPED)
+        whole = len(rest) & ~3
+        found += base64.b64decode(rest[:whole], validate=True)
+        rest = rest[whole:]
+    found += base64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True)
+    return bytes(found)
+
+
+def _ascii(text: str | bytes) -> bytes:
+    return text.encode("ascii") if isinstance(text, str) else text
+
+
+NUMBER_CHUNK = 2**16
+SHOWN = 60
+MOST_AXES = 16
+_OPEN, _COMMA = b"[,"
+_ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[],"))
+_NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
+
+Values = Sequence[Any] | NDArray[Any]
+Convert = Callable[[Any, int], NDArray[Any]]
+"""Makes an array of some values; the number is that of the first of them."""
+
+
+@dataclass(frozen=True)
+class NumberList:
+    """A list of numbers of JSON, or of equally long lists of them, that is not parsed yet.
+
+    :param text: from the first bracket to the last.
+    """
+
+    text: memoryview
+
+    def __str__(self) -> str:
+        return bytes(self.text[:SHOWN]).decode(errors="replace")
+
+    def shape(self) -> tuple[int, ...]:
+        """Return its shape, without looking at the numbers.
+
+        :raises ValueError: if its lists have different lengths.
+        """
+        brackets = np.frombuffer(
+            b"".join(bytes(piece).translate(None, _ALL_BUT_BRACKETS) for piece in _pieces(self.text)), np.uint8
+        )
+        axes = int(np.argmax(brackets != _OPEN))
+        if axes > MOST_AXES:
+            raise ValueError(f"its lists are nested more than {MOST_AXES} deep")
+        shape: list[int] = []
+        inner = 0  # brackets and commas of the list within
+        for depth in range(1, axes + 1):
+            end = brackets.tobytes().find(b"]" * depth) + depth
+            own = brackets[axes - depth : end]
+            if (len(own) - 1) % (inner + 1) or not _repeats(own[1:-1], inner + 1):
+                raise ValueError("its lists have different lengths")
+            shape.insert(0, (len(own) - 1) // (inner + 1))
+            inner = len(own)
+        if inner != len(brackets):
+            raise ValueError("its lists have different lengths")
+        return tuple(shape)
+
+    def read(self, shape: tuple[int, ...], convert: Convert) -> FloatArray:
+        """Parse the numbers.
+
+        :param convert: makes float32 of Python's numbers.
+        :raises ValueError: if they are not numbers as JSON has them, or not as many as the shape says.
+        """
+        found = np.empty(prod(shape), np.float32)
+        read(self.text, found, _from_json, convert)
+        return found.reshape(shape)
+
+
+def read(text: memoryview, found: FloatArray, parse: Callable[[bytes], Values], convert: Convert) -> None:
+    """Parse numbers with commas between into an array.
+
+    :param found: one axis, as long as there are to be numbers.
+    :param parse: reads some of them.
+    :raises ValueError: if there are more or fewer, or ``parse`` or ``convert`` refuse them.
+    """
+    count, at = len(found), 0
+    for piece in _whole_numbers(text):
+        values = parse(piece)
+        if at + len(values) > count:
+            raise ValueError(f"it has more than {count} values")
+        found[at : at + len(values)] = convert(values, at)
+        at += len(values)
+    if at != count:
+        raise ValueError(f"it has {at} values instead of {count}")
+
+
+def _from_json(piece: bytes) -> Values:
+    values: Values = json.loads(b"[" + piece.translate(_NO_BRACKETS) + b"]")
+    return values
+
+
+def _repeats(content: NDArray[np.uint8], period: int) -> bool:
+    """Return whether brackets repeat with a comma between."""
+    commas = content[period - 1 :: period]
+    return bool((commas == _COMMA).all()) and bool((content[:-period] == content[period:]).all())
+
+
+def _pieces(text: memoryview) -> Iterator[memoryview]:
+    for at in range(0, len(text), NUMBER_CHUNK):
+        yield text[at : at + NUMBER_CHUNK]
+
+
+def _whole_numbers(text: memoryview) -> Iterator[bytes]:
+    """Cut a text at commas.
+
+    :raises ValueError: if there is none for too long.
+    """
+    at = 0
+    while at < len(text):
+        piece = bytes(text[at : at + NUMBER_CHUNK])
+        if at + NUMBER_CHUNK < len(text):
+            comma = piece.rfind(b",")
+            if comma < 0:
+                raise ValueError(f"it has no comma in {NUMBER_CHUNK} bytes")
+            piece = piece[:comma]
+        yield piece
+        at += len(piece) + 1

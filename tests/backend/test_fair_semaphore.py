@@ -1,0 +1,53 @@
+"""Fair places: who waits longest is next."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from app.backend.batching import Slots
+from app.utils.dispatch import WouldBlock, not_blocking
+from tests.helpers import wait_until
+
+SECONDS = 60.0
+
+
+def test_no_more_at_once_than_there_are_places_and_the_first_is_next() -> None:
+    slots, order, leave = Slots(1), [], threading.Semaphore(0)
+
+    def work(number: int) -> None:
+        with slots:
+            order.append(number)
+            assert leave.acquire(timeout=SECONDS)
+
+    threads = []
+    for number in range(4):
+        threads.append(threading.Thread(target=work, args=(number,)))
+        threads[-1].start()
+        wait_until(lambda: len(order) + len(slots._waiting) == len(threads), 0.001)
+    assert order == [0]
+
+    for thread in threads:
+        leave.release()
+        thread.join(SECONDS)
+
+    assert order == [0, 1, 2, 3]
+
+
+def test_a_place_is_free_again_after_an_error() -> None:
+    slots = Slots(1)
+    for _ in range(2):
+        try:
+            with slots:
+                raise ValueError
+        except ValueError:
+            pass
+
+
+def test_the_thread_that_reads_all_connections_never_waits_for_a_place() -> None:
+    slots = Slots(1)
+    with slots, pytest.raises(WouldBlock), not_blocking(), slots:
+        pass
+    with slots:  # nobody stands in line for it
+        pass

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadInput
+from app.formats.folder import open_model_folder
+from app.serving.model import open_model
+from app.settings import ROOT, PictureLimits
+from app.vision.decode import decode
+from tests.pictures import unreadable
+from tests.training.transfer.shapes import CLASSES, write_shapes
+
+
+def train(models_dir: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DIMPLE_")}
+    environ |= {"DIMPLE_MODELS_DIR": str(models_dir), "DIMPLE_PORT": "8123"}
+    command = [sys.executable, "-m", "flask", "--app", "app", "models", "train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, check=False)
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> str:
+    """The one line of a command that failed."""
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures to learn from, where the first test trains."""
+    work = tmp_path_factory.mktemp("work")
+    write_shapes(work / "shapes")
+    (work / "shapes" / "noise" / "broken.jpg").write_bytes(b"no picture")
+    for name, data in unreadable().items():
+        (work / "shapes" / "noise" / name).write_bytes(data)
+    return work
+
+
+@pytest.fixture(scope="module")
+def first(work: Path) -> subprocess.CompletedProcess[str]:
+    return train(work / "models", "shapes", work / "shapes", "--folds", 2, "--seed", 7)
+
+
+def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(
+    work: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    assert first.returncode == 0, first.stderr
+    lines = first.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[:4]] == [["class", "n"], *([kind, "8"] for kind in CLASSES)]
+    metrics = json.loads((work / "models" / "shapes" / "metrics.json").read_text())
+    assert f"accuracy {metrics['accuracy']:.4f} ± " in first.stdout
+    assert metrics["seed"] == 7
+    assert "curl -F file=@picture.jpg http://localhost:8123/predict/shapes" in first.stdout
+    assert "skipped: noise/broken.jpg" in first.stderr
+    for name, data in unreadable().items():
+        with pytest.raises(BadInput) as refused:
+            decode(data, PictureLimits())
+        assert f"skipped: noise/{name}: {refused.value}" in first.stderr
+    assert f"could not be read: {1 + len(unreadable())}\n" in first.stdout
+    model = open_model(open_model_folder(work / "models" / "shapes"), "auto")
+    assert model.labels == CLASSES
+    model.engine.close()
+
+
+def test_it_replaces_its_own_model_but_no_other(work: Path, first: subprocess.CompletedProcess[str]) -> None:
+    folder = work / "models" / "shapes"
+    before = (folder / "shapes-0000.params").read_bytes()
+    again = train(work / "models", "shapes", work / "shapes", "--folds", 2, "--seed", 7)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "shapes-0000.params").read_bytes() == before
+    (folder / "metrics.json").unlink()
+    assert "--force" in failure(train(work / "models", "shapes", work / "shapes"))
+    assert (folder / "shapes-0000.params").read_bytes() == before
+
+
+def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(
+    work: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    models = work / "models"
+    assert "'dogcat'" in failure(train(models, "dogcat", work / "shapes", "--force"))
+    assert "nowhere" in failure(train(models, "new", work / "nowhere"))
+    assert "one class only, 'discs'" in failure(train(models, "new", write_shapes(work / "one", classes=("discs",))))
+    assert not (models / "new").exists()

@@ -1,0 +1,72 @@
+"""A model on which the process ends that opens it first is not opened in the server."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.engines import conversion_process
+from app.engines.loader import load
+from app.errors import ModelFormatError
+from app.formats.folder import open_model_folder
+from app.settings import ROOT
+from tests.helpers import wait_until
+
+SMILE = ROOT / "models" / "smile"
+SECONDS = 60
+
+
+def child() -> psutil.Process | None:
+    """The process that opens a model now."""
+    for process in psutil.Process().children():
+        try:
+            if "app.engines.conversion_process" in process.cmdline():
+                return process
+        except psutil.Error:
+            continue
+    return None
+
+
+def wait_for_child(act: Callable[[psutil.Process], None]) -> None:
+    found = wait_until(child)
+    assert found is not None
+    act(found)
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (signal.SIGSEGV, r"ends in a crash \(SIGSEGV\)"),
+        (signal.SIGKILL, r"ends in a crash \(SIGKILL\)"),
+        (signal.SIGPROF, "takes more than 180 s of processor time"),
+    ],
+)
+def test_a_model_that_ends_the_process_that_opens_it_is_refused(tmp_path: Path, number: int, reason: str) -> None:
+    """It is sent here the signal that a C library's crash would end it with, long before it has opened the model."""
+    killer = threading.Thread(target=wait_for_child, args=(lambda process: process.send_signal(number),))
+    killer.start()
+    with pytest.raises(ModelFormatError, match=rf"smile cannot be opened: reading its files {reason}"):
+        load(open_model_folder(SMILE), "auto", tmp_path)
+    killer.join()
+    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+
+
+def test_a_model_that_is_never_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conversion_process, "LONGEST_SECONDS", 0.01)
+    with pytest.raises(ModelFormatError, match=r"smile cannot be opened: reading its files takes more than 0\.01 s"):
+        load(open_model_folder(SMILE), "auto", tmp_path)
+
+
+def test_the_time_to_open_ends_when_the_model_is_open(capfd: pytest.CaptureFixture[str]) -> None:
+    signal.setitimer(signal.ITIMER_PROF, 1000)
+    try:
+        conversion_process._opened()
+        assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+        assert capfd.readouterr().out.encode().strip() == conversion_process.OPENED
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)

@@ -1,0 +1,44 @@
+"""Deadlines go by the monotonic clock; what goes by the one that may jump is listed here, with its reason."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+APP = Path(__file__).parent.parent.parent / "app"
+MAY = {  # room and file
+    "security/tokens.py",  # the date on which a token ends
+    "engines/engine.py",  # which of two machines has said something last
+    "engines/bridge.py",  # a name
+    "engines/cache.py",  # the age of files
+    "serving/uploads.py",  # the age of files
+    "server/host_metrics.py",  # a time stamp
+    "web/instrumentation.py",  # time stamps
+    "handlers/metric.py",  # a time stamp
+    "handlers/timeit_decorator.py",  # as Multi Model Server has it: printed, and nothing else
+}
+JUMPING = {"time", "time_ns"}
+
+
+def takes_wall_clock(tree: ast.AST) -> bool:
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr in JUMPING
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "time"
+        for node in ast.walk(tree)
+    )
+
+
+def test_only_these_files_ask_for_the_time_of_day() -> None:
+    found = {
+        f"{path.relative_to(APP).parts[0]}/{path.name}"
+        for path in APP.rglob("*.py")
+        if takes_wall_clock(ast.parse(path.read_text()))
+    }
+    assert found <= MAY
+
+
+def test_a_program_that_asks_for_it_is_found() -> None:
+    assert takes_wall_clock(ast.parse("import time\nprint(time.time() + 3)"))
+    assert not takes_wall_clock(ast.parse("import time\nprint(time.monotonic())"))

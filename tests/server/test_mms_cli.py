@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from app.errors import LaunchError
+from app.server.mms_cli import Flags, load_models, plan, split_models
+
+
+@pytest.mark.parametrize(
+    ("gpu", "seen", "device"),
+    [(2, None, "2"), (1, "4,5", "5"), (1, "GPU-aa, GPU-bb", "GPU-bb"), (3, "4,5", "3")],
+)
+def test_the_one_gpu_that_is_named_is_the_only_one_that_handlers_see(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int, seen: str | None, device: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": seen} if seen else {}
+    told = plan(Flags(gpu=gpu), environ, tmp_path / "instance")
+    assert (told.launch.environ["DIMPLE_NUMBER_OF_GPU"], told.launch.environ["CUDA_VISIBLE_DEVICES"]) == ("1", device)
+    assert [warning for warning in told.warnings if "--gpu" in warning]
+
+
+def test_without_the_flag_nothing_is_said_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = plan(Flags(), {}, tmp_path / "instance")
+    assert not {"DIMPLE_NUMBER_OF_GPU", "CUDA_VISIBLE_DEVICES"} & set(told.launch.environ)
+
+
+@pytest.mark.parametrize(
+    ("configuration", "models_dir", "load_models", "warning"),
+    [
+        ("model_store=gone\nload_models=ALL", "gone", "ALL", "The model store {}/gone is not there"),
+        ("model_store=gone\nload_models=a.mar", "gone", "a.mar", "The model store {}/gone is not there"),
+        ("load_models=all", "models", "", "there is no model_store"),
+        ("plugins_path=/opt/plugins", "models", "", "plugins_path=/opt/plugins is not followed"),
+        ("vmargs=-Xmx1g -Dio.netty.leakDetection=off", "models", "", "-Dio.netty.leakDetection=off is not followed"),
+        ("vmargs=-Dlog4j.configurationFile=gone.xml", "models", "", "the log4j file gone.xml is not there"),
+    ],
+)
+def test_what_a_configuration_wants_in_vain_stops_no_start(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    configuration: str,
+    models_dir: str,
+    load_models: str,
+    warning: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.properties").write_text(configuration)
+    told = plan(Flags(), {}, tmp_path / "instance")
+    assert Path(told.launch.environ["DIMPLE_MODELS_DIR"]).name == models_dir
+    assert told.launch.environ["DIMPLE_LOAD_MODELS"] == load_models
+    (said,) = told.warnings
+    assert warning.format(tmp_path) in said
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("place", ["{}", "file:{}", "file://{}"])
+def test_the_log4j_file_of_vmargs_is_followed_unless_the_command_names_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for level in ("error", "debug"):
+        (tmp_path / f"{level}.xml").write_text(
+            f'<Configuration><Loggers><Root level="{level}"/></Loggers></Configuration>'
+        )
+    named = place.format(tmp_path / "error.xml")
+    (tmp_path / "config.properties").write_text(f"vmargs=-Xmx128m -Dlog4j.configurationFile={named}")
+    assert plan(Flags(), {}, tmp_path / "instance").launch.environ["DIMPLE_LOG_LEVEL"] == "error"
+    flags = Flags(log_config=str(tmp_path / "debug.xml"))
+    assert plan(flags, {}, tmp_path / "instance").launch.environ["DIMPLE_LOG_LEVEL"] == "debug"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "a.mar").touch()
+    (tmp_path / "smileCNN.model").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_all_is_all_however_it_is_written_and_nothing_is_nothing(here: Path) -> None:
+    assert load_models(["all"], here / "store") == "ALL"
+    assert load_models([], None) == ""
+    assert split_models(" a.mar, b=b.mar,") == ["a.mar", "b=b.mar"]
+
+
+def test_a_model_of_the_store_stays_relative_to_it_and_one_from_here_does_not(here: Path) -> None:
+    told = ["first=a.mar", "smileCNN=smileCNN.model", "missing.mar"]
+    assert load_models(told, here / "store") == f"first=a.mar,smileCNN={here}/smileCNN.model,missing.mar"
+
+
+def test_urls_are_left_as_they_are(here: Path) -> None:
+    urls = ["https://host/a.mar", "b=http://host/b.mar?x=1", "http://host/c.mar?x=1"]
+    assert load_models(urls, None) == ",".join(urls)
+
+
+def test_without_a_store_a_model_must_be_here() -> None:
+    with pytest.raises(LaunchError, match=r"no model nowhere\.mar"):
+        load_models(["x=nowhere.mar"], None)
+    with pytest.raises(LaunchError, match="ALL models of which folder"):
+        load_models(["ALL"], None)

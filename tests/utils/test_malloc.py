@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from itertools import chain, repeat
+
+import psutil
+import pytest
+
+from app.settings import ROOT
+from app.utils.malloc import tidy_when_idle
+from tests.helpers import wait_until
+
+CHUNK = 60_000
+"""Below what the C library takes from the system piece by piece."""
+MEGABYTE = 2**20
+
+
+PAGES = """
+import resource, sys
+from app.utils.malloc import keep_heaps
+if sys.argv[1:]:
+    keep_heaps()
+def take():
+    pictures = [bytearray(1_000_000) for _ in range(3)]
+take()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(100):
+    take()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
+def test_what_a_picture_took_is_there_for_the_next() -> None:
+    asked = [
+        int(subprocess.run([sys.executable, "-c", PAGES, *kept], cwd=ROOT, capture_output=True, check=True).stdout)
+        for kept in ([], ["kept"])
+    ]
+    assert asked[1] < asked[0] / 20  # pages that the system was asked for
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
+def test_memory_that_answers_left_behind_goes_back_after_them() -> None:
+    memory = psutil.Process().memory_info
+    chunks = [b"x" * CHUNK for _ in range(2_000)]
+    last = chunks.pop()  # on top of the heap: as long as it is there, nothing below goes back by itself
+    chunks.clear()
+    left = memory().rss
+    answered = chain([1, 2], repeat(3))
+    tidy_when_idle(lambda: next(answered), pause=0.01)
+    wait_until(lambda: memory().rss <= left - 80 * MEGABYTE)
+    assert len(last) == CHUNK

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from app.utils import progress as module
+from app.utils.progress import counted, progress, say
+
+
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module.time, "monotonic", clock)
+    return clock
+
+
+@contextmanager
+def a_terminal() -> Iterator[Terminal]:
+    """Standard error; no fixture, because pytest puts its own there between the fixtures and the test."""
+    terminal = Terminal()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stderr", terminal)
+        yield terminal
+
+
+def test_a_log_gets_a_line_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("reading", 1000, "pictures") as shown:
+        for _ in range(25):  # 100 s
+            clock.now += 4
+            shown.advance(10)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 8  # at 12, 24, … 96 s
+    # 30 pictures in 12 s are 2.5 a second; the other 970 take 388 s
+    assert lines[0] == "reading: 30 of 1,000 pictures, 2.5/s, 388 s left"
+
+
+def test_short_work_leaves_no_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("reading", 2, "pictures") as shown:
+        clock.now += 9.9
+        shown.advance(2)
+    assert capsys.readouterr().err == ""
+
+
+def test_bytes_are_counted_in_megabytes(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("fetching", 24_000_000, "B") as shown:
+        clock.now += 10
+        shown.advance(6_000_000)
+    assert capsys.readouterr().err == "fetching: 6.0 of 24.0 MB, 0.6/s, 30 s left\n"
+
+
+def test_what_was_done_before_does_not_count_for_the_rate(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("fetching", 24_000_000, "B", done=12_000_000) as shown:
+        clock.now += 10
+        shown.advance(6_000_000)
+    assert capsys.readouterr().err == "fetching: 18.0 of 24.0 MB, 0.6/s, 10 s left\n"
+
+
+def test_work_of_unknown_length_has_no_end_in_sight(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("fetching", None, "B") as shown:
+        clock.now += 10
+        shown.advance(6_000_000)
+    assert capsys.readouterr().err == "fetching: 6.0 MB, 0.6/s\n"
+
+
+def test_a_note_stands_until_there_is_another(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("training", 4, "epochs") as shown:
+        for note in ("loss 0.9", "", "loss 0.3"):
+            if note:
+                shown.note(note)
+            clock.now += 10
+            shown.advance()
+    assert [line.split(", ")[-1] for line in capsys.readouterr().err.splitlines()] == ["loss 0.9"] * 2 + ["loss 0.3"]
+
+
+def test_no_rate_is_no_division_by_zero(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress("training", 4, "epochs") as shown:
+        clock.now += 10
+        shown.advance(0)
+    assert capsys.readouterr().err == "training: 0 of 4 epochs, 0.0/s\n"
+
+
+def test_counting_passes_everything_on(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = []
+    for item in counted("abc", "reading", 3, "letters"):
+        seen.append(item)
+        clock.now += 10
+    assert seen == ["a", "b", "c"]
+    assert [line.split(",")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "reading: 1 of 3 letters",
+        "reading: 2 of 3 letters",
+        "reading: 3 of 3 letters",
+    ]
+
+
+def test_a_terminal_gets_a_bar_that_goes_away() -> None:
+    with a_terminal() as terminal, progress("reading", 1000, "pictures") as shown:
+        shown.note("now a.jpg")
+        shown.advance(250)
+        say("a word between")
+    written = terminal.getvalue()
+    assert "reading:" in written
+    assert "25%" in written
+    assert "250/1000" in written
+    assert "now a.jpg" in written
+    assert "a word between\n" in written
+    assert "\n" not in written.replace("a word between\n", "")
+
+
+def test_a_terminal_is_told_bytes_in_thousands() -> None:
+    with a_terminal() as terminal, progress("fetching", 24_000_000, "B", done=12_000_000):
+        pass
+    assert "12.0M/24.0M" in terminal.getvalue()
