@@ -14,12 +14,12 @@ from app.backend.supervisor import BackendProcess as _BackendProcess
 from app.engines.ray.node_config import check_cluster as _check_cluster
 from app.errors import DimpleError, SettingError
 from app.handlers.environment import SERVERS_THREADS as _SERVERS_THREADS
-from app.security.authorization import check_management as _check_management
+from app.security.authorization import check_exposed_management as _check_management
 from app.server.addresses import bind as _bind
 from app.server.addresses import check_free as _check_free
 from app.server.arbiter import ZeroDowntimeArbiter as _Arbiter
 from app.server.certificates import server_context as _server_context
-from app.server.daemon import Herald
+from app.server.daemon import ReadyNotifier
 from app.server.daemon import remove_pid as _remove_pid
 from app.server.daemon import write_pid as _write_pid
 from app.server.greeting import Greeting as _Greeting
@@ -27,10 +27,10 @@ from app.server.host_metrics import report_host as _report_host
 from app.settings import VERSION as _VERSION
 from app.settings import read_settings
 from app.telemetry.tracing import trace_endpoint as _trace_endpoint
-from app.utils.malloc import keep_heaps as _keep_heaps
-from app.utils.malloc import tidy_when_idle as _tidy_when_idle
-from app.utils.process import end_with_parent as _end_with_parent
-from app.utils.system import cores, server_processes
+from app.utils.malloc import trim_when_idle as _tidy_when_idle
+from app.utils.malloc import tune_malloc as _keep_heaps
+from app.utils.process import die_with_parent as _end_with_parent
+from app.utils.system import cpu_count, default_worker_count
 
 try:
     _settings = read_settings()
@@ -53,10 +53,10 @@ try:
     _check_cluster(_settings)
 except DimpleError as error:
     sys.exit(str(error))
-workers = _settings.workers or server_processes()
+workers = _settings.workers or default_worker_count()
 worker_class = "app.server.worker.Worker"
 # A request that waits for its model holds a thread. Beyond the queue there are 8 that are for other requests.
-threads = _settings.threads or min(_settings.job_queue_size + 2 * cores() + 8, 1024)
+threads = _settings.threads or min(_settings.job_queue_size + 2 * cpu_count() + 8, 1024)
 worker_connections = threads + 1000  # the surplus is for idle clients that keep their connections
 keepalive = 15
 limit_request_line = _settings.max_request_line
@@ -89,11 +89,11 @@ if _settings.certificate_file and _settings.private_key_file:
 
 # Workers share the cores: without this each would start as many computing threads as there are cores.
 if "OMP_NUM_THREADS" not in os.environ:
-    os.environ["OMP_NUM_THREADS"] = os.environ[_SERVERS_THREADS] = str(max(1, cores() // workers))
+    os.environ["OMP_NUM_THREADS"] = os.environ[_SERVERS_THREADS] = str(max(1, cpu_count() // workers))
 
 # nohup starts a program with SIGHUP ignored; gunicorn would take the signal back and reload when its user logs out.
 _under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-_herald = Herald(os.environ)
+_herald = ReadyNotifier(os.environ)
 _pid_file = _settings.instance_dir / "server.pid"
 
 
@@ -149,16 +149,16 @@ def _start_backend(server: object) -> None:
     """Start the process that has the registry, the queues, slow networks and handler workers; on Linux only. Elsewhere
     each worker is its own backend."""
     if sys.platform != "linux":
-        server.compute_by(None)
+        server.set_backend(None)
         return
     backend = _BackendProcess(server.log, timeout)
-    server.compute_by(backend)
+    server.set_backend(backend)
     _set_backend(backend.address, backend.state)
 
 
 def post_fork(server: object, worker: object) -> None:
     """Let the master have what is its own."""
-    server.leave_engines()
+    server.detach_backend()
 
 
 def post_worker_init(worker: object) -> None:

@@ -55,13 +55,13 @@ def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.registry import Registry
     from app.serving.uploads import Uploads
     from app.web import init_app
-    from app.web.request import Dimple
+    from app.web.request import Services
     from app.zoo.build import by_name
 
     uploads = Uploads(
         settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes, settings.uploads_max_files
     )
-    app.extensions["dimple"] = Dimple(settings, Registry(settings), uploads, by_name(settings))
+    app.extensions["dimple"] = Services(settings, Registry(settings), uploads, by_name(settings))
     init_app(app, settings)
 
 

@@ -355,9 +355,9 @@ class InsufficientRole(DimpleError, type="RoleTooSmall", status=403, mms_type="F
     :param wanted: the least role that does.
     """
 
-    def __init__(self, name: str, role: str, wanted: str) -> None:
-        self.wanted = wanted
-        super().__init__(f"The token {name} is for {role}; this takes one for {wanted}.")
+    def __init__(self, name: str, role: str, required: str) -> None:
+        self.wanted = required
+        super().__init__(f"The token {name} is for {role}; this takes one for {required}.")
 
 
 class TooManyRequests(DimpleError, type="TooManyRequests", status=429, mms_type="TooManyRequestsException"):

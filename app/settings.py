@@ -262,12 +262,12 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """Where converted networks are kept."""
+        """Return where converted networks are kept."""
         return self.cache_dir or self.instance_dir / "cache"
 
     @property
     def picture_limits(self) -> PictureLimits:
-        """The largest picture that is decoded."""
+        """Return the largest picture that is decoded."""
         return PictureLimits(self.max_pixels, self.max_frames)
 
 
@@ -281,10 +281,10 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     known = _known()
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     if unknown:
-        raise SettingError(unknown[0], environ[unknown[0]], _meant(unknown[0], known))
+        raise SettingError(unknown[0], environ[unknown[0]], _suggestion(unknown[0], known))
     values = {f.name: _parse(name, environ[name], f) for name, f in known.items() if name in environ}
-    file = anchored(replace(Settings(), **values)).instance_dir / FILE
-    return anchored(replace(Settings(), **{**_read_file(file), **values}))
+    file = with_absolute_paths(replace(Settings(), **values)).instance_dir / FILE
+    return with_absolute_paths(replace(Settings(), **{**_read_file(file), **values}))
 
 
 def write_settings(values: Mapping[str, Any], file: Path, remarks: Sequence[str]) -> None:
@@ -296,20 +296,20 @@ def write_settings(values: Mapping[str, Any], file: Path, remarks: Sequence[str]
     """
     new = to_environment(values)
     old = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
-    kept = [line for line in old if not line.startswith(REMARK) and line.partition("=")[0].strip() not in new]
-    lines = [*kept, *(f"{REMARK} {remark}".rstrip() for remark in remarks), *(f"{k}={v}" for k, v in new.items())]
+    remaining = [line for line in old if not line.startswith(REMARK) and line.partition("=")[0].strip() not in new]
+    lines = [*remaining, *(f"{REMARK} {remark}".rstrip() for remark in remarks), *(f"{k}={v}" for k, v in new.items())]
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(file, "\n".join(lines) + "\n")
 
 
-def anchored(settings: Settings) -> Settings:
+def with_absolute_paths(settings: Settings) -> Settings:
     """Return the settings with the relative files and folders made absolute, under the checkout."""
-    paths = {one.name: getattr(settings, one.name) for one in fields(Settings) if one.metadata["kind"] is Path}
+    paths = {field.name: getattr(settings, field.name) for field in fields(Settings) if field.metadata["kind"] is Path}
     return replace(settings, **{name: ROOT / path for name, path in paths.items() if path is not None})
 
 
 def to_environment(values: Mapping[str, Any]) -> dict[str, str]:
-    """What :func:`read_settings` reads as these values.
+    """Return what :func:`read_settings` reads as these values.
 
     :param values: settings by their names in :class:`Settings`.
     """
@@ -320,10 +320,10 @@ def _known() -> dict[str, Field[Any]]:
     return {PREFIX + f.name.upper(): f for f in fields(Settings)}
 
 
-def _meant(name: str, known: Mapping[str, object]) -> str:
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
     """Return what a name should be that is no setting's."""
-    like = difflib.get_close_matches(name.removeprefix(PREFIX), [one.removeprefix(PREFIX) for one in known], 2, 0.6)
-    hint = f"did you mean {' or '.join(PREFIX + one for one in like)}? " if like else ""
+    like = difflib.get_close_matches(name.removeprefix(PREFIX), [item.removeprefix(PREFIX) for item in known], 2, 0.6)
+    hint = f"did you mean {' or '.join(PREFIX + item for item in like)}? " if like else ""
     return f"the name of a setting; {hint}docs/settings.md has them all"
 
 
@@ -344,7 +344,7 @@ def _read_file(file: Path) -> dict[str, Any]:
         name, _, text = (part.strip() for part in line.partition("="))
         place = f"{file}, line {number}: {name}"
         if name not in known:
-            raise SettingError(place, text, f"a line NAME=value, and {_meant(name, known)}")
+            raise SettingError(place, text, f"a line NAME=value, and {_suggestion(name, known)}")
         values[known[name].name] = _parse(place, text, known[name])
     return values
 
@@ -364,7 +364,7 @@ def _parse(name: str, text: str, declared: Field[Any]) -> Any:
             raise SettingError(name, text, "true or false")
         return TRUTHS[text.lower()]
     if kind is int:
-        return _whole(name, text, declared.metadata["low"])
+        return _parse_int(name, text, declared.metadata["low"])
     if not text:
         if not declared.metadata["empty"]:
             raise SettingError(name, text, "not empty")
@@ -372,7 +372,7 @@ def _parse(name: str, text: str, declared: Field[Any]) -> Any:
     return kind(text)
 
 
-def _whole(name: str, text: str, low: int) -> int:
+def _parse_int(name: str, text: str, low: int) -> int:
     expected = f"a whole number of at least {low}"
     try:
         value = int(text)

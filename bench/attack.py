@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.utils.progress import say  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from bench.perf.document import table, write_between  # noqa: E402
 from bench.perf.host import describe  # noqa: E402
 from bench.reliability.attacks import ALL, MIB, Cost, cost  # noqa: E402
@@ -41,7 +41,7 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
     if not given.only:
         write_between(given.docs / "reliability.md", MARKERS, text(costs))
-    return 0 if all(one.holds for one in costs) else 1
+    return 0 if all(cost.holds for cost in costs) else 1
 
 
 def measured(folder: Path, only: str, mib: int) -> Iterator[Cost]:
@@ -53,7 +53,7 @@ def measured(folder: Path, only: str, mib: int) -> Iterator[Cost]:
         for attack in ALL:
             if only in attack.name:
                 found = cost(served, attack, mib * MIB)
-                say(f"{'ok' if found.holds else 'NOT OK'}: {' | '.join(cells(found))}")
+                echo(f"{'ok' if found.holds else 'NOT OK'}: {' | '.join(cells(found))}")
                 yield found
 
 
@@ -72,7 +72,7 @@ def text(costs: Sequence[Cost]) -> str:
     """The tables."""
     machine = {name: value for name, value in describe().items() if name not in ("Multi Model Server", "client")}
     facts = "".join(f"| {name} | {value} |\n" for name, value in machine.items())
-    rows = table(HEAD, [cells(one) for one in costs])
+    rows = table(HEAD, [cells(cost) for cost in costs])
     return f"\n| | |\n|---|---|\n{facts}| date | {date.today().isoformat()} |\n\n{rows}\n"
 
 

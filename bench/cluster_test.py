@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from app.engines.ray.node_config import require_ray  # noqa: E402
 from app.errors import ClusterError  # noqa: E402
-from app.settings import Settings, anchored  # noqa: E402
-from app.utils.progress import say  # noqa: E402
+from app.settings import Settings, with_absolute_paths  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from bench.cluster.acts import ACTS, Scene, grow  # noqa: E402
 from bench.cluster.capacity import report as capacity  # noqa: E402
 from bench.cluster.hop import Hop, measure_hop  # noqa: E402
@@ -52,7 +52,7 @@ def main() -> int:
     try:
         require_ray()
     except ClusterError as error:
-        say(str(error))
+        echo(str(error))
         return 2
     work = Path(tempfile.mkdtemp(prefix="cluster-"))
     try:
@@ -69,8 +69,8 @@ def main() -> int:
             performance = (given.docs / "performance.md").read_text(encoding="utf-8")
             write_between(given.docs / "scaling.md", CAPACITY, "\n" + capacity(performance, hop_of(found)))
     for problem in problems + found.failures:
-        say(f"NOT OK: {problem}")
-    say(f"{seconds:.0f} s, at most {found.peak:,.0f} MiB")
+        echo(f"NOT OK: {problem}")
+    echo(f"{seconds:.0f} s, at most {found.peak:,.0f} MiB")
     return 1 if problems + found.failures else 0
 
 
@@ -88,32 +88,32 @@ class Found:
 def run(given: argparse.Namespace, work: Path, began: float) -> Found:
     """Start everything, do everything, take everything away."""
     found, cache = Found(), work / "cache"
-    here = anchored(Settings()).cache
+    here = with_absolute_paths(Settings()).cache
     if here.is_dir():
         shutil.copytree(here, cache, dirs_exist_ok=True)
-    say("making the models")
+    echo("making the models")
     make(work, cache)
     with rig(work / "models", cache) as made:
         right, rolled, local = alone(made, work, not given.no_hop)
-        say("starting the nodes")
+        echo("starting the nodes")
         made.start_nodes()
-        say("starting the fronts")
+        echo("starting the fronts")
         made.start_fronts(len(NAMES))
         if not given.no_hop:
-            say("measuring the hop")
+            echo("measuring the hop")
             found.hops = [hop.with_cluster(measure_hop(made.head, hop.model, made.processes())) for hop in local]
             for hop in found.hops:
-                say("  " + ", ".join(map(": ".join, zip(Hop.HEAD, hop.row(), strict=True))))
+                echo("  " + ", ".join(map(": ".join, zip(Hop.HEAD, hop.row(), strict=True))))
         asked = pictures()
         asks = [Ask(name, asked[name], _versions(name, right, rolled)) for name in NAMES]
-        load = Load([one.port for one in made.machines], asks, given.per_second, CLIENTS)
+        load = Load([machine.port for machine in made.machines], asks, given.per_second, CLIENTS)
         load.start()
         try:
             scene = Scene(made, load, right, work / "others")
             play(scene, found, given.only, began)
-            for count in [int(one) for one in given.nodes.split(",") if one]:
+            for count in [int(part) for part in given.nodes.split(",") if part]:
                 found.counts.append(grow(scene, count))
-                say(f"nodes, replicas, …: {found.counts[-1]}")
+                echo(f"nodes, replicas, …: {found.counts[-1]}")
         finally:
             load.stop()
             if given.keep_logs:
@@ -124,7 +124,7 @@ def run(given: argparse.Namespace, work: Path, began: float) -> Found:
 
 def alone(made: Rig, work: Path, hop: bool) -> tuple[Answers, dict[str, float], list[Hop]]:
     """What a server without a cluster answers, the new network's answer among it, and how fast."""
-    say("asking a server without a cluster")
+    echo("asking a server without a cluster")
     machine: Machine = made.head
     shutil.copytree(work / "others" / NEW, machine.folder / "models" / NEW)
     machine.start_front()
@@ -137,7 +137,7 @@ def alone(made: Rig, work: Path, hop: bool) -> tuple[Answers, dict[str, float], 
     finally:
         machine.stop_front()
         shutil.rmtree(machine.folder / "models" / NEW)
-    return right, rolled, [Hop(one.model, one.local, None) for one in local]
+    return right, rolled, [Hop(item.model, item.local, None) for item in local]
 
 
 def play(scene: Scene, found: Found, only: str | None, began: float) -> None:
@@ -155,10 +155,10 @@ def play(scene: Scene, found: Found, only: str | None, began: float) -> None:
         scene.rig.measure()
         tally = scene.load.tallies.get(name, Tally())
         found.acts.append((name, seen, tally))
-        say(f"{name} ({time.monotonic() - started:.0f} s): {seen}")
-        say(f"  {tally.sent} sent, {tally.answered} answered, {tally.refused} refused, {tally.lost} lost")
+        echo(f"{name} ({time.monotonic() - started:.0f} s): {seen}")
+        echo(f"  {tally.sent} sent, {tally.answered} answered, {tally.refused} refused, {tally.lost} lost")
         for reason, count in tally.reasons.most_common(4):
-            say(f"    {count} x {reason}")
+            echo(f"    {count} x {reason}")
         if time.monotonic() - began > MOST_SECONDS:
             found.failures.append("the time was over before all was done")
             break
@@ -172,7 +172,7 @@ def report(found: Found, seconds: float) -> str:
     ]
     total = [sum(getattr(t, what) for _, _, t in found.acts) for what in ("sent", "answered", "refused", "lost")]
     worst, slowest = (max(getattr(t, what) for _, _, t in found.acts) for what in ("worst", "slowest"))
-    rows.append(("together", *(f"{one:,}" for one in total), number(worst), f"{slowest:.1f}"))
+    rows.append(("together", *(f"{item:,}" for item in total), number(worst), f"{slowest:.1f}"))
     head = ("", "sent", "answered", "refused", "lost", "largest difference", "slowest (s)")
     text = (
         f"\n{len(os.sched_getaffinity(0))} cores, {seconds:.0f} s in all, at most {found.peak:,.0f} MiB (PSS) with "
@@ -180,7 +180,7 @@ def report(found: Found, seconds: float) -> str:
     )
     text += "".join(f"- {name}: {seen}.\n" for name, seen, _ in found.acts)
     if found.hops:
-        rows = [one.row() for one in found.hops]
+        rows = [hop.row() for hop in found.hops]
         text += "\n### What the hop costs\n\n" + table(Hop.HEAD, rows)
     if found.counts:
         head = (
@@ -193,21 +193,21 @@ def report(found: Found, seconds: float) -> str:
             "refused",
             "lost",
         )
-        text += "\n### With more nodes\n\n" + table(head, [tuple(str(one) for one in row) for row in found.counts])
+        text += "\n### With more nodes\n\n" + table(head, [tuple(str(item) for item in row) for row in found.counts])
     return text
 
 
 def hop_of(found: Found) -> float:
     """What the way takes of a core: of the model whose network takes least, and so blurs it least."""
-    return min(found.hops, key=lambda one: one.local.core).core
+    return min(found.hops, key=lambda hop: hop.local.core).core
 
 
 def keep_logs(made: Rig, target: Path) -> None:
     """Copy what fronts and nodes have written."""
-    for one in made.machines:
-        into = target / one.folder.name
+    for machine in made.machines:
+        into = target / machine.folder.name
         into.mkdir(parents=True, exist_ok=True)
-        for path in (one.log, one.folder / "instance" / "cluster" / "node.log"):
+        for path in (machine.log, machine.folder / "instance" / "cluster" / "node.log"):
             if path.exists():
                 shutil.copy(path, into)
     logs = Path(made.head.folder / "instance" / "cluster")

@@ -32,7 +32,7 @@ from app.serving.model import Model, open_model  # noqa: E402
 from app.settings import PictureLimits  # noqa: E402
 from app.training.datasets import part_of  # noqa: E402
 from app.types import Box  # noqa: E402
-from app.utils.progress import say  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from app.vision.decode import decode  # noqa: E402
 from app.vision.faces import crop, find_faces, load  # noqa: E402
 from app.vision.preprocess import to_tensor  # noqa: E402
@@ -69,7 +69,7 @@ def cascade(image: Image.Image) -> list[Box]:
         np.asarray(grey), scaleFactor=1.1, minNeighbors=1, minSize=(shortest, shortest)
     )
     found: list[Box] = []
-    for (x, y, side, _), count in sorted(zip(boxes, hits, strict=True), key=lambda one: -one[1]):
+    for (x, y, side, _), count in sorted(zip(boxes, hits, strict=True), key=lambda item: -item[1]):
         left, top, part = FRAME
         box = Box(*(round(value * back) for value in (x + left * side, y + top * side, part * side, part * side)))
         if count >= HITS and all(_shared(box, other) <= 0.3 for other in found):
@@ -99,21 +99,21 @@ def matched(faces: Sequence[Sequence[int]], boxes: Sequence[Box]) -> int:
 def photographs(folders: Sequence[Path], fetch: Path | None) -> Iterator[tuple[str, Image.Image, list[list[int]]]]:
     """Yield the labelled photographs that are there: the source, the picture and its faces."""
     labels = json.loads(LABELS.read_text())
-    wanted = {one["sha256"]: one for one in labels}
+    wanted = {label["sha256"]: label for label in labels}
     for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
         if one := wanted.pop(hashlib.sha256(data).hexdigest(), None):
             yield one["source"], decode(data, LIMITS).image, one["faces"]
-    for digest, one in wanted.items():
-        if fetch and one["source"].startswith("https://"):
+    for digest, item in wanted.items():
+        if fetch and item["source"].startswith("https://"):
             fetch.mkdir(parents=True, exist_ok=True)
-            answer = requests.get(one["source"], timeout=60)
+            answer = requests.get(item["source"], timeout=60)
             answer.raise_for_status()
             if hashlib.sha256(answer.content).hexdigest() == digest:
                 (fetch / f"{digest[:16]}.jpg").write_bytes(answer.content)
-                yield one["source"], decode(answer.content, LIMITS).image, one["faces"]
+                yield item["source"], decode(answer.content, LIMITS).image, item["faces"]
                 continue
-        say(f"not measured, as it is not there: {one['source']}")
+        echo(f"not measured, as it is not there: {item['source']}")
 
 
 def recall(given: argparse.Namespace) -> list[str]:
@@ -210,11 +210,11 @@ def main() -> int:
     given = parser.parse_args()
     load()
     if given.pictures or given.fetch:
-        say("\n".join(recall(given)))
+        echo("\n".join(recall(given)))
     if given.without:
-        say("\n".join(false_faces(given)))
+        echo("\n".join(false_faces(given)))
     if given.crops:
-        say("\n".join(through_the_path(given)))
+        echo("\n".join(through_the_path(given)))
     return 0
 
 

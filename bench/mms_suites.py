@@ -24,7 +24,7 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.utils.progress import say  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from bench.parity.machine import Missing, need  # noqa: E402
 from bench.parity.peer import NotReady, Peer  # noqa: E402
 from bench.parity.servers import dimple  # noqa: E402
@@ -64,7 +64,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(prefix="suites-") as folder:
                 failed += postman(checkout, newman, Path(folder), wanted)
     except (Missing, NotReady) as error:
-        say(str(error))
+        echo(str(error))
         return 2
     return 1 if failed else 0
 
@@ -110,12 +110,12 @@ def _judge(report: Path) -> int:
     for case in ElementTree.parse(report).iter("testcase"):
         name = ".".join(part for part in (case.get("classname"), case.get("name")) if part).rpartition("unit_tests.")[2]
         cases[name.removeprefix("model_service.")] = case.find("failure") is None and case.find("error") is None
-    known = {name for name in cases if any(name.startswith(one) for one in NOT_OURS)}
+    known = {name for name in cases if any(name.startswith(item) for item in NOT_OURS)}
     failed = sorted(name for name, passed in cases.items() if not passed)
     wrong = sorted(set(failed) - known)
-    say(f"unit tests: {len(cases) - len(failed)} passed; failed: {', '.join(failed)}")
+    echo(f"unit tests: {len(cases) - len(failed)} passed; failed: {', '.join(failed)}")
     for name in wrong:
-        say(f"  should pass: {name}")
+        echo(f"  should pass: {name}")
     return len(wrong)
 
 
@@ -124,7 +124,7 @@ def install_newman(folder: Path) -> Path:
     npm = need("npm", NODE)
     program = folder / "node_modules" / ".bin" / "newman"
     if not program.exists():
-        say(f"installing {NEWMAN} into {folder}, once")
+        echo(f"installing {NEWMAN} into {folder}, once")
         folder.mkdir(parents=True, exist_ok=True)
         subprocess.run([npm, "install", "--silent", "--prefix", str(folder), NEWMAN], check=True)
     return program
@@ -138,7 +138,7 @@ def postman(checkout: Path, newman: Path, folder: Path, wanted: Callable[[str], 
     tests, failed = checkout / "test" / "postman", 0
     zoo = folder / "zoo" / "model_archive_1.0"
     zoo.mkdir(parents=True)
-    say("making the archives")
+    echo("making the archives")
     make_archives(zoo, checkout, read_expected(tests / "inference_data.json"))
     with web_server(zoo.parent) as url:
         for source in tests.glob("*.json"):
@@ -189,9 +189,9 @@ def collection(suite: str, newman: Path, folder: Path, checkout: Path, peer: Pee
 
 def _told(suite: str, run: Mapping[str, Any]) -> int:
     counted = run["stats"]["assertions"]
-    say(f"{suite}: {counted['total'] - counted['failed']} of {counted['total']} assertions")
+    echo(f"{suite}: {counted['total'] - counted['failed']} of {counted['total']} assertions")
     for failure in run["failures"]:
-        say(f"  {failure['source'].get('name', '')}: {failure['error'].get('test', '')} {failure['error']['message']}")
+        echo(f"  {failure['source'].get('name', '')}: {failure['error'].get('test', '')} {failure['error']['message']}")
     return int(counted["failed"])
 
 

@@ -95,9 +95,9 @@ def _parameters(folder: ModelFolder) -> int:
     """Learned numbers; moving means and variances are not counted, as papers do not."""
     if folder.checkpoint is not None:
         arrays = read_params(folder.checkpoint.params)
-        return sum(math.prod(one.shape) for name, one in arrays.items() if not name.startswith("aux:"))
+        return sum(math.prod(array.shape) for name, array in arrays.items() if not name.startswith("aux:"))
     if folder.h5 is not None:
-        return sum(one.size for _name, arrays in read_h5(folder.h5).weights for one in arrays)
+        return sum(array.size for _name, arrays in read_h5(folder.h5).weights for array in arrays)
     return 0
 
 

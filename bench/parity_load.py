@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.utils.progress import say  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from bench.parity.load import Load, run_ab  # noqa: E402
 from bench.parity.machine import JAVA, Missing, mms_python, need  # noqa: E402
 from bench.parity.peer import NotReady, Peer  # noqa: E402
@@ -50,15 +50,15 @@ def main() -> int:
         python = mms_python(given.bench_dir.resolve() / "mms-venv")
         found = measure(given, python, ab)
     except (Missing, NotReady) as error:
-        say(str(error))
+        echo(str(error))
         return 2
     report = given.bench_dir / "parity-load.json"
     report.write_text(json.dumps([{**key, **asdict(load)} for key, load in found], indent=1))
     print(columns(_rows(found)))
-    say(f"the report: {report}")
+    echo(f"the report: {report}")
     wrong = [reason for key, load in found for reason in mistakes(key, load)]
     for reason in wrong:
-        say(reason)
+        echo(reason)
     return 1 if wrong else 0
 
 
@@ -96,7 +96,7 @@ def _under_load(
             workers = given.workers if peer.kind == "mms" else 1
             peer.ask("POST", f"/models?url={url}&initial_workers={workers}", management=True)
             for clients in crowds:
-                say(f"{peer.kind}: {name}, job_queue_size {size}, {clients} clients")
+                echo(f"{peer.kind}: {name}, job_queue_size {size}, {clients} clients")
                 load = run_ab(ab, f"http://127.0.0.1:{peer.port}/predictions/{name}", picture, given.requests, clients)
                 key: dict[str, str | int] = {"server": peer.kind, "model": name, "queue": size, "clients": clients}
                 found.append((key, load))
@@ -140,7 +140,7 @@ def _rows(found: list[tuple[dict[str, str | int], Load]]) -> list[list[str]]:
     rows = [
         [*map(str, key.values()), f"{load.answered:,}", f"{load.refused:,}", f"{load.failed:,}", f"{load.kept_alive:,}",
          f"{load.per_second:,.0f}", f"{load.p50:,}", f"{load.p99:,}", load.broke_off]
-        for key, load in sorted(found, key=lambda one: (one[0]["model"], one[0]["queue"], one[0]["clients"]))
+        for key, load in sorted(found, key=lambda item: (item[0]["model"], item[0]["queue"], item[0]["clients"]))
     ]  # fmt: skip
     return [head, *rows]
 

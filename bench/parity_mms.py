@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.utils.progress import say  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from bench.parity.check import Check  # noqa: E402
 from bench.parity.checks.archives import NETS, of_archives  # noqa: E402
 from bench.parity.known import judge, read_known  # noqa: E402
@@ -45,7 +45,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--workers", type=int, default=2, help="server processes of Dimple")
     parser.add_argument(
-        "--setup", action="append", choices=[one.name for one in SETUPS], help="only this configuration"
+        "--setup", action="append", choices=[item.name for item in SETUPS], help="only this configuration"
     )
     parser.add_argument(
         "--only", help="only checks whose id starts with this; what is declared and gone is then no failure"
@@ -59,19 +59,19 @@ def main() -> int:
     given = arguments()
     if given.write:
         changed = write_table(DOCUMENT, read_known())
-        say(f"{DOCUMENT} {'is written' if changed else 'was up to date'}")
+        echo(f"{DOCUMENT} {'is written' if changed else 'was up to date'}")
         return 0
     try:
         need("java", JAVA)
         python = mms_python(given.bench_dir.resolve() / "mms-venv")
         results = compare(given, python)
     except Missing as error:
-        say(str(error))
+        echo(str(error))
         return 2
     ran = [result.check.id for result in results if by(given) == "command"]  # by environment, not all can show
     verdict = judge((d for result in results for d in result.differences), read_known(), ran)
     print_report(results, verdict)
-    say(f"the whole report: {write_report(given.bench_dir / 'parity.json', results, verdict)}")
+    echo(f"the whole report: {write_report(given.bench_dir / 'parity.json', results, verdict)}")
     return exit_status(results, verdict)
 
 
@@ -86,8 +86,8 @@ def compare(given: argparse.Namespace, python: Path) -> list[Result]:
     # short, because the names of the servers' sockets are in it
     with _folder(given.keep) as folder:
         if given.keep:
-            say(f"the servers' folders are under {folder}")
-        say("making the archives")
+            echo(f"the servers' folders are under {folder}")
+        echo("making the archives")
         archives = Path(folder) / "archives" / "store"
         archives.parent.mkdir()
         make_store(archives, python, given.dimple, given.models_from)
@@ -95,7 +95,7 @@ def compare(given: argparse.Namespace, python: Path) -> list[Result]:
             if given.setup and setup.name not in given.setup:
                 continue
             if by(given) == "environment" and not setup.by_environment:
-                say(f"{setup.name} is left out: Dimple's environment variables cannot say it")
+                echo(f"{setup.name} is left out: Dimple's environment variables cannot say it")
                 continue
             try:
                 results += compare_under(setup, given, python, Path(folder), archives)
@@ -123,12 +123,12 @@ def compare_under(setup: Setup, given: argparse.Namespace, python: Path, folder:
     peers = [mms(python, homes[0], setup), _dimple(setup, given, homes[1])]
     hidden = by(given) == "environment"
     asked = [*setup.checks, *(_of_archives(given) if setup.archives else ())]
-    asked = [one for one in asked if one.id.startswith(given.only or "")]
+    asked = [item for item in asked if item.id.startswith(given.only or "")]
     try:
         for peer in peers:
             if hidden:
                 hide(peer)
-            say(f"{setup.name}: starting {peer.kind}")
+            echo(f"{setup.name}: starting {peer.kind}")
             peer.start()
             if hidden:
                 reveal(peer)

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from app.training.evaluation.plots import keep_config_in  # noqa: E402
-from app.utils.progress import say  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from bench.parity.machine import JAVA, Missing, mms_python, need, peers_python  # noqa: E402
 from bench.parity.peer import NotReady  # noqa: E402
 from bench.perf.document import BENCH, performance, write_between  # noqa: E402
@@ -58,15 +58,15 @@ def main() -> int:
             write_record(measure(given), store)
         record = read_record(store)
     except (Missing, NotReady) as error:
-        say(str(error))
+        echo(str(error))
         return 2
     except FileNotFoundError:
-        say(f"there is no {store} yet: measure first, without --from-json")
+        echo(f"there is no {store} yet: measure first, without --from-json")
         return 2
     write_between(given.docs / "performance.md", BENCH, performance(record))
     draw(record, given.docs / "performance")
-    missed = [f"{one.model} {one.what}".strip() for one in goals(record) if one.reached is False]
-    say(f"{given.docs / 'performance.md'} is written; not reached: {', '.join(missed) or 'nothing'}")
+    missed = [f"{goal.model} {goal.what}".strip() for goal in goals(record) if goal.reached is False]
+    echo(f"{given.docs / 'performance.md'} is written; not reached: {', '.join(missed) or 'nothing'}")
     return 0
 
 
@@ -87,11 +87,11 @@ def measure(given: argparse.Namespace) -> Record:
     seconds = given.seconds or (QUICK_SECONDS if given.quick else SECONDS)
     folder = Path(tempfile.mkdtemp(prefix="perf-"))
     try:
-        say("making the networks and their archives")
+        echo("making the networks and their archives")
         models_from = given.models_from.resolve() if given.models_from else None
         subjects = make_subjects(folder / "models", names, python, ROOT, models_from)
         options = {"rounds": rounds, "seconds": seconds, "date": date.today().isoformat()}
-        record = Record(describe(), options, {one.name: one.origin for one in subjects})
+        record = Record(describe(), options, {subject.name: subject.origin for subject in subjects})
         bench = Bench(folder, ROOT, python, peers, ab, subjects, seconds, record)
         bench.make_homes()
         run(bench, rounds)

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.utils.progress import say  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
 from bench.perf.host import describe  # noqa: E402
 from bench.reliability import clients, clock, disk, files, processes, registrations  # noqa: E402
 from bench.reliability.document import write  # noqa: E402
@@ -51,21 +51,21 @@ def main() -> int:
         rows = list(measured(folder, given.only, size, given.registrations, given.calls))
     finally:
         if given.keep:
-            say(f"the servers' folders are in {folder}")
+            echo(f"the servers' folders are in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
     if not given.only:
         machine = {name: value for name, value in describe().items() if name not in ("Multi Model Server", "client")}
         write(given.docs / "reliability.md", rows, size, machine, date.today().isoformat())
-    return 0 if all(one.holds for one in rows) else 1
+    return 0 if all(row.holds for row in rows) else 1
 
 
 def measured(folder: Path, only: str, size: Size, count: int, calls: int) -> Iterator[Row]:
     """Let the faults happen, on a server for those that need no other, and on others for the rest."""
-    many = [registrations.come_and_go(count) if one is registrations.CAME_AND_WENT else one for one in SHARED]
+    many = [registrations.come_and_go(count) if item is registrations.CAME_AND_WENT else item for item in SHARED]
     yield from on(make(folder / "shared", CACHE, MODELS, client_timeout=5), many, only, size)
     if reason := disk.why_not():
-        say(f"left out, a full disk: {reason}")
+        echo(f"left out, a full disk: {reason}")
     else:
         yield from on(disk.on_small_disks(folder / "disks"), disk.FAULTS, only, size)
     yield from on(clock.with_own_clock(folder / "clock", CACHE), clock.FAULTS, only, size)
@@ -77,7 +77,7 @@ def interleaved(folder: Path, calls: int) -> Iterator[Row]:
     """Change and ask a few names from many clients over four server processes, without kills and with them."""
     for kill in (False, True):
         name = f"random changes and predictions{', the backend and server processes killed' if kill else ''}"
-        say(name)
+        echo(name)
         served = make(folder / str(kill), CACHE, workers=4, job_queue_size=1000)
         versions = write_versions(served.models)
         with running(served):
@@ -88,12 +88,12 @@ def interleaved(folder: Path, calls: int) -> Iterator[Row]:
 
 def on(served: Served, faults: Sequence[Fault], only: str, size: Size) -> Iterator[Row]:
     """Let faults happen to a server, one after the other."""
-    chosen = [one for one in faults if only in one.name]
+    chosen = [fault for fault in faults if only in fault.name]
     if not chosen:
         return
     with running(served):
         for fault in chosen:
-            say(fault.name)
+            echo(fault.name)
             try:
                 row = suffer(fault, served, size)
             except (Failed, NotInTime) as error:
@@ -106,12 +106,12 @@ def on(served: Served, faults: Sequence[Fault], only: str, size: Size) -> Iterat
 
 def tell(row: Row) -> None:
     """Say what came of a fault."""
-    say(
+    echo(
         f"  {'ok' if row.holds else 'NOT OK'}: {row.sent:,} sent, {row.answered:,} answered, {row.refused:,} refused, "
         f"{row.cut:,} cut off, {row.lost:,} lost; recovered after {row.recovery:.1f} s, longest {row.slowest:.2f} s"
     )
     for text in (*row.notes, *row.samples, *([row.failed] if row.failed else [])):
-        say(f"  {text}")
+        echo(f"  {text}")
 
 
 if __name__ == "__main__":

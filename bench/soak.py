@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from app.training.evaluation.plots import keep_config_in, new_figure, write_png  # noqa: E402
 from app.utils.files import atomic_write  # noqa: E402
-from app.utils.progress import say  # noqa: E402
-from app.utils.system import cores, server_processes  # noqa: E402
+from app.utils.progress import echo  # noqa: E402
+from app.utils.system import cpu_count, default_worker_count  # noqa: E402
 from bench.parity.machine import Missing, mms_python  # noqa: E402
 from bench.parity.peer import NotReady  # noqa: E402
 from bench.parity.servers import dimple  # noqa: E402
@@ -55,16 +55,16 @@ def main() -> int:
     try:
         found = measure(given)
     except (Missing, NotReady) as error:
-        say(str(error))
+        echo(str(error))
         return 2
     _write_json(found, given.bench_dir / "soak.json")
     (given.docs / "performance").mkdir(exist_ok=True)
     draw(found, given.docs / "performance" / "soak.png")
     write_between(given.docs / "performance.md", SOAK, report(found, given.minutes))
-    for one in found.tally.samples:
-        say(f"wrong: {one}")
+    for sample in found.tally.samples:
+        echo(f"wrong: {sample}")
     for what, measured, holds in checks(found):
-        say(f"{'ok' if holds else 'NOT OK'}: {what}: {measured}")
+        echo(f"{'ok' if holds else 'NOT OK'}: {what}: {measured}")
     return 0 if all(holds for _, _, holds in checks(found)) else 1
 
 
@@ -73,17 +73,17 @@ def measure(given: argparse.Namespace) -> Soak:
     python = mms_python(given.bench_dir.resolve() / "mms-venv")  # its MXNet writes the networks
     folder = Path(tempfile.mkdtemp(prefix="soak-"))
     try:
-        say("making the networks and their archives")
+        echo("making the networks and their archives")
         models_from = given.models_from.resolve() if given.models_from else None
         subjects = make_subjects(folder / "models", given.models.split(","), python, ROOT, models_from)
         home = folder / "d"
         home.mkdir()
-        told = [pack(one, home / "store", python, ROOT, "dimple") for one in subjects]
+        told = [pack(subject, home / "store", python, ROOT, "dimple") for subject in subjects]
         shutil.copytree(ROOT / "bench" / "parity" / "models" / HANDLED, home / "store" / HANDLED)
-        config = {"load_models": ",".join(told), "default_workers_per_model": str(cores())}
-        peer = dimple(ROOT, home, Setup("soak", (), config), server_processes())
+        config = {"load_models": ",".join(told), "default_workers_per_model": str(cpu_count())}
+        peer = dimple(ROOT, home, Setup("soak", (), config), default_worker_count())
         try:
-            say("starting Dimple")
+            echo("starting Dimple")
             start(peer, subjects)
             guests = [told[0].partition("=")[2], HANDLED]
             return soak(peer, kinds(subjects), guests, CLIENTS, given.minutes * 60)
@@ -91,7 +91,7 @@ def measure(given: argparse.Namespace) -> Soak:
             peer.stop()
     finally:
         if given.keep:
-            say(f"the server's folder is {folder / 'd'}")
+            echo(f"the server's folder is {folder / 'd'}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -114,11 +114,11 @@ def report(found: Soak, minutes: float) -> str:
 def draw(found: Soak, path: Path) -> None:
     """Memory, threads and open files over time."""
     figure = new_figure(7, 5)
-    minutes = [one.second / 60 for one in found.samples]
+    minutes = [sample.second / 60 for sample in found.samples]
     lines: tuple[tuple[str, list[Any]], ...] = (
-        ("memory, PSS (MiB)", [one.held.pss for one in found.samples]),
-        ("threads", [one.held.threads for one in found.samples]),
-        ("open files", [one.held.files for one in found.samples]),
+        ("memory, PSS (MiB)", [sample.held.pss for sample in found.samples]),
+        ("threads", [sample.held.threads for sample in found.samples]),
+        ("open files", [sample.held.files for sample in found.samples]),
     )
     panels = figure.subplots(3, 1, sharex=True)
     for panel, (label, values) in zip(panels, lines, strict=True):

@@ -33,7 +33,7 @@ def heard_loggers() -> None:
     """Let every logger of the application be heard again, whatever an earlier test's server or library has set."""
     logging.disable(logging.NOTSET)
     listed = [logging.root.manager.loggerDict[name] for name in list(logging.root.manager.loggerDict)]
-    for logger in (logging.root, *(one for one in listed if isinstance(one, logging.Logger))):
+    for logger in (logging.root, *(item for item in listed if isinstance(item, logging.Logger))):
         if logger is logging.root or logger.name == "app" or logger.name.startswith("app."):
             logger.disabled, logger.propagate = False, True
             if logger.level > logging.WARNING:

@@ -123,14 +123,14 @@ def test_the_settings() -> None:
     check(
         "settings",
         {
-            f"DIMPLE_{one.name.upper()}": {
-                "type": one.metadata["kind"].__name__,
-                "default": default(one.default),
-                "low": one.metadata["low"],
-                "choices": one.metadata["choices"],
-                "empty": one.metadata["empty"],
+            f"DIMPLE_{field.name.upper()}": {
+                "type": field.metadata["kind"].__name__,
+                "default": default(field.default),
+                "low": field.metadata["low"],
+                "choices": field.metadata["choices"],
+                "empty": field.metadata["empty"],
             }
-            for one in fields(Settings)
+            for field in fields(Settings)
         },
     )
 
@@ -227,8 +227,8 @@ OTHER_ERRORS: dict[str, Exception] = {
 
 def all_kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
     yield kind
-    for one in kind.__subclasses__():
-        yield from all_kinds(one)
+    for item in kind.__subclasses__():
+        yield from all_kinds(item)
 
 
 @pytest.fixture

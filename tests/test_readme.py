@@ -144,7 +144,7 @@ def test_the_network_to_pull_is_in_the_catalogue(tmp_path: Path) -> None:
 
 
 def test_the_server_is_started_shown_reloaded_and_stopped(newcomer: Place) -> None:
-    (block,) = [one for one in blocks(README, "bash") if "bin/dimple serve" in one]
+    (block,) = [block for block in blocks(README, "bash") if "bin/dimple serve" in block]
     lines = [line for line in block.splitlines() if line.startswith("bin/")]
     assert [line.split()[1] for line in lines] == ["serve", "status", "reload", "stop"]
     for line in lines:
@@ -153,7 +153,7 @@ def test_the_server_is_started_shown_reloaded_and_stopped(newcomer: Place) -> No
 
 
 def test_the_server_of_multi_model_server_is_started_and_stopped(newcomer: Place) -> None:
-    (block,) = [one for one in blocks(README, "bash") if "multi-model-server" in one]
+    (block,) = [block for block in blocks(README, "bash") if "multi-model-server" in block]
     for line, expected in zip(block.splitlines(), ("Model server started.", "Model server stopped."), strict=True):
         done = typed(newcomer, line)
         assert (done.returncode, done.stdout.strip()) == (0, expected), done.stderr
@@ -199,8 +199,8 @@ def test_every_route_of_the_api_exists(client: FlaskClient) -> None:
 
 
 def test_every_error_of_the_api_has_its_status() -> None:
-    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.DimpleError)]
-    statuses = {one.type: one.status for one in classes}
+    classes = [var for var in vars(errors).values() if isinstance(var, type) and issubclass(var, errors.DimpleError)]
+    statuses = {item.type: item.status for item in classes}
     rows = re.findall(r"^\| (\d{3}) \| (.*?) \|", API, re.MULTILINE)
     shown = {name: int(code) for code, names in rows for name in re.findall(r"`(\w+)`", names)}
     assert shown == {name: statuses[name] for name in shown}

@@ -89,7 +89,7 @@ REQUESTS: dict[str, tuple[dict[str, Any], ...]] = {
 
 @pytest.mark.parametrize(
     ("status", "request_"),
-    [(row[3], one) for row in ROWS for one in REQUESTS.get(row[0], ())],
+    [(row[3], item) for row in ROWS for item in REQUESTS.get(row[0], ())],
     ids=[f"{row[0]} {number}" for row in ROWS for number, _ in enumerate(REQUESTS.get(row[0], ()))],
 )
 def test_what_is_beyond_a_limit_is_answered_as_the_table_says(

@@ -20,7 +20,7 @@ from app.telemetry import metrics
 from app.utils.dispatch import about_to_block
 
 
-class Slots:
+class FairSemaphore:
     """A semaphore that is fair: Python's own lets whoever comes at the right moment pass those who wait.
 
     :param count: places there are.
@@ -232,19 +232,19 @@ class BatchQueue(Generic[Item, Result]):
                     self._joinable = None
         begun = time.monotonic()
         try:
-            results = self._compute([one.item for one in batch.jobs])
+            results = self._compute([job.item for job in batch.jobs])
             computed = time.monotonic() - begun
             metrics.batch(self._name, len(batch.jobs))
-            for one, result in zip(batch.jobs, results, strict=True):
-                one.result = QueueResult(result, begun - one.arrived, computed)
+            for item, result in zip(batch.jobs, results, strict=True):
+                item.result = QueueResult(result, begun - item.arrived, computed)
         except BaseException as error:
-            for one in batch.jobs:
-                one.error = error
+            for item in batch.jobs:
+                item.error = error
             if not isinstance(error, Exception):
                 raise
         finally:
-            for one in batch.jobs[1:]:
-                one.woken.set()
+            for item in batch.jobs[1:]:
+                item.woken.set()
             with self._lock:
                 self._busy -= 1
                 self._promote()

@@ -25,7 +25,7 @@ from app.handlers.types import HandlerAnswer, HandlerRequest
 from app.settings import Settings
 from app.types import FloatArray
 from app.utils.dispatch import about_to_block
-from app.utils.system import cores
+from app.utils.system import cpu_count
 
 RESTART_SECONDS = 30.0
 """For a backend process that has ended to be started again."""
@@ -152,7 +152,7 @@ class ConnectionPool:
     def __init__(self, address: bytes, prepare: Callable[[Connection], object] = lambda connection: None) -> None:
         self._address = address
         self._prepare = prepare
-        self._spare = 2 * cores()  # connections that no call uses
+        self._spare = 2 * cpu_count()  # connections that no call uses
         self._lock = threading.Lock()
         self._free: deque[Connection] = deque()
         self._closed = False
@@ -340,14 +340,14 @@ class BackendClient:
         :raises StorageError: if it cannot be read.
         """
         try:
-            return {name: one for name, one in self._file.read().models.items() if not one.removed}
+            return {name: model for name, model in self._file.read().models.items() if not model.removed}
         except (OSError, ValueError) as error:
             raise StorageError(self._file.path, str(error)) from None
 
     def register(self, registration: Registration, replacing: bool) -> Registration:
         """Serve a model from now on."""
-        told = {"registration": asdict(registration), "replacing": replacing}
-        return Registration(**self._change("register", told))
+        arguments = {"registration": asdict(registration), "replacing": replacing}
+        return Registration(**self._change("register", arguments))
 
     def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
         """Give a model other numbers of workers."""
@@ -361,17 +361,17 @@ class BackendClient:
         self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
     ) -> QueueResult[HandlerAnswer]:
         """Have a model's own code answer a request."""
-        fields = [(one.name, one.content_type, one.is_file) for one in request.fields]
-        told = {
+        fields = [(field.name, field.content_type, field.is_file) for field in request.fields]
+        arguments = {
             "name": name,
             "generation": generation,
             "request": {"id": request.request_id, "headers": dict(request.headers), "fields": fields},
         }
-        blobs = [one.data for one in request.fields]
+        blobs = [field.data for field in request.fields]
         about_to_block()
         seconds = 2 * timeout + MARGIN_SECONDS  # in the queue, and in the code
         done, (body,) = self._pool.run(
-            lambda connection: connection.call("answer", told, blobs, seconds, is_disconnected)
+            lambda connection: connection.call("answer", arguments, blobs, seconds, is_disconnected)
         )
         answer = done["answer"]
         error = answer.pop("error")
@@ -381,11 +381,11 @@ class BackendClient:
     def status(self, generation: int) -> dict[str, Any]:
         """Return what the workers of a model with code do."""
         try:
-            told: dict[str, Any] = self._pool.run(
+            arguments: dict[str, Any] = self._pool.run(
                 lambda connection: connection.call("status", {"generation": generation}, seconds=MARGIN_SECONDS)[0],
                 STATUS_SECONDS,
             )
-            return told
+            return arguments
         except EngineUnavailable as error:
             return {"workers": [], "failure": str(error)}
 
@@ -402,10 +402,10 @@ class BackendClient:
         if self._presence is not None:
             self._presence.close()
 
-    def _change(self, op: str, told: dict[str, Any]) -> Any:
+    def _change(self, op: str, arguments: dict[str, Any]) -> Any:
         """Change something once: a backend process that ends may have done it."""
         about_to_block()
-        return self._pool.run(lambda connection: connection.call(op, told)[0], again=False)
+        return self._pool.run(lambda connection: connection.call(op, arguments)[0], again=False)
 
 
 Backend = BackendService | BackendClient

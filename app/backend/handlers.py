@@ -105,7 +105,7 @@ class HandlerModel:
     def status(self) -> dict[str, Any]:
         """Return what the workers are doing, and why none can load the model, as JSON has it."""
         statuses = self.workers.statuses()
-        workers = [asdict(one) | {"started": one.started and one.started.isoformat()} for one in statuses]
+        workers = [asdict(status) | {"started": status.started and status.started.isoformat()} for status in statuses]
         return {"workers": workers, "failure": self.workers.failure()}
 
 
@@ -114,12 +114,12 @@ def statuses_from(document: Sequence[dict[str, Any]]) -> list[WorkerStatus]:
     return [
         WorkerStatus(
             **{
-                **one,
-                "started": datetime.fromisoformat(one["started"]) if one["started"] else None,
-                "state": WorkerState(one["state"]),
+                **item,
+                "started": datetime.fromisoformat(item["started"]) if item["started"] else None,
+                "state": WorkerState(item["state"]),
             }
         )
-        for one in document
+        for item in document
     ]
 
 

@@ -12,7 +12,7 @@ from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueR
 from app.engines.openvino import OpenvinoEngine
 from app.errors import DimpleError
 from app.types import FloatArray
-from app.utils.system import cores
+from app.utils.system import cpu_count
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def file_state(path: Path) -> str:
 
     :raises OSError: if they are missing.
     """
-    files = [one.stat() for one in (path, path.with_suffix(".bin"))]
-    return " ".join(f"{one.st_dev}:{one.st_ino}:{one.st_size}:{one.st_mtime_ns}" for one in files)
+    files = [item.stat() for item in (path, path.with_suffix(".bin"))]
+    return " ".join(f"{file.st_dev}:{file.st_ino}:{file.st_size}:{file.st_mtime_ns}" for file in files)
 
 
 class Network:
@@ -87,12 +87,12 @@ class Network:
             if (queue := self._queues.get(generation)) is None:
                 # One more than are computed at once: it is there when another ends. SqueezeNet answers a tenth more so.
                 # Further ones wait here, because OpenVINO does not keep their order.
-                config = QueueConfig(concurrency=cores() + 1, timeout=timeout)
+                config = QueueConfig(concurrency=cpu_count() + 1, timeout=timeout)
                 queue = self._queues[generation] = BatchQueue(name, self._compute, config)
             return queue
 
     def _compute(self, rows: Sequence[FloatArray]) -> list[FloatArray]:
-        return [self._engine.predict(one) for one in rows]
+        return [self._engine.predict(row) for row in rows]
 
 
 @dataclass
@@ -134,6 +134,6 @@ class Networks:
     def forget(self, generation: int, error: DimpleError | None) -> None:
         """Let go of the queues of a registration that has gone, as :meth:`Network.forget`."""
         with self._lock:
-            networks = [one.network for one in self._loaded.values() if one.network is not None]
+            networks = [item.network for item in self._loaded.values() if item.network is not None]
         for network in networks:
             network.forget(generation, error)

@@ -105,7 +105,7 @@ class Channel:
 
         :raises Disconnected: if nobody takes it.
         """
-        text = json.dumps({"document": document, "sizes": [len(one) for one in blobs]}).encode()
+        text = json.dumps({"document": document, "sizes": [len(blob) for blob in blobs]}).encode()
         length = len(text) + sum(map(len, blobs))
         head = HEAD.pack(kind, len(text), length, generation, 0.0, 0.0)
         if length < JOINED_BYTES:
@@ -174,7 +174,7 @@ class Channel:
         self._fill(memoryview(head))
         kind, *numbers = HEAD.unpack(head)
         if kind not in kinds:
-            raise Disconnected(f"a message of the kind {kind} came; expected {', '.join(one.name for one in kinds)}")
+            raise Disconnected(f"a message of the kind {kind} came; expected {', '.join(kind.name for kind in kinds)}")
         return (Kind(kind), *numbers)
 
     def read(self, text: int, length: int) -> tuple[Any, list[bytes]]:
@@ -186,12 +186,12 @@ class Channel:
         data = bytearray(length)
         self._fill(memoryview(data))
         try:
-            told = json.loads(data[:text])
-            sizes, start, blobs = told["sizes"], text, []
+            header = json.loads(data[:text])
+            sizes, start, blobs = header["sizes"], text, []
             for size in sizes:
                 blobs.append(bytes(data[start : start + size]))
                 start += size
-            return told["document"], blobs
+            return header["document"], blobs
         except (ValueError, KeyError, TypeError) as error:
             raise Disconnected(f"what came is no message: {error}") from None
 

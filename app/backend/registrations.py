@@ -116,9 +116,9 @@ class RegistrationFile:
         :raises OSError: if it is missing or cannot be read.
         """
         state = self._stat()
-        found = _parse(self.path.read_bytes())
+        registrations = _parse(self.path.read_bytes())
         self._state = state
-        return found
+        return registrations
 
     def recover(self) -> Registrations:
         """Read the file at the start of a server: its copy if it is damaged or missing, and SQLite's file of earlier
@@ -139,20 +139,20 @@ class RegistrationFile:
         except OSError as error:
             raise StorageError(self.path, error.strerror or str(error)) from None
         try:
-            found = _parse(self._copy.read_bytes())
+            registrations = _parse(self._copy.read_bytes())
             log.error("%s %s; what was registered is taken from %s", self.path, reason, self._copy)
         except (OSError, ValueError):
-            found = self._migrated()
+            registrations = self._migrated()
             if reason != "is missing":
                 log.error("%s %s; nothing is registered", self.path, reason)
-        return found
+        return registrations
 
     def write(self, registrations: Registrations) -> None:
         """Replace the file; it outlives a crash of the machine once this returns. To be called while it is locked.
 
         :raises StorageError: if it cannot be written; it is as it was then.
         """
-        models = [_shortened(one) for _, one in sorted(registrations.models.items())]
+        models = [_without_defaults(model) for _, model in sorted(registrations.models.items())]
         document = {"next_generation": registrations.next_generation, "models": models}
         text = json.dumps(document, indent=1) + "\n"
         try:
@@ -202,15 +202,15 @@ def read_registrations(folder: Path) -> Registrations:
 def _parse(data: bytes) -> Registrations:
     try:
         document = json.loads(data)
-        models = {one["name"]: Registration(**one) for one in document["models"]}
+        models = {item["name"]: Registration(**item) for item in document["models"]}
         return Registrations(models, int(document["next_generation"]))
     except (KeyError, TypeError) as error:
         raise ValueError(f"it is not what the server writes: {error!r}") from None
 
 
-def _shortened(registration: Registration) -> dict[str, object]:
+def _without_defaults(registration: Registration) -> dict[str, object]:
     """Return what differs from the defaults."""
-    defaults = {one.name: one.default for one in fields(Registration)}
+    defaults = {field.name: field.default for field in fields(Registration)}
     return {name: value for name, value in asdict(registration).items() if value != defaults[name]}
 
 

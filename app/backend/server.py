@@ -54,9 +54,9 @@ class BackendServer:
     def run(self) -> None:
         """Serve until :meth:`end`."""
         selector = selectors.DefaultSelector()
-        for one in (self._listener, self._woken):
-            one.setblocking(False)
-            selector.register(one, selectors.EVENT_READ)
+        for item in (self._listener, self._woken):
+            item.setblocking(False)
+            selector.register(item, selectors.EVENT_READ)
         while not (self._ending and not self._connections):
             self._service.state.beat()
             ready = {key.fileobj for key, _ in selector.select(BEAT_SECONDS)}
@@ -166,26 +166,28 @@ class _Connection:
         else:
             self._channel.send(Kind.DONE, answer, parts)
 
-    def _answer(self, op: str, told: dict[str, Any], blobs: list[bytes]) -> tuple[Any, list[bytes]]:
+    def _answer(self, op: str, arguments: dict[str, Any], blobs: list[bytes]) -> tuple[Any, list[bytes]]:
         service = self._service
         match op:
             case "answer":
                 self._server.answered += 1
-                request = _request(told["request"], blobs)
-                done = service.answer(told["name"], told["generation"], request, 0.0, self._channel.is_readable)
+                request = _request(arguments["request"], blobs)
+                done = service.answer(
+                    arguments["name"], arguments["generation"], request, 0.0, self._channel.is_readable
+                )
                 answer = asdict(done.result) | {"body": None}
                 return {"answer": answer, "waited": done.waited, "computed": done.computed}, [done.result.body]
             case "open":
-                self._name = told["name"]
-                return self._open(NetworkFile(**told["file"])), []
+                self._name = arguments["name"]
+                return self._open(NetworkFile(**arguments["file"])), []
             case "status":
-                return service.status(told["generation"]), []
+                return service.status(arguments["generation"]), []
             case "register":
-                return asdict(service.register(Registration(**told["registration"]), told["replacing"])), []
+                return asdict(service.register(Registration(**arguments["registration"]), arguments["replacing"])), []
             case "scale":
-                service.scale(told["name"], told["least"], told["most"], told["wait_seconds"])
+                service.scale(arguments["name"], arguments["least"], arguments["most"], arguments["wait_seconds"])
             case "unregister":
-                service.unregister(told["name"])
+                service.unregister(arguments["name"])
             case "wait_started":
                 service.wait_started()
             case _:

@@ -77,11 +77,11 @@ class BackendService:
                 self._file.write(merged)  # even if it is what was read, which may have been the copy
                 self._adopt(merged)
         except DimpleError as error:
-            wanted = f"a folder whose registry.json can be read and written ({error})"
-            self._start_error = SettingError("DIMPLE_INSTANCE_DIR", self._settings.instance_dir, wanted)
+            expected = f"a folder whose registry.json can be read and written ({error})"
+            self._start_error = SettingError("DIMPLE_INSTANCE_DIR", self._settings.instance_dir, expected)
         self._known.set()
         for generation, handlers in list(self._handlers.items()):
-            registration = next((one for one in self._models.values() if one.generation == generation), None)
+            registration = next((model for model in self._models.values() if model.generation == generation), None)
             if registration is not None:
                 self._wait_for_first_load(handlers, registration)
         self._started.set()
@@ -109,7 +109,7 @@ class BackendService:
 
         :raises DimpleError: if it cannot be read.
         """
-        return {name: one for name, one in self._models.items() if not one.removed}
+        return {name: model for name, model in self._models.items() if not model.removed}
 
     def register(self, registration: Registration, replacing: bool) -> Registration:
         """Serve a model from now on, and return the registration with its generation.
@@ -281,7 +281,7 @@ class BackendService:
         self._file.write(Registrations(models, next_generation or self._next_generation))
 
     def _remove(self, registration: Registration) -> None:
-        models = {name: one for name, one in self._models.items() if name != registration.name}
+        models = {name: model for name, model in self._models.items() if name != registration.name}
         if self._would_return(registration):
             models[registration.name] = replace(registration, removed=True)
         self._write(models)
@@ -294,7 +294,7 @@ class BackendService:
 
     def _free_generation(self) -> int:
         """Return the next generation; no registration that exists has its counters."""
-        used = {one.generation % MODELS for one in self._models.values()}
+        used = {model.generation % MODELS for model in self._models.values()}
         number = self._next_generation
         while number % MODELS in used and len(used) < MODELS:
             number += 1
@@ -302,8 +302,8 @@ class BackendService:
 
     def _adopt(self, new: Registrations) -> None:
         """Make this process what the registrations say, then let the HTTP workers know."""
-        before = {one.generation: one for one in self._models.values() if not one.removed}
-        after = {one.generation: one for one in new.models.values() if not one.removed}
+        before = {model.generation: model for model in self._models.values() if not model.removed}
+        after = {model.generation: model for model in new.models.values() if not model.removed}
         for generation, registration in after.items():
             if generation not in before:
                 self._open(registration)
@@ -366,7 +366,7 @@ class BackendService:
 
     def _remove_unused_folders(self) -> None:
         """Remove what earlier registrations have unpacked or installed."""
-        used = [Path(one.path) for one in self.registered().values()]
+        used = [Path(item.path) for item in self.registered().values()]
         for folder, needed in (("archives", used), ("handlers", [])):
             try:
                 remove_unused(self._settings.instance_dir / folder, needed)

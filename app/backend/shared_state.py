@@ -49,7 +49,7 @@ class SharedState:
 
     @property
     def version(self) -> int:
-        """The registry's version: another number after every change."""
+        """Return the registry's version: another number after every change."""
         number: int = VERSION.unpack_from(self._map, VERSION_AT)[0]
         return number
 

@@ -28,10 +28,10 @@ from app.formats.archive.cache import archive_name, is_archive, open_archive
 from app.formats.archive.manifest import own_handler, read_manifest
 from app.formats.folder import is_model_file, is_model_folder
 from app.handlers.worker import usable_gpus
-from app.security.ssrf import Reach
+from app.security.ssrf import FetchPolicy
 from app.settings import Settings
 from app.utils.download import Patience, download
-from app.utils.system import server_processes
+from app.utils.system import default_worker_count
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ ByName = Callable[[str], "Path | None"]
 
 
 def locate(
-    url: str, models_dir: Path, archives: Path, by_name: ByName | None = None, reach: Reach | None = None
+    url: str, models_dir: Path, archives: Path, by_name: ByName | None = None, reach: FetchPolicy | None = None
 ) -> Path:
     """Return the folder of a model: of the models folder, or unpacked from an archive that lies there or is fetched.
 
@@ -71,8 +71,8 @@ def locate(
             return open_archive(path, archives)
     except (OSError, ValueError):  # no file can be called so
         pass
-    if by_name and (found := by_name(url)):
-        return found
+    if by_name and (path_by_name := by_name(url)):
+        return path_by_name
     raise ModelNotInStore(f"Model not found in model store: {url}")
 
 
@@ -88,7 +88,7 @@ def is_remote(url: str) -> bool:
 
 
 @contextmanager
-def _fetched_archive(url: str, folder: Path, reach: Reach | None) -> Iterator[Path]:
+def _fetched_archive(url: str, folder: Path, reach: FetchPolicy | None) -> Iterator[Path]:
     """Fetch an archive, for as long as it takes to unpack it: tomorrow the same URL may have another."""
     try:
         parts = urlsplit(url)
@@ -128,8 +128,8 @@ def named_models(load_models: str) -> tuple[ModelSpec, ...] | None:
         return None
     if text.upper() == NONE:
         return ()
-    found = [SPEC.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
-    return tuple(ModelSpec(one["location"], one["name"] or "") for one in found if one)
+    matches = [SPEC.fullmatch(part.strip()) for part in text.split(",") if part.strip()]
+    return tuple(ModelSpec(match["location"], match["name"] or "") for match in matches if match)
 
 
 def find_startup_models(settings: Settings, known: Mapping[str, Registration]) -> Iterator[Registration]:
@@ -140,7 +140,7 @@ def find_startup_models(settings: Settings, known: Mapping[str, Registration]) -
     """
     specs = named_models(settings.load_models)
     if specs is not None:
-        yield from (_named(one, settings, known) for one in specs)
+        yield from (_named_registration(spec, settings, known) for spec in specs)
         return
     if not settings.models_dir.is_dir():
         log.warning("there is no models folder %s: nothing is loaded from it", settings.models_dir)
@@ -149,23 +149,23 @@ def find_startup_models(settings: Settings, known: Mapping[str, Registration]) -
         if is_model_folder(path):
             yield _registration(path.name, path.name, path, settings)
         elif is_archive(path) and path.suffix.lower() != ".zip":  # a zip may as well hold pictures
-            yield _archive(path, settings)
+            yield _archive_registration(path, settings)
         elif is_model_file(path) and not path.name.endswith(".params"):  # its symbol is named
             reason = f"{path} lies in the models folder itself. Make a model of it: dimple models import {path}"
-            yield _failed(path.name, path.name, path, ModelFormatError(reason))
+            yield _failed_registration(path.name, path.name, path, ModelFormatError(reason))
 
 
-def merge_startup_models(known: Registrations, found: Iterable[Registration]) -> Registrations:
+def merge_startup_models(known: Registrations, startup_models: Iterable[Registration]) -> Registrations:
     """Return what is to be served after a start: what was registered, with the models that are found at the start.
 
     A model that was unregistered stays away, and one that was changed keeps its numbers. One that was found at an
     earlier start, and neither changed nor found now, is forgotten.
     """
-    by_name = {one.name: one for one in found}
+    by_name = {model.name: model for model in startup_models}
     models = {
-        name: one
-        for name, one in known.models.items()
-        if name not in by_name and (Path(one.path).exists() if one.removed else one.changed)
+        name: model
+        for name, model in known.models.items()
+        if name not in by_name and (Path(model.path).exists() if model.removed else model.changed)
     }
     number = known.next_generation
     for name, one in by_name.items():
@@ -187,40 +187,44 @@ def merge_startup_models(known: Registrations, found: Iterable[Registration]) ->
 def restore_unregistered(settings: Settings) -> None:
     """Serve again what the settings name and somebody has unregistered. To be called once for each start of the server,
     not for each of its processes: in between, what was unregistered stays away."""
-    locations = {one.location for one in named_models(settings.load_models) or ()}
+    locations = {model.location for model in named_models(settings.load_models) or ()}
     if not locations or not settings.instance_dir.is_dir():
         return
     file = RegistrationFile(settings.instance_dir)
     try:
         with file.locked():
             known = file.recover()
-            models = {name: one for name, one in known.models.items() if not (one.removed and one.url in locations)}
+            models = {
+                name: model for name, model in known.models.items() if not (model.removed and model.url in locations)
+            }
             if len(models) < len(known.models):
                 file.write(replace(known, models=models))
     except (RegistryBusy, StorageError) as error:
         log.error("what was unregistered stays away: %s", error)
 
 
-def _archive(path: Path, settings: Settings) -> Registration:
+def _archive_registration(path: Path, settings: Settings) -> Registration:
     try:
         folder = open_archive(path, settings.instance_dir / "archives")
     except (ModelFormatError, StorageError) as error:
-        return _failed(archive_name(path), path.name, path, error)
+        return _failed_registration(archive_name(path), path.name, path, error)
     return _registration(folder.name, path.name, folder, settings)
 
 
-def _named(one: ModelSpec, settings: Settings, known: Mapping[str, Registration]) -> Registration:
+def _named_registration(spec: ModelSpec, settings: Settings, known: Mapping[str, Registration]) -> Registration:
     try:
-        if is_remote(one.location):
-            return _fetched_registration(one, settings, known)
-        folder = _local(one.location, settings)
-        return _registration(_name(one, folder), one.location, folder, settings)
+        if is_remote(spec.location):
+            return _fetched_registration(spec, settings, known)
+        folder = _local_registration(spec.location, settings)
+        return _registration(_name(spec, folder), spec.location, folder, settings)
     except (ModelFormatError, ModelNotInStore, DownloadError, StorageError) as error:
-        return _failed(one.name or archive_name(Path(one.location)), one.location, Path(one.location), error)
+        return _failed_registration(
+            spec.name or archive_name(Path(spec.location)), spec.location, Path(spec.location), error
+        )
 
 
-def _local(location: str, settings: Settings) -> Path:
-    """A path of any folder, or one under the models folder."""
+def _local_registration(location: str, settings: Settings) -> Path:
+    """Return a path of any folder, or one under the models folder."""
     path, archives = Path(location), settings.instance_dir / "archives"
     if not path.is_absolute():
         return locate(location, settings.models_dir, archives)
@@ -231,23 +235,23 @@ def _local(location: str, settings: Settings) -> Path:
     raise ModelNotInStore(f"{location} is neither a model folder nor an archive that can be read")
 
 
-def _fetched_registration(one: ModelSpec, settings: Settings, known: Mapping[str, Registration]) -> Registration:
+def _fetched_registration(spec: ModelSpec, settings: Settings, known: Mapping[str, Registration]) -> Registration:
     """Fetch a model at the first start that names it; it is kept like what is registered."""
     for before in known.values():
-        if before.url == one.location and Path(before.path).is_dir() and one.name in ("", before.name):
+        if before.url == spec.location and Path(before.path).is_dir() and spec.name in ("", before.name):
             return replace(before, removed=False, failure="")
-    folder = locate(one.location, settings.models_dir, settings.instance_dir / "archives")
-    return _registration(_name(one, folder), one.location, folder, settings)
+    folder = locate(spec.location, settings.models_dir, settings.instance_dir / "archives")
+    return _registration(_name(spec, folder), spec.location, folder, settings)
 
 
-def _name(one: ModelSpec, folder: Path) -> str:
-    return one.name or read_manifest(folder).model_name or folder.name
+def _name(spec: ModelSpec, folder: Path) -> str:
+    return spec.name or read_manifest(folder).model_name or folder.name
 
 
 def _registration(name: str, url: str, path: Path, settings: Settings) -> Registration:
     """Return how a model is served if nobody has said otherwise. One with code of its own gets a worker for each GPU,
     or for each server process."""
-    count = settings.default_workers_per_model or settings.workers or server_processes()
+    count = settings.default_workers_per_model or settings.workers or default_worker_count()
     runtime = Registration.runtime
     try:
         runtime = read_manifest(path).runtime
@@ -261,6 +265,6 @@ def _registration(name: str, url: str, path: Path, settings: Settings) -> Regist
     )
 
 
-def _failed(name: str, url: str, path: Path, error: DimpleError) -> Registration:
+def _failed_registration(name: str, url: str, path: Path, error: DimpleError) -> Registration:
     log.error("the model %s is not served: %s", url, error)
     return Registration(name, url, str(path), failure=str(error))

@@ -56,7 +56,7 @@ class BackendProcess:
         """Return whether it has ended and is not started again."""
         return self._told_to_end and self._process.poll() is not None
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Start it again if it has ended, the first time at once, then after longer and longer pauses; kill it if it
         hangs."""
         code = self._process.poll()
@@ -75,9 +75,13 @@ class BackendProcess:
         try:
             self._process = self._start()
         except OSError as error:
-            self._log.error("Process %d, the backend, ended (%s), and no other starts: %s", before, _how(code), error)
+            self._log.error(
+                "Process %d, the backend, ended (%s), and no other starts: %s", before, _exit_reason(code), error
+            )
             return
-        self._log.warning("Process %d, the backend, ended (%s); now process %d is it", before, _how(code), self.pid)
+        self._log.warning(
+            "Process %d, the backend, ended (%s); now process %d is it", before, _exit_reason(code), self.pid
+        )
 
     def end(self) -> None:
         """Tell it to end when no HTTP worker is connected any more."""
@@ -105,6 +109,6 @@ class BackendProcess:
         return subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, pass_fds=files)
 
 
-def _how(code: int) -> str:
+def _exit_reason(code: int) -> str:
     """Return how a process ended, for people."""
     return signal.Signals(-code).name if code < 0 else f"status {code}"

@@ -17,8 +17,8 @@ from flask.cli import with_appcontext
 
 from app.backend.handlers import HandlerModel
 from app.backend.registrations import Registration
-from app.cli.errors import tells_problems
-from app.cli.packers import archiver_options, order, pack_model
+from app.cli.errors import report_errors
+from app.cli.packers import archiver_options, pack_job, pack_model
 from app.errors import DimpleError, InvalidArchive, ModelFormatError, NoWorker
 from app.formats.archive.cache import open_archive, unpack_into
 from app.formats.archive.manifest import Handler, Manifest, find_handler, own_handler, read_manifest, refuse_torchserve
@@ -38,7 +38,7 @@ FIRST_LABELS = 3
 Fact = tuple[str, list[str]]
 
 
-def facts(folder: Path) -> Iterator[Fact]:
+def describe(folder: Path) -> Iterator[Fact]:
     """Describe a model folder: a name and one or more lines for each fact.
 
     :raises InvalidArchive: where its manifest is not usable.
@@ -47,13 +47,13 @@ def facts(folder: Path) -> Iterator[Fact]:
     yield "model", [folder.name]
     yield from _manifest_facts(manifest)
     yield "handler", [_describe_handler(folder, manifest)]
-    model = _opened(folder)
+    model = _open_or_reason(folder)
     if isinstance(model, ModelFolder):
         yield from _inferred_facts(model)
         if model.labels is not None:
             yield "labels", [_describe_labels(model.labels)]
     yield "files", [f"{size:>13,}  {name}" for name, size in _files(folder)]
-    yield "served", [_served(folder, manifest, model)]
+    yield "served", [_serving_fact(folder, manifest, model)]
 
 
 def kind_of(folder: Path) -> str:
@@ -69,9 +69,9 @@ def kind_of(folder: Path) -> str:
     return ", ".join(kind for kind, file in kinds.items() if file is not None)
 
 
-def shown(text: str) -> str:
-    """A text as a terminal may have it: what comes from an archive could steer it."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+def printable(text: str) -> str:
+    """Return a text as a terminal may have it: what comes from an archive could steer it."""
+    return "".join(item if item.isprintable() else item.encode("unicode_escape").decode() for item in text)
 
 
 def _manifest_facts(manifest: Manifest) -> Iterator[Fact]:
@@ -96,7 +96,7 @@ def _describe_handler(folder: Path, manifest: Manifest) -> str:
     return f"{manifest.handler} ({where})"
 
 
-def _opened(folder: Path) -> ModelFolder | str:
+def _open_or_reason(folder: Path) -> ModelFolder | str:
     try:
         return open_model_folder(folder)
     except ModelFormatError as error:
@@ -132,11 +132,11 @@ def _describe_labels(labels: tuple[str, ...]) -> str:
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in found]
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]
 
 
-def _served(folder: Path, manifest: Manifest, model: ModelFolder | str) -> str:
+def _serving_fact(folder: Path, manifest: Manifest, model: ModelFolder | str) -> str:
     handler = find_handler(folder, manifest)
     if handler is not None and not handler.is_stock:
         if handler.file is None:
@@ -230,10 +230,10 @@ def _check_handler(handler: Handler) -> str:
         tree = ast.parse(handler.file.read_bytes())
     except (OSError, ValueError, SyntaxError, RecursionError) as error:
         raise ModelFormatError(f"{handler.file.name} is not Python 3: {error}") from None
-    wanted = handler.function or "handle"
+    function = handler.function or "handle"
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
-    if not {wanted, "*"} & set(_names(tree)) and not classes:
-        raise ModelFormatError(f"{handler.file.name} has neither a function {wanted} nor a class")
+    if not {function, "*"} & set(_names(tree)) and not classes:
+        raise ModelFormatError(f"{handler.file.name} has neither a function {function} nor a class")
     return f"own code in {handler.file.name}"
 
 
@@ -255,9 +255,9 @@ def _stock_checks(folder: Path, settings: Settings) -> Iterator[Check]:
         yield Check("failed", "files", str(error))
         return
     yield Check("ok", "files", ", ".join(_weights(model)))
-    found = [_check(name, check) for name, check in _fits(model)]
-    yield from found
-    if all(check.state == "ok" for check in found):
+    checks = [_check(name, check) for name, check in _fits(model)]
+    yield from checks
+    if all(check.state == "ok" for check in checks):
         yield _check("prediction", lambda: _prediction(model, settings))
 
 
@@ -320,20 +320,20 @@ PATH = click.Path(exists=True, path_type=Path)
 
 @click.command("archive")
 @archiver_options
-@tells_problems
+@report_errors
 def archive(convert: bool, **options: Any) -> None:
     """Package a model folder as an MMS archive.
 
     The options are those of model-archiver, the tool of Multi Model Server.
     """
-    click.echo(pack_model(order(**options), convert))
+    click.echo(pack_model(pack_job(**options), convert))
 
 
 @click.command("unpack")
 @click.argument("path", metavar="ARCHIVE", type=PATH)
 @click.option("--to", type=click.Path(path_type=Path), help="Folder to write.  [default: models/NAME]")
 @with_appcontext
-@tells_problems
+@report_errors
 def unpack_command(path: Path, to: Path | None) -> None:
     """Unpack an MMS archive.
 
@@ -349,23 +349,23 @@ def unpack_command(path: Path, to: Path | None) -> None:
 
 @click.command("inspect")
 @click.argument("path", metavar="ARCHIVE|FOLDER", type=PATH)
-@tells_problems
+@report_errors
 def inspect(path: Path) -> None:
     """Show the contents of an archive or folder.
 
     The output includes how Dimple would serve it. No code of the archive is run.
     """
     with _as_folder(path) as folder:
-        for name, values in facts(folder):
+        for name, values in describe(folder):
             for index, value in enumerate(values):
-                click.echo(f"{'' if index else name:<12}{shown(value)}".rstrip())
+                click.echo(f"{'' if index else name:<12}{printable(value)}".rstrip())
 
 
 @click.command("verify")
 @click.argument("path", metavar="ARCHIVE|FOLDER", type=PATH)
 @click.option("--run/--no-run", default=True, help="Start a worker if the model has its own code.  [default: run]")
 @with_appcontext
-@tells_problems
+@report_errors
 def verify(path: Path, run: bool) -> None:
     """Check that an archive or folder can be served.
 
@@ -376,7 +376,7 @@ def verify(path: Path, run: bool) -> None:
         failed = 0
         for check in checks(folder, _settings(), run):
             detail = check.detail.replace(str(folder), str(path))  # an archive's folder is gone in a moment
-            click.echo(f"{check.state:<9}{check.name}: {shown(detail)}")
+            click.echo(f"{check.state:<9}{check.name}: {printable(detail)}")
             failed += check.state == "failed"
     if failed:
         raise click.ClickException(f"{path}: {failed} of its checks failed")
@@ -389,7 +389,7 @@ def _settings() -> Settings:
 
 @contextmanager
 def _as_folder(path: Path) -> Iterator[Path]:
-    """The model folder; an archive's for as long as it is looked at."""
+    """Yield the model folder; an archive's for as long as it is looked at."""
     if path.is_dir():
         yield path.resolve()
         return

@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.cli.running import program
 from app.settings import Settings
 
@@ -35,7 +35,7 @@ def _machine_options(command: Any) -> Any:
 @_machine_options
 @click.option("--port", type=click.IntRange(1, 65535), default=6379, show_default=True, help="Port of the head.")
 @with_appcontext
-@tells_problems
+@report_errors
 def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
     """Make this machine the head of a cluster.
 
@@ -58,7 +58,7 @@ def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
 @_machine_options
 @click.option("--token-file", type=click.Path(path_type=Path), help="Copy of the head's instance/cluster/token.")
 @with_appcontext
-@tells_problems
+@report_errors
 def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: Path | None) -> None:
     """Join the cluster at ADDRESS (host:port).
 
@@ -74,7 +74,7 @@ def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: 
 
 @cluster_cli.command("down")
 @with_appcontext
-@tells_problems
+@report_errors
 def down() -> None:
     """Leave the cluster; on the head, end it."""
     from app.engines.ray.control import down
@@ -84,23 +84,23 @@ def down() -> None:
 
 @cluster_cli.command("status")
 @with_appcontext
-@tells_problems
+@report_errors
 def status() -> None:
     """Show the machines and models of the cluster."""
     from app.engines.ray.control import status
 
-    told = status(_settings())
-    click.echo(f"head      {told['address']}")
-    for node in told["nodes"]:
+    status_document = status(_settings())
+    click.echo(f"head      {status_document['address']}")
+    for node in status_document["nodes"]:
         state = f"{node['cpus']:g} cores" if node["alive"] else "lost"
         click.echo(f"node      {node['address']}  {state}")
-    for model in told["models"]:
+    for model in status_document["models"]:
         click.echo(f"model     {model['name']}  {model['status']}, {model['replicas']} replicas  {model['message']}")
 
 
 @cluster_cli.command("config")
 @with_appcontext
-@tells_problems
+@report_errors
 def config() -> None:
     """Print a Ray Serve config for all models.
 
@@ -117,7 +117,7 @@ def config() -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--to", "target", type=click.Path(file_okay=False, path_type=Path), default=Path("."), help="Folder.")
 @with_appcontext
-@tells_problems
+@report_errors
 def pack(folder: Path, target: Path) -> None:
     """Pack a model folder for a read-only store.
 
@@ -134,17 +134,17 @@ def pack(folder: Path, target: Path) -> None:
 @click.argument("name")
 @click.argument("picture", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @with_appcontext
-@tells_problems
+@report_errors
 def selftest(name: str, picture: Path) -> None:
     """Store a self-test in the folder of a model.
 
     It holds PICTURE and the current prediction of the model NAME, which is checked whenever the model is loaded.
     """
-    from app.cli.predict import found
+    from app.cli.predict import find_model
     from app.engines.selftest import write_selftest
 
     settings = _settings()
-    click.echo(write_selftest(found(settings, name), picture, settings.engine, settings.cache))
+    click.echo(write_selftest(find_model(settings, name), picture, settings.engine, settings.cache))
 
 
 def _settings() -> Settings:

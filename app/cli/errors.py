@@ -14,7 +14,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def tells_problems(command: Callable[P, R]) -> Callable[P, R]:
+def report_errors(command: Callable[P, R]) -> Callable[P, R]:
     """Let a command end with status 1 and the error's own words where it raises one of ours."""
 
     @functools.wraps(command)

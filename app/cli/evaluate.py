@@ -13,21 +13,21 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
-from app.cli.errors import tells_problems
-from app.cli.predict import Failure, Item, answers, opened
+from app.cli.errors import report_errors
+from app.cli.predict import Failure, Item, answers, opened_model
 from app.errors import DataError, ModelFormatError, SettingError
 from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.serving.model import Model
 from app.serving.pipeline import open_picture
 from app.settings import PictureLimits, Settings
 from app.types import Answer, FloatArray
-from app.utils.progress import counted, say
+from app.utils.progress import echo, track
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    from app.training.evaluation.metrics import Figures
+    from app.training.evaluation.metrics import Metrics
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Judgement:
     help="Class of the images in a folder, if its name differs from the label. Repeatable.",
 )
 @with_appcontext
-@tells_problems
+@report_errors
 def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
     """Measure accuracy on labelled images.
 
@@ -58,26 +58,26 @@ def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
     written to instance/reports/NAME/ with the curves and the worst mistakes as images.
     """
     from app.training.evaluation.classes import match_classes
-    from app.training.evaluation.metrics import figures
+    from app.training.evaluation.metrics import compute_metrics
     from app.training.evaluation.report import table
 
     settings: Settings = current_app.extensions["dimple"].settings
-    given = _given(classes)
+    stated = _parse_classes(classes)
     with open_pictures(folder) as source:
         names = by_class(source)
-        with opened(settings, name) as model:
+        with opened_model(settings, name) as model:
             columns = _columns(model)
-            numbers = match_classes(names, model.labels, given)
+            numbers = match_classes(names, model.labels, stated)
             truth = {picture: numbers[label] for label, pictures in names.items() for picture in pictures}
             judged = _judge(model, source, truth, columns, settings.picture_limits)
-        found = figures(judged.probabilities, judged.truth, model.labels)
-        click.echo(table(found))
+        metrics = compute_metrics(judged.probabilities, judged.truth, model.labels)
+        click.echo(table(metrics))
         facts = {"model": model.name, "version": model.version, "data": folder.name, "skipped": judged.skipped}
-        report = _report(settings, source, judged, found, facts)
+        report = _report(settings, source, judged, metrics, facts)
     click.echo(f"\nThe report is in {report}")
 
 
-def _given(classes: Sequence[str]) -> dict[str, str]:
+def _parse_classes(classes: Sequence[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in classes]
     for text, (folder, _, label) in zip(classes, pairs, strict=True):
         if not folder or not label:
@@ -104,15 +104,15 @@ def _judge(
     """
     items = [Item(picture, _reader(source, picture)) for picture in truth]
     names, rows, skipped = [], [], 0
-    for item, said in counted(answers(model, items, limits, 0), "evaluated", len(items), "pictures"):
-        if isinstance(said, Failure):
+    for item, result in track(answers(model, items, limits, 0), "evaluated", len(items), "pictures"):
+        if isinstance(result, Failure):
             skipped += 1
-            say(f"skipped: {said.name}: {said.reason}")
+            echo(f"skipped: {result.name}: {result.reason}")
         else:
             names.append(item.name)
-            rows.append(_row(said, columns))
+            rows.append(_row(result, columns))
     if skipped:
-        say(f"{skipped:,} of {len(items):,} pictures were skipped")
+        echo(f"{skipped:,} of {len(items):,} pictures were skipped")
     if not rows:
         raise DataError(f"{source.path}: none of its {len(items):,} pictures could be evaluated.")
     return Judgement(tuple(names), np.stack(rows), np.array([truth[name] for name in names]), skipped)
@@ -122,15 +122,15 @@ def _reader(source: PictureSource, picture: str) -> Callable[[], bytes]:
     return lambda: source.read(picture)
 
 
-def _row(said: Answer, columns: dict[str, int]) -> FloatArray:
+def _row(answer: Answer, columns: dict[str, int]) -> FloatArray:
     row = np.zeros(len(columns), np.float32)
-    for one in said.predictions:
-        row[columns[one.label]] = one.probability
+    for prediction in answer.predictions:
+        row[columns[prediction.label]] = prediction.probability
     return row
 
 
 def _report(
-    settings: Settings, source: PictureSource, judged: Judgement, found: Figures, facts: dict[str, Any]
+    settings: Settings, source: PictureSource, judged: Judgement, metrics: Metrics, facts: dict[str, Any]
 ) -> Path:
     from app.training.evaluation import plots, report
 
@@ -138,7 +138,7 @@ def _report(
     items = [report.Item(name, _loader(source, name, settings.picture_limits)) for name in judged.names]
     try:
         plots.keep_config_in(settings.instance_dir / "matplotlib")
-        report.write_report(folder, found, judged.probabilities, judged.truth, items, facts)
+        report.write_report(folder, metrics, judged.probabilities, judged.truth, items, facts)
     except OSError as error:
         expected = f"a folder that can be written to ({error.strerror or error})"
         raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, expected) from None

@@ -12,7 +12,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.errors import ModelFormatError, ModelNotFound
 from app.formats.archive.manifest import NAME
 from app.formats.folder import is_model_folder, open_model_folder
@@ -31,7 +31,7 @@ STOCK = "mxnet_vision_service:handle"
 @click.option("--output", type=click.Path(path_type=Path), help="File to write; for mxnet, the folder.")
 @click.option("--force", is_flag=True, help="Replace an existing file or folder.")
 @with_appcontext
-@tells_problems
+@report_errors
 def export(name: str, form: Target, output: Path | None, force: bool) -> None:
     """Export a model to ONNX, MXNet or MMS.
 
@@ -63,12 +63,12 @@ def _folder(name: str, settings: Settings) -> ModelFolder:
     path = settings.models_dir / name
     if not NAME.fullmatch(name) or not is_model_folder(path):
         there = settings.models_dir.iterdir() if settings.models_dir.is_dir() else ()
-        raise ModelNotFound(name, sorted(one.name for one in there if is_model_folder(one)))
+        raise ModelNotFound(name, sorted(item.name for item in there if is_model_folder(item)))
     return open_model_folder(path)
 
 
 def _labels(folder: ModelFolder, settings: Settings) -> tuple[str, ...]:
-    """The labels under which the model answers, whether its folder has them or not."""
+    """Return the labels under which the model answers, whether its folder has them or not."""
     if folder.labels is not None:
         return folder.labels
     from app.serving.model import open_model
@@ -105,13 +105,13 @@ def _write_mxnet(folder: ModelFolder, work: Path, target: Path, settings: Settin
 
 def _write_mar(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
     from app.formats.archive.manifest import read_manifest
-    from app.formats.archive.pack import Order, pack
+    from app.formats.archive.pack import PackJob, pack
 
     manifest = read_manifest(folder.path)
     handler = manifest.handler or STOCK
     own = _own_code(folder)
     source = folder.path if own else _as_mms_wants_it(folder, work / "files", settings)
-    made = pack(Order(folder.name, source, handler if own else STOCK, manifest.runtime, work))
+    made = pack(PackJob(folder.name, source, handler if own else STOCK, manifest.runtime, work))
     os.replace(made, target)
     if own:
         return f"with its own code, {handler}"

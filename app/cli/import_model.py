@@ -15,7 +15,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.cli.running import next_steps
 from app.errors import ModelFormatError
 from app.formats.archive.manifest import NAME
@@ -71,10 +71,10 @@ def _size(_context: click.Context, _parameter: click.Parameter, text: str | None
     """Height and width, ``224,224`` or ``224x224``; one number stands for both."""
     if text is None:
         return None
-    found = re.fullmatch(r"([1-9]\d{0,4})(?:[,x]([1-9]\d{0,4}))?", text)
-    if found is None:
+    match = re.fullmatch(r"([1-9]\d{0,4})(?:[,x]([1-9]\d{0,4}))?", text)
+    if match is None:
         raise click.BadParameter(f"{text!r} must be height and width, such as 224,224")
-    return int(found[1]), int(found[2] or found[1])
+    return int(match[1]), int(match[2] or match[1])
 
 
 @click.command("import")
@@ -103,7 +103,7 @@ def _size(_context: click.Context, _parameter: click.Parameter, text: str | None
 @click.option("--to", type=click.Path(path_type=Path), help="Folder to write.  [default: models/NAME]")
 @click.option("--force", is_flag=True, help="Replace an existing folder.")
 @with_appcontext
-@tells_problems
+@report_errors
 def import_command(
     paths: tuple[Path, ...], name: str, to: Path | None, force: bool, scale: tuple[float, ...] | None, **options: Any
 ) -> None:
@@ -120,11 +120,11 @@ def import_command(
     settings = _settings()
     overrides = Overrides(scale=scale[0] if scale else None, **options)
     files = gather(paths)
-    target = to or settings.models_dir / (name or _called(files))
+    target = to or settings.models_dir / (name or _default_name(files))
     _check_target(target, force)
     label_file = overrides.labels or files.labels
     labels = read_labels(label_file) if label_file is not None else None
-    described = _described(files, labels, name or target.name)
+    described = _draft_folder(files, labels, name or target.name)
     inference = infer_folder(described, size=overrides.size, output=overrides.output or "")
     inference = _overridden(inference, overrides)
     started = time.monotonic()
@@ -141,7 +141,7 @@ def import_command(
         click.echo(next_steps(settings, target.name))
 
 
-def _described(files: ImportFiles, labels: tuple[str, ...] | None, name: str) -> ModelFolder:
+def _draft_folder(files: ImportFiles, labels: tuple[str, ...] | None, name: str) -> ModelFolder:
     """Return the files as a model folder that is not written yet."""
     from app.formats.folder import Checkpoint, ModelFolder
     from app.formats.signature import read_stated
@@ -219,7 +219,7 @@ def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: 
     return text.replace(SYNSET, str(label_file) if label_file else "its metadata")
 
 
-def _called(files: ImportFiles) -> str:
+def _default_name(files: ImportFiles) -> str:
     """Return the files' own name, as far as a model may have it."""
     return re.sub(r"[^A-Za-z0-9_\-.]", "_", files.stem).lstrip("_-.") or "model"
 
@@ -288,7 +288,7 @@ def _report(
             f"{len(model.labels):,} classes, activation {model.postprocess.activation}",
             reasons["output"],
         ),
-        ("labels", _shortened(model.labels), _labels_reason(files, inference, overrides, len(model.labels))),
+        ("labels", _abbreviate(model.labels), _labels_reason(files, inference, overrides, len(model.labels))),
         ("answered", f"by {model.kind}, after {seconds:.1f} s", ""),
     ]
     if files.h5 is not None and (note := _backend_note(files, overrides)):
@@ -330,7 +330,7 @@ def _row(values: tuple[float, ...]) -> str:
     )
 
 
-def _shortened(labels: tuple[str, ...]) -> str:
+def _abbreviate(labels: tuple[str, ...]) -> str:
     return "; ".join(labels[:3]) + ("; …" if len(labels) > 3 else "")
 
 

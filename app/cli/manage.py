@@ -12,9 +12,9 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.archive import facts, kind_of, shown
+from app.cli.archive import describe, kind_of, printable
 from app.cli.completion import complete_model
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.cli.running import program, running_settings
 from app.errors import DimpleError, LaunchError, ModelNotFound
 from app.formats.archive.manifest import NAME, read_manifest
@@ -42,7 +42,7 @@ class KnownModel:
 
 @click.command("list")
 @with_appcontext
-@tells_problems
+@report_errors
 def list_models() -> None:
     """List the models.
 
@@ -67,17 +67,17 @@ def list_models() -> None:
 @click.command("info")
 @click.argument("name", shell_complete=complete_model)
 @with_appcontext
-@tells_problems
+@report_errors
 def info(name: str) -> None:
     """Show one model.
 
     The output lists the files, input, preprocessing and labels of the model NAME, and its state if the server runs.
     """
     model = _find(name, _settings())
-    click.echo(f"{'state':<12}{shown(model.state)}")
-    for fact, values in facts(model.path):
+    click.echo(f"{'state':<12}{printable(model.state)}")
+    for fact, values in describe(model.path):
         for index, value in enumerate(values):
-            click.echo(f"{'' if index else fact:<12}{shown(value)}".rstrip())
+            click.echo(f"{'' if index else fact:<12}{printable(value)}".rstrip())
 
 
 @click.command("register")
@@ -88,14 +88,14 @@ def info(name: str) -> None:
 @click.option("--replace", is_flag=True, help="Replace the registered model of the same name.")
 @TOKEN
 @with_appcontext
-@tells_problems
+@report_errors
 def register(source: str, name: str, workers: int, batch_size: int, replace: bool, token: str) -> None:
     """Register a model with the running server.
 
     SOURCE is a folder or archive in the models folder, the URL of an archive, or a name of the catalogue.
     """
     from app.backend.registrations import read_registrations
-    from app.server.status import place
+    from app.server.status import server_url
 
     running = _running(_settings())
     if not name and NAME.fullmatch(source) and (running.models_dir / source).is_dir():
@@ -105,8 +105,8 @@ def register(source: str, name: str, workers: int, batch_size: int, replace: boo
     _request(running, "POST", f"/models?{urlencode(query)}", token)
     if not name:
         models = read_registrations(running.instance_dir).models.values()
-        name = next((one.name for one in models if one.url == source and not one.removed), source)
-    click.echo(f"registered {name}\n  curl -F file=@picture.jpg {place(running)}/predict/{name}")
+        name = next((model.name for model in models if model.url == source and not model.removed), source)
+    click.echo(f"registered {name}\n  curl -F file=@picture.jpg {server_url(running)}/predict/{name}")
 
 
 @click.command("remove")
@@ -115,7 +115,7 @@ def register(source: str, name: str, workers: int, batch_size: int, replace: boo
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before the folder is deleted.")
 @TOKEN
 @with_appcontext
-@tells_problems
+@report_errors
 def remove(name: str, keep_files: bool, yes: bool, token: str) -> None:
     """Remove a model.
 
@@ -162,19 +162,19 @@ def _known_models(settings: Settings) -> list[KnownModel]:
     :raises StorageError: if the registrations cannot be read.
     """
     from app.backend.registrations import read_registrations
-    from app.server.status import ask_ready
+    from app.server.status import fetch_readyz
 
     running = running_settings(settings)
     states: dict[str, str] = {}
     if running is not None:
-        _, answer = ask_ready(running)
+        _, answer = fetch_readyz(running)
         states = dict.fromkeys(answer["models"], "ready")
         states |= {name: f"failed: {reason}" for name, reason in answer["failed"].items()}
     rest = NOT_REGISTERED if running else "stopped"
     folders = settings.models_dir.iterdir() if settings.models_dir.is_dir() else ()
     found = {path.name: path for path in folders if NAME.fullmatch(path.name) and is_model_folder(path)}
     registered = read_registrations(settings.instance_dir).models.values()
-    found |= {one.name: Path(one.path) for one in registered if not one.removed and Path(one.path).is_dir()}
+    found |= {item.name: Path(item.path) for item in registered if not item.removed and Path(item.path).is_dir()}
     return [KnownModel(name, path, states.get(name, rest)) for name, path in sorted(found.items())]
 
 

@@ -72,26 +72,26 @@ def _add_old_flags(group: argparse._ArgumentGroup) -> None:
 
 
 def _ends_with_status(parser: argparse.ArgumentParser, old: bool) -> None:
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     try:
-        if asked.stop:
+        if arguments.stop:
             _stop()
         else:
-            _start(asked, old)
+            _start(arguments, old)
     except DimpleError as error:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("interrupted")
 
 
-def _start(asked: argparse.Namespace, old: bool) -> None:
+def _start(arguments: argparse.Namespace, old: bool) -> None:
     pid_file = mms_cli.pid_file()
     if daemon.find(pid_file):
         _fail(RUNNING)
     if pid_file.exists():
         _warn(f"Removing a stale pid file of a server that has gone: {pid_file}")
-    flags = _flags(asked, old)
-    plan = mms_cli.plan(flags, os.environ, read_settings().instance_dir)
+    flags = _flags(arguments, old)
+    plan = mms_cli.plan_launch(flags, os.environ, read_settings().instance_dir)
     for warning in plan.warnings:
         _warn(warning)
     if flags.foreground:
@@ -100,23 +100,25 @@ def _start(asked: argparse.Namespace, old: bool) -> None:
     print("Model server started.")
 
 
-def _flags(asked: argparse.Namespace, old: bool) -> mms_cli.Flags:
-    told = {name: value for name in OLD_FLAGS if (value := getattr(asked, name, None)) is not None}
-    for name in sorted(set(told) & set(NOT_FOLLOWED)):
+def _flags(arguments: argparse.Namespace, old: bool) -> mms_cli.Flags:
+    old_flags = {name: value for name in OLD_FLAGS if (value := getattr(arguments, name, None)) is not None}
+    for name in sorted(set(old_flags) & set(NOT_FOLLOWED)):
         _warn(f"--{name.replace('_', '-')} is not followed: {NOT_FOLLOWED[name]}")
     # 0.4 knew neither --start nor a model store, and did not return to the shell
-    as_in_04 = old and not asked.start and (bool(told) or (bool(asked.models) and not asked.model_store))
+    as_in_04 = (
+        old and not arguments.start and (bool(old_flags) or (bool(arguments.models) and not arguments.model_store))
+    )
     return mms_cli.Flags(
-        model_store=asked.model_store,
-        models=[one for told in asked.models for one in split_models(told)],
-        mms_config=asked.mms_config,
-        log_config=asked.log_config,
-        foreground=asked.foreground or as_in_04,
-        host=told.get("host"),
-        port=told.get("port"),
-        gpu=told.get("gpu"),
-        log_level=OLD_LEVELS[told["log_level"]] if "log_level" in told else None,
-        log_file=told.get("log_file"),
+        model_store=arguments.model_store,
+        models=[model for text in arguments.models for model in split_models(text)],
+        mms_config=arguments.mms_config,
+        log_config=arguments.log_config,
+        foreground=arguments.foreground or as_in_04,
+        host=old_flags.get("host"),
+        port=old_flags.get("port"),
+        gpu=old_flags.get("gpu"),
+        log_level=OLD_LEVELS[old_flags["log_level"]] if "log_level" in old_flags else None,
+        log_file=old_flags.get("log_file"),
     )
 
 
@@ -146,7 +148,7 @@ def serve() -> None:
         description="Serves models as SageMaker's containers do: the environment says which.",
     ).parse_args()
     try:
-        is_model = not sagemaker.is_multi_model(os.environ) and is_model_folder(sagemaker.model_place(os.environ))
+        is_model = not sagemaker.is_multi_model(os.environ) and is_model_folder(sagemaker.model_path(os.environ))
         daemon.run(sagemaker.launch(os.environ, read_settings().instance_dir, is_model))
     except DimpleError as error:
         sys.exit(str(error))

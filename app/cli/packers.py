@@ -21,7 +21,7 @@ import click
 from app.errors import DimpleError, PackError
 from app.formats.archive.legacy import export
 from app.formats.archive.manifest import Runtime
-from app.formats.archive.pack import FORMATS, Order, check, only_onnx, pack
+from app.formats.archive.pack import FORMATS, PackJob, check, only_onnx, pack
 from app.formats.folder import ModelFolder
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import document_of
@@ -62,27 +62,27 @@ def archiver_options(command: Callable[P, Any]) -> Callable[P, Any]:
     return command
 
 
-def order(export_path: Path | None = None, **options: Any) -> Order:
+def pack_job(export_path: Path | None = None, **options: Any) -> PackJob:
     """Return what the flags ask for, but for ``--convert``."""
-    return Order(export_path=export_path or Path.cwd(), **options)
+    return PackJob(export_path=export_path or Path.cwd(), **options)
 
 
-def pack_model(wanted: Order, convert: bool) -> Path:
+def pack_model(job: PackJob, convert: bool) -> Path:
     """Pack a folder, its ONNX file turned into an MXNet checkpoint if that is asked for. The folder stays as it is.
 
     :raises PackError: as :func:`app.formats.archive.pack.pack`.
     :raises ModelFormatError: if the file cannot be converted.
     """
-    check(wanted)
-    onnx = only_onnx(wanted.model_path) if convert else None
+    check(job)
+    onnx = only_onnx(job.model_path) if convert else None
     if onnx is None:
-        return pack(wanted)
+        return pack(job)
     with tempfile.TemporaryDirectory(prefix="convert-") as folder:
-        place = Path(folder, wanted.model_path.absolute().name or "model")
+        path = Path(folder, job.model_path.absolute().name or "model")
         left_out = shutil.ignore_patterns(onnx.name, SIGNATURE)
-        shutil.copytree(wanted.model_path.absolute(), place, ignore=left_out, copy_function=os.symlink)
-        _convert(onnx, place / wanted.model_name, wanted.model_path / SIGNATURE)
-        return pack(replace(wanted, model_path=place))
+        shutil.copytree(job.model_path.absolute(), path, ignore=left_out, copy_function=os.symlink)
+        _convert(onnx, path / job.model_name, job.model_path / SIGNATURE)
+        return pack(replace(job, model_path=path))
 
 
 def _convert(onnx: Path, stem: Path, signature: Path) -> None:
@@ -122,10 +122,10 @@ def _fail(reason: str) -> NoReturn:
 @_ends_like_the_original
 def model_archiver(convert: bool, **options: Any) -> None:
     """Pack a folder with a model and its handler into an archive that Multi Model Server, or Dimple, serves."""
-    wanted = order(**options)
-    if wanted.force and wanted.target.exists():
-        click.echo(f"WARNING - Overwriting {wanted.target} ...", err=True)
-    pack_model(wanted, convert)
+    job = pack_job(**options)
+    if job.force and job.target.exists():
+        click.echo(f"WARNING - Overwriting {job.target} ...", err=True)
+    pack_model(job, convert)
 
 
 @click.command("mxnet-model-export", context_settings=HELP)

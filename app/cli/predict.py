@@ -18,7 +18,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.errors import DataError, DimpleError, EmptyFile, ModelNotFound
 from app.formats.archive.manifest import NAME
 from app.formats.folder import ModelFolder, is_model_folder, open_model_folder
@@ -28,10 +28,10 @@ from app.serving.pipeline import answer, open_picture
 from app.serving.serializers import answer_document
 from app.settings import PictureLimits, Settings
 from app.types import Answer
-from app.utils.progress import counted, say
-from app.utils.system import cores
+from app.utils.progress import echo, track
+from app.utils.system import cpu_count
 
-THREADS = cores()
+THREADS = cpu_count()
 AHEAD = 4 * THREADS
 """Pictures that are begun before the first of them is asked for: their answers wait in memory."""
 
@@ -52,7 +52,7 @@ class Failure:
     reason: str
 
 
-def found(settings: Settings, name: str) -> ModelFolder:
+def find_model(settings: Settings, name: str) -> ModelFolder:
     """Find one model of the models folder.
 
     :raises ModelNotFound: where there is none of that name.
@@ -70,13 +70,13 @@ def found(settings: Settings, name: str) -> ModelFolder:
 
 
 @contextmanager
-def opened(settings: Settings, name: str) -> Iterator[Model]:
+def opened_model(settings: Settings, name: str) -> Iterator[Model]:
     """Load one model of the models folder, and no other.
 
-    :raises ModelNotFound: as :func:`found`.
+    :raises ModelNotFound: as :func:`find_model`.
     :raises ModelFormatError: where it cannot be loaded.
     """
-    model = open_model(found(settings, name), settings.engine, cache_dir=settings.cache)
+    model = open_model(find_model(settings, name), settings.engine, cache_dir=settings.cache)
     try:
         yield model
     finally:
@@ -136,7 +136,7 @@ def _answer(model: Model, item: Item, limits: PictureLimits, top: int | None) ->
     help="Number of classes per image.  [default: 1; with jsonl, the setting of the model]",
 )
 @with_appcontext
-@tells_problems
+@report_errors
 def predict(name: str, paths: tuple[str, ...], form: str, top: int | None) -> None:
     """Classify images.
 
@@ -146,14 +146,14 @@ def predict(name: str, paths: tuple[str, ...], form: str, top: int | None) -> No
     settings: Settings = current_app.extensions["dimple"].settings
     with ExitStack() as stack:
         items, failures = collect(paths, stack)
-        model = stack.enter_context(opened(settings, name))
+        model = stack.enter_context(opened_model(settings, name))
         top = 1 if top is None and form != "jsonl" else top
         results = answers(model, items, settings.picture_limits, top)
-        failures += _write(form, _shown(results, len(items), form), model, top)
+        failures += _write(form, _with_progress(results, len(items), form), model, top)
     if failures:
-        say(f"{len(failures):,} could not be classified:")
+        echo(f"{len(failures):,} could not be classified:")
         for failure in failures:
-            say(f"{failure.name}: {failure.reason}")
+            echo(f"{failure.name}: {failure.reason}")
         raise SystemExit(1)
 
 
@@ -188,21 +188,21 @@ def _reader(source: PictureSource, picture: str) -> Callable[[], bytes]:
     return lambda: source.read(picture)
 
 
-def _shown(
+def _with_progress(
     results: Iterator[tuple[Item, Answer | Failure]], total: int, form: str
 ) -> Iterator[tuple[Item, Answer | Failure]]:
     """Show the progress, but not in the midst of answers that scroll over the same terminal."""
     if form != "table" and sys.stdout.isatty():
         return results
-    return counted(results, "classified", total, "pictures")
+    return track(results, "classified", total, "pictures")
 
 
 def _write(form: str, results: Iterator[tuple[Item, Answer | Failure]], model: Model, top: int | None) -> list[Failure]:
     failures: list[Failure] = []
     good = _without_failures(results, failures)
     if form == "jsonl":
-        for name, said in good:
-            click.echo(json.dumps({"file": name, **answer_document(said)}, ensure_ascii=False))
+        for name, result in good:
+            click.echo(json.dumps({"file": name, **answer_document(result)}, ensure_ascii=False))
     elif form == "csv":
         _write_csv(good, min(top or 1, len(model.labels)), model.preprocess.faces)
     else:
@@ -225,9 +225,16 @@ def _write_csv(good: Iterable[tuple[str, Answer]], top: int, faces: bool) -> Non
     numbers = ["", *(str(rank) for rank in range(2, top + 1))]
     header = ["file", *(f"{column}{number}" for number in numbers for column in ("class", "probability"))]
     writer.writerow([*header, "faces"] if faces else header)
-    for name, said in good:
-        row = [name, *(cell for one in said.predictions for cell in (one.label, f"{one.probability:.6g}"))]
-        writer.writerow([*row, _face_count(said)] if faces else row)
+    for name, result in good:
+        row = [
+            name,
+            *(
+                cell
+                for prediction in result.predictions
+                for cell in (prediction.label, f"{prediction.probability:.6g}")
+            ),
+        ]
+        writer.writerow([*row, _face_count(result)] if faces else row)
         sys.stdout.flush()
 
 
@@ -236,16 +243,16 @@ def _write_table(good: Sequence[tuple[str, Answer]], faces: bool) -> None:
     if not good:
         return
     rows = [["file", "class", "probability", "faces"]]
-    for name, said in good:
-        for rank, one in enumerate(said.predictions):
-            first = (name, _face_count(said)) if rank == 0 else ("", "")
-            rows.append([first[0], one.label, f"{one.probability:.4f}", first[1]])
+    for name, result in good:
+        for rank, prediction in enumerate(result.predictions):
+            first = (name, _face_count(result)) if rank == 0 else ("", "")
+            rows.append([first[0], prediction.label, f"{prediction.probability:.4f}", first[1]])
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for file, label, probability, count in rows:
         line = f"{file:<{widths[0]}}  {label:<{widths[1]}}  {probability:>{widths[2]}}"
         click.echo((f"{line}  {count:>5}" if faces else line).rstrip())
 
 
-def _face_count(said: Answer) -> str:
+def _face_count(result: Answer) -> str:
     """Empty where no faces were looked for."""
-    return "" if said.faces is None else str(len(said.faces))
+    return "" if result.faces is None else str(len(result.faces))

@@ -9,8 +9,8 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
-from app.cli.errors import tells_problems
-from app.cli.predict import found, opened
+from app.cli.errors import report_errors
+from app.cli.predict import find_model, opened_model
 from app.formats.pictures import open_pictures
 from app.settings import Settings
 
@@ -47,7 +47,7 @@ MISSING = "Quantizing needs NNCF: python -m pip install -r requirements-quantize
 )
 @click.option("--remove", is_flag=True, help="Return to the exact model.")
 @with_appcontext
-@tells_problems
+@report_errors
 def quantize(name: str, data: Path | None, samples: int, holdout: int, min_agreement: float, remove: bool) -> None:
     """Convert a model to 8-bit integers (INT8).
 
@@ -67,19 +67,21 @@ def quantize(name: str, data: Path | None, samples: int, holdout: int, min_agree
 def _remove(settings: Settings, name: str) -> str:
     from app.serving.quantize import remove
 
-    if not remove(found(settings, name)):
+    if not remove(find_model(settings, name)):
         return f"{name} has no quantized network"
     return f"{name} is computed as it was before, after the server's next start"
 
 
 def _quantize(settings: Settings, name: str, data: Path, samples: int, holdout: int, least: float) -> str:
-    from app.serving.quantize import Wanted, can_quantize, check_engine, quantize
+    from app.serving.quantize import QuantizationRequest, can_quantize, check_engine, quantize
 
     if not can_quantize():
         raise click.ClickException(MISSING)
     check_engine(settings)
-    with open_pictures(data) as source, opened(settings, name) as model:
-        made = quantize(model, found(settings, name), source, Wanted(samples, holdout, least), settings)
+    with open_pictures(data) as source, opened_model(settings, name) as model:
+        made = quantize(
+            model, find_model(settings, name), source, QuantizationRequest(samples, holdout, least), settings
+        )
     return (
         f"{name} is in {made.folder}. It calls {made.agreement.top1:.2%} of {made.agreement.samples:,} pictures as "
         f"before, and takes {made.milliseconds:.2f} ms a picture on one core instead of "

@@ -39,7 +39,7 @@ def running_settings(settings: Settings) -> Settings | None:
 
 def next_steps(settings: Settings, name: str) -> str:
     """Return how to serve a new model and send it an image, with the ports of the server that runs, if one does."""
-    from app.server.status import place
+    from app.server.status import server_url
 
     try:
         running = running_settings(settings)
@@ -47,7 +47,7 @@ def next_steps(settings: Settings, name: str) -> str:
         running = None  # of another user: the settings are the best guess
     command = program()
     serve = f"{command} models register {name}" if running else f"{command} serve"
-    url = place(running or settings)
+    url = server_url(running or settings)
     return f"To serve it:\n  {serve}\n  curl -F file=@picture.jpg {url}/predict/{name}"
 
 

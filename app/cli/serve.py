@@ -11,7 +11,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.cli.running import find_server, pid_file, program
 from app.settings import Settings, to_environment
 
@@ -26,18 +26,18 @@ NOT_RUNNING = 3
 @click.option("--management-port", type=click.IntRange(1, 65535), help="Port of management.")
 @click.option("--models-dir", type=click.Path(path_type=Path, resolve_path=True), help="Folder of the models.")
 @with_appcontext
-@tells_problems
+@report_errors
 def serve(foreground: bool, **options: Any) -> None:
     """Start the server in the background.
 
     The command returns as soon as the server is ready; the server keeps running when you log out. Options override
     the settings of the same names. The log is instance/logs/server.log, and access.log beside it has the requests.
     """
-    from app.security.authorization import check_management
+    from app.security.authorization import check_exposed_management
     from app.server.daemon import Launch, find, run, settings_of, start
 
     here = _settings()
-    check_management(here)
+    check_exposed_management(here)
     logs = here.instance_dir / "logs"
     values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if not foreground:
@@ -60,7 +60,7 @@ def serve(foreground: bool, **options: Any) -> None:
 
 @click.command("stop")
 @with_appcontext
-@tells_problems
+@report_errors
 def stop() -> None:
     """Stop the server.
 
@@ -73,7 +73,7 @@ def stop() -> None:
 
 @click.command("reload")
 @with_appcontext
-@tells_problems
+@report_errors
 def reload() -> None:
     """Restart the workers without downtime.
 
@@ -92,14 +92,14 @@ def reload() -> None:
 
 @click.command("status")
 @with_appcontext
-@tells_problems
+@report_errors
 def status() -> None:
     """Show the running server and its models.
 
     The exit status is 0 if the server is ready, 1 if it runs but is not ready, and 3 if it is not running.
     """
     from app.server.daemon import settings_of
-    from app.server.status import ask_ready, place
+    from app.server.status import fetch_readyz, server_url
 
     process = find_server(_settings())
     if process is None:
@@ -107,9 +107,9 @@ def status() -> None:
         raise SystemExit(NOT_RUNNING)
     running = settings_of(process)
     click.echo(f"process      {process.pid}")
-    click.echo(f"predictions  {place(running)}")
-    click.echo(f"management   {place(running, management=True)}")
-    code, answer = ask_ready(running)
+    click.echo(f"predictions  {server_url(running)}")
+    click.echo(f"management   {server_url(running, management=True)}")
+    code, answer = fetch_readyz(running)
     click.echo(f"ready        {', '.join(answer['models']) or 'no model'}")
     for name, reason in answer["failed"].items():
         click.echo(f"failed       {name}: {reason}")
@@ -120,9 +120,9 @@ def status() -> None:
 def _print_ready(running: Settings) -> None:
     """Print where the server is, and what it serves."""
     from app.server.greeting import Greeting
-    from app.server.status import ask_ready
+    from app.server.status import fetch_readyz
 
-    _, answer = ask_ready(running)
+    _, answer = fetch_readyz(running)
     greeting = Greeting(running, len(answer["models"]), len(answer["failed"]), f"{program()} stop")
     click.echo(greeting.box() if sys.stdout.isatty() else greeting.line())
 

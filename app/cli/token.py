@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 
 token_cli = AppGroup("token", help="Manage access tokens.")
 LONGEST_DAYS = 36_500
@@ -20,7 +20,7 @@ LONGEST_DAYS = 36_500
 @click.option("--role", type=click.Choice(["management", "prediction"]), required=True, help="What the token allows.")
 @click.option("--days", type=click.IntRange(1, LONGEST_DAYS), help="Days until the token expires.  [default: never]")
 @with_appcontext
-@tells_problems
+@report_errors
 def add(name: str, role: str, days: int | None) -> None:
     """Create a token.
 
@@ -34,7 +34,7 @@ def add(name: str, role: str, days: int | None) -> None:
 
 @token_cli.command("list")
 @with_appcontext
-@tells_problems
+@report_errors
 def list_tokens() -> None:
     """List the tokens.
 
@@ -55,7 +55,7 @@ def list_tokens() -> None:
 @token_cli.command("revoke")
 @click.argument("name")
 @with_appcontext
-@tells_problems
+@report_errors
 def revoke(name: str) -> None:
     """Revoke a token.
 

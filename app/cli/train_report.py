@@ -11,18 +11,18 @@ import click
 import numpy as np
 from PIL import Image
 
-from app.cli.predict import opened
+from app.cli.predict import opened_model
 from app.errors import DataError
 from app.serving.model import Model
 from app.serving.pipeline import answer, open_picture
 from app.settings import Settings
 from app.training.datasets import Part, load, read_all
-from app.training.evaluation.metrics import figures
+from app.training.evaluation.metrics import compute_metrics
 from app.training.evaluation.report import Item, table, write_report
 from app.types import FloatArray
 
 if TYPE_CHECKING:
-    from app.training.recipes import Course
+    from app.training.recipes import TrainingTask
 
 WIDTH = 28
 MARK = "###"
@@ -45,36 +45,39 @@ def indicator(p: float, left_label: str, right_label: str) -> str:
 BATCH = 64
 
 
-def judge_one(settings: Settings, course: Course, path: Path) -> None:
+def judge_one(settings: Settings, course: TrainingTask, path: Path) -> None:
     """Print the tutorial's indicator line for one picture, found and classified as the server does."""
-    with opened(settings, course.name) as model, open_picture(path.read_bytes(), settings.picture_limits) as picture:
-        said = answer(model, picture)
-    right = next(one.probability for one in said.predictions if one.label == course.labels[1])
+    with (
+        opened_model(settings, course.name) as model,
+        open_picture(path.read_bytes(), settings.picture_limits) as picture,
+    ):
+        result = answer(model, picture)
+    right = next(prediction.probability for prediction in result.predictions if prediction.label == course.labels[1])
     click.echo(f"{indicator(right, *course.labels)}  {right:.4f}")
-    if said.note:
-        click.echo(said.note)
+    if result.note:
+        click.echo(result.note)
 
 
-def report(settings: Settings, course: Course, data: Path | None) -> None:
+def report(settings: Settings, course: TrainingTask, data: Path | None) -> None:
     """Print the figures and write the report.
 
     :param data: zip or folder whose pictures are all measured; None takes the test part of what was prepared.
     :raises DataError: where nothing was prepared, or the pictures cannot be used.
     """
-    with opened(settings, course.name) as model:
+    with opened_model(settings, course.name) as model:
         part = _test_part(settings, course, model) if data is None else _all(course, model, data)
         rows = np.concatenate(
             [model.probabilities(part.pictures[i : i + BATCH]) for i in range(0, len(part.pictures), BATCH)]
         )
-    found = figures(rows, part.classes, course.labels)
+    metrics = compute_metrics(rows, part.classes, course.labels)
     items = [Item(name, _loader(pixels)) for name, pixels in zip(part.names, part.pictures, strict=True)]
     folder = settings.instance_dir / "reports" / course.name
     what = "the prepared test part" if data is None else data.name
-    write_report(folder, found, rows, part.classes, items, {"model": course.name, "data": what})
-    click.echo(f"{table(found)}\n\nThe report is in {folder}")
+    write_report(folder, metrics, rows, part.classes, items, {"model": course.name, "data": what})
+    click.echo(f"{table(metrics)}\n\nThe report is in {folder}")
 
 
-def _test_part(settings: Settings, course: Course, model: Model) -> Part:
+def _test_part(settings: Settings, course: TrainingTask, model: Model) -> Part:
     prepared = load(course.name, settings.instance_dir / "datasets")
     if prepared is None:
         raise DataError(f"No images are prepared. Run dimple {course.name} prepare first, or pass images with --data.")
@@ -86,10 +89,10 @@ def _test_part(settings: Settings, course: Course, model: Model) -> Part:
     return prepared.part("test", key)
 
 
-def _all(course: Course, model: Model, data: Path) -> Part:
+def _all(course: TrainingTask, model: Model, data: Path) -> Part:
     return read_all(data, course.folders, model.preprocess, model.input.shape)
 
 
 def _loader(pixels: FloatArray) -> Callable[[], Image.Image]:
-    """The picture as the network sees it: (C, H, W) of 0-1."""
+    """Return the picture as the network sees it: (C, H, W) of 0-1."""
     return lambda: Image.fromarray(np.rint(pixels.transpose(1, 2, 0) * 255).astype(np.uint8).squeeze()).convert("RGB")

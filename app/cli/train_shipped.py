@@ -9,13 +9,13 @@ import click
 from flask import current_app
 from flask.cli import AppGroup
 
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.errors import DataError
 
 if TYPE_CHECKING:
     from app.settings import Settings
     from app.training.datasets import Dataset
-    from app.training.recipes import Course
+    from app.training.recipes import TrainingTask
 
 SOURCE = click.option("--source", help="Zip or folder of the images, or the URL of a zip.")
 RECIPE = click.option(
@@ -40,20 +40,20 @@ DATA = click.option(
 )
 
 
-def course_group(name: str, about: str) -> AppGroup:
-    """The group of commands for one of Dimple's own models."""
+def task_group(name: str, about: str) -> AppGroup:
+    """Return the group of commands for one of Dimple's own models."""
     group = AppGroup(name, help=about)
 
     @group.command("prepare")
     @SOURCE
-    @tells_problems
+    @report_errors
     def prepare(source: str | None) -> None:
         """Download and split the images.
 
         The result is written to instance/datasets/.
         """
         settings = _settings()
-        data = _data(_course(name), source, settings)
+        data = _data(_task(name), source, settings)
         click.echo(f"{settings.instance_dir / 'datasets' / name}: " + _parts(data))
 
     @group.command("train")
@@ -63,7 +63,7 @@ def course_group(name: str, about: str) -> AppGroup:
     @SEED
     @RESUME
     @PREFIX
-    @tells_problems
+    @report_errors
     def train(
         source: str | None, recipe: str, epochs: int | None, seed: int, resume: bool, prefix: Path | None
     ) -> None:
@@ -77,19 +77,19 @@ def course_group(name: str, about: str) -> AppGroup:
         from app.training.run import Run, copy_under
         from app.training.run import train as run
 
-        settings, course = _settings(), _course(name)
+        settings, course = _settings(), _task(name)
         data = _data(course, source, settings)
         chosen = course.recipes[recipe]
         teacher = _teacher(settings) if chosen.fitting.teaching else None
         work_dir = settings.instance_dir / "training"
-        folder, found = run(Run(course, chosen, epochs, seed, settings.models_dir, work_dir, teacher), data, resume)
-        click.echo(f"\n{folder}, on images held out from training:\n{table(found)}")
+        folder, metrics = run(Run(course, chosen, epochs, seed, settings.models_dir, work_dir, teacher), data, resume)
+        click.echo(f"\n{folder}, on images held out from training:\n{table(metrics)}")
         for path in copy_under(folder, prefix) if prefix is not None else ():
             click.echo(path)
 
     @group.command("evaluate")
     @DATA
-    @tells_problems
+    @report_errors
     def evaluate(data: Path | None) -> None:
         """Measure the model on labelled images.
 
@@ -97,7 +97,7 @@ def course_group(name: str, about: str) -> AppGroup:
         """
         from app.cli.train_report import judge_one, report
 
-        settings, course = _settings(), _course(name)
+        settings, course = _settings(), _task(name)
         if data is not None and data.is_file() and data.suffix.lower() != ".zip":
             judge_one(settings, course, data)
         else:
@@ -111,14 +111,14 @@ def _settings() -> Settings:
     return settings
 
 
-def _course(name: str) -> Course:
-    from app.training.recipes import COURSES
+def _task(name: str) -> TrainingTask:
+    from app.training.recipes import TRAINING_TASKS
 
-    return COURSES[name]
+    return TRAINING_TASKS[name]
 
 
-def _data(course: Course, source: str | None, settings: Settings) -> Dataset:
-    """The prepared pictures: of ``source``, of what was prepared before, or of the published set."""
+def _data(course: TrainingTask, source: str | None, settings: Settings) -> Dataset:
+    """Return the prepared pictures: of ``source``, of what was prepared before, or of the published set."""
     from app.training.datasets import load, prepare
 
     datasets_dir = settings.instance_dir / "datasets"
@@ -141,5 +141,5 @@ def _parts(data: Dataset) -> str:
     return ", ".join(f"{data.parts.count(part):,} for {part}" for part in ("train", "validation", "test"))
 
 
-smile_cli = course_group("smile", "Retrain the included smile model.")
-dogcat_cli = course_group("dogcat", "Retrain the included cat/dog model.")
+smile_cli = task_group("smile", "Retrain the included smile model.")
+dogcat_cli = task_group("dogcat", "Retrain the included cat/dog model.")

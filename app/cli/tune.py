@@ -22,11 +22,11 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.errors import LaunchError, SettingError
 from app.settings import FILE, PREFIX, Settings, to_environment, write_settings
-from app.utils.progress import counted
-from app.utils.system import PROCESS_BYTES, cores, memory_bytes
+from app.utils.progress import track
+from app.utils.system import PROCESS_BYTES, cpu_count, memory_limit
 
 if TYPE_CHECKING:
     pass
@@ -35,7 +35,7 @@ PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Measured:
+class LoadResult:
     """Answers a second, and the milliseconds within which half of them, and 99 in a hundred, came."""
 
     per_second: float
@@ -43,7 +43,7 @@ class Measured:
     p99: float
 
 
-def measure(port: int, path: str, body: bytes, connections: int, seconds: float) -> Measured:
+def measure_load(port: int, path: str, body: bytes, connections: int, seconds: float) -> LoadResult:
     """Send a body again and again over connections that are kept, each waiting for its answer before the next.
 
     :param port: of this machine.
@@ -67,11 +67,11 @@ def measure(port: int, path: str, body: bytes, connections: int, seconds: float)
     if problems:
         raise LaunchError(f"The server that was measured did not answer {path}: {problems[0]}")
     took = time.perf_counter() - started
-    return Measured(len(times) / took, percentile(times, 50) * 1000, percentile(times, 99) * 1000)
+    return LoadResult(len(times) / took, percentile(times, 50) * 1000, percentile(times, 99) * 1000)
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """The smallest value that at least ``part`` per cent of all do not exceed (the nearest rank)."""
+    """Return the smallest value that at least ``part`` per cent of all do not exceed (the nearest rank)."""
     return sorted(values)[max(0, math.ceil(part / 100 * len(values)) - 1)]
 
 
@@ -84,9 +84,9 @@ def _ask(port: int, path: str, body: bytes, until: float) -> list[float]:
             started = time.perf_counter()
             connection.request("POST", path, body, {"Content-Type": "image/jpeg"})
             response = connection.getresponse()
-            said = response.read()
+            content = response.read()
             if response.status != 200:
-                raise LaunchError(f"{response.status} {said[:200].decode(errors='replace')}")
+                raise LaunchError(f"{response.status} {content[:200].decode(errors='replace')}")
             times.append(time.perf_counter() - started)
     finally:
         connection.close()
@@ -105,12 +105,13 @@ class Result:
 
     workers: int
     threads: int
-    lone: Measured
-    crowd: Measured
+    lone: LoadResult
+    crowd: LoadResult
 
     @property
     def score(self) -> float:
-        """The geometric mean of the answers a second: twice as many for one is worth half as many for the other."""
+        """Return the geometric mean of the answers a second: twice as many for one is worth half as many for the
+        other."""
         return math.sqrt(self.lone.per_second * self.crowd.per_second)
 
 
@@ -130,7 +131,7 @@ class Result:
     help="Number of workers to try. Repeatable.  [default: a few that fit the machine]",
 )
 @with_appcontext
-@tells_problems
+@report_errors
 def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
     """Find the best number of workers and threads.
 
@@ -138,14 +139,14 @@ def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
     with the model NAME, over one connection and over eight. Keep the machine otherwise idle. The best combination is
     written to instance/settings.env, with the measurements; the server uses it after its next start.
     """
-    from app.cli.predict import found
+    from app.cli.predict import find_model
 
     settings: Settings = current_app.extensions["dimple"].settings
-    found(settings, name)  # or says which there are
-    processes = workers or server_processes(cores(), memory_bytes() // PROCESS_BYTES)
-    tried = [(count, threads) for count in processes for threads in (0, 8 * cores())]
+    find_model(settings, name)  # or says which there are
+    processes = workers or server_processes(cpu_count(), memory_limit() // PROCESS_BYTES)
+    tried = [(count, threads) for count in processes for threads in (0, 8 * cpu_count())]
     body = picture()
-    results = [_measure(settings, name, each, body, seconds) for each in counted(tried, "tried", len(tried), "servers")]
+    results = [_measure(settings, name, each, body, seconds) for each in track(tried, "tried", len(tried), "servers")]
     chosen = best(results)
     lines = table(results, chosen)
     click.echo("\n".join(lines))
@@ -157,13 +158,13 @@ def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
     except OSError as error:
         raise SettingError("DIMPLE_INSTANCE_DIR", settings.instance_dir, f"a folder to write to ({error})") from None
     click.echo(f"\nDIMPLE_WORKERS={chosen.workers} and DIMPLE_THREADS={chosen.threads} are set in {file}")
-    for variable in (PREFIX + one.upper() for one in NAMES):
+    for variable in (PREFIX + item.upper() for item in NAMES):
         if variable in os.environ:
             click.echo(f"{variable}={os.environ[variable]} of the environment goes before it; unset that")
 
 
 def server_processes(cores: int, fitting: int) -> list[int]:
-    """The numbers of server processes to be tried; the default first.
+    """Return the numbers of server processes to be tried; the default first.
 
     :param fitting: how many there is memory for.
     """
@@ -174,24 +175,24 @@ def server_processes(cores: int, fitting: int) -> list[int]:
 
 
 def best(results: Sequence[Result]) -> Result:
-    """The first whose score is that of the best but for noise."""
+    """Return the first whose score is that of the best but for noise."""
     most = max(result.score for result in results)
     return next(result for result in results if result.score >= most * (1 - NOISE))
 
 
 def table(results: Sequence[Result], chosen: Result) -> list[str]:
-    """What was measured, a line for each combination; the chosen one has an asterisk."""
+    """Return what was measured, a line for each combination; the chosen one has an asterisk."""
     lines = ["  processes  threads    1: /s      p50    8: /s      p50      p99"]
-    for one in results:
-        mark = "*" if one is chosen else " "
-        figures = (one.lone.per_second, one.lone.p50, one.crowd.per_second, one.crowd.p50, one.crowd.p99)
+    for result in results:
+        mark = "*" if result is chosen else " "
+        figures = (result.lone.per_second, result.lone.p50, result.crowd.per_second, result.crowd.p50, result.crowd.p99)
         text = " ".join(f"{figure:8.1f}" for figure in figures)
-        lines.append(f"{mark} {one.workers:9}  {one.threads or 'enough':>7} {text}")
+        lines.append(f"{mark} {result.workers:9}  {result.threads or 'enough':>7} {text}")
     return lines
 
 
 def picture() -> bytes:
-    """A JPEG of 640 x 480 with about the detail of a photograph."""
+    """Return a JPEG of 640 x 480 with about the detail of a photograph."""
     import numpy as np
     from PIL import Image
 
@@ -217,15 +218,17 @@ def _measure(settings: Settings, name: str, tried: tuple[int, int], body: bytes,
         launch = Launch(environ, work / "server.pid", work / "output.log")
         stack.callback(stop, launch.pid_file)
         start(launch)
-        measure(port, path, body, CROWD, seconds / 4)  # every process has answered before it counts
-        return Result(*tried, measure(port, path, body, 1, seconds), measure(port, path, body, CROWD, seconds))
+        measure_load(port, path, body, CROWD, seconds / 4)  # every process has answered before it counts
+        return Result(
+            *tried, measure_load(port, path, body, 1, seconds), measure_load(port, path, body, CROWD, seconds)
+        )
 
 
 def _environment(settings: Settings, name: str, tried: tuple[int, int], work: Path) -> tuple[int, dict[str, str]]:
-    """A free port, and the environment of a server on it that is as the settings say in all that costs time."""
-    with socket.socket() as one, socket.socket() as other:
+    """Return a free port, and the environment of a server on it that is as the settings say in all that costs time."""
+    with socket.socket() as first, socket.socket() as second:
         ports = []
-        for each in (one, other):
+        for each in (first, second):
             each.bind(("127.0.0.1", 0))
             ports.append(each.getsockname()[1])
     values = {field.name: getattr(settings, field.name) for field in fields(Settings)} | {

@@ -9,7 +9,7 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
-from app.cli.errors import tells_problems
+from app.cli.errors import report_errors
 from app.cli.running import next_steps, program
 from app.settings import Settings
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True, help="Output format."
 )
 @with_appcontext
-@tells_problems
+@report_errors
 def available(form: str) -> None:
     """List models that can be downloaded.
 
@@ -49,7 +49,7 @@ def available(form: str) -> None:
 @click.option("--name", "as_", metavar="AS", default="", help="Name of the model in the models folder, if not NAME.")
 @click.option("--force", is_flag=True, help="Replace an existing model of that name.")
 @with_appcontext
-@tells_problems
+@report_errors
 def pull(name: str, as_: str, force: bool) -> None:
     """Download a model by name.
 
@@ -58,11 +58,11 @@ def pull(name: str, as_: str, force: bool) -> None:
     """
     from app.zoo.build import pull as fetch
     from app.zoo.catalogue import load_catalogue
-    from app.zoo.download import places
+    from app.zoo.download import configured_sources
 
     settings = _settings()
     entry = load_catalogue(settings.instance_dir).get(name)
-    folder = fetch(entry, places(settings), as_, force)
+    folder = fetch(entry, configured_sources(settings), as_, force)
     click.echo(f"{folder} is ready; its licence is {entry.licence!r}.\n{next_steps(settings, folder.name)}")
 
 

@@ -82,7 +82,7 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedEngine:
     """A running engine, what kind it is, and the signature that it obeys.
 
     ``labels`` are those that the model's own file carries. ``reasons`` tell why the signature says what it says, by

@@ -24,7 +24,7 @@ from app.engines.base import Parity
 from app.formats.folder import ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import document_of, signature_of
-from app.utils.files import file_digest
+from app.utils.files import sha256_file
 from app.utils.json import read_json
 
 FORMAT = 2
@@ -70,15 +70,15 @@ def key_of(folder: ModelFolder, kind: str) -> str:
     :param kind: the reference engine, as :func:`app.engines.conversion.reference_kind` gives it.
     """
     made = hashlib.sha256()
-    parts = [FORMAT, kind, *_described(folder), platform.machine(), _instructions()]
+    parts = [FORMAT, kind, *_stated(folder), platform.machine(), _instructions()]
     for part in [*parts, *((package, _version(package)) for package in PACKAGES)]:
         made.update(repr(part).encode() + b"\0")
     for file in sources(folder, kind):
-        made.update(file_digest(file).encode())
+        made.update(sha256_file(file).encode())
     return made.hexdigest()[:32]
 
 
-def _described(folder: ModelFolder) -> list[object]:
+def _stated(folder: ModelFolder) -> list[object]:
     """Return what a model folder states of its network; how probabilities are made of its answers changes nothing."""
     signature = folder.signature
     if signature is None or "preprocess" not in folder.stated:
@@ -87,7 +87,7 @@ def _described(folder: ModelFolder) -> list[object]:
 
 
 def sources(folder: ModelFolder, kind: str) -> list[Path]:
-    """The files that a model's network is read from."""
+    """Return the files that a model's network is read from."""
     if kind == "keras" and folder.h5 is not None:
         return [folder.h5, *([folder.architecture] if folder.architecture is not None else [])]
     if kind == "mxnet" and folder.checkpoint is not None:
@@ -102,7 +102,7 @@ def read_entry(path: Path) -> Entry | None:
         document: Any = read_json(path / RECORD)
         parity = Parity(**document.pop("parity")) if document["parity"] else document.pop("parity")
         record = Record(parity=parity, **document)
-        if any(file_digest(path / name) != wanted for name, wanted in record.files.items()):
+        if any(sha256_file(path / name) != wanted for name, wanted in record.files.items()):
             return None
         if not record.reason and {MODEL, WEIGHTS} - set(record.files):
             return None
@@ -141,7 +141,7 @@ def write_entry(path: Path, record: Record, inference: Inference | None) -> None
     """
     if inference is not None:
         write_inference(inference, path)
-    files = {file.name: file_digest(file) for file in sorted(path.iterdir()) if file.name != RECORD}
+    files = {file.name: sha256_file(file) for file in sorted(path.iterdir()) if file.name != RECORD}
     document = asdict(replace(record, files=files))
     (path / RECORD).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -158,7 +158,7 @@ def prune(cache_dir: Path, newest: Path) -> None:
         elif made is not None and _is_of(path, made.record):
             shutil.rmtree(path, ignore_errors=True)
     left = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
-    for path in sorted(left, key=lambda one: one.stat().st_mtime)[: max(0, len(left) + 1 - KEPT)]:
+    for path in sorted(left, key=lambda item: item.stat().st_mtime)[: max(0, len(left) + 1 - KEPT)]:
         shutil.rmtree(path, ignore_errors=True)
 
 

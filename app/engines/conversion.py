@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from app.engines.base import Engine, Network, Opened, Parity
+from app.engines.base import Engine, LoadedEngine, Network, Parity
 from app.engines.cache import MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
 from app.engines.mxnet.engine import MxnetEngine
@@ -37,7 +37,7 @@ def reference_kind(folder: ModelFolder, choice: str) -> str:
     return "mxnet" if folder.checkpoint is not None else ""
 
 
-def load_reference(folder: ModelFolder, choice: str) -> Opened:
+def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
     """Load a folder's network into its reference engine, and infer what its signature leaves open.
 
     :raises ModelFormatError: if there is no such engine, or the weights cannot be read or contradict the signature.
@@ -54,7 +54,7 @@ def load_reference(folder: ModelFolder, choice: str) -> Opened:
         except Exception:
             engine.close()
             raise
-    return Opened(engine, kind, inference.signature, labels=inference.labels, reasons=inference.reasons)
+    return LoadedEngine(engine, kind, inference.signature, labels=inference.labels, reasons=inference.reasons)
 
 
 def network_of(engine: Engine) -> Network:
@@ -160,7 +160,7 @@ def _measure(
 
 
 def milliseconds(compiled: Any, row: FloatArray) -> float:
-    """What a row (1, …) takes: the best of many runs, since what else the machine does only ever adds."""
+    """Return what a row (1, …) takes: the best of many runs, since what else the machine does only ever adds."""
     request = compiled.create_infer_request()
     times: list[float] = []
     ends = time.perf_counter() + TIMED_SECONDS

@@ -22,7 +22,7 @@ from app.engines.conversion import reference_kind
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.utils.error_text import reason_of
-from app.utils.files import locked, replacing_folder
+from app.utils.files import file_lock, replacing_folder
 from app.utils.process import REFUSED, run_module
 from app.utils.steps import position
 
@@ -34,7 +34,7 @@ OPENING_SECONDS = 180.0
 LONGEST_SECONDS = 600
 
 
-class NotBuilt(Exception):
+class ConversionError(Exception):
     """Why there is no entry this time; the next start tries again."""
 
 
@@ -49,7 +49,7 @@ def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
         if entry := read_entry(path):
             return entry
         cache_dir.mkdir(parents=True, exist_ok=True)
-        with locked(cache_dir / ".lock"):
+        with file_lock(cache_dir / ".lock"):
             if entry := read_entry(path):  # another process was faster
                 return entry
             at = position()
@@ -58,10 +58,10 @@ def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
             _build(folder, choice, path)
             prune(cache_dir, path)
     except OSError as error:
-        raise NotBuilt(f"the cache cannot be used: {error}") from None
+        raise ConversionError(f"the cache cannot be used: {error}") from None
     if entry := read_entry(path):
         return entry
-    raise NotBuilt(f"the cache's entry {path} was damaged as soon as it was written")
+    raise ConversionError(f"the cache's entry {path} was damaged as soon as it was written")
 
 
 def _build(folder: ModelFolder, choice: str, path: Path) -> None:
@@ -76,7 +76,7 @@ def _run(folder: ModelFolder, choice: str, path: Path) -> None:
     except subprocess.TimeoutExpired as expired:
         if OPENED not in (expired.output or b""):
             raise _unsafe(folder, f"takes more than {LONGEST_SECONDS} seconds") from None
-        raise NotBuilt(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
+        raise ConversionError(f"its conversion took more than {LONGEST_SECONDS} seconds") from None
     reason = reason_of(done.stderr, None)
     if done.returncode < 0 and OPENED not in done.stdout:
         late = done.returncode == -signal.SIGPROF
@@ -90,14 +90,14 @@ def _run(folder: ModelFolder, choice: str, path: Path) -> None:
     elif done.returncode == REFUSED:
         raise ModelFormatError(reason)
     elif done.returncode:
-        raise NotBuilt(reason[:300] or f"its conversion ended with the status {done.returncode}")
+        raise ConversionError(reason[:300] or f"its conversion ended with the status {done.returncode}")
 
 
 def _unsafe(folder: ModelFolder, what: str) -> ModelFormatError:
     return ModelFormatError(f"{folder.path} cannot be opened: reading its files {what}. They may be damaged")
 
 
-def _opened() -> None:
+def _report_opened() -> None:
     signal.setitimer(signal.ITIMER_PROF, 0)
     print(OPENED.decode(), flush=True)
 
@@ -110,7 +110,7 @@ def main() -> int:
     os.chdir(working_dir)
     signal.setitimer(signal.ITIMER_PROF, OPENING_SECONDS)  # at its end SIGPROF ends the process
     try:
-        build(folder, choice, path, _opened)
+        build(folder, choice, path, _report_opened)
     except ModelFormatError as error:
         print(error, file=sys.stderr)
         return REFUSED

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from app.engines.base import Agreement, LoadNetwork, Opened
+from app.engines.base import Agreement, LoadedEngine, LoadNetwork
 from app.engines.cache import INFERENCE, MODEL, RECORD, WEIGHTS, read_inference, sources
 from app.engines.conversion import reference_kind
 from app.engines.openvino import OpenvinoEngine
@@ -24,7 +24,7 @@ from app.formats.inference import Inference
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_signature
 from app.utils.error_text import reason_of
-from app.utils.files import file_digest
+from app.utils.files import sha256_file
 from app.utils.json import read_json
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,9 @@ class Record:
     agreement: Agreement
 
 
-def open_quantized(folder: ModelFolder, choice: str, load_network: LoadNetwork = OpenvinoEngine.load) -> Opened | None:
+def open_quantized(
+    folder: ModelFolder, choice: str, load_network: LoadNetwork = OpenvinoEngine.load
+) -> LoadedEngine | None:
     """Open a model's quantized network; None where it has none, or none that may be served, which the log tells.
 
     :param choice: ``auto`` or ``openvino``, as :func:`app.engines.loader.load` takes it, as ``load_network``.
@@ -70,7 +72,7 @@ def open_quantized(folder: ModelFolder, choice: str, load_network: LoadNetwork =
         log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason_of(error), AGAIN)
         return None
     signature = folder.signature if {"preprocess", "postprocess"} <= folder.stated else None
-    return Opened(
+    return LoadedEngine(
         engine,
         "openvino",
         signature or inference.signature,
@@ -95,7 +97,7 @@ def write_record(record: Record, path: Path) -> None:
 
 
 def made_from(folder: ModelFolder, choice: str) -> str:
-    """The hash of all that a quantized network depends on: the weights, and how pictures become inputs."""
+    """Return the hash of all that a quantized network depends on: the weights, and how pictures become inputs."""
     files = sources(folder, reference_kind(folder, choice))
     own = folder.path / SIGNATURE
     return content_hash([*files, own] if own.is_file() else files)
@@ -105,7 +107,7 @@ def content_hash(files: Iterable[Path]) -> str:
     """One hash of the contents of several files, by SHA-256."""
     every = hashlib.sha256()
     for path in files:
-        every.update(bytes.fromhex(file_digest(path)))
+        every.update(bytes.fromhex(sha256_file(path)))
     return every.hexdigest()
 
 

@@ -6,10 +6,10 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from app.engines.base import LoadNetwork, Opened
+from app.engines.base import LoadedEngine, LoadNetwork
 from app.engines.cache import MODEL, Entry
 from app.engines.conversion import load_reference, reference_kind
-from app.engines.conversion_process import NotBuilt, entry_of
+from app.engines.conversion_process import ConversionError, entry_of
 from app.engines.int8 import open_quantized
 from app.engines.openvino import OpenvinoEngine
 from app.errors import ModelFormatError
@@ -18,7 +18,7 @@ from app.utils.error_text import reason_of
 
 log = logging.getLogger(__name__)
 
-__all__ = ["LoadNetwork", "Opened", "load"]
+__all__ = ["LoadNetwork", "LoadedEngine", "load"]
 
 
 def load(
@@ -26,7 +26,7 @@ def load(
     choice: str = "auto",
     cache_dir: Path | None = None,
     load_network: LoadNetwork = OpenvinoEngine.load,
-) -> Opened:
+) -> LoadedEngine:
     """Load a model folder's network; the quantized one where somebody has made it, and OpenVINO may be taken.
 
     :param choice: ``auto`` takes OpenVINO where it was proven equal to the reference and the reference elsewhere;
@@ -47,7 +47,7 @@ def load(
         return open_quantized(folder, choice, load_network) or _load_openvino(
             folder, entry_of(folder, choice, cache_dir), load_network
         )
-    except NotBuilt as problem:
+    except ConversionError as problem:
         reason = str(problem)
     if not kind:
         raise ModelFormatError(f"{folder.path} cannot be opened: {reason}")
@@ -58,22 +58,22 @@ def load(
     return opened
 
 
-def _load_openvino(folder: ModelFolder, entry: Entry, load_network: LoadNetwork) -> Opened:
+def _load_openvino(folder: ModelFolder, entry: Entry, load_network: LoadNetwork) -> LoadedEngine:
     """Open what the cache holds.
 
     :raises NotBuilt: where it holds a reason instead, or this machine cannot compute it.
     """
     record, inference = entry.record, entry.inference
     if record.reason or inference is None:
-        raise NotBuilt(record.reason or "its entry in the cache is damaged")
+        raise ConversionError(record.reason or "its entry in the cache is damaged")
     try:
         engine = load_network(entry.path / MODEL, record.milliseconds)
     except RuntimeError as error:
-        raise NotBuilt(f"openvino cannot compute it here: {reason_of(error)}") from None
+        raise ConversionError(f"openvino cannot compute it here: {reason_of(error)}") from None
     signature = inference.signature
     if folder.signature is not None and "postprocess" in folder.stated:
         signature = replace(signature, postprocess=folder.signature.postprocess)
-    return Opened(
+    return LoadedEngine(
         engine,
         "openvino",
         signature,

@@ -56,7 +56,7 @@ def _source(file: Path, signature: Signature) -> tuple[Any, str]:
 
     model = load_onnx(file)
     # the cache's key covers these files alone
-    if others := [one.name for one in weight_files(file, model) if not one.name.startswith(file.name)]:
+    if others := [item.name for item in weight_files(file, model) if not item.name.startswith(file.name)]:
         raise ModelFormatError(f"{file} keeps weights in {others[0]!r}; put all into one file with onnx.save")
     outputs = [value.name for value in model.graph.output]
     if not outputs:
@@ -107,18 +107,18 @@ def _put_before(graph: Any, node: Any, op: str, **attributes: Any) -> None:
 
 
 def _list(node: Any, name: str) -> list[int]:
-    return next((list(one.ints) for one in node.attribute if one.name == name), [])
+    return next((list(item.ints) for item in node.attribute if item.name == name), [])
 
 
 def _strides(node: Any, sizes: dict[str, list[int]]) -> bool:
-    """Whether a node is a convolution of 1 x 1 with strides."""
+    """Return whether a node is a convolution of 1 x 1 with strides."""
     kernel = _list(node, "kernel_shape") or next((sizes[name] for name in node.input[1:2] if name in sizes), [])
     return node.op_type == "Conv" and max(kernel, default=0) == 1 and max(_list(node, "strides"), default=1) > 1
 
 
 def _pads(node: Any) -> bool:
-    """Whether a node would be joined wrongly with a Pad."""
-    same = any(one.name == "auto_pad" and one.s.startswith(b"SAME") for one in node.attribute)
+    """Return whether a node would be joined wrongly with a Pad."""
+    same = any(item.name == "auto_pad" and item.s.startswith(b"SAME") for item in node.attribute)
     return node.op_type == "ConvTranspose" or (same and node.op_type in ("Conv", "AveragePool", "MaxPool"))
 
 
@@ -126,7 +126,9 @@ def _set_input(openvino: Any, model: Any, sizes: tuple[int, ...], file: Path) ->
     """Let a model take one row of 32-bit floats of these sizes."""
     own = list(model.input(0).partial_shape)[1:]
     if len(own) == len(sizes):
-        sizes = tuple(size or (one.get_length() if one.is_static else 0) for size, one in zip(sizes, own, strict=True))
+        sizes = tuple(
+            size or (item.get_length() if item.is_static else 0) for size, item in zip(sizes, own, strict=True)
+        )
     if 0 in sizes:
         raise ModelFormatError(f"{file} leaves the size of its input open: {sizes}; write it into a signature.json")
     model.reshape({model.input(0): [1, *sizes]})

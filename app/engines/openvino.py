@@ -20,8 +20,8 @@ from app.errors import ModelFormatError
 from app.types import FloatArray
 from app.utils.dispatch import about_to_block
 from app.utils.error_text import reason_of
-from app.utils.openvino_runtime import compile_model, core, release
-from app.utils.system import cores
+from app.utils.openvino_runtime import compile_model, core, drop_page_cache
+from app.utils.system import cpu_count
 
 LONG_MILLISECONDS = 4.0
 """A lone row that takes so long on one core is given all of them. Shorter ones gain nothing: they are computed in the
@@ -75,14 +75,14 @@ class OpenvinoEngine:
         """
         self._row_shape: tuple[int, ...] = tuple(model.input(0).shape)[1:]
         never_fails = _never_fails(model)
-        self._crowd = _Requests(compile_model(model, streams=cores(), threads=cores()), never_fails)
+        self._crowd = _Requests(compile_model(model, streams=cpu_count(), threads=cpu_count()), never_fails)
         self._milliseconds = LONG_MILLISECONDS if milliseconds is None else milliseconds
         self._is_long = milliseconds is not None and milliseconds >= LONG_MILLISECONDS
         self._lone = self._crowd
-        if milliseconds is not None and cores() > 1 and (self._is_long or _has_fixed_shapes(model)):
-            threads = cores() if self._is_long else 1
+        if milliseconds is not None and cpu_count() > 1 and (self._is_long or _has_fixed_shapes(model)):
+            threads = cpu_count() if self._is_long else 1
             self._lone = _Requests(compile_model(model, streams=1, threads=threads), never_fails)
-        self._at_once = 2 * cores()  # requests of one batch: a stream never waits for this thread
+        self._at_once = 2 * cpu_count()  # requests of one batch: a stream never waits for this thread
         for requests in (self._crowd, self._lone):
             with _first:
                 requests.compute(np.zeros((1, *self._row_shape), np.float32), self._at_once)
@@ -97,12 +97,12 @@ class OpenvinoEngine:
         :raises RuntimeError: OpenVINO's own, where it is no model of OpenVINO's, or this machine cannot compute it.
         """
         engine = cls(core().read_model(path), milliseconds)
-        release(path.with_suffix(".bin"))
+        drop_page_cache(path.with_suffix(".bin"))
         return engine
 
     @property
     def is_short(self) -> bool:
-        """Whether a row takes so little that it may be computed by the thread that reads all connections."""
+        """Return whether a row takes so little that it may be computed by the thread that reads all connections."""
         return self._milliseconds < LONG_MILLISECONDS
 
     @property
@@ -233,6 +233,6 @@ def _never_fails(model: Any) -> bool:
 
 
 def _has_fixed_shapes(model: Any) -> bool:
-    """Whether every array in a network has the same shape for every row. Where one has not, OpenVINO does not tell all
-    that goes wrong in the thread that asks, but gives the row's answer before."""
+    """Return whether every array in a network has the same shape for every row. Where one has not, OpenVINO does not
+    tell all that goes wrong in the thread that asks, but gives the row's answer before."""
     return all(output.get_partial_shape().is_static for node in model.get_ops() for output in node.outputs())

@@ -23,16 +23,16 @@ def predict_each(engine: Engine, rows: FloatArray) -> FloatArray:
     return np.concatenate([engine.predict(rows[number : number + 1]) for number in range(len(rows))])
 
 
-def difference(found: FloatArray, expected: FloatArray, activation: Activation) -> float:
+def difference(actual: FloatArray, expected: FloatArray, activation: Activation) -> float:
     """Compare an engine's answers (N, classes) with the reference's.
 
     :param activation: what makes probabilities of the answers.
     :returns: the largest difference between probabilities; if the answers are something else, in parts of the
         reference's largest value. Infinite if a value is not a number, or the answers are of different shapes.
     """
-    if found.shape != expected.shape or not (np.isfinite(found).all() and np.isfinite(expected).all()):
+    if actual.shape != expected.shape or not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return float("inf")
-    ours, reference = activate(found, activation), activate(expected, activation)
+    ours, reference = activate(actual, activation), activate(expected, activation)
     return float(np.abs(ours - reference).max() / max(1.0, np.abs(reference).max()))
 
 

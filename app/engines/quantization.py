@@ -1,6 +1,7 @@
 """Quantization to 8-bit integers after training, by NNCF, in a process of its own: it takes a gigabyte, and may crash.
 
-The child is given a pickle of its :class:`Order` on its standard input, and leaves the network and its record in a
+The child is given a pickle of its :class:`QuantizationJob` on its standard input, and leaves the network and its
+record in a
 folder. Where it cannot, it ends with 1, and the last line of its standard output is the reason.
 """
 
@@ -22,7 +23,7 @@ import numpy as np
 from app.engines.base import Agreement
 from app.engines.cache import MODEL, WEIGHTS, write_inference
 from app.engines.conversion import milliseconds
-from app.engines.conversion_process import NotBuilt, entry_of
+from app.engines.conversion_process import ConversionError, entry_of
 from app.engines.int8 import FOLDER, Record, content_hash, made_from, write_record
 from app.engines.openvino import OpenvinoEngine
 from app.errors import DataError, ModelFormatError
@@ -32,7 +33,7 @@ from app.utils.error_text import reason_of
 from app.utils.files import replacing_folder
 from app.utils.openvino_runtime import compile_model, core, import_openvino
 from app.utils.process import run_module
-from app.utils.progress import counted, say
+from app.utils.progress import echo, track
 
 MAKING = ".int8-making"
 """Where a quantized network is made: beside its place, hidden, and so never packed."""
@@ -40,7 +41,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True)
-class Order:
+class QuantizationJob:
     """What the child is to do.
 
     ``model`` is the IR of 32-bit floats. ``calibration`` and ``held_out`` are files of float32 rows as the network
@@ -79,7 +80,7 @@ def quantize(
     """
     try:
         entry = entry_of(folder, choice, cache_dir)
-    except NotBuilt as problem:
+    except ConversionError as problem:
         raise ModelFormatError(f"{folder.name} cannot be converted for openvino: {problem}") from None
     if entry.record.reason:
         raise ModelFormatError(
@@ -88,7 +89,7 @@ def quantize(
     with replacing_folder(folder.path / FOLDER, folder.path / MAKING) as making:
         assert entry.inference is not None  # there is one unless there is a reason
         threshold = 0.0 if entry.inference.signature.postprocess.activation == "sigmoid" else 0.5
-        order = Order(entry.path / MODEL, *inputs, making, made_from(folder, choice), threshold)
+        order = QuantizationJob(entry.path / MODEL, *inputs, making, made_from(folder, choice), threshold)
         record, before = _run(folder.name, order)
         _check(folder.name, record.agreement, least)
         if not folder.stated >= {"preprocess", "postprocess"}:
@@ -120,7 +121,7 @@ def _check(name: str, agreement: Agreement, least: float) -> None:
         )
 
 
-def _run(name: str, order: Order) -> tuple[Record, float]:
+def _run(name: str, order: QuantizationJob) -> tuple[Record, float]:
     done = run_module("app.engines.quantization", order, quiet=False)
     if done.returncode < 0:
         raise ModelFormatError(f"{name}: quantizing it ends in a crash ({signal.Signals(-done.returncode).name})")
@@ -131,12 +132,12 @@ def _run(name: str, order: Order) -> tuple[Record, float]:
     return made
 
 
-def _make(order: Order) -> tuple[Record, float]:
+def _make(order: QuantizationJob) -> tuple[Record, float]:
     """Quantize, write the network, and measure it, and how long a row takes without that."""
     model = core().read_model(order.model)
     row_shape = tuple(model.input(0).shape)[1:]
     calibration, held_out = (_rows(path, row_shape) for path in (order.calibration, order.held_out))
-    quantized = _quantized(model, calibration)
+    quantized = _quantize_model(model, calibration)
     import_openvino().save_model(quantized, order.path / MODEL, compress_to_fp16=False)
     del model, quantized
     top1 = _agreement(order, held_out)
@@ -163,7 +164,7 @@ def _rows(path: Path, row_shape: tuple[int, ...]) -> FloatArray:
     return np.memmap(path, np.float32, mode="r").reshape(-1, *row_shape)
 
 
-def _quantized(model: Any, rows: FloatArray) -> Any:
+def _quantize_model(model: Any, rows: FloatArray) -> Any:
     """Quantize with weights of half the range of 8 bits, and with all that the pictures showed of each map's range.
 
     Processors without VNNI add pairs of products in 16 bits, which overflow with the whole range of weights. With half
@@ -178,7 +179,7 @@ def _quantized(model: Any, rows: FloatArray) -> Any:
     nncf.set_log_level(40)
     return nncf.quantize(
         model,
-        nncf.Dataset(_Shown(rows)),
+        nncf.Dataset(_ProgressIterable(rows)),
         subset_size=len(rows),
         advanced_parameters=AdvancedQuantizationParameters(
             overflow_fix=OverflowFix.ENABLE,
@@ -187,7 +188,7 @@ def _quantized(model: Any, rows: FloatArray) -> Any:
     )
 
 
-class _Shown:
+class _ProgressIterable:
     """Rows (1, …) to calibrate with. NNCF goes over them more than once; each time is shown."""
 
     def __init__(self, rows: FloatArray) -> None:
@@ -198,31 +199,31 @@ class _Shown:
 
     def __iter__(self) -> Iterator[FloatArray]:
         single = (self._rows[number : number + 1] for number in range(len(self._rows)))
-        return counted(single, "calibrated", len(self._rows), "pictures")
+        return track(single, "calibrated", len(self._rows), "pictures")
 
 
-def _agreement(order: Order, rows: FloatArray) -> float:
-    """The part of the rows, 0-1, for which the largest answer is the same class before and after."""
+def _agreement(order: QuantizationJob, rows: FloatArray) -> float:
+    """Return the part of the rows, 0-1, for which the largest answer is the same class before and after."""
     before, after = (OpenvinoEngine.load(path, 0) for path in (order.model, order.path / MODEL))
     starts = range(0, len(rows), BATCH)
     same = 0
-    for start in counted(starts, f"compared, by {BATCH} pictures", len(starts), "batches"):
+    for start in track(starts, f"compared, by {BATCH} pictures", len(starts), "batches"):
         batch = np.ascontiguousarray(rows[start : start + BATCH])
-        called = [_called(engine.predict(batch), order.threshold) for engine in (before, after)]
+        called = [_predicted_classes(engine.predict(batch), order.threshold) for engine in (before, after)]
         same += int((called[0] == called[1]).sum())
     return same / len(rows)
 
 
-def _called(answers: FloatArray, threshold: float) -> Any:
-    """The class of each row of answers (N, classes)."""
+def _predicted_classes(answers: FloatArray, threshold: float) -> Any:
+    """Return the class of each row of answers (N, classes)."""
     return answers.argmax(axis=1) if answers.shape[1] > 1 else answers[:, 0] > threshold
 
 
 def main() -> int:
     """Do what the order on the standard input says."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent tells of an interruption
-    order: Order = pickle.load(sys.stdin.buffer)
-    say("calibrating")
+    order: QuantizationJob = pickle.load(sys.stdin.buffer)
+    echo("calibrating")
     try:
         made = _make(order)
     except Exception as error:  # NNCF and OpenVINO raise everything there is

@@ -41,10 +41,10 @@ def check_selftest(folder: Path, engine: Engine, signature: Signature) -> float 
     if not (folder / FILE).is_file():
         return None
     picture, expected, tolerance = _read(folder)
-    found = answer(picture, engine, signature)
-    if found.shape != expected.shape:
-        raise ModelFormatError(f"{folder / FILE} has {expected.size} probabilities, the network has {found.size}")
-    worst = float(np.abs(found - expected).max())
+    actual = answer(picture, engine, signature)
+    if actual.shape != expected.shape:
+        raise ModelFormatError(f"{folder / FILE} has {expected.size} probabilities, the network has {actual.size}")
+    worst = float(np.abs(actual - expected).max())
     if not worst <= tolerance:
         raise ModelFormatError(
             f"{folder} fails its self-test: of {picture.name} a probability differs by {worst:.3g}, more than "
@@ -61,18 +61,18 @@ def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Pa
     :raises ModelFormatError: where the model or the picture cannot be read, or the folder not be written.
     """
     opened, folder = load(model, engine, cache_dir), model.path
-    kept = folder / f"selftest{picture.suffix.lower()}"
+    target = folder / f"selftest{picture.suffix.lower()}"
     try:
         probabilities = answer(picture, opened.engine, opened.signature)
     finally:
         opened.engine.close()
     document = {
-        "picture": kept.name,
-        "probabilities": [float(f"{one:.9g}") for one in probabilities],
+        "picture": target.name,
+        "probabilities": [float(f"{probability:.9g}") for probability in probabilities],
         "tolerance": TOLERANCE,
     }
     try:
-        atomic_write(kept, picture.read_bytes())
+        atomic_write(target, picture.read_bytes())
         atomic_write(folder / FILE, json.dumps(document) + "\n")
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error}") from None
@@ -80,7 +80,7 @@ def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Pa
 
 
 def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
-    """What a network says of a picture as a whole: (classes,).
+    """Return what a network says of a picture as a whole: (classes,).
 
     :raises ModelFormatError: where the picture cannot be read.
     """

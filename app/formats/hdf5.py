@@ -102,19 +102,19 @@ class Arrays:
         """
         import h5py
 
-        found = member(group, name)
-        if not isinstance(found, h5py.Dataset) or found.shape is None:
+        dataset = member(group, name)
+        if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
             raise ModelFormatError(f"its {name} is no array")
-        if found.is_virtual or found.external:
+        if dataset.is_virtual or dataset.external:
             raise ModelFormatError(f"its {name} keeps its values in other files; save it into one")
-        if found.dtype.kind not in NUMBERS:
-            raise ModelFormatError(f"its {name} is of the type {found.dtype}; weights are numbers")
-        if strange := _filters(found) - FILTERS:
+        if dataset.dtype.kind not in NUMBERS:
+            raise ModelFormatError(f"its {name} is of the type {dataset.dtype}; weights are numbers")
+        if strange := _filters(dataset) - FILTERS:
             raise ModelFormatError(
                 f"its {name} is packed by the HDF5 filter {min(strange)}; pack it with gzip or not at all"
             )
-        self._count(name, found)
-        return np.asarray(found)
+        self._count(name, dataset)
+        return np.asarray(dataset)
 
     def _count(self, name: str, dataset: Any) -> None:
         """Count what reading needs; a chunk is unpacked whole, however little of it belongs to the array."""

@@ -35,14 +35,14 @@ class ImportFiles(ModelFiles):
 
     @property
     def weights(self) -> Path:
-        """The file after which the model is named."""
+        """Return the file after which the model is named."""
         weights = self.params or self.h5 or self.onnx
         assert weights is not None
         return weights
 
     @property
     def stem(self) -> str:
-        """The model's name, as its files have it."""
+        """Return the model's name, as its files have it."""
         if self.symbol is not None:
             return self.symbol.name.removesuffix(".json").removesuffix("-symbol")
         return re.sub(r"[_.\-]weights$", "", self.weights.stem)
@@ -54,7 +54,7 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
     :raises ModelFormatError: if a file is of no known kind, there are two of a kind, or a part is missing.
     """
     listed = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    found: dict[str, list[Path]] = {}
+    by_kind: dict[str, list[Path]] = {}
     named = {path for path in paths if not path.is_dir()}
     for file in listed:
         kind = _kind(file)
@@ -63,10 +63,12 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
                 f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.onnx, a model.json of "
                 "Keras, signature.json, or labels (synset.txt, labels.txt, class_indices.json)"
             )
-        if kind is not None and file not in found.get(kind, ()):
-            found.setdefault(kind, []).append(file)
-    params, labels = found.pop("params", []), found.pop("labels", [])
-    files = ImportFiles(**{kind: _only(kind, listed) for kind, listed in found.items()}, labels=_preferred(labels))
+        if kind is not None and file not in by_kind.get(kind, ()):
+            by_kind.setdefault(kind, []).append(file)
+    params, labels = by_kind.pop("params", []), by_kind.pop("labels", [])
+    files = ImportFiles(
+        **{kind: _only(kind, listed) for kind, listed in by_kind.items()}, labels=_preferred_labels(labels)
+    )
     files = _with_checkpoint(files, params)
     if files.h5 is not None and files.architecture is None:
         files = replace(files, architecture=architecture_beside(files.h5))
@@ -81,14 +83,14 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
     return files
 
 
-def _preferred(labels: list[Path]) -> Path | None:
+def _preferred_labels(labels: list[Path]) -> Path | None:
     """Return one of several files of labels: a usual name is preferred."""
     usual = [file for name in USUAL for file in labels if file.name.lower() == name]
     return next(iter(usual or labels), None)
 
 
 def _kind(file: Path) -> str | None:
-    """What a file is, by its name; JSON by its content."""
+    """Return what a file is, by its name; JSON by its content."""
     name = file.name.lower()
     if not file.is_file():
         return None  # a folder in a folder
@@ -141,21 +143,21 @@ def _with_checkpoint(files: ImportFiles, params: list[Path]) -> ImportFiles:
     if not params:
         return files
     latest = _latest(params)
-    found = EPOCH.fullmatch(latest.name)
-    beside = latest.with_name(f"{found['prefix'] if found else latest.stem}-symbol.json")
+    match = EPOCH.fullmatch(latest.name)
+    beside = latest.with_name(f"{match['prefix'] if match else latest.stem}-symbol.json")
     if not beside.is_file():
         raise no_graph(latest)
     return replace(files, symbol=beside, params=latest)
 
 
 def _latest(params: Iterable[Path]) -> Path:
-    """The latest epoch of one network's parameters."""
+    """Return the latest epoch of one network's parameters."""
     listed = list(params)
     epochs = {file: EPOCH.fullmatch(file.name) for file in listed}
-    prefixes = {found["prefix"] if found else file.name for file, found in epochs.items()}
+    prefixes = {match["prefix"] if match else file.name for file, match in epochs.items()}
     if len(prefixes) > 1:
         _only("params", listed)
-    return max(listed, key=lambda file: int(found["epoch"]) if (found := epochs[file]) else 0)
+    return max(listed, key=lambda file: int(match["epoch"]) if (match := epochs[file]) else 0)
 
 
 def make_folder(

@@ -21,7 +21,7 @@ from app.formats.inference import (
     refuse_features,
 )
 from app.formats.keras_graph import Call, Graph, Leaf, model_names, output_names, picture_shape, read_graph, tensors_in
-from app.formats.keras_h5 import H5Model, deal, read_h5
+from app.formats.keras_h5 import H5Model, assign_weights, read_h5
 from app.formats.pixels import CAFFE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, Normalisation, arithmetic, pixels_of
 from app.formats.signature import layout_of
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
@@ -70,8 +70,8 @@ def infer_h5(
 
 def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
     names = output_names(model.config)
-    taken = output if output in names else _best_output(model, names)
-    graph = read_graph(model.config, taken)
+    chosen = output if output in names else _best_output(model, names)
+    graph = read_graph(model.config, chosen)
     shape = picture_shape(graph)
     if len(shape) != 4:
         raise no_picture(graph.input_name, graph.input_shape)
@@ -89,14 +89,14 @@ def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, output: str
     return Inference(
         Signature(
             (TensorSpec(graph.input_name, shape),),
-            (TensorSpec(taken or name, (0, units)),) if units or taken else (),
+            (TensorSpec(chosen or name, (0, units)),) if units or chosen else (),
             replace(preprocess, layout=layout),
             Postprocess(activation),
         ),
         {
             "input": input_reason,
             "pixels": reason,
-            "output": output_reason(activation, [other for other in names if other != taken], taken),
+            "output": output_reason(activation, [other for other in names if other != chosen], chosen),
         },
     )
 
@@ -174,20 +174,20 @@ def keras_normalisation(model: H5Model, graph: Graph) -> Normalisation:
     for call in graph.calls:
         for tensor in tensors_in((*call.arguments, *call.options.values())):
             users.setdefault(tensor.call, []).append(call)
-    found, place = Normalisation.none(), -1
-    while not found.learned and len(users.get(place, ())) == 1:
+    normalisation, place = Normalisation.none(), -1
+    while not normalisation.learned and len(users.get(place, ())) == 1:
         call = users[place][0]
-        step = _keras_step(found, call, arrays.get(call.leaf, {}))
+        step = _keras_step(normalisation, call, arrays.get(call.leaf, {}))
         if step is None:
             break
-        found, place = step, places[id(call)]
-    return found
+        normalisation, place = step, places[id(call)]
+    return normalisation
 
 
 def _arrays(model: H5Model, graph: Graph) -> Mapping[Leaf, Mapping[str, Any]]:
     """Return every layer's arrays by their roles; none if they cannot be dealt out, which the engine will explain."""
     try:
-        return deal(graph.root, model.groups)
+        return assign_weights(graph.root, model.groups)
     except ModelFormatError:
         return {}
 

@@ -13,11 +13,11 @@ from app.formats.inference import (
     Inference,
     activation_of,
     as_grey,
-    cropped,
     output_reason,
     refuse_features,
+    with_imagenet_crop,
 )
-from app.formats.mxnet_describe import CheckpointFacts, work_out
+from app.formats.mxnet_describe import CheckpointFacts, describe_checkpoint
 from app.formats.mxnet_graph import Graph, read_graph
 from app.formats.mxnet_params import read_params
 from app.formats.pixels import CIFAR, RAW, TORCH, UNIT, mxnet_normalisation, pixels_of
@@ -37,11 +37,11 @@ def infer_checkpoint(
     arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in listed.items()}
     shapes = {name: array.shape for name, array in listed.items()}
     try:
-        facts = work_out(graph, shapes, symbol, params, size, output)
+        facts = describe_checkpoint(graph, shapes, symbol, params, size, output)
     except ModelFormatError:
         if not output or any(node.name == output.removesuffix("_output") for node in graph.nodes):
             raise
-        facts = work_out(graph, shapes, symbol, params, size)  # MMS never looked at the name of an output
+        facts = describe_checkpoint(graph, shapes, symbol, params, size)  # MMS never looked at the name of an output
     if facts.kind == "features":
         refuse_features(symbol, facts.output_name, facts.classes, labels)
     preprocess, reason = _pixels_of_checkpoint(graph, facts, arrays)
@@ -49,7 +49,7 @@ def infer_checkpoint(
     signature = Signature(
         (TensorSpec(facts.input_name, facts.input_shape),),
         (TensorSpec(facts.output_name, (0, facts.classes)),),
-        cropped(preprocess, facts.input_shape),
+        with_imagenet_crop(preprocess, facts.input_shape),
         Postprocess(activation),
     )
     reasons = {

@@ -13,10 +13,10 @@ from app.formats.inference import (
     activation_of,
     as_grey,
     complete_shape,
-    cropped,
     no_picture,
     output_reason,
     refuse_features,
+    with_imagenet_crop,
 )
 from app.formats.onnx_graph import SIGNED_BYTES, OnnxFacts, OnnxOutput, read_onnx
 from app.formats.pixels import RAW, SIGNED, TORCH, UNIT, pixels_of
@@ -40,21 +40,23 @@ def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: in
     if facts.signature is not None and not size and not output:
         by_file = dict.fromkeys(("input", "pixels", "output"), BY_METADATA)
         return Inference(facts.signature, by_file, facts.labels, settled=True)
-    taken, others = _output_of(path, facts, output, labels)
+    chosen, others = _output_of(path, facts, output, labels)
     shape, input_reason = _shape_of(path, facts, size)
     preprocess, pixels_reason = _pixels_of_onnx(facts, shape)
-    classes = next((axis for axis in taken.shape[1:] if axis > 1), 0 if 0 in taken.shape[1:] or not taken.shape else 1)
-    activation = activation_of(taken.kind == "distribution", classes)
+    classes = next(
+        (axis for axis in chosen.shape[1:] if axis > 1), 0 if 0 in chosen.shape[1:] or not chosen.shape else 1
+    )
+    activation = activation_of(chosen.kind == "distribution", classes)
     signature = Signature(
         (TensorSpec(facts.input_name, shape),),
-        (TensorSpec(taken.name, (0, classes)),),
-        cropped(replace(preprocess, layout=layout_of(shape)), shape),
+        (TensorSpec(chosen.name, (0, classes)),),
+        with_imagenet_crop(replace(preprocess, layout=layout_of(shape)), shape),
         Postprocess(activation),
     )
     reasons = {
         "input": input_reason,
         "pixels": pixels_reason,
-        "output": output_reason(activation, [other.name for other in others], taken.name),
+        "output": output_reason(activation, [other.name for other in others], chosen.name),
     }
     return Inference(signature, reasons, facts.labels)
 
@@ -74,11 +76,11 @@ def _output_of(path: Path, facts: OnnxFacts, name: str, labels: int | None) -> t
         raise ModelFormatError(f"{path} is no classifier: no output is a row with a value for each class ({listed})")
     order = ("distribution", "logits", "unknown", "features")
     rows.sort(key=lambda output: (labels not in output.shape[1:], order.index(output.kind)))
-    taken = rows[0]
-    classes = max(taken.shape[1:], default=0)
-    if taken.kind == "features" and classes != 0:
-        refuse_features(path, taken.name, classes, labels if labels is not None else len(facts.labels or ()))
-    return taken, [output for output in facts.outputs if output is not taken]
+    chosen = rows[0]
+    classes = max(chosen.shape[1:], default=0)
+    if chosen.kind == "features" and classes != 0:
+        refuse_features(path, chosen.name, classes, labels if labels is not None else len(facts.labels or ()))
+    return chosen, [output for output in facts.outputs if output is not chosen]
 
 
 def _is_row(shape: tuple[int, ...]) -> bool:

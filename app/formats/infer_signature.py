@@ -71,31 +71,31 @@ def infer_folder(
     if stated is None:
         return infer_signature(files, size, output, count)
     try:
-        found = infer_signature(files, size or _sizes(stated), output or _output_name(stated), count)
+        inference = infer_signature(files, size or _sizes(stated), output or _output_name(stated), count)
     except ModelFormatError:
         if files.symbol is None:
             raise
-        found = Inference(stated, {"output": "signature.json does not say"})  # MMS needs no more than it states
-    return _completed(stated, folder.stated, found, files, by_file)
+        inference = Inference(stated, {"output": "signature.json does not say"})  # MMS needs no more than it states
+    return _complete(stated, folder.stated, inference, files, by_file)
 
 
-def _completed(
-    stated: Signature, parts: frozenset[str], found: Inference, files: ModelFiles, reasons: dict[str, str]
+def _complete(
+    stated: Signature, parts: frozenset[str], inference: Inference, files: ModelFiles, reasons: dict[str, str]
 ) -> Inference:
     """Complete a stated signature with what was inferred."""
     signature, reasons = stated, dict(reasons)
     if "postprocess" not in parts:
-        signature = replace(signature, postprocess=found.signature.postprocess)
-        reasons["output"] = found.reasons["output"]
+        signature = replace(signature, postprocess=inference.signature.postprocess)
+        reasons["output"] = inference.reasons["output"]
     if "preprocess" not in parts and files.symbol is not None:
         reasons["pixels"] = _pixels_reason(stated.inputs[0])
     elif "preprocess" not in parts:
         layout = layout_of(stated.inputs[0].shape)
-        signature = replace(signature, preprocess=replace(found.signature.preprocess, layout=layout))
-        reasons["pixels"] = found.reasons["pixels"]
+        signature = replace(signature, preprocess=replace(inference.signature.preprocess, layout=layout))
+        reasons["pixels"] = inference.reasons["pixels"]
     if files.onnx is not None:
-        signature = replace(signature, outputs=found.signature.outputs)
-    return Inference(signature, reasons, found.labels, "postprocess" in parts)
+        signature = replace(signature, outputs=inference.signature.outputs)
+    return Inference(signature, reasons, inference.labels, "postprocess" in parts)
 
 
 def infer_signature(

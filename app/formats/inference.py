@@ -126,7 +126,7 @@ def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
         )
 
 
-def output_reason(activation: Activation, others: Sequence[str], taken: str) -> str:
+def output_reason(activation: Activation, others: Sequence[str], chosen: str) -> str:
     """Return the reason for an activation, and for the output that is taken if there are others."""
     reason = {
         "none": "probabilities: the graph ends in them",
@@ -135,7 +135,7 @@ def output_reason(activation: Activation, others: Sequence[str], taken: str) -> 
     }[activation]
     if not others:
         return reason
-    return f"{reason}; of several outputs {taken} is taken: --output names another of {', '.join(others)}"
+    return f"{reason}; of several outputs {chosen} is taken: --output names another of {', '.join(others)}"
 
 
 def refuse_features(path: Path, output: str, classes: int, labels: int | None) -> None:
@@ -150,7 +150,7 @@ def refuse_features(path: Path, output: str, classes: int, labels: int | None) -
         )
 
 
-def cropped(preprocess: Preprocess, shape: tuple[int, ...]) -> Preprocess:
+def with_imagenet_crop(preprocess: Preprocess, shape: tuple[int, ...]) -> Preprocess:
     """Return the crop of ImageNet's networks by PyTorch and Gluon: of 224 pixels out of a shorter side of 256."""
     if preprocess.mean != TORCH.mean or len(shape) != 4 or min(shape[2:]) < LARGE:
         return preprocess

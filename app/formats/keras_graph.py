@@ -154,8 +154,8 @@ def _read(config: dict[str, Any], output: str) -> Graph:
     if len(outputs) == 1:
         return Graph(name, shape, dtype, tuple(tracer.calls), outputs[0], parsed.nested())
     names = output_names(config)
-    taken = outputs[names.index(output) if output in names else 0]
-    return Graph(name, shape, dtype, *_needed(tracer.calls, taken), parsed.nested())
+    chosen = outputs[names.index(output) if output in names else 0]
+    return Graph(name, shape, dtype, *_needed(tracer.calls, chosen), parsed.nested())
 
 
 def _needed(calls: list[Call], output: Tensor) -> tuple[tuple[Call, ...], Tensor]:
@@ -165,20 +165,20 @@ def _needed(calls: list[Call], output: Tensor) -> tuple[tuple[Call, ...], Tensor
         place = waiting.pop()
         if place >= 0 and place not in needed:
             needed.add(place)
-            waiting += [one.call for one in tensors_in((*calls[place].arguments, *calls[place].options.values()))]
+            waiting += [item.call for item in tensors_in((*calls[place].arguments, *calls[place].options.values()))]
     places = {old: new for new, old in enumerate(sorted(needed))} | {INPUT.call: INPUT.call}
 
     def moved(value: Any) -> Any:
         if isinstance(value, Tensor):
             return Tensor(places[value.call])
         if isinstance(value, list | tuple):
-            return type(value)(moved(one) for one in value)
-        return {key: moved(one) for key, one in value.items()} if isinstance(value, dict) else value
+            return type(value)(moved(item) for item in value)
+        return {key: moved(item) for key, item in value.items()} if isinstance(value, dict) else value
 
-    kept = tuple(
+    needed_calls = tuple(
         Call(calls[old].leaf, moved(calls[old].arguments), moved(calls[old].options)) for old in sorted(needed)
     )
-    return kept, moved(output)
+    return needed_calls, moved(output)
 
 
 @dataclass(eq=False)
@@ -199,7 +199,8 @@ class _Model:
         return Nested(self.name, self.trainable, tuple(children))
 
     def offsets(self) -> dict[str, int]:
-        """The number of each inner model's first node: 1, or 0 if it is a Sequential that was built by that call."""
+        """Return the number of each inner model's first node: 1, or 0 if it is a Sequential that was built by that
+        call."""
         first = {name: 1 for name, child in self.children.items() if isinstance(child, _Model)}
         needed = (key for listed in self.nodes.values() for node in listed for key in node.needs())
         for name, number, _tensor in (*needed, *self.outputs):
@@ -275,7 +276,7 @@ def _tensors(described: Any) -> list[tuple[str, int, int]]:
         described = list(described.values())
     if described and isinstance(described[0], str):
         described = [described]
-    return [(str(one[0]), int(one[1]), int(one[2])) for one in described]
+    return [(str(item[0]), int(item[1]), int(item[2])) for item in described]
 
 
 class _Tracer:
@@ -331,7 +332,7 @@ class _Tracer:
                 pending.pop()
                 continue
             node = model.nodes[name][number - offsets.get(name, 0)]
-            missing = [one[:2] for one in node.needs() if one[:2] not in known]
+            missing = [need[:2] for need in node.needs() if need[:2] not in known]
             if missing:
                 if key in begun:
                     raise ModelFormatError(f"its layer {name} needs its own output")
@@ -378,14 +379,14 @@ class _Node:
                 return _Reference((value[0], int(value[1]), int(value[2])))
             if len(value) >= 3 and value[0] == CONSTANT:
                 return value[2]
-            return [self._value(one) for one in value]
+            return [self._value(item) for item in value]
         if isinstance(value, Mapping):
-            return {key: self._value(one) for key, one in value.items()}
+            return {key: self._value(item) for key, item in value.items()}
         return value
 
     def needs(self) -> list[tuple[str, int, int]]:
-        """The tensors that must be there before."""
-        return [one.key for one in _flat((self._arguments, self._options)) if isinstance(one, _Reference)]
+        """Return the tensors that must be there before."""
+        return [item.key for item in _flat((self._arguments, self._options)) if isinstance(item, _Reference)]
 
     def filled(self, known: Mapping[tuple[str, int], list[Any]]) -> tuple[list[Any], dict[str, Any]]:
         """Arguments and options with the tensors in them."""
@@ -395,9 +396,9 @@ class _Node:
                 name, node, tensor = value.key
                 return known[name, node][tensor]
             if isinstance(value, list):
-                return [fill(one) for one in value]
+                return [fill(item) for item in value]
             if isinstance(value, dict):
-                return {key: fill(one) for key, one in value.items()}
+                return {key: fill(item) for key, item in value.items()}
             return value
 
         return fill(self._arguments), fill(self._options)
@@ -405,8 +406,8 @@ class _Node:
 
 def _flat(value: Any) -> Iterator[Any]:
     if isinstance(value, list | tuple):
-        for one in value:
-            yield from _flat(one)
+        for item in value:
+            yield from _flat(item)
     elif isinstance(value, Mapping):
         yield from _flat(list(value.values()))
     else:
@@ -424,4 +425,4 @@ def _in_words(options: Mapping[str, Any]) -> str:
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
     """List the tensors among arguments or options."""
-    return [one for one in _flat(list(values)) if isinstance(one, Tensor)]
+    return [item for item in _flat(list(values)) if isinstance(item, Tensor)]

@@ -62,7 +62,7 @@ class Group:
     arrays: tuple[NDArray[Any], ...]
 
 
-def deal(root: Nested, groups: Sequence[Group]) -> dict[Leaf, dict[str, NDArray[Any]]]:
+def assign_weights(root: Nested, groups: Sequence[Group]) -> dict[Leaf, dict[str, NDArray[Any]]]:
     """Give every layer of a network its arrays, by what they are to it (``kernel``, ``bias``, ``gamma``, …).
 
     :param root: the outermost model.
@@ -78,7 +78,7 @@ def deal(root: Nested, groups: Sequence[Group]) -> dict[Leaf, dict[str, NDArray[
     dealt: dict[Leaf, dict[str, NDArray[Any]]] = {}
     for layer, group in zip(layers, groups, strict=True):
         trained, others = _slots(layer)
-        for (leaf, role), array in _matched(layer, [*trained, *others], group):
+        for (leaf, role), array in _match_slots(layer, [*trained, *others], group):
             dealt.setdefault(leaf, {})[role] = array
     return dealt
 
@@ -117,13 +117,13 @@ def _affine(config: Mapping[str, Any]) -> list[str]:
     return [role for role, option in (("gamma", "scale"), ("beta", "center")) if config.get(option, True)]
 
 
-def _matched(layer: Leaf | Nested, slots: list[Slot], group: Group) -> list[tuple[Slot, NDArray[Any]]]:
+def _match_slots(layer: Leaf | Nested, slots: list[Slot], group: Group) -> list[tuple[Slot, NDArray[Any]]]:
     if len(slots) != len(group.arrays):
         raise ModelFormatError(
             f"its {'layer' if isinstance(layer, Leaf) else 'model'} {layer.name} has {len(slots)} arrays of weights, "
             f"and the file holds {len(group.arrays)} for it"
         )
-    named = [_parted(name) for name in group.weight_names]
+    named = [_split_name(name) for name in group.weight_names]
     places = {(leaf.name, role): (leaf, role) for leaf, role in slots}
     if len(places) == len(slots) and set(named) == set(places):
         return [(places[name], array) for name, array in zip(named, group.arrays, strict=True)]
@@ -136,7 +136,7 @@ def _matched(layer: Leaf | Nested, slots: list[Slot], group: Group) -> list[tupl
     return list(zip(slots, group.arrays, strict=True))
 
 
-def _parted(name: str) -> tuple[str, str]:
+def _split_name(name: str) -> tuple[str, str]:
     """Take a weight's name apart: ``block/Conv1/kernel:0`` belongs to ``block/Conv1`` and is its ``kernel``."""
     layer, _, word = name.partition(":")[0].rpartition("/")
     return layer, re.sub(r"_\d+$", "", word)
@@ -173,7 +173,7 @@ class H5Model:
 
     @property
     def groups(self) -> list[Group]:
-        """The weights with the names that they have in the file."""
+        """Return the weights with the names that they have in the file."""
         names = self.weight_names or tuple(("",) * len(arrays) for _name, arrays in self.weights)
         return [Group(name, given, arrays) for (name, arrays), given in zip(self.weights, names, strict=True)]
 
@@ -240,10 +240,10 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
             "3, or under a name that ends in .weights.h5. Save all with model.save('model.h5') of Keras 2"
         )
     _refuse_code(config)
-    taken = Arrays(path.stat().st_size)
+    arrays = Arrays(path.stat().st_size)
     layers = [(name, member(group, name)) for name in _names(group, "layer_names")]
     named = [(name, layer, tuple(_names(layer, "weight_names"))) for name, layer in layers]
-    weights = tuple((name, tuple(taken.take(layer, one) for one in names)) for name, layer, names in named if names)
+    weights = tuple((name, tuple(arrays.take(layer, name) for name in names)) for name, layer, names in named if names)
     backend = _text(group.attrs.get("backend", ""))
     if is_keras1(config):
         model = _of_keras1(config, weights, backend)
@@ -292,7 +292,7 @@ def _of_keras1(config: dict[str, Any], weights: Weights, backend: str) -> H5Mode
     Somebody who knows better can write the attribute ``backend`` into the file.
     """
     first = channels_first(config)
-    turned = tuple((name, tuple(kernel_to_keras2(one, first) for one in arrays)) for name, arrays in weights)
+    turned = tuple((name, tuple(kernel_to_keras2(array, first) for array in arrays)) for name, arrays in weights)
     guess = "theano" if first else "tensorflow"
     return _of_theano(H5Model(to_keras2(config), turned, "2", backend or guess, guessed=not backend))
 
@@ -302,7 +302,8 @@ def _of_theano(model: H5Model) -> H5Model:
     if model.backend != "theano":
         return model
     weights = tuple(
-        (name, tuple(one[::-1, ::-1] if one.ndim == 4 else one for one in arrays)) for name, arrays in model.weights
+        (name, tuple(array[::-1, ::-1] if array.ndim == 4 else array for array in arrays))
+        for name, arrays in model.weights
     )
     return replace(model, weights=weights, backend="tensorflow", theano=True)
 

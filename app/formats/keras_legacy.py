@@ -141,15 +141,15 @@ def _merge(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         raise ModelFormatError(f"its layer {options.get('name')} merges models of their own; an image has one input")
     if mode not in MERGES:
         raise ModelFormatError(f"its layer {options.get('name')} merges by {mode!r}; known are {', '.join(MERGES)}")
-    kept: dict[str, Any] = {"name": options.get("name")}
-    return MERGES[mode], kept | ({"axis": options.get("concat_axis", -1)} if mode == "concat" else {})
+    options_left: dict[str, Any] = {"name": options.get("name")}
+    return MERGES[mode], options_left | ({"axis": options.get("concat_axis", -1)} if mode == "concat" else {})
 
 
 def _layers(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     """All layers of an architecture with their options, those of models in it too."""
     if isinstance(node, list):
-        for one in node:
-            yield from _layers(one)
+        for item in node:
+            yield from _layers(item)
     elif isinstance(node, dict):
         options = node.get("config")
         if "class_name" in node and isinstance(options, dict) and "layers" not in options:

@@ -9,7 +9,7 @@ from typing import Any
 
 from app.errors import ModelFormatError
 from app.utils.json import MAX_BYTES, parse_json, read_json
-from app.utils.package_data import other_content, packaged_file
+from app.utils.package_data import content_error, packaged_file
 
 SYNSET = "synset.txt"
 USUAL = (SYNSET, "labels.txt", "labels.json", "class_indices.json", "classes.txt", "class_names.txt", "classes.json")
@@ -134,4 +134,4 @@ def _table(file: str, pattern: str) -> dict[str, str]:
             return dict(table)
     except (ValueError, LookupError, TypeError):
         pass
-    raise other_content(path, PACKAGE)
+    raise content_error(path, PACKAGE)

@@ -15,8 +15,8 @@ from typing import Literal
 
 from app.errors import ModelFormatError
 from app.formats.mxnet_graph import Graph, Node
-from app.formats.mxnet_params import lacks
-from app.formats.mxnet_shapes import DoesNotFit, Shape, Unknown, pools_whole_map, propagate, windows
+from app.formats.mxnet_params import missing_params
+from app.formats.mxnet_shapes import Shape, ShapeMismatch, UnknownShape, infer_shapes, pools_whole_map, windows
 
 SIZES = (224, 227, 299, 32, 28, 64, 96, 112, 128, 150, 160, 192, 256, 331, 48, 100)
 """Sides of square pictures that networks are trained on, the likelier first."""
@@ -61,7 +61,7 @@ class CheckpointFacts:
     others: tuple[str, ...] = ()
 
 
-def work_out(
+def describe_checkpoint(
     graph: Graph,
     params: Mapping[str, Shape],
     path: Path,
@@ -162,15 +162,15 @@ def _input_name(
             "One of them may be the picture; the others belong into the .params file, named as in the symbol"
         )
     if missing := [name for name in free if name != picture]:
-        raise lacks(graph, missing, params, path, params_path)
+        raise missing_params(graph, missing, params, path, params_path)
     return picture
 
 
 def _picture(graph: Graph, free: list[str]) -> str | None:
-    """Which of several arrays that are not learned is the picture: the only one that operations take first."""
+    """Return which of several arrays that are not learned is the picture: the only one that operations take first."""
     firsts = {graph.nodes[node.inputs[0]].name for node in graph.nodes if node.inputs}
-    found = [name for name in free if name in firsts]
-    return found[0] if len(found) == 1 else None
+    candidates = [name for name in free if name in firsts]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _input(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, size: tuple[int, int] | None) -> Fit:
@@ -178,7 +178,7 @@ def _input(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, si
     hint = f"Write a signature.json beside {path.name} that gives the shape of the input {name!r}"
     try:
         chosen = _choose(graph, _fitting(graph, name, weights, size))
-    except Unknown as reason:
+    except UnknownShape as reason:
         raise ModelFormatError(f"{path} does not tell the size of its pictures: {reason}. {hint}") from None
     if chosen is None and size is not None:
         why = _why(graph, name, weights, size)
@@ -190,11 +190,11 @@ def _input(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, si
 
 
 def _fitting(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int] | None) -> list[Fit]:
-    """The shapes that pass the network; of those that nobody uses, the roundest alone."""
+    """Return the shapes that pass the network; of those that nobody uses, the roundest alone."""
     usual = _candidates(graph, name, weights) if size is None else [(_channels(graph, weights), *size)]
-    found = [fit for shape in usual if (fit := _try(graph, name, shape, weights))]
-    if found or len(usual) == 1:
-        return found
+    fits = [fit for shape in usual if (fit := _try(graph, name, shape, weights))]
+    if fits or len(usual) == 1:
+        return fits
     sides = sorted(ALL_SIZES, key=lambda side: (-(side & -side), side))  # those that can be halved often go first
     sides = sides[: MOST_STEPS // sum(node.op != "null" for node in graph.nodes)]
     return next(([fit] for side in sides if (fit := _try(graph, name, (usual[0][0], side, side), weights))), [])
@@ -213,10 +213,10 @@ def _channels(graph: Graph, weights: Mapping[str, Shape]) -> int:
     node = _first_convolution(graph)
     shape = weights.get(graph.nodes[node.inputs[1]].name) if node is not None and len(node.inputs) > 1 else None
     if node is None or shape is None or len(shape) != 4:
-        raise Unknown("it does not begin with a convolution of a picture")
+        raise UnknownShape("it does not begin with a convolution of a picture")
     channels = shape[1] * node.number("num_group", 1)
     if channels < 1:
-        raise Unknown(f"{node.name} takes pictures of {channels} channels")
+        raise UnknownShape(f"{node.name} takes pictures of {channels} channels")
     return channels
 
 
@@ -226,18 +226,18 @@ def _first_convolution(graph: Graph) -> Node | None:
 
 def _try(graph: Graph, name: str, shape: Shape, weights: Mapping[str, Shape]) -> Fit | None:
     try:
-        return shape, propagate(graph, name, shape, weights)
-    except DoesNotFit:
+        return shape, infer_shapes(graph, name, shape, weights)
+    except ShapeMismatch:
         return None
 
 
 def _why(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int]) -> str:
     """Say what is wrong with pictures of a size: which operation refuses them, if one does."""
     try:
-        propagate(graph, name, (_channels(graph, weights), *size), weights)
-    except DoesNotFit as reason:
+        infer_shapes(graph, name, (_channels(graph, weights), *size), weights)
+    except ShapeMismatch as reason:
         return f"at {size[0]} x {size[1]} {reason}"
-    except Unknown as reason:
+    except UnknownShape as reason:
         return str(reason)
     return "any passes, but none leaves maps at its end that are as small as usual"
 
@@ -250,26 +250,26 @@ def _choose(graph: Graph, fitting: list[Fit]) -> Fit | None:
     whose last map is small. Elsewhere the weights have spoken, and such a size only goes first.
     """
     pooled = next((node for node in reversed(graph.nodes) if pools_whole_map(node) and node.inputs), None)
-    even = [fit for fit in fitting if _covers(graph, fit[1])]
+    even = [fit for fit in fitting if _fits_exactly(graph, fit[1])]
     if pooled is None or len(fitting) == 1:
         return next(iter(even or fitting), None)
     before = pooled.inputs[0]
     window = pooled.numbers("kernel", (1, 1))
-    said = [fit for fit in fitting if max(window) > 1 and (fit[1][before] or ())[1:] == window]
-    if said:  # several sizes may end alike; that which is halved without a rest is meant
-        whole = [fit for fit in said if not fit[0][1] % max(window)]
-        return next((fit for fit in [*whole, *said] if fit in even), said[0])
+    exact = [fit for fit in fitting if max(window) > 1 and (fit[1][before] or ())[1:] == window]
+    if exact:  # several sizes may end alike; that which is halved without a rest is meant
+        whole = [fit for fit in exact if not fit[0][1] % max(window)]
+        return next((fit for fit in [*whole, *exact] if fit in even), exact[0])
     small = [fit for fit in even if max((fit[1][before] or (0,))[1:], default=0) <= LARGEST_LAST_MAP]
     return next(iter(small), None)
 
 
-def _covers(graph: Graph, shapes: list[Shape | None]) -> bool:
+def _fits_exactly(graph: Graph, shapes: list[Shape | None]) -> bool:
     """Say whether the first convolution's windows reach over all that it is given, but for its own padding."""
     node = _first_convolution(graph)
     maps = shapes[node.inputs[0]] if node is not None and node.inputs else None
     if node is None or maps is None:
         return True
-    return all(look.room() % look.stride <= look.pad for look in windows(node, maps))
+    return all(look.slack() % look.stride <= look.pad for look in windows(node, maps))
 
 
 def _kind(graph: Graph, number: int) -> Kind:

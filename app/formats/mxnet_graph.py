@@ -49,13 +49,13 @@ class Node:
     def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
         """Give an attribute as whole numbers; the default too where none are in it."""
         if key not in self._parsed:
-            found = re.findall(r"-?\d+", self.attrs.get(key, ""))
-            self._parsed[key] = tuple(int(digits[:MOST_DIGITS]) for digits in found)
+            texts = re.findall(r"-?\d+", self.attrs.get(key, ""))
+            self._parsed[key] = tuple(int(digits[:MOST_DIGITS]) for digits in texts)
         return self._parsed[key] or default
 
     @cached_property
     def _parsed(self) -> dict[str, tuple[int, ...]]:
-        """What was parsed before: a graph is walked over for every size that is tried."""
+        """Return what was parsed before: a graph is walked over for every size that is tried."""
         return {}
 
 
@@ -140,21 +140,21 @@ def cut(document: dict[str, Any], output: str = "") -> dict[str, Any]:
         there is none of that name.
     """
     nodes, heads = document["nodes"], document["heads"]
-    head = next((one for one in heads if output in _names_of(nodes[one[0]]["name"], one)), heads[0])
+    head = next((head for head in heads if output in _names_of(nodes[head[0]]["name"], head)), heads[0])
     inputs = [[entry[0] for entry in node["inputs"]] for node in nodes]
     places = {old: new for new, old in enumerate(sorted(needed_by(inputs, head[0])))}
 
     def moved(entries: list[list[int]]) -> list[list[int]]:
         return [[places[number], *rest] for number, *rest in entries]
 
-    kept = [{**nodes[old], "inputs": moved(nodes[old]["inputs"])} for old in places]
-    arrays = [number for number, node in enumerate(kept) if node["op"] == "null"]
+    remaining_nodes = [{**nodes[old], "inputs": moved(nodes[old]["inputs"])} for old in places]
+    arrays = [number for number, node in enumerate(remaining_nodes) if node["op"] == "null"]
     rest = {key: value for key, value in document.items() if key != "node_row_ptr"}
-    return {**rest, "nodes": kept, "arg_nodes": arrays, "heads": moved([head])}
+    return {**rest, "nodes": remaining_nodes, "arg_nodes": arrays, "heads": moved([head])}
 
 
 def _names_of(node: str, head: list[int]) -> tuple[str, ...]:
-    """The names by which an output may be asked for; of a node with several outputs each has its number."""
+    """Return the names by which an output may be asked for; of a node with several outputs each has its number."""
     number = head[1] if len(head) > 1 else 0
     return (f"{node}_output{number}", *([node, f"{node}_output"] if number == 0 else []))
 

@@ -154,7 +154,7 @@ def _write_array(file: BinaryIO, name: str, array: NDArray[Any]) -> None:
 
 
 def no_graph(params: Path) -> ModelFormatError:
-    """The error for a ``.params`` file without a graph, which alone no one can compute."""
+    """Return the error for a ``.params`` file without a graph, which alone no one can compute."""
     names = sorted(read_params(params))
     if is_structural(names):
         return ModelFormatError(
@@ -173,8 +173,10 @@ def is_structural(names: Iterable[str]) -> bool:
     return bool(listed) and all("." in name and not name.startswith(("arg:", "aux:")) for name in listed)
 
 
-def lacks(graph: Graph, missing: list[str], names: Iterable[str], symbol: Path, params: Path) -> ModelFormatError:
-    """The error for arrays that a graph needs and its parameters do not hold.
+def missing_params(
+    graph: Graph, missing: list[str], names: Iterable[str], symbol: Path, params: Path
+) -> ModelFormatError:
+    """Return the error for arrays that a graph needs and its parameters do not hold.
 
     :param missing: their names, at least one.
     :param names: those that the parameters hold.

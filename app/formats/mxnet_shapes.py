@@ -30,15 +30,15 @@ KEEPS = frozenset(" ".join((LOSSES, NORMALIZATIONS, ACTIVATIONS, ARITHMETIC, COP
 """Operations whose output is shaped as their first input, or as their inputs broadcast against each other."""
 
 
-class DoesNotFit(Exception):
+class ShapeMismatch(Exception):
     """The input's size contradicts a weight or another branch."""
 
 
-class Unknown(Exception):
+class UnknownShape(Exception):
     """An operation whose output's shape is not known here."""
 
 
-def propagate(graph: Graph, data: str, shape: Shape, weights: Mapping[str, Shape]) -> list[Shape | None]:
+def infer_shapes(graph: Graph, data: str, shape: Shape, weights: Mapping[str, Shape]) -> list[Shape | None]:
     """Give every node's shape, None for what is learned or a label.
 
     :param data: the input's name; ``shape`` is the input's, (C, H, W).
@@ -89,7 +89,7 @@ def _output(node: Node, inputs: list[Shape], weight: Shape | None) -> Shape:
         return _pad(node, first)
     if node.op in KEEPS or node.op.startswith("broadcast_") or node.op.lower().endswith("scalar"):
         return _broadcast(node, inputs)
-    raise Unknown(f"{node.name} is an operation {node.op}")
+    raise UnknownShape(f"{node.name} is an operation {node.op}")
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Window:
     pad: int
     dilate: int
 
-    def room(self) -> int:
+    def slack(self) -> int:
         """Give how many pixels the window can move from its first place; negative where it does not fit at all."""
         return self.size + 2 * self.pad - (self.dilate * (self.kernel - 1) + 1)
 
@@ -114,13 +114,13 @@ def windows(node: Node, shape: Shape) -> list[Window]:
     :raises Unknown: where the operation is not one on maps laid out as NCHW.
     """
     if len(shape) != 3:
-        raise DoesNotFit(f"{node.name} needs maps, not {shape}")
+        raise ShapeMismatch(f"{node.name} needs maps, not {shape}")
     defaults = {"kernel": 1, "stride": 1, "pad": 0, "dilate": 1}
     sides = [node.numbers(key, (default, default)) for key, default in defaults.items()]
     least = (1, 1, 0, 1)
     regular = all(len(pair) == 2 and min(pair) >= low for pair, low in zip(sides, least, strict=True))
     if not regular or node.text("layout", "NCHW") not in ("NCHW", "None"):
-        raise Unknown(f"{node.name} does not work on maps laid out as NCHW")
+        raise UnknownShape(f"{node.name} does not work on maps laid out as NCHW")
     return [Window(shape[1 + axis], *(pair[axis] for pair in sides)) for axis in (0, 1)]
 
 
@@ -128,60 +128,60 @@ def _convolve(node: Node, shape: Shape, weight: Shape | None) -> Shape:
     looks = windows(node, shape)
     channels = weight[1] * node.number("num_group", 1) if weight is not None and len(weight) == 4 else None
     if channels is not None and channels != shape[0]:
-        raise DoesNotFit(f"{node.name} takes {channels} channels, not {shape[0]}")
-    return (node.number("num_filter", 0), *(_places(node, look, "valid") for look in looks))
+        raise ShapeMismatch(f"{node.name} takes {channels} channels, not {shape[0]}")
+    return (node.number("num_filter", 0), *(_output_size(node, look, "valid") for look in looks))
 
 
 def _pool(node: Node, shape: Shape) -> Shape:
     convention = node.text("pooling_convention", "valid")
     if convention not in ("valid", "full"):
-        raise Unknown(f"{node.name} pools by the convention {convention}")
-    return (shape[0], *(_places(node, look, convention) for look in windows(node, shape)))
+        raise UnknownShape(f"{node.name} pools by the convention {convention}")
+    return (shape[0], *(_output_size(node, look, convention) for look in windows(node, shape)))
 
 
-def _places(node: Node, look: Window, convention: str) -> int:
+def _output_size(node: Node, look: Window, convention: str) -> int:
     """Count the places where a window stands; by the convention ``full`` the last may hang over the edge."""
-    room = look.room()
-    if room < 0:
-        raise DoesNotFit(f"{node.name} looks through a window of {look.kernel} at {look.size}")
-    return (-(-room // look.stride) if convention == "full" else room // look.stride) + 1
+    slack = look.slack()
+    if slack < 0:
+        raise ShapeMismatch(f"{node.name} looks through a window of {look.kernel} at {look.size}")
+    return (-(-slack // look.stride) if convention == "full" else slack // look.stride) + 1
 
 
 def _connect(node: Node, shape: Shape, weight: Shape | None) -> Shape:
     features = math.prod(shape) if node.text("flatten", "True") in ("True", "1") else shape[-1]
     if weight is not None and weight[1:] != (features,):
-        raise DoesNotFit(f"{node.name} takes {weight[1:]} features, not {features}")
+        raise ShapeMismatch(f"{node.name} takes {weight[1:]} features, not {features}")
     return (node.number("num_hidden", 0),)
 
 
 def _reshape(node: Node, shape: Shape) -> Shape:
-    wanted = node.numbers("shape", ())
-    if wanted[:1] not in ((0,), (-1,)) or any(size < -1 for size in wanted) or wanted.count(-1) > 1:
-        raise Unknown(f"{node.name} reshapes to {wanted}")
-    sizes = [shape[axis] if size == 0 and axis < len(shape) else size for axis, size in enumerate(wanted[1:])]
+    target = node.numbers("shape", ())
+    if target[:1] not in ((0,), (-1,)) or any(size < -1 for size in target) or target.count(-1) > 1:
+        raise UnknownShape(f"{node.name} reshapes to {target}")
+    sizes = [shape[axis] if size == 0 and axis < len(shape) else size for axis, size in enumerate(target[1:])]
     if -1 in sizes:
         rest = -math.prod(sizes)
         sizes[sizes.index(-1)] = math.prod(shape) // rest if rest else 0
     if not sizes:
-        raise Unknown(f"{node.name} reshapes to one value")
+        raise UnknownShape(f"{node.name} reshapes to one value")
     if math.prod(sizes) != math.prod(shape):
-        raise DoesNotFit(f"{node.name} reshapes {shape} to {wanted}")
+        raise ShapeMismatch(f"{node.name} reshapes {shape} to {target}")
     return tuple(sizes)
 
 
 def _transpose(node: Node, shape: Shape) -> Shape:
     axes = node.numbers("axes", tuple(range(len(shape), -1, -1)))
     if sorted(axes) != list(range(len(shape) + 1)) or axes[0] != 0:
-        raise Unknown(f"{node.name} moves the axes of {shape} by {axes}")
+        raise UnknownShape(f"{node.name} moves the axes of {shape} by {axes}")
     return tuple(shape[axis - 1] for axis in axes[1:])
 
 
 def _multiply(node: Node, shape: Shape, weight: Shape | None) -> Shape:
     """Return the shape of a row times a matrix, as Keras-MXNet writes a fully connected layer."""
     if weight is None or len(weight) != 2 or node.flag("transpose_a") or node.flag("transpose_b"):
-        raise Unknown(f"{node.name} multiplies {shape} by {weight}")
+        raise UnknownShape(f"{node.name} multiplies {shape} by {weight}")
     if weight[0] != shape[-1]:
-        raise DoesNotFit(f"{node.name} takes {weight[0]} features, not {shape[-1]}")
+        raise ShapeMismatch(f"{node.name} takes {weight[0]} features, not {shape[-1]}")
     return (*shape[:-1], weight[1])
 
 
@@ -189,10 +189,10 @@ def _concatenate(node: Node, inputs: list[Shape]) -> Shape:
     axis = node.number("dim", 1) - 1
     ranks = {len(shape) for shape in inputs}
     if len(ranks) != 1 or not 0 <= axis < len(inputs[0]):
-        raise Unknown(f"{node.name} joins {inputs} along axis {axis + 1}")
+        raise UnknownShape(f"{node.name} joins {inputs} along axis {axis + 1}")
     others = {shape[:axis] + shape[axis + 1 :] for shape in inputs}
     if len(others) != 1:
-        raise DoesNotFit(f"{node.name} joins maps of different sizes: {inputs}")
+        raise ShapeMismatch(f"{node.name} joins maps of different sizes: {inputs}")
     joined = sum(shape[axis] for shape in inputs)
     return (*inputs[0][:axis], joined, *inputs[0][axis + 1 :])
 
@@ -200,14 +200,14 @@ def _concatenate(node: Node, inputs: list[Shape]) -> Shape:
 def _pad(node: Node, shape: Shape) -> Shape:
     width = node.numbers("pad_width", ())
     if len(width) != 2 * (len(shape) + 1):
-        raise Unknown(f"{node.name} pads {shape} by {width}")
+        raise UnknownShape(f"{node.name} pads {shape} by {width}")
     return tuple(size + width[2 * axis + 2] + width[2 * axis + 3] for axis, size in enumerate(shape))
 
 
 def _broadcast(node: Node, inputs: list[Shape]) -> Shape:
     if any(len(shape) != len(inputs[0]) for shape in inputs):
-        raise Unknown(f"{node.name} combines {inputs}")
+        raise UnknownShape(f"{node.name} combines {inputs}")
     sizes = [{size for size in axis if size != 1} or {1} for axis in zip(*inputs, strict=True)]
     if any(len(axis) != 1 for axis in sizes):
-        raise DoesNotFit(f"{node.name} combines maps of different sizes: {inputs}")
+        raise ShapeMismatch(f"{node.name} combines maps of different sizes: {inputs}")
     return tuple(axis.pop() for axis in sizes)

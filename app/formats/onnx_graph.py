@@ -141,7 +141,7 @@ def _facts(path: Path, model: Any) -> OnnxFacts:
     )
 
 
-def external_places(model: Any) -> dict[str, str]:
+def external_data(model: Any) -> dict[str, str]:
     """Return where a model keeps weights outside of its file: the arrays of its graph and of its functions, those of
     their nodes, and of the graphs in these.
 
@@ -168,7 +168,7 @@ def weight_files(path: Path, model: Any) -> tuple[Path, ...]:
 
     :raises ModelFormatError: if one lies elsewhere, is missing, or is a symbolic link.
     """
-    places = external_places(model)
+    places = external_data(model)
     for place, name in places.items():
         if "/" in place or "\\" in place or place in ("", ".."):
             raise ModelFormatError(
@@ -183,10 +183,10 @@ def weight_files(path: Path, model: Any) -> tuple[Path, ...]:
 
 
 def _input(path: Path, graph: Any) -> Any:
-    learned = {one.name for one in graph.initializer}
-    fed = [one for one in graph.input if one.name not in learned]
+    learned = {item.name for item in graph.initializer}
+    fed = [item for item in graph.input if item.name not in learned]
     if len(fed) != 1 or not graph.output:
-        names = ", ".join(one.name for one in fed[:4]) or "none"
+        names = ", ".join(item.name for item in fed[:4]) or "none"
         raise ModelFormatError(f"{path} has {len(fed)} inputs ({names}); an image classifier has one")
     return fed[0]
 
@@ -246,16 +246,16 @@ def _normalisation(graph: Any, name: str) -> Normalisation:
     for node in graph.node:
         for operand in node.input:
             users.setdefault(operand, []).append(node)
-    found = Normalisation.none()
+    normalisation = Normalisation.none()
     for _ in graph.node:
-        if found.learned or len(users.get(name, ())) != 1:
+        if normalisation.learned or len(users.get(name, ())) != 1:
             break
         node = users[name][0]
-        step = _step(found, node, name, constants)
+        step = _step(normalisation, node, name, constants)
         if step is None or not node.output:
             break
-        found, name = step, node.output[0]
-    return found
+        normalisation, name = step, node.output[0]
+    return normalisation
 
 
 def _step(before: Normalisation, node: Any, name: str, constants: dict[str, Any]) -> Normalisation | None:
@@ -345,11 +345,11 @@ def prune(model: Any, output: str) -> None:
             new = set(_inputs(graph.node[number])) - needed
             needed |= new
             waiting += new
-    _keep(graph.node, [number in nodes for number in range(len(graph.node))])
-    _keep(graph.initializer, [array.name in needed for array in graph.initializer])
-    _keep(graph.sparse_initializer, [array.values.name in needed for array in graph.sparse_initializer])
-    _keep(graph.input, [value.name in needed for value in graph.input])
-    _keep(graph.output, [value.name == output for value in graph.output])
+    _keep_elements(graph.node, [number in nodes for number in range(len(graph.node))])
+    _keep_elements(graph.initializer, [array.name in needed for array in graph.initializer])
+    _keep_elements(graph.sparse_initializer, [array.values.name in needed for array in graph.sparse_initializer])
+    _keep_elements(graph.input, [value.name in needed for value in graph.input])
+    _keep_elements(graph.output, [value.name == output for value in graph.output])
     if tensor != output:
         types = [value for value in graph.value_info if value.name == tensor]
         graph.output[0].Clear()
@@ -357,7 +357,7 @@ def prune(model: Any, output: str) -> None:
 
 
 def _inputs(node: Any) -> Iterator[str]:
-    """The names that a node reads, those of the surrounding graph that its own graphs read among them."""
+    """Yield the names that a node reads, those of the surrounding graph that its own graphs read among them."""
     yield from node.input
     for attribute in node.attribute:
         for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
@@ -366,9 +366,9 @@ def _inputs(node: Any) -> Iterator[str]:
                 yield from _inputs(inner)
 
 
-def _keep(repeated: Any, kept: list[bool]) -> None:
-    for number in range(len(kept) - 1, -1, -1):
-        if not kept[number]:
+def _keep_elements(repeated: Any, is_kept: list[bool]) -> None:
+    for number in range(len(is_kept) - 1, -1, -1):
+        if not is_kept[number]:
             del repeated[number]
 
 

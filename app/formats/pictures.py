@@ -53,8 +53,8 @@ def open_pictures(path: Path) -> Iterator[PictureSource]:
 
 
 def by_class(source: PictureSource) -> dict[str, tuple[str, ...]]:
-    """The pictures of a source with one folder a class: class -> names. Folders around those of the classes, such as
-    the single one that most zips have at the top, are passed through; folders within a class belong to it.
+    """Return the pictures of a source with one folder a class: class -> names. Folders around those of the classes,
+    such as the single one that most zips have at the top, are passed through; folders within a class belong to it.
 
     :raises DataError: where there are pictures beside the classes' folders, or no folder at all.
     """
@@ -120,7 +120,7 @@ def _zip_stamp(archive: zipfile.ZipFile, name: str) -> str:
 
 
 def _classes(source: PictureSource) -> tuple[PurePosixPath, list[str]]:
-    """The folder that holds the classes' folders, and their names."""
+    """Return the folder that holds the classes' folders, and their names."""
     top, inside = PurePosixPath(), _folders_in(source, PurePosixPath())
     while len(inside) == 1 and (deeper := _folders_in(source, top / inside[0])):
         top, inside = top / inside[0], deeper

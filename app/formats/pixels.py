@@ -116,15 +116,15 @@ def pixels_of(normalisation: Normalisation, small: bool) -> tuple[Preprocess, st
 
     :param small: whether its pictures are of CIFAR's size rather than ImageNet's.
     """
-    found = normalisation.input_range
-    if found is None:
+    pixel_range = normalisation.input_range
+    if pixel_range is None:
         return None
     conventions = {"raw": RAW, "unit": UNIT, "signed": SIGNED, "normalised": CIFAR if small else TORCH}
-    preprocess = conventions[found]
-    if found == "raw" and normalisation.takes_bgr:
+    preprocess = conventions[pixel_range]
+    if pixel_range == "raw" and normalisation.takes_bgr:
         preprocess = replace(preprocess, color="bgr")
     steps = " and ".join(dict.fromkeys(normalisation.steps))
-    return preprocess, f"{DESCRIPTIONS[found]}: the network begins with {steps}"
+    return preprocess, f"{DESCRIPTIONS[pixel_range]}: the network begins with {steps}"
 
 
 def mxnet_normalisation(graph: Graph, data: str, arrays: Mapping[str, NDArray[Any]]) -> Normalisation:

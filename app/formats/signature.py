@@ -135,16 +135,16 @@ def _preprocess_of(tensor: TensorSpec) -> Preprocess:
 
 
 def _options(kind: type[T], document: dict[str, Any], key: str, path: Path, default: T | None = None) -> T:
-    given = document.get(key, {})
-    if not isinstance(given, dict):
+    options = document.get(key, {})
+    if not isinstance(options, dict):
         raise ModelFormatError(f"{path}: {key!r} must be an object")
     hints = get_type_hints(kind)
     names = [f.name for f in fields(kind)]
     values: dict[str, Any] = {}
-    for name, value in given.items():
+    for name, value in options.items():
         if name not in names:
             raise ModelFormatError(f"{path}: {key!r} has no field {name!r}; it has {', '.join(names)}")
-        values[name] = _checked(value, hints[name], f"{path}: {key}.{name}")
+        values[name] = _convert(value, hints[name], f"{path}: {key}.{name}")
     if {"scale", "mean", "std"} & values.keys():
         values = {"scale": 1.0, **values}  # stated in part, they are stated whole
     made = replace(default, **values) if default is not None else kind(**values)
@@ -153,7 +153,7 @@ def _options(kind: type[T], document: dict[str, Any], key: str, path: Path, defa
     return made
 
 
-def _checked(value: Any, hint: Any, where: str) -> Any:
+def _convert(value: Any, hint: Any, where: str) -> Any:
     """Return ``value`` as the declared type of its field has it."""
     origin = get_origin(hint)
     if origin is Literal:

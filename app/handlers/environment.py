@@ -34,12 +34,12 @@ DEFAULTS = {
 
 
 def handler_environment(
-    hidden: str, environ: Mapping[str, str] = os.environ, *, shown: str = "", home: str | None = None
+    hidden: str, environ: Mapping[str, str] = os.environ, *, extra_patterns: str = "", home: str | None = None
 ) -> dict[str, str]:
-    """What of the server's environment is the handler's business. Dimple's own settings never are.
+    """Return what of the server's environment is the handler's business. Dimple's own settings never are.
 
     :param hidden: regular expression for whole names; empty hides nothing.
-    :param shown: patterns of names beside the usual ones, with commas between; ``*`` shows everything.
+    :param extra_patterns: patterns of names beside the usual ones, with commas between; ``*`` shows everything.
     :param home: the home folder; None gives none.
     :raises SettingError: where ``hidden`` is no regular expression.
     """
@@ -47,20 +47,20 @@ def handler_environment(
         pattern = re.compile(hidden)
     except re.error as error:
         raise SettingError("blacklist_env_vars", hidden, f"a regular expression ({error})") from None
-    patterns = (*SHOWN, *(one.strip() for one in shown.split(",")))
-    found = {
+    patterns = (*SHOWN, *(part.strip() for part in extra_patterns.split(",")))
+    variables = {
         name: value
         for name, value in environ.items()
-        if any(fnmatchcase(name, one) for one in patterns)
+        if any(fnmatchcase(name, pattern) for pattern in patterns)
         and not name.startswith((PREFIX, SERVERS_THREADS))
         and not (name == "OMP_NUM_THREADS" and SERVERS_THREADS in environ)
         and not (hidden and pattern.fullmatch(name))
     }
-    return DEFAULTS | _home(home) | found | _search_path(found) | ({"HOME": home} if home else {})
+    return DEFAULTS | _home(home) | variables | _search_path(variables) | ({"HOME": home} if home else {})
 
 
 def _home(home: str | None) -> dict[str, str]:
-    """What is installed below the home of the server's user is found from another home, too."""
+    """Return what is installed below the home of the server's user is found from another home, too."""
     return {"PYTHONUSERBASE": site.getuserbase()} if home and site.ENABLE_USER_SITE else {}
 
 

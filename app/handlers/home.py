@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import ModelFormatError, RequirementsError, SettingError
-from app.formats.archive.cache import LOCK, hold
+from app.formats.archive.cache import LOCK, mark_in_use
 from app.handlers.environment import handler_environment
 from app.handlers.requirements import InstallFailed, install
 from app.settings import Settings
-from app.utils.files import file_digest, locked
+from app.utils.files import file_lock, sha256_file
 
 REQUIREMENTS = "requirements.txt"
 READ_BY_PIP = {".txt", ".in", ".whl", ".gz", ".zip", ".py", ".toml", ".cfg"}
@@ -47,31 +47,32 @@ def prepare_environment(name: str, folder: Path, settings: Settings) -> HandlerE
     :raises RequirementsError: if its packages cannot be installed.
     :raises ModelFormatError: if the home cannot be written.
     """
-    wanted = (folder / REQUIREMENTS).is_file()
-    if wanted and not settings.install_requirements:
+    has_requirements = (folder / REQUIREMENTS).is_file()
+    if has_requirements and not settings.install_requirements:
         log.warning("%s: its %s is not installed; DIMPLE_INSTALL_REQUIREMENTS=true has it be", name, REQUIREMENTS)
-        wanted = False
+        has_requirements = False
     homes = settings.instance_dir / "handlers"
     try:
-        place = homes / _digest(folder, settings.pip_options if wanted else None)
+        place = homes / _digest(folder, settings.pip_options if has_requirements else None)
         homes.mkdir(parents=True, exist_ok=True)
-        with locked(homes / LOCK):
-            hold(place)
+        with file_lock(homes / LOCK):
+            mark_in_use(place)
         (place / "home").mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not wanted:
+        if not has_requirements:
             return HandlerEnvironment(place / "home")
-        return HandlerEnvironment(place / "home", _installed(name, folder, place, settings))
+        return HandlerEnvironment(place / "home", _ensure_installed(name, folder, place, settings))
     except OSError as error:
         reason = error.strerror or error
         raise ModelFormatError(f"The folder {homes}, for the model {name}, cannot be used: {reason}") from None
 
 
-def _installed(name: str, folder: Path, place: Path, settings: Settings) -> Path:
-    """The Python of the model's environment, which the first process that asks for it makes; others wait for it."""
+def _ensure_installed(name: str, folder: Path, place: Path, settings: Settings) -> Path:
+    """Return the Python of the model's environment, which the first process that asks for it makes; others wait for
+    it."""
     environment = handler_environment(
-        settings.blacklist_env_vars, shown=f"{settings.handler_env},{PIP_VARIABLES}", home=str(place / "home")
+        settings.blacklist_env_vars, extra_patterns=f"{settings.handler_env},{PIP_VARIABLES}", home=str(place / "home")
     )
-    with locked(place / "lock"):
+    with file_lock(place / "lock"):
         if not (place / DONE).exists():
             log.info("%s: installing its %s", name, REQUIREMENTS)
             shutil.rmtree(place / "venv", ignore_errors=True)  # of an installation that was cut off
@@ -100,7 +101,7 @@ def _digest(folder: Path, pip_options: str | None) -> str:
     parts = [str(folder.resolve())]
     if pip_options is not None:
         parts += [pip_options, sys.version, sys.prefix]
-        parts += [f"{path.relative_to(folder)} {file_digest(path)}" for path in _readable(folder)]
+        parts += [f"{path.relative_to(folder)} {sha256_file(path)}" for path in _readable(folder)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

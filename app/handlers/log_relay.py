@@ -30,7 +30,7 @@ OnMetric = Callable[[str], None]
 log = logging.getLogger(__name__)
 
 
-class Allowance:
+class TokenBucket:
     """So many bytes at once, and so many a second from then on."""
 
     def __init__(self, per_second: int, at_once: int) -> None:
@@ -77,7 +77,7 @@ class _Follower:
     def __init__(self, level: int, on_metric: OnMetric) -> None:
         self._level = level
         self._on_metric = on_metric
-        self._read, self._logged, self._measured = Allowance(*READ), Allowance(*LOGGED), Allowance(*MEASURED)
+        self._read, self._logged, self._measured = TokenBucket(*READ), TokenBucket(*LOGGED), TokenBucket(*MEASURED)
         self._lost_lines = self._lost_bytes = 0
 
     def pass_on(self, pipe: IO[bytes]) -> None:

@@ -10,7 +10,7 @@ from app.handlers.environment import handler_environment
 from app.handlers.log_relay import OnMetric
 from app.handlers.process import KILL_SECONDS
 from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus, no_worker
-from app.handlers.worker import Job, Jobs, Pause, Surroundings, Worker
+from app.handlers.worker import Job, JobQueue, Pause, Worker, WorkerContext
 
 
 def _ignore(line: str) -> None:
@@ -39,11 +39,11 @@ class Workers:
         on_restart: Callable[[], None] = _ignore_restart,
     ) -> None:
         self.spec = spec
-        self._jobs = Jobs()
+        self._jobs = JobQueue()
         environment = handler_environment(
-            spec.hidden_variables, shown=spec.shown_variables, home=str(spec.home) if spec.home else None
+            spec.hidden_variables, extra_patterns=spec.shown_variables, home=str(spec.home) if spec.home else None
         )
-        self._shared = Surroundings(
+        self._shared = WorkerContext(
             spec, environment, self._jobs, on_metric, pause, self._refuse_if_hopeless, on_restart
         )
         self._workers: list[Worker] = []
@@ -94,7 +94,7 @@ class Workers:
         return job.answers.result()
 
     def statuses(self) -> list[WorkerStatus]:
-        """What each worker is doing, in the order in which they were started."""
+        """Return what each worker is doing, in the order in which they were started."""
         with self._jobs.changed:
             return [worker.status() for worker in self._alive()]
 
@@ -102,7 +102,7 @@ class Workers:
         """Return why no worker can load the model; empty while one has loaded it, or is at it for the first time."""
         with self._jobs.changed:
             failures = [worker.load_failure for worker in self._staying()]
-            return next((one.reason for one in failures if one), "") if None not in failures else ""
+            return next((failure.reason for failure in failures if failure), "") if None not in failures else ""
 
     def close(self, wait: float) -> bool:
         """End all workers; batches that wait for one are refused. Afterwards :meth:`scale` may start others.
@@ -162,5 +162,5 @@ class Workers:
 
 
 def _worth(worker: Worker) -> tuple[bool, bool]:
-    """Which workers are the least loss: those that do not run, then those that have nothing to do."""
+    """Return which workers are the least loss: those that do not run, then those that have nothing to do."""
     return worker.state is WorkerState.READY, worker.busy

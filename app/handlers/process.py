@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.handlers.log_relay import OnMetric, follow
-from app.handlers.protocol import Gone, Reply, Unfit, Wire
+from app.handlers.protocol import Connection, Disconnected, ProtocolError, Reply
 from app.handlers.reaper import GUARD
 from app.handlers.types import HandlerSpec
 
@@ -26,7 +26,7 @@ KILL_SECONDS = 10.0
 """For a killed one to be gone; only a broken disk or driver keeps one longer."""
 
 
-class Child:
+class WorkerProcess:
     """A process that runs a handler. Linux ends it when the thread that constructs this object ends: that thread must
     be the one that looks after it.
 
@@ -44,7 +44,7 @@ class Child:
         self._on_exit = on_exit
         self._reaping = threading.Lock()
         ours, theirs = socket.socketpair()
-        self._wire = Wire(ours, spec.max_response_bytes)
+        self._wire = Connection(ours, spec.max_response_bytes)
         try:
             self._process = _start(spec, theirs.fileno(), environment)
         except OSError:
@@ -62,18 +62,18 @@ class Child:
     def ask(self, header: Mapping[str, Any], blobs: Sequence[bytes], seconds: float) -> Reply:
         """Ask for something and wait for the reply. A process that does not give it is killed.
 
-        :raises Gone: where there is none; :meth:`ending` says why.
+        :raises Gone: where there is none; :meth:`exit_reason` says why.
         """
         try:
             return self._wire.ask(header, blobs, seconds)
-        except Unfit as error:
+        except ProtocolError as error:
             self._reason = f"{error} and was killed"
-        except Gone as error:
+        except Disconnected as error:
             if not self.exited.wait(GRACE_SECONDS):
                 self._reason = f"{error} and was killed"
         self.kill()
         self.exited.wait(KILL_SECONDS)
-        raise Gone(self.ending())
+        raise Disconnected(self.ending())
 
     def end(self) -> None:
         """Have the process end, by itself or else by force; what it printed has then been passed on."""
@@ -92,7 +92,7 @@ class Child:
                 self._kill_group()
 
     def ending(self) -> str:
-        """Why the process ended."""
+        """Return why the process ended."""
         code = self._process.returncode
         if self._reason or code is None:
             return f"The worker {self._reason or 'has not ended'}"
@@ -128,9 +128,13 @@ class Child:
 def _start(spec: HandlerSpec, descriptor: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # The kernel is told by the child itself that it should die with us: running Python between fork and exec
     # (preexec_fn) can deadlock in a server with threads.
-    told = [str(descriptor), str(os.getpid()), spec.model_name]  # the name is for who looks at the list of processes
+    arguments = [
+        str(descriptor),
+        str(os.getpid()),
+        spec.model_name,
+    ]  # the name is for who looks at the list of processes
     return subprocess.Popen(
-        [str(spec.python), "-u", str(PROGRAM), *told],
+        [str(spec.python), "-u", str(PROGRAM), *arguments],
         cwd=spec.model_dir,
         env=dict(environment),
         stdin=subprocess.DEVNULL,

@@ -25,15 +25,15 @@ from typing import Any
 Reply = tuple[dict[str, Any], list[bytes]]
 
 
-class Gone(Exception):
+class Disconnected(Exception):
     """The process has hung up: it has ended, or is about to."""
 
 
-class Unfit(Exception):
+class ProtocolError(Exception):
     """The process has not answered in time, or has sent what is no message. It can only be killed."""
 
 
-class Wire:
+class Connection:
     """A connection on which one question is asked at a time.
 
     :param max_bytes: most bytes of a reply.
@@ -56,11 +56,11 @@ class Wire:
             self._send(header, blobs)
             return self._receive()
         except TimeoutError:
-            raise Unfit(f"gave no answer within {seconds:g} s") from None
+            raise ProtocolError(f"gave no answer within {seconds:g} s") from None
         except (OSError, EOFError):
-            raise Gone("hung up") from None
+            raise Disconnected("hung up") from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Unfit(f"sent what is no message: {error!r}") from None
+            raise ProtocolError(f"sent what is no message: {error!r}") from None
 
     def hang_up(self) -> None:
         """Tell the process to end, and wake whoever waits for it."""
@@ -82,10 +82,10 @@ class Wire:
         self._check(size)
         header = json.loads(self._read(size))
         sizes = header["sizes"]
-        if not all(type(one) is int and one >= 0 for one in sizes):  # else they could cancel each other out
+        if not all(type(size) is int and size >= 0 for size in sizes):  # else they could cancel each other out
             raise ValueError("a size that is none")
         self._check(sum(sizes))
-        return header, [bytes(self._read(one)) for one in sizes]
+        return header, [bytes(self._read(size)) for size in sizes]
 
     def _read(self, size: int) -> bytearray:
         data = bytearray(size)

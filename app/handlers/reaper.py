@@ -23,7 +23,7 @@ PROGRAM = Path(__file__).parent / "runtime" / "dimple_reaper.py"
 END_SECONDS = 5.0
 
 
-class Guard:
+class Reaper:
     """The server's end. The process is started with the first group, and again where somebody has killed it."""
 
     def __init__(self) -> None:
@@ -35,34 +35,34 @@ class Guard:
         """See to it that a process group does not outlive this process."""
         with self._changing:
             self._groups.add(group)
-            if self._tell(f"+{group}\n"):
+            if self._send(f"+{group}\n"):
                 return
-            self._let_go()
+            self._release()
             try:
                 self._process = _start()
             except OSError:  # it will be tried again; until then the kernel ends the handlers themselves
                 log.exception("The guard of the handlers' processes cannot be started")
-            self._tell("".join(f"+{one}\n" for one in self._groups))
+            self._send("".join(f"+{group}\n" for group in self._groups))
 
     def forget(self, group: int) -> None:
         """A group that has ended: its number may become another's."""
         with self._changing:
             self._groups.discard(group)
-            self._tell(f"-{group}\n")
+            self._send(f"-{group}\n")
 
     def end(self) -> None:
         """Kill the groups that are left, and the guard."""
         with self._changing:
-            self._let_go()
+            self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.stdin is not None:
             process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(END_SECONDS)
 
-    def _tell(self, lines: str) -> bool:
+    def _send(self, lines: str) -> bool:
         if self._process is None or self._process.poll() is not None:
             return False
         assert self._process.stdin is not None, "it was started with a pipe"
@@ -72,7 +72,7 @@ class Guard:
         return False
 
 
-GUARD = Guard()
+GUARD = Reaper()
 """That of this process."""
 atexit.register(GUARD.end)
 

@@ -40,7 +40,7 @@ class InstallFailed(Exception):
 
 
 def server_packages() -> list[str]:
-    """The folders of the packages that the server has itself."""
+    """Return the folders of the packages that the server has itself."""
     return [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
 
 

@@ -144,7 +144,7 @@ class WorkerStatus:
 
 
 def worker_died() -> HandlerAnswer:
-    """The answer to those whose worker died, or was killed because it took too long."""
+    """Return the answer to those whose worker died, or was killed because it took too long."""
     return HandlerAnswer(500, error=(INTERNAL, "Worker died."))
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from app.errors import HandlerLoadError
 from app.handlers.log_relay import OnMetric
-from app.handlers.process import Child
-from app.handlers.protocol import Gone, Reply
+from app.handlers.process import WorkerProcess
+from app.handlers.protocol import Disconnected, Reply
 from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus, worker_died
 from app.utils.backoff import Backoff
 from app.utils.system import gpus
@@ -41,7 +41,7 @@ def usable_gpus(number: int) -> int:
 
 
 def next_gpu(number: int) -> int | None:
-    """The next GPU in turn, whatever model the last one went to, as Multi Model Server gives them.
+    """Return the next GPU in turn, whatever model the last one went to, as Multi Model Server gives them.
 
     :param number: of GPUs; 0 gives None.
     """
@@ -64,7 +64,7 @@ class Job:
         self.answers.set_result([answer] * len(self.batch))
 
 
-class Jobs:
+class JobQueue:
     """First come, first served. ``changed`` guards it and all workers' states, and is notified whenever one of them
     changes."""
 
@@ -103,7 +103,7 @@ Pause = Callable[[threading.Event, float], object]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class WorkerContext:
     """What all workers of a model share.
 
     :param pause: waits for so many seconds, or until the event is set.
@@ -113,7 +113,7 @@ class Surroundings:
 
     spec: HandlerSpec
     environment: Mapping[str, str]
-    jobs: Jobs
+    jobs: JobQueue
     on_metric: OnMetric
     pause: Pause
     on_failure: Callable[[], None]
@@ -127,7 +127,7 @@ class Worker:
     written under ``jobs.changed``, as ``state`` and ``busy`` are.
     """
 
-    def __init__(self, shared: Surroundings) -> None:
+    def __init__(self, shared: WorkerContext) -> None:
         self.id = f"9000-{secrets.token_hex(4)}"
         self.state = WorkerState.LOADING
         self.busy = False
@@ -136,7 +136,7 @@ class Worker:
         self._shared = shared
         self._gpu_id = next_gpu(shared.spec.number_of_gpu)
         self._leaving = threading.Event()
-        self._child: Child | None = None
+        self._child: WorkerProcess | None = None
         self._restarts = 0
         self._last_error = ""
         self._thread = threading.Thread(target=self._run, name=f"W-9000-{shared.spec.model_name[:25]}", daemon=True)
@@ -147,7 +147,7 @@ class Worker:
 
     @property
     def leaving(self) -> bool:
-        """Whether the worker was told to end."""
+        """Return whether the worker was told to end."""
         return self._leaving.is_set()
 
     def leave(self) -> None:
@@ -166,7 +166,7 @@ class Worker:
                 self._child.kill()
 
     def status(self) -> WorkerStatus:
-        """What the worker is doing."""
+        """Return what the worker is doing."""
         with self._shared.jobs.changed:
             child = self._child
             alive = child is not None and not child.exited.is_set()
@@ -201,12 +201,12 @@ class Worker:
                 self._restarts += 1
                 self._shared.on_restart()
 
-    def _load(self) -> Child | None:
+    def _load(self) -> WorkerProcess | None:
         """Start a process and have it load the model; None where that fails."""
         self._turn(WorkerState.LOADING)
         spec = self._shared.spec
         try:
-            child = Child(spec, self._shared.environment, self._shared.on_metric, self._shared.jobs.wake)
+            child = WorkerProcess(spec, self._shared.environment, self._shared.on_metric, self._shared.jobs.wake)
         except OSError as error:
             self._fail(500, f"The worker could not be started: {error}")
             return None
@@ -217,7 +217,7 @@ class Worker:
         try:
             report, _ = child.ask(_order(spec, self._gpu_id), (), max(LOAD_SECONDS, spec.response_timeout))
             code, message = int(report["code"]), str(report["message"])
-        except (Gone, KeyError, ValueError) as error:
+        except (Disconnected, KeyError, ValueError) as error:
             code, message = 500, str(error)
         if code != 200:
             child.end()
@@ -228,7 +228,7 @@ class Worker:
             self._turn(WorkerState.READY)
         return child
 
-    def _serve(self, child: Child) -> None:
+    def _serve(self, child: WorkerProcess) -> None:
         """Hand batches to the process until it dies, has no memory left, or the worker is to leave."""
         exhausted = False
         while (job := self._shared.jobs.take(lambda: self.leaving or child.exited.is_set())) is not None:
@@ -247,7 +247,7 @@ class Worker:
             log.warning("%s: %s. It is started again.", self._shared.spec.model_name, self._last_error)
             self._turn(WorkerState.LOADING)
 
-    def _answer(self, child: Child, job: Job) -> bool:
+    def _answer(self, child: WorkerProcess, job: Job) -> bool:
         """Have the process answer a batch.
 
         :returns: whether it has come to the limit of its memory. What it holds there may never become free again: the
@@ -258,7 +258,7 @@ class Worker:
             reply = child.ask(*_question(job.batch), spec.response_timeout)
             answers = _answers(reply, len(job.batch))
             exhausted = bool(spec.limits.memory_bytes and reply[0]["out_of_memory"])
-        except Gone:
+        except Disconnected:
             self._turn(WorkerState.LOADING)  # before the caller, who may look, knows
             job.refuse(worker_died())
         except Exception:  # not what was agreed: whatever has happened to it, it cannot be trusted with another batch
@@ -320,12 +320,12 @@ def _answers(reply: Reply, count: int) -> list[HandlerAnswer]:
         raise ValueError(f"{len(header['answers'])} answers came to {count} requests")
     return [
         HandlerAnswer(
-            status=int(told["status"]),
-            phrase=told["phrase"],
-            headers=told["headers"],
-            content_type=told["content_type"],
+            status=int(document["status"]),
+            phrase=document["phrase"],
+            headers=document["headers"],
+            content_type=document["content_type"],
             body=body,
-            error=(told["error"][0], told["error"][1]) if "error" in told else None,
+            error=(document["error"][0], document["error"][1]) if "error" in document else None,
         )
-        for told, body in zip(header["answers"], bodies, strict=True)
+        for document, body in zip(header["answers"], bodies, strict=True)
     ]

@@ -34,7 +34,7 @@ class Rate:
     burst: int
 
 
-class Rates:
+class RateLimiter:
     """The table. Every method may be called from any thread of any process."""
 
     def __init__(self, path: Path) -> None:
@@ -50,7 +50,7 @@ class Rates:
         self._table = mmap.mmap(self._file, SETS * SET_BYTES)
         self._lock = threading.Lock()
 
-    def take(self, client: str, rate: Rate, now: float | None = None) -> float:
+    def hit(self, client: str, rate: Rate, now: float | None = None) -> float:
         """Count one request.
 
         :param client: any text; what is counted apart has names that differ.
@@ -80,8 +80,8 @@ class Rates:
         return 0.0
 
     def _find(self, start: int, digest: int, now: float) -> tuple[int, float]:
-        """Where the client's entry lies, or that of the client whose place it takes: that with the least number, which
-        mostly is one that has long been past."""
+        """Return where the client's entry lies, or that of the client whose place it takes: that with the least number,
+        which mostly is one that has long been past."""
         places = range(start, start + SET_BYTES, ENTRY.size)
         entries = [(place, *ENTRY.unpack_from(self._table, place)) for place in places]
         for place, owner, expected in entries:

@@ -29,8 +29,8 @@ GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 # IANA's registries of special-purpose addresses (RFC 6890), multicast, what is reserved, and addresses of clouds' own
 # services that look like anybody's. Python has such a list too, but which one depends on its version.
 NOT_PUBLIC = [
-    ipaddress.ip_network(one)
-    for one in (
+    ipaddress.ip_network(text)
+    for text in (
         *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12"),
         *("192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24"),
         *("203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4"),
@@ -39,9 +39,9 @@ NOT_PUBLIC = [
     )
 ]
 # Not even where private addresses are allowed: link-local ones, and metadata services elsewhere.
-NEVER = [
-    ipaddress.ip_network(one)
-    for one in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "168.63.129.16/32", "100.100.100.200/32")
+FORBIDDEN = [
+    ipaddress.ip_network(text)
+    for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "168.63.129.16/32", "100.100.100.200/32")
 ]
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
 """The last 32 bits are an IPv4 address (RFC 6052)."""
@@ -52,51 +52,54 @@ Resolve = Callable[..., Any]
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one that anybody on the internet may have.
+    """Return whether an address is one that anybody on the internet may have.
 
     :param address: IPv4 or IPv6; those of IPv6 which carry one of IPv4 are judged by that.
     """
-    one = _plain(address)
-    if one.version == 6 and one not in GLOBAL_UNICAST:
+    parsed = _plain(address)
+    if parsed.version == 6 and parsed not in GLOBAL_UNICAST:
         return False
-    return not any(one in network for network in NOT_PUBLIC if network.version == one.version)
+    return not any(parsed in network for network in NOT_PUBLIC if network.version == parsed.version)
 
 
-def is_never(address: str) -> bool:
-    """Whether an address is refused even where private ones are allowed."""
+def is_forbidden(address: str) -> bool:
+    """Return whether an address is refused even where private ones are allowed."""
     return any(
-        one in network for one in _carried(_plain(address)) for network in NEVER if network.version == one.version
+        item in network
+        for item in _embedded_addresses(_plain(address))
+        for network in FORBIDDEN
+        if network.version == item.version
     )
 
 
-def _carried(address: Address) -> list[Address]:
+def _embedded_addresses(address: Address) -> list[Address]:
     """Return an address, and those of IPv4 that translators and tunnels may take it for: 6to4 (RFC 3056), Teredo
     (RFC 4380), NAT64 for local use (RFC 8215, 6052), and the old IPv4-compatible form (RFC 4291)."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
-    found: list[Address] = [address, *(address.teredo or ())]
+    addresses: list[Address] = [address, *(address.teredo or ())]
     if address.sixtofour:
-        found.append(address.sixtofour)
+        addresses.append(address.sixtofour)
     number = int(address)
     if address in LOCAL_NAT64:
-        found.append(ipaddress.IPv4Address((number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF))
+        addresses.append(ipaddress.IPv4Address((number >> 64 & 0xFFFF) << 16 | number >> 40 & 0xFFFF))
     if address in LOCAL_NAT64 or number < 2**32:
-        found.append(ipaddress.IPv4Address(number & 0xFFFFFFFF))
-    return found
+        addresses.append(ipaddress.IPv4Address(number & 0xFFFFFFFF))
+    return addresses
 
 
 def _plain(address: str) -> Address:
-    one = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(one, ipaddress.IPv6Address):
-        if one.ipv4_mapped:
-            return one.ipv4_mapped
-        if one in NAT64:
-            return ipaddress.IPv4Address(int(one) & 0xFFFFFFFF)
-    return one
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return parsed.ipv4_mapped
+        if parsed in NAT64:
+            return ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)
+    return parsed
 
 
 @dataclass(frozen=True)
-class Reach:
+class FetchPolicy:
     """What may be fetched.
 
     :param schemes: of ``http`` and ``https``.
@@ -134,23 +137,23 @@ class Reach:
         return parts
 
     def addresses(self, url: str, parts: SplitResult) -> list[str]:
-        """Where a URL's host lies.
+        """Return where a URL's host lies.
 
         :raises UrlNotAllowed: where one of its addresses is not allowed.
         :raises OSError: where it has none.
         """
         port = parts.port or PORTS[parts.scheme]
         try:
-            found = self.resolve(parts.hostname, port, type=socket.SOCK_STREAM)
+            infos = self.resolve(parts.hostname, port, type=socket.SOCK_STREAM)
         except UnicodeError:
             raise UrlNotAllowed(url, "its host is no name", "Correct it") from None
-        addresses = list(dict.fromkeys(str(one[4][0]) for one in found))
+        addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
         if not addresses:
             raise OSError(f"{parts.hostname} has no address")
-        for one in addresses:
-            if is_never(one):
+        for address in addresses:
+            if is_forbidden(address):
                 raise UrlNotAllowed(url, f"{parts.hostname} is a link-local or metadata address", "Use another server")
-            if not self.private and not is_public(one):
+            if not self.private and not is_public(address):
                 reason = f"{parts.hostname} has an address that is not public"
                 raise UrlNotAllowed(url, reason, "If it is meant so, set DIMPLE_MODEL_URL_PRIVATE=true")
         return addresses
@@ -197,11 +200,11 @@ class Reach:
         except OSError as error:
             raise requests.ConnectionError(f"{parts.hostname}: {error}") from None
         with _session() as session:
-            yield _first_answer(session, parts, addresses, headers, timeout)
+            yield _first_response(session, parts, addresses, headers, timeout)
 
 
 def _name(parts: SplitResult) -> str:
-    """A URL's host in the letters that name servers know.
+    """Return a URL's host in the letters that name servers know.
 
     :raises UnicodeError: where it cannot be one.
     """
@@ -212,20 +215,20 @@ def _literal(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def reach_of(settings: Any) -> Reach:
-    """What the settings allow."""
-    hosts = (one.strip().lower().rstrip(".") for one in settings.model_url_hosts.split(","))
-    return Reach(
+def fetch_policy(settings: Any) -> FetchPolicy:
+    """Return what the settings allow."""
+    hosts = (part.strip().lower().rstrip(".") for part in settings.model_url_hosts.split(","))
+    return FetchPolicy(
         schemes=tuple(settings.model_url_schemes.split(",")),
-        hosts=tuple(one for one in hosts if one),
+        hosts=tuple(host for host in hosts if host),
         private=settings.model_url_private,
         most_bytes=settings.max_model_bytes,
     )
 
 
 def _session() -> Any:
-    """A session that takes nothing from the environment, such as passwords for hosts (``.netrc``), but the authorities
-    that certificates are checked against."""
+    """Return a session that takes nothing from the environment, such as passwords for hosts (``.netrc``), but the
+    authorities that certificates are checked against."""
     import requests
 
     session = requests.Session()
@@ -234,7 +237,7 @@ def _session() -> Any:
     return session
 
 
-def _first_answer(
+def _first_response(
     session: Any, parts: SplitResult, addresses: list[str], headers: Mapping[str, str], timeout: tuple[float, float]
 ) -> Any:
     """Ask the addresses one after the other. The server hears the URL's own name: in Host, and in TLS (SNI), where its

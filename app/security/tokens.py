@@ -20,7 +20,7 @@ from pathlib import Path
 
 from app.errors import TokenError
 from app.settings import Settings
-from app.utils.files import atomic_write, locked
+from app.utils.files import atomic_write, file_lock
 from app.utils.json import read_json
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ class Token:
     expires: int | None = None
 
     def is_expired(self) -> bool:
-        """Whether its time is over."""
+        """Return whether its time is over."""
         return self.expires is not None and time.time() >= self.expires
 
     def allows(self, role: str) -> bool:
-        """Whether its role is the one that is wanted, or includes it."""
+        """Return whether its role is the one that is wanted, or includes it."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
@@ -63,12 +63,12 @@ NOBODY = Token("", "", PREDICTION, "00" * 16, "00" * 32, 0)
 
 
 def tokens_path(settings: Settings) -> Path:
-    """Where the tokens of a server are kept."""
+    """Return where the tokens of a server are kept."""
     return settings.tokens_file or settings.instance_dir / "tokens.json"
 
 
-def matching(text: str, known: Mapping[str, Token]) -> Token | None:
-    """The entry that a token belongs to, expired or not. It is compared in constant time.
+def find_token(text: str, known: Mapping[str, Token]) -> Token | None:
+    """Return the entry that a token belongs to, expired or not. It is compared in constant time.
 
     :param known: by their ids.
     """
@@ -86,7 +86,7 @@ def read_tokens(path: Path) -> dict[str, Token]:
     """
     try:
         listed = read_json(path)["tokens"]
-        entries = [_entry(one) for one in listed]
+        entries = [_entry(item) for item in listed]
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -106,7 +106,7 @@ def add_token(path: Path, name: str, role: str, days: int | None = None) -> str:
     identity, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
     now = int(time.time())
     expires = None if days is None else now + days * DAY
-    with _changing(path):
+    with _locked_entries(path):
         entries = read_tokens(path)
         if any(entry.name == name for entry in entries.values()):
             raise TokenError(f"There is a token called {name} already. Take another name, or revoke that one first.")
@@ -120,22 +120,22 @@ def revoke_token(path: Path, name: str) -> None:
 
     :raises TokenError: where there is none of that name.
     """
-    with _changing(path):
+    with _locked_entries(path):
         entries = read_tokens(path).values()
-        kept = [entry for entry in entries if entry.name != name]
-        if len(kept) == len(entries):
+        remaining = [entry for entry in entries if entry.name != name]
+        if len(remaining) == len(entries):
             known = ", ".join(entry.name for entry in entries)
-            told = f"There are: {known}." if known else "There is none."
-            raise TokenError(f"There is no token called {name[:80]!r}. {told}")
-        _write(path, kept)
+            hint = f"There are: {known}." if known else "There is none."
+            raise TokenError(f"There is no token called {name[:80]!r}. {hint}")
+        _write(path, remaining)
 
 
-def _changing(path: Path):  # type: ignore[no-untyped-def]
+def _locked_entries(path: Path):  # type: ignore[no-untyped-def]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TokenError(f"{path.parent} cannot be written: {error}.") from None
-    return locked(path.with_name(path.name + ".lock"))
+    return file_lock(path.with_name(path.name + ".lock"))
 
 
 def _hash(salt: str, secret: str) -> str:
@@ -145,7 +145,7 @@ def _hash(salt: str, secret: str) -> str:
 def _entry(document: Mapping[str, object]) -> Token:
     """:raises TypeError: as ValueError where it is none."""
     entry = Token(**document)  # type: ignore[arg-type]
-    texts = all(isinstance(getattr(entry, one.name), str) for one in fields(Token)[:5])
+    texts = all(isinstance(getattr(entry, field.name), str) for field in fields(Token)[:5])
     times = isinstance(entry.created, int) and isinstance(entry.expires, int | None)
     if not texts or not times or entry.role not in ROLES or len(bytes.fromhex(entry.hash)) != 32:
         raise ValueError(f"the entry {entry.name!r} makes no sense")
@@ -168,7 +168,7 @@ LOOK_SECONDS = 1.0
 Stamp = tuple[int, int, int]
 
 
-class KnownTokens:
+class TokenCache:
     """The file's tokens. Whether it was changed is asked of the system at most once a second, by whichever request
     comes first then; all others read a dictionary."""
 
@@ -178,22 +178,22 @@ class KnownTokens:
         self._entries: Mapping[str, Token] = {}
         self._broken = False
         self._look_at = time.monotonic() + LOOK_SECONDS
-        self._look(at_start=True)
+        self._reload(at_start=True)
 
     def entries(self) -> Mapping[str, Token]:
         """All that there are, expired ones, too, by id. A file that cannot be understood has none."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
-            self._look()
+            self._reload()
         return self._entries
 
     def guard_management(self) -> bool:
-        """Whether management takes a token. An expired one counts: else management would be open to all from the moment
-        when the last one expires. So does a file that cannot be read."""
+        """Return whether management takes a token. An expired one counts: else management would be open to all from the
+        moment when the last one expires. So does a file that cannot be read."""
         return any(entry.role == MANAGEMENT for entry in self.entries().values()) or self._broken
 
-    def _look(self, at_start: bool = False) -> None:
+    def _reload(self, at_start: bool = False) -> None:
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return
@@ -208,7 +208,7 @@ class KnownTokens:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """What differs when a file was written anew."""
+    """Return what differs when a file was written anew."""
     try:
         status = path.stat()
     except OSError:

@@ -113,14 +113,14 @@ def _listening_fails(host: str, port: int) -> OSError | None:
 
 
 def bind(host: str, port: int) -> str:
-    """An address as gunicorn binds it."""
+    """Return an address as gunicorn binds it."""
     if host.startswith("unix:"):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def speaks_https(listener: Any, settings: Settings) -> bool:
-    """Whether a listener is one of those that speak HTTPS where there is a certificate.
+    """Return whether a listener is one of those that speak HTTPS where there is a certificate.
 
     :param listener: what the socket says of itself: host and port, or the path of a socket in the file system.
     """

@@ -43,24 +43,24 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
         self._told_to_stop |= sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
 
-    def compute_by(self, engine: BackendProcess | None) -> None:
+    def set_backend(self, engine: BackendProcess | None) -> None:
         """Let workers that are started from now on have what takes long computed by another process, or by none. Those
         that are there stay with theirs, which ends after them."""
-        for one in self._engines:
-            one.end()
+        for item in self._engines:
+            item.end()
         self._engines += (engine,) if engine else ()
 
-    def leave_engines(self) -> None:
+    def detach_backend(self) -> None:
         """To be called in a worker: other processes are the master's."""
-        for one in self._engines:
-            one.leave_to_master()
+        for engine in self._engines:
+            engine.leave_to_master()
 
     def manage_workers(self) -> None:
         """Start the workers that are missing, and let go of those that are too many."""
         if len(self.WORKERS) < self.num_workers and time.monotonic() >= self._start_again:
             self.spawn_workers()
-        self._let_go()
-        self._look_after_engines()
+        self._stop_oldest()
+        self._check_backend()
 
     def reload(self) -> None:
         """Start new workers, and let the old ones go as these become ready; where they cannot start, the old ones
@@ -80,7 +80,7 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
 
     def reap_workers(self) -> None:
         """See who has ended. A worker that could not start is tried again later, where others serve meanwhile."""
-        self._look_after_engines()  # before gunicorn takes note of all that have ended, and knows only workers
+        self._check_backend()  # before gunicorn takes note of all that have ended, and knows only workers
         try:
             super().reap_workers()
         except HaltServer as halt:
@@ -91,10 +91,10 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
             if self._reloading:
                 raise _NotReloaded from None
-        COUNTS.keep(worker.age for worker in self.WORKERS.values())
+        COUNTS.retain(worker.age for worker in self.WORKERS.values())
         if self._reloading and self._told_to_stop:
             raise StopIteration  # as the signal does that waits
-        self._let_go()
+        self._stop_oldest()
         self._insist()
 
     def stop(self, graceful: bool = True) -> None:
@@ -104,23 +104,23 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
         for engine in self._engines:
             engine.stop()
 
-    def _look_after_engines(self) -> None:
+    def _check_backend(self) -> None:
         for engine in self._engines:
-            engine.look()
+            engine.check()
         self._engines = tuple(engine for engine in self._engines if not engine.is_over())
 
     def _serving(self) -> list[Any]:
-        """The workers that serve, and are to."""
+        """Return the workers that serve, and are to."""
         return [worker for worker in self.WORKERS.values() if worker.ready and worker.pid not in self._leaving]
 
-    def _let_go(self) -> None:
+    def _stop_oldest(self) -> None:
         """Let the oldest workers go, where as many others serve as are wanted. Who has not begun to need not."""
         self._leaving &= frozenset(self.WORKERS)
         staying = [worker for worker in self.WORKERS.values() if worker.pid not in self._leaving]
         serving = len(self._serving())
         if serving >= self.num_workers:
             self._pause = PAUSE_SECONDS
-        for worker in sorted(staying, key=lambda one: one.age)[: max(0, len(staying) - self.num_workers)]:
+        for worker in sorted(staying, key=lambda item: item.age)[: max(0, len(staying) - self.num_workers)]:
             if worker.ready:
                 if serving <= self.num_workers:
                     continue

@@ -16,8 +16,8 @@ from app.backend.shared_state import SharedState
 from app.server.logging import install, server_style, style_name
 from app.settings import Settings, read_settings
 from app.telemetry.multiprocess import share
-from app.utils.malloc import keep_heaps, tidy_when_idle
-from app.utils.process import end_with_parent
+from app.utils.malloc import trim_when_idle, tune_malloc
+from app.utils.process import die_with_parent
 from app.zoo.imagenet import add_shipped_models
 
 
@@ -27,21 +27,21 @@ def main() -> None:
     parser.add_argument("listener", type=int, help="file descriptor of a Unix socket that listens")
     parser.add_argument("state", type=int, help="file descriptor of the numbers that all processes share")
     parser.add_argument("master", type=int, help="process id of whoever starts this one")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     settings = read_settings()
     _log(settings)
-    keep_heaps()
+    tune_malloc()
     share(settings.instance_dir / "metrics")
     from app.backend.server import BackendServer  # what they measure is shared from here on
     from app.backend.service import BackendService
 
-    service = BackendService(settings, SharedState(told.state))
-    server = BackendServer(socket.socket(fileno=told.listener), service)
+    service = BackendService(settings, SharedState(arguments.state))
+    server = BackendServer(socket.socket(fileno=arguments.listener), service)
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a terminal sends these to all its processes
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: server.end())
-    end_with_parent()
-    if os.getppid() != told.master:  # it ended before that
+    die_with_parent()
+    if os.getppid() != arguments.master:  # it ended before that
         server.end()
 
     def start() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
         service.start()
 
     threading.Thread(target=start, name="start", daemon=True).start()
-    tidy_when_idle(lambda: server.answered)
+    trim_when_idle(lambda: server.answered)
     server.run()
     service.close()
 

@@ -64,7 +64,7 @@ def server_context(certificate: Path, key: Path) -> tuple[ssl.SSLContext, str]:
         except ssl.SSLError as error:
             if error.reason not in TOO_SHORT:
                 raise
-            ciphers = (one["name"] for one in context.get_ciphers() if one["protocol"] != "TLSv1.3")
+            ciphers = (cipher["name"] for cipher in context.get_ciphers() if cipher["protocol"] != "TLSv1.3")
             context.set_ciphers(":".join(["@SECLEVEL=1", *ciphers]))
             context.load_cert_chain(certificate, key)
             warning = (
@@ -96,7 +96,7 @@ def _from_keystore(path: Path, kind: str, password: str, folder: Path) -> tuple[
 
 
 def _self_signed(folder: Path, host: str) -> tuple[Path, Path]:
-    """A certificate for this machine, made anew at every start, as Multi Model Server does."""
+    """Return a certificate for this machine, made anew at every start, as Multi Model Server does."""
     import socket
 
     from cryptography import x509
@@ -116,7 +116,7 @@ def _self_signed(folder: Path, host: str) -> tuple[Path, Path]:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=VALID_DAYS))
-        .add_extension(x509.SubjectAlternativeName([_general_name(one) for one in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=False)
         .sign(key, hashes.SHA256())
     )
     return _write(folder, [certificate], key)
@@ -137,7 +137,7 @@ def _write(folder: Path, chain: list[Certificate], key: PrivateKeyTypes) -> tupl
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     folder.mkdir(parents=True, exist_ok=True)
-    certificates = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
+    certificates = b"".join(item.public_bytes(Encoding.PEM) for item in chain)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return _private_file(folder / "server.crt", certificates), _private_file(folder / "server.key", private)
 

@@ -83,12 +83,12 @@ class Connection:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no request has begun."""
+        """Return whether no request has begun."""
         return self.reader.state is State.NOTHING
 
     @property
     def has_pending(self) -> bool:
-        """Whether TLS has bytes that were received before, of which no poller tells."""
+        """Return whether TLS has bytes that were received before, of which no poller tells."""
         return isinstance(self.sock, ssl.SSLSocket) and not self._handshakes and self.sock.pending() > 0
 
     def receive(self) -> bytes | None:
@@ -206,15 +206,15 @@ class Listener:
         listener.setblocking(False)
 
     def seconds_closed(self) -> float:
-        """How many seconds no connection is to be accepted yet."""
+        """Return how many seconds no connection is to be accepted yet."""
         return max(0.0, self._opens_at - time.monotonic())
 
-    def watch(self, poller: BaseSelector, wanted: bool, callback: Callable[[Any], None]) -> None:
+    def watch(self, poller: BaseSelector, enabled: bool, callback: Callable[[Any], None]) -> None:
         """Have ``callback`` called when there are connections, or do not."""
-        wanted = wanted and time.monotonic() >= self._opens_at
-        if wanted != self.is_watched:
-            self.is_watched = wanted
-            if wanted:
+        enabled = enabled and time.monotonic() >= self._opens_at
+        if enabled != self.is_watched:
+            self.is_watched = enabled
+            if enabled:
                 poller.register(self._listener, EVENT_READ, callback)
             else:
                 poller.unregister(self._listener)
@@ -249,7 +249,7 @@ class Listener:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the process could not have the last connection that came."""
+        """Return whether the process could not have the last connection that came."""
         return self.seconds_closed() > YIELD_SECONDS
 
     def _pause(self, error: OSError) -> None:
@@ -270,9 +270,9 @@ def raise_file_limit(connections: int) -> int:
     if soft == resource.RLIM_INFINITY:
         return connections
     used = len(os.listdir("/dev/fd"))
-    wanted = used + SPARE_FILES + connections
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    required = used + SPARE_FILES + connections
+    if soft < required:
+        soft = required if hard == resource.RLIM_INFINITY else min(hard, required)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return max(1, min(connections, soft - used - min(SPARE_FILES, soft // 4)))
 

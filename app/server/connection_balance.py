@@ -27,11 +27,11 @@ class ConnectionCounts:
         """Remove a process that accepts no connections."""
         self._counts[process % PLACES] = 0
 
-    def keep(self, processes: Iterable[int]) -> None:
+    def retain(self, processes: Iterable[int]) -> None:
         """Remove all processes but these."""
-        kept = {process % PLACES for process in processes}
+        live_slots = {process % PLACES for process in processes}
         for place in range(PLACES):
-            if place not in kept:
+            if place not in live_slots:
                 self._counts[place] = 0
 
     def should_accept(self, connections: int, waiting: int) -> bool:

@@ -26,7 +26,7 @@ VARIABLE = "LAUNCH_READY_FD"
 """The end of a pipe on which the one who starts a server in the background waits."""
 
 
-class Herald:
+class ReadyNotifier:
     """Tells that the server is ready: one of its processes does, whichever is first.
 
     To be made before they fork. Its pipe holds one byte; who reads it is the first.
@@ -46,7 +46,7 @@ class Herald:
         self._token, self._end = io.FileIO(token), io.FileIO(end, "w")
 
     def is_first(self) -> bool:
-        """Whether this process is the first that asks. Tells the one who waits."""
+        """Return whether this process is the first that asks. Tells the one who waits."""
         if self._token.read(1) is None:  # nothing left
             return False
         if self._waiting is not None:
@@ -81,7 +81,7 @@ class Launch:
 
     @property
     def command(self) -> list[str]:
-        """The command line."""
+        """Return the command line."""
         config = str(ROOT / "gunicorn.conf.py")
         return [sys.executable, "-m", "gunicorn", "--config", config, "--pid", str(self.pid_file)]
 
@@ -98,7 +98,7 @@ def find(pid_file: Path) -> psutil.Process | None:
         process = psutil.Process(int(pid_file.read_text()))
         command = process.cmdline()
         older = process.create_time() <= pid_file.stat().st_mtime + 1
-        ours = str(pid_file) in command or (older and any("gunicorn" in one for one in command))
+        ours = str(pid_file) in command or (older and any("gunicorn" in item for item in command))
         ours = ours and process.status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:
         raise LaunchError(f"{pid_file} names a process of another user, who alone can look after it.") from None
@@ -157,12 +157,12 @@ def start(launch: Launch, report: Callable[[str], object] = lambda line: None) -
     os.close(writing)
     with open(reading, "rb") as pipe:
         try:
-            said = _wait_ready(pipe, launch.log, logged, report)
+            byte = _wait_ready(pipe, launch.log, logged, report)
         except KeyboardInterrupt:
             process.terminate()
             process.wait()
             raise
-    if not said:
+    if not byte:
         process.wait()
         raise LaunchError(_reason(launch, logged))
     return process.pid
@@ -200,7 +200,7 @@ def reload(process: psutil.Process) -> None:
     _, alive = psutil.wait_procs(before, seconds)
     if alive:
         raise LaunchError(
-            f"The old workers (process {', '.join(str(one.pid) for one in alive)}) still serve after {seconds} s. The "
+            f"The old workers (process {', '.join(str(old.pid) for old in alive)}) still serve after {seconds} s. The "
             "log says why the new ones cannot start"
         )
 
@@ -231,7 +231,7 @@ def stop(pid_file: Path) -> bool:
 
 
 def settings_of(process: psutil.Process) -> Settings:
-    """The settings of a server that runs: its environment tells them."""
+    """Return the settings of a server that runs: its environment tells them."""
     import psutil
 
     try:
@@ -253,12 +253,12 @@ def _prepare(launch: Launch) -> None:
 
 
 def _reason(launch: Launch, logged: int) -> str:
-    """The last lines that a server said which did not start."""
-    said = launch.output.read_bytes()
+    """Return the last lines that a server said which did not start."""
+    output = launch.output.read_bytes()
     if launch.log and launch.log.exists():
         with launch.log.open("rb") as log:
             log.seek(logged)
-            said = log.read() + said
-    lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
-    told = "\n".join(f"  {line}" for line in lines[-TOLD_LINES:])
-    return f"The server could not be started. It said:\n{told}" if told else "The server ended and said nothing."
+            output = log.read() + output
+    lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
+    tail = "\n".join(f"  {line}" for line in lines[-TOLD_LINES:])
+    return f"The server could not be started. It said:\n{tail}" if tail else "The server ended and said nothing."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.server.status import place
+from app.server.status import server_url
 from app.settings import VERSION, Settings
 
 
@@ -41,11 +41,11 @@ class Greeting:
 
     @property
     def _page(self) -> str:
-        return place(self.settings)
+        return server_url(self.settings)
 
     @property
     def _management(self) -> str:
-        url = place(self.settings, management=True)
+        url = server_url(self.settings, management=True)
         return url if url.startswith("unix:") else f"{url}/manage"
 
     @property

@@ -10,7 +10,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 
 from app.server.logging import FIELDS, host_metric, install, style_name
 from app.settings import read_settings
-from app.telemetry.request_id import FACTS
+from app.telemetry.request_id import ENVIRON_KEY
 
 OWN_START = ("Starting gunicorn", "Listening at", "Using worker")
 UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
@@ -46,9 +46,10 @@ class Logger(GunicornLogger):  # type: ignore[misc]
 
 
 def access_fields(environ: dict[str, Any], status: int, request_time: timedelta) -> dict[str, Any]:
-    """What the JSON line of a request tells: what the application knows of it (id, model, route), and the rest."""
+    """Return what the JSON line of a request tells: what the application knows of it (id, model, route), and the
+    rest."""
     return {
-        **environ.get(FACTS, {}),
+        **environ.get(ENVIRON_KEY, {}),
         "method": environ["REQUEST_METHOD"],
         "path": environ["RAW_URI"],
         "status": status,

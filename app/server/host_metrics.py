@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from app.server.logging import host_metric
-from app.utils.files import locked
+from app.utils.files import file_lock
 
 
 def report_host(lock: Path, interval: int) -> None:
@@ -22,7 +22,7 @@ def report_host(lock: Path, interval: int) -> None:
 
 
 def _report(lock: Path, interval: int) -> None:
-    with locked(lock):
+    with file_lock(lock):
         while True:
             log_host()
             time.sleep(interval)

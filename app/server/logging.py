@@ -30,7 +30,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record. Line ends, quotes and control characters in it are escaped, as JSON has it, and so is all
         that is not ASCII: some readers take more than ``\\n`` for the end of a line."""
-        told: dict[str, Any] = {
+        document: dict[str, Any] = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -38,15 +38,15 @@ class JsonFormatter(logging.Formatter):
             "process": record.process,
         }
         if request_id := current.get():
-            told["request_id"] = request_id
-        told.update(getattr(record, FIELDS, {}))
+            document["request_id"] = request_id
+        document.update(getattr(record, FIELDS, {}))
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return json.dumps(told, default=str)
+            document["exception"] = self.formatException(record.exc_info)
+        return json.dumps(document, default=str)
 
 
 def rfc3339(seconds: float) -> str:
-    """A moment as RFC 3339 writes it, in UTC with milliseconds: ``2024-04-23T11:03:33.657Z``."""
+    """Return a moment as RFC 3339 writes it, in UTC with milliseconds: ``2024-04-23T11:03:33.657Z``."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -68,9 +68,9 @@ class SharedFile(WatchedFileHandler):
     :param kept: how many are kept beside the one that is written.
     """
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, kept: int = KEPT) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = KEPT) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._max_bytes, self._kept = max_bytes, kept
+        self._max_bytes, self._kept = max_bytes, backups
         self._look_again, self._until_look = 0.0, 0
         super().__init__(path, encoding="utf-8")
 
@@ -79,7 +79,7 @@ class SharedFile(WatchedFileHandler):
         try:
             line = (self.format(record) + self.terminator).encode()
             if self._until_look <= 0 or time.monotonic() >= self._look_again or not self.stream:
-                self._look()
+                self._reopen_or_rotate()
             assert self.stream
             self._until_look -= len(line)
             while line:
@@ -89,18 +89,18 @@ class SharedFile(WatchedFileHandler):
         except Exception:
             self.handleError(record)
 
-    def _look(self) -> None:
+    def _reopen_or_rotate(self) -> None:
         """Begin another file where this one is full, or is another's now."""
         self.reopenIfNeeded()
         if self.stream is None:
             self.stream = self._open()
         if os.fstat(self.stream.fileno()).st_size >= self._max_bytes:
-            self._put_aside()
+            self._rotate()
             self.reopenIfNeeded()
         self._look_again = time.monotonic() + LOOK_SECONDS
         self._until_look = self._max_bytes // LOOKS
 
-    def _put_aside(self) -> None:
+    def _rotate(self) -> None:
         path = Path(self.baseFilename)
         folder = os.open(path.parent, os.O_RDONLY)  # its lock needs no file of its own among the logs
         try:
@@ -206,14 +206,15 @@ def install(settings: Settings) -> None:
 
 
 def style_name(settings: Settings) -> str:
-    """How this process's lines look: ``gunicorn``, ``json`` or ``mms``. People read terminals, programs all else."""
+    """Return how this process's lines look: ``gunicorn``, ``json`` or ``mms``. People read terminals, programs all
+    else."""
     if settings.log_style != "auto":
         return settings.log_style
     return "gunicorn" if sys.stderr.isatty() else "json"
 
 
 def server_style(name: str) -> logging.Formatter:
-    """How the lines of the server's log look.
+    """Return how the lines of the server's log look.
 
     :param name: as :func:`style_name` gives it.
     """
@@ -223,7 +224,8 @@ def server_style(name: str) -> logging.Formatter:
 
 
 def access_style(name: str) -> logging.Formatter:
-    """How the lines of the requests that were answered look, whose message :mod:`app.server.gunicorn_logger` makes."""
+    """Return how the lines of the requests that were answered look, whose message :mod:`app.server.gunicorn_logger`
+    makes."""
     if name == "json":
         return JsonFormatter()
     return MmsFormatter(MMS_LINE) if name == "mms" else logging.Formatter("%(message)s")

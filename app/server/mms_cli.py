@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import LaunchError
-from app.security.authorization import check_management
+from app.security.authorization import check_exposed_management
 from app.server.addresses import Address, parse_address
 from app.server.certificates import certificate_files, server_context
 from app.server.daemon import Launch
@@ -26,29 +26,29 @@ URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 def split_models(text: str) -> list[str]:
-    """The models of a list with commas."""
-    return [one.strip() for one in text.split(",") if one.strip()]
+    """Return the models of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def load_models(told: Sequence[str], store: Path | None) -> str:
+def load_models(values: Sequence[str], store: Path | None) -> str:
     """Write the setting ``load_models``.
 
-    :param told: ``ALL``, or ``[NAME=]PLACE`` each.
+    :param values: ``ALL``, or ``[NAME=]PLACE`` each.
     :param store: the model store, in which a place is looked up before the folder where the server is started.
     :raises LaunchError: where ``ALL`` is asked for without a store, or a place is nowhere.
     """
-    if any(one.upper() == "ALL" for one in told):
+    if any(value.upper() == "ALL" for value in values):
         if store is None:
             raise LaunchError("ALL models of which folder? Name it with --model-store, or as model_store.")
         return "ALL"
-    return ",".join(_located(one, store) for one in told)
+    return ",".join(_absolute_source(value, store) for value in values)
 
 
-def _located(told: str, store: Path | None) -> str:
+def _absolute_source(value: str, store: Path | None) -> str:
     """``[NAME=]LOCATION`` with a location that does not depend on where the server was started."""
-    name, equals, location = told.rpartition("=") if not URL.match(told) else ("", "", told)
+    name, equals, location = value.rpartition("=") if not URL.match(value) else ("", "", value)
     if URL.match(name.partition("=")[2]):  # the URL has a = of its own
-        name, equals, location = told.partition("=")
+        name, equals, location = value.partition("=")
     if location.lower().startswith("s3://"):
         raise LaunchError(f"{location}: s3:// cannot be fetched. Name the https:// address of the same object.")
     if not URL.match(location) and not (store and (store / location).exists()):
@@ -85,7 +85,7 @@ class Flags:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LaunchPlan:
     """A server to be started, and what its user should know."""
 
     launch: Launch
@@ -93,11 +93,12 @@ class Plan:
 
 
 def pid_file() -> Path:
-    """Where the server's process id is kept, as Multi Model Server does: one server for each temporary folder."""
+    """Return where the server's process id is kept, as Multi Model Server does: one server for each temporary
+    folder."""
     return Path(tempfile.gettempdir()) / ".model_server.pid"
 
 
-def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
+def plan_launch(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> LaunchPlan:
     """Work out the settings of a server from the command line, the configuration file and the environment.
 
     :param instance_dir: under which the server gets a folder of its own for what it has to remember.
@@ -125,23 +126,23 @@ def plan(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> Plan:
     logs, ignored = _logs(flags, configuration, environ)
     values |= logs
     warnings += ignored
-    shown: dict[str, str] = {}
+    device_environ: dict[str, str] = {}
     if flags.gpu is not None:
-        values["number_of_gpu"], shown = 1, _only_gpu(flags.gpu, environ)
+        values["number_of_gpu"], device_environ = 1, _only_gpu(flags.gpu, environ)
         warnings.append("--gpu is for services of archives; networks without one are computed on the processor")
     if strange := unknown(configuration):
         warnings.append(f"the configuration has keys that nobody knows: {', '.join(strange)}")
     log.debug("accepted, without meaning here: %s", ", ".join(meaningless(configuration)))
     (state / "models").mkdir(parents=True, exist_ok=True)
     launch = Launch(
-        environ={**environ, **shown, **to_environment(values)},
+        environ={**environ, **device_environ, **to_environment(values)},
         pid_file=pid_file(),
         output=state / "output.log",
         log=values["log_file"],
     )
-    told = f"management_address={configuration.get('management_address', '')}"
-    check_management(_own(launch.environ), told, "management_without_token=true in the configuration file")
-    return Plan(launch, warnings)
+    source = f"management_address={configuration.get('management_address', '')}"
+    check_exposed_management(_own(launch.environ), source, "management_without_token=true in the configuration file")
+    return LaunchPlan(launch, warnings)
 
 
 def _models(flags: Flags, configuration: Mapping[str, str]) -> tuple[Path | None, str, list[str]]:
@@ -155,7 +156,7 @@ def _models(flags: Flags, configuration: Mapping[str, str]) -> tuple[Path | None
             f"The model store {store} is not there: nothing is loaded from it. Make it or correct model_store"
         )
     configured = split_models(configuration.get("load_models", ""))
-    if store is None and any(one.upper() == "ALL" for one in configured):
+    if store is None and any(item.upper() == "ALL" for item in configured):
         warnings.append("load_models=ALL, but there is no model_store: nothing is loaded")
         configured = []
     return store, load_models(flags.models or configured, store), warnings
@@ -183,17 +184,17 @@ def _only_gpu(number: int, environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _addresses(configuration: Mapping[str, str], flags: Flags) -> tuple[Address, Address]:
-    told = configuration.get("inference_address") or "http://127.0.0.1:8080"
-    inference = parse_address("inference_address", told, 80, 443)
+    address = configuration.get("inference_address") or "http://127.0.0.1:8080"
+    inference = parse_address("inference_address", address, 80, 443)
     if flags.host or flags.port:
         inference = Address(flags.host or inference.host, flags.port or inference.port, inference.https)
-    told = configuration.get("management_address") or "http://127.0.0.1:8081"
-    return inference, parse_address("management_address", told, 8081, 8444)
+    address = configuration.get("management_address") or "http://127.0.0.1:8081"
+    return inference, parse_address("management_address", address, 8081, 8444)
 
 
 def _listening(inference: Address, management: Address) -> dict[str, Any]:
     # A socket in the file system has no port. It gets a number all the same: by it the routes are told apart.
-    numbers = [one.port for one in (inference, management) if one.port]
+    numbers = [item.port for item in (inference, management) if item.port]
     spare = (number for number in (8080, 8081, 8082) if number not in numbers)
     port = inference.port or next(spare)
     values: dict[str, Any] = {
@@ -208,9 +209,9 @@ def _listening(inference: Address, management: Address) -> dict[str, Any]:
 
 
 def _state_name(store: Path | None, inference: Address) -> str:
-    """A name for what a server remembers, so that two that differ do not mix."""
-    told = f"{os.path.realpath(store) if store else ''}|{inference.host}|{inference.port}"
-    return f"{store.name if store else 'no-store'}-{hashlib.sha256(told.encode()).hexdigest()[:10]}"
+    """Return a name for what a server remembers, so that two that differ do not mix."""
+    identity = f"{os.path.realpath(store) if store else ''}|{inference.host}|{inference.port}"
+    return f"{store.name if store else 'no-store'}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 
 
 def _logs(

@@ -42,13 +42,13 @@ def parse_properties(text: str, name: str = "properties") -> dict[str, str]:
     :param name: what the file is called in errors.
     :raises LaunchError: where ``\\u`` is not followed by four hexadecimal digits.
     """
-    found = {}
+    properties = {}
     for line in _logical_lines(text):
         match = SEPARATED.fullmatch(line)
         assert match, "the pattern matches every line"
         key, value = (_unescaped(part, name) for part in match.groups())
-        found[key] = value
-    return found
+        properties[key] = value
+    return properties
 
 
 def _logical_lines(text: str) -> Iterator[str]:
@@ -142,7 +142,7 @@ KNOWN = {*PLAIN, *NUMBERS, *ELSEWHERE, *WITHOUT_MEANING, *JAVA_ONLY, "enable_env
 
 
 def settings_of(configuration: Mapping[str, str]) -> dict[str, Any]:
-    """The settings that stand for themselves; addresses, the model store and certificates are others' business.
+    """Return the settings that stand for themselves; addresses, the model store and certificates are others' business.
 
     :raises SettingError: where a number is none, or too low.
     """
@@ -151,15 +151,16 @@ def settings_of(configuration: Mapping[str, str]) -> dict[str, Any]:
     for key, (setting, low) in NUMBERS.items():
         if configuration.get(key):
             values[setting] = number(key, configuration[key], low)
-    if told := configuration.get("management_without_token"):
-        values["management_without_token"] = told.lower() == "true"
+    if without_token := configuration.get("management_without_token"):
+        values["management_without_token"] = without_token.lower() == "true"
     values["decode_input_request"] = configuration.get("decode_input_request", "true").lower() == "true"
     values["response_timeout"] = response_seconds(configuration)
     return values
 
 
 def response_seconds(configuration: Mapping[str, str]) -> int:
-    """What a model has for an answer. ``default_response_timeout`` counts minutes, whatever MMS's documents say."""
+    """Return what a model has for an answer. ``default_response_timeout`` counts minutes, whatever MMS's documents
+    say."""
     if text := configuration.get("default_response_timeout_seconds"):
         return number("default_response_timeout_seconds", text, 1)
     text = configuration.get("default_response_timeout") or str(DEFAULT_MINUTES)
@@ -167,7 +168,7 @@ def response_seconds(configuration: Mapping[str, str]) -> int:
 
 
 def number(key: str, text: str, low: int) -> int:
-    """A whole number.
+    """Return a whole number.
 
     :raises SettingError: where it is none, or lower than ``low``.
     """
@@ -214,38 +215,38 @@ def read_configuration(named: str | None, environ: Mapping[str, str]) -> dict[st
     """
     named = environ.get("MMS_CONFIG_FILE") or named
     if named == "sagemaker":
-        found = _sagemaker(environ)
+        properties = _sagemaker(environ)
     elif named:
         if not Path(named).is_file():
             raise LaunchError(f"--mms-config file not found: {named}")
-        found = read_properties(Path(named))
+        properties = read_properties(Path(named))
     else:
-        found = read_properties(Path(DEFAULT_FILE)) if Path(DEFAULT_FILE).is_file() else {}
-    found = {key: _with_variables(value, environ).strip() for key, value in found.items()}
-    if found.get("enable_envvars_config", "").lower() == "true":
-        found |= {key: environ[name] for key in ENVIRONMENT_KEYS if (name := f"MMS_{key.upper()}") in environ}
-    return found
+        properties = read_properties(Path(DEFAULT_FILE)) if Path(DEFAULT_FILE).is_file() else {}
+    properties = {key: _with_variables(value, environ).strip() for key, value in properties.items()}
+    if properties.get("enable_envvars_config", "").lower() == "true":
+        properties |= {key: environ[name] for key in ENVIRONMENT_KEYS if (name := f"MMS_{key.upper()}") in environ}
+    return properties
 
 
 def _sagemaker(environ: Mapping[str, str]) -> dict[str, str]:
     address = f"http://0.0.0.0:{environ.get('SAGEMAKER_BIND_TO_PORT', '8080')}"
-    told = {key: environ[name] for key, name in SAGEMAKER.items() if environ.get(name)}
+    values = {key: environ[name] for key, name in SAGEMAKER.items() if environ.get(name)}
     return {
         "inference_address": address,
         "management_address": address,
         "management_without_token": "true",  # nobody but SageMaker reaches its containers, and it knows no tokens
         "decode_input_request": "false",
         "async_logging": "true",
-    } | told
+    } | values
 
 
 def _with_variables(value: str, environ: Mapping[str, str]) -> str:
-    def told(match: re.Match[str]) -> str:
+    def substitute(match: re.Match[str]) -> str:
         if match[1] not in environ:
             raise LaunchError(f"Invalid configuration: Invalid Environment Variable {match[1]}")
         return environ[match[1]]
 
-    return VARIABLE.sub(told, value)
+    return VARIABLE.sub(substitute, value)
 
 
 LEVELS = {"trace": "debug", "all": "debug", "warn": "warning", "fatal": "error", "off": "error"}
@@ -298,12 +299,12 @@ def read_log4j(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], 
     values: dict[str, Any] = {}
     ignored: list[str] = []
     for element in root.iter():
-        values |= _followed(element, environ, ignored)
+        values |= _apply_logger(element, environ, ignored)
     followed = f"the log4j file {path} is followed for the level and the places of the files; lines look as MMS's do"
     return values, [followed + (f", and these are left out: {', '.join(ignored)}" if ignored else "")]
 
 
-def _followed(element: ElementTree.Element, environ: Mapping[str, str], ignored: list[str]) -> dict[str, Any]:
+def _apply_logger(element: ElementTree.Element, environ: Mapping[str, str], ignored: list[str]) -> dict[str, Any]:
     kind, name = element.tag.rpartition("}")[2].lower(), element.get("name", "")
     if kind == "root":
         return _level(element.get("level", "info"), ignored)

@@ -40,7 +40,7 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%s)*)\r\n" % _EXTENSION)
 _TRAILER = re.compile(rb"(%s):%s\r\n" % (_TOKEN, _VALUE))
 _FORBIDDEN_TRAILERS = (b"authorization", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding")
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r)", re.IGNORECASE)
-_TOKEN_BYTES = frozenset(one for one in range(256) if re.fullmatch(_TOKEN, bytes([one])))
+_TOKEN_BYTES = frozenset(item for item in range(256) if re.fullmatch(_TOKEN, bytes([item])))
 
 
 class BadFraming(ParseException):  # type: ignore[misc]
@@ -95,7 +95,7 @@ class RequestReader:
 
     @property
     def is_chunked(self) -> bool:
-        """Whether the present body is, so that its bytes take longer to read than others'."""
+        """Return whether the present body is, so that its bytes take longer to read than others'."""
         return self._chunks is not None
 
     def feed(self, data: bytes) -> State:
@@ -178,7 +178,7 @@ class RequestReader:
     def _parsed(self, head: bytes) -> Any:
         line_end = head.index(b"\r\n", self._start)
         if not head[self._start : line_end].isascii():  # clients should have quoted it, and gunicorn 27 refuses it
-            line = re.sub(rb"[\x80-\xff]", lambda one: b"%%%02X" % ord(one[0]), head[self._start : line_end])
+            line = re.sub(rb"[\x80-\xff]", lambda match: b"%%%02X" % ord(match[0]), head[self._start : line_end])
             head = head[: self._start] + line + head[line_end:]
         head, expectations = _EXPECT.subn(b"", head)  # gunicorn would invite the body a second time
         try:
@@ -190,7 +190,7 @@ class RequestReader:
 
     def _begin_body(self, request: Any) -> None:
         codings = [value for name, value in request.headers if name == "TRANSFER-ENCODING"]
-        if codings and [one.lower() for one in codings] != ["chunked"]:
+        if codings and [coding.lower() for coding in codings] != ["chunked"]:
             raise UnsupportedTransferCoding(", ".join(codings))
         if request.method == "CONNECT":  # what follows would be another protocol's
             request.force_close()
@@ -219,8 +219,8 @@ class RequestReader:
                 self._store(b"".join(pieces))
             whole = self._chunks.is_whole
             if whole:  # as RFC 9112, section 7.1.3, has it
-                kept = [pair for pair in self.request.headers if pair[0] != "TRANSFER-ENCODING"]
-                self.request.headers = [*kept, ("CONTENT-LENGTH", str(self.size))]
+                remaining = [pair for pair in self.request.headers if pair[0] != "TRANSFER-ENCODING"]
+                self.request.headers = [*remaining, ("CONTENT-LENGTH", str(self.size))]
         if whole:
             self.body.seek(0)
             self.request.body = self.body

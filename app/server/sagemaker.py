@@ -24,19 +24,19 @@ LARGEST_PORT = 65535
 
 
 def is_multi_model(environ: Mapping[str, str]) -> bool:
-    """Whether SageMaker will tell which models to load, while the server runs."""
+    """Return whether SageMaker will tell which models to load, while the server runs."""
     return environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
-def model_place(environ: Mapping[str, str]) -> Path:
-    """Where SageMaker has unpacked the endpoint's model."""
+def model_path(environ: Mapping[str, str]) -> Path:
+    """Return where SageMaker has unpacked the endpoint's model."""
     return Path(environ.get("SAGEMAKER_MODEL_STORE") or Path(environ.get("SAGEMAKER_BASE_DIR") or BASE) / "model")
 
 
 def launch(environ: Mapping[str, str], instance_dir: Path, is_model: bool) -> Launch:
     """Work out a server from SageMaker's environment. What is set as ``DIMPLE_…`` goes before.
 
-    :param is_model: whether :func:`model_place` is a model itself, rather than a folder of models or archives. Where
+    :param is_model: whether :func:`model_path` is a model itself, rather than a folder of models or archives. Where
         there is nothing at all, the server's own models are served.
     :raises SettingError: where a value makes no sense.
     """
@@ -48,8 +48,8 @@ def launch(environ: Mapping[str, str], instance_dir: Path, is_model: bool) -> La
     workers = next((number(name, environ[name], 1) for name in WORKERS if environ.get(name)), 0)
     values["default_workers_per_model"] = workers
     values |= _many(port, workers) if is_multi_model(environ) else _one(environ, port, is_model)
-    told = {name: text for name, text in to_environment(values).items() if name not in environ}
-    return Launch({**environ, **told}, instance_dir / "server.pid", instance_dir / "logs" / "output.log")
+    environ_values = {name: text for name, text in to_environment(values).items() if name not in environ}
+    return Launch({**environ, **environ_values}, instance_dir / "server.pid", instance_dir / "logs" / "output.log")
 
 
 def _many(port: int, workers: int) -> dict[str, Any]:
@@ -71,7 +71,7 @@ def _one(environ: Mapping[str, str], port: int, is_model: bool) -> dict[str, Any
         "management_port": _safe_port(environ, port),
         "management_without_token": False,
     }
-    place = model_place(environ).absolute()
+    place = model_path(environ).absolute()
     if is_model:
         return values | {"models_dir": place.parent, "load_models": str(place), "shipped_models": False}
     if place.is_dir():
@@ -86,14 +86,14 @@ def _port(environ: Mapping[str, str]) -> int:
     return port
 
 
-def _safe_port(environ: Mapping[str, str], taken: int) -> int:
-    """The first port of the range that a container may open besides, but not the one that is taken."""
+def _safe_port(environ: Mapping[str, str], excluded: int) -> int:
+    """Return the first port of the range that a container may open besides, but not the one that is taken."""
     text = environ.get(SAFE_PORTS, "")
     if not text:
-        return MANAGEMENT_PORT if taken != MANAGEMENT_PORT else MANAGEMENT_PORT + 1
-    found = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text.strip())
-    ports = range(int(found[1]), int(found[2]) + 1) if found else range(0)
+        return MANAGEMENT_PORT if excluded != MANAGEMENT_PORT else MANAGEMENT_PORT + 1
+    match = re.fullmatch(r"(\d{1,5})-(\d{1,5})", text.strip())
+    ports = range(int(match[1]), int(match[2]) + 1) if match else range(0)
     for port in ports:
-        if 0 < port <= LARGEST_PORT and port != taken:
+        if 0 < port <= LARGEST_PORT and port != excluded:
             return port
-    raise SettingError(SAFE_PORTS, text, f"LOW-HIGH, two ports with one between them that is not {taken}")
+    raise SettingError(SAFE_PORTS, text, f"LOW-HIGH, two ports with one between them that is not {excluded}")

@@ -17,7 +17,7 @@ LOCAL = {*ANYWHERE, "127.0.0.1", "::1"}
 SECONDS = 30
 
 
-def ask_ready(settings: Settings) -> tuple[int, dict[str, Any]]:
+def fetch_readyz(settings: Settings) -> tuple[int, dict[str, Any]]:
     """Request ``/readyz`` where predictions are served.
 
     :returns: the status and the answer.
@@ -44,13 +44,13 @@ def ask(
         response = connection.getresponse()
         return response.status, json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        where = place(settings, management)
+        where = server_url(settings, management)
         raise LaunchError(f"The server does not answer at {where}: {error}. Is it still starting?") from None
     finally:
         connection.close()
 
 
-def place(settings: Settings, management: bool = False) -> str:
+def server_url(settings: Settings, management: bool = False) -> str:
     """Return the URL of predictions, or of management, as a browser on this machine can open it."""
     host, port = _address(settings, management)
     if host.startswith("unix:"):
@@ -71,7 +71,7 @@ def _connection(settings: Settings, management: bool, seconds: float) -> http.cl
     if host.startswith("unix:"):
         return _ThroughSocket(host.removeprefix("unix:"), seconds)
     host = ANYWHERE.get(host, host)
-    if place(settings, management).startswith("https"):
+    if server_url(settings, management).startswith("https"):
         # the certificate is this machine's own, and names the host that clients use
         context = ssl._create_unverified_context()
         return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)

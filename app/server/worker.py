@@ -74,7 +74,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     @property
     def ready(self) -> bool:
-        """Whether the worker has begun to serve. To be asked in the master."""
+        """Return whether the worker has begun to serve. To be asked in the master."""
         return bool(self._serves[0])
 
     def get_thread_pool(self) -> ThreadPool:
@@ -101,7 +101,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Serve until told to end; then answer what was sent before."""
         settings = read_settings()
         self.worker_connections = raise_file_limit(self.worker_connections)
-        self._listeners = [Listener(one, self.cfg, settings, self.log) for one in self.sockets]
+        self._listeners = [Listener(socket, self.cfg, settings, self.log) for socket in self.sockets]
         COUNTS.set(self.age, 0)
         self._serves[0] = 1
         self.poller.register(self.method_queue.fileno(), EVENT_READ, self.method_queue.run_callbacks)
@@ -124,7 +124,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._dispatch(self._arrived.popleft())
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            for conn in [one for one in self._connections if one.polled]:
+            for conn in [connection for connection in self._connections if connection.polled]:
                 if now > conn.deadline or (conn.is_idle and now > self._idle_until):
                     self._expire(conn)
 
@@ -136,7 +136,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             if is_full or listener.is_exhausted:
                 self._evict()
             listener.watch(self.poller, not is_full, partial(self._accept, listener))
-        closed = [one.seconds_closed() for one in self._listeners if not one.is_watched]
+        closed = [listener.seconds_closed() for listener in self._listeners if not listener.is_watched]
         return TICK_SECONDS if is_full else min([TICK_SECONDS, *closed])
 
     def _accept(self, listener: Listener, _: Any = None) -> None:
@@ -216,7 +216,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if cost is Cost.SHORT or facts[OVERLOADED]:
             try:
                 with not_blocking():
-                    output, kept = self._respond(conn, facts, at_once=False)
+                    output, keep_alive = self._respond(conn, facts, at_once=False)
             except WouldBlock:
                 conn.reader.body.seek(0)
             except BaseException as error:
@@ -225,11 +225,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._give_up(conn, error)
                 return
             else:
-                self._send(conn, output, kept)
+                self._send(conn, output, keep_alive)
                 return
         self._in_pool(conn, partial(self._answer, conn, facts), waits)
 
-    def _send(self, conn: Connection, output: bytes, kept: bool) -> None:
+    def _send(self, conn: Connection, output: bytes, keep_alive: bool) -> None:
         """Send a short response; a thread waits for a client that does not take all of it at once."""
         try:
             left = conn.send(output)
@@ -237,9 +237,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
             return
         if left:
-            self._in_pool(conn, partial(self._send_rest, conn, left, kept))
+            self._in_pool(conn, partial(self._send_rest, conn, left, keep_alive))
         else:
-            self._finish(conn, kept)
+            self._finish(conn, keep_alive)
 
     def _in_pool(self, conn: Connection, work: Callable[[], Callable[[], None]], waits: bool = False) -> None:
         """Have a thread work for a connection, and the main thread do what that returns."""
@@ -266,19 +266,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         then()
 
     def _answer(self, conn: Connection, facts: Mapping[str, bool]) -> Callable[[], None]:
-        output, kept = self._respond(conn, facts, at_once=True)
-        return self._send_rest(conn, output, kept)
+        output, keep_alive = self._respond(conn, facts, at_once=True)
+        return self._send_rest(conn, output, keep_alive)
 
-    def _send_rest(self, conn: Connection, output: bytes, kept: bool) -> Callable[[], None]:
+    def _send_rest(self, conn: Connection, output: bytes, keep_alive: bool) -> Callable[[], None]:
         conn.send_all(output)
-        return partial(self._finish, conn, kept)
+        return partial(self._finish, conn, keep_alive)
 
     def _ask_admission(self, conn: Connection) -> Callable[[], None]:
         output = Output(conn, at_once=False)
         response, environ = self._call(conn, output, {HEAD_ONLY: True})
         if response.status_code == CONTINUE:
             return partial(self._invite, conn, environ)
-        return self._send_rest(conn, output.take(), kept=False)
+        return self._send_rest(conn, output.take(), keep_alive=False)
 
     def _invite(self, conn: Connection, environ: Mapping[str, Any]) -> None:
         """Let the body of a request come."""
@@ -327,9 +327,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self.log.access(response, request, environ, datetime.now() - started)
         return response, environ
 
-    def _finish(self, conn: Connection, kept: bool) -> None:
+    def _finish(self, conn: Connection, keep_alive: bool) -> None:
         """Go on with a connection whose request is answered."""
-        if not kept:
+        if not keep_alive:
             self._linger(conn)
             return
         try:
@@ -353,10 +353,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         """Let go of a connection that should have gone, else of one that has been idle longest, else of one that has
         been sending longest; of none that has just come."""
         latest = time.monotonic() - EVICTABLE_SECONDS
-        found = [conn for conn in self._connections if conn.polled and conn.since < latest]
-        if found:
+        expired = [conn for conn in self._connections if conn.polled and conn.since < latest]
+        if expired:
             self._expire(
-                min(found, key=lambda one: (not one.lingers, one.reader.state is not State.NOTHING, one.since))
+                min(expired, key=lambda item: (not item.lingers, item.reader.state is not State.NOTHING, item.since))
             )
 
     def _refuse(self, conn: Connection, response: ErrorResponse, reason: object) -> None:

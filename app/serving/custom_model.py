@@ -53,9 +53,9 @@ class CustomModel:
         """Return why no process answers; empty if one does."""
         status = self.backend.status(self.generation)
         workers = statuses_from(status["workers"])
-        if any(one.state is WorkerState.READY for one in workers):
+        if any(worker.state is WorkerState.READY for worker in workers):
             return ""
-        errors = [one.last_error for one in workers if one.last_error]
+        errors = [worker.last_error for worker in workers if worker.last_error]
         return next(iter([*errors, status["failure"] or STARTING]))
 
     def with_generation(self, generation: int) -> CustomModel:

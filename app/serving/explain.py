@@ -20,24 +20,24 @@ from app.types import Box, FloatArray, Preprocess
 from app.vision.faces import crop
 from app.vision.preprocess import input_size, to_tensor
 
-__all__ = ["around", "box_of", "crop", "look"]
+__all__ = ["box_of", "crop", "face_tensor", "with_margin"]
 
 
-def look(model: Model, image: Image.Image, box: Box | None) -> FloatArray:
-    """The tensor (1, …) of a face, or of the whole picture."""
+def face_tensor(model: Model, image: Image.Image, box: Box | None) -> FloatArray:
+    """Return the tensor (1, …) of a face, or of the whole picture."""
     region = crop(image, box) if box else image
     return to_tensor(region, model.preprocess, model.input.shape)
 
 
-def around(box: Box, whole: Box) -> Box:
-    """A face with as much again on every side, as far as the picture goes."""
+def with_margin(box: Box, whole: Box) -> Box:
+    """Return a face with as much again on every side, as far as the picture goes."""
     left, top = max(0, box.x - box.width), max(0, box.y - box.height)
     right, bottom = min(whole.width, box.x + 2 * box.width), min(whole.height, box.y + 2 * box.height)
     return Box(left, top, right - left, bottom - top)
 
 
 def box_of(answer: Mapping[str, Any], face: int) -> Box | None:
-    """Where a face is, by an answer's document; None where the whole picture was classified.
+    """Return where a face is, by an answer's document; None where the whole picture was classified.
 
     :param face: 1 for the first.
     :raises BadParameter: where there are not so many.
@@ -93,13 +93,13 @@ def explain(
     for index in range(CELLS):
         if is_disconnected():
             raise ClientClosedRequest(model.name)
-        batch = np.concatenate([covered(tensor, model.preprocess, index, column) for column in range(CELLS)])
+        batch = np.concatenate([cover_cell(tensor, model.preprocess, index, column) for column in range(CELLS)])
         drops[index] = row[number] - model.submit_scores(batch, is_disconnected).result[:, number]
     return Explanation(model.labels[number], float(row[number]), drops, region)
 
 
-def covered(tensor: FloatArray, preprocess: Preprocess, row: int, column: int) -> FloatArray:
-    """The tensor with its mean colour over a cell and its neighbours."""
+def cover_cell(tensor: FloatArray, preprocess: Preprocess, row: int, column: int) -> FloatArray:
+    """Return the tensor with its mean colour over a cell and its neighbours."""
     channels_first = preprocess.layout == "NCHW"
     axes = (2, 3) if channels_first else (1, 2)
     height, width = tensor.shape[axes[0]], tensor.shape[axes[1]]
@@ -114,8 +114,8 @@ def covered(tensor: FloatArray, preprocess: Preprocess, row: int, column: int) -
 
 
 def seen_region(preprocess: Preprocess, shape: tuple[int, ...], size: Box) -> Box:
-    """The part of a picture, or of a face in it, that reaches the network: all, where it is stretched; where it is
-    cropped, the centre.
+    """Return the part of a picture, or of a face in it, that reaches the network: all, where it is stretched; where it
+    is cropped, the centre.
 
     :param shape: of the network's input.
     :param size: the face, or the whole picture.

@@ -26,7 +26,7 @@ from app.formats.onnx_graph import LABELS, SIGNATURE
 from app.formats.signature import document_of
 from app.types import Signature, TensorSpec
 from app.utils.error_text import reason_of
-from app.utils.process import run_module, run_order
+from app.utils.process import run_job, run_module
 
 LONGEST_SECONDS = 1800
 
@@ -65,7 +65,7 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
     head = nodes[network.document["heads"][0][0]]["name"]
     signature = opened.signature
     row = (0, *network.row_shape)
-    outputs = tuple(replace(one, name=head) for one in signature.outputs)
+    outputs = tuple(replace(output, name=head) for output in signature.outputs)
     return replace(signature, inputs=(TensorSpec(network.input_name, row),), outputs=outputs)
 
 
@@ -94,7 +94,7 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> floa
 
 
 def _states(document: dict[str, object]) -> set[str]:
-    """The names of the arrays that are auxiliary states, as MXNet itself sorts them."""
+    """Return the names of the arrays that are auxiliary states, as MXNet itself sorts them."""
     import mxnet as mx
 
     return set(mx.sym.load_json(json.dumps(document)).list_auxiliary_states())
@@ -111,8 +111,8 @@ def _export(working_dir: str, folder: ModelFolder, labels: tuple[str, ...], path
     engine = OpenvinoEngine(import_openvino().convert_model(str(path)))
     signature = reference.signature
     rows = samples(signature.preprocess, signature.inputs[0].shape)
-    found, expected = predict_each(engine, rows), predict_each(reference.engine, rows)
-    worst = difference(found, expected, signature.postprocess.activation)
+    actual, expected = predict_each(engine, rows), predict_each(reference.engine, rows)
+    worst = difference(actual, expected, signature.postprocess.activation)
     if worst > LIMIT:
         raise ModelFormatError(f"its probabilities differ from those of {reference.kind} by {worst:.1e}")
     return worst
@@ -123,16 +123,16 @@ def _write_metadata(path: Path, signature: Signature, labels: tuple[str, ...]) -
 
     model = onnx.load(str(path))
     name, output = model.graph.input[0].name, model.graph.output[0]
-    row = (0, *(one.dim_value for one in output.type.tensor_type.shape.dim[1:]))
-    told = replace(
+    row = (0, *(item.dim_value for item in output.type.tensor_type.shape.dim[1:]))
+    described = replace(
         signature,
         inputs=(TensorSpec(name, signature.inputs[0].shape),),
         outputs=(TensorSpec(output.name, row),),
     )
-    document = {SIGNATURE: json.dumps(document_of(told)), LABELS: json.dumps(labels, ensure_ascii=False)}
+    document = {SIGNATURE: json.dumps(document_of(described)), LABELS: json.dumps(labels, ensure_ascii=False)}
     onnx.helper.set_model_props(model, document)
     onnx.save(model, str(path))
 
 
 if __name__ == "__main__":
-    sys.exit(run_order(_export))
+    sys.exit(run_job(_export))

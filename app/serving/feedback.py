@@ -24,7 +24,7 @@ _sizes: dict[Path, tuple[float, int]] = {}
 _lock = threading.Lock()
 
 
-class Corrections:
+class FeedbackStore:
     """Corrected pictures. They stay until somebody takes them away, so their bytes are limited."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -73,7 +73,7 @@ class Corrections:
 
 
 def folder_name(label: str) -> str:
-    """A label as the name of a folder that reads the same: never a path, never hidden, never too long."""
+    """Return a label as the name of a folder that reads the same: never a path, never hidden, never too long."""
     for character, instead in STAND_INS.items():
         label = label.replace(character, instead)
     label = "".join(character for character in label if character.isprintable()).strip() or "_"

@@ -12,7 +12,7 @@ from app.backend.batching import QueueConfig
 from app.backend.client import Backend
 from app.backend.registrations import Registration, read_registrations
 from app.backend.sources import find_startup_models, merge_startup_models
-from app.engines.base import Engine, Opened
+from app.engines.base import Engine, LoadedEngine
 from app.engines.ray.node_config import on_cluster
 from app.engines.ray.spec import Scale
 from app.errors import ClusterUnavailable, EngineUnavailable, ModelFormatError
@@ -22,8 +22,8 @@ from app.serving.custom_model import CustomModel, open_custom
 from app.serving.model import Model, open_model
 from app.settings import Settings
 from app.telemetry import metrics
-from app.utils.system import cores
-from app.vision.preprocess import enough_pixels
+from app.utils.system import cpu_count
+from app.vision.preprocess import draft_side
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def load(registration: Registration, settings: Settings, backend: Backend) -> Mo
     if own_handler(path, registration.handler, settings.default_service_handler):
         return open_custom(registration, backend)
     config = QueueConfig(
-        concurrency=cores(),
+        concurrency=cpu_count(),
         batch_size=max(1, registration.batch_size),
         max_delay=max(0, registration.max_batch_delay) / 1000,
         timeout=registration.response_timeout,
@@ -103,7 +103,7 @@ def load(registration: Registration, settings: Settings, backend: Backend) -> Mo
         config = replace(config, concurrency=_on_cluster_at_once(registration), batch_size=1, max_delay=0.0)
     model = open_model(folder, settings.engine, config, settings.cache, opened, backend.load_network)
     if settings.scaled_decoding:
-        model = replace(model, enough_pixels=enough_pixels(model.preprocess, model.input.shape))
+        model = replace(model, draft_side=draft_side(model.preprocess, model.input.shape))
     return model.with_generation(registration.generation)
 
 
@@ -123,7 +123,7 @@ def capacity(entry: Entry) -> int:
         return registration.min_workers * max(1, registration.batch_size)
     if entry.model is not None and cluster_error(entry.model.engine) is not None:
         return _on_cluster_at_once(registration)
-    return cores()
+    return cpu_count()
 
 
 def cluster_error(engine: Engine) -> str | None:
@@ -131,7 +131,7 @@ def cluster_error(engine: Engine) -> str | None:
     does."""
     from app.engines.ray.engine import RayEngine
 
-    return engine.away() if isinstance(engine, RayEngine) else None
+    return engine.unavailable_reason() if isinstance(engine, RayEngine) else None
 
 
 def cluster_models(settings: Settings) -> list[tuple[str, Path, Scale]]:
@@ -143,24 +143,28 @@ def cluster_models(settings: Settings) -> list[tuple[str, Path, Scale]]:
     known = read_registrations(settings.instance_dir)
     every = merge_startup_models(known, find_startup_models(settings, known.models)).models.values()
     return [
-        (one.name, Path(one.path), _scale_of(one, settings))
-        for one in sorted(every, key=lambda one: one.name)
-        if not one.removed
-        and not one.failure
-        and on_cluster(one.name, settings, whatever=True)
-        and not _has_code(one, settings)
+        (item.name, Path(item.path), _scale_of(item, settings))
+        for item in sorted(every, key=lambda item: item.name)
+        if not item.removed
+        and not item.failure
+        and on_cluster(item.name, settings, even_without_cluster=True)
+        and not _has_code(item, settings)
     ]
 
 
-def _scale_of(told: Registration, settings: Settings) -> Scale:
+def _scale_of(registration: Registration, settings: Settings) -> Scale:
     return Scale(
-        told.min_workers, told.max_workers, told.batch_size, told.max_batch_delay, waiting=settings.job_queue_size
+        registration.min_workers,
+        registration.max_workers,
+        registration.batch_size,
+        registration.max_batch_delay,
+        waiting=settings.job_queue_size,
     )
 
 
-def _has_code(told: Registration, settings: Settings) -> bool:
+def _has_code(registration: Registration, settings: Settings) -> bool:
     try:
-        return own_handler(Path(told.path), told.handler, settings.default_service_handler) is not None
+        return own_handler(Path(registration.path), registration.handler, settings.default_service_handler) is not None
     except ModelFormatError:
         return True  # whoever loads it is told what is wrong
 
@@ -170,7 +174,7 @@ def _on_cluster_at_once(registration: Registration) -> int:
     return Scale(batch_size=registration.batch_size).ongoing * max(1, registration.max_workers)
 
 
-def _open_on_cluster(path: Path, registration: Registration, settings: Settings) -> Opened:
+def _open_on_cluster(path: Path, registration: Registration, settings: Settings) -> LoadedEngine:
     from app.engines.ray.engine import open_on_cluster
 
     scale = _scale_of(registration, settings)

@@ -15,7 +15,7 @@ from app.backend.sources import ByName, locate
 from app.errors import BadInput, BadParameter, MissingParameter, ModelFormatError
 from app.formats.archive.manifest import NAME, Manifest, read_manifest
 from app.handlers.types import WorkerStatus
-from app.security.ssrf import reach_of
+from app.security.ssrf import fetch_policy
 from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry
 from app.serving.registry import Registry
@@ -69,7 +69,7 @@ def register(
         raise MissingParameter("url")
     if order.runtime and order.runtime not in RUNTIMES:
         raise BadInput(f"Invalid RuntimeType value: {order.runtime}")
-    path = locate(order.url, settings.models_dir, settings.instance_dir / "archives", by_name, reach_of(settings))
+    path = locate(order.url, settings.models_dir, settings.instance_dir / "archives", by_name, fetch_policy(settings))
     manifest = read_manifest(path)
     name = order.name or manifest.model_name or path.name
     if not NAME.fullmatch(name):
@@ -91,42 +91,43 @@ def register(
     )
 
 
-def scale(registry: Registry, name: str, wanted: Scale, synchronous: bool) -> None:
+def scale(registry: Registry, name: str, target: Scale, synchronous: bool) -> None:
     """Give a model more workers, or fewer.
 
     :raises BadInput: where there are to be more at least than at most.
     :raises ModelNotFound: where there is none of that name.
     """
-    if wanted.most < wanted.least:
+    if target.most < target.least:
         raise BadInput("max_worker cannot be less than min_worker.")
-    if wanted.least < 0:
-        raise BadParameter("min_worker", wanted.least, "0 or more")
-    registry.scale(name, wanted.least, wanted.most, LOAD_SECONDS if synchronous else 0)
+    if target.least < 0:
+        raise BadParameter("min_worker", target.least, "0 or more")
+    registry.scale(name, target.least, target.most, LOAD_SECONDS if synchronous else 0)
 
 
-def listed(registry: Registry, limit: int, start: int) -> dict[str, Any]:
-    """A page of the models. The token for the next is there where this one does not reach past the last."""
+def list_page(registry: Registry, limit: int, start: int) -> dict[str, Any]:
+    """Return a page of the models. The token for the next is there where this one does not reach past the last."""
     limit = limit if 0 <= limit <= PAGE else PAGE
     start = max(0, start)
     entries = registry.entries()
     page = entries[start : start + limit]
     document: dict[str, Any] = {"nextPageToken": str(start + limit)} if start + limit <= len(entries) else {}
-    return document | {"models": [{"modelName": one.name, "modelUrl": one.registration.url} for one in page]}
+    return document | {"models": [{"modelName": item.name, "modelUrl": item.registration.url} for item in page]}
 
 
 def describe(entry: Entry) -> dict[str, Any]:
-    """A model and its workers. All of one process compute in that process, so they share what it takes of memory."""
-    told, manifest = entry.registration, _manifest(entry)
+    """Return a model and its workers. All of one process compute in that process, so they share what it takes of
+    memory."""
+    registration, manifest = entry.registration, _manifest(entry)
     document = {
         "modelName": entry.name,
         **({"modelVersion": manifest.model_version} if manifest.model_version else {}),
-        "modelUrl": told.url,
+        "modelUrl": registration.url,
         **({"engine": manifest.engine} if manifest.engine else {}),
-        "runtime": told.runtime,
-        "minWorkers": told.min_workers,
-        "maxWorkers": told.max_workers,
-        "batchSize": told.batch_size,
-        "maxBatchDelay": told.max_batch_delay,
+        "runtime": registration.runtime,
+        "minWorkers": registration.min_workers,
+        "maxWorkers": registration.max_workers,
+        "batchSize": registration.batch_size,
+        "maxBatchDelay": registration.max_batch_delay,
         "loadedAtStartup": entry.at_startup,
         "workers": _workers(entry),
     }
@@ -151,9 +152,9 @@ def _workers(entry: Entry) -> list[dict[str, Any]]:
 
 
 def _process(status: WorkerStatus) -> dict[str, Any]:
-    told = _worker(status.id, status.started, status.state.name, status.memory_bytes)
+    document = _worker(status.id, status.started, status.state.name, status.memory_bytes)
     more = {"pid": status.pid, "restarts": status.restarts, "lastError": status.last_error}
-    return told | {"gpu": status.gpu_id is not None} | more
+    return document | {"gpu": status.gpu_id is not None} | more
 
 
 def _worker(identity: str, started: datetime | None, state: str, memory: int) -> dict[str, Any]:

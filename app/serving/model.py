@@ -11,7 +11,7 @@ import numpy as np
 
 from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueResult, never_disconnected
 from app.backend.client import RemoteEngine, RemoteQueue
-from app.engines.base import Agreement, Engine, Opened, Parity
+from app.engines.base import Agreement, Engine, LoadedEngine, Parity
 from app.engines.loader import LoadNetwork, load
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import probe
@@ -23,14 +23,14 @@ from app.formats.labels import find_labels, imagenet_labels
 from app.serving.postprocess import probabilities
 from app.telemetry import metrics
 from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
-from app.utils.system import cores
+from app.utils.system import cpu_count
 from app.vision import faces
 from app.vision.preprocess import input_size
 
 log = logging.getLogger(__name__)
 
 IMAGENET_CLASSES = 1000
-ALONE = QueueConfig(concurrency=cores())
+ALONE = QueueConfig(concurrency=cpu_count())
 """What is allowed where nobody has registered anything: as many calls at once as there are cores, each by itself."""
 
 
@@ -40,7 +40,7 @@ class Model:
 
     ``legacy`` says that it came as an archive of MMS 0.x. ``parity`` is how far its engine is from the reference; None
     where that is the reference, or ``precision`` is ``int8``: ``agreement`` tells of those. ``enough_pixels`` is how
-    far a JPEG may be scaled down while it is decoded, see :func:`app.vision.preprocess.enough_pixels`; 0 for not at
+    far a JPEG may be scaled down while it is decoded, see :func:`app.vision.preprocess.draft_side`; 0 for not at
     all. ``output`` is the network's output, with the shape (0, columns). ``reasons`` tell why the signature says what
     it says; ``warnings``, what about its answers should be looked into.
     """
@@ -58,7 +58,7 @@ class Model:
     parity: Parity | None = None
     precision: str = "fp32"
     agreement: Agreement | None = None
-    enough_pixels: int = 0
+    draft_side: int = 0
     output: TensorSpec = TensorSpec("output", (0, 0))
     reasons: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ def open_model(
     engine: str,
     config: QueueConfig = ALONE,
     cache_dir: Path | None = None,
-    opened: Opened | None = None,
+    opened: LoadedEngine | None = None,
     load_network: LoadNetwork = OpenvinoEngine.load,
 ) -> Model:
     """Load a model and let it answer, so that whatever is wrong with it is known now.

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from app.backend.batching import IsDisconnected, Slots, never_disconnected
+from app.backend.batching import FairSemaphore, IsDisconnected, never_disconnected
 from app.serving.model import Model
 from app.serving.postprocess import best
 from app.settings import PictureLimits
 from app.telemetry import metrics
 from app.types import Answer, Box, Face, FloatArray
-from app.utils.system import cores
+from app.utils.system import cpu_count
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop
 from app.vision.preprocess import to_tensor
@@ -24,7 +24,7 @@ from app.vision.preprocess import to_tensor
 NO_FACE = "No face was found; the picture was classified as a whole."
 
 
-_slots = Slots(cores())
+_slots = FairSemaphore(cpu_count())
 """Pictures that may be open at once: one of the largest takes hundreds of megabytes, and more threads than cores
 decode no faster."""
 
@@ -64,7 +64,7 @@ def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterato
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedInput:
     """What the network is to see of a picture: a tensor (N, …) for its N faces, or (1, …) for the whole; the faces'
     boxes in pixels of the file's picture, None where none were looked for; the milliseconds that each step took; the
     picture's note; the seconds for which it waited before it was decoded."""
@@ -89,17 +89,17 @@ def classify(
     :raises BadInput: as :func:`open_picture`.
     :raises ModelUnavailable: where it waited too long; see :class:`app.backend.batching.BatchQueue`.
     """
-    with open_picture(data, limits, model.enough_pixels) as picture:
+    with open_picture(data, limits, model.draft_side) as picture:
         prepared = prepare(model, picture)
-    return conclude(model, prepared, top, is_disconnected)
+    return postprocess(model, prepared, top, is_disconnected)
 
 
 def answer(model: Model, picture: Picture, top: int | None = None) -> Answer:
     """Classify one picture that is open."""
-    return conclude(model, prepare(model, picture), top)
+    return postprocess(model, prepare(model, picture), top)
 
 
-def prepare(model: Model, picture: Picture) -> Prepared:
+def prepare(model: Model, picture: Picture) -> PreparedInput:
     """Find the faces where the model looks at faces, and make tensors."""
     image, timing = picture.image, {"decode": picture.milliseconds}
     started = time.perf_counter()
@@ -113,11 +113,11 @@ def prepare(model: Model, picture: Picture) -> Prepared:
     timing["preprocess"] = _since(started)
     metrics.stages(model.name, timing)
     scaled = boxes and tuple(_scaled(box, image.size, picture.size) for box in boxes)
-    return Prepared(tensor, scaled, timing, picture.note, picture.waited)
+    return PreparedInput(tensor, scaled, timing, picture.note, picture.waited)
 
 
-def conclude(
-    model: Model, prepared: Prepared, top: int | None = None, is_disconnected: IsDisconnected = never_disconnected
+def postprocess(
+    model: Model, prepared: PreparedInput, top: int | None = None, is_disconnected: IsDisconnected = never_disconnected
 ) -> Answer:
     """Compute, and sort by probability."""
     started = time.perf_counter()
@@ -130,12 +130,12 @@ def conclude(
     boxes = prepared.boxes
     faces = None if boxes is None else tuple(Face(box, result) for box, result in zip(boxes, results, strict=False))
     timing["total"] = round(sum(timing.values()), 3)
-    note = " ".join(one for one in (prepared.note, NO_FACE if faces == () else "") if one)
+    note = " ".join(item for item in (prepared.note, NO_FACE if faces == () else "") if item)
     return Answer(model.name, model.version, results[0], faces, timing, note)
 
 
 def _faces_of(model: Model, image: Image.Image) -> tuple[Box, ...] | None:
-    """The faces to be classified one by one; None where the model, or this picture, asks for no search."""
+    """Return the faces to be classified one by one; None where the model, or this picture, asks for no search."""
     if not model.preprocess.faces or is_face_crop(image, model.input.shape):
         return None
     return find_faces(image)

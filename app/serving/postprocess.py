@@ -28,6 +28,6 @@ def probabilities(output: FloatArray, activation: Activation) -> FloatArray:
 
 
 def best(row: FloatArray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:
-    """The ``top`` most probable classes of one row, falling; 0 asks for all. Equals keep the labels' order."""
+    """Return the ``top`` most probable classes of one row, falling; 0 asks for all. Equals keep the labels' order."""
     order = np.argsort(-row, kind="stable")[: top or len(row)]
     return tuple(Prediction(labels[index], float(row[index])) for index in order)

@@ -19,19 +19,19 @@ from app.formats.pictures import PictureSource
 from app.serving.model import Model
 from app.serving.pipeline import open_picture, prepare
 from app.settings import PictureLimits, Settings
-from app.utils.files import locked
-from app.utils.progress import progress, say
+from app.utils.files import file_lock
+from app.utils.progress import echo, progress
 
 FEWEST_SAMPLES = 30
 FEWEST_HELD_OUT = 100
 """Of fewer pictures one that is called otherwise is more than a hundredth."""
 ENGINES = ("auto", "openvino")
 
-__all__ = ["Quantized", "Wanted", "can_quantize", "check_engine", "quantize", "remove"]
+__all__ = ["QuantizationRequest", "QuantizationResult", "can_quantize", "check_engine", "quantize", "remove"]
 
 
 @dataclass(frozen=True)
-class Wanted:
+class QuantizationRequest:
     """How many pictures to calibrate with, how many others to compare on, and the part of these, 0-1, that must be
     called the same."""
 
@@ -41,7 +41,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizationResult:
     """What came of it, and where it lies. A row takes so many milliseconds on one core, before and after."""
 
     folder: Path
@@ -50,7 +50,9 @@ class Quantized:
     milliseconds: float
 
 
-def quantize(model: Model, folder: ModelFolder, source: PictureSource, wanted: Wanted, settings: Settings) -> Quantized:
+def quantize(
+    model: Model, folder: ModelFolder, source: PictureSource, request: QuantizationRequest, settings: Settings
+) -> QuantizationResult:
     """Quantize a model with pictures of a source, one model at a time.
 
     :param model: the same as ``folder``, loaded.
@@ -62,17 +64,17 @@ def quantize(model: Model, folder: ModelFolder, source: PictureSource, wanted: W
     work = settings.instance_dir / "quantizing"
     try:
         settings.instance_dir.mkdir(parents=True, exist_ok=True)
-        with locked(settings.instance_dir / "quantizing.lock"):
+        with file_lock(settings.instance_dir / "quantizing.lock"):
             shutil.rmtree(work, ignore_errors=True)  # of one that was killed
             work.mkdir()
             try:
-                inputs = _write_inputs(model, source, wanted, settings.picture_limits, work)
-                record, before = quantization.quantize(folder, settings.engine, settings.cache, inputs, wanted.least)
+                inputs = _write_inputs(model, source, request, settings.picture_limits, work)
+                record, before = quantization.quantize(folder, settings.engine, settings.cache, inputs, request.least)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise ModelFormatError(f"{folder.name} cannot be quantized: {error}") from None
-    return Quantized(folder.path / FOLDER, record.agreement, before, record.milliseconds)
+    return QuantizationResult(folder.path / FOLDER, record.agreement, before, record.milliseconds)
 
 
 def remove(folder: ModelFolder) -> bool:
@@ -96,7 +98,7 @@ def check_engine(settings: Settings) -> None:
 
 
 def _write_inputs(
-    model: Model, source: PictureSource, wanted: Wanted, limits: PictureLimits, work: Path
+    model: Model, source: PictureSource, request: QuantizationRequest, limits: PictureLimits, work: Path
 ) -> tuple[Path, Path]:
     """Write the network's inputs for two sets of pictures that have none in common, drawn from the whole source.
 
@@ -107,17 +109,17 @@ def _write_inputs(
     random.Random(0).shuffle(names)
     files = work / "calibration", work / "held-out"
     samples = held_out = 0
-    total = min(wanted.samples + wanted.held_out, len(names))
-    with files[0].open("wb") as first, files[1].open("wb") as second, progress("read", total, "pictures") as shown:
+    total = min(request.samples + request.held_out, len(names))
+    with files[0].open("wb") as first, files[1].open("wb") as second, progress("read", total, "pictures") as bar:
         for tensor in _tensors(model, source, names, limits):
-            if _calibrates(samples, held_out, wanted):
+            if _calibrates(samples, held_out, request):
                 first.write(tensor)
                 samples += 1
             else:
                 second.write(tensor)
                 held_out += 1
-            shown.advance()
-            if samples >= wanted.samples and held_out >= wanted.held_out:
+            bar.advance()
+            if samples >= request.samples and held_out >= request.held_out:
                 break
     if samples < FEWEST_SAMPLES or held_out < FEWEST_HELD_OUT:
         raise DataError(
@@ -125,20 +127,20 @@ def _write_inputs(
             f"{FEWEST_SAMPLES + FEWEST_HELD_OUT}: {FEWEST_SAMPLES} to calibrate with and {FEWEST_HELD_OUT} others to "
             "compare on."
         )
-    say(f"{samples:,} pictures to calibrate with, {held_out:,} others to compare on")
+    echo(f"{samples:,} pictures to calibrate with, {held_out:,} others to compare on")
     return files
 
 
-def _calibrates(samples: int, held_out: int, wanted: Wanted) -> bool:
-    """Whether the next picture is one to calibrate with: first the fewest of both, then one of three, until there are
-    as many as are wanted."""
-    if samples < FEWEST_SAMPLES or held_out >= wanted.held_out:
+def _calibrates(samples: int, held_out: int, request: QuantizationRequest) -> bool:
+    """Return whether the next picture is one to calibrate with: first the fewest of both, then one of three, until
+    there are as many as are wanted."""
+    if samples < FEWEST_SAMPLES or held_out >= request.held_out:
         return True
-    return held_out >= FEWEST_HELD_OUT and samples < wanted.samples and 2 * samples < held_out
+    return held_out >= FEWEST_HELD_OUT and samples < request.samples and 2 * samples < held_out
 
 
 def _tensors(model: Model, source: PictureSource, names: list[str], limits: PictureLimits) -> Iterator[bytes]:
-    """The inputs of each picture that can be read, and was not there before under another name."""
+    """Yield the inputs of each picture that can be read, and was not there before under another name."""
     seen: set[bytes] = set()
     for name in names:
         try:
@@ -147,9 +149,9 @@ def _tensors(model: Model, source: PictureSource, names: list[str], limits: Pict
             if digest in seen:
                 continue
             seen.add(digest)
-            with open_picture(data, limits, model.enough_pixels) as picture:
+            with open_picture(data, limits, model.draft_side) as picture:
                 tensor = prepare(model, picture).tensor
         except DimpleError as error:
-            say(f"skipped: {name}: {error}")
+            echo(f"skipped: {name}: {error}")
             continue
         yield tensor.tobytes()

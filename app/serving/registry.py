@@ -144,13 +144,13 @@ class Registry:
 
     def entries(self) -> list[Entry]:
         """Return all models, loaded or not, by name."""
-        found = []
+        entries = []
         for name in sorted(self._registered):
             try:
-                found.append(self.entry(name))
+                entries.append(self.entry(name))
             except ModelNotFound:
                 continue
-        return found
+        return entries
 
     def names(self) -> list[str]:
         """Return the names of the models that answer."""
@@ -196,7 +196,7 @@ class Registry:
         :raises QueueFull: if as many requests wait for it, in all processes together, as may.
         :raises ModelUnavailable: if it could not be loaded.
         """
-        metrics.asked.set(name)
+        metrics.requested_model.set(name)
         entry = self._ready_entry(name)
         assert entry.model is not None
         if entry.model.is_remote:
@@ -277,7 +277,7 @@ class Registry:
     def _drop_unregistered(self) -> None:
         with self._replacing:
             gone = [entry for name, entry in self._entries.items() if name not in self._registered]
-            self._entries = {name: one for name, one in self._entries.items() if name in self._registered}
+            self._entries = {name: entry for name, entry in self._entries.items() if name in self._registered}
         for entry in gone:
             _retire(entry, refuse=True)
 
@@ -294,7 +294,7 @@ class Registry:
         """Return the lock under which a name's model is loaded."""
         with self._replacing:
             if len(self._loading) > 2 * len(self._registered) + 100:  # of names that came and went
-                self._loading = {one: lock for one, lock in self._loading.items() if one in self._registered}
+                self._loading = {item: lock for item, lock in self._loading.items() if item in self._registered}
             return self._loading.setdefault(name, threading.RLock())
 
 

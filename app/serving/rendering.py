@@ -18,26 +18,26 @@ GREYED = 0.6
 
 
 def jpeg(image: Image.Image, side: int) -> bytes:
-    """A small JPEG without the file's metadata: no place, no camera.
+    """Return a small JPEG without the file's metadata: no place, no camera.
 
     :param side: longest side in pixels.
     """
-    return _encoded(small(image, side), "JPEG", quality=85)
+    return _encode(small(image, side), "JPEG", quality=85)
 
 
 def png(image: Image.Image) -> bytes:
-    """A PNG."""
-    return _encoded(image, "PNG", optimize=True)
+    """Return a PNG."""
+    return _encode(image, "PNG", optimize=True)
 
 
-def as_picture(tensor: FloatArray, preprocess: Preprocess) -> Image.Image:
-    """What the network saw: the tensor's own values, taken back to pixels of 0-255.
+def tensor_image(tensor: FloatArray, preprocess: Preprocess) -> Image.Image:
+    """Return what the network saw: the tensor's own values, taken back to pixels of 0-255.
 
     :param tensor: one picture's, (1, …).
     :returns: of the network's input size; grey or RGB.
     """
-    one = tensor[0].transpose(1, 2, 0) if preprocess.layout == "NCHW" else tensor[0]
-    pixels = (one * np.asarray(preprocess.std, np.float32) + np.asarray(preprocess.mean, np.float32)) / (
+    array = tensor[0].transpose(1, 2, 0) if preprocess.layout == "NCHW" else tensor[0]
+    pixels = (array * np.asarray(preprocess.std, np.float32) + np.asarray(preprocess.mean, np.float32)) / (
         preprocess.scale or 1
     )
     bytes_ = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
@@ -47,14 +47,14 @@ def as_picture(tensor: FloatArray, preprocess: Preprocess) -> Image.Image:
 
 
 def small(image: Image.Image, side: int) -> Image.Image:
-    """A copy whose longest side has at most so many pixels."""
+    """Return a copy whose longest side has at most so many pixels."""
     copy = image.copy()
     copy.thumbnail((side, side))
     return copy
 
 
 def heat_map(small: Image.Image, frame: Box, explanation: Explanation) -> Image.Image:
-    """The picture, pale, with colour where the answer rests on it.
+    """Return the picture, pale, with colour where the answer rests on it.
 
     :param small: the part ``frame`` of the picture, RGB, of the size that the map is to have.
     :param frame: in the pixels of the whole picture, as the explanation's region is.
@@ -82,7 +82,7 @@ def _scaled(box: Box, scale: tuple[float, float], size: tuple[int, int]) -> Box:
     return Box(left, top, width, height)
 
 
-def _encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+def _encode(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()

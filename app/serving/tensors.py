@@ -41,10 +41,10 @@ def check_rows(model: Model, shape: Sequence[int], max_rows: int) -> None:
     :raises BadInput: where its rows have another shape than the network's input, or there is none.
     :raises TooManyFiles: where there are more of them than ``max_rows``; a row counts as a picture.
     """
-    wanted = row_shape(model)
-    if tuple(shape[1:]) != wanted or not shape[0]:
+    target = row_shape(model)
+    if tuple(shape[1:]) != target or not shape[0]:
         raise BadInput(
-            f"The tensor has the shape {list(shape)}; the model {model.name} takes {[-1, *wanted]}, with at least one "
+            f"The tensor has the shape {list(shape)}; the model {model.name} takes {[-1, *target]}, with at least one "
             f"row, as its input {model.input.name!r}. Reshape it, or send a picture."
         )
     if shape[0] > max_rows:
@@ -61,16 +61,16 @@ def as_float32(values: NDArray[Any], before: int = 0) -> FloatArray:
     with np.errstate(over="ignore", invalid="ignore"):
         converted = values.astype(np.float32, copy=False)
     if values.dtype.kind in "iu":
-        kept = (values <= EXACT_WHOLE) & (values >= -EXACT_WHOLE) if values.dtype.itemsize > 2 else None
+        is_exact = (values <= EXACT_WHOLE) & (values >= -EXACT_WHOLE) if values.dtype.itemsize > 2 else None
     else:
-        kept = np.isfinite(values)
+        is_exact = np.isfinite(values)
         if values.dtype != np.float32:
-            kept &= converted == values
-    if kept is not None and not kept.all():
-        place = tuple(int(number) for number in np.unravel_index(int(np.argmin(kept)), kept.shape))
-        where = [place[0] + before, *place[1:]] if place else []
+            is_exact &= converted == values
+    if is_exact is not None and not is_exact.all():
+        index = tuple(int(number) for number in np.unravel_index(int(np.argmin(is_exact)), is_exact.shape))
+        where = [index[0] + before, *index[1:]] if index else []
         raise BadInput(
-            f"The tensor holds {values[place]!s} at {where}, which is no finite number of float32 (in which networks "
+            f"The tensor holds {values[index]!s} at {where}, which is no finite number of float32 (in which networks "
             "compute). Round the values to FP32, or scale them, before they are sent."
         )
     return converted
@@ -93,7 +93,7 @@ def compute_rows(
 def compute(
     model: Model, tensor: FloatArray, is_disconnected: IsDisconnected = never_disconnected, waited: float = 0.0
 ) -> FloatArray:
-    """What the network itself gives for its input, when it is its turn.
+    """Return what the network itself gives for its input, when it is its turn.
 
     :param tensor: (N, …), as :func:`check_rows` lets it pass.
     :param waited: seconds that the request has waited before.
@@ -113,23 +113,23 @@ def compute(
 def compute_picture(
     model: Model, data: bytes, limits: PictureLimits, is_disconnected: IsDisconnected = never_disconnected
 ) -> FloatArray:
-    """The same for a picture as it came; of several faces in it, for the largest.
+    """Return the same for a picture as it came; of several faces in it, for the largest.
 
     :returns: (1, columns).
     :raises BadInput: as :func:`app.serving.pipeline.open_picture`.
     """
-    with open_picture(data, limits, model.enough_pixels) as picture:
+    with open_picture(data, limits, model.draft_side) as picture:
         prepared = prepare(model, picture)
     return compute(model, prepared.tensor, is_disconnected, prepared.waited)[:1]
 
 
 def scores(model: Model, raw: FloatArray) -> FloatArray:
-    """The probabilities (N, classes) that the model makes of its network's numbers."""
+    """Return the probabilities (N, classes) that the model makes of its network's numbers."""
     return probabilities(raw, model.postprocess.activation)
 
 
 def best_columns(rows: FloatArray, count: int) -> NDArray[np.int64]:
-    """The ``count`` highest columns of each row, falling; equals keep their order, as in
+    """Return the ``count`` highest columns of each row, falling; equals keep their order, as in
     :func:`app.serving.postprocess.best`. More than there are gives all.
 
     :param rows: (N, columns).
@@ -139,7 +139,7 @@ def best_columns(rows: FloatArray, count: int) -> NDArray[np.int64]:
 
 
 def check_count(name: str, value: Any) -> int:
-    """How many classes are asked for.
+    """Return how many classes are asked for.
 
     :raises BadParameter: where it is not a whole number of at least 1.
     """

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredUpload:
     """A picture that is kept: its number, the file, the seconds since 1970 at which it came, and the record that was
     kept with it. ``tag`` tells whose it is: see :func:`tag_of`."""
 
@@ -50,7 +50,7 @@ class Kept:
 
 
 def tag_of(owner: str) -> str:
-    """What files say of their owner: enough to tell owners apart, and nothing that proves to be one."""
+    """Return what files say of their owner: enough to tell owners apart, and nothing that proves to be one."""
     return hashlib.sha256(owner.encode()).hexdigest()[:TAG]
 
 
@@ -70,8 +70,8 @@ class Uploads:
         self._max_bytes = max_bytes
         self._max_files = max_files
         self._lock = threading.Lock()
-        self._swept = _Swept()
-        self._listed = _Listed()
+        self._swept = _SweepResult()
+        self._listed = _FolderListing()
         self._own: dict[str, list[str]] = {}
 
     @property
@@ -80,8 +80,8 @@ class Uploads:
         return self._max_age if self._max_bytes else 0
 
     def keeps(self, data: bytes) -> bool:
-        """Whether :meth:`keep` would keep a picture. Where the disk has no room it does not."""
-        return bool(self._max_age) and len(data) <= self._max_bytes and self._has_room(len(data))
+        """Return whether :meth:`keep` would keep a picture. Where the disk has no room it does not."""
+        return bool(self._max_age) and len(data) <= self._max_bytes and self._has_space(len(data))
 
     def keep(self, data: bytes, suffix: str, owner: str = "", record: Mapping[str, Any] | None = None) -> str | None:
         """Keep a picture.
@@ -99,7 +99,7 @@ class Uploads:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._write(identity + suffix, data)
             if record is not None:
-                self._write(f"{identity}.{tag_of(owner)}.json", _encoded(record))
+                self._write(f"{identity}.{tag_of(owner)}.json", _encode(record))
         except OSError as error:
             (self._folder / (identity + suffix)).unlink(missing_ok=True)
             raise StorageError(self._folder, error.strerror or str(error)) from None
@@ -118,44 +118,44 @@ class Uploads:
             self.sweep()
         return identity
 
-    def note(self, kept: Kept, record: Mapping[str, Any]) -> None:
+    def note(self, upload: StoredUpload, record: Mapping[str, Any]) -> None:
         """Keep another record with a picture. It does not live longer for it.
 
         :raises StorageError: where the folder cannot be written; the record is that of before then.
         """
         try:
-            self._write(f"{kept.id}.{kept.tag}.json", _encoded(record), kept.since)
+            self._write(f"{upload.id}.{upload.tag}.json", _encode(record), upload.since)
         except OSError as error:
             raise StorageError(self._folder, error.strerror or str(error)) from None
 
-    def find(self, identity: str) -> Kept | None:
-        """A picture that has a record; None where it is not kept, or not any more."""
+    def find(self, identity: str) -> StoredUpload | None:
+        """Return a picture that has a record; None where it is not kept, or not any more."""
         return self._kept(identity) if ID.fullmatch(identity) else None
 
-    def of(self, owner: str, most: int | None = None) -> list[Kept]:
+    def of(self, owner: str, most: int | None = None) -> list[StoredUpload]:
         """Return everything of one owner, the latest first; only the latest where ``most`` says how many."""
         tag, times = tag_of(owner), {}
         for identity in self._names().by_tag.get(tag, ()):
             with contextlib.suppress(OSError):  # swept at this moment
                 times[identity] = (self._folder / f"{identity}.{tag}.json").stat().st_mtime
-        found = (self._kept(one) for one in sorted(times, key=lambda one: -times[one])[:most])
-        return [kept for kept in found if kept]
+        uploads = (self._kept(time) for time in sorted(times, key=lambda time: -times[time])[:most])
+        return [upload for upload in uploads if upload]
 
     def count(self, owner: str) -> int:
         """Return how many pictures there are of one owner, with those that are about to be swept."""
         return len(self._names().by_tag.get(tag_of(owner), ()))
 
-    def delete(self, kept: Kept) -> None:
+    def delete(self, upload: StoredUpload) -> None:
         """Forget a picture and its record."""
         with self._lock:
-            self._own.pop(kept.id, None)
-        for name in self._names().by_id.get(kept.id, ()):
+            self._own.pop(upload.id, None)
+        for name in self._names().by_id.get(upload.id, ()):
             (self._folder / name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
         """Remove what is too old, then the oldest of what is too much; leavings of killed processes too."""
         now, total, count = time.time(), 0, 0
-        for changed, size, names in sorted(self._listing(), key=lambda one: one[0], reverse=True):
+        for changed, size, names in sorted(self._listing(), key=lambda item: item[0], reverse=True):
             whole = not names[0].startswith(".")
             total, count = total + size * whole, count + whole
             if now - changed > self._max_age or (whole and (total > self._max_bytes or count > self._max_files)):
@@ -163,7 +163,7 @@ class Uploads:
                     (self._folder / name).unlink(missing_ok=True)
                 count -= whole
         with self._lock:
-            self._swept = _Swept(left=count)
+            self._swept = _SweepResult(left=count)
 
     def sweep_regularly(self) -> None:
         """Sweep once a minute from now on, in a thread, so that nothing is kept longer because nobody sends more."""
@@ -182,14 +182,14 @@ class Uploads:
     def _write(self, name: str, data: bytes, changed: float | None = None) -> None:
         atomic_write(self._folder / name, data, mode=0o600, modified=changed)
 
-    def _has_room(self, size: int) -> bool:
-        """Whether the disk has room for a picture and its record. What goes wrong later is an error."""
+    def _has_space(self, size: int) -> bool:
+        """Return whether the disk has room for a picture and its record. What goes wrong later is an error."""
         try:
             return shutil.disk_usage(self._folder).free >= size + RECORD_BYTES
         except OSError:  # the folder is still to be made
             return True
 
-    def _kept(self, identity: str) -> Kept | None:
+    def _kept(self, identity: str) -> StoredUpload | None:
         names = self._own.get(identity) or self._names().by_id.get(identity) or []
         records = [name for name in names if name.endswith(".json")]
         pictures = [name for name in names if not name.endswith(".json")]
@@ -203,18 +203,18 @@ class Uploads:
             return None
         if time.time() - since > self._max_age:
             return None
-        return Kept(identity, self._folder / pictures[0], since, records[0].split(".")[1], record)
+        return StoredUpload(identity, self._folder / pictures[0], since, records[0].split(".")[1], record)
 
-    def _names(self) -> _Listed:
+    def _names(self) -> _FolderListing:
         """Return the names in the folder, read anew only if they may have changed."""
         try:
             changed = self._folder.stat().st_mtime_ns
         except OSError:
-            return _Listed()
+            return _FolderListing()
         listed = self._listed
         # another change within the clock's resolution would not show
         if listed.changed != changed or time.time_ns() - changed < RESOLUTION_NS:
-            listed = _Listed(changed)
+            listed = _FolderListing(changed)
             for name in os.listdir(self._folder):
                 identity, _, rest = name.partition(".")
                 if identity:
@@ -225,8 +225,8 @@ class Uploads:
         return listed
 
     def _listing(self) -> list[tuple[float, int, list[str]]]:
-        """What lies in the folder: time, bytes and names of each picture with its record."""
-        found: dict[str, tuple[float, int, list[str]]] = {}
+        """Return what lies in the folder: time, bytes and names of each picture with its record."""
+        by_identity: dict[str, tuple[float, int, list[str]]] = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
                 if entry.name == ".gitkeep":
@@ -236,13 +236,13 @@ class Uploads:
                 except FileNotFoundError:  # another process swept it
                     continue
                 key = entry.name if entry.name.startswith(".") else entry.name.partition(".")[0]
-                changed, size, names = found.get(key, (0.0, 0, []))
-                found[key] = (max(changed, status.st_mtime), size + status.st_size, [*names, entry.name])
-        return list(found.values())
+                changed, size, names = by_identity.get(key, (0.0, 0, []))
+                by_identity[key] = (max(changed, status.st_mtime), size + status.st_size, [*names, entry.name])
+        return list(by_identity.values())
 
 
 @dataclass
-class _Swept:
+class _SweepResult:
     """Pictures that the last sweep left, and number and bytes of those that this process has kept since."""
 
     left: int = 0
@@ -251,7 +251,7 @@ class _Swept:
 
 
 @dataclass
-class _Listed:
+class _FolderListing:
     """The names of a folder as it was when it changed: of each picture, and the numbers of each owner's pictures."""
 
     changed: int = -1
@@ -259,5 +259,5 @@ class _Listed:
     by_tag: dict[str, list[str]] = field(default_factory=dict)
 
 
-def _encoded(record: Mapping[str, Any]) -> bytes:
+def _encode(record: Mapping[str, Any]) -> bytes:
     return json.dumps(record, ensure_ascii=False).encode()

@@ -80,7 +80,7 @@ WORKER_START_SECONDS = Histogram(
 OnStage = Callable[[str, float, float], None]
 """Gets a stage that this thread has just ended: its name, how many seconds ago it began, and how many it took."""
 
-asked: ContextVar[str] = ContextVar("asked", default="")
+requested_model: ContextVar[str] = ContextVar("asked", default="")
 """The model that this thread's request has asked for an answer; whoever takes requests empties it."""
 
 _on_stage: OnStage | None = None
@@ -106,7 +106,7 @@ def request(model: str, route: str, code: int, seconds: float) -> None:
 
 @contextmanager
 def in_flight(model: str) -> Iterator[None]:
-    """A request is inside a model, for as long as this lasts."""
+    """Yield a request is inside a model, for as long as this lasts."""
     gauge = _child(IN_FLIGHT, model)
     gauge.inc()
     try:
@@ -117,7 +117,7 @@ def in_flight(model: str) -> Iterator[None]:
 
 @contextmanager
 def waiting(model: str) -> Iterator[None]:
-    """A request waits for its turn, for as long as this lasts."""
+    """Yield a request waits for its turn, for as long as this lasts."""
     gauge = _child(QUEUE_DEPTH, model)
     gauge.inc()
     try:
@@ -175,7 +175,7 @@ def worker_started(seconds: float) -> None:
 
 
 def _child(instrument: Any, model: str, *labels: str) -> Any:
-    """The instrument for these labels. A dictionary of our own is four times as fast as ``labels()``."""
+    """Return the instrument for these labels. A dictionary of our own is four times as fast as ``labels()``."""
     key = (instrument, _bounded(model), *labels)
     if (child := _children.get(key)) is None:
         child = _children[key] = instrument.labels(*key[1:])

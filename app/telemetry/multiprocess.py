@@ -24,9 +24,9 @@ from prometheus_client import Metric, values
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.utils.files import locked
+from app.utils.files import file_lock
 
-ENDED = "ended"
+DEAD = "ended"
 FIRST_BYTES = 2**16
 """Of a new file."""
 ENTRY_BYTES = 64
@@ -44,12 +44,12 @@ def share(parent: Path) -> None:
     :param parent: the folder of the servers' folders; those of servers that have ended are removed.
     """
     global _folder
-    _folder = parent / stamp(os.getppid())
+    _folder = parent / process_key(os.getppid())
     _folder.mkdir(parents=True, exist_ok=True)
     for other in parent.iterdir():
         if not is_alive(other.name):
             shutil.rmtree(other, ignore_errors=True)
-    values.ValueClass = _values_in(_folder, stamp(os.getpid()))
+    values.ValueClass = _values_in(_folder, process_key(os.getpid()))
 
 
 @contextmanager
@@ -64,28 +64,28 @@ def measured_start(parent: Path) -> Iterator[None]:
 
 
 def collect() -> list[Metric]:
-    """The numbers of all processes together, in Prometheus's terms."""
+    """Return the numbers of all processes together, in Prometheus's terms."""
     if _folder is None:
         from app.telemetry.metrics import REGISTRY
 
         return list(REGISTRY.collect())
-    with locked(_folder / "lock"):
+    with file_lock(_folder / "lock"):
         with suppress(OSError):  # no room on the disk: they are added up one by one
-            _absorb(_folder)
+            _merge_dead(_folder)
         return list(MultiProcessCollector.merge([str(path) for path in _folder.glob("*.db") if _is_begun(path)]))
 
 
 def processes() -> list[int]:
-    """The server's processes that live; this one alone where nothing is shared."""
+    """Return the server's processes that live; this one alone where nothing is shared."""
     if _folder is None:
         return [os.getpid()]
-    stamps = {_owner(path) for path in _folder.glob("counter_*.db")} - {ENDED}
-    return sorted(int(one.partition("-")[0]) for one in stamps if is_alive(one))
+    stamps = {_owner(path) for path in _folder.glob("counter_*.db")} - {DEAD}
+    return sorted(int(stamp.partition("-")[0]) for stamp in stamps if is_alive(stamp))
 
 
-def stamp(process: int) -> str:
-    """A process's number and the time of its start, since numbers are given again; in a container, most are small.
-    Where the system does not tell the time, 0 stands for it; empty where there is no such process."""
+def process_key(process: int) -> str:
+    """Return a process's number and the time of its start, since numbers are given again; in a container, most are
+    small. Where the system does not tell the time, 0 stands for it; empty where there is no such process."""
     try:
         # the second field is the program's name in brackets, with anything in it; the start is the 22nd
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -94,14 +94,14 @@ def stamp(process: int) -> str:
     return f"{process}-{fields[19]}"
 
 
-def is_alive(one: str) -> bool:
-    """Whether the process of a stamp lives."""
-    number = one.partition("-")[0]
-    return number.isdecimal() and stamp(int(number)) == one
+def is_alive(key: str) -> bool:
+    """Return whether the process of a stamp lives."""
+    number = key.partition("-")[0]
+    return number.isdecimal() and process_key(int(number)) == key
 
 
 def _values_in(folder: Path, process: str) -> type[_Value]:
-    """The class of the values that a process writes into its files.
+    """Return the class of the values that a process writes into its files.
 
     ``prometheus_client`` has one, too, but takes its folder from an environment variable, which the code of models'
     archives would inherit, and four times as long to count.
@@ -174,25 +174,26 @@ class _Value:
 
 
 def _place(file: MmapedDict, key: str) -> Any:
-    """Where a number lies. The file may be mapped anew when it grows; what was mapped before is the same memory."""
+    """Return where a number lies. The file may be mapped anew when it grows; what was mapped before is the same
+    memory."""
     file.read_value(key)  # makes it where it is not there
     start = file._positions[key]
     return memoryview(file._m)[start : start + 8].cast("d")
 
 
-def _absorb(folder: Path) -> None:
+def _merge_dead(folder: Path) -> None:
     """Add the files of processes that have ended to one, and remove them."""
-    alive: dict[str, bool] = {ENDED: True}
+    alive: dict[str, bool] = {DEAD: True}
     gone: dict[str, list[Path]] = {}
     for path in folder.glob("*.db"):
         owner = _owner(path)
         if not alive.setdefault(owner, is_alive(owner)):
             gone.setdefault(path.name.partition("_")[0], []).append(path)
     for kind, paths in sorted(
-        gone.items(), key=lambda one: one[0] in SUMMED
+        gone.items(), key=lambda item: item[0] in SUMMED
     ):  # gauges go whatever happens to the others
         if kind in SUMMED:
-            whole = folder / f"{kind}_{ENDED}.db"
+            whole = folder / f"{kind}_{DEAD}.db"
             partial = folder / f".{kind}.partial"
             _add_up([*paths, *([whole] if whole.exists() else [])], partial)
             os.replace(partial, whole)
@@ -215,12 +216,12 @@ def _add_up(paths: Iterable[Path], to: Path) -> None:
 
 
 def _is_begun(path: Path) -> bool:
-    """Whether a process has got beyond making the file."""
+    """Return whether a process has got beyond making the file."""
     return path.stat().st_size > 0
 
 
 def _owner(path: Path) -> str:
-    """The stamp in ``counter_12-345.db``."""
+    """Return the stamp in ``counter_12-345.db``."""
     return path.stem.rpartition("_")[2]
 
 
@@ -236,7 +237,7 @@ class Count:
 
 
 def counts() -> dict[str, Count]:
-    """The sums, by the model's name."""
+    """Return the sums, by the model's name."""
     sums: dict[str, Count] = {}
     for metric in collect():
         for sample in metric.samples:

@@ -17,7 +17,7 @@ PATH = "/v1/traces"
 
 
 def trace_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
-    """The URL to which traces are sent; empty where none are wanted.
+    """Return the URL to which traces are sent; empty where none are wanted.
 
     The setting counts before the variables of OpenTelemetry's specification.
 
@@ -25,24 +25,24 @@ def trace_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) 
     """
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none":
         return ""
-    name, found = next(
+    name, value = next(
         (
-            (name, found)
-            for name, found in (
+            (name, value)
+            for name, value in (
                 (f"{PREFIX}TRACE_ENDPOINT", settings.trace_endpoint),
                 *((name, environ.get(name, "")) for name in VARIABLES),
             )
-            if found
+            if value
         ),
         ("", ""),
     )
-    if not found:
+    if not value:
         return ""
-    if not found.startswith(("http://", "https://")):
-        raise SettingError(name, found, "a URL that begins with http:// or https://")
+    if not value.startswith(("http://", "https://")):
+        raise SettingError(name, value, "a URL that begins with http:// or https://")
     if not _installed():
-        raise SettingError(name, found, f"empty, or the packages that send traces installed ({INSTALL})")
-    return found if name == VARIABLES[0] else found.rstrip("/") + PATH
+        raise SettingError(name, value, f"empty, or the packages that send traces installed ({INSTALL})")
+    return value if name == VARIABLES[0] else value.rstrip("/") + PATH
 
 
 def _installed() -> bool:

@@ -46,7 +46,7 @@ def _augment_one(picture: FloatArray, how: Augmentation, draw: np.random.Generat
 
 
 def _matrix(how: Augmentation, draw: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """Where each point of the changed picture is taken from: (2, 3)."""
+    """Return where each point of the changed picture is taken from: (2, 3)."""
     angle = np.deg2rad(draw.uniform(-how.rotation, how.rotation))
     zoom, stretch = 1 + draw.uniform(-how.zoom, how.zoom), 1 + draw.uniform(-how.stretch, how.stretch)
     mirror = draw.choice((-1.0, 1.0))

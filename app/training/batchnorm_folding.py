@@ -16,7 +16,7 @@ from app.engines.mxnet.compat import import_keras
 NORM = "_norm"
 
 
-def build_twin(plain: Any, teacher_classes: int = 0, dropout: float = 0) -> Any:
+def build_folded_network(plain: Any, teacher_classes: int = 0, dropout: float = 0) -> Any:
     """Build the twin of a sequential network.
 
     :param teacher_classes: where it is not 0, the twin has a second output, a softmax of so many classes over what the
@@ -45,7 +45,7 @@ def build_twin(plain: Any, teacher_classes: int = 0, dropout: float = 0) -> Any:
     return keras.models.Model(entry, answers)
 
 
-def fold_twin(twin: Any, plain: Any) -> Any:
+def fold_weights(twin: Any, plain: Any) -> Any:
     """Give a network the weights with which it computes what its trained twin does, and return it."""
     norms = {layer.name: layer for layer in twin.layers if layer.name.endswith(NORM)}
     for layer in plain.layers:
@@ -62,8 +62,8 @@ def fold_twin(twin: Any, plain: Any) -> Any:
 
 
 def _bare(layer: Any) -> Any:
-    """The layer without activation and bias. The normalisation brings a shift of its own, and Keras-MXNet adds a bias
-    in a step that takes longer than the convolution."""
+    """Return the layer without activation and bias. The normalisation brings a shift of its own, and Keras-MXNet adds a
+    bias in a step that takes longer than the convolution."""
     return layer.__class__.from_config(layer.get_config() | {"activation": "linear", "use_bias": False})
 
 

@@ -25,17 +25,17 @@ from numpy.typing import NDArray
 from app.errors import DataError
 from app.formats.pictures import PictureSource, open_pictures
 from app.training.duplicates import SIDE, Group, contradicting, near_identical, thumbnail
-from app.training.reading import Labelled, check_classes, labelled, read_images
+from app.training.reading import LabelledPicture, check_classes, find_labelled, read_images
 from app.types import FloatArray, Preprocess
 from app.utils.download import download, is_url
 from app.utils.files import replacing, replacing_folder
-from app.utils.progress import say
+from app.utils.progress import echo
 from app.vision.preprocess import to_tensor
 
 _BLOCK = 256
 
 
-class RowFile:
+class NpyWriter:
     """Rows of float32, all of one shape, appended until ``close``.
 
     :param most: how many rows there may be; space for all of them is taken with the first one.
@@ -79,8 +79,8 @@ VALIDATION_SHARE = 0.1
 
 
 def part_of(name: str, test_share: float) -> PartName:
-    """The part that a picture belongs to: a function of its file's name alone, so the same on every machine, and the
-    same for a picture whatever others are added or removed.
+    """Return the part that a picture belongs to: a function of its file's name alone, so the same on every machine, and
+    the same for a picture whatever others are added or removed.
 
     :param name: the file's name without its folders.
     :param test_share: share of the pictures, 0-1, that is kept for the end; a tenth of all is for validation.
@@ -93,8 +93,8 @@ def part_of(name: str, test_share: float) -> PartName:
 
 
 def split(names: Sequence[str], groups: Iterable[Sequence[int]], test_share: float) -> tuple[PartName, ...]:
-    """The part of every picture. Near-identical ones stay together, or training would have seen what it is measured
-    on: all pictures of a group take the part of the one whose file's name comes first in the alphabet.
+    """Return the part of every picture. Near-identical ones stay together, or training would have seen what it is
+    measured on: all pictures of a group take the part of the one whose file's name comes first in the alphabet.
 
     :param names: of the pictures, with or without folders.
     :param groups: positions in ``names``; those of one group are near-identical.
@@ -163,7 +163,7 @@ class Dataset:
     unreadable: tuple[str, ...]
 
     def part(self, part: PartName, key: str) -> Part:
-        """The pictures of one part, for one input, in memory.
+        """Return the pictures of one part, for one input, in memory.
 
         :raises KeyError: where no input has that key.
         """
@@ -187,13 +187,13 @@ def prepare(spec: DataSpec, source: str | Path, datasets_dir: Path) -> Dataset:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _lock(folder / ".lock", spec.name):
-            path = _fetched(str(source), folder) if is_url(str(source)) else Path(source)
+            path = _fetch_source(str(source), folder) if is_url(str(source)) else Path(source)
             with open_pictures(path) as pictures:
-                dataset = _prepared(spec, str(source), pictures, datasets_dir)
+                dataset = _prepare_pictures(spec, str(source), pictures, datasets_dir)
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error}. Make room, or let Dimple write there") from None
     for line in summary(dataset, spec):
-        say(line)
+        echo(line)
     return dataset
 
 
@@ -230,7 +230,7 @@ def read_all(source: Path, folders: Mapping[str, int], preprocess: Preprocess, s
     with open_pictures(source) as pictures:
         read = [
             (picture, to_tensor(image, preprocess, shape))
-            for picture, image in read_images(pictures, labelled(pictures, folders))
+            for picture, image in read_images(pictures, find_labelled(pictures, folders))
         ]
         check_classes(pictures, folders, {picture.number for picture, _ in read}, " that can be read")
     return Part(
@@ -241,7 +241,7 @@ def read_all(source: Path, folders: Mapping[str, int], preprocess: Preprocess, s
 
 
 def summary(dataset: Dataset, spec: DataSpec) -> list[str]:
-    """What should be known of a data set, in a few lines."""
+    """Return what should be known of a data set, in a few lines."""
     counts = np.bincount(dataset.classes, minlength=len(spec.labels)).tolist()
     each = dict(zip(spec.labels, counts, strict=True))
     line = f"{len(dataset.names):,} pictures: " + ", ".join(f"{count:,} {label}" for label, count in each.items())
@@ -269,12 +269,12 @@ def _lock(path: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another process prepares {name}; waiting for it")
+            echo(f"another process prepares {name}; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, even by a kill
         yield
 
 
-def _fetched(url: str, folder: Path) -> Path:
+def _fetch_source(url: str, folder: Path) -> Path:
     path = folder / f"{folder.name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
     if not path.exists():
         download(url, path)
@@ -284,40 +284,40 @@ def _fetched(url: str, folder: Path) -> Path:
     return path
 
 
-def _prepared(spec: DataSpec, source: str, pictures: PictureSource, datasets_dir: Path) -> Dataset:
-    found = labelled(pictures, spec.folders, spec.within)
-    fingerprint = _fingerprint(spec, pictures, found)
+def _prepare_pictures(spec: DataSpec, source: str, pictures: PictureSource, datasets_dir: Path) -> Dataset:
+    labelled = find_labelled(pictures, spec.folders, spec.within)
+    fingerprint = _fingerprint(spec, pictures, labelled)
     dataset = load(spec.name, datasets_dir)
     if dataset and dataset.fingerprint == fingerprint:
-        say(f"{spec.name} is already prepared")
+        echo(f"{spec.name} is already prepared")
         return dataset
     target = datasets_dir / spec.name / _READY
     with replacing_folder(target) as partial:
-        _build(partial, spec, pictures, found, {"format": FORMAT, "source": source, "fingerprint": fingerprint})
+        _build(partial, spec, pictures, labelled, {"format": FORMAT, "source": source, "fingerprint": fingerprint})
     dataset = load(spec.name, datasets_dir)
     if dataset is None:
         raise DataError(f"{target} cannot be read although it was just written. Is the disk damaged?")
     return dataset
 
 
-def _fingerprint(spec: DataSpec, pictures: PictureSource, found: Sequence[Labelled]) -> str:
-    wanted = {
+def _fingerprint(spec: DataSpec, pictures: PictureSource, labelled: Sequence[LabelledPicture]) -> str:
+    facts = {
         "format": FORMAT,
         "folders": dict(spec.folders),
         "inputs": {key: [asdict(preprocess), shape] for key, (preprocess, shape) in spec.inputs.items()},
         "test": spec.test,
     }
-    digest = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode())
-    for picture in found:
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    for picture in labelled:
         digest.update(f"\n{picture.name}\t{pictures.stamp(picture.name)}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
 def _build(
-    folder: Path, spec: DataSpec, pictures: PictureSource, found: Sequence[Labelled], facts: Mapping[str, Any]
+    folder: Path, spec: DataSpec, pictures: PictureSource, labelled: Sequence[LabelledPicture], facts: Mapping[str, Any]
 ) -> None:
     """Write everything into ``folder``, ``index.json`` last."""
-    read, thumbnails = _write_inputs(folder, spec, pictures, found)
+    read, thumbnails = _write_inputs(folder, spec, pictures, labelled)
     names = [picture.name for picture in read]
     classes = np.array([picture.number for picture in read], np.int64)
     groups = near_identical(thumbnails)
@@ -326,7 +326,7 @@ def _build(
         there = {picture.number for picture, of in zip(read, parts, strict=True) if of == part}
         check_classes(pictures, spec.folders, there, f" for {part} (near-identical ones stay together)")
     np.save(folder / "classes.npy", classes)
-    left_out = {picture.name for picture in found} - set(names)
+    left_out = {picture.name for picture in labelled} - set(names)
     index = {
         **facts,
         "inputs": list(spec.inputs),
@@ -339,16 +339,16 @@ def _build(
 
 
 def _write_inputs(
-    folder: Path, spec: DataSpec, pictures: PictureSource, found: Sequence[Labelled]
-) -> tuple[list[Labelled], NDArray[np.uint8]]:
+    folder: Path, spec: DataSpec, pictures: PictureSource, labelled: Sequence[LabelledPicture]
+) -> tuple[list[LabelledPicture], NDArray[np.uint8]]:
     """Write the tensors of every picture that can be read.
 
     :returns: those pictures, and their thumbnails (N, 16, 16).
     """
-    files = {key: RowFile(folder / f"input-{key}.npy", len(found)) for key in spec.inputs}
-    read: list[Labelled] = []
-    thumbnails = np.empty((len(found), SIDE, SIDE), np.uint8)
-    for picture, image in read_images(pictures, found):
+    files = {key: NpyWriter(folder / f"input-{key}.npy", len(labelled)) for key in spec.inputs}
+    read: list[LabelledPicture] = []
+    thumbnails = np.empty((len(labelled), SIDE, SIDE), np.uint8)
+    for picture, image in read_images(pictures, labelled):
         for key, (preprocess, shape) in spec.inputs.items():
             files[key].append(to_tensor(image, preprocess, shape)[0])
         thumbnails[len(read)] = thumbnail(image)

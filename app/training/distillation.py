@@ -10,14 +10,14 @@ from PIL import Image
 
 from app.engines.loader import load
 from app.formats.folder import open_model_folder
-from app.training.recipes import Teaching
+from app.training.recipes import DistillationOptions
 from app.types import FloatArray
-from app.utils.progress import counted
+from app.utils.progress import track
 from app.vision.preprocess import to_tensor
 
 
-def ask_teacher(folder: Path, pictures: FloatArray, teaching: Teaching) -> FloatArray:
-    """The teacher's softened probabilities for every picture: (N, 3, H, W) of 0-1 -> (N, T).
+def predict_teacher(folder: Path, pictures: FloatArray, teaching: DistillationOptions) -> FloatArray:
+    """Return the teacher's softened probabilities for every picture: (N, 3, H, W) of 0-1 -> (N, T).
 
     :param folder: of a model that takes colour pictures and gives a softmax.
     """
@@ -28,7 +28,7 @@ def ask_teacher(folder: Path, pictures: FloatArray, teaching: Teaching) -> Float
     try:
         answers = [
             opened.engine.predict(to_tensor(_image(picture), preprocess, shape))[0]
-            for picture in counted(pictures, "teacher", len(pictures), "pictures")
+            for picture in track(pictures, "teacher", len(pictures), "pictures")
         ]
     finally:
         opened.engine.close()
@@ -40,7 +40,7 @@ def _image(picture: FloatArray) -> Image.Image:
 
 
 def _soften(probabilities: FloatArray, temperature: float) -> FloatArray:
-    """What the softmax would have given, had its inputs been divided by ``temperature``."""
+    """Return what the softmax would have given, had its inputs been divided by ``temperature``."""
     powers = np.maximum(probabilities, 1e-8) ** (1 / temperature)
     soft: FloatArray = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
     return soft

@@ -46,8 +46,8 @@ def near_identical(thumbnails: Thumbnails) -> tuple[Group, ...]:
     vectors = _normalised(pixels)
     for start in range(0, len(vectors), _BLOCK):
         correlation = vectors[start : start + _BLOCK] @ vectors[start:].T
-        one, other = np.nonzero(correlation > SIMILAR)
-        group = _joined(group, one + start, other + start)
+        first, second = np.nonzero(correlation > SIMILAR)
+        group = _union(group, first + start, second + start)
     return _members(group)
 
 
@@ -81,13 +81,14 @@ def _equal_if_flat(pixels: Thumbnails) -> NDArray[Any]:
     return group
 
 
-def _joined(group: NDArray[Any], one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
-    """The groups, each named by its first member, after ``one[i]`` and ``other[i]`` were found to belong together.
+def _union(group: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
+    """Return the groups, each named by its first member, after ``one[i]`` and ``other[i]`` were found to belong
+    together.
 
     Joined block by block, because the pairs of a thousand copies of one picture would fill the memory.
     """
     count = len(group)
-    rows, columns = np.concatenate([np.arange(count), one]), np.concatenate([group, other])
+    rows, columns = np.concatenate([np.arange(count), left]), np.concatenate([group, right])
     graph = csr_matrix((np.ones(len(rows), np.bool_), (rows, columns)), shape=(count, count))
     _, component = connected_components(graph, directed=False)
     _, first = np.unique(component, return_index=True)

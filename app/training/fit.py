@@ -18,10 +18,10 @@ from scipy.optimize import minimize_scalar
 from app.engines.mxnet.compat import import_keras, quietly
 from app.errors import DataError
 from app.training.augment import augment
-from app.training.recipes import Fitting
+from app.training.recipes import FitOptions
 from app.types import FloatArray
 from app.utils.files import replacing
-from app.utils.progress import progress, say
+from app.utils.progress import echo, progress
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Batch:
     weights: FloatArray
 
 
-def batches(material: Material, fitting: Fitting, columns: int, draw: np.random.Generator) -> Iterator[Batch]:
+def batches(material: Material, fitting: FitOptions, columns: int, draw: np.random.Generator) -> Iterator[Batch]:
     """One epoch: every picture once, in an order by lot, except those that are left over for a whole batch.
 
     Batches are of one size only: MXNet would bind, and keep, another executor for an odd one.
@@ -58,8 +58,8 @@ def batches(material: Material, fitting: Fitting, columns: int, draw: np.random.
             pictures = augment(pictures, fitting.augmentation, draw)
         classes = np.eye(2, dtype=np.float32)[material.classes[chosen]]
         targets = classes * (1 - fitting.smoothing) + fitting.smoothing / 2
-        said = [targets[:, -columns:]] + ([] if material.taught is None else [material.taught[chosen]])
-        yield Batch(*_mix(pictures, said, fitting.mixup, draw), classes @ weights)
+        distributions = [targets[:, -columns:]] + ([] if material.taught is None else [material.taught[chosen]])
+        yield Batch(*_mix(pictures, distributions, fitting.mixup, draw), classes @ weights)
 
 
 def _mix(
@@ -84,8 +84,8 @@ HOTTEST = 10.0
 
 
 def temperature(probability: FloatArray, classes: NDArray[np.int64]) -> float:
-    """The temperature by which a network's scores are to be divided for the lowest log loss (Guo et al. 2017, "On
-    Calibration of Modern Neural Networks"). It changes no picture's class.
+    """Return the temperature by which a network's scores are to be divided for the lowest log loss (Guo et al. 2017,
+    "On Calibration of Modern Neural Networks"). It changes no picture's class.
 
     :param probability: (N,), of class 1, on pictures that the network was not trained on.
     :param classes: (N,), true, 0 or 1.
@@ -94,7 +94,7 @@ def temperature(probability: FloatArray, classes: NDArray[np.int64]) -> float:
 
 
 def calibrated_loss(probability: FloatArray, classes: NDArray[np.int64]) -> float:
-    """The log loss, in nats, at that temperature."""
+    """Return the log loss, in nats, at that temperature."""
     return _best(probability, classes)[1]
 
 
@@ -107,11 +107,11 @@ def _best(probability: FloatArray, classes: NDArray[np.int64]) -> tuple[float, f
         return float(np.logaddexp(0, sign * score / np.exp(log_temperature)).mean())
 
     reach = np.log(HOTTEST)
-    found = minimize_scalar(loss, bounds=(-reach, reach), method="bounded")
-    return float(np.exp(found.x)), float(found.fun)
+    minimum = minimize_scalar(loss, bounds=(-reach, reach), method="bounded")
+    return float(np.exp(minimum.x)), float(minimum.fun)
 
 
-def cool(network: Any, by: float) -> None:
+def apply_temperature(network: Any, by: float) -> None:
     """Divide the scores of a network's last layer, a softmax or a sigmoid, by a temperature, in its weights."""
     last = network.layers[-1]
     last.set_weights([weights / by for weights in last.get_weights()])
@@ -121,7 +121,7 @@ Weights = list[NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class State:
+class Checkpoint:
     """A run after its last whole epoch.
 
     ``history`` has an object an epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
@@ -135,7 +135,7 @@ class State:
     optimizer: bytes
 
 
-def save_state(state: State, path: Path) -> None:
+def save_checkpoint(state: Checkpoint, path: Path) -> None:
     """Write the state; a kill meanwhile leaves the one before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{kind}{i}": array for kind in ("weights", "best") for i, array in enumerate(getattr(state, kind))}
@@ -144,7 +144,7 @@ def save_state(state: State, path: Path) -> None:
         np.savez(file, facts=np.array(facts), optimizer=np.frombuffer(state.optimizer, np.uint8), **arrays)
 
 
-def load_state(path: Path, run: dict[str, Any]) -> State | None:
+def load_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint | None:
     """Read the state of a run; None where there is none.
 
     :raises DataError: where the file is damaged, or is of another run than ``run``.
@@ -155,7 +155,7 @@ def load_state(path: Path, run: dict[str, Any]) -> State | None:
         with np.load(path) as file:
             facts = json.loads(str(file["facts"]))
             weights, best = ([file[f"{kind}{i}"] for i in range(facts["weights"])] for kind in ("weights", "best"))
-            state = State(facts["run"], facts["history"], weights, best, file["optimizer"].tobytes())
+            state = Checkpoint(facts["run"], facts["history"], weights, best, file["optimizer"].tobytes())
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} cannot be read: {error}. Start again without --resume.") from None
     other = {key: value for key, value in state.run.items() if run.get(key) != value}
@@ -166,7 +166,8 @@ def load_state(path: Path, run: dict[str, Any]) -> State | None:
 
 
 def optimizer_state(network: Any) -> bytes:
-    """What a compiled Keras-MXNet network's optimizer remembers: moments of the gradients and the count of updates.
+    """Return what a compiled Keras-MXNet network's optimizer remembers: moments of the gradients and the count of
+    updates.
 
     Keras-MXNet saves none of it with a model; it lies in the MXNet module below.
     """
@@ -201,7 +202,7 @@ class Trainer:
     """
 
     def __init__(
-        self, network: Any, fitting: Fitting, run: dict[str, Any], seed: int, state: Path, epochs: int | None = None
+        self, network: Any, fitting: FitOptions, run: dict[str, Any], seed: int, state: Path, epochs: int | None = None
     ) -> None:
         self.network = network
         self.history: History = []
@@ -218,7 +219,7 @@ class Trainer:
 
         :raises DataError: where the state is of another run.
         """
-        state = load_state(self._path, self._run)
+        state = load_checkpoint(self._path, self._run)
         if state is None:
             return False
         restore_optimizer(self.network, state.optimizer)
@@ -226,10 +227,10 @@ class Trainer:
         self.history, self._best = state.history, state.best
         return True
 
-    def fit(self, material: Material, validation: Material, shown: Callable[[History], None]) -> None:
+    def fit(self, material: Material, validation: Material, report: Callable[[History], None]) -> None:
         """Train through the epochs that are left; the network ends with the weights that validated best (lowest loss).
 
-        :param shown: is given the history after every epoch.
+        :param report: is given the history after every epoch.
         :raises DataError: where there are too few pictures for one batch.
         """
         if len(material.classes) < self._fitting.batch:
@@ -239,7 +240,7 @@ class Trainer:
         for epoch in range(len(self.history), self._epochs):
             self._train_epoch(epoch, material, validation)
             self._save()
-            shown(self.history)
+            report(self.history)
         self.network.set_weights(self._best)
 
     def _train_epoch(self, epoch: int, material: Material, validation: Material) -> None:
@@ -259,7 +260,7 @@ class Trainer:
                 "seconds": seconds,
             }
         )
-        say(
+        echo(
             f"epoch {epoch + 1}/{self._epochs}: loss {trained_loss:.4f}, accuracy {trained_accuracy:.4f}, "
             f"validation loss {loss:.4f}, validation accuracy {accuracy:.4f}, {seconds:.0f} s"
         )
@@ -297,12 +298,14 @@ class Trainer:
         return self._fitting.rate * rising * (1 + math.cos(math.pi * step / steps)) / 2
 
     def _save(self) -> None:
-        state = State(self._run, self.history, self.network.get_weights(), self._best, optimizer_state(self.network))
-        save_state(state, self._path)
+        state = Checkpoint(
+            self._run, self.history, self.network.get_weights(), self._best, optimizer_state(self.network)
+        )
+        save_checkpoint(state, self._path)
 
 
 def class_one(network: Any, pictures: FloatArray) -> FloatArray:
-    """The probability of class 1 for every picture: (N, …) -> (N,)."""
+    """Return the probability of class 1 for every picture: (N, …) -> (N,)."""
     rows = network.predict(pictures, batch_size=64)
     answer: FloatArray = rows[0] if isinstance(rows, list) else rows
     return answer[:, -1]
@@ -318,7 +321,7 @@ def validate(network: Any, part: Material) -> tuple[float, float]:
     return calibrated_loss(probability, part.classes), float(np.mean((probability >= 0.5) == (part.classes == 1)))
 
 
-def _compile(network: Any, fitting: Fitting) -> None:
+def _compile(network: Any, fitting: FitOptions) -> None:
     keras = import_keras()
     optimizer = {"adam": keras.optimizers.Adam, "rmsprop": keras.optimizers.RMSprop}[fitting.optimizer]
     loss = "binary_crossentropy" if _first(network.output_shape)[-1] == 1 else "categorical_crossentropy"
@@ -332,7 +335,8 @@ def _compile(network: Any, fitting: Fitting) -> None:
 
 
 def _accuracy(truth: Any, answer: Any) -> Any:
-    """The share of pictures that are called what they mostly are; Keras's own counts every blended one as wrong."""
+    """Return the share of pictures that are called what they mostly are; Keras's own counts every blended one as
+    wrong."""
     keras = import_keras()
     return keras.backend.mean(keras.backend.equal(_second(keras, truth), _second(keras, answer)))
 
@@ -343,5 +347,5 @@ def _second(keras: Any, rows: Any) -> Any:
 
 
 def _first(shapes: Any) -> Any:
-    """The shape of the first output: Keras gives a list of shapes only where there are several."""
+    """Return the shape of the first output: Keras gives a list of shapes only where there are several."""
     return shapes[0] if isinstance(shapes, list) else shapes

@@ -11,45 +11,45 @@ from PIL import Image
 from app.errors import BadInput, DataError, EmptyFile
 from app.formats.pictures import PictureSource
 from app.settings import PictureLimits
-from app.utils.progress import counted, say
+from app.utils.progress import echo, track
 from app.vision.decode import decode
 
 UNREADABLE_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPicture:
     """A picture's name in its source, and the number of its class."""
 
     name: str
     number: int
 
 
-def labelled(source: PictureSource, folders: Mapping[str, int], within: str = "") -> tuple[Labelled, ...]:
-    """The pictures of the classes. A picture's class is that of the last folder in its path that ``folders`` knows;
-    pictures in none of them are left aside.
+def find_labelled(source: PictureSource, folders: Mapping[str, int], within: str = "") -> tuple[LabelledPicture, ...]:
+    """Return the pictures of the classes. A picture's class is that of the last folder in its path that ``folders``
+    knows; pictures in none of them are left aside.
 
     :param folders: name of a folder -> number of its class.
     :param within: where pictures of the classes lie in a folder so called, the others are left aside, too.
     :raises DataError: where a class has no picture.
     """
-    found = []
+    labelled_pictures = []
     for name in source.pictures:
         numbers = [folders[parent] for parent in PurePosixPath(name).parts[:-1] if parent in folders]
         if numbers:
-            found.append(Labelled(name, numbers[-1]))
-    inside = [picture for picture in found if within in PurePosixPath(picture.name).parts[:-1]]
-    found = inside or found
-    check_classes(source, folders, {picture.number for picture in found}, "")
-    return tuple(found)
+            labelled_pictures.append(LabelledPicture(name, numbers[-1]))
+    inside = [picture for picture in labelled_pictures if within in PurePosixPath(picture.name).parts[:-1]]
+    labelled_pictures = inside or labelled_pictures
+    check_classes(source, folders, {picture.number for picture in labelled_pictures}, "")
+    return tuple(labelled_pictures)
 
 
-def check_classes(source: PictureSource, folders: Mapping[str, int], found: Collection[int], purpose: str) -> None:
+def check_classes(source: PictureSource, folders: Mapping[str, int], present: Collection[int], purpose: str) -> None:
     """Make sure that every class has a picture.
 
     :raises DataError: naming the folders of the first class that has none.
     """
-    for number in sorted(set(folders.values()) - set(found)):
+    for number in sorted(set(folders.values()) - set(present)):
         names = " or ".join(repr(name) for name, of in folders.items() if of == number)
         raise DataError(
             f"{source.path} has no picture{purpose} in a folder {names}. "
@@ -57,14 +57,16 @@ def check_classes(source: PictureSource, folders: Mapping[str, int], found: Coll
         )
 
 
-def read_images(source: PictureSource, pictures: Sequence[Labelled]) -> Iterator[tuple[Labelled, Image.Image]]:
+def read_images(
+    source: PictureSource, pictures: Sequence[LabelledPicture]
+) -> Iterator[tuple[LabelledPicture, Image.Image]]:
     """Decode the pictures as the server does, one at a time. One that cannot be read is named and left out.
 
     :returns: upright RGB pictures.
     :raises DataError: where more than 1 % of them cannot be read.
     """
     left_out = 0
-    for picture in counted(pictures, "reading", len(pictures), "pictures"):
+    for picture in track(pictures, "reading", len(pictures), "pictures"):
         try:
             data = source.read(picture.name)
             if not data:
@@ -72,7 +74,7 @@ def read_images(source: PictureSource, pictures: Sequence[Labelled]) -> Iterator
             image = decode(data, PictureLimits()).image
         except (BadInput, DataError) as error:
             left_out += 1
-            say(f"{picture.name} is left out: {error}")
+            echo(f"{picture.name} is left out: {error}")
             if left_out > UNREADABLE_SHARE * len(pictures):
                 raise DataError(
                     f"{source.path}: more than 1 % of its {len(pictures):,} pictures cannot be read, the last of them "

@@ -16,7 +16,7 @@ DOGCAT_PARAMETERS = 1_212_513
 
 
 def smile_tutorial_network() -> Any:
-    """The smile network of the SMILEsmileD tutorials: (N, 1, 32, 32) grey, 0-1 -> (N, 2) softmax.
+    """Return the smile network of the SMILEsmileD tutorials: (N, 1, 32, 32) grey, 0-1 -> (N, 2) softmax.
 
     Two convolutions of 32 filters 3x3, max pooling, dropout, a dense layer of 128, dropout, two classes.
     """
@@ -62,7 +62,7 @@ def _convolution(layers: Any, filters: int, number: int, **more: Any) -> Any:
 
 
 def dogcat_network() -> Any:
-    """The network of the Keras blog's "image classification using very little data".
+    """Return the network of the Keras blog's "image classification using very little data".
 
     It takes (N, 3, 150, 150) RGB, 0-1, and gives (N, 1), the probability of a dog.
 
@@ -99,7 +99,7 @@ def _channels_first() -> Any:
 
 
 @dataclass(frozen=True)
-class Teaching:
+class DistillationOptions:
     """A larger network tells what it sees in every training picture (Hinton et al. 2015, "Distilling the knowledge in
     a neural network"): its probabilities to the power of 1/``temperature``, in a part of the loss of ``weight``."""
 
@@ -108,7 +108,7 @@ class Teaching:
 
 
 @dataclass(frozen=True)
-class Fitting:
+class FitOptions:
     """How a network is trained.
 
     ``rate`` is the learning rate, constant or falling along half a cosine. ``mixup`` is the parameter of the beta
@@ -130,7 +130,7 @@ class Fitting:
     twin: bool = True
     dropout: float = 0
     weigh_classes: bool = False
-    teaching: Teaching | None = None
+    teaching: DistillationOptions | None = None
 
 
 @dataclass(frozen=True)
@@ -142,17 +142,17 @@ class Recipe:
     shape: tuple[int, ...]
     preprocess: Preprocess
     network: Callable[[], Any]
-    fitting: Fitting
+    fitting: FitOptions
     checkpoint: bool
 
     @property
     def input(self) -> str:
-        """The key of its input among the prepared ones: ``64x64``."""
+        """Return the key of its input among the prepared ones: ``64x64``."""
         return f"{self.shape[2]}x{self.shape[3]}"
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingTask:
     """A model that Dimple trains: the data set and the recipes to choose from.
 
     ``folders`` maps the data set's folders to class numbers, ``published`` the labels to the pictures in the whole
@@ -172,7 +172,7 @@ class Course:
 
     @property
     def data(self) -> DataSpec:
-        """What is prepared of the data set: the inputs of all recipes."""
+        """Return what is prepared of the data set: the inputs of all recipes."""
         inputs = {recipe.input: (recipe.preprocess, recipe.shape) for recipe in self.recipes.values()}
         return DataSpec(self.name, self.folders, self.labels, inputs, self.test, self.published, self.within)
 
@@ -185,7 +185,7 @@ SMILE_TUTORIAL = Recipe(
     shape=(0, 1, 32, 32),
     preprocess=LOOK_GREY,
     network=smile_tutorial_network,
-    fitting=Fitting(batch=128, epochs=25, rate=1e-3, schedule="constant", twin=False, weigh_classes=True),
+    fitting=FitOptions(batch=128, epochs=25, rate=1e-3, schedule="constant", twin=False, weigh_classes=True),
     checkpoint=True,
 )
 SMILE_BEST = Recipe(
@@ -193,7 +193,7 @@ SMILE_BEST = Recipe(
     shape=(0, 1, 64, 64),
     preprocess=LOOK_GREY,
     network=smile_network,
-    fitting=Fitting(
+    fitting=FitOptions(
         batch=64,
         epochs=40,
         rate=2e-3,
@@ -210,7 +210,7 @@ DOGCAT_TUTORIAL = Recipe(
     shape=(0, 3, 150, 150),
     preprocess=LOOK_COLOUR,
     network=dogcat_network,
-    fitting=Fitting(
+    fitting=FitOptions(
         batch=16,
         epochs=50,
         rate=1e-3,
@@ -226,7 +226,7 @@ DOGCAT_BEST = Recipe(
     shape=(0, 3, 150, 150),
     preprocess=LOOK_COLOUR,
     network=dogcat_network,
-    fitting=Fitting(
+    fitting=FitOptions(
         batch=32,
         epochs=110,
         rate=1.5e-3,
@@ -235,11 +235,11 @@ DOGCAT_BEST = Recipe(
         ),
         mixup=0.2,
         dropout=0.3,
-        teaching=Teaching(temperature=2, weight=0.3),
+        teaching=DistillationOptions(temperature=2, weight=0.3),
     ),
     checkpoint=False,
 )
-SMILE = Course(
+SMILE = TrainingTask(
     name="smile",
     title="SMILEsmileD",
     url="https://github.com/hromi/SMILEsmileD/archive/master.zip",
@@ -250,7 +250,7 @@ SMILE = Course(
     within="",
     recipes={"tutorial": SMILE_TUTORIAL, "best": SMILE_BEST},
 )
-DOGCAT = Course(
+DOGCAT = TrainingTask(
     name="dogcat",
     title="dogs_and_cats",
     url=None,
@@ -261,4 +261,4 @@ DOGCAT = Course(
     within="train",
     recipes={"tutorial": DOGCAT_TUTORIAL, "best": DOGCAT_BEST},
 )
-COURSES = {course.name: course for course in (SMILE, DOGCAT)}
+TRAINING_TASKS = {course.name: course for course in (SMILE, DOGCAT)}

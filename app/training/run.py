@@ -14,22 +14,22 @@ from app.engines.mxnet.compat import import_keras, use_all_cores
 from app.errors import DataError
 from app.formats.folder import write_manifest
 from app.formats.signature import write_signature
-from app.training.batchnorm_folding import build_twin, fold_twin
+from app.training.batchnorm_folding import build_folded_network, fold_weights
 from app.training.datasets import Dataset
-from app.training.distillation import ask_teacher
-from app.training.evaluation.metrics import Figures, document, figures
+from app.training.distillation import predict_teacher
+from app.training.evaluation.metrics import Metrics, compute_metrics, document
 from app.training.evaluation.plots import keep_config_in, learning_curves
-from app.training.fit import History, Material, Trainer, class_one, cool, temperature
-from app.training.recipes import Course, Recipe
+from app.training.fit import History, Material, Trainer, apply_temperature, class_one, temperature
+from app.training.recipes import Recipe, TrainingTask
 from app.types import Postprocess, Signature, TensorSpec
 from app.utils.files import replacing_folder
-from app.utils.progress import say
+from app.utils.progress import echo
 
 ALL_CLASSES = Postprocess(top=0)
 
 
 def export(
-    network: Any, course: Course, recipe: Recipe, metrics: dict[str, Any], curves: Path, models_dir: Path
+    network: Any, course: TrainingTask, recipe: Recipe, metrics: dict[str, Any], curves: Path, models_dir: Path
 ) -> Path:
     """Write everything that serves the network, and how good it was found to be.
 
@@ -76,7 +76,7 @@ def _export_checkpoint(network: Any, prefix: Path) -> str:
     """Write ``<prefix>-symbol.json`` and ``<prefix>-0000.params``; return the input's name in them."""
     keras = import_keras()
     names, shapes = keras.models.save_mxnet_model(network, prefix=str(prefix), epoch=0)
-    print(f"exported checkpoint: data names {list(names)}, shapes {[tuple(one.shape) for one in shapes]}")
+    print(f"exported checkpoint: data names {list(names)}, shapes {[tuple(shape.shape) for shape in shapes]}")
     return str(names[0])
 
 
@@ -85,7 +85,7 @@ class Run:
     """What is to be trained. ``epochs`` None takes the recipe's; ``teacher`` is the folder of the model that teaches,
     where the recipe has one; ``work_dir`` keeps the state from which a run that was cut off goes on."""
 
-    course: Course
+    course: TrainingTask
     recipe: Recipe
     epochs: int | None
     seed: int
@@ -98,7 +98,7 @@ class Run:
         return self.epochs or self.recipe.fitting.epochs
 
 
-def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Figures]:
+def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Metrics]:
     """Train a network, measure it on the pictures that training never saw, and write its model folder.
 
     :param resume: go on where an earlier call with the same run stopped; from the beginning where there was none.
@@ -109,20 +109,20 @@ def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Figures]:
     use_all_cores()
     keras = import_keras()
     keras.backend.clear_session()
-    network, history = _trained(run, data, resume)
+    network, history = _train_network(run, data, resume)
     keras.backend.clear_session()  # names count up in a session; the served network's are to be the first
     served = run.recipe.network()
-    served = fold_twin(network, served) if run.recipe.fitting.twin else _copied(network, served)
+    served = fold_weights(network, served) if run.recipe.fitting.twin else _copy_weights(network, served)
     served.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only what is compiled; neither is used
-    cool(served, _temperature(served, run, data))
-    found = _measured(served, run, data)
+    apply_temperature(served, _temperature(served, run, data))
+    metrics = _evaluate(served, run, data)
     curves = run.work_dir / f"{_name(run)}-curves.png"
-    folder = export(served, run.course, run.recipe, _metrics(run, data, history, found), curves, run.models_dir)
+    folder = export(served, run.course, run.recipe, _metrics(run, data, history, metrics), curves, run.models_dir)
     _state(run).unlink()  # the run is over: the next begins anew
-    return folder, found
+    return folder, metrics
 
 
-def _trained(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]:
+def _train_network(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]:
     import mxnet
 
     fitting = run.recipe.fitting
@@ -130,17 +130,17 @@ def _trained(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]:
     validation = Material(seen["validation"].pictures, seen["validation"].classes)
     taught = None
     if fitting.teaching and run.teacher:
-        taught = ask_teacher(run.teacher, seen["train"].pictures, fitting.teaching)
+        taught = predict_teacher(run.teacher, seen["train"].pictures, fitting.teaching)
     material = Material(seen["train"].pictures, seen["train"].classes, taught)
     mxnet.random.seed(run.seed)
     np.random.seed(run.seed)  # Keras draws the first weights from NumPy's global generator
     network = run.recipe.network()
     if fitting.twin:
-        network = build_twin(network, 0 if taught is None else taught.shape[1], fitting.dropout)
+        network = build_folded_network(network, 0 if taught is None else taught.shape[1], fitting.dropout)
     who = {"model": run.course.name, "recipe": run.recipe.name, "fitting": repr(fitting), "data": data.fingerprint}
     trainer = Trainer(network, fitting, who, run.seed, _state(run), run.epochs)
     if resume and not trainer.resume():
-        say("There is nothing to resume: starting from the beginning.")
+        echo("There is nothing to resume: starting from the beginning.")
     run.work_dir.mkdir(parents=True, exist_ok=True)
     trainer.fit(
         material, validation, lambda history: learning_curves(run.work_dir / f"{_name(run)}-curves.png", history)
@@ -148,7 +148,7 @@ def _trained(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]:
     return network, trainer.history
 
 
-def _copied(trained: Any, plain: Any) -> Any:
+def _copy_weights(trained: Any, plain: Any) -> Any:
     plain.set_weights(trained.get_weights())
     return plain
 
@@ -158,14 +158,14 @@ def _temperature(network: Any, run: Run, data: Dataset) -> float:
     return temperature(class_one(network, validation.pictures), validation.classes)
 
 
-def _measured(network: Any, run: Run, data: Dataset) -> Figures:
+def _evaluate(network: Any, run: Run, data: Dataset) -> Metrics:
     test = data.part("test", run.recipe.input)
-    one = class_one(network, test.pictures)
-    return figures(np.column_stack([1 - one, one]), test.classes, run.course.labels)
+    probabilities = class_one(network, test.pictures)
+    return compute_metrics(np.column_stack([1 - probabilities, probabilities]), test.classes, run.course.labels)
 
 
-def _metrics(run: Run, data: Dataset, history: History, found: Figures) -> dict[str, Any]:
-    """What ``metrics.json`` says."""
+def _metrics(run: Run, data: Dataset, history: History, metrics: Metrics) -> dict[str, Any]:
+    """Return what ``metrics.json`` says."""
     best = min(history, key=lambda epoch: epoch["val_loss"])
     return {
         "data": run.course.title,
@@ -177,7 +177,7 @@ def _metrics(run: Run, data: Dataset, history: History, found: Figures) -> dict[
         "pictures": {part: data.parts.count(part) for part in ("train", "validation", "test")},
         "measured_on": f"test, {run.course.test:.0%} by file name",
         "validation_accuracy": best["val_accuracy"],
-        **document(found),
+        **document(metrics),
     }
 
 

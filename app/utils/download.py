@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from app.errors import DataError, DownloadError, FetchError, of_system
-from app.utils.files import file_digest
-from app.utils.progress import progress, say
+from app.utils.files import sha256_file
+from app.utils.progress import echo, progress
 
 SCHEMES = ("http", "https", "file")
 CHUNK = 2**16
@@ -26,7 +26,7 @@ PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
 class UrlPolicy(Protocol):
-    """URLs that may be fetched, and how much of them; :class:`app.security.ssrf.Reach` is one."""
+    """URLs that may be fetched, and how much of them; :class:`app.security.ssrf.FetchPolicy` is one."""
 
     @property
     def most_bytes(self) -> int:
@@ -116,7 +116,7 @@ class _Partial:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def source(self, url: str) -> _Source | None:
-        """What the bytes belong to; None where that is not known, or cannot be continued."""
+        """Return what the bytes belong to; None where that is not known, or cannot be continued."""
         try:
             source = _Source(**json.loads(self.note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -156,7 +156,7 @@ def _fetch(url: str, partial: _Partial, patience: Patience, reach: UrlPolicy | N
             if failures >= patience.tries:
                 raise DataError(_given_up(url, partial, str(cut))) from None
             pause = patience.pause * 2 ** (failures - 1)
-            say(f"{url}: {cut}; trying again in {pause:.0f} s")
+            echo(f"{url}: {cut}; trying again in {pause:.0f} s")
             time.sleep(pause)
 
 
@@ -170,12 +170,12 @@ def _attempt(url: str, partial: _Partial, patience: Patience, reach: UrlPolicy |
         headers |= {"Range": f"bytes={partial.size()}-", "If-Range": source.validator}
     try:
         timeout = (patience.connect, patience.read)
-        asked = (
+        range_headers = (
             reach.opened(url, headers, timeout)
             if reach
             else requests.get(url, headers=headers, stream=True, timeout=timeout)
         )
-        with asked as response:
+        with range_headers as response:
             _take(url, response, partial, source, reach.most_bytes if reach else 0)
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
         raise _Cut("nothing came in time") from None
@@ -216,16 +216,16 @@ def _take(url: str, response: Any, partial: _Partial, source: _Source | None, mo
 
 def _write(url: str, response: Any, partial: _Partial, source: _Source, most: int) -> None:
     name = partial.path.name.removesuffix(".partial")
-    with partial.path.open("ab") as file, progress(f"fetching {name}", source.total, "B", partial.size()) as shown:
+    with partial.path.open("ab") as file, progress(f"fetching {name}", source.total, "B", partial.size()) as bar:
         for chunk in _chunks(response):
             if most and max(source.total or 0, file.tell() + len(chunk)) > most:
                 raise DownloadError(f"Failed to download model from: {url}: it has more than {most:,} bytes")
             file.write(chunk)
-            shown.advance(len(chunk))
+            bar.advance(len(chunk))
 
 
 def _chunks(response: Any) -> Iterator[bytes]:
-    """The bytes as soon as they come: requests' own iterator loses what came before a cut."""
+    """Yield the bytes as soon as they come: requests' own iterator loses what came before a cut."""
     raw = response.raw
     packed = _is_encoded(response.headers)
     while chunk := raw.read(CHUNK, decode_content=True) if packed else raw.read1(CHUNK, decode_content=False):
@@ -233,7 +233,8 @@ def _chunks(response: Any) -> Iterator[bytes]:
 
 
 def _source_of(url: str, headers: Mapping[str, str]) -> _Source:
-    """Where the server packs the file for the way, lengths and ranges are those of the packed bytes, so useless."""
+    """Return where the server packs the file for the way, lengths and ranges are those of the packed bytes, so
+    useless."""
     if _is_encoded(headers):
         return _Source(url, "", None)
     length = headers.get("Content-Length", "")
@@ -245,7 +246,7 @@ def _is_encoded(headers: Mapping[str, str]) -> bool:
 
 
 def _validator(headers: Mapping[str, str]) -> str:
-    """A weak ETag (``W/…``) may stay while bytes change, and If-Range takes none (RFC 9110, section 13.1.5)."""
+    """Return a weak ETag (``W/…``) may stay while bytes change, and If-Range takes none (RFC 9110, section 13.1.5)."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified", "")
 
@@ -267,17 +268,17 @@ def _total_of_range(headers: Mapping[str, str]) -> int | None:
 def _check(url: str, partial: _Partial, sha256: str) -> None:
     if not sha256:
         return
-    found = file_digest(partial.path)
-    if found != sha256.lower():
+    actual = sha256_file(partial.path)
+    if actual != sha256.lower():
         partial.forget()
         raise DataError(
-            f"{url} has the SHA-256 {found}, expected {sha256.lower()}: it was changed or damaged. " + _next_step()
+            f"{url} has the SHA-256 {actual}, expected {sha256.lower()}: it was changed or damaged. " + _next_step()
         )
 
 
 def _given_up(url: str, partial: _Partial, reason: str) -> str:
-    kept = f" {partial.size() / 1e6:.1f} MB are kept: the next run goes on from there." if partial.source(url) else ""
-    return f"{url} could not be fetched: {reason}.{kept} {_next_step()}"
+    remark = f" {partial.size() / 1e6:.1f} MB are kept: the next run goes on from there." if partial.source(url) else ""
+    return f"{url} could not be fetched: {reason}.{remark} {_next_step()}"
 
 
 def _next_step() -> str:

@@ -113,13 +113,13 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _exchange(one: Path, other: Path) -> bool:
+def _exchange(first: Path, second: Path) -> bool:
     """Exchange the names of two paths in one step. Return whether the system could."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
     except (OSError, AttributeError, TypeError):  # no Linux, or a C library without it
         return False
-    arguments = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE)
+    arguments = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
     return bool(renameat2(*arguments) == 0)
 
 
@@ -136,7 +136,7 @@ def _move_and_replace(new: Path, folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def file_lock(path: Path) -> Iterator[None]:
     """Hold the lock that a file stands for; wait while another process, or thread, holds it.
 
     The file is made where it is missing, and stays. A process that is killed lets go of it.
@@ -151,8 +151,8 @@ def locked(path: Path) -> Iterator[None]:
 PIECE = 2**20
 
 
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """The hash of a file, which is read piece by piece.
+def sha256_file(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hash of a file, which is read piece by piece.
 
     :param algorithm: as :mod:`hashlib` calls it.
     :returns: hexadecimal digits.

@@ -66,8 +66,8 @@ def _is_deeper(document: Any, max_depth: int) -> bool:
     """Return whether more lists and objects lie within each other."""
     level = [document]
     for _ in range(max_depth + 1):
-        level = [one for one in level if isinstance(one, dict | list)]
+        level = [item for item in level if isinstance(item, dict | list)]
         if not level:
             return False
-        level = [inner for one in level for inner in (one.values() if isinstance(one, dict) else one)]
+        level = [inner for item in level for inner in (item.values() if isinstance(item, dict) else item)]
     return True

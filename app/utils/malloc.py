@@ -17,9 +17,9 @@ MALLOPT = {"M_ARENA_MAX": (-8, ARENAS), "M_TRIM_THRESHOLD": (-1, KEPT_BYTES), "M
 """Of mallopt(3), with glibc: the number of each, and what it is set to."""
 
 
-def keep_heaps() -> None:
+def tune_malloc() -> None:
     """Let the threads of this process, and of those that it forks, share few heaps, and keep what they free for the
-    next request, until :func:`tidy_when_idle` gives it back.
+    next request, until :func:`trim_when_idle` gives it back.
 
     The C library would give each thread a heap of its own, where the largest picture's memory stays: with a hundred
     threads, a hundred megabytes. And it would give what a picture took back to the system at once: to get it again,
@@ -31,12 +31,12 @@ def keep_heaps() -> None:
             mallopt(ctypes.c_int(number), ctypes.c_int(value))
 
 
-def tidy_when_idle(answered: Callable[[], int], pause: float = PAUSE_SECONDS) -> None:
+def trim_when_idle(answered: Callable[[], int], pause: float = PAUSE_SECONDS) -> None:
     """Give the memory that answers have left behind back to the system, whenever a pause follows them.
 
-    What requests took stays in the heaps that :func:`keep_heaps` has the C library keep, and what refers to itself, and
-    holds pictures, until the collector comes to it: a crowd leaves tens of megabytes. Elsewhere than with glibc nothing
-    is done.
+    What requests took stays in the heaps that :func:`tune_malloc` has the C library keep, and what refers to itself,
+    and holds pictures, until the collector comes to it: a crowd leaves tens of megabytes. Elsewhere than with glibc
+    nothing is done.
 
     :param answered: how many requests the process has answered.
     :param pause: seconds without an answer.

@@ -25,7 +25,7 @@ def import_openvino() -> Any:
 
 @functools.cache
 def core() -> Any:
-    """The runtime's own ``Core``: one for the process."""
+    """Return the runtime's own ``Core``: one for the process."""
     return import_openvino().Core()
 
 
@@ -44,7 +44,7 @@ DONT_NEED = 4
 READ_ONLY = "r--"
 
 
-def release(path: Path) -> None:
+def drop_page_cache(path: Path) -> None:
     """Give the pages back that this process has read of a mapped file; what is read again comes from the file again.
 
     OpenVINO reads a network's weights once, puts them where its kernels want them, and keeps the file mapped. Only what

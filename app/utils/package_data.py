@@ -24,8 +24,8 @@ def packaged_file(requirement: str, file: str) -> Path:
     raise ModelFormatError(f"{file} of the package {requirement} is not installed. {_again(requirement)}")
 
 
-def other_content(path: Path, requirement: str) -> ModelFormatError:
-    """The error for a package's file that is not what the requirement promises."""
+def content_error(path: Path, requirement: str) -> ModelFormatError:
+    """Return the error for a package's file that is not what the requirement promises."""
     return ModelFormatError(f"{path} has not the content that it has in {requirement}. {_again(requirement)}")
 
 

@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 """Of ``linux/prctl.h``."""
 
 
-def end_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel send this process SIGTERM when its parent ends (prctl(2)). Not told is who has none any more at
     this moment. Elsewhere than on Linux nothing is done."""
     if sys.platform == "linux":
@@ -30,7 +30,7 @@ REFUSED = 3
 """Exit status of a child whose order cannot be carried out."""
 
 
-def run_order(work: Callable[..., object]) -> int:
+def run_job(work: Callable[..., object]) -> int:
     """Do the work that the order on the standard input asks for, and print its outcome or what is wrong.
 
     :param work: called with the order's parts.

@@ -40,15 +40,15 @@ def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterato
         yield _Lines(title, total, unit, done)
 
 
-def counted(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
+def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
     """Pass the items on, one by one, and show how many have been asked for."""
-    with progress(title, total, unit) as shown:
+    with progress(title, total, unit) as bar:
         for item in items:
             yield item
-            shown.advance()
+            bar.advance()
 
 
-def say(text: str) -> None:
+def echo(text: str) -> None:
     """Print a line on standard error without breaking a bar that stands there."""
     tqdm.write(text, file=sys.stderr)
 

@@ -18,7 +18,7 @@ COUNT_SECONDS = 30.0
 
 
 @functools.cache
-def cores() -> int:
+def cpu_count() -> int:
     """Return :func:`available_cores` of this machine, which is read once: every request needs it."""
     return available_cores(SYSTEM)
 
@@ -33,12 +33,12 @@ def available_cores(system: Path) -> int:
     return min([allowed, *(max(1, math.ceil(quota)) for quota in _cpu_quotas(system))])
 
 
-def memory_bytes(system: Path = SYSTEM) -> int:
-    """How much memory this process may use: the machine's, or less where its control group allows less."""
+def memory_limit(system: Path = SYSTEM) -> int:
+    """Return how much memory this process may use: the machine's, or less where its control group allows less."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for folder in _groups(system, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
-            limits += [int(word) for word in _words(folder / name) if word.isdigit()]
+            limits += [int(word) for word in _read_words(folder / name) if word.isdigit()]
     return min(limits)
 
 
@@ -52,38 +52,38 @@ def gpus() -> int:
     return len(done.stdout.split())
 
 
-def server_processes(system: Path = SYSTEM) -> int:
-    """How many server processes fit: one for every core, as long as there is memory for them."""
-    return max(1, min(available_cores(system), memory_bytes(system) // PROCESS_BYTES))
+def default_worker_count(system: Path = SYSTEM) -> int:
+    """Return how many server processes fit: one for every core, as long as there is memory for them."""
+    return max(1, min(available_cores(system), memory_limit(system) // PROCESS_BYTES))
 
 
 def _cpu_quotas(system: Path) -> Iterator[float]:
     """Cores that control groups grant: version 2 in one file, ``max`` meaning all; version 1 in two, -1 meaning all."""
     for folder in _groups(system, "cpu"):
-        found = _words(folder / "cpu.max") or [
-            *_words(folder / "cpu.cfs_quota_us"),
-            *_words(folder / "cpu.cfs_period_us"),
+        fields = _read_words(folder / "cpu.max") or [
+            *_read_words(folder / "cpu.cfs_quota_us"),
+            *_read_words(folder / "cpu.cfs_period_us"),
         ]
-        if len(found) == 2 and all(word.isdigit() for word in found):
-            yield int(found[0]) / int(found[1])
+        if len(fields) == 2 and all(word.isdigit() for word in fields):
+            yield int(fields[0]) / int(fields[1])
 
 
 def _groups(system: Path, controller: str) -> Iterator[Path]:
-    """The folders of this process's control groups and of all above them, whose limits hold, too (cgroups(7))."""
-    for line in _lines(system / "proc" / "self" / "cgroup"):
+    """Yield the folders of this process's control groups and of all above them, whose limits hold, too (cgroups(7))."""
+    for line in _read_lines(system / "proc" / "self" / "cgroup"):
         number, controllers, path = line.split(":", 2)
         if number != "0" and controller not in controllers.split(","):
             continue
         root = system / "sys" / "fs" / "cgroup" / ("" if number == "0" else controllers)
         folder = root / path.lstrip("/")
-        yield from (one for one in (folder, *folder.parents) if one.is_relative_to(root))
+        yield from (item for item in (folder, *folder.parents) if item.is_relative_to(root))
 
 
-def _words(path: Path) -> list[str]:
-    return " ".join(_lines(path)).split()
+def _read_words(path: Path) -> list[str]:
+    return " ".join(_read_lines(path)).split()
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text().splitlines()
     except OSError:

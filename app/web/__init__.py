@@ -7,7 +7,7 @@ from flask import Flask
 from app.settings import Settings
 from app.web import api, health, metrics
 from app.web.errors import register_error_handlers
-from app.web.middleware import Middleware, believe_proxies
+from app.web.middleware import Middleware, trust_proxies
 from app.web.mms import management
 from app.web.mms import views as mms
 from app.web.oip import views as oip
@@ -26,6 +26,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     Middleware(app, settings)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
-    believe_proxies(app, settings)
+    trust_proxies(app, settings)
     register_error_handlers(app)
     app.extensions["request_policy"] = RequestPolicy(app.extensions["dimple"].registry)

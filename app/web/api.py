@@ -12,7 +12,7 @@ from app.serving.model import Model
 from app.serving.pipeline import classify
 from app.serving.serializers import answer_document, entry_document
 from app.web.errors import error_body
-from app.web.request import Upload, check_filled, client_disconnected, dimple, read_top, read_uploads
+from app.web.request import Upload, check_filled, client_disconnected, read_top, read_uploads, services
 
 bp = Blueprint("predict", __name__)
 
@@ -20,13 +20,13 @@ bp = Blueprint("predict", __name__)
 @bp.get("/predict/", strict_slashes=False)
 def list_models() -> Response:
     """Every model: labels, input, engine, state."""
-    return jsonify({"models": [entry_document(entry) for entry in dimple().registry.entries()]})
+    return jsonify({"models": [entry_document(entry) for entry in services().registry.entries()]})
 
 
 @bp.get("/predict/<model>", strict_slashes=False)
 def describe_model(model: str) -> Response:
     """One model: labels, input, engine, state."""
-    return jsonify(entry_document(dimple().registry.entry(model)))
+    return jsonify(entry_document(services().registry.entry(model)))
 
 
 @bp.route("/predict/<model>", methods=["POST", "PUT"], strict_slashes=False)
@@ -35,9 +35,9 @@ def predict(model: str) -> Response:
 
     PUT does the same as POST, because that is what ``curl -T picture.jpg`` sends.
     """
-    with dimple().registry.acquire_builtin(model) as loaded:
+    with services().registry.acquire_builtin(model) as loaded:
         top = read_top()
-        uploads = read_uploads(dimple().settings.max_files)
+        uploads = read_uploads(services().settings.max_files)
         if len(uploads) == 1:
             return jsonify(_classify(loaded, uploads[0], top))
         return jsonify([_classify_or_explain(loaded, upload, top) for upload in uploads])
@@ -45,7 +45,7 @@ def predict(model: str) -> Response:
 
 def _classify(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:
     check_filled(upload)
-    return answer_document(classify(model, upload.data, dimple().settings.picture_limits, top, client_disconnected()))
+    return answer_document(classify(model, upload.data, services().settings.picture_limits, top, client_disconnected()))
 
 
 def _classify_or_explain(model: Model, upload: Upload, top: int | None) -> dict[str, Any]:

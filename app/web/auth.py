@@ -16,7 +16,7 @@ from app.errors import (
     TooManyRequests,
     UnsupportedContentEncoding,
 )
-from app.security.authorization import Gate, Shown
+from app.security.authorization import Authorizer, Credentials
 from app.security.tokens import MANAGEMENT, PREDICTION
 from app.web.csrf import check_same_origin
 from app.web.ports import BOTH
@@ -33,22 +33,22 @@ SCHEME = "bearer "
 REFUSED = (401, 403, 415, 429)
 
 
-def guard_access(app: Flask) -> None:
+def init_auth(app: Flask) -> None:
     """Prepare what :func:`check_access` goes by."""
-    app.extensions["gate"] = Gate(app.extensions["dimple"].settings)
+    app.extensions["gate"] = Authorizer(app.extensions["dimple"].settings)
     app.extensions["roles"] = _Roles(app)
 
 
 def check_access() -> None:
     """Ask the present request for a token where one is wanted, and count it where a rate is set.
 
-    :raises DimpleError: as :meth:`app.security.authorization.Gate.admit`.
+    :raises DimpleError: as :meth:`app.security.authorization.Authorizer.admit`.
     """
-    role, door = _role(), gate()
-    if role is None or door.is_open(role):
+    role, auth = _role(), authorizer()
+    if role is None or auth.is_open(role):
         return
     with refusing():
-        door.admit(role, shown(role))
+        auth.authorize(role, credentials(role))
 
 
 @contextmanager
@@ -67,40 +67,40 @@ def add_refusal(response: Response) -> None:
         response.headers.update(answer_headers(refused))
 
 
-def gate() -> Gate:
+def authorizer() -> Authorizer:
     """That of the application that serves the present request."""
-    return cast(Gate, current_app.extensions["gate"])
+    return cast(Authorizer, current_app.extensions["gate"])
 
 
 def takes_token() -> bool:
-    """Whether the route of the present request takes a token at this moment."""
+    """Return whether the route of the present request takes a token at this moment."""
     role = _role()
-    return role is not None and gate().wants_token(role)
+    return role is not None and authorizer().requires_token(role)
 
 
 def _role() -> str | None:
     return cast(_Roles, current_app.extensions["roles"]).of(request.endpoint)
 
 
-def shown(role: str) -> Shown:
-    """What the present request shows. A cookie counts only where no page of another site has sent the request: such a
-    page may stand on another port of this machine, and then SameSite does not keep the cookie back."""
+def credentials(role: str) -> Credentials:
+    """Return what the present request shows. A cookie counts only where no page of another site has sent the request:
+    such a page may stand on another port of this machine, and then SameSite does not keep the cookie back."""
     environ = request.environ
     address = environ.get("REMOTE_ADDR", "")
-    said = environ.get("HTTP_AUTHORIZATION", "")
-    if said[: len(SCHEME)].lower() == SCHEME:
-        return Shown((said[len(SCHEME) :].strip(),), address)
+    header = environ.get("HTTP_AUTHORIZATION", "")
+    if header[: len(SCHEME)].lower() == SCHEME:
+        return Credentials((header[len(SCHEME) :].strip(),), address)
     if "dimple-" not in environ.get("HTTP_COOKIE", ""):
-        return Shown((), address)
+        return Credentials((), address)
     names = COOKIES.values() if role == PREDICTION else (COOKIES[MANAGEMENT],)
     tokens = tuple(token for name in names if (token := request.cookies.get(name)))
     if tokens and request.method not in SAFE:
         check_same_origin()
-    return Shown(tokens, address)
+    return Credentials(tokens, address)
 
 
 def answer_headers(error: Exception) -> Mapping[str, str]:
-    """What an error's answer says in its headers: how to be let in, or when to come again."""
+    """Return what an error's answer says in its headers: how to be let in, or when to come again."""
     if isinstance(error, TooManyRequests):
         return {"Retry-After": str(max(1, round(error.seconds + 0.5)))}
     if isinstance(error, UnsupportedContentEncoding):
@@ -111,7 +111,7 @@ def answer_headers(error: Exception) -> Mapping[str, str]:
 
 
 def challenge(error: DimpleError) -> str:
-    """The challenge of RFC 6750, section 3: without an error code where the request showed no token at all."""
+    """Return the challenge of RFC 6750, section 3: without an error code where the request showed no token at all."""
     if isinstance(error, InsufficientRole):
         return f'Bearer realm="Dimple", error="insufficient_scope", scope="{error.wanted}"'
     if isinstance(error, InvalidToken):
@@ -127,15 +127,15 @@ class _Roles:
         self._found: dict[str | None, str] = {}
 
     def of(self, endpoint: str | None) -> str | None:
-        """The role of an endpoint; None where it is for all."""
+        """Return the role of an endpoint; None where it is for all."""
         if not self._found:  # at the first request every route is there
             self._found = dict(self._pairs())
         return self._found.get(endpoint)
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
         for rule in self._app.url_map.iter_rules():
-            room = rule.endpoint.rpartition(".")[0]
+            blueprint = rule.endpoint.rpartition(".")[0]
             if rule.rule == METRICS:
                 yield rule.endpoint, MANAGEMENT
-            elif rule.endpoint not in OPEN and room not in BOTH:
-                yield rule.endpoint, MANAGEMENT if room in MANAGEMENT_ROOMS else PREDICTION
+            elif rule.endpoint not in OPEN and blueprint not in BOTH:
+                yield rule.endpoint, MANAGEMENT if blueprint in MANAGEMENT_ROOMS else PREDICTION

@@ -12,7 +12,7 @@ import secrets
 from flask import Response, g, request
 from werkzeug.exceptions import Forbidden
 
-from app.web.request import dimple
+from app.web.request import services
 
 COOKIE = "dimple"
 SECRET = re.compile(r"[0-9a-f]{48}")
@@ -23,7 +23,7 @@ HERE = ("127.0.0.1", "localhost", "::1")
 
 
 def visitor() -> str:
-    """The number in the request's cookie, or the one that it is about to get; empty where there is none."""
+    """Return the number in the request's cookie, or the one that it is about to get; empty where there is none."""
     return str(g.get("visitor") or _in_cookie())
 
 
@@ -33,7 +33,7 @@ def _in_cookie() -> str:
 
 
 def visitor_or_new() -> str:
-    """The same, or a new one for :func:`remember`."""
+    """Return the same, or a new one for :func:`remember`."""
     g.visitor = visitor() or secrets.token_hex(24)
     return str(g.visitor)
 
@@ -68,7 +68,7 @@ def check_addressed_here() -> None:
 
     :raises Forbidden: if it was another name.
     """
-    if dimple().settings.management_host not in HERE:
+    if services().settings.management_host not in HERE:
         return
     host = HOST.fullmatch(request.environ.get("HTTP_HOST", "localhost"))
     if host is None or host[1].lower().strip("[]") not in HERE:

@@ -10,7 +10,7 @@ from flask import Flask, Response, jsonify, make_response, render_template, requ
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app.errors import DimpleError, HandlerLoadError, InternalError, InvalidHandlerResponse, ModelUnavailable, of_system
-from app.web.request import dimple, wants_html
+from app.web.request import services, wants_html
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def error_response(error: Exception) -> Response:
         return make_response(error.get_response())  # a redirect
     body = error_body(error)
     content = render_template("problem.html", problem=body) if wants_html() else jsonify(asdict(body))
-    return _finished(make_response(content, body.code), error)
+    return _add_status_headers(make_response(content, body.code), error)
 
 
 def mms_error_response(error: Exception) -> Response:
@@ -92,12 +92,12 @@ def mms_error(status: int, kind: str, message: str) -> Response:
 def oip_error_response(error: Exception) -> Response:
     """Return the response to an error in the form of the Open Inference Protocol."""
     body = error_body(error)
-    return _finished(oip_error(body.code, body.message), error)
+    return _add_status_headers(oip_error(body.code, body.message), error)
 
 
 def oip_error(status: int, message: str) -> Response:
     """Return an error as the Open Inference Protocol writes it."""
-    return _finished(make_response(jsonify({"error": message}), status))
+    return _add_status_headers(make_response(jsonify({"error": message}), status))
 
 
 def _known(error: Exception) -> DimpleError | HTTPException:
@@ -114,13 +114,13 @@ def _known(error: Exception) -> DimpleError | HTTPException:
 
 def _http_message(error: HTTPException) -> str:
     if isinstance(error, RequestEntityTooLarge):
-        limits = dimple().settings
+        limits = services().settings
         return (
             f"The request is too long: at most {limits.max_request_bytes:,} bytes are allowed, and in a form "
             f"{limits.max_form_parts:,} parts and {limits.max_form_memory_bytes:,} bytes of text. Send less."
         )
     if isinstance(error, MethodNotAllowed):
-        return f"{request.method} is not allowed for {request.path}; use {_allowed(error)}."
+        return f"{request.method} is not allowed for {request.path}; use {_allowed_methods(error)}."
     if isinstance(error, ClientDisconnected):
         return "The connection ended before the request's body did, or it came too slowly. Send the request again."
     if isinstance(error, NotFound):
@@ -128,14 +128,14 @@ def _http_message(error: HTTPException) -> str:
     return error.description or error.name
 
 
-def _allowed(error: MethodNotAllowed) -> str:
+def _allowed_methods(error: MethodNotAllowed) -> str:
     return ", ".join(sorted(error.valid_methods or ()))
 
 
-def _finished(response: Response, error: Exception | None = None) -> Response:
+def _add_status_headers(response: Response, error: Exception | None = None) -> Response:
     """Add the headers that belong to a response's status."""
     if response.status_code == ModelUnavailable.status:
         response.headers["Retry-After"] = RETRY_SECONDS
     if isinstance(error, MethodNotAllowed):
-        response.headers["Allow"] = _allowed(error)
+        response.headers["Allow"] = _allowed_methods(error)
     return response

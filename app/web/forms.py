@@ -67,7 +67,7 @@ class FormParser(FormDataParser):
                     continue
                 name, data = part
                 if left is not None:
-                    left -= _stored(data)
+                    left -= _stored_bytes(data)
                     _check(left)
                 fields.append((name, data.decode(errors="replace")))
         except BaseException as error:
@@ -127,7 +127,7 @@ class FormParser(FormDataParser):
 
     def _urlencoded(self, data: bytes) -> Fields:
         if self.max_form_memory_size is not None:
-            _check(self.max_form_memory_size - _stored(data))
+            _check(self.max_form_memory_size - _stored_bytes(data))
         if self.max_form_parts is not None:
             _check(self.max_form_parts - 1 - data.count(b"&"))
         return MultiDict(_pairs(data))
@@ -141,7 +141,7 @@ class FormRequest(Request):
     def __init__(self, environ: dict[str, Any], *more: Any, **options: Any) -> None:
         query = environ.get("QUERY_STRING", "")
         if not query.isascii():  # clients should have quoted it; Werkzeug would take it for UTF-8, or fail
-            environ["QUERY_STRING"] = "".join(one if one.isascii() else f"%{ord(one):02X}" for one in query)
+            environ["QUERY_STRING"] = "".join(item if item.isascii() else f"%{ord(item):02X}" for item in query)
         super().__init__(environ, *more, **options)
 
 
@@ -160,7 +160,7 @@ def _check(left: int | None) -> None:
         raise RequestEntityTooLarge()
 
 
-def _stored(data: bytes) -> int:
+def _stored_bytes(data: bytes) -> int:
     """Return an upper bound of the bytes that a text takes in memory."""
     return len(data) if data.isascii() else WIDEST * len(data)
 
@@ -170,16 +170,16 @@ def _check_headers(data: bytearray) -> None:
 
     :raises RequestEntityTooLarge: if they are too long or too many.
     """
-    found = BLANK_LINE.search(data, 0, HEADER_BYTES)
-    if found is None:
+    match = BLANK_LINE.search(data, 0, HEADER_BYTES)
+    if match is None:
         _check(HEADER_BYTES - len(data))
         return
-    head = data[: found.start()]
+    head = data[: match.start()]
     _check(HEADERS - 1 - len(LINE_BREAK.findall(head)))
     try:
         head.decode()
     except UnicodeDecodeError:
-        data[: found.start()] = head.decode("latin-1").encode()
+        data[: match.start()] = head.decode("latin-1").encode()
 
 
 def _is_file(part: Field | File) -> bool:
@@ -201,18 +201,18 @@ def _pairs(data: bytes) -> Iterator[tuple[str, str]]:
         equals = data.find(b"=", at, end)
         middle = end if equals < 0 else equals
         if end > at:
-            yield _unquoted(data, at, middle), _unquoted(data, min(middle + 1, end), end)
+            yield _unquote(data, at, middle), _unquote(data, min(middle + 1, end), end)
         at = end + 1
 
 
-def _unquoted(data: bytes, start: int, end: int) -> str:
+def _unquote(data: bytes, start: int, end: int) -> str:
     """Decode a name or a value in pieces: the standard library takes many times the memory of what it decodes."""
-    found = bytearray()
+    decoded = bytearray()
     while start < end:
         stop = min(start + CHUNK, end)
         if stop < end:
             percent = data.find(b"%", stop - 2, stop)
             stop = percent if percent >= 0 else stop
-        found += unquote_to_bytes(data[start:stop].replace(b"+", b" "))
+        decoded += unquote_to_bytes(data[start:stop].replace(b"+", b" "))
         start = stop
-    return found.decode(errors="replace")
+    return decoded.decode(errors="replace")

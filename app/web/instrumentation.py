@@ -10,24 +10,24 @@ from typing import Any
 from flask import Response, g, request
 
 from app.telemetry import metrics
-from app.telemetry.request_id import FACTS, HEADER, current, request_id_of
-from app.web.request import dimple
+from app.telemetry.request_id import ENVIRON_KEY, HEADER, current, request_id_of
+from app.web.request import services
 
 
 def request_id() -> str:
-    """The id of the present request, which a handler is told, too."""
+    """Return the id of the present request, which a handler is told, too."""
     if "request_id" not in g:
         # Multi Model Server gives every request a number of its own, whatever the client has sent
-        told = None if dimple().settings.log_style == "mms" else request.headers.get(HEADER)
-        g.request_id = request_id_of(told)
+        header = None if services().settings.log_style == "mms" else request.headers.get(HEADER)
+        g.request_id = request_id_of(header)
     return str(g.request_id)
 
 
 def begin_request_id() -> None:
     """Give the present request its id."""
-    given = request_id()
-    current.set(given)
-    request.environ[FACTS] = {"request_id": given}
+    identity = request_id()
+    current.set(identity)
+    request.environ[ENVIRON_KEY] = {"request_id": identity}
 
 
 def add_request_id(response: Response) -> None:
@@ -40,21 +40,21 @@ def end_request_id() -> None:
     current.set("")
 
 
-def asked_model() -> str:
-    """The model that the present request has asked for an answer: empty where none, ``other`` where one that there is
-    not. Labels must be a few known words, whatever is sent."""
-    name = metrics.asked.get()
-    return name if not name or name in dimple().registry else metrics.OTHER
+def requested_model() -> str:
+    """Return the model that the present request has asked for an answer: empty where none, ``other`` where one that
+    there is not. Labels must be a few known words, whatever is sent."""
+    name = metrics.requested_model.get()
+    return name if not name or name in services().registry else metrics.OTHER
 
 
-def asked_route() -> str:
-    """The rule of the present request's route, such as ``/predict/<model>``; ``other`` where there is none."""
+def route_rule() -> str:
+    """Return the rule of the present request's route, such as ``/predict/<model>``; ``other`` where there is none."""
     return request.url_rule.rule if request.url_rule else metrics.OTHER
 
 
 def begin_measuring() -> None:
     """Begin with the present request."""
-    metrics.asked.set("")
+    metrics.requested_model.set("")
     g.started = time.perf_counter()
 
 
@@ -67,9 +67,9 @@ def measure(status: int) -> None:
     """Measure the present request, unless it has been."""
     if (started := g.pop("started", None)) is None:
         return
-    model, route = asked_model(), asked_route()
+    model, route = requested_model(), route_rule()
     metrics.request(model, route, status, time.perf_counter() - started)
-    request.environ.setdefault(FACTS, {}).update(model=model, route=route)
+    request.environ.setdefault(ENVIRON_KEY, {}).update(model=model, route=route)
 
 
 NANOSECONDS = 1_000_000_000
@@ -98,12 +98,12 @@ def trace_requests(endpoint: str) -> RequestTracer:
 
     def begin() -> None:
         span = tracer.start_span(
-            f"{request.method} {asked_route()}",
+            f"{request.method} {route_rule()}",
             context=propagate.extract({name.lower(): text for name, text in request.headers.items()}),
             kind=trace.SpanKind.SERVER,
             attributes={
                 "http.request.method": request.method,
-                "http.route": asked_route(),
+                "http.route": route_rule(),
                 "url.path": request.path,
                 "dimple.request_id": request_id(),
             },
@@ -121,7 +121,7 @@ def trace_requests(endpoint: str) -> RequestTracer:
             return
         span, token = traced
         if is_answered:
-            if model := asked_model():
+            if model := requested_model():
                 span.set_attribute("dimple.model", model)
             span.end()
         context.detach(token)

@@ -20,8 +20,8 @@ from app.serving.loader import Entry
 from app.serving.registry import Registry
 from app.telemetry.metrics import MOST_NAMES
 from app.telemetry.multiprocess import collect, processes
-from app.utils.system import memory_bytes
-from app.web.request import dimple
+from app.utils.system import memory_limit
+from app.web.request import services
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ def memory() -> list[Memory]:
     """That of every process of this server. It takes the system about a millisecond a process."""
     servers = set(processes())
     top = psutil.Process(os.getpid() if os.getpid() in servers and len(servers) == 1 else os.getppid())
-    return list(_read({top.pid: top} | {one.pid: one for one in top.children(recursive=True)}, servers))
+    return list(_read({top.pid: top} | {child.pid: child for child in top.children(recursive=True)}, servers))
 
 
-def _read(found: dict[int, psutil.Process], servers: set[int]) -> Iterator[Memory]:
-    for pid, process in found.items():
+def _read(processes_by_pid: dict[int, psutil.Process], servers: set[int]) -> Iterator[Memory]:
+    for pid, process in processes_by_pid.items():
         try:
             with process.oneshot():
                 kind, model = _child(process)
@@ -63,7 +63,7 @@ def _read(found: dict[int, psutil.Process], servers: set[int]) -> Iterator[Memor
 
 
 def _child(process: psutil.Process) -> tuple[str, str]:
-    """What a process is for, and which model's code it runs; nothing where it is another's child."""
+    """Return what a process is for, and which model's code it runs; nothing where it is another's child."""
     command = process.cmdline()
     if MODULE in command:
         return "engine", ""
@@ -78,7 +78,7 @@ def metrics() -> Response:
     """What all processes of the server have measured, as Prometheus reads it; in OpenMetrics if Accept asks so."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Now(dimple().registry))
+    registry.register(_Now(services().registry))
     response = make_response(encode(registry))
     response.headers["Content-Type"] = content_type
     response.headers["Cache-Control"] = "no-store"
@@ -97,7 +97,7 @@ class _Now(Collector):
         yield _models(self._models.entries()[:MOST_NAMES])
         yield from _memory()
         limit = "Memory that the server may use: the machine's, or less where its control group allows less."
-        yield GaugeMetricFamily("dimple_memory_limit_bytes", limit, memory_bytes())
+        yield GaugeMetricFamily("dimple_memory_limit_bytes", limit, memory_limit())
 
 
 def _models(entries: list[Entry]) -> Metric:
@@ -129,8 +129,8 @@ def _memory() -> Iterator[Metric]:
     proportional = GaugeMetricFamily(
         "dimple_process_proportional_memory_bytes", "Memory of a process, of what it shares its part.", labels=labels
     )
-    for one in memory():
-        resident.add_metric((str(one.pid), one.kind, one.model), one.resident)
-        if one.proportional is not None:
-            proportional.add_metric((str(one.pid), one.kind, one.model), one.proportional)
+    for item in memory():
+        resident.add_metric((str(item.pid), item.kind, item.model), item.resident)
+        if item.proportional is not None:
+            proportional.add_metric((str(item.pid), item.kind, item.model), item.proportional)
     yield from (resident, proportional)

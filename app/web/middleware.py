@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.telemetry import metrics
 from app.telemetry.tracing import trace_endpoint
 from app.utils.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, WouldBlock
-from app.web.auth import add_refusal, check_access, guard_access, refusing, takes_token
+from app.web.auth import add_refusal, check_access, init_auth, refusing, takes_token
 from app.web.instrumentation import (
     add_request_id,
     begin_measuring,
@@ -32,7 +32,7 @@ from app.web.instrumentation import (
     trace_requests,
 )
 from app.web.ports import MANAGEMENT, Ports, refuse_at_port
-from app.web.request import Dimple, dimple, inflate
+from app.web.request import Services, inflate, services
 
 NAME = "DIMPLE_TRUSTED_PROXIES"
 EXPECTED = "a number of proxies, or a list of addresses and networks such as 10.0.0.0/8,::1,unix"
@@ -40,35 +40,35 @@ SOCKET = "unix"
 SCHEMES = ("http", "https")
 
 
-def believe_proxies(app: Flask, settings: Settings) -> None:
+def trust_proxies(app: Flask, settings: Settings) -> None:
     """Let the application see the client's address instead of that of the last trusted proxy.
 
     :raises SettingError: where the setting is no number, nor a list of networks.
     """
-    told = settings.trusted_proxies.strip()
-    if told.isdecimal() and int(told) <= 16:
-        if int(told):
-            app.wsgi_app = ProxyFix(app.wsgi_app, x_for=int(told), x_proto=int(told))  # type: ignore[method-assign]
-    elif told:
-        app.wsgi_app = _Listed(app.wsgi_app, told)  # type: ignore[method-assign]
+    value = settings.trusted_proxies.strip()
+    if value.isdecimal() and int(value) <= 16:
+        if int(value):
+            app.wsgi_app = ProxyFix(app.wsgi_app, x_for=int(value), x_proto=int(value))  # type: ignore[method-assign]
+    elif value:
+        app.wsgi_app = _TrustedNetworks(app.wsgi_app, value)  # type: ignore[method-assign]
 
 
-class _Listed:
+class _TrustedNetworks:
     """Walks X-Forwarded-For from its end, where the nearest proxy has written, to the first that is not trusted."""
 
-    def __init__(self, wsgi: Any, told: str) -> None:
+    def __init__(self, wsgi: Any, networks: str) -> None:
         self._wsgi = wsgi
-        names = [one.strip() for one in told.split(",") if one.strip()]
+        names = [part.strip() for part in networks.split(",") if part.strip()]
         self._sockets = SOCKET in names
         try:
-            self._networks = [ipaddress.ip_network(one, strict=False) for one in names if one != SOCKET]
+            self._networks = [ipaddress.ip_network(name, strict=False) for name in names if name != SOCKET]
         except ValueError:
-            raise SettingError(NAME, told, EXPECTED) from None
+            raise SettingError(NAME, networks, EXPECTED) from None
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         peer = environ.get("REMOTE_ADDR", "")
         if self._trusts(peer):
-            hops = [one.strip() for one in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if one.strip()]
+            hops = [part.strip() for part in environ.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
             while hops:
                 peer = hops.pop()
                 if not self._trusts(peer):
@@ -97,7 +97,7 @@ OWN = "oip"
 """The Open Inference Protocol has packed bodies by its own rules, and unpacks them within the same bounds."""
 
 
-def unpack_body(head_only: bool = False) -> None:
+def inflate_body(head_only: bool = False) -> None:
     """Unpack the present body: packed, it would be taken for a broken picture; unpacked without a bound, it could fill
     the memory.
 
@@ -112,20 +112,20 @@ def unpack_body(head_only: bool = False) -> None:
     encoding = encoding.strip().lower()
     if encoding in ("", "identity") or request.blueprint == OWN:
         return
-    settings = dimple().settings
+    settings = services().settings
     if not settings.gzip_requests or encoding not in GZIP:
         with refusing():
             raise UnsupportedContentEncoding(encoding, "gzip" if settings.gzip_requests else "identity")
     if head_only:
         return
-    data = _unpacked(settings.max_request_bytes)
+    data = _gunzip(settings.max_request_bytes)
     request.environ.pop("HTTP_CONTENT_ENCODING")
     request.environ.update({"wsgi.input": io.BytesIO(data), "CONTENT_LENGTH": str(len(data))})
     request.__dict__.pop("stream", None)
     request.__dict__.pop("content_length", None)
 
 
-def _unpacked(most: int) -> bytes:
+def _gunzip(most: int) -> bytes:
     """:raises RequestEntityTooLarge: where there is more than ``most``. :raises BadParameter: where it is no gzip."""
     if (request.content_length or 0) > most:
         raise RequestEntityTooLarge()
@@ -151,7 +151,7 @@ PREFLIGHT_SECONDS = "600"
 Pairs = list[tuple[str, str]]
 
 
-class Fixed:
+class SecurityHeaders:
     """The headers by kind of response: of programs' answers, of pages, of pictures that were sent."""
 
     def __init__(self, settings: Settings) -> None:
@@ -192,8 +192,8 @@ class Fixed:
 
 
 def answer_preflight() -> Response | None:
-    """A browser asks, before it lets another site's page send a request, whether it may; the question carries no token,
-    so it is answered before one is asked for."""
+    """Return a browser asks, before it lets another site's page send a request, whether it may; the question carries no
+    token, so it is answered before one is asked for."""
     environ = request.environ
     if environ["REQUEST_METHOD"] != "OPTIONS":
         return None
@@ -206,12 +206,12 @@ def answer_preflight() -> Response | None:
 
 def _cors(settings: Settings) -> Pairs:
     """As Multi Model Server has it: the settings' words, in every answer."""
-    told = (
+    headers = (
         ("Access-Control-Allow-Origin", settings.cors_allowed_origin),
         ("Access-Control-Allow-Methods", settings.cors_allowed_methods),
         ("Access-Control-Allow-Headers", settings.cors_allowed_headers),
     )
-    return [(name, value) for name, value in told if value]
+    return [(name, value) for name, value in headers if value]
 
 
 def _transport(settings: Settings) -> Pairs:
@@ -232,12 +232,12 @@ class Middleware:
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._settings = settings
-        self._registry = cast(Dimple, app.extensions["dimple"]).registry
+        self._registry = cast(Services, app.extensions["dimple"]).registry
         self._ports = app.extensions["ports"] = Ports(settings)
-        self._headers = Fixed(settings)
+        self._headers = SecurityHeaders(settings)
         endpoint = trace_endpoint(settings)
         self._tracer = trace_requests(endpoint) if endpoint else None
-        guard_access(app)
+        init_auth(app)
         app.before_request(self._before)
         app.after_request(self._after)
         app.teardown_request(self._end)
@@ -249,7 +249,7 @@ class Middleware:
             self._tracer.begin()
         self._registry.refresh()  # before anything looks for a model
         # first: a browser that asks whether it may ask has no token yet
-        answer = (answer_preflight() if self._headers.cors else None) or refuse_at_port(self._ports.asked())
+        answer = (answer_preflight() if self._headers.cors else None) or refuse_at_port(self._ports.scope())
         return answer or self._admit()
 
     def _admit(self) -> Response | None:
@@ -263,17 +263,17 @@ class Middleware:
             check_access()
         if environ.get(OVERLOADED):
             name = (request.view_args or {}).get("model") or self._settings.default_model
-            metrics.asked.set(name)
+            metrics.requested_model.set(name)
             metrics.refused(name)
             raise QueueFull(name)
         if HEAD_ONLY not in environ:
-            unpack_body()
+            inflate_body()
             return None
         if request.routing_exception:
             return None  # as Flask is about to find
-        unpack_body(head_only=True)
+        inflate_body(head_only=True)
         if request.blueprint not in MANAGEMENT and (name := (request.view_args or {}).get("model")):
-            metrics.asked.set(name)
+            metrics.requested_model.set(name)
             self._registry.get_ready(name)
         most = self._settings.max_model_bytes if request.endpoint in LONG_BODIES else self._settings.max_request_bytes
         if (request.content_length or 0) > most:

@@ -24,7 +24,7 @@ BOTH = ("ops", "openapi", "login")
 
 
 @dataclass(frozen=True)
-class Asked:
+class PortScope:
     """What answers here. Where both ports are the same, as in SageMaker's containers, everything does. ``metrics`` says
     that those are told; None leaves it to where management answers."""
 
@@ -32,11 +32,11 @@ class Asked:
     management: bool
     metrics: bool | None = None
 
-    def answers(self, room: str) -> bool:
+    def answers(self, blueprint: str) -> bool:
         """Say whether a blueprint answers here. What belongs to none answers with inference."""
-        if room == METRICS and self.metrics is not None:
+        if blueprint == METRICS and self.metrics is not None:
             return self.metrics
-        return room in BOTH or (self.management if room in MANAGEMENT else self.inference)
+        return blueprint in BOTH or (self.management if blueprint in MANAGEMENT else self.inference)
 
 
 class Ports:
@@ -44,23 +44,23 @@ class Ports:
 
     def __init__(self, settings: Settings) -> None:
         if settings.port == settings.management_port:
-            self._management = self._others = Asked(inference=True, management=True)
+            self._management = self._others = PortScope(inference=True, management=True)
         else:
             metrics = True if settings.metrics_at == "both" else None
-            self._management = Asked(inference=False, management=True, metrics=metrics)
-            self._others = Asked(inference=True, management=False, metrics=metrics)
+            self._management = PortScope(inference=False, management=True, metrics=metrics)
+            self._others = PortScope(inference=True, management=False, metrics=metrics)
         self._management_port = str(settings.management_port)
 
-    def asked(self) -> Asked:
-        """What answers at the port of the present request. SERVER_PORT is the socket's own; the Host header is the
-        client's to choose."""
+    def scope(self) -> PortScope:
+        """Return what answers at the port of the present request. SERVER_PORT is the socket's own; the Host header is
+        the client's to choose."""
         at_management = request.environ.get("SERVER_PORT") == self._management_port
         return self._management if at_management else self._others
 
 
-def asked() -> Asked:
-    """What answers at the port of the present request."""
-    return cast(Ports, current_app.extensions["ports"]).asked()
+def port_scope() -> PortScope:
+    """Return what answers at the port of the present request."""
+    return cast(Ports, current_app.extensions["ports"]).scope()
 
 
 OF_MANAGEMENT = ("api-description", "models")
@@ -70,7 +70,7 @@ OIP = "v2"
 """That of the paths of the Open Inference Protocol, which has errors of its own."""
 
 
-def refuse_at_port(here: Asked) -> Response | None:
+def refuse_at_port(here: PortScope) -> Response | None:
     """Answer 404 at the management port to everything that is not management's, and the other way round.
 
     :param here: what answers at the port of the present request.
@@ -91,12 +91,12 @@ def refuse_at_port(here: Asked) -> Response | None:
         return oip_error_response(problem)
     of_a_program = not wants_html() and (isinstance(problem, NotFound) or not segment)
     if not here.inference or of_a_program or segment in (*OF_MANAGEMENT, *OF_INFERENCE):
-        return mms_error_response(_in_mms_eyes(problem, segment, here))
+        return mms_error_response(_as_mms_error(problem, segment, here))
     return None if allowed else abort(404)
 
 
-def _in_mms_eyes(problem: Exception | None, segment: str, here: Asked) -> Exception:
-    """A wrong method counts as one only where the port has the path at all."""
+def _as_mms_error(problem: Exception | None, segment: str, here: PortScope) -> Exception:
+    """Return a wrong method counts as one only where the port has the path at all."""
     known = (
         not segment or (here.management and segment in OF_MANAGEMENT) or (here.inference and segment in OF_INFERENCE)
     )

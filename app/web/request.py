@@ -22,7 +22,7 @@ from app.web.forms import is_binary
 
 
 @dataclass(frozen=True)
-class Dimple:
+class Services:
     """The rooms behind the web, wired together by :func:`app.create_app`."""
 
     settings: Settings
@@ -31,10 +31,10 @@ class Dimple:
     by_name: ByName
 
 
-def dimple() -> Dimple:
-    """The one that belongs to the application that serves the present request."""
-    found: Dimple = current_app.extensions["dimple"]
-    return found
+def services() -> Services:
+    """Return the one that belongs to the application that serves the present request."""
+    extension: Services = current_app.extensions["dimple"]
+    return extension
 
 
 PROGRAMS_ONLY = ("/predict", "/healthz", "/readyz")
@@ -103,7 +103,7 @@ def inflate(chunks: Iterable[bytes], wbits: int, most: int) -> bytes:
 
 
 def client_disconnected() -> Callable[[], bool]:
-    """A question that may be asked later, from any thread: has the client of this request closed its connection?
+    """Return a question that may be asked later, from any thread: has the client of this request closed its connection?
 
     A client that has only ended its own half counts as gone, as most servers have it. Under a server that does not show
     its socket, and over TLS, where nothing can be seen without reading, everybody stays.
@@ -156,7 +156,7 @@ def read_uploads(max_files: int) -> list[Upload]:
 
 
 def read_upload() -> Upload:
-    """The one picture of a form.
+    """Return the one picture of a form.
 
     :raises MissingFile: where there is none.
     :raises TooManyFiles: where there are several.
@@ -185,7 +185,7 @@ def _file_parts() -> list[FileStorage]:
 
 
 def read_top() -> int | None:
-    """How many classes the client asks for with ``?top=K``; None where it does not say.
+    """Return how many classes the client asks for with ``?top=K``; None where it does not say.
 
     :raises BadParameter: where it is not a whole number of at least 1.
     """

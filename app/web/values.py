@@ -37,14 +37,14 @@ def decode_base64(text: str | bytes) -> bytes:
         end = max(start, end - BASE64_CHUNK)
     if end > start:
         end = max(start, end - BASE64_CHUNK) + len(tail)
-    found, rest = bytearray(), b""
+    decoded, rest = bytearray(), b""
     for at in range(start, end, BASE64_CHUNK):
         rest += _ascii(text[at : min(at + BASE64_CHUNK, end)]).translate(_REPLACED, _DROPPED)
         whole = len(rest) & ~3
-        found += base64.b64decode(rest[:whole], validate=True)
+        decoded += base64.b64decode(rest[:whole], validate=True)
         rest = rest[whole:]
-    found += base64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True)
-    return bytes(found)
+    decoded += base64.b64decode(rest + b"=" * (-len(rest) % 4), validate=True)
+    return bytes(decoded)
 
 
 def _ascii(text: str | bytes) -> bytes:
@@ -105,24 +105,24 @@ class NumberList:
         :param convert: makes float32 of Python's numbers.
         :raises ValueError: if they are not numbers as JSON has them, or not as many as the shape says.
         """
-        found = np.empty(prod(shape), np.float32)
-        read(self.text, found, _from_json, convert)
-        return found.reshape(shape)
+        numbers = np.empty(prod(shape), np.float32)
+        read(self.text, numbers, _from_json, convert)
+        return numbers.reshape(shape)
 
 
-def read(text: memoryview, found: FloatArray, parse: Callable[[bytes], Values], convert: Convert) -> None:
+def read(text: memoryview, numbers: FloatArray, parse: Callable[[bytes], Values], convert: Convert) -> None:
     """Parse numbers with commas between into an array.
 
-    :param found: one axis, as long as there are to be numbers.
+    :param numbers: one axis, as long as there are to be numbers.
     :param parse: reads some of them.
     :raises ValueError: if there are more or fewer, or ``parse`` or ``convert`` refuse them.
     """
-    count, at = len(found), 0
+    count, at = len(numbers), 0
     for piece in _whole_numbers(text):
         values = parse(piece)
         if at + len(values) > count:
             raise ValueError(f"it has more than {count} values")
-        found[at : at + len(values)] = convert(values, at)
+        numbers[at : at + len(values)] = convert(values, at)
         at += len(values)
     if at != count:
         raise ValueError(f"it has {at} values instead of {count}")

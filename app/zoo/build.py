@@ -21,18 +21,18 @@ from app.formats.signature import FILE_NAME, write_signature
 from app.settings import Settings
 from app.types import Postprocess, Signature, TensorSpec
 from app.utils.download import Patience
-from app.utils.files import locked, swap_folder
+from app.utils.files import file_lock, swap_folder
 from app.utils.json import read_json
-from app.utils.progress import say
+from app.utils.progress import echo
 from app.zoo.catalogue import Accuracy, Base, CatalogueEntry, resolve
-from app.zoo.download import PATIENCE, Places, bases, clear, fetch, places, public, remove, verify
+from app.zoo.download import PATIENCE, Sources, bases, clear, configured_sources, fetch, public, remove, verify
 
 FACTS = "catalogue.json"
 README = "README.md"
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def make(entry: CatalogueEntry, files: list[Path], folder: Path, name: str, place: str) -> None:
+def build_folder(entry: CatalogueEntry, files: list[Path], folder: Path, name: str, place: str) -> None:
     """Make a new model folder.
 
     :param files: as :func:`app.zoo.download.fetch` gives them.
@@ -48,7 +48,7 @@ def make(entry: CatalogueEntry, files: list[Path], folder: Path, name: str, plac
 
 
 def pulled_from(folder: Path) -> str:
-    """The name that a model folder has in the catalogue; empty where it is not from there."""
+    """Return the name that a model folder has in the catalogue; empty where it is not from there."""
     try:
         facts: Any = read_json(folder / FACTS)
     except (OSError, ValueError):
@@ -65,26 +65,26 @@ def _from_archive(entry: CatalogueEntry, files: list[Path], folder: Path, name: 
 def _from_checkpoint(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:
     symbol, params = files[-2:]
     verify(entry, params)
-    found = infer_signature(ModelFiles(symbol, params)).signature
+    signature = infer_signature(ModelFiles(symbol, params)).signature
     folder.mkdir()
     write_manifest(folder, name)
     shutil.copyfile(symbol, folder / f"{entry.name}-symbol.json")
     shutil.copyfile(params, folder / f"{entry.name}-0000.params")
     if not entry.shape:
-        _finish(entry, files, folder, found)
+        _finish(entry, files, folder, signature)
         return
     shape = (0, *entry.shape)
-    channels = found.inputs[0].shape[1]
+    channels = signature.inputs[0].shape[1]
     if channels != shape[1]:
         raise ModelFormatError(f"{symbol.name} takes {channels} channels, the catalogue says {shape[1]}")
-    inputs = (TensorSpec(found.inputs[0].name, shape),)
-    _finish(entry, files, folder, replace(found, inputs=inputs, preprocess=entry.preprocess))
+    inputs = (TensorSpec(signature.inputs[0].name, shape),)
+    _finish(entry, files, folder, replace(signature, inputs=inputs, preprocess=entry.preprocess))
 
 
 def _from_gluon(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:
     from app.zoo.gluon import INPUT, OUTPUT, export
 
-    params = _unzipped(files[-1], folder.with_name(f"{folder.name}.unzipped"))
+    params = _unzip_params(files[-1], folder.with_name(f"{folder.name}.unzipped"))
     verify(entry, params)
     folder.mkdir()
     write_manifest(folder, name)
@@ -93,14 +93,14 @@ def _from_gluon(entry: CatalogueEntry, files: list[Path], folder: Path, name: st
     _finish(entry, files, folder, Signature(inputs, outputs, entry.preprocess, Postprocess("none")))
 
 
-def _unzipped(path: Path, folder: Path) -> Path:
-    """The parameters that a zip of Gluon's holds; the file itself where it is not packed."""
+def _unzip_params(path: Path, folder: Path) -> Path:
+    """Return the parameters that a zip of Gluon's holds; the file itself where it is not packed."""
     if path.suffix == ".params":
         return path
-    found = sorted(unpack(path, folder).rglob("*.params"))
-    if len(found) != 1:
-        raise DataError(f"{path.name} holds {len(found)} files *.params, one is expected")
-    return found[0]
+    paths = sorted(unpack(path, folder).rglob("*.params"))
+    if len(paths) != 1:
+        raise DataError(f"{path.name} holds {len(paths)} files *.params, one is expected")
+    return paths[0]
 
 
 def _finish(entry: CatalogueEntry, files: list[Path], folder: Path, signature: Signature) -> None:
@@ -132,7 +132,7 @@ def _write_facts(entry: CatalogueEntry, folder: Path, place: str) -> None:
 
 
 def facts_of(entry: CatalogueEntry) -> dict[str, Any]:
-    """What the catalogue says of a model, as JSON has it."""
+    """Return what the catalogue says of a model, as JSON has it."""
     paper = entry.paper
     return {
         "name": entry.name,
@@ -173,12 +173,12 @@ def _readme(entry: CatalogueEntry, place: str) -> str:
 
 
 def _percent(accuracy: Accuracy) -> str:
-    told = [f"top-{n} {value} %" for n, value in ((1, accuracy.top1), (5, accuracy.top5)) if value is not None]
-    return ", ".join(told)
+    texts = [f"top-{n} {value} %" for n, value in ((1, accuracy.top1), (5, accuracy.top5)) if value is not None]
+    return ", ".join(texts)
 
 
 def pull(
-    entry: CatalogueEntry, where: Places, name: str = "", force: bool = False, patience: Patience = PATIENCE
+    entry: CatalogueEntry, sources: Sources, name: str = "", force: bool = False, patience: Patience = PATIENCE
 ) -> Path:
     """Fetch a model and put it into the models folder.
 
@@ -196,34 +196,34 @@ def pull(
     name = name or entry.name
     if not NAME.fullmatch(name):
         raise ModelFormatError(f"{name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
-    target = where.models_dir / name
+    target = sources.models_dir / name
     try:
-        for folder in (where.models_dir, where.work_dir):
+        for folder in (sources.models_dir, sources.work_dir):
             folder.mkdir(parents=True, exist_ok=True)
-        with locked(where.work_dir / f"{name}.target.lock"):
-            if force or not _is_there(entry, target):
+        with file_lock(sources.work_dir / f"{name}.target.lock"):
+            if force or not _is_pulled(entry, target):
                 _check_network(entry)
-                with locked(where.work_dir / f"{entry.name}.files.lock"):
-                    _pull(entry, where, target, patience)
+                with file_lock(sources.work_dir / f"{entry.name}.files.lock"):
+                    _pull(entry, sources, target, patience)
     except OSError as error:
         raise ModelFormatError(f"{target} cannot be written: {error}. Make room, or let Dimple write there") from None
     return target
 
 
 def by_name(settings: Settings, environ: Mapping[str, str] = os.environ) -> Callable[[str], Path | None]:
-    """What fetches a model by its name in the catalogue, for those who may not know the catalogue.
+    """Return what fetches a model by its name in the catalogue, for those who may not know the catalogue.
 
     The function gives the model folder, None where the catalogue has no such name, and raises what :func:`pull` does.
     """
 
     def fetched(name: str) -> Path | None:
         entry = resolve(name, settings.instance_dir)
-        return pull(entry, places(settings, environ)) if entry is not None else None
+        return pull(entry, configured_sources(settings, environ)) if entry is not None else None
 
     return fetched
 
 
-def _is_there(entry: CatalogueEntry, target: Path) -> bool:
+def _is_pulled(entry: CatalogueEntry, target: Path) -> bool:
     if not target.exists() and not target.is_symlink():
         return False
     if pulled_from(target) != entry.name:
@@ -242,17 +242,17 @@ def _check_network(entry: CatalogueEntry) -> None:
         build(entry.network, entry.classes)
 
 
-def _pull(entry: CatalogueEntry, where: Places, target: Path, patience: Patience) -> None:
-    work = where.work_dir / entry.name
+def _pull(entry: CatalogueEntry, sources: Sources, target: Path, patience: Patience) -> None:
+    work = sources.work_dir / entry.name
     made = work / "made"
     failures = []
     try:
-        for base in bases(entry, where):
+        for base in bases(entry, sources):
             _clear(work)  # what another place left, or a killed process
             try:
                 _make(entry, base, work, target.name, patience)
             except (DataError, ModelFormatError) as error:
-                say(f"{entry.name}: not from {public(base)}: {error}")
+                echo(f"{entry.name}: not from {public(base)}: {error}")
                 failures.append(f"{public(base)}: {error}")
                 continue
             _put(made, target)
@@ -269,7 +269,7 @@ def _pull(entry: CatalogueEntry, where: Places, target: Path, patience: Patience
 def _make(entry: CatalogueEntry, base: Base, work: Path, name: str, patience: Patience) -> None:
     files = fetch(entry, base, work, patience)
     work.mkdir(exist_ok=True)
-    make(entry, files, work / "made", name, public(base))
+    build_folder(entry, files, work / "made", name, public(base))
 
 
 def _clear(work: Path) -> None:

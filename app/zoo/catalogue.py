@@ -29,11 +29,11 @@ class Value:
     place: str
 
     def lines(self) -> tuple[str, ...]:
-        """The value's lines that are not empty."""
+        """Return the value's lines that are not empty."""
         return tuple(line.strip() for line in self.text.splitlines() if line.strip())
 
     def wrong(self, expected: str) -> SettingError:
-        """The error for a value that cannot be used."""
+        """Return the error for a value that cannot be used."""
         return SettingError(self.place, self.text, expected)
 
 
@@ -170,20 +170,20 @@ class Catalogue:
     entries: Mapping[str, CatalogueEntry]
 
     def find(self, name: str) -> CatalogueEntry | None:
-        """The model of that name or by-name; capitals do not matter."""
+        """Return the model of that name or by-name; capitals do not matter."""
         for entry in self.entries.values():
             if name.lower() in (entry.name.lower(), *(alias.lower() for alias in entry.aliases)):
                 return entry
         return None
 
     def get(self, name: str) -> CatalogueEntry:
-        """The model of that name.
+        """Return the model of that name.
 
         :raises ModelNotFound: with the names that are most like it.
         """
         entry = self.find(name)
         if entry is None:
-            names = [*self.entries, *(alias for one in self.entries.values() for alias in one.aliases)]
+            names = [*self.entries, *(alias for entry in self.entries.values() for alias in entry.aliases)]
             raise ModelNotFound(name, difflib.get_close_matches(name, names, 5, 0.5) or sorted(self.entries))
         return entry
 
@@ -202,7 +202,7 @@ def load_catalogue(instance_dir: Path) -> Catalogue:
 
 
 def resolve(name: str, instance_dir: Path) -> CatalogueEntry | None:
-    """The model that the catalogue has under that name or by-name; None where it has none.
+    """Return the model that the catalogue has under that name or by-name; None where it has none.
 
     :raises SettingError: where the user's own catalogue holds a mistake.
     """
@@ -231,23 +231,23 @@ class _Fields:
         return _number(self.values[key], kind) if key in self.values else default
 
     def refers(self, key: str, sections: Sections) -> Section | None:
-        """The section ``[key x]`` where the value is ``x``."""
+        """Return the section ``[key x]`` where the value is ``x``."""
         value = self.values.get(key)
         if value is None:
             return None
-        found = sections.get(f"{key} {value.text}")
-        if found is None:
+        section = sections.get(f"{key} {value.text}")
+        if section is None:
             known = ", ".join(name.split()[1] for name in sections if name.startswith(f"{key} "))
             raise value.wrong(f"the name of a section [{key} …]: {known}")
-        return found
+        return section
 
     def lines(self, key: str) -> tuple[str, ...]:
         return self.values[key].lines() if key in self.values else ()
 
 
 def _entries(file: Sections, sections: Sections) -> dict[str, CatalogueEntry]:
-    """The models of one file. What a ``[kind …]`` says is for the models of its own file; they may refer to the rest of
-    all ``sections``."""
+    """Return the models of one file. What a ``[kind …]`` says is for the models of its own file; they may refer to the
+    rest of all ``sections``."""
     models = [section for name, section in file.items() if name.split()[0] not in PARTS]
     return {section.name: _entry(section, file, sections) for section in models}
 
@@ -264,7 +264,7 @@ def _entry(section: Section, file: Sections, sections: Sections) -> CatalogueEnt
     labels = own.text("labels", "none")
     if labels not in ("imagenet", "cifar10", "none", "archive"):
         files = (_path(own, "labels"), *files)
-    parameters = own.number("parameters", _whole, 0)
+    parameters = own.number("parameters", _parse_int, 0)
     return CatalogueEntry(
         name=section.name,
         kind=kind,
@@ -272,7 +272,7 @@ def _entry(section: Section, file: Sections, sections: Sections) -> CatalogueEnt
         bases=_bases(own, sections),
         source=own.text("source", ""),
         network=own.text("network", section.name),
-        classes=own.number("classes", _whole, {"cifar10": 10}.get(labels, 1000)),
+        classes=own.number("classes", _parse_int, {"cifar10": 10}.get(labels, 1000)),
         checksum=checksum,
         licence=own.text("licence", "not stated"),
         labels=labels,
@@ -296,14 +296,14 @@ def _kind(section: Section) -> Kind:
 
 
 def _checksum(own: _Fields) -> str:
-    found = ""
+    checksum = ""
     for algorithm, digits in (("sha1", 40), ("sha256", 64)):
         value = own.values.get(algorithm)
         if value is not None:
             if not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value.text):
                 raise value.wrong(f"{digits} hexadecimal digits")
-            found = f"{algorithm}:{value.text.lower()}"
-    return found
+            checksum = f"{algorithm}:{value.text.lower()}"
+    return checksum
 
 
 def _files(own: _Fields, kind: Kind) -> tuple[str, ...]:
@@ -327,26 +327,26 @@ def _bases(own: _Fields, sections: Sections) -> tuple[Base, ...]:
     listed = source.values.get("bases") if source else None
     if source is not None and (listed is None or not listed.lines()):
         raise SettingError(f"{source.place} bases", "", "at least one URL or folder, one a line")
-    found = tuple(Base(line) for line in listed.lines()) if listed else ()
-    found += tuple(Base(line, flat=True) for line in own.lines("bases"))
-    for base in found:
+    bases = tuple(Base(line) for line in listed.lines()) if listed else ()
+    bases += tuple(Base(line, flat=True) for line in own.lines("bases"))
+    for base in bases:
         scheme = base.location.partition("://")[0] if "://" in base.location else ""
         if scheme not in ("", "http", "https", "file"):
             value = own.values.get("bases") or listed
             assert value is not None
             raise value.wrong("URLs of http, https or file, or folders, one a line")
-    if not found:
+    if not bases:
         raise SettingError(f"{own.section.place} source", "", "the name of a section [source …], or 'bases' be given")
-    return found
+    return bases
 
 
 def _paper(own: _Fields, sections: Sections) -> Paper | None:
     section = own.refers("paper", sections)
     if section is None:
         return None
-    told = _Fields(section, None, ("title", "url"))
+    fields = _Fields(section, None, ("title", "url"))
     reported = Accuracy(own.number("paper_top1", _percent, None), own.number("paper_top5", _percent, None))
-    return Paper(told.text("title"), told.text("url"), reported)
+    return Paper(fields.text("title"), fields.text("url"), reported)
 
 
 def _input(section: Section | None) -> tuple[tuple[int, ...], Preprocess]:
@@ -356,7 +356,7 @@ def _input(section: Section | None) -> tuple[tuple[int, ...], Preprocess]:
     known = _Fields(section, None, ("shape", *(f.name for f in fields(Preprocess))))
     options = {key: _option(value, HINTS[key]) for key, value in known.values.items() if key != "shape"}
     text = known.text("shape")
-    shape = tuple(_number(Value(part, known.values["shape"].place), _whole) for part in text.split(","))
+    shape = tuple(_number(Value(part, known.values["shape"].place), _parse_int) for part in text.split(","))
     if len(shape) != 3 or min(shape) < 1:
         raise known.values["shape"].wrong("channels, height and width, such as 3, 224, 224")
     return shape, Preprocess(**options)
@@ -370,7 +370,7 @@ def _option(value: Value, hint: Any) -> Any:
             raise value.wrong("yes or no")
         return value.text == "yes"
     if hint in (int, float):
-        return _number(value, _whole if hint is int else float)
+        return _number(value, _parse_int if hint is int else float)
     if value.text not in get_args(hint):
         raise value.wrong(f"one of {', '.join(get_args(hint))}")
     return value.text
@@ -383,7 +383,7 @@ def _number(value: Value, kind: Callable[[str], T]) -> T:
         raise value.wrong("a per cent figure from 0 to 100" if kind is _percent else "a number, 0 or more") from None
 
 
-def _whole(text: str) -> int:
+def _parse_int(text: str) -> int:
     number = int(text.strip().replace(",", ""))
     if number < 0:
         raise ValueError(text)

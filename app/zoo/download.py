@@ -14,7 +14,7 @@ from urllib.request import url2pathname
 from app.errors import DataError
 from app.settings import ROOT, Settings
 from app.utils.download import Patience, download
-from app.utils.files import file_digest
+from app.utils.files import sha256_file
 from app.zoo.catalogue import Base, CatalogueEntry
 
 GLUON_SOURCE = "gluon"
@@ -24,7 +24,7 @@ PATIENCE = Patience(tries=2)
 
 
 @dataclass(frozen=True)
-class Places:
+class Sources:
     """Where models are put, where work is done, and where files are looked for before anywhere else.
 
     ``mirror`` (a URL or a folder) is tried first; ``gluon_repo`` takes the place of Gluon's own, as in Gluon. Both are
@@ -37,23 +37,23 @@ class Places:
     gluon_repo: str = ""
 
 
-def places(settings: Settings, environ: Mapping[str, str] = os.environ) -> Places:
-    """The places that the settings, and ``MXNET_GLUON_REPO`` in the environment, give."""
+def configured_sources(settings: Settings, environ: Mapping[str, str] = os.environ) -> Sources:
+    """Return the places that the settings, and ``MXNET_GLUON_REPO`` in the environment, give."""
     repo = environ.get("MXNET_GLUON_REPO", "").strip()
-    return Places(settings.models_dir, settings.instance_dir / "zoo", settings.mirror, repo)
+    return Sources(settings.models_dir, settings.instance_dir / "zoo", settings.mirror, repo)
 
 
-def bases(entry: CatalogueEntry, where: Places) -> list[Base]:
-    """The places that are tried for a model, in their order."""
-    found = [Base(where.mirror)] if where.mirror else []
-    if entry.source == GLUON_SOURCE and where.gluon_repo:
-        found.append(Base(where.gluon_repo))
-        return found + [base for base in entry.bases if base.flat]
-    return found + list(entry.bases)
+def bases(entry: CatalogueEntry, sources: Sources) -> list[Base]:
+    """Return the places that are tried for a model, in their order."""
+    listed = [Base(sources.mirror)] if sources.mirror else []
+    if entry.source == GLUON_SOURCE and sources.gluon_repo:
+        listed.append(Base(sources.gluon_repo))
+        return listed + [base for base in entry.bases if base.flat]
+    return listed + list(entry.bases)
 
 
 def public(base: Base) -> str:
-    """A place as it may be shown and written down: without a user's name and password."""
+    """Return a place as it may be shown and written down: without a user's name and password."""
     parts = urlsplit(base.location)
     if "@" not in parts.netloc:
         return base.location
@@ -77,13 +77,13 @@ def verify(entry: CatalogueEntry, path: Path) -> None:
 
     :raises DataError: where it is another.
     """
-    algorithm, _, wanted = entry.checksum.partition(":")
-    if not wanted:
+    algorithm, _, expected = entry.checksum.partition(":")
+    if not expected:
         return
-    found = file_digest(path, algorithm)
-    if found != wanted:
+    actual = sha256_file(path, algorithm)
+    if actual != expected:
         name = {"sha1": "SHA-1", "sha256": "SHA-256"}[algorithm]
-        raise DataError(f"{path.name} has the {name} {found}, {wanted} was published: it was changed or damaged")
+        raise DataError(f"{path.name} has the {name} {actual}, {expected} was published: it was changed or damaged")
 
 
 def clear(folder: Path) -> None:
@@ -104,18 +104,18 @@ def remove(path: Path) -> None:
 def _one(entry: CatalogueEntry, path: str, base: Base, folder: Path, patience: Patience) -> Path:
     local = _local(base)
     if local is not None:
-        return _found(entry, path, local)
+        return _find_local(entry, path, local)
     url = f"{base.location.rstrip('/')}/{quote(_last(path) if base.flat else path)}"
     try:
         return download(url, folder / hashlib.sha256(url.encode()).hexdigest()[:16] / _last(path), patience=patience)
     except DataError as error:
         # its advice is for data sets, which have an option --source; and it does not know of passwords
-        told = str(error).partition(" Try again later")[0].rstrip(".")
-        raise DataError(told.replace(base.location, public(base))) from None
+        reason = str(error).partition(" Try again later")[0].rstrip(".")
+        raise DataError(reason.replace(base.location, public(base))) from None
 
 
 def _local(base: Base) -> Path | None:
-    """The folder that a base is; None where it is on the web."""
+    """Return the folder that a base is; None where it is on the web."""
     parts = urlsplit(base.location)
     if parts.scheme in ("http", "https"):
         return None
@@ -123,7 +123,7 @@ def _local(base: Base) -> Path | None:
     return Path(url2pathname(parts.path)) if parts.scheme == "file" else ROOT / base.location
 
 
-def _found(entry: CatalogueEntry, path: str, local: Path) -> Path:
+def _find_local(entry: CatalogueEntry, path: str, local: Path) -> Path:
     """Find a file in a folder: laid out as at its source, or flat, as it comes out of a browser. Gluon's parameters may
     be unpacked already, as they are in ``~/.mxnet/models``."""
     candidates = [local / path, local / _last(path)]

@@ -31,7 +31,7 @@ def export(params: Path, network: str, classes: int, shape: tuple[int, ...], pre
     :raises ModelFormatError: where there is no such network, or the file does not hold its parameters.
     """
     net, symbol = trace(network, classes)
-    named = _named(read_params(params), net, network, params)
+    named = _rename_arrays(read_params(params), net, network, params)
     states = set(symbol.list_auxiliary_states())
     _check_shapes(symbol, named, shape, network, params)
     prefix.with_name(f"{prefix.name}-symbol.json").write_text(symbol.tojson() + "\n", encoding="utf-8")
@@ -82,23 +82,23 @@ def build(network: str, classes: int) -> Any:
         raise ModelFormatError(f"GluonCV cannot build the network {network!r}: {str(error)[:200]}") from None
 
 
-def _named(arrays: Arrays, net: Any, network: str, path: Path) -> Arrays:
+def _rename_arrays(arrays: Arrays, net: Any, network: str, path: Path) -> Arrays:
     """Give the arrays the names that they have in the graph."""
-    wanted = {name: parameter.name for name, parameter in net._collect_params_with_prefix().items()}
+    names = {name: parameter.name for name, parameter in net._collect_params_with_prefix().items()}
     if not any("." in name for name in arrays):
-        wanted = {_layer_name(name, net.prefix): name for name in wanted.values()}
+        names = {_layer_name(name, net.prefix): name for name in names.values()}
         arrays = {_layer_name(name, net.prefix): array for name, array in arrays.items()}
-    missing, unknown = sorted(set(wanted) - set(arrays)), sorted(set(arrays) - set(wanted))
+    missing, unknown = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
     if missing or unknown:
-        told = [f"it lacks {_listed(missing)}"] if missing else []
-        told += [f"it holds {_listed(unknown)}"] if unknown else []
-        raise ModelFormatError(f"{path} does not hold the parameters of {network}: {'; '.join(told)}")
-    return {wanted[name]: arrays[name] for name in wanted}
+        problems = [f"it lacks {_listed(missing)}"] if missing else []
+        problems += [f"it holds {_listed(unknown)}"] if unknown else []
+        raise ModelFormatError(f"{path} does not hold the parameters of {network}: {'; '.join(problems)}")
+    return {names[name]: arrays[name] for name in names}
 
 
 def _layer_name(name: str, prefix: str) -> str:
-    """The name without ``arg:`` or ``aux:`` and without the network's own prefix, whose number counts how many were
-    built in one process."""
+    """Return the name without ``arg:`` or ``aux:`` and without the network's own prefix, whose number counts how many
+    were built in one process."""
     name = re.sub(r"^(arg|aux):", "", name)
     return re.sub(rf"^{re.escape(prefix.rstrip('0123456789_'))}\d+_", "", name)
 
@@ -106,11 +106,11 @@ def _layer_name(name: str, prefix: str) -> str:
 def _check_shapes(symbol: Any, arrays: Arrays, shape: tuple[int, ...], network: str, path: Path) -> None:
     arguments, _outputs, states = symbol.infer_shape(**{INPUT: (1, *shape)})
     names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
-    for name, wanted in zip(names, [*arguments, *states], strict=True):
-        if name in arrays and arrays[name].shape != wanted:
+    for name, expected in zip(names, [*arguments, *states], strict=True):
+        if name in arrays and arrays[name].shape != expected:
             raise ModelFormatError(
                 f"{path} does not hold the parameters of {network}: "
-                f"{name} has the shape {arrays[name].shape}, {wanted} is needed"
+                f"{name} has the shape {arrays[name].shape}, {expected} is needed"
             )
 
 

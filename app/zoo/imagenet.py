@@ -28,8 +28,8 @@ from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
 from app.settings import Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
-from app.utils.files import file_digest, locked, replacing_folder
-from app.utils.package_data import other_content, packaged_file
+from app.utils.files import file_lock, replacing_folder, sha256_file
+from app.utils.package_data import content_error, packaged_file
 
 log = logging.getLogger(__name__)
 
@@ -137,8 +137,8 @@ class _Net:
         """Add a parameter, named as in the ``.params`` file, from PyTorch's tensor ``source``."""
         tensor = self._state.get(source)
         if tensor is None or tensor.shape != shape:
-            found = "is missing" if tensor is None else f"has the shape {tensor.shape}"
-            raise ModelFormatError(f"these are not EfficientNet-Lite0's weights: {source} {found}, not {shape}")
+            problem = "is missing" if tensor is None else f"has the shape {tensor.shape}"
+            raise ModelFormatError(f"these are not EfficientNet-Lite0's weights: {source} {problem}, not {shape}")
         self.params[name] = tensor.astype(np.float32)
         return self.add("null", name.partition(":")[2])
 
@@ -232,7 +232,7 @@ def ensure_imagenet(models_dir: Path) -> Path:
         return target
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        with locked(models_dir / f".{NAME}.lock"):
+        with file_lock(models_dir / f".{NAME}.lock"):
             if not _is_whole(target):  # another process may have made it meanwhile
                 with replacing_folder(target) as folder:
                     _write(folder)
@@ -271,6 +271,6 @@ def _write(folder: Path) -> None:
 
 def _weights() -> Path:
     path = packaged_file(*WEIGHTS)
-    if file_digest(path) != WEIGHTS_SHA256:
-        raise other_content(path, WEIGHTS[0])
+    if sha256_file(path) != WEIGHTS_SHA256:
+        raise content_error(path, WEIGHTS[0])
     return path

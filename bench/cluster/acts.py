@@ -31,7 +31,7 @@ class Scene:
     def replicas(self, model: str) -> list[psutil.Process]:
         """The processes that compute a model."""
         mark = f"dimple-{model}-"
-        return [one for one in self.rig.processes() if mark in " ".join(_command(one))]
+        return [process for process in self.rig.processes() if mark in " ".join(_command(process))]
 
 
 Act = Callable[[Scene], str]
@@ -67,8 +67,10 @@ def kill_node(scene: Scene) -> str:
 def kill_head(scene: Scene) -> str:
     """The head is killed with everything on it."""
     _kill_node(scene.rig.head)
-    gone = wait_for("both fronts say so", lambda: not any(one.ready() for one in scene.rig.machines), BACK_SECONDS)
-    back = wait_for("both are ready", lambda: all(one.ready(3) for one in scene.rig.machines), 2 * BACK_SECONDS)
+    gone = wait_for(
+        "both fronts say so", lambda: not any(machine.ready() for machine in scene.rig.machines), BACK_SECONDS
+    )
+    back = wait_for("both are ready", lambda: all(machine.ready(3) for machine in scene.rig.machines), 2 * BACK_SECONDS)
     wait_for("the replicas are back", lambda: all(len(scene.replicas(name)) >= 2 for name in scene.right), BACK_SECONDS)
     time.sleep(SETTLE_SECONDS)
     return f"both fronts are not ready after {gone:.0f} s, and by themselves again after {back:.0f} s"
@@ -120,7 +122,7 @@ def grow(scene: Scene, nodes: int) -> tuple[object, ...]:
     wait_for(f"{nodes} replicas", lambda: len(scene.replicas("dogcat")) == nodes, 2 * BACK_SECONDS)
     seconds = time.monotonic() - began
     time.sleep(2 * SETTLE_SECONDS)
-    hosts = {one.environ().get("DIMPLE_INSTANCE_DIR") for one in scene.replicas("dogcat")}
+    hosts = {replica.environ().get("DIMPLE_INSTANCE_DIR") for replica in scene.replicas("dogcat")}
     scene.rig.measure()
     tally = scene.load.count()
     return nodes, nodes, len(hosts), round(seconds), tally.sent, tally.answered, tally.refused, tally.lost

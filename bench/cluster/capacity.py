@@ -103,19 +103,19 @@ def _dollars(milliseconds: float) -> float:
 def report(document: str, hop: float) -> str:
     """The tables for docs/scaling.md."""
     costs = [cost for cost in costs_of(document, hop) if cost.model in MODELS]
-    rows = [(one.model, number(one.engine), number(one.front), number(one.hop)) for one in costs]
+    rows = [(cost.model, number(cost.engine), number(cost.front), number(cost.hop)) for cost in costs]
     text = table(("one request, in ms of a core", "engine", "HTTP and picture", "the hop"), rows) + "\n"
     rows = [
         (
-            one.model,
-            f"{whole(one).fronts:,}",
-            f"{cluster(one).fronts:,} + {cluster(one).nodes:,}",
-            f"{whole(one).gigabits_in:,.0f}",
-            f"{cluster(one).gigabits_hop:,.0f}",
-            f"{whole(one).dollars:.2f}",
-            f"{cluster(one).dollars:.2f}",
+            cost.model,
+            f"{whole(cost).fronts:,}",
+            f"{cluster(cost).fronts:,} + {cluster(cost).nodes:,}",
+            f"{whole(cost).gigabits_in:,.0f}",
+            f"{cluster(cost).gigabits_hop:,.0f}",
+            f"{whole(cost).dollars:.2f}",
+            f"{cluster(cost).dollars:.2f}",
         )
-        for one in costs
+        for cost in costs
     ]
     head = (
         f"{RATE:,.0f} requests/s",

@@ -107,9 +107,9 @@ def _times(machine: Machine, model: str, count: int | None, seconds: float) -> I
 def _at_work(processes: Sequence[psutil.Process], model: str) -> list[psutil.Process]:
     """Fronts, gateways and the model's replicas: not Ray's own daemons, which work without requests, too."""
     marks = ("gunicorn", "app.engines.ray.bridge", f"ray::ServeReplica:dimple-{model}-")
-    return [one for one in processes if any(mark in " ".join(one.cmdline()) for mark in marks)]
+    return [process for process in processes if any(mark in " ".join(process.cmdline()) for mark in marks)]
 
 
 def _seconds(processes: Sequence[psutil.Process]) -> float:
     """What they have computed so far."""
-    return sum(one.cpu_times().user + one.cpu_times().system for one in processes)
+    return sum(process.cpu_times().user + process.cpu_times().system for process in processes)

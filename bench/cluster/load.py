@@ -26,7 +26,7 @@ class Ask:
 
     def judge(self, body: bytes) -> float:
         """The largest difference of a probability to the answer that is nearest."""
-        said = {one["class"]: one["probability"] for one in json.loads(body)["predictions"]}
+        said = {load["class"]: load["probability"] for load in json.loads(body)["predictions"]}
         return min(_difference(said, right) for right in self.right)
 
 

@@ -60,7 +60,7 @@ def pictures() -> dict[str, bytes]:
 def archive(folder: Path, target: Path) -> None:
     """Pack a model folder as an archive."""
     with zipfile.ZipFile(target, "w") as packed:
-        for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             packed.write(path, path.relative_to(folder).as_posix())
 
 
@@ -74,7 +74,7 @@ def _answers(url: str, asked: Mapping[str, bytes]) -> Iterator[tuple[str, dict[s
         request = urllib.request.Request(f"{url}/predict/{model}?top=1000", picture, {"Content-Type": "image/jpeg"})
         with urllib.request.urlopen(request, timeout=120) as answer:
             said = json.load(answer)["predictions"]
-        yield model, {one["class"]: one["probability"] for one in said}
+        yield model, {item["class"]: item["probability"] for item in said}
 
 
 def _shift(folder: Path) -> None:

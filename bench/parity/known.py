@@ -50,13 +50,15 @@ def read_known(path: Path = FILE) -> list[Known]:
     :raises ValueError: where two have one id, or one has no place where it shows.
     """
     known = [
-        Known(one["id"], one["mms"], one["dimple"], one["because"], tuple(Place(**place) for place in one["where"]))
-        for one in json.loads(path.read_text(encoding="utf-8"))
+        Known(
+            load["id"], load["mms"], load["dimple"], load["because"], tuple(Place(**place) for place in load["where"])
+        )
+        for load in json.loads(path.read_text(encoding="utf-8"))
     ]
-    ids = [one.id for one in known]
+    ids = [item.id for item in known]
     if twice := sorted({id for id in ids if ids.count(id) > 1}):
         raise ValueError(f"{path}: two differences are called {', '.join(twice)}; give one another id")
-    if idle := [one.id for one in known if not one.places]:
+    if idle := [item.id for item in known if not item.places]:
         raise ValueError(f'{path}: {", ".join(idle)} shows nowhere; name the checks under "where"')
     return known
 
@@ -80,11 +82,11 @@ def judge(found: Iterable[Difference], known: Iterable[Known], ran: Iterable[str
     :param ran: the checks that ran, None for all; a place that explains nothing proves nothing where its did not.
     """
     known = list(known)
-    explained: dict[str, list[Difference]] = {one.id: [] for one in known}
+    explained: dict[str, list[Difference]] = {item.id: [] for item in known}
     used: set[tuple[str, Place]] = set()
     undeclared = []
     for difference in found:
-        fitting = [(one.id, place) for one in known for place in one.places if place.fits(difference)]
+        fitting = [(item.id, place) for item in known for place in item.places if place.fits(difference)]
         used.update(fitting)
         if fitting:
             explained[fitting[0][0]].append(difference)
@@ -92,9 +94,9 @@ def judge(found: Iterable[Difference], known: Iterable[Known], ran: Iterable[str
             undeclared.append(difference)
     checks = None if ran is None else list(ran)
     gone = [
-        (one.id, place)
-        for one in known
-        for place in one.places
-        if (one.id, place) not in used and (checks is None or any(_fits(place.check, check) for check in checks))
+        (item.id, place)
+        for item in known
+        for place in item.places
+        if (item.id, place) not in used and (checks is None or any(_fits(place.check, check) for check in checks))
     ]
     return Verdict(explained, undeclared, gone)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.utils.progress import say
+from app.utils.progress import echo
 
 PACKAGES = (
     "multi-model-server==1.1.11",
@@ -62,7 +62,7 @@ def _environment(folder: Path, packages: tuple[str, ...], title: str, site: str 
     wanted = "\n".join(packages)
     if mark.exists() and mark.read_text() == wanted:
         return python
-    say(f"installing {title} into {folder}, once")
+    echo(f"installing {title} into {folder}, once")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     subprocess.run(
         [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages], check=True

@@ -18,16 +18,16 @@ from bench.parity.tables import columns
 
 def exit_status(results: Sequence[Result], verdict: Verdict) -> int:
     """0 where everything is the same or declared, and every check proved something."""
-    return 0 if results and verdict.passed and not any(one.void for one in results) else 1
+    return 0 if results and verdict.passed and not any(result.void for result in results) else 1
 
 
 def print_report(results: Sequence[Result], verdict: Verdict) -> None:
     """Print what differs undeclared, then a table of all."""
     asked = {result.check.id: result.check.asks for result in results}
-    for check, found in groupby(verdict.undeclared, lambda one: one.check):
+    for check, found in groupby(verdict.undeclared, lambda item: item.check):
         print(f"\n{check}: {asked[check]}")
-        for one in found:
-            print(f"  {one.aspect}\n    MMS     {one.mms}\n    Dimple  {one.dimple}")
+        for item in found:
+            print(f"  {item.aspect}\n    MMS     {item.mms}\n    Dimple  {item.dimple}")
     for result in results:
         if result.void:
             print(f"\n{result.check.id}: {result.check.asks}\n  proves nothing: {result.void}")
@@ -38,10 +38,10 @@ def print_report(results: Sequence[Result], verdict: Verdict) -> None:
 
 
 def _rows(results: Sequence[Result], verdict: Verdict) -> list[list[str]]:
-    asked = Counter(one.check.id.split(".")[0] for one in results)
-    undeclared = Counter(one.check.split(".")[0] for one in verdict.undeclared)
-    explained = Counter(one.check.split(".")[0] for found in verdict.explained.values() for one in found)
-    void = Counter(one.check.id.split(".")[0] for one in results if one.void)
+    asked = Counter(result.check.id.split(".")[0] for result in results)
+    undeclared = Counter(item.check.split(".")[0] for item in verdict.undeclared)
+    explained = Counter(item.check.split(".")[0] for found in verdict.explained.values() for item in found)
+    void = Counter(result.check.id.split(".")[0] for result in results if result.void)
     rows = [["suite", "checks", "declared differences", "undeclared", "void"]]
     rows += [[suite, str(count), str(explained[suite]), str(undeclared[suite]), str(void[suite])]
              for suite, count in asked.items()]  # fmt: skip
@@ -51,8 +51,8 @@ def _rows(results: Sequence[Result], verdict: Verdict) -> list[list[str]]:
 
 
 def _summary(results: Sequence[Result], verdict: Verdict) -> str:
-    differing = {one.check for one in verdict.undeclared}
-    void = sum(bool(one.void) for one in results)
+    differing = {item.check for item in verdict.undeclared}
+    void = sum(bool(result.void) for result in results)
     return (
         f"{len(results)} checks: {len(verdict.undeclared)} undeclared differences in {len(differing)} of them, "
         f"{void} that prove nothing, {len(verdict.gone)} declared that are gone"
@@ -63,10 +63,10 @@ def write_report(path: Path, results: Sequence[Result], verdict: Verdict) -> Pat
     """Write everything as JSON; the file appears whole."""
     document = {
         "summary": _summary(results, verdict),
-        "undeclared": [asdict(one) for one in verdict.undeclared],
+        "undeclared": [asdict(item) for item in verdict.undeclared],
         "gone": [{"id": id, **asdict(place)} for id, place in verdict.gone],
-        "explained": {id: [asdict(one) for one in found] for id, found in verdict.explained.items()},
-        "checks": [_told(one) for one in results],
+        "explained": {id: [asdict(item) for item in found] for id, found in verdict.explained.items()},
+        "checks": [_told(result) for result in results],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, json.dumps(document, indent=1))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from app.utils.progress import progress, say
+from app.utils.progress import echo, progress
 from bench.parity.answer import NONE, Answer
 from bench.parity.check import Check, probe
 from bench.parity.compare import Difference, differences
@@ -63,7 +63,7 @@ def _timed(ask: Callable[[Peer], Answer], peer: Peer) -> tuple[Answer, float]:
 def not_run(title: str, error: Exception) -> Result:
     """What stands for the checks of a configuration under which a server did not start."""
     nothing = Answer(0, "NotReady", NONE, b"")
-    say(f"{title}: {error}")
+    echo(f"{title}: {error}")
     return Result(probe(f"{title}.start", "start both servers", lambda peer: nothing), nothing, nothing, (), str(error))
 
 
@@ -77,6 +77,6 @@ def _void(check: Check, mms: Answer) -> str:
 
 def _tell(result: Result) -> None:
     if result.void:
-        say(f"{result.check.id}: {result.void}: {result.mms.body[:200]!r}")
+        echo(f"{result.check.id}: {result.void}: {result.mms.body[:200]!r}")
     if max(result.seconds) > SLOW_SECONDS:
-        say(f"{result.check.id} took {result.seconds[0]:.0f} s and {result.seconds[1]:.0f} s")
+        echo(f"{result.check.id} took {result.seconds[0]:.0f} s and {result.seconds[1]:.0f} s")

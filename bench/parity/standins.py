@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from app.cli.packers import order
+from app.cli.packers import pack_job
 from app.engines.mxnet.compat import prepare
 from app.formats.archive.pack import pack
 from bench.parity.store import signature
@@ -39,10 +39,12 @@ def make_archives(folder: Path, checkout: Path, expected: Mapping[str, Answers])
         source = folder / "sources" / name
         shutil.copytree(template, source)
         (source / "signature.json").write_text(signature(SIDE, len(answers)))
-        (source / "synset.txt").write_text("".join(f"{one['class']}\n" for one in answers))
-        _write_checkpoint(source / name, [one["probability"] for one in answers])
+        (source / "synset.txt").write_text("".join(f"{answer['class']}\n" for answer in answers))
+        _write_checkpoint(source / name, [answer["probability"] for answer in answers])
         options = {"runtime": "python", "archive_format": "default", "force": False}
-        made = pack(order(folder, model_name=name, model_path=source, handler="mxnet_vision_service:handle", **options))
+        made = pack(
+            pack_job(folder, model_name=name, model_path=source, handler="mxnet_vision_service:handle", **options)
+        )
         assert made.name == PurePosixPath(url).name, "the archive is called as its URL says"
 
 
@@ -54,7 +56,7 @@ def _write_checkpoint(prefix: Path, values: Sequence[float]) -> None:
     pooled = mx.sym.Pooling(mx.sym.Variable("data"), kernel=(1, 1), global_pool=True, pool_type="avg")
     output = mx.sym.FullyConnected(mx.sym.Flatten(pooled), num_hidden=len(values), name="out")
     arrays = {"out_weight": np.zeros((len(values), 3), np.float32), "out_bias": np.asarray(values, np.float32)}
-    mx.model.save_checkpoint(str(prefix), 0, output, {name: mx.nd.array(one) for name, one in arrays.items()}, {})
+    mx.model.save_checkpoint(str(prefix), 0, output, {name: mx.nd.array(array) for name, array in arrays.items()}, {})
 
 
 @contextmanager

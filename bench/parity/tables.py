@@ -13,7 +13,7 @@ END = "<!-- parity: end -->"
 
 def markdown(known: Sequence[Known]) -> str:
     """The known differences as a table of Markdown."""
-    rows = [(one.mms, one.dimple, one.because) for one in known]
+    rows = [(item.mms, item.dimple, item.because) for item in known]
     lines = ["| MMS | Dimple | because |", "|---|---|---|"]
     return "\n".join([*lines, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows)]) + "\n"
 

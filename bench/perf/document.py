@@ -117,7 +117,7 @@ def _measured(record: Record) -> str:
 
 
 def _goals(record: Record) -> str:
-    return table(("", "goal", "measured", "reached"), [_goal(one) for one in goals(record)])
+    return table(("", "goal", "measured", "reached"), [_goal(goal) for goal in goals(record)])
 
 
 def _goal(one: Goal) -> tuple[str, str, str, str]:
@@ -149,8 +149,8 @@ def _losses(record: Record) -> str:
     for model in _models(record):
         for connections in CONNECTIONS:
             found = [lost(record, model, connections, server) for server in HTTP_SERVERS]
-            asked = sum(by_round(record, DIMPLE, model, connections, lambda one: one.complete).values())
-            counts = [number(sum(one)) if one else NONE for one in found]
+            asked = sum(by_round(record, DIMPLE, model, connections, lambda item: item.complete).values())
+            counts = [number(sum(item)) if item else NONE for item in found]
             rows.append((f"{TITLES[model]}, {connections}", *counts, f"{asked:,.0f}"))
     head = ("model, connections", *(SERVERS[server] for server in HTTP_SERVERS), "asked of Dimple")
     return table(head, rows)
@@ -175,7 +175,7 @@ def _runs(record: Record) -> str:
     rows = []
     for title, figure in figures:
         found = [of_runs(record, server, figure) for server in (MMS, DIMPLE, TUTORIAL)]
-        mms, ours, tutorial = (with_spread(spread(list(one.values()))) for one in found)
+        mms, ours, tutorial = (with_spread(spread(list(item.values()))) for item in found)
         rows.append((title, mms, ours, with_spread(spread(ratios(found[1], found[0])), TIMES), tutorial))
     return table(("all models", "MMS", "Dimple", "Dimple/MMS", "tutorial's server (smile only)"), rows)
 
@@ -183,11 +183,11 @@ def _runs(record: Record) -> str:
 def _profile(record: Record) -> str:
     names = list(record.profile[0].milliseconds) if record.profile else []
     rows = [
-        (f"{TITLES[one.model]}, {one.connections}", *(f"{value:.2f}" for value in one.milliseconds.values()))
-        for one in record.profile
+        (f"{TITLES[item.model]}, {item.connections}", *(f"{value:.2f}" for value in item.milliseconds.values()))
+        for item in record.profile
     ]
     return table(("mean ms; model, connections", *names), rows)
 
 
 def _models(record: Record) -> list[str]:
-    return [name for name in ROWS if any(one.model == name for one in record.cells)]
+    return [name for name in ROWS if any(cell.model == name for cell in record.cells)]

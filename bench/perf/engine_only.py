@@ -42,7 +42,7 @@ def drive(engine: Engine, tensor: FloatArray, threads: int, seconds: float) -> t
     for thread in running:
         thread.join()
     lasted = time.perf_counter() - began
-    everything = [one for own in times for one in own]
+    everything = [item for own in times for item in own]
     return len(everything) / lasted, everything
 
 
@@ -63,4 +63,4 @@ def main(seconds: float, cache: Path, crowds: list[int], models: list[str]) -> N
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), Path(sys.argv[2]), [int(one) for one in sys.argv[3].split(",")], sys.argv[4:])
+    main(float(sys.argv[1]), Path(sys.argv[2]), [int(part) for part in sys.argv[3].split(",")], sys.argv[4:])

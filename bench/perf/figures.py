@@ -34,12 +34,12 @@ def by_round(
 ) -> dict[int, float]:
     """A figure of the same cell in every round."""
     wanted = (server, model, connections)
-    return {one.round: figure(one) for one in record.cells if (one.server, one.model, one.connections) == wanted}
+    return {cell.round: figure(cell) for cell in record.cells if (cell.server, cell.model, cell.connections) == wanted}
 
 
 def of_runs(record: Record, server: str, figure: Callable[[Run], float]) -> dict[int, float]:
     """A figure of the same server in every round."""
-    return {one.round: figure(one) for one in record.runs if one.server == server}
+    return {run.round: figure(run) for run in record.runs if run.server == server}
 
 
 def per_second(one: Cell) -> float:
@@ -129,7 +129,7 @@ def _of_model(record: Record, model: str) -> list[Goal]:
 
 
 def _has(record: Record, model: str) -> bool:
-    return any(one.model == model for one in record.cells)
+    return any(cell.model == model for cell in record.cells)
 
 
 def to(record: Record, peer: str, model: str, connections: int, figure: Callable[[Cell], float]) -> Spread | None:
@@ -150,4 +150,4 @@ def of_engine(record: Record, model: str, connections: int) -> Spread | None:
 
 def lost(record: Record, model: str, connections: int, server: str = DIMPLE) -> list[float]:
     """Requests that were not answered with 200, round by round."""
-    return list(by_round(record, server, model, connections, lambda one: one.lost + one.refused).values())
+    return list(by_round(record, server, model, connections, lambda item: item.lost + item.refused).values())

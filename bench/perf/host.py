@@ -9,7 +9,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from app.utils.system import cores, memory_bytes
+from app.utils.system import cpu_count, memory_limit
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
 
@@ -22,8 +22,8 @@ def describe() -> dict[str, str]:
     return {
         "processor": model[1] if model else platform.processor(),
         "instructions": ", ".join(flag for flag in FLAGS if flag in has) or "none of " + ", ".join(FLAGS),
-        "cores": str(cores()),
-        "memory": f"{memory_bytes() / 2**30:.0f} GiB",
+        "cores": str(cpu_count()),
+        "memory": f"{memory_limit() / 2**30:.0f} GiB",
         "system": f"{_system()}, Linux {platform.release()}",
         "Multi Model Server": "1.1.11, MXNet 1.9.1, " + _java(),
         "Dimple": ", ".join(

@@ -27,7 +27,7 @@ def int8_of(subjects: Sequence[Subject], store: Path, cache: Path) -> Subject | 
     :param store: where the quantized model's folder goes.
     :param cache: of what is converted for OpenVINO.
     """
-    found = [one for one in subjects if one.name == RESNET]
+    found = [subject for subject in subjects if subject.name == RESNET]
     if not found or not can_quantize():
         return None
     folder = store / INT8

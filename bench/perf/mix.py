@@ -45,9 +45,9 @@ def kinds(subjects: Sequence[Subject]) -> list[Kind]:
         Kind("list of models", "GET", "/predict/", b"", GOOD, 0.5),
         Kind("unknown model", "POST", "/predictions/nobody", b"x", (404,), 0.5),
     ]
-    for one in subjects:
-        jpeg = one.picture.read_bytes()
-        mms, own = f"/predictions/{one.name}", f"/predict/{one.name}"
+    for subject in subjects:
+        jpeg = subject.picture.read_bytes()
+        mms, own = f"/predictions/{subject.name}", f"/predict/{subject.name}"
         found += [
             Kind("good JPEG", "POST", mms, jpeg, GOOD, 4),
             Kind("good JPEG, own API", "POST", own, jpeg, GOOD, 2),
@@ -97,7 +97,7 @@ def client(port: int, choices: Sequence[Kind], tally: Tally, stop: threading.Eve
     """Ask one after the other on a connection that is kept, until told to stop."""
     chance = random.Random(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
-    weights = [one.weight for one in choices]
+    weights = [choice.weight for choice in choices]
     while not stop.is_set():
         (kind,) = chance.choices(choices, weights)
         status, said = ask(connection, kind)

@@ -35,7 +35,7 @@ def draw(record: Record, folder: Path) -> None:
         record, folder / "latency.png", "ms: median, and 99th percentile (faint)", ((p99, "", 0.35), (p50, "", 1.0))
     )
     _resources(record, folder / "resources.png")
-    _ratios([one for one in goals(record) if one.limit and one.measured], folder / "ratios.png")
+    _ratios([goal for goal in goals(record) if goal.limit and goal.measured], folder / "ratios.png")
     if record.profile:
         _profile(record, folder / "profile.png")
 
@@ -44,7 +44,7 @@ def _by_model(
     record: Record, path: Path, label: str, figures: Sequence[tuple[Callable[[Cell], float], str, float]]
 ) -> None:
     """A panel for every network, groups of bars for the connections; a figure is drawn over the one before."""
-    models = [name for name in ROWS if any(one.model == name for one in record.cells)]
+    models = [name for name in ROWS if any(cell.model == name for cell in record.cells)]
     canvas = new_figure(3.2 * len(models) + 0.6, 3.4)
     for panel, model in zip(canvas.subplots(1, len(models), squeeze=False)[0], models, strict=True):
         for place, server in enumerate(SERVERS):
@@ -71,7 +71,7 @@ def _bars(
     if not found:
         return
     at = [index + place * WIDTH for index in found]
-    tops = [one.median for one in found.values()]
+    tops = [item.median for item in found.values()]
     label = SERVERS[server] if alpha == 1 else None
     panel.bar(at, tops, WIDTH * 0.92, color=COLOURS[server], alpha=alpha, label=label, yerr=_errors(found.values()),
               error_kw={"linewidth": 0.8})  # fmt: skip
@@ -79,7 +79,7 @@ def _bars(
 
 def _errors(found: Any) -> list[list[float]]:
     rows: list[Spread] = list(found)
-    return [[one.median - one.low for one in rows], [one.high - one.median for one in rows]]
+    return [[row.median - row.low for row in rows], [row.high - row.median for row in rows]]
 
 
 def _resources(record: Record, path: Path) -> None:
@@ -101,16 +101,18 @@ def _ratios(found: Sequence[Goal], path: Path) -> None:
     """Every goal as a bar: what was measured, in parts of the limit."""
     canvas = new_figure(6.4, 0.6 + 0.27 * len(found))
     panel = canvas.add_subplot()
-    for row, one in enumerate(reversed(found)):
-        assert one.measured
-        low, middle, high = (value / one.limit for value in (one.measured.low, one.measured.median, one.measured.high))
+    for row, item in enumerate(reversed(found)):
+        assert item.measured
+        low, middle, high = (
+            value / item.limit for value in (item.measured.low, item.measured.median, item.measured.high)
+        )
         panel.plot([low, high], [row, row], color="#6b6b6b", linewidth=1.5)
-        panel.plot(middle, row, "o", color=GREEN if one.reached else RED)
-        arrow = "→" if one.at_least else "←"
-        panel.annotate(arrow, (1, row), ha="left" if one.at_least else "right", va="center", color="#6b6b6b")
+        panel.plot(middle, row, "o", color=GREEN if item.reached else RED)
+        arrow = "→" if item.at_least else "←"
+        panel.annotate(arrow, (1, row), ha="left" if item.at_least else "right", va="center", color="#6b6b6b")
     panel.axvline(1, color="black", linewidth=0.8)
     panel.set_yticks(
-        range(len(found)), [f"{TITLES.get(one.model, 'all')}: {one.what}" for one in reversed(found)], fontsize=7
+        range(len(found)), [f"{TITLES.get(item.model, 'all')}: {item.what}" for item in reversed(found)], fontsize=7
     )
     panel.set(xscale="log", xlabel="measured, in parts of the goal")
     panel.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], minor=False)
@@ -124,15 +126,15 @@ def _profile(record: Record, path: Path) -> None:
     canvas = new_figure(7, 0.9 + 0.42 * len(record.profile))
     panel = canvas.add_subplot()
     labels = []
-    for row, one in enumerate(reversed(record.profile)):
-        total, left = sum(one.milliseconds.values()) or 1.0, 0.0
-        for name, milliseconds in one.milliseconds.items():
+    for row, item in enumerate(reversed(record.profile)):
+        total, left = sum(item.milliseconds.values()) or 1.0, 0.0
+        for name, milliseconds in item.milliseconds.items():
             part = milliseconds / total
             panel.barh(row, part, left=left, color=STEP_COLOURS[name], label=name if row == 0 else None)
             if part >= 0.07:
                 panel.text(left + part / 2, row, number(milliseconds), ha="center", va="center", fontsize=7)
             left += part
-        labels.append(f"{TITLES[one.model]}, {one.connections} ({number(total)} ms)")
+        labels.append(f"{TITLES[item.model]}, {item.connections} ({number(total)} ms)")
     panel.set_yticks(range(len(labels)), labels, fontsize=8)
     panel.set(xlim=(0, 1), xlabel="part of what the client waited; in the bars: milliseconds, mean")
     panel.legend(ncols=len(STEPS), loc="lower center", bbox_to_anchor=(0.4, 1.0), fontsize=7, frameon=False)

@@ -20,8 +20,12 @@ MOST_SECONDS = 5.0
 def steps(port: int, subjects: Sequence[Subject], seconds: float) -> list[Step]:
     """Ask ``POST /predict/MODEL``, whose answer has ``timing_ms``, and take the means."""
     return [
-        Step(one.name, connections, _measure(port, one.name, one.picture, connections, min(seconds, MOST_SECONDS)))
-        for one in subjects
+        Step(
+            subject.name,
+            connections,
+            _measure(port, subject.name, subject.picture, connections, min(seconds, MOST_SECONDS)),
+        )
+        for subject in subjects
         for connections in CONNECTIONS
     ]
 
@@ -42,10 +46,10 @@ def _measure(port: int, model: str, picture: Path, connections: int, seconds: fl
         connection.close()
 
     running = [threading.Thread(target=ask) for _ in range(connections)]
-    for one in running:
-        one.start()
-    for one in running:
-        one.join()
+    for item in running:
+        item.start()
+    for item in running:
+        item.join()
     return mean(rows)
 
 

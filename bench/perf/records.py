@@ -90,5 +90,5 @@ def read_record(path: Path) -> Record:
     """Read what :func:`write_record` wrote."""
     document = json.loads(path.read_text())
     kinds = {"cells": Cell, "runs": Run, "profile": Step}
-    made = {key: [kinds[key](**one) for one in value] if key in kinds else value for key, value in document.items()}
+    made = {key: [kinds[key](**item) for item in value] if key in kinds else value for key, value in document.items()}
     return Record(**made)

@@ -14,8 +14,8 @@ from pathlib import Path
 from app.engines.cache import MODEL
 from app.engines.conversion_process import entry_of
 from app.formats.folder import open_model_folder
-from app.utils.progress import say
-from app.utils.system import cores, server_processes
+from app.utils.progress import echo
+from app.utils.system import cpu_count, default_worker_count
 from bench.parity.machine import Missing
 from bench.parity.peer import START_SECONDS, NotReady, Peer
 from bench.parity.servers import dimple, mms
@@ -61,7 +61,7 @@ class Bench:
         for kind in (MMS, DIMPLE):
             home = self.homes[kind] = self.folder / kind[0]
             home.mkdir()
-            told = [pack(one, home / "store", self.mms_python, self.checkout, kind) for one in self.subjects]
+            told = [pack(subject, home / "store", self.mms_python, self.checkout, kind) for subject in self.subjects]
             (home / "load").write_text(",".join(told))
         home = self.homes[INT8] = self.folder / "i"
         self.int8 = int8_of(self.subjects, home / "store", home / "instance" / "cache")
@@ -75,11 +75,11 @@ class Bench:
         :param kind: ``mms``, ``dimple``, or the quantized network's name for Dimple with nothing but that.
         """
         home = self.homes[kind]
-        config = {"load_models": (home / "load").read_text(), "default_workers_per_model": str(cores())}
+        config = {"load_models": (home / "load").read_text(), "default_workers_per_model": str(cpu_count())}
         setup = Setup("performance", (), config)
         if kind == MMS:
             return mms(self.mms_python, home, setup)
-        return dimple(self.checkout, home, setup, server_processes())
+        return dimple(self.checkout, home, setup, default_worker_count())
 
     @property
     def cache(self) -> Path:
@@ -88,28 +88,28 @@ class Bench:
 
 def run(bench: Bench, rounds: int) -> None:
     """Measure everything, into the bench's record."""
-    say("a first start of either server, so that nothing is converted or compiled in a measured one")
+    echo("a first start of either server, so that nothing is converted or compiled in a measured one")
     answers = {kind: _first_start(bench, kind) for kind in (MMS, DIMPLE)}
     bench.record.agreement |= agreement(answers[MMS], answers[DIMPLE])
     bench.record.agreement.pop(PHOTOGRAPH, None)  # the two servers cut the face differently
-    say("largest difference of a probability: " + str(bench.record.agreement))
+    echo("largest difference of a probability: " + str(bench.record.agreement))
     for number in range(rounds):
         for kind in (MMS, DIMPLE):
-            say(f"round {number + 1} of {rounds}: {kind}")
+            echo(f"round {number + 1} of {rounds}: {kind}")
             _one_server(bench, kind, number, last=number == rounds - 1)
         if bench.int8:
-            say(f"round {number + 1} of {rounds}: {bench.int8.title}")
+            echo(f"round {number + 1} of {rounds}: {bench.int8.title}")
             _int8(bench, bench.int8, number)
-        for one in bench.subjects:
-            if one.name in (SMILE, PHOTOGRAPH):
-                say(f"round {number + 1} of {rounds}: the tutorial's server, {one.title}")
-                _tutorial(bench, one, number)
+        for subject in bench.subjects:
+            if subject.name in (SMILE, PHOTOGRAPH):
+                echo(f"round {number + 1} of {rounds}: the tutorial's server, {subject.title}")
+                _tutorial(bench, subject, number)
         for kind in PEERS:
-            for one in bench.subjects:
-                if one.name != PHOTOGRAPH:
-                    say(f"round {number + 1} of {rounds}: {kind}, {one.title}")
-                    _service(bench, kind, one, number)
-        say(f"round {number + 1} of {rounds}: the engine alone")
+            for subject in bench.subjects:
+                if subject.name != PHOTOGRAPH:
+                    echo(f"round {number + 1} of {rounds}: {kind}, {subject.title}")
+                    _service(bench, kind, subject, number)
+        echo(f"round {number + 1} of {rounds}: the engine alone")
         _engine(bench, number)
 
 
@@ -118,11 +118,11 @@ def _first_start(bench: Bench, kind: str) -> dict[str, dict[str, float]]:
     try:
         peer.start()
         answers = {}
-        for one in bench.subjects:
-            said = peer.ask("POST", f"/predictions/{one.name}", one.picture.read_bytes(), JPEG)
+        for subject in bench.subjects:
+            said = peer.ask("POST", f"/predictions/{subject.name}", subject.picture.read_bytes(), JPEG)
             if said.status != 200:
-                raise NotReady(f"{kind} answers {said.status} for {one.name}: {said.body[:500]!r}; see {peer.log}")
-            answers[one.name] = {row["class"]: row["probability"] for row in said.document()}
+                raise NotReady(f"{kind} answers {said.status} for {subject.name}: {said.body[:500]!r}; see {peer.log}")
+            answers[subject.name] = {row["class"]: row["probability"] for row in said.document()}
         return answers
     finally:
         peer.stop()
@@ -142,13 +142,13 @@ def _one_server(bench: Bench, kind: str, number: int, last: bool) -> None:
     peer = bench.peer(kind)
     try:
         seconds = start(peer, bench.subjects)
-        for one in bench.subjects:
-            bench.record.cells += _cells(bench, _url(peer, one), one, (number, kind))
+        for subject in bench.subjects:
+            bench.record.cells += _cells(bench, _url(peer, subject), subject, (number, kind))
         assert peer.process
         time.sleep(REST_SECONDS)
         has = held(family(peer.process.pid))
         bench.record.runs.append(Run(number, kind, seconds, has.pss, has.rss, has.processes))
-        say(f"  {kind}: first answers after {seconds:.1f} s, {has.pss:.0f} MiB (PSS) in {has.processes} processes")
+        echo(f"  {kind}: first answers after {seconds:.1f} s, {has.pss:.0f} MiB (PSS) in {has.processes} processes")
         if kind == DIMPLE and last:
             bench.record.profile += profile.steps(peer.port, bench.subjects, bench.seconds)
     finally:
@@ -163,8 +163,8 @@ def _int8(bench: Bench, subject: Subject, number: int) -> None:
         bench.record.cells += _cells(bench, _url(peer, subject), subject, (number, DIMPLE))
     finally:
         peer.stop()
-    theirs = [one for one in bench.record.cells if (one.round, one.server, one.model) == (number, MMS, RESNET)]
-    bench.record.cells += [replace(one, model=INT8) for one in theirs]
+    theirs = [cell for cell in bench.record.cells if (cell.round, cell.server, cell.model) == (number, MMS, RESNET)]
+    bench.record.cells += [replace(their, model=INT8) for their in theirs]
 
 
 def _url(peer: Peer, subject: Subject) -> str:
@@ -192,7 +192,7 @@ def tell(one: Cell) -> None:
     """Say what was measured just now."""
     wrong = f", {one.lost} LOST" if one.lost else ""
     wrong += f", {one.refused} refused" if one.refused else ""
-    say(f"  {one.server}: {one.model}, {one.connections}: {one.per_second:.1f}/s, "
+    echo(f"  {one.server}: {one.model}, {one.connections}: {one.per_second:.1f}/s, "
         f"p50 {one.p50:.2f} ms, p99 {one.p99:.2f} ms, {one.complete} requests{wrong}")  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def _service(bench: Bench, kind: str, subject: Subject, number: int) -> None:
     home.mkdir(exist_ok=True)
     (port,) = free_ports(1)
     entry = entry_of(open_model_folder(subject.source), "auto", bench.cache)
-    workers = str(cores())
+    workers = str(cpu_count())
     environ = _quiet_home(home) | {"NETWORK": str(entry.path / MODEL), "WORKERS": workers, "PYTHONPATH": str(SERVICES)}
     if kind == LITSERVE:
         command = [str(bench.peers_python), str(SERVICES / "litserve_service.py"), str(port), workers]
@@ -249,7 +249,9 @@ def _quiet_home(home: Path) -> dict[str, str]:
 
 
 def _engine(bench: Bench, number: int) -> None:
-    models = [f"{one.name}={one.source}={one.picture}" for one in bench.subjects if one.name != PHOTOGRAPH]
+    models = [
+        f"{subject.name}={subject.source}={subject.picture}" for subject in bench.subjects if subject.name != PHOTOGRAPH
+    ]
     if not models:
         return
     crowds = ",".join(map(str, THREADS))
@@ -260,7 +262,7 @@ def _engine(bench: Bench, number: int) -> None:
     for line in done.stdout.splitlines():
         told = json.loads(line)
         if told.pop("kind") != "openvino":
-            say(f"  the engine of {told['model']} is not openvino: the comparison with Dimple's HTTP means little")
+            echo(f"  the engine of {told['model']} is not openvino: the comparison with Dimple's HTTP means little")
         found = Cell(round=number, server=ENGINE, **told)
         bench.record.cells.append(found)
         tell(found)

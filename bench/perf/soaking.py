@@ -54,7 +54,7 @@ class Soak:
             "warm_seconds": self.warm_seconds,
             "before": asdict(self.before),
             "after": asdict(self.after),
-            "samples": [asdict(one) for one in self.samples],
+            "samples": [asdict(sample) for sample in self.samples],
             "ended": [[kind, status, count] for (kind, status), count in sorted(self.tally.ended.items())],
             "wrong": self.tally.wrong,
             "what the wrong ones said": self.tally.samples,
@@ -89,14 +89,14 @@ def _loaded(
     stop, registered = threading.Event(), [0]
     running = [threading.Thread(target=client, args=(peer.port, choices, tally, stop, seed)) for seed in range(clients)]
     running.append(threading.Thread(target=_come_and_go, args=(peer, guests, tally, stop, registered)))
-    for one in running:
-        one.start()
+    for item in running:
+        item.start()
     try:
         yield registered
     finally:
         stop.set()
-        for one in running:
-            one.join()
+        for item in running:
+            item.join()
 
 
 def _come_and_go(peer: Peer, guests: Sequence[str], tally: Tally, stop: threading.Event, registered: list[int]) -> None:
@@ -144,13 +144,13 @@ def at_rest(peer: Peer) -> Held:
 
 
 def _still(seen: Sequence[Held]) -> bool:
-    return len(seen) == STILL and len({(one.processes, one.threads, one.files) for one in seen}) == 1
+    return len(seen) == STILL and len({(item.processes, item.threads, item.files) for item in seen}) == 1
 
 
 def growth(samples: Sequence[Sample], warm_seconds: float) -> float:
     """How much memory grew under load after the warm-up: the median of the last quarter of the looks to that of the
     first, less one. 0.0 where there are too few to say."""
-    sizes = [one.held.pss for one in samples if one.second >= warm_seconds]
+    sizes = [sample.held.pss for sample in samples if sample.second >= warm_seconds]
     quarter = len(sizes) // 4
     if not quarter:
         return 0.0

@@ -30,8 +30,8 @@ def start(peer: Peer, subjects: Sequence[Subject]) -> float:
     """
     began = time.monotonic()
     spawn(peer)
-    for one in subjects:
-        wait_for(peer, f"/predictions/{one.name}", one.picture.read_bytes(), began + START_SECONDS)
+    for subject in subjects:
+        wait_for(peer, f"/predictions/{subject.name}", subject.picture.read_bytes(), began + START_SECONDS)
     return time.monotonic() - began
 
 

@@ -183,12 +183,12 @@ def _tiff(order: bytes, count: int) -> Callable[[int], bytes]:
         tags += [(278, 4, 1, 8), (279, 4, 1, 64)] + [(33000 + number, 7, size - 4096, 4096) for number in range(count)]
         entry, number = ("HHQQ", "Q") if big else ("HHII", "H")
         directory = struct.pack(sign + number, len(tags))
-        for one in tags:
-            if one[1] == 3:  # a short lies at the beginning of its field
-                value = struct.pack(sign + "H", one[3]).ljust(8 if big else 4, b"\0")
-                directory += struct.pack(sign + entry[:3], *one[:3]) + value
+        for tag in tags:
+            if tag[1] == 3:  # a short lies at the beginning of its field
+                value = struct.pack(sign + "H", tag[3]).ljust(8 if big else 4, b"\0")
+                directory += struct.pack(sign + entry[:3], *tag[:3]) + value
             else:
-                directory += struct.pack(sign + entry, *one)
+                directory += struct.pack(sign + entry, *tag)
         head = order + (struct.pack(sign + "HHQ", 8, 0, 16) if big else struct.pack(sign + "I", 8))
         return (head + directory + bytes(16)).ljust(size, b"\0")
 
@@ -354,15 +354,15 @@ def cost(served: Served, attack: Attack, size: int, before: float | None = None)
     :param before: MiB that the server held before; None to wait until it has given back what earlier requests took.
     """
     body = attack.body(min(size, attack.longest or size))
-    processes = [psutil.Process(one) for one in family(served.pid)]
+    processes = [psutil.Process(item) for item in family(served.pid)]
     before = settled(processes) if before is None else before
-    for one in processes:
-        Path(f"/proc/{one.pid}/clear_refs").write_text("5")  # VmHWM begins again
+    for process in processes:
+        Path(f"/proc/{process.pid}/clear_refs").write_text("5")  # VmHWM begins again
     spent = _spent(processes)
     headers = {"Content-Type": attack.kind, **attack.headers}
     status, _, _ = served.ask("POST", attack.path, body, attack.management, headers, 600)
     seconds = _spent(processes) - spent
-    peak = sum(_kilobytes(one.pid, "VmHWM") for one in processes) / 1024
+    peak = sum(_kilobytes(process.pid, "VmHWM") for process in processes) / 1024
     return Cost(attack, len(body) / MIB, status, seconds, max(0.0, peak - before))
 
 
@@ -371,7 +371,7 @@ def settled(processes: list[psutil.Process]) -> float:
     held = float("inf")
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        now = sum(_kilobytes(one.pid, "VmRSS") for one in processes) / 1024
+        now = sum(_kilobytes(process.pid, "VmRSS") for process in processes) / 1024
         if now >= held:
             return now
         held = now
@@ -380,7 +380,7 @@ def settled(processes: list[psutil.Process]) -> float:
 
 
 def _spent(processes: list[psutil.Process]) -> float:
-    return sum(sum(one.cpu_times()[:2]) for one in processes)
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def _kilobytes(process: int, name: str) -> int:

@@ -229,11 +229,11 @@ def load(port: int, kinds: Sequence[Kind], clients: int, rules: Rules, pause: fl
         threading.Thread(target=Client(port, kinds, books, rules, seed, pause).run, args=(stop,))
         for seed in range(clients)
     ]
-    for one in running:
-        one.start()
+    for item in running:
+        item.start()
     try:
         yield books
     finally:
         stop.set()
-        for one in running:
-            one.join()
+        for item in running:
+            item.join()

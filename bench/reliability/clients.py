@@ -47,23 +47,23 @@ class Dripping:
 
     def drip(self) -> None:
         """Send a byte on each, and hear what the server says."""
-        for one in self._sockets:
-            if one in self.ended:
+        for item in self._sockets:
+            if item in self.ended:
                 continue
             try:
                 with contextlib.suppress(BlockingIOError):
-                    one.send(b"a")
-                while piece := one.recv(4096):
-                    self.heard[one] += piece
-                self.ended.add(one)
+                    item.send(b"a")
+                while piece := item.recv(4096):
+                    self.heard[item] += piece
+                self.ended.add(item)
             except BlockingIOError:
                 pass
             except OSError:
-                self.ended.add(one)
+                self.ended.add(item)
 
     def close(self) -> None:
-        for one in self._sockets:
-            one.close()
+        for item in self._sockets:
+            item.close()
 
     @property
     def all_ended(self) -> bool:
@@ -133,14 +133,14 @@ def _deaf(scene: Scene) -> None:
         one.setblocking(False)
         deaf.append(one)
     with contextlib.ExitStack() as stack:
-        for one in deaf:
-            stack.enter_context(one)
+        for item in deaf:
+            stack.enter_context(item)
             with contextlib.suppress(BlockingIOError):
                 for _ in range(100):
-                    one.send(request)
+                    item.send(request)
         answered = scene.books.sent
         scene.served.wait(lambda: scene.books.sent > answered + 50)
-        scene.served.wait(lambda: all(_is_reset(one) for one in deaf))
+        scene.served.wait(lambda: all(_is_reset(item) for item in deaf))
     scene.is_over()
     scene.note("20 clients that took no answer were cut off")
 
@@ -181,10 +181,10 @@ def _slow_models(scene: Scene) -> None:
             status, _, _ = served.ask("GET", "/ping")
             pings.append(time.monotonic() - began)
             scene.check(status == 200, f"/ping is answered {status}")
-        said = Counter(_status(one) for one in clients)
+        said = Counter(_status(client) for client in clients)
     finally:
-        for one in clients:
-            one.close()
+        for client in clients:
+            client.close()
         for name in names:
             unregister(scene, name)
         shutil.rmtree(served.models / SLOW_MODEL)
@@ -230,8 +230,8 @@ def _too_many(scene: Scene) -> None:
     """More connections than the processes may have files: nobody dies, nobody spins, and who waits is answered."""
     served = scene.served
     workers = served.workers()
-    for one in workers:
-        limits(one, _open_files(one) + 20)
+    for worker in workers:
+        limits(worker, _open_files(worker) + 20)
     idle = []
     try:
         for _ in range(200):
@@ -246,8 +246,8 @@ def _too_many(scene: Scene) -> None:
             f"{len(idle)} connections where {20 * len(workers)} had room; processor meanwhile {busy:.0%} of a core"
         )
     finally:
-        for one in idle:
-            one.close()
+        for item in idle:
+            item.close()
     scene.check(served.workers() == workers, "a worker ended")
     for pid in workers:
         limits(pid, 4096)

@@ -21,13 +21,13 @@ def text(rows: Sequence[Row], size: Size, machine: Mapping[str, str], date: str)
     load = f"{size.clients} clients"
     cells = [
         (
-            one.name, load, f"{one.sent:,}", f"{one.answered:,}", f"{one.refused:,}", f"{one.cut:,}", f"{one.lost:,}",
-            f"{one.recovery:.1f}", f"{one.slowest:.2f}", "yes" if one.holds else "**no**",
+            row.name, load, f"{row.sent:,}", f"{row.answered:,}", f"{row.refused:,}", f"{row.cut:,}", f"{row.lost:,}",
+            f"{row.recovery:.1f}", f"{row.slowest:.2f}", "yes" if row.holds else "**no**",
         )
-        for one in rows
+        for row in rows
     ]  # fmt: skip
-    notes = "".join(f"- {one.name}: {'; '.join(one.notes)}.\n" for one in rows if one.notes)
-    failed = "".join(f"- {one.name}: {one.failed or one.samples}\n" for one in rows if not one.holds)
+    notes = "".join(f"- {row.name}: {'; '.join(row.notes)}.\n" for row in rows if row.notes)
+    failed = "".join(f"- {row.name}: {row.failed or row.samples}\n" for row in rows if not row.holds)
     return (
         f"\n| | |\n|---|---|\n{facts}| date | {date} |\n\n{table(HEAD, cells)}\n{notes}"
         + (f"\nWhat does not hold:\n\n{failed}" if failed else "")

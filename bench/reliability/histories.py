@@ -78,18 +78,18 @@ def mistakes(calls: Sequence[Call]) -> Iterator[str]:
     for call in calls:
         by_name.setdefault(call.name, []).append(call)
     for name, those in sorted(by_name.items()):
-        changes = [one for one in those if one.puts or one.takes]
+        changes = [item for item in those if item.puts or item.takes]
         for call in those:
             if call.ended - call.begun > DEADLINE:
                 yield f"{name}: {call.op} took {call.ended - call.begun:.0f} s"
-            reason = _mistake(call, [one for one in changes if one is not call])
+            reason = _mistake(call, [change for change in changes if change is not call])
             if reason:
                 yield f"{name}: {call.op} at {call.begun:.3f}-{call.ended:.3f} {reason}"
 
 
 def _mistake(call: Call, changes: Sequence[Call]) -> str:
     if call.status == 409:
-        there = any(one.puts and one.begun < call.ended for one in changes)
+        there = any(change.puts and change.begun < call.ended for change in changes)
         return "" if there else "conflicts with nothing"
     if call.status == 404:
         return _lost(call, changes)
@@ -102,12 +102,14 @@ def _mistake(call: Call, changes: Sequence[Call]) -> str:
 
 def _stale(call: Call, changes: Sequence[Call]) -> str:
     """Say why an answer cannot be of its version; empty if it can."""
-    own = [one for one in changes if one.puts and one.version == call.version and one.begun <= call.ended]
+    own = [
+        change for change in changes if change.puts and change.version == call.version and change.begun <= call.ended
+    ]
     if not own:
         return f"was answered by {call.version}, which nobody had registered"
     for put in own:
-        later = (one for one in changes if one.succeeded and one is not put and one.begun > put.last)
-        if not any(one.ended < call.begun for one in later):
+        later = (change for change in changes if change.succeeded and change is not put and change.begun > put.last)
+        if not any(item.ended < call.begun for item in later):
             return ""
     return f"was answered by {call.version}, which another change had ended before"
 
@@ -115,7 +117,7 @@ def _stale(call: Call, changes: Sequence[Call]) -> str:
 def _lost(call: Call, changes: Sequence[Call]) -> str:
     """Say why a name cannot have been missing; empty if it can."""
     for put in changes:
-        taken = (one for one in changes if one.takes and one.begun < call.ended and one.last > put.begun)
+        taken = (change for change in changes if change.takes and change.begun < call.ended and change.last > put.begun)
         if put.puts and put.succeeded and put.ended < call.begun and not any(taken):
             return f"found nothing, though {put.version} was registered at {put.ended:.3f}, and nobody took it away"
     return ""

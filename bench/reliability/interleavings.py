@@ -122,9 +122,9 @@ class Interleaving:
                 killing.result()
         self._served.wait(self._served.is_whole)
         self._end_all()
-        outcome.counts = Counter(f"{one.op} {one.status}" for one in self._made)
+        outcome.counts = Counter(f"{item.op} {item.status}" for item in self._made)
         outcome.mistakes += mistakes(self._made)
-        outcome.slowest = max(one.ended - one.begun for one in self._made)
+        outcome.slowest = max(item.ended - item.begun for item in self._made)
         outcome.mistakes += self._left(before)
         return outcome
 
@@ -200,7 +200,7 @@ class Interleaving:
 
     def _listed(self) -> tuple[str, ...]:
         document = json.loads(self._http("GET", "/models")[1])
-        return tuple(sorted(one["modelName"] for one in document["models"]))
+        return tuple(sorted(item["modelName"] for item in document["models"]))
 
     def _at_rest(self) -> tuple[int, set[str]]:
         """Return how many handler processes there are, and the files that are kept."""
@@ -220,10 +220,10 @@ class Interleaving:
 def _handlers(served: Served) -> list[int]:
     """Return the processes that run models' code."""
     found = []
-    for one in served.handlers():
+    for handler in served.handlers():
         with contextlib.suppress(OSError):
-            if b"handlers/site\0" in Path(f"/proc/{one}/cmdline").read_bytes():
-                found.append(one)
+            if b"handlers/site\0" in Path(f"/proc/{handler}/cmdline").read_bytes():
+                found.append(handler)
     return found
 
 

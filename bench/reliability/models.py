@@ -83,7 +83,7 @@ def _write_average(
         name,
         [helper.make_tensor_value_info("data", TensorProto.FLOAT, [1, 3, side, side])],
         [helper.make_tensor_value_info("answer", TensorProto.FLOAT, [1, 3])],
-        [numpy_helper.from_array(array, one) for one, array in arrays.items()],
+        [numpy_helper.from_array(array, item) for item, array in arrays.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8

@@ -73,7 +73,7 @@ def _master_is_back(scene: Scene) -> bool:
     served, name = scene.served, scene.kept["guest"]
     if not served.is_whole():
         return False
-    left = [one for one in scene.kept["before"] if os.path.exists(f"/proc/{one}/exe")]  # type: ignore[attr-defined]
+    left = [item for item in scene.kept["before"] if os.path.exists(f"/proc/{item}/exe")]  # type: ignore[attr-defined]
     if left:
         return False
     status, body, _ = served.ask("POST", f"/predictions/{name}", picture("red"))
@@ -132,8 +132,8 @@ def _reload(scene: Scene) -> None:
     said = scene.served.said()
     before = scene.kept["before"]
     assert isinstance(before, list)
-    ends = sorted(said.index(f"Worker exiting (pid: {one})") for one in before)
-    begins = sorted(said.index(f"[{one}] [INFO] model {COLOUR} ") for one in scene.served.workers())
+    ends = sorted(said.index(f"Worker exiting (pid: {item})") for item in before)
+    begins = sorted(said.index(f"[{worker}] [INFO] model {COLOUR} ") for worker in scene.served.workers())
     # the first goes when one has come, the second when two have
     good = all(begin < end for begin, end in zip(begins, ends, strict=True))
     scene.check(good, "an old worker ended before a new one had its models")

@@ -161,7 +161,7 @@ def _at_rest(scene: Scene) -> Held:
     while time.monotonic() < deadline:
         time.sleep(0.5)
         seen.append(scene.served.held())
-        if len({(one.processes, one.threads, one.files) for one in seen[-3:]}) == 1 and len(seen) >= 3:
+        if len({(item.processes, item.threads, item.files) for item in seen[-3:]}) == 1 and len(seen) >= 3:
             break
     return seen[-1]
 

@@ -119,11 +119,11 @@ class Served:
 
     def workers(self) -> list[int]:
         """The worker processes that live: the children of gunicorn's first process, but for those of engines."""
-        return [one for one in self._children() if not _is_engine(one)]
+        return [child for child in self._children() if not _is_engine(child)]
 
     def engines(self) -> list[int]:
         """The processes that compute for all workers what takes long."""
-        return [one for one in self._children() if _is_engine(one)]
+        return [child for child in self._children() if _is_engine(child)]
 
     def _children(self) -> list[int]:
         found = []
@@ -142,12 +142,12 @@ class Served:
 
     def serving(self) -> list[int]:
         """The workers that have loaded their models."""
-        loaded = {int(one) for one in re.findall(r"\[(\d+)\] \[INFO\] (?:serving|model \S+ \S+ loaded)", self.said())}
-        return [one for one in self.workers() if one in loaded]
+        loaded = {int(item) for item in re.findall(r"\[(\d+)\] \[INFO\] (?:serving|model \S+ \S+ loaded)", self.said())}
+        return [worker for worker in self.workers() if worker in loaded]
 
     def handlers(self) -> list[int]:
         """The processes of models with code of their own: what is under the workers."""
-        return [one for one in family(self.pid) if one not in (self.pid, self.master, *self._children())]
+        return [item for item in family(self.pid) if item not in (self.pid, self.master, *self._children())]
 
     def held(self) -> Held:
         """What all processes hold."""
@@ -179,9 +179,9 @@ class Served:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=START_SECONDS)
         code = self.process.poll()
-        for one in family(self.pid):
+        for item in family(self.pid):
             with contextlib.suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
+                os.kill(item, signal.SIGKILL)
         self.process.wait()
         self.process = None
         return code

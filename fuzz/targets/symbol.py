@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.formats.mxnet_describe import work_out
+from app.formats.mxnet_describe import describe_checkpoint
 from app.formats.mxnet_graph import read_graph
 from fuzz import seeds
 from fuzz.mutations import json_values
@@ -16,7 +16,7 @@ def read(path: Path) -> object:
     graph = read_graph(path)
     flat = any(node.op == "Pooling" and not node.flag("global_pool") for node in graph.nodes)
     shapes = seeds.FLAT_SHAPES if flat else seeds.SHAPES
-    facts = work_out(graph, {f"arg:{name}": shape for name, shape in shapes.items()}, path)
+    facts = describe_checkpoint(graph, {f"arg:{name}": shape for name, shape in shapes.items()}, path)
     assert len(facts.input_shape) == 4 and min(facts.input_shape[1:]) > 0, facts
     return facts
 

@@ -74,8 +74,8 @@ class Backend:
         """Leave nothing behind."""
         self.give_up()
         self.state.close()
-        for one in self._opened:
-            one.close()
+        for item in self._opened:
+            item.close()
 
 
 @contextmanager

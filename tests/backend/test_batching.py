@@ -180,9 +180,9 @@ def test_what_waits_is_refused_at_once_and_what_computes_is_finished(engine: Eng
 
     queue.refuse(ModelNotFound("doubler", []))
 
-    for one in others:
+    for other in others:
         with pytest.raises(ModelNotFound):
-            one.result(SECONDS)
+            other.result(SECONDS)
     with pytest.raises(ModelNotFound):
         queue.submit(4)
     assert not queue.wait_until_idle(0.01)

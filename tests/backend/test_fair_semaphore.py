@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from app.backend.batching import Slots
+from app.backend.batching import FairSemaphore
 from app.utils.dispatch import WouldBlock, not_blocking
 from tests.helpers import wait_until
 
@@ -14,7 +14,7 @@ SECONDS = 60.0
 
 
 def test_no_more_at_once_than_there_are_places_and_the_first_is_next() -> None:
-    slots, order, leave = Slots(1), [], threading.Semaphore(0)
+    slots, order, leave = FairSemaphore(1), [], threading.Semaphore(0)
 
     def work(number: int) -> None:
         with slots:
@@ -36,7 +36,7 @@ def test_no_more_at_once_than_there_are_places_and_the_first_is_next() -> None:
 
 
 def test_a_place_is_free_again_after_an_error() -> None:
-    slots = Slots(1)
+    slots = FairSemaphore(1)
     for _ in range(2):
         try:
             with slots:
@@ -46,7 +46,7 @@ def test_a_place_is_free_again_after_an_error() -> None:
 
 
 def test_the_thread_that_reads_all_connections_never_waits_for_a_place() -> None:
-    slots = Slots(1)
+    slots = FairSemaphore(1)
     with slots, pytest.raises(WouldBlock), not_blocking(), slots:
         pass
     with slots:  # nobody stands in line for it

@@ -18,7 +18,7 @@ from app.backend.protocol import Channel, Kind
 from app.engines.openvino import OpenvinoEngine
 from app.errors import EngineUnavailable, ModelFormatError
 from app.utils.openvino_runtime import import_openvino
-from app.utils.system import cores
+from app.utils.system import cpu_count
 from tests.backend.process import LONG, Backend, write_network
 from tests.engines.test_openvino import forward, pictures, sets_ones_at_the_places_of_its_input
 from tests.helpers import wait_until
@@ -44,7 +44,7 @@ def test_many_threads_get_the_bits_that_one_gets(running: Backend, path: Path) -
     alone = [engine.predict(batch) for batch in batches]
     with ThreadPoolExecutor(16) as threads:
         together = list(threads.map(engine.predict, batches))
-    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert all(np.array_equal(item, other) for item, other in zip(alone, together, strict=True))
 
 
 def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(running: Backend, path: Path) -> None:
@@ -107,8 +107,8 @@ def test_calls_are_answered_although_the_process_is_killed_under_them(running: B
                 wait_until(lambda before=before: all(now > then + 5 for now, then in zip(counts, before, strict=True)))
         finally:
             stop.set()
-        for one in asking:
-            one.result()
+        for item in asking:
+            item.result()
     assert wrong == []
 
 
@@ -181,12 +181,12 @@ def test_the_surplus_of_a_crowd_is_let_go_of(running: Backend, path: Path) -> No
     with ThreadPoolExecutor(24) as threads:
         asking = [threads.submit(ask) for _ in range(24)]
         try:
-            wait_until(lambda: len(process.net_connections("unix")) > before + 2 * cores())
+            wait_until(lambda: len(process.net_connections("unix")) > before + 2 * cpu_count())
         finally:
             stop.set()
-        for one in asking:
-            one.result()
-    wait_until(lambda: len(process.net_connections("unix")) < before + 2 * cores())
+        for item in asking:
+            item.result()
+    wait_until(lambda: len(process.net_connections("unix")) < before + 2 * cpu_count())
 
 
 def test_only_what_takes_long_is_computed_over_there(running: Backend, path: Path) -> None:

@@ -56,7 +56,7 @@ def number(channel: Channel) -> int:
 
 def wait_for_another(backend: BackendProcess, before: int) -> None:
     def another() -> bool:
-        backend.look()
+        backend.check()
         return backend.pid != before
 
     wait_until(another)
@@ -76,8 +76,8 @@ def test_it_is_started_again_and_answers_who_asked_meanwhile(
         with connected(backend.address) as channel:
             wait_for_another(backend, before)
             assert number(channel) == backend.pid
-    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    assert len(warnings) == 2 and all("SIGKILL" in one for one in warnings)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warnings) == 2 and all("SIGKILL" in warning for warning in warnings)
 
 
 def test_it_is_started_again_where_somebody_else_has_seen_it_end(backend: BackendProcess) -> None:
@@ -97,7 +97,7 @@ def test_one_that_ends_again_and_again_is_started_after_a_pause(backend: Backend
     second = backend.pid
     os.kill(second, signal.SIGKILL)
     os.waitid(os.P_PID, second, os.WEXITED | os.WNOWAIT)
-    backend.look()
+    backend.check()
     assert backend.pid == second
 
 
@@ -107,7 +107,7 @@ def test_one_that_was_told_to_end_goes_and_nobody_waits_for_it(backend: BackendP
     address = backend.address
     backend.end()
     wait_until(backend.is_over)
-    backend.look()
+    backend.check()
     with pytest.raises(OSError, match="refused"), connected(address):
         pass
 

@@ -18,7 +18,9 @@ def said(body: bytes = b"", status: int = 200, reason: str = "OK", **headers: st
 def found(mms: Any, dimple: Any, **how: Any) -> list[tuple[str, str, str]]:
     """The differences of two JSON bodies."""
     answers = [said(json.dumps(document).encode()) for document in (mms, dimple)]
-    return [(one.aspect, one.mms, one.dimple) for one in differences("a.check", *answers, **how)]
+    return [
+        (difference.aspect, difference.mms, difference.dimple) for difference in differences("a.check", *answers, **how)
+    ]
 
 
 def test_equal_answers_do_not_differ() -> None:
@@ -50,7 +52,8 @@ def test_two_fresh_request_ids_are_the_same_and_a_counter_is_none() -> None:
 
 def test_a_length_is_judged_by_the_body_that_came() -> None:
     assert [
-        one.aspect for one in differences("a", said(b"abc", content_length="3"), said(b"abcd", content_length="4"))
+        difference.aspect
+        for difference in differences("a", said(b"abc", content_length="3"), said(b"abcd", content_length="4"))
     ] == ["body"]
     (one,) = differences("a", said(b"abc", content_length="3"), said(b"abc", content_length="5"))
     assert (one.aspect, one.mms) == ("header content-length", "right")
@@ -62,7 +65,7 @@ def test_probabilities_may_be_a_ten_thousandth_apart(apart: float, count: int) -
 
 
 def test_the_order_of_classes_counts() -> None:
-    assert [one[0] for one in found([{"class": "cat"}, {"class": "dog"}], [{"class": "dog"}, {"class": "cat"}])] == [
+    assert [item[0] for item in found([{"class": "cat"}, {"class": "dog"}], [{"class": "dog"}, {"class": "cat"}])] == [
         "body.0.class",
         "body.1.class",
     ]
@@ -93,12 +96,12 @@ def test_the_order_of_keys_is_told_where_nothing_else_differs() -> None:
 
 
 def test_a_masked_value_may_be_any_of_its_kind() -> None:
-    mms, dimple = ({"workers": [{"id": one, "memory": 5}]} for one in ("9000-aa", "9001-bb"))
+    mms, dimple = ({"workers": [{"id": text, "memory": 5}]} for text in ("9000-aa", "9001-bb"))
     assert found(mms, dimple, masked=("workers.*.id",)) == []
     assert found(mms, {"workers": [{"id": 7, "memory": 5}]}, masked=("workers.*.id",)) == [
         ("body.workers.0.id", "'(str)'", "'(int)'")
     ]
-    assert [one[0] for one in found(mms, dimple, masked=("workers.*.memory",))] == ["body.workers.0.id"]
+    assert [item[0] for item in found(mms, dimple, masked=("workers.*.memory",))] == ["body.workers.0.id"]
 
 
 def test_a_list_without_order_is_compared_without_it() -> None:

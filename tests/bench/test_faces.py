@@ -26,10 +26,10 @@ def test_a_face_that_is_found_twice_counts_once_and_one_box_is_one_face() -> Non
 
 def test_the_labels_are_of_many_faces_each_large_enough_to_be_marked() -> None:
     labels = json.loads(LABELS.read_text())
-    faces = [face for one in labels for face in one["faces"]]
+    faces = [face for label in labels for face in label["faces"]]
     assert len(faces) >= 60
     assert all(left < right and top < bottom for left, top, right, bottom in faces)
-    assert len({one["sha256"] for one in labels}) == len(labels)
+    assert len({label["sha256"] for label in labels}) == len(labels)
 
 
 def test_the_cascade_beside_it_finds_the_astronaut() -> None:

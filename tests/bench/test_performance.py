@@ -107,7 +107,7 @@ def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
 
 
 def test_the_goals_of_a_run_are_judged() -> None:
-    found = {one.what: (one.measured.median if one.measured else None, one.reached) for one in goals(FULL)}
+    found = {goal.what: (goal.measured.median if goal.measured else None, goal.reached) for goal in goals(FULL)}
     # MMS 100 a second in both rounds, Dimple 400 and 500: latencies are the inverse
     assert found["requests/s at 8"] == (4.5, True)
     assert found["p50 at 1 connection"] == (pytest.approx(0.225), True)
@@ -117,7 +117,7 @@ def test_the_goals_of_a_run_are_judged() -> None:
 
 
 def test_one_lost_request_of_a_crowd_misses_the_goal() -> None:
-    (found,) = (one for one in goals(record(cell(DIMPLE, 5.0, connections=100, lost=1))) if "lost" in one.what)
+    (found,) = (goal for goal in goals(record(cell(DIMPLE, 5.0, connections=100, lost=1))) if "lost" in goal.what)
     assert found.reached is False
 
 

@@ -44,7 +44,7 @@ def test_start_and_stop_with_a_configuration_file(here: Place) -> None:
     assert (again.returncode, again.stderr) == (1, RUNNING)
 
     answer = json.loads(here.curl("-T", str(PICTURE), f"http://127.0.0.1:{here.port}/predictions/smile?x=1"))
-    assert [one["class"] for one in answer] == ["smiling", "non-smiling"]
+    assert [item["class"] for item in answer] == ["smiling", "non-smiling"]
     listed = json.loads(here.curl(f"http://127.0.0.1:{here.management_port}/models"))["models"]
     assert "smile" in [model["modelName"] for model in listed]
     here.curl(f"http://127.0.0.1:{here.port}/nowhere")

@@ -49,8 +49,8 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
     serious = face.copy()
     serious.paste(face.crop((80, 110, 130, 125)).resize((60, 28)), (74, 134))
     picture = Image.new("RGB", (900, 320), "grey")
-    for place, one in zip((40, 340, 640), (face, serious, face), strict=True):
-        picture.paste(one, (place, 50))
+    for place, item in zip((40, 340, 640), (face, serious, face), strict=True):
+        picture.paste(item, (place, 50))
     path = tmp_path_factory.mktemp("pictures") / "group.png"
     path.write_bytes(encode(picture, "PNG"))
     return path

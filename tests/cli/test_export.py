@@ -106,7 +106,9 @@ def test_an_onnx_round_trip_changes_no_weight_and_no_answer(
 ) -> None:
     done = run(app, export, "net", "--to", "onnx", "--output", tmp_path / "net.onnx")
     assert "differ from the model's own by" in done.stdout
-    written = {one.name: numpy_helper.to_array(one) for one in onnx.load(str(tmp_path / "net.onnx")).graph.initializer}
+    written = {
+        item.name: numpy_helper.to_array(item) for item in onnx.load(str(tmp_path / "net.onnx")).graph.initializer
+    }
     learned = read_params(net / "pre-0003.params")
     assert len(learned) == 8
     for name, array in learned.items():
@@ -151,8 +153,8 @@ def test_the_weights_of_an_h5_are_those_of_its_checkpoint(app: Flask, models: Pa
     written = list(read_params(tmp_path / "out" / "net-0000.params").values())
     for _name, arrays in read_h5(TESTDATA / "keras_sequential.h5").weights:
         for array in arrays:
-            same = [one for one in written if one.size == array.size]
-            assert any(np.array_equal(np.sort(one, None), np.sort(array, None)) for one in same)
+            same = [item for item in written if item.size == array.size]
+            assert any(np.array_equal(np.sort(item, None), np.sort(array, None)) for item in same)
 
 
 def test_an_archive_with_code_of_its_own_keeps_it(app: Flask, net: Path, tmp_path: Path) -> None:

@@ -241,8 +241,8 @@ def test_many_pictures_keep_their_order(app: Flask, tmp_path: Path) -> None:
         (tmp_path / f"{number:02}.png").write_bytes(grey(level))
     done = run(app, "shade", tmp_path, "--format", "jsonl")
     said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [Path(one["file"]).name for one in said] == [f"{number:02}.png" for number in range(60)]
-    found = [{p["class"]: p["probability"] for p in one["predictions"]}["light"] for one in said]
+    assert [Path(item["file"]).name for item in said] == [f"{number:02}.png" for number in range(60)]
+    found = [{p["class"]: p["probability"] for p in item["predictions"]}["light"] for item in said]
     assert found == pytest.approx([light(level) for level in levels], abs=1e-5)
 
 

@@ -77,7 +77,7 @@ def test_the_quantized_model_is_served_shown_and_taken_away(app: Flask, tmp_path
     assert facts["agreement"]["calibrated"] == 50
     assert client.get("/predict/smile").get_json()["agreement"] is None
     answer = client.post("/predict/shade", data=grey(200), content_type="image/png").get_json()
-    found = {one["class"]: one["probability"] for one in answer["predictions"]}
+    found = {item["class"]: item["probability"] for item in answer["predictions"]}
     assert found["light"] == pytest.approx(light(200), abs=0.02)
     app.extensions["dimple"].registry.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.cli.tune import Measured, Result, best, measure, percentile, picture, server_processes, table, tune
+from app.cli.tune import LoadResult, Result, best, measure_load, percentile, picture, server_processes, table, tune
 from app.errors import LaunchError
 from app.settings import ROOT, read_settings
 from tests.cli.test_predict import make_app, write_shade_model
@@ -20,7 +20,7 @@ from tests.conftest import CACHE
 
 
 def result(workers: int, lone: float, crowd: float) -> Result:
-    return Result(workers, 0, Measured(lone, 1, 1), Measured(crowd, 1, 1))
+    return Result(workers, 0, LoadResult(lone, 1, 1), LoadResult(crowd, 1, 1))
 
 
 def test_the_default_is_tried_first_and_nothing_that_memory_does_not_hold() -> None:
@@ -88,10 +88,10 @@ def test_every_answer_is_counted_and_a_refusal_is_an_error(refuses: bool) -> Non
         try:
             if refuses:
                 with pytest.raises(LaunchError, match="503 full"):
-                    measure(server.server_port, "/x", b"picture", 2, 0.2)
+                    measure_load(server.server_port, "/x", b"picture", 2, 0.2)
                 return
             began = time.monotonic()
-            found = measure(server.server_port, "/x", b"picture", 2, 0.2)
+            found = measure_load(server.server_port, "/x", b"picture", 2, 0.2)
             assert Handler.answers / (time.monotonic() - began) <= found.per_second <= Handler.answers / 0.2
             assert 0 < found.p50 <= found.p99
         finally:

@@ -67,7 +67,7 @@ def test_the_table_shows_what_there_is_and_what_is_here(app: Flask) -> None:
 
 def test_json_has_every_fact(app: Flask) -> None:
     run(app, pull, "mine", "--name", "other")
-    told = {one["name"]: one for one in json.loads(run(app, available, "--format", "json").stdout)}
+    told = {load["name"]: load for load in json.loads(run(app, available, "--format", "json").stdout)}
     assert told["mine"]["pulled"] == ["other"]
     assert told["vgg16"]["pulled"] == []
     assert told["vgg16"]["checksum"] == "sha1:e660d4569ccb679ec68f1fd3cce07a387252a90a"

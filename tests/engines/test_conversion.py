@@ -96,7 +96,7 @@ def test_samples_are_many_unlike_and_scaled(shape: tuple[int, ...], layout: Layo
     rows = samples(Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,), layout=layout), shape)
     assert rows.shape == (14, *shape[1:]) and rows.dtype == np.float32
     assert (rows.min(), rows.max()) == pytest.approx((-2, 2), abs=0.02)  # (0 - 0.5) / 0.25 and (1 - 0.5) / 0.25
-    gaps = [np.abs(one - other).mean() for number, one in enumerate(rows) for other in rows[:number]]
+    gaps = [np.abs(row - other).mean() for number, row in enumerate(rows) for other in rows[:number]]
     assert min(gaps) > 0.1
     assert np.array_equal(rows, samples(Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,), layout=layout), shape))
 

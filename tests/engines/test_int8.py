@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.engines import quantization
-from app.engines.base import Opened
+from app.engines.base import LoadedEngine
 from app.engines.conversion import load_reference
 from app.engines.int8 import open_quantized
 from app.engines.loader import load
@@ -65,7 +65,7 @@ def own(made: ModelFolder, tmp_path: Path) -> ModelFolder:
     return open_model_folder(tmp_path / "net")
 
 
-def opened(folder: ModelFolder, cache: Path, choice: str = "auto") -> Opened:
+def opened(folder: ModelFolder, cache: Path, choice: str = "auto") -> LoadedEngine:
     found = load(folder, choice, cache)
     found.engine.close()
     return found

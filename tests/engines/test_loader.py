@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.engines.conversion import load_reference
-from app.engines.loader import Opened, load
+from app.engines.loader import LoadedEngine, load
 from app.engines.parity import LIMIT
 from app.errors import ModelFormatError
 from app.formats.folder import open_model_folder
@@ -51,7 +51,7 @@ def entries(cache: Path) -> list[Path]:
     return sorted(path for path in cache.iterdir() if not path.name.startswith("."))
 
 
-def assert_equal(opened: Opened, reference: Opened, batch: Any) -> None:
+def assert_equal(opened: LoadedEngine, reference: LoadedEngine, batch: Any) -> None:
     expected = reference.engine.predict(batch)
     assert np.ptp(expected, axis=0).max() > 10 * LIMIT
     assert opened.engine.predict(batch) == pytest.approx(expected, abs=LIMIT / 10)

@@ -62,7 +62,7 @@ def test_many_threads_get_the_bits_that_one_gets(engine: OpenvinoEngine) -> None
     alone = [engine.predict(batch) for batch in batches]
     with ThreadPoolExecutor(16) as threads:
         together = list(threads.map(engine.predict, batches))
-    assert all(np.array_equal(one, other) for one, other in zip(alone, together, strict=True))
+    assert all(np.array_equal(item, other) for item, other in zip(alone, together, strict=True))
 
 
 def test_an_answer_is_not_overwritten_by_the_next(engine: OpenvinoEngine) -> None:

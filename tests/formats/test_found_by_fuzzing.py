@@ -15,10 +15,10 @@ from app.errors import DimpleError, InvalidArchive, ModelFormatError
 from app.formats import mxnet_describe
 from app.formats.archive.cache import unpack_into
 from app.formats.archive.manifest import Manifest, find_handler, named_checkpoint
-from app.formats.mxnet_describe import work_out
+from app.formats.mxnet_describe import describe_checkpoint
 from app.formats.mxnet_graph import read_graph
 from app.formats.mxnet_params import read_params
-from app.formats.mxnet_shapes import propagate
+from app.formats.mxnet_shapes import infer_shapes
 from app.formats.onnx_graph import read_onnx
 from app.formats.signature import read_signature
 from app.formats.torch_pickle import MAGIC, read_state_dict
@@ -48,7 +48,7 @@ def refused(path: Path, reason: str, read: Any, error: type[DimpleError] = Model
 
 
 def worked_out(path: Path) -> Any:
-    return work_out(read_graph(path), SHAPES, path)
+    return describe_checkpoint(read_graph(path), SHAPES, path)
 
 
 def signature(tmp_path: Path, **changes: Any) -> Path:
@@ -177,9 +177,9 @@ def test_a_network_without_end_takes_no_time_without_end(tmp_path: Path, monkeyp
 
     def counted(graph: Any, *rest: Any) -> Any:
         walks.append(len(graph.nodes))
-        return propagate(graph, *rest)
+        return infer_shapes(graph, *rest)
 
-    monkeypatch.setattr(mxnet_describe, "propagate", counted)
+    monkeypatch.setattr(mxnet_describe, "infer_shapes", counted)
     relu = [{"op": "relu", "name": "r", "inputs": [[number, 0]]} for number in range(2, 19_000)]
     last = {"op": "FullyConnected", "name": "fc", "attrs": {"num_hidden": "2"}, "inputs": [[19_000, 0], [1, 0]]}
     path = written(

@@ -418,7 +418,7 @@ def test_logits_get_a_softmax_except_in_an_archive_whose_answers_are_mms_own(
 
 
 def keras_layer(kind: str, name: str, *before: str, **options: Any) -> dict[str, Any]:
-    inbound = [[[one, 0, 0, {}] for one in before]] if before else []
+    inbound = [[[item, 0, 0, {}] for item in before]] if before else []
     return {"class_name": kind, "name": name, "config": {"name": name, **options}, "inbound_nodes": inbound}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import ModelFormatError
 from app.formats.keras_graph import Leaf, Nested
-from app.formats.keras_h5 import Group, deal
+from app.formats.keras_h5 import Group, assign_weights
 
 
 def leaf(kind: str, name: str, **options: Any) -> Leaf:
@@ -25,7 +25,7 @@ def dealt(child: Leaf | Nested, count: int, names: tuple[str, ...] = ()) -> dict
     """Deal out the numbers from 0, and say which numbers each layer got, in the order of what they are to it."""
     arrays = tuple(np.array([number]) for number in range(count))
     group = Group(child.name, names or ("",) * count, arrays)
-    made = deal(Nested("whole", True, (child,)), [group])
+    made = assign_weights(Nested("whole", True, (child,)), [group])
     return {layer.name: [int(array[0]) for array in found.values()] for layer, found in made.items()}
 
 
@@ -65,11 +65,11 @@ def test_names_that_say_each_array_s_layer_are_heeded() -> None:
 def test_groups_under_other_names_are_taken_in_their_order() -> None:
     root = Nested("whole", True, (leaf("Dense", "dense_1"), leaf("Flatten", "f"), leaf("Dense", "dense_2")))
     groups = [Group(name, ("kernel", "bias"), (np.array([n]), np.array([n]))) for n, name in enumerate("xy")]
-    assert [int(arrays["kernel"][0]) for arrays in deal(root, groups).values()] == [0, 1]
+    assert [int(arrays["kernel"][0]) for arrays in assign_weights(root, groups).values()] == [0, 1]
 
 
 def test_a_missing_array_and_a_missing_layer_are_refused() -> None:
     with pytest.raises(ModelFormatError, match="base has 12 arrays of weights, and the file holds 11"):
         dealt(Nested("base", True, block()), 11)
     with pytest.raises(ModelFormatError, match="it has 0 layers with weights, and holds those of 1"):
-        deal(Nested("whole", True, ()), [Group("d", ("kernel",), (np.zeros(1),))])
+        assign_weights(Nested("whole", True, ()), [Group("d", ("kernel",), (np.zeros(1),))])

@@ -11,10 +11,10 @@ import pytest
 from app.engines.mxnet.compat import prepare
 from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles, infer_signature
-from app.formats.mxnet_describe import CheckpointFacts, work_out
+from app.formats.mxnet_describe import CheckpointFacts, describe_checkpoint
 from app.formats.mxnet_graph import read_graph
 from app.formats.mxnet_params import write_params
-from app.formats.mxnet_shapes import propagate
+from app.formats.mxnet_shapes import infer_shapes
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -39,7 +39,7 @@ def facts(tmp_path: Path, symbol: Any, size: int, channels: int = 3, data: str =
     path = tmp_path / "net-symbol.json"
     symbol.save(str(path))
     params = {f"arg:{name}": shape for name, shape in shapes_of(symbol, **{data: (1, channels, size, size)}).items()}
-    return work_out(read_graph(path), params, path)
+    return describe_checkpoint(read_graph(path), params, path)
 
 
 def conv(data: Any, filters: int, kernel: int, stride: int = 1, pad: int = 0, **more: Any) -> Any:
@@ -147,7 +147,7 @@ def test_the_input_may_have_any_name_and_a_label_is_not_taken_for_it(tmp_path: P
     path = tmp_path / "net-symbol.json"
     labelled.save(str(path))
     inputs = {"/conv2d_1_input1": (1, 3, 32, 32), "truth": (1,)}
-    assert work_out(read_graph(path), shapes_of(labelled, **inputs), path).input_name == "/conv2d_1_input1"
+    assert describe_checkpoint(read_graph(path), shapes_of(labelled, **inputs), path).input_name == "/conv2d_1_input1"
 
 
 def test_shapes_are_those_that_mxnet_infers(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_shapes_are_those_that_mxnet_infers(tmp_path: Path) -> None:
         weights = shapes_of(net, data=(1, 3, size, size))
         internals = net.get_internals()
         expected = dict(zip(internals.list_outputs(), internals.infer_shape(data=(1, 3, size, size))[1], strict=True))
-        found = propagate(graph, "data", (3, size, size), weights)
+        found = infer_shapes(graph, "data", (3, size, size), weights)
         for node, shape in zip(graph.nodes, found, strict=True):
             if node.op != "null":
                 assert shape == expected[f"{node.name}_output"][1:], node.name
@@ -190,7 +190,7 @@ def test_older_spellings_of_the_attributes_are_read(tmp_path: Path, key: str) ->
         if key == "param":
             node["attr"] = {"ctx_group": "stage1"}
     path.write_text(json.dumps(document))
-    assert work_out(read_graph(path), weights, path).input_shape == (0, 3, 32, 32)
+    assert describe_checkpoint(read_graph(path), weights, path).input_shape == (0, 3, 32, 32)
 
 
 def test_longs_of_python_2_are_read(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_longs_of_python_2_are_read(tmp_path: Path) -> None:
         if "kernel" in node.get("attrs", {}):
             node["attrs"]["kernel"] = "(3L, 3L)"
     path.write_text(json.dumps(document))
-    assert work_out(read_graph(path), weights, path).input_shape == (0, 3, 32, 32)
+    assert describe_checkpoint(read_graph(path), weights, path).input_shape == (0, 3, 32, 32)
 
 
 def describe(tmp_path: Path, path: Path, weights: dict[str, Any]) -> Any:

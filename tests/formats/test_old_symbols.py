@@ -44,7 +44,7 @@ def old(version: str, head: str = "SoftmaxOutput", **changes: Any) -> dict[str, 
     listed = [*NODES, (HEADS[head][0], "prob", *HEADS[head][1:])] if head else NODES[:12]
     nodes: list[dict[str, Any]] = []
     for op, name, options, inputs in listed:
-        node: dict[str, Any] = {"op": op, "name": name, "inputs": [[one, 0] for one in inputs]}
+        node: dict[str, Any] = {"op": op, "name": name, "inputs": [[item, 0] for item in inputs]}
         if version == "0.8":
             node |= {"param": options, "backward_source_id": -1}
             if name == "conv1":

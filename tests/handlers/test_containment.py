@@ -21,9 +21,9 @@ import pytest
 
 from app.errors import HandlerLoadError
 from app.handlers.environment import handler_environment
-from app.handlers.log_relay import Allowance
+from app.handlers.log_relay import TokenBucket
 from app.handlers.pool import Workers
-from app.handlers.reaper import Guard
+from app.handlers.reaper import Reaper
 from app.handlers.types import HandlerLimits
 from app.settings import ROOT
 from tests.handlers.archives import DEADLINE, archive, request, wait_for_end
@@ -201,12 +201,12 @@ def test_a_handler_s_environment_is_what_libraries_need() -> None:
     usual = set(handler_environment("", {}))
     names = {"PATH", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "TORCH_HOME", "PYTORCH_CUDA_ALLOC_CONF"}
     assert set(handler_environment("", server)) == usual | names
-    assert set(handler_environment("", server, shown="AWS_*, HF_TOKEN")) == usual | names | {
+    assert set(handler_environment("", server, extra_patterns="AWS_*, HF_TOKEN")) == usual | names | {
         *("AWS_REGION", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN"),
     }
-    assert set(handler_environment(".*SECRET.*", server, shown="AWS_*")) == usual | names | {"AWS_REGION"}
-    assert set(server) - set(handler_environment("", server, shown="*")) == {"DIMPLE_PORT"}
-    assert "DIMPLE_PORT" not in handler_environment("", server, shown="DIMPLE_PORT,DIMPLE_*")
+    assert set(handler_environment(".*SECRET.*", server, extra_patterns="AWS_*")) == usual | names | {"AWS_REGION"}
+    assert set(server) - set(handler_environment("", server, extra_patterns="*")) == {"DIMPLE_PORT"}
+    assert "DIMPLE_PORT" not in handler_environment("", server, extra_patterns="DIMPLE_PORT,DIMPLE_*")
 
 
 def test_a_handler_s_home_is_not_the_server_s(tmp_path: Path, run: Run) -> None:
@@ -286,7 +286,7 @@ def sleeper() -> subprocess.Popen[bytes]:
 
 
 def test_a_guard_kills_the_groups_that_it_was_told_of_and_not_taken_from_it() -> None:
-    guard = Guard()
+    guard = Reaper()
     with sleeper() as watched, sleeper() as forgotten:
         for process in (watched, forgotten):
             guard.watch(process.pid)
@@ -298,7 +298,7 @@ def test_a_guard_kills_the_groups_that_it_was_told_of_and_not_taken_from_it() ->
 
 
 def test_a_guard_that_was_killed_is_replaced_and_knows_what_the_first_one_knew() -> None:
-    guard = Guard()
+    guard = Reaper()
     with sleeper() as first, sleeper() as second:
         guard.watch(first.pid)
         assert guard._process is not None
@@ -327,7 +327,7 @@ def test_a_handler_that_prints_without_end_fills_no_log_and_is_answered(
 def test_an_allowance_refuses_until_a_second_s_worth_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("app.handlers.log_relay.time.monotonic", lambda: now[0])
-    allowance = Allowance(10, 100)
+    allowance = TokenBucket(10, 100)
     assert allowance.take(100)
     now[0] = 0.25
     assert not allowance.take(3)  # there are 2.5

@@ -202,8 +202,10 @@ def test_a_service_of_0_x_answers_as_numpy_and_opencv_compute(tmp_path: Path, ru
         expected = softmax(weight @ pixels.ravel() + bias)
         reply = json.loads(answer.body)
         assert list(reply[0]) == ["probability", "class"]
-        assert [one["class"] for one in reply] == ["smiling", "non-smiling"][:: 1 if expected[1] > expected[0] else -1]
-        assert [one["probability"] for one in reply] == pytest.approx(sorted(expected)[::-1], abs=1e-5)
+        assert [item["class"] for item in reply] == ["smiling", "non-smiling"][
+            :: 1 if expected[1] > expected[0] else -1
+        ]
+        assert [item["probability"] for item in reply] == pytest.approx(sorted(expected)[::-1], abs=1e-5)
     (broken,) = workers.predict([request(b"no picture", "image/jpeg")])
     assert broken.error == ("InternalServerException", "Prediction failed")
 
@@ -228,7 +230,7 @@ def test_the_vision_template_answers_as_numpy_and_opencv_compute(tmp_path: Path,
     expected = softmax(weight @ pixels.ravel() + bias)
     best = np.argsort(-expected)[:5]
     reply = json.loads(answer.body)
-    assert [one["class"] for one in reply] == [f"n{index} label {index}" for index in best]
-    assert [one["probability"] for one in reply] == pytest.approx(list(expected[best]), abs=1e-5)
+    assert [item["class"] for item in reply] == [f"n{index} label {index}" for index in best]
+    assert [item["probability"] for item in reply] == pytest.approx(list(expected[best]), abs=1e-5)
     (empty,) = workers.predict([request()])
     assert (empty.status, empty.body) == (200, b"Empty image input")

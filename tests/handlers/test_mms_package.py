@@ -205,7 +205,9 @@ def test_metrics_of_one_request_and_of_all_are_kept_apart(module: Module) -> Non
     store.add_percent("p", 50)
     store.add_error("e", "boom")
     store.add_metric("g", 1)
-    seen = [(one.name, one.unit, one.value, one.request_id, [str(d) for d in one.dimensions]) for one in store.store]
+    seen = [
+        (item.name, item.unit, item.value, item.request_id, [str(d) for d in item.dimensions]) for item in store.store
+    ]
     model = ["ModelName:m", "Level:Model"]
     assert seen == [
         ("c", "Count", 3, "r0,r1", model),
@@ -221,7 +223,7 @@ def test_the_machine_is_measured(module: Module) -> None:
     metrics = module("mms.metrics.system_metrics")
     metrics.system_metrics.clear()
     metrics.collect_all(metrics)
-    values = {f"{one.name}.{one.unit}": one.value for one in metrics.system_metrics}
+    values = {f"{metric.name}.{metric.unit}": metric.value for metric in metrics.system_metrics}
     assert set(values) == {
         *("CPUUtilization.Percent", "MemoryUsed.Megabytes", "MemoryAvailable.Megabytes", "MemoryUtilization.Percent"),
         *("DiskUsage.Gigabytes", "DiskAvailable.Gigabytes", "DiskUtilization.Percent"),
@@ -239,7 +241,7 @@ def test_whatever_function_measures_the_machine_may_be_called_and_the_result_is_
         if isinstance(value := getattr(metrics, name), FunctionType) and name != "collect_all":
             value()
     text = json.dumps(metrics.system_metrics, cls=module("mms.metrics.metric_encoder").MetricEncoder)
-    written = {one["MetricName"]: (one["Unit"], one["Dimensions"]) for one in json.loads(text)}
+    written = {load["MetricName"]: (load["Unit"], load["Dimensions"]) for load in json.loads(text)}
     host = [{"Name": "Level", "Value": "Host"}]
     assert written["MemoryUsed"] == ("Megabytes", host)
     assert len(written) == 7

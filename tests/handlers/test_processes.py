@@ -248,7 +248,7 @@ def test_two_workers_answer_at_the_same_time(tmp_path: Path, run: Run) -> None:
         assert [answer.body for (answer,) in pool.map(workers.predict, orders, timeout=DEADLINE)] == [b"met", b"met"]
     ids = [status.id for status in workers.statuses()]
     assert len(set(ids)) == 2
-    assert all(one.startswith("9000-") and len(one) == 13 for one in ids)
+    assert all(item.startswith("9000-") and len(item) == 13 for item in ids)
 
 
 def test_more_batches_than_workers_wait_their_turn(tmp_path: Path, run: Run) -> None:

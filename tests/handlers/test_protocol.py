@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.handlers.protocol import Unfit, Wire
+from app.handlers.protocol import Connection, ProtocolError
 
 MOST = 1000
 
@@ -39,8 +39,8 @@ def assert_unfit(data: bytes) -> None:
         theirs.sendall(data)
         tracemalloc.start()
         try:
-            with pytest.raises(Unfit):
-                Wire(ours, MOST).ask({}, (), 10)
+            with pytest.raises(ProtocolError):
+                Connection(ours, MOST).ask({}, (), 10)
             assert tracemalloc.get_traced_memory()[1] < 2**20
         finally:
             tracemalloc.stop()

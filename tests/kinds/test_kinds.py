@@ -59,7 +59,7 @@ def torch(pictures: Any) -> Any:
 
 def grey(pictures: Any) -> Any:
     """Pillow's luma, 0-1, without an axis for channels."""
-    return np.stack([np.asarray(Image.fromarray(one).convert("L"), np.float32) / 255 for one in pictures])
+    return np.stack([np.asarray(Image.fromarray(picture).convert("L"), np.float32) / 255 for picture in pictures])
 
 
 def softmax(rows: Any) -> Any:
@@ -83,7 +83,7 @@ def answers(model: Model) -> Any:
     rows = []
     for picture in PICTURES:
         found = classify(model, png(picture), PictureLimits(), top=0).predictions
-        by_label = {one.label: one.probability for one in found}
+        by_label = {item.label: item.probability for item in found}
         rows.append([by_label[label] for label in model.labels])
     return np.array(rows)
 
@@ -220,7 +220,7 @@ def write_onnx(path: Path, case: Onnx) -> None:
         node("MatMul", "row dense", "logits"),
         *case.last,
     ]
-    used = {name for one in nodes for name in one.input}
+    used = {name for node in nodes for name in node.input}
     kinds = {"label": TensorProto.INT64}
     shapes = {"label": ["N", 1], "maps": ["N", 4, SIDE - 2, SIDE - 2], "logits": ["N", arrays["dense"].shape[1]]}
     outputs = [

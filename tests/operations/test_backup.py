@@ -42,7 +42,7 @@ def run(script: str, place: Path, argument: Path) -> subprocess.CompletedProcess
 def names(server: Server) -> dict[str, str]:
     listed = asked(server, "/models?limit=100")
     assert isinstance(listed, dict)
-    return {one["modelName"]: one["modelUrl"] for one in listed["models"]}
+    return {item["modelName"]: item["modelUrl"] for item in listed["models"]}
 
 
 def test_what_was_lost_is_there_again(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from app.settings import ROOT, Settings, to_environment
 
 DOCS = ROOT / "docs"
 EXAMPLES = DOCS / "examples"
-DEFAULTS = to_environment({one.name: one.default for one in fields(Settings)})
+DEFAULTS = to_environment({field.name: field.default for field in fields(Settings)})
 GUNICORN = (ROOT / "gunicorn.conf.py").read_text()
 SERVICE, NGINX = (EXAMPLES / "dimple.service").read_text(), (EXAMPLES / "nginx.conf").read_text()
 COMPOSE: Any = yaml.safe_load((EXAMPLES / "compose.yaml").read_text())
@@ -45,7 +45,7 @@ def seconds(text: str) -> int:
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_every_setting_exists(name: str) -> None:
     named = {found.rstrip("_") for found in re.findall(r"DIMPLE_[A-Z_]+", TEXTS[name])}
-    assert {one for one in named if one not in DEFAULTS and one != "DIMPLE"} == set()
+    assert {item for item in named if item not in DEFAULTS and item != "DIMPLE"} == set()
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
@@ -134,7 +134,7 @@ def test_the_unit_starts_what_make_makes_and_writes_where_dimple_writes() -> Non
     (command,) = directives("ExecStart")
     assert command == f"{HOME}/.venv/bin/gunicorn"
     assert "BIN = .venv/bin" in (ROOT / "Makefile").read_text()
-    written = {one.removeprefix(f"{HOME}/") for one in directives("ReadWritePaths")[0].split()}
+    written = {part.removeprefix(f"{HOME}/") for part in directives("ReadWritePaths")[0].split()}
     assert written == {DEFAULTS[f"DIMPLE_{name}_DIR"] for name in ("INSTANCE", "UPLOADS", "MODELS")}
     assert directives("ProtectSystem") == ["strict"]
     assert directives("User") == ["dimple"]
@@ -165,7 +165,7 @@ def test_nginx_gives_more_than_dimple_takes() -> None:
     assert seconds(nginx("proxy_read_timeout")[0]) > int(DEFAULTS["DIMPLE_RESPONSE_TIMEOUT"])
     (kept,) = re.findall(r"^keepalive = (\d+)", GUNICORN, re.MULTILINE)
     assert seconds(nginx("keepalive_timeout")[0]) < int(kept)
-    trusted = [one for one in directives("Environment") if one.startswith("DIMPLE_TRUSTED_PROXIES=")]
+    trusted = [directive for directive in directives("Environment") if directive.startswith("DIMPLE_TRUSTED_PROXIES=")]
     assert trusted == ["DIMPLE_TRUSTED_PROXIES=127.0.0.1"]
 
 

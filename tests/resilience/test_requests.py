@@ -26,7 +26,7 @@ def connected(served: Served) -> Iterator[socket.socket]:
 
 
 def post(body: bytes, *headers: bytes) -> bytes:
-    return HEAD + b"".join(one + b"\r\n" for one in headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    return HEAD + b"".join(header + b"\r\n" for header in headers) + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 def answers(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:

@@ -10,41 +10,41 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.security.authorization import client_of, is_local
-from app.security.rate_limit import Rate, Rates
+from app.security.authorization import client_key, is_local
+from app.security.rate_limit import Rate, RateLimiter
 
 
 @pytest.fixture
-def rates(tmp_path: Path) -> Rates:
-    return Rates(tmp_path / "rates.table")
+def rates(tmp_path: Path) -> RateLimiter:
+    return RateLimiter(tmp_path / "rates.table")
 
 
-def test_a_burst_passes_at_once_and_then_one_each_interval(rates: Rates) -> None:
+def test_a_burst_passes_at_once_and_then_one_each_interval(rates: RateLimiter) -> None:
     rate = Rate(2, 3)  # two a second, three at once
-    assert [rates.take("a", rate, 100.0) for _ in range(4)] == [0, 0, 0, pytest.approx(0.5)]
-    assert rates.take("a", rate, 100.25) == pytest.approx(0.25)
-    assert rates.take("a", rate, 100.5) == 0
-    assert rates.take("a", rate, 100.5) == pytest.approx(0.5)
+    assert [rates.hit("a", rate, 100.0) for _ in range(4)] == [0, 0, 0, pytest.approx(0.5)]
+    assert rates.hit("a", rate, 100.25) == pytest.approx(0.25)
+    assert rates.hit("a", rate, 100.5) == 0
+    assert rates.hit("a", rate, 100.5) == pytest.approx(0.5)
 
 
-def test_who_was_refused_is_not_put_back_for_it(rates: Rates) -> None:
+def test_who_was_refused_is_not_put_back_for_it(rates: RateLimiter) -> None:
     rate = Rate(1, 1)
-    assert rates.take("a", rate, 10.0) == 0
+    assert rates.hit("a", rate, 10.0) == 0
     for _ in range(50):
-        assert rates.take("a", rate, 10.5) == pytest.approx(0.5)
-    assert rates.take("a", rate, 11.0) == 0
+        assert rates.hit("a", rate, 10.5) == pytest.approx(0.5)
+    assert rates.hit("a", rate, 11.0) == 0
 
 
-def test_clients_do_not_count_for_each_other(rates: Rates) -> None:
+def test_clients_do_not_count_for_each_other(rates: RateLimiter) -> None:
     rate = Rate(1, 1)
-    assert {rates.take(f"client {number}", rate, 5.0) for number in range(500)} == {0.0}
-    assert all(rates.take(f"client {number}", rate, 5.0) > 0 for number in range(500))
+    assert {rates.hit(f"client {number}", rate, 5.0) for number in range(500)} == {0.0}
+    assert all(rates.hit(f"client {number}", rate, 5.0) > 0 for number in range(500))
 
 
-def test_a_table_of_an_earlier_start_of_the_machine_locks_nobody_out(rates: Rates) -> None:
+def test_a_table_of_an_earlier_start_of_the_machine_locks_nobody_out(rates: RateLimiter) -> None:
     rate = Rate(1, 2)
-    assert rates.take("a", rate, 1_000_000.0) == 0  # by a clock that has since begun anew
-    assert rates.take("a", rate, 3.0) == 0
+    assert rates.hit("a", rate, 1_000_000.0) == 0  # by a clock that has since begun anew
+    assert rates.hit("a", rate, 3.0) == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -52,12 +52,12 @@ def test_a_table_of_an_earlier_start_of_the_machine_locks_nobody_out(rates: Rate
 def test_it_lets_pass_what_a_bucket_of_tokens_lets_pass(
     tmp_path_factory: pytest.TempPathFactory, per_second: int, burst: int, pauses: list[int]
 ) -> None:
-    rates = Rates(tmp_path_factory.mktemp("rates") / "table")
+    rates = RateLimiter(tmp_path_factory.mktemp("rates") / "table")
     now, tokens = 50.0, float(burst)
     for milliseconds in pauses:
         now += milliseconds / 1000
         tokens = min(float(burst), tokens + per_second * milliseconds / 1000)
-        passes = rates.take("a", Rate(per_second, burst), now) == 0
+        passes = rates.hit("a", Rate(per_second, burst), now) == 0
         if abs(tokens - 1) > 1e-4:  # at the very edge rounding decides
             assert passes == (tokens > 1)
         tokens -= passes
@@ -70,7 +70,7 @@ def test_processes_count_together(tmp_path: Path) -> None:
     code += "print(sum(rates.take('a', Rate(0.001, 100)) == 0 for _ in range(80)))"
     command = [sys.executable, "-c", code, str(tmp_path / "table")]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    assert sum(int(one.communicate(timeout=60)[0]) for one in started) == 100
+    assert sum(int(item.communicate(timeout=60)[0]) for item in started) == 100
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_processes_count_together(tmp_path: Path) -> None:
     ],
 )
 def test_an_ipv6_network_is_one_client(one: str, other: str, same: bool) -> None:
-    assert (client_of(one) == client_of(other)) is same
+    assert (client_key(one) == client_key(other)) is same
 
 
 @pytest.mark.parametrize(

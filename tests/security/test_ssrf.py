@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from app.errors import DataError, DownloadError, UrlNotAllowed
-from app.security.ssrf import Reach, is_never, is_public
+from app.security.ssrf import FetchPolicy, is_forbidden, is_public
 from app.utils.download import Patience, download
 
 ONCE = Patience(connect=60, read=60, tries=1)
@@ -64,9 +64,9 @@ def test_addresses_of_anybody_are_public(address: str) -> None:
      "2001:0:a9fe:a9fe:0:0:0:0", "2001:0:102:304:0:0:5601:5601"],
 )  # fmt: skip
 def test_metadata_services_are_refused_whatever_is_allowed(address: str) -> None:
-    assert is_never(address)
+    assert is_forbidden(address)
     assert not is_public(address)
-    reach = Reach(private=True, resolve=names({"m.example": [address]}))
+    reach = FetchPolicy(private=True, resolve=names({"m.example": [address]}))
     with pytest.raises(UrlNotAllowed, match="metadata"):
         reach.addresses("http://m.example/", reach.check("http://m.example/"))
 
@@ -119,19 +119,19 @@ def site() -> Iterator[Site]:
     site.server.server_close()
 
 
-def fetch(url: str, folder: Path, reach: Reach) -> str:
+def fetch(url: str, folder: Path, reach: FetchPolicy) -> str:
     return download(url, folder / "m.mar", patience=ONCE, reach=reach).read_text()
 
 
 def test_the_name_is_asked_for_once_and_told_to_the_server(site: Site, tmp_path: Path) -> None:
-    reach = Reach(private=True, resolve=names({"models.example": ["127.0.0.1"]}))
+    reach = FetchPolicy(private=True, resolve=names({"models.example": ["127.0.0.1"]}))
     assert fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach) == "a model"
     assert site.asked == [(f"models.example:{site.port}", "/m.mar")]
 
 
 def test_one_private_address_among_public_ones_is_refused_before_anybody_is_asked(site: Site, tmp_path: Path) -> None:
     for addresses in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"]):
-        reach = Reach(resolve=names({"models.example": addresses}))
+        reach = FetchPolicy(resolve=names({"models.example": addresses}))
         with pytest.raises(UrlNotAllowed, match=r"models\.example.*not public.*DIMPLE_MODEL_URL_PRIVATE"):
             fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach)
     assert site.asked == []
@@ -142,12 +142,14 @@ def test_one_private_address_among_public_ones_is_refused_before_anybody_is_aske
 )
 def test_this_machine_is_refused_however_it_is_written(site: Site, tmp_path: Path, host: str) -> None:
     with pytest.raises((UrlNotAllowed, DataError)):
-        fetch(f"http://{host}:{site.port}/m.mar", tmp_path, Reach())
+        fetch(f"http://{host}:{site.port}/m.mar", tmp_path, FetchPolicy())
     assert site.asked == []
 
 
 def test_a_second_address_is_asked_where_the_first_does_not_answer(site: Site, tmp_path: Path) -> None:
-    reach = Reach(private=True, resolve=names({"models.example": ["127.0.0.2", "127.0.0.1"]}))  # nobody listens at .2
+    reach = FetchPolicy(
+        private=True, resolve=names({"models.example": ["127.0.0.2", "127.0.0.1"]})
+    )  # nobody listens at .2
     assert fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach) == "a model"
 
 
@@ -161,11 +163,11 @@ def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -
     site.answers |= {"/file": (302, "file:///etc/passwd"), "/round": (302, "/round"), "/gopher": (302, "gopher://x/")}
     base = f"http://models.example:{site.port}"
 
-    def reach(**more: Any) -> Reach:
+    def reach(**more: Any) -> FetchPolicy:
         def resolve(host: str, port: int, **_: object) -> list[Any]:
             return [(0, 0, 0, "", (host if host[0].isdigit() else "127.0.0.1", port))]
 
-        return Reach(private=True, resolve=resolve, **more)
+        return FetchPolicy(private=True, resolve=resolve, **more)
 
     assert fetch(f"{base}/near", tmp_path, reach()) == "a model"
     assert fetch(f"{base}/away", tmp_path, reach()) == "a model"
@@ -186,19 +188,19 @@ def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("url", "reach"),
     [
-        ("ftp://a.example/m.mar", Reach()),
-        ("file:///etc/passwd", Reach()),
-        ("http://a.example/m.mar", Reach(schemes=("https",))),
-        ("https://evil.example/m.mar", Reach(hosts=("*.good.example", "one.example"))),
-        ("https://good.example.evil.example/", Reach(hosts=("*.good.example",))),
-        ("https://one.example@evil.example/", Reach(hosts=("one.example",))),
-        ("http:///m.mar", Reach()),
-        ("http://a.example:x/", Reach()),
-        ("http://a..example/", Reach()),
-        (f"http://{'a' * 70}.example/", Reach()),
+        ("ftp://a.example/m.mar", FetchPolicy()),
+        ("file:///etc/passwd", FetchPolicy()),
+        ("http://a.example/m.mar", FetchPolicy(schemes=("https",))),
+        ("https://evil.example/m.mar", FetchPolicy(hosts=("*.good.example", "one.example"))),
+        ("https://good.example.evil.example/", FetchPolicy(hosts=("*.good.example",))),
+        ("https://one.example@evil.example/", FetchPolicy(hosts=("one.example",))),
+        ("http:///m.mar", FetchPolicy()),
+        ("http://a.example:x/", FetchPolicy()),
+        ("http://a..example/", FetchPolicy()),
+        (f"http://{'a' * 70}.example/", FetchPolicy()),
     ],
 )
-def test_urls_that_are_refused_by_what_they_say(url: str, reach: Reach) -> None:
+def test_urls_that_are_refused_by_what_they_say(url: str, reach: FetchPolicy) -> None:
     with pytest.raises(UrlNotAllowed):
         reach.check(url)
 
@@ -207,12 +209,12 @@ def test_urls_that_are_refused_by_what_they_say(url: str, reach: Reach) -> None:
     "url", ["https://a.good.example/x", "https://ONE.example./x", "https://u:p@one.example:8443/x"]
 )
 def test_hosts_that_are_allowed(url: str) -> None:
-    assert Reach(hosts=("*.good.example", "one.example")).check(url)
+    assert FetchPolicy(hosts=("*.good.example", "one.example")).check(url)
 
 
 def test_a_model_that_is_too_long_is_not_fetched_to_its_end(site: Site, tmp_path: Path) -> None:
     site.answers["/big.mar"] = (200, "x" * 300_000)
-    reach = Reach(private=True, most_bytes=100_000, resolve=names({"models.example": ["127.0.0.1"]}))
+    reach = FetchPolicy(private=True, most_bytes=100_000, resolve=names({"models.example": ["127.0.0.1"]}))
     with pytest.raises(DownloadError, match="more than 100,000 bytes"):
         fetch(f"http://models.example:{site.port}/big.mar", tmp_path, reach)
 
@@ -247,8 +249,8 @@ def test_tls_is_spoken_with_the_name_and_the_certificate_must_be_for_it(
     site.start()
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[0]))
 
-    def reach(name: str) -> Reach:
-        return Reach(private=True, resolve=names({name: ["127.0.0.1"]}))
+    def reach(name: str) -> FetchPolicy:
+        return FetchPolicy(private=True, resolve=names({name: ["127.0.0.1"]}))
 
     try:
         assert fetch(f"https://models.example:{site.port}/m.mar", tmp_path, reach("models.example")) == "a model"
@@ -279,6 +281,6 @@ def test_passwords_of_the_users_netrc_are_not_sent(site: Site, tmp_path: Path, m
 
     monkeypatch.setattr(handler, "do_GET", note)
     for login in ("", "you:word@"):
-        reach = Reach(private=True, resolve=names({"models.example": ["127.0.0.1"]}))
+        reach = FetchPolicy(private=True, resolve=names({"models.example": ["127.0.0.1"]}))
         fetch(f"http://{login}models.example:{site.port}/m.mar", tmp_path, reach)
     assert sent == [None, "Basic eW91OndvcmQ="]

@@ -15,7 +15,7 @@ import pytest
 
 from app.errors import TokenError
 from app.security import tokens as known
-from app.security.tokens import KnownTokens, add_token, matching, read_tokens, revoke_token
+from app.security.tokens import TokenCache, add_token, find_token, read_tokens, revoke_token
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def test_a_token_has_256_random_bits_and_only_its_hash_is_kept(path: Path) -> No
 def test_the_file_is_for_its_owner_alone_and_nothing_else_is_left(path: Path) -> None:
     add_token(path, "one", "prediction")
     assert path.stat().st_mode & 0o777 == 0o600
-    assert {one.name for one in path.parent.iterdir()} == {"tokens.json", "tokens.json.lock"}
+    assert {item.name for item in path.parent.iterdir()} == {"tokens.json", "tokens.json.lock"}
 
 
 def test_each_token_matches_its_own_entry_and_no_other_text_does(path: Path) -> None:
     tokens = {name: add_token(path, name, "prediction") for name in ("one", "two")}
     entries = read_tokens(path)
     for name, token in tokens.items():
-        entry = matching(token, entries)
+        entry = find_token(token, entries)
         assert entry is not None
         assert entry.name == name
     one, two = tokens.values()
@@ -63,7 +63,7 @@ def test_each_token_matches_its_own_entry_and_no_other_text_does(path: Path) -> 
         " " + one,
         one.replace("dimple", "simple"),
     ):
-        assert matching(text, entries) is None, text
+        assert find_token(text, entries) is None, text
 
 
 def test_two_tokens_cannot_have_one_name_and_a_name_is_a_name(path: Path) -> None:
@@ -79,7 +79,7 @@ def test_what_is_revoked_is_gone_and_what_is_not_there_is_told(path: Path) -> No
     token = add_token(path, "one", "prediction")
     add_token(path, "two", "prediction")
     revoke_token(path, "one")
-    assert matching(token, read_tokens(path)) is None
+    assert find_token(token, read_tokens(path)) is None
     with pytest.raises(TokenError, match="There are: two"):
         revoke_token(path, "one")
 
@@ -105,15 +105,15 @@ def test_a_file_that_cannot_be_understood_is_an_error_that_names_it(path: Path, 
 def test_many_processes_add_tokens_and_none_is_lost(path: Path) -> None:
     code = "import sys; from pathlib import Path; from app.security.tokens import add_token\n"
     code += "for n in range(5): add_token(Path(sys.argv[1]), f'{sys.argv[2]}-{n}', 'prediction')"
-    started = [subprocess.Popen([sys.executable, "-c", code, str(path), str(one)]) for one in range(3)]
-    assert [one.wait(60) for one in started] == [0, 0, 0]
+    started = [subprocess.Popen([sys.executable, "-c", code, str(path), str(item)]) for item in range(3)]
+    assert [item.wait(60) for item in started] == [0, 0, 0]
     assert len(read_tokens(path)) == 15
 
 
 def test_a_change_counts_without_a_start_and_without_a_look_at_each_request(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known_tokens = KnownTokens(path)
+    known_tokens = TokenCache(path)
     assert not known_tokens.guard_management()
     add_token(path, "boss", "management")
     assert not known_tokens.guard_management()  # it has looked within this second
@@ -129,7 +129,7 @@ def test_a_file_that_is_spoilt_closes_management_instead_of_opening_it(
 ) -> None:
     add_token(path, "boss", "management")
     monkeypatch.setattr(known, "LOOK_SECONDS", 0.0)
-    known_tokens = KnownTokens(path)
+    known_tokens = TokenCache(path)
     assert len(known_tokens.entries()) == 1
     path.write_text("{")
     assert not known_tokens.entries()
@@ -141,7 +141,7 @@ def test_the_last_token_that_expires_does_not_open_management(path: Path) -> Non
     document = json.loads(path.read_text())
     document["tokens"][0]["expires"] = int(time.time()) - 1
     path.write_text(json.dumps(document))
-    assert KnownTokens(path).guard_management()
+    assert TokenCache(path).guard_management()
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:

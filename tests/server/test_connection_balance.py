@@ -46,9 +46,9 @@ def test_processes_that_have_ended_are_forgotten() -> None:
     counts = ConnectionCounts()
     for process in (7, PLACES + 8, 9):
         counts.set(process, 0)
-    counts.keep([PLACES + 8])
+    counts.retain([PLACES + 8])
     assert not counts.should_accept(1, waiting=1)
-    counts.keep([7])  # began in the place of nobody
+    counts.retain([7])  # began in the place of nobody
     assert counts.should_accept(1, waiting=1)
 
 

@@ -38,13 +38,13 @@ def untouched() -> Iterator[None]:
     """Put the process's loggers back as they were."""
     names = (None, "gunicorn.error", "gunicorn.access", HOST_METRICS.name, METRICS.name)
     loggers = [logging.getLogger(name) for name in names]
-    before = [(one, list(one.handlers), one.propagate, one.level) for one in loggers]
+    before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in loggers]
     yield
-    for one, handlers, propagate, level in before:
-        for handler in set(one.handlers) - set(handlers):
+    for item, handlers, propagate, level in before:
+        for handler in set(item.handlers) - set(handlers):
             handler.close()
-        one.handlers, one.propagate = handlers, propagate
-        one.setLevel(level)
+        item.handlers, item.propagate = handlers, propagate
+        item.setLevel(level)
 
 
 def test_what_somebody_says_cannot_end_a_line_and_begin_another() -> None:
@@ -155,13 +155,13 @@ def test_processes_that_write_and_rotate_at_once_lose_no_line(tmp_path: Path) ->
 
 
 def write_lines(path: Path, writer: int, count: int) -> None:
-    handler = SharedFile(path, max_bytes=2000, kept=20)
+    handler = SharedFile(path, max_bytes=2000, backups=20)
     for number in range(count):
         handler.handle(record("x", logging.INFO, f"{writer} {number:05}"))
 
 
 def test_the_oldest_file_goes(tmp_path: Path) -> None:
-    handler = SharedFile(tmp_path / "x.log", max_bytes=4, kept=2)
+    handler = SharedFile(tmp_path / "x.log", max_bytes=4, backups=2)
     for number in range(5):
         handler.handle(record("x", logging.INFO, f"line{number}"))
     handler.close()

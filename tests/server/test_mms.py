@@ -100,7 +100,7 @@ def test_what_was_registered_outlives_the_process_that_was_asked(mms: MmsServer)
 
 def test_a_legacy_call_names_the_input_as_the_form_field(mms: MmsServer) -> None:
     answer = json.loads(curl("-F", f"/conv2d_1_input1=@{PICTURE}", mms.url("/smile/predict")))
-    assert [one["class"] for one in answer] == ["smiling", "non-smiling"]
+    assert [item["class"] for item in answer] == ["smiling", "non-smiling"]
 
 
 def test_no_process_of_a_handler_is_left_when_the_server_stops(tmp_path: Path) -> None:

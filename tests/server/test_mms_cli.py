@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import LaunchError
-from app.server.mms_cli import Flags, load_models, plan, split_models
+from app.server.mms_cli import Flags, load_models, plan_launch, split_models
 
 
 @pytest.mark.parametrize(
@@ -18,14 +18,14 @@ def test_the_one_gpu_that_is_named_is_the_only_one_that_handlers_see(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     environ: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": seen} if seen else {}
-    told = plan(Flags(gpu=gpu), environ, tmp_path / "instance")
+    told = plan_launch(Flags(gpu=gpu), environ, tmp_path / "instance")
     assert (told.launch.environ["DIMPLE_NUMBER_OF_GPU"], told.launch.environ["CUDA_VISIBLE_DEVICES"]) == ("1", device)
     assert [warning for warning in told.warnings if "--gpu" in warning]
 
 
 def test_without_the_flag_nothing_is_said_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told = plan(Flags(), {}, tmp_path / "instance")
+    told = plan_launch(Flags(), {}, tmp_path / "instance")
     assert not {"DIMPLE_NUMBER_OF_GPU", "CUDA_VISIBLE_DEVICES"} & set(told.launch.environ)
 
 
@@ -50,7 +50,7 @@ def test_what_a_configuration_wants_in_vain_stops_no_start(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.properties").write_text(configuration)
-    told = plan(Flags(), {}, tmp_path / "instance")
+    told = plan_launch(Flags(), {}, tmp_path / "instance")
     assert Path(told.launch.environ["DIMPLE_MODELS_DIR"]).name == models_dir
     assert told.launch.environ["DIMPLE_LOAD_MODELS"] == load_models
     (said,) = told.warnings
@@ -69,9 +69,9 @@ def test_the_log4j_file_of_vmargs_is_followed_unless_the_command_names_another(
         )
     named = place.format(tmp_path / "error.xml")
     (tmp_path / "config.properties").write_text(f"vmargs=-Xmx128m -Dlog4j.configurationFile={named}")
-    assert plan(Flags(), {}, tmp_path / "instance").launch.environ["DIMPLE_LOG_LEVEL"] == "error"
+    assert plan_launch(Flags(), {}, tmp_path / "instance").launch.environ["DIMPLE_LOG_LEVEL"] == "error"
     flags = Flags(log_config=str(tmp_path / "debug.xml"))
-    assert plan(flags, {}, tmp_path / "instance").launch.environ["DIMPLE_LOG_LEVEL"] == "debug"
+    assert plan_launch(flags, {}, tmp_path / "instance").launch.environ["DIMPLE_LOG_LEVEL"] == "debug"
 
 
 @pytest.fixture(autouse=True)

@@ -23,8 +23,8 @@ def test_there_are_as_many_threads_as_are_needed_and_no_more_than_may_be() -> No
         together.wait(SECONDS)  # all three work at the same time
     assert len(threads) == 3
     pool.shutdown()
-    for one in threads:
-        one.join(SECONDS)
+    for thread in threads:
+        thread.join(SECONDS)
 
 
 def test_work_that_is_submitted_by_busy_threads_never_waits_for_these() -> None:

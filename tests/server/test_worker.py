@@ -85,7 +85,7 @@ def test_nobody_waits_for_the_long_request_of_another(connect: Connect, kind: st
 def test_short_requests_are_answered_by_one_thread(connect: Connect) -> None:
     with ExitStack() as stack:
         connections = [stack.enter_context(closing(connect())) for _ in range(8)]
-        assert len({ask(one, "/thread") for _ in range(5) for one in connections}) == 1
+        assert len({ask(connection, "/thread") for _ in range(5) for connection in connections}) == 1
 
 
 def test_beyond_those_that_may_wait_requests_are_refused_and_all_others_answered(
@@ -96,25 +96,25 @@ def test_beyond_those_that_may_wait_requests_are_refused_and_all_others_answered
     done.touch()
     with ExitStack() as stack:
         connections = [stack.enter_context(closing(connect())) for _ in range(6)]
-        for one in connections:  # of four threads, three are for those that may wait
-            one.request("GET", f"/waits?{until}")
-        sockets = [one.sock for one in connections]
+        for connection in connections:  # of four threads, three are for those that may wait
+            connection.request("GET", f"/waits?{until}")
+        sockets = [connection.sock for connection in connections]
         wait_until(lambda: len(select.select(sockets, [], [], 0)[0]) == 3)
         with closing(connect()) as other:
             assert ask(other, "/process") == ask(other, f"/computes?{done}")
         until.open("w").close()
-        answers = [one.getresponse() for one in connections]
-        assert sorted(one.status for one in answers) == [200] * 3 + [503] * 3
+        answers = [connection.getresponse() for connection in connections]
+        assert sorted(answer.status for answer in answers) == [200] * 3 + [503] * 3
 
 
 def test_many_long_requests_at_once_are_all_answered(connect: Connect, tmp_path: Path) -> None:
     until = tmp_path / "until"
     with ExitStack() as stack:
         slow = [stack.enter_context(closing(connect())) for _ in range(10)]  # there are four threads
-        for one in slow:
-            one.request("GET", f"/computes?{until}")
+        for item in slow:
+            item.request("GET", f"/computes?{until}")
         until.touch()
-        assert len({one.getresponse().read() for one in slow}) == 1
+        assert len({item.getresponse().read() for item in slow}) == 1
 
 
 def test_newcomers_are_answered_before_those_who_ask_again(connect: Connect) -> None:
@@ -133,14 +133,14 @@ def test_newcomers_are_answered_before_those_who_ask_again(connect: Connect) -> 
         os.kill(process, signal.SIGSTOP)  # so that all newcomers are there at once
         stack.callback(os.kill, process, signal.SIGCONT)
         newcomers = [stack.enter_context(closing(connect())) for _ in range(30)]
-        for one in newcomers:
-            one.request("GET", "/turn")
+        for newcomer in newcomers:
+            newcomer.request("GET", "/turn")
         before = max(turns)
         os.kill(process, signal.SIGCONT)
-        last = max(int(one.getresponse().read()) for one in newcomers)
+        last = max(int(newcomer.getresponse().read()) for newcomer in newcomers)
         stop.set()
-        for one in asking:
-            one.result(SECONDS)
+        for item in asking:
+            item.result(SECONDS)
     # a turn for each newcomer and two for each regular, and some that were on their way
     assert last - before < 5 * regulars
 
@@ -201,8 +201,8 @@ def _taken_by_the_emptied(connect: Connect) -> int:
             return found
 
         emptied, connections = connect_all(120).popitem()
-        for one in connections:
-            one.close()
+        for connection in connections:
+            connection.close()
         return len(connect_all(60).get(emptied, []))
 
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from app.backend.batching import BatchQueue
 from app.errors import BadParameter, ClientClosedRequest
-from app.serving.explain import CELLS, Explanation, around, box_of, explain, look, seen_region
+from app.serving.explain import CELLS, Explanation, box_of, explain, face_tensor, seen_region, with_margin
 from app.serving.model import ALONE, Model
-from app.serving.rendering import as_picture, heat_map
+from app.serving.rendering import heat_map, tensor_image
 from app.types import Box, FloatArray, Postprocess, Preprocess, TensorSpec
 
 SIDE = 50  # five pixels a cell
@@ -128,7 +128,7 @@ def test_what_the_network_saw_of_a_picture_of_its_own_size_is_that_picture(prepr
         Corner(),
         None,  # type: ignore[arg-type]
     )
-    seen = as_picture(look(one, image, None), preprocess).convert("RGB")
+    seen = tensor_image(face_tensor(one, image, None), preprocess).convert("RGB")
     assert np.array_equal(np.asarray(seen), pixels)
 
 
@@ -136,7 +136,7 @@ def test_a_face_is_cut_out_before_it_is_looked_at() -> None:
     pixels = np.zeros((100, 100, 3), np.uint8)
     pixels[20:70, 30:80] = 200
     one = model(Corner(), Preprocess(color="grey"))
-    assert np.array_equal(look(one, Image.fromarray(pixels), Box(30, 20, 50, 50)), np.full((1, 1, 50, 50), 200))
+    assert np.array_equal(face_tensor(one, Image.fromarray(pixels), Box(30, 20, 50, 50)), np.full((1, 1, 50, 50), 200))
 
 
 def test_faces_are_numbered_from_one() -> None:
@@ -150,8 +150,8 @@ def test_faces_are_numbered_from_one() -> None:
 
 
 def test_around_a_face_is_as_much_again_within_the_picture() -> None:
-    assert around(Box(40, 40, 10, 20), Box(0, 0, 100, 100)) == Box(30, 20, 30, 60)
-    assert around(Box(0, 85, 10, 10), Box(0, 0, 100, 100)) == Box(0, 75, 20, 25)
+    assert with_margin(Box(40, 40, 10, 20), Box(0, 0, 100, 100)) == Box(30, 20, 30, 60)
+    assert with_margin(Box(0, 85, 10, 10), Box(0, 0, 100, 100)) == Box(0, 75, 20, 25)
 
 
 def test_the_heat_lies_where_the_answer_rests() -> None:

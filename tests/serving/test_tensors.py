@@ -41,7 +41,7 @@ def smile() -> Model:
 def test_numbers_that_float32_has_stay_what_they_are(values: Any) -> None:
     converted = as_float32(values)
     assert converted.dtype == np.float32
-    assert [float(one) for one in converted] == [float(one) for one in values]
+    assert [float(item) for item in converted] == [float(value) for value in values]
 
 
 @pytest.mark.parametrize(

@@ -110,8 +110,8 @@ def test_the_latest_of_an_owner_are_found_and_all_are_counted(tmp_path: Path) ->
     for age, identity in zip((10, 50, 20, 40, 30), mine, strict=True):
         for path in tmp_path.glob(f"{identity}.*"):
             os.utime(path, (time.time() - age,) * 2)
-    assert [one.record["number"] for one in uploads.of("me", 2)] == [0, 2]
-    assert [one.record["number"] for one in uploads.of("me")] == [0, 2, 4, 3, 1]
+    assert [item.record["number"] for item in uploads.of("me", 2)] == [0, 2]
+    assert [item.record["number"] for item in uploads.of("me")] == [0, 2, 4, 3, 1]
     assert (uploads.count("me"), uploads.count("you"), uploads.count("nobody")) == (5, 1, 0)
 
 

@@ -52,7 +52,12 @@ class Collector(ThreadingHTTPServer):
 
     def service_names(self) -> set[str]:
         found = [group.resource for request in list(self.requests) for group in request.resource_spans]
-        return {one.value.string_value for each in found for one in each.attributes if one.key == "service.name"}
+        return {
+            attribute.value.string_value
+            for each in found
+            for attribute in each.attributes
+            if attribute.key == "service.name"
+        }
 
 
 class _Taker(BaseHTTPRequestHandler):
@@ -95,12 +100,12 @@ class Watched(Server):
     def value(self, name: str, **labels: str) -> float:
         """The sum of a sample's values over the labels that are not given."""
         found = [sample for family in self.metrics().values() for sample in family.samples if sample.name == name]
-        return sum(one.value for one in found if labels.items() <= one.labels.items())
+        return sum(item.value for item in found if labels.items() <= item.labels.items())
 
     def pids(self, kind: str = "server") -> list[int]:
         """Numbers of its processes."""
         samples = self.metrics()["dimple_process_resident_memory_bytes"].samples
-        return [int(one.labels["pid"]) for one in samples if one.labels["kind"] == kind]
+        return [int(sample.labels["pid"]) for sample in samples if sample.labels["kind"] == kind]
 
     def lines(self) -> list[dict[str, Any]]:
         """The log."""
@@ -110,7 +115,7 @@ class Watched(Server):
         """The log's line about a request. It is written after the answer."""
 
         def found() -> list[dict[str, Any]]:
-            return [one for one in self.lines() if (one.get("request_id"), one["logger"]) == (request_id, logger)]
+            return [line for line in self.lines() if (line.get("request_id"), line["logger"]) == (request_id, logger)]
 
         line: dict[str, Any] = wait_until(found, 0.05)[0]
         return line

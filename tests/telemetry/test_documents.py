@@ -56,7 +56,7 @@ def parsed(query: str) -> Any:
 def selectors(node: Any) -> Iterator[tuple[str, set[str]]]:
     """Each metric of a query with the labels that it is expected to have."""
     if isinstance(node, promql.VectorSelector):
-        yield node.name, {one.name for one in node.matchers.matchers}
+        yield node.name, {matcher.name for matcher in node.matchers.matchers}
         return
     wanted: set[str] = set()
     if isinstance(node, promql.AggregateExpr) and node.modifier:
@@ -117,7 +117,7 @@ def test_the_dashboard_is_one() -> None:
     ]
     assert len(set(cells)) == len(cells), "panels overlap"
     assert max(x for x, _ in cells) == 23
-    variables = {one["name"]: one for one in dashboard["templating"]["list"]}
+    variables = {item["name"]: item for item in dashboard["templating"]["list"]}
     assert set(variables) == {"datasource", "model"}
     assert set(re.findall(r"\$\{?(\w+)", DASHBOARD.read_text())) <= {*variables, "__rate_interval", "__all"}
     assert variables["model"]["query"]["query"] == "label_values(dimple_model_up, model)"

@@ -77,7 +77,7 @@ def test_a_line_of_the_application_names_the_request(watched: Watched) -> None:
     line = watched.line_of("of-management", logger="app.serving.registry")
     assert line["message"] == "model grin registered from smile"
     assert watched.ask("DELETE", "/models/grin", management=True, X_Request_Id="afterwards").status == 200
-    said = [one["message"] for one in watched.lines() if one.get("request_id") == "afterwards"]
+    said = [line["message"] for line in watched.lines() if line.get("request_id") == "afterwards"]
     assert "Model grin unregistered." in said
 
 

@@ -59,7 +59,7 @@ def test_the_stages_of_a_request_fit_into_it(watched: Watched, portrait: Path) -
     assert grown["count"] == 1
     assert set(grown) == {"decode", "faces", "preprocess", "queue", "infer", "request", "count"}
     stages = [grown[name] for name in ("decode", "faces", "preprocess", "queue", "infer")]
-    assert all(0 <= one < grown["request"] for one in stages)
+    assert all(0 <= stage < grown["request"] for stage in stages)
     assert 0.5 * grown["request"] < sum(stages) <= grown["request"]
 
 
@@ -69,11 +69,15 @@ def test_histograms_are_as_prometheus_wants_them(watched: Watched, portrait: Pat
         if family.type != "histogram":
             continue
         series: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
-        for one in family.samples:
-            if one.name.endswith("_bucket"):
-                key = frozenset((label, text) for label, text in one.labels.items() if label != "le")
-                series.setdefault(key, []).append((float(one.labels["le"]), one.value))
-        counts = {frozenset(one.labels.items()): one.value for one in family.samples if one.name.endswith("_count")}
+        for sample in family.samples:
+            if sample.name.endswith("_bucket"):
+                key = frozenset((label, text) for label, text in sample.labels.items() if label != "le")
+                series.setdefault(key, []).append((float(sample.labels["le"]), sample.value))
+        counts = {
+            frozenset(sample.labels.items()): sample.value
+            for sample in family.samples
+            if sample.name.endswith("_count")
+        }
         assert series.keys() == counts.keys(), name
         for key, buckets in series.items():
             values = [value for _, value in sorted(buckets)]
@@ -126,8 +130,8 @@ def test_a_handler_that_dies_is_counted_and_its_memory_is_told(watched: Watched)
     wait_until(lambda: watched.value("dimple_handler_restarts_total", model="echo") == before + 1, 0.05)
     for name in ("dimple_process_resident_memory_bytes", "dimple_process_proportional_memory_bytes"):
         samples = watched.metrics()[name].samples
-        assert {one.labels["model"] for one in samples if one.labels["kind"] == "handler"} <= {"echo"}
-        assert all(one.value > 2**20 for one in samples)
+        assert {sample.labels["model"] for sample in samples if sample.labels["kind"] == "handler"} <= {"echo"}
+        assert all(sample.value > 2**20 for sample in samples)
     pid = watched.pids()[0]
     told = watched.value("dimple_process_resident_memory_bytes", pid=str(pid))
     assert told == pytest.approx(psutil.Process(pid).memory_info().rss, rel=0.2)

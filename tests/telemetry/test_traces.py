@@ -20,7 +20,7 @@ TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"  # of W3C
 
 
 def texts(span: Span) -> dict[str, str | int]:
-    return {one.key: one.value.string_value or one.value.int_value for one in span.attributes}
+    return {attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in span.attributes}
 
 
 def test_a_trace_is_gone_on_with_and_has_a_span_for_each_stage(
@@ -43,10 +43,10 @@ def test_a_trace_is_gone_on_with_and_has_a_span_for_each_stage(
     assert (told["http.route"], told["http.response.status_code"]) == ("/predict/<model>", 200)
     assert (told["dimple.model"], told["dimple.request_id"]) == ("smile", "traced")
     assert set(spans) == {"decode", "faces", "preprocess", "queue", "infer"}
-    for one in spans.values():
-        assert one.parent_span_id == request.span_id
-        assert request.start_time_unix_nano <= one.start_time_unix_nano <= one.end_time_unix_nano
-        assert one.end_time_unix_nano <= request.end_time_unix_nano
+    for item in spans.values():
+        assert item.parent_span_id == request.span_id
+        assert request.start_time_unix_nano <= item.start_time_unix_nano <= item.end_time_unix_nano
+        assert item.end_time_unix_nano <= request.end_time_unix_nano
     begun = [spans[name].start_time_unix_nano for name in ("decode", "faces", "preprocess", "queue", "infer")]
     assert begun == sorted(begun)
     assert collector.service_names() == {"dimple"}
@@ -56,8 +56,8 @@ def test_a_trace_that_is_not_to_be_kept_is_not_sent(watched: Watched, collector:
     other = "1" * 32
     watched.ask("GET", "/healthz", traceparent=f"00-{other}-{PARENT}-00")
     watched.ask("GET", "/healthz", traceparent=f"00-{'2' * 32}-{PARENT}-01")
-    wait_until(lambda: [one for one in collector.spans() if one.trace_id.hex() == "2" * 32], 0.05)
-    assert not [one for one in collector.spans() if one.trace_id.hex() == other]
+    wait_until(lambda: [span for span in collector.spans() if span.trace_id.hex() == "2" * 32], 0.05)
+    assert not [span for span in collector.spans() if span.trace_id.hex() == other]
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ def ramp() -> np.ndarray:
 def test_without_any_change_a_picture_is_itself_or_its_mirror_image() -> None:
     batch = np.stack([ramp()] * 40)
     changed = augment(batch, Augmentation(), DRAW(0))
-    same = [np.abs(one - ramp()).max() < 1e-6 for one in changed]
-    mirrored = [np.abs(one - ramp()[:, :, ::-1]).max() < 1e-6 for one in changed]
+    same = [np.abs(item - ramp()).max() < 1e-6 for item in changed]
+    mirrored = [np.abs(item - ramp()[:, :, ::-1]).max() < 1e-6 for item in changed]
     assert all(a != b for a, b in zip(same, mirrored, strict=True))
     assert any(same)
     assert any(mirrored)
@@ -35,7 +35,7 @@ def test_a_change_keeps_shape_and_range_and_draws_another_picture_each_time() ->
     assert changed.dtype == np.float32
     assert changed.min() >= 0
     assert changed.max() <= 1
-    assert len({one.tobytes() for one in changed}) == 8
+    assert len({item.tobytes() for item in changed}) == 8
 
 
 def test_what_comes_in_from_outside_mirrors_the_inside_and_is_never_black() -> None:
@@ -47,8 +47,8 @@ def test_a_shift_moves_what_is_seen_by_its_share_of_the_side_at_most() -> None:
     spot = np.zeros((1, 1, 33, 33), np.float32)
     spot[0, 0, 16, 16] = 1
     places = [
-        np.unravel_index(one[0].argmax(), (33, 33))
-        for one in augment(spot.repeat(50, 0), Augmentation(shift=0.2), DRAW(0))
+        np.unravel_index(item[0].argmax(), (33, 33))
+        for item in augment(spot.repeat(50, 0), Augmentation(shift=0.2), DRAW(0))
     ]
     far = np.abs(np.array(places) - 16).max()
     assert 4 <= far <= 7  # 0.2 * 33 = 6.6
@@ -70,8 +70,8 @@ def test_erasing_covers_a_rectangle_of_one_grey_as_often_as_it_should() -> None:
     batch = np.random.default_rng(1).random((400, 1, 32, 32)).astype(np.float32)
     changed = augment(batch, Augmentation(erase=0.25), DRAW(0))
     flat = 0
-    for one in changed:
-        _values, counts = np.unique(one, return_counts=True)
+    for item in changed:
+        _values, counts = np.unique(item, return_counts=True)
         flat += counts.max() >= 4
         assert counts.max() <= 10 * 10  # a third of each side
     assert flat == pytest.approx(100, abs=6 * (400 * 0.25 * 0.75) ** 0.5)

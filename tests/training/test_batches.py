@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.training.fit import Material, batches
-from app.training.recipes import Fitting
+from app.training.recipes import FitOptions
 
 COUNT = 50
 
@@ -23,13 +23,13 @@ def draw() -> np.random.Generator:
 
 
 def test_an_epoch_shows_every_picture_once_but_for_the_rest_of_a_batch() -> None:
-    shown = [batch.pictures[:, 0, 0, 0] for batch in batches(material(), Fitting(8, 1, 1e-3), 2, draw())]
+    shown = [batch.pictures[:, 0, 0, 0] for batch in batches(material(), FitOptions(8, 1, 1e-3), 2, draw())]
     assert [len(numbers) for numbers in shown] == [8] * 6
     assert len(set(np.concatenate(shown))) == 48
 
 
 def test_the_targets_are_those_of_the_pictures() -> None:
-    for batch in batches(material(taught=True), Fitting(8, 1, 1e-3), 2, draw()):
+    for batch in batches(material(taught=True), FitOptions(8, 1, 1e-3), 2, draw()):
         numbers = batch.pictures[:, 0, 0, 0].astype(int)
         classes, taught = batch.targets
         assert np.array_equal(classes.argmax(axis=1), numbers % 5 == 0)
@@ -37,13 +37,13 @@ def test_the_targets_are_those_of_the_pictures() -> None:
 
 
 def test_a_sigmoid_gets_the_second_column_alone() -> None:
-    for batch in batches(material(), Fitting(8, 1, 1e-3), 1, draw()):
+    for batch in batches(material(), FitOptions(8, 1, 1e-3), 1, draw()):
         assert batch.targets[0].shape == (8, 1)
         assert np.array_equal(batch.targets[0][:, 0], batch.pictures[:, 0, 0, 0] % 5 == 0)
 
 
 def test_weights_let_both_classes_count_alike() -> None:
-    fitting = Fitting(10, 1, 1e-3, weigh_classes=True)
+    fitting = FitOptions(10, 1, 1e-3, weigh_classes=True)
     all_batches = list(batches(material(), fitting, 2, draw()))
     weights = np.concatenate([batch.weights for batch in all_batches])
     rare = np.concatenate([batch.targets[0][:, 1] for batch in all_batches]) == 1
@@ -52,7 +52,7 @@ def test_weights_let_both_classes_count_alike() -> None:
 
 
 def test_blended_pictures_have_what_is_said_of_them_blended_in_the_same_shares() -> None:
-    for batch in batches(material(taught=True), Fitting(10, 1, 1e-3, mixup=1.0), 2, draw()):
+    for batch in batches(material(taught=True), FitOptions(10, 1, 1e-3, mixup=1.0), 2, draw()):
         shares = batch.targets[1]
         assert shares @ np.arange(COUNT) == pytest.approx(batch.pictures[:, 0, 0, 0], abs=1e-4)
         assert batch.targets[0][:, 1] == pytest.approx(shares @ material().classes, abs=1e-5)
@@ -60,5 +60,5 @@ def test_blended_pictures_have_what_is_said_of_them_blended_in_the_same_shares()
 
 
 def test_smoothing_gives_its_share_to_both_classes_alike() -> None:
-    batch = next(batches(material(), Fitting(10, 1, 1e-3, smoothing=0.1), 2, draw()))
+    batch = next(batches(material(), FitOptions(10, 1, 1e-3, smoothing=0.1), 2, draw()))
     assert set(np.round(batch.targets[0], 6).flatten()) == {np.float32(0.05), np.float32(0.95)}

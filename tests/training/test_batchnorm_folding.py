@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.engines.mxnet.compat import import_keras
-from app.training.batchnorm_folding import build_twin, fold_twin
+from app.training.batchnorm_folding import build_folded_network, fold_weights
 from app.training.recipes import dogcat_network, smile_network, smile_tutorial_network
 
 
@@ -37,24 +37,24 @@ def disturbed(network: Any) -> Any:
     ],
 )
 def test_a_network_answers_as_the_twin_that_is_folded_into_it(plain: Callable[[], Any], shape: tuple[int, ...]) -> None:
-    twin = disturbed(build_twin(plain()))
+    twin = disturbed(build_folded_network(plain()))
     pictures = np.random.default_rng(1).random(shape, dtype=np.float32)
     expected = twin.predict(pictures)
     assert np.ptp(expected[:, -1]) > 1e-4
-    assert fold_twin(twin, plain()).predict(pictures) == pytest.approx(expected, abs=1e-5)
+    assert fold_weights(twin, plain()).predict(pictures) == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_teacher_gets_an_output_of_its_own_which_the_network_does_not_keep() -> None:
-    twin = disturbed(build_twin(smile_tutorial_network(), teacher_classes=7, dropout=0.3))
+    twin = disturbed(build_folded_network(smile_tutorial_network(), teacher_classes=7, dropout=0.3))
     pictures = np.random.default_rng(1).random((3, 1, 32, 32), dtype=np.float32)
     answer, taught = twin.predict(pictures)
     assert taught.shape == (3, 7)
     assert taught.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
-    assert fold_twin(twin, smile_tutorial_network()).predict(pictures) == pytest.approx(answer, abs=1e-5)
+    assert fold_weights(twin, smile_tutorial_network()).predict(pictures) == pytest.approx(answer, abs=1e-5)
 
 
 def test_every_convolution_and_dense_layer_but_the_last_is_normalised_and_has_no_bias() -> None:
-    twin = build_twin(dogcat_network())
+    twin = build_folded_network(dogcat_network())
     assert [layer.name for layer in twin.layers if layer.name.endswith("_norm")] == [
         "conv2d_1_norm",
         "conv2d_2_norm",

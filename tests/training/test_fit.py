@@ -10,9 +10,9 @@ import pytest
 from app.engines.mxnet.compat import import_keras
 from app.errors import DataError
 from app.training.augment import Augmentation
-from app.training.batchnorm_folding import build_twin
-from app.training.fit import History, Material, Trainer, calibrated_loss, cool, temperature
-from app.training.recipes import Fitting, Teaching, smile_tutorial_network
+from app.training.batchnorm_folding import build_folded_network
+from app.training.fit import History, Material, Trainer, apply_temperature, calibrated_loss, temperature
+from app.training.recipes import DistillationOptions, FitOptions, smile_tutorial_network
 
 
 @pytest.mark.parametrize("true", [0.4, 1.0, 2.5])
@@ -34,7 +34,7 @@ def test_a_cooled_network_answers_with_its_scores_divided() -> None:
     network = smile_tutorial_network()
     pictures = np.random.default_rng(1).random((5, 1, 32, 32), dtype=np.float32)
     before = np.log(network.predict(pictures))
-    cool(network, 0.5)
+    apply_temperature(network, 0.5)
     after = np.log(network.predict(pictures))
     assert np.ptp(before[:, 1]) > 1e-4
     assert after[:, 1] - after[:, 0] == pytest.approx(2 * (before[:, 1] - before[:, 0]), abs=1e-4)
@@ -47,7 +47,7 @@ def test_the_loss_is_that_at_the_best_temperature() -> None:
     assert calibrated_loss(probability, classes) == pytest.approx(entropy, abs=1e-4)
 
 
-FITTING = Fitting(batch=16, epochs=4, rate=1e-2, augmentation=Augmentation(zoom=0.1, erase=0.3), mixup=0.2)
+FITTING = FitOptions(batch=16, epochs=4, rate=1e-2, augmentation=Augmentation(zoom=0.1, erase=0.3), mixup=0.2)
 
 
 class Killed(Exception):
@@ -74,7 +74,7 @@ def network(teacher_classes: int = 0) -> Any:
             layers.Dense(2, activation="softmax", name="dense_2"),
         ]
     )
-    return build_twin(plain, teacher_classes)
+    return build_folded_network(plain, teacher_classes)
 
 
 def material(taught: bool = False) -> Material:
@@ -110,8 +110,8 @@ def test_a_run_that_is_resumed_ends_with_the_weights_of_an_unbroken_one(tmp_path
     unbroken, history = run(tmp_path / "unbroken.npz")
     run(tmp_path / "broken.npz", stop=2)
     resumed, resumed_history = run(tmp_path / "broken.npz", resume=True)
-    for one, other in zip(unbroken, resumed, strict=True):
-        assert np.array_equal(one, other)
+    for item, other in zip(unbroken, resumed, strict=True):
+        assert np.array_equal(item, other)
     assert [epoch["loss"] for epoch in history] == [epoch["loss"] for epoch in resumed_history]
 
 
@@ -119,8 +119,8 @@ def test_the_seed_decides(tmp_path: Path) -> None:
     first, _ = run(tmp_path / "a.npz", seed=5)
     same, _ = run(tmp_path / "b.npz", seed=5)
     other, _ = run(tmp_path / "c.npz", seed=6)
-    assert all(np.array_equal(one, two) for one, two in zip(first, same, strict=True))
-    assert not all(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
+    assert all(np.array_equal(item, two) for item, two in zip(first, same, strict=True))
+    assert not all(np.array_equal(item, two) for item, two in zip(first, other, strict=True))
 
 
 def test_the_network_ends_with_the_epoch_that_validated_best(tmp_path: Path) -> None:
@@ -130,8 +130,8 @@ def test_the_network_ends_with_the_epoch_that_validated_best(tmp_path: Path) -> 
         material(), material(), lambda history: kept.update({history[-1]["val_loss"]: trainer.network.get_weights()})
     )
     assert len(kept) == 4
-    for one, best in zip(trainer.network.get_weights(), kept[min(kept)], strict=True):
-        assert np.array_equal(one, best)
+    for weight, best in zip(trainer.network.get_weights(), kept[min(kept)], strict=True):
+        assert np.array_equal(weight, best)
 
 
 def test_a_state_of_another_run_is_an_error_that_says_what_differs(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_too_few_pictures_for_a_batch_are_an_error(tmp_path: Path) -> None:
 
 def test_a_teacher_is_learned_from(tmp_path: Path) -> None:
     """The teacher's classes are those of the labels, so its output must come to say them."""
-    fitting = Fitting(batch=16, epochs=6, rate=2e-2, teaching=Teaching(1, 1))
+    fitting = FitOptions(batch=16, epochs=6, rate=2e-2, teaching=DistillationOptions(1, 1))
     trainer = Trainer(network(teacher_classes=3), fitting, {}, 5, tmp_path / "state.npz")
     trainer.fit(material(taught=True), material(), lambda history: None)
     _, taught = trainer.network.predict(material().pictures)

@@ -14,7 +14,7 @@ from app.serving.model import open_model
 from app.serving.pipeline import open_picture
 from app.settings import PictureLimits
 from app.training.datasets import prepare
-from app.training.recipes import COURSES
+from app.training.recipes import TRAINING_TASKS
 from tests.pictures import encode
 
 
@@ -32,7 +32,7 @@ def draw_pictures(folder: Path, names: list[str], size: tuple[int, int]) -> None
 def test_the_tensor_that_is_trained_on_is_the_tensor_that_is_served(
     tmp_path: Path, models_dir: Path, name: str, size: tuple[int, int]
 ) -> None:
-    course = COURSES[name]
+    course = TRAINING_TASKS[name]
     draw_pictures(tmp_path / "data", list(course.folders), size)
     model = open_model(open_model_folder(models_dir / name), "auto")
     part = prepare(course.data, tmp_path / "data", tmp_path / "work").part("train", course.recipes["best"].input)

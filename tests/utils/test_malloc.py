@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from app.settings import ROOT
-from app.utils.malloc import tidy_when_idle
+from app.utils.malloc import trim_when_idle
 from tests.helpers import wait_until
 
 CHUNK = 60_000
@@ -19,9 +19,9 @@ MEGABYTE = 2**20
 
 PAGES = """
 import resource, sys
-from app.utils.malloc import keep_heaps
+from app.utils.malloc import tune_malloc
 if sys.argv[1:]:
-    keep_heaps()
+    tune_malloc()
 def take():
     pictures = [bytearray(1_000_000) for _ in range(3)]
 take()
@@ -49,6 +49,6 @@ def test_memory_that_answers_left_behind_goes_back_after_them() -> None:
     chunks.clear()
     left = memory().rss
     answered = chain([1, 2], repeat(3))
-    tidy_when_idle(lambda: next(answered), pause=0.01)
+    trim_when_idle(lambda: next(answered), pause=0.01)
     wait_until(lambda: memory().rss <= left - 80 * MEGABYTE)
     assert len(last) == CHUNK

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from app.engines.openvino import OpenvinoEngine
-from app.utils.openvino_runtime import import_openvino, release
+from app.utils.openvino_runtime import drop_page_cache, import_openvino
 from tests.engines.test_openvino import forward, model, pictures
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is given back")
@@ -37,7 +37,7 @@ def test_what_was_given_back_is_read_from_the_file_again(tmp_path: Path) -> None
     path.write_bytes(np.arange(100_000, dtype=np.int64).tobytes())
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
         assert sum(mapped[8::4096]) > 0 and resident_kilobytes(path) > 700
-        release(path)
+        drop_page_cache(path)
         assert resident_kilobytes(path) == 0
         assert np.frombuffer(mapped[-8:], np.int64)[0] == 99_999
 
@@ -47,5 +47,5 @@ def test_what_is_mapped_to_be_written_is_kept(tmp_path: Path) -> None:
     path.write_bytes(bytes(4096))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:
         mapped[0] = 7  # in a copy of the page, which the file does not have
-        release(path)
+        drop_page_cache(path)
         assert mapped[0] == 7

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from app.utils import progress as module
-from app.utils.progress import counted, progress, say
+from app.utils.progress import echo, progress, track
 
 
 class Clock:
@@ -100,7 +100,7 @@ def test_no_rate_is_no_division_by_zero(clock: Clock, capsys: pytest.CaptureFixt
 
 def test_counting_passes_everything_on(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     seen = []
-    for item in counted("abc", "reading", 3, "letters"):
+    for item in track("abc", "reading", 3, "letters"):
         seen.append(item)
         clock.now += 10
     assert seen == ["a", "b", "c"]
@@ -115,7 +115,7 @@ def test_a_terminal_gets_a_bar_that_goes_away() -> None:
     with a_terminal() as terminal, progress("reading", 1000, "pictures") as shown:
         shown.note("now a.jpg")
         shown.advance(250)
-        say("a word between")
+        echo("a word between")
     written = terminal.getvalue()
     assert "reading:" in written
     assert "25%" in written

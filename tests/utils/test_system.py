@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.utils.system import PROCESS_BYTES, available_cores, memory_bytes, server_processes
+from app.utils.system import PROCESS_BYTES, available_cores, default_worker_count, memory_limit
 
 HERE = len(os.sched_getaffinity(0))
 
@@ -46,14 +46,14 @@ def test_version_1_limits_the_cores(tmp_path: Path) -> None:
 def test_a_limit_further_up_holds_too(tmp_path: Path) -> None:
     files = {"proc/self/cgroup": "0::/pod/box\n", "sys/fs/cgroup/pod/memory.max": "1073741824\n"}
     root = lay(tmp_path, files | {"sys/fs/cgroup/pod/box/memory.max": "max\n"})
-    assert memory_bytes(root) == 2**30
+    assert memory_limit(root) == 2**30
 
 
 def test_version_1_limits_the_memory(tmp_path: Path) -> None:
     files = {"proc/self/cgroup": "4:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{2**29}\n"}
-    assert memory_bytes(lay(tmp_path, files)) == 2**29
+    assert memory_limit(lay(tmp_path, files)) == 2**29
 
 
 def test_no_more_processes_than_memory_for_them(tmp_path: Path) -> None:
     files = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": str(PROCESS_BYTES // 2)}
-    assert server_processes(lay(tmp_path, files)) == 1
+    assert default_worker_count(lay(tmp_path, files)) == 1

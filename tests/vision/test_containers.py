@@ -150,7 +150,7 @@ def test_literal_runs_of_any_length_keep_their_place(bits: int, length: int) -> 
     header = struct.pack("<IiiHHIIiiII", 40, length + 2, 1, 1, bits, 1 if bits == 8 else 2, len(runs), 0, 0, 16, 0)
     data = struct.pack("<2sIII", b"BM", 118 + len(runs), 0, 118) + header + palette + runs
     last = 0x77 if bits == 8 else 7
-    expected = [10 * one for one in colours] + ([0, 0] if last > 15 else [70, 70])
+    expected = [10 * colour for colour in colours] + ([0, 0] if last > 15 else [70, 70])
     assert pixels(data)[0, :, 2].tolist() == expected
 
 

@@ -50,8 +50,8 @@ def test_the_box_is_cut_as_the_smile_networks_training_crops() -> None:
 def test_a_large_photograph_is_searched_in_a_copy_and_its_box_is_in_its_own_pixels() -> None:
     (small,) = find_faces(portrait())
     (large,) = find_faces(portrait().resize((3000, 3000)))
-    for one, six in zip((small.x, small.y, small.width), (large.x, large.y, large.width), strict=True):
-        assert six / 3000 == pytest.approx(one / 512, abs=0.02)
+    for item, six in zip((small.x, small.y, small.width), (large.x, large.y, large.width), strict=True):
+        assert six / 3000 == pytest.approx(item / 512, abs=0.02)
 
 
 def test_several_faces_come_with_the_largest_first() -> None:

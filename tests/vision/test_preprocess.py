@@ -17,7 +17,7 @@ from app.settings import PictureLimits
 from app.types import Interpolation, Preprocess
 from app.vision.centerface import CANVASES
 from app.vision.decode import decode
-from app.vision.preprocess import enough_pixels, to_tensor
+from app.vision.preprocess import draft_side, to_tensor
 
 from .pictures import noise
 
@@ -185,7 +185,7 @@ def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> N
     preprocess = Preprocess(resize="crop", shorter_side=128, antialias=True)
     shape = (0, 3, 112, 112)
 
-    enough = enough_pixels(preprocess, shape)
+    enough = draft_side(preprocess, shape)
 
     assert enough == 256
     small, whole = (decode(buffer.getvalue(), PictureLimits(), side).image for side in (enough, 0))
@@ -195,13 +195,13 @@ def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> N
 
 @pytest.mark.parametrize("faces", [False, True])
 def test_what_is_not_smoothed_is_decoded_whole(faces: bool) -> None:
-    assert enough_pixels(Preprocess(antialias=False, faces=faces), (0, 3, 112, 112)) == 0
-    assert enough_pixels(Preprocess(antialias=True, interpolation="nearest", faces=faces), (0, 3, 112, 112)) == 0
+    assert draft_side(Preprocess(antialias=False, faces=faces), (0, 3, 112, 112)) == 0
+    assert draft_side(Preprocess(antialias=True, interpolation="nearest", faces=faces), (0, 3, 112, 112)) == 0
 
 
 def test_a_picture_to_be_searched_for_faces_keeps_twice_what_the_detector_sees() -> None:
     seen = max(max(canvas) for canvas in CANVASES)
-    assert enough_pixels(Preprocess(antialias=True, faces=True), (0, 3, 112, 112)) == 2 * seen
+    assert draft_side(Preprocess(antialias=True, faces=True), (0, 3, 112, 112)) == 2 * seen
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "lanczos"])

@@ -128,7 +128,7 @@ def colours_of(kind: Tiff, samples: NDArray[Any], palette: NDArray[Any]) -> NDAr
 @pytest.mark.parametrize(("photometric", "bits", "sample_format"), SAMPLES)
 def test_a_kind_of_samples_is_right_or_refused_by_its_name(photometric: int, bits: int, sample_format: int) -> None:
     palette = np.random.default_rng(1).integers(0, 256, (2**bits, 3)) if photometric == PALETTE else np.zeros((1, 3))
-    tags = {PALETTE: {320: (3, [int(one) * 257 for one in palette.T.ravel()])}, YCBCR: {530: (3, [1, 1])}}
+    tags = {PALETTE: {320: (3, [int(item) * 257 for item in palette.T.ravel()])}, YCBCR: {530: (3, [1, 1])}}
     for extra in EXTRAS:
         for order, planar, fill in ARRANGEMENTS:
             kind = Tiff(photometric, bits, order, False, planar, fill, extra, sample_format)

@@ -51,9 +51,9 @@ class Tiff:
             277: (3, [channels]),
         }
         if self.tiled:
-            tags |= {322: (4, [16]), 323: (4, [16]), 324: (4, []), 325: (4, [len(one) for one in blocks])}
+            tags |= {322: (4, [16]), 323: (4, [16]), 324: (4, []), 325: (4, [len(block) for block in blocks])}
         else:
-            tags |= {273: (4, []), 278: (4, [self.rows_per_strip]), 279: (4, [len(one) for one in blocks])}
+            tags |= {273: (4, []), 278: (4, [self.rows_per_strip]), 279: (4, [len(block) for block in blocks])}
         optional = {266: self.fill, 284: self.planar, 317: self.predictor}
         tags |= {tag: (3, [value]) for tag, value in optional.items() if value != 1}
         if self.sample_format != UINT:
@@ -61,7 +61,7 @@ class Tiff:
         if self.extra:
             tags[338] = (3, list(self.extra))
         if self.fill == 2:
-            blocks = [_mirrored(one) for one in blocks]
+            blocks = [_mirrored(block) for block in blocks]
         return self._file({**tags, **self.tags}, blocks)
 
     def _blocks(self, samples: NDArray[Any]) -> Iterator[bytes]:

@@ -20,5 +20,5 @@ def test_the_clients_id_is_taken_but_by_who_answers_as_mms(style: str, path: str
         assert first == second == ["mine"]
         return
     # Multi Model Server gives each a random UUID
-    assert {uuid.UUID(one).version for one in (*first, *second)} == {4}
+    assert {uuid.UUID(item).version for item in (*first, *second)} == {4}
     assert first != second

@@ -32,9 +32,9 @@ def plain(document: Any) -> Any:
     if isinstance(document, NumberList):
         return json.loads(bytes(document.text))
     if isinstance(document, list):
-        return [plain(one) for one in document]
+        return [plain(item) for item in document]
     if isinstance(document, dict):
-        return {name: plain(one) for name, one in document.items()}
+        return {name: plain(item) for name, item in document.items()}
     return document
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from app.engines.mxnet.compat import prepare, quietly
 from app.formats.mxnet_params import read_params
-from app.zoo.build import make
+from app.zoo.build import build_folder
 from app.zoo.catalogue import CatalogueEntry, load_catalogue
 from tests.zoo.networks import direct, random_batch, random_network, saved, served
 
@@ -110,6 +110,6 @@ def test_what_is_served_is_what_gluon_computes(network: str, tmp_path: Path) -> 
 
 def _made(entry: CatalogueEntry, tmp_path: Path) -> Path:
     params = tmp_path / "weights.params"
-    make(replace(entry, checksum=""), [params], tmp_path / "model", "model", "here")
+    build_folder(replace(entry, checksum=""), [params], tmp_path / "model", "model", "here")
     params.unlink()
     return tmp_path / "model"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.zoo.catalogue import CatalogueEntry, load_catalogue
-from app.zoo.download import Places
+from app.zoo.download import Sources
 from tests.zoo.networks import random_network, saved
 from tests.zoo.shelf import Shelf, open_shelf
 
@@ -46,8 +46,8 @@ def small_path(small_sha1: str) -> str:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path / "models", tmp_path / "instance" / "zoo")
+def places(tmp_path: Path) -> Sources:
+    return Sources(tmp_path / "models", tmp_path / "instance" / "zoo")
 
 
 @pytest.fixture

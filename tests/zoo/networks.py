@@ -43,7 +43,9 @@ def random_network(network: str, shape: tuple[int, int, int], classes: int, net:
             parameter.set_data(mx.nd.array(random.uniform(-0.2, 0.2, parameter.shape)))
     _settle(net, batch)
     spread = float(logits(net, batch).std())
-    for parameter in [one for one in parameters.values() if one.shape[0] == classes][-2:]:  # weight and bias
+    for parameter in [parameter for parameter in parameters.values() if parameter.shape[0] == classes][
+        -2:
+    ]:  # weight and bias
         parameter.set_data(parameter.data() * (SPREAD / spread))
     return net
 

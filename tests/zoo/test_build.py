@@ -21,8 +21,8 @@ from app.settings import ROOT, Settings
 from app.utils.download import Patience
 from app.zoo.build import by_name, pull
 from app.zoo.catalogue import CatalogueEntry
-from app.zoo.download import Places
-from app.zoo.download import places as places_of
+from app.zoo.download import Sources
+from app.zoo.download import configured_sources as places_of
 from tests.helpers import wait_until
 from tests.utils.test_download import Reply
 from tests.zoo.conftest import CLASSES, SHAPE, SMALL
@@ -40,18 +40,18 @@ def small_zip(small_params: bytes, small_sha1: str) -> bytes:
     return zipped_names({f"small-{small_sha1[:8]}.params": small_params})
 
 
-def models(places: Places) -> list[str]:
+def models(places: Sources) -> list[str]:
     """Everything that lies in the models folder, hidden or not."""
     return sorted(path.name for path in places.models_dir.iterdir())
 
 
-def kept(places: Places) -> list[str]:
+def kept(places: Sources) -> list[str]:
     """The files that are kept after a pull, but for locks, which are empty."""
     return sorted(path.name for path in places.work_dir.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
 def test_what_is_pulled_says_what_gluon_says(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes, small_net: Any
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, small_net: Any
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
     folder = pull(small, places, patience=QUICK)
@@ -62,7 +62,7 @@ def test_what_is_pulled_says_what_gluon_says(
 
 
 def test_the_folder_is_an_ordinary_model_with_its_facts(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes, small_sha1: str
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, small_sha1: str
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
     folder = open_model_folder(pull(small, places, name="mine", patience=QUICK))
@@ -81,7 +81,7 @@ def test_the_folder_is_an_ordinary_model_with_its_facts(
 
 
 def test_a_download_that_is_cut_goes_on_where_it_stopped(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(data=small_zip, cut=100_000), small_zip)
     pull(small, places, patience=QUICK)
@@ -114,7 +114,7 @@ def test_where_one_place_fails_the_next_is_asked(
     fault: str,
     small: CatalogueEntry,
     shelf: Shelf,
-    places: Places,
+    places: Sources,
     small_path: str,
     small_zip: bytes,
     small_params: bytes,
@@ -132,7 +132,7 @@ def test_where_one_place_fails_the_next_is_asked(
 
 
 def test_a_redirect_is_followed(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(status=302, location="/moved"))
     shelf.put("moved", small_zip)
@@ -141,7 +141,7 @@ def test_a_redirect_is_followed(
 
 
 def test_where_every_place_fails_the_error_names_each_and_nothing_is_left(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_params: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_params: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(status=404))
     shelf.put(f"two/{small_path}", Reply(data=zipped_names({"small.params": small_params[:-1] + b"\xff"})))
@@ -158,7 +158,7 @@ def test_where_every_place_fails_the_error_names_each_and_nothing_is_left(
 
 
 def test_the_beginning_of_a_download_is_kept_for_the_next_run(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     cut = Reply(data=small_zip, cut=100_000)
     shelf.put(f"one/{small_path}", cut, Reply(status=503), Reply(status=503), small_zip)
@@ -171,7 +171,7 @@ def test_the_beginning_of_a_download_is_kept_for_the_next_run(
 
 
 def test_a_pull_that_is_killed_leaves_no_model_and_the_next_one_goes_on(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes, tmp_path: Path
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, tmp_path: Path
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(data=small_zip, cut=200_000, silent=True), small_zip)
     code = f"""
@@ -206,7 +206,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> 
 
 
 def test_two_pulls_at_once_fetch_once(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
     folders: list[Path] = []
@@ -220,7 +220,7 @@ def test_two_pulls_at_once_fetch_once(
 
 
 def test_the_same_model_is_pulled_under_two_names_at_once(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
     threads = [threading.Thread(target=pull, args=(small, places, name), kwargs={"patience": QUICK}) for name in "ab"]
@@ -235,7 +235,7 @@ def test_the_same_model_is_pulled_under_two_names_at_once(
 
 
 def test_what_is_there_is_not_fetched_again(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
     pull(small, places, patience=QUICK)
@@ -243,7 +243,7 @@ def test_what_is_there_is_not_fetched_again(
     assert shelf.ranges(f"one/{small_path}") == [""]
 
 
-def test_another_model_of_that_name_is_left_as_it_is(small: CatalogueEntry, shelf: Shelf, places: Places) -> None:
+def test_another_model_of_that_name_is_left_as_it_is(small: CatalogueEntry, shelf: Shelf, places: Sources) -> None:
     (places.models_dir / "small").mkdir(parents=True)
     (places.models_dir / "small" / "mine.h5").write_bytes(b"mine")
     with pytest.raises(ModelFormatError, match="small is there already, and is not small of the catalogue"):
@@ -253,7 +253,7 @@ def test_another_model_of_that_name_is_left_as_it_is(small: CatalogueEntry, shel
 
 
 def test_force_replaces_it_and_where_that_fails_it_stays(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     (places.models_dir / "small").mkdir(parents=True)
     (places.models_dir / "small" / "mine.h5").write_bytes(b"mine")
@@ -268,13 +268,13 @@ def test_force_replaces_it_and_where_that_fails_it_stays(
 
 
 @pytest.mark.parametrize("name", ["../small", ".small", "a b", "small/x"])
-def test_a_name_that_no_model_can_have_is_refused(small: CatalogueEntry, places: Places, name: str) -> None:
+def test_a_name_that_no_model_can_have_is_refused(small: CatalogueEntry, places: Sources, name: str) -> None:
     with pytest.raises(ModelFormatError, match="cannot be a model's name"):
         pull(small, places, name=name, patience=QUICK)
 
 
 def test_a_network_that_nobody_defines_is_refused_before_anything_is_fetched(
-    catalogue: Write, shelf: Shelf, places: Places
+    catalogue: Write, shelf: Shelf, places: Sources
 ) -> None:
     entry = catalogue(
         f"[odd]\nkind = gluon\nnetwork = oddnet\nfile = odd.params\nbases = {shelf.url}\ninput = imagenet", "odd"
@@ -291,7 +291,7 @@ def test_a_site_without_the_web_has_a_folder(
     form: str,
     small: CatalogueEntry,
     shelf: Shelf,
-    places: Places,
+    places: Sources,
     tmp_path: Path,
     small_path: str,
     small_zip: bytes,
@@ -308,42 +308,42 @@ def test_a_site_without_the_web_has_a_folder(
     path.parent.mkdir(parents=True)
     path.write_bytes(small_params if path.suffix == ".params" else small_zip)
     location = str(mirror) if form == "folder" else mirror.as_uri()
-    folder = pull(small, Places(places.models_dir, places.work_dir, location), patience=QUICK)
+    folder = pull(small, Sources(places.models_dir, places.work_dir, location), patience=QUICK)
     assert json.loads((folder / "catalogue.json").read_text())["from"] == location
     assert shelf.asked() == []
     assert path.is_file()
 
 
 def test_a_mirror_that_lacks_the_model_leaves_the_others(
-    small: CatalogueEntry, shelf: Shelf, places: Places, tmp_path: Path, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, tmp_path: Path, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
     for mirror in (str(tmp_path / "nowhere"), f"{shelf.url}/mirror"):
-        pull(small, Places(places.models_dir, places.work_dir, mirror), force=True, patience=QUICK)
+        pull(small, Sources(places.models_dir, places.work_dir, mirror), force=True, patience=QUICK)
     assert shelf.asked() == [f"mirror/{small_path}", f"one/{small_path}"]
 
 
 def test_a_mirror_on_the_web_is_asked_first(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"mirror/{small_path}", small_zip)
     shelf.put(f"one/{small_path}", small_zip)
-    pull(small, Places(places.models_dir, places.work_dir, f"{shelf.url}/mirror/"), patience=QUICK)
+    pull(small, Sources(places.models_dir, places.work_dir, f"{shelf.url}/mirror/"), patience=QUICK)
     assert shelf.asked() == [f"mirror/{small_path}"]
 
 
 def test_a_password_of_a_mirror_is_used_but_not_written_down(
-    small: CatalogueEntry, shelf: Shelf, places: Places, small_path: str, small_zip: bytes
+    small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"mirror/{small_path}", small_zip)
     mirror = f"{shelf.url}/mirror".replace("http://", "http://reader:secret@")
-    folder = pull(small, Places(places.models_dir, places.work_dir, mirror), patience=QUICK)
+    folder = pull(small, Sources(places.models_dir, places.work_dir, mirror), patience=QUICK)
     assert shelf.site(f"/mirror/{small_path}").asked[0]["Authorization"].startswith("Basic ")
     written = (folder / "catalogue.json").read_text() + (folder / "README.md").read_text()
     assert "secret" not in written and f"{shelf.url}/mirror" in written
     shelf.put(f"mirror/{small_path}", Reply(status=404))
     with pytest.raises(DownloadError) as caught:
-        pull(small, Places(places.models_dir, places.work_dir, mirror), force=True, patience=QUICK)
+        pull(small, Sources(places.models_dir, places.work_dir, mirror), force=True, patience=QUICK)
     assert "secret" not in str(caught.value) and "404" in str(caught.value)
 
 
@@ -393,7 +393,7 @@ input = cifar10
 
 
 def test_a_checkpoint_comes_from_one_place_alone(
-    catalogue: Write, shelf: Shelf, places: Places, checkpoint: tuple[bytes, bytes], small_net: Any
+    catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes], small_net: Any
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="cifar10"), "loose")
     symbol, params = checkpoint
@@ -408,7 +408,7 @@ def test_a_checkpoint_comes_from_one_place_alone(
 
 
 def test_a_page_in_the_place_of_parameters_is_not_taken_though_no_checksum_was_published(
-    catalogue: Write, shelf: Shelf, places: Places, checkpoint: tuple[bytes, bytes]
+    catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes]
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="cifar10"), "loose")
     for place in ("one", "two"):
@@ -421,7 +421,7 @@ def test_a_page_in_the_place_of_parameters_is_not_taken_though_no_checksum_was_p
 
 
 def test_labels_come_from_a_file_and_must_be_as_many_as_the_classes(
-    catalogue: Write, shelf: Shelf, places: Places, checkpoint: tuple[bytes, bytes]
+    catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes]
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="deep/words.txt"), "loose")
     for path, data in (("symbol.json", checkpoint[0]), ("0007.params", checkpoint[1])):
@@ -434,7 +434,7 @@ def test_labels_come_from_a_file_and_must_be_as_many_as_the_classes(
     assert labels is not None and labels[3] == "wörd 3"
 
 
-def test_an_archive_is_unpacked_as_it_is(catalogue: Write, shelf: Shelf, places: Places) -> None:
+def test_an_archive_is_unpacked_as_it_is(catalogue: Write, shelf: Shelf, places: Sources) -> None:
     manifest = {"model": {"modelName": "packed", "handler": "service:handle"}, "runtime": "python"}
     files = {
         "MAR-INF/MANIFEST.json": json.dumps(manifest).encode(),
@@ -453,7 +453,7 @@ def test_an_archive_is_unpacked_as_it_is(catalogue: Write, shelf: Shelf, places:
 
 
 def test_another_file_system_makes_no_difference(
-    small: CatalogueEntry, places: Places, shelf: Shelf, small_path: str, small_zip: bytes, tmp_path: Path
+    small: CatalogueEntry, places: Sources, shelf: Shelf, small_path: str, small_zip: bytes, tmp_path: Path
 ) -> None:
     memory = Path("/dev/shm")
     if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
@@ -461,8 +461,8 @@ def test_another_file_system_makes_no_difference(
     shelf.put(f"one/{small_path}", small_zip)
     work = memory / f"dimple-test-{os.getpid()}"
     try:
-        pull(small, Places(places.models_dir, work), patience=QUICK)
-        pull(small, Places(places.models_dir, work), force=True, patience=QUICK)
+        pull(small, Sources(places.models_dir, work), patience=QUICK)
+        pull(small, Sources(places.models_dir, work), force=True, patience=QUICK)
         assert models(places) == ["small"]
     finally:
         for path in sorted(work.rglob("*"), reverse=True):
@@ -473,7 +473,7 @@ def test_another_file_system_makes_no_difference(
 def test_a_place_that_cannot_be_written_is_told(small: CatalogueEntry, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ModelFormatError, match="cannot be written"):
-        pull(small, Places(tmp_path / "file" / "models", tmp_path / "work"), patience=QUICK)
+        pull(small, Sources(tmp_path / "file" / "models", tmp_path / "work"), patience=QUICK)
 
 
 def test_the_server_is_given_a_function_that_knows_the_catalogue(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.errors import ModelFormatError
 from app.formats.mxnet_params import read_params
-from app.zoo.build import make, pulled_from
+from app.zoo.build import build_folder, pulled_from
 from app.zoo.catalogue import load_catalogue
 from app.zoo.gluon import export
 from tests.zoo.conftest import CLASSES, SHAPE, SMALL
@@ -47,7 +47,7 @@ def test_a_network_of_the_catalogue_says_what_gluon_says(name: str, tmp_path: Pa
     path = tmp_path / "weights.params"
     saved(net, path)
     unchecked = type(entry)(**{**vars(entry), "checksum": ""})
-    make(unchecked, [path], tmp_path / "model", "model", "here")
+    build_folder(unchecked, [path], tmp_path / "model", "model", "here")
     batch = random_batch((3, 224, 224))
     expected = direct(net, batch)
     assert expected.max() > 5 / 1000  # it has an opinion
@@ -147,7 +147,7 @@ def test_a_zip_with_the_published_name_and_another_content_is_refused(small_para
     path = tmp_path / "cifar_resnet20_v1-121e1579.zip"
     path.write_bytes(zipped_names({"cifar_resnet20_v1-121e1579.params": small_params}))
     with pytest.raises(DataError, match="121e1579d811b091940b3b1fa033e1f0d1dca40f was published"):
-        make(entry, [path], tmp_path / "model", "model", "here")
+        build_folder(entry, [path], tmp_path / "model", "model", "here")
 
 
 def test_the_published_cifar_network_has_our_shapes() -> None:

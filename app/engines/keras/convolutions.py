@@ -14,7 +14,7 @@ from app.engines.keras.graph import (
     Net,
     Value,
     check_arrays,
-    covered,
+    coverage,
     half,
     maps,
     of_maps,
@@ -23,12 +23,7 @@ from app.engines.keras.graph import (
     same,
     theano_pool,
 )
-from app.engines.keras.layers import (
-    Layer,
-    activated,
-    bias_shape,
-    kind,
-)
+from app.engines.keras.layers import Layer, apply_activation, bias_shape, kind
 from app.errors import ModelFormatError
 
 _CONVOLUTION = "kernel_size strides padding data_format dilation_rate activation use_bias"
@@ -85,7 +80,7 @@ def _conv2d(layer: Layer, x: Value) -> Value:
     check_arrays(layer.arrays, {"kernel": (*window, size[0] // groups, filters), **bias_shape(layer, filters)})
     kernel = layer.arrays["kernel"].transpose(3, 2, 0, 1)
     made, shape = _convolve(layer.net, symbol, size, kernel, _bias(layer), _windows(layer), groups)
-    return activated(layer, of_maps(made, shape, layer.data_format))
+    return apply_activation(layer, of_maps(made, shape, layer.data_format))
 
 
 def _by_depth(layer: Layer, symbol: Any, size: tuple[int, int, int], bias: Array | None) -> Any:
@@ -98,25 +93,25 @@ def _by_depth(layer: Layer, symbol: Any, size: tuple[int, int, int], bias: Array
 def _depthwise(layer: Layer, x: Value) -> Value:
     symbol, size = maps(x, layer.data_format)
     filters = int(layer.options.get("depth_multiplier") or 1)
-    wanted = {"depthwise_kernel": (*layer.pair("kernel_size"), size[0], filters)}
-    check_arrays(layer.arrays, {**wanted, **bias_shape(layer, size[0] * filters)})
+    expected = {"depthwise_kernel": (*layer.pair("kernel_size"), size[0], filters)}
+    check_arrays(layer.arrays, {**expected, **bias_shape(layer, size[0] * filters)})
     made, shape = _by_depth(layer, symbol, size, _bias(layer))
-    return activated(layer, of_maps(made, shape, layer.data_format))
+    return apply_activation(layer, of_maps(made, shape, layer.data_format))
 
 
 @kind("SeparableConv2D", f"filters depth_multiplier {_CONVOLUTION}", groups=(1,))
 def _separable(layer: Layer, x: Value) -> Value:
     symbol, size = maps(x, layer.data_format)
     each, filters = int(layer.options.get("depth_multiplier") or 1), int(layer.options["filters"])
-    wanted = {
+    expected = {
         "depthwise_kernel": (*layer.pair("kernel_size"), size[0], each),
         "pointwise_kernel": (1, 1, size[0] * each, filters),
     }
-    check_arrays(layer.arrays, {**wanted, **bias_shape(layer, filters)})
+    check_arrays(layer.arrays, {**expected, **bias_shape(layer, filters)})
     filtered, shape = _by_depth(layer, symbol, size, None)
     points = layer.arrays["pointwise_kernel"].transpose(3, 2, 0, 1)
     made, shape = _convolve(layer.net, filtered, shape, points, _bias(layer), _Windows((1, 1), (1, 1), "valid"), 1)
-    return activated(layer, of_maps(made, shape, layer.data_format))
+    return apply_activation(layer, of_maps(made, shape, layer.data_format))
 
 
 @kind("Conv2DTranspose", f"filters {_CONVOLUTION}", groups=(1,), output_padding=(None,))
@@ -140,15 +135,15 @@ def _transposed(layer: Layer, x: Value) -> Value:
     behind, sides = [], []
     for axis, side, reach, stride in zip((2, 3), size[1:], window, strides, strict=True):
         whole = (side - 1) * stride + reach
-        wanted = side * stride + (max(reach - stride, 0) if layer.padding == "valid" else 0)
-        begin = max(whole - wanted, 0) // 2
-        made = mx.sym.slice_axis(made, axis=axis, begin=begin, end=min(begin + wanted, whole))
-        behind.append((0, max(wanted - whole, 0)))
-        sides.append(wanted)
+        expected = side * stride + (max(reach - stride, 0) if layer.padding == "valid" else 0)
+        begin = max(whole - expected, 0) // 2
+        made = mx.sym.slice_axis(made, axis=axis, begin=begin, end=min(begin + expected, whole))
+        behind.append((0, max(expected - whole, 0)))
+        sides.append(expected)
     made = pad(made, (behind[0], behind[1]))
     if "bias" in layer.arrays:
         made = mx.sym.broadcast_add(made, layer.net.constant(layer.arrays["bias"].reshape(1, -1, 1, 1)))
-    return activated(layer, of_maps(made, (filters, *sides), layer.data_format))
+    return apply_activation(layer, of_maps(made, (filters, *sides), layer.data_format))
 
 
 _POOL = "pool_size strides padding data_format"
@@ -169,7 +164,7 @@ def _pool(layer: Layer, x: Value, how: str) -> Value:
     )
     if how == "avg" and any(sides[0] + sides[1]):
         rows, columns = (
-            np.array(covered(*numbers))
+            np.array(coverage(*numbers))
             for numbers in zip(size[1:], window, strides, (sides[0][0], sides[1][0]), strict=True)
         )
         shares = window[0] * window[1] / np.outer(rows, columns)

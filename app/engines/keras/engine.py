@@ -136,11 +136,11 @@ class KerasEngine:
         self._computing.close()
 
 
-def _input_shape(own: tuple[int, ...], wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tuple[int, ...]:
     """Give the shape of the input: the file's own, with the sizes that it leaves open as they are wanted."""
     shape = own
-    if wanted is not None and len(wanted) == len(own):
-        shape = (0, *(size or given for size, given in zip(own[1:], wanted[1:], strict=True)))
+    if requested is not None and len(requested) == len(own):
+        shape = (0, *(size or given for size, given in zip(own[1:], requested[1:], strict=True)))
     if min(shape[1:], default=0) < 1:
         raise ModelFormatError(
             f"its input is {own}, where 0 is any size; say which, by --input-size or in signature.json"
@@ -202,9 +202,9 @@ def _fill(network: Any, file: H5Model) -> None:
         raise ModelFormatError(f"it has {len(layers)} layers with weights, and holds those of {len(file.weights)}")
     for layer, (name, arrays) in zip(layers, file.weights, strict=True):
         ready = saving.preprocess_weights_for_loading(layer, list(arrays), file.keras_version, file.backend)
-        shapes, wanted = [a.shape for a in ready], [tuple(w.shape) for w in layer.weights]
-        if shapes != wanted:
-            raise ModelFormatError(f"its layer {name} has weights of the shapes {shapes}, not {wanted}")
+        shapes, expected = [a.shape for a in ready], [tuple(w.shape) for w in layer.weights]
+        if shapes != expected:
+            raise ModelFormatError(f"its layer {name} has weights of the shapes {shapes}, not {expected}")
         # not set_weights(): of a model inside, the file has what is trained first, and then the rest
         import_keras().backend.batch_set_value(list(zip(layer.weights, ready, strict=True)))
 

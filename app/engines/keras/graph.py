@@ -212,21 +212,21 @@ def _share(side: int, window: int, stride: int, dilation: int, before: Callable[
     return start, max(total - start, 0)
 
 
-def covered(side: int, window: int, stride: int, start: int) -> list[int]:
+def coverage(side: int, window: int, stride: int, start: int) -> list[int]:
     """Count the lines of the picture that each place of a window covers, with ``start`` lines of padding before it."""
     starts = [place * stride - start for place in range(-(-side // stride))]
-    return [min(one + window, side) - max(one, 0) for one in starts]
+    return [min(start + window, side) - max(start, 0) for start in starts]
 
 
-def check_arrays(arrays: Mapping[str, Array], wanted: Mapping[str, tuple[int, ...]]) -> None:
+def check_arrays(arrays: Mapping[str, Array], expected: Mapping[str, tuple[int, ...]]) -> None:
     """Compare a layer's arrays with the shapes that it needs.
 
     :raises ModelFormatError: if they differ.
     """
-    shapes = {role: array.shape for role, array in arrays.items() if role in wanted}
-    if shapes != dict(wanted):
+    shapes = {role: array.shape for role, array in arrays.items() if role in expected}
+    if shapes != dict(expected):
         raise ModelFormatError(
-            f"it has weights of the shapes {list(shapes.values())}, not {[tuple(shape) for shape in wanted.values()]}"
+            f"it has weights of the shapes {list(shapes.values())}, not {[tuple(shape) for shape in expected.values()]}"
         )
 
 

@@ -58,7 +58,7 @@ class Layer:
 
     @property
     def data_format(self) -> str:
-        """Where the channels are."""
+        """Return where the channels are."""
         return choice(self, "data_format", "channels_last", "channels_first")
 
     @property
@@ -126,7 +126,7 @@ def check(class_name: str, config: Mapping[str, Any]) -> None:
             raise ModelFormatError(f"it is a {class_name} with {option}={value!r}, which cannot be computed")
 
 
-def activated(layer: Layer, value: Value) -> Value:
+def apply_activation(layer: Layer, value: Value) -> Value:
     """Apply the activation among a layer's options: a name, or a layer of its own."""
     name: Any = layer.options.get("activation")
     config: Any = {}
@@ -142,7 +142,7 @@ _AS_ACTIVATION = ("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax")
 
 
 def choice(layer: Layer, option: str, *known: str) -> str:
-    """An option that is one of some words, by default the first."""
+    """Return an option that is one of some words, by default the first."""
     value = str(layer.options.get(option) or known[0])
     if value not in known:
         raise ModelFormatError(f"it has {option}={value!r}, which is not known; known are {' and '.join(known)}")
@@ -158,7 +158,7 @@ def _dense(layer: Layer, x: Value) -> Value:
     units, kernel = int(layer.options["units"]), layer.arrays["kernel"]
     check_arrays(layer.arrays, {"kernel": (x.size(-1), units), **bias_shape(layer, units)})
     made = Value(mx.sym.dot(x.plain(), layer.net.constant(kernel)), (*x.shape[:-1], units))
-    return activated(layer, add(layer.net, made, layer.arrays["bias"]) if "bias" in layer.arrays else made)
+    return apply_activation(layer, add(layer.net, made, layer.arrays["bias"]) if "bias" in layer.arrays else made)
 
 
 # normalization
@@ -214,15 +214,15 @@ def _layer_normalization(layer: Layer, x: Value) -> Value:
 def _normalization(layer: Layer, x: Value) -> Value:
     axis = layer.options.get("axis", -1)
     axes = [] if axis is None else axis if isinstance(axis, list | tuple) else [axis]
-    kept = {number if number < 0 else number - len(x.shape) - 1 for number in axes}
-    shape = [size if place - len(x.shape) in kept else 1 for place, size in enumerate(x.shape)]
+    kept_axes = {number if number < 0 else number - len(x.shape) - 1 for number in axes}
+    shape = [size if place - len(x.shape) in kept_axes else 1 for place, size in enumerate(x.shape)]
     if layer.options.get("mean") is None:
         mean, variance = layer.arrays["mean"], layer.arrays["variance"]
     else:
         mean, variance = np.asarray(layer.options["mean"]), np.asarray(layer.options["variance"])
     mean, variance = (
-        (np.full(shape, one.reshape(())) if one.size == 1 else one.reshape(shape)).astype(np.float64)
-        for one in (mean, variance)
+        (np.full(shape, item.reshape(())) if item.size == 1 else item.reshape(shape)).astype(np.float64)
+        for item in (mean, variance)
     )
     deviation = np.maximum(np.sqrt(variance), SMALLEST)
     if layer.options.get("invert"):
@@ -241,11 +241,11 @@ def _rescaling(layer: Layer, x: Value) -> Value:
 
 @kind("Activation", "activation")
 def _activation(layer: Layer, x: Value) -> Value:
-    return activated(layer, x)
+    return apply_activation(layer, x)
 
 
 def _number(layer: Layer, option: str, default: float) -> float:
-    """An option that is a number; Keras 2.0 wrote some as ``{"type": "ndarray", "value": 0.3}``."""
+    """Return an option that is a number; Keras 2.0 wrote some as ``{"type": "ndarray", "value": 0.3}``."""
     value = layer.options.get(option, default)
     return float(value["value"] if isinstance(value, Mapping) else value)
 
@@ -323,17 +323,17 @@ def _repeat(layer: Layer, x: Value) -> Value:
 # several inputs
 
 
-def combine(operation: Callable[[Any, Any], Any], one: Value, other: Value) -> Value:
+def combine(operation: Callable[[Any, Any], Any], left: Value, right: Value) -> Value:
     """Compute two values with each other, one number at a time; sides of 1 are stretched."""
-    if len(one.shape) != len(other.shape):
-        raise ModelFormatError(f"it combines {(None, *one.shape)} with {(None, *other.shape)}")
+    if len(left.shape) != len(right.shape):
+        raise ModelFormatError(f"it combines {(None, *left.shape)} with {(None, *right.shape)}")
     shape = []
-    for size, against in zip(one.shape, other.shape, strict=True):
+    for size, against in zip(left.shape, right.shape, strict=True):
         if size != against and 1 not in (size, against):
-            raise ModelFormatError(f"it combines {(None, *one.shape)} with {(None, *other.shape)}")
+            raise ModelFormatError(f"it combines {(None, *left.shape)} with {(None, *right.shape)}")
         shape.append(max(size, against))
-    turned = one.turned or other.turned
-    symbols = [value.first() if turned else value.symbol for value in (one, other)]
+    turned = left.turned or right.turned
+    symbols = [value.first() if turned else value.symbol for value in (left, right)]
     return Value(operation(*symbols), tuple(shape), turned)
 
 
@@ -354,8 +354,8 @@ kind("Minimum")(_merge(mx.sym.broadcast_minimum))
 
 
 @kind("Subtract")
-def _subtract(layer: Layer, one: Value, other: Value) -> Value:
-    return combine(mx.sym.broadcast_sub, one, other)
+def _subtract(layer: Layer, left: Value, right: Value) -> Value:
+    return combine(mx.sym.broadcast_sub, left, right)
 
 
 @kind("Average")

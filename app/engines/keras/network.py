@@ -17,7 +17,7 @@ from app.engines.keras.operations import compute_operation
 from app.engines.mxnet.engine import MxnetEngine
 from app.errors import ModelFormatError
 from app.formats.keras_graph import Call, Graph, Leaf, Tensor, is_operation
-from app.formats.keras_h5 import H5Model, deal
+from app.formats.keras_h5 import H5Model, assign_weights
 from app.types import TensorSpec
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -32,20 +32,20 @@ def build(file: H5Model, graph: Graph, input_shape: tuple[int, ...]) -> tuple[Mx
     :raises ModelFormatError: if a layer is unknown, has an option that cannot be computed, or lacks its arrays.
     """
     for leaf in graph.root.leaves():
-        with _named(leaf):
+        with _naming_layer(leaf):
             if not is_operation(leaf) and leaf.class_name != "InputLayer":
                 check(leaf.class_name, leaf.config)
-    arrays = deal(graph.root, file.groups)
+    arrays = assign_weights(graph.root, file.groups)
     net = Net(file.theano, file.keras_version)
     with mx.name.Prefix("net_"):  # no layer's and no input's name
-        output = _computed(net, graph, arrays, input_shape)
+        output = _compute_graph(net, graph, arrays, input_shape)
         symbol = mx.sym.identity(output.plain(), name="answer")
     engine = MxnetEngine(symbol, symbol, net.arrays, graph.input_name, input_shape[1:])
     last = graph.calls[graph.output.call].leaf.name if graph.calls else graph.input_name
     return engine, TensorSpec(last, (0, *output.shape))
 
 
-def _computed(
+def _compute_graph(
     net: Net, graph: Graph, arrays: Mapping[Leaf, Mapping[str, Array]], input_shape: tuple[int, ...]
 ) -> Value:
     x = Value(mx.sym.Variable(graph.input_name), input_shape[1:], whole=graph.input_dtype not in FLOATS)
@@ -57,13 +57,13 @@ def _computed(
         if isinstance(argument, Tensor):
             return values[argument.call] if argument.call >= 0 else x
         if isinstance(argument, list):
-            return [filled(one) for one in argument]
+            return [filled(item) for item in argument]
         if isinstance(argument, dict):
-            return {key: filled(one) for key, one in argument.items()}
+            return {key: filled(item) for key, item in argument.items()}
         return argument
 
     for call in graph.calls:
-        with _named(call.leaf):
+        with _naming_layer(call.leaf):
             values.append(_call(net, call, filled(list(call.arguments)), filled(call.options), arrays))
     answer: Value = filled(graph.output)
     return answer
@@ -79,14 +79,14 @@ def _call(
     leaf = call.leaf
     if is_operation(leaf):
         return compute_operation(net, leaf, arguments, options)
-    if options or not all(isinstance(one, Value) for one in arguments):
+    if options or not all(isinstance(argument, Value) for argument in arguments):
         called = ", ".join(f"{key}={value!r}" for key, value in call.options.items()) or "a constant"
         raise ModelFormatError(f"it is called with {called}, which cannot be computed")
     return compute_layer(net, leaf.class_name, leaf.config, arrays.get(leaf, {}), *arguments)
 
 
 @contextlib.contextmanager
-def _named(leaf: Leaf) -> Iterator[None]:
+def _naming_layer(leaf: Leaf) -> Iterator[None]:
     """Say of an error in which layer it was."""
     try:
         yield

@@ -53,17 +53,17 @@ def compute_operation(net: Net, leaf: Leaf, arguments: Sequence[Any], options: M
     known = _OPERATIONS.get(name)
     if known is None:
         raise ModelFormatError(f"it is the operation tf.{name} of TensorFlow, which is not known")
-    given = dict(zip(known.parameters, arguments, strict=False)) | dict(options)
-    if strange := [key for key in given if key not in known.parameters] or len(arguments) > len(known.parameters):
+    bound = dict(zip(known.parameters, arguments, strict=False)) | dict(options)
+    if strange := [key for key in bound if key not in known.parameters] or len(arguments) > len(known.parameters):
         raise ModelFormatError(f"it is the operation tf.{name} with {strange}, which is not known")
-    values = [one for one in _flat(list(given.values())) if isinstance(one, Value)]
+    values = [item for item in _flat(list(bound.values())) if isinstance(item, Value)]
     if not known.takes_whole and any(value.whole for value in values):
         raise ModelFormatError(f"it computes tf.{name} of whole numbers; cast them to float32 first")
-    return known.compute(net, **given)
+    return known.compute(net, **bound)
 
 
 def _flat(values: Any) -> list[Any]:
-    return [one for value in values for one in (_flat(value) if isinstance(value, list) else [value])]
+    return [item for value in values for item in (_flat(value) if isinstance(value, list) else [value])]
 
 
 # arithmetic
@@ -80,9 +80,9 @@ def _binary(symbols: Callable[[Any, Any], Any], constants: Callable[[Any, Any], 
             raise ModelFormatError("it computes constants alone")
         numbers = _numbers(y if value is x else x)
         if numbers.ndim == 0:
-            pair = [one.symbol if isinstance(one, Value) else float(numbers) for one in (x, y)]
+            pair = [item.symbol if isinstance(item, Value) else float(numbers) for item in (x, y)]
             return replace(value, symbol=constants(*pair))
-        pair = [one.symbol if isinstance(one, Value) else net.row(value, numbers) for one in (x, y)]
+        pair = [item.symbol if isinstance(item, Value) else net.row(value, numbers) for item in (x, y)]
         return replace(value, symbol=symbols(*pair))
 
     return compute
@@ -198,7 +198,7 @@ def _squeeze(net: Net, input: Value, axis: Any = None, name: Any = None) -> Valu
     axes = axis if isinstance(axis, list) else [axis]
     if not axes or None in axes:
         raise ModelFormatError("it squeezes all axes of 1, the batch among them; say which")
-    places = {int(one) + (len(input.shape) + 1 if one < 0 else 0) for one in axes}
+    places = {int(axis) + (len(input.shape) + 1 if axis < 0 else 0) for axis in axes}
     if any(input.size(place) != 1 for place in places):
         raise ModelFormatError(f"it squeezes the axes {axes} of {(None, *input.shape)}")
     return reshape(input, [size for place, size in enumerate(input.shape, 1) if place not in places])
@@ -261,13 +261,13 @@ def _reduction(reduce: Callable[..., Any]) -> Operation:
         axes = axis if isinstance(axis, list) else [axis]
         if not axes or None in axes:
             raise ModelFormatError("it computes over all axes, the batch among them; say which")
-        places = {int(one) + (len(input_tensor.shape) + 1 if one < 0 else 0) for one in axes}
+        places = {int(axis) + (len(input_tensor.shape) + 1 if axis < 0 else 0) for axis in axes}
         own = tuple(sorted(input_tensor.axis(place) for place in places))
         made = replace(input_tensor, symbol=reduce(input_tensor.symbol, axis=own, keepdims=True))
-        kept = replace(made, shape=tuple(1 if n in places else size for n, size in enumerate(input_tensor.shape, 1)))
+        reduced = replace(made, shape=tuple(1 if n in places else size for n, size in enumerate(input_tensor.shape, 1)))
         if keepdims:
-            return kept
-        return reshape(kept, [size for n, size in enumerate(input_tensor.shape, 1) if n not in places])
+            return reduced
+        return reshape(reduced, [size for n, size in enumerate(input_tensor.shape, 1) if n not in places])
 
     return compute
 
@@ -282,9 +282,9 @@ for _name, _reduce in (("mean", mx.sym.mean), ("sum", mx.sym.sum), ("max", mx.sy
 def _getitem(net: Net, tensor: Value, slice_spec: Any) -> Value:
     """Take parts of a tensor by NumPy's slices; the batch stays whole."""
     spec = slice_spec if isinstance(slice_spec, list) else [slice_spec]
-    ellipses = [place for place, one in enumerate(spec) if _is(one, "ellipsis")]
+    ellipses = [place for place, item in enumerate(spec) if _is(item, "ellipsis")]
     rank = len(tensor.shape) + 1
-    filled = rank - sum(not _is(one, "newaxis") for one in spec) + len(ellipses)
+    filled = rank - sum(not _is(item, "newaxis") for item in spec) + len(ellipses)
     everything: list[Any] = [{"start": None, "stop": None, "step": None}] * filled
     if len(ellipses) > 1 or filled < 0:
         raise ModelFormatError(f"it takes {slice_spec} of {(None, *tensor.shape)}")
@@ -294,35 +294,35 @@ def _getitem(net: Net, tensor: Value, slice_spec: Any) -> Value:
         raise ModelFormatError(f"it takes {slice_spec} of {(None, *tensor.shape)}; the batch must stay whole")
     shape: list[int] = []
     axis = 1
-    for one in spec[1:]:
-        if _is(one, "newaxis"):
+    for item in spec[1:]:
+        if _is(item, "newaxis"):
             shape.append(1)
             continue
-        places = _places(one, tensor.size(axis))
+        places = _places(item, tensor.size(axis))
         tensor = _taken(net, tensor, axis, places)
-        if isinstance(one, Mapping):
+        if isinstance(item, Mapping):
             shape.append(len(places))
         axis += 1
     return reshape(tensor, shape) if tuple(shape) != tensor.shape else tensor
 
 
-def _is(one: Any, what: str) -> bool:
+def _is(value: Any, what: str) -> bool:
     """Say whether a part of a slice is the ellipsis or a new axis, which is also written as null."""
-    if one is None:
+    if value is None:
         return what == "newaxis"
-    return isinstance(one, Mapping) and what in str(one.get("class_name", "")).lower()
+    return isinstance(value, Mapping) and what in str(value.get("class_name", "")).lower()
 
 
-def _places(one: Any, size: int) -> list[int]:
-    if isinstance(one, Mapping):
-        bounds = [one.get(key) for key in ("start", "stop", "step")]
+def _places(index: Any, size: int) -> list[int]:
+    if isinstance(index, Mapping):
+        bounds = [index.get(key) for key in ("start", "stop", "step")]
         if any(bound is not None and not isinstance(bound, int) for bound in bounds):
-            raise ModelFormatError(f"it takes {one} of an axis, which is computed")
+            raise ModelFormatError(f"it takes {index} of an axis, which is computed")
         places = list(range(size)[slice(*bounds)])
-    elif isinstance(one, int) and -size <= one < size:
-        places = [one % size]
+    elif isinstance(index, int) and -size <= index < size:
+        places = [index % size]
     else:
-        raise ModelFormatError(f"it takes {one} of an axis of {size}")
+        raise ModelFormatError(f"it takes {index} of an axis of {size}")
     if not places:
         raise ModelFormatError(f"it takes nothing of an axis of {size}")
     return places

@@ -114,9 +114,9 @@ def _target(layer: Layer) -> tuple[int, int]:
 
 def _resized_and_cropped(layer: Layer, x: Value, method: str) -> Value:
     """Cut the largest centre of the wanted sides' ratio out of a picture, and resize it."""
-    (height, width, _channels), wanted = _picture(x).shape, _target(layer)
-    kept = min(height, int(width * wanted[0] / wanted[1])), min(width, int(height * wanted[1] / wanted[0]))
-    return resize(layer.net, _centre(x, *kept), *wanted, method)
+    (height, width, _channels), target = _picture(x).shape, _target(layer)
+    cropped_size = min(height, int(width * target[0] / target[1])), min(width, int(height * target[1] / target[0]))
+    return resize(layer.net, _centre(x, *cropped_size), *target, method)
 
 
 def _centre(x: Value, height: int, width: int) -> Value:

@@ -59,19 +59,19 @@ def _parts(x: Value, count: int) -> list[Value]:
     ]
 
 
-def _sum(one: Value, other: Value | None) -> Value:
-    return one if other is None else combine(mx.sym.broadcast_add, one, other)
+def _sum(left: Value, right: Value | None) -> Value:
+    return left if right is None else combine(mx.sym.broadcast_add, left, right)
 
 
-def _product(one: Value, other: Value) -> Value:
-    return combine(mx.sym.broadcast_mul, one, other)
+def _product(left: Value, right: Value) -> Value:
+    return combine(mx.sym.broadcast_mul, left, right)
 
 
 def _checked(layer: Layer, x: Value, gates: int, bias: tuple[int, ...]) -> int:
     units = int(layer.options["units"])
-    wanted: dict[str, tuple[int, ...]] = {"kernel": (x.size(-1), gates * units)}
-    wanted["recurrent_kernel"] = units, gates * units
-    check_arrays(layer.arrays, {**wanted, **({"bias": bias} if "bias" in layer.arrays else {})})
+    expected: dict[str, tuple[int, ...]] = {"kernel": (x.size(-1), gates * units)}
+    expected["recurrent_kernel"] = units, gates * units
+    check_arrays(layer.arrays, {**expected, **({"bias": bias} if "bias" in layer.arrays else {})})
     return units
 
 
@@ -171,7 +171,7 @@ def _bidirectional(layer: Layer, x: Value) -> Value:
 
 @kind("TimeDistributed", "layer")
 def _time_distributed(layer: Layer, x: Value) -> Value:
-    """A layer for each step; these compute along the last axis anyway."""
+    """Return a layer for each step; these compute along the last axis anyway."""
     inner = layer.options["layer"]
     name = str(inner.get("class_name"))
     if name not in ("Dense", "Activation", "Dropout"):
@@ -189,7 +189,7 @@ def _as_picture(layer: Layer, class_name: str, x: Value, **options: Any) -> Valu
     if len(x.shape) != 2 or layer.data_format != "channels_last":
         raise ModelFormatError(f"it takes sequences with the channels last, not {(None, *x.shape)}")
     length, channels = x.shape
-    arrays = {role: one[:, np.newaxis] if role == "kernel" else one for role, one in layer.arrays.items()}
+    arrays = {role: array[:, np.newaxis] if role == "kernel" else array for role, array in layer.arrays.items()}
     made = compute_layer(layer.net, class_name, options, arrays, reshape(x, (length, 1, channels)))
     return reshape(made, (made.shape[0], made.shape[-1])) if len(made.shape) == 3 else made
 
@@ -203,12 +203,12 @@ def _single(layer: Layer, option: str, default: int) -> list[int]:
 @kind("Conv1D", f"filters kernel_size dilation_rate groups activation use_bias {_ALONG}")
 def _conv1d(layer: Layer, x: Value) -> Value:
     sizes = {option: _single(layer, option, 1) for option in ("kernel_size", "strides", "dilation_rate")}
-    kept: Mapping[str, Any] = {
+    options: Mapping[str, Any] = {
         option: layer.options[option]
         for option in ("filters", "groups", "activation", "use_bias", "padding")
         if option in layer.options
     }
-    return _as_picture(layer, "Conv2D", x, **sizes, **kept)
+    return _as_picture(layer, "Conv2D", x, **sizes, **options)
 
 
 def _pool1d(layer: Layer, class_name: str, x: Value) -> Value:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from app.errors import DimpleError
-from app.utils.system import cores
+from app.utils.system import cpu_count
 
 _lock = threading.Lock()
 _done = False
@@ -43,7 +43,7 @@ def prepare() -> None:
 def use_all_cores() -> None:
     """Let MXNet compute with every core that this process may use; by itself it takes half of them. Without effect once
     MXNet is imported, or where ``MXNET_OMP_MAX_THREADS`` says how many."""
-    os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cores()))
+    os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cpu_count()))
 
 
 def import_keras() -> Any:

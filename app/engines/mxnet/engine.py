@@ -184,11 +184,11 @@ def _check_shapes(symbol: Any, params: Arrays, data: Shapes, symbol_path: Path, 
     if missing := [name for name in symbol.list_auxiliary_states() if name not in params]:
         raise ModelFormatError(f"{params_path} lacks parameters that {symbol_path.name} needs: {_listed(missing)}")
     arguments, _outputs, states = _infer(symbol, data, symbol_path)
-    for name, wanted in zip(names, [*arguments, *states], strict=True):
-        if name in params and _is_known(wanted) and params[name].shape != wanted:
+    for name, expected in zip(names, [*arguments, *states], strict=True):
+        if name in params and _is_known(expected) and params[name].shape != expected:
             raise ModelFormatError(
                 f"{params_path} does not fit {symbol_path.name} with an input of {_rows(data)}: "
-                f"{name} has the shape {params[name].shape}, {wanted} is needed"
+                f"{name} has the shape {params[name].shape}, {expected} is needed"
             )
     learned = {name: params[name].shape for name in symbol.list_arguments() if name in params}
     _arguments, outputs, _states = _infer(symbol, {**data, **learned}, symbol_path)
@@ -226,7 +226,7 @@ def _reason(error: Exception) -> str:
     telling = "Error in operator|Check failed|Cannot find|Invalid Parameter"
     lines = [line for line in report.splitlines() if re.search(telling, line)] or report.strip().splitlines() or [""]
     operator = re.search(r"Error in operator (\S+):", lines[0])
-    said = (
+    message = (
         re.split(r"Error in operator \S+: |Check failed: .*?: ", lines[0])[-1].removeprefix("MXNetError: ").strip(" :")
     )
-    return (f"{operator.group(1)}: " if operator else "") + said[:200]
+    return (f"{operator.group(1)}: " if operator else "") + message[:200]

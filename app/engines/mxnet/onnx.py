@@ -29,7 +29,7 @@ from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.onnx_graph import read_onnx
 from app.types import Signature, TensorSpec
 from app.utils.error_text import reason_of
-from app.utils.process import run_module, run_order
+from app.utils.process import run_job, run_module
 
 OPSET = 13
 
@@ -57,7 +57,7 @@ def export_onnx(network: Network, path: Path) -> None:
 
 
 def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """What each node with one output gives for one row."""
+    """Return what each node with one output gives for one row."""
     import mxnet as mx
 
     inner = mx.sym.load_json(json.dumps(network.document)).get_internals()
@@ -77,8 +77,8 @@ def _put_right(path: Path) -> None:
     model = onnx.load(str(path))
     del model.opset_import[:]
     model.opset_import.extend([onnx.helper.make_opsetid("", OPSET)])
-    learned = {one.name for one in model.graph.initializer}
-    fed = [one for one in model.graph.input if one.name not in learned]
+    learned = {item.name for item in model.graph.initializer}
+    fed = [item for item in model.graph.input if item.name not in learned]
     del model.graph.input[:]
     model.graph.input.extend(fed)
     onnx.save(model, str(path))
@@ -127,8 +127,8 @@ def _import(file: Path, stem: Path, signature: Signature) -> None:
     model.reshape({model.input(0): [1, *first.shape[1:]]})
     engine, reference = OpenvinoEngine(model), MxnetEngine.load(*checkpoint, first.name, first.shape)
     rows = samples(signature.preprocess, first.shape)
-    found, expected = predict_each(engine, rows), predict_each(reference, rows)
-    worst = difference(found, expected, signature.postprocess.activation)
+    actual, expected = predict_each(engine, rows), predict_each(reference, rows)
+    worst = difference(actual, expected, signature.postprocess.activation)
     if worst > LIMIT:
         raise ModelFormatError(f"MXNet's answers differ by {worst:.1e} from those of OpenVINO")
 
@@ -138,7 +138,7 @@ def _as_of_old(file: Path, folder: Path) -> str:
     import onnx
 
     model: Any = onnx.load(str(file))
-    listed = {one.name for one in model.graph.input}
+    listed = {item.name for item in model.graph.input}
     for array in model.graph.initializer:
         if array.name not in listed:
             value = onnx.helper.make_tensor_value_info(array.name, array.data_type, list(array.dims))
@@ -149,4 +149,4 @@ def _as_of_old(file: Path, folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_order(_import))
+    sys.exit(run_job(_import))

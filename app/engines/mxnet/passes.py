@@ -52,12 +52,12 @@ def merge_biases(document: dict[str, Any]) -> dict[str, Any]:
     nodes: Nodes = document["nodes"]
     uses = Counter(entry[0] for node in nodes for entry in node["inputs"])
     uses.update(head[0] for head in document["heads"])
-    merged = [_merged(node, nodes, uses) or node for node in nodes]
+    merged = [_merge_bias(node, nodes, uses) or node for node in nodes]
     return {**document, "nodes": merged}
 
 
-def _merged(node: dict[str, Any], nodes: Nodes, uses: Counter[int]) -> dict[str, Any] | None:
-    """The convolution with its bias that an addition stands for; None where it does not."""
+def _merge_bias(node: dict[str, Any], nodes: Nodes, uses: Counter[int]) -> dict[str, Any] | None:
+    """Return the convolution with its bias that an addition stands for; None where it does not."""
     if node["op"] not in BROADCAST_ADDITIONS:
         return None
     convolution, row = (nodes[entry[0]] for entry in node["inputs"])
@@ -91,7 +91,7 @@ def fuse(symbol: Any, graph: Graph) -> Any:
         return symbol
     import mxnet as mx
 
-    return mx.sym.load_json(json.dumps(_flattened(json.loads(symbol.tojson())))).get_backend_symbol("MKLDNN")
+    return mx.sym.load_json(json.dumps(_insert_flattens(json.loads(symbol.tojson())))).get_backend_symbol("MKLDNN")
 
 
 def is_safe(graph: Graph) -> bool:
@@ -112,7 +112,7 @@ def is_safe(graph: Graph) -> bool:
     )
 
 
-def _flattened(document: dict[str, Any]) -> dict[str, Any]:
+def _insert_flattens(document: dict[str, Any]) -> dict[str, Any]:
     """Return a symbol's JSON with a Flatten before every fully connected layer."""
     nodes: list[dict[str, Any]] = []
     places: list[int] = []
@@ -186,7 +186,7 @@ class _Writer:
             for name, value in (node.get("attrs") or {}).items()
             if not name.startswith("__")  # hints for training and for the inference of shapes
         }
-        inputs = [self.entry(one) for one in node["inputs"]]
+        inputs = [self.entry(item) for item in node["inputs"]]
         self._places.append(self._translate(node["op"], node["name"], attrs, inputs, node["inputs"]))
 
     def _translate(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry], old: list[Entry]) -> Entry:

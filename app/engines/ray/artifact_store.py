@@ -16,7 +16,7 @@ from uuid import uuid4
 from app.errors import ClusterError, DataError, ModelFormatError
 from app.formats.archive.unpack import unpack
 from app.utils.download import Patience, download
-from app.utils.files import file_digest, locked, replacing, swap_folder
+from app.utils.files import file_lock, replacing, sha256_file, swap_folder
 
 SUFFIX = ".zip"
 
@@ -32,15 +32,15 @@ def digest_of(folder: Path) -> str:
     try:
         for path in files_of(folder):
             name = path.relative_to(folder).as_posix()
-            made.update(f"{name}\0{path.stat().st_size}\0{file_digest(path)}\n".encode())
+            made.update(f"{name}\0{path.stat().st_size}\0{sha256_file(path)}\n".encode())
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be read: {error}") from None
     return made.hexdigest()
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """The files of a model folder that belong to the model, by path."""
-    for path in sorted(folder.rglob("*"), key=lambda one: one.relative_to(folder).as_posix()):
+    """Yield the files of a model folder that belong to the model, by path."""
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
 
@@ -72,10 +72,10 @@ def unpack_checked(packed: Path, folder: Path, digest: str) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         unpack(packed, partial)
-        found = digest_of(partial)
-        if found != digest:
+        actual = digest_of(partial)
+        if actual != digest:
             raise ModelFormatError(
-                f"{packed.name} holds the content {found[:16]}…, not {digest[:16]}…. Put the model there again"
+                f"{packed.name} holds the content {actual[:16]}…, not {digest[:16]}…. Put the model there again"
             )
         swap_folder(partial, folder)
     except OSError as error:
@@ -109,7 +109,7 @@ def publish(folder: Path, digest: str, store: str) -> None:
 
 
 def fetch(digest: str, store: str, name: str, models: Path) -> Path:
-    """The folder of a model on this node, whose content was checked just now.
+    """Return the folder of a model on this node, whose content was checked just now.
 
     :param name: the model's: the folder is called so.
     :param models: folder of what was fetched before; other processes may use it at the same time.
@@ -119,9 +119,9 @@ def fetch(digest: str, store: str, name: str, models: Path) -> Path:
     folder = models / digest / name
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(models / f".{digest}.lock"):
+        with file_lock(models / f".{digest}.lock"):
             if not folder.is_dir() or digest_of(folder) != digest:
-                with _packed(digest, store, models) as packed:
+                with _download(digest, store, models) as packed:
                     unpack_checked(packed, folder, digest)
     except OSError as error:
         raise ModelFormatError(f"{folder} cannot be written: {error}") from None
@@ -129,7 +129,7 @@ def fetch(digest: str, store: str, name: str, models: Path) -> Path:
 
 
 @contextmanager
-def _packed(digest: str, store: str, work_dir: Path) -> Iterator[Path]:
+def _download(digest: str, store: str, work_dir: Path) -> Iterator[Path]:
     name, kind = digest + SUFFIX, _kind(store)
     if kind == "":
         path = Path(store) / name
@@ -217,7 +217,8 @@ def _from_bucket(store: str, packed: Path) -> None:
 
 
 def _bucket(store: str, name: str) -> tuple[Any, str, str]:
-    """A client, the bucket and the key. Region, keys and ``AWS_ENDPOINT_URL`` are taken as every AWS program does."""
+    """Return a client, the bucket and the key. Region, keys and ``AWS_ENDPOINT_URL`` are taken as every AWS program
+    does."""
     try:
         import boto3
     except ImportError:

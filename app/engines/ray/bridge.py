@@ -22,9 +22,18 @@ from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from app.engines.ray.deployer import registrar
+from app.engines.ray.deployer import deployer_actor
 from app.engines.ray.node_config import NAMESPACE
-from app.engines.ray.spec import DEPLOYMENT, Asked, Heard, Kind, Plan, Refused, Said, State
+from app.engines.ray.spec import (
+    DEPLOYMENT,
+    DeploymentSpec,
+    DeploymentState,
+    ErrorResponse,
+    Kind,
+    Request,
+    Response,
+    StateUpdate,
+)
 from app.types import FloatArray
 
 BEAT_SECONDS = 1.0
@@ -33,21 +42,21 @@ GIVE_UP_SECONDS = 12.0
 """After so long without a word from the head this process ends, and the next one tries again."""
 
 
-class _Refusal(Exception):
+class _RequestError(Exception):
     def __init__(self, kind: Kind, reason: str = "") -> None:
         super().__init__(kind, reason)
         self.kind, self.reason = kind, reason
 
 
-class Gateway:
+class Bridge:
     """The orders of one server process, all in one event loop."""
 
     def __init__(self, pipe: Connection, actor: Any) -> None:
         self._pipe = pipe
         self._registrar = actor
         self._front = f"{os.uname().nodename}-{os.getppid()}-{time.time_ns()}"
-        self._plans: dict[str, Plan] = {}
-        self._states: dict[str, State] = {}
+        self._plans: dict[str, DeploymentSpec] = {}
+        self._states: dict[str, DeploymentState] = {}
         self._handles: dict[str, Any] = {}
         self._running: dict[str, set[asyncio.Task[Any]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -57,16 +66,16 @@ class Gateway:
         """Answer until the pipe ends, or the head."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), daemon=True).start()
-        heard = time.monotonic()
-        while time.monotonic() - heard < GIVE_UP_SECONDS:
+        heard_at = time.monotonic()
+        while time.monotonic() - heard_at < GIVE_UP_SECONDS:
             plans = list(self._plans.values())
             try:
-                states = await asyncio.wait_for(_of(self._registrar.keep.remote(self._front, plans)), BEAT_PATIENCE)
-                heard = time.monotonic()
+                states = await asyncio.wait_for(_of(self._registrar.renew.remote(self._front, plans)), BEAT_PATIENCE)
+                heard_at = time.monotonic()
                 self._take(states)
-                self._pipe.send(Heard(states))
+                self._pipe.send(StateUpdate(states))
             except (TimeoutError, RayError) as error:
-                self._pipe.send(Heard(self._states, f"its head does not answer ({type(error).__name__})"))
+                self._pipe.send(StateUpdate(self._states, f"its head does not answer ({type(error).__name__})"))
             self._wake.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), BEAT_SECONDS)
@@ -78,26 +87,26 @@ class Gateway:
         except (EOFError, OSError):
             os._exit(0)
 
-    def _begin(self, asked: Asked) -> None:
-        task = asyncio.get_running_loop().create_task(self._answer(asked))
+    def _begin(self, request: Request) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, asked: Asked) -> None:
+    async def _answer(self, request: Request) -> None:
         try:
-            value = await getattr(self, "do_" + asked.verb)(*asked.arguments)
-        except _Refusal as refusal:
-            self._say(asked.number, Refused(asked.number, refusal.kind, refusal.reason))
+            value = await getattr(self, "do_" + request.verb)(*request.arguments)
+        except _RequestError as refusal:
+            self._send(request.number, ErrorResponse(request.number, refusal.kind, refusal.reason))
         except Exception as error:  # whatever Ray makes of it: nobody may wait in vain
-            self._say(asked.number, Refused(asked.number, "lost", f"{type(error).__name__}: {error}"[:500]))
+            self._send(request.number, ErrorResponse(request.number, "lost", f"{type(error).__name__}: {error}"[:500]))
         else:
-            self._say(asked.number, Said(asked.number, value))
+            self._send(request.number, Response(request.number, value))
 
-    def _say(self, number: int, said: Said | Refused) -> None:
+    def _send(self, number: int, response: Response | ErrorResponse) -> None:
         if number:
-            self._pipe.send(said)
+            self._pipe.send(response)
 
-    async def do_hold(self, plan: Plan) -> None:
+    async def do_hold(self, plan: DeploymentSpec) -> None:
         """Need a deployment from now on, with these numbers."""
         self._plans[plan.key] = plan
         self._wake.set()
@@ -109,7 +118,7 @@ class Gateway:
         await _of(self._registrar.release.remote(self._front, key))
 
     async def do_describe(self, key: str) -> Any:
-        """What a replica says of the model."""
+        """Return what a replica says of the model."""
         return await self._ask(key, "describe", (), 60.0)
 
     async def do_predict(self, key: str, batch: FloatArray, seconds: float) -> FloatArray:
@@ -123,29 +132,29 @@ class Gateway:
         for last in (False, True):
             try:
                 return await self._once(key, method, arguments, deadline - time.monotonic())
-            except _Refusal as refusal:
+            except _RequestError as refusal:
                 if last or refusal.kind != "lost" or time.monotonic() >= deadline:
                     raise
         raise AssertionError("the second try returns or raises")
 
     async def _once(self, key: str, method: str, arguments: tuple[Any, ...], seconds: float) -> Any:
         if key not in self._states or not self._states[key].running:
-            raise _Refusal("none")
+            raise _RequestError("none")
         task = asyncio.ensure_future(_of(getattr(self._handle(key), method).remote(*arguments)))
         mine = self._running.setdefault(key, set())
         mine.add(task)
         try:
             return await asyncio.wait_for(task, seconds)
         except TimeoutError:
-            raise _Refusal("late") from None
+            raise _RequestError("late") from None
         except BackPressureError:
-            raise _Refusal("full") from None
+            raise _RequestError("full") from None
         except RayTaskError as error:
-            raise _Refusal("wrong", str(error.cause)) from None
+            raise _RequestError("wrong", str(error.cause)) from None
         except (RayError, RayServeException) as error:
-            raise _Refusal("lost", f"{type(error).__name__}") from None
+            raise _RequestError("lost", f"{type(error).__name__}") from None
         except asyncio.CancelledError:
-            raise _Refusal("none") from None
+            raise _RequestError("none") from None
         finally:
             mine.discard(task)
 
@@ -154,7 +163,7 @@ class Gateway:
             self._handles[key] = serve.get_deployment_handle(DEPLOYMENT, self._states[key].app)
         return self._handles[key]
 
-    def _take(self, states: dict[str, State]) -> None:
+    def _take(self, states: dict[str, DeploymentState]) -> None:
         """Let nobody wait for a deployment that has no replica."""
         self._states = states
         for key, state in states.items():
@@ -173,12 +182,12 @@ def main() -> None:
     pipe = Connection(int(sys.argv[1]))
     address, node_ip = pipe.recv()
     logging.disable(logging.WARNING)  # a replica that is slow is no news
-    told = {"_node_ip_address": node_ip} if node_ip else {}
-    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **told)
-    actor = registrar()
+    options = {"_node_ip_address": node_ip} if node_ip else {}
+    ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **options)
+    actor = deployer_actor()
 
     async def run() -> None:
-        await Gateway(pipe, actor).run()
+        await Bridge(pipe, actor).run()
 
     asyncio.run(run())
 

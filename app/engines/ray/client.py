@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from typing import IO, Any
 
 from app.engines.ray.node_config import address, ray_environ, read_node
-from app.engines.ray.spec import Asked, Heard, Kind, Plan, Refused, Said, State
+from app.engines.ray.spec import DeploymentSpec, DeploymentState, ErrorResponse, Kind, Request, Response, StateUpdate
 from app.settings import ROOT, Settings
 from app.utils.backoff import Backoff
 from app.utils.error_text import reason_of
@@ -33,7 +33,7 @@ SILENT_SECONDS = 12.0
 """A gateway that says nothing for so long hangs in Ray, whose head is gone; it speaks every second otherwise."""
 
 
-class Unanswered(Exception):
+class RequestFailed(Exception):
     """Why the gateway has no answer."""
 
     def __init__(self, kind: Kind, reason: str) -> None:
@@ -41,7 +41,7 @@ class Unanswered(Exception):
         self.kind, self.reason = kind, reason
 
 
-class Link:
+class BridgeClient:
     """The way of one process to one cluster. Every method may be called from any thread."""
 
     def __init__(self, settings: Settings) -> None:
@@ -50,8 +50,8 @@ class Link:
         self._lock = threading.Lock()  # of writing, and of all that follows
         self._pipe: Connection | None = None
         self._waiting: dict[int, Future[Any]] = {}
-        self._plans: dict[str, Plan] = {}
-        self._states: dict[str, State] = {}
+        self._plans: dict[str, DeploymentSpec] = {}
+        self._states: dict[str, DeploymentState] = {}
         self._released: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._news = threading.Condition()
         self._connected = False
@@ -61,18 +61,18 @@ class Link:
 
     @property
     def lost(self) -> str:
-        """Why the cluster cannot be asked what to do; empty where it can."""
+        """Return why the cluster cannot be asked what to do; empty where it can."""
         return self._lost
 
-    def state(self, key: str) -> State | None:
-        """What is known of a deployment; None for nothing."""
+    def state(self, key: str) -> DeploymentState | None:
+        """Return what is known of a deployment; None for nothing."""
         return self._states.get(key)
 
-    def hold(self, plan: Plan) -> None:
+    def hold(self, plan: DeploymentSpec) -> None:
         """Need a deployment from now on, over every loss of the cluster."""
         with self._lock:
             self._plans[plan.key] = plan
-        self._tell("hold", plan)
+        self._send("hold", plan)
 
     def release(self, key: str) -> None:
         """Need it no longer. The garbage collector may call this in the middle of anything, so it only takes note."""
@@ -87,16 +87,16 @@ class Link:
         number = next(self._numbers)
         with self._lock:
             if self._pipe is None or not self._connected:
-                raise Unanswered("lost", self._lost or "it is being connected")
+                raise RequestFailed("lost", self._lost or "it is being connected")
             self._waiting[number] = future
             try:
-                self._pipe.send(Asked(number, verb, arguments))
+                self._pipe.send(Request(number, verb, arguments))
             except OSError:
                 self._waiting.pop(number)
-                raise Unanswered("lost", "the connection to it has just ended") from None
+                raise RequestFailed("lost", "the connection to it has just ended") from None
         return future.result()
 
-    def wait(self, key: str, seconds: float) -> State | None:
+    def wait(self, key: str, seconds: float) -> DeploymentState | None:
         """Wait until a deployment answers or has failed; return what is known of it then."""
         deadline = time.monotonic() + seconds
         with self._news:
@@ -114,25 +114,25 @@ class Link:
                 self._news.wait(left)
         return not self._lost
 
-    def _tell(self, verb: str, *arguments: Any) -> None:
+    def _send(self, verb: str, *arguments: Any) -> None:
         with self._lock:
             if self._pipe is not None:
                 with contextlib.suppress(OSError):  # what is needed is told to the next one
-                    self._pipe.send(Asked(0, verb, arguments))
+                    self._pipe.send(Request(0, verb, arguments))
 
     def _keep_up(self) -> None:
         backoff = Backoff(LONGEST_PAUSE)
         while True:
             backoff.attempt()
-            with tempfile.TemporaryFile() as said:
+            with tempfile.TemporaryFile() as stderr:
                 try:
-                    reason = self._run(said)
+                    reason = self._run(stderr)
                 except Exception as error:  # no memory for a process, no address: the next try may do better
                     reason = str(error)
             self._note(reason)
             time.sleep(backoff.remaining())
 
-    def _run(self, said: IO[bytes]) -> str:
+    def _run(self, stderr: IO[bytes]) -> str:
         """Start a gateway, and hear it to its end. Say why it ended."""
         node = read_node(self._settings)
         where = address(self._settings), node.node_ip if node else ""
@@ -146,7 +146,7 @@ class Link:
             env=ray_environ(self._settings),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=said,
+            stderr=stderr,
             pass_fds=[theirs.fileno()],
         )
         theirs.close()
@@ -156,10 +156,10 @@ class Link:
             with self._lock:
                 self._pipe = pipe
                 for plan in self._plans.values():
-                    pipe.send(Asked(0, "hold", (plan,)))
+                    pipe.send(Request(0, "hold", (plan,)))
             patience = CONNECT_SECONDS
             while pipe.poll(patience):
-                self._hear(pipe.recv())
+                self._receive(pipe.recv())
                 patience = SILENT_SECONDS
         except (EOFError, OSError):
             pass
@@ -168,31 +168,31 @@ class Link:
             pipe.close()
             process.kill()
             process.wait()
-        said.seek(0)
-        return _reason(reason_of(said.read(), None), where[0])
+        stderr.seek(0)
+        return _reason(reason_of(stderr.read(), None), where[0])
 
-    def _hear(self, heard: Said | Refused | Heard) -> None:
-        if isinstance(heard, Heard):
+    def _receive(self, message: Response | ErrorResponse | StateUpdate) -> None:
+        if isinstance(message, StateUpdate):
             with self._lock:
-                self._states, self._connected = heard.states, True
-            self._give_back()
-            self._note(heard.lost)
+                self._states, self._connected = message.states, True
+            self._release_finished()
+            self._note(message.lost)
             return
         with self._lock:
-            future = self._waiting.pop(heard.number, None)
+            future = self._waiting.pop(message.number, None)
         if future is None:
             return
-        if isinstance(heard, Said):
-            future.set_result(heard.value)
+        if isinstance(message, Response):
+            future.set_result(message.value)
         else:
-            future.set_exception(Unanswered(heard.kind, heard.reason))
+            future.set_exception(RequestFailed(message.kind, message.reason))
 
-    def _give_back(self) -> None:
+    def _release_finished(self) -> None:
         while not self._released.empty():
             key = self._released.get()
             with self._lock:
                 self._plans.pop(key, None)
-            self._tell("release", key)
+            self._send("release", key)
 
     def _note(self, lost: str) -> None:
         with self._news:
@@ -209,24 +209,24 @@ class Link:
             waiting, self._waiting, self._states = self._waiting, {}, {}
             self._pipe, self._connected = None, False
         for future in waiting.values():
-            future.set_exception(Unanswered("lost", "the connection to it was lost"))
+            future.set_exception(RequestFailed("lost", "the connection to it was lost"))
 
 
 def _reason(last: str, head: str) -> str:
-    """Why a gateway has ended, out of its last words: Python's, or many of Ray's own where the head is gone."""
+    """Return why a gateway has ended, out of its last words: Python's, or many of Ray's own where the head is gone."""
     if ERROR.match(last) and not last.startswith("ConnectionError"):
         return last[:300]
     return f"its head {head} does not answer"
 
 
-_links: dict[str, Link] = {}
+_links: dict[str, BridgeClient] = {}
 _making = threading.Lock()
 
 
-def link_of(settings: Settings) -> Link:
-    """The one way of this process to the settings' cluster."""
+def bridge_client(settings: Settings) -> BridgeClient:
+    """Return the one way of this process to the settings' cluster."""
     where = f"{settings.cluster} {settings.instance_dir}"
     with _making:
         if where not in _links:
-            _links[where] = Link(settings)
+            _links[where] = BridgeClient(settings)
         return _links[where]

@@ -29,7 +29,7 @@ from app.engines.ray.node_config import (
     require_ray,
     store,
 )
-from app.engines.ray.spec import DECLARED, DEPLOYMENT, Plan, Scale, options_of
+from app.engines.ray.spec import DECLARED_PREFIX, DEPLOYMENT, DeploymentSpec, Scale, options_of
 from app.errors import ClusterError
 from app.settings import ROOT, Settings
 from app.utils.error_text import reason_of
@@ -108,7 +108,7 @@ def down(settings: Settings) -> bool:
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """The cluster's nodes and what is deployed.
+    """Return the cluster's nodes and what is deployed.
 
     :returns: ``address``; ``nodes``, each with ``address``, ``alive`` and ``cpus``; ``models``, each with ``name``,
         ``status``, ``replicas`` that answer and ``message``.
@@ -121,15 +121,15 @@ def status(settings: Settings) -> dict[str, Any]:
     import ray
     from ray import serve
 
-    told = {"_node_ip_address": node.node_ip} if node else {}
+    options = {"_node_ip_address": node.node_ip} if node else {}
     try:
-        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **told)
+        ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **options)
     except Exception as error:  # Ray has a dozen kinds
         raise ClusterError(f"The cluster at {where} does not answer: {reason_of(error, None)}") from None
     try:
         nodes = [
-            {"address": one["NodeManagerAddress"], "alive": one["Alive"], "cpus": one["Resources"].get("CPU", 0.0)}
-            for one in ray.nodes()
+            {"address": node["NodeManagerAddress"], "alive": node["Alive"], "cpus": node["Resources"].get("CPU", 0.0)}
+            for node in ray.nodes()
         ]
         return {"address": where, "nodes": nodes, "models": _models(serve.status().applications)}
     finally:
@@ -139,8 +139,11 @@ def status(settings: Settings) -> dict[str, Any]:
 def _models(applications: dict[str, Any]) -> list[dict[str, Any]]:
     from app.engines.ray.deployer import state_of
 
-    states = [state_of(name, found) for name, found in sorted(applications.items())]
-    return [{"name": one.app, "status": one.status, "replicas": one.running, "message": one.message} for one in states]
+    states = [state_of(name, application) for name, application in sorted(applications.items())]
+    return [
+        {"name": state.app, "status": state.status, "replicas": state.running, "message": state.message}
+        for state in states
+    ]
 
 
 def _start(settings: Settings, machine: Machine, head: str, how: list[str]) -> Node:
@@ -176,20 +179,20 @@ def _await(settings: Settings, watch: subprocess.Popen[bytes], node: Node) -> No
     deadline = time.monotonic() + START_SECONDS
     try:
         while time.monotonic() < deadline and watch.poll() is None:
-            if (found := read_node(settings)) and found.runs:
-                return found
+            if (cluster_node := read_node(settings)) and cluster_node.runs:
+                return cluster_node
             time.sleep(0.1)
     except KeyboardInterrupt:
         pass
     watch.terminate()
     watch.wait()
-    said = (cluster_folder(settings) / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    told = "\n".join(f"  {line}" for line in [line for line in said if line.strip()][-TOLD_LINES:])
-    raise ClusterError(f"Ray did not start at {node.address}. It said:\n{told}")
+    lines = (cluster_folder(settings) / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+    tail = "\n".join(f"  {line}" for line in [line for line in lines if line.strip()][-TOLD_LINES:])
+    raise ClusterError(f"Ray did not start at {node.address}. It said:\n{tail}")
 
 
 def _watch(settings: Settings) -> psutil.Process | None:
-    """The process that looks after this machine's node, if it runs."""
+    """Return the process that looks after this machine's node, if it runs."""
     import psutil
 
     facts = str(cluster_folder(settings) / NODE)
@@ -200,7 +203,7 @@ def _watch(settings: Settings) -> psutil.Process | None:
 
 
 def _temporary(here: Path) -> Path:
-    """Where Ray keeps its sockets: beside the rest, where the path is short enough."""
+    """Return where Ray keeps its sockets: beside the rest, where the path is short enough."""
     path = here / "ray"
     if len(str(path)) <= LONGEST_TEMPORARY:
         shutil.rmtree(path, ignore_errors=True)
@@ -231,17 +234,17 @@ def config_of(models: Sequence[tuple[str, Path, Scale]], settings: Settings) -> 
     import yaml
 
     where, engine = store(settings), "auto" if settings.engine == "ray" else settings.engine
-    plans = [Plan(name, digest_of(folder), where, engine, scale) for name, folder, scale in models]
+    plans = [DeploymentSpec(name, digest_of(folder), where, engine, scale) for name, folder, scale in models]
     for plan, (_, folder, _) in zip(plans, models, strict=True):
         publish(folder, plan.digest, where)
     document = {"proxy_location": "Disabled", "applications": [application_of(plan) for plan in plans]}
     return HEADER + str(yaml.safe_dump(document, sort_keys=False))
 
 
-def application_of(plan: Plan) -> dict[str, Any]:
+def application_of(plan: DeploymentSpec) -> dict[str, Any]:
     """One application of the file. Fronts know it by its name, and deploy nothing of their own in its place."""
     return {
-        "name": DECLARED + plan.key,
+        "name": DECLARED_PREFIX + plan.key,
         "route_prefix": None,
         "import_path": "app.engines.ray.replica:build",
         "args": {"name": plan.name, "digest": plan.digest, "store": plan.store, "engine": plan.engine},

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.engines.base import Opened, check_batch
+from app.engines.base import LoadedEngine, check_batch
 from app.engines.ray.artifact_store import digest_of, publish
-from app.engines.ray.client import Link, Unanswered, link_of
+from app.engines.ray.client import BridgeClient, RequestFailed, bridge_client
 from app.engines.ray.node_config import require_ray, store
-from app.engines.ray.spec import Plan, Scale, State
+from app.engines.ray.spec import DeploymentSpec, DeploymentState, Scale
 from app.errors import ClusterError, ClusterUnavailable, ModelFormatError, NoReplica, QueueFull, QueueTimeout
 from app.settings import Settings
 from app.types import FloatArray
@@ -27,7 +27,7 @@ TOLD_LINES = 3
 class RayEngine:
     """A model that is computed on the cluster. What it holds there goes with it, or with :meth:`close`."""
 
-    def __init__(self, link: Link, plan: Plan, row_shape: tuple[int, ...], seconds: float) -> None:
+    def __init__(self, link: BridgeClient, plan: DeploymentSpec, row_shape: tuple[int, ...], seconds: float) -> None:
         """:param seconds: what an answer may take, everything included."""
         self._link = link
         self._plan = plan
@@ -55,11 +55,11 @@ class RayEngine:
         try:
             rows = np.ascontiguousarray(batch, np.float32)
             return self._link.ask("predict", self._plan.key, rows, self._seconds)  # type: ignore[no-any-return]
-        except Unanswered as why:
+        except RequestFailed as why:
             raise _as_error(name, why) from None
 
-    def away(self) -> str:
-        """Why the cluster does not compute the model at this moment; empty where it does."""
+    def unavailable_reason(self) -> str:
+        """Return why the cluster does not compute the model at this moment; empty where it does."""
         if lost := self._link.lost:
             return lost
         state = self._link.state(self._plan.key)
@@ -76,7 +76,7 @@ class RayEngine:
         self._release()
 
 
-def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, settings: Settings) -> Opened:
+def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, settings: Settings) -> LoadedEngine:
     """Let the cluster load a model folder, and wait until it answers.
 
     :param scale: with how many replicas, and which batches.
@@ -86,9 +86,9 @@ def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, setti
     :raises ClusterError: where Ray is missing, or the store does not take the model.
     """
     require_ray()
-    link = link_of(settings)
+    link = bridge_client(settings)
     where, digest = store(settings), digest_of(folder)
-    plan = Plan(name, digest, where, "auto" if settings.engine == "ray" else settings.engine, scale)
+    plan = DeploymentSpec(name, digest, where, "auto" if settings.engine == "ray" else settings.engine, scale)
     if not link.wait_connected(CONNECT_SECONDS):
         raise ClusterUnavailable(name, link.lost)
     try:
@@ -97,21 +97,23 @@ def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, setti
         raise ClusterUnavailable(name, str(error)) from None
     link.hold(plan)
     try:
-        return _described(link, plan, link.wait(plan.key, DEPLOY_SECONDS), seconds)
+        return _wait_ready(link, plan, link.wait(plan.key, DEPLOY_SECONDS), seconds)
     except BaseException:
         link.release(plan.key)
         raise
 
 
-def _described(link: Link, plan: Plan, state: State | None, seconds: float) -> Opened:
+def _wait_ready(
+    link: BridgeClient, plan: DeploymentSpec, state: DeploymentState | None, seconds: float
+) -> LoadedEngine:
     if state is not None and state.status == "DEPLOY_FAILED":
-        raise ModelFormatError(f"the cluster cannot load {plan.name}: {_told(state.message)}")
+        raise ModelFormatError(f"the cluster cannot load {plan.name}: {_last_error(state.message)}")
     if state is None or not state.running:
-        said = f"{state.status}. {_told(state.message)}" if state else link.lost or "nothing is known of it"
-        raise ClusterUnavailable(plan.name, f"no replica was ready within {DEPLOY_SECONDS:.0f} s: {said}")
+        reason = f"{state.status}. {_last_error(state.message)}" if state else link.lost or "nothing is known of it"
+        raise ClusterUnavailable(plan.name, f"no replica was ready within {DEPLOY_SECONDS:.0f} s: {reason}")
     try:
         digest, opened = link.ask("describe", plan.key)
-    except Unanswered as why:
+    except RequestFailed as why:
         raise _as_error(plan.name, why) from None
     if digest != plan.digest:
         raise ModelFormatError(f"the cluster serves another content as {state.app}: {digest[:16]}, not {plan.key}")
@@ -119,7 +121,7 @@ def _described(link: Link, plan: Plan, state: State | None, seconds: float) -> O
     return replace(opened, engine=engine, kind="ray")  # type: ignore[no-any-return]
 
 
-def _as_error(name: str, why: Unanswered) -> Exception:
+def _as_error(name: str, why: RequestFailed) -> Exception:
     if why.kind == "full":
         return QueueFull(name)
     if why.kind == "late":
@@ -131,8 +133,8 @@ def _as_error(name: str, why: Unanswered) -> Exception:
     return ClusterUnavailable(name, why.reason)
 
 
-def _told(message: str) -> str:
-    """The end of what Ray Serve says, where the reason stands."""
+def _last_error(message: str) -> str:
+    """Return the end of what Ray Serve says, where the reason stands."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     errors = [line.partition(": ")[2] for line in lines if line.startswith("app.errors.")]
     return errors[-1] if errors else " ".join(lines[-TOLD_LINES:])[:500]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from app.engines.ray.node_config import Node
 from app.utils.backoff import Backoff
-from app.utils.process import end_with_parent
+from app.utils.process import die_with_parent
 
 if TYPE_CHECKING:
     import psutil
@@ -66,7 +66,7 @@ class Watch:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                preexec_fn=end_with_parent,
+                preexec_fn=die_with_parent,
             )
             assert self._process.stdout is not None
             for line in self._process.stdout:
@@ -92,11 +92,11 @@ class Watch:
         import psutil
 
         left = psutil.Process().children(recursive=True)
-        for one in left:
-            _signal(one, signal.SIGTERM)
+        for item in left:
+            _signal(item, signal.SIGTERM)
         _, left = psutil.wait_procs(left, timeout=3 if self._ending.is_set() else 1)
-        for one in left:
-            _signal(one, signal.SIGKILL)
+        for item in left:
+            _signal(item, signal.SIGKILL)
         psutil.wait_procs(left, timeout=5)
 
 

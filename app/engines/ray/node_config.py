@@ -42,12 +42,12 @@ class Node:
 
 
 def cluster_folder(settings: Settings) -> Path:
-    """Where all of it is kept."""
+    """Return where all of it is kept."""
     return settings.instance_dir / "cluster"
 
 
 def read_node(settings: Settings) -> Node | None:
-    """The Ray node that ``dimple cluster up`` or ``join`` has started here; None where there is none."""
+    """Return the Ray node that ``dimple cluster up`` or ``join`` has started here; None where there is none."""
     try:
         return Node(**json.loads((cluster_folder(settings) / NODE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -55,37 +55,38 @@ def read_node(settings: Settings) -> Node | None:
 
 
 def address(settings: Settings) -> str:
-    """Where the head is.
+    """Return where the head is.
 
     :raises ClusterError: where neither a setting nor a node of this machine tells.
     """
     node = read_node(settings)
-    if told := settings.cluster or (node.address if node else ""):
-        return told
+    if configured := settings.cluster or (node.address if node else ""):
+        return configured
     raise ClusterError(
         "No cluster is known here: set DIMPLE_CLUSTER to the address of its head, or start one with dimple cluster up"
     )
 
 
 def store(settings: Settings) -> str:
-    """Where models are put for the nodes; without a setting a folder of this machine, which does for one machine."""
+    """Return where models are put for the nodes; without a setting a folder of this machine, which does for one
+    machine."""
     return settings.cluster_store or str(cluster_folder(settings) / "store")
 
 
 def ray_environ(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of everything that speaks to Ray: the token, and nothing that Ray would send or write elsewhere.
-    What the environment says already stays.
+    """Return the environment of everything that speaks to Ray: the token, and nothing that Ray would send or write
+    elsewhere. What the environment says already stays.
 
     Ray's processes import this program's rooms from where this process does.
     """
     token, node = cluster_folder(settings) / TOKEN, read_node(settings)
-    told = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "1", **QUICK}
+    defaults = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "1", **QUICK}
     if token.is_file():
-        told |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+        defaults |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     if node:
-        told["RAY_TMPDIR"] = node.temporary
-    paths = [str(ROOT), *(one for one in environ.get("PYTHONPATH", "").split(os.pathsep) if one)]
-    return {**told, **environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
+        defaults["RAY_TMPDIR"] = node.temporary
+    paths = [str(ROOT), *(part for part in environ.get("PYTHONPATH", "").split(os.pathsep) if part)]
+    return {**defaults, **environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths))}
 
 
 MISSING = "The cluster needs Ray: python -m pip install -r requirements-ray.txt"
@@ -106,12 +107,12 @@ def check_cluster(settings: Settings) -> None:
         require_ray()
 
 
-def on_cluster(name: str, settings: Settings, whatever: bool = False) -> bool:
-    """Whether a model is computed on the cluster.
+def on_cluster(name: str, settings: Settings, even_without_cluster: bool = False) -> bool:
+    """Return whether a model is computed on the cluster.
 
-    :param whatever: whether it is asked for a cluster that this server does not know yet.
+    :param even_without_cluster: whether it is asked for a cluster that this server does not know yet.
     """
-    told = settings.cluster_models.strip()
-    if not (settings.cluster or settings.engine == "ray" or whatever) or told.upper() == "NONE":
+    names = settings.cluster_models.strip()
+    if not (settings.cluster or settings.engine == "ray" or even_without_cluster) or names.upper() == "NONE":
         return False
-    return told.upper() == "ALL" or name in {one.strip() for one in told.split(",")}
+    return names.upper() == "ALL" or name in {part.strip() for part in names.split(",")}

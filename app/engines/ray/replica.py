@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from ray import serve
 
-from app.engines.base import Opened
+from app.engines.base import LoadedEngine
 from app.engines.loader import load
 from app.engines.ray.artifact_store import fetch
 from app.engines.ray.node_config import MODELS, cluster_folder
-from app.engines.ray.spec import DEPLOYMENT, FIXED, Plan
+from app.engines.ray.spec import COMMON_OPTIONS, DEPLOYMENT, DeploymentSpec
 from app.engines.selftest import check_selftest
 from app.formats.folder import open_model_folder
 from app.settings import read_settings
 from app.types import FloatArray
-from app.utils.system import cores
+from app.utils.system import cpu_count
 
 log = logging.getLogger("ray.serve")
 
@@ -40,14 +40,14 @@ class Replica:
         self._selftest = check_selftest(path, self._opened.engine, self._opened.signature)
         self._digest = digest
         self._batch_size = 1
-        self._computing = asyncio.Semaphore(cores())
+        self._computing = asyncio.Semaphore(cpu_count())
         log.info("%s is computed by %s", name, self._opened.kind)
 
-    def reconfigure(self, told: dict[str, int]) -> None:
+    def reconfigure(self, options: dict[str, int]) -> None:
         """Take over how requests are put together, without a restart."""
-        self._batch_size = told["batch_size"]
-        self._together.set_max_batch_size(told["batch_size"])
-        self._together.set_batch_wait_timeout_s(told["max_batch_delay"] / 1000)
+        self._batch_size = options["batch_size"]
+        self._together.set_max_batch_size(options["batch_size"])
+        self._together.set_batch_wait_timeout_s(options["max_batch_delay"] / 1000)
 
     async def predict(self, batch: FloatArray) -> FloatArray:
         """Compute (N, …) -> (N, classes), alone or together with what others ask."""
@@ -56,23 +56,23 @@ class Replica:
         answer: FloatArray = await self._together(batch)
         return answer
 
-    async def describe(self) -> tuple[str, Opened]:
-        """The content's digest, and everything that is known of the opened model but its engine."""
+    async def describe(self) -> tuple[str, LoadedEngine]:
+        """Return the content's digest, and everything that is known of the opened model but its engine."""
         return self._digest, replace(self._opened, engine=None)  # type: ignore[arg-type]
 
     @serve.batch  # type: ignore[untyped-decorator]
     async def _together(self, batches: list[FloatArray]) -> list[FloatArray]:
         rows = await self._compute(np.concatenate(batches))
-        return np.split(rows, np.cumsum([len(one) for one in batches])[:-1])
+        return np.split(rows, np.cumsum([len(batch) for batch in batches])[:-1])
 
     async def _compute(self, batch: FloatArray) -> FloatArray:
         async with self._computing:
             return await asyncio.to_thread(self._opened.engine.predict, np.array(batch))
 
 
-def bound(plan: Plan, **options: Any) -> Any:
-    """An application of Ray Serve's out of a plan."""
-    deployment = serve.deployment(Replica).options(name=DEPLOYMENT, **FIXED, **options)
+def application(plan: DeploymentSpec, **options: Any) -> Any:
+    """Return an application of Ray Serve's out of a plan."""
+    deployment = serve.deployment(Replica).options(name=DEPLOYMENT, **COMMON_OPTIONS, **options)
     # Ray Serve restarts the replicas of what is deployed again, unless the version is the same; there is no other way
     # to change the number of replicas of a running application out of a program.
     deployment._version = plan.key
@@ -80,9 +80,9 @@ def bound(plan: Plan, **options: Any) -> Any:
 
 
 def build(arguments: dict[str, str]) -> Any:
-    """What a config file names as ``import_path``; its ``deployments`` set the options."""
-    return serve.deployment(Replica).options(name=DEPLOYMENT, **FIXED).bind(**arguments)
+    """Return what a config file names as ``import_path``; its ``deployments`` set the options."""
+    return serve.deployment(Replica).options(name=DEPLOYMENT, **COMMON_OPTIONS).bind(**arguments)
 
 
-def _arguments(plan: Plan) -> dict[str, str]:
+def _arguments(plan: DeploymentSpec) -> dict[str, str]:
     return {name: value for name, value in asdict(plan).items() if name != "scale"}

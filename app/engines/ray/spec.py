@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 DEPLOYMENT = "model"
 """What the one deployment of every application is called."""
-OWN, DECLARED = "dimple-", "declared-"
+MANAGED_PREFIX, DECLARED_PREFIX = "dimple-", "declared-"
 """How the applications are called that the registrar deploys, and those of a config file."""
 
 
@@ -35,7 +35,7 @@ class Scale:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DeploymentSpec:
     """One model as it is to be deployed.
 
     ``digest`` names the content of its folder, ``store`` is where a node finds that, ``engine`` what computes there
@@ -50,12 +50,12 @@ class Plan:
 
     @property
     def key(self) -> str:
-        """What tells it from other models, and from other contents and engines of the same."""
+        """Return what tells it from other models, and from other contents and engines of the same."""
         return f"{self.name}-{self.engine}-{self.digest[:16]}"
 
 
 @dataclass(frozen=True)
-class State:
+class DeploymentState:
     """How a deployment is: ``status`` in Ray Serve's words (``DEPLOYING``, ``RUNNING``, ``UNHEALTHY``,
     ``DEPLOY_FAILED`` …), how many replicas answer, and what went wrong. ``app`` is the application's name."""
 
@@ -66,7 +66,7 @@ class State:
 
 
 def options_of(scale: Scale) -> dict[str, Any]:
-    """The options of a deployment that can be changed while it answers.
+    """Return the options of a deployment that can be changed while it answers.
 
     No replica is started for less than one worker: such a model answers nobody, and the front says so.
     """
@@ -84,7 +84,7 @@ def options_of(scale: Scale) -> dict[str, Any]:
     return options | {"autoscaling_config": autoscaling}
 
 
-FIXED: dict[str, Any] = {
+COMMON_OPTIONS: dict[str, Any] = {
     "ray_actor_options": {"num_cpus": 1},
     "health_check_period_s": 2,
     "health_check_timeout_s": 10,
@@ -101,7 +101,7 @@ replica; the model itself says so."""
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """Something to do. Where ``number`` is 0, nobody waits for an answer."""
 
     number: int
@@ -110,7 +110,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class Response:
     """An answer."""
 
     number: int
@@ -118,7 +118,7 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Refused:
+class ErrorResponse:
     """What is said in its place."""
 
     number: int
@@ -127,10 +127,10 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Heard:
+class StateUpdate:
     """What the registrar says of all that this front needs; or, where ``lost`` is not empty, that it says nothing."""
 
-    states: dict[str, State]
+    states: dict[str, DeploymentState]
     lost: str = ""
 
 
@@ -139,12 +139,12 @@ FORGET_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class _Claim:
-    plan: Plan
+class _Lease:
+    plan: DeploymentSpec
     heard: float
 
 
-class Claims:
+class Leases:
     """What the fronts want. A front repeats its claims every second. Any thread may call.
 
     A deployment stays when its fronts fall silent: they may be on their way back. It goes when the last one gives it
@@ -153,15 +153,15 @@ class Claims:
 
     def __init__(self, now: float) -> None:
         self._lock = threading.Lock()
-        self._claims: dict[str, dict[str, _Claim]] = {}
+        self._claims: dict[str, dict[str, _Lease]] = {}
         self._given_back: set[str] = set()
         self._begun = now
 
-    def keep(self, front: str, plans: Iterable[Plan], now: float) -> None:
+    def renew(self, front: str, plans: Iterable[DeploymentSpec], now: float) -> None:
         """Note what a front needs."""
         with self._lock:
             for plan in plans:
-                self._claims.setdefault(plan.key, {})[front] = _Claim(plan, now)
+                self._claims.setdefault(plan.key, {})[front] = _Lease(plan, now)
                 self._given_back.discard(plan.key)
 
     def release(self, front: str, key: str) -> None:
@@ -172,15 +172,15 @@ class Claims:
             if not claims:
                 self._given_back.add(key)
 
-    def wanted(self) -> list[Plan]:
-        """What is to be deployed. Of what several want of the same deployment, that counts which was told last; where
-        that is said of several, the larger number."""
+    def required(self) -> list[DeploymentSpec]:
+        """Return what is to be deployed. Of what several want of the same deployment, that counts which was told last;
+        where that is said of several, the larger number."""
         with self._lock:
             claimed = [list(claims.values()) for claims in self._claims.values() if claims]
-        return [max((one.plan for one in claims), key=_order) for claims in claimed]
+        return [max((claim.plan for claim in claims), key=_order) for claims in claimed]
 
     def superfluous(self, deployed: Iterable[str], now: float) -> list[str]:
-        """The keys of those deployments that may go."""
+        """Return the keys of those deployments that may go."""
         with self._lock:
             heard = {_name(key) for key in self._claims if self._is_heard(key, now)}
             silent = [key for key in deployed if not self._is_heard(key, now)]
@@ -195,10 +195,10 @@ class Claims:
         return going
 
     def _is_heard(self, key: str, now: float) -> bool:
-        return any(now - one.heard <= FORGET_SECONDS for one in self._claims.get(key, {}).values())
+        return any(now - item.heard <= FORGET_SECONDS for item in self._claims.get(key, {}).values())
 
 
-def _order(plan: Plan) -> tuple[float, int, int]:
+def _order(plan: DeploymentSpec) -> tuple[float, int, int]:
     return plan.scale.told, plan.scale.max_workers, plan.scale.min_workers
 
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.manifest import NAME, read_manifest
 from app.formats.archive.unpack import Limits, unpack
-from app.utils.files import file_digest, locked, replacing_folder
+from app.utils.files import file_lock, replacing_folder, sha256_file
 
 LOCK = ".lock"
 DIGEST = re.compile("[0-9a-f]{64}")
@@ -29,7 +29,7 @@ _held: dict[Path, int] = {}
 does not have it."""
 
 
-def hold(home: Path) -> None:
+def mark_in_use(home: Path) -> None:
     """Mark an unpacked archive as used until this process ends. To be called under the lock of the work folder.
 
     :raises OSError: where the lock's file cannot be made.
@@ -59,7 +59,7 @@ def remove_unused(work_dir: Path, used: Iterable[Path]) -> list[Path]:
         return []
     spared = {path.resolve().parent.name for path in used}
     try:
-        with locked(work_dir / LOCK):
+        with file_lock(work_dir / LOCK):
             homes = [path for path in sorted(work_dir.iterdir()) if DIGEST.fullmatch(path.name)]
             return [home for home in homes if home.name not in spared and _remove(home)]
     except OSError as error:
@@ -97,7 +97,8 @@ def is_archive(path: Path) -> bool:
 
 
 def archive_name(path: Path) -> str:
-    """What a model is called after its archive, where the manifest does not say: ``net_v1.1.mar`` is ``net_v1_1``."""
+    """Return what a model is called after its archive, where the manifest does not say: ``net_v1.1.mar`` is
+    ``net_v1_1``."""
     lower = path.name.lower()
     suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
     return re.sub(r"\W", "_", path.name[: len(path.name) - len(suffix)], flags=re.ASCII)
@@ -116,10 +117,10 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
     home = work_dir / _digest(path)
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
-        with locked(work_dir / LOCK):
-            found = _whole(home) or _make(path, home, limits)
-            hold(home)
-            return found
+        with file_lock(work_dir / LOCK):
+            model_folder = _complete_folder(home) or _make(path, home, limits)
+            mark_in_use(home)
+            return model_folder
     except OSError as error:
         if problem := of_system(error):
             raise problem from None
@@ -146,13 +147,13 @@ def unpack_into(path: Path, parent: Path, limits: Limits | None = None) -> Path:
 
 def _digest(path: Path) -> str:
     try:
-        return file_digest(path)
+        return sha256_file(path)
     except OSError as error:
         raise InvalidArchive(f"{path} cannot be read: {error.strerror}") from None
 
 
-def _whole(home: Path) -> Path | None:
-    """The model folder that was made before, if it still has every file in its length."""
+def _complete_folder(home: Path) -> Path | None:
+    """Return the model folder that was made before, if it still has every file in its length."""
     try:
         listing = json.loads((home / LISTING).read_text(encoding="utf-8"))
         folder = home / str(listing["name"])

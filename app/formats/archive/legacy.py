@@ -13,7 +13,7 @@ from typing import Any
 
 from app.errors import PackError
 from app.formats.archive.manifest import LEGACY, stock_service
-from app.formats.archive.pack import add_file, add_text, appearing, check_name
+from app.formats.archive.pack import add_file, add_text, atomic_output, check_name
 from app.utils.json import read_json
 
 ARCHIVE_VERSION, SERVER_VERSION = 0.2, 0.4
@@ -48,7 +48,7 @@ def export(model_name: str, model_path: Path, service: Path | None = None, expor
     symbol, parameters = _checkpoint(model_path, files)
     name, text, source = _service(model_path, service, _input_type(model_path / SIGNATURE))
     manifest = _manifest(model_name, Parts(symbol, parameters, name), _engine_version(model_path / symbol))
-    with appearing(target) as partial, zipfile.ZipFile(partial, "w") as archive:
+    with atomic_output(target) as partial, zipfile.ZipFile(partial, "w") as archive:
         for file in sorted({*files, name}):
             if file != name:
                 add_file(archive, file, model_path / file)
@@ -95,10 +95,10 @@ def _checkpoint(folder: Path, files: list[str]) -> tuple[str, str]:
 
 
 def _unique(files: list[str], suffix: str) -> str | None:
-    found = [name for name in files if name.endswith(suffix)]
-    if len(found) > 1:
-        raise PackError(f"mxnet-model-export expects only one {suffix} file; there are {', '.join(found)}")
-    return found[0] if found else None
+    names = [name for name in files if name.endswith(suffix)]
+    if len(names) > 1:
+        raise PackError(f"mxnet-model-export expects only one {suffix} file; there are {', '.join(names)}")
+    return names[0] if names else None
 
 
 def _input_type(path: Path) -> str:
@@ -129,7 +129,8 @@ def _are_tensors(listed: Any) -> bool:
 
 
 def _service(folder: Path, service: Path | None, input_type: str) -> tuple[str, str, Path | None]:
-    """The service's name in the archive, its text, and the file that it comes from; None where MMS's own is taken."""
+    """Return the service's name in the archive, its text, and the file that it comes from; None where MMS's own is
+    taken."""
     if service is None:
         name, text = stock_service(input_type)
         return name, text, folder / name if (folder / name).is_file() else None
@@ -147,7 +148,7 @@ def _service(folder: Path, service: Path | None, input_type: str) -> tuple[str, 
 
 
 def _engine_version(symbol: Path) -> Any:
-    """The MXNet that wrote the symbol, in its own form (``["int", 10901]``); else the one that is installed."""
+    """Return the MXNet that wrote the symbol, in its own form (``["int", 10901]``); else the one that is installed."""
     try:
         return read_json(symbol)["attrs"]["mxnet_version"]
     except (OSError, ValueError, LookupError, TypeError):

@@ -30,7 +30,7 @@ TORCHSERVE = ("image_classifier", "image_segmenter", "object_detector", "text_cl
 
 
 def stock_service(input_type: str) -> tuple[str, str]:
-    """What ``mxnet-model-export`` puts into an archive that brings no service: the file's name, and its text."""
+    """Return what ``mxnet-model-export`` puts into an archive that brings no service: the file's name, and its text."""
     module, name = CLASSES[input_type]
     return f"{module}.py", (
         '"""Serves the model as MXNet Model Server does by itself."""\n\n'
@@ -99,7 +99,7 @@ class Manifest:
 
     @property
     def is_legacy(self) -> bool:
-        """Whether MMS 0.x wrote it."""
+        """Return whether MMS 0.x wrote it."""
         return self.specification == "0.1"
 
 
@@ -184,21 +184,21 @@ def _legacy(document: dict[str, Any]) -> Manifest:
 
 
 def _object(document: dict[str, Any], key: str) -> dict[str, Any] | None:
-    found = document.get(key)
-    if found is not None and not isinstance(found, dict):
+    value = document.get(key)
+    if value is not None and not isinstance(value, dict):
         raise InvalidArchive(NOT_JSON)
-    return found
+    return value
 
 
 def _text(document: dict[str, Any], key: str) -> str | None:
-    """A text, or the text of a number as MMS reads it; None where it is missing or empty."""
-    found = document.get(key)
-    if isinstance(found, str):
-        return found or None
-    if found is None:
+    """Return a text, or the text of a number as MMS reads it; None where it is missing or empty."""
+    value = document.get(key)
+    if isinstance(value, str):
+        return value or None
+    if value is None:
         return None
-    if isinstance(found, bool | int | float):
-        return json.dumps(found)
+    if isinstance(value, bool | int | float):
+        return json.dumps(value)
     raise InvalidArchive(NOT_JSON)
 
 
@@ -233,13 +233,18 @@ def find_handler(folder: Path, manifest: Manifest) -> Handler | None:
     named, _, function = manifest.handler.partition(":")
     named = named.removesuffix(".py")
     module = named.rpartition("/")[2]
-    files = [folder / f"{named}.py"] if manifest.is_legacy else (_module(one, module) for one in _places(folder, named))
+    files = (
+        [folder / f"{named}.py"]
+        if manifest.is_legacy
+        else (_module(item, module) for item in _search_path(folder, named))
+    )
     file = next((file for file in files if file is not None and _is_file(file)), None)
     return Handler(module, function or None, file, is_stock_vision(module, _read_text(file) if file else None))
 
 
-def _places(folder: Path, named: str) -> list[Path]:
-    """The folders of a worker's ``sys.path``. Dimple's own checkout, which has the package ``app``, is not on it."""
+def _search_path(folder: Path, named: str) -> list[Path]:
+    """Return the folders of a worker's ``sys.path``. Dimple's own checkout, which has the package ``app``, is not on
+    it."""
     inherited = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     installed = [Path(entry) for entry in sys.path if entry]
     # MMS puts a name without a folder on the path, too: the modules of the package svc find one another
@@ -248,7 +253,7 @@ def _places(folder: Path, named: str) -> list[Path]:
 
 
 def _module(place: Path, name: str) -> Path | None:
-    """The file of a module or package in a folder, by its dotted name. Nothing is imported."""
+    """Return the file of a module or package in a folder, by its dotted name. Nothing is imported."""
     parts = name.split(".")
     if not all(parts):
         return None
@@ -308,8 +313,8 @@ def named_checkpoint(folder: Path, manifest: Manifest) -> tuple[Path, Path] | No
 
 def _epoch(manifest: Manifest) -> int:
     name = re.escape(manifest.model_name or "")
-    found = re.fullmatch(rf"{name}-(\d{{1,9}})\.params", manifest.parameters or "")
-    return int(found[1]) if found else 0
+    match = re.fullmatch(rf"{name}-(\d{{1,9}})\.params", manifest.parameters or "")
+    return int(match[1]) if match else 0
 
 
 def own_handler(folder: Path, named: str = "", default: str = "") -> str | None:

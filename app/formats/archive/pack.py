@@ -29,7 +29,7 @@ FIRST_DAY = (1980, 1, 1, 0, 0, 0)
 
 
 @contextmanager
-def appearing(target: Path) -> Iterator[Path]:
+def atomic_output(target: Path) -> Iterator[Path]:
     """Give a hidden path beside ``target``. What is made there becomes ``target`` at the end, or vanishes on an error.
 
     :raises PackError: where something cannot be read or written.
@@ -80,7 +80,7 @@ BAD_NAME = (
 
 
 @dataclass(frozen=True)
-class Order:
+class PackJob:
     """What is to be packed: the options of ``model-archiver``."""
 
     model_name: str
@@ -93,11 +93,11 @@ class Order:
 
     @property
     def target(self) -> Path:
-        """The archive, or the folder, that is made."""
+        """Return the archive, or the folder, that is made."""
         return self.export_path / (self.model_name + SUFFIX[self.archive_format])
 
 
-def pack(order: Order) -> Path:
+def pack(order: PackJob) -> Path:
     """Pack a model folder.
 
     :returns: what was made. The format ``no-archive`` adds to a folder that is there, as the original does.
@@ -109,7 +109,7 @@ def pack(order: Order) -> Path:
     if order.archive_format == "no-archive":
         _write_folder(order, files, text)
     else:
-        with appearing(order.target) as partial:
+        with atomic_output(order.target) as partial:
             write = _write_tgz if order.archive_format == "tgz" else _write_mar
             write(partial, order, files, text)
     return order.target
@@ -125,7 +125,7 @@ def check_name(name: str) -> None:
 
 
 def manifest_text(model_name: str, handler: str, runtime: Runtime) -> str:
-    """The manifest as model-archiver writes it, to the byte."""
+    """Return the manifest as model-archiver writes it, to the byte."""
     document = {
         "runtime": runtime,
         "model": {"modelName": model_name, "handler": handler},
@@ -137,21 +137,21 @@ def manifest_text(model_name: str, handler: str, runtime: Runtime) -> str:
 
 
 def packed_files(folder: Path, target: Path) -> list[str]:
-    """The files of a folder that belong into its archive: relative names with ``/``, sorted.
+    """Return the files of a folder that belong into its archive: relative names with ``/``, sorted.
 
     :param target: what is being made; it does not hold itself.
     :raises PackError: where a file is no plain one.
     """
-    found: list[str] = []
+    names: list[str] = []
     for place, folders, files in os.walk(folder, onerror=_refuse):
         here = Path(place)
         folders[:] = [name for name in folders if not _is_left_out(name) and not _same(here / name, target)]
-        kept = [here / name for name in files if name != LEGACY and not name.endswith(LEFT_OUT_SUFFIXES)]
-        found += [_plain(path).relative_to(folder).as_posix() for path in kept if not _same(path, target)]
-    return sorted(found)
+        file_names = [here / name for name in files if name != LEGACY and not name.endswith(LEFT_OUT_SUFFIXES)]
+        names += [_plain(path).relative_to(folder).as_posix() for path in file_names if not _same(path, target)]
+    return sorted(names)
 
 
-def check(order: Order) -> None:
+def check(order: PackJob) -> None:
     """Refuse an order whose folders are not there, or whose archive is.
 
     :raises PackError: in the original's words.
@@ -178,12 +178,12 @@ def only_onnx(folder: Path) -> Path | None:
 
     :raises PackError: in the original's words, if there are several.
     """
-    found = sorted(path.name for path in folder.iterdir() if path.name.endswith(".onnx"))
-    if len(found) > 1:
+    names = sorted(path.name for path in folder.iterdir() if path.name.endswith(".onnx"))
+    if len(names) > 1:
         raise PackError(
-            f"model-archiver expects only one .onnx file in the folder. Found {len(found)} files {found} in model-path."
+            f"model-archiver expects only one .onnx file in the folder. Found {len(names)} files {names} in model-path."
         )
-    return folder / found[0] if found else None
+    return folder / names[0] if names else None
 
 
 def _is_left_out(folder: str) -> bool:
@@ -204,14 +204,14 @@ def _refuse(error: OSError) -> None:
     raise PackError(f"{error.filename} cannot be read: {error.strerror}")
 
 
-def _write_mar(path: Path, order: Order, files: list[str], text: str) -> None:
+def _write_mar(path: Path, order: PackJob, files: list[str], text: str) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in files:
             add_file(archive, name, order.model_path / name)
         add_text(archive, CURRENT.as_posix(), text)
 
 
-def _write_tgz(path: Path, order: Order, files: list[str], text: str) -> None:
+def _write_tgz(path: Path, order: PackJob, files: list[str], text: str) -> None:
     with (
         path.open("wb") as file,
         gzip.GzipFile("", "wb", fileobj=file, mtime=0) as zipped,
@@ -226,14 +226,14 @@ def _write_tgz(path: Path, order: Order, files: list[str], text: str) -> None:
         archive.addfile(_tar_info(order, CURRENT.as_posix(), len(content)), io.BytesIO(content))
 
 
-def _tar_info(order: Order, name: str, size: int, mode: int = 0) -> tarfile.TarInfo:
+def _tar_info(order: PackJob, name: str, size: int, mode: int = 0) -> tarfile.TarInfo:
     info = tarfile.TarInfo(f"{order.model_name}/{name}")
     info.size = size
     info.mode = 0o755 if mode & stat.S_IXUSR else 0o644
     return info
 
 
-def _write_folder(order: Order, files: list[str], text: str) -> None:
+def _write_folder(order: PackJob, files: list[str], text: str) -> None:
     """Write a copy of the folder, or only the manifest where the folder itself is what is asked for."""
     if _same(order.model_path, order.target):
         _write_manifest(order.target, text)
@@ -241,24 +241,24 @@ def _write_folder(order: Order, files: list[str], text: str) -> None:
     if order.target.exists():
         _add_to_folder(order, files, text)
         return
-    with appearing(order.target) as partial:
+    with atomic_output(order.target) as partial:
         for name in files:
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(order.model_path / name, partial / name)
         _write_manifest(partial, text)
 
 
-def _add_to_folder(order: Order, files: list[str], text: str) -> None:
+def _add_to_folder(order: PackJob, files: list[str], text: str) -> None:
     """Replace file by file: the folder may hold more than the original made, and that is not ours to delete."""
     for name in files:
         path = _ready(order.target / name)
-        with appearing(path) as partial:
+        with atomic_output(path) as partial:
             shutil.copy(order.model_path / name, partial)
     _write_manifest(order.target, text)
 
 
 def _write_manifest(folder: Path, text: str) -> None:
-    with appearing(_ready(folder / CURRENT)) as partial:
+    with atomic_output(_ready(folder / CURRENT)) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

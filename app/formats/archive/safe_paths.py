@@ -15,20 +15,20 @@ JUNK = "__MACOSX"
 """What macOS adds to the zips that it makes; it belongs to no model."""
 
 
-class Paths:
+class PathRegistry:
     """The paths of an archive's entries: each inside the folder, and no two on one, whatever the file system."""
 
     def __init__(self) -> None:
         self._files: dict[str, str] = {}
         self._folders: dict[str, str] = {}
 
-    def take(self, name: str, is_folder: bool) -> PurePosixPath | None:
+    def claim(self, name: str, is_folder: bool) -> PurePosixPath | None:
         """Check an entry's name and keep its place.
 
         :returns: the path relative to the folder; None for an entry that needs no place: the folder itself, or junk.
         :raises InvalidArchive: where the name leads outside or holds what no name should, or the place is taken.
         """
-        path = _checked(name)
+        path = _check_name(name)
         if not path.parts or path.parts[0] == JUNK:
             return None
         for parent in path.parents[:-1]:
@@ -44,26 +44,26 @@ class Paths:
         key = _key(path)
         other = self._folders.setdefault(key, str(path))
         if key in self._files or other != str(path):
-            raise _taken(path, self._files.get(key, other))
+            raise _collision(path, self._files.get(key, other))
 
     def _take_file(self, path: PurePosixPath) -> None:
         key = _key(path)
         other = self._files.get(key, self._folders.get(key))
         if other is not None:
-            raise _taken(path, other)
+            raise _collision(path, other)
         self._files[key] = str(path)
 
 
 def _key(path: PurePosixPath) -> str:
-    """What two paths share that are one on a file system blind to case and to how accents are composed."""
+    """Return what two paths share that are one on a file system blind to case and to how accents are composed."""
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 
-def _taken(path: PurePosixPath, other: str) -> InvalidArchive:
+def _collision(path: PurePosixPath, other: str) -> InvalidArchive:
     return InvalidArchive(f"its entries {str(path)!r} and {other!r} fall on one path")
 
 
-def _checked(name: str) -> PurePosixPath:
+def _check_name(name: str) -> PurePosixPath:
     wrong = _fault(name)
     if wrong:
         raise InvalidArchive(f"its entry {name[:200]!r} {wrong}")
@@ -71,7 +71,7 @@ def _checked(name: str) -> PurePosixPath:
 
 
 def _fault(name: str) -> str:
-    """What is wrong with a name; empty where nothing is."""
+    """Return what is wrong with a name; empty where nothing is."""
     if not name:
         return "has no name"
     if len(name) > MAX_CHARACTERS:

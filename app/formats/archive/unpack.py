@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.manifest import CURRENT, find_legacy_manifest
-from app.formats.archive.safe_paths import Paths
+from app.formats.archive.safe_paths import PathRegistry
 from app.formats.lfs import refuse_pointer
 from app.utils.files import replacing
 from app.utils.progress import Progress, progress
@@ -44,7 +44,7 @@ class Limits:
     free_bytes: int = 64 * 2**20
 
 
-class Meter:
+class SizeLimiter:
     """Counts what comes out of an archive of ``packed`` bytes."""
 
     def __init__(self, limits: Limits, packed: int) -> None:
@@ -141,9 +141,9 @@ def _entries(path: Path, limits: Limits) -> Iterator[Entry]:
     with path.open("rb") as file:
         start = file.read(4)
     if start in ZIP:
-        yield from _zipped(path)
+        yield from _zip_entries(path)
     elif start.startswith(GZIP):
-        yield from _tarred(path, limits)
+        yield from _tar_entries(path, limits)
     else:
         raise InvalidArchive("it is neither a zip (.mar, .model) nor a gzipped tar (.tar.gz)")
 
@@ -167,24 +167,24 @@ class _Tables(io.FileIO):
         return super().read(size) or b""
 
 
-def _zipped(path: Path) -> Iterator[Entry]:
+def _zip_entries(path: Path) -> Iterator[Entry]:
     with _Tables(path) as file, zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         _check_overlap(infos)
         for info in infos:
-            _check_zipped(info)
+            _check_zip_entry(info)
             yield _entry(info.orig_filename, info.is_dir(), partial(archive.open, info))
 
 
 def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
     """Refuse entries that share bytes: that is how a few kilobytes become gigabytes."""
     placed = sorted(infos, key=lambda info: info.header_offset)
-    for one, following in itertools.pairwise(placed):
-        if one.header_offset + ZIP_HEADER + one.compress_size > following.header_offset:
-            raise InvalidArchive(f"its entries {one.filename!r} and {following.filename!r} overlap")
+    for item, following in itertools.pairwise(placed):
+        if item.header_offset + ZIP_HEADER + item.compress_size > following.header_offset:
+            raise InvalidArchive(f"its entries {item.filename!r} and {following.filename!r} overlap")
 
 
-def _check_zipped(info: zipfile.ZipInfo) -> None:
+def _check_zip_entry(info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise InvalidArchive(f"its entry {info.filename!r} is a link or a device; only files and folders are read")
@@ -194,10 +194,10 @@ def _check_zipped(info: zipfile.ZipInfo) -> None:
         raise InvalidArchive(f"its entry {info.filename!r} is neither stored nor deflated; pack it with deflate")
 
 
-class _Counted(io.RawIOBase):
+class _CountingReader(io.RawIOBase):
     """What a gzip holds, counted as it comes out."""
 
-    def __init__(self, file: gzip.GzipFile, meter: Meter) -> None:
+    def __init__(self, file: gzip.GzipFile, meter: SizeLimiter) -> None:
         self._file = file
         self._meter = meter
 
@@ -229,24 +229,24 @@ class _Header(tarfile.TarInfo):
         return made
 
 
-def _tarred(path: Path, limits: Limits) -> Iterator[Entry]:
-    whole = Meter(replace(limits, entry_bytes=limits.total_bytes), path.stat().st_size)
+def _tar_entries(path: Path, limits: Limits) -> Iterator[Entry]:
+    whole = SizeLimiter(replace(limits, entry_bytes=limits.total_bytes), path.stat().st_size)
     with gzip.open(path) as unzipped:
-        stream = _Counted(unzipped, whole)
+        stream = _CountingReader(unzipped, whole)
         with tarfile.open(fileobj=cast(Any, stream), mode="r|", tarinfo=_Header) as archive:
             for info in archive:
-                _check_tarred(info)
-                yield _entry(info.name, info.isdir(), partial(_open_tarred, archive, info))
+                _check_tar_entry(info)
+                yield _entry(info.name, info.isdir(), partial(_open_tar_entry, archive, info))
         while stream.read(PIECE):  # gzip's checksum is at its end
             pass
 
 
-def _check_tarred(info: tarfile.TarInfo) -> None:
+def _check_tar_entry(info: tarfile.TarInfo) -> None:
     if not (info.isdir() or info.isreg()) or info.issparse():
         raise InvalidArchive(f"its entry {info.name!r} is a link or a device; only files and folders are read")
 
 
-def _open_tarred(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+def _open_tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     opened = archive.extractfile(info)
     assert opened is not None  # a plain file
     return opened
@@ -284,27 +284,27 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
 
 
 def _write_all(archive: Path, folder: Path, limits: Limits) -> None:
-    paths, meter, files = Paths(), Meter(limits, archive.stat().st_size), 0
-    with closing(read_entries(archive, limits)) as entries, progress(f"unpacking {archive.name}", None, "B") as shown:
+    paths, meter, files = PathRegistry(), SizeLimiter(limits, archive.stat().st_size), 0
+    with closing(read_entries(archive, limits)) as entries, progress(f"unpacking {archive.name}", None, "B") as bar:
         for entry in entries:
             meter.begin_entry()
-            path = paths.take(entry.name, is_folder=entry.pieces is None)
+            path = paths.claim(entry.name, is_folder=entry.pieces is None)
             if path is not None and entry.pieces is None:
                 (folder / path).mkdir(parents=True, exist_ok=True)
             elif path is not None and entry.pieces is not None:
-                _write(entry.pieces(), folder / path, meter, shown)
+                _write(entry.pieces(), folder / path, meter, bar)
                 files += 1
     if not files:
         raise InvalidArchive("it holds no file")
 
 
-def _write(pieces: Iterator[bytes], path: Path, meter: Meter, shown: Progress) -> None:
+def _write(pieces: Iterator[bytes], path: Path, meter: SizeLimiter, bar: Progress) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         for piece in pieces:
             meter.add(len(piece))
             file.write(piece)
-            shown.advance(len(piece))
+            bar.advance(len(piece))
 
 
 def _lift(folder: Path) -> None:

@@ -16,28 +16,28 @@ Table = dict[str, set[int]]
 
 
 def match_classes(
-    folders: Iterable[str], labels: Sequence[str], given: Mapping[str, str] | None = None
+    folders: Iterable[str], labels: Sequence[str], stated: Mapping[str, str] | None = None
 ) -> dict[str, int]:
     """Find the class of every folder: folder -> its number among the labels.
 
     Tried one after the other: the label itself; the same in other letters' case, with ``_`` for a space; its plural or
     singular (``cats`` for ``cat``). An ImageNet label goes by its number and by each of its names too.
 
-    :param given: folder -> label, where the user says it by hand.
-    :raises DataError: where a folder is no class or may be several, or ``given`` names a folder that is not there.
+    :param stated: folder -> label, where the user says it by hand.
+    :raises DataError: where a folder is no class or may be several, or ``stated`` names a folder that is not there.
     """
-    folders, given = list(folders), given or {}
-    if absent := sorted(set(given) - set(folders)):
+    folders, stated = list(folders), stated or {}
+    if absent := sorted(set(stated) - set(folders)):
         raise DataError(
-            f"--classes {absent[0]}={given[absent[0]]}: there is no folder {absent[0]!r}. {_there(folders)}"
+            f"--classes {absent[0]}={stated[absent[0]]}: there is no folder {absent[0]!r}. {_format_names(folders)}"
         )
     ways: tuple[Keys, ...] = (_exactly, _in_any_case, _in_singular)
     tables = [(keys, _table(labels, keys)) for keys in ways]
-    return {folder: _match(folder, given.get(folder, folder), labels, tables) for folder in folders}
+    return {folder: _match(folder, stated.get(folder, folder), labels, tables) for folder in folders}
 
 
 def _table(labels: Sequence[str], keys: Keys) -> Table:
-    """What a class may be looked up by -> the classes, by number, that go by it."""
+    """Return what a class may be looked up by -> the classes, by number, that go by it."""
     table: Table = {}
     for index, label in enumerate(labels):
         for spelling in _spellings(label):
@@ -48,19 +48,19 @@ def _table(labels: Sequence[str], keys: Keys) -> Table:
 
 def _match(folder: str, name: str, labels: Sequence[str], tables: list[tuple[Keys, Table]]) -> int:
     synset = SYNSET.match(name)
-    wanted = synset[1] if synset and name not in labels else name
+    text = synset[1] if synset and name not in labels else name
     for keys, table in tables:
-        found = sorted(set().union(*(table.get(key, set()) for key in keys(wanted))))
-        if len(found) > 1:
+        matches = sorted(set().union(*(table.get(key, set()) for key in keys(text))))
+        if len(matches) > 1:
             raise DataError(
-                f"The folder {folder!r} may be any of {', '.join(repr(labels[index]) for index in found[:SHOWN])}. "
+                f"The folder {folder!r} may be any of {', '.join(repr(labels[index]) for index in matches[:SHOWN])}. "
                 f"Say which by --classes '{folder}=LABEL'."
             )
-        if found:
-            return found[0]
+        if matches:
+            return matches[0]
     what = f"The folder {folder!r} is" if name == folder else f"--classes {folder}={name}: {name!r} is"
     raise DataError(
-        f"{what} none of the model's classes. {_there(labels)} Say which it is by --classes '{folder}=LABEL'."
+        f"{what} none of the model's classes. {_format_names(labels)} Say which it is by --classes '{folder}=LABEL'."
     )
 
 
@@ -80,17 +80,17 @@ def _in_any_case(name: str) -> set[str]:
 
 
 def _in_singular(name: str) -> set[str]:
-    """The name, and what it may be the plural of."""
-    (word,) = found = _in_any_case(name)
+    """Return the name, and what it may be the plural of."""
+    (word,) = words = _in_any_case(name)
     if word.endswith("ies"):
-        found = found | {word[:-3] + "y"}
+        words = words | {word[:-3] + "y"}
     if word.endswith(("ses", "xes", "zes", "ches", "shes")):
-        found = found | {word[:-2]}
+        words = words | {word[:-2]}
     if word.endswith("s") and not word.endswith("ss"):
-        found = found | {word[:-1]}
-    return found
+        words = words | {word[:-1]}
+    return words
 
 
-def _there(names: Sequence[str]) -> str:
+def _format_names(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
     return f"There are: {', '.join(names[:SHOWN])}{more}."

@@ -22,7 +22,7 @@ INK, PALE, EMPTY = (20, 20, 20), (105, 105, 105), (225, 225, 225)
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedPicture:
     """A picture, what it shows and what it was called.
 
     ``probability`` is what the classifier gave the true class, 0-1. ``image`` is the picture, or what loads it when it
@@ -36,20 +36,20 @@ class Judged:
     probability: float
 
 
-def worst_mistakes(judged: Sequence[Judged]) -> list[Judged]:
+def worst_mistakes(judged: Sequence[JudgedPicture]) -> list[JudgedPicture]:
     """Those that were called wrongly, at most ``MOST``, the least probable truth first."""
-    wrong = [one for one in judged if one.truth != one.called]
-    return sorted(wrong, key=lambda one: one.probability)[:MOST]
+    wrong = [item for item in judged if item.truth != item.called]
+    return sorted(wrong, key=lambda item: item.probability)[:MOST]
 
 
-def contact_sheet(path: Path, judged: Sequence[Judged]) -> None:
+def contact_sheet(path: Path, judged: Sequence[JudgedPicture]) -> None:
     """Draw the worst mistakes as a PNG: rows of ``COLUMNS`` thumbnails, from the worst on, each with its true class and
     the one that it was called, the true class's probability, and its name. Pictures called rightly are left out."""
     mistakes = worst_mistakes(judged)
     columns, rows = min(COLUMNS, max(3, len(mistakes))), -(-len(mistakes) // COLUMNS)
     sheet = Image.new("RGB", (MARGIN + columns * CELL[0], TITLE + MARGIN + rows * CELL[1]), "white")
     draw = ImageDraw.Draw(sheet)
-    total = sum(one.truth != one.called for one in judged)
+    total = sum(item.truth != item.called for item in judged)
     title = f"The {len(mistakes)} worst of {total:,} mistakes" if total else "No mistakes"
     draw.text((MARGIN, MARGIN), f"{title} in {len(judged):,} pictures", INK, ImageFont.load_default(18))
     for number, mistake in enumerate(mistakes):
@@ -59,7 +59,9 @@ def contact_sheet(path: Path, judged: Sequence[Judged]) -> None:
         sheet.save(partial, "PNG")
 
 
-def _draw_mistake(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], mistake: Judged) -> None:
+def _draw_mistake(
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[int, int], mistake: JudgedPicture
+) -> None:
     left, top = corner
     image = mistake.image if isinstance(mistake.image, Image.Image) else mistake.image()
     thumbnail = ImageOps.contain(image.convert("RGB"), (THUMBNAIL, THUMBNAIL))
@@ -72,7 +74,7 @@ def _draw_mistake(sheet: Image.Image, draw: ImageDraw.ImageDraw, corner: tuple[i
     draw.text((left, text + 2 * LINE - 2), _fit(mistake.name, font, keep_end=True), PALE, font)
 
 
-def _draw_change(draw: ImageDraw.ImageDraw, left: int, top: int, mistake: Judged, font: Font) -> None:
+def _draw_change(draw: ImageDraw.ImageDraw, left: int, top: int, mistake: JudgedPicture, font: Font) -> None:
     """Write true → called. The arrow is drawn, because Pillow's font has none."""
     arrow = 22
     called_fits = max((THUMBNAIL - arrow) / 2, THUMBNAIL - arrow - font.getlength(mistake.truth))
@@ -89,8 +91,8 @@ def _fit(text: str, font: Font, width: float = THUMBNAIL, keep_end: bool = False
     """Cut a text that is too wide, at its end or, where that tells more, at its beginning."""
     if font.getlength(text) <= width:
         return text
-    for kept in range(len(text) - 1, 0, -1):
-        cut = "…" + text[-kept:] if keep_end else text[:kept] + "…"
+    for length in range(len(text) - 1, 0, -1):
+        cut = "…" + text[-length:] if keep_end else text[:length] + "…"
         if font.getlength(cut) <= width:
             return cut
     return "…"

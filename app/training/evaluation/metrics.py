@@ -22,7 +22,7 @@ Classes = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassMetrics:
     """One class's figures, 0-1. None where a figure is not defined: the class was never called, or never occurred.
 
     ``support`` counts the pictures that are of the class.
@@ -36,7 +36,7 @@ class ClassFigures:
 
 
 @dataclass(frozen=True)
-class Figures:
+class Metrics:
     """Figures over ``n`` pictures.
 
     ``accuracy_interval`` is Wilson's, of 95 %. ``roc_auc`` is that of class 1 where there are two classes, and the mean
@@ -49,7 +49,7 @@ class Figures:
     accuracy: float
     accuracy_interval: tuple[float, float]
     roc_auc: float | None
-    classes: tuple[ClassFigures, ...]
+    classes: tuple[ClassMetrics, ...]
     confusion: tuple[tuple[int, ...], ...]
     calibration_error: float
     log_loss: float
@@ -64,7 +64,7 @@ class Bin:
     accuracy: float
 
 
-def figures(probabilities: Rows, truth: Classes, labels: tuple[str, ...]) -> Figures:
+def compute_metrics(probabilities: Rows, truth: Classes, labels: tuple[str, ...]) -> Metrics:
     """Compare what a classifier says with what is true.
 
     :param probabilities: (N, K), 0-1.
@@ -73,9 +73,9 @@ def figures(probabilities: Rows, truth: Classes, labels: tuple[str, ...]) -> Fig
     :raises DataError: where there is no picture, or the shapes do not fit each other.
     """
     _check(probabilities, truth, labels)
-    counts = _confusion(called(probabilities), truth, len(labels))
+    counts = _confusion(predicted_classes(probabilities), truth, len(labels))
     right = int(np.trace(counts))
-    return Figures(
+    return Metrics(
         n=len(truth),
         labels=tuple(labels),
         accuracy=right / len(truth),
@@ -88,8 +88,8 @@ def figures(probabilities: Rows, truth: Classes, labels: tuple[str, ...]) -> Fig
     )
 
 
-def document(figures: Figures) -> dict[str, Any]:
-    """The figures as JSON has them: plain lists, numbers, texts and nulls."""
+def document(figures: Metrics) -> dict[str, Any]:
+    """Return the figures as JSON has them: plain lists, numbers, texts and nulls."""
     made = asdict(figures)
     made["labels"] = list(figures.labels)
     made["accuracy_interval"] = list(figures.accuracy_interval)
@@ -98,8 +98,8 @@ def document(figures: Figures) -> dict[str, Any]:
     return made
 
 
-def called(probabilities: Rows) -> NDArray[np.int64]:
-    """The most probable class of each row, (N,). Of two classes that are equally probable, class 1."""
+def predicted_classes(probabilities: Rows) -> NDArray[np.int64]:
+    """Return the most probable class of each row, (N,). Of two classes that are equally probable, class 1."""
     if probabilities.shape[1] == 2:
         return (probabilities[:, 1] >= probabilities[:, 0]).astype(np.int64)
     best: NDArray[np.int64] = probabilities.argmax(axis=1).astype(np.int64)
@@ -107,7 +107,8 @@ def called(probabilities: Rows) -> NDArray[np.int64]:
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a part, ``right`` of ``n`` (Wilson 1927, JASA 22:209-212), without continuity correction."""
+    """Return the 95 % interval of a part, ``right`` of ``n`` (Wilson 1927, JASA 22:209-212), without continuity
+    correction."""
     part, z = right / n, NORMAL_95
     middle = part + z * z / (2 * n)
     reach = z * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
@@ -116,10 +117,10 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def calibration(probabilities: Rows, truth: Classes) -> tuple[Bin | None, ...]:
-    """The pictures in ``BINS`` equally wide bins of their top probability, each open on the left and closed on the
-    right; None for a bin without pictures."""
+    """Return the pictures in ``BINS`` equally wide bins of their top probability, each open on the left and closed on
+    the right; None for a bin without pictures."""
     confidence = probabilities.max(axis=1).astype(np.float64)
-    right = called(probabilities) == truth
+    right = predicted_classes(probabilities) == truth
     edges = np.linspace(0, 1, BINS + 1)
     place = np.digitize(confidence, edges[1:-1], right=True)
     return tuple(_bin(confidence[place == index], right[place == index]) for index in range(BINS))
@@ -154,9 +155,9 @@ def _confusion(guesses: Classes, truth: Classes, classes: int) -> NDArray[np.int
     return counts
 
 
-def _class(counts: NDArray[np.int64], index: int, label: str) -> ClassFigures:
+def _class(counts: NDArray[np.int64], index: int, label: str) -> ClassMetrics:
     right, support, calls = int(counts[index, index]), int(counts[index].sum()), int(counts[:, index].sum())
-    return ClassFigures(
+    return ClassMetrics(
         label=label,
         precision=right / calls if calls else None,
         recall=right / support if support else None,
@@ -173,8 +174,10 @@ def _bin(confidence: Rows, right: NDArray[np.bool_]) -> Bin | None:
 
 def _calibration_error(bins: tuple[Bin | None, ...]) -> float:
     """Expected calibration error (Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3)."""
-    filled = [one for one in bins if one]
-    return sum(one.count * abs(one.accuracy - one.confidence) for one in filled) / sum(one.count for one in filled)
+    filled = [item for item in bins if item]
+    return sum(item.count * abs(item.accuracy - item.confidence) for item in filled) / sum(
+        item.count for item in filled
+    )
 
 
 def _log_loss(probabilities: Rows, truth: Classes) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from app.training.evaluation.metrics import BINS, Classes, Figures, Rows, calibration
+from app.training.evaluation.metrics import BINS, Classes, Metrics, Rows, calibration
 from app.utils.files import replacing
 
 DPI = 110
@@ -33,7 +33,7 @@ def keep_config_in(folder: Path) -> None:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """An empty figure that pyplot does not know of.
+    """Return an empty figure that pyplot does not know of.
 
     :param width: in inches, of ``DPI`` pixels each; ``height`` likewise.
     """
@@ -101,8 +101,8 @@ def roc_curve(path: Path, probability: Rows, truth: Classes, label: str) -> None
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="chance (AUC 0.5)")
     axes.fill_between(false_rate, true_rate, color=BLUE, alpha=0.12, linewidth=0)
     axes.plot(false_rate, true_rate, color=BLUE, linewidth=2, label=f"AUC {area:.4f}")
-    said, positive = probability >= 0.5, np.asarray(truth, bool)
-    axes.plot(said[~positive].mean(), said[positive].mean(), "o", color=ORANGE, label="threshold 0.5")
+    predicted, positive = probability >= 0.5, np.asarray(truth, bool)
+    axes.plot(predicted[~positive].mean(), predicted[positive].mean(), "o", color=ORANGE, label="threshold 0.5")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     axes.set_xlabel(f"false positive rate (of {(~positive).sum():,} others)")
     axes.set_ylabel(f"true positive rate (of {positive.sum():,} {_short(label)})")
@@ -112,7 +112,7 @@ def roc_curve(path: Path, probability: Rows, truth: Classes, label: str) -> None
     write_png(figure, path)
 
 
-def confusion_matrix(path: Path, figures: Figures) -> None:
+def confusion_matrix(path: Path, figures: Metrics) -> None:
     """Draw what was called what: counts, and colours that give the part of each true class.
 
     Classes that neither occurred nor were called are left out. Of more than ``MAX_CLASSES``, those with the most
@@ -141,19 +141,19 @@ def confusion_matrix(path: Path, figures: Figures) -> None:
     write_png(figure, path)
 
 
-def shown_classes(figures: Figures) -> tuple[list[str], NDArray[np.int64]]:
-    """The labels and counts that the confusion matrix shows."""
+def shown_classes(figures: Metrics) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the labels and counts that the confusion matrix shows."""
     counts = np.array(figures.confusion, np.int64)
     support, calls = counts.sum(axis=1), counts.sum(axis=0)
     seen = np.flatnonzero(support + calls)
     if len(seen) <= MAX_CLASSES:
         return [_short(figures.labels[index]) for index in seen], counts[np.ix_(seen, seen)]
     order = seen[np.lexsort((-calls[seen], -support[seen]))]
-    kept, rest = np.sort(order[: MAX_CLASSES - 1]), order[MAX_CLASSES - 1 :]
-    groups = [*([index] for index in kept), rest]
+    largest, rest = np.sort(order[: MAX_CLASSES - 1]), order[MAX_CLASSES - 1 :]
+    groups = [*([index] for index in largest), rest]
     rows = np.stack([counts[group].sum(axis=0) for group in groups])
     merged = np.stack([rows[:, group].sum(axis=1) for group in groups], axis=1)
-    return [*(_short(figures.labels[index]) for index in kept), OTHERS], merged
+    return [*(_short(figures.labels[index]) for index in largest), OTHERS], merged
 
 
 def reliability(path: Path, probabilities: Rows, truth: Classes, error: float) -> None:
@@ -161,19 +161,19 @@ def reliability(path: Path, probabilities: Rows, truth: Classes, error: float) -
 
     :param probabilities: (N, K).
     :param truth: (N,).
-    :param error: the calibration error, as :class:`Figures` has it.
+    :param error: the calibration error, as :class:`Metrics` has it.
     """
     bins = calibration(probabilities, truth)
     figure = new_figure(6, 7)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     width = 1 / BINS
     middles = (np.arange(BINS) + 0.5) * width
-    upper.bar(middles, [one.accuracy if one else 0 for one in bins], width * 0.94, color=BLUE, label="accuracy")
-    filled = [one for one in bins if one]
+    upper.bar(middles, [item.accuracy if item else 0 for item in bins], width * 0.94, color=BLUE, label="accuracy")
+    filled = [item for item in bins if item]
     upper.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfectly calibrated")
     upper.plot(
-        [one.confidence for one in filled],
-        [one.accuracy for one in filled],
+        [item.confidence for item in filled],
+        [item.accuracy for item in filled],
         "o",
         color=ORANGE,
         markeredgecolor="white",
@@ -182,7 +182,7 @@ def reliability(path: Path, probabilities: Rows, truth: Classes, error: float) -
     upper.set(ylim=(0, 1.02), ylabel="accuracy")
     upper.set_title(f"Reliability: calibration error {error:.3f}\n{len(truth):,} pictures, {BINS} bins")
     upper.legend(loc="upper left")
-    lower.bar(middles, [one.count / len(truth) if one else 0 for one in bins], width * 0.94, color=GREY)
+    lower.bar(middles, [item.count / len(truth) if item else 0 for item in bins], width * 0.94, color=GREY)
     lower.set(xlim=(0, 1), xlabel="confidence (probability of the class that is called)", ylabel="part of pictures")
     _tidy(upper)
     _tidy(lower)
@@ -234,6 +234,6 @@ def _tidy(axes: Any) -> None:
 
 
 def _short(label: str) -> str:
-    """A label that fits beside an axis. Matplotlib reads dollar signs as mathematics, so they are escaped."""
+    """Return a label that fits beside an axis. Matplotlib reads dollar signs as mathematics, so they are escaped."""
     short = label if len(label) <= MAX_LABEL else label[: MAX_LABEL - 1] + "…"
     return short.replace("$", r"\$")

@@ -12,8 +12,8 @@ from typing import Any
 from PIL import Image
 
 from app.training.evaluation import plots
-from app.training.evaluation.contact_sheet import Judged, contact_sheet
-from app.training.evaluation.metrics import Classes, ClassFigures, Figures, Rows, called, document
+from app.training.evaluation.contact_sheet import JudgedPicture, contact_sheet
+from app.training.evaluation.metrics import Classes, ClassMetrics, Metrics, Rows, document, predicted_classes
 from app.utils.files import atomic_write
 
 MOST_CLASSES = 20
@@ -31,7 +31,7 @@ class Item:
 
 def write_report(
     folder: Path,
-    figures: Figures,
+    figures: Metrics,
     probabilities: Rows,
     truth: Classes,
     items: Sequence[Item],
@@ -53,7 +53,7 @@ def write_report(
     _write_json(metrics, {**(facts or {}), **document(figures)})
     plots.confusion_matrix(confusion, figures)
     plots.reliability(reliability, probabilities, truth, figures.calibration_error)
-    contact_sheet(mistakes, _judged(figures, probabilities, truth, items))
+    contact_sheet(mistakes, _judge_pictures(figures, probabilities, truth, items))
     written = [metrics, confusion, reliability, mistakes]
     if len(figures.labels) == 2 and figures.roc_auc is not None:
         plots.roc_curve(roc, probabilities[:, 1], truth, figures.labels[1])
@@ -62,8 +62,8 @@ def write_report(
     return written
 
 
-def table(figures: Figures) -> str:
-    """The figures as text of several lines. Of many classes, those with the lowest F1 are listed."""
+def table(figures: Metrics) -> str:
+    """Return the figures as text of several lines. Of many classes, those with the lowest F1 are listed."""
     low, high = figures.accuracy_interval
     auc = "not defined: only one class occurs" if figures.roc_auc is None else f"{figures.roc_auc:.4f}"
     lines = [
@@ -78,32 +78,34 @@ def table(figures: Figures) -> str:
     return "\n".join(lines)
 
 
-def _class_lines(figures: Figures) -> list[str]:
-    occurring = [one for one in figures.classes if one.support]
-    worst = sorted(occurring, key=lambda one: one.f1 or 0)[:MOST_CLASSES]
+def _class_lines(figures: Metrics) -> list[str]:
+    occurring = [item for item in figures.classes if item.support]
+    worst = sorted(occurring, key=lambda item: item.f1 or 0)[:MOST_CLASSES]
     listed = occurring if len(occurring) <= MOST_CLASSES else worst
-    width = max(len("class"), *(len(_label(one)) for one in listed))
+    width = max(len("class"), *(len(_label(item)) for item in listed))
     lines = [f"{'class':<{width}}  precision  recall      F1  pictures"]
-    for one in listed:
-        precision, recall, f1 = (_figure(value) for value in (one.precision, one.recall, one.f1))
-        lines.append(f"{_label(one):<{width}}  {precision:>9}  {recall:>6}  {f1:>6}  {one.support:>8,}")
+    for item in listed:
+        precision, recall, f1 = (_figure(value) for value in (item.precision, item.recall, item.f1))
+        lines.append(f"{_label(item):<{width}}  {precision:>9}  {recall:>6}  {f1:>6}  {item.support:>8,}")
     if len(listed) < len(occurring):
         lines.append(f"… and {len(occurring) - len(listed):,} classes with a higher F1")
     return lines
 
 
-def _label(one: ClassFigures) -> str:
-    return one.label if len(one.label) <= MAX_LABEL else one.label[: MAX_LABEL - 1] + "…"
+def _label(metrics: ClassMetrics) -> str:
+    return metrics.label if len(metrics.label) <= MAX_LABEL else metrics.label[: MAX_LABEL - 1] + "…"
 
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _judged(figures: Figures, probabilities: Rows, truth: Classes, items: Sequence[Item]) -> list[Judged]:
-    labels, guesses = figures.labels, called(probabilities)
+def _judge_pictures(
+    figures: Metrics, probabilities: Rows, truth: Classes, items: Sequence[Item]
+) -> list[JudgedPicture]:
+    labels, guesses = figures.labels, predicted_classes(probabilities)
     return [
-        Judged(item.name, item.load, labels[true], labels[guess], float(row[true]))
+        JudgedPicture(item.name, item.load, labels[true], labels[guess], float(row[true]))
         for item, row, true, guess in zip(items, probabilities, truth, guesses, strict=True)
     ]
 

@@ -24,7 +24,7 @@ from app.formats.pictures import PictureSource
 from app.settings import PictureLimits
 from app.training.duplicates import Thumbnails, thumbnail
 from app.types import FloatArray, Signature
-from app.utils.progress import progress, say
+from app.utils.progress import echo, progress
 from app.vision.decode import decode
 from app.vision.preprocess import to_tensor
 
@@ -32,7 +32,7 @@ CONNECTED = "FullyConnected"
 
 
 @dataclass(frozen=True)
-class Body:
+class Backbone:
     """A network without its head.
 
     ``document`` is its ``*-symbol.json``, whose only output are the features; ``features`` is that output,
@@ -49,7 +49,7 @@ class Body:
     signature: Signature
 
 
-def cut_body(folder: Path) -> Body:
+def cut_backbone(folder: Path) -> Backbone:
     """Cut the last fully connected layer, and all that follows it, off a model's network.
 
     :raises ModelFormatError: where the folder is no model, or its network does not end in such a layer.
@@ -62,7 +62,7 @@ def cut_body(folder: Path) -> Body:
     if last is None:
         raise ModelFormatError(f"{model.checkpoint.symbol} has no {CONNECTED} layer to replace. {_advice(folder)}")
     document, features = _cut(json.loads(model.checkpoint.symbol.read_bytes()), graph, last)
-    return Body(
+    return Backbone(
         name=model.name,
         version=model.version,
         document=document,
@@ -73,7 +73,7 @@ def cut_body(folder: Path) -> Body:
     )
 
 
-def open_body(body: Body) -> Engine:
+def open_backbone(body: Backbone) -> Engine:
     """Load a body, which gives the features (N, F) of pictures.
 
     :raises ModelFormatError: where its parameters do not fit it.
@@ -85,8 +85,8 @@ def open_body(body: Body) -> Engine:
         return MxnetEngine.load(symbol, body.checkpoint.params, first.name, first.shape)
 
 
-def learned(body: Body) -> set[str]:
-    """The names of the body's arrays, its input among them, as they are in its symbol."""
+def array_names(body: Backbone) -> set[str]:
+    """Return the names of the body's arrays, its input among them, as they are in its symbol."""
     return {node["name"] for node in body.document["nodes"] if node["op"] == "null"}
 
 
@@ -102,24 +102,24 @@ def _last_connected(graph: Graph) -> int | None:
 def _cut(document: dict[str, Any], graph: Graph, connected: int) -> tuple[dict[str, Any], tuple[int, int]]:
     """Keep the nodes that the layer's first input needs, as they are written, and count them anew."""
     source, output = (*document["nodes"][connected]["inputs"][0], 0)[:2]
-    kept = sorted(graph.needed_by(source))
-    numbers = {old: new for new, old in enumerate(kept)}
+    remaining_nodes = sorted(graph.needed_by(source))
+    numbers = {old: new for new, old in enumerate(remaining_nodes)}
     nodes = []
-    for old in kept:
+    for old in remaining_nodes:
         node = document["nodes"][old]
         nodes.append({**node, "inputs": [[numbers[entry[0]], *entry[1:]] for entry in node["inputs"]]})
     features = (numbers[source], output)
-    return {**_described(document), **outline(nodes, features)}, features
+    return {**_symbol_attributes(document), **outline(nodes, features)}, features
 
 
 def outline(nodes: list[dict[str, Any]], output: tuple[int, int]) -> dict[str, Any]:
-    """The parts of a ``*-symbol.json`` that follow from its nodes and its output."""
+    """Return the parts of a ``*-symbol.json`` that follow from its nodes and its output."""
     arrays = [number for number, node in enumerate(nodes) if node["op"] == "null"]
     return {"nodes": nodes, "arg_nodes": arrays, "heads": [[*output, 0]]}
 
 
-def _described(document: dict[str, Any]) -> dict[str, Any]:
-    """What else is to be kept: MXNet's version, by which old files are told from new ones."""
+def _symbol_attributes(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what else is to be kept: MXNet's version, by which old files are told from new ones."""
     return {"attrs": document["attrs"]} if "attrs" in document else {}
 
 
@@ -149,8 +149,8 @@ class _Picture:
     number: int
 
 
-def see(
-    body: Body,
+def extract_features(
+    body: Backbone,
     source: PictureSource,
     pictures: Sequence[tuple[str, int]],
     limits: PictureLimits,
@@ -165,16 +165,16 @@ def see(
     :param threads: how many decode, beside the network.
     :raises DataError: where none can be read.
     """
-    gathered = _Gathered(body, with_mirrored)
+    gathered = _FeatureBatches(body, with_mirrored)
     skipped = []
-    with gathered, progress("features", len(pictures), "pictures") as shown:
+    with gathered, progress("features", len(pictures), "pictures") as bar:
         for name, read in _read_ahead(body, source, pictures, limits, threads):
             if isinstance(read, _Picture):
                 gathered.add(read)
             else:
                 skipped.append(name)
-                say(f"skipped: {name}: {read}")
-            shown.advance()
+                echo(f"skipped: {name}: {read}")
+            bar.advance()
         if len(skipped) == len(pictures):
             raise DataError(
                 f"{source.path}: none of its {len(pictures):,} pictures can be read (the reasons are above). "
@@ -183,11 +183,11 @@ def see(
         return gathered.features(tuple(skipped))
 
 
-class _Gathered:
+class _FeatureBatches:
     """Pictures go in one by one, features come out; between them the network works on batches."""
 
-    def __init__(self, body: Body, with_mirrored: bool) -> None:
-        self._engine = open_body(body)
+    def __init__(self, body: Backbone, with_mirrored: bool) -> None:
+        self._engine = open_backbone(body)
         self._across = 1 + body.signature.preprocess.layout[1:].index("W")
         self._with_mirrored = with_mirrored
         self._waiting: list[FloatArray] = []
@@ -196,7 +196,7 @@ class _Gathered:
         self._small: list[Thumbnails] = []
         self._classes: list[int] = []
 
-    def __enter__(self) -> _Gathered:
+    def __enter__(self) -> _FeatureBatches:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -229,7 +229,7 @@ class _Gathered:
 
 
 def _read_ahead(
-    body: Body, source: PictureSource, pictures: Sequence[tuple[str, int]], limits: PictureLimits, threads: int
+    body: Backbone, source: PictureSource, pictures: Sequence[tuple[str, int]], limits: PictureLimits, threads: int
 ) -> Iterator[tuple[str, _Picture | DimpleError]]:
     """Decode in threads while the network works; at most two batches wait."""
 

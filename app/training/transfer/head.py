@@ -137,16 +137,16 @@ def choose(rows: Rows, seed: int) -> Choice:
     judged = list(parts(folds))
     if len(rows.classes) * (int(rows.classes.max()) + 1) > LARGE:
         judged = judged[:1]
-    found: dict[Choice, float] = {}
+    losses_by_choice: dict[Choice, float] = {}
     for mirrored in (False,) if rows.mirrored is None else (False, True):
         trainings = [(_Training(rows.take(inside), mirrored, np.float32), rows.take(out)) for inside, out in judged]
         losses: list[float] = []
         for c in STRENGTHS:
-            losses.append(float(np.mean([training.fit(c).loss(kept) for training, kept in trainings])))
-            found[Choice(c, mirrored)] = losses[-1]
+            losses.append(float(np.mean([training.fit(c).loss(validation) for training, validation in trainings])))
+            losses_by_choice[Choice(c, mirrored)] = losses[-1]
             if len(losses) - 1 - int(np.argmin(losses)) >= WORSE:
                 break
-    return min(found, key=lambda choice: found[choice])
+    return min(losses_by_choice, key=lambda choice: losses_by_choice[choice])
 
 
 class _Training:
@@ -169,9 +169,9 @@ class _Training:
         self._model.fit(self._rows, self._classes)
         return self
 
-    def loss(self, kept: Rows) -> float:
-        probabilities = self.head(Choice(0.0, False)).probabilities(kept.features)
-        true = probabilities[np.arange(len(kept.classes)), kept.classes]
+    def loss(self, rows: Rows) -> float:
+        probabilities = self.head(Choice(0.0, False)).probabilities(rows.features)
+        true = probabilities[np.arange(len(rows.classes)), rows.classes]
         return float(-np.log(np.maximum(true, np.finfo(np.float32).eps)).mean())
 
     def head(self, choice: Choice) -> Head:
@@ -185,7 +185,7 @@ class _Training:
 
 
 @dataclass(frozen=True)
-class Validated:
+class ValidatedHead:
     """A head, trained on all pictures, and what is to be expected of it.
 
     ``probabilities`` (N, K) are those that each picture gets from a head that was trained without its fold; ``folds``
@@ -197,7 +197,7 @@ class Validated:
     folds: Numbers
 
 
-def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> Validated:
+def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> ValidatedHead:
     """Train once on everything and once without each fold; each time all that is chosen is chosen anew, from the
     pictures trained on.
 
@@ -211,14 +211,14 @@ def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> Valid
         warnings.catch_warnings(),
         threadpool_limits(1, user_api="blas"),  # sums in parallel come out differently with every count of threads
         ThreadPoolExecutor(threads) as pool,
-        progress("head and validation", len(trained_on), "trainings") as shown,
+        progress("head and validation", len(trained_on), "trainings") as bar,
     ):
         warnings.simplefilter("ignore")  # where a weak regularisation does not converge, it is not chosen
         tasks = {pool.submit(fit_head, rows.take(part), seed): key for key, part in enumerate(trained_on)}
         for task in as_completed(tasks):
             heads[tasks[task]] = task.result()
-            shown.advance()
+            bar.advance()
     probabilities = np.zeros((len(numbers), len(heads[0].bias)))
     for key, (_, inside) in enumerate(parts(numbers), start=1):
         probabilities[inside] = heads[key].probabilities(rows.features[inside])
-    return Validated(heads[0], probabilities, numbers)
+    return ValidatedHead(heads[0], probabilities, numbers)

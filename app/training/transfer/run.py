@@ -23,28 +23,36 @@ from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.formats.signature import FILE_NAME, write_signature
 from app.settings import PictureLimits
 from app.training.duplicates import near_identical
-from app.training.evaluation.metrics import Figures, called, document, figures
-from app.training.transfer.features import CONNECTED, Body, Features, cut_body, learned, outline, see
+from app.training.evaluation.metrics import Metrics, compute_metrics, document, predicted_classes
+from app.training.transfer.features import (
+    CONNECTED,
+    Backbone,
+    Features,
+    array_names,
+    cut_backbone,
+    extract_features,
+    outline,
+)
 from app.training.transfer.head import Choice, Head, Numbers, Rows, group_numbers, smallest_class, train_and_validate
 from app.types import Postprocess, TensorSpec
 from app.utils.files import replacing_folder
 from app.utils.json import read_json
-from app.utils.progress import say
-from app.utils.system import cores
+from app.utils.progress import echo
+from app.utils.system import cpu_count
 
 LEAST = 5
 """Pictures that a class needs: with fewer, cross-validation would train on three or less."""
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledPictures:
     """The classes' labels, in the order of their folders' names, and all pictures: (name, number of its class)."""
 
     labels: tuple[str, ...]
     pictures: tuple[tuple[str, int], ...]
 
 
-def find_classes(source: PictureSource, folds: int) -> Labelled:
+def find_classes(source: PictureSource, folds: int) -> LabelledPictures:
     """Take every folder for a class. Nothing is read yet.
 
     :param folds: of the cross-validation to come; every class needs as many pictures.
@@ -60,7 +68,7 @@ def find_classes(source: PictureSource, folds: int) -> Labelled:
         )
     pictures = tuple((name, number) for number, names in enumerate(folders.values()) for name in names)
     check_counts(source.path, labels, [number for _, number in pictures], folds)
-    return Labelled(labels, pictures)
+    return LabelledPictures(labels, pictures)
 
 
 def check_counts(path: Path, labels: Sequence[str], classes: Sequence[int], folds: int, skipped: int = 0) -> None:
@@ -80,7 +88,7 @@ def check_counts(path: Path, labels: Sequence[str], classes: Sequence[int], fold
     unread = f" (not counting {skipped:,} that could not be read)" if skipped else ""
     fewer = "" if least == LEAST or min(few.values()) < LEAST else f", or take --folds {min(few.values())}"
     raise DataError(
-        f"{path} has too few pictures of {_listed(few)}{unread}. Put at least {least} of each class into its folder"
+        f"{path} has too few pictures of {_counts(few)}{unread}. Put at least {least} of each class into its folder"
         f"{fewer}, or take the folder away."
     )
 
@@ -101,9 +109,9 @@ def _labels(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _listed(few: Mapping[str, int]) -> str:
-    shown = [f"{label!r} ({count or 'none'})" for label, count in list(few.items())[:5]]
-    return ", ".join(shown) + (f" and {len(few) - 5} more classes" if len(few) > 5 else "")
+def _counts(few: Mapping[str, int]) -> str:
+    texts = [f"{label!r} ({count or 'none'})" for label, count in list(few.items())[:5]]
+    return ", ".join(texts) + (f" and {len(few) - 5} more classes" if len(few) > 5 else "")
 
 
 SHIPPED = ("imagenet", "smile", "dogcat")
@@ -127,13 +135,13 @@ def check_target(name: str, models_dir: Path, force: bool) -> None:
     folder = models_dir / name
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise BadParameter("NAME", name, f"another one: {folder} is no folder of its own")
-    if folder.exists() and not force and not _made_here(folder):
+    if folder.exists() and not force and not _is_trained_here(folder):
         raise BadParameter("NAME", name, f"another one, or come with --force: {folder} was not made by this command")
     if models_dir.exists() and not os.access(models_dir, os.W_OK):
         raise BadParameter("DIMPLE_MODELS_DIR", models_dir, "a folder that Dimple may write to")
 
 
-def _made_here(folder: Path) -> bool:
+def _is_trained_here(folder: Path) -> bool:
     try:
         metrics: Any = read_json(folder / "metrics.json")
     except (OSError, ValueError):
@@ -145,7 +153,7 @@ OUTPUT = "softmax"
 
 
 def export(
-    name: str, body: Body, head: Head, labels: tuple[str, ...], metrics: dict[str, Any], models_dir: Path
+    name: str, body: Backbone, head: Head, labels: tuple[str, ...], metrics: dict[str, Any], models_dir: Path
 ) -> Path:
     """Write the model folder. It appears whole or not at all; one that was there stays until then.
 
@@ -161,7 +169,9 @@ def export(
     return folder
 
 
-def _write(folder: Path, name: str, body: Body, head: Head, labels: tuple[str, ...], metrics: dict[str, Any]) -> None:
+def _write(
+    folder: Path, name: str, body: Backbone, head: Head, labels: tuple[str, ...], metrics: dict[str, Any]
+) -> None:
     write_manifest(folder, name)
     write_labels(folder, labels)
     outputs = (TensorSpec(OUTPUT, (0, len(labels))),)
@@ -171,7 +181,7 @@ def _write(folder: Path, name: str, body: Body, head: Head, labels: tuple[str, .
     _write_json(folder / "metrics.json", metrics)
 
 
-def _symbol(body: Body, classes: int) -> dict[str, Any]:
+def _symbol(body: Backbone, classes: int) -> dict[str, Any]:
     """Put a fully connected layer and a softmax after the body. The layer has the name of the one cut off, whose
     arrays' names are therefore free."""
     nodes = list(body.document["nodes"])
@@ -190,8 +200,8 @@ def _symbol(body: Body, classes: int) -> dict[str, Any]:
     return {**body.document, **outline(nodes, (first + 3, 0))}
 
 
-def _params(body: Body, head: Head) -> Arrays:
-    names = learned(body)
+def _params(body: Backbone, head: Head) -> Arrays:
+    names = array_names(body)
     arrays = {key: array for key, array in read_params(body.checkpoint.params).items() if _bare(key) in names}
     arrays[f"arg:{body.head}_weight"] = head.weight.astype(np.float32)
     arrays[f"arg:{body.head}_bias"] = head.bias.astype(np.float32)
@@ -212,7 +222,7 @@ with 10 of each from 0.962 to 0.968, and from 50 on nothing is gained for twice 
 
 
 @dataclass(frozen=True)
-class Order:
+class TransferJob:
     """What is to be made of what: pictures of ``source``, seen by the model in the folder ``body``, become the model
     ``name``. ``folds`` are those of the cross-validation, ``force`` replaces a model that was made elsewhere."""
 
@@ -227,11 +237,11 @@ class Order:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TransferResult:
     """A model folder, and what cross-validation found: figures over all pictures, the accuracy in every fold."""
 
     folder: Path
-    figures: Figures
+    figures: Metrics
     fold_accuracies: tuple[float, ...]
     choice: Choice
     skipped: tuple[str, ...]
@@ -239,11 +249,11 @@ class Trained:
 
     @property
     def spread(self) -> float:
-        """The standard deviation of the folds' accuracies."""
+        """Return the standard deviation of the folds' accuracies."""
         return float(np.std(self.fold_accuracies))
 
 
-def train(order: Order) -> Trained:
+def train(order: TransferJob) -> TransferResult:
     """Train a head on the body's features of all pictures, validate it, and write both as one model.
 
     :raises BadParameter: where the name cannot be used.
@@ -253,51 +263,51 @@ def train(order: Order) -> Trained:
     started = time.monotonic()
     check_target(order.name, order.models_dir, order.force)
     use_all_cores()
-    threads = cores()
+    threads = cpu_count()
     with open_pictures(order.source) as source:
-        found = find_classes(source, order.folds)
-        body = cut_body(order.body)
-        few = len(found.pictures) <= MIRRORED_UP_TO
-        seen = see(body, source, found.pictures, order.limits, few, threads)
-    check_counts(order.source, found.labels, seen.classes.tolist(), order.folds, len(seen.skipped))
-    groups, together = _groups(seen, found.labels, order.folds)
-    rows = Rows(seen.rows, seen.mirrored, seen.classes, groups)
+        classes = find_classes(source, order.folds)
+        body = cut_backbone(order.body)
+        few = len(classes.pictures) <= MIRRORED_UP_TO
+        features = extract_features(body, source, classes.pictures, order.limits, few, threads)
+    check_counts(order.source, classes.labels, features.classes.tolist(), order.folds, len(features.skipped))
+    groups, together = _groups(features, classes.labels, order.folds)
+    rows = Rows(features.rows, features.mirrored, features.classes, groups)
     validated = train_and_validate(rows, order.folds, order.seed, threads)
-    right = called(validated.probabilities) == seen.classes
-    trained = Trained(
+    right = predicted_classes(validated.probabilities) == features.classes
+    trained = TransferResult(
         folder=order.models_dir / order.name,
-        figures=figures(validated.probabilities, seen.classes, found.labels),
+        figures=compute_metrics(validated.probabilities, features.classes, classes.labels),
         fold_accuracies=tuple(float(right[validated.folds == fold].mean()) for fold in range(order.folds)),
         choice=validated.head.choice,
-        skipped=seen.skipped,
+        skipped=features.skipped,
         seconds=time.monotonic() - started,
     )
     metrics = _metrics(order, trained, body, together)
-    export(order.name, body, validated.head, found.labels, metrics, order.models_dir)
+    export(order.name, body, validated.head, classes.labels, metrics, order.models_dir)
     return trained
 
 
-def _groups(seen: Features, labels: Sequence[str], folds: int) -> tuple[Numbers, int]:
+def _groups(features: Features, labels: Sequence[str], folds: int) -> tuple[Numbers, int]:
     """Keep near-identical pictures in one fold, or the validation would know what it is asked. Also says how many
     pictures have such company.
 
     Where a class would be left with too few groups (a camera that never moves sees much the same all day) each picture
     stands for itself.
     """
-    alike = near_identical(seen.thumbnails)
-    groups = group_numbers(len(seen.classes), alike)
-    if smallest_class(seen.classes, groups) >= max(LEAST, folds):
+    alike = near_identical(features.thumbnails)
+    groups = group_numbers(len(features.classes), alike)
+    if smallest_class(features.classes, groups) >= max(LEAST, folds):
         return groups, sum(map(len, alike))
-    say(
+    echo(
         "Many pictures are near-identical, too many to keep them in one fold: if they are copies of each other, the "
         "accuracy is too good."
     )
-    return np.arange(len(seen.classes)), 0
+    return np.arange(len(features.classes)), 0
 
 
-def _metrics(order: Order, trained: Trained, body: Body, together: int) -> dict[str, Any]:
-    """What ``metrics.json`` says. ``folds`` are accuracies, ``near_identical`` counts pictures that were kept together
-    with others."""
+def _metrics(order: TransferJob, trained: TransferResult, body: Backbone, together: int) -> dict[str, Any]:
+    """Return what ``metrics.json`` says. ``folds`` are accuracies, ``near_identical`` counts pictures that were kept
+    together with others."""
     return {
         "made_by": MADE_BY,
         "how": f"{order.folds}-fold cross-validation",

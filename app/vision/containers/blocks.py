@@ -54,10 +54,10 @@ def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
     ended = True
     for blocks in range(len(data)):
         check_blocks(blocks)
-        found = _MARKER.search(data, at)
-        begin = found.start() if found else len(data)
+        match = _MARKER.search(data, at)
+        begin = match.start() if match else len(data)
         pixels = data[at:begin] if scans else b""
-        if not found:
+        if not match:
             ended = not pixels or any(missing.values())
             parts.append(pixels if ended else pixels.rstrip(b"\xff") + b"\xff\xd9")
             break

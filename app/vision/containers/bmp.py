@@ -99,9 +99,9 @@ def _written_out(data: bytes, at: int, width: int, height: int, bits: int) -> by
             count, length = value, -(-value * bits // 8)
             pixels = _unpacked(_bytes(data, at, length), bits)
             at += length + length % 2
-        begin, room = y * stride + x, min(count, width - x)
-        if room > 0:
-            rows[begin : begin + room] = pixels[:room]
+        begin, space = y * stride + x, min(count, width - x)
+        if space > 0:
+            rows[begin : begin + space] = pixels[:space]
         x += count
     return rows
 

@@ -53,7 +53,7 @@ class _Layout:
 
     @property
     def value_at(self) -> int:
-        """The place in an entry of its value, or of the offset of its values."""
+        """Return the place in an entry of its value, or of the offset of its values."""
         return struct.calcsize(self.entry)
 
 
@@ -77,7 +77,7 @@ def read_tiff(data: bytes, limits: PictureLimits) -> Container:
     (start,) = struct.unpack_from(layout.offset, data, layout.offset_at)
     entries = _entries(data, layout, start)
     _count_pages(data, layout, start, limits)
-    needed = _needed(entries, layout, len(data))
+    needed = _needed_entries(entries, layout, len(data))
     tags = _Tags(data, layout, needed)
     check_size(tags.number(_WIDTH, 0), tags.number(_HEIGHT, 0), limits)
     kind, samples = _samples(tags)
@@ -118,8 +118,8 @@ def _count_pages(data: bytes, layout: _Layout, start: int, limits: PictureLimits
             return
 
 
-def _needed(entries: list[bytes], layout: _Layout, file_bytes: int) -> dict[int, bytes]:
-    """The entries of needed tags, each once."""
+def _needed_entries(entries: list[bytes], layout: _Layout, file_bytes: int) -> dict[int, bytes]:
+    """Return the entries of needed tags, each once."""
     needed: dict[int, bytes] = {}
     claimed = 0
     for entry in entries:
@@ -204,14 +204,14 @@ def _is_short(tags: _Tags) -> bool:
 
 
 def _describe(photometric: int, bits: tuple[int, ...], formats: set[int], extra: tuple[int, ...], planar: bool) -> str:
-    each = "/".join(str(one) for one in sorted({*bits}))
-    format = "".join(_FORMATS.get(one, "unknown ") for one in sorted(formats))
+    each = "/".join(str(bit) for bit in sorted({*bits}))
+    format = "".join(_FORMATS.get(item, "unknown ") for item in sorted(formats))
     name = _PHOTOMETRICS.get(photometric, f"photometric interpretation {photometric}")
     beside = f" and {len(extra)} beside" if extra else ""
     return f"it is a TIFF of {format}{each}-bit samples ({name}{beside}{', plane by plane' if planar else ''})"
 
 
 def _short(layout: _Layout, tag: int, value: int) -> bytes:
-    """An entry of one 16-bit number."""
+    """Return an entry of one 16-bit number."""
     entry = struct.pack(layout.entry, tag, 3, 1) + struct.pack(layout.order + "H", value)
     return entry.ljust(layout.entry_bytes, b"\0")

@@ -30,7 +30,7 @@ def is_legacy(model: Model | CustomModel) -> bool:
     return model.legacy
 
 
-def wrapped(answer: Any) -> str:
+def wrap_answer(answer: Any) -> str:
     """0.4's reply.
 
     :param answer: for the one output of the model's network. 0.4 listed all outputs, and so has a list around it.
@@ -39,12 +39,12 @@ def wrapped(answer: Any) -> str:
     return json.dumps({"prediction": [answer]}, indent=2, sort_keys=True)
 
 
-def wrapped_body(body: bytes) -> str:
+def wrap_body(body: bytes) -> str:
     """0.4's reply around what a service of the archive's own has answered: JSON, or else text."""
     try:
-        return wrapped(parse_json(body, allow_surrogates=True))
+        return wrap_answer(parse_json(body, allow_surrogates=True))
     except ValueError:
-        return wrapped(body.decode(errors="replace"))
+        return wrap_answer(body.decode(errors="replace"))
 
 
 def with_pictures(fields: Iterable[Field], names: Sequence[str] = ()) -> tuple[Field, ...]:
@@ -55,12 +55,14 @@ def with_pictures(fields: Iterable[Field], names: Sequence[str] = ()) -> tuple[F
     :param names: of the fields that are looked at; all if there are none.
     """
     return tuple(
-        field if field.is_file or (names and field.name not in names) else replace(field, data=_decoded(field.data))
+        field
+        if field.is_file or (names and field.name not in names)
+        else replace(field, data=_decode_picture(field.data))
         for field in fields
     )
 
 
-def _decoded(text: bytes) -> bytes:
+def _decode_picture(text: bytes) -> bytes:
     """Return what the text says in base64 if that is a picture, else the text."""
     for end in (HEAD, HEAD - 1):  # no base64 ends with a single character of a group of four
         with contextlib.suppress(ValueError):

@@ -32,7 +32,7 @@ def call(
     :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
     """
     answer = classify(model, picture_of(model, fields), limits, is_disconnected=is_disconnected)
-    return [{"probability": one.probability, "class": one.label} for one in answer.predictions]
+    return [{"probability": prediction.probability, "class": prediction.label} for prediction in answer.predictions]
 
 
 def picture_of(model: Model, fields: Sequence[Field]) -> bytes:
@@ -46,9 +46,9 @@ def picture_of(model: Model, fields: Sequence[Field]) -> bytes:
             if field.name == name:
                 return field.data
     files = [field for field in filled if field.is_file]
-    for found in (files, filled):
-        if len(found) == 1:
-            return found[0].data
+    for group in (files, filled):
+        if len(group) == 1:
+            return group[0].data
     raise MissingFile([field.name for field in fields], files=[field.name for field in files])
 
 
@@ -57,7 +57,7 @@ URLENCODED = "application/x-www-form-urlencoded"
 
 
 def read_fields(with_query: bool) -> tuple[Field, ...]:
-    """The parts of a form, the fields of a urlencoded one, or the body under the name ``body``.
+    """Return the parts of a form, the fields of a urlencoded one, or the body under the name ``body``.
 
     :param with_query: whether the query's parameters come before them.
     """

@@ -25,7 +25,7 @@ def text_response(text: str, status: int = 200) -> Response:
     return Response(text, status, content_type="application/json")
 
 
-def mark(response: Response) -> Response:
+def set_no_cache(response: Response) -> Response:
     """Add the headers that Multi Model Server sends with every response, but for the request's id, which every response
     of Dimple has."""
     response.headers.update(MMS_HEADERS)

@@ -65,8 +65,8 @@ def answer_tensor(model: Model, data: bytes, settings: Settings) -> Response:
     return json_response(
         [
             [
-                {"probability": one.probability, "class": one.label}
-                for one in best(row, model.labels, model.postprocess.top)
+                {"probability": item.probability, "class": item.label}
+                for item in best(row, model.labels, model.postprocess.top)
             ]
             for row in probable
         ]
@@ -97,11 +97,11 @@ def _as_input(model: Model, shape: tuple[int, ...], settings: Settings) -> tuple
 
     :raises BadInput: if it cannot be shaped so, or has too many rows.
     """
-    wanted = row_shape(model)
-    if shape == wanted:
-        shape = (1, *wanted)
-    elif len(shape) == 2 and shape[1] == prod(wanted):
-        shape = (shape[0], *wanted)
+    expected = row_shape(model)
+    if shape == expected:
+        shape = (1, *expected)
+    elif len(shape) == 2 and shape[1] == prod(expected):
+        shape = (shape[0], *expected)
     check_rows(model, shape or (0,), settings.max_files)
     return shape
 
@@ -109,19 +109,19 @@ def _as_input(model: Model, shape: tuple[int, ...], settings: Settings) -> tuple
 def _pictures(model: Model, rows: Sequence[dict[str, Any]], settings: Settings) -> FloatArray:
     if len(rows) > settings.max_files:
         raise TooManyFiles(len(rows), settings.max_files)
-    is_disconnected, found = client_disconnected(), []
+    is_disconnected, results = client_disconnected(), []
     for row in rows:
-        found.append(compute_picture(model, _picture(row), settings.picture_limits, is_disconnected))
-    return np.concatenate(found)
+        results.append(compute_picture(model, _picture(row), settings.picture_limits, is_disconnected))
+    return np.concatenate(results)
 
 
 def _picture(row: dict[str, Any]) -> bytes:
     try:
         return decode_base64(row[PICTURE])
     except (KeyError, TypeError, ValueError):
-        told = str(row)[:80]
+        excerpt = str(row)[:80]
         raise BadInput(
-            f'An object of {INSTANCES} must be {{"{PICTURE}": a picture in base64}}, not {told!r}.'
+            f'An object of {INSTANCES} must be {{"{PICTURE}": a picture in base64}}, not {excerpt!r}.'
         ) from None
 
 
@@ -156,7 +156,7 @@ def _plain_numbers(rows: Sequence[Any]) -> FloatArray:
     values = np.array(rows, dtype=object)  # any other type would make texts as long as the longest
     if not set(map(type, values.flat)) <= {int, float}:
         raise ValueError("a value is not a number")
-    return _rounded(values)
+    return _as_float32(values)
 
 
 def _uneven(reason: str = "") -> BadInput:
@@ -167,7 +167,7 @@ def _uneven(reason: str = "") -> BadInput:
 
 def _from_csv(data: bytes, model: Model, settings: Settings) -> FloatArray:
     """Read a row a line. Rows and their values are counted before a number is read."""
-    wanted = prod(row_shape(model))
+    columns = prod(row_shape(model))
     view = memoryview(data)
     rows: list[tuple[memoryview, int]] = []
     start = len(BOM_UTF8) if data.startswith(BOM_UTF8) else 0
@@ -179,12 +179,12 @@ def _from_csv(data: bytes, model: Model, settings: Settings) -> FloatArray:
     try:
         if len(counts) > 1:
             raise ValueError(f"its rows have different numbers of values: {', '.join(map(str, sorted(counts)[:5]))}")
-        if not counts or max(counts) > wanted:
+        if not counts or max(counts) > columns:
             check_rows(model, (len(rows), *counts), settings.max_files)
-        found = np.empty((len(rows), *counts), np.float32)
-        for (text, _), row in zip(rows, found, strict=True):
-            read(text, row, _floats, lambda values, _: _rounded(values))
-        return found
+        array = np.empty((len(rows), *counts), np.float32)
+        for (text, _), row in zip(rows, array, strict=True):
+            read(text, row, _floats, lambda values, _: _as_float32(values))
+        return array
     except ValueError as error:
         raise BadInput(
             f"The body cannot be read as CSV: {str(error)[:120]}. Send a line of numbers, with commas between, for"
@@ -196,7 +196,7 @@ def _floats(text: bytes) -> NDArray[np.float64]:
     return np.array([float(value) for value in text.decode().split(",")])
 
 
-def _rounded(values: Any) -> FloatArray:
+def _as_float32(values: Any) -> FloatArray:
     """Decimal numbers as float32 has them. What is too large becomes infinite, and is refused with all that is."""
     with np.errstate(over="ignore"):
         return np.asarray(values).astype(np.float64).astype(np.float32)

@@ -18,13 +18,13 @@ from app.web.instrumentation import request_id
 from app.web.json import parse_json
 from app.web.mms import legacy
 from app.web.mms.requests import OTHERS, URLENCODED, call, read_fields
-from app.web.mms.responses import json_response, mark, model_document, text_response
+from app.web.mms.responses import json_response, model_document, set_no_cache, text_response
 from app.web.mms.sagemaker import answer_tensor, holds_tensor
-from app.web.request import client_disconnected, dimple
+from app.web.request import client_disconnected, services
 
 bp = Blueprint("mms", __name__)
 bp.register_error_handler(Exception, mms_error_response)
-bp.after_request(mark)
+bp.after_request(set_no_cache)
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 UNHEALTHY = "Unhealthy"
@@ -48,16 +48,16 @@ def ping(ignored: str = "") -> Response:
 
     Workers that load count as live; a model that was given no worker is not missed, and no model at all is healthy.
     """
-    entries = dimple().registry.entries()
-    wanted = sum(entry.registration.min_workers for entry in entries)
+    entries = services().registry.entries()
+    expected = sum(entry.registration.min_workers for entry in entries)
     live = sum(min(_live(entry), entry.registration.min_workers) for entry in entries)
-    word = "Healthy" if live >= wanted else "Partial Healthy" if live else UNHEALTHY
-    status = 503 if word == UNHEALTHY and dimple().settings.ping_status else 200
+    word = "Healthy" if live >= expected else "Partial Healthy" if live else UNHEALTHY
+    status = 503 if word == UNHEALTHY and services().settings.ping_status else 200
     return json_response({"status": word}, status, newline=True)
 
 
 def _live(entry: Entry) -> int:
-    """How many workers of a model live; our own engines' live in the server."""
+    """Return how many workers of a model live; our own engines' live in the server."""
     if isinstance(entry.model, CustomModel):
         return sum(status.state.value in LIVE for status in entry.model.workers())
     return entry.registration.min_workers if entry.model else 0
@@ -100,21 +100,22 @@ def invoke() -> Response:
     return _answer(name or _only_model(name), with_query=True, tensors=True)
 
 
-def _only_model(told: str | None) -> str:
-    """The model that is meant where none is named. As in MMS, an empty name is that of no model where it matters."""
-    entries = dimple().registry.entries()
-    for names in ([entry.name for entry in entries if entry.at_startup], dimple().registry.names()):
+def _only_model(name: str | None) -> str:
+    """Return the model that is meant where none is named. As in MMS, an empty name is that of no model where it
+    matters."""
+    entries = services().registry.entries()
+    for names in ([entry.name for entry in entries if entry.at_startup], services().registry.names()):
         if len(names) == 1:
             return names[0]
-    if told is None:
+    if name is None:
         raise MissingParameter("model_name")
-    raise ModelNotFound(told, dimple().registry.names())
+    raise ModelNotFound(name, services().registry.names())
 
 
 def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bool = False) -> Response:
     if request.method == "OPTIONS":
-        return json_response(model_document(dimple().registry.entry(name).name), newline=True)
-    with dimple().registry.acquire(name) as model:
+        return json_response(model_document(services().registry.entry(name).name), newline=True)
+    with services().registry.acquire(name) as model:
         fields = read_fields(with_query)
         as_legacy = legacy_route and legacy.is_legacy(model)
         if as_legacy:
@@ -122,42 +123,42 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
         elif request.mimetype == URLENCODED and not isinstance(model, CustomModel):
             fields = legacy.with_pictures(fields, OTHERS)  # such a form has no other way to carry a picture
         if isinstance(model, CustomModel):
-            return _handled(model, fields, as_legacy)
+            return _answer_custom(model, fields, as_legacy)
         if tensors and fields and holds_tensor(fields[-1].data):
-            return answer_tensor(model, fields[-1].data, dimple().settings)
-        answer = call(model, fields, dimple().settings.picture_limits, client_disconnected())
-        return text_response(legacy.wrapped(answer)) if as_legacy else json_response(answer)
+            return answer_tensor(model, fields[-1].data, services().settings)
+        answer = call(model, fields, services().settings.picture_limits, client_disconnected())
+        return text_response(legacy.wrap_answer(answer)) if as_legacy else json_response(answer)
 
 
-def _handled(model: CustomModel, fields: tuple[Field, ...], as_legacy: bool) -> Response:
-    """What a model's own code says: its body as it is, or the error that it ended in."""
-    said = model.answer(HandlerRequest(request_id(), fields, dict(request.headers)), client_disconnected())
-    if said.error:
-        kind, message = said.error
-        return mms_error(said.status, kind, message)
-    if as_legacy and said.status == 200:
-        return text_response(legacy.wrapped_body(said.body))
-    return _said(model.name, said)
+def _answer_custom(model: CustomModel, fields: tuple[Field, ...], as_legacy: bool) -> Response:
+    """Return what a model's own code says: its body as it is, or the error that it ended in."""
+    response = model.answer(HandlerRequest(request_id(), fields, dict(request.headers)), client_disconnected())
+    if response.error:
+        kind, message = response.error
+        return mms_error(response.status, kind, message)
+    if as_legacy and response.status == 200:
+        return text_response(legacy.wrap_body(response.body))
+    return _handler_response(model.name, response)
 
 
-def _said(name: str, said: HandlerAnswer) -> Response:
+def _handler_response(name: str, answer: HandlerAnswer) -> Response:
     """Return a handler's answer.
 
     :raises InvalidHandlerResponse: if HTTP cannot carry its status or its headers.
     """
-    for header, value in {**said.headers, "Content-Type": said.content_type or ""}.items():
+    for header, value in {**answer.headers, "Content-Type": answer.content_type or ""}.items():
         if not TOKEN.fullmatch(header) or not VALUE.fullmatch(value):
             raise InvalidHandlerResponse(name, f"the header {header[:80]!r}: {value[:80]!r}")
-    if not VALUE.fullmatch(said.phrase):
-        raise InvalidHandlerResponse(name, f"the status {said.status} {said.phrase[:80]!r}")
-    response = make_response(said.body, f"{said.status} {said.phrase}".rstrip())
+    if not VALUE.fullmatch(answer.phrase):
+        raise InvalidHandlerResponse(name, f"the status {answer.status} {answer.phrase[:80]!r}")
+    response = make_response(answer.body, f"{answer.status} {answer.phrase}".rstrip())
     # MMS sends none where the handler sets none; for the JSON that most write, it is true and harms nobody
-    response.headers["Content-Type"] = said.content_type or _guessed(said.body)
-    response.headers.update({name: text for name, text in said.headers.items() if name.lower() not in CONNECTION})
+    response.headers["Content-Type"] = answer.content_type or _guess_type(answer.body)
+    response.headers.update({name: text for name, text in answer.headers.items() if name.lower() not in CONNECTION})
     return response
 
 
-def _guessed(body: bytes) -> str:
+def _guess_type(body: bytes) -> str:
     """Return the content type of a body: of a long one by its first character, as it is not worth parsing."""
     if len(body) > LONGEST_GUESSED:
         return JSON_TYPE if body.lstrip()[:1] in (b"{", b"[", b'"') else TEXT_TYPE

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from app.errors import BadInput
 from app.serving.tensors import as_float32
 from app.types import FloatArray
-from app.web.oip.requests import BOOL, BYTES, FLOAT, HEADER_LENGTH, LENGTH, NUMBERS, Asked, Input
+from app.web.oip.requests import BOOL, BYTES, FLOAT, HEADER_LENGTH, LENGTH, NUMBERS, InferenceRequest, Input
 from app.web.values import NumberList, decode_base64
 
 BASE64 = "base64"
@@ -27,7 +27,7 @@ KINDS: dict[str, set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, f
 
 
 def numbers(sent: Input) -> NDArray[Any]:
-    """The values of a numeric tensor, in its shape and its own type. To be asked for once.
+    """Return the values of a numeric tensor, in its shape and its own type. To be asked for once.
 
     :raises BadInput: where they are of another number or kind.
     """
@@ -49,19 +49,21 @@ def numbers(sent: Input) -> NDArray[Any]:
 
 
 def texts(sent: Input, encoded: bool) -> list[bytes]:
-    """The values of a BYTES tensor, in their order.
+    """Return the values of a BYTES tensor, in their order.
 
     :param encoded: whether a string of JSON is base64; else it stands for its own UTF-8.
     :raises BadInput: where there are more or fewer than the shape says, or one cannot be read.
     """
     if sent.raw is not None:
-        found = _parted(sent)
-        _check_number(sent, len(found))
-        return found
+        elements = _split_bytes(sent)
+        _check_number(sent, len(elements))
+        return elements
     values: Sequence[Any] | NDArray[Any] = () if isinstance(sent.data, NumberList) else _nested(sent)
-    if not len(values) or not all(isinstance(one, str) for one in values):
+    if not len(values) or not all(isinstance(value, str) for value in values):
         raise BadInput(f"The input {sent.name!r} is BYTES, and its data must be strings.")
-    return [_decoded(sent, number, one) if encoded else _utf8(sent, one) for number, one in enumerate(values)]
+    return [
+        _decode_element(sent, number, value) if encoded else _utf8(sent, value) for number, value in enumerate(values)
+    ]
 
 
 def _from_json(sent: Input, kind: np.dtype[np.generic]) -> NDArray[Any]:
@@ -120,7 +122,7 @@ def _check_nested(sent: Input, shape: tuple[int, ...]) -> None:
 
 
 def _nested(sent: Input) -> NDArray[Any]:
-    """The data as an array of one axis. The protocol has them flat, or nested as the shape says."""
+    """Return the data as an array of one axis. The protocol has them flat, or nested as the shape says."""
     data = [sent.data] if isinstance(sent.data, str) and sent.size == 1 else sent.data
     try:
         values = np.array(data, dtype=object)  # any other type would make texts as long as the longest
@@ -132,20 +134,20 @@ def _nested(sent: Input) -> NDArray[Any]:
     return values.reshape(-1)
 
 
-def _check_number(sent: Input, found: int) -> None:
-    if found != sent.size or not found:
+def _check_number(sent: Input, count: int) -> None:
+    if count != sent.size or not count:
         raise BadInput(
-            f"The input {sent.name!r} has {found} values; its shape {list(sent.shape)} takes {sent.size}, at least one."
+            f"The input {sent.name!r} has {count} values; its shape {list(sent.shape)} takes {sent.size}, at least one."
             " Correct the shape or the data."
         )
 
 
-def _parted(sent: Input) -> list[bytes]:
+def _split_bytes(sent: Input) -> list[bytes]:
     """Elements of bytes, each behind its length."""
     assert sent.raw is not None
     data, at = sent.raw, 0
-    found: list[bytes] = []
-    while at < len(data) and len(found) <= sent.size:
+    elements: list[bytes] = []
+    while at < len(data) and len(elements) <= sent.size:
         start = at + LENGTH.size
         end = start + LENGTH.unpack_from(data, at)[0] if start <= len(data) else start
         if end > len(data):
@@ -153,12 +155,12 @@ def _parted(sent: Input) -> list[bytes]:
                 f"The input {sent.name!r} is cut: an element should end at byte {end}, and there are {len(data)}. "
                 "Each is sent behind its length, four bytes, the lowest first."
             )
-        found.append(bytes(data[start:end]))
+        elements.append(bytes(data[start:end]))
         at = end
-    return found
+    return elements
 
 
-def _decoded(sent: Input, number: int, text: str) -> bytes:
+def _decode_element(sent: Input, number: int, text: str) -> bytes:
     try:
         return decode_base64(text)
     except ValueError:
@@ -194,56 +196,56 @@ class Tensor:
 
     @property
     def datatype(self) -> str:
-        """The protocol's name of its type."""
+        """Return the protocol's name of its type."""
         return BYTES if self.values.dtype == object else FLOAT
 
 
 def bytes_tensor(name: str, rows: Sequence[Any], binary: bool) -> Tensor:
-    """A tensor of bytes.
+    """Return a tensor of bytes.
 
     :param rows: bytes, or lists of bytes that are all equally long.
     """
     return Tensor(name, np.array(rows, dtype=object), binary)
 
 
-def answer(name: str, version: str, asked: Asked, tensors: Sequence[Tensor]) -> Response:
-    """The answer to an inference request."""
+def answer(name: str, version: str, request_document: InferenceRequest, tensors: Sequence[Tensor]) -> Response:
+    """Return the answer to an inference request."""
     parts = [_part(tensor) for tensor in tensors]
     document: dict[str, Any] = {"model_name": name, "model_version": version}
-    if asked.id is not None:
-        document["id"] = asked.id
+    if request_document.id is not None:
+        document["id"] = request_document.id
     document["outputs"] = [described for described, _ in parts]
     head = json.dumps(document, separators=(",", ":")).encode()
     if not any(tensor.binary for tensor in tensors):
-        return _sent(head, "application/json")
-    response = _sent(b"".join([head, *(data for _, data in parts)]), "application/octet-stream")
+        return _json_values(head, "application/json")
+    response = _json_values(b"".join([head, *(data for _, data in parts)]), "application/octet-stream")
     response.headers[HEADER_LENGTH] = str(len(head))
     return response
 
 
 def _part(tensor: Tensor) -> tuple[dict[str, Any], bytes]:
-    """What the JSON says of a tensor, and what stands behind it."""
+    """Return what the JSON says of a tensor, and what stands behind it."""
     described = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.values.shape)}
     if tensor.binary:
-        data = _packed(tensor)
+        data = _pack(tensor)
         return {**described, "parameters": {"binary_data_size": len(data)}}, data
     flat = tensor.values.reshape(-1).tolist()
     if tensor.datatype == FLOAT:
         return {**described, "data": flat}, b""
     try:
-        return {**described, "data": [one.decode() for one in flat]}, b""
+        return {**described, "data": [item.decode() for item in flat]}, b""
     except UnicodeDecodeError:
-        encoded = [base64.b64encode(one).decode() for one in flat]
+        encoded = [base64.b64encode(item).decode() for item in flat]
         return {**described, "parameters": {"content_type": BASE64}, "data": encoded}, b""
 
 
-def _packed(tensor: Tensor) -> bytes:
+def _pack(tensor: Tensor) -> bytes:
     if tensor.datatype == FLOAT:
         return tensor.values.astype("<f4").tobytes()
-    return b"".join(LENGTH.pack(len(one)) + one for one in tensor.values.reshape(-1))
+    return b"".join(LENGTH.pack(len(item)) + item for item in tensor.values.reshape(-1))
 
 
-def _sent(body: bytes, media_type: str) -> Response:
+def _json_values(body: bytes, media_type: str) -> Response:
     encoding = request.accept_encodings.best_match(["identity", "gzip", "deflate"]) if len(body) > PACKET else None
     if encoding == "gzip":
         body = gzip.compress(body, FASTEST)

@@ -19,7 +19,7 @@ from app.serving.tensors import best_columns, check_rows, compute_picture, compu
 from app.settings import Settings
 from app.types import FloatArray
 from app.web.oip.codec import BASE64, Tensor, bytes_tensor, numbers, texts
-from app.web.oip.requests import BYTES, Asked, Input, Output
+from app.web.oip.requests import BYTES, InferenceRequest, Input, Output
 from app.web.request import client_disconnected
 
 BODY = "body"
@@ -27,39 +27,39 @@ CUSTOM_OUTPUTS = 1
 OK = range(200, 300)
 
 
-def infer_custom(model: CustomModel, asked: Asked, settings: Settings) -> list[Tensor] | HandlerAnswer:
+def infer_custom(model: CustomModel, inference: InferenceRequest, settings: Settings) -> list[Tensor] | HandlerAnswer:
     """Ask a model's own code once for every row: the inputs are the fields of the request that it gets.
 
     :returns: one tensor of its answers (N); of a row that it refused, its answer, and nothing else.
     :raises BadInput: where the request is not of bytes.
     :raises ModelUnavailable: where it waited too long.
     """
-    binary = _binary_output(model, asked)
-    columns = [_column(model, sent, settings) for sent in asked.inputs]
+    binary = _binary_output(model, inference)
+    columns = [_column(model, sent, settings) for sent in inference.inputs]
     if len({len(column) for column in columns}) > 1:
         raise BadInput("The inputs have different numbers of rows; each row of all of them is one request.")
     answers, is_disconnected = [], client_disconnected()
     for fields in zip(*columns, strict=True):
-        said = model.answer(HandlerRequest(str(uuid.uuid4()), fields, dict(request.headers)), is_disconnected)
-        if said.error or said.status not in OK:
-            return said
-        answers.append(said.body)
+        response = model.answer(HandlerRequest(str(uuid.uuid4()), fields, dict(request.headers)), is_disconnected)
+        if response.error or response.status not in OK:
+            return response
+        answers.append(response.body)
     return [bytes_tensor(BODY, answers, binary)]
 
 
-def _binary_output(model: CustomModel, asked: Asked) -> bool:
-    """Whether its one output is wanted as bytes."""
-    for one in asked.outputs or ():
-        if one.name != BODY or one.classes:
+def _binary_output(model: CustomModel, inference: InferenceRequest) -> bool:
+    """Return whether its one output is wanted as bytes."""
+    for output in inference.outputs or ():
+        if output.name != BODY or output.classes:
             raise BadInput(
                 f"The model {model.name} answers by its own code, which has one output, {BODY!r}, and no classes; "
-                f"{one.name[:80]!r} cannot be asked for."
+                f"{output.name[:80]!r} cannot be asked for."
             )
-    return asked.outputs[0].binary if asked.outputs else asked.binary
+    return inference.outputs[0].binary if inference.outputs else inference.binary
 
 
 def _column(model: CustomModel, sent: Input, settings: Settings) -> list[Field]:
-    """An input as fields, one a row, named as it is."""
+    """Return an input as fields, one a row, named as it is."""
     if sent.datatype != BYTES:
         raise BadInput(
             f"The model {model.name} brings its own code, which takes bytes and not tensors: send what it takes as an "
@@ -80,7 +80,7 @@ INPUTS, OUTPUTS = 1, 3
 
 
 @dataclass(frozen=True)
-class Computed:
+class InferenceResult:
     """What came of a request: the network's numbers (N, columns), the probabilities (N, classes), and the numbers of
     the best classes (N, k), falling."""
 
@@ -90,43 +90,43 @@ class Computed:
 
 
 def raw_name(model: Model) -> str:
-    """What the network's own output is called: as in its signature, unless that name is one of ours."""
+    """Return what the network's own output is called: as in its signature, unless that name is one of ours."""
     name = model.output.name
     return f"raw_{name}" if name in (LABELS, SCORES) else name
 
 
-def infer_network(model: Model, asked: Asked, settings: Settings) -> list[Tensor]:
+def infer_network(model: Model, inference: InferenceRequest, settings: Settings) -> list[Tensor]:
     """Answer a request.
 
     :raises BadInput: where the request does not fit the model.
     :raises ModelUnavailable: where it waited too long.
     """
-    sent, raw = _only_input(model, asked), raw_name(model)
+    sent, raw = _only_input(model, inference), raw_name(model)
     default = (LABELS, SCORES) if sent.datatype == BYTES else (raw,)
-    wanted = asked.outputs or tuple(Output(name, asked.binary) for name in default)
-    _check_outputs(model, wanted, (raw, LABELS, SCORES))
+    outputs = inference.outputs or tuple(Output(name, inference.binary) for name in default)
+    _check_outputs(model, outputs, (raw, LABELS, SCORES))
     rows = _pictures(model, sent, settings) if sent.datatype == BYTES else _tensor(model, sent, settings)
     probable = scores(model, rows)
-    top = asked.top or model.postprocess.top or probable.shape[1]
-    computed = Computed(rows, probable, best_columns(probable, top))
-    return [_output(model, one, computed) for one in wanted]
+    top = inference.top or model.postprocess.top or probable.shape[1]
+    computed = InferenceResult(rows, probable, best_columns(probable, top))
+    return [_output(model, output, computed) for output in outputs]
 
 
-def _only_input(model: Model, asked: Asked) -> Input:
-    """The tensor, or the pictures, that a request carries."""
-    told = f"The model {model.name} takes one input: its tensor {model.input.name!r}, or encoded pictures, {PICTURE!r}"
-    if len(asked.inputs) > 1:
-        raise BadInput(f"{told} of BYTES. The request has {len(asked.inputs)}: {_names(asked.inputs)}.")
-    sent = asked.inputs[0]
+def _only_input(model: Model, inference: InferenceRequest) -> Input:
+    """Return the tensor, or the pictures, that a request carries."""
+    hint = f"The model {model.name} takes one input: its tensor {model.input.name!r}, or encoded pictures, {PICTURE!r}"
+    if len(inference.inputs) > 1:
+        raise BadInput(f"{hint} of BYTES. The request has {len(inference.inputs)}: {_names(inference.inputs)}.")
+    sent = inference.inputs[0]
     if sent.name not in ((PICTURE, model.input.name) if sent.datatype == BYTES else (model.input.name,)):
-        raise BadInput(f"{told} of BYTES. It has no input {sent.name[:80]!r} of {sent.datatype}.")
+        raise BadInput(f"{hint} of BYTES. It has no input {sent.name[:80]!r} of {sent.datatype}.")
     return sent
 
 
-def _check_outputs(model: Model, wanted: tuple[Output, ...], known: tuple[str, ...]) -> None:
-    for one in wanted:
-        if one.name not in known:
-            raise BadInput(f"The model {model.name} has no output {one.name[:80]!r}. It has {', '.join(known)}.")
+def _check_outputs(model: Model, outputs: tuple[Output, ...], known: tuple[str, ...]) -> None:
+    for output in outputs:
+        if output.name not in known:
+            raise BadInput(f"The model {model.name} has no output {output.name[:80]!r}. It has {', '.join(known)}.")
 
 
 def _tensor(model: Model, sent: Input, settings: Settings) -> FloatArray:
@@ -145,7 +145,7 @@ def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
     pictures = texts(sent, encoded=True)
     is_disconnected, rows = client_disconnected(), []
     for number, data in enumerate(pictures):
-        with _numbered(number, len(pictures)):
+        with _numbering_errors(number, len(pictures)):
             if not data:
                 raise EmptyFile()
             rows.append(compute_picture(model, data, settings.picture_limits, is_disconnected))
@@ -153,7 +153,7 @@ def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
 
 
 @contextmanager
-def _numbered(number: int, count: int) -> Iterator[None]:
+def _numbering_errors(number: int, count: int) -> Iterator[None]:
     """Say which of several pictures is bad."""
     try:
         yield
@@ -163,27 +163,27 @@ def _numbered(number: int, count: int) -> Iterator[None]:
         raise
 
 
-def _output(model: Model, wanted: Output, computed: Computed) -> Tensor:
-    if wanted.classes:
-        rows = computed.scores if wanted.name in (LABELS, SCORES) else computed.raw
-        return _classes(model, wanted, rows.reshape(len(rows), -1))
-    if wanted.name == LABELS:
-        return bytes_tensor(LABELS, [[model.labels[i].encode() for i in row] for row in computed.best], wanted.binary)
-    if wanted.name == SCORES:
-        return Tensor(SCORES, np.take_along_axis(computed.scores, computed.best, axis=1), wanted.binary)
-    return Tensor(wanted.name, computed.raw, wanted.binary)
+def _output(model: Model, output: Output, computed: InferenceResult) -> Tensor:
+    if output.classes:
+        rows = computed.scores if output.name in (LABELS, SCORES) else computed.raw
+        return _classes(model, output, rows.reshape(len(rows), -1))
+    if output.name == LABELS:
+        return bytes_tensor(LABELS, [[model.labels[i].encode() for i in row] for row in computed.best], output.binary)
+    if output.name == SCORES:
+        return Tensor(SCORES, np.take_along_axis(computed.scores, computed.best, axis=1), output.binary)
+    return Tensor(output.name, computed.raw, output.binary)
 
 
-def _classes(model: Model, wanted: Output, rows: FloatArray) -> Tensor:
+def _classes(model: Model, output: Output, rows: FloatArray) -> Tensor:
     """Triton's classification extension: ``value:index:label``. The network's one number for two classes has no
     label."""
     labelled = rows.shape[1] == len(model.labels)
-    told: list[list[Any]] = [
+    texts: list[list[Any]] = [
         [f"{row[i]!s}:{i}{f':{model.labels[i]}' if labelled else ''}".encode() for i in best]
-        for row, best in zip(rows, best_columns(rows, wanted.classes), strict=True)
+        for row, best in zip(rows, best_columns(rows, output.classes), strict=True)
     ]
-    return bytes_tensor(wanted.name, told, wanted.binary)
+    return bytes_tensor(output.name, texts, output.binary)
 
 
 def _names(inputs: tuple[Input, ...]) -> str:
-    return ", ".join(one.name[:80] for one in inputs[:8])
+    return ", ".join(item.name[:80] for item in inputs[:8])

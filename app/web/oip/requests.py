@@ -15,7 +15,7 @@ from flask import request
 from app.errors import BadInput, BadParameter
 from app.serving.tensors import check_count
 from app.web.json import parse_json
-from app.web.request import dimple, inflate, whole_body
+from app.web.request import inflate, services, whole_body
 
 BYTES = "BYTES"
 BOOL = "BOOL"
@@ -60,7 +60,7 @@ def read_body(optional: bool = False) -> Body:
     :raises BadInput: where it is not what its headers say, or its JSON is none.
     :raises RequestEntityTooLarge: where it is too long, as it came or inflated.
     """
-    data = _inflated(whole_body())
+    data = _inflate(whole_body())
     if optional and not data:
         return Body({}, memoryview(data))
     length = _header_length(len(data))
@@ -75,7 +75,7 @@ def read_json(data: bytes) -> dict[str, Any]:
     :raises BadInput: where it is something else.
     """
     try:
-        document = parse_json(data, dimple().settings.max_json_depth)
+        document = parse_json(data, services().settings.max_json_depth)
     except ValueError as error:
         raise BadInput(
             f"The body cannot be read as JSON: {str(error)[:200]}. Send the protocol's inference request; to send a "
@@ -86,13 +86,13 @@ def read_json(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _inflated(data: bytes) -> bytes:
+def _inflate(data: bytes) -> bytes:
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding == "identity":
         return data
     if encoding not in COMPRESSED:
         raise BadParameter("Content-Encoding", encoding, "gzip, deflate or left out")
-    limit = dimple().settings.max_request_bytes
+    limit = services().settings.max_request_bytes
     try:
         return inflate([data], GZIP_OR_ZLIB, limit)
     except zlib.error as error:
@@ -102,7 +102,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 def _header_length(size: int) -> int:
-    """Where the JSON ends."""
+    """Return where the JSON ends."""
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
         return size or 1  # of an empty body, JSON is missing
@@ -129,7 +129,7 @@ class Input:
 
     @property
     def size(self) -> int:
-        """How many values it should have."""
+        """Return how many values it should have."""
         return prod(self.shape)
 
 
@@ -143,7 +143,7 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Asked:
+class InferenceRequest:
     """A whole request. ``outputs`` is None where it leaves them to the model; ``binary`` is for those, then; ``top``
     is how many classes are to be reported, None for the model's own number."""
 
@@ -154,7 +154,7 @@ class Asked:
     top: int | None = None
 
 
-def read_asked(body: Body, raw_input: str, most_inputs: int, most_outputs: int) -> Asked:
+def parse_request(body: Body, raw_input: str, most_inputs: int, most_outputs: int) -> InferenceRequest:
     """Take a request apart.
 
     :param raw_input: name of the input that a body without JSON is for.
@@ -164,7 +164,7 @@ def read_asked(body: Body, raw_input: str, most_inputs: int, most_outputs: int) 
     document = body.document
     if document is None:
         element = memoryview(LENGTH.pack(len(body.binary)) + body.binary)
-        return Asked((Input(raw_input, BYTES, (1,), raw=element),))
+        return InferenceRequest((Input(raw_input, BYTES, (1,), raw=element),))
     parameters = _parameters(document, "parameters")
     identity = document.get("id")
     if identity is not None and not isinstance(identity, str):
@@ -172,11 +172,11 @@ def read_asked(body: Body, raw_input: str, most_inputs: int, most_outputs: int) 
     binary = _flag(parameters, "binary_data_output", "parameters", False)
     top = check_count("top", parameters["top"]) if "top" in parameters else None
     inputs = _inputs(document, body.binary, most_inputs)
-    return Asked(inputs, _outputs(document, binary, most_outputs), binary, identity, top)
+    return InferenceRequest(inputs, _outputs(document, binary, most_outputs), binary, identity, top)
 
 
 def _inputs(document: dict[str, Any], binary: memoryview, most: int) -> tuple[Input, ...]:
-    found, used = [], 0
+    inputs, used = [], 0
     for number, item in enumerate(_list(document, "inputs", most)):
         where = f"inputs[{number}]"
         one = _input(item, where)
@@ -191,10 +191,10 @@ def _inputs(document: dict[str, Any], binary: memoryview, most: int) -> tuple[In
             raise BadInput(
                 f"{where}, {one.name!r}, has neither data nor parameters.binary_data_size: send one of them."
             )
-        found.append(one)
+        inputs.append(one)
     if used != len(binary):
         raise BadInput(f"The body has {len(binary)} bytes after its JSON; the inputs tell of {used}. Make them agree.")
-    return tuple(found)
+    return tuple(inputs)
 
 
 def _input(item: Any, where: str) -> Input:
@@ -214,27 +214,27 @@ def _input(item: Any, where: str) -> Input:
 def _outputs(document: dict[str, Any], binary: bool, most: int) -> tuple[Output, ...] | None:
     if document.get("outputs") in (None, []):
         return None
-    found: list[Output] = []
+    outputs: list[Output] = []
     for number, item in enumerate(_list(document, "outputs", most)):
         where = f"outputs[{number}]"
         name, parameters = _name(item, where), _parameters(item, f"{where}.parameters")
-        if name in [other.name for other in found]:
+        if name in [other.name for other in outputs]:
             raise BadParameter(f"{where}.name", name, "asked for once")
         classes = parameters.get("classification", 0)
         if "classification" in parameters and classes != 0:  # Triton's client sends none or more; 0 is none
             classes = check_count(f"{where}.parameters.classification", classes)
-        found.append(Output(name, _flag(parameters, "binary_data", where, binary), classes))
-    return tuple(found)
+        outputs.append(Output(name, _flag(parameters, "binary_data", where, binary), classes))
+    return tuple(outputs)
 
 
 def _list(document: dict[str, Any], key: str, most: int) -> Sequence[Any]:
-    found = document.get(key)
-    if not isinstance(found, list) or not found:
-        raise BadParameter(key, found, "a list of at least one tensor")
-    if len(found) > most:
+    value = document.get(key)
+    if not isinstance(value, list) or not value:
+        raise BadParameter(key, value, "a list of at least one tensor")
+    if len(value) > most:
         limit = f"one {key.removesuffix('s')}" if most == 1 else f"at most {most:,}"
-        raise BadInput(f"The request has {len(found):,} {key}; the model takes {limit}. Leave out the others.")
-    return found
+        raise BadInput(f"The request has {len(value):,} {key}; the model takes {limit}. Leave out the others.")
+    return value
 
 
 def _name(item: Any, where: str) -> str:
@@ -247,12 +247,12 @@ def _name(item: Any, where: str) -> str:
 
 
 def _parameters(item: dict[str, Any], where: str) -> dict[str, Any]:
-    found = item.get("parameters")
-    if found is None:
+    value = item.get("parameters")
+    if value is None:
         return {}
-    if not isinstance(found, dict):
-        raise BadParameter(where, found, "an object")
-    return found
+    if not isinstance(value, dict):
+        raise BadParameter(where, value, "an object")
+    return value
 
 
 def _flag(parameters: Mapping[str, Any], key: str, where: str, default: bool) -> bool:

@@ -17,8 +17,8 @@ from app.web.oip import infer as handlers
 from app.web.oip import infer as pictures
 from app.web.oip.codec import answer
 from app.web.oip.infer import BODY, LABELS, PICTURE, SCORES, raw_name
-from app.web.oip.requests import BYTES, FLOAT, read_asked, read_body
-from app.web.request import dimple
+from app.web.oip.requests import BYTES, FLOAT, parse_request, read_body
+from app.web.request import services
 
 Json = dict[str, Any]
 
@@ -28,13 +28,13 @@ NO_WORKER = "it was given no worker"
 
 
 def server_document() -> Json:
-    """The server."""
+    """Return the server."""
     return {"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)}
 
 
 def model_document(model: Model | CustomModel) -> Json:
     """Describe a model that answers."""
-    inputs, outputs = _handled() if isinstance(model, CustomModel) else _computed(model)
+    inputs, outputs = _custom_tensors() if isinstance(model, CustomModel) else _network_tensors(model)
     return {
         "name": model.name,
         "versions": [model.version],
@@ -45,7 +45,7 @@ def model_document(model: Model | CustomModel) -> Json:
 
 
 def not_ready(entry: Entry) -> str:
-    """Why a model does not answer; empty where it does."""
+    """Return why a model does not answer; empty where it does."""
     if entry.model is None:
         return entry.failure
     if entry.registration.min_workers < 1:
@@ -54,7 +54,7 @@ def not_ready(entry: Entry) -> str:
 
 
 def index_document(entry: Entry) -> Json:
-    """A model in Triton's index."""
+    """Return a model in Triton's index."""
     reason = not_ready(entry)
     return {
         "name": entry.name,
@@ -64,11 +64,11 @@ def index_document(entry: Entry) -> Json:
     }
 
 
-def _handled() -> tuple[list[Json], list[Json]]:
+def _custom_tensors() -> tuple[list[Json], list[Json]]:
     return [_tensor(BODY, BYTES, [-1])], [_tensor(BODY, BYTES, [-1])]
 
 
-def _computed(model: Model) -> tuple[list[Json], list[Json]]:
+def _network_tensors(model: Model) -> tuple[list[Json], list[Json]]:
     classes = len(model.labels)
     top = min(model.postprocess.top or classes, classes)
     columns = model.output.shape[1]
@@ -104,7 +104,7 @@ def live() -> Response:
 @bp.get("/v2/health/ready")
 def ready() -> Response:
     """Whether at least one model answers; 503 while none does. That of one model is at its own address."""
-    answers = any(not not_ready(entry) for entry in dimple().registry.entries())
+    answers = any(not not_ready(entry) for entry in services().registry.entries())
     return make_response(jsonify({"live": True, "ready": answers}), 200 if answers else 503)
 
 
@@ -112,7 +112,7 @@ def ready() -> Response:
 @bp.get("/v2/models/<model>/versions/<version>", strict_slashes=False)
 def describe(model: str, version: str = "") -> Response:
     """One model: its inputs and outputs. It takes one of the inputs at a time: its tensor, or encoded pictures."""
-    loaded = dimple().registry.get_ready(model)
+    loaded = services().registry.get_ready(model)
     _check_version(loaded, version)
     return jsonify(model_document(loaded))
 
@@ -121,7 +121,7 @@ def describe(model: str, version: str = "") -> Response:
 @bp.get("/v2/models/<model>/versions/<version>/ready")
 def model_ready(model: str, version: str = "") -> Response:
     """Whether a model answers; 503 with the reason while it does not."""
-    entry = dimple().registry.entry(model)
+    entry = services().registry.entry(model)
     if entry.model:
         _check_version(entry.model, version)
     reason = not_ready(entry)
@@ -137,15 +137,19 @@ def infer(model: str, version: str = "") -> Response:
     Tensors come and go in JSON, or in bytes behind it; then ``Inference-Header-Content-Length`` is the length of the
     JSON. Where it is 0, the whole body is one picture.
     """
-    here = dimple()
+    here = services()
     with here.registry.acquire(model) as loaded:
         _check_version(loaded, version)
         if isinstance(loaded, CustomModel):
-            asked = read_asked(read_body(), handlers.BODY, here.settings.max_form_parts, handlers.CUSTOM_OUTPUTS)
-            said = handlers.infer_custom(loaded, asked, here.settings)
-            return _refused(said) if isinstance(said, HandlerAnswer) else answer(model, loaded.version, asked, said)
-        asked = read_asked(read_body(), pictures.PICTURE, pictures.INPUTS, pictures.OUTPUTS)
-        return answer(model, loaded.version, asked, pictures.infer_network(loaded, asked, here.settings))
+            inference = parse_request(read_body(), handlers.BODY, here.settings.max_form_parts, handlers.CUSTOM_OUTPUTS)
+            response = handlers.infer_custom(loaded, inference, here.settings)
+            return (
+                _refusal(response)
+                if isinstance(response, HandlerAnswer)
+                else answer(model, loaded.version, inference, response)
+            )
+        inference = parse_request(read_body(), pictures.PICTURE, pictures.INPUTS, pictures.OUTPUTS)
+        return answer(model, loaded.version, inference, pictures.infer_network(loaded, inference, here.settings))
 
 
 @bp.post("/v2/repository/index")
@@ -153,8 +157,8 @@ def index() -> Response:
     """Every model, whether it answers or not; with ``{"ready": true}``, only those that do."""
     document = read_body(optional=True).document or {}
     only_ready = document.get("ready") is True
-    found = [index_document(entry) for entry in dimple().registry.entries()]
-    return jsonify([one for one in found if not only_ready or one["state"] == "READY"])
+    documents = [index_document(entry) for entry in services().registry.entries()]
+    return jsonify([document for document in documents if not only_ready or document["state"] == "READY"])
 
 
 def _check_version(model: Model | CustomModel, version: str) -> None:
@@ -163,7 +167,9 @@ def _check_version(model: Model | CustomModel, version: str) -> None:
         raise ModelNotFound(f"{model.name}, version {version}", [f"{model.name}, version {model.version}"])
 
 
-def _refused(said: HandlerAnswer) -> Response:
-    """What a model's own code says where it does not answer: an error, or its own status with its own words."""
-    message = said.error[1] if said.error else said.body.decode(errors="replace")
-    return oip_error(said.status if said.status >= 400 else 500, message or said.phrase or "The model said nothing.")
+def _refusal(response: HandlerAnswer) -> Response:
+    """Return what a model's own code says where it does not answer: an error, or its own status with its own words."""
+    message = response.error[1] if response.error else response.body.decode(errors="replace")
+    return oip_error(
+        response.status if response.status >= 400 else 500, message or response.phrase or "The model said nothing."
+    )

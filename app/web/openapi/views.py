@@ -11,8 +11,8 @@ from flask import Blueprint, Response, jsonify, render_template, request, send_f
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app.web.errors import mms_error_response
-from app.web.mms.responses import json_response, mark
-from app.web.ports import Asked, asked
+from app.web.mms.responses import json_response, set_no_cache
+from app.web.ports import PortScope, port_scope
 
 BLUEPRINTS = {
     "The page": "pages",
@@ -30,7 +30,7 @@ BLUEPRINTS = {
 Json = dict[str, Any]
 
 
-def own_document(port: Asked) -> Json:
+def own_document(port: PortScope) -> Json:
     """Return Dimple's OpenAPI 3.1 document, with the operations that answer at a port."""
 
     def answers(tag: str) -> bool:
@@ -39,20 +39,24 @@ def own_document(port: Asked) -> Json:
     whole = _read("openapi.yaml")
     paths = {}
     for path, operations in whole["paths"].items():
-        kept = {key: one for key, one in operations.items() if key == "parameters" or answers(one["tags"][0])}
-        if set(kept) - {"parameters"}:
-            paths[path] = kept
+        allowed = {
+            key: operation
+            for key, operation in operations.items()
+            if key == "parameters" or answers(operation["tags"][0])
+        }
+        if set(allowed) - {"parameters"}:
+            paths[path] = allowed
     return {**whole, "tags": [tag for tag in whole["tags"] if answers(tag["name"])], "paths": paths}
 
 
-def mms_document(port: Asked) -> Json:
+def mms_document(port: PortScope) -> Json:
     """Return Multi Model Server's OpenAPI 3.0 document of a port, of both APIs if both answer there."""
     documents = []
     if port.inference:
         documents.append(_read("mms_inference.yaml"))
     if port.management:
         documents.append(_read("mms_management.yaml"))
-    return {**documents[0], "paths": {path: one for document in documents for path, one in document["paths"].items()}}
+    return {**documents[0], "paths": {path: item for document in documents for path, item in document["paths"].items()}}
 
 
 @lru_cache
@@ -84,13 +88,13 @@ def root() -> Response:
     port."""
     if request.method != "OPTIONS":
         return mms_error_response(MethodNotAllowed())
-    return mark(json_response(mms_document(asked()), newline=True))
+    return set_no_cache(json_response(mms_document(port_scope()), newline=True))
 
 
 @bp.route("/api-description", methods=ANY_METHOD, strict_slashes=False)
 def api_description() -> Response:
     """Return the same document, at an older address."""
-    return mark(json_response(mms_document(asked()), newline=True))
+    return set_no_cache(json_response(mms_document(port_scope()), newline=True))
 
 
 @bp.route("/api-description/<path:ignored>", methods=ANY_METHOD)
@@ -102,7 +106,7 @@ def no_api_description(ignored: str) -> Response:
 @bp.get("/openapi.json")
 def document() -> Response:
     """Return Dimple's own OpenAPI document of this port."""
-    return jsonify(own_document(asked()))
+    return jsonify(own_document(port_scope()))
 
 
 @bp.get("/docs", strict_slashes=False)
@@ -124,7 +128,7 @@ def docs_file(name: str) -> Response:
 
 @lru_cache
 def _swagger_ui() -> Path:
-    found = importlib.util.find_spec(SWAGGER_UI)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(SWAGGER_UI)
+    if spec is None or spec.origin is None:
         raise NotFound("The package flask-swagger-ui is not installed. /openapi.json has the document.")
-    return Path(found.origin).with_name("dist")
+    return Path(spec.origin).with_name("dist")

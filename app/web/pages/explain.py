@@ -10,13 +10,13 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, request
 
 from app.errors import BadParameter
-from app.serving.explain import around, box_of, crop, explain, look, seen_region
-from app.serving.pipeline import conclude, open_picture, prepare
+from app.serving.explain import box_of, crop, explain, face_tensor, seen_region, with_margin
+from app.serving.pipeline import open_picture, postprocess, prepare
 from app.serving.rendering import heat_map, png, small
 from app.serving.serializers import answer_document
 from app.types import Box
 from app.web.pages.view_models import PREVIEW_SIDE
-from app.web.request import accepted_type, client_disconnected, dimple, read_upload
+from app.web.request import accepted_type, client_disconnected, read_upload, services
 
 bp = Blueprint("explain", __name__)
 
@@ -37,31 +37,31 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
     """
     started = time.perf_counter()
     face, label = wanted_face(), request.args.get("class") or None
-    with dimple().registry.acquire_builtin(name) as model:
-        with open_picture(data, dimple().settings.picture_limits) as picture:
+    with services().registry.acquire_builtin(name) as model:
+        with open_picture(data, services().settings.picture_limits) as picture:
             if answer is None:
-                answer = answer_document(conclude(model, prepare(model, picture), None, client_disconnected()))
+                answer = answer_document(postprocess(model, prepare(model, picture), None, client_disconnected()))
             box = box_of(answer, face)
-            tensor = look(model, picture.image, box)
+            tensor = face_tensor(model, picture.image, box)
             whole = Box(0, 0, *picture.image.size)
-            frame = around(box, whole) if box else whole
+            frame = with_margin(box, whole) if box else whole
             preview = small(crop(picture.image, frame), PREVIEW_SIDE)
         looked_at = seen_region(model.preprocess, model.input.shape, box or whole)
-        found = explain(model, tensor, looked_at, label, client_disconnected())
+        explanation = explain(model, tensor, looked_at, label, client_disconnected())
     if accepted_type(["image/png", "application/json"]) == "application/json":
         return jsonify(
             {
                 "model": model.name,
                 "version": model.version,
-                "class": found.label,
-                "probability": found.probability,
-                "region": asdict(found.region),
-                "drops": [[round(float(drop), 6) for drop in row] for row in found.drops],
-                "occlusions": found.drops.size,
+                "class": explanation.label,
+                "probability": explanation.probability,
+                "region": asdict(explanation.region),
+                "drops": [[round(float(drop), 6) for drop in row] for row in explanation.drops],
+                "occlusions": explanation.drops.size,
                 "timing_ms": {"total": round((time.perf_counter() - started) * 1000, 3)},
             }
         )
-    response = make_response(png(heat_map(preview, frame, found)))
+    response = make_response(png(heat_map(preview, frame, explanation)))
     response.content_type = "image/png"
     response.headers["Cache-Control"] = "private, max-age=600"
     response.headers["Vary"] = "Accept"
@@ -69,7 +69,7 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
 
 
 def wanted_face() -> int:
-    """The number of the face that is asked about, from 1.
+    """Return the number of the face that is asked about, from 1.
 
     :raises BadParameter: where it is no number.
     """

@@ -7,12 +7,12 @@ import re
 from flask import Blueprint, Response, make_response, redirect, render_template, request
 
 from app.errors import InsufficientRole, InvalidToken, TokenRequired, TooManyRequests
-from app.security.authorization import Shown
+from app.security.authorization import Credentials
 from app.security.tokens import MANAGEMENT, PREDICTION
-from app.web.auth import COOKIES, answer_headers, gate
+from app.web.auth import COOKIES, answer_headers, authorizer
 from app.web.csrf import check_same_origin
 from app.web.errors import ErrorBody, error_body, error_response
-from app.web.ports import asked
+from app.web.ports import port_scope
 from app.web.request import wants_html
 
 bp = Blueprint("login", __name__)
@@ -23,7 +23,7 @@ LONGEST = 2000
 
 
 @bp.app_context_processor
-def _who() -> dict[str, bool]:
+def _login_state() -> dict[str, bool]:
     return {"logged_in": any(name in request.cookies for name in COOKIES.values())}
 
 
@@ -46,7 +46,7 @@ def login() -> Response:
     place = _next(request.form.get("next", ""))
     token = request.form.get("token", "").strip()
     try:
-        known = gate().check(_role(), Shown((token,) if token else (), request.remote_addr or ""))
+        known = authorizer().check(_role(), Credentials((token,) if token else (), request.remote_addr or ""))
     except (TokenRequired, InsufficientRole, TooManyRequests) as error:
         return login_page(error, place)
     response = make_response(redirect(place, 303))
@@ -68,17 +68,17 @@ def logout() -> Response:
 
 
 def login_page(error: Exception | None, place: str = "") -> Response:
-    """The form, with what was wrong with the token that came, if one did.
+    """Return the form, with what was wrong with the token that came, if one did.
 
     :param place: where to go on; the page that was asked for where it is not given.
     """
     problem: ErrorBody | None = error_body(error) if error else None
-    told = problem if isinstance(error, InvalidToken | InsufficientRole | TooManyRequests) else None
+    reason = problem if isinstance(error, InvalidToken | InsufficientRole | TooManyRequests) else None
     if not place:
         place = _next(request.full_path.rstrip("?") if request.method == "GET" else "")
-    here = asked()
+    here = port_scope()
     page = render_template(
-        "login.html", problem=told, next=place, role=_role(), managing=here.management and not here.inference
+        "login.html", problem=reason, next=place, role=_role(), managing=here.management and not here.inference
     )
     response = make_response(page, problem.code if problem else 200)
     response.headers["Cache-Control"] = "no-store"
@@ -88,11 +88,11 @@ def login_page(error: Exception | None, place: str = "") -> Response:
 
 
 def _role() -> str:
-    """What a token must be for at this port."""
-    return PREDICTION if asked().inference else MANAGEMENT
+    """Return what a token must be for at this port."""
+    return PREDICTION if port_scope().inference else MANAGEMENT
 
 
-def _next(told: str) -> str:
-    """A path of this server to go on to."""
-    usual = "/" if asked().inference else "/manage/"
-    return told if len(told) <= LONGEST and LOCAL.fullmatch(told) else usual
+def _next(target: str) -> str:
+    """Return a path of this server to go on to."""
+    usual = "/" if port_scope().inference else "/manage/"
+    return target if len(target) <= LONGEST and LOCAL.fullmatch(target) else usual

@@ -30,8 +30,8 @@ from app.settings import ROOT
 from app.telemetry.multiprocess import Count, counts
 from app.web.csrf import check_same_origin
 from app.web.errors import ErrorBody, error_body
-from app.web.ports import asked
-from app.web.request import dimple
+from app.web.ports import port_scope
+from app.web.request import services
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 
@@ -40,15 +40,15 @@ MOST_WORKERS = 64
 
 
 @bp.app_context_processor
-def _where() -> dict[str, bool]:
+def _port_context() -> dict[str, bool]:
     """``managing`` tells the templates that the page's other files and addresses are those of management."""
-    return {"managing": request.blueprint == bp.name and asked().management}
+    return {"managing": request.blueprint == bp.name and port_scope().management}
 
 
 @bp.before_request
 def _only_management() -> None:
     """The page's own lock, beside the one that every route has."""
-    if not asked().management:
+    if not port_scope().management:
         abort(404)
 
 
@@ -69,7 +69,7 @@ def state() -> Response:
 @bp.post("/register")
 def register_model() -> Response:
     """Register an archive that is sent, or one that lies at a URL or in the models folder."""
-    request.max_content_length = dimple().settings.max_model_bytes
+    request.max_content_length = services().settings.max_model_bytes
     _check_form()
     return _done(_register)
 
@@ -78,18 +78,18 @@ def register_model() -> Response:
 def scale_model(name: str) -> Response:
     """Give a model more workers, or fewer."""
     _check_form()
-    return _done(lambda: scale(dimple().registry, name, Scale(workers := _workers(), workers), synchronous=False))
+    return _done(lambda: scale(services().registry, name, Scale(workers := _workers(), workers), synchronous=False))
 
 
 @bp.post("/<name>/unregister")
 def unregister_model(name: str) -> Response:
     """Take a model out of service."""
     _check_form()
-    return _done(lambda: dimple().registry.unregister(name))
+    return _done(lambda: services().registry.unregister(name))
 
 
 def _register() -> None:
-    here = dimple()
+    here = services()
     sent = request.files.get("archive")
     order = RegistrationRequest(
         url=request.form.get("url", "").strip(),
@@ -106,7 +106,7 @@ def _register() -> None:
         return
     folder = here.settings.instance_dir / "uploaded" / secrets.token_hex(8)
     try:
-        archive = _kept(sent, folder)
+        archive = _store_archive(sent, folder)
         # what is registered is looked for in the models folder; what was sent lies in one of its own
         register(here.registry, replace(order, url=archive.name), replace(here.settings, models_dir=folder))
     except BaseException:
@@ -114,12 +114,12 @@ def _register() -> None:
         raise
 
 
-def _kept(sent: FileStorage, folder: Path) -> Path:
-    """The archive that was sent, under a name that is no path."""
-    told = (sent.filename or "").replace("\\", "/").rpartition("/")[2]
-    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", told).lstrip(".")
+def _store_archive(sent: FileStorage, folder: Path) -> Path:
+    """Return the archive that was sent, under a name that is no path."""
+    filename = (sent.filename or "").replace("\\", "/").rpartition("/")[2]
+    name = re.sub(r"[^A-Za-z0-9_.\-]", "_", filename).lstrip(".")
     if not name.lower().endswith(ARCHIVE_SUFFIXES):
-        raise BadParameter("archive", told, f"a model archive, called *{', *'.join(ARCHIVE_SUFFIXES)}")
+        raise BadParameter("archive", filename, f"a model archive, called *{', *'.join(ARCHIVE_SUFFIXES)}")
     folder.mkdir(parents=True)
     sent.save(folder / name)
     return folder / name
@@ -134,14 +134,14 @@ def _workers() -> int:
 
 def _facts() -> list[dict[str, Any]]:
     counted = counts()
-    return [_fact(entry, counted.get(entry.name, Count())) for entry in dimple().registry.entries()]
+    return [_fact(entry, counted.get(entry.name, Count())) for entry in services().registry.entries()]
 
 
 def _fact(entry: Entry, counted: Count) -> dict[str, Any]:
-    told = entry_document(entry)
+    document = entry_document(entry)
     workers = describe(entry)["workers"]
     return {
-        **{key: value for key, value in told.items() if key not in ("labels", "input")},
+        **{key: value for key, value in document.items() if key not in ("labels", "input")},
         "url": entry.registration.url,
         "min_workers": entry.registration.min_workers,
         "workers": [worker["status"] for worker in workers],
@@ -151,7 +151,7 @@ def _fact(entry: Entry, counted: Count) -> dict[str, Any]:
 
 def _page(problem: ErrorBody | None = None) -> Response:
     token = request.cookies.get(COOKIE) or secrets.token_hex(24)
-    page = render_template("manage.html", models=_facts(), token=token, problem=problem, settings=dimple().settings)
+    page = render_template("manage.html", models=_facts(), token=token, problem=problem, settings=services().settings)
     response = make_response(page, problem.code if problem else 200)
     response.set_cookie(
         COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path=url_for("manage.models")

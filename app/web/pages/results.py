@@ -10,15 +10,15 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 from werkzeug.exceptions import Forbidden, Gone
 
 from app.errors import BadParameter
-from app.serving.explain import box_of, look
-from app.serving.feedback import Corrections
+from app.serving.explain import box_of, face_tensor
+from app.serving.feedback import FeedbackStore
 from app.serving.pipeline import open_picture
-from app.serving.rendering import as_picture, jpeg, png
-from app.serving.uploads import Kept
+from app.serving.rendering import jpeg, png, tensor_image
+from app.serving.uploads import StoredUpload
 from app.web.csrf import check_same_origin, visitor
 from app.web.pages.explain import heat_response, wanted_face
-from app.web.pages.view_models import PREVIEW_SIDE, is_mine, kept, plain_label, wants_part
-from app.web.request import dimple, wants_html
+from app.web.pages.view_models import PREVIEW_SIDE, from_store, is_mine, plain_label, wants_part
+from app.web.request import services, wants_html
 
 bp = Blueprint("results", __name__)
 
@@ -32,18 +32,18 @@ LONGEST_LABEL = 200
 @bp.get("/result/<identity>")
 def show(identity: str) -> Response:
     """A result, for as long as its picture is kept. ``?why`` shows what it rests on, too."""
-    one = _find(identity)
+    upload = _find(identity)
     if not wants_html():
-        return jsonify(one.record["answer"])
+        return jsonify(upload.record["answer"])
     why = url_for("results.why", identity=identity, **_asked_of_why()) if "why" in request.args else ""
-    return make_response(render_template("result.html", result=kept(one), why=why))
+    return make_response(render_template("result.html", result=from_store(upload), why=why))
 
 
 @bp.get("/result/<identity>/picture")
 def picture(identity: str) -> Response:
     """The picture as a JPEG, without the metadata of the file; ``?small`` a smaller one."""
     side = SMALL_SIDE if "small" in request.args else PREVIEW_SIDE
-    with open_picture(_find(identity).path.read_bytes(), dimple().settings.picture_limits) as opened:
+    with open_picture(_find(identity).path.read_bytes(), services().settings.picture_limits) as opened:
         data = jpeg(opened.image, side)
     return _picture(data, "image/jpeg")
 
@@ -51,19 +51,19 @@ def picture(identity: str) -> Response:
 @bp.get("/result/<identity>/seen")
 def seen(identity: str) -> Response:
     """What the network saw of the picture, or of the face ``?face=``: the tensor's own values as a PNG."""
-    one, face = _find(identity), wanted_face()
-    with dimple().registry.acquire_builtin(one.record["answer"]["model"]) as model:
-        box = box_of(one.record["answer"], face)
-        with open_picture(one.path.read_bytes(), dimple().settings.picture_limits) as opened:
-            tensor = look(model, opened.image, box)
-    return _picture(png(as_picture(tensor, model.preprocess)), "image/png")
+    upload, face = _find(identity), wanted_face()
+    with services().registry.acquire_builtin(upload.record["answer"]["model"]) as model:
+        box = box_of(upload.record["answer"], face)
+        with open_picture(upload.path.read_bytes(), services().settings.picture_limits) as opened:
+            tensor = face_tensor(model, opened.image, box)
+    return _picture(png(tensor_image(tensor, model.preprocess)), "image/png")
 
 
 @bp.get("/result/<identity>/why")
 def why(identity: str) -> Response:
     """What the answer rests on, as :func:`app.web.pages.explain.explain_picture` tells it."""
-    one = _find(identity)
-    return heat_response(one.record["answer"]["model"], one.path.read_bytes(), one.record["answer"])
+    upload = _find(identity)
+    return heat_response(upload.record["answer"]["model"], upload.path.read_bytes(), upload.record["answer"])
 
 
 @bp.post("/result/<identity>/delete")
@@ -78,66 +78,66 @@ def delete(identity: str) -> Response:
 def correct(identity: str) -> Response:
     """Keep the picture, or the face ``face`` of it, as one of the class ``label``, to train on."""
     check_same_origin()
-    one = _mine(identity)
+    upload = _mine(identity)
     face = wanted_face()
-    label = _label(one.record["answer"]["model"], request.form.get("label", "").strip())
-    box = box_of(one.record["answer"], face)
-    data, suffix = one.path.read_bytes(), one.path.suffix
+    label = _label(upload.record["answer"]["model"], request.form.get("label", "").strip())
+    box = box_of(upload.record["answer"], face)
+    data, suffix = upload.path.read_bytes(), upload.path.suffix
     if box:
-        with open_picture(data, dimple().settings.picture_limits) as opened:
+        with open_picture(data, services().settings.picture_limits) as opened:
             around = (box.x, box.y, box.x + box.width, box.y + box.height)
             data, suffix = png(opened.image.crop(around)), ".png"
-    name = f"{one.id}-{face}{suffix}"
-    corrections().keep(one.record["answer"]["model"], label, name, data)
-    corrected = {**one.record.get("corrected", {}), str(face): label}
-    dimple().uploads.note(one, {**one.record, "corrected": corrected})
+    name = f"{upload.id}-{face}{suffix}"
+    corrections().keep(upload.record["answer"]["model"], label, name, data)
+    corrected = {**upload.record.get("corrected", {}), str(face): label}
+    services().uploads.note(upload, {**upload.record, "corrected": corrected})
     if wants_part():
-        return make_response(render_template("_result.html", result=kept(_find(identity))))
+        return make_response(render_template("_result.html", result=from_store(_find(identity))))
     return _to("results.show", identity=identity)
 
 
 @bp.get("/recent")
 def recent() -> Response:
     """Everything that this browser has sent, while it is kept."""
-    mine = dimple().uploads.of(visitor(), MOST_SHOWN) if visitor() else []
+    mine = services().uploads.of(visitor(), MOST_SHOWN) if visitor() else []
     if not wants_html():
-        return jsonify([{"id": one.id, "answer": one.record["answer"]} for one in mine])
-    results = [kept(one) for one in mine]
-    return make_response(render_template("recent.html", results=results, settings=dimple().settings))
+        return jsonify([{"id": upload.id, "answer": upload.record["answer"]} for upload in mine])
+    results = [from_store(upload) for upload in mine]
+    return make_response(render_template("recent.html", results=results, settings=services().settings))
 
 
 @bp.post("/recent/delete")
 def delete_all() -> Response:
     """Forget everything that this browser has sent."""
     check_same_origin()
-    for one in dimple().uploads.of(visitor()) if visitor() else []:
-        _forget(one)
+    for upload in services().uploads.of(visitor()) if visitor() else []:
+        _forget(upload)
     return _to("results.recent")
 
 
-def corrections() -> Corrections:
-    """Where corrected pictures go. They may take as much room as the uploads."""
-    settings = dimple().settings
-    return Corrections(settings.instance_dir / "corrections", settings.uploads_max_bytes)
+def corrections() -> FeedbackStore:
+    """Return where corrected pictures go. They may take as much room as the uploads."""
+    settings = services().settings
+    return FeedbackStore(settings.instance_dir / "corrections", settings.uploads_max_bytes)
 
 
-def _forget(one: Kept) -> None:
-    corrections().forget(one.record["answer"]["model"], f"{one.id}-*")
-    dimple().uploads.delete(one)
+def _forget(upload: StoredUpload) -> None:
+    corrections().forget(upload.record["answer"]["model"], f"{upload.id}-*")
+    services().uploads.delete(upload)
 
 
-def _find(identity: str) -> Kept:
-    one = dimple().uploads.find(identity)
-    if one is None:
+def _find(identity: str) -> StoredUpload:
+    upload = services().uploads.find(identity)
+    if upload is None:
         raise Gone("This result is not kept, or not any more. Send the picture again.")
-    return one
+    return upload
 
 
-def _mine(identity: str) -> Kept:
-    one = _find(identity)
-    if not is_mine(one):
+def _mine(identity: str) -> StoredUpload:
+    upload = _find(identity)
+    if not is_mine(upload):
         raise Forbidden("Only the browser that sent this picture can change or delete it.")
-    return one
+    return upload
 
 
 def _label(name: str, text: str) -> str:
@@ -145,22 +145,22 @@ def _label(name: str, text: str) -> str:
 
     :raises BadParameter: if there is none, or two have that name.
     """
-    with dimple().registry.acquire_builtin(name) as model:
+    with services().registry.acquire_builtin(name) as model:
         labels: Sequence[str] = model.labels
     if text in labels:
         return text
     text = text[:LONGEST_LABEL]  # to compare a long one with every label takes long
-    meant = [label for label in labels if plain_label(label).lower() == text.lower()]
-    if len(meant) == 1:
-        return meant[0]
-    shown = [plain_label(label) for label in labels]
-    like = meant or difflib.get_close_matches(text, shown, 3, 0.5) or shown[:3]
+    matches = [label for label in labels if plain_label(label).lower() == text.lower()]
+    if len(matches) == 1:
+        return matches[0]
+    names = [plain_label(label) for label in labels]
+    like = matches or difflib.get_close_matches(text, names, 3, 0.5) or names[:3]
     raise BadParameter("label", text, f"one of the model's own labels, such as {'; '.join(like)}")
 
 
 def _asked_of_why() -> dict[str, Any]:
-    given: Mapping[str, str] = request.args
-    return {key: given[key] for key in ("class", "face") if given.get(key)}
+    parameters: Mapping[str, str] = request.args
+    return {key: parameters[key] for key in ("class", "face") if parameters.get(key)}
 
 
 def _picture(data: bytes, kind: str) -> Response:

@@ -17,12 +17,12 @@ from flask import request, url_for
 
 from app.serving.loader import Entry
 from app.serving.model import Model
-from app.serving.pipeline import Picture, Prepared
-from app.serving.rendering import as_picture, jpeg, png
-from app.serving.uploads import Kept, tag_of
+from app.serving.pipeline import Picture, PreparedInput
+from app.serving.rendering import jpeg, png, tensor_image
+from app.serving.uploads import StoredUpload, tag_of
 from app.utils.json import read_json
 from app.web.csrf import visitor
-from app.web.request import dimple
+from app.web.request import services
 
 UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -38,7 +38,7 @@ KINDS = 4
 
 
 def plain_label(label: str) -> str:
-    """A label as people read it: ``espresso`` for ``n07920052 espresso``."""
+    """Return a label as people read it: ``espresso`` for ``n07920052 espresso``."""
     return WORDNET.sub("", label, count=1) if WORDNET.match(label) else label
 
 
@@ -50,7 +50,7 @@ def headline(label: str) -> str:
 
 def face_kind(predictions: Sequence[Mapping[str, Any]]) -> int:
     """Return a number below ``KINDS`` that a face's class has, the same in all answers of its model: its colour."""
-    labels = sorted(str(one["class"]) for one in predictions)
+    labels = sorted(str(prediction["class"]) for prediction in predictions)
     return labels.index(predictions[0]["class"]) % KINDS
 
 
@@ -60,14 +60,14 @@ def faces_summary(faces: Sequence[Mapping[str, Any]]) -> str:
     :param faces: of an answer's document, at least one.
     """
     counts = Counter(str(face["predictions"][0]["class"]) for face in faces)
-    positive = [label for one in faces[0]["predictions"] if not NEGATION.match(label := str(one["class"]))]
+    positive = [label for face in faces[0]["predictions"] if not NEGATION.match(label := str(face["class"]))]
     if len(positive) == 1:
         return f"{counts[positive[0]]} of {len(faces)} {plain_label(positive[0])}"
     return ", ".join(f"{count} {plain_label(label)}" for label, count in counts.most_common())
 
 
 def spoken_time(seconds: int) -> str:
-    """A time in its largest whole unit: ``24 hours`` for a day, because that is what it is, ``90 minutes``."""
+    """Return a time in its largest whole unit: ``24 hours`` for a day, because that is what it is, ``90 minutes``."""
     for size, name in UNITS:
         count = seconds // size
         if seconds % size == 0 and count > (1 if name == "day" else 0):
@@ -81,7 +81,7 @@ EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelCard:
     """What the page shows of a model. ``accuracy`` is a sentence, empty where nobody has measured it."""
 
     name: str
@@ -90,17 +90,17 @@ class Card:
     accuracy: str
 
 
-def cards(entries: list[Entry]) -> list[Card]:
-    """A card for every model that our engines compute and that answers."""
+def model_cards(entries: list[Entry]) -> list[ModelCard]:
+    """Return a card for every model that our engines compute and that answers."""
     return [
-        Card(entry.name, _sentence(entry.model, _described(entry)), entry.model.labels, _accuracy(entry))
+        ModelCard(entry.name, _sentence(entry.model, _manifest_text(entry)), entry.model.labels, _accuracy(entry))
         for entry in entries
         if isinstance(entry.model, Model)
     ]
 
 
 def _sentence(model: Model, described: str) -> str:
-    """What the manifest says, or what the model's own labels tell."""
+    """Return what the manifest says, or what the model's own labels tell."""
     if described:
         return described
     labels = model.labels
@@ -111,9 +111,9 @@ def _sentence(model: Model, described: str) -> str:
     return f"Finds the faces and says of each: {choice}." if model.preprocess.faces else f"Says which it is: {choice}."
 
 
-def _described(entry: Entry) -> str:
-    told = _read(Path(entry.registration.path) / "MAR-INF" / "MANIFEST.json").get("model")
-    text = told.get("description") if isinstance(told, dict) else None
+def _manifest_text(entry: Entry) -> str:
+    model_facts = _read(Path(entry.registration.path) / "MAR-INF" / "MANIFEST.json").get("model")
+    text = model_facts.get("description") if isinstance(model_facts, dict) else None
     return text if isinstance(text, str) else ""
 
 
@@ -149,7 +149,7 @@ FEW_LABELS = 20
 
 
 @dataclass(frozen=True)
-class Shown:
+class ResultView:
     """An answer on a page. ``answer`` is its JSON document; ``preview`` and ``seen`` are addresses of pictures, one of
     ``seen`` for each face. ``id`` is empty where the picture is not kept; then nothing can be asked of it later.
     ``mine`` says that whoever looks has sent it, ``corrected`` maps faces' numbers, from 1, to labels."""
@@ -166,12 +166,12 @@ class Shown:
 
     @property
     def document(self) -> str:
-        """The JSON that a program gets."""
+        """Return the JSON that a program gets."""
         return json.dumps(self.answer, indent=2, ensure_ascii=False)
 
     @property
     def curl(self) -> str:
-        """The command that gives the same answer."""
+        """Return the command that gives the same answer."""
         address = url_for("predict.predict", model=self.answer["model"], _external=True)
         return f"curl -F {shlex.quote('file=@' + _for_curl(self.name or 'picture.jpg'))} {shlex.quote(address)}"
 
@@ -183,12 +183,12 @@ class Shown:
 
     @property
     def loaded(self) -> bool:
-        """Whether the model that answered still does."""
+        """Return whether the model that answered still does."""
         return self._model is not None
 
     @property
     def _model(self) -> Model | None:
-        for entry in dimple().registry.entries():
+        for entry in services().registry.entries():
             if entry.name == self.answer["model"] and isinstance(entry.model, Model):
                 return entry.model
         return None
@@ -196,47 +196,49 @@ class Shown:
     @property
     def others(self) -> list[str]:
         """Models that could be asked about the same picture."""
-        entries = dimple().registry.entries()
-        return [one.name for one in entries if isinstance(one.model, Model) and one.name != self.answer["model"]]
+        entries = services().registry.entries()
+        return [
+            entry.name for entry in entries if isinstance(entry.model, Model) and entry.name != self.answer["model"]
+        ]
 
 
-def fresh(model: Model, picture: Picture, prepared: Prepared) -> dict[str, Any]:
-    """What there is to show of a picture that is not kept, to be taken while it is open."""
+def from_upload(model: Model, picture: Picture, prepared: PreparedInput) -> dict[str, Any]:
+    """Return what there is to show of a picture that is not kept, to be taken while it is open."""
     rows = range(len(prepared.tensor))
-    seen = tuple(_data("png", png(as_picture(prepared.tensor[row : row + 1], model.preprocess))) for row in rows)
+    seen = tuple(_data("png", png(tensor_image(prepared.tensor[row : row + 1], model.preprocess))) for row in rows)
     preview = _data("jpeg", jpeg(picture.image, PREVIEW_SIDE))
     return {"preview": preview, "seen": seen, **dict(zip(("width", "height"), picture.size, strict=True))}
 
 
-def kept(one: Kept) -> Shown:
-    """What there is to show of a picture that is kept."""
-    record = one.record
+def from_store(upload: StoredUpload) -> ResultView:
+    """Return what there is to show of a picture that is kept."""
+    record = upload.record
     faces = range(1, len(record["answer"]["faces"] or [None]) + 1)
-    return Shown(
+    return ResultView(
         answer=record["answer"],
         name=record["name"],
         width=record["width"],
         height=record["height"],
-        preview=url_for("results.picture", identity=one.id),
-        seen=tuple(url_for("results.seen", identity=one.id, face=face) for face in faces),
-        id=one.id,
-        mine=is_mine(one),
+        preview=url_for("results.picture", identity=upload.id),
+        seen=tuple(url_for("results.seen", identity=upload.id, face=face) for face in faces),
+        id=upload.id,
+        mine=is_mine(upload),
         corrected=record.get("corrected", {}),
     )
 
 
-def is_mine(one: Kept) -> bool:
-    """Whether whoever asks has sent the picture."""
-    return bool(visitor()) and one.tag == tag_of(visitor())
+def is_mine(upload: StoredUpload) -> bool:
+    """Return whether whoever asks has sent the picture."""
+    return bool(visitor()) and upload.tag == tag_of(visitor())
 
 
 def wants_part() -> bool:
-    """Whether a script of the page asks, which puts the answer into the page itself."""
+    """Return whether a script of the page asks, which puts the answer into the page itself."""
     return request.headers.get("X-Part") == "result"
 
 
 def _for_curl(name: str) -> str:
-    """A file's name for ``-F``, where ``;`` and ``,`` mean something unless it is in quotes."""
+    """Return a file's name for ``-F``, where ``;`` and ``,`` mean something unless it is in quotes."""
     if not set(name) & set(';,"'):
         return name
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

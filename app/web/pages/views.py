@@ -9,24 +9,24 @@ from flask import Blueprint, Response, jsonify, make_response, redirect, render_
 
 from app.errors import BadInput, BadParameter, EmptyFile, TooManyFiles
 from app.serving.model import Model
-from app.serving.pipeline import conclude, open_picture, prepare
+from app.serving.pipeline import open_picture, postprocess, prepare
 from app.serving.serializers import answer_document
 from app.settings import ROOT
 from app.web.csrf import remember, visitor, visitor_or_new
 from app.web.errors import ErrorBody, error_body
 from app.web.pages.view_models import (
-    Shown,
-    cards,
+    ResultView,
     face_kind,
     faces_summary,
-    fresh,
+    from_store,
+    from_upload,
     headline,
-    kept,
+    model_cards,
     plain_label,
     spoken_time,
     wants_part,
 )
-from app.web.request import Upload, check_filled, client_disconnected, dimple, read_top, read_uploads, wants_html
+from app.web.request import Upload, check_filled, client_disconnected, read_top, read_uploads, services, wants_html
 
 live_bp = Blueprint("live", __name__)
 
@@ -47,8 +47,8 @@ def gate() -> Response:
 
 
 def _smile_model() -> str:
-    """The name of a model that finds faces and tells a smile; empty where none is loaded."""
-    for entry in dimple().registry.entries():
+    """Return the name of a model that finds faces and tells a smile; empty where none is loaded."""
+    for entry in services().registry.entries():
         model = entry.model
         if isinstance(model, Model) and model.preprocess.faces and set(SMILES) <= set(model.labels):
             return entry.name
@@ -77,8 +77,8 @@ class Sample:
 
 
 SAMPLES = {
-    one.name: one
-    for one in (
+    item.name: item
+    for item in (
         Sample("astronaut", "an astronaut", "smile", "astronaut.jpg"),
         Sample("chelsea", "a cat", "dogcat", "samples/chelsea.jpg"),
         Sample("coffee", "a cup of coffee", "imagenet", "samples/coffee.jpg"),
@@ -89,7 +89,7 @@ SAMPLES = {
 
 def default_model() -> str:
     """Return the model of forms that name none: that of the settings, or the only one if that is not there."""
-    here = dimple()
+    here = services()
     names = here.registry.names()
     return names[0] if len(names) == 1 else here.settings.default_model
 
@@ -97,9 +97,9 @@ def default_model() -> str:
 @bp.get("/")
 def form() -> str:
     """The form: pictures and a choice of model."""
-    here = dimple()
+    here = services()
     default = default_model()
-    models = cards(here.registry.entries())
+    models = model_cards(here.registry.entries())
     models.sort(key=lambda model: model.name != default)
     names = {model.name for model in models}
     recent = here.uploads.count(visitor()) if visitor() else 0
@@ -129,22 +129,28 @@ def show_form() -> Response:
 def classify() -> Response:
     """Classify the pictures of the form, and keep them for as long as the settings say. Of several, each has its answer
     or its error in its place."""
-    uploads, model = _asked()
+    uploads, model = _request_pictures()
     owner = visitor_or_new() if wants_html() or wants_part() else ""
     if len(uploads) == 1:
         _check_filled(uploads[0])
         return remember(_respond(_classify(uploads[0], model, owner)), owner)
-    found = [_classify_or_explain(upload, model, owner) for upload in uploads]
+    outcomes = [_classify_or_explain(upload, model, owner) for upload in uploads]
     if not wants_html():
-        return jsonify([{"error": asdict(one)} if isinstance(one, ErrorBody) else one.answer for one in found])
-    problems = [(upload.name, one) for upload, one in zip(uploads, found, strict=True) if isinstance(one, ErrorBody)]
-    results = [one for one in found if isinstance(one, Shown)]
+        return jsonify(
+            [{"error": asdict(outcome)} if isinstance(outcome, ErrorBody) else outcome.answer for outcome in outcomes]
+        )
+    problems = [
+        (upload.name, outcome)
+        for upload, outcome in zip(uploads, outcomes, strict=True)
+        if isinstance(outcome, ErrorBody)
+    ]
+    results = [outcome for outcome in outcomes if isinstance(outcome, ResultView)]
     return remember(make_response(render_template("results.html", results=results, problems=problems)), owner)
 
 
-def _asked() -> tuple[list[Upload], str]:
-    """The pictures of a request and the model that it names: sent, one of ours, or one that was sent before."""
-    here = dimple()
+def _request_pictures() -> tuple[list[Upload], str]:
+    """Return the pictures of a request and the model that it names: sent, one of ours, or one that was sent before."""
+    here = services()
     name = request.form.get("model") or request.args.get("model") or default_model()
     if sample := request.form.get("sample"):
         return [_sample(sample)], SAMPLES[sample].model
@@ -173,25 +179,25 @@ def _check_filled(upload: Upload) -> None:
         check_filled(upload)
 
 
-def _classify(upload: Upload, name: str, owner: str) -> Shown:
+def _classify(upload: Upload, name: str, owner: str) -> ResultView:
     """Answer for one picture, and keep it."""
-    here = dimple()
+    here = services()
     top = read_top()
     stays = here.uploads.keeps(upload.data)
     with here.registry.acquire_builtin(name) as model:
-        with open_picture(upload.data, here.settings.picture_limits, model.enough_pixels) as picture:
+        with open_picture(upload.data, here.settings.picture_limits, model.draft_side) as picture:
             prepared = prepare(model, picture)
             size: dict[str, Any] = dict(zip(("width", "height"), picture.size, strict=True))
             suffix = SUFFIX[picture.format]
-            shown: dict[str, Any] = fresh(model, picture, prepared) if owner and not stays else {}
-        answer = answer_document(conclude(model, prepared, top, client_disconnected()))
+            extra: dict[str, Any] = from_upload(model, picture, prepared) if owner and not stays else {}
+        answer = answer_document(postprocess(model, prepared, top, client_disconnected()))
     record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size}
     identity = here.uploads.keep(upload.data, suffix, owner, record)
-    found = here.uploads.find(identity) if identity else None
-    return kept(found) if found else Shown(answer, upload.name, **{**size, **shown})
+    upload_found = here.uploads.find(identity) if identity else None
+    return from_store(upload_found) if upload_found else ResultView(answer, upload.name, **{**size, **extra})
 
 
-def _classify_or_explain(upload: Upload, name: str, owner: str) -> Shown | ErrorBody:
+def _classify_or_explain(upload: Upload, name: str, owner: str) -> ResultView | ErrorBody:
     try:
         if not upload.data:
             raise EmptyFile(upload.name)
@@ -200,9 +206,9 @@ def _classify_or_explain(upload: Upload, name: str, owner: str) -> Shown | Error
         return error_body(error)
 
 
-def _respond(shown: Shown) -> Response:
+def _respond(view: ResultView) -> Response:
     if wants_part():
-        return make_response(render_template("_result.html", result=shown))
+        return make_response(render_template("_result.html", result=view))
     if not wants_html():
-        return jsonify(shown.answer)
-    return make_response(render_template("result.html", result=shown))
+        return jsonify(view.answer)
+    return make_response(render_template("result.html", result=view))

@@ -43,7 +43,7 @@ def crowd(peer: Peer) -> Answer:
         asked = [pool.submit(_slow, peer)]
         time.sleep(0.4)
         asked += [pool.submit(_slow, peer) for _ in range(5)]
-        statuses = [one.result().status for one in asked]
+        statuses = [item.result().status for item in asked]
     return of_document({"answered": statuses.count(200), "refused": statuses.count(503)})
 
 

@@ -45,7 +45,7 @@ def same_connection(peer: Peer) -> Answer:
         port = connection.sock.getsockname()[1] if connection.sock else 0
         answers.append(exchange(connection, "GET", "/ping", {}, None))
         same = connection.sock is not None and connection.sock.getsockname()[1] == port
-        return of_document({"statuses": [one.status for one in answers], "same connection": same})
+        return of_document({"statuses": [answer.status for answer in answers], "same connection": same})
     finally:
         connection.close()
 

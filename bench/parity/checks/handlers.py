@@ -104,7 +104,10 @@ def told_by_all(peer: Peer) -> Answer:
     asked = [peer.ask("GET", "/models/init_error", management=True) for _ in range(30)]
     documents = [answer.document() for answer in asked]
     peer.ask("DELETE", "/models/init_error", management=True)
-    kinds = {(one.get("modelVersion"), one.get("status"), len(one.get("workers", ()))) for one in documents}
+    kinds = {
+        (document.get("modelVersion"), document.get("status"), len(document.get("workers", ())))
+        for document in documents
+    }
     return of_document({"descriptions": len(kinds)})
 
 

@@ -20,7 +20,7 @@ def at_once(requests: Sequence[Request]) -> Callable[[Peer], Answer]:
     def ask(peer: Peer) -> Answer:
         with ThreadPoolExecutor(len(requests)) as pool:
             asked = [pool.submit(peer.ask, "POST", path, body, headers) for path, body, headers in requests]
-            return of_document(sorted((_told(one.result()) for one in asked), key=repr))
+            return of_document(sorted((_told(item.result()) for item in asked), key=repr))
 
     return ask
 
@@ -45,7 +45,7 @@ def crowd(peer: Peer) -> Answer:
         busy = pool.submit(peer.ask, "POST", "/predictions/actor", b"6", {"do": "sleep"})
         time.sleep(1.0)  # long enough for that to reach the worker
         asked = [pool.submit(peer.ask, "POST", "/predictions/actor", b"0", {"do": "sleep"}) for _ in range(300)]
-        statuses = [one.result().status for one in [busy, *asked]]
+        statuses = [item.result().status for item in [busy, *asked]]
     return of_document({str(status): statuses.count(status) for status in sorted(set(statuses))})
 
 
@@ -53,7 +53,7 @@ def processes(peer: Peer) -> Answer:
     """How many processes answer 60 requests to one worker, sent eight at a time."""
     with ThreadPoolExecutor(8) as pool:
         asked = [pool.submit(peer.ask, "POST", "/predictions/actor", b"x", {"do": "process"}) for _ in range(60)]
-        return of_document({"processes": len({one.result().body for one in asked})})
+        return of_document({"processes": len({item.result().body for item in asked})})
 
 
 def unregister_while_answering(peer: Peer) -> Answer:

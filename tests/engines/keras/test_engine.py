@@ -120,8 +120,8 @@ def test_many_threads_get_the_answers_that_one_gets(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    for one, other in zip(alone, together, strict=True):
-        assert np.array_equal(one, other)
+    for item, other in zip(alone, together, strict=True):
+        assert np.array_equal(item, other)
 
 
 def test_two_networks_with_the_same_names_keep_their_own_weights(tmp_path: Path) -> None:

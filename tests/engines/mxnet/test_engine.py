@@ -110,8 +110,8 @@ def test_eight_threads_at_once_get_what_one_after_another_gets(engine: MxnetEngi
     serial = [engine.predict(batch) for batch in batches]
     with ThreadPoolExecutor(8) as threads:
         parallel = list(threads.map(engine.predict, batches))
-    for one, other in zip(serial, parallel, strict=True):
-        np.testing.assert_array_equal(one, other)
+    for item, other in zip(serial, parallel, strict=True):
+        np.testing.assert_array_equal(item, other)
 
 
 def test_two_engines_compute_at_once_without_disturbing_each_other(tmp_path: Path) -> None:
@@ -123,8 +123,8 @@ def test_two_engines_compute_at_once_without_disturbing_each_other(tmp_path: Pat
     serial = [engine.predict(batch) for batch in batches for engine in (first, second)]
     with ThreadPoolExecutor(8) as threads:
         started = [threads.submit(engine.predict, batch) for batch in batches for engine in (first, second)]
-        for one, other in zip(serial, started, strict=True):
-            np.testing.assert_array_equal(one, other.result())
+        for item, other in zip(serial, started, strict=True):
+            np.testing.assert_array_equal(item, other.result())
 
 
 def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(engine: MxnetEngine) -> None:

@@ -117,8 +117,8 @@ def test_the_onnx_file_asks_for_the_picture_alone(tmp_path: Path) -> None:
 
     export_onnx(opened(tmp_path, LOSSES["loss of classes"]()).network(), tmp_path / "net.onnx")
     model = onnx.load(str(tmp_path / "net.onnx"))
-    assert [one.name for one in model.graph.input] == ["data"]
-    assert [one.version for one in model.opset_import] == [13]  # what MXNet's translations are written for
+    assert [item.name for item in model.graph.input] == ["data"]
+    assert [item.version for item in model.opset_import] == [13]  # what MXNet's translations are written for
 
 
 def test_the_network_that_is_rewritten_stays_as_it_was(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_a_bucket_is_asked_with_a_signature(tmp_path: Path, digest: str, monkeyp
         publish(MODEL, digest, "s3://bucket/dimple")
         folder = fetch(digest, "s3://bucket/dimple", "smile", tmp_path / "node")
     assert f"/bucket/dimple/{digest}.zip" in server.files
-    assert all(one["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=who/") for one in server.headers)
+    assert all(header["Authorization"].startswith("AWS4-HMAC-SHA256 Credential=who/") for header in server.headers)
     assert digest_of(folder) == digest
 
 

@@ -80,7 +80,7 @@ def test_every_manifest_is_valid(path: Path) -> None:
 
 
 def test_the_deployment_comes_with_probes_an_autoscaler_and_a_budget() -> None:
-    found = {one["kind"]: one for one in documents(FOLDER / "deployment.yaml")}
+    found = {document["kind"]: document for document in documents(FOLDER / "deployment.yaml")}
     assert set(found) == {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
     container = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     probes = {name: container[name]["httpGet"]["path"] for name in container if name.endswith("Probe")}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from app.engines.ray.client import Link, Unanswered
+from app.engines.ray.client import BridgeClient, RequestFailed
 from app.engines.ray.node_config import on_cluster
-from app.engines.ray.spec import Plan
+from app.engines.ray.spec import DeploymentSpec
 from app.settings import ROOT, Settings, to_environment
 
 INSTALL = "python -m pip install -r requirements-ray.txt"
@@ -70,14 +70,14 @@ def test_which_models_are_computed_there_is_chosen_by_settings(settings: Setting
 
 def test_nobody_waits_for_a_cluster_that_is_not_there(tmp_path: Path) -> None:
     """The gateway ends at once, without Ray as with it, or does not get to anything."""
-    link = Link(Settings(cluster="127.0.0.1:1", instance_dir=tmp_path))
-    link.hold(Plan("net", "0" * 64, "/store", "auto"))
+    link = BridgeClient(Settings(cluster="127.0.0.1:1", instance_dir=tmp_path))
+    link.hold(DeploymentSpec("net", "0" * 64, "/store", "auto"))
     began = time.monotonic()
     assert not link.wait_connected(2.0)
     assert link.lost
     assert link.wait("net-auto-" + "0" * 16, 0.5) is None
     assert time.monotonic() - began < 30
     if find_spec("ray") is None:
-        with pytest.raises(Unanswered) as caught:
+        with pytest.raises(RequestFailed) as caught:
             link.ask("describe", "net-auto-" + "0" * 16)
         assert caught.value.kind == "lost"

@@ -107,7 +107,7 @@ def test_without_a_service_mms_own_is_put_in(
     opened = unpack(export("smileCNN", folder, None, tmp_path), tmp_path / "smileCNN")
     imported, made = ast.parse((opened / f"{module}.py").read_text()).body[1:]
     assert isinstance(imported, ast.ImportFrom) and imported.module == f"mms.model_service.{module}"
-    assert isinstance(made, ast.ClassDef) and [ast.unparse(one) for one in made.bases] == [base]
+    assert isinstance(made, ast.ClassDef) and [ast.unparse(base) for base in made.bases] == [base]
     manifest = read_manifest(opened)
     assert manifest.handler == f"{module}.py"
     handler = find_handler(opened, manifest)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import PackError
-from app.formats.archive.pack import Format, Order, only_onnx, pack
+from app.formats.archive.pack import Format, PackJob, only_onnx, pack
 from app.formats.archive.unpack import unpack
 from tests.formats.archive.archives import MANIFEST, put, read_tree
 
@@ -37,16 +37,16 @@ PACKED = {".dot", "a.py", "big.tar.gz", "link.py", "sub/1.py", "MAR-INF/other.tx
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Order:
+def order(tmp_path: Path) -> PackJob:
     folder = put(tmp_path / "given", GIVEN)
     (folder / "empty").mkdir()
     (folder / "link.py").symlink_to("a.py")
     (folder / "linked").symlink_to("sub")
     (tmp_path / "out").mkdir()
-    return Order("m.1", folder, "service:handle", export_path=tmp_path / "out")
+    return PackJob("m.1", folder, "service:handle", export_path=tmp_path / "out")
 
 
-def test_a_mar_holds_what_model_archivers_holds(order: Order) -> None:
+def test_a_mar_holds_what_model_archivers_holds(order: PackJob) -> None:
     made = pack(order)
     assert made == order.export_path / "m.1.mar"
     with zipfile.ZipFile(made) as archive:
@@ -57,7 +57,7 @@ def test_a_mar_holds_what_model_archivers_holds(order: Order) -> None:
         assert archive.testzip() is None
 
 
-def test_a_tgz_holds_the_same_under_the_models_name(order: Order) -> None:
+def test_a_tgz_holds_the_same_under_the_models_name(order: PackJob) -> None:
     made = pack(replace(order, archive_format="tgz"))
     assert made == order.export_path / "m.1.tar.gz"
     with tarfile.open(made, "r:gz") as archive:
@@ -67,7 +67,7 @@ def test_a_tgz_holds_the_same_under_the_models_name(order: Order) -> None:
         assert manifest is not None and manifest.read().decode() == MANIFEST
 
 
-def test_no_archive_is_a_folder_of_the_same_files(order: Order) -> None:
+def test_no_archive_is_a_folder_of_the_same_files(order: PackJob) -> None:
     made = pack(replace(order, archive_format="no-archive"))
     assert made == order.export_path / "m.1"
     found = read_tree(made)
@@ -76,7 +76,7 @@ def test_no_archive_is_a_folder_of_the_same_files(order: Order) -> None:
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_what_is_packed_is_what_is_unpacked(order: Order, tmp_path: Path, archive_format: Format) -> None:
+def test_what_is_packed_is_what_is_unpacked(order: PackJob, tmp_path: Path, archive_format: Format) -> None:
     made = pack(replace(order, archive_format=archive_format))
     folder = made if made.is_dir() else unpack(made, tmp_path / "again")
     expected = {name: text.encode() for name, text in GIVEN.items() if name in PACKED}
@@ -85,7 +85,7 @@ def test_what_is_packed_is_what_is_unpacked(order: Order, tmp_path: Path, archiv
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz"])
-def test_the_same_folder_gives_the_same_bytes(order: Order, archive_format: Format) -> None:
+def test_the_same_folder_gives_the_same_bytes(order: PackJob, archive_format: Format) -> None:
     order = replace(order, archive_format=archive_format, force=True)
     first = pack(order).read_bytes()
     os.utime(order.model_path / "a.py", (1_000_000_000, 1_000_000_000))
@@ -96,30 +96,30 @@ def test_the_same_folder_gives_the_same_bytes(order: Order, archive_format: Form
 def test_entries_are_in_the_order_of_their_names_with_the_manifest_last(tmp_path: Path) -> None:
     names = [f"{number * 37 % 101:03}.py" for number in range(101)]  # 37 and 101 share no factor: each number once
     folder = put(tmp_path / "model", dict.fromkeys(names, ""))
-    with zipfile.ZipFile(pack(Order("m.1", folder, "a", export_path=tmp_path))) as archive:
+    with zipfile.ZipFile(pack(PackJob("m.1", folder, "a", export_path=tmp_path))) as archive:
         assert archive.namelist() == [*(f"{number:03}.py" for number in range(101)), "MAR-INF/MANIFEST.json"]
 
 
-def test_no_time_of_packing_is_written(order: Order) -> None:
+def test_no_time_of_packing_is_written(order: PackJob) -> None:
     """A gzip's bytes 4 to 8 are its time (RFC 1952), a zip cannot say less than 1980."""
     assert pack(replace(order, archive_format="tgz")).read_bytes()[4:8] == bytes(4)
     with zipfile.ZipFile(pack(order)) as archive:
         assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
-def test_the_runtime_is_written_as_given(order: Order) -> None:
+def test_the_runtime_is_written_as_given(order: PackJob) -> None:
     with zipfile.ZipFile(pack(replace(order, runtime="python2"))) as archive:
         assert archive.read("MAR-INF/MANIFEST.json").decode() == MANIFEST.replace('"python"', '"python2"')
 
 
 @pytest.mark.parametrize("name", ["a b", "../x", "a/b", "-x", "_x", ".x", "", "x\n", "größe"])
-def test_a_name_with_special_characters_is_refused(order: Order, name: str) -> None:
+def test_a_name_with_special_characters_is_refused(order: PackJob, name: str) -> None:
     with pytest.raises(PackError, match=r"^Model name contains special characters\.\nThe allowed regular expression"):
         pack(replace(order, model_name=name))
     assert list(order.export_path.iterdir()) == []
 
 
-def test_folders_that_are_none_are_refused_in_the_originals_words(order: Order, tmp_path: Path) -> None:
+def test_folders_that_are_none_are_refused_in_the_originals_words(order: PackJob, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     with pytest.raises(PackError) as raised:
         pack(replace(order, model_path=nowhere))
@@ -134,7 +134,7 @@ def test_folders_that_are_none_are_refused_in_the_originals_words(order: Order, 
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_what_is_there_is_overwritten_only_by_force(order: Order, archive_format: Format) -> None:
+def test_what_is_there_is_overwritten_only_by_force(order: PackJob, archive_format: Format) -> None:
     order = replace(order, archive_format=archive_format)
     pack(order)
     put(order.model_path, {"a.py": "new"})
@@ -146,7 +146,7 @@ def test_what_is_there_is_overwritten_only_by_force(order: Order, archive_format
     assert read_tree(order.export_path) != before
 
 
-def test_force_on_a_folder_leaves_what_it_did_not_make(order: Order) -> None:
+def test_force_on_a_folder_leaves_what_it_did_not_make(order: PackJob) -> None:
     order = replace(order, archive_format="no-archive", force=True)
     put(order.export_path / "m.1", {"mine.txt": "mine", "a.py": "old"})
     pack(order)
@@ -157,21 +157,21 @@ def test_force_on_a_folder_leaves_what_it_did_not_make(order: Order) -> None:
 
 def test_no_archive_in_its_own_place_only_writes_the_manifest(tmp_path: Path) -> None:
     folder = put(tmp_path / "m.1", {"a.py": "print()"})
-    pack(Order("m.1", folder, "service:handle", export_path=tmp_path, archive_format="no-archive", force=True))
+    pack(PackJob("m.1", folder, "service:handle", export_path=tmp_path, archive_format="no-archive", force=True))
     assert read_tree(folder) == {"a.py": b"print()", "MAR-INF/MANIFEST.json": MANIFEST.encode()}
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
 def test_an_archive_made_in_the_models_folder_does_not_hold_itself(tmp_path: Path, archive_format: Format) -> None:
     folder = put(tmp_path / "model", {"a.py": ""})
-    order = Order("m.1", folder, "a", export_path=folder, archive_format=archive_format, force=True)
+    order = PackJob("m.1", folder, "a", export_path=folder, archive_format=archive_format, force=True)
     pack(order)
     made = pack(order)
     again = made if made.is_dir() else unpack(made, tmp_path / "again")
     assert set(read_tree(again)) == {"a.py", "MAR-INF/MANIFEST.json"}
 
 
-def test_the_onnx_file_to_be_converted_is_the_only_one(order: Order) -> None:
+def test_the_onnx_file_to_be_converted_is_the_only_one(order: PackJob) -> None:
     assert only_onnx(order.model_path) is None
     put(order.model_path, {"a.onnx": ""})
     assert only_onnx(order.model_path) == order.model_path / "a.onnx"
@@ -181,7 +181,7 @@ def test_the_onnx_file_to_be_converted_is_the_only_one(order: Order) -> None:
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_a_file_that_cannot_be_packed_is_named_and_nothing_is_left(order: Order, archive_format: Format) -> None:
+def test_a_file_that_cannot_be_packed_is_named_and_nothing_is_left(order: PackJob, archive_format: Format) -> None:
     (order.model_path / "lost.params").symlink_to("nowhere")
     with pytest.raises(PackError, match=r"lost\.params"):
         pack(replace(order, archive_format=archive_format))
@@ -189,7 +189,7 @@ def test_a_file_that_cannot_be_packed_is_named_and_nothing_is_left(order: Order,
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_a_name_that_is_not_utf8_is_told_and_nothing_is_left(order: Order, archive_format: Format) -> None:
+def test_a_name_that_is_not_utf8_is_told_and_nothing_is_left(order: PackJob, archive_format: Format) -> None:
     (order.model_path / os.fsdecode(b"caf\xe9.txt")).touch()
     try:
         made = pack(replace(order, archive_format=archive_format))

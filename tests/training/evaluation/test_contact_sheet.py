@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.training.evaluation.contact_sheet import Judged, contact_sheet, worst_mistakes
+from app.training.evaluation.contact_sheet import JudgedPicture, contact_sheet, worst_mistakes
 
 Colour = tuple[int, int, int]
 
@@ -21,8 +21,8 @@ def colours(count: int) -> list[Colour]:
     return made
 
 
-def mistake(colour: Colour, probability: float, called: str = "dog") -> Judged:
-    return Judged("some/folder/name.jpg", Image.new("RGB", (40, 30), colour), "cat", called, probability)
+def mistake(colour: Colour, probability: float, called: str = "dog") -> JudgedPicture:
+    return JudgedPicture("some/folder/name.jpg", Image.new("RGB", (40, 30), colour), "cat", called, probability)
 
 
 def order_of(path: Path, among: list[Colour]) -> list[Colour]:
@@ -72,14 +72,16 @@ def test_a_picture_is_loaded_only_where_it_is_shown(tmp_path: Path) -> None:
         loaded.append("shown")
         return Image.new("RGB", (10, 10), (255, 0, 0))
 
-    judged = [Judged("a", load, "cat", "dog", 0.1), Judged("b", load, "cat", "cat", 0.9)]
+    judged = [JudgedPicture("a", load, "cat", "dog", 0.1), JudgedPicture("b", load, "cat", "cat", 0.9)]
     contact_sheet(tmp_path / "sheet.png", judged)
     assert loaded == ["shown"]
 
 
 @pytest.mark.parametrize("size", [(300, 20), (20, 300), (1, 1), (4000, 3000)])
 def test_a_thumbnail_keeps_its_shape(tmp_path: Path, size: tuple[int, int]) -> None:
-    contact_sheet(tmp_path / "sheet.png", [Judged("x", Image.new("RGB", size, (255, 0, 0)), "a" * 90, "b" * 90, 0.0)])
+    contact_sheet(
+        tmp_path / "sheet.png", [JudgedPicture("x", Image.new("RGB", size, (255, 0, 0)), "a" * 90, "b" * 90, 0.0)]
+    )
     with Image.open(tmp_path / "sheet.png") as sheet:
         rows, columns = np.nonzero((np.asarray(sheet) == (255, 0, 0)).all(axis=2))
     height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
@@ -95,5 +97,5 @@ def test_no_mistakes_are_a_sheet_too(tmp_path: Path) -> None:
 
 
 def test_equally_bad_mistakes_keep_their_order() -> None:
-    judged = [Judged(name, Image.new("L", (1, 1)), "cat", "dog", 0.1) for name in "cab"]
-    assert [one.name for one in worst_mistakes(judged)] == ["c", "a", "b"]
+    judged = [JudgedPicture(name, Image.new("L", (1, 1)), "cat", "dog", 0.1) for name in "cab"]
+    assert [mistake.name for mistake in worst_mistakes(judged)] == ["c", "a", "b"]

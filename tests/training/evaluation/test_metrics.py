@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
 
 from app.errors import DataError
-from app.training.evaluation.metrics import calibration, called, document, figures, wilson
+from app.training.evaluation.metrics import calibration, compute_metrics, document, predicted_classes, wilson
 
 LABELS = ("cat", "dog", "fox")
 # Six pictures, two of each class. The second is called dog and the last cat, both wrongly.
@@ -25,7 +25,7 @@ def of_two(*probabilities: float) -> Any:
 
 
 def test_accuracy_and_confusion_are_those_counted_by_hand() -> None:
-    found = figures(ROWS, TRUTH, LABELS)
+    found = compute_metrics(ROWS, TRUTH, LABELS)
     assert found.n == 6
     assert found.accuracy == pytest.approx(4 / 6)
     assert found.confusion == ((1, 1, 0), (0, 2, 0), (1, 0, 1))  # rows are the true classes
@@ -33,30 +33,32 @@ def test_accuracy_and_confusion_are_those_counted_by_hand() -> None:
 
 def test_the_figures_of_each_class_are_those_counted_by_hand() -> None:
     by_hand = [("cat", 1 / 2, 1 / 2, 1 / 2, 2), ("dog", 2 / 3, 1, 4 / 5, 2), ("fox", 1, 1 / 2, 2 / 3, 2)]
-    for one, (label, precision, recall, f1, support) in zip(figures(ROWS, TRUTH, LABELS).classes, by_hand, strict=True):
-        assert (one.label, one.support) == (label, support)
-        assert (one.precision, one.recall, one.f1) == pytest.approx((precision, recall, f1))
+    for item, (label, precision, recall, f1, support) in zip(
+        compute_metrics(ROWS, TRUTH, LABELS).classes, by_hand, strict=True
+    ):
+        assert (item.label, item.support) == (label, support)
+        assert (item.precision, item.recall, item.f1) == pytest.approx((precision, recall, f1))
 
 
 def test_the_figures_of_many_classes_are_scikit_learns() -> None:
     truth, rows = DRAW.integers(0, 9, 200), DRAW.random((200, 9))
-    found = figures(rows, truth, tuple("abcdefghi"))
+    found = compute_metrics(rows, truth, tuple("abcdefghi"))
     guesses = rows.argmax(axis=1)
     assert np.array_equal(found.confusion, confusion_matrix(truth, guesses))
     columns = precision_recall_fscore_support(truth, guesses)
-    assert [one.precision for one in found.classes] == pytest.approx(columns[0])
-    assert [one.recall for one in found.classes] == pytest.approx(columns[1])
-    assert [one.f1 for one in found.classes] == pytest.approx(columns[2])
+    assert [item.precision for item in found.classes] == pytest.approx(columns[0])
+    assert [item.recall for item in found.classes] == pytest.approx(columns[1])
+    assert [item.f1 for item in found.classes] == pytest.approx(columns[2])
 
 
 def test_roc_auc_of_three_classes_is_the_mean_of_each_against_the_rest() -> None:
     # Of cat's eight pairs (0.7 and 0.4 against 0.1, 0.3, 0.2 and 0.5) only 0.4 and 0.5 are in the wrong order.
-    assert figures(ROWS, TRUTH, LABELS).roc_auc == pytest.approx((7 / 8 + 1 + 1) / 3)
+    assert compute_metrics(ROWS, TRUTH, LABELS).roc_auc == pytest.approx((7 / 8 + 1 + 1) / 3)
 
 
 def test_a_class_that_does_not_occur_is_left_out_of_roc_auc() -> None:
     # Without foxes, cat's pairs are 0.7 and 0.4 against 0.1 and 0.3, dog's 0.8 and 0.6 against 0.2 and 0.5: all right.
-    assert figures(ROWS[:4], TRUTH[:4], LABELS).roc_auc == 1
+    assert compute_metrics(ROWS[:4], TRUTH[:4], LABELS).roc_auc == 1
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -65,28 +67,28 @@ def test_roc_auc_of_two_classes_is_the_chance_of_the_right_order(seed: int) -> N
     truth = draw.integers(0, 2, 60)
     score = np.round(draw.random(60), 1)  # rounded, so that there are ties, which count half
     pairs = list(product(score[truth == 1], score[truth == 0]))
-    by_definition = sum((one > other) + (one == other) / 2 for one, other in pairs) / len(pairs)
-    assert figures(of_two(*score), truth, ("no", "yes")).roc_auc == pytest.approx(by_definition)
+    by_definition = sum((item > other) + (item == other) / 2 for item, other in pairs) / len(pairs)
+    assert compute_metrics(of_two(*score), truth, ("no", "yes")).roc_auc == pytest.approx(by_definition)
 
 
 def test_roc_auc_is_not_defined_where_one_class_occurs() -> None:
-    assert figures(ROWS[:2], TRUTH[:2], LABELS).roc_auc is None
-    assert figures(of_two(0.2, 0.9), np.array([1, 1]), ("no", "yes")).roc_auc is None
+    assert compute_metrics(ROWS[:2], TRUTH[:2], LABELS).roc_auc is None
+    assert compute_metrics(of_two(0.2, 0.9), np.array([1, 1]), ("no", "yes")).roc_auc is None
 
 
 def test_what_has_no_picture_or_no_call_has_no_recall_or_precision() -> None:
-    cat, dog, fox = figures(ROWS[[0, 1]], TRUTH[[0, 1]], LABELS).classes
+    cat, dog, fox = compute_metrics(ROWS[[0, 1]], TRUTH[[0, 1]], LABELS).classes
     assert (dog.precision, dog.recall, dog.support) == (0, None, 0)  # called once, wrongly
     assert (fox.precision, fox.recall, fox.f1) == (None, None, None)
     assert (cat.precision, cat.recall) == (1, 0.5)
 
 
 def test_two_classes_that_are_as_probable_call_class_one() -> None:
-    assert called(of_two(0.5, 0.4999, 0.5001)).tolist() == [1, 0, 1]
+    assert predicted_classes(of_two(0.5, 0.4999, 0.5001)).tolist() == [1, 0, 1]
 
 
 def test_of_three_classes_the_most_probable_is_called() -> None:
-    assert called(ROWS).tolist() == [0, 1, 1, 1, 2, 0]
+    assert predicted_classes(ROWS).tolist() == [0, 1, 1, 1, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -100,46 +102,48 @@ def test_the_interval_is_the_published_one(right: int, n: int, low: float, high:
 
 def test_the_interval_is_that_of_the_accuracy() -> None:
     # 0 of 20 wrong: the mirror of Newcombe's 0 of 20
-    found = figures(of_two(*[0.9] * 20), np.ones(20, int), ("no", "yes"))
+    found = compute_metrics(of_two(*[0.9] * 20), np.ones(20, int), ("no", "yes"))
     assert found.accuracy_interval == pytest.approx((1 - 0.1611, 1), abs=5e-5)
 
 
 def test_calibration_error_is_that_computed_by_hand() -> None:
     # 0.95, 0.97 and 0.99 share the last bin, (14/15, 1]: mean 0.97, two of three right. 0.6 is alone in its bin, right.
-    found = figures(of_two(0.95, 0.97, 0.99, 0.6), np.array([1, 0, 1, 1]), ("no", "yes"))
+    found = compute_metrics(of_two(0.95, 0.97, 0.99, 0.6), np.array([1, 0, 1, 1]), ("no", "yes"))
     assert found.calibration_error == pytest.approx((3 * abs(2 / 3 - 0.97) + abs(1 - 0.6)) / 4)
 
 
 def test_calibration_error_of_three_classes_looks_at_the_class_that_is_called() -> None:
     # confidences 0.7 right, 0.5 wrong, 0.8 right, 0.6 right, 0.6 right, 0.5 wrong
     error = (abs(1 - 0.7) + 2 * abs(0 - 0.5) + abs(1 - 0.8) + 2 * abs(1 - 0.6)) / 6
-    assert figures(ROWS, TRUTH, LABELS).calibration_error == pytest.approx(error)
+    assert compute_metrics(ROWS, TRUTH, LABELS).calibration_error == pytest.approx(error)
 
 
 def test_bins_are_a_fifteenth_wide_and_closed_on_the_right() -> None:
     bins = calibration(of_two(1.0, 14.001 / 15, 13.999 / 15, 0.5), np.array([1, 1, 0, 0]))
-    assert [one.count if one else 0 for one in bins] == [0] * 7 + [1] + [0] * 5 + [1, 2]
+    assert [item.count if item else 0 for item in bins] == [0] * 7 + [1] + [0] * 5 + [1, 2]
     assert bins[13] and bins[13].accuracy == 0
 
 
 def test_log_loss_is_scikit_learns() -> None:
     rows = DRAW.dirichlet([1, 1, 1, 1], 50)
     truth = DRAW.integers(0, 4, 50)
-    found = figures(rows, truth, ("a", "b", "c", "d"))
+    found = compute_metrics(rows, truth, ("a", "b", "c", "d"))
     assert found.log_loss == pytest.approx(log_loss(truth, rows, labels=range(4)))
 
 
 def test_log_loss_of_rows_that_do_not_add_up_to_one_is_by_definition() -> None:
     rows = np.array([[0.9, 0.8], [0.5, 0.1]])  # two sigmoids
-    assert figures(rows, np.array([0, 1]), ("a", "b")).log_loss == pytest.approx(-(math.log(0.9) + math.log(0.1)) / 2)
+    assert compute_metrics(rows, np.array([0, 1]), ("a", "b")).log_loss == pytest.approx(
+        -(math.log(0.9) + math.log(0.1)) / 2
+    )
 
 
 def test_an_impossible_truth_costs_much_and_not_infinitely_much() -> None:
-    assert figures(of_two(0.0), np.array([1]), ("no", "yes")).log_loss == pytest.approx(23 * math.log(2))
+    assert compute_metrics(of_two(0.0), np.array([1]), ("no", "yes")).log_loss == pytest.approx(23 * math.log(2))
 
 
 def test_figures_are_plain_json() -> None:
-    made = json.loads(json.dumps(document(figures(ROWS.astype(np.float32), TRUTH, LABELS)), allow_nan=False))
+    made = json.loads(json.dumps(document(compute_metrics(ROWS.astype(np.float32), TRUTH, LABELS)), allow_nan=False))
     assert made["confusion"] == [[1, 1, 0], [0, 2, 0], [1, 0, 1]]
     assert made["classes"][2]["label"] == "fox"
     assert made["classes"][2]["support"] == 2
@@ -147,7 +151,7 @@ def test_figures_are_plain_json() -> None:
 
 
 def test_what_is_not_defined_is_null_in_json() -> None:
-    made = json.loads(json.dumps(document(figures(ROWS[:2], TRUTH[:2], LABELS)), allow_nan=False))
+    made = json.loads(json.dumps(document(compute_metrics(ROWS[:2], TRUTH[:2], LABELS)), allow_nan=False))
     assert made["roc_auc"] is None
     assert made["classes"][2]["precision"] is None
 
@@ -163,4 +167,4 @@ def test_what_is_not_defined_is_null_in_json() -> None:
 )
 def test_what_does_not_fit_is_an_error(rows: Any, truth: Any, labels: tuple[str, ...], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        figures(rows, truth, labels)
+        compute_metrics(rows, truth, labels)

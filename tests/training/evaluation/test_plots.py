@@ -14,7 +14,7 @@ from PIL import Image
 
 from app.settings import ROOT
 from app.training.evaluation import plots
-from app.training.evaluation.metrics import Figures, figures
+from app.training.evaluation.metrics import Metrics, compute_metrics
 
 # Okabe and Ito's blue and vermilion, and both ends of ColorBrewer's Blues
 BLUE, ORANGE, PALEST, DARKEST = (0, 114, 178), (213, 94, 0), (247, 251, 255), (8, 48, 107)
@@ -60,24 +60,26 @@ def cells(path: Path) -> list[str]:
 
 
 def test_the_diagonal_of_a_perfect_classifier_is_dark_and_the_rest_pale(tmp_path: Path) -> None:
-    plots.confusion_matrix(tmp_path / "c.png", figures(*of_two(True), ("no", "yes")))
+    plots.confusion_matrix(tmp_path / "c.png", compute_metrics(*of_two(True), ("no", "yes")))
     assert cells(tmp_path / "c.png") == ["dark", "pale", "pale", "dark"]
 
 
 def test_the_diagonal_of_a_classifier_that_is_always_wrong_is_pale(tmp_path: Path) -> None:
-    plots.confusion_matrix(tmp_path / "c.png", figures(*of_two(False), ("no", "yes")))
+    plots.confusion_matrix(tmp_path / "c.png", compute_metrics(*of_two(False), ("no", "yes")))
     assert cells(tmp_path / "c.png") == ["pale", "dark", "dark", "pale"]
 
 
 def test_rows_are_the_true_classes(tmp_path: Path) -> None:
     rows = np.array([[0.9, 0.1]] * 4)  # always called class 0: the left column is dark
-    plots.confusion_matrix(tmp_path / "c.png", figures(rows, np.array([0, 1, 0, 1]), ("no", "yes")))
+    plots.confusion_matrix(tmp_path / "c.png", compute_metrics(rows, np.array([0, 1, 0, 1]), ("no", "yes")))
     assert cells(tmp_path / "c.png") == ["dark", "pale", "dark", "pale"]
 
 
 def test_a_hundred_classes_have_room_for_their_labels(tmp_path: Path) -> None:
     rows = np.eye(100)
-    plots.confusion_matrix(tmp_path / "c.png", figures(rows, np.arange(100), tuple(f"class {i}" for i in range(100))))
+    plots.confusion_matrix(
+        tmp_path / "c.png", compute_metrics(rows, np.arange(100), tuple(f"class {i}" for i in range(100)))
+    )
     pixels = pixels_of(tmp_path / "c.png")
     dark = (abs(pixels - DARKEST) <= 1).all(axis=2)
     assert pixels.shape[0] > 100 * 12  # a line of the smallest legible type is twelve pixels
@@ -90,19 +92,19 @@ def test_a_hundred_classes_have_room_for_their_labels(tmp_path: Path) -> None:
 
 def test_labels_of_any_text_are_drawn(tmp_path: Path) -> None:
     labels = ("$100 \\frac{", "n02123045 tabby, tabby cat, and a long line after it")
-    plots.confusion_matrix(tmp_path / "c.png", figures(*of_two(True), labels))
+    plots.confusion_matrix(tmp_path / "c.png", compute_metrics(*of_two(True), labels))
     assert cells(tmp_path / "c.png") == ["dark", "pale", "pale", "dark"]
     rows, truth = of_two(True)
     plots.roc_curve(tmp_path / "r.png", rows[:, 1], truth, labels[0])
     assert len(places(pixels_of(tmp_path / "r.png"), BLUE))
 
 
-def thousand(n: int) -> Figures:
+def thousand(n: int) -> Metrics:
     """A thousand classes; class i occurs n - i times and is always called rightly, but for one that is called 999."""
     truth = np.repeat(np.arange(n), np.arange(n, 0, -1))
     calls = truth.copy()
     calls[0] = 999
-    return figures(np.eye(1000)[calls], truth, tuple(f"class {i}" for i in range(1000)))
+    return compute_metrics(np.eye(1000)[calls], truth, tuple(f"class {i}" for i in range(1000)))
 
 
 def test_classes_that_do_not_occur_are_left_out() -> None:
@@ -188,11 +190,11 @@ DRAWING = """
 import sys
 from pathlib import Path
 import numpy as np
-from app.training.evaluation.metrics import figures
+from app.training.evaluation.metrics import compute_metrics
 from app.training.evaluation import plots, plots
 if len(sys.argv) > 2:
     plots.keep_config_in(Path(sys.argv[2]))
-plots.confusion_matrix(Path(sys.argv[1]) / "c.png", figures(np.eye(2), np.arange(2), ("a", "b")))
+plots.confusion_matrix(Path(sys.argv[1]) / "c.png", compute_metrics(np.eye(2), np.arange(2), ("a", "b")))
 print("matplotlib.pyplot" in sys.modules)
 """
 

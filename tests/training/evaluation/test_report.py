@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.training.evaluation.metrics import figures
+from app.training.evaluation.metrics import compute_metrics
 from app.training.evaluation.report import Item, table, write_report
 
 
@@ -28,7 +28,7 @@ def items(count: int) -> list[Item]:
 
 
 def test_a_report_of_two_classes_is_five_files(tmp_path: Path) -> None:
-    found = figures(ROWS, TRUTH, ("cat", "dog"))
+    found = compute_metrics(ROWS, TRUTH, ("cat", "dog"))
     written = write_report(tmp_path / "deep" / "report", found, ROWS, TRUTH, items(4), {"model": "pets"})
     assert {path.name for path in written} == {"metrics.json", "roc.png", *PNGS}
     assert sorted((tmp_path / "deep" / "report").iterdir()) == sorted(written)  # and nothing half made
@@ -46,20 +46,20 @@ def test_an_earlier_report_is_replaced_and_its_roc_curve_is_gone(tmp_path: Path)
     (tmp_path / "metrics.json").write_bytes(b"old")
     (tmp_path / "notes.txt").write_text("the user's own")
     rows, truth = np.eye(3), np.arange(3)
-    write_report(tmp_path, figures(rows, truth, ("a", "b", "c")), rows, truth, items(3))
+    write_report(tmp_path, compute_metrics(rows, truth, ("a", "b", "c")), rows, truth, items(3))
     assert {path.name for path in tmp_path.iterdir()} == {"metrics.json", "notes.txt", *PNGS}
     assert json.loads((tmp_path / "metrics.json").read_text())["n"] == 3
 
 
 def test_one_class_alone_has_no_roc_curve(tmp_path: Path) -> None:
-    found = figures(ROWS[:2], TRUTH[:2], ("cat", "dog"))
+    found = compute_metrics(ROWS[:2], TRUTH[:2], ("cat", "dog"))
     written = write_report(tmp_path, found, ROWS[:2], TRUTH[:2], items(2))
     assert "roc.png" not in {path.name for path in written}
 
 
 def test_metrics_of_many_classes_have_a_line_for_each_row_of_the_confusion(tmp_path: Path) -> None:
     labels = tuple(f"[{number},\n {number}]" for number in range(40))
-    write_report(tmp_path, figures(np.eye(40), np.arange(40), labels), np.eye(40), np.arange(40), items(40))
+    write_report(tmp_path, compute_metrics(np.eye(40), np.arange(40), labels), np.eye(40), np.arange(40), items(40))
     text = (tmp_path / "metrics.json").read_text()
     assert text.count("\n") < 40 * 12
     metrics = json.loads(text)
@@ -68,7 +68,7 @@ def test_metrics_of_many_classes_have_a_line_for_each_row_of_the_confusion(tmp_p
 
 
 def test_the_table_says_what_was_found() -> None:
-    lines = table(figures(ROWS, TRUTH, ("cat", "a long label"))).splitlines()
+    lines = table(compute_metrics(ROWS, TRUTH, ("cat", "a long label"))).splitlines()
     assert lines[0].split() == ["pictures", "4"]
     assert lines[1].split()[:2] == ["accuracy", "0.7500"]
     assert lines[2].split() == ["ROC", "AUC", "1.0000"]
@@ -80,7 +80,7 @@ def test_the_table_says_what_was_found() -> None:
 
 
 def test_the_table_says_where_a_figure_is_not_defined() -> None:
-    text = table(figures(ROWS[:1], TRUTH[:1] + 1, ("cat", "dog")))
+    text = table(compute_metrics(ROWS[:1], TRUTH[:1] + 1, ("cat", "dog")))
     assert "not defined" in text
     assert text.splitlines()[-1].split() == ["dog", "-", "0.0000", "0.0000", "1"]
 
@@ -88,7 +88,7 @@ def test_the_table_says_where_a_figure_is_not_defined() -> None:
 def test_of_many_classes_the_worst_are_listed() -> None:
     rows = np.eye(50)
     rows[40] = rows[7]  # 40 is called 7
-    lines = table(figures(rows, np.arange(50), tuple(f"class{number}" for number in range(50)))).splitlines()
+    lines = table(compute_metrics(rows, np.arange(50), tuple(f"class{number}" for number in range(50)))).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("class "))
     assert [line.split()[0] for line in lines[start + 1 : start + 3]] == ["class40", "class7"]
     assert lines[-1].split()[2] == "30"

@@ -22,9 +22,9 @@ from app.formats.pictures import open_pictures
 from app.serving.model import Model, open_model
 from app.serving.pipeline import answer, open_picture
 from app.settings import PictureLimits
-from app.training.transfer.features import cut_body
+from app.training.transfer.features import cut_backbone
 from app.training.transfer.head import Choice, Head
-from app.training.transfer.run import Order, Trained, check_target, export, find_classes, train
+from app.training.transfer.run import TransferJob, TransferResult, check_target, export, find_classes, train
 from app.vision.preprocess import to_tensor
 from app.zoo.imagenet import ensure_imagenet
 from tests.training.transfer.shapes import CLASSES, draw, write_shapes
@@ -142,43 +142,43 @@ LIMITS = PictureLimits(1_000_000)
 
 
 @pytest.fixture(scope="module")
-def order(tmp_path_factory: pytest.TempPathFactory) -> Order:
+def order(tmp_path_factory: pytest.TempPathFactory) -> TransferJob:
     """Three classes of eight pictures, and two files that are none."""
     work = tmp_path_factory.mktemp("transfer")
     shapes = write_shapes(work / "shapes")
     (shapes / "discs" / "broken.jpg").write_bytes(b"no picture")
     (shapes / "noise" / "empty.png").touch()
     models_dir = work / "models"
-    return Order("shapes", shapes, ensure_imagenet(models_dir), models_dir, folds=2, limits=LIMITS)
+    return TransferJob("shapes", shapes, ensure_imagenet(models_dir), models_dir, folds=2, limits=LIMITS)
 
 
 @pytest.fixture(scope="module")
-def trained(order: Order) -> Trained:
+def trained(order: TransferJob) -> TransferResult:
     return train(order)
 
 
 @pytest.fixture(scope="module")
-def model(trained: Trained) -> Iterator[Model]:
+def model(trained: TransferResult) -> Iterator[Model]:
     model = open_model(open_model_folder(trained.folder), "mxnet")
     yield model
     model.engine.close()
 
 
-def metrics_of(trained: Trained) -> dict[str, Any]:
+def metrics_of(trained: TransferResult) -> dict[str, Any]:
     metrics: dict[str, Any] = json.loads((trained.folder / "metrics.json").read_text())
     return metrics
 
 
-def params_of(trained: Trained) -> bytes:
+def params_of(trained: TransferResult) -> bytes:
     return (trained.folder / "shapes-0000.params").read_bytes()
 
 
-def tensors(order: Order, images: list[Image.Image]) -> Any:
-    signature = cut_body(order.body).signature
+def tensors(order: TransferJob, images: list[Image.Image]) -> Any:
+    signature = cut_backbone(order.body).signature
     return np.concatenate([to_tensor(image, signature.preprocess, signature.inputs[0].shape) for image in images])
 
 
-def features_by_mxnet(order: Order, images: Any) -> Any:
+def features_by_mxnet(order: TransferJob, images: Any) -> Any:
     """What the whole imagenet network has behind its last pooling, by MXNet's own means."""
     prepare()
     import mxnet as mx
@@ -191,7 +191,7 @@ def features_by_mxnet(order: Order, images: Any) -> Any:
 
 
 def test_the_server_says_what_scikit_learn_says_of_mxnets_features(
-    order: Order, trained: Trained, model: Model
+    order: TransferJob, trained: TransferResult, model: Model
 ) -> None:
     choice = metrics_of(trained)
     seen = tensors(order, [draw(kind, number) for kind in CLASSES for number in range(8)])
@@ -216,10 +216,10 @@ def test_a_picture_that_it_never_saw_gets_its_class_from_the_serving_code(model:
         with open_picture(file.getvalue(), LIMITS) as picture:
             said = answer(model, picture)
         assert said.predictions[0].label == kind
-        assert sum(one.probability for one in said.predictions) == pytest.approx(1, abs=1e-6)
+        assert sum(prediction.probability for prediction in said.predictions) == pytest.approx(1, abs=1e-6)
 
 
-def test_the_signature_is_the_bodys_but_for_the_classes(order: Order, model: Model) -> None:
+def test_the_signature_is_the_bodys_but_for_the_classes(order: TransferJob, model: Model) -> None:
     whole = open_model_folder(order.body).signature
     assert whole is not None
     assert (model.preprocess, model.input) == (whole.preprocess, whole.inputs[0])
@@ -227,7 +227,7 @@ def test_the_signature_is_the_bodys_but_for_the_classes(order: Order, model: Mod
     assert model.kind == "mxnet"
 
 
-def test_mxnet_itself_opens_the_checkpoint(order: Order, trained: Trained, model: Model) -> None:
+def test_mxnet_itself_opens_the_checkpoint(order: TransferJob, trained: TransferResult, model: Model) -> None:
     prepare()
     import mxnet as mx
 
@@ -243,11 +243,11 @@ def test_mxnet_itself_opens_the_checkpoint(order: Order, trained: Trained, model
     assert set(arguments) | set(states) == {*symbol.list_arguments(), *symbol.list_auxiliary_states()} - {"data"}
 
 
-def test_the_metrics_say_how_they_were_found(trained: Trained) -> None:
+def test_the_metrics_say_how_they_were_found(trained: TransferResult) -> None:
     metrics = metrics_of(trained)
     assert metrics["how"] == "2-fold cross-validation"
     assert metrics["n"] == 24
-    assert [one["support"] for one in metrics["classes"]] == [8, 8, 8]
+    assert [metric["support"] for metric in metrics["classes"]] == [8, 8, 8]
     assert [sum(row) for row in metrics["confusion"]] == [8, 8, 8]
     assert metrics["accuracy"] == sum(metrics["confusion"][i][i] for i in range(3)) / 24
     assert len(metrics["folds"]) == 2
@@ -256,24 +256,28 @@ def test_the_metrics_say_how_they_were_found(trained: Trained) -> None:
     assert metrics["body"] == "imagenet 1.0"
 
 
-def test_files_that_cannot_be_read_are_named_counted_and_skipped(trained: Trained) -> None:
+def test_files_that_cannot_be_read_are_named_counted_and_skipped(trained: TransferResult) -> None:
     assert trained.skipped == ("discs/broken.jpg", "noise/empty.png")
     assert metrics_of(trained)["skipped"] == 2
 
 
-def test_the_same_pictures_and_seed_give_the_same_bytes(order: Order, trained: Trained, tmp_path: Path) -> None:
+def test_the_same_pictures_and_seed_give_the_same_bytes(
+    order: TransferJob, trained: TransferResult, tmp_path: Path
+) -> None:
     again = train(replace(order, models_dir=tmp_path))
     assert params_of(again) == params_of(trained)
     assert os.listdir(tmp_path) == ["shapes"]
 
 
-def test_a_zip_of_the_folder_gives_the_same_bytes(order: Order, trained: Trained, tmp_path: Path) -> None:
+def test_a_zip_of_the_folder_gives_the_same_bytes(order: TransferJob, trained: TransferResult, tmp_path: Path) -> None:
     packed = Path(shutil.make_archive(str(tmp_path / "shapes"), "zip", order.source))
     again = train(replace(order, source=packed, models_dir=tmp_path / "models"))
     assert params_of(again) == params_of(trained)
 
 
-def test_copies_of_a_picture_are_not_judged_by_one_another(order: Order, trained: Trained, tmp_path: Path) -> None:
+def test_copies_of_a_picture_are_not_judged_by_one_another(
+    order: TransferJob, trained: TransferResult, tmp_path: Path
+) -> None:
     source = tmp_path / "copies"
     shutil.copytree(order.source, source)
     for number in (1, 2, 3):
@@ -284,7 +288,7 @@ def test_copies_of_a_picture_are_not_judged_by_one_another(order: Order, trained
 
 
 def test_a_camera_that_never_moves_can_be_learned_from(
-    order: Order, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    order: TransferJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """All pictures near-identical: to keep them in one fold would leave nothing to judge."""
     scene = draw("discs", 0)
@@ -299,7 +303,9 @@ def test_a_camera_that_never_moves_can_be_learned_from(
     assert "near-identical" in capfd.readouterr().err
 
 
-def test_where_nothing_can_be_read_the_old_model_stays(order: Order, trained: Trained, tmp_path: Path) -> None:
+def test_where_nothing_can_be_read_the_old_model_stays(
+    order: TransferJob, trained: TransferResult, tmp_path: Path
+) -> None:
     for kind in CLASSES:
         (tmp_path / kind).mkdir()
         for number in range(5):
@@ -310,35 +316,37 @@ def test_where_nothing_can_be_read_the_old_model_stays(order: Order, trained: Tr
     assert params_of(trained) == before
 
 
-def test_a_class_that_skipping_leaves_too_small_is_named(order: Order, tmp_path: Path) -> None:
+def test_a_class_that_skipping_leaves_too_small_is_named(order: TransferJob, tmp_path: Path) -> None:
     shapes = write_shapes(tmp_path / "shapes", count=5)
     (shapes / "noise" / "3.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"'noise' \(4\) \(not counting 1 that could not be read"):
         train(replace(order, source=shapes))
 
 
-def test_a_folder_that_is_not_there_is_named(order: Order, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_named(order: TransferJob, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither a folder nor a zip"):
         train(replace(order, source=tmp_path / "missing"))
 
 
-def test_a_bad_name_is_refused_before_anything_is_read(order: Order, tmp_path: Path) -> None:
+def test_a_bad_name_is_refused_before_anything_is_read(order: TransferJob, tmp_path: Path) -> None:
     with pytest.raises(BadParameter, match="smile"):
         train(replace(order, name="smile", source=tmp_path / "missing"))
 
 
-def test_a_write_that_breaks_off_leaves_the_old_model_and_nothing_else(order: Order, trained: Trained) -> None:
+def test_a_write_that_breaks_off_leaves_the_old_model_and_nothing_else(
+    order: TransferJob, trained: TransferResult
+) -> None:
     before, names = params_of(trained), sorted(os.listdir(order.models_dir))
     head = Head(np.ones((3, 1280)), np.zeros(3), Choice(1.0, False))
     with pytest.raises(TypeError):  # the last file cannot be written
-        export("shapes", cut_body(order.body), head, CLASSES, {"unwritable": object()}, order.models_dir)
+        export("shapes", cut_backbone(order.body), head, CLASSES, {"unwritable": object()}, order.models_dir)
     assert params_of(trained) == before
     assert sorted(os.listdir(order.models_dir)) == names
 
 
-def test_what_a_killed_run_left_is_cleared_away(order: Order, trained: Trained, tmp_path: Path) -> None:
+def test_what_a_killed_run_left_is_cleared_away(order: TransferJob, trained: TransferResult, tmp_path: Path) -> None:
     (tmp_path / ".shapes.partial" / "MAR-INF").mkdir(parents=True)
     head = Head(np.ones((3, 1280)), np.zeros(3), Choice(1.0, False))
-    folder = export("shapes", cut_body(order.body), head, CLASSES, {}, tmp_path)
+    folder = export("shapes", cut_backbone(order.body), head, CLASSES, {}, tmp_path)
     assert os.listdir(tmp_path) == ["shapes"]
     assert sorted(os.listdir(folder)) == sorted(os.listdir(trained.folder))

@@ -73,7 +73,7 @@ def test_the_old_route_answers_an_old_archive_in_the_old_form(client: FlaskClien
 
 def test_every_other_route_and_archive_gets_the_bare_list(client: FlaskClient) -> None:
     bare = client.post("/predictions/old", data=form(FACE)).json
-    assert [one["class"] for one in bare] == ["smiling", "non-smiling"]
+    assert [item["class"] for item in bare] == ["smiling", "non-smiling"]
     assert client.post("/models/old/invoke", data=form(FACE)).json == bare
     assert client.post("/new/predict", data=form(FACE)).json == bare
     (wrapped,) = client.post("/old/predict", data=form(FACE)).json["prediction"]

@@ -135,7 +135,7 @@ def test_models_are_listed_by_name_in_pages(api: Api) -> None:
     for name in ("grin", "echo"):
         api.manage("POST", f"/models?url=later/{name}")
     first = api.manage("GET", "/models?limit=2").json
-    assert [one["modelName"] for one in first["models"]] == ["echo", "grin"]
+    assert [item["modelName"] for item in first["models"]] == ["echo", "grin"]
     second = api.manage("GET", f"/models?limit=2&next_page_token={first['nextPageToken']}").json
     assert second == {"models": [{"modelName": "smile", "modelUrl": "smile"}]}
     assert api.manage("GET", "/models?next_page_token=12").json == {"models": []}
@@ -328,7 +328,7 @@ def test_numbers_that_no_model_can_have_are_refused(api: Api, query: str, named:
 @pytest.mark.parametrize("text", ["x", "1.5", "1_0", " 2", "2147483648", "9" * 30, ""])
 def test_numbers_that_are_none_count_as_missing(api: Api, text: str) -> None:
     listed = api.manage("GET", "/models", query_string={"limit": text}).json
-    assert [one["modelName"] for one in listed["models"]] == ["smile"]
+    assert [item["modelName"] for item in listed["models"]] == ["smile"]
 
 
 def test_the_name_that_mms_document_has_for_the_url_is_read_too(api: Api) -> None:

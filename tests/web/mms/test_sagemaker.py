@@ -50,13 +50,13 @@ def ask(client: FlaskClient, data: Any, kind: str, path: str = BOTH[0], accept: 
         ("application/json", {"instances": ROWS.tolist()}),
         ("application/json", ROWS.tolist()),
         ("application/json", {"instances": ROWS.reshape(2, -1).tolist()}),
-        ("application/json", {"instances": [{"b64": base64.b64encode(one).decode()} for one in PICTURES]}),
+        ("application/json", {"instances": [{"b64": base64.b64encode(item).decode()} for item in PICTURES]}),
     ],
 )
 def test_every_format_gives_for_each_row_what_its_picture_gives(
     client: FlaskClient, path: str, kind: str, data: Any
 ) -> None:
-    by_picture = [client.post(path, data=one, content_type="image/png").json for one in PICTURES]
+    by_picture = [client.post(path, data=item, content_type="image/png").json for item in PICTURES]
     response = ask(client, data, kind, path)
     assert response.status_code == 200, response.text
     assert response.json == by_picture
@@ -70,7 +70,7 @@ def test_one_row_may_come_without_its_axis(client: FlaskClient) -> None:
 
 def test_probabilities_come_as_csv_or_npy_where_that_is_accepted(client: FlaskClient) -> None:
     answers = ask(client, npy(ROWS), "application/x-npy").json
-    said = [{one["class"]: one["probability"] for one in row} for row in answers]
+    said = [{item["class"]: item["probability"] for item in row} for row in answers]
     expected = [[row["non-smiling"], row["smiling"]] for row in said]  # in the order of synset.txt
     response = ask(client, npy(ROWS), "application/x-npy", accept="application/x-npy")
     values = np.load(io.BytesIO(response.data))
@@ -100,7 +100,7 @@ def test_a_picture_comes_as_base64_in_a_urlencoded_form(client: FlaskClient, pat
 
 
 def test_base64_may_be_in_lines(client: FlaskClient) -> None:
-    rows = [{"b64": base64.encodebytes(one).decode()} for one in PICTURES]
+    rows = [{"b64": base64.encodebytes(item).decode()} for item in PICTURES]
     assert ask(client, rows, "application/json").json == ask(client, npy(ROWS), "application/x-npy").json
 
 

@@ -15,7 +15,7 @@ FACE = encode(face_crop())
 
 
 def names(answer: list[dict[str, object]]) -> list[object]:
-    return [one["class"] for one in answer]
+    return [item["class"] for item in answer]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_the_body_is_the_picture_and_the_answer_a_bare_list(client: FlaskClient,
     assert response.status_code == 200
     answer = json.loads(response.data)
     assert names(answer) == ["smiling", "non-smiling"]
-    assert sum(one["probability"] for one in answer) == pytest.approx(1, abs=1e-5)
+    assert sum(item["probability"] for item in answer) == pytest.approx(1, abs=1e-5)
     assert list(answer[0]) == ["probability", "class"]
     assert response.data == json.dumps(answer, indent=2).encode()
 
@@ -47,7 +47,7 @@ def test_the_answer_is_that_of_dimples_own_route(client: FlaskClient) -> None:
     picture = encode(astronaut())
     own = client.post("/predict/smile", data=picture).json["predictions"]
     assert json.loads(client.post("/predictions/smile", data=picture).data) == [
-        {"probability": one["probability"], "class": one["class"]} for one in own
+        {"probability": item["probability"], "class": item["class"]} for item in own
     ]
 
 

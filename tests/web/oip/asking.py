@@ -38,7 +38,7 @@ def outputs(response: TestResponse) -> dict[str, Any]:
     """The outputs of an answer, by name."""
     assert response.status_code == 200, response.text
     assert response.json
-    return {one["name"]: one for one in response.json["outputs"]}
+    return {item["name"]: item for item in response.json["outputs"]}
 
 
 def dogcat_tensor(image: Image.Image) -> NDArray[np.float32]:

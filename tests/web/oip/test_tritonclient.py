@@ -47,7 +47,7 @@ def curl(server: Server, path: str, data: bytes) -> Any:
 
 
 def pairs(answer: list[dict[str, Any]]) -> list[tuple[str, float]]:
-    return [(one["class"], one["probability"]) for one in answer]
+    return [(item["class"], item["probability"]) for item in answer]
 
 
 def test_the_client_finds_the_server_and_its_models(client: Any) -> None:
@@ -55,7 +55,7 @@ def test_the_client_finds_the_server_and_its_models(client: Any) -> None:
     assert client.is_model_ready("smile") and client.is_model_ready("smile", "1.0")
     assert not client.is_model_ready("smile", "2") and not client.is_model_ready("absent")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
-    told = {one["name"]: one["state"] for one in client.get_model_repository_index()}
+    told = {item["name"]: item["state"] for item in client.get_model_repository_index()}
     assert told == {"dogcat": "READY", "imagenet": "READY", "smile": "READY"}
 
 
@@ -87,7 +87,7 @@ def test_a_tensor_gives_the_networks_own_numbers(client: Any, server: Server, bi
     assert (raw.shape, raw.dtype, found.get_response()["id"]) == ((1, 1), np.float32, "7")
     # one sigmoid p stands for 1 - p of the first class and p of the second
     answer = curl(server, "/predict/dogcat", encode(image, "PNG"))["predictions"]
-    said = {one["class"]: one["probability"] for one in answer}
+    said = {item["class"]: item["probability"] for item in answer}
     assert float(raw[0, 0]) == said["dog"]
     assert 1 - float(raw[0, 0]) == pytest.approx(said["cat"], abs=1e-7)
 
@@ -151,7 +151,7 @@ def test_other_types_are_taken_where_nothing_is_lost(client: Any, dtype: str) ->
 def test_requests_may_be_made_at_once(client: Any) -> None:
     alone = client.infer("dogcat", [pictures(PICTURES[1])]).as_numpy("scores")
     waiting = [client.async_infer("dogcat", [pictures(PICTURES[1])]) for _ in range(8)]
-    assert all((one.get_result().as_numpy("scores") == alone).all() for one in waiting)
+    assert all((item.get_result().as_numpy("scores") == alone).all() for item in waiting)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,9 @@ def ask_all(address: str) -> list[str]:
     :returns: the operations.
     """
     found = [result.ok() for result in schemathesis.openapi.from_url(f"{address}/openapi.json").get_all_operations()]
-    for operation in sorted(found, key=lambda one: one.method == "delete"):  # otherwise no model is left for the others
+    for operation in sorted(
+        found, key=lambda item: item.method == "delete"
+    ):  # otherwise no model is left for the others
         ask(operation)
     return [operation.label for operation in found]
 

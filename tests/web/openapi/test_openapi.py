@@ -68,7 +68,7 @@ def test_paths_name_their_parameters(client: FlaskClient) -> None:
     for port in PORTS:
         whole = document(client, port)
         for path, operations in whole["paths"].items():
-            named = [component(whole, one)["name"] for one in operations.get("parameters", ())]
+            named = [component(whole, item)["name"] for item in operations.get("parameters", ())]
             assert named == re.findall(r"{(\w+)}", path)
 
 
@@ -108,7 +108,7 @@ def test_the_example_of_an_inference_request_is_answered_as_the_example_says(cli
     assert response.status_code == 200, response.text
 
     def without_data(answer: Any) -> Any:
-        return {**answer, "outputs": [{**one, "data": len(one["data"])} for one in answer["outputs"]]}
+        return {**answer, "outputs": [{**item, "data": len(item["data"])} for item in answer["outputs"]]}
 
     assert without_data(response.json) == without_data(told)
 

@@ -90,7 +90,7 @@ def test_only_the_sender_deletes(client: FlaskClient, stranger: FlaskClient, por
 def test_recent_are_the_visitors_own_and_all_of_them_go_at_once(client: FlaskClient, stranger: FlaskClient) -> None:
     mine = {send(client, encode(plain()), "dogcat"), send(client, encode(plain(50, 50)), "dogcat")}
     theirs = send(stranger, encode(plain()), "dogcat")
-    assert {one["id"] for one in client.get("/recent").json} == mine
+    assert {item["id"] for item in client.get("/recent").json} == mine
     client.post("/recent/delete")
     assert client.get("/recent").json == []
     assert stranger.get(f"/result/{theirs}").status_code == 200

@@ -47,8 +47,8 @@ def answer(service: Service, message: Message, decoding: bool) -> Message:
     except MemoryError:
         logging.exception("The handler ran out of memory")
     count = len(message.header["requests"])
-    told = [_error(507, INTERNAL, "Out of resources")] * count
-    return Message({"answers": told, "out_of_memory": True}, [b""] * count)
+    document = [_error(507, INTERNAL, "Out of resources")] * count
+    return Message({"answers": document, "out_of_memory": True}, [b""] * count)
 
 
 def _answer(service: Service, message: Message, decoding: bool) -> Message:
@@ -60,8 +60,8 @@ def _answer(service: Service, message: Message, decoding: bool) -> Message:
     except Failed as failed:
         for item in readable:
             item.told, item.body = _error(failed.status, INTERNAL, str(failed)), b""
-    told = [item.told for item in items]
-    return Message({"answers": told, "out_of_memory": False}, [item.body for item in items])
+    document = [item.told for item in items]
+    return Message({"answers": document, "out_of_memory": False}, [item.body for item in items])
 
 
 def _items(message: Message, decoding: bool) -> list[Item]:
@@ -135,9 +135,9 @@ def _has_nan(text: str) -> bool:
     """Return whether Python has written a number that JSON does not have."""
     if "NaN" not in text and "Infinity" not in text:
         return False
-    found: list[str] = []
-    json.loads(text, parse_constant=found.append)
-    return bool(found)
+    constants: list[str] = []
+    json.loads(text, parse_constant=constants.append)
+    return bool(constants)
 
 
 def _told(processor: RequestProcessor) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _error(status: int, kind: str, message: str) -> dict[str, Any]:
 
 
 def _status(code: Any, otherwise: int) -> int:
-    """A status code that HTTP can carry; what the handler set may be anything."""
+    """Return a status code that HTTP can carry; what the handler set may be anything."""
     if isinstance(code, int) and 200 <= code <= 599:
         return int(code)
     logging.warning("The handler set the status %r; %d is sent", code, otherwise)

@@ -78,8 +78,8 @@ def _h5py(h5py: ModuleType) -> None:
         if isinstance(value, str):
             return _Text(value)
         if getattr(value, "dtype", "") == "O":
-            for index, one in enumerate(value.flat):
-                value.flat[index] = _Text(one) if isinstance(one, str) else one
+            for index, item in enumerate(value.flat):
+                value.flat[index] = _Text(item) if isinstance(item, str) else item
         return value
 
     manager.__getitem__ = read_text

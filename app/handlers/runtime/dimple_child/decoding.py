@@ -29,7 +29,7 @@ class Headers(dict[str, Any]):
 
 
 def decode(name: str, content_type: str, data: bytearray, by_type: bool) -> Any:
-    """The value of one field.
+    """Return the value of one field.
 
     :param by_type: False leaves it as bytes, whatever it is: a form's plain field, or ``decode_input_request=false``.
     :returns: what the JSON says, text, or a bytearray.

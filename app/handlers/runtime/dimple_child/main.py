@@ -62,7 +62,7 @@ def _set_up(order: dict[str, Any]) -> None:
 
 
 def _load(order: dict[str, Any]) -> tuple[Service | None, dict[str, Any]]:
-    """The service, and what the server is told."""
+    """Return the service, and what the server is told."""
     loader = LegacyModelLoader if order["legacy"] else MmsModelLoader
     try:
         service = loader(order["manifest"]).load(
