@@ -1,1 +1,1 @@
-"""The backend process: it owns the registry, the queues before what is slow, slow networks, and handler workers."""
+"""The backend process: the owner of the registry, the queues of slow models, slow networks, and handler workers."""

@@ -1,7 +1,7 @@
-"""Queues before models: which requests wait, which are computed together, which are refused.
+"""Queues before models: they order requests, compute them in batches, and refuse those beyond their limits.
 
-No thread of its own works here. A request that finds a free place computes in its own thread, without a hand-over; one
-that finds none sleeps until it is taken into a batch, or is woken to lead one.
+The queues start no threads. A request that finds a free slot computes in its own thread, without a hand-over. Otherwise
+it sleeps until it joins a batch or is woken to lead one.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from app.utils.dispatch import about_to_block
 
 
 class FairSemaphore:
-    """A semaphore that is fair: Python's own lets whoever comes at the right moment pass those who wait.
+    """A fair semaphore. Python's own semaphore lets a late caller overtake the threads that wait.
 
-    :param count: places there are.
+    :param count: number of slots.
     """
 
     def __init__(self, count: int) -> None:
@@ -46,7 +46,7 @@ class FairSemaphore:
     ) -> None:
         with self._lock:
             if self._waiting:
-                self._waiting.popleft().set()  # the place goes from hand to hand
+                self._waiting.popleft().set()  # the slot is handed over directly
             else:
                 self._free += 1
 
@@ -57,7 +57,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class QueueResult(Generic[Result]):
-    """A request's result, the seconds that it waited before it was computed, and those that it was computed."""
+    """A request's result, its seconds in the queue, and the seconds of its computation."""
 
     result: Result
     waited: float
@@ -66,12 +66,12 @@ class QueueResult(Generic[Result]):
 
 @dataclass(frozen=True)
 class QueueConfig:
-    """How a model's requests are computed.
+    """The configuration of a model's queue.
 
-    :param concurrency: batches that are computed at once.
-    :param batch_size: most requests of a batch.
+    :param concurrency: maximum number of batches that are computed at once.
+    :param batch_size: maximum number of requests in a batch.
     :param max_delay: seconds that the first request of a batch waits for others.
-    :param timeout: seconds that a request waits before it is computed.
+    :param timeout: seconds that a request may wait before it is computed.
     """
 
     concurrency: int = 1
@@ -81,16 +81,16 @@ class QueueConfig:
 
 
 IsDisconnected = Callable[[], bool]
-"""Says whether the client has closed its connection."""
+"""A function that returns whether the client has closed its connection."""
 
 
 def never_disconnected() -> bool:
-    """Say that the client stays."""
+    """Return that the client is connected."""
     return False
 
 
 _NONE = threading.Event()
-"""Of a job that is computed at once, in its own thread: events are not cheap."""
+"""The event of a job that is computed at once, in its own thread. Events are not cheap."""
 
 
 @dataclass(eq=False)
@@ -118,8 +118,8 @@ class _Batch(Generic[Item, Result]):
 class BatchQueue(Generic[Item, Result]):
     """The queue before one model. Every method may be called from any thread.
 
-    :param name: the model's, for the errors.
-    :param compute: takes at most ``config.batch_size`` items and returns a result for each, in their order.
+    :param name: the model's name, for error messages.
+    :param compute: takes at most ``config.batch_size`` items and returns a result for each, in order.
     """
 
     def __init__(self, name: str, compute: Callable[[Sequence[Item]], Sequence[Result]], config: QueueConfig) -> None:
@@ -131,40 +131,40 @@ class BatchQueue(Generic[Item, Result]):
         self._refusal: DimpleError | None = None
         self._busy = 0
         self._waiting: deque[_Job[Item, Result]] = deque()
-        self._joinable: _Batch[Item, Result] | None = None  # still taking; while there is one, no job waits
+        self._joinable: _Batch[Item, Result] | None = None  # still accepts jobs; while it exists, no job waits
 
     def resize(self, concurrency: int) -> None:
-        """Compute so many batches at once from now on."""
+        """Set the number of batches that are computed at once."""
         with self._lock:
             self._config = replace(self._config, concurrency=concurrency)
             self._promote()
 
     def refuse(self, error: DimpleError) -> None:
-        """Raise an error for the requests that wait, and for later ones until :meth:`open` is called. Batches that are
-        being computed are not affected."""
+        """Raise an error for waiting requests, and for later requests until :meth:`open` is called. Batches under
+        computation are not affected."""
         with self._lock:
             self._refusal = error
             while self._waiting:
                 self._waiting.popleft().refuse(error)
 
     def open(self) -> None:
-        """Take requests again."""
+        """Accept requests again."""
         with self._lock:
             self._refusal = None
 
     def wait_until_idle(self, seconds: float) -> bool:
-        """Wait until no request waits or is being computed, and return whether that was so in time."""
+        """Wait until no request waits or is being computed, and return whether that happened in time."""
         with self._lock:
             return self._idle.wait_for(lambda: not self._busy and not self._waiting, seconds)
 
     def submit(self, item: Item, is_disconnected: IsDisconnected = never_disconnected) -> QueueResult[Result]:
-        """Compute an item, by itself or with others.
+        """Compute an item, alone or in a batch.
 
-        :param is_disconnected: asked when it is the request's turn, if that had to wait.
-        :raises QueueTimeout: if its turn has not come in time.
+        :param is_disconnected: called when the request's turn comes, if it had to wait.
+        :raises QueueTimeout: if its turn does not come in time.
         :raises ClientClosedRequest: if the client has disconnected when its turn comes.
-        :raises DimpleError: that of :meth:`refuse`.
-        :raises Exception: what ``compute`` raises, for all of the batch.
+        :raises DimpleError: the error given to :meth:`refuse`.
+        :raises Exception: any error of ``compute``, for all requests of the batch.
         """
         job: _Job[Item, Result] = _Job(item, is_disconnected)
         with self._lock:
@@ -196,7 +196,7 @@ class BatchQueue(Generic[Item, Result]):
             self._waiting.append(job)
 
     def _begin(self, job: _Job[Item, Result]) -> None:
-        """Open a batch that a job leads."""
+        """Open a batch that the job leads."""
         job.leads, job.batch = True, _Batch([job])
         if self._config.batch_size > 1:
             job.batch.full = threading.Event()
@@ -214,7 +214,7 @@ class BatchQueue(Generic[Item, Result]):
             batch.full.set()
 
     def _wait(self, job: _Job[Item, Result]) -> None:
-        """Sleep until the job is in a batch; remove it if it is not in time."""
+        """Sleep until the job is in a batch; remove the job at its timeout."""
         if job.woken.wait(self._config.timeout):
             return
         with self._lock:
@@ -223,7 +223,7 @@ class BatchQueue(Generic[Item, Result]):
                 job.refuse(QueueTimeout(self._name))
 
     def _lead(self, job: _Job[Item, Result]) -> None:
-        """Wait for other requests as long as is allowed, compute the batch, and pass the place on."""
+        """Wait for other requests up to the maximum delay, compute the batch, and pass the slot on."""
         batch, delay = job.batch, self._config.max_delay
         assert batch is not None
         if self._config.batch_size > 1 and not batch.full.wait(delay):
@@ -250,7 +250,7 @@ class BatchQueue(Generic[Item, Result]):
                 self._promote()
 
     def _promote(self) -> None:
-        """Give free places to the requests that wait longest."""
+        """Give free slots to the requests that have waited longest."""
         while self._waiting and self._busy < self._config.concurrency and self._joinable is None:
             first = self._next()
             if first is None:

@@ -1,4 +1,4 @@
-"""What HTTP workers ask of the backend process: one connection for each call at a time, kept for later calls."""
+"""Calls from HTTP workers to the backend process: one connection per call at a time, reused by later calls."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from app.utils.dispatch import about_to_block
 from app.utils.system import cpu_count
 
 RESTART_SECONDS = 30.0
-"""For a backend process that has ended to be started again."""
+"""Seconds that a call waits for an ended backend process to be restarted."""
 STATUS_SECONDS = 5.0
-"""The same for whoever only wants to know how the handler workers are."""
+"""Seconds that a call for the handler workers' status waits for the restart."""
 MARGIN_SECONDS = 60.0
-"""Beyond what a call may take over there."""
+"""Seconds added to the maximum duration of a call in the backend process."""
 CHANGE_SECONDS = 3600.0
-"""For a change: packages may be installed, and code be loaded."""
+"""Timeout of a change in seconds. It may install packages and load code."""
 LOOK_SECONDS = 0.25
-"""How often a call that waits looks whether its client has disconnected."""
+"""Seconds between two checks of a waiting call for a disconnected client."""
 PAUSE_SECONDS = 0.02
 MOST_ENDS = 2
-"""How often the backend process may end over one request. It may be the request that ends it."""
+"""Maximum number of times that the backend process may end during one request. The request may be the cause."""
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +47,11 @@ Result = TypeVar("Result")
 
 
 class BackendUnavailable(Exception):
-    """No backend process answers."""
+    """Raised if no backend process answers."""
 
 
 class BackendDied(Exception):
-    """The backend process has ended. ``process`` is its number."""
+    """Raised if the backend process has ended. ``process`` is its process id."""
 
     def __init__(self, process: int, reason: object) -> None:
         super().__init__(str(reason))
@@ -59,10 +59,10 @@ class BackendDied(Exception):
 
 
 class Connection:
-    """A connection. It is used by one thread at a time.
+    """A connection to the backend process. It is used by one thread at a time.
 
-    :param deadline: when to wait no longer for a backend process that accepts it, by the monotonic clock.
-    :raises BackendUnavailable: if none has by then, or none will.
+    :param deadline: time on the monotonic clock until which to wait for a backend process that accepts it.
+    :raises BackendUnavailable: if no backend process accepts it by then, or none ever will.
     """
 
     def __init__(self, address: bytes, deadline: float) -> None:
@@ -71,7 +71,7 @@ class Connection:
         self.row_shape: tuple[int, ...] = ()
 
     def is_over(self) -> bool:
-        """Return whether the backend process has hung up. To be asked while it owes no answer."""
+        """Return whether the backend process has hung up. Call this only while no response is pending."""
         return self._channel.is_readable()
 
     def call(
@@ -82,12 +82,12 @@ class Connection:
         seconds: float = CHANGE_SECONDS,
         is_disconnected: IsDisconnected = never_disconnected,
     ) -> tuple[Any, list[bytes]]:
-        """Call an operation of the backend's.
+        """Call an operation of the backend.
 
-        :param seconds: within which it must answer.
-        :raises DimpleError: what it raises.
-        :raises BackendDied: if it has ended, or not answered in time.
-        :raises ClientClosedRequest: if the client has disconnected meanwhile.
+        :param seconds: timeout of the response.
+        :raises DimpleError: the error that the operation raises.
+        :raises BackendDied: if the backend process has ended or has not answered in time.
+        :raises ClientClosedRequest: if the client disconnects meanwhile.
         """
         try:
             self._channel.send(Kind.CALL, {"op": op, **arguments}, blobs)
@@ -103,9 +103,9 @@ class Connection:
     def compute(
         self, rows: FloatArray, generation: int, timeout: float, is_disconnected: IsDisconnected
     ) -> QueueResult[FloatArray]:
-        """Have rows (N, …) computed, float32: (N, classes).
+        """Compute float32 rows (N, …) in the backend process: (N, classes).
 
-        :param timeout: seconds that they may wait for their turn.
+        :param timeout: seconds that the rows may wait in the queue.
         :raises DimpleError: as :meth:`app.backend.networks.Network.submit`.
         :raises BackendDied: as :meth:`call`, as ClientClosedRequest.
         """
@@ -125,14 +125,14 @@ class Connection:
             raise BackendDied(self.process, error) from None
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._channel.close()
 
     def _wait(self, seconds: float, is_disconnected: IsDisconnected) -> None:
-        """Wait for the answer.
+        """Wait for the response.
 
-        :raises ClientClosedRequest: if the client has disconnected; the connection cannot be used any more.
-        :raises Disconnected: if none comes in time.
+        :raises ClientClosedRequest: if the client has disconnected; the connection is unusable afterwards.
+        :raises Disconnected: if no response comes in time.
         """
         deadline = time.monotonic() + seconds
         while not self._channel.is_readable(min(LOOK_SECONDS, deadline - time.monotonic())):
@@ -143,16 +143,16 @@ class Connection:
 
 
 class ConnectionPool:
-    """Connections for calls that any number of threads make at once. A call that the backend process had not answered
-    when it ended is made again to its successor.
+    """A pool of connections for concurrent calls from any thread. A call that was unanswered when the backend process
+    ended is retried on its successor.
 
-    :param prepare: what is done on each new connection.
+    :param prepare: function called with each new connection.
     """
 
     def __init__(self, address: bytes, prepare: Callable[[Connection], object] = lambda connection: None) -> None:
         self._address = address
         self._prepare = prepare
-        self._spare = 2 * cpu_count()  # connections that no call uses
+        self._spare = 2 * cpu_count()  # number of idle connections that are kept
         self._lock = threading.Lock()
         self._free: deque[Connection] = deque()
         self._closed = False
@@ -160,13 +160,13 @@ class ConnectionPool:
     def run(
         self, work: Callable[[Connection], Result], patience: float = RESTART_SECONDS, again: bool = True
     ) -> Result:
-        """Do something with a connection.
+        """Call a function with a connection.
 
         :param patience: seconds to wait for a backend process that accepts connections.
-        :param again: whether it may be done a second time.
-        :raises EngineUnavailable: if no backend process answers, or it ended over the call.
+        :param again: whether the function may be retried.
+        :raises EngineUnavailable: if no backend process answers, or it ended during the call.
         """
-        # of one process that ends, some connections do so later than others, and may be tried in between
+        # Connections of one ending process close at different times, and may be tried in between.
         ended: set[int] = set()
         hung_up = 0
         while True:
@@ -180,7 +180,7 @@ class ConnectionPool:
                 except DimpleError:
                     self._put_back(connection)
                     raise
-                except BaseException:  # something may still be under way on it
+                except BaseException:  # a call may still be under way on it
                     connection.close()
                     raise
             except BackendUnavailable as error:
@@ -196,14 +196,14 @@ class ConnectionPool:
             return result
 
     def release(self) -> None:
-        """Keep no connection that no call uses from now on."""
+        """Close idle connections from now on."""
         with self._lock:
             self._spare = 0
             while self._free:
                 self._free.pop().close()
 
     def close(self) -> None:
-        """Close all connections that no call uses; the others follow."""
+        """Close all idle connections; close the others when their calls end."""
         with self._lock:
             self._closed = True
             while self._free:
@@ -227,7 +227,7 @@ class ConnectionPool:
         return connection
 
     def _put_back(self, connection: Connection) -> None:
-        """Keep a connection for the next call; the surplus of a crowd is closed."""
+        """Return a connection to the pool; close it if the pool is full."""
         with self._lock:
             if not self._closed and len(self._free) < self._spare:
                 self._free.append(connection)
@@ -238,8 +238,8 @@ class ConnectionPool:
 class RemoteEngine:
     """A network that the backend process computes.
 
-    :param path: of ``model.xml``, with ``model.bin`` beside it.
-    :param milliseconds: what a row takes on one core.
+    :param path: path of ``model.xml``, with ``model.bin`` beside it.
+    :param milliseconds: milliseconds that a row takes on one core.
     :raises RuntimeError: if the network cannot be loaded.
     :raises EngineUnavailable: if no backend process answers.
     """
@@ -257,22 +257,23 @@ class RemoteEngine:
             raise RuntimeError(str(error)) from None
 
     def predict(self, batch: FloatArray) -> FloatArray:
-        """Compute a batch, from any thread at any time.
+        """Compute a batch. Any thread may call this at any time.
 
-        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
-        :returns: float32, (N, classes), the network's first output as it is.
+        :param batch: float32, (N, …) in the layout of the network's input, N at least 1.
+        :returns: float32, (N, classes), the network's unmodified first output.
         :raises ValueError: if the batch has another shape.
         :raises ModelFormatError: if OpenVINO cannot compute the network.
-        :raises EngineUnavailable: if the backend process ended twice over it, or its successor cannot load the network.
+        :raises EngineUnavailable: if the backend process ended twice during the call, or its successor cannot load the
+            network.
         """
         return self.submit(batch, 0, CHANGE_SECONDS).result
 
     def submit(
         self, batch: FloatArray, generation: int, timeout: float, is_disconnected: IsDisconnected = never_disconnected
     ) -> QueueResult[FloatArray]:
-        """Compute a batch when it is its turn among those of the same registration.
+        """Compute a batch in its turn among the batches of the same registration.
 
-        :param timeout: seconds that it may wait for that.
+        :param timeout: seconds that the batch may wait in the queue.
         :raises DimpleError: as :meth:`app.backend.batching.BatchQueue.submit`; otherwise as :meth:`predict`.
         """
         check_batch(batch, self._row_shape)
@@ -280,18 +281,18 @@ class RemoteEngine:
         return self._pool.run(lambda connection: connection.compute(batch, generation, timeout, is_disconnected))
 
     def release(self) -> None:
-        """Let go of the network once the calls under way are answered. It can still predict, more slowly."""
+        """Release the network after the current calls. It can still predict, but more slowly."""
         self._pool.release()
 
     def close(self) -> None:
-        """Let go of the network. It cannot predict after that; what is being computed is finished."""
+        """Close the network after the current calls. It cannot predict afterwards."""
         self._pool.close()
 
     def _open(self, connection: Connection) -> None:
         try:
             shape, _ = connection.call("open", {"name": self.name, "file": asdict(self._file)})
         except ModelFormatError as error:
-            if hasattr(self, "_row_shape"):  # it could be loaded before
+            if hasattr(self, "_row_shape"):  # an earlier load succeeded
                 raise EngineUnavailable(str(error)) from None
             raise
         connection.row_shape = tuple(shape)
@@ -300,7 +301,7 @@ class RemoteEngine:
 class RemoteQueue:
     """The queue before a network that the backend process computes.
 
-    :param timeout: seconds that a request waits before it is computed.
+    :param timeout: seconds that a request may wait before it is computed.
     """
 
     def __init__(self, name: str, engine: RemoteEngine, timeout: float) -> None:
@@ -310,12 +311,13 @@ class RemoteQueue:
         self.generation = 0
 
     def submit(self, item: FloatArray, is_disconnected: IsDisconnected = never_disconnected) -> QueueResult[FloatArray]:
-        """As :meth:`RemoteEngine.submit`."""
+        """Compute a batch, as :meth:`RemoteEngine.submit`."""
         return self._engine.submit(item, self.generation, self._timeout, is_disconnected)
 
 
 class BackendClient:
-    """The backend process, with the methods of :class:`app.backend.service.BackendService`, for any thread."""
+    """A client of the backend process with the methods of :class:`app.backend.service.BackendService`, for any
+    thread."""
 
     def __init__(self, address: bytes, state: SharedState, settings: Settings) -> None:
         self.state = state
@@ -326,18 +328,18 @@ class BackendClient:
         self._presence: Connection | None = None
 
     def version(self) -> int:
-        """Return another number after every change of what is registered."""
+        """Return the registry's version. It differs after every change."""
         return self.state.version
 
     def wait_started(self) -> None:
-        """Wait until the backend process knows all models, and let it serve as long as this process lives."""
+        """Wait until the backend process knows all models, and keep it serving for the lifetime of this process."""
         self._pool.run(lambda connection: connection.call("wait_started", {}))
         self._presence = Connection(self._address, time.monotonic() + RESTART_SECONDS)
 
     def registered(self) -> dict[str, Registration]:
-        """Return what is served, by name.
+        """Return the registrations by name.
 
-        :raises StorageError: if it cannot be read.
+        :raises StorageError: if the registry cannot be read.
         """
         try:
             return {name: model for name, model in self._file.read().models.items() if not model.removed}
@@ -345,22 +347,22 @@ class BackendClient:
             raise StorageError(self._file.path, str(error)) from None
 
     def register(self, registration: Registration, replacing: bool) -> Registration:
-        """Serve a model from now on."""
+        """Register a model."""
         arguments = {"registration": asdict(registration), "replacing": replacing}
         return Registration(**self._change("register", arguments))
 
     def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
-        """Give a model other numbers of workers."""
+        """Change a model's numbers of workers."""
         self._change("scale", {"name": name, "least": least, "most": most, "wait_seconds": wait_seconds})
 
     def unregister(self, name: str) -> None:
-        """Take a model out of service."""
+        """Unregister a model."""
         self._change("unregister", {"name": name})
 
     def answer(
         self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
     ) -> QueueResult[HandlerAnswer]:
-        """Have a model's own code answer a request."""
+        """Answer a request with the model's own code."""
         fields = [(field.name, field.content_type, field.is_file) for field in request.fields]
         arguments = {
             "name": name,
@@ -379,7 +381,7 @@ class BackendClient:
         return QueueResult(result, done["waited"], done["computed"])
 
     def status(self, generation: int) -> dict[str, Any]:
-        """Return what the workers of a model with code do."""
+        """Return the status of the workers of a model with code."""
         try:
             arguments: dict[str, Any] = self._pool.run(
                 lambda connection: connection.call("status", {"generation": generation}, seconds=MARGIN_SECONDS)[0],
@@ -390,8 +392,8 @@ class BackendClient:
             return {"workers": [], "failure": str(error)}
 
     def load_network(self, path: Path, milliseconds: float) -> Engine:
-        """Load ``model.xml`` with the ``model.bin`` beside it: in the backend process if it takes long, else in this
-        one. A hop between processes would cost a short network as much as it takes."""
+        """Load ``model.xml`` with the ``model.bin`` beside it: a slow network in the backend process, a fast one in
+        this process. A hop between processes costs as much as a fast network's computation."""
         if self._settings.shared_engine and milliseconds >= LONG_MILLISECONDS:
             return RemoteEngine(self._address, path, milliseconds)
         return OpenvinoEngine.load(path, milliseconds)
@@ -403,17 +405,17 @@ class BackendClient:
             self._presence.close()
 
     def _change(self, op: str, arguments: dict[str, Any]) -> Any:
-        """Change something once: a backend process that ends may have done it."""
+        """Make a change without a retry, because a backend process that ended may have made it."""
         about_to_block()
         return self._pool.run(lambda connection: connection.call(op, arguments)[0], again=False)
 
 
 Backend = BackendService | BackendClient
-"""In the same process, or through a socket."""
+"""A backend in the same process or behind a socket."""
 
 
 def _connect(address: bytes, deadline: float) -> tuple[Channel, int]:
-    """Connect, and wait for a backend process that lives. Returns its number, too."""
+    """Connect, wait for a live backend process, and return the connection with its process id."""
     while True:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -426,7 +428,7 @@ def _connect(address: bytes, deadline: float) -> tuple[Channel, int]:
             _, text, length, process, *_ = channel.receive(Kind.HELLO)
             channel.read(text, length)
             return channel, process
-        except (Disconnected, BlockingIOError) as error:  # it ended, or more wait to be accepted than may
+        except (Disconnected, BlockingIOError) as error:  # the process ended, or the backlog is full
             connection.close()
             if time.monotonic() > deadline:
                 raise BackendUnavailable(str(error)) from None

@@ -1,4 +1,4 @@
-"""A model with code of its own in the backend process: its queue, and the processes that run the code."""
+"""A model with its own code in the backend process: its queue, and the worker processes that run the code."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from app.settings import Settings
 from app.telemetry.metrics import handler_restarted
 
 LOAD_SECONDS = 120.0
-"""What a model has to load. Multi Model Server waits as long for its workers."""
+"""Timeout of loading a model in seconds. Multi Model Server waits as long for its workers."""
 
 log = logging.getLogger(__name__)
 metrics = logging.getLogger("dimple.metrics")
 
 
 class HandlerModel:
-    """A model's queue and workers; the workers are started by :meth:`start` or :meth:`scale`.
+    """A model's queue and workers. :meth:`start` or :meth:`scale` starts the workers.
 
-    :param handler: as :func:`app.formats.archive.manifest.own_handler` gives it.
-    :raises RequirementsError: if the packages that it asks for cannot be installed.
+    :param handler: as :func:`app.formats.archive.manifest.own_handler` returns it.
+    :raises RequirementsError: if the packages that it requires cannot be installed.
     :raises ModelFormatError: if its home folder cannot be written.
     """
 
@@ -56,7 +56,7 @@ class HandlerModel:
         )
 
     def submit(self, request: HandlerRequest, is_disconnected: IsDisconnected) -> QueueResult[HandlerAnswer]:
-        """Answer a request when it is its turn. A failure of the code is an answer, too.
+        """Answer a request in its turn. A failure of the code is an answer, too.
 
         :raises DimpleError: as :meth:`app.backend.batching.BatchQueue.submit`.
         """
@@ -65,21 +65,21 @@ class HandlerModel:
     def start(self, registration: Registration, seconds: float = LOAD_SECONDS) -> None:
         """Start the workers, and wait until they have loaded the model.
 
-        :raises HandlerLoadError: if they cannot; they go on trying.
+        :raises HandlerLoadError: if they cannot load it; they keep retrying.
         """
         self.scale(registration)
         self.wait_until_loaded(registration.min_workers, seconds)
 
     def wait_until_loaded(self, count: int, seconds: float) -> None:
-        """Wait until so many workers have loaded the model.
+        """Wait until a number of workers have loaded the model.
 
-        :raises HandlerLoadError: if they cannot, or not in time; they go on trying.
+        :raises HandlerLoadError: if they cannot load it, or not in time; they keep retrying.
         """
         self.workers.wait_until_loaded(count, seconds)
 
     def scale(self, registration: Registration) -> None:
-        """Have as many workers as a registration says. They start, and end after their batch, in their own time. If
-        there are to be none, what waits is refused."""
+        """Set the number of workers to the registration's. Workers start and finish their batches in the background. If
+        the number is 0, waiting requests are refused."""
         self.workers.scale(registration.min_workers, registration.max_workers)
         self._queue.resize(registration.min_workers)
         if registration.min_workers:
@@ -88,12 +88,12 @@ class HandlerModel:
             self._queue.refuse(NoWorker(self._name))
 
     def close(self, refusal: DimpleError, seconds: float, drain: bool = False) -> bool:
-        """Take no more requests, let what is being computed finish, and end the workers; kill them after so many
-        seconds.
+        """Refuse new requests, let requests under computation finish, and end the workers; kill them after a timeout.
 
-        :param refusal: raised for requests that come from now on, and for those that wait.
-        :param drain: whether those that wait are computed first.
-        :returns: whether nothing had to be killed.
+        :param refusal: raised for new and waiting requests.
+        :param seconds: the timeout.
+        :param drain: whether waiting requests are computed first.
+        :returns: whether no worker had to be killed.
         """
         ending = time.monotonic() + seconds
         if drain:
@@ -103,14 +103,14 @@ class HandlerModel:
         return self.workers.close(max(0.0, ending - time.monotonic()))
 
     def status(self) -> dict[str, Any]:
-        """Return what the workers are doing, and why none can load the model, as JSON has it."""
+        """Return the status of the workers, and the reason why none can load the model, as JSON types."""
         statuses = self.workers.statuses()
         workers = [asdict(status) | {"started": status.started and status.started.isoformat()} for status in statuses]
         return {"workers": workers, "failure": self.workers.failure()}
 
 
 def statuses_from(document: Sequence[dict[str, Any]]) -> list[WorkerStatus]:
-    """Return the workers' states in what :meth:`HandlerModel.status` gives."""
+    """Return the workers' status from the document of :meth:`HandlerModel.status`."""
     return [
         WorkerStatus(
             **{

@@ -1,4 +1,4 @@
-"""The slow networks in the backend process: each is compiled once, as long as a connection uses it."""
+"""Slow networks in the backend process: each is compiled once, and stays loaded while a connection uses it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.utils.system import cpu_count
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network to be loaded.
+    """A network file.
 
-    :param path: of its ``model.xml``.
-    :param milliseconds: what a row takes on one core.
-    :param state: of its files, as :func:`file_state` gives it.
+    :param path: path of its ``model.xml``.
+    :param milliseconds: milliseconds that a row takes on one core.
+    :param state: state of its files, as :func:`file_state` returns it.
     """
 
     path: str
@@ -30,18 +30,18 @@ class NetworkFile:
 
 
 def file_state(path: Path) -> str:
-    """Return what distinguishes a network's files from others that come to lie in their place.
+    """Return a string that changes if a network's files are replaced.
 
-    :raises OSError: if they are missing.
+    :raises OSError: if the files are missing.
     """
     files = [item.stat() for item in (path, path.with_suffix(".bin"))]
     return " ".join(f"{file.st_dev}:{file.st_ino}:{file.st_size}:{file.st_mtime_ns}" for file in files)
 
 
 class Network:
-    """A compiled network, with a queue for each registration that it serves.
+    """A compiled network with a queue for each of its registrations.
 
-    :raises RuntimeError: OpenVINO's own, if it cannot be loaded; or if its files are others now.
+    :raises RuntimeError: OpenVINO's own, if the network cannot be loaded; or if its files have been replaced.
     :raises OSError: if its files are missing.
     """
 
@@ -55,23 +55,23 @@ class Network:
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Return the shape of its input, without the batch."""
+        """Return the shape of the network's input without the batch axis."""
         return self._engine.row_shape
 
     def submit(
         self, name: str, generation: int, rows: FloatArray, timeout: float, is_disconnected: IsDisconnected
     ) -> QueueResult[FloatArray]:
-        """Compute rows (N, …) when it is their turn.
+        """Compute rows (N, …) in their turn.
 
-        :param timeout: seconds that they may wait.
+        :param timeout: seconds that the rows may wait in the queue.
         :raises DimpleError: as :meth:`app.backend.batching.BatchQueue.submit`.
         """
         return self._queue(name, generation, timeout).submit(rows, is_disconnected)
 
     def forget(self, generation: int, error: DimpleError | None) -> None:
-        """Let go of the queue of a registration that has gone.
+        """Remove the queue of an ended registration.
 
-        :param error: raised for what waits in it; None has that computed.
+        :param error: raised for the requests that wait in it; None computes them.
         """
         with self._lock:
             queue = self._queues.pop(generation, None)
@@ -79,14 +79,14 @@ class Network:
             queue.refuse(error)
 
     def close(self) -> None:
-        """Give back what the network holds."""
+        """Release the network's resources."""
         self._engine.close()
 
     def _queue(self, name: str, generation: int, timeout: float) -> BatchQueue[FloatArray, FloatArray]:
         with self._lock:
             if (queue := self._queues.get(generation)) is None:
-                # One more than are computed at once: it is there when another ends. SqueezeNet answers a tenth more so.
-                # Further ones wait here, because OpenVINO does not keep their order.
+                # One batch more than can be computed at once is ready when another ends: SqueezeNet's throughput rises
+                # by a tenth. Further batches wait here, because OpenVINO does not keep their order.
                 config = QueueConfig(concurrency=cpu_count() + 1, timeout=timeout)
                 queue = self._queues[generation] = BatchQueue(name, self._compute, config)
             return queue
@@ -103,7 +103,7 @@ class _Loaded:
 
 
 class Networks:
-    """Those that are loaded. Every method may be called from any thread."""
+    """The loaded networks. Every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -111,7 +111,7 @@ class Networks:
 
     @contextmanager
     def acquire(self, file: NetworkFile) -> Iterator[Network]:
-        """Use a network, which is loaded if nobody else uses it, and closed when nobody does any more.
+        """Use a network. It is loaded for its first user and closed after its last.
 
         :raises RuntimeError: as :class:`Network`, as OSError.
         """
@@ -132,7 +132,7 @@ class Networks:
                         loaded.network.close()
 
     def forget(self, generation: int, error: DimpleError | None) -> None:
-        """Let go of the queues of a registration that has gone, as :meth:`Network.forget`."""
+        """Remove the queues of an ended registration, as :meth:`Network.forget`."""
         with self._lock:
             networks = [item.network for item in self._loaded.values() if item.network is not None]
         for network in networks:

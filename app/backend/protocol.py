@@ -1,8 +1,8 @@
 """The messages between HTTP workers and the backend process, on a Unix stream socket.
 
-A message is a head of fixed size, then as many bytes as the head says: a JSON document and byte strings, or the rows of
-an answer as they lie in memory. The rows of a question lie in memory that both processes have mapped: through a socket
-the rows of a picture (600 kB) would go in pieces, between which the two processes wake each other.
+A message is a head of fixed size and a body whose length the head gives. The body is a JSON document with byte strings,
+or the raw rows of a response. The rows of a request are in memory that both processes have mapped: a socket would split
+the rows of a picture (600 kB) into pieces, and the two processes would wake each other for each piece.
 """
 
 from __future__ import annotations
@@ -25,45 +25,46 @@ from app.errors import DimpleError
 from app.types import FloatArray
 
 HEAD = struct.Struct("=BQQQdd")
-"""Kind, rows or bytes of JSON, bytes that follow, generation, and two numbers of seconds."""
+"""Format of a head: kind, rows or bytes of JSON, bytes of the body, generation, and two numbers of seconds."""
 FLOAT_BYTES = 4
 JOINED_BYTES = 2**16
-"""Up to this, a message is sent at once."""
+"""Maximum size of a message that is sent in one piece."""
 BUFFER_BYTES = 2**20
-"""Asked of the system, which gives what it allows."""
+"""Requested size of the socket buffers; the system may grant less."""
 STALL_SECONDS = 60
-"""What a message may take once it has begun."""
+"""Timeout in seconds of a message that has begun."""
 
 
 class Kind(IntEnum):
-    """What a message is."""
+    """The kind of a message."""
 
     HELLO = 1
     """The backend process has accepted a connection; ``generation`` is its process id."""
     CALL = 2
     """A request with a JSON document (``op`` and its arguments) and byte strings."""
     DONE = 3
-    """The answer to it: a JSON document and byte strings."""
+    """The response to it: a JSON document and byte strings."""
     FAILED = 4
-    """An error in place of any answer; JSON."""
+    """An error in place of any response; JSON."""
     BUFFER = 5
-    """Memory for rows: a file that goes with the one byte that follows; ``rows`` is its size in bytes."""
+    """Memory for rows: a file descriptor sent with the one byte of the body; ``rows`` is its size in bytes."""
     ASK = 6
-    """Rows of that memory are to be computed; the first number is how many seconds they may wait."""
+    """A request to compute rows of that memory; the first number is their queue timeout in seconds."""
     ANSWER = 7
-    """The rows that came of them, and the seconds that they waited and were computed."""
+    """The computed rows, and the seconds of waiting and of computation."""
 
 
 class Disconnected(Exception):
-    """The other side has ended, or has sent what is no message."""
+    """Raised if the other side has ended or has sent an invalid message."""
 
 
 class SharedBuffer:
-    """Memory for float32 rows that two processes have mapped. One writes them, tells the other, and waits.
+    """Memory for float32 rows that two processes have mapped. One process writes the rows, notifies the other, and
+    waits.
 
-    :param file: descriptor, which may be closed afterwards.
-    :param size: in bytes.
-    :raises OSError: if the system does not map it.
+    :param file: file descriptor, which may be closed afterwards.
+    :param size: size in bytes.
+    :raises OSError: if the system cannot map it.
     """
 
     def __init__(self, file: int, size: int) -> None:
@@ -71,9 +72,9 @@ class SharedBuffer:
         self._memory = mmap.mmap(file, size)
 
     def rows(self, count: int, row_shape: Sequence[int]) -> FloatArray:
-        """Return the first rows, as they lie in it: (count, …).
+        """Return the first rows as a view: (count, …).
 
-        :raises ValueError: if they do not fit, or there are none.
+        :raises ValueError: if they do not fit, or the count is 0.
         """
         if count < 1 or count * FLOAT_BYTES * prod(row_shape) > self.size:
             raise ValueError(f"{count} rows of the shape {tuple(row_shape)} do not fit into {self.size} bytes")
@@ -93,17 +94,17 @@ class Channel:
             connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", STALL_SECONDS, 0))
 
     def is_readable(self, seconds: float = 0.0) -> bool:
-        """Wait until a message comes or the other side hangs up, and return whether that was so in time."""
+        """Wait until a message comes or the other side hangs up, and return whether that happened in time."""
         return bool(self._readable.poll(max(0.0, seconds) * 1000))
 
     def wait(self) -> None:
-        """Wait for a message, however long that takes."""
+        """Wait for a message without a timeout."""
         self._readable.poll()
 
     def send(self, kind: Kind, document: Any = None, blobs: Sequence[bytes] = (), generation: int = 0) -> None:
         """Send a message with a JSON document and byte strings.
 
-        :raises Disconnected: if nobody takes it.
+        :raises Disconnected: if the other side does not receive it.
         """
         text = json.dumps({"document": document, "sizes": [len(blob) for blob in blobs]}).encode()
         length = len(text) + sum(map(len, blobs))
@@ -115,13 +116,13 @@ class Channel:
             self._put(part)
 
     def send_error(self, error: DimpleError) -> None:
-        """Send an error, to be raised by :func:`error_from` on the other side."""
+        """Send an error that :func:`error_from` restores on the other side."""
         self.send(Kind.FAILED, {"class": type(error).__name__, "args": list(error.args), "state": vars(error)})
 
     def send_buffer(self, size: int) -> SharedBuffer:
-        """Make memory for rows, and hand it to the other side.
+        """Create memory for rows, and pass it to the other side.
 
-        :raises OSError: if the system gives none.
+        :raises OSError: if the system cannot provide it.
         """
         file = os.memfd_create("dimple-rows")
         try:
@@ -136,7 +137,7 @@ class Channel:
             os.close(file)
 
     def receive_buffer(self, size: int) -> SharedBuffer:
-        """Take the memory that comes after a head of kind BUFFER."""
+        """Receive the memory that follows a head of kind BUFFER."""
         try:
             _, files, _, _ = socket.recv_fds(self._socket, 1, 1)
             if not files:
@@ -149,26 +150,26 @@ class Channel:
             raise Disconnected(str(error)) from None
 
     def ask(self, count: int, generation: int, timeout: float) -> None:
-        """Have the first rows of the buffer computed.
+        """Request the computation of the first rows of the buffer.
 
-        :param timeout: seconds that they may wait for their turn.
+        :param timeout: seconds that the rows may wait in the queue.
         """
         self._put(HEAD.pack(Kind.ASK, count, 0, generation, timeout, 0.0))
 
     def answer(self, rows: FloatArray, waited: float, computed: float) -> None:
-        """Send float32 rows (N, …) and the seconds that they took."""
+        """Send float32 rows (N, …) with their seconds of waiting and of computation."""
         data = np.ascontiguousarray(rows).data.cast("B")
         head = HEAD.pack(Kind.ANSWER, len(rows), rows.nbytes, 0, waited, computed)
-        if rows.nbytes < JOINED_BYTES:  # in one piece: the other side wakes once
+        if rows.nbytes < JOINED_BYTES:  # in one piece, so that the other side wakes once
             self._put(head + data)
             return
         self._put(head)
         self._put(data)
 
     def receive(self, *kinds: Kind) -> tuple[Kind, int, int, int, float, float]:
-        """Read the head of the next message, as :data:`HEAD` has it.
+        """Read the head of the next message, in the format of :data:`HEAD`.
 
-        :raises Disconnected: if none comes, or one of another kind.
+        :raises Disconnected: if no message comes, or one of another kind.
         """
         head = bytearray(HEAD.size)
         self._fill(memoryview(head))
@@ -180,8 +181,8 @@ class Channel:
     def read(self, text: int, length: int) -> tuple[Any, list[bytes]]:
         """Read the JSON document and the byte strings after a head.
 
-        :param text: bytes of the JSON.
-        :param length: bytes of both together.
+        :param text: length of the JSON in bytes.
+        :param length: total length in bytes.
         """
         data = bytearray(length)
         self._fill(memoryview(data))
@@ -198,7 +199,7 @@ class Channel:
     def read_rows(self, count: int, length: int) -> FloatArray:
         """Read the float32 rows after a head: (count, columns).
 
-        :raises Disconnected: if that is not their length.
+        :raises Disconnected: if the length does not match.
         """
         if count < 1 or length % (FLOAT_BYTES * count):
             raise Disconnected(f"{count} rows of {length} bytes came")
@@ -207,7 +208,7 @@ class Channel:
         return rows
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     def _put(self, data: bytes | memoryview) -> None:
@@ -230,6 +231,6 @@ class Channel:
 def error_from(document: dict[str, Any]) -> DimpleError:
     """Return the error that :meth:`Channel.send_error` has sent."""
     kind = getattr(errors, document["class"], DimpleError)
-    error: DimpleError = kind.__new__(kind, *document["args"])  # not constructed anew: its text is complete
+    error: DimpleError = kind.__new__(kind, *document["args"])  # without the constructor, because its text is complete
     vars(error).update(document["state"])
     return error

@@ -1,6 +1,6 @@
-"""What is registered, in one file that outlives every process: ``instance/registry.json``.
+"""The registrations, in one file that outlives every process: ``instance/registry.json``.
 
-The backend process writes it, with its earlier content beside it; the other processes read it.
+The backend process writes the file, with its previous content beside it; the other processes read it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from app.errors import RegistryBusy, StorageError
 from app.utils.files import atomic_write
 
 LOCK_SECONDS = 5.0
-"""How long a change waits for another program that holds the lock."""
+"""Seconds that a change waits for a lock of another program."""
 PAUSE_SECONDS = 0.02
 
 log = logging.getLogger(__name__)
@@ -29,18 +29,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Registration:
-    """How a model is to be served. The defaults are Multi Model Server's.
+    """The configuration of a served model. The defaults are Multi Model Server's.
 
-    :param url: what the client gave.
+    :param url: the client's URL.
     :param path: the model folder.
     :param max_batch_delay: in milliseconds.
     :param response_timeout: in seconds.
-    :param removed: whether a model that the next start would load again was unregistered.
-    :param generation: number of this registration. No other has it, neither an earlier one of the same name nor a later
-        one; scaling does not change it.
-    :param at_startup: whether the model is loaded because the settings or the models folder have it.
-    :param changed: whether it was registered or scaled through management: a start leaves it as it is.
-    :param failure: why a model that is to be served from the start cannot be found; empty if it was.
+    :param removed: whether a model was unregistered that the next start would otherwise load again.
+    :param generation: number of this registration, unique among earlier and later registrations of any name; scaling
+        does not change it.
+    :param at_startup: whether the model is loaded because it is in the settings or the models folder.
+    :param changed: whether it was registered or scaled through management; a start does not modify it.
+    :param failure: reason why a model of the start cannot be found; empty if it was found.
     """
 
     name: str
@@ -62,14 +62,14 @@ class Registration:
 
 @dataclass(frozen=True)
 class Registrations:
-    """All registrations by name, and the least generation that none has had."""
+    """All registrations by name, and the next unused generation."""
 
     models: dict[str, Registration] = field(default_factory=dict)
     next_generation: int = 1
 
 
 class RegistrationFile:
-    """The file.
+    """The file of registrations.
 
     :param folder: the instance folder.
     """
@@ -83,7 +83,7 @@ class RegistrationFile:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from changing the file.
+        """Lock the file against changes by other processes.
 
         :raises RegistryBusy: if another program holds the lock for longer than :data:`LOCK_SECONDS`.
         :raises StorageError: if the folder cannot be written.
@@ -106,7 +106,7 @@ class RegistrationFile:
             yield
 
     def is_changed(self) -> bool:
-        """Return whether the file is another one than was last read or written by this object."""
+        """Return whether the file was replaced since this object's last read or write."""
         return self._stat() != self._state
 
     def read(self) -> Registrations:
@@ -121,12 +121,12 @@ class RegistrationFile:
         return registrations
 
     def recover(self) -> Registrations:
-        """Read the file at the start of a server: its copy if it is damaged or missing, and SQLite's file of earlier
-        versions if there is neither. To be called while it is locked.
+        """Read the file at the start of a server. If it is damaged or missing, read its copy; if both are missing, read
+        the SQLite file of earlier versions. The caller holds the lock.
 
-        :raises StorageError: if nothing can be read or written there.
+        :raises StorageError: if the folder cannot be read or written.
         """
-        for partial in self.path.parent.glob(".registry.json.*.part"):  # of a process that was killed
+        for partial in self.path.parent.glob(".registry.json.*.part"):  # left by a killed process
             partial.unlink(missing_ok=True)
         try:
             return self.read()
@@ -148,9 +148,9 @@ class RegistrationFile:
         return registrations
 
     def write(self, registrations: Registrations) -> None:
-        """Replace the file; it outlives a crash of the machine once this returns. To be called while it is locked.
+        """Replace the file durably: it survives a crash of the machine after this returns. The caller holds the lock.
 
-        :raises StorageError: if it cannot be written; it is as it was then.
+        :raises StorageError: if it cannot be written; the old file remains.
         """
         models = [_without_defaults(model) for _, model in sorted(registrations.models.items())]
         document = {"next_generation": registrations.next_generation, "models": models}
@@ -173,7 +173,7 @@ class RegistrationFile:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def _migrated(self) -> Registrations:
-        """Return what an earlier version registered, in ``registry.sqlite3`` or in the copy beside it."""
+        """Return the registrations of an earlier version, from ``registry.sqlite3`` or the copy beside it."""
         for path in (self._old, self._old.with_name(f"{self._old.name}.bak")):
             if not path.is_file():
                 continue
@@ -189,10 +189,10 @@ class RegistrationFile:
 
 
 def read_registrations(folder: Path) -> Registrations:
-    """Read what is registered, for programs that change nothing: of a damaged or missing file, nothing.
+    """Read the registrations for programs that change nothing; a damaged or missing file has none.
 
     :param folder: the instance folder.
-    :raises StorageError: if it cannot be read.
+    :raises StorageError: if the file cannot be read.
     """
     file = RegistrationFile(folder)
     with file.locked():
@@ -209,7 +209,7 @@ def _parse(data: bytes) -> Registrations:
 
 
 def _without_defaults(registration: Registration) -> dict[str, object]:
-    """Return what differs from the defaults."""
+    """Return the fields that differ from the defaults."""
     defaults = {field.name: field.default for field in fields(Registration)}
     return {name: value for name, value in asdict(registration).items() if value != defaults[name]}
 

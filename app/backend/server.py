@@ -1,4 +1,4 @@
-"""The socket of the backend process: a thread for each connection of the HTTP workers."""
+"""The socket server of the backend process, with a thread for each connection of the HTTP workers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 
 
 class BackendServer:
-    """Answers the HTTP workers.
+    """A server for the HTTP workers.
 
-    :param listener: where they connect.
+    :param listener: the listening socket.
     """
 
     def __init__(self, listener: socket.socket, service: BackendService) -> None:
@@ -47,12 +47,12 @@ class BackendServer:
         self.answered = 0
 
     def end(self) -> None:
-        """Have :meth:`run` end when the last connection is closed. Signal handlers may call this."""
+        """Make :meth:`run` return when the last connection is closed. Signal handlers may call this."""
         self._ending = True
         self._wake.send(b".")
 
     def run(self) -> None:
-        """Serve until :meth:`end`."""
+        """Serve until :meth:`end` is called and the last connection is closed."""
         selector = selectors.DefaultSelector()
         for item in (self._listener, self._woken):
             item.setblocking(False)
@@ -68,7 +68,7 @@ class BackendServer:
     def _accept(self) -> None:
         try:
             connection, _ = self._listener.accept()
-        except OSError:  # the client has gone, or there are too many files open
+        except OSError:  # the client has disconnected, or too many files are open
             time.sleep(REST_SECONDS)
             return
         if _user_of(connection) != os.getuid():
@@ -80,7 +80,7 @@ class BackendServer:
             self._connections += 1
         try:
             threading.Thread(target=self._serve, args=(channel,), name="connection", daemon=True).start()
-        except RuntimeError:  # the system gives no more threads
+        except RuntimeError:  # the system cannot start another thread
             self._close(channel)
 
     def _serve(self, channel: Channel) -> None:
@@ -101,12 +101,12 @@ class BackendServer:
 
     @property
     def service(self) -> BackendService:
-        """Return what answers."""
+        """Return the backend service."""
         return self._service
 
 
 class _Connection:
-    """One connection: calls, and a network that is held as long as it lasts."""
+    """One connection: its calls, and a network that it holds for its lifetime."""
 
     def __init__(self, channel: Channel, server: BackendServer) -> None:
         self._channel = channel
@@ -118,9 +118,9 @@ class _Connection:
         self._held = ExitStack()
 
     def serve(self) -> None:
-        """Answer until the other side hangs up.
+        """Answer calls until the other side hangs up.
 
-        :raises Disconnected: then.
+        :raises Disconnected: if the other side hangs up.
         """
         with self._held:
             while True:
@@ -133,7 +133,7 @@ class _Connection:
                     self._call(*self._channel.read(size, length))
 
     def _compute(self, count: int, generation: int, timeout: float) -> None:
-        """Compute rows when it is their turn."""
+        """Compute rows in their turn."""
         network = self._network
         try:
             if network is None or self._buffer is None:
@@ -195,7 +195,7 @@ class _Connection:
         return None, []
 
     def _open(self, file: NetworkFile) -> list[int]:
-        """Hold a network. Returns the shape of its rows."""
+        """Acquire a network, and return the shape of its rows."""
         try:
             self._network = self._held.enter_context(self._service.networks.acquire(file))
         except (RuntimeError, OSError) as error:
@@ -212,5 +212,5 @@ def _request(document: dict[str, Any], blobs: list[bytes]) -> HandlerRequest:
 
 
 def _user_of(connection: socket.socket) -> int:
-    """Return the user at the other end (SO_PEERCRED of unix(7))."""
+    """Return the user id at the other end (SO_PEERCRED of unix(7))."""
     return int(CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))[1])

@@ -1,7 +1,7 @@
-"""What the backend does: it applies changes to the registry in order, and answers for models with code of their own.
+"""The backend service: it applies changes to the registry in order, and runs models with their own code.
 
-Every registration has a generation. A change names a model, and is applied to the registration that has the name at
-that moment; whatever waits in between looks at the generation again before it acts.
+Every registration has a generation. A change names a model, and applies to the current registration of that name. Code
+that waits in between checks the generation again before it acts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from app.handlers.types import HandlerAnswer, HandlerRequest
 from app.settings import Settings
 
 FOLLOW_SECONDS = 1.0
-"""After so long, what another server has written into the same instance folder is seen."""
+"""Seconds between two checks for changes by another server with the same instance folder."""
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 class BackendService:
     """The registry, the queues and the handler workers. Every method may be called from any thread.
 
-    :param state: what all processes of the server share; a new one for a backend in the same process.
+    :param state: state shared by all processes of the server; None creates one for a backend in the same process.
     """
 
     def __init__(self, settings: Settings, state: SharedState | None = None) -> None:
@@ -58,7 +58,7 @@ class BackendService:
         self._file = RegistrationFile(settings.instance_dir)
         self._changing_lock = threading.RLock()
         self._next_generation = 1
-        self._models: dict[str, Registration] = {}  # never changed but replaced: reading takes no lock
+        self._models: dict[str, Registration] = {}  # replaced, never modified: readers need no lock
         self._handlers: dict[int, HandlerModel] = {}
         self._failures: dict[int, str] = {}
         self._registering: set[str] = set()
@@ -69,12 +69,12 @@ class BackendService:
         self._closed = threading.Event()
 
     def start(self) -> None:
-        """Read the registrations, find the models of the start, and load the code of those that have some."""
+        """Read the registrations, find the models of the start, and load their handler code."""
         try:
             with self._changing_lock, self._file.locked():
                 known = self._file.recover()
                 merged = merge_startup_models(known, find_startup_models(self._settings, known.models))
-                self._file.write(merged)  # even if it is what was read, which may have been the copy
+                self._file.write(merged)  # even if unchanged, because it may come from the copy
                 self._adopt(merged)
         except DimpleError as error:
             expected = f"a folder whose registry.json can be read and written ({error})"
@@ -89,14 +89,14 @@ class BackendService:
         threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
 
     def version(self) -> int:
-        """Return another number after every change of what is registered."""
+        """Return the registry's version. It differs after every change."""
         if self._file.is_changed():
             with self._changing():
                 pass
         return self.state.version
 
     def wait_started(self) -> None:
-        """Wait until all models that are served from the start are known, and their code is loaded.
+        """Wait until all models of the start are known and their code is loaded.
 
         :raises SettingError: if the registrations cannot be read.
         """
@@ -105,19 +105,19 @@ class BackendService:
             raise self._start_error
 
     def registered(self) -> dict[str, Registration]:
-        """Return what is served, by name.
+        """Return the registrations by name.
 
-        :raises DimpleError: if it cannot be read.
+        :raises DimpleError: if they cannot be read.
         """
         return {name: model for name, model in self._models.items() if not model.removed}
 
     def register(self, registration: Registration, replacing: bool) -> Registration:
-        """Serve a model from now on, and return the registration with its generation.
+        """Register a model, and return the registration with its generation.
 
-        :param replacing: whether it takes the place of a model of its name, which answers until then.
-        :raises ModelConflict: if a model of that name is registered, or is being registered.
-        :raises HandlerLoadError: if its code cannot be loaded; nothing is changed then.
-        :raises RegistryBusy: if that cannot be kept, as ``StorageError``; nothing is changed then.
+        :param replacing: whether it may replace a model of the same name, which answers until then.
+        :raises ModelConflict: if a model of that name is registered or is being registered.
+        :raises HandlerLoadError: if its code cannot be loaded; nothing is changed.
+        :raises RegistryBusy: if the change cannot be stored, as ``StorageError``; nothing is changed.
         """
         name = registration.name
         with self._changing_lock:
@@ -131,7 +131,7 @@ class BackendService:
                 if handlers is not None:
                     handlers.start(registration)
                 with self._changing():
-                    if not replacing and self._serves(name):  # another server has been faster
+                    if not replacing and self._serves(name):  # another server was faster
                         raise ModelConflict(name)
                     number = self._free_generation()
                     registration = replace(registration, generation=number, changed=True)
@@ -149,11 +149,11 @@ class BackendService:
         return registration
 
     def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
-        """Give a model other numbers of workers.
+        """Change a model's numbers of workers.
 
-        :param wait_seconds: how long to wait until it has so many at least.
-        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
-        :raises HandlerLoadError: if it has not got them by then; it goes on trying.
+        :param wait_seconds: seconds to wait until the model has at least ``least`` workers.
+        :raises ModelNotFound: if no model has that name, or it is being unregistered.
+        :raises HandlerLoadError: if the workers are not ready in time; they keep retrying.
         """
         with self._changing():
             before = self._current(name)
@@ -171,11 +171,11 @@ class BackendService:
                     raise
 
     def unregister(self, name: str) -> None:
-        """Take a model out of service. What waits for it is refused, what is being computed is finished.
+        """Unregister a model. Waiting requests are refused; requests under computation are finished.
 
-        :raises ModelNotFound: if there is none of that name, or it is being unregistered.
-        :raises UnregisterTimeout: if its code still answers when ``unregister_timeout`` is over; it was ended then,
-            and the model is in service again.
+        :raises ModelNotFound: if no model has that name, or it is being unregistered.
+        :raises UnregisterTimeout: if its code still runs after ``unregister_timeout``; its workers are killed, and the
+            model is in service again.
         """
         with self._changing():
             registration = self._current(name)
@@ -183,13 +183,13 @@ class BackendService:
             if handlers is None:
                 self._remove(registration)
                 return
-            self._write(self._models)  # whether that can be done is known before anything is ended
+            self._write(self._models)  # an error here comes before any worker is ended
             self._leaving.add(registration.generation)
         try:
             in_time = handlers.close(ModelNotFound(name, []), self._settings.unregister_timeout)
             with self._changing():
                 if self._models.get(name, registration).generation != registration.generation:
-                    return  # it was replaced meanwhile: what was meant has gone
+                    return  # replaced meanwhile: the intended registration is gone
                 if not in_time:
                     raise UnregisterTimeout(name)
                 self._remove(registration)
@@ -204,10 +204,9 @@ class BackendService:
     def answer(
         self, name: str, generation: int, request: HandlerRequest, timeout: float, is_disconnected: IsDisconnected
     ) -> QueueResult[HandlerAnswer]:
-        """Have a model's own code answer a request.
+        """Answer a request with the model's own code.
 
-        :param generation: the registration that the request was meant for; if another has taken its place, that one
-            answers.
+        :param generation: the registration that the request was meant for; its replacement answers if there is one.
         :param timeout: the registration's ``response_timeout``.
         :raises ModelNotFound: if the name has been unregistered.
         """
@@ -217,7 +216,7 @@ class BackendService:
             try:
                 return handlers.submit(request, is_disconnected)
             except ModelNotFound:
-                pass  # closed between: it was unregistered, or another has taken its place
+                pass  # closed meanwhile: unregistered or replaced
         registration = self._models.get(name)
         if registration is None or registration.removed or registration.generation in self._leaving:
             raise ModelNotFound(name, [])
@@ -228,7 +227,7 @@ class BackendService:
         return handlers.submit(request, is_disconnected)
 
     def status(self, generation: int) -> dict[str, Any]:
-        """Return what the workers of a model with code do, as :meth:`HandlerModel.status`."""
+        """Return the status of the workers of a model with code, as :meth:`HandlerModel.status`."""
         self._known.wait()
         handlers = self._handlers.get(generation)
         if handlers is None:
@@ -251,7 +250,7 @@ class BackendService:
         return registration is not None and not registration.removed
 
     def _current(self, name: str) -> Registration:
-        """Return the registration that has a name, unless it is being unregistered.
+        """Return the current registration of a name unless it is being unregistered.
 
         :raises ModelNotFound: if there is none.
         """
@@ -262,7 +261,8 @@ class BackendService:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Change the registrations: one thread and one server at a time, from what was written last."""
+        """Lock the registrations for a change by one thread and one server at a time, starting from the last written
+        state."""
         self._known.wait()
         with self._changing_lock, self._file.locked():
             if self._file.is_changed():
@@ -270,7 +270,7 @@ class BackendService:
             yield
 
     def _follow(self) -> None:
-        """Adopt what another server has written; a file that is damaged or missing is written again."""
+        """Adopt the changes of another server; rewrite a damaged or missing file."""
         try:
             self._adopt(self._file.read())
         except (OSError, ValueError) as error:
@@ -293,7 +293,7 @@ class BackendService:
         return registration.at_startup or Path(registration.path).parent == store or (store / registration.url).exists()
 
     def _free_generation(self) -> int:
-        """Return the next generation; no registration that exists has its counters."""
+        """Return the next generation whose counters no existing registration uses."""
         used = {model.generation % MODELS for model in self._models.values()}
         number = self._next_generation
         while number % MODELS in used and len(used) < MODELS:
@@ -301,7 +301,7 @@ class BackendService:
         return number
 
     def _adopt(self, new: Registrations) -> None:
-        """Make this process what the registrations say, then let the HTTP workers know."""
+        """Apply the registrations to this process, then notify the HTTP workers."""
         before = {model.generation: model for model in self._models.values() if not model.removed}
         after = {model.generation: model for model in new.models.values() if not model.removed}
         for generation, registration in after.items():
@@ -316,7 +316,7 @@ class BackendService:
                 self._drop(registration, is_replaced=self._serves(registration.name))
 
     def _open(self, registration: Registration) -> None:
-        """Start the workers of a model that has code, unless it is here already."""
+        """Start the workers of a model with code unless they are running."""
         if registration.failure or registration.generation in self._handlers:
             return
         try:
@@ -330,7 +330,7 @@ class BackendService:
             self._handlers[registration.generation] = handlers
 
     def _drop(self, registration: Registration, is_replaced: bool) -> None:
-        """Let go of a registration that is over: if it was replaced, what waits for it is computed."""
+        """Close an ended registration; if it was replaced, its waiting requests are computed."""
         refusal = None if is_replaced else ModelNotFound(registration.name, [])
         self.networks.forget(registration.generation, refusal)
         self._failures.pop(registration.generation, None)
@@ -344,7 +344,7 @@ class BackendService:
             default = self._settings.default_service_handler
             handler = own_handler(Path(registration.path), registration.handler, default)
         except ModelFormatError:
-            return None  # the HTTP worker that loads it says what is wrong
+            return None  # the HTTP worker that loads it reports the error
         return HandlerModel(registration, handler, self._settings) if handler else None
 
     def _wait_for_first_load(self, handlers: HandlerModel, registration: Registration) -> None:
@@ -361,11 +361,11 @@ class BackendService:
                         pass
             except DimpleError as error:
                 log.error("the registrations cannot be followed: %s", error)
-            except Exception:  # whatever it was, the next look may find it gone
+            except Exception:  # the next pass may succeed
                 log.exception("the registrations cannot be followed")
 
     def _remove_unused_folders(self) -> None:
-        """Remove what earlier registrations have unpacked or installed."""
+        """Remove the unpacked and installed files of earlier registrations."""
         used = [Path(item.path) for item in self.registered().values()]
         for folder, needed in (("archives", used), ("handlers", [])):
             try:

@@ -1,8 +1,8 @@
-"""Numbers that all processes of a server have mapped: the registry's version, the requests inside each model, and the
-backend's heartbeat.
+"""Numbers in memory that all processes of a server have mapped: the registry's version, the count of active requests of
+each model, and the backend's heartbeat.
 
-The memory belongs to a file that is in no file system. gunicorn's master makes it before it forks, and hands it to the
-backend process. Reading a number takes no lock and no system call.
+The memory belongs to an anonymous file. gunicorn's master creates it before it forks, and passes it to the backend
+process. Reading a number takes no lock and no system call.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import threading
 import time
 
 MODELS = 1024
-"""Rows of counters. The backend gives no two registrations that exist at the same time the same row."""
+"""Rows of counters. The backend never gives two existing registrations the same row."""
 PROCESSES = 128
-"""Columns of counters. Each process writes its own; a process beyond that sees and counts only its own requests."""
+"""Columns of counters. Each process writes its own; a process beyond the limit sees and counts only its own
+requests."""
 VERSION, VERSION_AT = struct.Struct("=Q"), 0
 BEAT, BEAT_AT = struct.Struct("=d"), VERSION.size
 HEADER = 64
@@ -26,9 +27,9 @@ COUNTER_BYTES = 2
 
 
 class SharedState:
-    """The numbers. Every method may be called from any thread of any process.
+    """The shared numbers. Every method may be called from any thread of any process.
 
-    :param file: descriptor of a file that :attr:`fileno` of another process's object gave; None makes one.
+    :param file: file descriptor from :attr:`fileno` of another process's object; None creates a file.
     """
 
     def __init__(self, file: int | None = None) -> None:
@@ -49,7 +50,7 @@ class SharedState:
 
     @property
     def version(self) -> int:
-        """Return the registry's version: another number after every change."""
+        """Return the registry's version. It differs after every change."""
         number: int = VERSION.unpack_from(self._map, VERSION_AT)[0]
         return number
 
@@ -58,7 +59,7 @@ class SharedState:
         VERSION.pack_into(self._map, VERSION_AT, self.version + 1)
 
     def beat(self) -> None:
-        """Note that the backend is alive."""
+        """Record a heartbeat of the backend."""
         BEAT.pack_into(self._map, BEAT_AT, time.monotonic())
 
     def silence(self) -> float:
@@ -67,10 +68,10 @@ class SharedState:
         return time.monotonic() - last
 
     def enter(self, generation: int, limit: int) -> bool:
-        """Count a request as inside a model, unless as many are as may be in all processes together.
+        """Count a request as active unless the limit over all processes is reached, and return whether it was counted.
 
         :param generation: the model's registration; :meth:`leave` must follow if this returns True.
-        :param limit: most requests that may be inside.
+        :param limit: maximum number of active requests.
         """
         row = generation % MODELS
         with self._lock:
@@ -86,12 +87,12 @@ class SharedState:
                 fcntl.lockf(self._file, fcntl.LOCK_UN, 1, PROCESSES + row)
 
     def leave(self, generation: int) -> None:
-        """Count a request as no longer inside."""
+        """Count a request as no longer active."""
         with self._lock:
             self._counters[generation % MODELS * PROCESSES + self._own_column()] -= 1
 
     def inside(self, generation: int) -> int:
-        """Return how many requests are inside a model, in all processes together."""
+        """Return the number of a model's active requests in all processes."""
         row = generation % MODELS
         return sum(self._counters[row * PROCESSES : (row + 1) * PROCESSES])
 
@@ -100,8 +101,8 @@ class SharedState:
         os.close(self._file)
 
     def _own_column(self) -> int:
-        """Return this process's column, which is claimed at the first request."""
-        if self._owner != os.getpid():  # inherited from the master, which counts nothing
+        """Return this process's column. The first request claims it."""
+        if self._owner != os.getpid():  # inherited from the master, which counts no requests
             self._owner, self._column = os.getpid(), self._claim()
         if self._column is None:
             self._counters = memoryview(bytearray(MODELS * PROCESSES * COUNTER_BYTES)).cast("H")
@@ -109,9 +110,9 @@ class SharedState:
         return self._column
 
     def _claim(self) -> int | None:
-        """Claim the first column that no process has, and clear it: a killed process left its requests there.
+        """Claim and clear the first free column; a killed process leaves its counts there.
 
-        A process has a column as long as it holds the lock on the byte of that number, which ends with the process.
+        A process owns a column while it holds the lock on the byte of that number. The lock ends with the process.
         """
         for number in range(PROCESSES):
             try:
@@ -135,14 +136,14 @@ _shared: tuple[bytes, SharedState] | None = None
 
 
 def set_backend(address: bytes, state: SharedState) -> None:
-    """Tell this process, and those that it forks, where the backend process listens.
+    """Set the backend's address for this process and its future children.
 
-    :param address: of a Unix socket, as :meth:`socket.socket.getsockname` gives it.
+    :param address: address of a Unix socket, as :meth:`socket.socket.getsockname` returns it.
     """
     global _shared
     _shared = (address, state)
 
 
 def backend_process() -> tuple[bytes, SharedState] | None:
-    """Return the address and the shared numbers of the backend process; None if this process is its own backend."""
+    """Return the address and the shared numbers of the backend process, or None if this process is its own backend."""
     return _shared

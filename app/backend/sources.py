@@ -1,4 +1,4 @@
-"""Sources of models: the models folder, web servers, the catalogue, and what is served from the start."""
+"""Sources of models: the models folder, web servers, the catalogue, and the models that are served from the start."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ log = logging.getLogger(__name__)
 __all__ = ["ARCHIVE_SUFFIXES", "ByName", "is_remote", "locate"]
 
 PATIENCE = Patience(tries=2)
-"""The client waits meanwhile."""
+"""Retry policy of downloads for which a client waits."""
 
 
 ByName = Callable[[str], "Path | None"]
-"""Fetches a model of a catalogue; None where that has none of the name."""
+"""Function that fetches a model of a catalogue; it returns None if the catalogue does not have the name."""
 
 
 def locate(
     url: str, models_dir: Path, archives: Path, by_name: ByName | None = None, reach: FetchPolicy | None = None
 ) -> Path:
-    """Return the folder of a model: of the models folder, or unpacked from an archive that lies there or is fetched.
+    """Return the folder of a model: a folder under the models folder, or an unpacked local or downloaded archive.
 
-    :param url: of a web server, a path under ``models_dir``, or a name that ``by_name`` knows.
-    :param archives: where archives are unpacked.
-    :param reach: what may be fetched; None, where whoever runs the server names the URL, allows all.
-    :raises ModelNotInStore: where nothing lies there.
-    :raises UrlNotAllowed: where ``reach`` does not allow it.
-    :raises DownloadError: where it cannot be fetched.
-    :raises ModelFormatError: where the archive cannot be used.
+    :param url: URL of a web server, a path under ``models_dir``, or a name that ``by_name`` knows.
+    :param archives: folder for unpacked archives.
+    :param reach: policy of allowed URLs; None allows all, for URLs from the server's operator.
+    :raises ModelNotInStore: if nothing is there.
+    :raises UrlNotAllowed: if ``reach`` does not allow it.
+    :raises DownloadError: if it cannot be downloaded.
+    :raises ModelFormatError: if the archive cannot be used.
     """
     if is_remote(url):
         with _fetched_archive(url, archives / "fetched", reach) as archive:
@@ -69,7 +69,7 @@ def locate(
             return path
         if is_archive(path):
             return open_archive(path, archives)
-    except (OSError, ValueError):  # no file can be called so
+    except (OSError, ValueError):  # an invalid file name
         pass
     if by_name and (path_by_name := by_name(url)):
         return path_by_name
@@ -77,9 +77,9 @@ def locate(
 
 
 def is_remote(url: str) -> bool:
-    """Return whether a web server is to be asked.
+    """Return whether the URL is remote.
 
-    :raises ModelNotInStore: where it is no URL, nor a path.
+    :raises ModelNotInStore: if it is neither a URL nor a path.
     """
     try:
         return urlsplit(url).scheme in ("http", "https")
@@ -89,11 +89,12 @@ def is_remote(url: str) -> bool:
 
 @contextmanager
 def _fetched_archive(url: str, folder: Path, reach: FetchPolicy | None) -> Iterator[Path]:
-    """Fetch an archive, for as long as it takes to unpack it: tomorrow the same URL may have another."""
+    """Download an archive for the duration of unpacking. It is not cached, because the URL may serve another one
+    later."""
     try:
         parts = urlsplit(url)
         log.info("fetching a model from %s, port %s", parts.hostname, parts.port or "unsaid")
-    except ValueError:  # a port that is no number
+    except ValueError:  # the port is not a number
         raise ModelNotInStore(f"Invalid model url: {url}") from None
     own = folder / uuid.uuid4().hex
     try:
@@ -110,19 +111,19 @@ def _fetched_archive(url: str, folder: Path, reach: FetchPolicy | None) -> Itera
 ALL = "ALL"
 NONE = "NONE"
 SPEC = re.compile(r"(?:(?P<name>[\w.\-]+)\s*=\s*)?(?P<location>.+)", re.DOTALL)
-"""A URL may have a ``=`` of its own, but not before its ``:``."""
+"""Pattern of ``[name=]location``. A URL may contain a ``=``, but not before its ``:``."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model that the settings name: where it lies, and what it is to be called, if they say."""
+    """A model in the settings: its location, and its name if given."""
 
     location: str
     name: str = ""
 
 
 def named_models(load_models: str) -> tuple[ModelSpec, ...] | None:
-    """Read the setting ``load_models``: a list of ``[name=]location``; None stands for everything there is."""
+    """Parse the setting ``load_models``: a list of ``[name=]location``; None stands for all models."""
     text = load_models.strip()
     if text.upper() == ALL:
         return None
@@ -133,10 +134,10 @@ def named_models(load_models: str) -> tuple[ModelSpec, ...] | None:
 
 
 def find_startup_models(settings: Settings, known: Mapping[str, Registration]) -> Iterator[Registration]:
-    """Find the models that are to be served from the start. One that cannot be found, fetched or unpacked has the
-    reason as its ``failure``, and spoils no other.
+    """Find the models that are served from the start. If one cannot be found, downloaded or unpacked, its ``failure``
+    has the reason; the others are not affected.
 
-    :param known: what is registered already, so that a model that has to be fetched is fetched once.
+    :param known: existing registrations, so that a remote model is downloaded only once.
     """
     specs = named_models(settings.load_models)
     if specs is not None:
@@ -148,18 +149,18 @@ def find_startup_models(settings: Settings, known: Mapping[str, Registration]) -
     for path in sorted(settings.models_dir.iterdir()):
         if is_model_folder(path):
             yield _registration(path.name, path.name, path, settings)
-        elif is_archive(path) and path.suffix.lower() != ".zip":  # a zip may as well hold pictures
+        elif is_archive(path) and path.suffix.lower() != ".zip":  # a zip may contain pictures
             yield _archive_registration(path, settings)
-        elif is_model_file(path) and not path.name.endswith(".params"):  # its symbol is named
+        elif is_model_file(path) and not path.name.endswith(".params"):  # reported under its symbol
             reason = f"{path} lies in the models folder itself. Make a model of it: dimple models import {path}"
             yield _failed_registration(path.name, path.name, path, ModelFormatError(reason))
 
 
 def merge_startup_models(known: Registrations, startup_models: Iterable[Registration]) -> Registrations:
-    """Return what is to be served after a start: what was registered, with the models that are found at the start.
+    """Return the registrations after a start: the existing ones merged with the models found at the start.
 
-    A model that was unregistered stays away, and one that was changed keeps its numbers. One that was found at an
-    earlier start, and neither changed nor found now, is forgotten.
+    An unregistered model stays unregistered, and a changed one keeps its numbers. A model that an earlier start found
+    is removed if it was not changed and is not found now.
     """
     by_name = {model.name: model for model in startup_models}
     models = {
@@ -178,15 +179,15 @@ def merge_startup_models(known: Registrations, startup_models: Iterable[Registra
             if before.path == one.path:
                 models[name] = replace(base, at_startup=True, generation=before.generation)
                 continue
-            one = replace(base, path=one.path)  # the archive was packed anew
+            one = replace(base, path=one.path)  # the archive was repacked
         models[name] = replace(one, at_startup=True, generation=number)
         number += 1
     return Registrations(models, number)
 
 
 def restore_unregistered(settings: Settings) -> None:
-    """Serve again what the settings name and somebody has unregistered. To be called once for each start of the server,
-    not for each of its processes: in between, what was unregistered stays away."""
+    """Serve models of the settings again that were unregistered. Call this once for each start of the server, not for
+    each of its processes: models stay unregistered between starts."""
     locations = {model.location for model in named_models(settings.load_models) or ()}
     if not locations or not settings.instance_dir.is_dir():
         return
@@ -224,7 +225,7 @@ def _named_registration(spec: ModelSpec, settings: Settings, known: Mapping[str,
 
 
 def _local_registration(location: str, settings: Settings) -> Path:
-    """Return a path of any folder, or one under the models folder."""
+    """Return the path of a location, absolute or under the models folder."""
     path, archives = Path(location), settings.instance_dir / "archives"
     if not path.is_absolute():
         return locate(location, settings.models_dir, archives)
@@ -236,7 +237,7 @@ def _local_registration(location: str, settings: Settings) -> Path:
 
 
 def _fetched_registration(spec: ModelSpec, settings: Settings, known: Mapping[str, Registration]) -> Registration:
-    """Fetch a model at the first start that names it; it is kept like what is registered."""
+    """Fetch a model at the first start that names it, and keep it like a registered model."""
     for before in known.values():
         if before.url == spec.location and Path(before.path).is_dir() and spec.name in ("", before.name):
             return replace(before, removed=False, failure="")
@@ -249,8 +250,8 @@ def _name(spec: ModelSpec, folder: Path) -> str:
 
 
 def _registration(name: str, url: str, path: Path, settings: Settings) -> Registration:
-    """Return how a model is served if nobody has said otherwise. One with code of its own gets a worker for each GPU,
-    or for each server process."""
+    """Return the default registration of a model. A model with its own code gets a worker for each GPU, or else for
+    each server process."""
     count = settings.default_workers_per_model or settings.workers or default_worker_count()
     runtime = Registration.runtime
     try:
@@ -258,7 +259,7 @@ def _registration(name: str, url: str, path: Path, settings: Settings) -> Regist
         if own_handler(path, "", settings.default_service_handler):
             count = settings.default_workers_per_model or usable_gpus(settings.number_of_gpu) or count
     except ModelFormatError:
-        pass  # what is wrong with it will be told when it is opened
+        pass  # opening the model reports the error
     timeout = float(settings.response_timeout)
     return Registration(
         name, url, str(path), runtime=runtime, min_workers=count, max_workers=count, response_timeout=timeout

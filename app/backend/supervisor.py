@@ -1,4 +1,4 @@
-"""The master's part of the backend process: to start it, to start it again when it has ended, and to end it."""
+"""The master's supervisor of the backend process: it starts, restarts and ends the process."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from app.utils.backoff import Backoff
 MODULE = "app.server.backend_process"
 BACKLOG = 1024
 LONGEST_DELAY = 10.0
-"""Seconds between two starts of one that ends again and again. One that has lived for longer is started at once."""
+"""Maximum seconds between two starts of a process that ends repeatedly. A process that has lived longer is restarted at
+once."""
 END_SECONDS = 10.0
 
 
 class BackendProcess:
-    """It is started at once, and again when it has ended, until it is told to end; one that hangs is killed. The socket
-    on which it is asked is the master's: requests of the meantime are answered by the next.
+    """The backend process, started at once and restarted when it ends. A hung process is killed. The master owns the
+    listening socket, so the next process answers the requests of the meantime.
 
-    :param log: gunicorn's.
-    :param timeout: seconds without a heartbeat after which it hangs.
-    :raises OSError: if the system gives no socket, or no process.
+    :param log: gunicorn's log.
+    :param timeout: seconds without a heartbeat after which the process counts as hung.
+    :raises OSError: if the system cannot create a socket or a process.
     """
 
     def __init__(self, log: Any, timeout: float) -> None:
@@ -34,7 +35,7 @@ class BackendProcess:
         self._timeout = timeout
         self.state = SharedState()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind("")  # Linux finds a name that nobody has, and that is in no file system (unix(7))
+        self._listener.bind("")  # Linux picks an unused name that is in no file system (unix(7))
         self._listener.listen(BACKLOG)
         self._told_to_end = False
         self._backoff = Backoff(LONGEST_DELAY)
@@ -43,29 +44,28 @@ class BackendProcess:
 
     @property
     def address(self) -> bytes:
-        """Return where it listens."""
+        """Return the address of the listening socket."""
         name: bytes = self._listener.getsockname()
         return name
 
     @property
     def pid(self) -> int:
-        """Return its process id."""
+        """Return the process id."""
         return self._process.pid
 
     def is_over(self) -> bool:
-        """Return whether it has ended and is not started again."""
+        """Return whether the process has ended and is not restarted."""
         return self._told_to_end and self._process.poll() is not None
 
     def check(self) -> None:
-        """Start it again if it has ended, the first time at once, then after longer and longer pauses; kill it if it
-        hangs."""
+        """Restart the process if it has ended, first at once and then with growing delays; kill it if it hangs."""
         code = self._process.poll()
         if code is None:
             if self.state.silence() > self._timeout:
                 self._log.error("Process %d, the backend, hangs, and is killed", self.pid)
                 self._process.kill()
         elif self._told_to_end:
-            self._listener.close()  # who still asks it must do without
+            self._listener.close()  # later callers must do without the backend
         elif not self._backoff.remaining():
             self._replace(code)
 
@@ -84,12 +84,12 @@ class BackendProcess:
         )
 
     def end(self) -> None:
-        """Tell it to end when no HTTP worker is connected any more."""
+        """Make the process end after the last HTTP worker disconnects."""
         self._told_to_end = True
         self._process.terminate()
 
     def stop(self) -> None:
-        """End it now. To be called when nobody is left who could ask."""
+        """Stop the process now. Call this when no callers are left."""
         self.end()
         try:
             self._process.wait(END_SECONDS)
@@ -99,7 +99,8 @@ class BackendProcess:
         self._listener.close()
 
     def leave_to_master(self) -> None:
-        """To be called in a process that the master has forked: what connects to the socket would wait for it, too."""
+        """Close the socket in a process that the master has forked. Otherwise clients that connect to the socket would
+        wait for this process, too."""
         self._listener.close()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -110,5 +111,5 @@ class BackendProcess:
 
 
 def _exit_reason(code: int) -> str:
-    """Return how a process ended, for people."""
+    """Return a readable exit reason of a process."""
     return signal.Signals(-code).name if code < 0 else f"status {code}"
