@@ -1,4 +1,4 @@
-"""A model that answers by its own Python, in processes under the backend."""
+"""A model with its own Python code, run in the handler workers of the backend process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STARTING = "its processes are starting"
 
 @dataclass(frozen=True)
 class CustomModel:
-    """A model whose archive brings its own code."""
+    """A model whose archive contains its own code."""
 
     name: str
     version: str
@@ -42,15 +42,16 @@ class CustomModel:
         return done.result
 
     def workers(self) -> list[WorkerStatus]:
-        """Return what its processes are doing."""
+        """Return the status of its workers."""
         return statuses_from(self.backend.status(self.generation)["workers"])
 
     def failure(self) -> str:
-        """Return why no process can load the model; empty while one has loaded it, or is at it for the first time."""
+        """Return the reason why no worker can load the model; empty if one has loaded it, or the first attempt is under
+        way."""
         return str(self.backend.status(self.generation)["failure"])
 
     def not_ready(self) -> str:
-        """Return why no process answers; empty if one does."""
+        """Return the reason why no worker answers; empty if one does."""
         status = self.backend.status(self.generation)
         workers = statuses_from(status["workers"])
         if any(worker.state is WorkerState.READY for worker in workers):
@@ -59,12 +60,12 @@ class CustomModel:
         return next(iter([*errors, status["failure"] or STARTING]))
 
     def with_generation(self, generation: int) -> CustomModel:
-        """Return the same model of a registration."""
+        """Return the same model for another registration."""
         return replace(self, generation=generation)
 
 
 def open_custom(registration: Registration, backend: Backend) -> CustomModel:
-    """Make a model of an archive's code. Its processes are the backend's."""
+    """Create a model from an archive's code. The backend runs its workers."""
     manifest = read_manifest(Path(registration.path))
     return CustomModel(
         registration.name,

@@ -1,7 +1,7 @@
-"""Explanations: one part of a picture after the other is covered, and the answers compared.
+"""Explanations by occlusion: parts of a picture are covered in turn, and the answers compared.
 
-The method is occlusion (Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 4.2). It
-asks nothing of a network but its answers, so that it works for every engine.
+The method is from Zeiler and Fergus, Visualizing and Understanding Convolutional Networks, 2014, section 4.2. It needs
+only a network's outputs, so it works with every engine.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ def face_tensor(model: Model, image: Image.Image, box: Box | None) -> FloatArray
 
 
 def with_margin(box: Box, whole: Box) -> Box:
-    """Return a face with as much again on every side, as far as the picture goes."""
+    """Return a face's box with a margin of its own size on every side, clipped to the picture."""
     left, top = max(0, box.x - box.width), max(0, box.y - box.height)
     right, bottom = min(whole.width, box.x + 2 * box.width), min(whole.height, box.y + 2 * box.height)
     return Box(left, top, right - left, bottom - top)
 
 
 def box_of(answer: Mapping[str, Any], face: int) -> Box | None:
-    """Return where a face is, by an answer's document; None where the whole picture was classified.
+    """Return a face's box from an answer document, or None if the whole picture was classified.
 
     :param face: 1 for the first.
-    :raises BadParameter: where there are not so many.
+    :raises BadParameter: if there are fewer faces.
     """
     faces = answer["faces"] or []
     if not 1 <= face <= max(1, len(faces)):
@@ -49,18 +49,18 @@ def box_of(answer: Mapping[str, Any], face: int) -> Box | None:
 
 
 CELLS = 10
-"""The picture is taken apart into so many rows of as many cells: 100 coverings. Twice as many rows cost four times the
-computing, and show no more, because what covers is three cells wide."""
+"""Rows and columns of the grid of cells: 100 coverings. Twice as many would take four times the computation and show no
+more, because the patch is three cells wide."""
 COVER = 3
-"""Cells that are covered at once, across and down: a smaller patch hides too little to be missed by the network."""
+"""Width and height of the patch in cells: a smaller patch hides too little to affect the network."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How much the probability of ``label`` falls where a part of the picture is covered.
+    """The decrease of the probability of ``label`` for each covered part of the picture.
 
-    ``drops`` is (CELLS, CELLS): row 0 is the top; positive where the answer rests on that part, negative where the
-    part speaks against it. ``region`` is what the network saw of the picture, in the picture's pixels.
+    ``drops`` is (CELLS, CELLS): row 0 is the top; values are positive for parts that support the answer, negative for
+    parts that contradict it. ``region`` is the part of the picture that the network saw, in the picture's pixels.
     """
 
     label: str
@@ -76,14 +76,13 @@ def explain(
     label: str | None = None,
     is_disconnected: IsDisconnected = never_disconnected,
 ) -> Explanation:
-    """Cover every cell in turn. Each row of cells is a turn of its own in the model's line, so that whoever asks at the
-    same time waits for one row at most.
+    """Cover every cell in turn. Each row of cells queues separately, so concurrent requests wait for one row at most.
 
-    :param tensor: (1, …), what the network saw.
-    :param region: of the picture, that became the tensor.
-    :param label: of the class to be explained; None takes the most probable one.
-    :raises BadParameter: where the model has no such class.
-    :raises ModelUnavailable: as by the model; ``ClientClosedRequest`` if the client has left.
+    :param tensor: (1, …), the network's input.
+    :param region: part of the picture that became the tensor.
+    :param label: label of the class to explain; None takes the most probable class.
+    :raises BadParameter: if the model has no such class.
+    :raises ModelUnavailable: as by the model; ``ClientClosedRequest`` if the client has disconnected.
     """
     number = None if label is None else _number(model, label)
     row = model.submit_scores(tensor, is_disconnected).result[0]
@@ -99,7 +98,7 @@ def explain(
 
 
 def cover_cell(tensor: FloatArray, preprocess: Preprocess, row: int, column: int) -> FloatArray:
-    """Return the tensor with its mean colour over a cell and its neighbours."""
+    """Return the tensor with a cell and its neighbours covered by its mean colour."""
     channels_first = preprocess.layout == "NCHW"
     axes = (2, 3) if channels_first else (1, 2)
     height, width = tensor.shape[axes[0]], tensor.shape[axes[1]]
@@ -114,10 +113,10 @@ def cover_cell(tensor: FloatArray, preprocess: Preprocess, row: int, column: int
 
 
 def seen_region(preprocess: Preprocess, shape: tuple[int, ...], size: Box) -> Box:
-    """Return the part of a picture, or of a face in it, that reaches the network: all, where it is stretched; where it
-    is cropped, the centre.
+    """Return the part of a picture, or of a face in it, that reaches the network: all if it is stretched, the centre if
+    it is cropped.
 
-    :param shape: of the network's input.
+    :param shape: shape of the network's input.
     :param size: the face, or the whole picture.
     """
     if preprocess.resize == "stretch":
@@ -129,7 +128,7 @@ def seen_region(preprocess: Preprocess, shape: tuple[int, ...], size: Box) -> Bo
 
 
 def _span(cell: int, length: int) -> slice:
-    """From a cell's left neighbour to its right one, within the picture."""
+    """Return the slice from a cell's left neighbour to its right one, within the picture."""
     before = COVER // 2
     start, stop = max(0, cell - before), min(CELLS, cell + before + 1)
     return slice(start * length // CELLS, -(-stop * length // CELLS))

@@ -1,8 +1,8 @@
-"""A model, written as other programs read it: an MXNet checkpoint or an ONNX file.
+"""Export of a model for other programs, as an MXNet checkpoint or an ONNX file.
 
-ONNX is written and compared in a process of its own, as :mod:`app.engines.conversion_process` does and for the same
-reasons. The child is given a pickle of (working folder, model folder, labels, path) on its standard input, and prints
-the largest difference, or what is wrong.
+A separate process writes and compares ONNX, as in :mod:`app.engines.conversion_process` and for the same reasons. The
+child reads a pickle of (working folder, model folder, labels, path) from its standard input, and prints the largest
+difference or an error.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ LONGEST_SECONDS = 1800
 
 
 def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
-    """Write a model as ``STEM-symbol.json`` and ``STEM-0000.params``; a checkpoint's files are copied as they are.
+    """Write a model as ``STEM-symbol.json`` and ``STEM-0000.params``; a checkpoint's files are copied unchanged.
 
-    An ``.h5`` becomes the graph that Keras-MXNet computes, with the weights as it holds them, an ONNX file what MXNet's
-    importer makes of it.
+    An ``.h5`` file becomes the graph that Keras-MXNet computes, with its weights unchanged. An ONNX file becomes the
+    graph of MXNet's importer.
 
     :returns: the checkpoint's signature.
-    :raises ModelFormatError: where the model has no weights that MXNet can compute.
+    :raises ModelFormatError: if the model has no weights that MXNet can compute.
     """
     symbol, params = stem.with_name(f"{stem.name}-symbol.json"), stem.with_name(f"{stem.name}-0000.params")
     if folder.checkpoint is not None:
@@ -70,13 +70,13 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
 
 
 def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float | None:
-    """Write a model as one ONNX file, for one picture at a time, with signature and labels in its metadata.
+    """Write a model as one ONNX file for one picture at a time, with signature and labels in its metadata.
 
-    A folder's own ``.onnx`` is taken as it is.
+    A folder's own ``.onnx`` file is copied unchanged.
 
-    :returns: the largest difference between its probabilities and those of the reference engine; None where the file
-        is the model's own.
-    :raises ModelFormatError: where the model cannot be written, or answers something else then.
+    :returns: the largest difference between its probabilities and the reference engine's; None for the model's own
+        file.
+    :raises ModelFormatError: if the model cannot be written, or the written model computes other outputs.
     """
     if not reference_kind(folder, "auto"):
         assert folder.onnx is not None
@@ -94,7 +94,7 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> floa
 
 
 def _states(document: dict[str, object]) -> set[str]:
-    """Return the names of the arrays that are auxiliary states, as MXNet itself sorts them."""
+    """Return the names of the auxiliary states among the arrays, by MXNet's own rules."""
     import mxnet as mx
 
     return set(mx.sym.load_json(json.dumps(document)).list_auxiliary_states())

@@ -1,6 +1,6 @@
-"""Answers that somebody has put right, kept as pictures to train on: ``<folder>/<model>/<label>/<picture>``.
+"""Corrected answers, stored as pictures for training: ``<folder>/<model>/<label>/<picture>``.
 
-That is what ``dimple models train`` takes: one folder for each class.
+``dimple models train`` reads this layout, with one folder for each class.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from app.errors import BadInput
 from app.utils.files import atomic_write
 
 LONGEST = 200
-"""Bytes of a folder's name, of the 255 that file systems have."""
+"""Maximum length of a folder's name in bytes; file systems allow 255."""
 STAND_INS = {"/": "\u2215", "\\": "\u2216", "\0": ""}
-"""Characters that no folder's name may have, and what looks like them."""
+"""Characters that folder names cannot contain, with lookalikes."""
 
 SECONDS = 60.0
-"""For which the size of all corrections is remembered; what is removed meanwhile still counts."""
+"""Seconds for which the total size of the corrections is cached; pictures that are removed meanwhile still count."""
 _sizes: dict[Path, tuple[float, int]] = {}
 _lock = threading.Lock()
 
 
 class FeedbackStore:
-    """Corrected pictures. They stay until somebody takes them away, so their bytes are limited."""
+    """A folder of corrected pictures. They stay until somebody removes them, so their total size is limited."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """:param max_bytes: of all of them together."""
+        """:param max_bytes: maximum total size in bytes."""
         self._folder = folder
         self._max_bytes = max_bytes
 
     def keep(self, model: str, label: str, name: str, data: bytes) -> Path:
-        """Keep a picture as one of a class, in place of what was said of it before.
+        """Store a picture under a class, in place of its earlier correction.
 
-        :param name: of the file, chosen by the program.
+        :param name: name of the file, chosen by the program.
         :returns: its path.
-        :raises BadInput: where there is no room left.
+        :raises BadInput: if the size limit is reached.
         """
         if self._size(len(data)) > self._max_bytes:
             raise BadInput(
@@ -51,17 +51,17 @@ class FeedbackStore:
         return path
 
     def forget(self, model: str, name: str) -> None:
-        """Take a picture back, whatever it was said to be; a class that has none left goes, too.
+        """Remove a picture under any class, and then the folder of a class without pictures.
 
-        :param name: of its file; ``*`` in it stands for anything.
+        :param name: name of its file, with ``*`` as a wildcard.
         """
         for path in (self._folder / model).glob(f"*/{name}"):
             path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # it has others
+            with contextlib.suppress(OSError):  # the folder is not empty
                 path.parent.rmdir()
 
     def _size(self, more: int) -> int:
-        """Return the bytes of all corrections and of one more. All of them are looked at once a minute."""
+        """Return the bytes of all corrections and one more. The folder is scanned once a minute."""
         with _lock:
             until, size = _sizes.get(self._folder, (0.0, 0))
             if time.monotonic() > until:
@@ -73,7 +73,7 @@ class FeedbackStore:
 
 
 def folder_name(label: str) -> str:
-    """Return a label as the name of a folder that reads the same: never a path, never hidden, never too long."""
+    """Return a label as a folder name that looks the same: never a path, never hidden, never too long."""
     for character, instead in STAND_INS.items():
         label = label.replace(character, instead)
     label = "".join(character for character in label if character.isprintable()).strip() or "_"

@@ -1,4 +1,4 @@
-"""From a registration to a model that answers, or to the reason why it does not."""
+"""Loading of registrations as models, with the reason for each failure."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Entry:
-    """A model by name: loaded, or the reason why not.
+    """A model by name: loaded, or the reason why it is not.
 
-    :param passing: whether the reason may pass by itself.
+    :param passing: whether the reason may be temporary.
     """
 
     name: str
@@ -44,19 +44,19 @@ class Entry:
 
     @property
     def at_startup(self) -> bool:
-        """Return whether it is loaded because the settings or the models folder have it."""
+        """Return whether the model is loaded because it is in the settings or the models folder."""
         return self.registration.at_startup
 
     @property
     def problem(self) -> str:
-        """Return why the model cannot answer; empty if it can, or was given no worker."""
+        """Return the reason why the model cannot answer; empty if it can, or has 0 workers by configuration."""
         return self.model.failure() if isinstance(self.model, CustomModel) else self.failure
 
 
 def open_entry(registration: Registration, settings: Settings, backend: Backend, before: Entry | None = None) -> Entry:
-    """Load a model, or note why it cannot be.
+    """Load a model, or record the reason why it cannot be loaded.
 
-    :param before: what there was by its name: the same reason is not logged again.
+    :param before: the previous entry of that name; an unchanged reason is not logged again.
     """
     started = time.perf_counter()
     if registration.failure:
@@ -69,10 +69,10 @@ def open_entry(registration: Registration, settings: Settings, backend: Backend,
         return Entry(registration.name, None, registration, str(error))
     except (ClusterUnavailable, EngineUnavailable) as error:
         reason = error.reason if isinstance(error, ClusterUnavailable) else str(error)
-        if before is None or before.failure != reason:  # it is tried every second
+        if before is None or before.failure != reason:  # retried every second
             log.error("model %s is not served yet: %s", registration.name, error)
         return Entry(registration.name, None, registration, reason, passing=True)
-    except Exception as error:  # files that go or change while they are read, memory that runs out: spoil no other
+    except Exception as error:  # changed files or exhausted memory must not affect other models
         log.exception("model %s is not served", registration.name)
         return Entry(registration.name, None, registration, f"{type(error).__name__}: {error}")
     seconds = time.perf_counter() - started
@@ -82,10 +82,10 @@ def open_entry(registration: Registration, settings: Settings, backend: Backend,
 
 
 def load(registration: Registration, settings: Settings, backend: Backend) -> Model | CustomModel:
-    """Load a model as it was registered: into our engines, or as a client of its own code.
+    """Load a registered model: in our engines, or as a client of its own code.
 
     :raises ModelFormatError: if it cannot be loaded.
-    :raises ClusterUnavailable: if it is computed on a cluster that is not there now.
+    :raises ClusterUnavailable: if it is computed on a cluster that is unavailable.
     """
     path = Path(registration.path)
     if own_handler(path, registration.handler, settings.default_service_handler):
@@ -99,7 +99,7 @@ def load(registration: Registration, settings: Settings, backend: Backend) -> Mo
     folder, opened = replace(open_model_folder(path), name=registration.name), None
     if on_cluster(registration.name, settings):
         opened = _open_on_cluster(path, registration, settings)
-        # batches are made over there
+        # the cluster makes batches
         config = replace(config, concurrency=_on_cluster_at_once(registration), batch_size=1, max_delay=0.0)
     model = open_model(folder, settings.engine, config, settings.cache, opened, backend.load_network)
     if settings.scaled_decoding:
@@ -108,7 +108,7 @@ def load(registration: Registration, settings: Settings, backend: Backend) -> Mo
 
 
 def rescale(model: Model, registration: Registration) -> None:
-    """Ask the cluster that computes a model for another number of replicas. Nothing else computes in any number."""
+    """Set the number of replicas of a model that a cluster computes. Other models have no replicas."""
     from app.engines.ray.engine import RayEngine
 
     if isinstance(model.engine, RayEngine):
@@ -117,7 +117,7 @@ def rescale(model: Model, registration: Registration) -> None:
 
 
 def capacity(entry: Entry) -> int:
-    """Return how many requests of a model can be computed at the same time, on the whole server."""
+    """Return the number of requests of a model that the whole server can compute at the same time."""
     registration = entry.registration
     if isinstance(entry.model, CustomModel):
         return registration.min_workers * max(1, registration.batch_size)
@@ -127,16 +127,15 @@ def capacity(entry: Entry) -> int:
 
 
 def cluster_error(engine: Engine) -> str | None:
-    """Return why the cluster that an engine stands for does not compute; empty if it does, None if the engine itself
-    does."""
+    """Return the reason why an engine's cluster does not compute; empty if it does, None for a local engine."""
     from app.engines.ray.engine import RayEngine
 
     return engine.unavailable_reason() if isinstance(engine, RayEngine) else None
 
 
 def cluster_models(settings: Settings) -> list[tuple[str, Path, Scale]]:
-    """Return the models that this server would let a cluster compute, were there one: name, folder and numbers. Those
-    with code of their own stay here.
+    """Return the models that this server would compute on a cluster: name, folder and scale. Models with their own code
+    stay local.
 
     :raises StorageError: if the registrations cannot be read.
     """
@@ -166,11 +165,11 @@ def _has_code(registration: Registration, settings: Settings) -> bool:
     try:
         return own_handler(Path(registration.path), registration.handler, settings.default_service_handler) is not None
     except ModelFormatError:
-        return True  # whoever loads it is told what is wrong
+        return True  # loading it reports the error
 
 
 def _on_cluster_at_once(registration: Registration) -> int:
-    """Return what the replicas may be computing, if this process alone asks them."""
+    """Return the number of requests that the replicas may compute at once, if this process is their only client."""
     return Scale(batch_size=registration.batch_size).ongoing * max(1, registration.max_workers)
 
 

@@ -1,4 +1,4 @@
-"""What the management API does, without HTTP."""
+"""The operations of the management API, without HTTP."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ PAGE = 100
 
 @dataclass(frozen=True)
 class RegistrationRequest:
-    """What is to be registered. Empty texts and a ``response_timeout`` of 0 leave it to the archive and to us.
-    ``replacing`` puts it in the place of a model of its name, without a moment in which neither answers."""
+    """A request to register a model. Empty strings and a ``response_timeout`` of 0 select the archive's values or our
+    defaults. ``replacing`` replaces a model of the same name without an interruption."""
 
     url: str
     name: str
@@ -45,7 +45,7 @@ class RegistrationRequest:
 
 @dataclass(frozen=True)
 class Scale:
-    """How many workers a model is to have, at least and at most."""
+    """The minimum and maximum number of a model's workers."""
 
     least: int
     most: int
@@ -54,16 +54,16 @@ class Scale:
 def register(
     registry: Registry, order: RegistrationRequest, settings: Settings, by_name: ByName | None = None
 ) -> Entry:
-    """Find a model, or fetch it, load it, and serve it from now on.
+    """Find or download a model, load it, and serve it.
 
-    :param by_name: fetches a model that is called by its name in a catalogue.
-    :raises MissingParameter: where no URL is given.
-    :raises BadParameter: where the runtime or the name cannot be used.
-    :raises ModelNotInStore: where nothing lies there.
-    :raises UrlNotAllowed: where it is not to be fetched.
-    :raises DownloadError: where it cannot be fetched.
-    :raises ModelFormatError: where it cannot be loaded.
-    :raises ModelConflict: where a model of that name is registered.
+    :param by_name: function that fetches a model by its name in a catalogue.
+    :raises MissingParameter: if no URL is given.
+    :raises BadParameter: if the runtime or the name cannot be used.
+    :raises ModelNotInStore: if nothing is there.
+    :raises UrlNotAllowed: if the URL is not allowed.
+    :raises DownloadError: if it cannot be downloaded.
+    :raises ModelFormatError: if it cannot be loaded.
+    :raises ModelConflict: if a model of that name is registered.
     """
     if not order.url:
         raise MissingParameter("url")
@@ -92,10 +92,10 @@ def register(
 
 
 def scale(registry: Registry, name: str, target: Scale, synchronous: bool) -> None:
-    """Give a model more workers, or fewer.
+    """Change a model's number of workers.
 
-    :raises BadInput: where there are to be more at least than at most.
-    :raises ModelNotFound: where there is none of that name.
+    :raises BadInput: if the minimum exceeds the maximum.
+    :raises ModelNotFound: if no model has that name.
     """
     if target.most < target.least:
         raise BadInput("max_worker cannot be less than min_worker.")
@@ -105,7 +105,7 @@ def scale(registry: Registry, name: str, target: Scale, synchronous: bool) -> No
 
 
 def list_page(registry: Registry, limit: int, start: int) -> dict[str, Any]:
-    """Return a page of the models. The token for the next is there where this one does not reach past the last."""
+    """Return a page of the models, with a token for the next page unless this is the last."""
     limit = limit if 0 <= limit <= PAGE else PAGE
     start = max(0, start)
     entries = registry.entries()
@@ -115,8 +115,7 @@ def list_page(registry: Registry, limit: int, start: int) -> dict[str, Any]:
 
 
 def describe(entry: Entry) -> dict[str, Any]:
-    """Return a model and its workers. All of one process compute in that process, so they share what it takes of
-    memory."""
+    """Return a description of a model and its workers. All workers of one process share its memory figure."""
     registration, manifest = entry.registration, _manifest(entry)
     document = {
         "modelName": entry.name,

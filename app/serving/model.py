@@ -1,4 +1,4 @@
-"""A loaded model: its network, its labels and what surrounds them."""
+"""A loaded model: its network, its labels, and its processing steps."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ log = logging.getLogger(__name__)
 
 IMAGENET_CLASSES = 1000
 ALONE = QueueConfig(concurrency=cpu_count())
-"""What is allowed where nobody has registered anything: as many calls at once as there are cores, each by itself."""
+"""Queue configuration without a registration: as many concurrent calls as cores, without batches."""
 
 
 @dataclass(frozen=True)
 class Model:
     """A model that answers.
 
-    ``legacy`` says that it came as an archive of MMS 0.x. ``parity`` is how far its engine is from the reference; None
-    where that is the reference, or ``precision`` is ``int8``: ``agreement`` tells of those. ``enough_pixels`` is how
-    far a JPEG may be scaled down while it is decoded, see :func:`app.vision.preprocess.draft_side`; 0 for not at
-    all. ``output`` is the network's output, with the shape (0, columns). ``reasons`` tell why the signature says what
-    it says; ``warnings``, what about its answers should be looked into.
+    ``legacy`` is true for an archive of MMS 0.x. ``parity`` is the difference between its engine and the reference; it
+    is None for the reference itself, and if ``precision`` is ``int8``, to which ``agreement`` applies.
+    ``enough_pixels`` is the size to which a JPEG may be scaled down during decoding, see
+    :func:`app.vision.preprocess.draft_side`; 0 turns this off. ``output`` is the network's output, with the shape (0,
+    columns). ``reasons`` explain the values of the signature; ``warnings`` are possible defects of its answers.
     """
 
     name: str
@@ -65,32 +65,32 @@ class Model:
 
     @property
     def inferred(self) -> dict[str, str]:
-        """Return the reasons for what was inferred: ``input``, ``pixels`` and ``output``, without what is stated."""
+        """Return the reasons for the inferred values ``input``, ``pixels`` and ``output``, without stated ones."""
         return inferred_reasons(self.reasons)
 
     @property
     def is_remote(self) -> bool:
-        """Return whether another process computes."""
+        """Return whether another process computes the network."""
         return isinstance(self.queue, RemoteQueue)
 
     def probabilities(self, batch: FloatArray) -> FloatArray:
         """Compute the probabilities (N, classes) of a batch (N, …).
 
-        :raises ModelFormatError: if the network's answer holds something that is not a number.
+        :raises ModelFormatError: if the network's output contains a value that is not a number.
         """
         return self.submit_scores(batch).result
 
     def submit_scores(
         self, batch: FloatArray, is_disconnected: IsDisconnected = never_disconnected, waited: float = 0.0
     ) -> QueueResult[FloatArray]:
-        """Compute the probabilities of a batch, as :meth:`submit` computes the network's own output."""
+        """Compute the probabilities of a batch, as :meth:`submit` computes the network's output."""
         done = self.submit(batch, is_disconnected, waited)
         return QueueResult(probabilities(done.result, self.postprocess.activation), done.waited, done.computed)
 
     def submit(
         self, batch: FloatArray, is_disconnected: IsDisconnected = never_disconnected, waited: float = 0.0
     ) -> QueueResult[FloatArray]:
-        """Compute what the network gives for a batch (N, …), when it is its turn.
+        """Compute the network's output for a batch (N, …) in its turn.
 
         :param waited: seconds that the request has waited before, in another queue.
         :raises QueueTimeout: as :meth:`app.backend.batching.BatchQueue.submit`, as ``ClientClosedRequest``.
@@ -100,23 +100,23 @@ class Model:
         return QueueResult(done.result, waited + done.waited, done.computed)
 
     def with_generation(self, generation: int) -> Model:
-        """Let the model be one of a registration."""
+        """Return the model for another registration."""
         if isinstance(self.queue, RemoteQueue):
             self.queue.generation = generation
         return self
 
     def resize(self, concurrency: int) -> None:
-        """Compute so many batches at once from now on."""
+        """Set the number of batches that are computed at once."""
         if isinstance(self.queue, BatchQueue):
             self.queue.resize(concurrency)
 
     def refuse(self, error: DimpleError) -> None:
-        """Refuse the requests that wait, and those that still come."""
-        if isinstance(self.queue, BatchQueue):  # the backend does it itself
+        """Refuse waiting and future requests."""
+        if isinstance(self.queue, BatchQueue):  # the backend refuses the requests of other queues
             self.queue.refuse(error)
 
     def retire(self) -> None:
-        """Let go of what the model holds elsewhere, once its last request is answered."""
+        """Release the model's remote resources after its last request."""
         if isinstance(self.engine, RemoteEngine):
             self.engine.release()
 
@@ -129,14 +129,14 @@ def open_model(
     opened: LoadedEngine | None = None,
     load_network: LoadNetwork = OpenvinoEngine.load,
 ) -> Model:
-    """Load a model and let it answer, so that whatever is wrong with it is known now.
+    """Load a model and run a self-test, so that defects show at once.
 
-    :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as :func:`app.engines.loader.load` takes it.
-    :param config: of the queue before it.
-    :param cache_dir: of what is made for OpenVINO, as ``load`` takes it.
-    :param opened: if it is computed already, on a cluster.
-    :param load_network: as :func:`app.engines.loader.load` takes it.
-    :raises ModelFormatError: where it cannot be loaded, its labels do not match its outputs, or it fails its self-test.
+    :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as for :func:`app.engines.loader.load`.
+    :param config: configuration of its queue.
+    :param cache_dir: cache folder of converted networks, as for ``load``.
+    :param opened: an engine that computes the model already, on a cluster.
+    :param load_network: as for :func:`app.engines.loader.load`.
+    :raises ModelFormatError: if it cannot be loaded, its labels do not match its outputs, or it fails its self-test.
     """
     opened = opened or load(folder, engine, cache_dir, load_network)
     signature = opened.signature
@@ -179,13 +179,13 @@ def open_model(
 def _queue(name: str, engine: Engine, config: QueueConfig) -> BatchQueue[FloatArray, FloatArray] | RemoteQueue:
     if isinstance(engine, RemoteEngine):
         return RemoteQueue(name, engine, config.timeout)
-    if isinstance(engine, OpenvinoEngine):  # it gains nothing by batches, so a lone request need not wait for others
+    if isinstance(engine, OpenvinoEngine):  # batches do not make it faster, so requests need not wait for others
         config = replace(config, batch_size=1, max_delay=0.0)
     return BatchQueue(name, _together(engine), config)
 
 
 def _together(engine: Engine) -> Callable[[Sequence[FloatArray]], list[FloatArray]]:
-    """Computes several requests' tensors in one call, and gives each its own rows."""
+    """Return a function that computes several requests' tensors in one call, and returns each request's rows."""
 
     def compute(tensors: Sequence[FloatArray]) -> list[FloatArray]:
         if len(tensors) == 1:
@@ -197,7 +197,7 @@ def _together(engine: Engine) -> Callable[[Sequence[FloatArray]], list[FloatArra
 
 
 def _labels(folder: ModelFolder, inside: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
-    """Return the folder's labels; without any, those inside the model's file, ImageNet's for 1,000 classes, or numbers.
+    """Return the folder's labels, or else the model file's own, ImageNet's for 1,000 classes, or numbers.
 
     :raises ModelFormatError: if the folder has another number of labels than ``classes``.
     """

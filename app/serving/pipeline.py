@@ -1,4 +1,4 @@
-"""Bytes in, an answer out: decode, find faces, preprocess, compute, sort."""
+"""The pipeline from bytes to an answer: decode, find faces, preprocess, compute, sort."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NO_FACE = "No face was found; the picture was classified as a whole."
 
 
 _slots = FairSemaphore(cpu_count())
-"""Pictures that may be open at once: one of the largest takes hundreds of megabytes, and more threads than cores
-decode no faster."""
+"""Pictures that may be open at once. One of the largest takes hundreds of megabytes, and more threads than cores decode
+no faster."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """An upright RGB picture, the milliseconds that decoding took, and the seconds for which it waited before.
+    """An upright RGB picture, the milliseconds of decoding, and the seconds of waiting before it.
 
     ``image`` may be smaller than the picture in the file, whose width and height are ``size``. ``format`` is the file's
-    ("JPEG", "PNG", …); ``note`` is a note on the file for its sender.
+    ("JPEG", "PNG", …); ``note`` is a note on the file for the client.
     """
 
     image: Image.Image
@@ -47,13 +47,13 @@ class Picture:
 
 @contextmanager
 def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterator[Picture]:
-    """Decode a picture as it came: the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
+    """Decode the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
 
-    It waits while as many pictures are open as there are cores, so let go of it soon.
+    This waits while as many pictures are open as there are cores, so close the picture soon.
 
-    :param limits: most pixels and frames that the picture may have.
-    :param enough: as :func:`app.vision.decode.decode` takes it.
-    :raises BadInput: where the bytes are no picture that can be read, or it is too large.
+    :param limits: maximum numbers of pixels and frames.
+    :param enough: as for :func:`app.vision.decode.decode`.
+    :raises BadInput: if the bytes are not a readable picture, or it is too large.
     """
     arrived = time.perf_counter()
     with _slots:
@@ -65,9 +65,9 @@ def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterato
 
 @dataclass(frozen=True)
 class PreparedInput:
-    """What the network is to see of a picture: a tensor (N, …) for its N faces, or (1, …) for the whole; the faces'
-    boxes in pixels of the file's picture, None where none were looked for; the milliseconds that each step took; the
-    picture's note; the seconds for which it waited before it was decoded."""
+    """The network's input for a picture: a tensor (N, …) for its N faces, or (1, …) for the whole; the faces' boxes in
+    pixels of the file's picture, None if no faces were searched for; the milliseconds of each step; the picture's note;
+    the seconds of waiting before decoding."""
 
     tensor: FloatArray
     boxes: tuple[Box, ...] | None
@@ -83,11 +83,11 @@ def classify(
     top: int | None = None,
     is_disconnected: IsDisconnected = never_disconnected,
 ) -> Answer:
-    """Classify a picture as it came, when it is its turn.
+    """Decode and classify a picture in its turn.
 
-    :param top: how many classes to report; None leaves it to the model, more than there are gives all.
+    :param top: number of classes to return; None uses the model's number, a larger number than there are returns all.
     :raises BadInput: as :func:`open_picture`.
-    :raises ModelUnavailable: where it waited too long; see :class:`app.backend.batching.BatchQueue`.
+    :raises ModelUnavailable: if it waited too long; see :class:`app.backend.batching.BatchQueue`.
     """
     with open_picture(data, limits, model.draft_side) as picture:
         prepared = prepare(model, picture)
@@ -95,12 +95,12 @@ def classify(
 
 
 def answer(model: Model, picture: Picture, top: int | None = None) -> Answer:
-    """Classify one picture that is open."""
+    """Classify an open picture."""
     return postprocess(model, prepare(model, picture), top)
 
 
 def prepare(model: Model, picture: Picture) -> PreparedInput:
-    """Find the faces where the model looks at faces, and make tensors."""
+    """Find the faces if the model classifies faces, and create tensors."""
     image, timing = picture.image, {"decode": picture.milliseconds}
     started = time.perf_counter()
     boxes = _faces_of(model, image)
@@ -119,7 +119,7 @@ def prepare(model: Model, picture: Picture) -> PreparedInput:
 def postprocess(
     model: Model, prepared: PreparedInput, top: int | None = None, is_disconnected: IsDisconnected = never_disconnected
 ) -> Answer:
-    """Compute, and sort by probability."""
+    """Compute the probabilities, and sort the classes by them."""
     started = time.perf_counter()
     done = model.submit_scores(prepared.tensor, is_disconnected, prepared.waited)
     queued = 1000 * (done.waited - prepared.waited)
@@ -135,7 +135,7 @@ def postprocess(
 
 
 def _faces_of(model: Model, image: Image.Image) -> tuple[Box, ...] | None:
-    """Return the faces to be classified one by one; None where the model, or this picture, asks for no search."""
+    """Return the faces to classify, or None if the model or the picture needs no search."""
     if not model.preprocess.faces or is_face_crop(image, model.input.shape):
         return None
     return find_faces(image)

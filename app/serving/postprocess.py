@@ -1,4 +1,4 @@
-"""From the network's output to probabilities, and from those to the best classes."""
+"""Conversion of the network's output to probabilities, and selection of the best classes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.types import Activation, FloatArray, Prediction
 
 
 def probabilities(output: FloatArray, activation: Activation) -> FloatArray:
-    """Turn the network's output into probabilities.
+    """Convert the network's output to probabilities.
 
-    :param output: (N, classes) or anything that flattens to it, such as (N, classes, 1, 1). One column *p* becomes the
+    :param output: (N, classes) or a shape that flattens to it, such as (N, classes, 1, 1). One column *p* becomes the
         two columns *1 - p* and *p*.
     :returns: float32 (N, classes), 0-1.
-    :raises ModelFormatError: where a value is not a finite number.
+    :raises ModelFormatError: if a value is not a finite number.
     """
     if not np.isfinite(output).all():
         raise ModelFormatError("the network's answer holds values that are not numbers; its weights are damaged")
@@ -28,6 +28,7 @@ def probabilities(output: FloatArray, activation: Activation) -> FloatArray:
 
 
 def best(row: FloatArray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:
-    """Return the ``top`` most probable classes of one row, falling; 0 asks for all. Equals keep the labels' order."""
+    """Return the ``top`` most probable classes of one row in descending order; 0 returns all. Ties keep the labels'
+    order."""
     order = np.argsort(-row, kind="stable")[: top or len(row)]
     return tuple(Prediction(labels[index], float(row[index])) for index in order)

@@ -1,4 +1,4 @@
-"""From pictures to a quantized model: what the network is to see of them is made by the code that serves."""
+"""Quantization of a model with pictures: the serving code itself prepares the network's inputs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from app.utils.progress import echo, progress
 
 FEWEST_SAMPLES = 30
 FEWEST_HELD_OUT = 100
-"""Of fewer pictures one that is called otherwise is more than a hundredth."""
+"""Minimum number of held-out pictures. With fewer, a single different answer is more than a hundredth."""
 ENGINES = ("auto", "openvino")
 
 __all__ = ["QuantizationRequest", "QuantizationResult", "can_quantize", "check_engine", "quantize", "remove"]
@@ -32,8 +32,7 @@ __all__ = ["QuantizationRequest", "QuantizationResult", "can_quantize", "check_e
 
 @dataclass(frozen=True)
 class QuantizationRequest:
-    """How many pictures to calibrate with, how many others to compare on, and the part of these, 0-1, that must be
-    called the same."""
+    """The numbers of calibration and held-out pictures, and the required agreement on the latter, 0-1."""
 
     samples: int
     held_out: int
@@ -42,7 +41,8 @@ class QuantizationRequest:
 
 @dataclass(frozen=True)
 class QuantizationResult:
-    """What came of it, and where it lies. A row takes so many milliseconds on one core, before and after."""
+    """The result of a quantization and its folder, with the milliseconds that a row takes on one core before and
+    after."""
 
     folder: Path
     agreement: Agreement
@@ -55,17 +55,17 @@ def quantize(
 ) -> QuantizationResult:
     """Quantize a model with pictures of a source, one model at a time.
 
-    :param model: the same as ``folder``, loaded.
-    :raises DataError: where the pictures are too few, or the quantized network does not agree with the model.
-    :raises ModelFormatError: where the model cannot be quantized.
-    :raises SettingError: where a setting keeps it from being served, or from being written.
+    :param model: the loaded model of ``folder``.
+    :raises DataError: if there are too few pictures, or the quantized network does not agree with the model.
+    :raises ModelFormatError: if the model cannot be quantized.
+    :raises SettingError: if a setting prevents serving or writing it.
     """
     check_engine(settings)
     work = settings.instance_dir / "quantizing"
     try:
         settings.instance_dir.mkdir(parents=True, exist_ok=True)
         with file_lock(settings.instance_dir / "quantizing.lock"):
-            shutil.rmtree(work, ignore_errors=True)  # of one that was killed
+            shutil.rmtree(work, ignore_errors=True)  # left by a killed process
             work.mkdir()
             try:
                 inputs = _write_inputs(model, source, request, settings.picture_limits, work)
@@ -78,9 +78,9 @@ def quantize(
 
 
 def remove(folder: ModelFolder) -> bool:
-    """Take a model's quantized network away. Says whether there was one.
+    """Remove a model's quantized network, and return whether there was one.
 
-    :raises ModelFormatError: where its folder cannot be written to.
+    :raises ModelFormatError: if its folder cannot be written.
     """
     try:
         return quantization.remove(folder)
@@ -89,9 +89,9 @@ def remove(folder: ModelFolder) -> bool:
 
 
 def check_engine(settings: Settings) -> None:
-    """Refuse where nothing quantized would be served.
+    """Raise an error if the chosen engine would not serve a quantized network.
 
-    :raises SettingError: naming the engine that was chosen.
+    :raises SettingError: with the name of the engine.
     """
     if settings.engine not in ENGINES:
         raise SettingError("DIMPLE_ENGINE", settings.engine, "auto or openvino, which alone computes int8 networks")
@@ -100,10 +100,10 @@ def check_engine(settings: Settings) -> None:
 def _write_inputs(
     model: Model, source: PictureSource, request: QuantizationRequest, limits: PictureLimits, work: Path
 ) -> tuple[Path, Path]:
-    """Write the network's inputs for two sets of pictures that have none in common, drawn from the whole source.
+    """Write the network's inputs for two disjoint sets of pictures, drawn from the whole source.
 
     :returns: two files of float32 rows. A picture with several faces gives several rows.
-    :raises DataError: where there are too few pictures that can be read and differ.
+    :raises DataError: if there are too few distinct, readable pictures.
     """
     names = list(source.pictures)
     random.Random(0).shuffle(names)
@@ -132,15 +132,15 @@ def _write_inputs(
 
 
 def _calibrates(samples: int, held_out: int, request: QuantizationRequest) -> bool:
-    """Return whether the next picture is one to calibrate with: first the fewest of both, then one of three, until
-    there are as many as are wanted."""
+    """Return whether the next picture is for calibration: first the minimum of both sets, then one of three up to the
+    requested number."""
     if samples < FEWEST_SAMPLES or held_out >= request.held_out:
         return True
     return held_out >= FEWEST_HELD_OUT and samples < request.samples and 2 * samples < held_out
 
 
 def _tensors(model: Model, source: PictureSource, names: list[str], limits: PictureLimits) -> Iterator[bytes]:
-    """Yield the inputs of each picture that can be read, and was not there before under another name."""
+    """Yield the inputs of each readable picture, without duplicates under other names."""
     seen: set[bytes] = set()
     for name in names:
         try:

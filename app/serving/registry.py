@@ -1,4 +1,4 @@
-"""The models of one HTTP worker, in line with what the backend has registered."""
+"""The models of one HTTP worker, synchronized with the backend's registrations."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ FOLLOW_SECONDS = 1.0
 
 
 class Registry:
-    """The models of one process. A request sees every change that was answered before it came.
+    """The models of one process. A request sees every change whose response was sent before the request came.
 
-    Reading takes no lock: registrations and models are dictionaries that are never changed but replaced. A model that
-    is over stays in memory until the last request that uses it is answered.
+    Reading takes no lock: the dictionaries of registrations and models are replaced, never modified. A retired model
+    stays in memory until its last request ends.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -48,9 +48,9 @@ class Registry:
         self._closed = False
 
     def start(self, backend: Backend | None = None) -> None:
-        """Load everything that is registered. A model that cannot be loaded is noted, and spoils no other.
+        """Load all registered models. A model that cannot be loaded is recorded, and does not affect the others.
 
-        :param backend: the backend process; None makes a backend of this one.
+        :param backend: the backend process; None makes this process its own backend.
         :raises SettingError: if the registrations cannot be read.
         """
         if backend is None:
@@ -65,8 +65,8 @@ class Registry:
         threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
 
     def refresh(self) -> None:
-        """See what was registered, scaled or unregistered. To be called before every request: if nothing has changed,
-        it takes less than a microsecond. If it cannot be read, what was known before goes on."""
+        """Apply changes of the registrations. Call this before every request: without changes it takes less than a
+        microsecond. If the registrations cannot be read, the previous ones remain."""
         if self._started is None or self._started.version() == self._version:
             return
         about_to_block()
@@ -83,15 +83,15 @@ class Registry:
                 return
             self._is_unreadable, self._version = False, version
         self._drop_unregistered()
-        self._wake.set()  # to load what is new
+        self._wake.set()  # to load new models
 
     def register(self, registration: Registration, replacing: bool = False) -> Entry:
-        """Load a model and serve it from now on.
+        """Load and serve a model.
 
-        :param replacing: whether it takes the place of a model of its name; that one answers until this one can.
-        :raises ModelConflict: if one of that name is registered.
-        :raises ModelFormatError: if it cannot be loaded, as ``HandlerLoadError``; nothing is changed then.
-        :raises RegistryBusy: if it cannot be kept, as ``StorageError``; nothing is changed then.
+        :param replacing: whether it replaces a model of the same name, which answers until this one can.
+        :raises ModelConflict: if a model of that name is registered.
+        :raises ModelFormatError: if it cannot be loaded, as ``HandlerLoadError``; nothing is changed.
+        :raises RegistryBusy: if the change cannot be stored, as ``StorageError``; nothing is changed.
         """
         name = registration.name
         if not replacing and name in self._registered:
@@ -109,41 +109,41 @@ class Registry:
             if self._registered.get(name, registration).generation == registration.generation:
                 self._put(entry)
             else:
-                _close(model)  # another has taken its place already
+                _close(model)  # already replaced by another
         metrics.loaded(name, time.perf_counter() - started)
         log.info("model %s registered from %s", name, registration.url)
         return entry
 
     def scale(self, name: str, least: int, most: int, wait_seconds: float) -> None:
-        """Give a model other numbers of workers.
+        """Change a model's numbers of workers.
 
-        :param wait_seconds: how long to wait until a model with code of its own has so many at least.
-        :raises ModelNotFound: if there is none of that name.
-        :raises HandlerLoadError: if it has not got them by then; it goes on trying.
+        :param wait_seconds: seconds to wait until a model with its own code has at least ``least`` workers.
+        :raises ModelNotFound: if no model has that name.
+        :raises HandlerLoadError: if the workers are not ready in time; they keep retrying.
         """
         self._backend.scale(name, least, most, wait_seconds)
         self.refresh()
 
     def unregister(self, name: str) -> None:
-        """Take a model out of service.
+        """Unregister a model.
 
-        :raises ModelNotFound: if there is none of that name.
-        :raises UnregisterTimeout: if its processes are still answering when ``unregister_timeout`` is over; they were
-            ended, and the model is in service again.
-        :raises RegistryBusy: if that cannot be kept, as ``StorageError``; the model stays in service.
+        :raises ModelNotFound: if no model has that name.
+        :raises UnregisterTimeout: if its workers are still busy after ``unregister_timeout``; they were killed, and the
+            model is in service again.
+        :raises RegistryBusy: if the change cannot be stored, as ``StorageError``; the model stays in service.
         """
         self._backend.unregister(name)
         self.refresh()
         log.info("Model %s unregistered.", name)
 
     def cluster_error(self) -> str:
-        """Return why the cluster computes none of the models that it should; empty if it does, or there is none."""
+        """Return the reason why the cluster computes none of its models; empty if it does, or there is no cluster."""
         engines = [entry.model.engine for entry in self._entries.values() if isinstance(entry.model, Model)]
         reasons = [reason for engine in engines if (reason := cluster_error(engine)) is not None]
         return reasons[0] if reasons and all(reasons) else ""
 
     def entries(self) -> list[Entry]:
-        """Return all models, loaded or not, by name."""
+        """Return all models by name, loaded or not."""
         entries = []
         for name in sorted(self._registered):
             try:
@@ -157,19 +157,18 @@ class Registry:
         return [name for name, entry in sorted(self._entries.items()) if entry.model and name in self._registered]
 
     def __contains__(self, name: str) -> bool:
-        """Return whether there is a model of that name at this moment."""
+        """Return whether a model of that name exists."""
         return name in self._registered
 
     def loaded(self, name: str) -> Model | CustomModel | None:
-        """Return a model that answers at this moment, if there is one of that name. It waits for none that is being
-        loaded."""
+        """Return a loaded model of that name, or None, without waiting for a model that is being loaded."""
         entry = self._entries.get(name)
         return entry.model if entry and entry.registration.min_workers > 0 else None
 
     def entry(self, name: str) -> Entry:
-        """Return one model, loaded or not; wait until it is, if it is new.
+        """Return a model, loaded or not. This waits for the first load of a new model.
 
-        :raises ModelNotFound: if there is none of that name.
+        :raises ModelNotFound: if no model has that name.
         """
         entry, registration = self._entries.get(name), self._registered.get(name)
         if entry is not None and entry.registration is registration:
@@ -189,11 +188,11 @@ class Registry:
 
     @contextmanager
     def acquire(self, name: str) -> Iterator[Model | CustomModel]:
-        """Use one model that answers, for the time of one request: so long it is not closed.
+        """Use a model for the duration of one request, during which it is not closed.
 
-        :raises ModelNotFound: if there is none of that name.
-        :raises NoWorker: if it was given no worker.
-        :raises QueueFull: if as many requests wait for it, in all processes together, as may.
+        :raises ModelNotFound: if no model has that name.
+        :raises NoWorker: if it has 0 workers by configuration.
+        :raises QueueFull: if the limit of its waiting requests, over all processes, is reached.
         :raises ModelUnavailable: if it could not be loaded.
         """
         metrics.requested_model.set(name)
@@ -215,7 +214,7 @@ class Registry:
     def acquire_builtin(self, name: str) -> Iterator[Model]:
         """Use a model that our engines compute.
 
-        :raises ModelUnavailable: as :meth:`acquire`, and if it brings its own code.
+        :raises ModelUnavailable: as :meth:`acquire`, and if it has its own code.
         """
         with self.acquire(name) as model:
             if isinstance(model, CustomModel):
@@ -223,7 +222,7 @@ class Registry:
             yield model
 
     def get_ready(self, name: str) -> Model | CustomModel:
-        """Return one model that answers.
+        """Return a model that answers.
 
         :raises ModelNotFound: as :meth:`acquire`, as ``NoWorker`` and ``ModelUnavailable``.
         """
@@ -256,7 +255,7 @@ class Registry:
         return entry
 
     def _keep_following(self) -> None:
-        """Load what is new, and try again what failed for a reason that may have passed, though nobody asks."""
+        """Load new models, and retry temporary failures, even without requests."""
         while not self._closed:
             self._wake.wait(FOLLOW_SECONDS)
             self._wake.clear()
@@ -265,7 +264,7 @@ class Registry:
                 for entry in self.entries():
                     if entry.passing:
                         self._try_again(entry)
-            except Exception:  # whatever it was, the next look may find it gone
+            except Exception:  # the next pass may succeed
                 if not self._closed:
                     log.exception("the registrations cannot be followed")
 
@@ -282,7 +281,7 @@ class Registry:
             _retire(entry, refuse=True)
 
     def _put(self, entry: Entry) -> Entry:
-        """Put a model in the place of the one that has its name, which answers what it has begun."""
+        """Replace the model of the same name, which still finishes its requests."""
         with self._replacing:
             before = self._entries.get(entry.name)
             self._entries = {**self._entries, entry.name: entry}
@@ -291,17 +290,17 @@ class Registry:
         return entry
 
     def _lock_of(self, name: str) -> threading.RLock:
-        """Return the lock under which a name's model is loaded."""
+        """Return the lock for loading the model of a name."""
         with self._replacing:
-            if len(self._loading) > 2 * len(self._registered) + 100:  # of names that came and went
+            if len(self._loading) > 2 * len(self._registered) + 100:  # remove the locks of former names
                 self._loading = {item: lock for item, lock in self._loading.items() if item in self._registered}
             return self._loading.setdefault(name, threading.RLock())
 
 
 def _retire(entry: Entry, refuse: bool) -> None:
-    """Let go of a model that is over.
+    """Retire a model.
 
-    :param refuse: whether requests that wait for it are refused.
+    :param refuse: whether its waiting requests are refused.
     """
     if isinstance(entry.model, Model):
         if refuse:

@@ -1,4 +1,4 @@
-"""Pictures for the page: small ones, what the network saw, what its answer rests on."""
+"""Pictures for the page: thumbnails, network inputs, and heat maps of explanations."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from app.serving.explain import Explanation
 from app.types import Box, FloatArray, Preprocess
 
 LEAST_DROP = 0.1
-"""A fall of the probability that gets the full colour, at least: where no part matters, nothing is coloured."""
+"""Minimum decrease of the probability for the full colour, so that irrelevant parts stay uncoloured."""
 WARM, HOT = (246, 183, 60), (200, 16, 70)
 GREYED = 0.6
-"""How much of its colours the picture loses under the heat map, so that the map's own are seen."""
+"""Fraction by which the picture's colours are reduced under the heat map, so that the map's colours stand out."""
 
 
 def jpeg(image: Image.Image, side: int) -> bytes:
@@ -31,10 +31,10 @@ def png(image: Image.Image) -> bytes:
 
 
 def tensor_image(tensor: FloatArray, preprocess: Preprocess) -> Image.Image:
-    """Return what the network saw: the tensor's own values, taken back to pixels of 0-255.
+    """Return the network's input: the tensor's values, converted back to pixels of 0-255.
 
-    :param tensor: one picture's, (1, …).
-    :returns: of the network's input size; grey or RGB.
+    :param tensor: one picture's tensor, (1, …).
+    :returns: image of the network's input size; grey or RGB.
     """
     array = tensor[0].transpose(1, 2, 0) if preprocess.layout == "NCHW" else tensor[0]
     pixels = (array * np.asarray(preprocess.std, np.float32) + np.asarray(preprocess.mean, np.float32)) / (
@@ -47,17 +47,17 @@ def tensor_image(tensor: FloatArray, preprocess: Preprocess) -> Image.Image:
 
 
 def small(image: Image.Image, side: int) -> Image.Image:
-    """Return a copy whose longest side has at most so many pixels."""
+    """Return a copy whose longest side is at most ``side`` pixels."""
     copy = image.copy()
     copy.thumbnail((side, side))
     return copy
 
 
 def heat_map(small: Image.Image, frame: Box, explanation: Explanation) -> Image.Image:
-    """Return the picture, pale, with colour where the answer rests on it.
+    """Return the picture, paled, with colour on the parts that support the answer.
 
-    :param small: the part ``frame`` of the picture, RGB, of the size that the map is to have.
-    :param frame: in the pixels of the whole picture, as the explanation's region is.
+    :param small: the part ``frame`` of the picture, RGB, in the size of the map.
+    :param frame: box in the pixels of the whole picture, like the explanation's region.
     """
     scale = small.width / frame.width, small.height / frame.height
     seen = explanation.region

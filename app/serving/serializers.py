@@ -1,4 +1,4 @@
-"""What moves between the rooms, as JSON documents."""
+"""JSON documents of answers and models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.types import Answer, Prediction
 
 
 def answer_document(answer: Answer) -> dict[str, Any]:
-    """Return an answer for programs. ``note`` is there only where there is something to say."""
+    """Return an answer as a JSON document. ``note`` is present only if it is not empty."""
     document: dict[str, Any] = {
         "model": answer.model,
         "version": answer.version,
@@ -32,7 +32,7 @@ def _predictions(predictions: tuple[Prediction, ...]) -> list[dict[str, Any]]:
 
 
 def entry_document(entry: Entry) -> dict[str, Any]:
-    """Return a model for the list of models."""
+    """Return a model as a JSON document for the list of models."""
     problem = entry.problem
     if entry.model is None:
         return {"model": entry.name, "state": "failed", "reason": problem}

@@ -1,7 +1,7 @@
-"""A network asked without the steps around it: its own input tensor, or a picture, in; its own numbers out.
+"""Access to a network without the surrounding steps: an input tensor or a picture in, raw outputs out.
 
-Whoever speaks a tensor protocol comes here. Pictures take the way of :mod:`app.serving.pipeline`, one after another, so
-that what is said of one does not depend on the protocol, nor on the pictures beside it.
+All tensor protocols use this module. Pictures go through :mod:`app.serving.pipeline` one after another, so that the
+answer for one depends neither on the protocol nor on the other pictures.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from app.vision.preprocess import input_size
 
 ROWS = 4
 EXACT_WHOLE = 2**24
-"""Up to this, float32 has every whole number."""
+"""Largest number up to which float32 represents every whole number."""
 
 
 def row_shape(model: Model) -> tuple[int, ...]:
@@ -36,10 +36,10 @@ def row_shape(model: Model) -> tuple[int, ...]:
 
 
 def check_rows(model: Model, shape: Sequence[int], max_rows: int) -> None:
-    """See whether a tensor fits the network, before anything is made of its values.
+    """Raise an error if a tensor's shape does not fit the network, before its values are converted.
 
-    :raises BadInput: where its rows have another shape than the network's input, or there is none.
-    :raises TooManyFiles: where there are more of them than ``max_rows``; a row counts as a picture.
+    :raises BadInput: if its rows have another shape than the network's input, or it has no rows.
+    :raises TooManyFiles: if it has more than ``max_rows`` rows; a row counts as a picture.
     """
     target = row_shape(model)
     if tuple(shape[1:]) != target or not shape[0]:
@@ -52,11 +52,11 @@ def check_rows(model: Model, shape: Sequence[int], max_rows: int) -> None:
 
 
 def as_float32(values: NDArray[Any], before: int = 0) -> FloatArray:
-    """Return the same numbers as the networks take them.
+    """Return the values as float32, the networks' input type.
 
-    :param values: of any numeric type, or truths, which become 0 and 1.
-    :param before: values on the first axis that were converted before these, for the message.
-    :raises BadInput: if one of them is no finite number, or float32 does not have it.
+    :param values: of any numeric type, or booleans, which become 0 and 1.
+    :param before: number of values on the first axis that were converted before, for the error message.
+    :raises BadInput: if a value is not a finite number, or float32 cannot represent it.
     """
     with np.errstate(over="ignore", invalid="ignore"):
         converted = values.astype(np.float32, copy=False)
@@ -79,9 +79,9 @@ def as_float32(values: NDArray[Any], before: int = 0) -> FloatArray:
 def compute_rows(
     model: Model, values: NDArray[Any], is_disconnected: IsDisconnected = never_disconnected
 ) -> FloatArray:
-    """Compute a tensor, a few rows at a time: a network takes much memory for many.
+    """Compute a tensor a few rows at a time, because many rows take a network much memory.
 
-    :param values: (N, …), as :func:`check_rows` lets it pass, of any numeric type.
+    :param values: (N, …), accepted by :func:`check_rows`, of any numeric type.
     :returns: (N, columns), as :func:`compute`.
     :raises BadInput: as :func:`as_float32` and :func:`compute`.
     :raises ModelUnavailable: as :func:`compute`.
@@ -93,13 +93,13 @@ def compute_rows(
 def compute(
     model: Model, tensor: FloatArray, is_disconnected: IsDisconnected = never_disconnected, waited: float = 0.0
 ) -> FloatArray:
-    """Return what the network itself gives for its input, when it is its turn.
+    """Compute the network's raw output in its turn.
 
-    :param tensor: (N, …), as :func:`check_rows` lets it pass.
+    :param tensor: (N, …), accepted by :func:`check_rows`.
     :param waited: seconds that the request has waited before.
-    :returns: (N, columns): logits or probabilities, as the network has them.
-    :raises BadInput: where the network's answer is not finite, which the values of a tensor can bring about.
-    :raises ModelUnavailable: where it waited too long; see :class:`app.backend.batching.BatchQueue`.
+    :returns: (N, columns): the network's logits or probabilities.
+    :raises BadInput: if the network's output is not finite, which a tensor's values can cause.
+    :raises ModelUnavailable: if it waited too long; see :class:`app.backend.batching.BatchQueue`.
     """
     raw = model.submit(tensor, is_disconnected, waited).result
     if not np.isfinite(raw).all():
@@ -113,7 +113,7 @@ def compute(
 def compute_picture(
     model: Model, data: bytes, limits: PictureLimits, is_disconnected: IsDisconnected = never_disconnected
 ) -> FloatArray:
-    """Return the same for a picture as it came; of several faces in it, for the largest.
+    """Compute the network's raw output for an encoded picture, or for the largest of several faces in it.
 
     :returns: (1, columns).
     :raises BadInput: as :func:`app.serving.pipeline.open_picture`.
@@ -124,24 +124,24 @@ def compute_picture(
 
 
 def scores(model: Model, raw: FloatArray) -> FloatArray:
-    """Return the probabilities (N, classes) that the model makes of its network's numbers."""
+    """Return the probabilities (N, classes) that the model computes from its network's output."""
     return probabilities(raw, model.postprocess.activation)
 
 
 def best_columns(rows: FloatArray, count: int) -> NDArray[np.int64]:
-    """Return the ``count`` highest columns of each row, falling; equals keep their order, as in
-    :func:`app.serving.postprocess.best`. More than there are gives all.
+    """Return the ``count`` highest columns of each row in descending order. Ties keep their order, as in
+    :func:`app.serving.postprocess.best`. A larger count than there are columns returns all.
 
     :param rows: (N, columns).
-    :returns: (N, count) numbers of columns.
+    :returns: (N, count) column numbers.
     """
     return np.argsort(-rows, axis=1, kind="stable")[:, :count]
 
 
 def check_count(name: str, value: Any) -> int:
-    """Return how many classes are asked for.
+    """Return the requested number of classes.
 
-    :raises BadParameter: where it is not a whole number of at least 1.
+    :raises BadParameter: if it is not a whole number of at least 1.
     """
     if type(value) is not int or value < 1:
         raise BadParameter(name, value, "a whole number of at least 1")

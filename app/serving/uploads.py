@@ -1,4 +1,4 @@
-"""Pictures sent through the page, with what was answered, kept for as long as the settings say."""
+"""Uploads of the page and their answers, stored for as long as the settings allow."""
 
 from __future__ import annotations
 
@@ -23,24 +23,25 @@ from app.utils.files import atomic_write
 ID = re.compile(r"[0-9a-f]{32}")
 TAG = 16
 RECORD_BYTES = 2**16
-"""What a record takes, and then some."""
+"""Maximum size of a record in bytes, with a margin."""
 FEW = 200
-"""Pictures that are looked at each time that another comes."""
+"""Number of pictures up to which every upload sweeps the folder."""
 SHARE = 16
-"""Beyond them, what is too much goes when a sixteenth of what is allowed has come, or after a minute."""
+"""Fraction of the limits for larger folders: they are swept after uploads of a sixteenth of the limit, or after a
+minute."""
 SWEEP_SECONDS = 60.0
 RESOLUTION_NS = 5 * 10**7
-"""Of the times that file systems give, and then some."""
+"""Upper bound of the resolution of file systems' timestamps in nanoseconds, with a margin."""
 OWN = 1000
-"""Pictures of this process that are found without a look at the folder."""
+"""Pictures of this process that are found without a scan of the folder."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class StoredUpload:
-    """A picture that is kept: its number, the file, the seconds since 1970 at which it came, and the record that was
-    kept with it. ``tag`` tells whose it is: see :func:`tag_of`."""
+    """A stored picture: its id, the file, its time in seconds since 1970, and its record. ``tag`` identifies the owner:
+    see :func:`tag_of`."""
 
     id: str
     path: Path
@@ -50,21 +51,25 @@ class StoredUpload:
 
 
 def tag_of(owner: str) -> str:
-    """Return what files say of their owner: enough to tell owners apart, and nothing that proves to be one."""
+    """Return the tag of an owner for file names. It distinguishes owners, but does not prove ownership."""
     return hashlib.sha256(owner.encode()).hexdigest()[:TAG]
 
 
 class Uploads:
-    """A folder of pictures under numbers that nobody can guess, swept by age, number and total size.
+    """A folder of pictures under unguessable ids, swept by age, number and total size.
 
     ``<id>.jpg`` is a picture, ``<id>.<tag>.json`` the record beside it. Several processes may use one folder at once:
-    files appear whole, and a file that another process has swept is not missed. A picture that is sent costs no look at
-    the others, except now and then: see :meth:`sweep_regularly`.
+    files are written atomically, and a file that another process has swept causes no error. An upload rarely scans the
+    other pictures: see :meth:`sweep_regularly`.
     """
 
     def __init__(self, folder: Path, max_age: int, max_bytes: int, max_files: int = 10_000) -> None:
-        """:param max_age: seconds; 0 keeps nothing. :param max_bytes: of all files together; 0 keeps nothing.
-        :param max_files: most pictures."""
+        """Create the store of a folder.
+
+        :param max_age: in seconds; 0 stores nothing.
+        :param max_bytes: maximum total size; 0 stores nothing.
+        :param max_files: maximum number of pictures.
+        """
         self._folder = folder
         self._max_age = max_age
         self._max_bytes = max_bytes
@@ -76,21 +81,21 @@ class Uploads:
 
     @property
     def seconds(self) -> int:
-        """For how long a picture is kept; 0 where none is."""
+        """Return the seconds for which a picture is stored; 0 if none is."""
         return self._max_age if self._max_bytes else 0
 
     def keeps(self, data: bytes) -> bool:
-        """Return whether :meth:`keep` would keep a picture. Where the disk has no room it does not."""
+        """Return whether :meth:`keep` would store a picture; it does not on a full disk."""
         return bool(self._max_age) and len(data) <= self._max_bytes and self._has_space(len(data))
 
     def keep(self, data: bytes, suffix: str, owner: str = "", record: Mapping[str, Any] | None = None) -> str | None:
-        """Keep a picture.
+        """Store a picture.
 
-        :param suffix: of the file's name, such as ``.jpg``; chosen by the program, never by the client.
-        :param owner: the secret of whoever sent it.
-        :param record: what is known of it, as JSON.
-        :returns: its id, 128 random bits; None where it is not kept.
-        :raises StorageError: where the folder cannot be written; nothing is kept then.
+        :param suffix: suffix of the file's name, such as ``.jpg``; chosen by the program, never by the client.
+        :param owner: secret of the client.
+        :param record: data about the picture, as JSON.
+        :returns: its id, 128 random bits; None if it is not stored.
+        :raises StorageError: if the folder cannot be written; nothing is stored.
         """
         if not self.keeps(data):
             return None
@@ -119,9 +124,9 @@ class Uploads:
         return identity
 
     def note(self, upload: StoredUpload, record: Mapping[str, Any]) -> None:
-        """Keep another record with a picture. It does not live longer for it.
+        """Replace the record of a picture. Its lifetime does not change.
 
-        :raises StorageError: where the folder cannot be written; the record is that of before then.
+        :raises StorageError: if the folder cannot be written; the old record remains.
         """
         try:
             self._write(f"{upload.id}.{upload.tag}.json", _encode(record), upload.since)
@@ -129,31 +134,31 @@ class Uploads:
             raise StorageError(self._folder, error.strerror or str(error)) from None
 
     def find(self, identity: str) -> StoredUpload | None:
-        """Return a picture that has a record; None where it is not kept, or not any more."""
+        """Return a picture that has a record, or None if it is not stored or has been removed."""
         return self._kept(identity) if ID.fullmatch(identity) else None
 
     def of(self, owner: str, most: int | None = None) -> list[StoredUpload]:
-        """Return everything of one owner, the latest first; only the latest where ``most`` says how many."""
+        """Return all pictures of an owner, the latest first, or only the latest ``most``."""
         tag, times = tag_of(owner), {}
         for identity in self._names().by_tag.get(tag, ()):
-            with contextlib.suppress(OSError):  # swept at this moment
+            with contextlib.suppress(OSError):  # swept meanwhile
                 times[identity] = (self._folder / f"{identity}.{tag}.json").stat().st_mtime
         uploads = (self._kept(time) for time in sorted(times, key=lambda time: -times[time])[:most])
         return [upload for upload in uploads if upload]
 
     def count(self, owner: str) -> int:
-        """Return how many pictures there are of one owner, with those that are about to be swept."""
+        """Return the number of an owner's pictures, including expired ones."""
         return len(self._names().by_tag.get(tag_of(owner), ()))
 
     def delete(self, upload: StoredUpload) -> None:
-        """Forget a picture and its record."""
+        """Delete a picture and its record."""
         with self._lock:
             self._own.pop(upload.id, None)
         for name in self._names().by_id.get(upload.id, ()):
             (self._folder / name).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what is too old, then the oldest of what is too much; leavings of killed processes too."""
+        """Remove expired pictures, then the oldest above the limits, and leftovers of killed processes."""
         now, total, count = time.time(), 0, 0
         for changed, size, names in sorted(self._listing(), key=lambda item: item[0], reverse=True):
             whole = not names[0].startswith(".")
@@ -166,14 +171,14 @@ class Uploads:
             self._swept = _SweepResult(left=count)
 
     def sweep_regularly(self) -> None:
-        """Sweep once a minute from now on, in a thread, so that nothing is kept longer because nobody sends more."""
+        """Sweep once a minute in a thread, so that pictures expire even without new uploads."""
 
         def run() -> None:
             while True:
                 try:
                     self.sweep()
                 except OSError as error:
-                    if not isinstance(error, FileNotFoundError):  # of a folder that is still to be made
+                    if not isinstance(error, FileNotFoundError):  # the folder does not exist yet
                         log.warning("cannot sweep %s: %s", self._folder, error)
                 time.sleep(SWEEP_SECONDS)
 
@@ -183,10 +188,10 @@ class Uploads:
         atomic_write(self._folder / name, data, mode=0o600, modified=changed)
 
     def _has_space(self, size: int) -> bool:
-        """Return whether the disk has room for a picture and its record. What goes wrong later is an error."""
+        """Return whether the disk has room for a picture and its record. Later failures raise an error."""
         try:
             return shutil.disk_usage(self._folder).free >= size + RECORD_BYTES
-        except OSError:  # the folder is still to be made
+        except OSError:  # the folder does not exist yet
             return True
 
     def _kept(self, identity: str) -> StoredUpload | None:
@@ -199,20 +204,20 @@ class Uploads:
         try:
             since, record = path.stat().st_mtime, json.loads(path.read_bytes())
             (self._folder / pictures[0]).stat()
-        except (OSError, ValueError):  # swept at this moment
+        except (OSError, ValueError):  # swept meanwhile
             return None
         if time.time() - since > self._max_age:
             return None
         return StoredUpload(identity, self._folder / pictures[0], since, records[0].split(".")[1], record)
 
     def _names(self) -> _FolderListing:
-        """Return the names in the folder, read anew only if they may have changed."""
+        """Return the names in the folder, rescanned only if they may have changed."""
         try:
             changed = self._folder.stat().st_mtime_ns
         except OSError:
             return _FolderListing()
         listed = self._listed
-        # another change within the clock's resolution would not show
+        # A second change within the clock's resolution would not show.
         if listed.changed != changed or time.time_ns() - changed < RESOLUTION_NS:
             listed = _FolderListing(changed)
             for name in os.listdir(self._folder):
@@ -225,7 +230,7 @@ class Uploads:
         return listed
 
     def _listing(self) -> list[tuple[float, int, list[str]]]:
-        """Return what lies in the folder: time, bytes and names of each picture with its record."""
+        """Return the content of the folder: time, bytes and names of each picture with its record."""
         by_identity: dict[str, tuple[float, int, list[str]]] = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
@@ -233,7 +238,7 @@ class Uploads:
                     continue
                 try:
                     status = entry.stat()
-                except FileNotFoundError:  # another process swept it
+                except FileNotFoundError:  # swept by another process
                     continue
                 key = entry.name if entry.name.startswith(".") else entry.name.partition(".")[0]
                 changed, size, names = by_identity.get(key, (0.0, 0, []))
@@ -243,7 +248,7 @@ class Uploads:
 
 @dataclass
 class _SweepResult:
-    """Pictures that the last sweep left, and number and bytes of those that this process has kept since."""
+    """The pictures that the last sweep left, with the number and bytes of this process's later uploads."""
 
     left: int = 0
     files: int = 0
@@ -252,7 +257,7 @@ class _SweepResult:
 
 @dataclass
 class _FolderListing:
-    """The names of a folder as it was when it changed: of each picture, and the numbers of each owner's pictures."""
+    """The names of a folder at its last change: of each picture, and the ids of each owner's pictures."""
 
     changed: int = -1
     by_id: dict[str, list[str]] = field(default_factory=dict)
