@@ -1,1 +1,1 @@
-"""Authorization, tokens, rate limits, and the URLs that a server may fetch. No HTTP in it."""
+"""Authorization, tokens, rate limits, and the policy of URLs that a server may fetch; without HTTP."""

@@ -17,10 +17,10 @@ MINUTE = 60
 
 @dataclass(frozen=True)
 class Credentials:
-    """A request, as far as the gate looks at it.
+    """The credentials of a request.
 
-    :param tokens: those that it carries; the first that is known counts.
-    :param address: of the client; empty where it came through a socket in the file system.
+    :param tokens: the request's tokens; the first known one counts.
+    :param address: address of the client; empty for a socket in the file system.
     """
 
     tokens: Sequence[str]
@@ -28,8 +28,8 @@ class Credentials:
 
 
 class Authorizer:
-    """One for each process. What the settings say is worked out once; a request that needs no token, where no rate is
-    set, costs a comparison or two."""
+    """The authorizer of one process. It evaluates the settings once. Without a required token and a rate limit, a
+    request costs a comparison or two."""
 
     def __init__(self, settings: Settings) -> None:
         self._tokens = TokenCache(tokens_path(settings))
@@ -43,23 +43,23 @@ class Authorizer:
         self._always = not (settings.management_without_token or is_local(settings.management_host))
 
     def requires_token(self, role: str) -> bool:
-        """Return whether what the role is for takes a token at this moment."""
+        """Return whether the role requires a token now."""
         if role == PREDICTION:
             return self._predictions
         return self._always or self._tokens.guard_management()
 
     def is_open(self, role: str) -> bool:
-        """Return whether everybody may, as often as they like: then nothing of the request need be looked at."""
+        """Return whether the role requires no token and has no rate limit, so that the request need not be examined."""
         return self._rate is None and not self.requires_token(role)
 
     def authorize(self, role: str, credentials: Credentials) -> Token | None:
-        """Let a request pass, and count it.
+        """Authorize a request, and count it.
 
-        :returns: the token that it showed, if it showed one that is good.
-        :raises TokenRequired: where it shows none.
-        :raises InvalidToken: where it shows one that is unknown or expired.
-        :raises InsufficientRole: where its token is for something less.
-        :raises TooManyRequests: where its client asks too often.
+        :returns: the request's valid token, if it has one.
+        :raises TokenRequired: if it has no token.
+        :raises InvalidToken: if its token is unknown or expired.
+        :raises InsufficientRole: if its token's role is insufficient.
+        :raises TooManyRequests: if its client exceeds the rate.
         """
         if self.is_open(role):
             return None
@@ -70,7 +70,7 @@ class Authorizer:
         return token
 
     def check(self, role: str, credentials: Credentials) -> Token:
-        """Return the token of a request that needs one, whether or not the role takes one now; raises as
+        """Return the token of a request that needs one even if the role currently requires none. Raises the errors of
         :meth:`authorize`."""
         return self._checked(role, credentials)
 
@@ -79,7 +79,7 @@ class Authorizer:
             raise TokenRequired(role)
         token = self._found(credentials)
         if token is None or token.is_expired():
-            # Good tokens go on being let in: nobody guesses 256 bits at any rate, so this guards the log and the
+            # Valid tokens are still accepted: nobody guesses 256 bits at any rate, so this protects the log and the
             # processor, and must not let one client lock out the others behind its address.
             if self._failures:
                 self._take(f"failures {client_key(credentials.address)}", self._failures)
@@ -89,7 +89,7 @@ class Authorizer:
         return token
 
     def _found(self, credentials: Credentials) -> Token | None:
-        """Return the best of the tokens shown: one that is good, else one that was."""
+        """Return the best of the request's tokens: a valid one, or else an expired one."""
         if not credentials.tokens:
             return None
         known = self._tokens.entries()
@@ -105,12 +105,12 @@ class Authorizer:
 
 
 def check_exposed_management(settings: Settings, text: str = "", override: str = "") -> None:
-    """Refuse to let strangers manage: who may register a model may run code.
+    """Raise an error if strangers could reach the management API: a client that may register a model may run code.
 
-    :param text: what opens management, as its user has written it; the setting where it is not given.
-    :param override: what its user would write to say that it is meant so.
-    :raises LaunchError: where management is reached from other machines, and there is no token for it.
-    :raises TokenError: where the tokens cannot be read.
+    :param text: the option that opens management, as the user wrote it; by default the setting.
+    :param override: the option that confirms this.
+    :raises LaunchError: if management is reachable from other machines without a token for it.
+    :raises TokenError: if the tokens cannot be read.
     """
     guarded = any(token.role == MANAGEMENT for token in read_tokens(tokens_path(settings)).values())
     if guarded or settings.management_without_token or is_local(settings.management_host):
@@ -123,23 +123,22 @@ def check_exposed_management(settings: Settings, text: str = "", override: str =
 
 
 NETWORK = 64
-"""Bits of an IPv6 address that tell clients apart: the rest is any client's own to choose (RFC 4291, section 2.5.1)."""
+"""Bits of an IPv6 address that identify a client, which may choose the others itself (RFC 4291, section 2.5.1)."""
 
 
 def is_local(host: str) -> bool:
-    """Return whether what listens there is reached from this machine alone: loopback, or a socket in the file
-    system."""
+    """Return whether only this machine can reach an address: loopback, or a socket in the file system."""
     if host.startswith("unix:") or host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return False  # some other name; nobody knows today where it will point
+        return False  # another name, whose address may change
 
 
 @lru_cache(maxsize=4096)
 def client_key(address: str) -> str:
-    """Whom an address stands for: an IPv4 address for itself, one of IPv6 for its network; empty, through a socket."""
+    """Return a client's key for rate limits: an IPv4 address itself, an IPv6 address's network, empty for a socket."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

@@ -1,9 +1,9 @@
-"""What a server may fetch on behalf of others: which URLs, and which addresses behind their names.
+"""A policy of URLs and addresses that a server may fetch for clients, against server-side request forgery (CWE-918).
 
-Whoever may have a server fetch a URL could ask, through it, what only the server reaches: the machine itself, its
-private network, a cloud's metadata service (server-side request forgery, CWE-918). So a name is resolved once, every
-address that it has is judged, and the connection goes to an address that was judged, not to the name: a name server
-that answers otherwise the second time gains nothing. Redirects are followed by hand, each judged like the first URL.
+A client that makes a server fetch a URL could reach addresses that only the server reaches: the machine itself, its
+private network, a cloud's metadata service. So a name is resolved once, all its addresses are checked, and the
+connection goes to a checked address, not to the name. A name server gains nothing by a different second response.
+Redirects are followed one by one, and each is checked like the first URL.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ REDIRECTS = 5
 REDIRECT_CODES = (301, 302, 303, 307, 308)
 PORTS = {"http": 80, "https": 443}
 
-# Of all IPv6 addresses only these are given to anybody on the internet (IANA, IPv6 Global Unicast Address Space).
+# Only these IPv6 addresses are allocated on the internet (IANA, IPv6 Global Unicast Address Space).
 GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
-# IANA's registries of special-purpose addresses (RFC 6890), multicast, what is reserved, and addresses of clouds' own
-# services that look like anybody's. Python has such a list too, but which one depends on its version.
+# IANA's registries of special-purpose addresses (RFC 6890), multicast and reserved addresses, and addresses of clouds'
+# own services that look public. Python's own list depends on its version.
 NOT_PUBLIC = [
     ipaddress.ip_network(text)
     for text in (
@@ -38,13 +38,13 @@ NOT_PUBLIC = [
         *("2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"),
     )
 ]
-# Not even where private addresses are allowed: link-local ones, and metadata services elsewhere.
+# Refused even if private addresses are allowed: link-local ones, and metadata services elsewhere.
 FORBIDDEN = [
     ipaddress.ip_network(text)
     for text in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "168.63.129.16/32", "100.100.100.200/32")
 ]
 NAT64 = ipaddress.ip_network("64:ff9b::/96")
-"""The last 32 bits are an IPv4 address (RFC 6052)."""
+"""Prefix of addresses whose last 32 bits are an IPv4 address (RFC 6052)."""
 LOCAL_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -52,9 +52,9 @@ Resolve = Callable[..., Any]
 
 
 def is_public(address: str) -> bool:
-    """Return whether an address is one that anybody on the internet may have.
+    """Return whether an address is public on the internet.
 
-    :param address: IPv4 or IPv6; those of IPv6 which carry one of IPv4 are judged by that.
+    :param address: IPv4 or IPv6; an IPv6 address with an embedded IPv4 address is judged by that.
     """
     parsed = _plain(address)
     if parsed.version == 6 and parsed not in GLOBAL_UNICAST:
@@ -63,7 +63,7 @@ def is_public(address: str) -> bool:
 
 
 def is_forbidden(address: str) -> bool:
-    """Return whether an address is refused even where private ones are allowed."""
+    """Return whether an address is refused even if private ones are allowed."""
     return any(
         item in network
         for item in _embedded_addresses(_plain(address))
@@ -73,7 +73,7 @@ def is_forbidden(address: str) -> bool:
 
 
 def _embedded_addresses(address: Address) -> list[Address]:
-    """Return an address, and those of IPv4 that translators and tunnels may take it for: 6to4 (RFC 3056), Teredo
+    """Return an address, with the IPv4 addresses to which translators and tunnels may map it: 6to4 (RFC 3056), Teredo
     (RFC 4380), NAT64 for local use (RFC 8215, 6052), and the old IPv4-compatible form (RFC 4291)."""
     if isinstance(address, ipaddress.IPv4Address):
         return [address]
@@ -100,14 +100,14 @@ def _plain(address: str) -> Address:
 
 @dataclass(frozen=True)
 class FetchPolicy:
-    """What may be fetched.
+    """The policy of URLs that may be fetched.
 
-    :param schemes: of ``http`` and ``https``.
-    :param hosts: patterns of names, as ``*.example.org``; none allows all.
-    :param private: whether addresses may be private, and proxies of the environment be used, which resolve names
+    :param schemes: subset of ``http`` and ``https``.
+    :param hosts: patterns of names, such as ``*.example.org``; empty allows all.
+    :param private: whether private addresses are allowed, and proxies of the environment, which resolve names
         themselves.
-    :param most_bytes: of one file; 0 allows any.
-    :param resolve: :func:`socket.getaddrinfo`, or what does the same.
+    :param most_bytes: maximum size of one file; 0 means no limit.
+    :param resolve: :func:`socket.getaddrinfo`, or an equivalent.
     """
 
     schemes: tuple[str, ...] = ("http", "https")
@@ -117,9 +117,9 @@ class FetchPolicy:
     resolve: Resolve = field(default=socket.getaddrinfo, compare=False)
 
     def check(self, url: str) -> SplitResult:
-        """Judge a URL by what it says.
+        """Check a URL without resolving its name.
 
-        :raises UrlNotAllowed: where its scheme or host is not allowed.
+        :raises UrlNotAllowed: if its scheme or host is not allowed.
         """
         try:
             parts = urlsplit(url)
@@ -137,10 +137,10 @@ class FetchPolicy:
         return parts
 
     def addresses(self, url: str, parts: SplitResult) -> list[str]:
-        """Return where a URL's host lies.
+        """Return the addresses of a URL's host.
 
-        :raises UrlNotAllowed: where one of its addresses is not allowed.
-        :raises OSError: where it has none.
+        :raises UrlNotAllowed: if one of its addresses is not allowed.
+        :raises OSError: if it has none.
         """
         port = parts.port or PORTS[parts.scheme]
         try:
@@ -160,12 +160,12 @@ class FetchPolicy:
 
     @contextmanager
     def opened(self, url: str, headers: Mapping[str, str], timeout: tuple[float, float]) -> Iterator[Any]:
-        """Ask for a URL, and follow its redirects.
+        """Request a URL, and follow its redirects.
 
-        :param timeout: seconds, for the connection and for the next bytes.
-        :returns: the answer, a ``requests.Response`` whose body is to be read.
-        :raises UrlNotAllowed: where it, or what it leads to, is not allowed.
-        :raises requests.RequestException: where nobody answers.
+        :param timeout: seconds for the connection, and for the next bytes.
+        :returns: the response, a ``requests.Response`` with an unread body.
+        :raises UrlNotAllowed: if the URL or one of its redirects is not allowed.
+        :raises requests.RequestException: if no server answers.
         """
         for _ in range(REDIRECTS + 1):
             parts = self.check(url)
@@ -204,9 +204,9 @@ class FetchPolicy:
 
 
 def _name(parts: SplitResult) -> str:
-    """Return a URL's host in the letters that name servers know.
+    """Return a URL's host in the ASCII form of name servers.
 
-    :raises UnicodeError: where it cannot be one.
+    :raises UnicodeError: if it has none.
     """
     return (parts.hostname or "").rstrip(".").encode("idna").decode()
 
@@ -216,7 +216,7 @@ def _literal(host: str) -> str:
 
 
 def fetch_policy(settings: Any) -> FetchPolicy:
-    """Return what the settings allow."""
+    """Return the policy of the settings."""
     hosts = (part.strip().lower().rstrip(".") for part in settings.model_url_hosts.split(","))
     return FetchPolicy(
         schemes=tuple(settings.model_url_schemes.split(",")),
@@ -227,8 +227,8 @@ def fetch_policy(settings: Any) -> FetchPolicy:
 
 
 def _session() -> Any:
-    """Return a session that takes nothing from the environment, such as passwords for hosts (``.netrc``), but the
-    authorities that certificates are checked against."""
+    """Return a session that ignores the environment, such as passwords for hosts (``.netrc``), except for its
+    certificate authorities."""
     import requests
 
     session = requests.Session()
@@ -240,8 +240,8 @@ def _session() -> Any:
 def _first_response(
     session: Any, parts: SplitResult, addresses: list[str], headers: Mapping[str, str], timeout: tuple[float, float]
 ) -> Any:
-    """Ask the addresses one after the other. The server hears the URL's own name: in Host, and in TLS (SNI), where its
-    certificate must be for that name."""
+    """Request the addresses in turn. The URL's own name is sent as Host and in TLS (SNI), and the server's certificate
+    must match it."""
     import requests
 
     name = _name(parts)

@@ -1,8 +1,8 @@
-"""Tokens of clients: names, roles and hashes in a file, cached by the processes that serve.
+"""Tokens of clients: names, roles and hashes in a file, cached by the server processes.
 
 A token is ``dimple_<id>_<secret>``. Its secret has 256 random bits, so one SHA-256 with a salt is enough: slow hashes
-(bcrypt, scrypt) make it dear to guess what people thought of, and nobody can guess this. The id is no secret; by it the
-entry is found, so that one hash is computed for a request however many tokens there are.
+(bcrypt, scrypt) protect passwords that people chose, but nobody can guess this. The id is not secret. It selects the
+entry, so each request computes one hash however many tokens exist.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 PREDICTION, MANAGEMENT = "prediction", "management"
 ROLES = (PREDICTION, MANAGEMENT)
-"""Each includes those before it."""
+"""The roles in ascending order; each includes the previous ones."""
 TOKEN = re.compile(r"dimple_([0-9a-f]{12})_([A-Za-z0-9_\-]{43})")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,63}")
 DAY = 24 * 3600
@@ -35,10 +35,10 @@ DAY = 24 * 3600
 
 @dataclass(frozen=True)
 class Token:
-    """What is kept of a token: everything but its secret.
+    """The entry of a token: everything but its secret.
 
     :param salt: as ``hash`` in hexadecimal digits; ``hash`` is the SHA-256 of the salt's bytes and the secret.
-    :param created: as ``expires`` in seconds since 1970; ``expires`` is None where it never does.
+    :param created: as ``expires`` in seconds since 1970; ``expires`` is None if the token never expires.
     """
 
     id: str
@@ -50,27 +50,27 @@ class Token:
     expires: int | None = None
 
     def is_expired(self) -> bool:
-        """Return whether its time is over."""
+        """Return whether the token has expired."""
         return self.expires is not None and time.time() >= self.expires
 
     def allows(self, role: str) -> bool:
-        """Return whether its role is the one that is wanted, or includes it."""
+        """Return whether the token's role equals or includes the required role."""
         return ROLES.index(self.role) >= ROLES.index(role)
 
 
 NOBODY = Token("", "", PREDICTION, "00" * 16, "00" * 32, 0)
-"""What an unknown token is compared with, so that it takes as long as a known one."""
+"""Entry against which an unknown token is checked, so that it takes as long as a known one."""
 
 
 def tokens_path(settings: Settings) -> Path:
-    """Return where the tokens of a server are kept."""
+    """Return the path of a server's token file."""
     return settings.tokens_file or settings.instance_dir / "tokens.json"
 
 
 def find_token(text: str, known: Mapping[str, Token]) -> Token | None:
-    """Return the entry that a token belongs to, expired or not. It is compared in constant time.
+    """Return a token's entry, expired or not. The comparison takes constant time.
 
-    :param known: by their ids.
+    :param known: entries by id.
     """
     parts = TOKEN.fullmatch(text)
     identity, secret = parts.groups() if parts else ("", "")
@@ -80,9 +80,9 @@ def find_token(text: str, known: Mapping[str, Token]) -> Token | None:
 
 
 def read_tokens(path: Path) -> dict[str, Token]:
-    """All entries, by id; none where the file is not there.
+    """Return all entries by id; none if the file is missing.
 
-    :raises TokenError: where it cannot be read or understood.
+    :raises TokenError: if it cannot be read or parsed.
     """
     try:
         listed = read_json(path)["tokens"]
@@ -95,11 +95,11 @@ def read_tokens(path: Path) -> dict[str, Token]:
 
 
 def add_token(path: Path, name: str, role: str, days: int | None = None) -> str:
-    """Make a token.
+    """Create a token.
 
-    :param days: after which it is good no more; None makes one that stays.
-    :returns: the token, which is told this once.
-    :raises TokenError: where there is one of that name, or the name cannot be used, or the file not be written.
+    :param days: days until it expires; None creates a token that never expires.
+    :returns: the token, whose secret is not stored.
+    :raises TokenError: if the name exists or is invalid, or the file cannot be written.
     """
     if not NAME.fullmatch(name):
         raise TokenError(f"A token cannot be called {name[:80]!r}: take letters, digits, '_', '-' and '.', at most 64.")
@@ -116,9 +116,9 @@ def add_token(path: Path, name: str, role: str, days: int | None = None) -> str:
 
 
 def revoke_token(path: Path, name: str) -> None:
-    """Forget a token.
+    """Delete a token.
 
-    :raises TokenError: where there is none of that name.
+    :raises TokenError: if no token has that name.
     """
     with _locked_entries(path):
         entries = read_tokens(path).values()
@@ -143,7 +143,10 @@ def _hash(salt: str, secret: str) -> str:
 
 
 def _entry(document: Mapping[str, object]) -> Token:
-    """:raises TypeError: as ValueError where it is none."""
+    """Return the entry of a JSON document.
+
+    :raises TypeError: as ValueError if it is invalid.
+    """
     entry = Token(**document)  # type: ignore[arg-type]
     texts = all(isinstance(getattr(entry, field.name), str) for field in fields(Token)[:5])
     times = isinstance(entry.created, int) and isinstance(entry.expires, int | None)
@@ -163,14 +166,14 @@ def _write(path: Path, entries: Iterable[Token]) -> None:
 
 
 LOOK_SECONDS = 1.0
-"""A token that was added or revoked counts in every process after this, at the latest."""
+"""Maximum seconds until every process sees an added or revoked token."""
 
 Stamp = tuple[int, int, int]
 
 
 class TokenCache:
-    """The file's tokens. Whether it was changed is asked of the system at most once a second, by whichever request
-    comes first then; all others read a dictionary."""
+    """A cache of the file's tokens. At most once a second, the first request checks if the file was changed; all others
+    read a dictionary."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -181,7 +184,7 @@ class TokenCache:
         self._reload(at_start=True)
 
     def entries(self) -> Mapping[str, Token]:
-        """All that there are, expired ones, too, by id. A file that cannot be understood has none."""
+        """Return all tokens by id, including expired ones; none if the file is invalid."""
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
@@ -189,8 +192,8 @@ class TokenCache:
         return self._entries
 
     def guard_management(self) -> bool:
-        """Return whether management takes a token. An expired one counts: else management would be open to all from the
-        moment when the last one expires. So does a file that cannot be read."""
+        """Return whether management requires a token. Expired tokens count: otherwise management would be open to all
+        once the last token expires. An unreadable file counts, too."""
         return any(entry.role == MANAGEMENT for entry in self.entries().values()) or self._broken
 
     def _reload(self, at_start: bool = False) -> None:
@@ -208,7 +211,7 @@ class TokenCache:
 
 
 def _stamp(path: Path) -> Stamp | None:
-    """Return what differs when a file was written anew."""
+    """Return a value that differs after a rewrite of the file."""
     try:
         status = path.stat()
     except OSError:
