@@ -1,7 +1,7 @@
-"""What is measured, in Prometheus's terms: every instrument, and the one door through which others use them.
+"""The Prometheus metrics: every instrument, and the functions through which other modules update them.
 
-In a server, where :func:`app.telemetry.multiprocess.share` was called before this
-file is imported, it goes into a file that all processes of the server read; elsewhere it stays in the process.
+If :func:`app.telemetry.multiprocess.share` was called before this module is imported, values go into files that all
+processes of the server read. Otherwise they stay in the process.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 OTHER = "other"
 MOST_NAMES = 256
-"""Models, and routes, that are told apart; of more, the first ones. Labels must not grow with what somebody sends."""
+"""Maximum number of models and of routes with their own labels; the first ones count. Labels must not grow with client
+input."""
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
 LOAD_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 
-disable_created_metrics()  # process-wide in prometheus_client, and without meaning where files are added up
+disable_created_metrics()  # process-wide in prometheus_client, and meaningless for summed files
 
 REGISTRY = CollectorRegistry()
 _own: Any = {"registry": REGISTRY}
@@ -78,10 +79,11 @@ WORKER_START_SECONDS = Histogram(
 )
 
 OnStage = Callable[[str, float, float], None]
-"""Gets a stage that this thread has just ended: its name, how many seconds ago it began, and how many it took."""
+"""A function that receives a stage which this thread has just ended: its name, the seconds since its start, and its
+duration in seconds."""
 
 requested_model: ContextVar[str] = ContextVar("asked", default="")
-"""The model that this thread's request has asked for an answer; whoever takes requests empties it."""
+"""The model that this thread's request has requested. The code that accepts requests clears it."""
 
 _on_stage: OnStage | None = None
 _names: set[str] = set()
@@ -89,16 +91,16 @@ _children: dict[tuple[Any, ...], Any] = {}
 
 
 def follow_stages(on_stage: OnStage) -> None:
-    """Have somebody told of every stage, in the thread of its request."""
+    """Register a function that receives every stage, in the thread of its request."""
     global _on_stage
     _on_stage = on_stage
 
 
 def request(model: str, route: str, code: int, seconds: float) -> None:
-    """A request was answered.
+    """Record a request that was answered.
 
-    :param model: empty where it asked none, :data:`OTHER` where it asked one that is not known.
-    :param route: the rule of the route, not the path; :data:`OTHER` where there is none.
+    :param model: empty if it requested none, :data:`OTHER` for an unknown model.
+    :param route: the rule of the route, not the path; :data:`OTHER` if there is none.
     """
     _child(REQUESTS, model, route, str(code)).inc()
     _child(REQUEST_SECONDS, model, route).observe(seconds)
@@ -106,7 +108,7 @@ def request(model: str, route: str, code: int, seconds: float) -> None:
 
 @contextmanager
 def in_flight(model: str) -> Iterator[None]:
-    """Yield a request is inside a model, for as long as this lasts."""
+    """Count a request as active in a model for the duration of the context."""
     gauge = _child(IN_FLIGHT, model)
     gauge.inc()
     try:
@@ -117,7 +119,7 @@ def in_flight(model: str) -> Iterator[None]:
 
 @contextmanager
 def waiting(model: str) -> Iterator[None]:
-    """Yield a request waits for its turn, for as long as this lasts."""
+    """Count a request as waiting in a model's queue for the duration of the context."""
     gauge = _child(QUEUE_DEPTH, model)
     gauge.inc()
     try:
@@ -127,12 +129,12 @@ def waiting(model: str) -> Iterator[None]:
 
 
 def refused(model: str) -> None:
-    """A request was turned away from a full queue."""
+    """Record a request that was refused by a full queue."""
     _child(QUEUE_FULL, model).inc()
 
 
 def stages(model: str, milliseconds: Mapping[str, float]) -> None:
-    """A picture was made ready, by these steps one after the other."""
+    """Record the durations of a picture's consecutive preparation steps."""
     left = sum(milliseconds.values()) / 1000
     for stage, took in milliseconds.items():
         _child(STAGE_SECONDS, model, stage).observe(took / 1000)
@@ -142,7 +144,7 @@ def stages(model: str, milliseconds: Mapping[str, float]) -> None:
 
 
 def turn(model: str, waited: float, computed: float) -> None:
-    """A request has had its turn: seconds that it waited, and that it was then computed."""
+    """Record the seconds that a request waited and was computed."""
     _child(STAGE_SECONDS, model, "queue").observe(waited)
     _child(STAGE_SECONDS, model, "infer").observe(computed)
     if _on_stage is not None:
@@ -151,31 +153,31 @@ def turn(model: str, waited: float, computed: float) -> None:
 
 
 def batch(model: str, size: int) -> None:
-    """So many requests were computed together."""
+    """Record the size of a batch."""
     _child(BATCH_SIZE, model).observe(size)
 
 
 def loaded(model: str, seconds: float) -> None:
-    """A model was loaded."""
+    """Record the loading of a model."""
     _child(LOAD_TIME, model).observe(seconds)
     for instrument in (IN_FLIGHT, QUEUE_DEPTH, QUEUE_FULL, HANDLER_RESTARTS):
-        _child(instrument, model)  # shows 0 from now on: what first appears as 1 is no increase to Prometheus
+        _child(instrument, model)  # shows 0 from now on: Prometheus sees no increase in a series that begins with 1
 
 
 def handler_restarted(model: str) -> None:
-    """A handler's process was started again."""
+    """Record the restart of a handler worker."""
     _child(HANDLER_RESTARTS, model).inc()
 
 
 def worker_started(seconds: float) -> None:
-    """This process is a server, and took so long to load its models."""
+    """Record the start of a server process and the seconds of loading its models."""
     WORKERS.set(1)
     WORKER_STARTS.inc()
     WORKER_START_SECONDS.observe(seconds)
 
 
 def _child(instrument: Any, model: str, *labels: str) -> Any:
-    """Return the instrument for these labels. A dictionary of our own is four times as fast as ``labels()``."""
+    """Return the instrument for these labels. Our own dictionary is four times as fast as ``labels()``."""
     key = (instrument, _bounded(model), *labels)
     if (child := _children.get(key)) is None:
         child = _children[key] = instrument.labels(*key[1:])

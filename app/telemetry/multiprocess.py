@@ -1,9 +1,9 @@
-"""Metrics of all processes of a server, those that have ended included.
+"""Metrics of all processes of a server, including ended ones.
 
-Every process counts in files of its own, in the format of ``prometheus_client``, which are mapped into memory, so that
-counting takes no lock between processes and no system call. They lie in a folder of the server, called by the process
-that started it. Who wants to know adds them up. What a process has counted outlives it: its files are added to one for
-all that have ended, so that there are never more than there are processes. Its gauges go with it.
+Every process counts in its own files, in the format of ``prometheus_client``. They are mapped into memory, so counting
+takes neither a lock between processes nor a system call. They are in a folder of the server, named after the process
+that started it. A reader sums them. Counts outlive their process: files of ended processes are merged into one, so that
+there are never more files than processes. Gauges end with their process.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from app.utils.files import file_lock
 
 DEAD = "ended"
 FIRST_BYTES = 2**16
-"""Of a new file."""
+"""Initial size of a file."""
 ENTRY_BYTES = 64
-"""More than a number takes beside its key."""
+"""Upper bound of an entry's size beside its key."""
 SUMMED = ("counter", "histogram")
 """Kinds of files whose numbers outlive their process."""
 
@@ -38,10 +38,10 @@ _folder: Path | None = None
 
 
 def share(parent: Path) -> None:
-    """Let what this process measures be seen by all that the same process has started. To be called once, before
-    :mod:`app.telemetry.metrics` is imported, and in the process that measures, not before it forks.
+    """Share this process's metrics with all processes that have the same parent. Call this once, before
+    :mod:`app.telemetry.metrics` is imported, in the process that counts and not before it forks.
 
-    :param parent: the folder of the servers' folders; those of servers that have ended are removed.
+    :param parent: the folder of the servers' folders; folders of ended servers are removed.
     """
     global _folder
     _folder = parent / process_key(os.getppid())
@@ -54,7 +54,7 @@ def share(parent: Path) -> None:
 
 @contextmanager
 def measured_start(parent: Path) -> Iterator[None]:
-    """:func:`share`, and measure how long it takes this process to become a server, which is what happens meanwhile."""
+    """Call :func:`share`, and measure the start of this process as a server, which is the body of the context."""
     started = time.perf_counter()
     share(parent)
     from app.telemetry.metrics import worker_started
@@ -64,19 +64,19 @@ def measured_start(parent: Path) -> Iterator[None]:
 
 
 def collect() -> list[Metric]:
-    """Return the numbers of all processes together, in Prometheus's terms."""
+    """Return the sums over all processes, as Prometheus metrics."""
     if _folder is None:
         from app.telemetry.metrics import REGISTRY
 
         return list(REGISTRY.collect())
     with file_lock(_folder / "lock"):
-        with suppress(OSError):  # no room on the disk: they are added up one by one
+        with suppress(OSError):  # disk full: they are summed without merging
             _merge_dead(_folder)
         return list(MultiProcessCollector.merge([str(path) for path in _folder.glob("*.db") if _is_begun(path)]))
 
 
 def processes() -> list[int]:
-    """Return the server's processes that live; this one alone where nothing is shared."""
+    """Return the server's live processes, or only this one if nothing is shared."""
     if _folder is None:
         return [os.getpid()]
     stamps = {_owner(path) for path in _folder.glob("counter_*.db")} - {DEAD}
@@ -84,10 +84,10 @@ def processes() -> list[int]:
 
 
 def process_key(process: int) -> str:
-    """Return a process's number and the time of its start, since numbers are given again; in a container, most are
-    small. Where the system does not tell the time, 0 stands for it; empty where there is no such process."""
+    """Return a process's id and start time, because ids are reused, and are mostly small in a container. The time is 0
+    if the system does not provide it. The key is empty if there is no such process."""
     try:
-        # the second field is the program's name in brackets, with anything in it; the start is the 22nd
+        # the second field is the program's name in brackets, with any characters in it; the start time is the 22nd
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return f"{process}-0" if psutil.pid_exists(process) else ""
@@ -95,7 +95,7 @@ def process_key(process: int) -> str:
 
 
 def is_alive(key: str) -> bool:
-    """Return whether the process of a stamp lives."""
+    """Return whether the process of a key is alive."""
     number = key.partition("-")[0]
     return number.isdecimal() and process_key(int(number)) == key
 
@@ -103,8 +103,8 @@ def is_alive(key: str) -> bool:
 def _values_in(folder: Path, process: str) -> type[_Value]:
     """Return the class of the values that a process writes into its files.
 
-    ``prometheus_client`` has one, too, but takes its folder from an environment variable, which the code of models'
-    archives would inherit, and four times as long to count.
+    The class in ``prometheus_client`` takes its folder from an environment variable, which the code of models' archives
+    would inherit, and four times as long to count.
     """
     files: dict[str, MmapedDict] = {}
     opening = threading.Lock()
@@ -117,7 +117,7 @@ def _values_in(folder: Path, process: str) -> type[_Value]:
                     if kind not in files:
                         files[kind] = _Numbers(str(folder / f"{kind}_{process}.db"))
                     place = _place(files[kind], mmap_key(metric_name, name, *key))
-                except OSError:  # no room on the disk: counted, but seen by nobody
+                except OSError:  # disk full: counted, but not shared
                     place = memoryview(bytearray(8)).cast("d")
                 super().__init__(place)
 
@@ -125,10 +125,10 @@ def _values_in(folder: Path, process: str) -> type[_Value]:
 
 
 class _Numbers(MmapedDict):
-    """A file whose bytes have their place on the disk before they are mapped. ``prometheus_client`` maps holes, and to
-    write into one where the disk is full ends the process.
+    """A file whose disk space is allocated before it is mapped. ``prometheus_client`` maps holes, and a write into a
+    hole on a full disk kills the process.
 
-    :raises OSError: where there is no room.
+    :raises OSError: if the disk is full.
     """
 
     def __init__(self, path: str) -> None:
@@ -146,8 +146,8 @@ class _Numbers(MmapedDict):
 
 
 class _Value:
-    """A number in a file that is mapped into memory. Eight bytes that begin at a multiple of eight are written at once,
-    so who reads the file sees the old number or the new one."""
+    """A number in a file that is mapped into memory. Eight aligned bytes are written at once, so a reader sees the old
+    number or the new one."""
 
     _multiprocess = True
 
@@ -167,31 +167,28 @@ class _Value:
         return float(self._place[0])
 
     def set_exemplar(self, exemplar: object) -> None:
-        """Exemplars do not fit into the files."""
+        """Ignore exemplars, which do not fit into the files."""
 
     def get_exemplar(self) -> None:
         return None
 
 
 def _place(file: MmapedDict, key: str) -> Any:
-    """Return where a number lies. The file may be mapped anew when it grows; what was mapped before is the same
-    memory."""
-    file.read_value(key)  # makes it where it is not there
+    """Return a view of a number. The file may be remapped when it grows; earlier views refer to the same memory."""
+    file.read_value(key)  # creates a missing entry
     start = file._positions[key]
     return memoryview(file._m)[start : start + 8].cast("d")
 
 
 def _merge_dead(folder: Path) -> None:
-    """Add the files of processes that have ended to one, and remove them."""
+    """Merge the files of ended processes into one, and remove them."""
     alive: dict[str, bool] = {DEAD: True}
     gone: dict[str, list[Path]] = {}
     for path in folder.glob("*.db"):
         owner = _owner(path)
         if not alive.setdefault(owner, is_alive(owner)):
             gone.setdefault(path.name.partition("_")[0], []).append(path)
-    for kind, paths in sorted(
-        gone.items(), key=lambda item: item[0] in SUMMED
-    ):  # gauges go whatever happens to the others
+    for kind, paths in sorted(gone.items(), key=lambda item: item[0] in SUMMED):  # gauges are removed in any case
         if kind in SUMMED:
             whole = folder / f"{kind}_{DEAD}.db"
             partial = folder / f".{kind}.partial"
@@ -208,7 +205,7 @@ def _add_up(paths: Iterable[Path], to: Path) -> None:
             for key, value, _, _ in MmapedDict.read_all_values_from_file(str(path)):
                 sums[key] = sums.get(key, 0.0) + value
     with suppress(FileNotFoundError):
-        to.unlink()  # of a process that was killed here
+        to.unlink()  # left by a process that was killed here
     file = _Numbers(str(to))
     for key, value in sums.items():
         file.write_value(key, value, 0.0)  # type: ignore[no-untyped-call]
@@ -216,19 +213,19 @@ def _add_up(paths: Iterable[Path], to: Path) -> None:
 
 
 def _is_begun(path: Path) -> bool:
-    """Return whether a process has got beyond making the file."""
+    """Return whether the file has content."""
     return path.stat().st_size > 0
 
 
 def _owner(path: Path) -> str:
-    """Return the stamp in ``counter_12-345.db``."""
+    """Return the process key in ``counter_12-345.db``."""
     return path.stem.rpartition("_")[2]
 
 
 @dataclass(frozen=True)
 class Count:
-    """Of one model: requests that were answered, those of them that failed (not by the client's fault), requests that
-    are being answered at this moment, and the seconds that all answers took together."""
+    """The sums of one model: answered requests, failed ones among them (not by the client's fault), active requests,
+    and the total seconds of all responses."""
 
     requests: int = 0
     errors: int = 0
@@ -237,7 +234,7 @@ class Count:
 
 
 def counts() -> dict[str, Count]:
-    """Return the sums, by the model's name."""
+    """Return the sums by model name."""
     sums: dict[str, Count] = {}
     for metric in collect():
         for sample in metric.samples:

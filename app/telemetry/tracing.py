@@ -1,4 +1,4 @@
-"""Whether traces are wanted, and whether they can be made: the packages that make them are no part of the server."""
+"""Configuration of tracing, and a check for its packages, which are not part of the server."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ PACKAGE = "opentelemetry.exporter.otlp.proto.http"
 INSTALL = "pip install -r requirements-otel.txt"
 VARIABLES = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PATH = "/v1/traces"
-"""Where OTLP/HTTP takes traces, below an address that stands for all signals (opentelemetry.io, OTLP specification)."""
+"""Path at which OTLP/HTTP receives traces, below an endpoint for all signals (opentelemetry.io, OTLP specification)."""
 
 
 def trace_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the URL to which traces are sent; empty where none are wanted.
+    """Return the URL to which traces are sent; empty if tracing is off.
 
-    The setting counts before the variables of OpenTelemetry's specification.
+    The setting takes precedence over the variables of OpenTelemetry's specification.
 
-    :raises SettingError: where they are wanted, and the packages are not installed.
+    :raises SettingError: if tracing is on and its packages are not installed.
     """
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or environ.get("OTEL_TRACES_EXPORTER") == "none":
         return ""
@@ -48,5 +48,5 @@ def trace_endpoint(settings: Settings, environ: Mapping[str, str] = os.environ) 
 def _installed() -> bool:
     try:
         return find_spec(PACKAGE) is not None
-    except ModuleNotFoundError:  # of a package above it
+    except ModuleNotFoundError:  # a parent package is missing
         return False
