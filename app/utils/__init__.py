@@ -1,1 +1,1 @@
-"""Helpers that know nothing of models: files, numbers shared between processes, restarts, JSON."""
+"""Helpers that are independent of models: files, downloads, processes, restarts, progress, JSON."""

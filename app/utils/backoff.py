@@ -1,4 +1,4 @@
-"""Delays before a process that keeps ending is started again."""
+"""Delays before restarts of a process that ends repeatedly."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 
 class Backoff:
-    """Delays of 1, 1, 2, 3, 5, 8 … seconds, as Multi Model Server has them between the starts of a worker.
+    """A backoff of 1, 1, 2, 3, 5, 8 … seconds, as between Multi Model Server's starts of a worker.
 
     A loop that does nothing else sleeps for :meth:`next_delay` after a failure and calls :meth:`reset` after a success.
-    One that looks now and then calls :meth:`attempt` at every start, and starts again when :meth:`remaining` is 0.
+    A polling loop calls :meth:`attempt` at every start, and starts again when :meth:`remaining` is 0.
 
-    :param longest: seconds of the longest delay; MMS's by default.
+    :param longest: maximum delay in seconds; MMS's by default.
     """
 
     def __init__(self, longest: float = 1597.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -22,18 +22,18 @@ class Backoff:
         self._delay = self._following = min(1.0, longest)
 
     def next_delay(self) -> float:
-        """Return the seconds to wait this time."""
+        """Return the next delay in seconds."""
         now = self._delay
         self._delay, self._following = self._following, min(self._delay + self._following, self._longest)
         return now
 
     def reset(self) -> None:
-        """Begin again at one second."""
+        """Reset the delay to one second."""
         self._delay = self._following = min(1.0, self._longest)
 
     def attempt(self) -> None:
-        """Note that the process is started now. Begin again at one second if this was due for longer than the longest
-        delay, which means that the one before was alive meanwhile."""
+        """Record a start of the process. Reset the delay to one second if the start was due for longer than the maximum
+        delay, because the previous process was then alive meanwhile."""
         now = self._clock()
         if now - self._due > self._longest:
             self.reset()

@@ -1,10 +1,9 @@
-"""An agreement between a server process and the application: what a request costs, and which thread answers it.
+"""The protocol between a server process and the application on the cost of requests and the threads that answer them.
 
 A server process has a main thread, which reads all connections and answers short requests itself, and a pool of threads
-for all others (:mod:`app.server.worker`). The application tells which requests are short by their heads. If one is not
-after all, code that is about to wait, or to compute for more than a few milliseconds, says so by
-:func:`about_to_block`: in the main thread this ends the attempt, and the request is answered by another thread from its
-beginning.
+for the others (:mod:`app.server.worker`). The application classifies requests by their heads. Code of a misclassified
+request calls :func:`about_to_block` before it waits or computes for more than a few milliseconds. In the main thread
+this aborts the attempt, and another thread answers the request from the beginning.
 """
 
 from __future__ import annotations
@@ -16,50 +15,51 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 HEAD_ONLY = "dimple.head_only"
-"""A key of the WSGI environment: the body has not arrived. The application answers with the status 100 if it would
-admit the request, and sets :data:`MAX_BODY`; else it refuses it."""
+"""Key of the WSGI environment: the body has not arrived. The application answers with the status 100 if it would admit
+the request, and sets :data:`MAX_BODY`; otherwise it refuses it."""
 MAX_BODY = "dimple.max_body"
-"""A key of the WSGI environment: how many bytes the body may have."""
+"""Key of the WSGI environment: maximum size of the body in bytes."""
 ADMITTED = "dimple.admitted"
-"""A key of the WSGI environment: the request was admitted before its body came, and counts only once."""
+"""Key of the WSGI environment: the request was admitted before its body came, and counts only once."""
 OVERLOADED = "dimple.overloaded"
-"""A key of the WSGI environment: so many requests wait that this one is to be refused."""
+"""Key of the WSGI environment: the queue is full, so the application refuses this request."""
 
 
 class Cost(enum.Enum):
-    """What answering a request takes, as far as its head tells."""
+    """The cost of answering a request, estimated from its head."""
 
     SHORT = enum.auto()
-    """A few milliseconds, and no waiting."""
+    """A few milliseconds without waiting."""
     NORMAL = enum.auto()
     WAITS = enum.auto()
-    """It may wait for others for long."""
+    """A potentially long wait for others."""
 
 
 class Policy(Protocol):
-    """The part of an application that a server process asks; found as ``extensions["request_policy"]``."""
+    """The interface of an application to a server process; stored as ``extensions["request_policy"]``."""
 
     def cost(self, path: str, query: str, size: int) -> Cost:
-        """Return what a request takes. Called in the main thread: it must not wait.
+        """Return the cost of a request. The main thread calls this: it must not wait.
 
-        :param path: as it came, still quoted.
-        :param size: bytes of its body.
+        :param path: the path as received, still quoted.
+        :param size: size of its body in bytes.
         """
         ...
 
 
 class WouldBlock(BaseException):
-    """The request needs a thread of its own. It is no ``Exception``, so that nobody takes it for an error."""
+    """Raised if the request needs its own thread. It is not an ``Exception``, so that no code handles it as an
+    error."""
 
 
 _thread: Any = threading.local()
 
 
 def about_to_block() -> None:
-    """Note that the calling thread is about to wait, or to compute for more than a few milliseconds. To be called
-    before anything is changed that would have to be changed back.
+    """Announce that the calling thread will wait, or compute for more than a few milliseconds. Call this before any
+    change that would have to be undone.
 
-    :raises WouldBlock: inside of :func:`not_blocking`.
+    :raises WouldBlock: inside :func:`not_blocking`.
     """
     if getattr(_thread, "may_not_block", False):
         raise WouldBlock
@@ -67,7 +67,7 @@ def about_to_block() -> None:
 
 @contextmanager
 def not_blocking() -> Iterator[None]:
-    """Let the calling thread not block as long as this lasts."""
+    """Forbid the calling thread to block for the duration of the context."""
     _thread.may_not_block = True
     try:
         yield

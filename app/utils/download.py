@@ -1,4 +1,4 @@
-"""Fetch a file from the web. A download that was cut off goes on where it stopped, in this run or the next."""
+"""Downloads of files from the web. An interrupted download continues from the last byte, in this run or the next."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from app.utils.progress import echo, progress
 
 SCHEMES = ("http", "https", "file")
 CHUNK = 2**16
-# What a server may answer differently a moment later: busy, or broken for now.
+# Status codes that may be temporary: the server is busy or broken.
 PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
 class UrlPolicy(Protocol):
-    """URLs that may be fetched, and how much of them; :class:`app.security.ssrf.FetchPolicy` is one."""
+    """A policy of URLs that may be fetched, and of their size, such as :class:`app.security.ssrf.FetchPolicy`."""
 
     @property
     def most_bytes(self) -> int:
-        """Return the most bytes of one file; 0 allows any."""
+        """Return the maximum size of a file in bytes; 0 means no limit."""
         ...
 
     def opened(self, url: str, headers: Mapping[str, str], timeout: tuple[float, float]) -> AbstractContextManager[Any]:
-        """Request a URL, if it and all that it redirects to are allowed."""
+        """Request a URL if it and all its redirects are allowed."""
         ...
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a server is waited for, in seconds, and how often it is tried without a single new byte.
+    """The timeouts of a download in seconds, and the number of tries without a new byte.
 
-    ``connect`` is for the connection, ``read`` for the next bytes of the answer; ``pause`` comes before the second try
-    and doubles with each one.
+    ``connect`` is the timeout of the connection, ``read`` of the next bytes of the response. ``pause`` is the delay
+    before the second try and doubles with each one.
     """
 
     connect: float = 10.0
@@ -53,26 +53,27 @@ class Patience:
 
 
 def is_url(source: str) -> bool:
-    """Say whether a source is something to be fetched, not a path."""
+    """Return whether a source is a URL, not a path."""
     return "://" in source
 
 
 def download(
     url: str, target: Path, sha256: str = "", patience: Patience | None = None, reach: UrlPolicy | None = None
 ) -> Path:
-    """Fetch ``url`` to ``target``, which appears when it is whole; a file that was there is replaced.
+    """Download ``url`` to ``target``, which is created or replaced only once it is complete.
 
-    Until then the bytes are in ``<target>.partial``. Another try, now or in a later run, asks for the rest (RFC 9110,
-    section 14), on condition that the server's file is still the same; where it is not, where that cannot be told, or
-    where the server knows no ranges (GitHub's archives), it starts again. One process at a time may fetch a target.
+    Until then the bytes are in ``<target>.partial``. A retry, now or in a later run, requests the rest (RFC 9110,
+    section 14) on condition that the server's file is unchanged. It starts from the beginning if the file has changed,
+    if that cannot be determined, or if the server does not support ranges (GitHub's archives). Only one process at a
+    time may download a target.
 
     :param url: ``http://``, ``https://`` or ``file://``.
-    :param sha256: what the file must have, in hexadecimal digits; empty takes any.
-    :param reach: what may be fetched, where the URL comes from somebody else than who runs the program.
+    :param sha256: expected hash in hexadecimal digits; empty accepts any.
+    :param reach: policy for URLs that do not come from the program's operator.
     :returns: ``target``.
-    :raises UrlNotAllowed: where ``reach`` does not allow the URL, or what it leads to.
-    :raises DownloadError: where the file is longer than ``reach`` allows.
-    :raises DataError: with the URL and the next step, where it cannot be fetched, or is not what was expected.
+    :raises UrlNotAllowed: if ``reach`` does not allow the URL or one of its redirects.
+    :raises DownloadError: if the file exceeds the size limit of ``reach``.
+    :raises DataError: with the URL and the next step, if the download fails or the hash differs.
     """
     partial = _Partial(target.with_name(target.name + ".partial"), target.with_name(target.name + ".partial.json"))
     try:
@@ -92,13 +93,13 @@ def download(
 
 
 class _Cut(Exception):
-    """The answer broke off, or the server was busy: another try may do better."""
+    """Raised if the response was interrupted or the server was busy; a retry may succeed."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """What the bytes of a partial file are part of. ``validator`` is a strong ETag or a date of change, which tell
-    whether the server's file is still the same; empty where the server gives neither."""
+    """The source of the bytes of a partial file. ``validator`` is a strong ETag or a modification date, which shows if
+    the server's file is unchanged; empty if the server provides neither."""
 
     url: str
     validator: str
@@ -107,7 +108,7 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Partial:
-    """The bytes that have come, and beside them a note of what they belong to."""
+    """A partial file, and beside it a note of its source."""
 
     path: Path
     note: Path
@@ -116,7 +117,7 @@ class _Partial:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def source(self, url: str) -> _Source | None:
-        """Return what the bytes belong to; None where that is not known, or cannot be continued."""
+        """Return the source of the bytes, or None if it is unknown or the download cannot be continued."""
         try:
             source = _Source(**json.loads(self.note.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
@@ -144,7 +145,8 @@ def _copy(url: str, partial: _Partial) -> None:
 
 
 def _fetch(url: str, partial: _Partial, patience: Patience, reach: UrlPolicy | None) -> None:
-    """Try until the file is whole. Tries that bring new bytes are not counted: a slow line may break many times."""
+    """Retry until the file is complete. Tries that bring new bytes are not counted, because a slow connection may break
+    many times."""
     failures, most = 0, partial.size() if partial.source(url) else 0
     while True:
         try:
@@ -185,14 +187,16 @@ def _attempt(url: str, partial: _Partial, patience: Patience, reach: UrlPolicy |
         raise _Cut("the connection was cut") from None
     except requests.ConnectionError:
         raise _Cut(f"no connection to {urlsplit(url).netloc}") from None
-    except requests.RequestException as error:  # a URL of another kind, a ring of redirects
+    except requests.RequestException as error:  # an unsupported URL, a redirect loop
         raise DataError(f"{url} cannot be fetched: {error}. {_next_step()}") from None
 
 
 def _take(url: str, response: Any, partial: _Partial, source: _Source | None, most: int) -> None:
-    """Write what the server answers to the partial file, and return when it is whole. ``most`` is how many bytes it may
-    have; 0 allows any."""
-    if source and response.status_code == 416:  # nothing is left to send: it was whole, or it has another length
+    """Append the response to the partial file, and return when it is complete.
+
+    :param most: maximum size in bytes; 0 means no limit.
+    """
+    if source and response.status_code == 416:  # no bytes are left: the file was complete, or its length has changed
         if _total_of_range(response.headers) == partial.size() == (source.total or partial.size()):
             return
         partial.forget()
@@ -225,7 +229,7 @@ def _write(url: str, response: Any, partial: _Partial, source: _Source, most: in
 
 
 def _chunks(response: Any) -> Iterator[bytes]:
-    """Yield the bytes as soon as they come: requests' own iterator loses what came before a cut."""
+    """Yield the bytes as they arrive: requests' own iterator loses the last bytes before an interruption."""
     raw = response.raw
     packed = _is_encoded(response.headers)
     while chunk := raw.read(CHUNK, decode_content=True) if packed else raw.read1(CHUNK, decode_content=False):
@@ -233,8 +237,8 @@ def _chunks(response: Any) -> Iterator[bytes]:
 
 
 def _source_of(url: str, headers: Mapping[str, str]) -> _Source:
-    """Return where the server packs the file for the way, lengths and ranges are those of the packed bytes, so
-    useless."""
+    """Return the source of a response's bytes. Lengths and ranges of an encoded response are those of the encoded
+    bytes, so they are not used."""
     if _is_encoded(headers):
         return _Source(url, "", None)
     length = headers.get("Content-Length", "")
@@ -246,13 +250,14 @@ def _is_encoded(headers: Mapping[str, str]) -> bool:
 
 
 def _validator(headers: Mapping[str, str]) -> str:
-    """Return a weak ETag (``W/…``) may stay while bytes change, and If-Range takes none (RFC 9110, section 13.1.5)."""
+    """Return the validator of a response. A weak ETag (``W/…``) may stay while bytes change, and If-Range does not
+    accept one (RFC 9110, section 13.1.5)."""
     etag = headers.get("ETag", "")
     return etag if etag.startswith('"') else headers.get("Last-Modified", "")
 
 
 def _continues(headers: Mapping[str, str], size: int, source: _Source) -> bool:
-    """Say whether a 206 is the rest of what is there; some servers heed Range without heeding If-Range."""
+    """Return whether a 206 response continues the partial file. Some servers support Range but ignore If-Range."""
     piece = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", headers.get("Content-Range", ""))
     if not piece or int(piece[1]) != size or _is_encoded(headers):
         return False

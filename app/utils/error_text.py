@@ -1,4 +1,4 @@
-"""Reasons in the errors of libraries and of processes that failed."""
+"""Reasons in the errors of libraries and of failed processes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ _NO_REASON = re.compile(
     r"|-- .* with a message:$|\[ONNX Frontend\] Conversion failed|To facilitate the conversion|Cannot fallback"
     r"|==> Context:"
 )
-"""The lines in the errors of OpenVINO and onnx that say where in their own source something failed, or that it did."""
+"""Pattern of the lines in errors of OpenVINO and onnx that only give a place in their source, or report a failure
+without a reason."""
 _NODE = re.compile(r"<Node\((\w+)\): (\S+)>|with friendly_name '([^']+)'")
 
 
 def reason_of(error: BaseException | bytes, longest: int | None = 300) -> str:
-    """Return in one line what a library's error, or a process that failed, gives as its reason.
+    """Return the reason in a library's error or a failed process's output, in one line.
 
-    It is the last line but for those in which OpenVINO and onnx name places in their source; for an exception with the
-    network's node before it, if it names one. Without a line it is the exception's type; empty if a process said
-    nothing.
+    This is the last line that is not a place in the source of OpenVINO or onnx. For an exception, the network's node
+    comes first if the error names it. Without such a line, this is the exception's type, or empty for a process.
 
-    :param error: an exception, or what a process has written.
-    :param longest: the length in characters at which it is cut off; None for any length.
+    :param error: an exception, or the output of a process.
+    :param longest: maximum length in characters; None for any length.
     """
     text = error.decode(errors="replace") if isinstance(error, bytes) else str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Files and folders: replaced in one step, locked between processes, named by their content."""
+"""Helpers to replace files and folders atomically, lock them between processes, and hash their content."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _RENAME_EXCHANGE = 2  # linux/fs.h
 def atomic_write(
     path: Path, content: bytes | str, *, mode: int = 0o666, sync: bool = False, modified: float | None = None
 ) -> None:
-    """Write a file that readers see whole: the earlier content or the new one, even if this process is killed.
+    """Write a file atomically: readers see the old content or the new one, even if this process is killed.
 
     :param content: bytes, or text that is written as UTF-8.
-    :param mode: permissions of the file, less those of the umask.
-    :param sync: whether the content must outlive a crash of the machine once this returns.
-    :param modified: time of the last change, in seconds since 1970; now by default.
-    :raises OSError: if the file cannot be written; the earlier one is unchanged then.
+    :param mode: permissions of the file, reduced by the umask.
+    :param sync: whether the content must survive a crash of the machine after this returns.
+    :param modified: modification time in seconds since 1970; now by default.
+    :raises OSError: if the file cannot be written; the old file is unchanged.
     """
     with replacing(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -44,10 +44,10 @@ def atomic_write(
 def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
     """Yield a hidden path beside ``path``. The file that is written there becomes ``path``, unless an error is raised.
 
-    A new folder can be made in the same way; :func:`replacing_folder` replaces one that exists.
+    A new folder can be created in the same way; :func:`replacing_folder` replaces an existing folder.
 
-    :param temporary: path to use instead, if no other process or thread writes this file at the same time. What a
-        killed process has left there is overwritten, so that large files do not accumulate.
+    :param temporary: path to use instead, if no other process or thread writes this file at the same time. Leftovers of
+        a killed process are overwritten, so that large files do not accumulate.
     :raises OSError: if it cannot be renamed.
     """
     temporary = temporary or path.with_name(_hidden(path.name))
@@ -60,12 +60,12 @@ def replacing(path: Path, temporary: Path | None = None) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path, temporary: Path | None = None) -> Iterator[Path]:
-    """Yield an empty folder. It becomes ``folder``, replacing one that exists, unless an error is raised.
+    """Yield an empty folder. It becomes ``folder`` and replaces an existing one, unless an error is raised.
 
-    Only one process and thread may do this at a time; what a killed one has left is removed first.
+    Only one process and thread may do this at a time; leftovers of a killed process are removed first.
 
     :param temporary: path of the empty folder, on the same file system; ``.NAME.partial`` by default.
-    :raises OSError: if a folder cannot be made or renamed.
+    :raises OSError: if a folder cannot be created or renamed.
     """
     temporary = temporary or folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -80,10 +80,10 @@ def replacing_folder(folder: Path, temporary: Path | None = None) -> Iterator[Pa
 def swap_folder(new: Path, folder: Path) -> None:
     """Rename the folder ``new`` to ``folder``, and remove the folder that had this name.
 
-    On Linux a whole folder of that name exists at every moment, the old or the new one, even if the process is killed
-    (renameat2(2)). On systems that cannot exchange two names, the old folder is moved away first.
+    On Linux a complete folder of that name exists at every moment, the old or the new one, even if the process is
+    killed (renameat2(2)). On systems that cannot exchange two names, the old folder is moved away first.
 
-    :raises OSError: if it cannot be renamed; the old folder is unchanged then.
+    :raises OSError: if it cannot be renamed; the old folder is unchanged.
     """
     if not folder.exists():
         os.replace(new, folder)
@@ -114,10 +114,10 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Exchange the names of two paths in one step. Return whether the system could."""
+    """Exchange the names of two paths atomically, and return whether the system supports it."""
     try:
         renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError, TypeError):  # no Linux, or a C library without it
+    except (OSError, AttributeError, TypeError):  # not Linux, or a C library without renameat2
         return False
     arguments = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
     return bool(renameat2(*arguments) == 0)
@@ -137,11 +137,11 @@ def _move_and_replace(new: Path, folder: Path) -> None:
 
 @contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Hold the lock that a file stands for; wait while another process, or thread, holds it.
+    """Hold the lock of a file; wait while another process or thread holds it.
 
-    The file is made where it is missing, and stays. A process that is killed lets go of it.
+    The file is created if it is missing, and stays. The lock of a killed process is released.
 
-    :raises OSError: where the file cannot be made.
+    :raises OSError: if the file cannot be created.
     """
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -152,11 +152,11 @@ PIECE = 2**20
 
 
 def sha256_file(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hash of a file, which is read piece by piece.
+    """Return the hash of a file, read in chunks.
 
-    :param algorithm: as :mod:`hashlib` calls it.
+    :param algorithm: name of the algorithm in :mod:`hashlib`.
     :returns: hexadecimal digits.
-    :raises OSError: where it cannot be read.
+    :raises OSError: if the file cannot be read.
     """
     made = hashlib.new(algorithm)
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""JSON within bounds of length and depth, which RFC 8259 leaves to the reader (section 9)."""
+"""JSON with limits of length and depth, which RFC 8259 leaves to the reader (section 9)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 MAX_BYTES = 64 * 2**20
-"""Graphs of a thousand layers take about one; Python's objects take ten times what the text takes."""
+"""Maximum size of JSON. Graphs of a thousand layers take about 1 MB; Python's objects take ten times as much as the
+text."""
 MAX_DEPTH = 200
-"""Lists and objects within each other. Models in models in models have about 30."""
+"""Maximum depth of nested lists and objects. Nested models have about 30."""
 _HALF_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -37,11 +38,12 @@ def parse_json(
 ) -> Any:
     """Parse JSON; bytes may be UTF-8, 16 or 32, with or without a byte order mark.
 
-    :param max_depth: most lists and objects within each other.
-    :param allow_surrogates: whether texts may hold halves of surrogate pairs (RFC 8259, section 8.2). Python reads them
-        from ``"\\ud800"``, and can then neither print nor send them.
-    :param parse_constant: what makes values of ``NaN``, ``Infinity`` and ``-Infinity``; by default they are floats.
-    :raises ValueError: if it is not JSON, is nested deeper, or holds half of a surrogate pair.
+    :param max_depth: maximum depth of nested lists and objects.
+    :param allow_surrogates: whether strings may contain lone surrogates (RFC 8259, section 8.2). Python reads them from
+        ``"\\ud800"``, and can then neither print nor send them.
+    :param parse_constant: function that converts ``NaN``, ``Infinity`` and ``-Infinity``; by default they become
+        floats.
+    :raises ValueError: if it is not JSON, is nested deeper, or contains a lone surrogate.
     """
     if isinstance(text, bytes):
         text = text.decode(json.detect_encoding(text))
@@ -63,7 +65,7 @@ def _too_deep(max_depth: int) -> str:
 
 
 def _is_deeper(document: Any, max_depth: int) -> bool:
-    """Return whether more lists and objects lie within each other."""
+    """Return whether lists and objects are nested deeper than ``max_depth``."""
     level = [document]
     for _ in range(max_depth + 1):
         level = [item for item in level if isinstance(item, dict | list)]

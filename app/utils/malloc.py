@@ -1,4 +1,4 @@
-"""Memory of the C library's heaps: kept while a process is busy, returned when it is idle."""
+"""Memory of the C library's heaps, kept while a process is busy and returned when it is idle."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ARENAS = 2
 KEPT_BYTES = 64 * 2**20
 OWN_BYTES = 32 * 2**20
 MALLOPT = {"M_ARENA_MAX": (-8, ARENAS), "M_TRIM_THRESHOLD": (-1, KEPT_BYTES), "M_MMAP_THRESHOLD": (-3, OWN_BYTES)}
-"""Of mallopt(3), with glibc: the number of each, and what it is set to."""
+"""Parameters of mallopt(3) in glibc: the number and value of each."""
 
 
 def tune_malloc() -> None:
-    """Let the threads of this process, and of those that it forks, share few heaps, and keep what they free for the
-    next request, until :func:`trim_when_idle` gives it back.
+    """Make the threads of this process and its children share few heaps, and keep freed memory for the next request
+    until :func:`trim_when_idle` returns it.
 
-    The C library would give each thread a heap of its own, where the largest picture's memory stays: with a hundred
-    threads, a hundred megabytes. And it would give what a picture took back to the system at once: to get it again,
-    page by page, takes as long as to decode a small one. Elsewhere than with glibc nothing is done.
+    By default the C library gives each thread its own heap, which keeps the largest picture's memory: a hundred
+    megabytes for a hundred threads. It would also return a picture's memory to the system at once, and getting it back
+    page by page takes as long as decoding a small picture. This does nothing without glibc.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None and sys.platform == "linux":
@@ -32,14 +32,13 @@ def tune_malloc() -> None:
 
 
 def trim_when_idle(answered: Callable[[], int], pause: float = PAUSE_SECONDS) -> None:
-    """Give the memory that answers have left behind back to the system, whenever a pause follows them.
+    """Return the memory of past requests to the system in every idle period.
 
-    What requests took stays in the heaps that :func:`tune_malloc` has the C library keep, and what refers to itself,
-    and holds pictures, until the collector comes to it: a crowd leaves tens of megabytes. Elsewhere than with glibc
-    nothing is done.
+    Requests leave memory in the heaps of :func:`tune_malloc`, and reference cycles with pictures until the garbage
+    collector runs: a burst of requests leaves tens of megabytes. This does nothing without glibc.
 
-    :param answered: how many requests the process has answered.
-    :param pause: seconds without an answer.
+    :param answered: function that returns the number of requests that the process has answered.
+    :param pause: seconds without a response after which the process is idle.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is None:
@@ -53,7 +52,7 @@ def trim_when_idle(answered: Callable[[], int], pause: float = PAUSE_SECONDS) ->
             if now != before:
                 before, tidy = now, False
             elif not tidy:
-                gc.collect()  # what refers to itself, and holds pictures and tensors
+                gc.collect()  # reference cycles with pictures and tensors
                 trim(ctypes.c_size_t(0))
                 tidy = True
 

@@ -15,8 +15,8 @@ from typing import Any
 def import_openvino() -> Any:
     """Import OpenVINO and return it.
 
-    The import would report itself to Google Analytics, and write an identity for that into the user's home, both by the
-    package ``openvino_telemetry``. Where that cannot be imported OpenVINO does without.
+    The package ``openvino_telemetry`` would report the import to Google Analytics, and write an identity into the
+    user's home. OpenVINO works without that package, so its import is blocked.
     """
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -25,16 +25,16 @@ def import_openvino() -> Any:
 
 @functools.cache
 def core() -> Any:
-    """Return the runtime's own ``Core``: one for the process."""
+    """Return the process's only ``Core`` of the runtime."""
     return import_openvino().Core()
 
 
 EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
-"""Processors with bfloat16 would otherwise compute in it."""
+"""Compilation in float32. Processors with bfloat16 would otherwise use that."""
 
 
 def compile_model(model: Any, streams: int, threads: int) -> Any:
-    """Compile a model of OpenVINO's for the CPU: ``threads`` in all, shared out evenly among ``streams``."""
+    """Compile an OpenVINO model for the CPU, with ``threads`` in all, divided evenly among ``streams``."""
     options = {**EXACT, "ENABLE_CPU_PINNING": False, "NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": threads}
     return core().compile_model(model, "CPU", options)
 
@@ -45,10 +45,10 @@ READ_ONLY = "r--"
 
 
 def drop_page_cache(path: Path) -> None:
-    """Give the pages back that this process has read of a mapped file; what is read again comes from the file again.
+    """Release the pages of a mapped file that this process has read; later reads load them from the file again.
 
-    OpenVINO reads a network's weights once, puts them where its kernels want them, and keeps the file mapped. Only what
-    is mapped to be read is given back, and only on Linux: elsewhere nothing happens.
+    OpenVINO reads a network's weights once, copies them into its kernels' layout, and keeps the file mapped. Only
+    read-only mappings are released, and only on Linux.
     """
     name = os.fspath(path.resolve())
     with contextlib.suppress(OSError, AttributeError), open("/proc/self/maps") as maps:

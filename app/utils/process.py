@@ -1,4 +1,4 @@
-"""Processes that end with their parent, or do one piece of work."""
+"""Child processes that end with their parent or do one job."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from app.errors import DimpleError
 from app.utils.error_text import reason_of
 
 PR_SET_PDEATHSIG = 1
-"""Of ``linux/prctl.h``."""
+"""Option of prctl(2) in ``linux/prctl.h``."""
 
 
 def die_with_parent() -> None:
-    """Have the kernel send this process SIGTERM when its parent ends (prctl(2)). Not told is who has none any more at
-    this moment. Elsewhere than on Linux nothing is done."""
+    """Request SIGTERM from the kernel when the parent process ends (prctl(2)). An earlier end of the parent goes
+    unnoticed. This does nothing on systems other than Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED = 3
-"""Exit status of a child whose order cannot be carried out."""
+"""Exit status of a child whose job failed."""
 
 
 def run_job(work: Callable[..., object]) -> int:
-    """Do the work that the order on the standard input asks for, and print its outcome or what is wrong.
+    """Run the job on the standard input, and print its result or an error.
 
-    :param work: called with the order's parts.
+    :param work: function that is called with the job's parts.
     :returns: the exit status: 0, or REFUSED.
     """
     try:
         outcome = work(*pickle.load(sys.stdin.buffer))
-    except Exception as error:  # what converts networks raises everything there is
+    except Exception as error:  # converters raise any exception
         print(error if isinstance(error, DimpleError) else reason_of(error), file=sys.stderr)
         return REFUSED
     if outcome is not None:
@@ -49,11 +49,11 @@ def run_job(work: Callable[..., object]) -> int:
 def run_module(
     module: str, order: Any, seconds: float | None = None, quiet: bool = True
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a module of ours with the pickle of an order.
+    """Run one of our modules with a pickled job.
 
-    :param seconds: after which it is killed; None waits.
-    :param quiet: whether its standard error is kept, like its standard output, rather than shown.
-    :raises subprocess.TimeoutExpired: where it took longer.
+    :param seconds: timeout after which it is killed; None waits without a limit.
+    :param quiet: whether its standard error is captured, like its standard output, rather than displayed.
+    :raises subprocess.TimeoutExpired: if the timeout is exceeded.
     """
     return subprocess.run(
         [sys.executable, "-m", module],

@@ -1,4 +1,4 @@
-"""How long work shows that it goes on: a bar on a terminal, plain lines now and then elsewhere."""
+"""Progress of long work: a bar on a terminal, otherwise occasional plain lines."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ LINE_SECONDS = 10.0
 
 
 class Progress(Protocol):
-    """What long work tells of itself."""
+    """The progress of a long task."""
 
     def advance(self, amount: int = 1) -> None:
-        """So much more is done."""
+        """Add an amount of completed work."""
 
     def note(self, text: str) -> None:
-        """Show a few words beside the count, until there are others: ``loss 0.31``."""
+        """Display a short note beside the count, such as ``loss 0.31``, until the next one."""
 
 
 @contextmanager
 def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Progress]:
-    """Show how far work has come, on standard error.
+    """Display the progress of work on standard error.
 
-    :param total: units of work in all; None where nobody knows.
-    :param unit: what is counted, in the plural (``pictures``); ``B`` counts bytes, in kB and MB.
-    :param done: units that were done before, by a run that was cut off.
+    :param total: total units of work; None if unknown.
+    :param unit: name of the units, in the plural (``pictures``); ``B`` counts bytes, in kB and MB.
+    :param done: units that an earlier, interrupted run completed.
     """
     if sys.stderr.isatty():
         size = {"unit": "B", "unit_scale": True} if unit == "B" else {"unit": f" {unit}"}
@@ -41,7 +41,7 @@ def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterato
 
 
 def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
-    """Pass the items on, one by one, and show how many have been asked for."""
+    """Yield the items, and display the number of items yielded."""
     with progress(title, total, unit) as bar:
         for item in items:
             yield item
@@ -49,7 +49,7 @@ def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
 
 
 def echo(text: str) -> None:
-    """Print a line on standard error without breaking a bar that stands there."""
+    """Print a line on standard error without breaking a visible bar."""
     tqdm.write(text, file=sys.stderr)
 
 
@@ -65,7 +65,7 @@ class _Bar:
 
 
 class _Lines:
-    """A line every ten seconds: in a log nobody wants to see a bar grow."""
+    """Progress as a line every ten seconds, because a bar is unreadable in a log."""
 
     def __init__(self, title: str, total: int | None, unit: str, done: int) -> None:
         self._title, self._total, self._unit = title, total, unit

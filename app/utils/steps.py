@@ -1,4 +1,4 @@
-"""Position in a list of things that are worked on one after the other, for messages of the code that works on one."""
+"""The position in a list of items that are processed in turn, for messages of the code that processes one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _position: ContextVar[str] = ContextVar("position", default="")
 
 
 def numbered(items: Sequence[T]) -> Iterator[T]:
-    """Yield the items; :func:`position` tells the number of the current one meanwhile."""
+    """Yield the items; meanwhile :func:`position` returns the number of the current one."""
     for number, item in enumerate(items, 1):
         token = _position.set(f"{number}/{len(items)}")
         try:
@@ -22,5 +22,5 @@ def numbered(items: Sequence[T]) -> Iterator[T]:
 
 
 def position() -> str:
-    """Return the number of the current item and how many there are, as ``2/3``; empty outside of :func:`numbered`."""
+    """Return the number of the current item and the total, as ``2/3``; empty outside :func:`numbered`."""
     return _position.get()

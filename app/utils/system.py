@@ -11,30 +11,31 @@ from pathlib import Path
 
 SYSTEM = Path("/")
 PROCESS_BYTES = 500 * 2**20
-"""What a server process takes with a few ordinary models; measured with the three that Dimple brings and SqueezeNet."""
+"""Memory of a server process with a few ordinary models in bytes (measured with Dimple's three models and
+SqueezeNet)."""
 COUNT_GPUS = ("nvidia-smi", "--query-gpu=index", "--format=csv,noheader")
 COUNT_SECONDS = 30.0
-"""The driver of a machine with many GPUs may take 10 s to wake them."""
+"""Timeout of counting GPUs in seconds. A driver may take 10 s to wake many GPUs."""
 
 
 @functools.cache
 def cpu_count() -> int:
-    """Return :func:`available_cores` of this machine, which is read once: every request needs it."""
+    """Return :func:`available_cores` of this machine. It is cached, because every request needs it."""
     return available_cores(SYSTEM)
 
 
 def available_cores(system: Path) -> int:
-    """Return how many processor cores this process may use: those of its affinity, or fewer if its control group (a
-    container's ``--cpus``) allows fewer; part of a core counts as one.
+    """Return the number of processor cores that this process may use: the cores of its affinity, limited by its control
+    group (a container's ``--cpus``). A fraction of a core counts as one.
 
-    :param system: where ``/proc`` and ``/sys`` are found.
+    :param system: parent folder of ``/proc`` and ``/sys``.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([allowed, *(max(1, math.ceil(quota)) for quota in _cpu_quotas(system))])
 
 
 def memory_limit(system: Path = SYSTEM) -> int:
-    """Return how much memory this process may use: the machine's, or less where its control group allows less."""
+    """Return the memory that this process may use: the machine's, limited by its control group."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for folder in _groups(system, "memory"):
         for name in ("memory.max", "memory.limit_in_bytes"):
@@ -44,7 +45,7 @@ def memory_limit(system: Path = SYSTEM) -> int:
 
 @functools.cache
 def gpus() -> int:
-    """Return how many GPUs ``nvidia-smi`` lists, as Multi Model Server counts them; 0 without it. Asked once."""
+    """Return the number of GPUs that ``nvidia-smi`` lists, as Multi Model Server counts them; 0 without it. Cached."""
     try:
         done = subprocess.run(COUNT_GPUS, capture_output=True, text=True, timeout=COUNT_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
@@ -53,12 +54,13 @@ def gpus() -> int:
 
 
 def default_worker_count(system: Path = SYSTEM) -> int:
-    """Return how many server processes fit: one for every core, as long as there is memory for them."""
+    """Return the number of server processes that fit: one for every core, limited by memory."""
     return max(1, min(available_cores(system), memory_limit(system) // PROCESS_BYTES))
 
 
 def _cpu_quotas(system: Path) -> Iterator[float]:
-    """Cores that control groups grant: version 2 in one file, ``max`` meaning all; version 1 in two, -1 meaning all."""
+    """Yield the core quotas of control groups: version 2 in one file, ``max`` for no limit; version 1 in two files, -1
+    for no limit."""
     for folder in _groups(system, "cpu"):
         fields = _read_words(folder / "cpu.max") or [
             *_read_words(folder / "cpu.cfs_quota_us"),
@@ -69,7 +71,8 @@ def _cpu_quotas(system: Path) -> Iterator[float]:
 
 
 def _groups(system: Path, controller: str) -> Iterator[Path]:
-    """Yield the folders of this process's control groups and of all above them, whose limits hold, too (cgroups(7))."""
+    """Yield the folders of this process's control groups and of all their ancestors, whose limits also apply
+    (cgroups(7))."""
     for line in _read_lines(system / "proc" / "self" / "cgroup"):
         number, controllers, path = line.split(":", 2)
         if number != "0" and controller not in controllers.split(","):
