@@ -1,4 +1,4 @@
-"""gunicorn's settings, out of Dimple's own."""
+"""gunicorn's settings, derived from Dimple's own."""
 
 import gc
 import os
@@ -43,7 +43,7 @@ chdir = str(Path(__file__).parent)
 bind = [_bind(_settings.host, _settings.port)]
 if _settings.management_port != _settings.port:
     bind.append(_bind(_settings.management_host, _settings.management_port))
-elif _settings.management_host != _settings.host:  # one port is for SageMaker's containers, not for accidents
+elif _settings.management_host != _settings.host:  # a shared port is for SageMaker's containers, not for accidents
     sys.exit(
         f"DIMPLE_PORT and DIMPLE_MANAGEMENT_PORT are both {_settings.port}: everybody who may predict could register "
         f"models, and run code. If that is meant, set DIMPLE_MANAGEMENT_HOST={_settings.host}, too."
@@ -55,21 +55,21 @@ except DimpleError as error:
     sys.exit(str(error))
 workers = _settings.workers or default_worker_count()
 worker_class = "app.server.worker.Worker"
-# A request that waits for its model holds a thread. Beyond the queue there are 8 that are for other requests.
+# A request that waits for its model holds a thread. Beyond the queue, 8 threads are for other requests.
 threads = _settings.threads or min(_settings.job_queue_size + 2 * cpu_count() + 8, 1024)
-worker_connections = threads + 1000  # the surplus is for idle clients that keep their connections
+worker_connections = threads + 1000  # the surplus is for idle keep-alive connections
 keepalive = 15
 limit_request_line = _settings.max_request_line
 limit_request_fields = _settings.max_headers
 limit_request_field_size = _settings.max_header_bytes
-# app/web/middleware.py believes those that the settings trust; gunicorn would trust this machine
+# app/web/middleware.py trusts the proxies of the settings; gunicorn would trust this machine
 forwarded_allow_ips = ""
 timeout = _settings.timeout
 graceful_timeout = max(30, _settings.unregister_timeout)
 loglevel = _settings.log_level
 logger_class = "app.server.gunicorn_logger.Logger"
 accesslog = "-" if _settings.access_log else None
-control_socket_disable = True  # its default is a file in the user's home
+control_socket_disable = True  # the default is a file in the user's home
 
 if bool(_settings.certificate_file) != bool(_settings.private_key_file):
     sys.exit("HTTPS takes both DIMPLE_CERTIFICATE_FILE and DIMPLE_PRIVATE_KEY_FILE; only one of them is set.")
@@ -83,15 +83,15 @@ if _settings.certificate_file and _settings.private_key_file:
         print(f"WARNING - {_weakness}", file=sys.stderr)
 
     def ssl_context(config: object, default_ssl_context_factory: object) -> ssl.SSLContext:
-        """One context for all connections; gunicorn would read the files again for each."""
+        """Return one context for all connections; gunicorn would read the files again for each connection."""
         return _tls
 
 
-# Workers share the cores: without this each would start as many computing threads as there are cores.
+# Workers share the cores: by default each would start as many compute threads as there are cores.
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = os.environ[_SERVERS_THREADS] = str(max(1, cpu_count() // workers))
 
-# nohup starts a program with SIGHUP ignored; gunicorn would take the signal back and reload when its user logs out.
+# nohup starts a program with SIGHUP ignored; gunicorn would handle the signal, and reload when its user logs out.
 _under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 _herald = ReadyNotifier(os.environ)
 _pid_file = _settings.instance_dir / "server.pid"
@@ -105,28 +105,29 @@ def when_ready(server: object) -> None:
 
 
 def on_starting(server: object) -> None:
-    """Once for all processes: serve again what is named and was unregistered; stop when make stops, even if that is
-    killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
+    """Prepare the server, once for all processes. Restore unregistered models of the settings. Stop with make, even if
+    make is killed or its terminal is closed (on Linux only; elsewhere nothing is lost)."""
     if not isinstance(server, _Arbiter):
-        if not {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():  # sockets of the system's, or of an earlier server
+        if not {"LISTEN_FDS", "GUNICORN_FD"} & os.environ.keys():  # inherited from the system or an earlier server
             _check_ports()
-        _Arbiter(server.app).run()  # does not return; gunicorn's own has done nothing yet
+        _Arbiter(server.app).run()  # does not return; gunicorn's own arbiter has done nothing yet
     _keep_heaps()
-    if server.cfg.pidfile != str(_pid_file):  # so that status and stop find the server however it was started
+    if server.cfg.pidfile != str(_pid_file):  # so that status and stop find every server
         _write_pid(_pid_file)
     _start_backend(server)
-    if "MAKELEVEL" in os.environ and "GUNICORN_PID" not in os.environ:  # a server's successor outlives it
+    if "MAKELEVEL" in os.environ and "GUNICORN_PID" not in os.environ:  # a server's successor outlives make
         _end_with_parent()
     if _settings.load_models.upper() not in ("", "ALL", "NONE"):
         from app.backend.sources import (
-            restore_unregistered,  # imports what the workers would, which most starts need not wait for
+            restore_unregistered,  # imports the workers' modules, for which most starts need not wait
         )
 
         restore_unregistered(_settings)
 
 
 def _check_ports() -> None:
-    """Stop with one line if a port is busy; gunicorn would try for five seconds, and say it in fifteen."""
+    """Exit with a one-line message if a port is busy; gunicorn would retry for five seconds, and print fifteen
+    lines."""
     try:
         _check_free(_settings.host, _settings.port, "DIMPLE_PORT")
         if len(bind) > 1:
@@ -136,18 +137,18 @@ def _check_ports() -> None:
 
 
 def on_exit(server: object) -> None:
-    """Remove the pid file of a server that was started without one."""
+    """Remove the pid file that this module wrote."""
     _remove_pid(_pid_file)
 
 
 def on_reload(server: object) -> None:
-    """The new workers have a backend of their own."""
+    """Start a backend process for the new workers."""
     _start_backend(server)
 
 
 def _start_backend(server: object) -> None:
-    """Start the process that has the registry, the queues, slow networks and handler workers; on Linux only. Elsewhere
-    each worker is its own backend."""
+    """Start the process with the registry, the queues, slow networks and handler workers, on Linux only. On other
+    systems each worker is its own backend."""
     if sys.platform != "linux":
         server.set_backend(None)
         return
@@ -157,14 +158,14 @@ def _start_backend(server: object) -> None:
 
 
 def post_fork(server: object, worker: object) -> None:
-    """Let the master have what is its own."""
+    """Detach a forked worker from the master's backend process."""
     server.detach_backend()
 
 
 def post_worker_init(worker: object) -> None:
-    """The models are loaded, and this process is about to answer."""
+    """Finish the start of a worker whose models are loaded."""
     gc.collect()
-    gc.freeze()  # what is there now stays: the collector would look through all of it again and again
+    gc.freeze()  # permanent objects: the collector would scan all of them again and again
     _tidy_when_idle(lambda: worker.nr)
     if _settings.server_metrics_log:
         _report_host(_settings.instance_dir / "host-metrics.lock", _settings.metric_interval)
@@ -173,7 +174,7 @@ def post_worker_init(worker: object) -> None:
 
 
 def _announce(worker: object) -> None:
-    """Print once where the server is and what it serves: in a box on a terminal, as a log line elsewhere."""
+    """Print once the server's address and its models: in a box on a terminal, as a log line elsewhere."""
     problems = [entry.problem for entry in worker.wsgi.extensions["dimple"].registry.entries()]
     failed = sum(map(bool, problems))
     greeting = _Greeting(_settings, len(problems) - failed, failed, "Ctrl-C")

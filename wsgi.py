@@ -1,5 +1,5 @@
-"""The application as gunicorn serves it. The models load here, at import, so that a worker that answers can answer
-everything. Commands of flask's that import this module, because none is named, load only the models that they need."""
+"""The WSGI application for gunicorn. The models load at import, so that a worker that answers can answer every request.
+Flask commands that import this module by default load only the models that they need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _lines = logging.StreamHandler()
 _lines.setFormatter(server_style(style_name(settings)))
 logging.basicConfig(
     level=settings.log_level.upper(), handlers=[_lines]
-)  # does nothing where gunicorn has a file for them
+)  # has no effect if gunicorn has a log file for them
 with measured_start(settings.instance_dir / "metrics"):
     app = create_app(settings)
     if command is None or command.info_name == "run":

@@ -1,4 +1,4 @@
-"""Dimple serves the image classifiers that people already have. This file is where its rooms meet."""
+"""Dimple, a server of existing image classifiers. This module assembles its packages into an application."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the application, without its models: :func:`load_models` does that.
+    """Create the application without its models, which :func:`load_models` loads.
 
-    :param settings: taken from the environment (``DIMPLE_…``) where they are not given.
-    :raises SettingError: where the environment holds a setting that makes no sense.
+    :param settings: by default from the environment (``DIMPLE_…``).
+    :raises SettingError: if a setting in the environment is invalid.
     """
     from flask import Flask
 
@@ -26,7 +26,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask(__name__, template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     app.request_class = FormRequest
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    # no view is a coroutine; Flask would ask each, and every hook, at every request
+    # No view is a coroutine; Flask would check each view and hook at every request.
     app.ensure_sync = lambda func: func  # type: ignore[method-assign]
     app.config["MAX_CONTENT_LENGTH"] = settings.max_request_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_form_parts
@@ -37,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _settings() -> Settings:
-    """Read the settings; a command of flask's ends with one line if they cannot be used."""
+    """Read the settings. A flask command ends with a one-line message if they are invalid."""
     import click
 
     from app.errors import SettingError
@@ -66,10 +66,10 @@ def _wire(app: Flask, settings: Settings) -> None:
 
 
 def load_models(app: Flask) -> None:
-    """Load every model of the application's models folder, after putting there what Dimple brings itself, and every
-    model that was registered.
+    """Install Dimple's own models into the models folder, then load all models of that folder and all registered
+    models.
 
-    :raises SettingError: where the registrations cannot be read.
+    :raises SettingError: if the registrations cannot be read.
     """
     from app.backend.client import BackendClient
     from app.backend.shared_state import backend_process

@@ -11,13 +11,13 @@ LONGEST_TEXT = 4_000
 class DimpleError(Exception):
     """Base of all errors that Dimple raises on purpose.
 
-    Its text is for clients: bounded in length (the middle of a longer one is left out, as reasons come first and next
-    steps last), and without characters that UTF-8 cannot encode.
+    The text is for clients: its length is limited, and it has no characters that UTF-8 cannot encode. A longer text
+    loses its middle, because reasons come first and next steps last.
 
-    ``status`` is the HTTP status of the response, and ``type`` the error's name in its JSON; clients rely on both, so
-    they stay when a class is renamed. Every class states a ``type`` of its own, and inherits the rest. The other
-    attributes are those of Multi Model Server's routes: its name for the error, and the status and the text if those
-    are not Dimple's.
+    ``status`` is the HTTP status of the response, and ``type`` the error's name in its JSON. Clients rely on both, so
+    they stay when a class is renamed. Every class defines its own ``type``, and inherits the rest. The other attributes
+    are for Multi Model Server's routes: its name for the error, and the status and the text if they differ from
+    Dimple's.
     """
 
     type = "DimpleError"
@@ -41,7 +41,7 @@ class DimpleError(Exception):
 
 
 class InternalError(DimpleError, type="InternalError"):
-    """An error that no code foresaw. The log has it with its trace; clients learn nothing of it."""
+    """An unforeseen error. The log has its traceback; clients receive no details."""
 
     def __init__(self) -> None:
         super().__init__("Something went wrong on the server; its log says what.")
@@ -51,14 +51,14 @@ class InternalError(DimpleError, type="InternalError"):
 
 
 class BadInput(DimpleError, type="BadInput", status=400, mms_type="BadRequestException"):
-    """A request that cannot be used."""
+    """An invalid request."""
 
 
 class MissingFile(BadInput, type="MissingFile"):
     """A request without a picture, or with files in several fields.
 
-    :param received: names of the form fields that the request has.
-    :param files: names of those that hold files, if there are several.
+    :param received: names of the request's form fields.
+    :param files: names of the fields with files, if there are several.
     """
 
     def __init__(self, received: Sequence[str] = (), files: Sequence[str] = ()) -> None:
@@ -139,24 +139,24 @@ class UnsupportedContentEncoding(BadInput, type="EncodingRefused", status=415):
 
 
 class MissingParameter(BadInput, type="MissingParameter"):
-    """A parameter that is required and missing, in Multi Model Server's words."""
+    """A missing required parameter, in Multi Model Server's words."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Parameter {name} is required.")
 
 
 class BadParameter(BadInput, type="BadParameter"):
-    """A parameter with a value that cannot be used."""
+    """A parameter with an invalid value."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(f"The parameter {name}={str(value)[:80]!r} cannot be used: it must be {expected}.")
 
 
-# models that are asked
+# models that answer requests
 
 
 class ModelNotFound(DimpleError, type="ModelNotFound", status=404, mms_type="ModelNotFoundException"):
-    """A name that no model has.
+    """An unknown model name.
 
     :param known: the names of the models, for the message.
     """
@@ -168,7 +168,7 @@ class ModelNotFound(DimpleError, type="ModelNotFound", status=404, mms_type="Mod
 
 
 class ModelUnavailable(DimpleError, type="ModelUnavailable", status=503, mms_type="ServiceUnavailableException"):
-    """A model that is registered and cannot answer now."""
+    """A registered model that cannot answer now."""
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(f"The model {name} cannot answer: {reason}")
@@ -184,7 +184,7 @@ class NoWorker(ModelUnavailable, type="NoWorker"):
 
 
 class QueueFull(NoWorker, type="QueueFull"):
-    """A model whose queue is full. Multi Model Server has the same words for it as for a model without workers."""
+    """A model whose queue is full. Multi Model Server's message is the same as for a model without workers."""
 
 
 class QueueTimeout(ModelUnavailable, type="TooLate"):
@@ -206,7 +206,7 @@ class ClientClosedRequest(ModelUnavailable, type="ClientGone"):
 
 
 class EngineUnavailable(ModelUnavailable, type="EngineLost"):
-    """An engine process that gave no answer."""
+    """An engine process that did not answer."""
 
     def __init__(self, reason: str) -> None:
         DimpleError.__init__(
@@ -215,7 +215,7 @@ class EngineUnavailable(ModelUnavailable, type="EngineLost"):
 
 
 class NoReplica(ModelUnavailable, type="NoReplica"):
-    """A model on a cluster, without a replica that is ready."""
+    """A model on a cluster without a ready replica."""
 
     def __init__(self, name: str) -> None:
         DimpleError.__init__(
@@ -224,7 +224,7 @@ class NoReplica(ModelUnavailable, type="NoReplica"):
 
 
 class ClusterUnavailable(ModelUnavailable, type="ClusterLost"):
-    """A model on a cluster that cannot be reached. ``reason`` says so without the model's name."""
+    """A model on an unreachable cluster. ``reason`` is the text without the model's name."""
 
     def __init__(self, name: str, reason: str) -> None:
         self.reason = f"it is computed on a cluster, which does not do so now: {reason.rstrip('.')}. Try again."
@@ -247,18 +247,18 @@ class InvalidHandlerResponse(DimpleError, type="BadAnswer", status=502):
 
 
 class ModelNotInStore(DimpleError, type="ModelNotInStore", status=404, mms_type="ModelNotFoundException"):
-    """A URL of nothing in the models folder."""
+    """A URL that matches nothing in the models folder."""
 
 
 class ModelConflict(DimpleError, type="ModelConflict", status=409, mms_type="ConflictStatusException"):
-    """A name that another model is registered under."""
+    """A name under which another model is registered."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Model {name} is already registered.")
 
 
 class UnregisterTimeout(DimpleError, type="CleaningTimeout", status=408, mms_type="RequestTimeoutException"):
-    """A model that could not be unregistered, as it did not answer its last requests in time."""
+    """A model that could not be unregistered because its last requests did not end in time."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"Timed out while cleaning resources: {name}")
@@ -283,7 +283,7 @@ class ModelFormatError(DimpleError, type="ModelFormatError", mms_type="InvalidMo
 
 
 class InvalidArchive(ModelFormatError, type="InvalidArchive"):
-    """A model archive that is damaged or unsafe, or has no manifest that can be used."""
+    """A model archive that is damaged or unsafe, or has no usable manifest."""
 
 
 class RequirementsError(ModelFormatError, type="RequirementsError"):
@@ -297,7 +297,7 @@ class RequirementsError(ModelFormatError, type="RequirementsError"):
 
 
 class PackError(DimpleError, type="PackError"):
-    """A model's folder that cannot be packed into an archive."""
+    """A model folder that cannot be packed into an archive."""
 
 
 class DataError(DimpleError, type="DataError"):
@@ -305,7 +305,7 @@ class DataError(DimpleError, type="DataError"):
 
 
 class FetchError(DataError, type="FetchError"):
-    """A download that a web server refuses, with the status of its response."""
+    """A download that a web server refused, with the status of its response."""
 
     def __init__(self, message: str, response_status: int) -> None:
         self.response_status = response_status
@@ -327,9 +327,9 @@ class UrlNotAllowed(DimpleError, type="UrlRefused", status=403, mms_type="Forbid
 
 
 class TokenRequired(DimpleError, type="TokenWanted", status=401, mms_type="UnauthorizedException"):
-    """A request without a token to a route that takes one.
+    """A request without a token to a route that requires one.
 
-    :param role: the least role of the token.
+    :param role: the minimum role of the token.
     """
 
     def __init__(self, role: str) -> None:
@@ -350,9 +350,9 @@ class InvalidToken(TokenRequired, type="TokenRefused"):
 
 
 class InsufficientRole(DimpleError, type="RoleTooSmall", status=403, mms_type="ForbiddenException"):
-    """A token of a role that does not allow the request.
+    """A token whose role does not allow the request.
 
-    :param wanted: the least role that does.
+    :param wanted: the minimum role that does.
     """
 
     def __init__(self, name: str, role: str, required: str) -> None:
@@ -361,7 +361,7 @@ class InsufficientRole(DimpleError, type="RoleTooSmall", status=403, mms_type="F
 
 
 class TooManyRequests(DimpleError, type="TooManyRequests", status=429, mms_type="TooManyRequestsException"):
-    """A client over its rate limit, which may send the next request in ``seconds``."""
+    """A client over its rate limit, with the ``seconds`` until it may send the next request."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -369,14 +369,14 @@ class TooManyRequests(DimpleError, type="TooManyRequests", status=429, mms_type=
 
 
 class TokenError(DimpleError, type="TokenError"):
-    """A token that cannot be made or revoked, or a file of tokens that cannot be read."""
+    """A token that cannot be created or revoked, or a token file that cannot be read."""
 
 
 # the server and the machine
 
 
 class RegistryBusy(DimpleError, type="RegistryBusy", status=503, mms_type="ServiceUnavailableException"):
-    """Registrations that another program keeps locked."""
+    """A lock on the registrations that another program holds."""
 
     def __init__(self, path: object) -> None:
         super().__init__(
@@ -403,18 +403,18 @@ class ClusterError(DimpleError, type="ClusterError"):
 
 
 class LaunchError(DimpleError, type="LaunchError"):
-    """A server that cannot be started, stopped or asked."""
+    """A server that cannot be started, stopped or reached."""
 
 
 class SettingError(DimpleError, type="SettingError"):
-    """A setting with a value that cannot be used."""
+    """A setting with an invalid value."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
         super().__init__(f"The setting {name}={str(value)!r} cannot be used: it must be {expected}.")
 
 
 def of_system(error: BaseException) -> DimpleError | None:
-    """Return the error that stands for one of the operating system: a full disk, or too many open files.
+    """Return the error for an error of the operating system: a full disk, or too many open files.
 
     :returns: None for any other error.
     """

@@ -1,4 +1,4 @@
-"""Limits of the pictures that are decoded, apart from the other types: settings have them, and stay without NumPy."""
+"""The settings from the environment and the settings file."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def setting(
     empty: bool = False,
     kind: type | None = None,
 ) -> Any:
-    """Declare a setting: its default, one sentence of help, and what limits its value.
+    """Declare a setting: its default, one sentence of help, and the limits of its value.
 
     :param empty: whether it may be empty.
-    :param kind: its type, where the default does not tell.
+    :param kind: its type, if the default does not determine it.
     """
-    kind = kind or (Path if isinstance(default, Path) else type(default))  # a path's own class depends on the system
+    kind = kind or (Path if isinstance(default, Path) else type(default))  # the class of a path depends on the system
     facts = {"help": help, "low": low, "choices": choices, "empty": empty, "kind": kind}
     return field(default=default, metadata=facts)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings. A relative folder is relative to the checkout, wherever the program was started."""
+    """All settings. Relative paths are relative to the checkout, wherever the program was started."""
 
     host: str = setting("0.0.0.0", "Address on which predictions and the page are served; unix:/path for a socket.")
     port: int = setting(8080, "Port of predictions and the page.", low=1)
@@ -262,21 +262,21 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """Return where converted networks are kept."""
+        """Return the folder of converted networks."""
         return self.cache_dir or self.instance_dir / "cache"
 
     @property
     def picture_limits(self) -> PictureLimits:
-        """Return the largest picture that is decoded."""
+        """Return the limits of pictures that are decoded."""
         return PictureLimits(self.max_pixels, self.max_frames)
 
 
 def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings from the environment, and those that it does not have from the settings' file.
+    """Read the settings from the environment, and the others from the settings file.
 
-    :raises SettingError: naming the variable and its value, and the file's line where it stands there, where a value is
-        out of range or of the wrong kind, or where a ``DIMPLE_…`` variable is not a setting (a misspelt one would
-        otherwise do nothing, silently).
+    :raises SettingError: if a value is out of range or of the wrong type, or a ``DIMPLE_…`` variable is not a setting
+        (otherwise a misspelt one would silently have no effect). The error names the variable, its value, and the line
+        if it is in the file.
     """
     known = _known()
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
@@ -288,11 +288,11 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def write_settings(values: Mapping[str, Any], file: Path, remarks: Sequence[str]) -> None:
-    """Put settings into the settings' file. Its other lines stay.
+    """Write settings into the settings file, and keep its other lines.
 
     :param values: settings by their names in :class:`Settings`.
-    :param remarks: lines that say why; they take the place of those of the last time.
-    :raises OSError: where the file cannot be written; it is as it was then.
+    :param remarks: comment lines with the reason; they replace earlier remarks.
+    :raises OSError: if the file cannot be written; it is unchanged.
     """
     new = to_environment(values)
     old = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
@@ -303,13 +303,13 @@ def write_settings(values: Mapping[str, Any], file: Path, remarks: Sequence[str]
 
 
 def with_absolute_paths(settings: Settings) -> Settings:
-    """Return the settings with the relative files and folders made absolute, under the checkout."""
+    """Return the settings with relative files and folders made absolute, under the checkout."""
     paths = {field.name: getattr(settings, field.name) for field in fields(Settings) if field.metadata["kind"] is Path}
     return replace(settings, **{name: ROOT / path for name, path in paths.items() if path is not None})
 
 
 def to_environment(values: Mapping[str, Any]) -> dict[str, str]:
-    """Return what :func:`read_settings` reads as these values.
+    """Return the environment variables that :func:`read_settings` reads as these values.
 
     :param values: settings by their names in :class:`Settings`.
     """
@@ -321,14 +321,14 @@ def _known() -> dict[str, Field[Any]]:
 
 
 def _suggestion(name: str, known: Mapping[str, object]) -> str:
-    """Return what a name should be that is no setting's."""
+    """Return the suggestion for a name that is not a setting."""
     like = difflib.get_close_matches(name.removeprefix(PREFIX), [item.removeprefix(PREFIX) for item in known], 2, 0.6)
     hint = f"did you mean {' or '.join(PREFIX + item for item in like)}? " if like else ""
     return f"the name of a setting; {hint}docs/settings.md has them all"
 
 
 def _read_file(file: Path) -> dict[str, Any]:
-    """Read the lines ``DIMPLE_<NAME>=value``; empty ones, and those that begin with ``#``, are passed over."""
+    """Read the lines ``DIMPLE_<NAME>=value``, except for empty lines and those that begin with ``#``."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -336,7 +336,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SettingError(f"file {file}", "", f"a text that can be read ({error})") from None
     known = _known()
-    del known[PREFIX + "INSTANCE_DIR"]  # it says where this file is
+    del known[PREFIX + "INSTANCE_DIR"]  # it determines the location of this file
     values: dict[str, Any] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
@@ -385,10 +385,10 @@ def _parse_int(name: str, text: str, low: int) -> int:
 
 @dataclass(frozen=True)
 class PictureLimits:
-    """The largest picture that is decoded.
+    """Limits of the pictures that are decoded.
 
-    ``pixels`` are width x height by its header; ``frames`` are those of an animation, or a file's pages, 0 for any
-    number.
+    ``pixels`` is width x height in the picture's header. ``frames`` is the number of an animation's frames or a file's
+    pages, 0 for no limit. This class is here rather than in ``app.types`` so that settings do not need NumPy.
     """
 
     pixels: int = 64_000_000

@@ -1,4 +1,4 @@
-"""What moves between the rooms: named data without behaviour of its own."""
+"""Data types shared by several packages, without behaviour of their own."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Everything that turns an upright RGB photograph into the network's input.
+    """The conversion of an upright RGB photograph to the network's input.
 
-    The tensor is ``(pixel * scale - mean) / std`` with pixels 0-255, laid out as ``layout`` says. Its height and width
-    are those of the input's shape.
+    The tensor is ``(pixel * scale - mean) / std`` with pixels 0-255, in the layout ``layout``. Its height and width are
+    those of the input's shape.
 
     ``resize`` is ``stretch`` (aspect ignored), ``crop`` (shorter side to ``shorter_side``, or to the input's own size
-    where that is 0, then the centre) or ``fit`` (the largest centred part of the input's aspect, resized by Pillow).
-    ``antialias`` true is Pillow's resampling, false is OpenCV's.
-    ``faces`` says that the network looks at faces: they are found first and each is classified.
+    if that is 0, then the centre) or ``fit`` (the largest centred part of the input's aspect, resized by Pillow).
+    ``antialias`` true is Pillow's resampling, false is OpenCV's. ``faces`` is true if the network classifies faces:
+    they are found first, and each is classified.
     """
 
     color: Color = "rgb"
@@ -52,10 +52,9 @@ class Preprocess:
 
 @dataclass(frozen=True)
 class Postprocess:
-    """What turns the network's output row into probabilities, and how many of them are reported.
+    """The conversion of the network's output row to probabilities, and the number of reported classes.
 
-    One sigmoid output *p* stands for two classes, of probabilities *1 - p* and *p*.
-    ``top`` 0 reports every class.
+    One sigmoid output *p* stands for two classes with the probabilities *1 - p* and *p*. ``top`` 0 reports every class.
     """
 
     activation: Activation = "none"
@@ -64,7 +63,7 @@ class Postprocess:
 
 @dataclass(frozen=True)
 class Signature:
-    """A model's own description of itself: its tensors and what surrounds them."""
+    """A model's own description: its tensors, preprocessing and postprocessing."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -92,7 +91,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Face:
-    """One face and what the network says of it."""
+    """One face and its classification."""
 
     box: Box
     predictions: tuple[Prediction, ...]
@@ -100,10 +99,10 @@ class Face:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one picture.
+    """A model's classification of one picture.
 
-    ``faces`` is None where none were looked for, and empty where none were found. ``note`` is a sentence for the
-    reader where something about the answer should be known. ``timing_ms`` maps the steps to milliseconds.
+    ``faces`` is None if no faces were searched for, and empty if none were found. ``note`` is a sentence for the reader
+    about a peculiarity of the answer. ``timing_ms`` maps the steps to milliseconds.
     """
 
     model: str
