@@ -29,8 +29,8 @@ class TensorSpec:
 class Preprocess:
     """The conversion of an upright RGB photograph to the network's input.
 
-    The tensor is ``(pixel * scale - mean) / std`` with pixels 0-255, in the layout ``layout``. Its height and width are
-    those of the input's shape.
+    The tensor is ``(pixel * scale - mean) / std`` with pixels 0-255, in the layout ``layout``. Its height and width
+    come from the input's shape.
 
     ``resize`` is ``stretch`` (aspect ignored), ``crop`` (shorter side to ``shorter_side``, or to the input's own size
     if that is 0, then the centre) or ``fit`` (the largest centred part of the input's aspect, resized by Pillow).

@@ -107,7 +107,7 @@ class Connection:
 
         :param timeout: seconds that the rows may wait in the queue.
         :raises DimpleError: as :meth:`app.backend.networks.Network.submit`.
-        :raises BackendDied: as :meth:`call`, as ClientClosedRequest.
+        :raises BackendDied: as :meth:`call`; also ClientClosedRequest.
         """
         try:
             size = FLOAT_BYTES * rows.size
@@ -152,7 +152,7 @@ class ConnectionPool:
     def __init__(self, address: bytes, prepare: Callable[[Connection], object] = lambda connection: None) -> None:
         self._address = address
         self._prepare = prepare
-        self._spare = 2 * cpu_count()  # number of idle connections that are kept
+        self._spare = 2 * cpu_count()  # maximum number of idle connections
         self._lock = threading.Lock()
         self._free: deque[Connection] = deque()
         self._closed = False

@@ -113,7 +113,7 @@ class Networks:
     def acquire(self, file: NetworkFile) -> Iterator[Network]:
         """Use a network. It is loaded for its first user and closed after its last.
 
-        :raises RuntimeError: as :class:`Network`, as OSError.
+        :raises RuntimeError: as :class:`Network`; also OSError.
         """
         with self._lock:
             loaded = self._loaded.setdefault(file, _Loaded())

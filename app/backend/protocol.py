@@ -1,6 +1,6 @@
 """The messages between HTTP workers and the backend process, on a Unix stream socket.
 
-A message is a head of fixed size and a body whose length the head gives. The body is a JSON document with byte strings,
+A message has a head of fixed size, which states the length of its body. The body is a JSON document with byte strings,
 or the raw rows of a response. The rows of a request are in memory that both processes have mapped: a socket would split
 the rows of a picture (600 kB) into pieces, and the two processes would wake each other for each piece.
 """

@@ -117,7 +117,7 @@ class BackendService:
         :param replacing: whether it may replace a model of the same name, which answers until then.
         :raises ModelConflict: if a model of that name is registered or is being registered.
         :raises HandlerLoadError: if its code cannot be loaded; nothing is changed.
-        :raises RegistryBusy: if the change cannot be stored, as ``StorageError``; nothing is changed.
+        :raises RegistryBusy: if the change cannot be stored; also ``StorageError``; nothing is changed.
         """
         name = registration.name
         with self._changing_lock:

@@ -124,7 +124,7 @@ class FetchPolicy:
         try:
             parts = urlsplit(url)
             host = _name(parts)
-            parts.port  # noqa: B018  it raises where it is no number
+            parts.port  # noqa: B018  it raises if the port is not a number
         except ValueError:
             raise UrlNotAllowed(url, "it is no URL", "Correct it") from None
         if parts.scheme not in self.schemes or not host:

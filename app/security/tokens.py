@@ -145,7 +145,7 @@ def _hash(salt: str, secret: str) -> str:
 def _entry(document: Mapping[str, object]) -> Token:
     """Return the entry of a JSON document.
 
-    :raises TypeError: as ValueError if it is invalid.
+    :raises TypeError: if it is invalid; also ValueError.
     """
     entry = Token(**document)  # type: ignore[arg-type]
     texts = all(isinstance(getattr(entry, field.name), str) for field in fields(Token)[:5])

@@ -40,7 +40,7 @@ class Model:
 
     ``legacy`` is true for an archive of MMS 0.x. ``parity`` is the difference between its engine and the reference; it
     is None for the reference itself, and if ``precision`` is ``int8``, to which ``agreement`` applies.
-    ``enough_pixels`` is the size to which a JPEG may be scaled down during decoding, see
+    ``enough_pixels`` is the shortest side in pixels to which a JPEG may be scaled down during decoding, see
     :func:`app.vision.preprocess.draft_side`; 0 turns this off. ``output`` is the network's output, with the shape (0,
     columns). ``reasons`` explain the values of the signature; ``warnings`` are possible defects of its answers.
     """
@@ -93,7 +93,7 @@ class Model:
         """Compute the network's output for a batch (N, …) in its turn.
 
         :param waited: seconds that the request has waited before, in another queue.
-        :raises QueueTimeout: as :meth:`app.backend.batching.BatchQueue.submit`, as ``ClientClosedRequest``.
+        :raises QueueTimeout: as :meth:`app.backend.batching.BatchQueue.submit`; also ``ClientClosedRequest``.
         """
         done = self.queue.submit(batch, is_disconnected)
         metrics.turn(self.name, waited + done.waited, done.computed)

@@ -90,8 +90,8 @@ class Registry:
 
         :param replacing: whether it replaces a model of the same name, which answers until this one can.
         :raises ModelConflict: if a model of that name is registered.
-        :raises ModelFormatError: if it cannot be loaded, as ``HandlerLoadError``; nothing is changed.
-        :raises RegistryBusy: if the change cannot be stored, as ``StorageError``; nothing is changed.
+        :raises ModelFormatError: if it cannot be loaded; also ``HandlerLoadError``; nothing is changed.
+        :raises RegistryBusy: if the change cannot be stored; also ``StorageError``; nothing is changed.
         """
         name = registration.name
         if not replacing and name in self._registered:
@@ -130,7 +130,7 @@ class Registry:
         :raises ModelNotFound: if no model has that name.
         :raises UnregisterTimeout: if its workers are still busy after ``unregister_timeout``; they were killed, and the
             model is in service again.
-        :raises RegistryBusy: if the change cannot be stored, as ``StorageError``; the model stays in service.
+        :raises RegistryBusy: if the change cannot be stored; also ``StorageError``; the model stays in service.
         """
         self._backend.unregister(name)
         self.refresh()
@@ -224,7 +224,7 @@ class Registry:
     def get_ready(self, name: str) -> Model | CustomModel:
         """Return a model that answers.
 
-        :raises ModelNotFound: as :meth:`acquire`, as ``NoWorker`` and ``ModelUnavailable``.
+        :raises ModelNotFound: as :meth:`acquire`; also ``NoWorker`` and ``ModelUnavailable``.
         """
         model = self._ready_entry(name).model
         assert model is not None

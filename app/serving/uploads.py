@@ -27,7 +27,7 @@ RECORD_BYTES = 2**16
 FEW = 200
 """Number of pictures up to which every upload sweeps the folder."""
 SHARE = 16
-"""Fraction of the limits for larger folders: they are swept after uploads of a sixteenth of the limit, or after a
+"""Divisor of the limits for larger folders: they are swept after uploads of a sixteenth of the limits, or after a
 minute."""
 SWEEP_SECONDS = 60.0
 RESOLUTION_NS = 5 * 10**7

@@ -19,7 +19,7 @@ def reason_of(error: BaseException | bytes, longest: int | None = 300) -> str:
     """Return the reason in a library's error or a failed process's output, in one line.
 
     This is the last line that is not a place in the source of OpenVINO or onnx. For an exception, the network's node
-    comes first if the error names it. Without such a line, this is the exception's type, or empty for a process.
+    comes first if the error names it. For an empty text, this is the exception's type, or empty for a process.
 
     :param error: an exception, or the output of a process.
     :param longest: maximum length in characters; None for any length.
