@@ -40,7 +40,7 @@ def setting(
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings. Relative paths are relative to the checkout, wherever the program was started."""
+    """All settings. A relative folder is relative to the checkout, wherever the program was started."""
 
     host: str = setting("0.0.0.0", "Address on which predictions and the page are served; unix:/path for a socket.")
     port: int = setting(8080, "Port of predictions and the page.", low=1)
