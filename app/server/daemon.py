@@ -1,4 +1,4 @@
-"""Start, find, reload and stop of the server's processes, in the foreground or background."""
+"""Control of the server's processes: start in the foreground or background, lookup, reload and stop."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def start(launch: Launch, report: Callable[[str], object] = lambda line: None) -
 def _wait_ready(pipe: BinaryIO, log: Path | None, logged: int, report: Callable[[str], object]) -> bytes:
     """Wait until the server writes to the pipe, and report the conversions that its log mentions meanwhile.
 
-    :returns: an empty string if the last server process has ended.
+    :returns: empty if the last server process has ended.
     """
     while not select.select([pipe], [], [], PROGRESS_SECONDS)[0]:
         if log is None or not log.exists():

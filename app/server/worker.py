@@ -341,8 +341,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._go_on(conn)
 
     def _expire(self, conn: Connection) -> None:
-        """Close an expired connection: an idle one only if it has sent nothing meanwhile, others after an error
-        response."""
+        """Close an expired connection: a lingering one at once, an idle one unless it has sent something meanwhile, any
+        other one after an error response."""
         if conn.lingers:
             self._close(conn)
         elif not conn.is_idle:
