@@ -1,1 +1,1 @@
-"""Models that bring their own Python: each runs in processes of its own, never in the server."""
+"""Models with their own Python code: each runs in its own processes, never in the server."""

@@ -1,4 +1,4 @@
-"""The environment variables that a handler's process gets."""
+"""The environment variables of a handler's process."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ SHOWN = (
     *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "OPENBLAS_*", "CUDA_*", "NVIDIA_*", "NCCL_*"),
     *("MXNET_*", "KERAS_*", "TORCH_*", "PYTORCH_*"),
 )
-"""What libraries need, and what is nobody's secret. All else the server's environment may hold in confidence."""
+"""Patterns of variables that libraries need and that are no secrets. The server's other variables may be confidential.
+"""
 SERVERS_THREADS = "_DIMPLE_OMP_NUM_THREADS"
-"""Variable with the server's own value of ``OMP_NUM_THREADS``, if nobody else has set that."""
+"""Variable with the server's own value of ``OMP_NUM_THREADS``, present unless the user has set that."""
 DEFAULTS = {
     "OMP_NUM_THREADS": "1",
     # MXNet fuses some graphs wrongly; "default" is a fusion that joins nothing (app/engines/mxnet/compat.py).
     "MXNET_SUBGRAPH_BACKEND": "default",
     "MXNET_SUBGRAPH_VERBOSE": "0",
-    # Keras reads ~/.keras/keras.json, and writes it where there is none. A home that cannot exist stops both.
+    # Keras reads ~/.keras/keras.json, and creates it if it is missing. A home that cannot exist prevents both.
     "KERAS_HOME": os.path.join(os.devnull, "keras"),
     "KERAS_BACKEND": "mxnet",
 }
@@ -36,12 +37,12 @@ DEFAULTS = {
 def handler_environment(
     hidden: str, environ: Mapping[str, str] = os.environ, *, extra_patterns: str = "", home: str | None = None
 ) -> dict[str, str]:
-    """Return what of the server's environment is the handler's business. Dimple's own settings never are.
+    """Return the part of the server's environment that a handler gets; Dimple's own settings are always excluded.
 
     :param hidden: regular expression for whole names; empty hides nothing.
-    :param extra_patterns: patterns of names beside the usual ones, with commas between; ``*`` shows everything.
-    :param home: the home folder; None gives none.
-    :raises SettingError: where ``hidden`` is no regular expression.
+    :param extra_patterns: comma-separated patterns of names in addition to the usual ones; ``*`` shows everything.
+    :param home: home folder; None for no home.
+    :raises SettingError: if ``hidden`` is not a regular expression.
     """
     try:
         pattern = re.compile(hidden)
@@ -60,13 +61,13 @@ def handler_environment(
 
 
 def _home(home: str | None) -> dict[str, str]:
-    """Return what is installed below the home of the server's user is found from another home, too."""
+    """Return the variable that makes the server user's own packages available under another home."""
     return {"PYTHONUSERBASE": site.getuserbase()} if home and site.ENABLE_USER_SITE else {}
 
 
 def _search_path(environ: Mapping[str, str]) -> dict[str, str]:
     if "PYTHONPATH" not in environ:
         return {}
-    # Relative entries are relative to where the server was started, and the child runs elsewhere.
+    # Relative entries are relative to the server's current folder, and the child runs elsewhere.
     entries = [os.path.abspath(entry) for entry in environ["PYTHONPATH"].split(os.pathsep) if entry]
     return {"PYTHONPATH": os.pathsep.join(entry for entry in entries if entry != str(ROOT))}

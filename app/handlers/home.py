@@ -1,8 +1,8 @@
-"""The home folder of a model's own code, and the packages that it asks for.
+"""The home folder of a model's own code, and the packages that it requires.
 
-``instance/handlers/<digest>/`` has both. The digest stands for the model folder and for what is installed, so that two
-models have nothing in common, and a ``requirements.txt`` that has changed is installed anew. Homes that no process uses
-are removed at the next start, as unpacked archives are (``app/formats/archive/cache.py``).
+``instance/handlers/<digest>/`` contains both. The digest covers the model folder and the requirements. Two models
+therefore share nothing, and a changed ``requirements.txt`` is installed anew. Homes that no process uses are removed at
+the next start, like unpacked archives (``app/formats/archive/cache.py``).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from app.utils.files import file_lock, sha256_file
 
 REQUIREMENTS = "requirements.txt"
 READ_BY_PIP = {".txt", ".in", ".whl", ".gz", ".zip", ".py", ".toml", ".cfg"}
-"""Files of a model folder from which ``requirements.txt`` can have something installed."""
+"""Suffixes of files in a model folder that ``requirements.txt`` may refer to."""
 PIP_VARIABLES = "PIP_*,*_proxy,*_PROXY,REQUESTS_CA_BUNDLE"
-"""What pip is told by the environment. Handlers are not: an index's address may have a password in it."""
+"""Environment variables for pip. Handlers do not get them, because an index URL may contain a password."""
 DONE = "installed"
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class HandlerEnvironment:
 
 
 def prepare_environment(name: str, folder: Path, settings: Settings) -> HandlerEnvironment:
-    """Make a handler's home if there is none yet, and keep it as long as this process lives.
+    """Create a handler's home if it is missing, and keep it as long as this process lives.
 
     :raises RequirementsError: if its packages cannot be installed.
     :raises ModelFormatError: if the home cannot be written.
@@ -67,15 +67,14 @@ def prepare_environment(name: str, folder: Path, settings: Settings) -> HandlerE
 
 
 def _ensure_installed(name: str, folder: Path, place: Path, settings: Settings) -> Path:
-    """Return the Python of the model's environment, which the first process that asks for it makes; others wait for
-    it."""
+    """Return the Python of the model's environment. The first process that needs it creates it; others wait."""
     environment = handler_environment(
         settings.blacklist_env_vars, extra_patterns=f"{settings.handler_env},{PIP_VARIABLES}", home=str(place / "home")
     )
     with file_lock(place / "lock"):
         if not (place / DONE).exists():
             log.info("%s: installing its %s", name, REQUIREMENTS)
-            shutil.rmtree(place / "venv", ignore_errors=True)  # of an installation that was cut off
+            shutil.rmtree(place / "venv", ignore_errors=True)  # left by an interrupted installation
             try:
                 install(
                     folder / REQUIREMENTS, place / "venv", _options(settings), environment, settings.install_timeout
@@ -94,9 +93,9 @@ def _options(settings: Settings) -> list[str]:
 
 
 def _digest(folder: Path, pip_options: str | None) -> str:
-    """Return what two homes differ by.
+    """Return the digest that identifies a home.
 
-    :param pip_options: None if nothing is to be installed.
+    :param pip_options: None if there is nothing to install.
     """
     parts = [str(folder.resolve())]
     if pip_options is not None:

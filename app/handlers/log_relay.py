@@ -1,7 +1,7 @@
-"""What a handler's process prints goes to the server's log; lines that begin with ``[METRICS]`` are metrics.
+"""A relay of handler processes' output to the server's log; lines that begin with ``[METRICS]`` are metrics.
 
-A handler may print without end. So lines are cut; of more than the log can take, lines are left out and counted; and
-they are read no faster than costs the server little, so that the handler itself has to wait, and nobody else.
+A handler may print without end. Long lines are therefore cut, and lines beyond the log's rate are dropped and counted.
+Lines are read no faster than the server can afford, so only the handler itself has to wait.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ METRICS = "[METRICS]"
 MAX_LINE = 2**16
 """Bytes after which a line is cut."""
 LINE_COST = 200
-"""Bytes that a line counts beside its own: it gets a time and a name, and takes the server some microseconds."""
+"""Bytes added to the length of a line, for its time and name and some microseconds of the server's time."""
 READ = (16 * 2**20, 16 * 2**20)
-"""Bytes that are read a second, and at once. As are the others, for standard output and error each."""
+"""Bytes read per second, and at once; like the other limits, for standard output and error each."""
 LOGGED = (128 * 2**10, 4 * 2**20)
-"""Bytes that are logged a second, and at once."""
+"""Bytes logged per second, and at once."""
 MEASURED = (2**20, 8 * 2**20)
-"""Bytes of metrics that are passed on a second, and at once: a busy model leaves many."""
+"""Bytes of metrics relayed per second, and at once: a busy model prints many."""
 NAP_SECONDS = 0.02
 
 OnMetric = Callable[[str], None]
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class TokenBucket:
-    """So many bytes at once, and so many a second from then on."""
+    """A token bucket: ``at_once`` bytes immediately, and ``per_second`` bytes each second after that."""
 
     def __init__(self, per_second: int, at_once: int) -> None:
         self._per_second, self._at_once = per_second, at_once
@@ -40,7 +40,8 @@ class TokenBucket:
         self._seen = time.monotonic()
 
     def take(self, size: int) -> bool:
-        """Take so many bytes, if they are there. Who was refused comes again when a second's bytes are there."""
+        """Take ``size`` bytes if they are available. After a refusal, all calls fail until a second's bytes are
+        available."""
         self._grow()
         self._refusing = self._left < (self._per_second if self._refusing else size)
         if not self._refusing:
@@ -48,7 +49,7 @@ class TokenBucket:
         return not self._refusing
 
     def wait_for(self, size: int) -> None:
-        """Take so many bytes; wait where they are not there, a moment at least, since naps cost, too."""
+        """Take ``size`` bytes, sleeping until they are available. Short sleeps are skipped, as they cost time too."""
         self._grow()
         self._left -= size
         if (seconds := -self._left / self._per_second) > NAP_SECONDS:
@@ -61,11 +62,11 @@ class TokenBucket:
 
 
 def follow(pipe: IO[bytes], level: int, name: str, on_metric: OnMetric) -> threading.Thread:
-    """Start a thread that passes on every line until the process, and all that it started, have closed the pipe.
+    """Start a thread that relays all lines until the process and its descendants have closed the pipe.
 
-    :param level: with which lines are logged.
-    :param name: the thread's name, which the log can show.
-    :param on_metric: gets each metric's line, without ``[METRICS]``.
+    :param level: log level of the lines.
+    :param name: name of the thread, which the log can show.
+    :param on_metric: called with the line of each metric, without ``[METRICS]``.
     """
     follower = _Follower(level, on_metric)
     thread = threading.Thread(target=follower.pass_on, args=(pipe,), name=name, daemon=True)
@@ -86,7 +87,7 @@ class _Follower:
                 self._read.wait_for(len(raw) + LINE_COST)
                 try:
                     self._line(raw)
-                except Exception:  # whatever the server does with a line, the process must be able to print the next
+                except Exception:  # whatever fails, the process must be able to print its next line
                     log.exception("A line of a handler's output could not be passed on")
         self._tell_lost()
 

@@ -1,4 +1,4 @@
-"""All workers of one model."""
+"""The pool of a model's handler workers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ def _ignore(line: str) -> None:
 
 
 def _ignore_restart() -> None:
-    """Count nothing."""
+    """Ignore a restart."""
 
 
 class Workers:
-    """The workers of one model: none at first. Every method may be called from any thread.
+    """A pool of a model's workers, empty at first. All methods are thread-safe.
 
-    :param on_metric: gets each metric that the handler leaves, as the line that it printed, without ``[METRICS]``. It
-        is called from other threads.
-    :param pause: waits between two attempts to start a process, for so many seconds or until the event is set.
-    :param on_restart: called when a process is started in the place of one that has ended.
-    :raises SettingError: where ``spec.hidden_variables`` is no regular expression.
+    :param on_metric: called, from other threads, with the printed line of each metric, without ``[METRICS]``.
+    :param pause: waits between two attempts to start a process, for the given seconds or until the event is set.
+    :param on_restart: called when a process replaces one that has ended.
+    :raises SettingError: if ``spec.hidden_variables`` is not a regular expression.
     """
 
     def __init__(
@@ -49,19 +48,19 @@ class Workers:
         self._workers: list[Worker] = []
 
     def start(self, count: int, wait_seconds: float) -> None:
-        """Have ``count`` workers, and wait until they have loaded the model.
+        """Scale to ``count`` workers, and wait until they have loaded the model.
 
-        :param wait_seconds: 0 does not wait.
-        :raises HandlerLoadError: where a worker cannot load the model, or has not by then. The workers go on trying
-            until :meth:`close`.
+        :param wait_seconds: timeout; 0 does not wait.
+        :raises HandlerLoadError: if a worker cannot load the model, or has not loaded it in time. The workers keep
+            trying until :meth:`close`.
         """
         self.scale(count, count, wait_seconds)
 
     def scale(self, minimum: int, maximum: int, wait_seconds: float = 0.0) -> None:
-        """Start workers up to ``minimum``, end those above ``maximum``; those end after the batch that they answer.
+        """Start workers up to ``minimum``, and end workers above ``maximum`` after their current batch.
 
-        :param wait_seconds: how long to wait until ``minimum`` workers have loaded the model; 0 does not wait.
-        :raises BadParameter: where there are to be less than none, or more at least than at most.
+        :param wait_seconds: timeout for ``minimum`` workers to load the model; 0 does not wait.
+        :raises BadParameter: if ``minimum`` is negative or exceeds ``maximum``.
         :raises HandlerLoadError: as :meth:`start`.
         """
         if not 0 <= minimum <= maximum:
@@ -81,8 +80,8 @@ class Workers:
     def predict(self, batch: Sequence[HandlerRequest]) -> list[HandlerAnswer]:
         """Answer a batch: wait for a free worker, then for its answer.
 
-        A worker whose process has died is waited for. Where there is no worker, or every one of them fails to load the
-        model, the answer is at once that there is none: requests must not pile up before a model that cannot run.
+        The batch also waits for a worker whose process has died and restarts. If there is no worker, or none can load
+        the model, every answer is an immediate error: requests must not pile up for a model that cannot run.
 
         :returns: an answer for each request; failures are answers too.
         """
@@ -94,20 +93,20 @@ class Workers:
         return job.answers.result()
 
     def statuses(self) -> list[WorkerStatus]:
-        """Return what each worker is doing, in the order in which they were started."""
+        """Return the status of each worker, in the order of their start."""
         with self._jobs.changed:
             return [worker.status() for worker in self._alive()]
 
     def failure(self) -> str:
-        """Return why no worker can load the model; empty while one has loaded it, or is at it for the first time."""
+        """Return why no worker can load the model; empty if a worker has loaded it, or makes its first attempt."""
         with self._jobs.changed:
             failures = [worker.load_failure for worker in self._staying()]
             return next((failure.reason for failure in failures if failure), "") if None not in failures else ""
 
     def close(self, wait: float) -> bool:
-        """End all workers; batches that wait for one are refused. Afterwards :meth:`scale` may start others.
+        """End all workers, and refuse queued batches. Afterwards :meth:`scale` may start new workers.
 
-        :param wait: seconds for the batches that are being answered; then the processes are killed.
+        :param wait: seconds for the current batches; then the processes are killed.
         :returns: whether all ended by themselves.
         """
         with self._jobs.changed:
@@ -122,9 +121,9 @@ class Workers:
             return False
 
     def wait_until_loaded(self, count: int, seconds: float) -> None:
-        """Wait until so many workers have loaded the model.
+        """Wait until ``count`` workers have loaded the model.
 
-        :raises HandlerLoadError: as :meth:`start`; also if they are closed meanwhile.
+        :raises HandlerLoadError: as :meth:`start`; also if the workers are closed meanwhile.
         """
 
         def ready() -> int:
@@ -162,5 +161,5 @@ class Workers:
 
 
 def _worth(worker: Worker) -> tuple[bool, bool]:
-    """Return which workers are the least loss: those that do not run, then those that have nothing to do."""
+    """Return the key that sorts expendable workers first: those that are not ready, then those that are idle."""
     return worker.state is WorkerState.READY, worker.busy

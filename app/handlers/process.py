@@ -1,4 +1,4 @@
-"""One child process: started, asked, ended. Its parts die with it, and it dies with the server."""
+"""Child processes of handler workers. The descendants of a process die with it, and it dies with the server."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from app.handlers.types import HandlerSpec
 
 PROGRAM = Path(__file__).parent / "runtime"
 GRACE_SECONDS = 5.0
-"""For a process that was told to end to do so by itself."""
+"""Time for a process to end by itself after a hang-up."""
 KILL_SECONDS = 10.0
-"""For a killed one to be gone; only a broken disk or driver keeps one longer."""
+"""Time for a killed process to disappear; only a broken disk or driver delays it longer."""
 
 
 class WorkerProcess:
-    """A process that runs a handler. Linux ends it when the thread that constructs this object ends: that thread must
-    be the one that looks after it.
+    """A process that runs a handler. Linux kills it when the thread that constructs this object ends, so that thread
+    must supervise it.
 
-    :param environment: its whole environment.
+    :param environment: whole environment.
     :param on_exit: called, from another thread, when the process has ended.
-    :raises OSError: where the system cannot start another process.
+    :raises OSError: if the system cannot start another process.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class WorkerProcess:
         threading.Thread(target=self._reap, name=f"{name}-reaper", daemon=True).start()
 
     def ask(self, header: Mapping[str, Any], blobs: Sequence[bytes], seconds: float) -> Reply:
-        """Ask for something and wait for the reply. A process that does not give it is killed.
+        """Send a message and wait for the reply. A process that does not reply is killed.
 
-        :raises Gone: where there is none; :meth:`exit_reason` says why.
+        :raises Disconnected: if there is no reply; :meth:`ending` has the reason.
         """
         try:
             return self._wire.ask(header, blobs, seconds)
@@ -76,19 +76,19 @@ class WorkerProcess:
         raise Disconnected(self.ending())
 
     def end(self) -> None:
-        """Have the process end, by itself or else by force; what it printed has then been passed on."""
+        """End the process, by force if it does not end by itself; all its output has then been relayed."""
         self._wire.hang_up()
         if not self.exited.wait(GRACE_SECONDS):
             self.kill()
             self.exited.wait(KILL_SECONDS)
         for reader in self._readers:
-            reader.join(1)  # something that it started elsewhere may hold the pipe still
+            reader.join(1)  # a process that it started elsewhere may still hold the pipe
         self._wire.close()
 
     def kill(self) -> None:
-        """Kill the process and all that it started in its group, at once."""
+        """Kill the process and its process group at once."""
         with self._reaping:
-            if not self.exited.is_set():  # afterwards its number may be another's
+            if not self.exited.is_set():  # afterwards its process id may belong to another process
                 self._kill_group()
 
     def ending(self) -> str:
@@ -101,7 +101,7 @@ class WorkerProcess:
         return f"The worker ended by itself with exit code {code}"
 
     def memory_bytes(self) -> int:
-        """Resident memory; 0 where the process has ended or the system does not tell."""
+        """Return the resident memory; 0 if the process has ended or the system does not report it."""
         try:
             pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
         except OSError:
@@ -109,8 +109,8 @@ class WorkerProcess:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def _reap(self) -> None:
-        """Wait for the end of the process, whatever its cause, and clear up after it."""
-        if hasattr(os, "waitid"):  # wait without reaping: until then nobody else can have its number
+        """Wait for the end of the process, whatever its cause, and clean up."""
+        if hasattr(os, "waitid"):  # wait without reaping: until then no other process can have its process id
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._reaping:
             self._kill_group()
@@ -126,13 +126,13 @@ class WorkerProcess:
 
 
 def _start(spec: HandlerSpec, descriptor: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    # The kernel is told by the child itself that it should die with us: running Python between fork and exec
-    # (preexec_fn) can deadlock in a server with threads.
+    # The child itself asks the kernel to die with us: running Python between fork and exec (preexec_fn) can deadlock in
+    # a server with threads.
     arguments = [
         str(descriptor),
         str(os.getpid()),
         spec.model_name,
-    ]  # the name is for who looks at the list of processes
+    ]  # the model name is for readers of the process list
     return subprocess.Popen(
         [str(spec.python), "-u", str(PROGRAM), *arguments],
         cwd=spec.model_dir,

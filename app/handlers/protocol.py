@@ -1,12 +1,13 @@
 """The server's end of the socket to a handler's process. ``runtime/dimple_child/channel.py`` is the other end.
 
-A message is: uint32, big-endian, the length of a header; the header, a JSON object in UTF-8; and byte strings, whose
-lengths are the header's list ``sizes``. The server sends one message and gets one back, first to load the model:
+A message consists of a uint32, big-endian, the length of a header; the header, a JSON object in UTF-8; and byte
+strings, whose lengths are the header's list ``sizes``. The server sends one message and gets one back, first to load
+the model:
 
     {model_name, model_dir, handler, manifest, batch_size, gpu_id, decode_input_request, legacy, limits}
     →  {code, message}
 
-then for each batch, with the fields' bytes, and with the answers' bodies:
+then for each batch, with the bytes of the fields, and of the answers' bodies:
 
     {requests: [{id, headers, fields: [[name, content type, is file], …]}, …]}
     →  {answers: [{status, phrase, headers, content_type, error?: [type, message]}, …], out_of_memory}
@@ -26,17 +27,17 @@ Reply = tuple[dict[str, Any], list[bytes]]
 
 
 class Disconnected(Exception):
-    """The process has hung up: it has ended, or is about to."""
+    """An error for a process that has hung up: it has ended, or is about to end."""
 
 
 class ProtocolError(Exception):
-    """The process has not answered in time, or has sent what is no message. It can only be killed."""
+    """An error for a process that exceeds its timeout or sends an invalid message, and can only be killed."""
 
 
 class Connection:
-    """A connection on which one question is asked at a time.
+    """A connection for one request at a time.
 
-    :param max_bytes: most bytes of a reply.
+    :param max_bytes: maximum bytes of a reply.
     """
 
     def __init__(self, sock: socket.socket, max_bytes: int) -> None:
@@ -47,9 +48,9 @@ class Connection:
     def ask(self, header: Mapping[str, Any], blobs: Sequence[bytes], seconds: float) -> Reply:
         """Send a message and wait for the reply.
 
-        :param seconds: for both together.
-        :raises Unfit: when they have passed, or where the process sends too much, or no message.
-        :raises Gone: where it ends meanwhile.
+        :param seconds: timeout of both together.
+        :raises ProtocolError: if the timeout expires, or the process sends too many bytes or an invalid message.
+        :raises Disconnected: if the process ends meanwhile.
         """
         self._deadline = time.monotonic() + seconds
         try:
@@ -63,12 +64,12 @@ class Connection:
             raise ProtocolError(f"sent what is no message: {error!r}") from None
 
     def hang_up(self) -> None:
-        """Tell the process to end, and wake whoever waits for it."""
-        with contextlib.suppress(OSError):  # it has hung up already
+        """Shut down the socket, which makes the process end and wakes the thread that waits for it."""
+        with contextlib.suppress(OSError):  # the process has hung up already
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._socket.close()
 
     def _send(self, header: Mapping[str, Any], blobs: Sequence[bytes]) -> None:
@@ -82,7 +83,7 @@ class Connection:
         self._check(size)
         header = json.loads(self._read(size))
         sizes = header["sizes"]
-        if not all(type(size) is int and size >= 0 for size in sizes):  # else they could cancel each other out
+        if not all(type(size) is int and size >= 0 for size in sizes):  # negative sizes could cancel others out
             raise ValueError("a size that is none")
         self._check(sum(sizes))
         return header, [bytes(self._read(size)) for size in sizes]

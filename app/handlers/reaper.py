@@ -1,8 +1,8 @@
-"""Nothing that a handler has started outlives the server, even where that is killed and can do nothing about it.
+"""Cleanup of all processes that handlers have started, even if the server is killed and cannot do it itself.
 
-The kernel ends the handlers' processes then, but not what they have started themselves. So each server process that
-has handlers has a guard, too: a small process that knows their process groups. When the server is gone, however it
-ended, the kernel closes the pipe between them; the guard kills the groups that are left, and ends.
+The kernel then ends the handlers' processes, but not the processes that they have started. So each server process with
+handlers also has a guard: a small process that knows their process groups. When the server ends, for any reason, the
+kernel closes the pipe between them. The guard then kills the remaining groups, and ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ END_SECONDS = 5.0
 
 
 class Reaper:
-    """The server's end. The process is started with the first group, and again where somebody has killed it."""
+    """The server's end of the guard. The guard starts with the first group, and again if it was killed."""
 
     def __init__(self) -> None:
         self._changing = threading.Lock()
@@ -32,7 +32,7 @@ class Reaper:
         self._process: subprocess.Popen[bytes] | None = None
 
     def watch(self, group: int) -> None:
-        """See to it that a process group does not outlive this process."""
+        """Make the guard kill a process group when this process ends."""
         with self._changing:
             self._groups.add(group)
             if self._send(f"+{group}\n"):
@@ -40,18 +40,18 @@ class Reaper:
             self._release()
             try:
                 self._process = _start()
-            except OSError:  # it will be tried again; until then the kernel ends the handlers themselves
+            except OSError:  # the next call retries; until then the kernel ends the handlers themselves
                 log.exception("The guard of the handlers' processes cannot be started")
             self._send("".join(f"+{group}\n" for group in self._groups))
 
     def forget(self, group: int) -> None:
-        """A group that has ended: its number may become another's."""
+        """Remove a group that has ended: its id may be reused."""
         with self._changing:
             self._groups.discard(group)
             self._send(f"-{group}\n")
 
     def end(self) -> None:
-        """Kill the groups that are left, and the guard."""
+        """Kill the remaining groups, and end the guard."""
         with self._changing:
             self._release()
 
@@ -73,7 +73,7 @@ class Reaper:
 
 
 GUARD = Reaper()
-"""That of this process."""
+"""The guard of this process."""
 atexit.register(GUARD.end)
 
 
@@ -87,5 +87,5 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        start_new_session=True,  # what is sent to the server's group must not end the guard first
+        start_new_session=True,  # signals to the server's group must not end the guard first
     )

@@ -1,4 +1,4 @@
-"""The packages that an archive asks for, in a virtual environment of its own on top of the server's packages."""
+"""The packages that an archive requires, in its own virtual environment on top of the server's packages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from app.handlers.log_relay import MAX_LINE
 from app.handlers.reaper import GUARD
 
-# isolated: the archive's folder, in which they run, must not come before their own modules
+# isolated, so that modules in the archive's folder, the current folder, do not shadow their own
 PIP = (
     "-I",
     "-m",
@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 
 
 class InstallFailed(Exception):
-    """What pip said last."""
+    """An error with pip's last error message."""
 
 
 def server_packages() -> list[str]:
-    """Return the folders of the packages that the server has itself."""
+    """Return the server's own package folders."""
     return [entry for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
 
 
@@ -52,19 +52,19 @@ def install(
     seconds: float,
     below: Iterable[str] | None = None,
 ) -> None:
-    """Make a virtual environment and install a file of requirements there. What pip prints is logged.
+    """Create a virtual environment and install a requirements file there. pip's output is logged.
 
-    The environment has the packages of the server, too: an archive need not ask for MXNet. Where it asks for another
-    version of one, it gets it, and the server keeps its own.
+    The environment includes the server's packages, so an archive need not require MXNet. If it requires another version
+    of a package, it gets that version, and the server keeps its own.
 
-    :param requirements: as pip reads it; with hashes, nothing else is installed. Paths in it are relative to its
-        folder.
-    :param options: of ``pip install``.
-    :param environment: the environment variables for pip, and for the set-up code of the packages.
-    :param seconds: for all of it.
-    :param below: folders of packages that the environment has, too; None takes the server's.
-    :raises InstallFailed: where a package cannot be installed, or it takes too long.
-    :raises OSError: where the environment cannot be written.
+    :param requirements: requirements file of pip; with hashes, nothing else is installed. Paths in it are relative to
+        its folder.
+    :param options: options of ``pip install``.
+    :param environment: environment variables of pip, and of the packages' set-up code.
+    :param seconds: timeout of the whole installation.
+    :param below: folders of further packages in the environment; None for the server's.
+    :raises InstallFailed: if a package cannot be installed, or the timeout expires.
+    :raises OSError: if the environment cannot be written.
     """
     deadline = time.monotonic() + seconds
     folder = requirements.parent
@@ -73,14 +73,14 @@ def install(
     folders = server_packages() if below is None else list(below)
     # read after the environment's own folder, so its own packages come first
     (packages / "server.pth").write_text(f"import site; list(map(site.addsitedir, {folders!r}))\n")
-    # pip is the server's, too; what lies outside of the environment that runs it, it does not remove
+    # pip is the server's own: it removes nothing outside the environment that runs it
     _run([str(venv / "bin" / "python"), *PIP, *options, "-r", str(requirements)], folder, environment, deadline)
 
 
 def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], deadline: float) -> None:
-    """Run a program and log what it prints. Nothing that it starts outlives it.
+    """Run a program and log its output. Its process group is killed at the end.
 
-    :raises InstallFailed: where it fails, with its last error, or has not ended at the deadline.
+    :raises InstallFailed: if it fails, with its last error, or has not ended at the deadline.
     """
     process = subprocess.Popen(
         command,
@@ -110,7 +110,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], d
 
 
 def _follow(process: subprocess.Popen[bytes]) -> str:
-    """Log what a program prints, until it ends.
+    """Log the output of a program until it ends.
 
     :returns: its last error, or else its last line.
     """
@@ -123,7 +123,7 @@ def _follow(process: subprocess.Popen[bytes]) -> str:
                 last = line
                 if line.startswith(ERROR):
                     error = line.removeprefix(ERROR).strip()
-    # it has closed its output, so it has ended or is about to
+    # it has closed its output, so it has ended or is about to end
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(CLOSING_SECONDS)
     return error or last

@@ -1,4 +1,4 @@
-"""What goes to a handler, what comes back, and what its workers are doing."""
+"""Requests to handlers, their answers, and the status of their workers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ UNAVAILABLE = "ServiceUnavailableException"
 
 @dataclass(frozen=True)
 class HandlerLimits:
-    """What a handler's process may take. Of everything, 0 sets no limit; ``nice`` is added to the server's own.
+    """The resource limits of a handler's process. 0 means no limit; ``nice`` is added to the server's own.
 
-    :param memory_bytes: private memory that it can write to: the heap and the threads' stacks (``RLIMIT_DATA``).
-        Address space (``RLIMIT_AS``) would count what MXNet and OpenVINO reserve and never use.
-    :param cpu_seconds: processor time of all its threads together, for one batch; loading does not count.
-    :param open_files: descriptors that it may have open at once.
-    :param file_bytes: length of a file that it writes.
+    :param memory_bytes: private writable memory: the heap and the threads' stacks (``RLIMIT_DATA``). Address space
+        (``RLIMIT_AS``) would include what MXNet and OpenVINO reserve and never use.
+    :param cpu_seconds: processor time of all threads together for one batch; loading does not count.
+    :param open_files: number of open file descriptors.
+    :param file_bytes: length of a written file.
     """
 
     memory_bytes: int = 0
@@ -34,23 +34,23 @@ class HandlerLimits:
 
 @dataclass(frozen=True)
 class HandlerSpec:
-    """How a model's code is run. The defaults are Multi Model Server's.
+    """The parameters for running a model's code. The defaults are Multi Model Server's.
 
-    :param model_name: the name under which the model is registered; the manifest may have another.
+    :param model_name: name under which the model is registered; the manifest may contain another.
     :param model_dir: the unpacked archive, the folder in which the code runs.
-    :param handler: ``module[:function]``; of an archive of 0.x, the file with the service.
-    :param manifest: the archive's manifest; None has the child look for it in the folder.
-    :param response_timeout: seconds that a batch may take; after them the process is killed.
+    :param handler: ``module[:function]``; for an archive of 0.x, the file of the service.
+    :param manifest: the archive's manifest; if None, the child looks for it in the folder.
+    :param response_timeout: timeout of a batch in seconds, after which the process is killed.
     :param decode_input_request: whether JSON and text reach the handler decoded, not as bytes.
-    :param number_of_gpu: GPUs that workers are given in turn; 0 has them compute on the CPU.
-    :param shown_variables: patterns, with commas between, of environment variables that the handler gets beside the
+    :param number_of_gpu: number of GPUs that workers use in turn; for 0 they compute on the CPU.
+    :param shown_variables: comma-separated patterns of environment variables that the handler gets in addition to the
         usual ones (``app/handlers/environment.py``).
-    :param hidden_variables: regular expression; environment variables whose whole name it matches are kept from the
-        handler all the same.
+    :param hidden_variables: regular expression; environment variables whose whole name it matches are always hidden
+        from the handler.
     :param legacy: whether the archive is of version 0.x.
-    :param max_response_bytes: most bytes that a batch's answers may have together; a process that sends more is killed.
-    :param python: what runs it: the server's own Python, or that of the archive's environment.
-    :param home: its home folder; None gives it none.
+    :param max_response_bytes: maximum bytes of a batch's answers together; a process that sends more is killed.
+    :param python: the Python interpreter: the server's own, or the one of the archive's environment.
+    :param home: home folder; None for no home.
     """
 
     model_name: str
@@ -74,8 +74,8 @@ class HandlerSpec:
 class Field:
     """A named part of a request.
 
-    :param is_file: whether the content type decides what the handler gets: true of a whole body (named ``body``) and of
-        a form's file, false of a form's plain field and of a query parameter, which stay bytes.
+    :param is_file: whether the content type decides how the handler gets the data: true for a whole body (named
+        ``body``) and a form's file; false for a form's plain field and a query parameter, which stay bytes.
     """
 
     name: str
@@ -86,7 +86,7 @@ class Field:
 
 @dataclass(frozen=True)
 class HandlerRequest:
-    """A request for a handler. Of several fields with one name, the last one counts."""
+    """A request for a handler. If several fields have the same name, the last one counts."""
 
     request_id: str
     fields: tuple[Field, ...]
@@ -95,12 +95,12 @@ class HandlerRequest:
 
 @dataclass(frozen=True)
 class HandlerAnswer:
-    """What the client is to get.
+    """A handler's answer to a request.
 
-    :param phrase: the handler's words beside the status; mostly empty.
-    :param headers: those that the handler set, without the content type.
-    :param content_type: None where the handler set none.
-    :param error: type and message of the error that the server is to write; ``body`` is empty then.
+    :param phrase: the handler's reason phrase of the status; mostly empty.
+    :param headers: headers that the handler set, without the content type.
+    :param content_type: None if the handler set none.
+    :param error: type and message of an error that the server formats; ``body`` is empty then.
     """
 
     status: int
@@ -112,8 +112,11 @@ class HandlerAnswer:
 
 
 class WorkerState(StrEnum):
-    """LOADING also stands for a worker that waits to start again after its process has died; FAILED waits to try again
-    after the model could not be loaded; UNLOADING finishes its batch, then ends."""
+    """The state of a worker.
+
+    LOADING includes a worker that waits to restart after its process died. FAILED waits to retry after the model failed
+    to load. UNLOADING finishes its batch, then ends.
+    """
 
     LOADING = "LOADING"
     READY = "READY"
@@ -123,14 +126,14 @@ class WorkerState(StrEnum):
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """A worker at one moment.
+    """The status of a worker at one moment.
 
-    :param pid: of its process; None between two.
-    :param started: when that process, or the last one, was started.
-    :param memory_bytes: the process's resident memory; 0 where it is not known.
-    :param restarts: how often a process had to be started again.
-    :param last_error: why the last process ended or the model could not be loaded; empty where nothing went wrong.
-    :param gpu_id: the GPU that it was given; None computes on the CPU.
+    :param pid: process id; None between two processes.
+    :param started: start time of the current or last process.
+    :param memory_bytes: resident memory of the process; 0 if unknown.
+    :param restarts: number of restarts of the process.
+    :param last_error: reason of the last process's end, or of the failure to load the model; empty without errors.
+    :param gpu_id: the worker's GPU; None for the CPU.
     """
 
     id: str
@@ -144,7 +147,7 @@ class WorkerStatus:
 
 
 def worker_died() -> HandlerAnswer:
-    """Return the answer to those whose worker died, or was killed because it took too long."""
+    """Return the answer for requests whose worker died, or was killed at its timeout."""
     return HandlerAnswer(500, error=(INTERNAL, "Worker died."))
 
 

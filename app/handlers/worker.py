@@ -1,4 +1,4 @@
-"""Handler workers: each a thread that keeps one child process alive and hands it batches."""
+"""Handler workers: threads that each keep one child process alive and send it batches."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _turns = itertools.count()
 
 @functools.cache
 def usable_gpus(number: int) -> int:
-    """Return how many GPUs workers are given in turn: not more than there are, as in Multi Model Server. If there are
-    fewer than the settings name, the log says so, once.
+    """Return the number of GPUs for workers: at most the GPUs of this machine, as in Multi Model Server. A setting that
+    exceeds them is logged once.
 
-    :param number: the setting; 0 asks nobody.
+    :param number: the setting; for 0, the machine is not queried.
     """
     there = gpus() if number else 0
     if number > there:
@@ -41,32 +41,32 @@ def usable_gpus(number: int) -> int:
 
 
 def next_gpu(number: int) -> int | None:
-    """Return the next GPU in turn, whatever model the last one went to, as Multi Model Server gives them.
+    """Return the next GPU in turn, across all models, as Multi Model Server does.
 
-    :param number: of GPUs; 0 gives None.
+    :param number: number of GPUs; for 0 the result is None.
     """
     if not number:
         return None
-    # Server processes do not know of each other. Were each to begin with the first GPU, it would have most of the work;
-    # their process ids are mostly consecutive.
+    # HTTP workers do not know of each other. If each began with the first GPU, it would get most of the work. Process
+    # ids, which are mostly consecutive, spread the start.
     return (os.getpid() + next(_turns)) % number
 
 
 @dataclass(frozen=True)
 class Job:
-    """A batch, and where its answers go."""
+    """A batch, and the future of its answers."""
 
     batch: Sequence[HandlerRequest]
     answers: Future[list[HandlerAnswer]] = field(default_factory=Future)
 
     def refuse(self, answer: HandlerAnswer) -> None:
-        """Give every request of the batch the same answer."""
+        """Answer every request of the batch with the same answer."""
         self.answers.set_result([answer] * len(self.batch))
 
 
 class JobQueue:
-    """First come, first served. ``changed`` guards it and all workers' states, and is notified whenever one of them
-    changes."""
+    """A first-in, first-out queue of jobs. ``changed`` guards the queue and the states of all workers, and is notified
+    of each change."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -79,36 +79,36 @@ class JobQueue:
             self.changed.notify_all()
 
     def take(self, enough: Callable[[], bool]) -> Job | None:
-        """Wait for the next job; None as soon as ``enough`` is true."""
+        """Wait for the next job; return None as soon as ``enough`` is true."""
         with self.changed:
             self.changed.wait_for(lambda: enough() or bool(self._waiting))
             return None if enough() else self._waiting.popleft()
 
     def refuse_all(self, answer: HandlerAnswer) -> None:
-        """Answer everything that waits."""
+        """Answer all queued jobs."""
         with self.changed:
             while self._waiting:
                 self._waiting.popleft().refuse(answer)
 
     def wake(self) -> None:
-        """Have everybody who waits look again."""
+        """Wake all waiting threads, which recheck their conditions."""
         with self.changed:
             self.changed.notify_all()
 
 
 LOAD_SECONDS = 120.0
-"""Least time that loading may take; it has the response timeout where that is longer."""
+"""Minimum timeout of loading in seconds; the response timeout applies if it is longer."""
 
 Pause = Callable[[threading.Event, float], object]
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """What all workers of a model share.
+    """The state that all workers of a model share.
 
-    :param pause: waits for so many seconds, or until the event is set.
+    :param pause: waits for the given seconds, or until the event is set.
     :param on_failure: called when a worker could not load the model.
-    :param on_restart: called when a process is started in the place of one that has ended.
+    :param on_restart: called when a process replaces one that has ended.
     """
 
     spec: HandlerSpec
@@ -121,10 +121,10 @@ class WorkerContext:
 
 
 class Worker:
-    """Lives until :meth:`leave`, through any number of child processes.
+    """A handler worker, which lives until :meth:`leave`, through any number of child processes.
 
-    ``load_failure`` is why the model could not be loaded the last time, None as soon as it could. It is read and
-    written under ``jobs.changed``, as ``state`` and ``busy`` are.
+    ``load_failure`` is the error of the last attempt to load the model, None after a success. Like ``state`` and
+    ``busy``, it is read and written under ``jobs.changed``.
     """
 
     def __init__(self, shared: WorkerContext) -> None:
@@ -142,16 +142,16 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=f"W-9000-{shared.spec.model_name[:25]}", daemon=True)
 
     def start(self) -> None:
-        """Begin to load the model."""
+        """Start to load the model."""
         self._thread.start()
 
     @property
     def leaving(self) -> bool:
-        """Return whether the worker was told to end."""
+        """Return whether the worker is leaving."""
         return self._leaving.is_set()
 
     def leave(self) -> None:
-        """End after the batch that is being answered; at once where the model is still being loaded."""
+        """End after the current batch, or at once while the model loads."""
         with self._shared.jobs.changed:
             self._leaving.set()
             if self._child is not None and self.state is not WorkerState.READY:
@@ -166,7 +166,7 @@ class Worker:
                 self._child.kill()
 
     def status(self) -> WorkerStatus:
-        """Return what the worker is doing."""
+        """Return the worker's status."""
         with self._shared.jobs.changed:
             child = self._child
             alive = child is not None and not child.exited.is_set()
@@ -202,7 +202,7 @@ class Worker:
                 self._shared.on_restart()
 
     def _load(self) -> WorkerProcess | None:
-        """Start a process and have it load the model; None where that fails."""
+        """Start a process and load the model in it; return None if that fails."""
         self._turn(WorkerState.LOADING)
         spec = self._shared.spec
         try:
@@ -229,7 +229,7 @@ class Worker:
         return child
 
     def _serve(self, child: WorkerProcess) -> None:
-        """Hand batches to the process until it dies, has no memory left, or the worker is to leave."""
+        """Send batches to the process until it dies, runs out of memory, or the worker is leaving."""
         exhausted = False
         while (job := self._shared.jobs.take(lambda: self.leaving or child.exited.is_set())) is not None:
             self.busy = True
@@ -248,10 +248,10 @@ class Worker:
             self._turn(WorkerState.LOADING)
 
     def _answer(self, child: WorkerProcess, job: Job) -> bool:
-        """Have the process answer a batch.
+        """Send a batch to the process, and set its answers.
 
-        :returns: whether it has come to the limit of its memory. What it holds there may never become free again: the
-            next process begins anew. Where there is no limit, a batch that was too large says nothing of the next.
+        :returns: whether the process has reached its memory limit. Its memory may never become free again, so another
+            process must replace it. Without a limit, one oversized batch says nothing about the next.
         """
         spec, exhausted = self._shared.spec, False
         try:
@@ -259,9 +259,9 @@ class Worker:
             answers = _answers(reply, len(job.batch))
             exhausted = bool(spec.limits.memory_bytes and reply[0]["out_of_memory"])
         except Disconnected:
-            self._turn(WorkerState.LOADING)  # before the caller, who may look, knows
+            self._turn(WorkerState.LOADING)  # before the caller learns of it and may look at the state
             job.refuse(worker_died())
-        except Exception:  # not what was agreed: whatever has happened to it, it cannot be trusted with another batch
+        except Exception:  # a protocol violation: do not trust the process with another batch
             log.exception("%s: the worker's answer makes no sense", spec.model_name)
             child.kill()
             self._turn(WorkerState.LOADING)

@@ -1,1 +1,1 @@
-"""The HTTP server: gunicorn's threaded worker and master, extended on their public names."""
+"""The HTTP server: extensions of gunicorn's threaded worker and master through their public names."""

@@ -1,4 +1,4 @@
-"""Addresses as Multi Model Server's configuration writes them: ``http://host:port``, ``https://…``, ``unix:/path``."""
+"""Addresses in the syntax of Multi Model Server: ``http://host:port``, ``https://…``, ``unix:/path``."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from app.settings import Settings
 
 EXPECTED = "http://host:port, https://host:port or unix:/path"
 PATIENCE_SECONDS = 5.0
-"""For as long gunicorn tries to bind, too."""
+"""Seconds to retry a busy port, as long as gunicorn itself retries to bind."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen. ``host`` is ``unix:/path`` for a socket, whose ``port`` is 0."""
+    """An address to listen on. ``host`` is ``unix:/path`` for a Unix socket, whose ``port`` is 0."""
 
     host: str
     port: int
@@ -28,15 +28,15 @@ class Address:
 
 
 def parse_address(name: str, text: str, plain_port: int, https_port: int) -> Address:
-    """Read an address.
+    """Parse an address.
 
-    :param name: of the setting, for the error.
-    :param plain_port: that of an ``http`` address which names none; ``https_port`` is that of ``https``.
-    :raises SettingError: where it is none.
+    :param name: name of the setting, for the error.
+    :param plain_port: default port of an ``http`` address; ``https_port`` is the default for ``https``.
+    :raises SettingError: if the address is invalid.
     """
     if text.startswith("unix:"):
         path = text.removeprefix("unix:")
-        if path.startswith("//"):  # unix:///path, as others write it
+        if path.startswith("//"):  # unix:///path, a common spelling
             path = "/" + path.lstrip("/")
         if not path:
             raise SettingError(name, text, EXPECTED)
@@ -54,26 +54,26 @@ def parse_address(name: str, text: str, plain_port: int, https_port: int) -> Add
 
 
 def check_free(host: str, port: int, setting: str) -> None:
-    """Make sure that a port can be listened on.
+    """Check that a port is free.
 
-    The workers of a server that was killed hold its port until they notice, so a port is asked for several times.
+    The workers of a killed server hold its port until they notice, so the check is retried.
 
-    :param setting: the name of the port's setting.
-    :raises LaunchError: if another program listens there, or this one may not.
+    :param setting: name of the port's setting.
+    :raises LaunchError: if another program listens on the port, or this process lacks permission.
     """
     if host.startswith("unix:"):
         return
     until = time.monotonic() + PATIENCE_SECONDS
     while (error := _listening_fails(host, port)) is not None:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
-            return  # gunicorn says what is wrong
+            return  # gunicorn reports other errors
         if error.errno == errno.EACCES or time.monotonic() > until:
             raise LaunchError(_busy(host, port, setting, error))
         time.sleep(0.1)
 
 
 def _busy(host: str, port: int, setting: str, error: OSError) -> str:
-    """Return why a port cannot be listened on, and what to do."""
+    """Return why a port cannot be listened on, with a remedy."""
     another = f"choose another port, as in {setting}={port + 10 if port < 65_000 else port - 10}"
     if error.errno == errno.EACCES:
         return f"Port {port} cannot be opened: only root may open a port below 1024 here. Please {another}."
@@ -86,7 +86,7 @@ def _busy(host: str, port: int, setting: str, error: OSError) -> str:
 
 
 def _owner(port: int) -> tuple[int, str] | None:
-    """Return the process that listens on a port and its command line, shortened; None if it is another user's."""
+    """Return the process that listens on a port and its shortened command line; None if it is another user's."""
     import psutil
 
     for connection in psutil.net_connections("tcp"):
@@ -94,7 +94,7 @@ def _owner(port: int) -> tuple[int, str] | None:
             try:
                 process = psutil.Process(connection.pid) if connection.pid else None
                 while process and (above := process.parent()) and above.cmdline() == process.cmdline():
-                    process = above  # workers have the sockets of gunicorn's master, too
+                    process = above  # workers inherit the sockets of gunicorn's master
                 return (process.pid, " ".join(process.cmdline())[:80]) if process else None
             except psutil.Error:
                 return None
@@ -113,16 +113,16 @@ def _listening_fails(host: str, port: int) -> OSError | None:
 
 
 def bind(host: str, port: int) -> str:
-    """Return an address as gunicorn binds it."""
+    """Return an address in gunicorn's ``bind`` syntax."""
     if host.startswith("unix:"):
         return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def speaks_https(listener: Any, settings: Settings) -> bool:
-    """Return whether a listener is one of those that speak HTTPS where there is a certificate.
+    """Return whether a listener speaks HTTPS if there is a certificate.
 
-    :param listener: what the socket says of itself: host and port, or the path of a socket in the file system.
+    :param listener: the socket's name: host and port, or the path of a Unix socket.
     """
     if settings.https == "both":
         return True

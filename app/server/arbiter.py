@@ -1,7 +1,7 @@
-"""gunicorn's master, but nobody who serves is let go before somebody else does.
+"""gunicorn's master, extended to stop workers only after their replacements serve.
 
-gunicorn itself tells the old workers to end as soon as it has started new ones, which then load their models for
-seconds; and it stops the whole server when one worker cannot start, though others serve.
+gunicorn itself stops the old workers as soon as it has started new ones, which then load their models for seconds. It
+also stops the whole server if one worker cannot start, even if others serve.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 
 class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
-    """gunicorn's own, which lets nobody choose another, makes this one in ``on_starting``, and waits until it ends."""
+    """An arbiter that replaces gunicorn's, which offers no choice of class: ``on_starting`` of gunicorn's arbiter
+    creates it and waits until it ends."""
 
     _leaving: frozenset[int] = frozenset()
     _pause = PAUSE_SECONDS
@@ -35,35 +36,35 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
 
     def __init__(self, app: Any) -> None:
         super().__init__(app)
-        # started again as ``python …/gunicorn/__main__.py``, gunicorn's ``http`` would hide Python's own
+        # restarted as ``python …/gunicorn/__main__.py``, gunicorn's ``http`` would hide Python's own
         self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
 
     def signal(self, sig: int, frame: Any) -> None:
-        """Take note of a signal. Who is to stop does not finish a reload first."""
+        """Record a signal. A stop signal interrupts a reload."""
         self._told_to_stop |= sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
 
     def set_backend(self, engine: BackendProcess | None) -> None:
-        """Let workers that are started from now on have what takes long computed by another process, or by none. Those
-        that are there stay with theirs, which ends after them."""
+        """Set the backend process of workers started from now on, or None. Running workers stay with theirs, which ends
+        after them."""
         for item in self._engines:
             item.end()
         self._engines += (engine,) if engine else ()
 
     def detach_backend(self) -> None:
-        """To be called in a worker: other processes are the master's."""
+        """Detach from the backend processes, which belong to the master. Call it in a worker."""
         for engine in self._engines:
             engine.leave_to_master()
 
     def manage_workers(self) -> None:
-        """Start the workers that are missing, and let go of those that are too many."""
+        """Start missing workers, and stop excess workers."""
         if len(self.WORKERS) < self.num_workers and time.monotonic() >= self._start_again:
             self.spawn_workers()
         self._stop_oldest()
         self._check_backend()
 
     def reload(self) -> None:
-        """Start new workers, and let the old ones go as these become ready; where they cannot start, the old ones
+        """Start new workers, and stop old ones as the new become ready. If new workers cannot start, the old workers
         stay."""
         self._reloading, before = True, dict(vars(self.app))
         try:
@@ -73,14 +74,14 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
         except SystemExit as error:
             if os.getpid() != self.pid:
                 raise  # a worker that ends
-            self.app.__dict__.update(before)  # gunicorn has begun to read its settings anew
+            self.app.__dict__.update(before)  # gunicorn has begun to reread its settings
             self.log.error("Not reloaded; the server goes on as it is. %s", error)
         finally:
             self._reloading = False
 
     def reap_workers(self) -> None:
-        """See who has ended. A worker that could not start is tried again later, where others serve meanwhile."""
-        self._check_backend()  # before gunicorn takes note of all that have ended, and knows only workers
+        """Reap ended workers. A worker that could not start is retried later if others serve meanwhile."""
+        self._check_backend()  # first, because gunicorn reaps all children but knows only workers
         try:
             super().reap_workers()
         except HaltServer as halt:
@@ -93,12 +94,12 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
                 raise _NotReloaded from None
         COUNTS.retain(worker.age for worker in self.WORKERS.values())
         if self._reloading and self._told_to_stop:
-            raise StopIteration  # as the signal does that waits
+            raise StopIteration  # as for a pending signal
         self._stop_oldest()
         self._insist()
 
     def stop(self, graceful: bool = True) -> None:
-        """End all workers."""
+        """Stop all workers."""
         self._stopping = graceful
         super().stop(graceful)
         for engine in self._engines:
@@ -110,11 +111,12 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
         self._engines = tuple(engine for engine in self._engines if not engine.is_over())
 
     def _serving(self) -> list[Any]:
-        """Return the workers that serve, and are to."""
+        """Return the workers that serve and have not been stopped."""
         return [worker for worker in self.WORKERS.values() if worker.ready and worker.pid not in self._leaving]
 
     def _stop_oldest(self) -> None:
-        """Let the oldest workers go, where as many others serve as are wanted. Who has not begun to need not."""
+        """Stop the oldest excess workers, as long as enough others serve. A worker that does not serve yet may stop at
+        once."""
         self._leaving &= frozenset(self.WORKERS)
         staying = [worker for worker in self.WORKERS.values() if worker.pid not in self._leaving]
         serving = len(self._serving())
@@ -129,12 +131,12 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
             self.kill_worker(worker.pid, signal.SIGTERM)
 
     def _insist(self) -> None:
-        """Tell those again that are to end and have not begun to serve: until a worker has handlers for signals of its
-        own, it has the master's, which do nothing in it."""
+        """Repeat the stop signal for workers that do not serve yet: until a worker has installed its own signal
+        handlers, it has the master's, which have no effect in it."""
         for pid, worker in list(self.WORKERS.items()):
             if not worker.ready and (self._stopping or pid in self._leaving):
                 self.kill_worker(pid, signal.SIGTERM)
 
 
 class _NotReloaded(Exception):
-    """New workers cannot start."""
+    """Failure to start new workers during a reload."""

@@ -32,16 +32,16 @@ def main() -> None:
     _log(settings)
     tune_malloc()
     share(settings.instance_dir / "metrics")
-    from app.backend.server import BackendServer  # what they measure is shared from here on
+    from app.backend.server import BackendServer  # metrics created from here on are shared
     from app.backend.service import BackendService
 
     service = BackendService(settings, SharedState(arguments.state))
     server = BackendServer(socket.socket(fileno=arguments.listener), service)
-    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a terminal sends these to all its processes
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # a terminal sends these to all processes
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: server.end())
     die_with_parent()
-    if os.getppid() != arguments.master:  # it ended before that
+    if os.getppid() != arguments.master:  # the master ended earlier
         server.end()
 
     def start() -> None:

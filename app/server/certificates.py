@@ -1,4 +1,4 @@
-"""Certificates for HTTPS: Java's PKCS12 keystores turned into PEM files, and self-signed ones where there are none."""
+"""Certificates for HTTPS: PEM files converted from Java's PKCS12 keystores, and self-signed certificates."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 DEFAULT_PASS = "changeit"
 VALID_DAYS = 365
 TOO_SHORT = ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK")
-"""OpenSSL's reasons to refuse a certificate that is weaker than its security level 2 allows."""
+"""OpenSSL's error reasons for a certificate that is too weak for its security level 2."""
 NEW_KEY = "openssl req -x509 -newkey rsa:2048 -nodes -days 365 -keyout key.pem -out certificate.pem"
 
 
 def certificate_files(configuration: Mapping[str, str], folder: Path, host: str) -> tuple[Path, Path]:
-    """Find or make the certificate and its key; a keystore goes before PEM files, as in Multi Model Server.
+    """Find or create the certificate and its key; a keystore takes precedence over PEM files, as in Multi Model Server.
 
-    :param folder: where files are written that have to be made; only their owner may read them.
-    :param host: whom a self-signed certificate is for.
-    :returns: certificate chain and private key, PEM.
-    :raises LaunchError: where they cannot be read.
+    :param folder: folder for created files, which only their owner can read.
+    :param host: host name of a self-signed certificate.
+    :returns: paths of the certificate chain and the private key, PEM.
+    :raises LaunchError: if they cannot be read.
     """
     if keystore := configuration.get("keystore"):
         kind = configuration.get("keystore_type") or "PKCS12"
@@ -46,14 +46,14 @@ def certificate_files(configuration: Mapping[str, str], folder: Path, host: str)
 
 
 def server_context(certificate: Path, key: Path) -> tuple[ssl.SSLContext, str]:
-    """Return the context of a server that speaks TLS 1.2 and 1.3, and a warning, empty if all is well.
+    """Return the context of a server that speaks TLS 1.2 and 1.3, and a warning, empty if there is none.
 
-    A certificate that OpenSSL finds too weak, such as MMS's own test key (RSA, 1,024 bits), is served all the same if
+    A certificate that is too weak for OpenSSL's default, such as MMS's own test key (RSA, 1,024 bits), is accepted if
     it reaches OpenSSL's security level 1.
 
     :param certificate: certificate chain, PEM.
-    :param key: its private key, PEM.
-    :raises LaunchError: if they cannot be read, do not belong together or are weaker still.
+    :param key: private key, PEM.
+    :raises LaunchError: if the files cannot be read, do not match or are weaker still.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -71,7 +71,7 @@ def server_context(certificate: Path, key: Path) -> tuple[ssl.SSLContext, str]:
                 f"The certificate {certificate} is weaker than OpenSSL's security level 2 allows ({error.reason}), and "
                 f"clients may refuse it. Make another: {NEW_KEY}"
             )
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         weak = isinstance(error, ssl.SSLError) and error.reason in TOO_SHORT
         reason = f"it is too weak ({error}). Make another: {NEW_KEY}" if weak else f"{error}."
         raise LaunchError(f"The certificate {certificate} with the key {key} cannot be used: {reason}") from None
@@ -96,7 +96,7 @@ def _from_keystore(path: Path, kind: str, password: str, folder: Path) -> tuple[
 
 
 def _self_signed(folder: Path, host: str) -> tuple[Path, Path]:
-    """Return a certificate for this machine, made anew at every start, as Multi Model Server does."""
+    """Create a certificate for this machine, anew at every start, as Multi Model Server does."""
     import socket
 
     from cryptography import x509

@@ -1,4 +1,4 @@
-"""A client's connection, read and written without blocking, and the listening socket that it comes from."""
+"""Client connections, read and written without blocking, and the listening sockets that accept them."""
 
 from __future__ import annotations
 
@@ -25,31 +25,32 @@ from app.server.request_reader import RequestReader, State
 from app.settings import Settings
 
 READ_BYTES, CHUNKED_READ_BYTES = 2**18, 2**14
-"""Of a connection at once; of chunked bodies less, as they may consist of chunks of one byte, which take time."""
+"""Bytes per read. Chunked bodies are read in smaller pieces because chunks of one byte are slow to parse."""
 MIN_BYTES_PER_SECOND = 500
-"""By which a client earns more time, as Apache's ``mod_reqtimeout`` has it."""
+"""Rate at which received bytes extend a client's deadline, as in Apache's ``mod_reqtimeout``."""
 LINGER_SECONDS = 2.0
-"""For a client to close its side, too, before what it has not read yet would be lost."""
+"""Time for a client to close its side before the kernel discards the response bytes that it has not read."""
 BUFFER_BYTES = 2**16
-"""Of a response, before it is sent."""
+"""Bytes of a response that are buffered before they are sent."""
 PAUSE_SECONDS = 0.1
-"""Between two attempts to accept a connection where the process can have no more."""
+"""Interval between two attempts to accept a connection while the process is out of file descriptors or memory."""
 YIELD_SECONDS, MAX_YIELD_SECONDS = 0.001, 0.01
-"""How long a process that has more connections than another leaves the next one to that, before it looks again; and
-before it accepts it after all."""
+"""Time for which a process with more connections leaves the next one to another before it checks again, and time after
+which it accepts the connection regardless."""
 WARN_SECONDS = 10.0
 SPARE_FILES = 128
-"""That are opened for other things than connections: pictures, pages, handlers."""
+"""File descriptors reserved for other uses than connections: images, pages, handlers."""
 EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Connection:
-    """The main thread has it, and is called when there is something to read (``polled``), or the thread that answers.
+    """A client connection, owned by the main thread, which polls it (``polled``), or by the thread that answers a
+    request.
 
-    :param address: the client's.
+    :param address: address of the client.
     :param server: host and port of the listening socket.
-    :param seconds: that the client has for a request, before what it earns.
+    :param seconds: time that the client has for a request; received bytes extend it.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Connection:
     ) -> None:
         self.cfg, self.sock, self.address, self.server, self.seconds = cfg, sock, address, server, seconds
         sock.setblocking(False)
-        with suppress(OSError):  # of sockets in the file system
+        with suppress(OSError):  # Unix sockets have no such option
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._handshakes = cfg.is_ssl
         if cfg.is_ssl:
@@ -69,14 +70,15 @@ class Connection:
         self.restart(seconds)
 
     def _parse(self, head: bytes) -> Request:
-        """Have gunicorn judge a head. What the PROXY protocol said before the first holds for the next ones."""
+        """Parse a head with gunicorn. The PROXY protocol's header before the first request holds for later requests
+        too."""
         self._requests += 1
         request = Request(self.cfg, IterUnreader([head]), self.address, self._requests)
         self._proxy = request.proxy_protocol_info = request.proxy_protocol_info or self._proxy
         return request
 
     def restart(self, seconds: float) -> None:
-        """Give the client so many seconds from now."""
+        """Set the deadline to ``seconds`` from now."""
         self.since = time.monotonic()
         self.deadline = self.since + seconds
         self._received = 0
@@ -88,11 +90,11 @@ class Connection:
 
     @property
     def has_pending(self) -> bool:
-        """Return whether TLS has bytes that were received before, of which no poller tells."""
+        """Return whether TLS has buffered bytes, which no poller reports."""
         return isinstance(self.sock, ssl.SSLSocket) and not self._handshakes and self.sock.pending() > 0
 
     def receive(self) -> bytes | None:
-        """Return what has come, nothing if the client has ended, and None if there is nothing at this moment.
+        """Return received bytes, empty if the client has closed its side, or None if there are none yet.
 
         :raises OSError: if the connection is broken.
         """
@@ -105,7 +107,7 @@ class Connection:
             return None
 
     def feed(self, data: bytes) -> State:
-        """Read what was received, or that the client has ended; raises as :class:`RequestReader`."""
+        """Pass received bytes, or the end of the stream, to the reader; raise the errors of :class:`RequestReader`."""
         if not data:
             self.reader.end()
         if self.reader.state is State.NOTHING:
@@ -116,7 +118,7 @@ class Connection:
         return self.reader.feed(data)
 
     def next(self, seconds: float) -> State:
-        """Go on to the next request, for whose first byte the client has so many seconds; raises as
+        """Start the next request, whose first byte must arrive within ``seconds``; raise the errors of
         :class:`RequestReader`."""
         self.is_admitted = False
         state = self.reader.next()
@@ -124,7 +126,7 @@ class Connection:
         return state
 
     def send(self, data: bytes) -> bytes:
-        """Send what can be sent without waiting; return what is left.
+        """Send as much as possible without blocking; return the rest.
 
         :raises OSError: if the connection is broken.
         """
@@ -134,9 +136,9 @@ class Connection:
             return data
 
     def send_all(self, data: bytes) -> None:
-        """Send, waiting for a client that is slow, but not for one that takes nothing.
+        """Send all data, waiting for a slow client, but not for a client that reads nothing.
 
-        :raises OSError: if the connection is broken, as ``TimeoutError``.
+        :raises OSError: if the connection is broken; ``TimeoutError`` if the client reads nothing.
         """
         self.sock.settimeout(self.seconds)
         try:
@@ -147,8 +149,8 @@ class Connection:
             self.sock.settimeout(0)
 
     def linger(self) -> None:
-        """Send nothing more, and wait for the client to do the same: closed at once, the kernel would take back what
-        the client has not read yet (RFC 9112, section 9.6).
+        """Close the sending side, and wait for the client to close its own. An immediate close would make the kernel
+        discard what the client has not read yet (RFC 9112, section 9.6).
 
         :raises OSError: if the connection is broken.
         """
@@ -164,10 +166,10 @@ class Connection:
 
 
 class Output:
-    """What gunicorn takes for the socket of a response: pieces are put together, and sent in as few as possible."""
+    """A buffer that gunicorn uses as a response's socket: pieces are joined to send as few as possible."""
 
     def __init__(self, connection: Connection, at_once: bool) -> None:
-        """:param at_once: whether a long response is sent as it comes; else nothing is sent."""
+        """:param at_once: whether a long response is sent as it is produced; otherwise nothing is sent."""
         self._connection = connection
         self._at_once = at_once
         self.has_sent = False
@@ -175,7 +177,7 @@ class Output:
         self._size = 0
 
     def sendall(self, data: bytes) -> None:
-        """Take a piece; raises as :meth:`Connection.send_all`."""
+        """Append a piece; raise the errors of :meth:`Connection.send_all`."""
         self._pieces.append(data)
         self._size += len(data)
         if self._at_once and self._size > BUFFER_BYTES:
@@ -183,22 +185,22 @@ class Output:
             self._connection.send_all(self.take())
 
     def take(self) -> bytes:
-        """Return what is not sent, and forget it."""
+        """Return the unsent bytes, and clear the buffer."""
         data = b"".join(self._pieces)
         self._pieces, self._size = [], 0
         return data
 
 
 class Listener:
-    """A listening socket, whose connections speak TLS or do not."""
+    """A listening socket, with TLS or without."""
 
     def __init__(self, listener: Any, cfg: Config, settings: Settings, log: Any) -> None:
         self._listener, self._settings, self._log = listener, settings, log
         name = listener.getsockname()
         plain = cfg.is_ssl and not speaks_https(name, settings)
         self._cfg = _without_certificate(cfg) if plain else cfg
-        # gunicorn would take the port of a socket in the file system from the Host header, which is the client's to
-        # choose; and by the port it is known whether a request came to management
+        # For a Unix socket, gunicorn would take the port from the Host header, which the client chooses. The port tells
+        # management requests from others.
         port = settings.management_port if f"unix:{name}" == settings.management_host else settings.port
         self._name = ("localhost", port) if isinstance(name, str) else name
         self._opens_at = self._warns_at = self._yields_since = 0.0
@@ -206,11 +208,11 @@ class Listener:
         listener.setblocking(False)
 
     def seconds_closed(self) -> float:
-        """Return how many seconds no connection is to be accepted yet."""
+        """Return the seconds for which no connection may be accepted yet."""
         return max(0.0, self._opens_at - time.monotonic())
 
     def watch(self, poller: BaseSelector, enabled: bool, callback: Callable[[Any], None]) -> None:
-        """Have ``callback`` called when there are connections, or do not."""
+        """Register ``callback`` for new connections, or unregister it."""
         enabled = enabled and time.monotonic() >= self._opens_at
         if enabled != self.is_watched:
             self.is_watched = enabled
@@ -220,7 +222,7 @@ class Listener:
                 poller.unregister(self._listener)
 
     def accept(self) -> Connection | None:
-        """Accept the next connection; None if there is none, or the process can have no more."""
+        """Accept the next connection; return None if there is none, or the process is out of resources."""
         while True:
             try:
                 sock, address = self._listener.accept()
@@ -228,18 +230,18 @@ class Listener:
                 return Connection(self._cfg, sock, address, self._name, *limits)
             except BlockingIOError:
                 return None
-            except OSError as error:  # others: the client has gone already
+            except OSError as error:  # otherwise the client has gone already
                 if error.errno in EXHAUSTED:
                     self._pause(error)
                     return None
 
     def should_yield(self, connections: int) -> bool:
-        """Return whether the next connection is to be left to a process that has fewer, which it is for a moment."""
-        # of some sockets, and systems, it is unknown how many wait
+        """Return whether to leave the next connection, briefly, to a process that has fewer connections."""
+        # the backlog is unknown for some sockets and systems
         if COUNTS.should_accept(connections, max(1, self._listener.get_backlog())):
             return False
         now = time.monotonic()
-        if now > self._opens_at + MAX_YIELD_SECONDS:  # it is long since the last one was left
+        if now > self._opens_at + MAX_YIELD_SECONDS:  # the last yield was long ago
             self._yields_since = now
         elif now > self._yields_since + MAX_YIELD_SECONDS:
             self._yields_since = now
@@ -249,7 +251,7 @@ class Listener:
 
     @property
     def is_exhausted(self) -> bool:
-        """Return whether the process could not have the last connection that came."""
+        """Return whether the process lacked resources for the last connection."""
         return self.seconds_closed() > YIELD_SECONDS
 
     def _pause(self, error: OSError) -> None:
@@ -260,12 +262,12 @@ class Listener:
             self._log.warning("No more connections for the moment: %s. Clients wait.", error.strerror)
 
     def close(self) -> None:
-        """Accept nothing more."""
+        """Close the listening socket."""
         self._listener.close()
 
 
 def raise_file_limit(connections: int) -> int:
-    """Raise the limit of open files as far as so many connections take, and may be; return how many there can be."""
+    """Raise the limit of open files for ``connections`` as far as allowed; return the number of possible ones."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return connections

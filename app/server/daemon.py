@@ -1,4 +1,4 @@
-"""The server as processes: started in the foreground or background, found, and stopped."""
+"""Control of the server's processes: start in the foreground or background, lookup, reload and stop."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ if TYPE_CHECKING:
     import psutil
 
 VARIABLE = "LAUNCH_READY_FD"
-"""The end of a pipe on which the one who starts a server in the background waits."""
+"""Environment variable that holds the file descriptor of a pipe. The process that starts a server in the background
+waits on its other end."""
 
 
 class ReadyNotifier:
-    """Tells that the server is ready: one of its processes does, whichever is first.
+    """A notifier of the server's readiness: the first worker that is ready reports it, once.
 
-    To be made before they fork. Its pipe holds one byte; who reads it is the first.
+    Create it before the workers fork. Its pipe holds one byte; the worker that reads the byte is the first.
 
-    :param environ: may hold :data:`VARIABLE`, which is taken out: it is nobody else's business.
+    :param environ: may hold :data:`VARIABLE`, which is removed so that no other process inherits it.
     """
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
@@ -42,15 +43,15 @@ class ReadyNotifier:
         token, end = os.pipe()
         os.set_blocking(token, False)
         os.write(end, b".")
-        # as files, which are closed when a reload has made another herald
+        # file objects, which are closed when a reload replaces this notifier
         self._token, self._end = io.FileIO(token), io.FileIO(end, "w")
 
     def is_first(self) -> bool:
-        """Return whether this process is the first that asks. Tells the one who waits."""
-        if self._token.read(1) is None:  # nothing left
+        """Return whether this process is the first caller, and notify the process that waits for the server."""
+        if self._token.read(1) is None:  # no byte left
             return False
         if self._waiting is not None:
-            with contextlib.suppress(OSError):  # nobody waits any more
+            with contextlib.suppress(OSError):  # the waiting process has ended
                 os.write(self._waiting, b"ready")
         return True
 
@@ -61,17 +62,17 @@ TICK_SECONDS = 0.05
 PROGRESS_SECONDS = 0.5
 CONVERTING = re.compile(r"Converting models, first start only \(\d+/\d+\): [\w.-]+")
 STOP_SECONDS = 60
-"""What a server has to end beyond what it gives the requests that it works on."""
+"""Seconds that a server has for its shutdown, in addition to the timeout of the requests under way."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A server to be started.
+    """The parameters of a server that is about to start.
 
-    :param environ: its whole environment, with the settings.
-    :param pid_file: where its process id is kept while it runs.
-    :param output: what it prints, where it runs in the background; written anew.
-    :param log: its log, where it has a file: the place to look for the reason when it does not start.
+    :param environ: whole environment, including the settings.
+    :param pid_file: file that holds the server's process id while it runs.
+    :param output: file for standard output and error in the background; overwritten at each start.
+    :param log: log file, if there is one; searched for the reason of a failed start.
     """
 
     environ: Mapping[str, str]
@@ -89,8 +90,8 @@ class Launch:
 def find(pid_file: Path) -> psutil.Process | None:
     """Return the server that wrote a pid file, if it still runs.
 
-    A process that has got its number since is not taken for it: the server has the file in its command line, or is a
-    gunicorn that was there before the file.
+    A process that has reused the process id is not mistaken for the server: the server has the pid file in its command
+    line, or is a gunicorn that is older than the file.
     """
     import psutil
 
@@ -108,10 +109,10 @@ def find(pid_file: Path) -> psutil.Process | None:
 
 
 def write_pid(pid_file: Path) -> None:
-    """Tell by a pid file that this process is the server, unless another one that runs does."""
+    """Write this process's id to the pid file, unless the file names another server that runs."""
     if pid_file.exists() and find(pid_file):
         return
-    with contextlib.suppress(OSError):  # the server can do without
+    with contextlib.suppress(OSError):  # the server works without a pid file
         pid_file.parent.mkdir(parents=True, exist_ok=True)
         pid_file.write_text(f"{os.getpid()}\n")
 
@@ -124,7 +125,7 @@ def remove_pid(pid_file: Path) -> None:
 
 
 def run(launch: Launch) -> NoReturn:
-    """Become the server, in the foreground."""
+    """Replace this process by the server, in the foreground."""
     _prepare(launch)
     os.chdir(ROOT)
     sys.stdout.flush()
@@ -132,11 +133,11 @@ def run(launch: Launch) -> NoReturn:
 
 
 def start(launch: Launch, report: Callable[[str], object] = lambda line: None) -> int:
-    """Start the server in the background, in a session of its own, so that it outlives the terminal.
+    """Start the server in the background, in its own session, so that it outlives the terminal.
 
-    :param report: called with a line of progress now and then.
-    :returns: its process id, as soon as it answers.
-    :raises LaunchError: where it ends instead, with what it said.
+    :param report: called with lines of progress.
+    :returns: process id, as soon as the server answers.
+    :raises LaunchError: if the server ends instead; the error quotes its last output.
     """
     _prepare(launch)
     launch.output.parent.mkdir(parents=True, exist_ok=True)
@@ -169,9 +170,9 @@ def start(launch: Launch, report: Callable[[str], object] = lambda line: None) -
 
 
 def _wait_ready(pipe: BinaryIO, log: Path | None, logged: int, report: Callable[[str], object]) -> bytes:
-    """Wait until the server writes into the pipe, and report the conversions that its log mentions meanwhile.
+    """Wait until the server writes to the pipe, and report the conversions that its log mentions meanwhile.
 
-    :returns: nothing if the last of its processes has ended.
+    :returns: empty if the last server process has ended.
     """
     while not select.select([pipe], [], [], PROGRESS_SECONDS)[0]:
         if log is None or not log.exists():
@@ -187,9 +188,9 @@ def _wait_ready(pipe: BinaryIO, log: Path | None, logged: int, report: Callable[
 
 
 def reload(process: psutil.Process) -> None:
-    """Let new workers take over, and wait until the old ones have ended.
+    """Replace the workers by new ones, and wait until the old workers have ended.
 
-    :raises LaunchError: if the old ones are still there after a while, because the new ones cannot start.
+    :raises LaunchError: if old workers still run after the timeout, because the new workers cannot start.
     """
     import psutil
 
@@ -206,10 +207,10 @@ def reload(process: psutil.Process) -> None:
 
 
 def stop(pid_file: Path) -> bool:
-    """Let the server answer what it works on, and end it.
+    """Shut down the server after it has answered the requests under way.
 
-    :returns: False where the file is there and the server is not.
-    :raises LaunchError: where it does not end.
+    :returns: False if there is a pid file but no server.
+    :raises LaunchError: if the server does not end in time.
     """
     import psutil
 
@@ -221,7 +222,7 @@ def stop(pid_file: Path) -> bool:
     deadline = time.monotonic() + seconds
     with contextlib.suppress(psutil.NoSuchProcess):
         process.terminate()
-        # one that has ended stays in the list until its parent, who may be busy, asks after it
+        # a zombie stays in the process list until its parent, which may be busy, reaps it
         while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
             if time.monotonic() > deadline:
                 raise LaunchError(f"The server (process {process.pid}) has not ended within {seconds} s.")
@@ -231,7 +232,7 @@ def stop(pid_file: Path) -> bool:
 
 
 def settings_of(process: psutil.Process) -> Settings:
-    """Return the settings of a server that runs: its environment tells them."""
+    """Return the settings of a running server, read from its environment."""
     import psutil
 
     try:
@@ -242,9 +243,9 @@ def settings_of(process: psutil.Process) -> Settings:
 
 
 def _prepare(launch: Launch) -> None:
-    """Make room for the pid file; what an earlier server left behind goes.
+    """Create the pid file's folder, and remove a stale pid file.
 
-    :raises LaunchError: where a server runs already.
+    :raises LaunchError: if a server runs already.
     """
     if process := find(launch.pid_file):
         raise LaunchError(f"A server is running already (process {process.pid}). Stop it first.")
@@ -253,7 +254,7 @@ def _prepare(launch: Launch) -> None:
 
 
 def _reason(launch: Launch, logged: int) -> str:
-    """Return the last lines that a server said which did not start."""
+    """Return the last lines of output of a server that failed to start."""
     output = launch.output.read_bytes()
     if launch.log and launch.log.exists():
         with launch.log.open("rb") as log:

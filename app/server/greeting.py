@@ -1,4 +1,4 @@
-"""The message that the server is ready: a box for people, one line for logs."""
+"""The message that the server is ready: a box for terminals, one line for logs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from app.settings import VERSION, Settings
 
 @dataclass(frozen=True)
 class Greeting:
-    """Where the server is and what it serves.
+    """The server's addresses and number of models.
 
     :param models: number of models that are ready.
-    :param failed: number of models that could not be loaded.
-    :param stop: what to type to stop the server.
+    :param failed: number of models that failed to load.
+    :param stop: command that stops the server.
     """
 
     settings: Settings

@@ -1,4 +1,4 @@
-"""gunicorn's logger, which writes access lines as JSON or as Multi Model Server does, and counts the answers."""
+"""gunicorn's logger, extended to write access lines as JSON or in MMS's style, and to count responses."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')
 
 
 class Logger(GunicornLogger):  # type: ignore[misc]
-    """Takes its files and its style from the settings."""
+    """A logger that takes its files and style from the settings."""
 
     def setup(self, cfg: Any) -> None:
-        """Set up gunicorn's loggers, then ours in their place."""
+        """Set up gunicorn's loggers, then replace their handlers by ours."""
         super().setup(cfg)
         self._settings = read_settings()
         self._style = style_name(self._settings)
@@ -28,12 +28,13 @@ class Logger(GunicornLogger):  # type: ignore[misc]
         install(self._settings)
 
     def info(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        """Log for people; what gunicorn logs of its start is for debugging, since nothing answers yet."""
+        """Log a message; gunicorn's messages about its start have the level debug, because the server does not answer
+        yet."""
         (super().debug if msg.startswith(OWN_START) else super().info)(msg, *args, **kwargs)
 
     def access(self, resp: Any, req: Any, environ: dict[str, Any], request_time: timedelta) -> None:
-        """Log a request that was answered."""
-        status = int(str(resp.status or 500).split(None, 1)[0])  # none where the application broke down
+        """Log an answered request."""
+        status = int(str(resp.status or 500).split(None, 1)[0])  # no status if the application failed
         if self._settings.server_metrics_log:
             host_metric(f"Requests{status // 100}XX", "Count", 1, "null")
         if self._style == "gunicorn":
@@ -46,8 +47,7 @@ class Logger(GunicornLogger):  # type: ignore[misc]
 
 
 def access_fields(environ: dict[str, Any], status: int, request_time: timedelta) -> dict[str, Any]:
-    """Return what the JSON line of a request tells: what the application knows of it (id, model, route), and the
-    rest."""
+    """Return the fields of a request's JSON line: those of the application (id, model, route), and the general ones."""
     return {
         **environ.get(ENVIRON_KEY, {}),
         "method": environ["REQUEST_METHOD"],
@@ -59,7 +59,10 @@ def access_fields(environ: dict[str, Any], status: int, request_time: timedelta)
 
 
 def access_line(environ: dict[str, Any], status: int, request_time: timedelta) -> str:
-    """``/127.0.0.1:64003 "POST /predictions/resnet-18 HTTP/1.1" 200 118``: client, request, status, milliseconds."""
+    """Return an access line of client, request, status and milliseconds.
+
+    Example: ``/127.0.0.1:64003 "POST /predictions/resnet-18 HTTP/1.1" 200 118``.
+    """
     request = f"{environ['REQUEST_METHOD']} {environ['RAW_URI']} {environ['SERVER_PROTOCOL']}"
     request = UNFIT.sub(lambda found: f"\\x{ord(found[0]):02x}", request)
     peer = f"{environ.get('REMOTE_ADDR') or 'unix'}:{environ.get('REMOTE_PORT', 0)}"

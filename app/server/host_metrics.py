@@ -1,4 +1,4 @@
-"""What the machine does, logged now and then by one of the server's processes."""
+"""Metrics of the machine, logged periodically by one of the workers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.utils.files import file_lock
 
 
 def report_host(lock: Path, interval: int) -> None:
-    """Start a thread that logs the system's metrics for as long as this process lives, and holds the lock.
+    """Start a thread that logs the machine's metrics for as long as this process lives and holds the lock.
 
-    The processes of a server share the lock: one reports, and when it ends another takes over.
+    The workers of a server share the lock: one reports, and when it ends another takes over.
 
     :param interval: seconds between reports.
     """
@@ -29,7 +29,7 @@ def _report(lock: Path, interval: int) -> None:
 
 
 def log_host() -> None:
-    """Log processor, memory and disk once."""
+    """Log processor, memory and disk usage once."""
     import psutil
 
     now = str(int(time.time()))

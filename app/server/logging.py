@@ -1,4 +1,4 @@
-"""Log lines: as gunicorn writes them, as JSON, or as Multi Model Server does, on the console or in rotated files."""
+"""Log lines in gunicorn's style, as JSON, or in Multi Model Server's style, on the console or in rotated files."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from app.settings import Settings
 from app.telemetry.request_id import current
 
 FIELDS = "fields"
-"""What a record carries beside its message, as ``extra={FIELDS: {…}}``."""
+"""Attribute of a record for fields beside its message, passed as ``extra={FIELDS: {…}}``."""
 
 
 class JsonFormatter(logging.Formatter):
-    """``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``process``, ``request_id`` where a request is
-    being answered, the record's own fields, and ``exception`` where there is one."""
+    """A formatter of JSON lines: ``time`` (RFC 3339, UTC), ``level``, ``logger``, ``message``, ``process``,
+    ``request_id`` during a request, the record's own fields, and ``exception`` if there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record. Line ends, quotes and control characters in it are escaped, as JSON has it, and so is all
-        that is not ASCII: some readers take more than ``\\n`` for the end of a line."""
+        """Format a record. JSON escapes line ends, quotes and control characters. All non-ASCII characters are escaped
+        too, because some readers treat more than ``\\n`` as the end of a line."""
         document: dict[str, Any] = {
             "time": rfc3339(record.created),
             "level": record.levelname.lower(),
@@ -46,7 +46,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def rfc3339(seconds: float) -> str:
-    """Return a moment as RFC 3339 writes it, in UTC with milliseconds: ``2024-04-23T11:03:33.657Z``."""
+    """Return a timestamp as RFC 3339, in UTC with milliseconds: ``2024-04-23T11:03:33.657Z``."""
     moment = datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -55,17 +55,18 @@ MAX_BYTES = 100 * 2**20
 KEPT = 5
 LOOK_SECONDS = 0.1
 LOOKS = 100
-"""A process looks so many times in what a file may hold whether it is full, or has been put aside."""
+"""Number of checks for a full or rotated file that a process makes while it writes a file's maximum size."""
 
 
 class SharedFile(WatchedFileHandler):
-    """Appends lines. A full file becomes ``NAME.1``, that ``NAME.2`` …; the oldest goes.
+    """A handler that appends lines to a rotated file. A full file becomes ``NAME.1``, which becomes ``NAME.2`` …; the
+    oldest is deleted.
 
-    Every process appends to the same file, and looks now and then whether another has put it aside: before each line
-    that would cost more than to write it. The lines until then end in ``NAME.1``, whole.
+    All processes append to the same file. Each checks from time to time if another has rotated it, because a check
+    before each line would cost more than the write. Until then its lines go to ``NAME.1``, complete.
 
-    :param max_bytes: how long a file may grow.
-    :param kept: how many are kept beside the one that is written.
+    :param max_bytes: maximum length of a file.
+    :param backups: number of rotated files to keep.
     """
 
     def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = KEPT) -> None:
@@ -75,7 +76,7 @@ class SharedFile(WatchedFileHandler):
         super().__init__(path, encoding="utf-8")
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line. What fails (a full disk) is told on standard error and harms no request."""
+        """Write a line. Failures such as a full disk are reported on standard error, and fail no request."""
         try:
             line = (self.format(record) + self.terminator).encode()
             if self._until_look <= 0 or time.monotonic() >= self._look_again or not self.stream:
@@ -84,13 +85,13 @@ class SharedFile(WatchedFileHandler):
             self._until_look -= len(line)
             while line:
                 line = line[os.write(self.stream.fileno(), line) :]
-        except RecursionError:  # logging has it so, too
+        except RecursionError:  # as in logging's own handlers
             raise
         except Exception:
             self.handleError(record)
 
     def _reopen_or_rotate(self) -> None:
-        """Begin another file where this one is full, or is another's now."""
+        """Open another file if this one is full, or has been rotated by another process."""
         self.reopenIfNeeded()
         if self.stream is None:
             self.stream = self._open()
@@ -102,11 +103,11 @@ class SharedFile(WatchedFileHandler):
 
     def _rotate(self) -> None:
         path = Path(self.baseFilename)
-        folder = os.open(path.parent, os.O_RDONLY)  # its lock needs no file of its own among the logs
+        folder = os.open(path.parent, os.O_RDONLY)  # lock the folder: no lock file among the logs
         try:
             fcntl.flock(folder, fcntl.LOCK_EX)
             if not path.exists() or path.stat().st_size < self._max_bytes:
-                return  # another process was faster, and may not have begun the next file
+                return  # another process has rotated it, and may not have opened the next file
             for number in range(self._kept - 1, 0, -1):
                 older = path.with_name(f"{path.name}.{number}")
                 if older.exists():
@@ -117,14 +118,14 @@ class SharedFile(WatchedFileHandler):
 
 
 METRICS = logging.getLogger("dimple.metrics")
-"""What handlers measure, one metric a line: ``Name.Unit:value|#dimensions|#hostname:H,seconds[,request]``."""
+"""Metrics from handlers, one per line: ``Name.Unit:value|#dimensions|#hostname:H,seconds[,request]``."""
 HOST_METRICS = logging.getLogger("dimple.host_metrics")
-"""Counts of answers, and what the machine does."""
+"""Counts of responses, and metrics of the machine."""
 GUNICORN_STYLE = "%(asctime)s [%(process)d] [%(levelname)s] %(message)s"
 MMS_STYLE = "%(asctime)s [%(levelname)-5s] %(threadName)s %(name)s - %(message)s"
 MMS_LINE = "%(asctime)s - %(message)s"
 MMS_NAMES = {"app.handlers.log_relay": "com.amazonaws.ml.mms.wlm.WorkerLifeCycle"}
-"""Loggers whose names scripts search MMS's logs for."""
+"""Logger names that scripts search for in MMS's logs."""
 MMS_LEVELS = {"WARNING": "WARN", "CRITICAL": "FATAL"}
 METRIC_TAIL = re.compile(r"\|#hostname:([^,|]*),(\d+)(?:,(.*))?$")
 
@@ -133,24 +134,24 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\x85\u2028\u2029]")
 
 
 class PlainFormatter(logging.Formatter):
-    """Lines of text. What a client or a handler has said cannot end one and begin another: after a line end there are
-    blanks, and other control characters are written as escapes."""
+    """A formatter of text lines that prevents log injection by clients and handlers: blanks follow each line end, and
+    other control characters are escaped."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Write the message; the trace of an error comes after it, as it is."""
+        """Format the message; the traceback of an error follows unchanged."""
         plain = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", record.message)
         record.message = plain.replace("\n", "\n    ")
         return super().formatMessage(record)
 
 
 class MmsFormatter(PlainFormatter):
-    """Lines as log4j's ``%d{ISO8601}`` begins them: ``2024-04-23T11:03:33,657``, local time."""
+    """A formatter of lines that begin as log4j's ``%d{ISO8601}``: ``2024-04-23T11:03:33,657``, local time."""
 
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s,%03d"
 
     def format(self, record: logging.LogRecord) -> str:
-        """Write a record, with log4j's names of levels."""
+        """Format a record, with log4j's level names."""
         if record.levelname in MMS_LEVELS or record.name in MMS_NAMES:
             record = logging.makeLogRecord(record.__dict__)
             record.levelname = MMS_LEVELS.get(record.levelname, record.levelname)
@@ -159,13 +160,13 @@ class MmsFormatter(PlainFormatter):
 
 
 class MetricFormatter(MmsFormatter):
-    """A handler's metric as it stands in ``model_metrics.log``."""
+    """A formatter of handler metrics for ``model_metrics.log``."""
 
     def __init__(self) -> None:
         super().__init__(MMS_LINE)
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Name the request and the time, which a handler's line gives without names."""
+        """Add the names of the request and time, which a handler's line omits."""
         record.message = METRIC_TAIL.sub(_named_tail, record.message)
         return super().formatMessage(record)
 
@@ -176,11 +177,11 @@ def _named_tail(match: re.Match[str]) -> str:
 
 
 def install(settings: Settings) -> None:
-    """Send the process's log lines where the settings say. Nothing changes where they name no file.
+    """Send the process's log lines to the configured files; without configured files, change nothing.
 
-    To be called before the server's processes fork: they share the files.
+    Call it before the workers fork: they share the files.
     """
-    # no line says where in the source it comes from, or of which process of multiprocessing
+    # no line includes the source location or the multiprocessing name
     logging._srcfile = None
     logging.logMultiprocessing = False
     name = style_name(settings)
@@ -206,17 +207,17 @@ def install(settings: Settings) -> None:
 
 
 def style_name(settings: Settings) -> str:
-    """Return how this process's lines look: ``gunicorn``, ``json`` or ``mms``. People read terminals, programs all
-    else."""
+    """Return the style of this process's lines: ``gunicorn``, ``json`` or ``mms``. By default, terminals get gunicorn's
+    style, everything else gets JSON."""
     if settings.log_style != "auto":
         return settings.log_style
     return "gunicorn" if sys.stderr.isatty() else "json"
 
 
 def server_style(name: str) -> logging.Formatter:
-    """Return how the lines of the server's log look.
+    """Return the formatter of the server's log.
 
-    :param name: as :func:`style_name` gives it.
+    :param name: a result of :func:`style_name`.
     """
     if name == "json":
         return JsonFormatter()
@@ -224,8 +225,7 @@ def server_style(name: str) -> logging.Formatter:
 
 
 def access_style(name: str) -> logging.Formatter:
-    """Return how the lines of the requests that were answered look, whose message :mod:`app.server.gunicorn_logger`
-    makes."""
+    """Return the formatter of access lines, whose messages come from :mod:`app.server.gunicorn_logger`."""
     if name == "json":
         return JsonFormatter()
     return MmsFormatter(MMS_LINE) if name == "mms" else logging.Formatter("%(message)s")
@@ -234,8 +234,8 @@ def access_style(name: str) -> logging.Formatter:
 def host_metric(name: str, unit: str, value: float | int, when: str) -> None:
     """Log a metric of the machine.
 
-    :param unit: as Multi Model Server calls it: ``Count``, ``Percent``, ``Megabytes``, ``Gigabytes``.
-    :param when: seconds since 1970; ``null`` for counts, which MMS does not date.
+    :param unit: Multi Model Server's name: ``Count``, ``Percent``, ``Megabytes``, ``Gigabytes``.
+    :param when: seconds since 1970; ``null`` for counts, which have no date in MMS.
     """
     HOST_METRICS.info("%s.%s:%s|#Level:Host|#hostname:%s,timestamp:%s", name, unit, value, _host_name(), when)
 

@@ -1,4 +1,4 @@
-"""Multi Model Server's command line and configuration, translated to a server of Dimple's."""
+"""Multi Model Server's command line and configuration, translated to a Dimple server."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 def split_models(text: str) -> list[str]:
-    """Return the models of a list with commas."""
+    """Split a comma-separated list of models."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def load_models(values: Sequence[str], store: Path | None) -> str:
-    """Write the setting ``load_models``.
+    """Return the value of the setting ``load_models``.
 
-    :param values: ``ALL``, or ``[NAME=]PLACE`` each.
-    :param store: the model store, in which a place is looked up before the folder where the server is started.
-    :raises LaunchError: where ``ALL`` is asked for without a store, or a place is nowhere.
+    :param values: ``ALL``, or one ``[NAME=]LOCATION`` per model.
+    :param store: model store, searched for a location before the current folder.
+    :raises LaunchError: if ``ALL`` is used without a store, or a location does not exist.
     """
     if any(value.upper() == "ALL" for value in values):
         if store is None:
@@ -45,9 +45,9 @@ def load_models(values: Sequence[str], store: Path | None) -> str:
 
 
 def _absolute_source(value: str, store: Path | None) -> str:
-    """``[NAME=]LOCATION`` with a location that does not depend on where the server was started."""
+    """Return ``[NAME=]LOCATION`` with a location that does not depend on the current folder."""
     name, equals, location = value.rpartition("=") if not URL.match(value) else ("", "", value)
-    if URL.match(name.partition("=")[2]):  # the URL has a = of its own
+    if URL.match(name.partition("=")[2]):  # the URL contains a =
         name, equals, location = value.partition("=")
     if location.lower().startswith("s3://"):
         raise LaunchError(f"{location}: s3:// cannot be fetched. Name the https:// address of the same object.")
@@ -62,14 +62,14 @@ def _absolute_source(value: str, store: Path | None) -> str:
 
 
 EMPTY_LOGS = ("model_log.log",)
-"""Files that MMS makes and writes nothing to."""
+"""Files that MMS creates but never writes to."""
 
 
 @dataclass(frozen=True)
 class Flags:
-    """What the command line says. What it does not say is None or empty.
+    """The options of the command line. Missing options are None or empty.
 
-    :param host: as ``port``, ``gpu`` and ``log_level``, of the 0.4 server.
+    :param host: from the 0.4 server, as are ``port``, ``gpu`` and ``log_level``.
     """
 
     model_store: str | None = None
@@ -86,24 +86,23 @@ class Flags:
 
 @dataclass(frozen=True)
 class LaunchPlan:
-    """A server to be started, and what its user should know."""
+    """A server that is about to start, and warnings for its user."""
 
     launch: Launch
     warnings: list[str] = field(default_factory=list)
 
 
 def pid_file() -> Path:
-    """Return where the server's process id is kept, as Multi Model Server does: one server for each temporary
-    folder."""
+    """Return the path of the server's pid file. As in Multi Model Server, there is one server per temporary folder."""
     return Path(tempfile.gettempdir()) / ".model_server.pid"
 
 
 def plan_launch(flags: Flags, environ: Mapping[str, str], instance_dir: Path) -> LaunchPlan:
-    """Work out the settings of a server from the command line, the configuration file and the environment.
+    """Derive a server's settings from the command line, the configuration file and the environment.
 
-    :param instance_dir: under which the server gets a folder of its own for what it has to remember.
-    :raises LaunchError: where a file or folder is missing, the file cannot be understood, or everybody could manage.
-    :raises SettingError: where a value makes no sense.
+    :param instance_dir: parent of the server's own folder for its persistent state.
+    :raises LaunchError: if a file or folder is missing, a file is invalid, or management would be open to everybody.
+    :raises SettingError: if a value is invalid.
     """
     _check(flags, environ)
     configuration = read_configuration(flags.mms_config, environ)
@@ -115,7 +114,7 @@ def plan_launch(flags: Flags, environ: Mapping[str, str], instance_dir: Path) ->
         "models_dir": store or state / "models",
         "instance_dir": state,
         "cache_dir": instance_dir / "cache",
-        "tokens_file": _own(environ).tokens_file or instance_dir / "tokens.json",  # one for all, as dimple token has it
+        "tokens_file": _own(environ).tokens_file or instance_dir / "tokens.json",  # shared, as dimple token expects
         "shipped_models": False,
         "load_models": models,
     }
@@ -146,8 +145,8 @@ def plan_launch(flags: Flags, environ: Mapping[str, str], instance_dir: Path) ->
 
 
 def _models(flags: Flags, configuration: Mapping[str, str]) -> tuple[Path | None, str, list[str]]:
-    """Return the model store, the setting ``load_models``, and warnings: as in MMS, what a configuration file says of
-    models that are not there stops no start."""
+    """Return the model store, the setting ``load_models``, and warnings. As in MMS, models that a configuration file
+    names but that do not exist do not prevent the start."""
     location = flags.model_store or configuration.get("model_store")
     store = Path(location).absolute() if location else None
     warnings = []
@@ -163,7 +162,7 @@ def _models(flags: Flags, configuration: Mapping[str, str]) -> tuple[Path | None
 
 
 def _own(environ: Mapping[str, str]) -> Settings:
-    """Dimple's settings in an environment."""
+    """Return Dimple's settings in an environment."""
     return read_settings({name: value for name, value in environ.items() if name.startswith(PREFIX)})
 
 
@@ -177,7 +176,7 @@ def _check(flags: Flags, environ: Mapping[str, str]) -> None:
 
 
 def _only_gpu(number: int, environ: Mapping[str, str]) -> dict[str, str]:
-    """Show CUDA one GPU of those that it sees; handlers then know it as their first."""
+    """Restrict CUDA to one of its visible GPUs, which handlers then see as their first."""
     seen = environ.get("CUDA_VISIBLE_DEVICES", "")
     devices = seen.split(",") if seen else []
     return {"CUDA_VISIBLE_DEVICES": devices[number].strip() if 0 <= number < len(devices) else str(number)}
@@ -193,7 +192,7 @@ def _addresses(configuration: Mapping[str, str], flags: Flags) -> tuple[Address,
 
 
 def _listening(inference: Address, management: Address) -> dict[str, Any]:
-    # A socket in the file system has no port. It gets a number all the same: by it the routes are told apart.
+    # A Unix socket has no port. It gets a number nevertheless, because routes are distinguished by port.
     numbers = [item.port for item in (inference, management) if item.port]
     spare = (number for number in (8080, 8081, 8082) if number not in numbers)
     port = inference.port or next(spare)
@@ -209,7 +208,7 @@ def _listening(inference: Address, management: Address) -> dict[str, Any]:
 
 
 def _state_name(store: Path | None, inference: Address) -> str:
-    """Return a name for what a server remembers, so that two that differ do not mix."""
+    """Return the name of a server's state folder, which differs between servers."""
     identity = f"{os.path.realpath(store) if store else ''}|{inference.host}|{inference.port}"
     return f"{store.name if store else 'no-store'}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
 

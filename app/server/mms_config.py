@@ -1,4 +1,4 @@
-"""Multi Model Server's configuration: its files, its keys, and the settings that they stand for."""
+"""Multi Model Server's configuration: files, keys, and the settings they correspond to."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from app.errors import LaunchError, SettingError
 BLANKS = " \t\f"
 ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 SEPARATED = re.compile(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", re.DOTALL)
-"""The key up to the first ``=``, ``:`` or blank without a backslash before it; the rest is the value."""
+"""The key ends at the first ``=``, ``:`` or blank that has no backslash before it; the rest is the value."""
 ESCAPED = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|(.?))", re.DOTALL)
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """Read a file of properties; of a key that stands twice, the last value counts.
+    """Read a properties file; the last value of a repeated key counts.
 
-    Java reads Latin-1. A file that is UTF-8, as editors write it today, is taken for what it is.
+    Java reads Latin-1. A file in UTF-8, as today's editors write it, is read as UTF-8.
 
-    :raises LaunchError: where it cannot be read.
+    :raises LaunchError: if the file cannot be read.
     """
     try:
         data = path.read_bytes()
@@ -37,10 +37,10 @@ def read_properties(path: Path) -> dict[str, str]:
 
 
 def parse_properties(text: str, name: str = "properties") -> dict[str, str]:
-    """Take the text of a file of properties apart.
+    """Parse the text of a properties file.
 
-    :param name: what the file is called in errors.
-    :raises LaunchError: where ``\\u`` is not followed by four hexadecimal digits.
+    :param name: name of the file in error messages.
+    :raises LaunchError: if ``\\u`` is not followed by four hexadecimal digits.
     """
     properties = {}
     for line in _logical_lines(text):
@@ -52,7 +52,7 @@ def parse_properties(text: str, name: str = "properties") -> dict[str, str]:
 
 
 def _logical_lines(text: str) -> Iterator[str]:
-    """Lines without comments and blank lines; one that ends with a backslash is joined to the next."""
+    """Yield lines without comments and blank lines; a line that ends with a backslash is joined to the next."""
     joined: str | None = None
     for natural in re.split(r"\r\n|\r|\n", text):
         line = natural.lstrip(BLANKS)
@@ -99,7 +99,7 @@ NUMBERS = {
     "number_of_gpu": ("number_of_gpu", 0),
     "metric_time_interval": ("metric_interval", 1),
 }
-"""Keys, their settings, and the least value."""
+"""Setting and minimum value of each key."""
 ELSEWHERE = (
     "inference_address",
     "management_address",
@@ -114,7 +114,7 @@ ELSEWHERE = (
     "keystore_pass",
     "keystore_type",
 )
-"""Keys that take more than one line to understand."""
+"""Keys that need more than one line to parse."""
 OWN = ("management_without_token",)
 """Keys that MMS does not have."""
 WITHOUT_MEANING = (
@@ -125,7 +125,7 @@ WITHOUT_MEANING = (
     "netty_client_threads",
     "prefer_direct_buffer",
 )
-"""Keys that are accepted, because configurations have them, and that nothing here could follow."""
+"""Keys that are accepted, because configurations contain them, but have no equivalent here."""
 JAVA_ONLY = (
     "use_native_io",
     "io_ratio",
@@ -133,18 +133,18 @@ JAVA_ONLY = (
     "plugins_path",
     "model_server_home",
 )
-"""As :data:`WITHOUT_MEANING`, but never read from the environment."""
+"""Keys as in :data:`WITHOUT_MEANING`, but never read from the environment."""
 ENVIRONMENT_KEYS = tuple(
     key for key in (*PLAIN, *NUMBERS, *ELSEWHERE, *OWN, *WITHOUT_MEANING) if key != "metric_time_interval"
 )
-"""Keys that ``MMS_<KEY>`` overrides where ``enable_envvars_config`` is set."""
+"""Keys that ``MMS_<KEY>`` overrides if ``enable_envvars_config`` is set."""
 KNOWN = {*PLAIN, *NUMBERS, *ELSEWHERE, *WITHOUT_MEANING, *JAVA_ONLY, "enable_envvars_config"}
 
 
 def settings_of(configuration: Mapping[str, str]) -> dict[str, Any]:
-    """Return the settings that stand for themselves; addresses, the model store and certificates are others' business.
+    """Return the settings that map directly; addresses, the model store and certificates are handled elsewhere.
 
-    :raises SettingError: where a number is none, or too low.
+    :raises SettingError: if a value is not a number, or is too low.
     """
     values: dict[str, Any] = {setting: configuration.get(key, "") for key, setting in PLAIN.items()}
     values |= {"max_request_bytes": MAX_BYTES, "max_response_bytes": MAX_BYTES}
@@ -159,8 +159,8 @@ def settings_of(configuration: Mapping[str, str]) -> dict[str, Any]:
 
 
 def response_seconds(configuration: Mapping[str, str]) -> int:
-    """Return what a model has for an answer. ``default_response_timeout`` counts minutes, whatever MMS's documents
-    say."""
+    """Return a model's response timeout in seconds. ``default_response_timeout`` is in minutes, contrary to MMS's
+    documentation."""
     if text := configuration.get("default_response_timeout_seconds"):
         return number("default_response_timeout_seconds", text, 1)
     text = configuration.get("default_response_timeout") or str(DEFAULT_MINUTES)
@@ -168,9 +168,9 @@ def response_seconds(configuration: Mapping[str, str]) -> int:
 
 
 def number(key: str, text: str, low: int) -> int:
-    """Return a whole number.
+    """Parse a whole number.
 
-    :raises SettingError: where it is none, or lower than ``low``.
+    :raises SettingError: if the text is not a whole number, or is lower than ``low``.
     """
     try:
         value = int(text)
@@ -182,12 +182,12 @@ def number(key: str, text: str, low: int) -> int:
 
 
 def unknown(configuration: Mapping[str, str]) -> list[str]:
-    """Keys that Multi Model Server does not know, either."""
+    """Return the keys that Multi Model Server does not know either."""
     return sorted(set(configuration) - KNOWN - set(OWN))
 
 
 def meaningless(configuration: Mapping[str, str]) -> list[str]:
-    """Keys that are accepted and change nothing here."""
+    """Return the keys that are accepted but have no effect here."""
     return sorted(set(configuration) & {*WITHOUT_MEANING, *JAVA_ONLY})
 
 
@@ -202,16 +202,16 @@ SAGEMAKER = {
     "max_response_size": "SAGEMAKER_MAX_RESPONSE_SIZE",
     "max_request_size": "SAGEMAKER_MAX_REQUEST_SIZE",
 }
-"""Where SageMaker's containers say what the built-in file ``sagemaker`` holds."""
+"""Environment variables of SageMaker's containers for the values of the built-in file ``sagemaker``."""
 
 
 def read_configuration(named: str | None, environ: Mapping[str, str]) -> dict[str, str]:
-    """Read the configuration: the file of ``MMS_CONFIG_FILE``, the one named, ``./config.properties``, or nothing.
+    """Read the configuration from the file of ``MMS_CONFIG_FILE``, the named file, or ``./config.properties``, if any.
 
-    :param named: what ``--mms-config`` said: a file, or ``sagemaker`` for the built-in one.
-    :returns: values by key, ``$$NAME$$`` in them replaced from the environment, and overridden by ``MMS_<KEY>`` where
-        the file says ``enable_envvars_config=true``.
-    :raises LaunchError: where there is no such file, or a variable that it wants.
+    :param named: value of ``--mms-config``: a file, or ``sagemaker`` for the built-in one.
+    :returns: values by key. ``$$NAME$$`` is replaced from the environment; ``MMS_<KEY>`` overrides a value if the file
+        has ``enable_envvars_config=true``.
+    :raises LaunchError: if the file or an environment variable that it uses is missing.
     """
     named = environ.get("MMS_CONFIG_FILE") or named
     if named == "sagemaker":
@@ -234,7 +234,7 @@ def _sagemaker(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         "inference_address": address,
         "management_address": address,
-        "management_without_token": "true",  # nobody but SageMaker reaches its containers, and it knows no tokens
+        "management_without_token": "true",  # only SageMaker can reach its containers, and it has no tokens
         "decode_input_request": "false",
         "async_logging": "true",
     } | values
@@ -257,17 +257,17 @@ FILES = {
     "mms_metrics": "server_metrics_log",
     "model_metrics": "model_metrics_log",
 }
-"""Settings of the files, by the names that MMS's own configuration gives their appenders."""
+"""Settings of the log files, by the names of the appenders in MMS's own configuration."""
 MMS_LOGGERS = ("ACCESS_LOG", "MMS_METRICS", "MODEL_", "com.amazonaws.ml.mms", "org.apache", "io.netty")
-"""Loggers that MMS's own configuration has."""
+"""Loggers of MMS's own configuration."""
 LOG4J_OPTIONS = ("-Dlog4j.configurationFile", "-Dlog4j2.configurationFile", "-Dlog4j.configuration")
 LOOKUP = re.compile(r"\$\{(?:env|sys):([^:}]+)(?::-([^}]*))?\}")
 
 
 def java_options(configuration: Mapping[str, str]) -> tuple[str | None, list[str]]:
-    """Read the keys ``vmargs`` and ``plugins_path``, which Multi Model Server hands to Java.
+    """Read the keys ``vmargs`` and ``plugins_path``, which Multi Model Server passes to Java.
 
-    :returns: the log4j2 file that ``-Dlog4j.configurationFile`` names, None if there is none, and what is not followed.
+    :returns: the log4j2 file that ``-Dlog4j.configurationFile`` names, or None, and messages about ignored options.
     """
     file, ignored = None, []
     for option in configuration.get("vmargs", "").split():
@@ -287,8 +287,8 @@ def java_options(configuration: Mapping[str, str]) -> tuple[str | None, list[str
 def read_log4j(path: Path, environ: Mapping[str, str]) -> tuple[dict[str, Any], list[str]]:
     """Read a log4j2 file.
 
-    :returns: settings, and what of the file is not followed.
-    :raises LaunchError: where it cannot be read.
+    :returns: settings, and messages about the ignored parts of the file.
+    :raises LaunchError: if the file cannot be read.
     """
     if path.suffix.lower() != ".xml":
         return {}, [f"the log4j file {path} is not followed: only log4j2's XML can be read"]
@@ -327,7 +327,7 @@ def _file(element: ElementTree.Element, environ: Mapping[str, str], ignored: lis
     name, file = element.get("name", ""), element.get("fileName", "")
     plain = LOOKUP.sub(lambda found: environ.get(found[1], found[2] or ""), file)
     if name == "model_log":
-        return {}  # nothing is written there
+        return {}  # MMS writes nothing to it
     if name not in FILES or not plain or "$" in plain:
         ignored.append(f"file {file}")
         return {}

@@ -1,4 +1,4 @@
-"""Answers to requests that are refused before the application sees them, in the form of the application's own."""
+"""Responses to requests that fail before they reach the application, in the application's own format."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SECURITY = "Content-Security-Policy: default-src 'none'\r\nX-Content-Type-Option
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """A response by its HTTP status, its phrase, a kind and a sentence. Its connection is closed after it, since nobody
-    knows where the next request begins."""
+    """An error response with HTTP status, phrase, error type and message. The connection is closed after it, because
+    the start of the next request is unknown."""
 
     code: int
     phrase: str
@@ -23,7 +23,7 @@ class ErrorResponse:
     message: str
 
     def encode(self) -> bytes:
-        """Return the whole response."""
+        """Return the complete response."""
         facts = {"code": self.code, "type": self.type, "message": self.message}
         body = json.dumps(facts).encode() + b"\n"
         head = (
@@ -82,9 +82,9 @@ RESPONSES: tuple[tuple[type[Exception], ErrorResponse], ...] = (
     (errors.ParseException, MALFORMED),
     (OSError, NO_SPACE),
 )
-"""By the first class that fits an error of :class:`app.server.request_reader.RequestReader`."""
+"""Responses to errors of :class:`app.server.request_reader.RequestReader`; the first matching class counts."""
 
 
 def response_to(error: Exception) -> ErrorResponse:
-    """Return the response to a request whose reading ended in an error."""
+    """Return the response to a request that failed to parse."""
     return next((response for kind, response in RESPONSES if isinstance(error, kind)), BROKEN)

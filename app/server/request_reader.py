@@ -21,15 +21,15 @@ from gunicorn.http.errors import (
 MAX_HEAD_BYTES = 2**16
 MAX_TRAILER_BYTES = 2**13
 MAX_CHUNK_LINE_BYTES = 512
-"""Longest size of a chunk with its extensions."""
+"""Maximum length of a chunk's size line with its extensions."""
 MAX_EXTENSION_BYTES = 2**13
-"""Of all chunks of a body together."""
+"""Maximum bytes of the extensions of all chunks of a body."""
 IN_MEMORY_BYTES = 2**18
-"""Of a body; a longer one goes into a temporary file."""
+"""Maximum bytes of a body in memory; a longer body goes into a temporary file."""
 
 _END = b"\r\n\r\n"
 _PROXY_V2 = b"\r\n\r\n\0\r\nQUIT\n"
-"""The first bytes of version 2 of the PROXY protocol, followed by two bytes, a length of two bytes, and so many."""
+"""First bytes of version 2 of the PROXY protocol; two bytes, a length of two bytes, and data of that length follow."""
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _VALUE = rb"[\t \x21-\x7e\x80-\xff]*"
 _EXTENSION = rb'[ \t]*;[ \t]*%s(?:[ \t]*=[ \t]*(?:%s|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~\x80-\xff])*"))?' % (
@@ -44,33 +44,33 @@ _TOKEN_BYTES = frozenset(item for item in range(256) if re.fullmatch(_TOKEN, byt
 
 
 class BadFraming(ParseException):  # type: ignore[misc]
-    """Bytes that are no HTTP/1.1 request, or a body that is not framed as its head says."""
+    """An error in bytes that are not an HTTP/1.1 request, or a body that is not framed as its head declares."""
 
 
 class BodyTooLarge(ParseException):  # type: ignore[misc]
-    """A body that is longer than the limit."""
+    """An error for a body that exceeds the limit."""
 
 
 class IncompleteRequest(ParseException):  # type: ignore[misc]
-    """A connection that its client ended in the middle of a request."""
+    """An error for a connection that its client closed in the middle of a request."""
 
 
 class State(enum.Enum):
-    """How much of a request has arrived."""
+    """The progress of a request's arrival."""
 
     NOTHING = enum.auto()
     HEAD = enum.auto()
-    """Some of its head."""
+    """Part of its head."""
     BODY = enum.auto()
-    """All of its head, and not all of its body."""
+    """Its complete head, and part of its body."""
     WHOLE = enum.auto()
 
 
 class RequestReader:
-    """Reads the requests of one connection, one after the other. After an error nothing more may be read.
+    """A reader of the successive requests of one connection. It must not be used after an error.
 
-    :param parse: judges a complete head, and returns gunicorn's request: called once a request.
-    :param max_body: bytes that a body may have, as long as :meth:`limit_body` says nothing else of it.
+    :param parse: parses a complete head into gunicorn's request; called once per request.
+    :param max_body: maximum bytes of a body, unless :meth:`limit_body` sets another limit.
     :param proxied: whether a header of version 2 of the PROXY protocol may come first.
     """
 
@@ -87,7 +87,7 @@ class RequestReader:
         self.body: IO[bytes] = io.BytesIO()
         self.expects_continue = False
         self.max_body = self._default_max_body
-        self.size = 0  # of the body, as far as it has come
+        self.size = 0  # bytes of the body received so far
         self._start = self._searched = 0
         self._may_skip_line = True
         self._left = 0
@@ -95,13 +95,13 @@ class RequestReader:
 
     @property
     def is_chunked(self) -> bool:
-        """Return whether the present body is, so that its bytes take longer to read than others'."""
+        """Return whether the current body is chunked, and therefore slower to read."""
         return self._chunks is not None
 
     def feed(self, data: bytes) -> State:
-        """Take in bytes as they arrived; to be called until a request is whole.
+        """Process received bytes; call it until a request is complete.
 
-        :raises ParseException: gunicorn's, or one of the three above, if they are refused.
+        :raises ParseException: a gunicorn error, or one of the three above, if the request is invalid.
         :raises OSError: if the temporary file cannot be written.
         """
         self._data += data
@@ -112,15 +112,15 @@ class RequestReader:
         return self.state
 
     def limit_body(self, max_body: int) -> None:
-        """Set the limit of the present body.
+        """Set the limit of the current body.
 
-        :raises BodyTooLarge: if more of it has come already.
+        :raises BodyTooLarge: if more bytes have arrived already.
         """
         self.max_body = max_body
         self._check_size()
 
     def end(self) -> None:
-        """Take note that the client sends nothing more.
+        """Handle the client's end of the stream.
 
         :raises IncompleteRequest: if a request has begun.
         """
@@ -128,13 +128,13 @@ class RequestReader:
             raise IncompleteRequest("the connection ended before the request did")
 
     def next(self) -> State:
-        """Forget a request that is answered, and go on with the bytes that came behind it; raises as :meth:`feed`."""
+        """Discard an answered request, and process the bytes that follow it; raise the errors of :meth:`feed`."""
         self.close()
         self._reset()
         return self.feed(b"")
 
     def close(self) -> None:
-        """Remove the body, and the file that it may be in."""
+        """Close the body, which deletes its temporary file."""
         self.body.close()
 
     def _read_head(self) -> bool:
@@ -159,7 +159,7 @@ class RequestReader:
         return True
 
     def _find_start(self) -> bool:
-        """Pass over a PROXY header and an empty line (RFC 9112, section 2.2); return whether they are complete."""
+        """Skip a PROXY header and an empty line (RFC 9112, section 2.2); return whether they are complete."""
         data = self._data
         if self._proxied and not self._start:
             if data[:12] == _PROXY_V2[: len(data)]:
@@ -177,10 +177,10 @@ class RequestReader:
 
     def _parsed(self, head: bytes) -> Any:
         line_end = head.index(b"\r\n", self._start)
-        if not head[self._start : line_end].isascii():  # clients should have quoted it, and gunicorn 27 refuses it
+        if not head[self._start : line_end].isascii():  # clients should have quoted it, and gunicorn 27 rejects it
             line = re.sub(rb"[\x80-\xff]", lambda match: b"%%%02X" % ord(match[0]), head[self._start : line_end])
             head = head[: self._start] + line + head[line_end:]
-        head, expectations = _EXPECT.subn(b"", head)  # gunicorn would invite the body a second time
+        head, expectations = _EXPECT.subn(b"", head)  # or gunicorn would send a second 100 Continue
         try:
             request = self._parse(head)
         except (NoMoreData, StopIteration):
@@ -192,7 +192,7 @@ class RequestReader:
         codings = [value for name, value in request.headers if name == "TRANSFER-ENCODING"]
         if codings and [coding.lower() for coding in codings] != ["chunked"]:
             raise UnsupportedTransferCoding(", ".join(codings))
-        if request.method == "CONNECT":  # what follows would be another protocol's
+        if request.method == "CONNECT":  # another protocol follows
             request.force_close()
         self.request, self._proxied = request, False
         if isinstance(request.body.reader, ChunkedReader):
@@ -203,7 +203,7 @@ class RequestReader:
     def _read_body(self) -> bool:
         data = self._data
         if self._chunks is None:
-            if not self.size and len(data) >= self._left:  # as most do, it came with the head
+            if not self.size and len(data) >= self._left:  # most bodies come with the head
                 self.size, self.body = self._left, io.BytesIO(bytes(data[: self._left]))
                 del data[: self._left]
                 self._check_size()
@@ -218,7 +218,7 @@ class RequestReader:
             if pieces := self._chunks.decode(data):
                 self._store(b"".join(pieces))
             whole = self._chunks.is_whole
-            if whole:  # as RFC 9112, section 7.1.3, has it
+            if whole:  # RFC 9112, section 7.1.3
                 remaining = [pair for pair in self.request.headers if pair[0] != "TRANSFER-ENCODING"]
                 self.request.headers = [*remaining, ("CONTENT-LENGTH", str(self.size))]
         if whole:
@@ -241,19 +241,19 @@ class RequestReader:
 
 
 class _ChunkDecoder:
-    """Takes the chunks of a body apart, strictly: whatever is not as RFC 9112, section 7.1, has it is refused."""
+    """A strict decoder of chunked bodies: any deviation from RFC 9112, section 7.1, is an error."""
 
     def __init__(self) -> None:
         self.is_whole = False
-        self._left = 0  # of the present chunk
+        self._left = 0  # bytes of the current chunk
         self._first = True
-        self._last = False  # whether the chunk of length 0 has come, and trailers follow
+        self._last = False  # whether the chunk of length 0 has arrived, and trailers follow
         self._extensions = self._trailers = 0  # bytes
 
     def decode(self, data: bytearray) -> list[bytes]:
-        """Return the pieces of the body in what has arrived, and take from ``data`` what is read.
+        """Return the decoded pieces of the body, and remove the decoded bytes from ``data``.
 
-        :raises BadFraming: if it is not chunked, or a trailer is malformed or forbidden.
+        :raises BadFraming: if the body is not chunked correctly, or a trailer is malformed or forbidden.
         :raises LimitRequestHeaders: if extensions or trailers are too long.
         """
         pieces: list[bytes] = []
@@ -276,8 +276,8 @@ class _ChunkDecoder:
         return pieces
 
     def _after_line(self, data: bytearray, at: int) -> int | None:
-        """Read the line before a chunk, with the CRLF that ends the chunk before it; return where it ends, None where
-        it has not arrived."""
+        """Parse a chunk's size line, and the CRLF that ends the previous chunk; return its end, None if it is
+        incomplete."""
         start = at
         if not self._first:
             if data[at : at + 2] != b"\r\n"[: len(data) - at]:
@@ -299,7 +299,7 @@ class _ChunkDecoder:
         return line.end()
 
     def _read_trailers(self, data: bytearray) -> None:
-        """Check the trailers that have come, and drop them."""
+        """Check the trailers received so far, and drop them."""
         at = 0
         while not (ended := data.startswith(b"\r\n", at)) and (line := _TRAILER.match(data, at)):
             if line[1].lower() in _FORBIDDEN_TRAILERS:

@@ -1,7 +1,7 @@
-"""A server as SageMaker starts it: ``docker run IMAGE serve``, with all it has to say in environment variables.
+"""A server for SageMaker, which runs ``docker run IMAGE serve`` and configures it by environment variables.
 
-Sources: Amazon SageMaker Developer Guide, "Custom Inference Code with Hosting Services" and "Custom Containers
-Contract for Multi-Model Endpoints".
+Sources: Amazon SageMaker Developer Guide, "Custom Inference Code with Hosting Services" and "Custom Containers Contract
+for Multi-Model Endpoints".
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ LARGEST_PORT = 65535
 
 
 def is_multi_model(environ: Mapping[str, str]) -> bool:
-    """Return whether SageMaker will tell which models to load, while the server runs."""
+    """Return whether SageMaker loads and unloads models while the server runs."""
     return environ.get("SAGEMAKER_MULTI_MODEL", "").lower() == "true"
 
 
 def model_path(environ: Mapping[str, str]) -> Path:
-    """Return where SageMaker has unpacked the endpoint's model."""
+    """Return the folder into which SageMaker has unpacked the endpoint's model."""
     return Path(environ.get("SAGEMAKER_MODEL_STORE") or Path(environ.get("SAGEMAKER_BASE_DIR") or BASE) / "model")
 
 
 def launch(environ: Mapping[str, str], instance_dir: Path, is_model: bool) -> Launch:
-    """Work out a server from SageMaker's environment. What is set as ``DIMPLE_…`` goes before.
+    """Derive a server from SageMaker's environment. Variables named ``DIMPLE_…`` take precedence.
 
-    :param is_model: whether :func:`model_path` is a model itself, rather than a folder of models or archives. Where
-        there is nothing at all, the server's own models are served.
-    :raises SettingError: where a value makes no sense.
+    :param is_model: whether :func:`model_path` is a model itself, rather than a folder of models or archives. If it
+        does not exist, the server's own models are served.
+    :raises SettingError: if a value is invalid.
     """
     port = _port(environ)
     configuration = read_configuration("sagemaker", environ)
     values: dict[str, Any] = settings_of(configuration) | {"host": "0.0.0.0", "port": port, "ping_status": True}
     if "default_response_timeout" not in configuration:
-        del values["response_timeout"]  # MMS's is two hours; SageMaker gives a request 60 seconds
+        del values["response_timeout"]  # MMS's default is two hours; SageMaker's limit for a request is 60 seconds
     workers = next((number(name, environ[name], 1) for name in WORKERS if environ.get(name)), 0)
     values["default_workers_per_model"] = workers
     values |= _many(port, workers) if is_multi_model(environ) else _one(environ, port, is_model)
@@ -53,19 +53,21 @@ def launch(environ: Mapping[str, str], instance_dir: Path, is_model: bool) -> La
 
 
 def _many(port: int, workers: int) -> dict[str, Any]:
-    """Models come and go by ``POST`` and ``DELETE /models`` at the one port; their URLs are absolute paths."""
+    """Return the settings for models that come and go by ``POST`` and ``DELETE /models`` at the one port; their URLs
+    are absolute paths."""
     return {
         "management_host": "0.0.0.0",
         "management_port": port,
         "models_dir": "/",
         "load_models": "NONE",
         "shipped_models": False,
-        "default_workers_per_model": workers or 1,  # a model is to answer once it is loaded
+        "default_workers_per_model": workers or 1,  # a loaded model must be able to answer
     }
 
 
 def _one(environ: Mapping[str, str], port: int, is_model: bool) -> dict[str, Any]:
-    """Management stays inside the container, at a port that no other container of a pipeline is given."""
+    """Return the settings for one model. Management stays inside the container, at a port that no other container of a
+    pipeline has."""
     values: dict[str, Any] = {
         "management_host": "127.0.0.1",
         "management_port": _safe_port(environ, port),
@@ -87,7 +89,7 @@ def _port(environ: Mapping[str, str]) -> int:
 
 
 def _safe_port(environ: Mapping[str, str], excluded: int) -> int:
-    """Return the first port of the range that a container may open besides, but not the one that is taken."""
+    """Return the first port of the container's safe range, except the excluded one."""
     text = environ.get(SAFE_PORTS, "")
     if not text:
         return MANAGEMENT_PORT if excluded != MANAGEMENT_PORT else MANAGEMENT_PORT + 1

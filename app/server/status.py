@@ -1,4 +1,4 @@
-"""Asking a server on this machine how it is."""
+"""Requests to a running server on this machine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ SECONDS = 30
 
 
 def fetch_readyz(settings: Settings) -> tuple[int, dict[str, Any]]:
-    """Request ``/readyz`` where predictions are served.
+    """Request ``/readyz`` from the inference address.
 
-    :returns: the status and the answer.
+    :returns: status and JSON body of the response.
     :raises LaunchError: if the server does not answer.
     """
     return ask(settings, "GET", "/readyz")
@@ -29,12 +29,12 @@ def fetch_readyz(settings: Settings) -> tuple[int, dict[str, Any]]:
 def ask(
     settings: Settings, method: str, path: str, management: bool = False, token: str = "", seconds: float = SECONDS
 ) -> tuple[int, dict[str, Any]]:
-    """Send a request without a body to the server, and return the status and the JSON of its response.
+    """Send a request without a body to the server, and return the status and JSON body of the response.
 
-    :param settings: of the server that runs.
-    :param management: whether to use the management port.
+    :param settings: settings of the running server.
+    :param management: whether to use the management address.
     :param token: sent as a bearer token.
-    :param seconds: how long to wait for the response.
+    :param seconds: timeout of the response.
     :raises LaunchError: if there is no response, or it is not JSON.
     """
     connection = _connection(settings, management, seconds)
@@ -51,7 +51,7 @@ def ask(
 
 
 def server_url(settings: Settings, management: bool = False) -> str:
-    """Return the URL of predictions, or of management, as a browser on this machine can open it."""
+    """Return the URL of the inference or management address for a browser on this machine."""
     host, port = _address(settings, management)
     if host.startswith("unix:"):
         return host
@@ -72,7 +72,7 @@ def _connection(settings: Settings, management: bool, seconds: float) -> http.cl
         return _ThroughSocket(host.removeprefix("unix:"), seconds)
     host = ANYWHERE.get(host, host)
     if server_url(settings, management).startswith("https"):
-        # the certificate is this machine's own, and names the host that clients use
+        # the certificate belongs to this machine, and names the host that clients use
         context = ssl._create_unverified_context()
         return http.client.HTTPSConnection(host, port, timeout=seconds, context=context)
     return http.client.HTTPConnection(host, port, timeout=seconds)

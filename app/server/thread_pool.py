@@ -1,7 +1,7 @@
-"""A pool of threads, which are started when they are needed.
+"""A pool of threads that are started on demand.
 
-``concurrent.futures.ThreadPoolExecutor`` of Python 3.11 counts a thread as idle that has just taken its next piece of
-work: a piece may then wait for others to end though there are fewer threads than there may be.
+``concurrent.futures.ThreadPoolExecutor`` of Python 3.11 counts a thread as idle that has just taken its next work item.
+An item may then wait for others to end although the pool is below its maximum size.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Work = Callable[[], None]
 
 
 class ThreadPool:
-    """At most ``size`` threads, none of which the end of the process waits for."""
+    """A pool of at most ``size`` daemon threads."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -23,7 +23,7 @@ class ThreadPool:
         self._threads = self._unfinished = 0
 
     def submit(self, work: Work) -> None:
-        """Have a thread do a piece of work, which raises nothing, after those that were submitted before."""
+        """Queue a work item, which must not raise, for a thread."""
         with self._lock:
             self._unfinished += 1
             starts = self._threads < min(self._unfinished, self._size)
@@ -39,9 +39,9 @@ class ThreadPool:
                 self._unfinished -= 1
 
     def shutdown(self, wait: bool = False) -> None:
-        """End the threads that have nothing to do, and the others when they have nothing to do any more.
+        """End idle threads now, and busy threads once the queue is empty.
 
-        :param wait: must be False; gunicorn says so.
+        :param wait: must be False, as gunicorn passes it.
         """
         for _ in range(self._threads):
             self._queue.put(None)

@@ -1,12 +1,11 @@
-"""gunicorn's threaded worker, but a thread is given only to a request that has arrived.
+"""gunicorn's threaded worker, except that a thread gets only requests that have arrived completely.
 
-The main thread has every connection on which no request is being answered: it reads what comes without waiting, answers
-requests that are known to be short itself, one after the other, and hands all others to the pool. There is one
-interpreter's lock: a hand-over costs as much as a short request does; and clients that are slow or silent cost no
-thread.
+The main thread owns every connection that has no request in processing. It reads without blocking, answers short
+requests itself, one after the other, and submits all other requests to the thread pool. Under the interpreter lock, a
+hand-over costs as much as a short request. Slow or silent clients occupy no thread.
 
-Of requests that may wait long, as for a slow model, the pool has only so many at once; beyond these the application
-refuses them at once (503). So there are always threads for the others.
+The pool runs a limited number of requests that may wait long, for example for a slow model. The application refuses
+further ones immediately (503), so that threads remain for other requests.
 """
 
 from __future__ import annotations
@@ -36,53 +35,54 @@ from app.utils.dispatch import ADMITTED, HEAD_ONLY, MAX_BODY, OVERLOADED, Cost, 
 
 TICK_SECONDS = 1.0
 LOOK_SECONDS = 0.25
-"""Between two looks at the deadlines of all connections."""
+"""Interval between two checks of the deadlines of all connections."""
 LAST_SECONDS = 1.0
-"""Idle connections of a worker that ends may still bring a request that is on its way."""
+"""Time that idle connections of a worker in shutdown have for a request that is already on its way."""
 EVICTABLE_SECONDS = 1.0
-"""After which a connection may be closed for another one's sake."""
+"""Age after which a connection may be closed in favour of another."""
 READS = 4
-"""Of a connection in a row, before others have their turn."""
+"""Consecutive reads of one connection before other connections get their turn."""
 RESERVED_THREADS = 8
-"""Of the pool, which requests that may wait long do not get."""
+"""Threads of the pool that requests that may wait long do not get."""
 
 CONTINUE = 100
 
 
 class HttpResponse(Response):  # type: ignore[misc]
-    """gunicorn's response, without the name of a program, as Multi Model Server's are."""
+    """gunicorn's response without a ``Server`` header, as Multi Model Server sends it."""
 
     def default_headers(self) -> list[str]:
-        """Return the status line and the headers that are sent in any case."""
+        """Return the status line and the default headers."""
         return [line for line in super().default_headers() if not line.startswith("Server:")]
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """One server process."""
+    """A gunicorn worker."""
 
     alive: bool
     worker_connections: int
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._serves = mmap.mmap(-1, 1)  # made before the fork: the master sees what the worker writes
+        self._serves = mmap.mmap(-1, 1)  # created before the fork: shared with the master
         self._connections: dict[Connection, None] = {}
-        self._arrived: deque[Connection] = deque()  # their requests are whole
+        self._arrived: deque[Connection] = deque()  # with complete requests
         self._waiting = 0  # requests in the pool that may wait
         self._next_look = 0.0
         self._idle_until = float("inf")
 
     @property
     def ready(self) -> bool:
-        """Return whether the worker has begun to serve. To be asked in the master."""
+        """Return whether the worker has begun to serve. Call it in the master."""
         return bool(self._serves[0])
 
     def get_thread_pool(self) -> ThreadPool:
-        """Return the pool; gunicorn's own choice is not fit for requests that wait for each other."""
+        """Return the thread pool; gunicorn's own does not suit requests that wait for each other."""
         return ThreadPool(self.cfg.threads)
 
     def load_wsgi(self) -> None:
-        """Load the models, however long that takes: gunicorn ends a worker that is silent for its timeout."""
+        """Load the models, however long it takes, and send heartbeats: gunicorn kills a worker that is silent for its
+        timeout."""
         loaded = threading.Event()
 
         def notify() -> None:
@@ -98,14 +98,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._max_waiting = self.cfg.threads - min(RESERVED_THREADS, self.cfg.threads // 4)
 
     def run(self) -> None:
-        """Serve until told to end; then answer what was sent before."""
+        """Serve until shutdown; then answer the requests that were sent before it."""
         settings = read_settings()
         self.worker_connections = raise_file_limit(self.worker_connections)
         self._listeners = [Listener(socket, self.cfg, settings, self.log) for socket in self.sockets]
         COUNTS.set(self.age, 0)
         self._serves[0] = 1
         self.poller.register(self.method_queue.fileno(), EVENT_READ, self.method_queue.run_callbacks)
-        while self.alive and self.is_parent_alive():  # without the master, the port is wanted by another server
+        while self.alive and self.is_parent_alive():  # without the master, another server may need the port
             self._take_turn(self._watch_listeners())
         self.alive = False
         self._stop_accepting()
@@ -117,7 +117,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.method_queue.close()
 
     def _take_turn(self, seconds: float) -> None:
-        """Wait so long for something to happen, and do what there is to do."""
+        """Wait for events for at most ``seconds``, and process them."""
         self.notify()
         self.wait_for_and_dispatch_events(0.0 if self._arrived else seconds)
         for _ in range(len(self._arrived)):
@@ -129,8 +129,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                     self._expire(conn)
 
     def _watch_listeners(self) -> float:
-        """Have connections accepted, unless there are too many, or other processes are to have them at this moment;
-        return after how many seconds to look again."""
+        """Watch the listeners, unless there are too many connections or other processes should accept the next ones.
+
+        :returns: seconds until the next check.
+        """
         is_full = self.nr_conns >= self.worker_connections
         for listener in self._listeners:
             if is_full or listener.is_exhausted:
@@ -140,8 +142,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return TICK_SECONDS if is_full else min([TICK_SECONDS, *closed])
 
     def _accept(self, listener: Listener, _: Any = None) -> None:
-        """Accept what is there, and what no other process is to have."""
-        for _ in range(self.cfg.backlog):  # no longer, should they never end
+        """Accept pending connections, except those left to other processes."""
+        for _ in range(self.cfg.backlog):  # bounded in case connections keep coming
             stays = self.alive and (self.nr_conns >= self.worker_connections or listener.should_yield(self.nr_conns))
             if stays or (conn := listener.accept()) is None:
                 return
@@ -150,7 +152,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._read(conn)
 
     def _stop_accepting(self) -> None:
-        """Accept the connections that are there already, and no others."""
+        """Accept the connections that are already pending, and close the listeners."""
         COUNTS.remove(self.age)
         self._idle_until = time.monotonic() + LAST_SECONDS
         for listener in self._listeners:
@@ -164,9 +166,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             COUNTS.set(self.age, self.nr_conns)
 
     def _read(self, conn: Connection, _: Any = None) -> None:
-        """Take in what has come of a connection, and go on with it."""
+        """Read what a connection has received, and process it."""
         if conn not in self._connections or (conn.reader.state is State.WHOLE and not conn.lingers):
-            return  # it was closed after it was found readable, or its request waits for its turn
+            return  # closed after the poller reported it, or its request waits for its turn
         try:
             for _ in range(READS):
                 data = conn.receive()
@@ -178,9 +180,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._go_on(conn)
 
     def _take(self, conn: Connection, data: bytes) -> bool:
-        """Take in a piece; return whether there may be more that should be taken in at once.
+        """Process received bytes; return whether more should be read immediately.
 
-        :raises ConnectionResetError: if the client has ended, and is owed no answer.
+        :raises ConnectionResetError: if the client has closed the connection and no response is due.
         """
         if not data and (conn.lingers or conn.is_idle):
             raise ConnectionResetError
@@ -204,7 +206,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._in_pool(conn, partial(self._ask_admission, conn))
 
     def _dispatch(self, conn: Connection) -> None:
-        """Answer a request that has arrived, or have it answered."""
+        """Answer a request that has arrived, or submit it to the pool."""
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
@@ -221,7 +223,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 conn.reader.body.seek(0)
             except BaseException as error:
                 if not self.alive and isinstance(error, SystemExit):
-                    raise  # of a signal's handler
+                    raise  # from a signal handler
                 self._give_up(conn, error)
                 return
             else:
@@ -230,7 +232,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._in_pool(conn, partial(self._answer, conn, facts), waits)
 
     def _send(self, conn: Connection, output: bytes, keep_alive: bool) -> None:
-        """Send a short response; a thread waits for a client that does not take all of it at once."""
+        """Send a short response; a thread sends the rest if the client does not read all of it immediately."""
         try:
             left = conn.send(output)
         except OSError:
@@ -242,7 +244,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._finish(conn, keep_alive)
 
     def _in_pool(self, conn: Connection, work: Callable[[], Callable[[], None]], waits: bool = False) -> None:
-        """Have a thread work for a connection, and the main thread do what that returns."""
+        """Run ``work`` for a connection in the pool, and the callable that it returns in the main thread."""
         self._unpoll(conn)
         self._waiting += waits
 
@@ -256,7 +258,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.tpool.submit(run)
 
     def _give_up(self, conn: Connection, error: BaseException) -> None:
-        """Close a connection whose client has gone, or whose request has harmed its thread: the worker outlives it."""
+        """Close a connection whose client has gone or whose request failed in its thread; the worker goes on."""
         if not isinstance(error, OSError):
             self.log.error("A request ended its connection.", exc_info=error)
         self._close(conn)
@@ -281,7 +283,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return self._send_rest(conn, output.take(), keep_alive=False)
 
     def _invite(self, conn: Connection, environ: Mapping[str, Any]) -> None:
-        """Let the body of a request come."""
+        """Let the client send the body of a request."""
         conn.is_admitted = True
         try:
             conn.reader.limit_body(environ.get(MAX_BODY, conn.reader.max_body))
@@ -289,15 +291,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._refuse(conn, response_to(error), error)
             return
         if conn.reader.expects_continue:
-            with suppress(OSError):  # it has gone, as will be found
+            with suppress(OSError):  # the next read notices that the client has gone
                 conn.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._poll(conn)
 
     def _respond(self, conn: Connection, facts: Mapping[str, bool], at_once: bool) -> tuple[bytes, bool]:
-        """Have the application answer; return what is not sent yet, and whether the connection goes on.
+        """Call the application; return the unsent part of the response, and whether to keep the connection alive.
 
         :raises OSError: if the connection is broken.
-        :raises WouldBlock: if the request needs a thread of its own, and this is the main one.
+        :raises WouldBlock: if the request needs a thread of its own and this is the main thread.
         """
         output = Output(conn, at_once)
         try:
@@ -328,7 +330,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         return response, environ
 
     def _finish(self, conn: Connection, keep_alive: bool) -> None:
-        """Go on with a connection whose request is answered."""
+        """Keep a connection alive for its next request, or close it, after a response."""
         if not keep_alive:
             self._linger(conn)
             return
@@ -339,7 +341,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._go_on(conn)
 
     def _expire(self, conn: Connection) -> None:
-        """Let go of a connection whose time is over; if it is idle, unless it has sent something at this moment."""
+        """Close an expired connection: a lingering one at once, an idle one unless it has sent something meanwhile, any
+        other one after an error response."""
         if conn.lingers:
             self._close(conn)
         elif not conn.is_idle:
@@ -350,8 +353,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 self._close(conn)
 
     def _evict(self) -> None:
-        """Let go of a connection that should have gone, else of one that has been idle longest, else of one that has
-        been sending longest; of none that has just come."""
+        """Close one connection to make room: a lingering one first, then the longest idle, then the one that has been
+        sending longest. Connections younger than :data:`EVICTABLE_SECONDS` are spared."""
         latest = time.monotonic() - EVICTABLE_SECONDS
         expired = [conn for conn in self._connections if conn.polled and conn.since < latest]
         if expired:
@@ -360,7 +363,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             )
 
     def _refuse(self, conn: Connection, response: ErrorResponse, reason: object) -> None:
-        """Refuse a request; nothing that comes behind it is read as another one."""
+        """Send an error response, and ignore all further bytes of the connection."""
         client = conn.address[0] if conn.address else "a socket's client"
         self.log.info("refused %s with %d: %.200r", client, response.code, str(reason))
         with suppress(OSError):
@@ -376,7 +379,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             self._poll(conn)
 
     def _poll(self, conn: Connection) -> None:
-        """Have a connection read when there is something to read."""
+        """Read a connection when it becomes readable."""
         if conn.has_pending:
             self.method_queue.defer(self._read, conn)
         if not conn.polled and conn in self._connections:

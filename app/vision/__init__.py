@@ -1,1 +1,1 @@
-"""Bytes of pictures in, arrays out: safe decoding, preprocessing as the model asks for it, and faces."""
+"""Image processing from bytes to arrays: safe decoding, preprocessing for the model, and face detection."""

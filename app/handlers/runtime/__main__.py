@@ -1,6 +1,7 @@
-"""``python app/handlers/runtime SOCKET PARENT``: what the server starts to run an archive's own Python.
+"""The program that runs an archive's own Python: ``python app/handlers/runtime SOCKET PARENT``.
 
-This folder is then the first place where modules are looked for, and Dimple's own ``app`` is nowhere to be found."""
+This folder is then first on the module search path, and Dimple's own ``app`` is not on it.
+"""
 
 from __future__ import annotations
 

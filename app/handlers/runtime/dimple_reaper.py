@@ -1,5 +1,5 @@
-"""What ``app/handlers/reaper.py`` starts: reads ``+GROUP`` and ``-GROUP`` lines until the server is gone, then kills
-the process groups that were named and not taken back."""
+"""The program of the guard that ``app/handlers/reaper.py`` starts. It reads lines ``+GROUP`` and ``-GROUP`` until the
+server has ended, then kills the process groups that were added and not removed."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Picture files, walked over block by block before a decoder sees them.
+"""Image file formats, parsed block by block before a decoder sees them.
 
 Pillow reads all metadata before it decodes, and trusts it: comments of 25 MB in a GIF kept it busy for 100 s, and the
-tags of a TIFF may each claim the whole file. So the metadata is dropped first. The same walk counts the frames, checks
-the size, and refuses what the decoder would get wrong. The pixel data stays as it is, unless the decoder is slow or
-wrong with it. EXIF is handed out beside it, because it says which way up the picture is.
+tags of a TIFF may each claim the whole file. So the metadata is removed first. The same pass counts the frames, checks
+the size, and refuses files that the decoder would get wrong. The pixel data is unchanged, unless the decoder is slow or
+wrong with it. EXIF is returned separately because it contains the image's orientation.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _READERS = {
 
 
 def read_container(data: bytes, limits: PictureLimits) -> Container:
-    """Walk over a picture file.
+    """Parse an image file.
 
-    :raises InvalidImage: if it is of none of ``FORMATS``, or of a kind that is not supported.
-    :raises PictureTooLarge: if its header announces more pixels than are allowed.
-    :raises TooManyFrames: if it has more frames or pages than are allowed.
+    :raises InvalidImage: if its format is not in ``FORMATS``, or its kind is not supported.
+    :raises PictureTooLarge: if its header declares more pixels than allowed.
+    :raises TooManyFrames: if it has more frames or pages than allowed.
     :raises Exception: of any type, if the file is damaged or cut off.
     """
     read = _READERS.get(sniff(data))

@@ -1,4 +1,5 @@
-"""JPEG, PNG, GIF and WebP files: sequences of blocks, of which a decoder gets those that the pixels need."""
+"""Parsers of JPEG, PNG, GIF and WebP files: sequences of blocks, of which a decoder gets only those needed for the
+pixels."""
 
 from __future__ import annotations
 
@@ -14,14 +15,14 @@ from app.vision.containers.container import MAX_RUNS, Canvas, Container, check_b
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _START_OF_SCAN, _END, _APP1 = 0xDA, 0xD9, 0xE1
 _WITHOUT_LENGTH = (0x01, 0xD8)
-# Comments and applications' data, but for APP0 (JFIF) and APP14 (Adobe), which say how the colours are coded.
+# Comments and application data, except APP0 (JFIF) and APP14 (Adobe), which define the colour coding.
 _DROPPED = {*range(0xE1, 0xEE), 0xEF, 0xFE}
 
-# Frame headers (table B.1). Those of the first row may be decoded at a fraction of their size: baseline, extended
-# sequential and progressive. libjpeg-turbo writes beyond its buffers when it is told to scale a lossless one.
+# Frame headers (table B.1). The first row may be decoded at a fraction of its size: baseline, extended sequential and
+# progressive. libjpeg-turbo writes beyond its buffers when it scales a lossless file.
 _SCALABLE = (0xC0, 0xC1, 0xC2)
 _LOSSLESS = 0xC3
-_WHOLE = (_LOSSLESS, 0xC9, 0xCA)  # the others are of arithmetic coding
+_WHOLE = (_LOSSLESS, 0xC9, 0xCA)  # the others use arithmetic coding
 _UNSUPPORTED = {
     0xC5: "hierarchical coding",
     0xC6: "hierarchical coding",
@@ -34,23 +35,23 @@ _UNSUPPORTED = {
 }
 _FRAMES = frozenset((*_SCALABLE, *_WHOLE, *_UNSUPPORTED))
 
-# Progressive files have about ten. Each costs a walk over the whole picture and a few bytes of the file, so thousands
-# of them would keep a decoder busy for minutes (libjpeg-turbo's djpeg has -maxscans for the same reason).
+# Progressive files have about ten scans. Each costs a pass over the whole image but only a few bytes of the file, so
+# thousands would keep a decoder busy for minutes (libjpeg-turbo's djpeg has -maxscans for the same reason).
 MAX_SCANS = 100
 _ALL = 2**64 - 1
 
 
 def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
-    """Return the file with the segments that its pixels need.
+    """Return the file with only the segments needed for its pixels.
 
-    If the file may have lost no more than its end marker, that is added.
+    If the file seems to have lost only its end marker, the marker is added.
 
     :raises EOFError: if the file ends within a segment.
     :raises BadInput: as :func:`app.vision.containers.read_container`.
     """
     parts, exif = [data[:2]], b""
     at, scans, frame = 2, 0, 0
-    missing: dict[int, int] = {}  # of each component the coefficients that are not exact yet, a bit for each
+    missing: dict[int, int] = {}  # a bit mask per component of the coefficients that are not exact yet
     ended = True
     for blocks in range(len(data)):
         check_blocks(blocks)
@@ -83,7 +84,7 @@ def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
             parts.append(data[begin:end])
         at = end
     check_blocks(scans, MAX_SCANS, "scans")
-    # libjpeg-turbo converts no colours of a lossless file, and takes them of one size only
+    # libjpeg-turbo converts no colours of a lossless file, and supports only samples of one size
     kind = (
         "it is a lossless JPEG of YCbCr or of samples of several sizes"
         if frame == _LOSSLESS and len(missing) > 1
@@ -93,7 +94,7 @@ def read_jpeg(data: bytes, limits: PictureLimits) -> Container:
 
 
 def _components(header: bytes, marker: int, limits: PictureLimits) -> list[int]:
-    """Read a frame header: check what it announces, and return its components' identifiers."""
+    """Read a frame header: check its declarations, and return its components' identifiers."""
     bits, count = header[4], header[9]
     check_size(int.from_bytes(header[7:9], "big"), int.from_bytes(header[5:7], "big"), limits)
     kind = _UNSUPPORTED.get(marker)
@@ -107,7 +108,7 @@ def _components(header: bytes, marker: int, limits: PictureLimits) -> list[int]:
 
 
 def _take(header: bytes, missing: dict[int, int], lossless: bool) -> None:
-    """Read a scan header: strike off the coefficients that are exact once the scan is read."""
+    """Read a scan header: clear the bits of the coefficients that the scan makes exact."""
     count = header[4]
     first, last, approximation = header[5 + 2 * count : 8 + 2 * count]
     if lossless:
@@ -126,10 +127,10 @@ _GREY, _RGB = 0, 2
 
 
 def read_png(data: bytes, limits: PictureLimits) -> Container:
-    """Return the file with header, palette, transparency and pixels.
+    """Return the file with only header, palette, transparency and pixels.
 
-    Of an animated PNG this leaves what programs show that know nothing of animation. A file that ends within a chunk is
-    left so, and the decoder says whether pixels are missing.
+    An animated PNG is reduced to the image that programs without support for animation show. A file that ends within a
+    chunk is left cut off; the decoder reports missing pixels.
 
     :raises BadInput: as :func:`app.vision.containers.read_container`.
     """
@@ -144,7 +145,7 @@ def read_png(data: bytes, limits: PictureLimits) -> Container:
         if kind == b"IHDR" and end <= len(data):
             width, height, bits, colour = struct.unpack_from(">IIBB", data, at + 8)
             check_size(width, height, limits)
-        elif kind == b"acTL":  # before the pixels: how many frames there are (third edition, section 11.3.6)
+        elif kind == b"acTL":  # number of frames, before the pixels (third edition, section 11.3.6)
             check_frames(int.from_bytes(data[at + 8 : at + 12], "big"), limits)
         elif kind == b"eXIf":
             exif = data[at + 8 : end - 4]
@@ -159,10 +160,10 @@ def read_png(data: bytes, limits: PictureLimits) -> Container:
 
 
 def _transparency(chunk: bytes, bits: int, colour: int) -> bytes:
-    """Return the chunk with a transparent colour as Pillow looks for it: in the 8 bits to which it brings samples.
+    """Return the chunk with a transparent colour as Pillow compares it: in the 8 bits to which it converts samples.
 
-    It reads it as it is written, so it finds none of 2 or 4 bits, nor one of 3 x 16. The latter is found by its upper
-    bytes, which makes colours transparent, too, that differ from it by less than one level in 255.
+    Pillow reads the value unconverted, so it finds no colour of 2 or 4 bits, nor of 3 x 16 bits. The latter is matched
+    by its upper bytes. Colours that differ from it by less than one level in 255 therefore become transparent too.
     """
     if colour == _GREY and bits in (2, 4) and len(chunk) == 14:
         (value,) = struct.unpack_from(">H", chunk, 8)
@@ -181,12 +182,12 @@ _DESCRIPTOR_BYTES = 10
 
 
 def read_gif(data: bytes, limits: PictureLimits) -> Container:
-    """Return header, colour table, the last graphic control extension (the transparent colour), and the first picture.
+    """Return header, colour table, the last graphic control extension (the transparent colour), and the first image.
 
-    The screen is shrunk to that picture: around it Pillow would show a colour of its table, browsers show nothing. A
-    first picture that is cut off is left so, and the decoder says whether pixels are missing.
+    The screen is reduced to that image: Pillow would fill the area around it with a colour of its table, browsers show
+    nothing. A first image that is cut off is left so; the decoder reports missing pixels.
 
-    :raises EOFError: if the file ends before its first picture.
+    :raises EOFError: if the file ends before its first image.
     :raises BadInput: as :func:`app.vision.containers.read_container`.
     """
     if len(data) < _GIF_HEADER_BYTES:
@@ -230,7 +231,7 @@ def _table_bytes(flags: int) -> int:
 
 
 def _canvas(data: bytes, at: int) -> Canvas:
-    """Return the canvas of the first picture: the screen, enlarged if the picture does not fit into it."""
+    """Return the canvas of the first image: the screen, enlarged if the image does not fit."""
     left, top, width, height = struct.unpack_from("<4H", data, at + 1)
     screen_width, screen_height = struct.unpack_from("<HH", data, 6)
     return Canvas(max(screen_width, left + width), max(screen_height, top + height), left, top)
@@ -239,9 +240,10 @@ def _canvas(data: bytes, at: int) -> Canvas:
 def _after_sub_blocks(data: bytes, at: int, before: int) -> tuple[int, int]:
     """Return the end of the chain of sub-blocks that begins at ``at``, and their number.
 
-    Each sub-block is its length and as many bytes; the last is empty. The end is beyond the data if they are cut off.
+    Each sub-block is its length and as many bytes; the last is empty. If the chain is cut off, its end is beyond the
+    data.
 
-    :param before: how many the file had before.
+    :param before: number of earlier sub-blocks in the file.
     :raises InvalidImage: if there are too many.
     """
     count = 1
@@ -257,7 +259,7 @@ _WEBP_HEADER_BYTES = 12
 
 
 def read_webp(data: bytes, limits: PictureLimits) -> Container:
-    """Return the file as it is: libwebp looks at nothing that it does not need.
+    """Return the file unchanged: libwebp ignores everything that it does not need.
 
     :raises BadInput: as :func:`app.vision.containers.read_container`.
     """
@@ -267,7 +269,7 @@ def read_webp(data: bytes, limits: PictureLimits) -> Container:
             break
         check_blocks(blocks)
         kind, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        if kind == b"VP8X":  # libwebp sets this canvas aside as soon as it opens a file: two 24-bit numbers less one
+        if kind == b"VP8X":  # libwebp allocates this canvas when it opens a file: two 24-bit numbers, minus one
             width, height = (1 + int.from_bytes(data[place : place + 3], "little") for place in (at + 12, at + 15))
             check_size(width, height, limits)
         elif kind == b"ANMF":

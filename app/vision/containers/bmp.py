@@ -1,4 +1,5 @@
-"""BMP (Microsoft, bitmap storage; IBM, OS/2 2.0 bitmaps): runs and bit fields that Pillow gets wrong, rewritten."""
+"""A parser of BMP files (Microsoft, bitmap storage; IBM, OS/2 2.0 bitmaps), which rewrites runs and bit fields that
+Pillow gets wrong."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ _NIBBLES = [bytes((byte >> 4, byte & 15)) for byte in range(256)]
 
 
 def read_bmp(data: bytes, limits: PictureLimits) -> Container:
-    """Return the file as it is, or with its runs or bit fields written out.
+    """Return the file unchanged, or with its runs or bit fields expanded.
 
     :raises EOFError, struct.error: if the file is cut off.
     :raises BadInput: as :func:`app.vision.containers.read_container`.
@@ -52,9 +53,9 @@ def read_bmp(data: bytes, limits: PictureLimits) -> Container:
 
 
 def _without_runs(data: bytes, header_bytes: int, width: int, height: int, bits: int) -> bytes:
-    """Rewrite a bitmap of runs as one of a byte for each pixel.
+    """Rewrite a bitmap of runs with one byte per pixel.
 
-    Pillow does so pixel by pixel in Python, and mistakes literal runs of an odd number of 4-bit pixels.
+    Pillow does it pixel by pixel in Python, and decodes literal runs of an odd number of 4-bit pixels wrongly.
     """
     (at,) = struct.unpack_from("<I", data, 10)
     (colours,) = struct.unpack_from("<I", data, 46)
@@ -70,9 +71,9 @@ def _without_runs(data: bytes, header_bytes: int, width: int, height: int, bits:
 
 
 def _written_out(data: bytes, at: int, width: int, height: int, bits: int) -> bytearray:
-    """Write out runs: pairs of a number of pixels and their colours, or of 0 and an escape.
+    """Expand runs: pairs of a number of pixels and their colours, or of 0 and an escape.
 
-    :returns: rows of a byte for each pixel, padded to four bytes. Pixels that no run names have the colour 0.
+    :returns: rows of one byte per pixel, padded to four bytes. Pixels outside all runs have the colour 0.
     """
     stride = -(-width // 4) * 4
     rows = bytearray(stride * height)
@@ -117,9 +118,9 @@ def _bytes(data: bytes, at: int, count: int) -> bytes:
 
 
 def _without_fields(data: bytes, header_bytes: int, compression: int, width: int, height: int, bits: int) -> bytes:
-    """Rewrite a bitmap whose pixels are bit fields as one of red, green, blue and alpha, 8 bits each.
+    """Rewrite a bitmap of bit fields with red, green, blue and alpha of 8 bits each.
 
-    Pillow knows only the usual fields, and no alpha in 16 bits.
+    Pillow supports only the common fields, and no alpha in 16 bits.
     """
     (at,) = struct.unpack_from("<I", data, 10)
     has_alpha = header_bytes >= 56 or compression == _ALPHA_BITFIELDS
@@ -131,7 +132,7 @@ def _without_fields(data: bytes, header_bytes: int, compression: int, width: int
     pixels = packed.reshape(abs(height), -1)[:, :width]
     channels = [_field(pixels, mask) for mask in masks[:3]]
     alpha = _field(pixels, masks[3])
-    if not alpha.any():  # the writer has not heard of it; so browsers show it
+    if not alpha.any():  # the writer did not know of alpha; browsers show such files as opaque
         alpha = np.full_like(alpha, 255)
     rows = np.stack([channels[2], channels[1], channels[0], alpha], axis=2).tobytes()
     start = _FILE_HEADER_BYTES + _V4_HEADER_BYTES

@@ -1,4 +1,5 @@
-"""TIFF (Adobe, TIFF 6.0; BigTIFF): the tags of the first directory that its pixels need."""
+"""A parser of TIFF files (Adobe, TIFF 6.0; BigTIFF), which keeps the first directory's tags that are needed for the
+pixels."""
 
 from __future__ import annotations
 
@@ -27,22 +28,23 @@ _PHOTOMETRICS = {
     10: "ITULAB", 32803: "colour filter array", 32844: "LogL", 32845: "LogLUV", 34892: "linear raw",
 }  # fmt: skip
 _FORMATS = {1: "", 2: "signed ", 3: "floating-point ", 4: "undefined ", 5: "complex ", 6: "complex "}
-# The samples that are decoded rightly: photometric interpretation -> bits. What Pillow does not know of these (most
-# kinds of extra samples, 12 bits in big-endian files) it refuses itself.
+# Samples that are decoded correctly: photometric interpretation -> bits. Pillow itself refuses what it does not support
+# of these (most kinds of extra samples, 12 bits in big-endian files).
 _DECODED = {0: (1, 2, 4, 8, 12, 16), 1: (1, 2, 4, 8, 12, 16), 2: (8, 16), 3: (1, 2, 4, 8), 5: (8, 16), 6: (8,), 8: (8,)}
 _DECODED_FLOATS = {0: (32,), 1: (32,)}
 _OLD_JPEG, _JPEG = 6, 7
 _YCBCR = 6
-# How many pixels share their chroma, across and down; of 4 x 4 libtiff mistakes the edge of what it does not divide.
+# Pixels that share their chroma, across and down. With 4 x 4, libtiff decodes the edge wrongly if a side is not
+# divisible by 4.
 _SUBSAMPLINGS = ((1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4))
-_OVERLAP = 2  # how many times strips may have each byte of a file
+_OVERLAP = 2  # maximum total length of all strips, as a multiple of the file's length
 # none, three of faxes, LZW, two of JPEG, two of Deflate, PackBits, ThunderScan, LZMA, Zstandard
 _COMPRESSIONS = (1, 2, 3, 4, 5, _OLD_JPEG, _JPEG, 8, 32946, 32773, 32809, 34925, 50000)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a directory is written: ``struct`` formats of its offset, its count, and an entry's tag, type and length."""
+    """The layout of a directory: ``struct`` formats of its offset, its count, and an entry's tag, type and length."""
 
     order: str
     offset_at: int
@@ -53,7 +55,7 @@ class _Layout:
 
     @property
     def value_at(self) -> int:
-        """Return the place in an entry of its value, or of the offset of its values."""
+        """Return the position within an entry of its value, or of the offset of its values."""
         return struct.calcsize(self.entry)
 
 
@@ -65,9 +67,9 @@ _LAYOUTS = {
 
 
 def read_tiff(data: bytes, limits: PictureLimits) -> Container:
-    """Return the same file with a first directory of the needed tags alone, and no second one.
+    """Return the file with a first directory of only the needed tags, and no second one.
 
-    The directory is written over the old one, which is at least as long, so every offset stays true.
+    The directory is written over the old one, which is at least as long, so all offsets stay valid.
 
     :raises EOFError, struct.error, OverflowError: if the file ends within its directory.
     :raises ValueError: if its tags claim more bytes than the file has.
@@ -102,9 +104,10 @@ def _entries(data: bytes, layout: _Layout, start: int) -> list[bytes]:
 
 
 def _count_pages(data: bytes, layout: _Layout, start: int, limits: PictureLimits) -> None:
-    """Follow the directories, each with the place of the next (TIFF 6.0, section 2). A ring of them never ends.
+    """Count the directories, each of which contains the offset of the next (TIFF 6.0, section 2). A cycle exceeds the
+    limit.
 
-    A file that is damaged behind its first directory has as many as come before the damage.
+    In a file that is damaged after its first directory, the directories before the damage count.
     """
     pages, place = 0, start
     while place and limits.frames:
@@ -114,7 +117,7 @@ def _count_pages(data: bytes, layout: _Layout, start: int, limits: PictureLimits
             (entries,) = struct.unpack_from(layout.count, data, place)
             after = place + struct.calcsize(layout.count) + entries * layout.entry_bytes
             (place,) = struct.unpack_from(layout.offset, data, after)
-        except (struct.error, OverflowError):  # beyond the file, or beyond what an offset can be
+        except (struct.error, OverflowError):  # beyond the file, or beyond the range of an offset
             return
 
 
@@ -140,7 +143,7 @@ class _Tags:
     entries: dict[int, bytes]
 
     def numbers(self, tag: int, default: tuple[int, ...], most: int = 16) -> tuple[int, ...]:
-        """Return the first values of a tag of whole numbers; ``default`` if the file has no such tag."""
+        """Return the first values of a tag of whole numbers; ``default`` if the file lacks the tag."""
         entry = self.entries.get(tag)
         if entry is None:
             return default
@@ -157,9 +160,9 @@ class _Tags:
 
 
 def _samples(tags: _Tags) -> tuple[str, Samples]:
-    """Name the samples of a file, and say what its decoder leaves to be done.
+    """Describe the samples of a file, and return the conversions that its decoder leaves.
 
-    :raises InvalidImage: if the decoder does not know them, or gets them wrong.
+    :raises InvalidImage: if the decoder does not support them, or gets them wrong.
     """
     compression = tags.number(_COMPRESSION, 1)
     photometric = _YCBCR if compression == _OLD_JPEG else tags.number(_PHOTOMETRIC, 0)
@@ -172,7 +175,7 @@ def _samples(tags: _Tags) -> tuple[str, Samples]:
     known = (_DECODED_FLOATS if floats else _DECODED).get(photometric, ())
     if {*bits} != {bit} or bit not in known or not (floats or formats == {_UINT}):
         raise InvalidImage(f"{kind}, a kind that is not supported")
-    # of planes, Pillow takes the alpha of RGB, and leaves out the rest
+    # of planes, Pillow uses the alpha of RGB, and ignores other extra samples
     if planar and extra and (photometric == _YCBCR or (any(extra) and (photometric != 2 or len(extra) > 1))):
         raise InvalidImage(f"{kind}, a kind that is not supported")
     if compression not in _COMPRESSIONS:
@@ -192,7 +195,7 @@ def _check_subsampling(tags: _Tags) -> None:
 def _is_short(tags: _Tags) -> bool:
     """Return whether a strip or tile lies beyond the end of the file.
 
-    :raises EOFError: if together they are longer than the file, which would have libtiff write a line for each.
+    :raises EOFError: if their total length exceeds ``_OVERLAP`` times the file's; libtiff would log a line for each.
     """
     for tag, length_tag in ((273, 279), (324, 325)):
         offsets, lengths = tags.numbers(tag, (), MAX_VALUES), tags.numbers(length_tag, (), MAX_VALUES)

@@ -1,1 +1,1 @@
-"""The process that runs an archive's own Python. It never sees the server's modules, nor the server it."""
+"""The process that runs an archive's own Python. It and the server never see each other's modules."""

@@ -1,4 +1,4 @@
-"""One batch: decode the requests, call the handler, encode what it returns or raises."""
+"""Processing of one batch: decode the requests, call the handler, encode its results or errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTERNAL, INVALID_INPUT = "InternalServerException", "InvalidInput"
 
 
 class Failed(Exception):
-    """The whole batch gets one error."""
+    """An error for the whole batch."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -28,7 +28,7 @@ class Failed(Exception):
 
 @dataclass
 class Item:
-    """One request of a batch and its answer: what is told about it, and its body."""
+    """A request of a batch and its answer: the answer's metadata (``told``) and body."""
 
     request_id: str
     headers: Headers
@@ -40,7 +40,7 @@ class Item:
 def answer(service: Service, message: Message, decoding: bool) -> Message:
     """Answer a batch.
 
-    :param decoding: whether JSON and text are decoded.
+    :param decoding: whether to decode JSON and text.
     """
     try:
         return _answer(service, message, decoding)
@@ -83,9 +83,9 @@ def _items(message: Message, decoding: bool) -> list[Item]:
 
 
 def _call(service: Service, items: list[Item]) -> None:
-    """Call the handler and fill in the answers.
+    """Call the handler and set the answers.
 
-    :raises Failed: where it raises, or returns what cannot be sent.
+    :raises Failed: if the handler raises, or its result cannot be sent.
     """
     context = service.context
     context.request_ids = {index: item.request_id for index, item in enumerate(items)}
@@ -132,7 +132,7 @@ def _encode(result: Any) -> bytes | bytearray:
 
 
 def _has_nan(text: str) -> bool:
-    """Return whether Python has written a number that JSON does not have."""
+    """Return whether Python has written a number that JSON lacks."""
     if "NaN" not in text and "Infinity" not in text:
         return False
     constants: list[str] = []
@@ -156,7 +156,7 @@ def _error(status: int, kind: str, message: str) -> dict[str, Any]:
 
 
 def _status(code: Any, otherwise: int) -> int:
-    """Return a status code that HTTP can carry; what the handler set may be anything."""
+    """Return a status code that is valid in HTTP; the handler's may be anything."""
     if isinstance(code, int) and 200 <= code <= 599:
         return int(code)
     logging.warning("The handler set the status %r; %d is sent", code, otherwise)
@@ -164,5 +164,5 @@ def _status(code: Any, otherwise: int) -> int:
 
 
 def _line(value: object) -> str:
-    """Text that is safe in a header: one line."""
+    """Return text that is safe in a header, as one line."""
     return " ".join(str(value).split())

@@ -1,4 +1,4 @@
-"""Messages to and from the server. ``app/handlers/protocol.py`` has the format, and the other end."""
+"""Messages to and from the server. ``app/handlers/protocol.py`` documents the format, and is the other end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Message:
-    """A JSON object and the byte strings that go with it."""
+    """A JSON object with byte strings."""
 
     header: dict[str, Any]
     blobs: list[bytearray | bytes] = field(default_factory=list)
 
 
 class Channel:
-    """The child's end. Every call waits for the server."""
+    """The child's end. All calls block."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -31,7 +31,7 @@ class Channel:
             self._socket.sendall(blob)
 
     def receive(self) -> Message | None:
-        """Receive a message; None where the server has hung up."""
+        """Receive a message; return None if the server has hung up."""
         try:
             (size,) = struct.unpack("!I", self._read(4))
             header = json.loads(self._read(size))

@@ -1,11 +1,11 @@
-"""Names that archives, MXNet 1.9.1 and Keras-MXNet 2.2.4 use, and that Python and its libraries have dropped since.
+"""Names that archives, MXNet 1.9.1 and Keras-MXNet 2.2.4 use, but Python and its libraries have dropped since.
 
-The server has a list of its own (``app/engines/mxnet/compat.py``), for what its engines need; a handler's process must
-not import the server's modules, where an archive with an ``app`` of its own would find them. No library is imported
-here for a program that does not use it: the names are added right after it has imported the library.
+The server has its own list (``app/engines/mxnet/compat.py``), for the needs of its engines. A handler's process must
+not import the server's modules, where an archive with its own ``app`` would find them. Names are added right after a
+program has imported a library, so no library is imported for a program that does not use it.
 
-Every Python of the virtual environment imports this module (``dimple_child/environment.py``), so it imports nothing
-that an empty Python has not, unless it is needed.
+Every Python of the virtual environment imports this module (``dimple_child/environment.py``). It therefore imports only
+modules of an empty Python, unless it needs others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def install() -> None:
-    """Add what Python itself has lost, and what the libraries have: at once, or right after their import."""
+    """Add the names that Python itself and its libraries have dropped: at once, or right after their import."""
     import collections.abc
     import inspect
     import time
@@ -38,7 +38,7 @@ def install() -> None:
 
 
 def install_for_mxnet() -> None:
-    """Do the same as soon as the program imports MXNet or Keras, and nothing to any other program."""
+    """Call :func:`install` as soon as the program imports MXNet or Keras; do nothing for other programs."""
     sys.meta_path.insert(0, _Finder({"mxnet": _install_once, "keras": _install_once}, after=False))
 
 
@@ -53,7 +53,7 @@ def _numpy(numpy: ModuleType) -> None:
 
 
 def _scipy_sparse(sparse: ModuleType) -> None:
-    # MXNet asks for scipy.sparse.csr.csr_matrix at every conversion from NumPy; SciPy 1.8 moved it up and warns.
+    # MXNet uses scipy.sparse.csr.csr_matrix at every conversion from NumPy; SciPy 1.8 moved it up and warns.
     vars(sparse)["csr"] = sparse
 
 
@@ -62,7 +62,7 @@ def _pillow(image: ModuleType) -> None:
 
 
 class _Text(str):
-    """Text of an HDF5 attribute, which was bytes until h5py 3: Keras decodes it."""
+    """The text of an HDF5 attribute, which was bytes until h5py 3: Keras decodes it."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
         """Return the text."""
@@ -91,7 +91,7 @@ def _keras_io(io_utils: ModuleType) -> None:
 
     def read_list(self: Any, name: str) -> Any:
         value = read(self, name)
-        # Keras makes lists of arrays of bytes only, and asks whether they are empty
+        # Keras makes lists only of arrays of bytes, and tests if they are empty
         return value.tolist() if getattr(value, "dtype", "") == "O" else value
 
     group.__getitem__ = read_list
@@ -107,14 +107,14 @@ _PATCHES: Mapping[str, Callable[[ModuleType], None]] = {
 
 
 class _Finder:
-    """Finds modules where Python would, and calls a function before or after each is executed."""
+    """A finder of modules at Python's places, which calls a function before or after a module is executed."""
 
     def __init__(self, calls: Mapping[str, Callable[[ModuleType], None]], after: bool) -> None:
         self.after = after
         self._calls = calls
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        """Return a module's specification, None for those that have nothing to be called."""
+        """Return a module's specification, or None for modules without a function to call."""
         call = self._calls.get(name)
         if call is None:
             return None
@@ -137,5 +137,5 @@ class _Finder:
 
 
 def _add(module: ModuleType, name: str, value: object) -> None:
-    # hasattr would ask NumPy for the name, which answers with a warning
+    # hasattr would look the name up in NumPy, which then warns
     vars(module).setdefault(name, value)

@@ -1,4 +1,4 @@
-"""A request's fields to the dictionary that a handler gets."""
+"""Decoding of a request's fields to the dictionary that a handler gets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 
 class InvalidInput(Exception):
-    """What the client sent cannot be read as the type that it names."""
+    """An error for data that cannot be read as its declared content type."""
 
 
 class Headers(dict[str, Any]):
-    """Request headers, found in whatever case: a WSGI server does not know the case in which they came."""
+    """A case-insensitive dictionary of request headers, since a WSGI server does not know their original case."""
 
     def __getitem__(self, name: str) -> Any:
         return super().__getitem__(self._spelt(name))
@@ -31,9 +31,9 @@ class Headers(dict[str, Any]):
 def decode(name: str, content_type: str, data: bytearray, by_type: bool) -> Any:
     """Return the value of one field.
 
-    :param by_type: False leaves it as bytes, whatever it is: a form's plain field, or ``decode_input_request=false``.
-    :returns: what the JSON says, text, or a bytearray.
-    :raises InvalidInput: where the bytes are not what the content type says.
+    :param by_type: if False, the value stays bytes: for a form's plain field, or with ``decode_input_request=false``.
+    :returns: the JSON value, text, or a bytearray.
+    :raises InvalidInput: if the bytes do not match the content type.
     """
     media_type = content_type.partition(";")[0].strip().lower()
     try:

@@ -1,8 +1,8 @@
-"""``python app/handlers/runtime/dimple_child/environment.py``: the names that MXNet needs, in the virtual environment
-too.
+"""A program that adds MXNet's names to a virtual environment: ``python
+app/handlers/runtime/dimple_child/environment.py``.
 
-What a ``.pth`` file in its packages says is executed at the start of every Python of the environment: there, programs
-that import MXNet or Keras find the names as handlers do, and the package ``mms``, unless another is installed.
+Every Python of the environment executes a ``.pth`` file in its packages at its start. With it, programs that import
+MXNet or Keras find the names as handlers do, and the package ``mms``, unless another is installed.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ NAME = "dimple-mxnet.pth"
 def write(folder: Path) -> None:
     """Write the ``.pth`` file.
 
-    :param folder: the environment's packages.
+    :param folder: the environment's package folder.
     """
     site = str(Path(__file__).parent.parent)
-    # a line that fails is reported at every start, so it must not fail where the checkout has gone
+    # a failing line is reported at every start, so it must not fail if the checkout is gone
     code = f"sys.path.append({site!r}) or __import__('dimple_child.compat').compat.install_for_mxnet()"
     (folder / NAME).write_text(f"import os, sys; os.path.isdir({site!r}) and ({code})\n", encoding="utf-8")
 

@@ -1,5 +1,5 @@
-"""What this process takes upon itself before any of the archive's code runs. Hard limits can be raised again by root
-only."""
+"""Limits that this process sets for itself before it runs any of the archive's code. Only root can raise hard limits
+again."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ OOM_STEP, OOM_MOST = 500, 1000
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel end this process when the server's thread that started it ends, however it ends. Elsewhere than
-    on Linux the process ends when it next reads from the server.
+    """Make the kernel kill this process when the server's thread that started it ends, for any reason. On systems other
+    than Linux, the process ends when it next reads from the server.
 
-    :param parent: the server's process id.
+    :param parent: process id of the server.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it was gone before the kernel was told
+        if os.getppid() != parent:  # it had ended before the call
             os._exit(1)
 
 
 def contain(limits: Mapping[str, int]) -> None:
     """Set the limits.
 
-    :param limits: those of :class:`app.handlers.types.HandlerLimits`; 0 sets none.
+    :param limits: the fields of :class:`app.handlers.types.HandlerLimits`; 0 means no limit.
     """
     os.umask(0o077)
     os.nice(limits["nice"])
@@ -47,13 +47,14 @@ def contain(limits: Mapping[str, int]) -> None:
         if limits[name]:
             _limit(kind, limits[name])
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # sudo and the like give it nothing
+        ctypes.CDLL(None).prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # no privileges from sudo and the like
         _offer_to_oom_killer()
 
 
 def allow_processor_time(seconds: int) -> None:
-    """End this process when all its threads together have computed for so long from now on."""
-    # The limit counts from the start of the process, so it is moved before every batch; a hard one could not be.
+    """End this process when all its threads together have used ``seconds`` of processor time from now on."""
+    # The limit counts from the start of the process, so it is moved before every batch; a hard limit could not be
+    # moved.
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     until = math.ceil(time.process_time() + seconds)
     resource.setrlimit(resource.RLIMIT_CPU, (until if hard == resource.RLIM_INFINITY else min(until, hard), hard))
@@ -66,6 +67,6 @@ def _limit(kind: int, value: int) -> None:
 
 
 def _offer_to_oom_killer() -> None:
-    """Where the machine's memory runs out, the kernel is to choose this process before the server."""
+    """Make the kernel choose this process before the server if the machine runs out of memory."""
     with contextlib.suppress(OSError):  # a container may forbid it
         OOM_SCORE.write_text(str(min(OOM_MOST, int(OOM_SCORE.read_text()) + OOM_STEP)))

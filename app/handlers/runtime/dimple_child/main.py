@@ -1,4 +1,4 @@
-"""Load the archive, then answer batches until the server hangs up."""
+"""The main program of a handler's process: load the archive, then answer batches until the server hangs up."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dimple_child.limits import allow_processor_time, contain, die_with
 def main(descriptor: int, parent: int) -> int:
     """Serve one model.
 
-    :param descriptor: of the socket to the server.
-    :param parent: the server's process id.
+    :param descriptor: file descriptor of the socket to the server.
+    :param parent: process id of the server.
     """
     die_with(parent)
     os.set_inheritable(descriptor, False)
@@ -47,22 +47,22 @@ def main(descriptor: int, parent: int) -> int:
 
 
 def _set_up(order: dict[str, Any]) -> None:
-    """Make the process what an archive expects: log, search path, and the names that libraries have lost."""
+    """Set up the process as an archive expects it: log, search path, and the names that libraries have dropped."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
     install()
-    sys.dont_write_bytecode = True  # a model's folder stays as it was
+    sys.dont_write_bytecode = True  # do not write to the model's folder
     named = order["handler"].partition(":")[0]
-    # MMS puts a name without a folder on the path, too: the modules of the package svc find one another
+    # MMS also puts a name without a folder on the path: the modules of the package svc find one another
     handler_dir = Path(order["model_dir"], named.rpartition("/")[0] if "/" in named else named.removesuffix(".py"))
     inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     ours = str(Path(__file__).parent.parent)
     first = list(dict.fromkeys([str(handler_dir), *inherited, order["model_dir"], ours]))
     sys.path[:] = first + [entry for entry in sys.path if entry not in first]
-    os.environ["PYTHONPATH"] = os.pathsep.join(first)  # for what the archive's code starts itself
+    os.environ["PYTHONPATH"] = os.pathsep.join(first)  # for processes that the archive's code starts
 
 
 def _load(order: dict[str, Any]) -> tuple[Service | None, dict[str, Any]]:
-    """Return the service, and what the server is told."""
+    """Return the service, and the report to the server."""
     loader = LegacyModelLoader if order["legacy"] else MmsModelLoader
     try:
         service = loader(order["manifest"]).load(
