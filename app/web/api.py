@@ -31,8 +31,9 @@ def describe_model(model: str) -> Response:
 
 @bp.route("/predict/<model>", methods=["POST", "PUT"], strict_slashes=False)
 def predict(model: str) -> Response:
-    """Classify one image; or several, with a list of results in their order, where a bad image has an error as its
-    result.
+    """Classify one image, or several.
+
+    The response to several images is a list in their order; a bad image has its error in its place.
 
     PUT is equivalent to POST, because ``curl -T picture.jpg`` sends PUT.
     """

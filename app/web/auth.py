@@ -1,4 +1,4 @@
-"""Access tokens: routes that require one, and its place in a request (RFC 6750; a cookie for browsers)."""
+"""Access tokens: the routes that require a token, and its place in a request (RFC 6750; a cookie for browsers)."""
 
 from __future__ import annotations
 

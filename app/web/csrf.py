@@ -50,7 +50,7 @@ def remember(response: Response, number: str) -> Response:
 def check_same_origin() -> None:
     """Reject requests that a page of another site made the browser send.
 
-    Browsers state the page's origin in Sec-Fetch-Site, or else in Origin; other programs send neither.
+    Browsers identify the page's site in Sec-Fetch-Site, or else in Origin; other programs send neither.
 
     :raises Forbidden: if the request comes from a page of another site.
     """

@@ -73,7 +73,7 @@ OIP = "v2"
 
 
 def refuse_at_port(here: PortScope) -> Response | None:
-    """Respond with 404 to requests for the API of the other port; return None for all others.
+    """Respond with an error to requests for routes of the other port or unknown routes; return None for all others.
 
     :param here: scope of the current request's port.
     """

@@ -65,7 +65,7 @@ def with_pictures(fields: Iterable[Field], names: Sequence[str] = ()) -> tuple[F
 
 def _decode_picture(text: bytes) -> bytes:
     """Return the image that the text has in Base64; the text itself if it has none."""
-    for end in (HEAD, HEAD - 1):  # one length is valid: no Base64 text ends with a single character of a group of four
+    for end in (HEAD, HEAD - 1):  # no Base64 text ends with a single character of a group of four
         with contextlib.suppress(ValueError):
             if decode_base64(text[:end]).startswith(PICTURES):
                 return decode_base64(text)

@@ -1,4 +1,4 @@
-"""Routes of the API documents, which are cut for each port from the files beside this module."""
+"""Routes of the API documents, which are filtered for each port from the files next to this module."""
 
 from __future__ import annotations
 
