@@ -45,8 +45,8 @@ MOST_DEPTH = 500
 def ping(ignored: str = "") -> Response:
     """Return the health of the models: all workers are live, some are, or none is.
 
-    The status is 200 in each case, unless the settings choose 503 for the last; /readyz always responds with 503.
-    Loading workers count as live. A model without workers is not counted as missing, and a server without models is
+    The status is 200 in each case, unless the settings choose 503 for the last; /readyz always uses 503. Loading
+    workers count as live. A model without workers is not counted as missing, and a server without models is
     healthy.
     """
     entries = services().registry.entries()
@@ -97,7 +97,7 @@ def invoke() -> Response:
     """Classify an image with the model of the parameter ``model_name``, in the query or in a form.
 
     MMS documents the form but does not support it. The parameter is optional if one model is loaded at startup, or only
-    one model is registered.
+    one model answers.
     """
     name = request.args.get("model_name")
     name = request.form.get("model_name") if name is None else name

@@ -82,7 +82,7 @@ EXAMPLES = 3
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Card of a model on the page. ``accuracy`` is a sentence, empty if it has not been measured."""
+    """Card of a model on the page. ``accuracy`` is a sentence, empty if the accuracy has not been measured."""
 
     name: str
     sentence: str

@@ -88,8 +88,8 @@ SAMPLES = {
 
 
 def default_model() -> str:
-    """Return the model of forms that name none: the only loaded model if there is just one, else the default of
-    the settings."""
+    """Return the model of forms that name none: the only model that answers, or else the default of the
+    settings."""
     here = services()
     names = here.registry.names()
     return names[0] if len(names) == 1 else here.settings.default_model
