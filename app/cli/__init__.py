@@ -20,7 +20,7 @@ COMMANDS = {
     "dogcat": ("app.cli.train_shipped:dogcat_cli", "Retrain the included cat/dog model"),
     "cluster": ("app.cli.cluster:cluster_cli", "Run models on a Ray cluster"),
 }
-"""Each command with its place and its one-line help."""
+"""Module and one-line help of each command."""
 
 
 def register_commands(app: Flask) -> None:

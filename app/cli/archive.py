@@ -39,9 +39,9 @@ Fact = tuple[str, list[str]]
 
 
 def describe(folder: Path) -> Iterator[Fact]:
-    """Describe a model folder: a name and one or more lines for each fact.
+    """Describe a model folder: yield a name and one or more lines for each fact.
 
-    :raises InvalidArchive: where its manifest is not usable.
+    :raises InvalidArchive: if its manifest is unusable.
     """
     manifest = read_manifest(folder)
     yield "model", [folder.name]
@@ -57,7 +57,7 @@ def describe(folder: Path) -> Iterator[Fact]:
 
 
 def kind_of(folder: Path) -> str:
-    """Return what a model's weights are: MXNet, Keras or ONNX, or that it has its own code.
+    """Return the kind of a model: MXNet, Keras or ONNX weights, or its own code.
 
     :raises ModelFormatError: if its files contradict each other.
     """
@@ -70,7 +70,7 @@ def kind_of(folder: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text as a terminal may have it: what comes from an archive could steer it."""
+    """Return a text that is safe to print: control sequences from an archive could steer the terminal."""
     return "".join(item if item.isprintable() else item.encode("unicode_escape").decode() for item in text)
 
 
@@ -104,7 +104,7 @@ def _open_or_reason(folder: Path) -> ModelFolder | str:
 
 
 def _inferred_facts(model: ModelFolder) -> Iterator[Fact]:
-    """Yield the signature as the server completes it, with the reason for each part that is inferred."""
+    """Yield the signature as the server completes it, with the reason for each inferred part."""
     try:
         inference = infer_folder(model)
     except ModelFormatError as error:
@@ -151,7 +151,7 @@ def _serving_fact(folder: Path, manifest: Manifest, model: ModelFolder | str) ->
 
 @dataclass(frozen=True)
 class Check:
-    """One check, and what came of it."""
+    """Result of one check."""
 
     state: Literal["ok", "failed", "skipped"]
     name: str
@@ -159,10 +159,10 @@ class Check:
 
 
 def checks(folder: Path, settings: Settings, run: bool = True) -> Iterator[Check]:
-    """Check a model folder as the server opens it; what depends on a failed check is left out.
+    """Check a model folder as the server opens it; skip the checks that depend on a failed one.
 
-    :param settings: which engine is to compute, and where it keeps what it converts.
-    :param run: whether a model's own code may be run.
+    :param settings: settings with the engine and the cache folder of converted models.
+    :param run: whether the model's own code may run.
     """
     manifest = _manifest(folder)
     if isinstance(manifest, Check):
@@ -209,7 +209,7 @@ def _signature(folder: Path) -> str:
 
 
 def _worker(folder: Path, settings: Settings) -> str:
-    """Start a worker as the server would, and end it."""
+    """Start a worker as the server does, and stop it."""
     registration = Registration(folder.name, str(folder), str(folder), min_workers=1, max_workers=1)
     handler = own_handler(folder, default=settings.default_service_handler)
     assert handler is not None, "it was found to have code"
@@ -238,7 +238,7 @@ def _check_handler(handler: Handler) -> str:
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
-    """Yield the names that a module defines or imports without a condition."""
+    """Yield the names that a module defines or imports unconditionally."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             yield node.name
@@ -279,7 +279,7 @@ def _fits(model: ModelFolder) -> Iterator[tuple[str, Callable[[], str]]]:
 
 
 def _checkpoint(model: ModelFolder, checkpoint: Checkpoint) -> str:
-    """Every array of the graph is either learned or an input of the signature."""
+    """Check that every array of the graph is either learned or an input of the signature."""
     learned = {name.removeprefix("arg:").removeprefix("aux:") for name in read_params(checkpoint.params)}
     free = free_inputs(read_graph(checkpoint.symbol), learned)
     inputs = infer_folder(model).signature.inputs
@@ -295,7 +295,7 @@ def _checkpoint(model: ModelFolder, checkpoint: Checkpoint) -> str:
 def _check_labels(model: ModelFolder) -> str:
     count = len(model.labels or ())
     classes = model.signature.outputs[0].shape[-1] if model.signature is not None and model.signature.outputs else 0
-    two_of_one = classes == 1 and count == 2  # one sigmoid stands for two classes
+    two_of_one = classes == 1 and count == 2  # a single sigmoid output represents two classes
     if classes and count != classes and not two_of_one:
         raise ModelFormatError(f"the model has {count:,} labels, {FILE_NAME} says that there are {classes:,} classes")
     return f"{count:,}"
@@ -375,7 +375,7 @@ def verify(path: Path, run: bool) -> None:
     with _as_folder(path) as folder:
         failed = 0
         for check in checks(folder, _settings(), run):
-            detail = check.detail.replace(str(folder), str(path))  # an archive's folder is gone in a moment
+            detail = check.detail.replace(str(folder), str(path))  # not an archive's temporary folder
             click.echo(f"{check.state:<9}{check.name}: {printable(detail)}")
             failed += check.state == "failed"
     if failed:
@@ -389,7 +389,7 @@ def _settings() -> Settings:
 
 @contextmanager
 def _as_folder(path: Path) -> Iterator[Path]:
-    """Yield the model folder; an archive's for as long as it is looked at."""
+    """Yield the model folder; for an archive, a temporary folder with its contents."""
     if path.is_dir():
         yield path.resolve()
         return

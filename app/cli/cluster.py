@@ -1,4 +1,4 @@
-"""``dimple cluster``: models on more than one machine."""
+"""``dimple cluster``: models on several machines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.cli.running import program
 from app.settings import Settings
 
 LOOPBACK = "127.0.0.2"
-"""Ray takes 127.0.0.1 for the machine's outer address, this one as it is."""
+"""Loopback address that Ray uses unchanged; it replaces 127.0.0.1 with the machine's external address."""
 
 cluster_cli = click.Group("cluster", help="Run models on a Ray cluster.")
 

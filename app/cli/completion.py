@@ -9,7 +9,7 @@ from app.settings import read_settings
 
 
 def complete_model(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Return the names in the models folder that begin with what was typed."""
+    """Return the names in the models folder that begin with the incomplete word."""
     try:
         folders = [path.name for path in read_settings().models_dir.iterdir() if path.is_dir()]
     except (SettingError, OSError):

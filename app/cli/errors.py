@@ -1,4 +1,4 @@
-"""What goes wrong on the command line: one line that says what and what to do, never a stack trace."""
+"""Errors on the command line: one line with the problem and its remedy, never a stack trace."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 
 def report_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Let a command end with status 1 and the error's own words where it raises one of ours."""
+    """Decorate a command to exit with status 1 and the error's message if it raises a Dimple error."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:

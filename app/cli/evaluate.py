@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the model says of the pictures that could be read: names, probabilities (N, K) and true classes (N,)."""
+    """Predictions for the readable images: names, probabilities (N, K) and true classes (N,)."""
 
     names: tuple[str, ...]
     probabilities: FloatArray
@@ -86,7 +86,10 @@ def _parse_classes(classes: Sequence[str]) -> dict[str, str]:
 
 
 def _columns(model: Model) -> dict[str, int]:
-    """Label -> its class's number; an answer tells the classes apart by their labels alone."""
+    """Return a map of labels to class indices; predictions identify classes by their labels alone.
+
+    :raises ModelFormatError: if two labels are the same.
+    """
     columns = {label: index for index, label in enumerate(model.labels)}
     if len(columns) < len(model.labels):
         raise ModelFormatError(f"{model.name}: two of its labels are the same; make them differ in its synset.txt")
@@ -96,11 +99,11 @@ def _columns(model: Model) -> dict[str, int]:
 def _judge(
     model: Model, source: PictureSource, truth: dict[str, int], columns: dict[str, int], limits: PictureLimits
 ) -> Judgement:
-    """Classify every picture as the server would, and name those that cannot be read.
+    """Classify every image as the server does, and print the names of unreadable images.
 
-    :param truth: picture -> its class's number.
-    :param columns: label -> its class's number.
-    :raises DataError: where no picture could be read.
+    :param truth: map of images to class indices.
+    :param columns: map of labels to class indices.
+    :raises DataError: if no image could be read.
     """
     items = [Item(picture, _reader(source, picture)) for picture in truth]
     names, rows, skipped = [], [], 0

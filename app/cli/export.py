@@ -68,7 +68,7 @@ def _folder(name: str, settings: Settings) -> ModelFolder:
 
 
 def _labels(folder: ModelFolder, settings: Settings) -> tuple[str, ...]:
-    """Return the labels under which the model answers, whether its folder has them or not."""
+    """Return the labels of the model, even if its folder has no label file."""
     if folder.labels is not None:
         return folder.labels
     from app.serving.model import open_model
@@ -128,8 +128,8 @@ def _own_code(folder: ModelFolder) -> bool:
 
 
 def _as_mms_wants_it(folder: ModelFolder, path: Path, settings: Settings) -> Path:
-    """Lay the folder out as Multi Model Server opens it: the checkpoint called after the model, at epoch 0, signature
-    and labels beside it. Files are linked, not copied."""
+    """Write the folder in Multi Model Server's layout: a checkpoint with the model's name at epoch 0, next to its
+    signature and labels. Files are linked, not copied."""
     from app.formats.infer_signature import infer_folder
     from app.formats.labels import SYNSET, write_labels
     from app.formats.signature import FILE_NAME, write_signature

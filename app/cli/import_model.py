@@ -42,7 +42,7 @@ RESIZED = {
 
 @dataclass(frozen=True)
 class Overrides:
-    """Options that override what is inferred; None leaves an inference as it is."""
+    """Options that override inferred values; None keeps the inferred value."""
 
     size: tuple[int, int] | None
     layout: Layout | None
@@ -58,7 +58,7 @@ class Overrides:
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
-    """Numbers with commas between them; ``1/255`` is one, too."""
+    """Parse numbers separated by commas; fractions such as ``1/255`` are allowed."""
     if text is None:
         return None
     try:
@@ -68,7 +68,7 @@ def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | N
 
 
 def _size(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
-    """Height and width, ``224,224`` or ``224x224``; one number stands for both."""
+    """Parse height and width, ``224,224`` or ``224x224``; a single number sets both."""
     if text is None:
         return None
     match = re.fullmatch(r"([1-9]\d{0,4})(?:[,x]([1-9]\d{0,4}))?", text)
@@ -171,7 +171,7 @@ def _make(
     overrides: Overrides,
     settings: Settings,
 ) -> Model:
-    """Make the folder under a hidden name, let its model answer, and rename it."""
+    """Create the folder under a hidden name, test the model, and rename the folder."""
     from app.formats.import_files import make_folder, write_backend
     from app.formats.labels import write_labels
     from app.formats.signature import PARTS, write_signature
@@ -200,7 +200,7 @@ def _make(
 
 
 def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: Path | None) -> str:
-    """Return an error's text with the user's files in the place of their copies, which nobody sees."""
+    """Return the text of an error with the user's files in place of their temporary copies."""
     from app.formats.labels import SYNSET
 
     copies = {
@@ -220,7 +220,7 @@ def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: 
 
 
 def _default_name(files: ImportFiles) -> str:
-    """Return the files' own name, as far as a model may have it."""
+    """Return the name of the files, converted to a valid model name."""
     return re.sub(r"[^A-Za-z0-9_\-.]", "_", files.stem).lstrip("_-.") or "model"
 
 
@@ -232,7 +232,7 @@ def _check_target(target: Path, force: bool) -> None:
 
 
 def _overridden(inference: Inference, overrides: Overrides) -> Inference:
-    """Return the inference with what the options state."""
+    """Return the inference with the values of the options."""
     signature, reasons = inference.signature, dict(inference.reasons)
     fields = ("layout", "color", "resize", "mean", "std", "scale")
     stated = {name: value for name in fields if (value := getattr(overrides, name)) is not None}
@@ -255,7 +255,7 @@ def _overridden(inference: Inference, overrides: Overrides) -> Inference:
 
 
 def _shape(signature: Signature, preprocess: Preprocess, size: tuple[int, int] | None) -> tuple[int, ...]:
-    """Return the input's shape in the stated layout and size."""
+    """Return the input's shape in the layout and size of the options."""
     shape = signature.inputs[0].shape
     if len(shape) not in (3, 4):
         raise ModelFormatError(f"the input {signature.inputs[0].name} has the shape {shape}; a picture has four axes")
@@ -269,7 +269,7 @@ def _shape(signature: Signature, preprocess: Preprocess, size: tuple[int, int] |
 def _report(
     files: ImportFiles, inference: Inference, overrides: Overrides, model: Model, seconds: float
 ) -> Iterator[str]:
-    """Yield what was found and inferred, each with its reason."""
+    """Yield lines with the found and inferred facts, each with its reason."""
     size = ", ".join(str(axis) if axis else "any" for axis in model.input.shape)
     pixels, reasons = model.preprocess, dict(inference.reasons)
     if model.postprocess.activation != inference.signature.postprocess.activation:

@@ -9,9 +9,9 @@ import click
 
 
 class LazyCommands(MutableMapping[str, click.Command]):
-    """The commands of a group by name, each imported at its first use.
+    """Commands of a group by name, each imported on first use.
 
-    :param targets: for each name the place of the command, ``module:attribute``, and its one-line help.
+    :param targets: for each name, the location of the command as ``module:attribute``, and its one-line help.
     """
 
     def __init__(self, targets: Mapping[str, tuple[str, str]]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CommandContext:
-    """What a command finds as the application's extension ``dimple``."""
+    """Context of a command, stored as the application's extension ``dimple``."""
 
     settings: Settings
 
@@ -41,7 +41,7 @@ def dimple(context: click.Context) -> None:
 
 
 def settings_app() -> Flask:
-    """Return an application that has the settings and no models: a command loads the models that it needs.
+    """Return an application with settings but without models: each command loads the models that it needs.
 
     :raises click.ClickException: if a setting is unknown or invalid.
     """

@@ -22,7 +22,7 @@ from app.formats.folder import is_model_folder
 from app.settings import Settings
 
 LOAD_SECONDS = 900.0
-"""To load a model, which is converted first."""
+"""Timeout for loading a model, including its conversion."""
 TOKEN = click.option(
     "--token", envvar="MANAGEMENT_TOKEN", default="", help="Management token, if the server requires one."
 )
@@ -30,9 +30,9 @@ TOKEN = click.option(
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that is registered, or lies in the models folder.
+    """A model that is registered or in the models folder.
 
-    :param state: what the running server says of it.
+    :param state: state that the running server reports.
     """
 
     name: str
@@ -99,7 +99,7 @@ def register(source: str, name: str, workers: int, batch_size: int, replace: boo
 
     running = _running(_settings())
     if not name and NAME.fullmatch(source) and (running.models_dir / source).is_dir():
-        name = source  # as after a start; a manifest may state another name
+        name = source  # the name that the model has after a restart; its manifest may state another
     query = {"url": source, "initial_workers": workers, "batch_size": batch_size, "replace": str(replace).lower()}
     query |= {"model_name": name} if name else {}
     _request(running, "POST", f"/models?{urlencode(query)}", token)
@@ -156,9 +156,9 @@ def _find(name: str, settings: Settings) -> KnownModel:
 
 
 def _known_models(settings: Settings) -> list[KnownModel]:
-    """Return the models that are registered or lie in the models folder, by name.
+    """Return the models that are registered or in the models folder, sorted by name.
 
-    :raises LaunchError: if the server runs and does not answer.
+    :raises LaunchError: if the server is running but does not respond.
     :raises StorageError: if the registrations cannot be read.
     """
     from app.backend.registrations import read_registrations
@@ -188,7 +188,7 @@ def _running(settings: Settings) -> Settings:
 def _request(running: Settings, method: str, path: str, token: str) -> None:
     """Send a request to the management port.
 
-    :raises LaunchError: if it fails, with the server's reason.
+    :raises LaunchError: if the request fails, with the server's reason.
     """
     from app.server.status import ask
 

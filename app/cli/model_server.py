@@ -1,6 +1,6 @@
-"""Programs of their own, for the scripts in ``bin/``: Multi Model Server's, and SageMaker's ``serve``.
+"""Programs for the scripts in ``bin/``: Multi Model Server's, and SageMaker's ``serve``.
 
-They take the flags of Multi Model Server 1.1; the second takes those of MXNet Model Server 0.4, too.
+The first two accept the flags of Multi Model Server 1.1; the second also those of MXNet Model Server 0.4.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def multi_model_server() -> None:
 
 
 def mxnet_model_server() -> None:
-    """Run ``mxnet-model-server``, which is ``multi-model-server`` under the name that it had before."""
+    """Run ``mxnet-model-server``, the former name of ``multi-model-server``."""
     _warn(f"{OLD_NAME} is the former name of {NAME}; both start Dimple. Scripts had better call {NAME}.")
     _ends_with_status(_parser(OLD_NAME), old=True)
 
@@ -104,7 +104,7 @@ def _flags(arguments: argparse.Namespace, old: bool) -> mms_cli.Flags:
     old_flags = {name: value for name in OLD_FLAGS if (value := getattr(arguments, name, None)) is not None}
     for name in sorted(set(old_flags) & set(NOT_FOLLOWED)):
         _warn(f"--{name.replace('_', '-')} is not followed: {NOT_FOLLOWED[name]}")
-    # 0.4 knew neither --start nor a model store, and did not return to the shell
+    # 0.4 had neither --start nor a model store, and ran in the foreground
     as_in_04 = (
         old and not arguments.start and (bool(old_flags) or (bool(arguments.models) and not arguments.model_store))
     )
@@ -142,7 +142,7 @@ def _fail(reason: str) -> NoReturn:
 
 
 def serve() -> None:
-    """Become the server, in the foreground."""
+    """Replace this process with the server, in the foreground."""
     argparse.ArgumentParser(
         prog="serve",
         description="Serves models as SageMaker's containers do: the environment says which.",

@@ -1,4 +1,4 @@
-"""``dimple models``: everything that is done with models."""
+"""``dimple models``: all commands for models."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ COMMANDS = {
     "inspect": ("app.cli.archive:inspect", "Show the contents of an archive or folder"),
     "verify": ("app.cli.archive:verify", "Check that an archive or folder can be served"),
 }
-"""Each command with its place and its one-line help."""
+"""Module and one-line help of each command."""
 
 models_cli = LazyGroup("models", targets=COMMANDS, help="Manage, train and convert models.")

@@ -1,7 +1,7 @@
-"""``model-archiver`` and ``mxnet-model-export`` as programs of their own, for the scripts in ``bin/``.
+"""``model-archiver`` and ``mxnet-model-export`` as programs for the scripts in ``bin/``.
 
-They take the flags of Multi Model Server's tools and end as those do: status 1 and ``ERROR - …`` on standard error,
-2 where the command line itself is wrong.
+They accept the flags of Multi Model Server's tools and exit in the same way: with status 1 and ``ERROR - …`` on
+standard error, or with status 2 if the command line itself is invalid.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ ARCHIVER_OPTIONS = (
 
 
 def archiver_options(command: Callable[P, Any]) -> Callable[P, Any]:
-    """Give a command the flags of ``model-archiver``."""
+    """Add the flags of ``model-archiver`` to a command."""
     for option in reversed(ARCHIVER_OPTIONS):
         command = option(command)
     return command
 
 
 def pack_job(export_path: Path | None = None, **options: Any) -> PackJob:
-    """Return what the flags ask for, but for ``--convert``."""
+    """Return the job that the flags describe, apart from ``--convert``."""
     return PackJob(export_path=export_path or Path.cwd(), **options)
 
 
 def pack_model(job: PackJob, convert: bool) -> Path:
-    """Pack a folder, its ONNX file turned into an MXNet checkpoint if that is asked for. The folder stays as it is.
+    """Pack a folder, optionally with its ONNX file converted to an MXNet checkpoint. The folder itself is not changed.
 
     :raises PackError: as :func:`app.formats.archive.pack.pack`.
     :raises ModelFormatError: if the file cannot be converted.
@@ -86,7 +86,7 @@ def pack_model(job: PackJob, convert: bool) -> Path:
 
 
 def _convert(onnx: Path, stem: Path, signature: Path) -> None:
-    """Write the checkpoint, and a signature with its input's name and shape, as the original does."""
+    """Write the checkpoint, and a signature with its input's name and shape, as the original tool does."""
     from app.serving.export import write_checkpoint
 
     folder = ModelFolder(onnx.parent, stem.name, "1.0", None, None, None, None, onnx=onnx)

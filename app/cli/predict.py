@@ -1,4 +1,4 @@
-"""``flask predict``: classify files, folders and zips of pictures on all cores, by the code that serves."""
+"""``flask predict``: classification of files, folders and zips of images on all cores, with the server's code."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from app.utils.system import cpu_count
 
 THREADS = cpu_count()
 AHEAD = 4 * THREADS
-"""Pictures that are begun before the first of them is asked for: their answers wait in memory."""
+"""Number of images that are started ahead; their results wait in memory."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture to be classified: its name, and what reads its bytes."""
+    """An image to classify: its name, and a function that reads its bytes."""
 
     name: str
     read: Callable[[], bytes]
@@ -46,7 +46,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Failure:
-    """A picture or a path that gave no answer, and why."""
+    """An image or a path without a result, and the reason."""
 
     name: str
     reason: str
@@ -55,8 +55,8 @@ class Failure:
 def find_model(settings: Settings, name: str) -> ModelFolder:
     """Find one model of the models folder.
 
-    :raises ModelNotFound: where there is none of that name.
-    :raises ModelFormatError: where its files contradict each other.
+    :raises ModelNotFound: if no model has that name.
+    :raises ModelFormatError: if its files contradict each other.
     """
     from app.zoo import imagenet
 
@@ -74,7 +74,7 @@ def opened_model(settings: Settings, name: str) -> Iterator[Model]:
     """Load one model of the models folder, and no other.
 
     :raises ModelNotFound: as :func:`find_model`.
-    :raises ModelFormatError: where it cannot be loaded.
+    :raises ModelFormatError: if it cannot be loaded.
     """
     model = open_model(find_model(settings, name), settings.engine, cache_dir=settings.cache)
     try:
@@ -86,9 +86,9 @@ def opened_model(settings: Settings, name: str) -> Iterator[Model]:
 def answers(
     model: Model, items: Iterable[Item], limits: PictureLimits, top: int | None
 ) -> Iterator[tuple[Item, Answer | Failure]]:
-    """Classify pictures on all cores, and give the answers in the pictures' order.
+    """Classify images on all cores, and yield the results in the order of the images.
 
-    :param top: as :func:`app.serving.pipeline.answer` takes it.
+    :param top: as in :func:`app.serving.pipeline.answer`.
     """
     with ThreadPoolExecutor(THREADS) as pool:
         begun: deque[tuple[Item, Any]] = deque()
@@ -102,7 +102,7 @@ def answers(
                 done, future = begun.popleft()
                 yield done, future.result()
         finally:
-            for _, future in begun:  # interrupted: what is not begun need not be
+            for _, future in begun:  # after an interruption, images that have not started are skipped
                 future.cancel()
 
 
@@ -158,14 +158,14 @@ def predict(name: str, paths: tuple[str, ...], form: str, top: int | None) -> No
 
 
 def collect(paths: Iterable[str], stack: ExitStack) -> tuple[list[Item], list[Failure]]:
-    """Find the pictures of files, folders and zips, and the paths that hold none.
+    """Find the images in files, folders and zips, and the paths without any.
 
-    :param stack: what closes the zips when all is read.
+    :param stack: stack that closes the zips after they have been read.
     """
     items: list[Item] = []
     failures: list[Failure] = []
     for path in paths:
-        name = click.format_filename(path)  # fit to be printed, whatever bytes the file system has
+        name = click.format_filename(path)  # printable, whatever bytes the path contains
         if path == "-":
             items.append(Item(name, sys.stdin.buffer.read))
         elif Path(path).is_dir() or path.lower().endswith(".zip"):
@@ -191,7 +191,7 @@ def _reader(source: PictureSource, picture: str) -> Callable[[], bytes]:
 def _with_progress(
     results: Iterator[tuple[Item, Answer | Failure]], total: int, form: str
 ) -> Iterator[tuple[Item, Answer | Failure]]:
-    """Show the progress, but not in the midst of answers that scroll over the same terminal."""
+    """Show the progress, except between results that scroll on the same terminal."""
     if form != "table" and sys.stdout.isatty():
         return results
     return track(results, "classified", total, "pictures")
@@ -239,7 +239,7 @@ def _write_csv(good: Iterable[tuple[str, Answer]], top: int, faces: bool) -> Non
 
 
 def _write_table(good: Sequence[tuple[str, Answer]], faces: bool) -> None:
-    """Write a line for each class of each file; the file's name and its faces stand on the first."""
+    """Write one line for each class of each file; the first line also has the file's name and its faces."""
     if not good:
         return
     rows = [["file", "class", "probability", "faces"]]
@@ -254,5 +254,5 @@ def _write_table(good: Sequence[tuple[str, Answer]], faces: bool) -> None:
 
 
 def _face_count(result: Answer) -> str:
-    """Empty where no faces were looked for."""
+    """Return the number of faces as text; empty if the model does not look for faces."""
     return "" if result.faces is None else str(len(result.faces))

@@ -1,4 +1,4 @@
-"""``dimple models quantize``: a model in 8-bit integers, if its predictions agree with the exact one."""
+"""``dimple models quantize``: a model in 8-bit integers, if its predictions agree with the exact model."""
 
 from __future__ import annotations
 

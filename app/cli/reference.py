@@ -1,4 +1,4 @@
-"""``docs/cli.md``: the help of every command. ``python -m app.cli.reference > docs/cli.md`` writes it."""
+"""``docs/cli.md``: the help of every command, written by ``python -m app.cli.reference > docs/cli.md``."""
 
 from __future__ import annotations
 

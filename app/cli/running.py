@@ -1,4 +1,4 @@
-"""The server that runs on this machine, and the next steps that commands print."""
+"""The running server on this machine, and the next steps that commands print."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pid_file(settings: Settings) -> Path:
 
 
 def find_server(settings: Settings) -> psutil.Process | None:
-    """Return the process of the server that uses the same instance folder; None if none runs.
+    """Return the process of the running server that uses the same instance folder; None if there is none.
 
     :raises LaunchError: if it belongs to another user.
     """
@@ -30,7 +30,7 @@ def find_server(settings: Settings) -> psutil.Process | None:
 
 
 def running_settings(settings: Settings) -> Settings | None:
-    """Return the settings with which the server runs; None if none runs."""
+    """Return the settings of the running server; None if there is none."""
     from app.server.daemon import settings_of
 
     process = find_server(settings)
@@ -38,13 +38,14 @@ def running_settings(settings: Settings) -> Settings | None:
 
 
 def next_steps(settings: Settings, name: str) -> str:
-    """Return how to serve a new model and send it an image, with the ports of the server that runs, if one does."""
+    """Return instructions to serve a new model and send it an image, with the ports of the running server if there is
+    one."""
     from app.server.status import server_url
 
     try:
         running = running_settings(settings)
     except LaunchError:
-        running = None  # of another user: the settings are the best guess
+        running = None  # another user's server: the own settings are the best guess
     command = program()
     serve = f"{command} models register {name}" if running else f"{command} serve"
     url = server_url(running or settings)
@@ -52,7 +53,7 @@ def next_steps(settings: Settings, name: str) -> str:
 
 
 def program() -> str:
-    """Return what to type for this program: ``dimple`` if the shell finds it, else its path."""
+    """Return the command that starts this program: ``dimple`` if the shell finds it, else its path."""
     script = ROOT / "bin" / "dimple"
     found = shutil.which("dimple")
     if found and Path(found).samefile(script):

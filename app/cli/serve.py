@@ -16,7 +16,7 @@ from app.cli.running import find_server, pid_file, program
 from app.settings import Settings, to_environment
 
 NOT_RUNNING = 3
-"""Exit status of ``status``, as the Linux Standard Base has it for services."""
+"""Exit status of ``status`` for a stopped server, as the Linux Standard Base defines it for services."""
 
 
 @click.command("serve")
@@ -118,7 +118,7 @@ def status() -> None:
 
 
 def _print_ready(running: Settings) -> None:
-    """Print where the server is, and what it serves."""
+    """Print the address of the server and its models."""
     from app.server.greeting import Greeting
     from app.server.status import fetch_readyz
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from app.training.transfer.run import TransferResult
 
 MOST_CLASSES = 25
-"""Classes that are printed; of more, those of the least recall."""
+"""Maximum number of classes to print; with more, those with the lowest recall."""
 MOST_CONFUSIONS = 5
 
 
@@ -65,7 +65,7 @@ def _report(trained: TransferResult) -> None:
 
 
 def _table(metrics: Metrics) -> list[str]:
-    """Return a line for each class: how many pictures, and the part of them that was called rightly."""
+    """Return one line for each class with its number of images and its recall."""
     classes = list(metrics.classes)
     if len(classes) > MOST_CLASSES:
         classes = sorted(classes, key=lambda item: item.recall or 0.0)[:MOST_CLASSES]
@@ -80,7 +80,7 @@ def _table(metrics: Metrics) -> list[str]:
 
 
 def _confusions(metrics: Metrics) -> list[str]:
-    """Return the mistakes that were made most often."""
+    """Return the most frequent mistakes."""
     pairs = [
         (count, metrics.labels[true], metrics.labels[predicted])
         for true, row in enumerate(metrics.confusion)

@@ -29,10 +29,10 @@ MARK = "###"
 
 
 def indicator(p: float, left_label: str, right_label: str) -> str:
-    """Show between two labels where a probability lies: ``non-smiling ------------------------###- smiling`` is 0.91.
+    """Return a line that shows a probability between two labels.
 
-    The line between the labels is cut into ``WIDTH`` equal cells. The middle of the mark is in the cell that holds
-    ``p``, as far as the whole mark fits.
+    For example, ``non-smiling ------------------------###- smiling`` is 0.91. The line is divided into ``WIDTH`` equal
+    cells. The middle of the mark is in the cell that holds ``p``, as far as the whole mark fits.
 
     :param p: probability of the class on the right, 0-1.
     """
@@ -46,7 +46,7 @@ BATCH = 64
 
 
 def judge_one(settings: Settings, course: TrainingTask, path: Path) -> None:
-    """Print the tutorial's indicator line for one picture, found and classified as the server does."""
+    """Print the tutorial's indicator line for one image, with faces found and classified as in the server."""
     with (
         opened_model(settings, course.name) as model,
         open_picture(path.read_bytes(), settings.picture_limits) as picture,
@@ -61,8 +61,8 @@ def judge_one(settings: Settings, course: TrainingTask, path: Path) -> None:
 def report(settings: Settings, course: TrainingTask, data: Path | None) -> None:
     """Print the figures and write the report.
 
-    :param data: zip or folder whose pictures are all measured; None takes the test part of what was prepared.
-    :raises DataError: where nothing was prepared, or the pictures cannot be used.
+    :param data: zip or folder whose images are all measured; None uses the test set of the prepared data.
+    :raises DataError: if there is no prepared data, or the images cannot be used.
     """
     with opened_model(settings, course.name) as model:
         part = _test_part(settings, course, model) if data is None else _all(course, model, data)
@@ -94,5 +94,5 @@ def _all(course: TrainingTask, model: Model, data: Path) -> Part:
 
 
 def _loader(pixels: FloatArray) -> Callable[[], Image.Image]:
-    """Return the picture as the network sees it: (C, H, W) of 0-1."""
+    """Return a loader of the network's view of an image, whose pixels are (C, H, W) in 0-1."""
     return lambda: Image.fromarray(np.rint(pixels.transpose(1, 2, 0) * 255).astype(np.uint8).squeeze()).convert("RGB")

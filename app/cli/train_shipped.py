@@ -118,7 +118,7 @@ def _task(name: str) -> TrainingTask:
 
 
 def _data(course: TrainingTask, source: str | None, settings: Settings) -> Dataset:
-    """Return the prepared pictures: of ``source``, of what was prepared before, or of the published set."""
+    """Return the prepared images of ``source``, of an earlier preparation, or of the published dataset."""
     from app.training.datasets import load, prepare
 
     datasets_dir = settings.instance_dir / "datasets"

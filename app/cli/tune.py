@@ -1,4 +1,4 @@
-"""``flask tune``: the number of server processes and threads with which this machine answers best."""
+"""``flask tune``: the best numbers of server processes and threads for this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class LoadResult:
-    """Answers a second, and the milliseconds within which half of them, and 99 in a hundred, came."""
+    """Responses per second, and the median and 99th percentile of the response time in milliseconds."""
 
     per_second: float
     p50: float
@@ -44,10 +44,10 @@ class LoadResult:
 
 
 def measure_load(port: int, path: str, body: bytes, connections: int, seconds: float) -> LoadResult:
-    """Send a body again and again over connections that are kept, each waiting for its answer before the next.
+    """Send a body repeatedly over persistent connections, each waiting for the response before the next request.
 
-    :param port: of this machine.
-    :raises LaunchError: where an answer is anything but 200.
+    :param port: port on this machine.
+    :raises LaunchError: if a response has a status other than 200.
     """
     times: list[float] = []
     problems: list[str] = []
@@ -71,12 +71,13 @@ def measure_load(port: int, path: str, body: bytes, connections: int, seconds: f
 
 
 def percentile(values: Sequence[float], part: float) -> float:
-    """Return the smallest value that at least ``part`` per cent of all do not exceed (the nearest rank)."""
+    """Return the percentile of some values: the smallest that at least ``part`` per cent do not exceed (nearest
+    rank)."""
     return sorted(values)[max(0, math.ceil(part / 100 * len(values)) - 1)]
 
 
 def _ask(port: int, path: str, body: bytes, until: float) -> list[float]:
-    """Ask at least once. Returns the seconds that each answer took."""
+    """Send requests until a time, at least one. Return the response times in seconds."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     times: list[float] = []
     try:
@@ -95,13 +96,13 @@ def _ask(port: int, path: str, body: bytes, until: float) -> list[float]:
 
 CROWD = 8
 NOISE = 0.05
-"""A combination must be better by so much than one before it; less is the machine's mood."""
+"""Relative gain that a combination needs over an earlier one; smaller differences are noise."""
 NAMES = ("workers", "threads")
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a combination of settings answered to one client, and to a crowd."""
+    """Results of a combination of settings with one client, and with a crowd of clients."""
 
     workers: int
     threads: int
@@ -110,8 +111,8 @@ class Result:
 
     @property
     def score(self) -> float:
-        """Return the geometric mean of the answers a second: twice as many for one is worth half as many for the
-        other."""
+        """Return the geometric mean of the responses per second: twice as many for one client balance half as many for
+        the crowd."""
         return math.sqrt(self.lone.per_second * self.crowd.per_second)
 
 
@@ -142,7 +143,7 @@ def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
     from app.cli.predict import find_model
 
     settings: Settings = current_app.extensions["dimple"].settings
-    find_model(settings, name)  # or says which there are
+    find_model(settings, name)  # raises an error that lists the models if there is none of that name
     processes = workers or server_processes(cpu_count(), memory_limit() // PROCESS_BYTES)
     tried = [(count, threads) for count in processes for threads in (0, 8 * cpu_count())]
     body = picture()
@@ -164,9 +165,9 @@ def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
 
 
 def server_processes(cores: int, fitting: int) -> list[int]:
-    """Return the numbers of server processes to be tried; the default first.
+    """Return the numbers of server processes to try, the default first.
 
-    :param fitting: how many there is memory for.
+    :param fitting: maximum number of processes that fit in memory.
     """
     most = max(1, fitting)
     return list(
@@ -175,13 +176,13 @@ def server_processes(cores: int, fitting: int) -> list[int]:
 
 
 def best(results: Sequence[Result]) -> Result:
-    """Return the first whose score is that of the best but for noise."""
+    """Return the first result whose score equals the best score within the noise."""
     most = max(result.score for result in results)
     return next(result for result in results if result.score >= most * (1 - NOISE))
 
 
 def table(results: Sequence[Result], chosen: Result) -> list[str]:
-    """Return what was measured, a line for each combination; the chosen one has an asterisk."""
+    """Return the measurements, one line for each combination; the chosen one has an asterisk."""
     lines = ["  processes  threads    1: /s      p50    8: /s      p50      p99"]
     for result in results:
         mark = "*" if result is chosen else " "
@@ -192,7 +193,7 @@ def table(results: Sequence[Result], chosen: Result) -> list[str]:
 
 
 def picture() -> bytes:
-    """Return a JPEG of 640 x 480 with about the detail of a photograph."""
+    """Return a JPEG of 640 x 480 pixels with about the detail of a photograph."""
     import numpy as np
     from PIL import Image
 
@@ -206,7 +207,7 @@ def picture() -> bytes:
 
 
 def _measure(settings: Settings, name: str, tried: tuple[int, int], body: bytes, seconds: float) -> Result:
-    """Start a server for one model, with a folder and ports of its own, ask it, and stop it."""
+    """Start a server for one model, with its own folder and ports, measure it, and stop it."""
     pass
     from app.server.daemon import Launch, start, stop
 
@@ -218,14 +219,14 @@ def _measure(settings: Settings, name: str, tried: tuple[int, int], body: bytes,
         launch = Launch(environ, work / "server.pid", work / "output.log")
         stack.callback(stop, launch.pid_file)
         start(launch)
-        measure_load(port, path, body, CROWD, seconds / 4)  # every process has answered before it counts
+        measure_load(port, path, body, CROWD, seconds / 4)  # warm-up: every process responds before the measurement
         return Result(
             *tried, measure_load(port, path, body, 1, seconds), measure_load(port, path, body, CROWD, seconds)
         )
 
 
 def _environment(settings: Settings, name: str, tried: tuple[int, int], work: Path) -> tuple[int, dict[str, str]]:
-    """Return a free port, and the environment of a server on it that is as the settings say in all that costs time."""
+    """Return a free port and the environment of a server on it, which keeps all settings that affect speed."""
     with socket.socket() as first, socket.socket() as second:
         ports = []
         for each in (first, second):

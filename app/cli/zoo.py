@@ -1,4 +1,4 @@
-"""``dimple models available`` and ``dimple models pull``: models that are downloaded by name."""
+"""``dimple models available`` and ``dimple models pull``: models to download by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``/predict/``: pictures in, JSON out."""
+"""``/predict/``: image classification with JSON responses."""
 
 from __future__ import annotations
 
@@ -19,21 +19,23 @@ bp = Blueprint("predict", __name__)
 
 @bp.get("/predict/", strict_slashes=False)
 def list_models() -> Response:
-    """Every model: labels, input, engine, state."""
+    """Return the labels, input, engine and state of every model."""
     return jsonify({"models": [entry_document(entry) for entry in services().registry.entries()]})
 
 
 @bp.get("/predict/<model>", strict_slashes=False)
 def describe_model(model: str) -> Response:
-    """One model: labels, input, engine, state."""
+    """Return the labels, input, engine and state of one model."""
     return jsonify(entry_document(services().registry.entry(model)))
 
 
 @bp.route("/predict/<model>", methods=["POST", "PUT"], strict_slashes=False)
 def predict(model: str) -> Response:
-    """Classify one picture, or several: then a list, in their order, a bad one giving its error in its place.
+    """Classify one image, or several.
 
-    PUT does the same as POST, because that is what ``curl -T picture.jpg`` sends.
+    The response to several images is a list in their order; a bad image has its error in its place.
+
+    PUT is equivalent to POST, because ``curl -T picture.jpg`` sends PUT.
     """
     with services().registry.acquire_builtin(model) as loaded:
         top = read_top()

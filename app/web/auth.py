@@ -1,4 +1,4 @@
-"""Which routes take a token, and where a request carries it (RFC 6750; for browsers a cookie)."""
+"""Access tokens: the routes that require a token, and its place in a request (RFC 6750; a cookie for browsers)."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from app.web.ports import BOTH
 from app.web.ports import MANAGEMENT as MANAGEMENT_ROOMS
 
 COOKIES = {PREDICTION: "dimple-token", MANAGEMENT: "dimple-manage-token"}
-"""Cookies know no ports: with one name for both, a login to predict would end one to manage."""
+"""Cookie of each role. Cookies ignore ports: with a shared name, a prediction login would end a management login."""
 OPEN = ("static", "manage.static", "mms.ping", "oip.live", "oip.ready")
-"""Endpoints for all, beside those of the rooms that answer at both ports: health, documents, login."""
+"""Endpoints without a token, besides health, documents and login, whose blueprints answer at both ports."""
 METRICS = "/metrics"
-"""Tells what is asked of whom: for those who manage, where not everybody may."""
+"""Path of the metrics, which reveal the requests of each model; they require the management role."""
 SAFE = ("GET", "HEAD", "OPTIONS")
 SCHEME = "bearer "
 REFUSED = (401, 403, 415, 429)
 
 
 def init_auth(app: Flask) -> None:
-    """Prepare what :func:`check_access` goes by."""
+    """Set up the authorizer and the roles for :func:`check_access`."""
     app.extensions["gate"] = Authorizer(app.extensions["dimple"].settings)
     app.extensions["roles"] = _Roles(app)
 
 
 def check_access() -> None:
-    """Ask the present request for a token where one is wanted, and count it where a rate is set.
+    """Check the token of the current request if its route requires one, and apply the rate limit if one is set.
 
     :raises DimpleError: as :meth:`app.security.authorization.Authorizer.admit`.
     """
@@ -53,7 +53,7 @@ def check_access() -> None:
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """Remember why a request is refused: each API has its own words for it, and all have the same headers."""
+    """Record the error that rejects a request: each API has its own error format, but the headers are the same."""
     try:
         yield
     except DimpleError as error:
@@ -62,18 +62,18 @@ def refusing() -> Iterator[None]:
 
 
 def add_refusal(response: Response) -> None:
-    """Add the headers that say why the present request was refused."""
+    """Add the headers that explain why the current request was rejected."""
     if response.status_code in REFUSED and (refused := g.get("refused")):
         response.headers.update(answer_headers(refused))
 
 
 def authorizer() -> Authorizer:
-    """That of the application that serves the present request."""
+    """Return the authorizer of the application that serves the current request."""
     return cast(Authorizer, current_app.extensions["gate"])
 
 
 def takes_token() -> bool:
-    """Return whether the route of the present request takes a token at this moment."""
+    """Return whether the route of the current request requires a token at this moment."""
     role = _role()
     return role is not None and authorizer().requires_token(role)
 
@@ -83,8 +83,11 @@ def _role() -> str | None:
 
 
 def credentials(role: str) -> Credentials:
-    """Return what the present request shows. A cookie counts only where no page of another site has sent the request:
-    such a page may stand on another port of this machine, and then SameSite does not keep the cookie back."""
+    """Return the credentials of the current request.
+
+    A cookie counts only if the request does not come from a page of another site. Such a page may be served from
+    another port of this machine, and SameSite then does not withhold the cookie.
+    """
     environ = request.environ
     address = environ.get("REMOTE_ADDR", "")
     header = environ.get("HTTP_AUTHORIZATION", "")
@@ -100,7 +103,7 @@ def credentials(role: str) -> Credentials:
 
 
 def answer_headers(error: Exception) -> Mapping[str, str]:
-    """Return what an error's answer says in its headers: how to be let in, or when to come again."""
+    """Return the headers of an error response: how to authenticate, or when to retry."""
     if isinstance(error, TooManyRequests):
         return {"Retry-After": str(max(1, round(error.seconds + 0.5)))}
     if isinstance(error, UnsupportedContentEncoding):
@@ -111,7 +114,7 @@ def answer_headers(error: Exception) -> Mapping[str, str]:
 
 
 def challenge(error: DimpleError) -> str:
-    """Return the challenge of RFC 6750, section 3: without an error code where the request showed no token at all."""
+    """Return the challenge of RFC 6750, section 3, without an error code if the request carried no token."""
     if isinstance(error, InsufficientRole):
         return f'Bearer realm="Dimple", error="insufficient_scope", scope="{error.wanted}"'
     if isinstance(error, InvalidToken):
@@ -120,15 +123,15 @@ def challenge(error: DimpleError) -> str:
 
 
 class _Roles:
-    """The role that each endpoint takes; those that are not there are for all."""
+    """Role that each endpoint requires. Endpoints without a role are open to everyone."""
 
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._found: dict[str | None, str] = {}
 
     def of(self, endpoint: str | None) -> str | None:
-        """Return the role of an endpoint; None where it is for all."""
-        if not self._found:  # at the first request every route is there
+        """Return the role of an endpoint; None if it is open to everyone."""
+        if not self._found:  # all routes are registered by the first request
             self._found = dict(self._pairs())
         return self._found.get(endpoint)
 

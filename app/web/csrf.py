@@ -1,7 +1,7 @@
-"""Whose pictures these are: a cookie with a random number, which is given to whoever sends a picture.
+"""Ownership of images: a cookie with a random number, set for every client that uploads an image.
 
-There are no accounts. Who has the cookie sees, deletes and corrects what was sent with it; a result's address shows
-that one result to anybody.
+There are no accounts. The holder of the cookie can see, delete and correct the images uploaded with it; the address of
+a result shows that one result to anybody.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SECRET = re.compile(r"[0-9a-f]{48}")
 SECONDS = 365 * 24 * 3600
 HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:]+)(?::[0-9]+)?")
 HERE = ("127.0.0.1", "localhost", "::1")
-"""What a browser on this machine calls it."""
+"""Names of this machine in a local browser."""
 
 
 def visitor() -> str:
-    """Return the number in the request's cookie, or the one that it is about to get; empty where there is none."""
+    """Return the visitor's number from the cookie, or the new number of this request; empty if there is neither."""
     return str(g.get("visitor") or _in_cookie())
 
 
@@ -33,13 +33,13 @@ def _in_cookie() -> str:
 
 
 def visitor_or_new() -> str:
-    """Return the same, or a new one for :func:`remember`."""
+    """Return the visitor's number, or a new one for :func:`remember`."""
     g.visitor = visitor() or secrets.token_hex(24)
     return str(g.visitor)
 
 
 def remember(response: Response, number: str) -> Response:
-    """Give a browser its number; scripts and other sites' pages do not get it."""
+    """Set the visitor's cookie, which scripts and pages of other sites cannot read."""
     if number and number != _in_cookie():
         response.set_cookie(
             COOKIE, number, max_age=SECONDS, httponly=True, samesite="Lax", secure=request.is_secure, path="/"
@@ -48,11 +48,11 @@ def remember(response: Response, number: str) -> Response:
 
 
 def check_same_origin() -> None:
-    """Refuse what another site's page has a browser send.
+    """Reject requests that a page of another site made the browser send.
 
-    Browsers say in Sec-Fetch-Site, or else in Origin, whose page it was; programs send neither.
+    Browsers identify the page's site in Sec-Fetch-Site, or else in Origin; other programs send neither.
 
-    :raises Forbidden: where it was another site's.
+    :raises Forbidden: if the request comes from a page of another site.
     """
     site, origin = request.headers.get("Sec-Fetch-Site"), request.headers.get("Origin")
     ours = site in ("same-origin", "none") if site else origin in (None, request.host_url.rstrip("/"))
@@ -61,12 +61,13 @@ def check_same_origin() -> None:
 
 
 def check_addressed_here() -> None:
-    """Refuse what is sent to management on this machine by a name that is not this machine's.
+    """Reject requests to a management API on loopback that use a host name other than this machine's.
 
-    The owner of a name may point it here after a browser has loaded a page from it (DNS rebinding). The browser then
-    takes management for a part of that page's site: it lets the page read it, and sends neither Origin nor a site.
+    The owner of a domain may point its name here after a browser has loaded a page from it (DNS rebinding). The browser
+    then treats management as part of that page's site: the page can read it, and neither Origin nor Sec-Fetch-Site is
+    sent.
 
-    :raises Forbidden: if it was another name.
+    :raises Forbidden: if the Host header has another name.
     """
     if services().settings.management_host not in HERE:
         return

@@ -1,4 +1,4 @@
-"""Responses to errors: JSON for programs and pages for browsers, and the forms of the two other APIs."""
+"""Error responses: JSON for programs, pages for browsers, and the formats of the two other APIs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.web.request import services, wants_html
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = "1"
-"""A queue that was full a moment ago has moved on after this."""
+"""Value of Retry-After; a full queue has usually moved on after this time."""
 MMS_TYPES = {
     400: "BadRequestException",
     403: "ForbiddenException",
@@ -23,7 +23,7 @@ MMS_TYPES = {
     405: "MethodNotAllowedException",
     413: "RequestEntityTooLargeException",
 }
-"""Multi Model Server's names for errors of HTTP itself, by status."""
+"""Multi Model Server's names for HTTP errors, by status."""
 MMS_MESSAGES = {
     404: "Requested resource is not found, please refer to API document.",
     405: "Requested method is not allowed, please refer to API document.",
@@ -38,7 +38,7 @@ MMS_HEADERS = {
 
 @dataclass(frozen=True)
 class ErrorBody:
-    """The JSON of an error: HTTP status, stable type, and a message with the next step."""
+    """JSON body of an error: HTTP status, stable type, and a message with the next step."""
 
     code: int
     type: str
@@ -46,12 +46,12 @@ class ErrorBody:
 
 
 def register_error_handlers(app: Flask) -> None:
-    """Respond to every error of the application that no blueprint has a handler for."""
+    """Register the handler of all errors that no blueprint handles."""
     app.register_error_handler(Exception, error_response)
 
 
 def error_body(error: Exception) -> ErrorBody:
-    """Describe an error as Dimple's own API does. One that no code foresaw is logged."""
+    """Return an error's body in Dimple's own API. Unexpected errors are logged."""
     error = _known(error)
     if isinstance(error, DimpleError):
         return ErrorBody(error.status, error.type, str(error))
@@ -68,10 +68,10 @@ def error_response(error: Exception) -> Response:
 
 
 def mms_error_response(error: Exception) -> Response:
-    """Return the response to an error in Multi Model Server's form, and in its words if it has any."""
+    """Return the response to an error in Multi Model Server's format, and with its wording if it has any."""
     error = _known(error)
     if isinstance(error, InvalidHandlerResponse | HandlerLoadError):
-        log.error("%s", error)  # of a model's own code, which the operator has to correct
+        log.error("%s", error)  # an error in a model's own code, which the operator has to correct
     if isinstance(error, DimpleError):
         return mms_error(error.mms_status or error.status, error.mms_type, error.mms_message or str(error))
     body = error_body(error)
@@ -81,7 +81,7 @@ def mms_error_response(error: Exception) -> Response:
 
 
 def mms_error(status: int, kind: str, message: str) -> Response:
-    """Return an error as Multi Model Server writes it."""
+    """Return an error response in Multi Model Server's format."""
     text = json.dumps({"code": status, "type": kind, "message": message}, indent=2) + "\n"
     response = Response(text, status, MMS_HEADERS, content_type="application/json")
     if kind == ModelUnavailable.mms_type:
@@ -90,25 +90,25 @@ def mms_error(status: int, kind: str, message: str) -> Response:
 
 
 def oip_error_response(error: Exception) -> Response:
-    """Return the response to an error in the form of the Open Inference Protocol."""
+    """Return the response to an error in the Open Inference Protocol's format."""
     body = error_body(error)
     return _add_status_headers(oip_error(body.code, body.message), error)
 
 
 def oip_error(status: int, message: str) -> Response:
-    """Return an error as the Open Inference Protocol writes it."""
+    """Return an error response in the Open Inference Protocol's format."""
     return _add_status_headers(make_response(jsonify({"error": message}), status))
 
 
 def _known(error: Exception) -> DimpleError | HTTPException:
-    """Return the error itself if clients may see it, else one that stands for it; the other is logged."""
+    """Return the error itself if clients may see it; else log it and return a generic error in its place."""
     error = of_system(error) or error
     if isinstance(error, DimpleError | HTTPException):
         return error
     log.error("unforeseen error in %s %s", request.method, request.path, exc_info=error)
     unforeseen = InternalError()
     if isinstance(error, MemoryError):
-        unforeseen.mms_status = 507  # at which SageMaker unloads other models
+        unforeseen.mms_status = 507  # SageMaker then unloads other models
     return unforeseen
 
 
@@ -133,7 +133,7 @@ def _allowed_methods(error: MethodNotAllowed) -> str:
 
 
 def _add_status_headers(response: Response, error: Exception | None = None) -> Response:
-    """Add the headers that belong to a response's status."""
+    """Add the headers that belong to the status of a response."""
     if response.status_code == ModelUnavailable.status:
         response.headers["Retry-After"] = RETRY_SECONDS
     if isinstance(error, MethodNotAllowed):

@@ -1,4 +1,4 @@
-"""Parsing of forms, multipart and urlencoded, within limits that are checked before memory is used."""
+"""Parsing of multipart and urlencoded forms, within limits that are checked before memory is allocated."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from app.errors import BadForm
 
 CHUNK = 2**16
 HEADER_BYTES, HEADERS = 8190, 16
-"""Longest headers of a part, and the number of their lines."""
+"""Maximum length in bytes and number of lines of a part's headers."""
 BLANK_LINE, LINE_BREAK = re.compile(rb"\r\n\r\n|\n\n|\r\r"), re.compile(rb"\r\n|\n|\r")
 WIDEST = 4
-"""Bytes that Python takes at most for a character of a text that is not all ASCII."""
+"""Maximum bytes that Python stores for a character of a non-ASCII text."""
 BINARY_TYPES = ("image/", "application/octet-stream")
 
 Fields = MultiDict[str, str]
@@ -33,8 +33,8 @@ class FormParser(FormDataParser):
     """Form parser for Werkzeug's requests.
 
     ``max_form_memory_size`` limits the text of all fields together, as Python stores it, and ``max_form_parts`` the
-    number of fields. A multipart field without a file name is a file if its type or its bytes say so, because phones
-    send pictures like that.
+    number of fields. A multipart field without a file name is a file if its type or its bytes indicate one, because
+    phones send images like that.
     """
 
     def parse(
@@ -42,15 +42,15 @@ class FormParser(FormDataParser):
     ) -> tuple[IO[bytes], Any, Any]:
         """Parse the body of a request.
 
-        :returns: the stream of what is not parsed, the text fields, and the files.
-        :raises BadForm: if a multipart body is damaged or cut off.
+        :returns: the stream of the unparsed data, the text fields, and the files.
+        :raises BadForm: if a multipart body is damaged or truncated.
         :raises RequestEntityTooLarge: if a limit is exceeded.
         """
         if mimetype == "multipart/form-data":
             return (stream, *self._multipart(stream, (options or {}).get("boundary", "")))
         if mimetype == "application/x-www-form-urlencoded":
             data = stream.read()
-            if is_binary(data):  # curl --data-binary calls a picture so, too
+            if is_binary(data):  # curl --data-binary labels an image like this, too
                 return io.BytesIO(data), MultiDict(), MultiDict()
             return stream, self._urlencoded(data), MultiDict()
         return stream, MultiDict(), MultiDict()
@@ -83,8 +83,8 @@ class FormParser(FormDataParser):
     ) -> Iterator[FileStorage | tuple[str, bytes]]:
         """Yield the files, and the text fields as name and bytes.
 
-        :param opened: gets the temporary files.
-        :raises ValueError: if the body is damaged or cut off.
+        :param opened: list that collects the temporary files.
+        :raises ValueError: if the body is damaged or truncated.
         """
         part: Field | File | None = None
         file: IO[bytes] | None = None
@@ -140,16 +140,16 @@ class FormRequest(Request):
 
     def __init__(self, environ: dict[str, Any], *more: Any, **options: Any) -> None:
         query = environ.get("QUERY_STRING", "")
-        if not query.isascii():  # clients should have quoted it; Werkzeug would take it for UTF-8, or fail
+        if not query.isascii():  # clients should have quoted it; Werkzeug would decode it as UTF-8, or fail
             environ["QUERY_STRING"] = "".join(item if item.isascii() else f"%{ord(item):02X}" for item in query)
         super().__init__(environ, *more, **options)
 
 
 def is_binary(data: bytes) -> bool:
-    """Return whether data, by its first kilobyte, is something else than text in UTF-8."""
+    """Return whether data, judged by its first kilobyte, is something other than UTF-8 text."""
     start = data[:1024]
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)  # a character may be cut in two at the end
+        codecs.getincrementaldecoder("utf-8")().decode(start)  # the last character may be incomplete
     except UnicodeDecodeError:
         return True
     return b"\0" in start
@@ -161,14 +161,14 @@ def _check(left: int | None) -> None:
 
 
 def _stored_bytes(data: bytes) -> int:
-    """Return an upper bound of the bytes that a text takes in memory."""
+    """Return an upper bound of a text's size in memory, in bytes."""
     return len(data) if data.isascii() else WIDEST * len(data)
 
 
 def _check_headers(data: bytearray) -> None:
-    """Check the headers of a part, with which data begins, and let them be UTF-8: old clients send Latin-1.
+    """Check the headers of a part at the beginning of ``data``, and convert Latin-1 of old clients to UTF-8.
 
-    :raises RequestEntityTooLarge: if they are too long or too many.
+    :raises RequestEntityTooLarge: if the headers are too long or too many.
     """
     match = BLANK_LINE.search(data, 0, HEADER_BYTES)
     if match is None:
@@ -193,7 +193,7 @@ def _stored_file(part: Field | File, stream: IO[bytes]) -> FileStorage:
 
 
 def _pairs(data: bytes) -> Iterator[tuple[str, str]]:
-    """Yield names and values of a urlencoded form, with one copy of each in memory."""
+    """Yield the names and values of a urlencoded form, with one copy of each in memory."""
     at = 0
     while at < len(data):
         end = data.find(b"&", at)
@@ -206,7 +206,7 @@ def _pairs(data: bytes) -> Iterator[tuple[str, str]]:
 
 
 def _unquote(data: bytes, start: int, end: int) -> str:
-    """Decode a name or a value in pieces: the standard library takes many times the memory of what it decodes."""
+    """Decode a name or a value in pieces: the standard library needs many times the memory of its input."""
     decoded = bytearray()
     while start < end:
         stop = min(start + CHUNK, end)

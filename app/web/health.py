@@ -1,4 +1,4 @@
-"""For whoever looks after the server: is it alive, has it loaded its models."""
+"""Health checks for operators: liveness of the process, and readiness of its models."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ bp = Blueprint("ops", __name__)
 
 @bp.get("/healthz")
 def alive() -> Response:
-    """The process answers."""
+    """Return 200 while the process answers."""
     return jsonify({"status": "alive"})
 
 
 @bp.get("/readyz")
 def ready() -> Response:
-    """The models are loaded. 503 while none answers, or the cluster that computes them is away; those that could not be
-    loaded are named with the reason."""
+    """Return 200 if the models are loaded; 503 if no model answers, or the cluster that computes them is unreachable.
+
+    Models that could not be loaded are listed with the reason.
+    """
     entries = services().registry.entries()
     problems = {entry.name: entry.problem for entry in entries}
     loaded = [name for name, problem in problems.items() if not problem]

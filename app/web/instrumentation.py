@@ -15,56 +15,58 @@ from app.web.request import services
 
 
 def request_id() -> str:
-    """Return the id of the present request, which a handler is told, too."""
+    """Return the id of the current request, which is also passed to handlers."""
     if "request_id" not in g:
-        # Multi Model Server gives every request a number of its own, whatever the client has sent
+        # Multi Model Server assigns an id to every request, whatever header the client sends
         header = None if services().settings.log_style == "mms" else request.headers.get(HEADER)
         g.request_id = request_id_of(header)
     return str(g.request_id)
 
 
 def begin_request_id() -> None:
-    """Give the present request its id."""
+    """Assign an id to the current request."""
     identity = request_id()
     current.set(identity)
     request.environ[ENVIRON_KEY] = {"request_id": identity}
 
 
 def add_request_id(response: Response) -> None:
-    """Add the header."""
+    """Add the request id header."""
     response.headers[HEADER] = request_id()
 
 
 def end_request_id() -> None:
-    """The thread has no request any more."""
+    """Clear the request id of the thread."""
     current.set("")
 
 
 def requested_model() -> str:
-    """Return the model that the present request has asked for an answer: empty where none, ``other`` where one that
-    there is not. Labels must be a few known words, whatever is sent."""
+    """Return the model that the current request names: empty if none, ``other`` if the model does not exist.
+
+    Metric labels must come from a small known set, whatever clients send.
+    """
     name = metrics.requested_model.get()
     return name if not name or name in services().registry else metrics.OTHER
 
 
 def route_rule() -> str:
-    """Return the rule of the present request's route, such as ``/predict/<model>``; ``other`` where there is none."""
+    """Return the rule of the current request's route, such as ``/predict/<model>``; ``other`` if no route matches."""
     return request.url_rule.rule if request.url_rule else metrics.OTHER
 
 
 def begin_measuring() -> None:
-    """Begin with the present request."""
+    """Start to measure the current request."""
     metrics.requested_model.set("")
     g.started = time.perf_counter()
 
 
 def forget_measuring() -> bool:
-    """Do not measure the present request: it is not answered yet. Return whether it had not been measured."""
+    """Discard the measurement of the current request, which is not answered yet. Return whether one was in progress."""
     return g.pop("started", None) is not None
 
 
 def measure(status: int) -> None:
-    """Measure the present request, unless it has been."""
+    """Measure the current request, unless it has been measured already."""
     if (started := g.pop("started", None)) is None:
         return
     model, route = requested_model(), route_rule()
@@ -78,8 +80,10 @@ ERROR = 500
 
 @dataclass(frozen=True)
 class RequestTracer:
-    """Functions to call when a request begins, when it has its response, and when it ends; the last is given whether it
-    was answered: if not, it comes again, and this time leaves no span."""
+    """Functions to call at the start, at the response and at the end of a request.
+
+    The last takes a flag that is false if the request is not answered yet: it will come again, and leaves no span now.
+    """
 
     begin: Callable[[], None]
     answered: Callable[[Response], None]
@@ -87,10 +91,12 @@ class RequestTracer:
 
 
 def trace_requests(endpoint: str) -> RequestTracer:
-    """Prepare to send the traces of an application's requests to a collector. The trace of a ``traceparent`` (W3C Trace
-    Context) is gone on with; all else that the standard variables of OpenTelemetry say is followed.
+    """Set up the export of request traces to a collector.
 
-    :param endpoint: the URL to which traces are posted, as protocol buffers.
+    The trace of a ``traceparent`` header (W3C Trace Context) is continued. OpenTelemetry's other standard variables
+    apply.
+
+    :param endpoint: URL to which traces are posted as protocol buffers.
     """
     from opentelemetry import context, propagate, trace
 

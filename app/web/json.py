@@ -1,4 +1,4 @@
-"""JSON of a client's: as RFC 8259 has it, within limits, and with memory in proportion to its length."""
+"""JSON from clients: strict RFC 8259, within limits, and with memory in proportion to its length."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from app.web.values import NumberList
 PIECE = 2**18
 LONGEST_REST = 2**23
 LONG_LIST = 1000
-"""Characters of a list of numbers that is left as text, for :class:`NumberList`."""
+"""Minimum length in characters of a list of numbers that stays unparsed text, in a :class:`NumberList`."""
 MOST_VALUES = 100_000
-"""Values besides the numbers of long lists. Each takes up to 100 bytes."""
+"""Maximum number of values outside long lists of numbers. Each takes up to 100 bytes."""
 MOST_ESCAPES = 100_000
-"""Quotes behind a backslash: each is looked at."""
+"""Maximum number of quotes after a backslash, which are checked one by one."""
 LONGEST_UNICODE = 2**21
-"""Characters of a text that is not all ASCII, of which Python makes four bytes each."""
+"""Maximum length of a non-ASCII text, which Python stores with four bytes per character."""
 _NUMERIC = b"-+0123456789.eE,[] \t\r\n"
 _RUN = re.compile(rb"[-+0-9.eE,\[\] \t\r\n]+")
 _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b"[{,:"))
@@ -31,8 +31,8 @@ _ALL_BUT_STRUCTURE = bytes(set(range(256)) - set(b"[{,:"))
 def parse_json(data: bytes, most_depth: int) -> Any:
     """Parse JSON in UTF-8, with or without a byte order mark. A long list of numbers becomes a :class:`NumberList`.
 
-    :param most_depth: lists and objects that may lie within each other.
-    :raises ValueError: if it is no JSON, which NaN is not either, or exceeds a limit.
+    :param most_depth: maximum nesting depth of lists and objects.
+    :raises ValueError: if the data is not JSON (NaN is not, either), or exceeds a limit.
     """
     if data.startswith(codecs.BOM_UTF8):
         data = data[len(codecs.BOM_UTF8) :]
@@ -57,7 +57,7 @@ def _no_number(name: str) -> NoReturn:
 
 @dataclass
 class _Cut:
-    """What is found outside of the strings: long lists of numbers, which are taken out, and everything else."""
+    """Text outside the strings: long lists of numbers, which are cut out, and the rest."""
 
     data: memoryview
     lists: list[NumberList] = field(default_factory=list)
@@ -65,7 +65,7 @@ class _Cut:
     values: int = 0
 
     def take(self, data: bytes, start: int, end: int) -> None:
-        """Look at the bytes between two strings."""
+        """Process the bytes between two strings."""
         self.values += 1
         if end - start < LONG_LIST:
             self._count(data[start:end])
@@ -100,7 +100,7 @@ class _Cut:
             _too_many()
 
     def rest(self, data: bytes) -> bytes:
-        """Return the JSON with NaN in the place of each list."""
+        """Return the JSON with NaN in place of each list."""
         if not self.places:
             return data
         pieces: list[bytes | memoryview] = []
@@ -117,7 +117,7 @@ def _too_many() -> NoReturn:
 
 
 def _outside_strings(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield start and end of what lies between the strings."""
+    """Yield the start and end of each text between strings."""
     at, escapes = 0, 0
     while (quote := data.find(b'"', at)) >= 0:
         yield at, quote
@@ -125,7 +125,7 @@ def _outside_strings(data: bytes) -> Iterator[tuple[int, int]]:
         while True:
             end = data.find(b'"', at)
             if end < 0:
-                return  # the parser says so
+                return  # the parser reports the unterminated string
             at = end + 1
             if data[end - 1] != 0x5C or _is_even(data, quote, end):
                 break
@@ -136,7 +136,7 @@ def _outside_strings(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _is_even(data: bytes, start: int, end: int) -> bool:
-    """Return whether the backslashes before a quote are an even number, and escape each other."""
+    """Return whether the number of backslashes before a quote is even, so that they escape each other."""
     if data[end - 2] != 0x5C:
         return False
     at, size = end, 16
@@ -149,7 +149,10 @@ def _is_even(data: bytes, start: int, end: int) -> bool:
 
 
 def _balanced(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """Return start and end of the first whole list in a run of numbers, commas and brackets; nothing where none is."""
+    """Return the start and end of the first complete list in a run of numbers, commas and brackets.
+
+    Start and end are equal if there is none.
+    """
     first = data.find(b"[", start, end)
     if first < 0:
         return start, start

@@ -1,4 +1,4 @@
-"""``/metrics``: every measurement, in Prometheus's text format."""
+"""``/metrics``: all metrics in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from app.web.request import services
 
 @dataclass(frozen=True)
 class Memory:
-    """Of one process.
+    """Memory of one process.
 
-    :param kind: ``server``; ``engine`` where it computes for all of these; ``handler`` where it runs the code of
-        ``model``.
-    :param resident: bytes in memory, those included that it shares with others.
-    :param proportional: bytes, of shared ones its part; the sum over processes is what they take together. None where
-        the system does not tell.
+    :param kind: ``server``; ``engine`` for a backend process that computes for all servers; ``handler`` for a process
+        that runs the code of ``model``.
+    :param resident: resident memory in bytes, including shared memory.
+    :param proportional: bytes with a proportional share of shared memory, so that the sum over processes is their
+        total. None if the system does not report it.
     """
 
     pid: int
@@ -43,7 +43,7 @@ class Memory:
 
 
 def memory() -> list[Memory]:
-    """That of every process of this server. It takes the system about a millisecond a process."""
+    """Return the memory of every process of this server. The query takes about a millisecond per process."""
     servers = set(processes())
     top = psutil.Process(os.getpid() if os.getpid() in servers and len(servers) == 1 else os.getppid())
     return list(_read({top.pid: top} | {child.pid: child for child in top.children(recursive=True)}, servers))
@@ -59,11 +59,11 @@ def _read(processes_by_pid: dict[int, psutil.Process], servers: set[int]) -> Ite
                     full = process.memory_full_info()
                     yield Memory(pid, kind, model, full.rss, getattr(full, "pss", None))
         except psutil.Error:
-            continue  # it has just ended
+            continue  # the process has just exited
 
 
 def _child(process: psutil.Process) -> tuple[str, str]:
-    """Return what a process is for, and which model's code it runs; nothing where it is another's child."""
+    """Return the kind of a process and the model whose code it runs; empty strings if it is another program's child."""
     command = process.cmdline()
     if MODULE in command:
         return "engine", ""
@@ -75,7 +75,7 @@ bp = Blueprint("metrics", __name__)
 
 @bp.get("/metrics", provide_automatic_options=False)
 def metrics() -> Response:
-    """What all processes of the server have measured, as Prometheus reads it; in OpenMetrics if Accept asks so."""
+    """Return the metrics of all server processes for Prometheus, as OpenMetrics if the Accept header prefers it."""
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Now(services().registry))
@@ -86,13 +86,13 @@ def metrics() -> Response:
 
 
 class _Now(Collector):
-    """What was counted, and what can be seen at this moment."""
+    """Collector of the accumulated metrics and of the current state."""
 
     def __init__(self, models: Registry) -> None:
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        """Give every metric."""
+        """Yield every metric."""
         yield from collect()
         yield _models(self._models.entries()[:MOST_NAMES])
         yield from _memory()

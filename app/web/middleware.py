@@ -1,7 +1,7 @@
-"""Middleware: what happens before and after every request.
+"""Middleware that runs before and after every request.
 
-Only the address and the scheme are taken over. The port is the socket's own in any case: by it management is told from
-prediction, and a client must not choose it.
+From a trusted proxy only the client's address and the scheme are used. The port stays the socket's own: it separates
+management from inference, and a client must not choose it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ SCHEMES = ("http", "https")
 
 
 def trust_proxies(app: Flask, settings: Settings) -> None:
-    """Let the application see the client's address instead of that of the last trusted proxy.
+    """Use the client's address instead of the address of the last trusted proxy.
 
-    :raises SettingError: where the setting is no number, nor a list of networks.
+    :raises SettingError: if the setting is neither a number nor a list of networks.
     """
     value = settings.trusted_proxies.strip()
     if value.isdecimal() and int(value) <= 16:
@@ -54,7 +54,7 @@ def trust_proxies(app: Flask, settings: Settings) -> None:
 
 
 class _TrustedNetworks:
-    """Walks X-Forwarded-For from its end, where the nearest proxy has written, to the first that is not trusted."""
+    """WSGI middleware that walks X-Forwarded-For from its end, the nearest proxy, to the first untrusted address."""
 
     def __init__(self, wsgi: Any, networks: str) -> None:
         self._wsgi = wsgi
@@ -94,17 +94,19 @@ class _TrustedNetworks:
 GZIP = ("gzip", "x-gzip")
 CHUNK = 2**16
 OWN = "oip"
-"""The Open Inference Protocol has packed bodies by its own rules, and unpacks them within the same bounds."""
+"""Blueprint of the Open Inference Protocol, which inflates compressed bodies by its own rules, within the same
+limits."""
 
 
 def inflate_body(head_only: bool = False) -> None:
-    """Unpack the present body: packed, it would be taken for a broken picture; unpacked without a bound, it could fill
-    the memory.
+    """Decompress the body of the current request.
 
-    :param head_only: whether it has not arrived, and is only to be refused if it would be.
-    :raises UnsupportedContentEncoding: if it is packed in a way that is not taken.
-    :raises RequestEntityTooLarge: if it is too long, unpacked.
-    :raises BadParameter: if it is not packed as its headers say.
+    A compressed body would look like a broken image, and an unlimited one could fill the memory.
+
+    :param head_only: if True, the body has not arrived yet: only check that its encoding is acceptable.
+    :raises UnsupportedContentEncoding: if the encoding is not accepted.
+    :raises RequestEntityTooLarge: if the decompressed body is too long.
+    :raises BadParameter: if the body does not have the encoding that its headers state.
     """
     encoding = request.environ.get("HTTP_CONTENT_ENCODING")
     if encoding is None:
@@ -126,7 +128,11 @@ def inflate_body(head_only: bool = False) -> None:
 
 
 def _gunzip(most: int) -> bytes:
-    """:raises RequestEntityTooLarge: where there is more than ``most``. :raises BadParameter: where it is no gzip."""
+    """Decompress the gzip body of the current request.
+
+    :raises RequestEntityTooLarge: if the body exceeds ``most`` bytes, compressed or decompressed.
+    :raises BadParameter: if the body is not one complete gzip stream.
+    """
     if (request.content_length or 0) > most:
         raise RequestEntityTooLarge()
     stream = request.stream
@@ -142,21 +148,21 @@ def _gunzip(most: int) -> bytes:
 
 POLICY = "default-src 'self'; img-src 'self' data:; object-src 'none'; frame-ancestors 'none'; base-uri 'none'"
 PICTURE_POLICY = "default-src 'none'; sandbox; frame-ancestors 'none'"
-"""Of pictures that somebody has sent: were one taken for a page, it could do nothing."""
+"""Policy of uploaded images: harmless even if a browser rendered one as a page."""
 PERMISSIONS = "camera=(self), microphone=(), geolocation=(), payment=(), usb=()"
-"""What pages may ask of a browser: /live and /gate use the camera."""
+"""Browser features that pages may use: /live and /gate need the camera."""
 PREFLIGHT_SECONDS = "600"
-"""For how long a browser need not ask again whether it may ask."""
+"""Seconds for which a browser may cache a preflight response."""
 
 Pairs = list[tuple[str, str]]
 
 
 class SecurityHeaders:
-    """The headers by kind of response: of programs' answers, of pages, of pictures that were sent."""
+    """Security headers by kind of response: API responses, pages and uploaded images."""
 
     def __init__(self, settings: Settings) -> None:
         self.cors = _cors(settings)
-        # Another site's page may show an answer of ours as a picture or script only where it may read it, too.
+        # Pages of other sites may embed a response as an image or script only if CORS lets them read it, too.
         other_sites = "cross-origin" if settings.cors_allowed_origin else "same-origin"
         always = [
             ("X-Content-Type-Options", "nosniff"),
@@ -174,7 +180,7 @@ class SecurityHeaders:
         self.picture: Pairs = [("Content-Security-Policy", PICTURE_POLICY), ("Content-Disposition", "inline"), *always]
 
     def add(self, response: Response) -> None:
-        """Add those of a response that it has not."""
+        """Add the headers that the response does not have yet."""
         headers = response.headers
         there = {name.lower() for name, _ in headers}
         for name, value in self.of(response):
@@ -182,7 +188,8 @@ class SecurityHeaders:
                 headers.add(name, value)
 
     def of(self, response: Response) -> Pairs:
-        """Those of a response. Files that we bring ourselves, such as the logo, are no pictures that were sent."""
+        """Return the headers of a response. Dimple's own static files, such as the logo, do not count as uploaded
+        images."""
         kind = response.content_type or ""
         if kind.startswith("text/html"):
             return self.page
@@ -192,20 +199,22 @@ class SecurityHeaders:
 
 
 def answer_preflight() -> Response | None:
-    """Return a browser asks, before it lets another site's page send a request, whether it may; the question carries no
-    token, so it is answered before one is asked for."""
+    """Return the response to a CORS preflight request; None for any other request.
+
+    A preflight request carries no token, so it is answered before the access check.
+    """
     environ = request.environ
     if environ["REQUEST_METHOD"] != "OPTIONS":
         return None
     if "HTTP_ORIGIN" not in environ or "HTTP_ACCESS_CONTROL_REQUEST_METHOD" not in environ:
-        return None  # OPTIONS of a program: it wants the description of the API, or of a model
+        return None  # OPTIONS of a non-browser client, which asks for the description of the API or of a model
     if request.routing_exception is None and not takes_token():
-        return None  # that description, as Multi Model Server answers a browser, too
+        return None  # the route of that description: Multi Model Server sends it to browsers, too
     return Response(status=204, headers={"Access-Control-Max-Age": PREFLIGHT_SECONDS})
 
 
 def _cors(settings: Settings) -> Pairs:
-    """As Multi Model Server has it: the settings' words, in every answer."""
+    """Return the CORS headers, with the settings' values in every response as in Multi Model Server."""
     headers = (
         ("Access-Control-Allow-Origin", settings.cors_allowed_origin),
         ("Access-Control-Allow-Methods", settings.cors_allowed_methods),
@@ -215,8 +224,11 @@ def _cors(settings: Settings) -> Pairs:
 
 
 def _transport(settings: Settings) -> Pairs:
-    """Browsers take HSTS for the whole host, whatever the port: where one port speaks plain HTTP it must not be sent.
-    In an answer over plain HTTP they disregard it (RFC 6797, section 8.1)."""
+    """Return the HSTS header, if it applies.
+
+    Browsers apply HSTS to the whole host, on every port, so it must not be sent if one port speaks plain HTTP. They
+    ignore it in responses over plain HTTP (RFC 6797, section 8.1).
+    """
     if settings.certificate_file and settings.https == "both" and settings.hsts_seconds:
         return [("Strict-Transport-Security", f"max-age={settings.hsts_seconds}")]
     return []
@@ -224,11 +236,11 @@ def _transport(settings: Settings) -> Pairs:
 
 CONTINUE = 100
 LONG_BODIES = ("manage.register_model",)
-"""Endpoints that take archives."""
+"""Endpoints that accept archives."""
 
 
 class Middleware:
-    """The hooks of an application."""
+    """Request hooks of an application."""
 
     def __init__(self, app: Flask, settings: Settings) -> None:
         self._settings = settings
@@ -247,16 +259,17 @@ class Middleware:
         begin_measuring()
         if self._tracer:
             self._tracer.begin()
-        self._registry.refresh()  # before anything looks for a model
-        # first: a browser that asks whether it may ask has no token yet
+        self._registry.refresh()  # before any lookup of a model
+        # Before the access check: a preflight request carries no token.
         answer = (answer_preflight() if self._headers.cors else None) or refuse_at_port(self._ports.scope())
         return answer or self._admit()
 
     def _admit(self) -> Response | None:
-        """Refuse what may not be asked, or cannot be answered, as far as the head tells. Nothing of the body is read
-        unless it is packed.
+        """Reject a request that its head shows to be unauthorized or impossible to answer.
 
-        :returns: for a request whose body has not come, that it may.
+        The body is not read unless it is compressed.
+
+        :returns: a ``100 Continue`` response if the request's body has not arrived yet, else None.
         """
         environ = request.environ
         if not environ.get(ADMITTED):
@@ -270,7 +283,7 @@ class Middleware:
             inflate_body()
             return None
         if request.routing_exception:
-            return None  # as Flask is about to find
+            return None  # Flask raises this exception itself
         inflate_body(head_only=True)
         if request.blueprint not in MANAGEMENT and (name := (request.view_args or {}).get("model")):
             metrics.requested_model.set(name)
@@ -293,7 +306,7 @@ class Middleware:
 
     def _end(self, error: BaseException | None) -> None:
         comes_again = (HEAD_ONLY in request.environ or isinstance(error, WouldBlock)) and forget_measuring()
-        measure(500)  # what had no response: its worker is told to go
+        measure(500)  # requests without a response: the worker is about to exit
         if self._tracer:
             self._tracer.end(not comes_again)
         end_request_id()

@@ -1,7 +1,7 @@
-"""Ports: which API answers at each, and which routes it has.
+"""Ports: the APIs and routes that answer at each.
 
-Programs get the words of Multi Model Server also where nothing answers. Browsers get ours, but at the management port,
-and under the names that are MMS's.
+Programs get Multi Model Server's error responses even for unknown paths. Browsers get Dimple's error pages, except at
+the management port and under MMS's paths.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from app.web.request import wants_html
 METRICS = "metrics"
 MANAGEMENT = ("management", "manage", METRICS)
 BOTH = ("ops", "openapi", "login")
-"""Blueprints, by where they answer; all others answer with inference."""
+"""Blueprints by port; all others belong to inference."""
 
 
 @dataclass(frozen=True)
 class PortScope:
-    """What answers here. Where both ports are the same, as in SageMaker's containers, everything does. ``metrics`` says
-    that those are told; None leaves it to where management answers."""
+    """APIs that answer at a port. If both ports are the same, as in SageMaker's containers, all APIs answer.
+
+    :param metrics: whether the metrics answer; if None, they answer together with management.
+    """
 
     inference: bool
     management: bool
     metrics: bool | None = None
 
     def answers(self, blueprint: str) -> bool:
-        """Say whether a blueprint answers here. What belongs to none answers with inference."""
+        """Return whether a blueprint answers at this port. Routes without a blueprint belong to inference."""
         if blueprint == METRICS and self.metrics is not None:
             return self.metrics
         return blueprint in BOTH or (self.management if blueprint in MANAGEMENT else self.inference)
 
 
 class Ports:
-    """What answers at each port of a server."""
+    """Scopes of a server's ports."""
 
     def __init__(self, settings: Settings) -> None:
         if settings.port == settings.management_port:
@@ -52,28 +54,28 @@ class Ports:
         self._management_port = str(settings.management_port)
 
     def scope(self) -> PortScope:
-        """Return what answers at the port of the present request. SERVER_PORT is the socket's own; the Host header is
-        the client's to choose."""
+        """Return the scope of the current request's port. SERVER_PORT is the socket's own; clients can choose the Host
+        header."""
         at_management = request.environ.get("SERVER_PORT") == self._management_port
         return self._management if at_management else self._others
 
 
 def port_scope() -> PortScope:
-    """Return what answers at the port of the present request."""
+    """Return the scope of the current request's port."""
     return cast(Ports, current_app.extensions["ports"]).scope()
 
 
 OF_MANAGEMENT = ("api-description", "models")
 OF_INFERENCE = ("api-description", "invocations", "ping", "predictions")
-"""First segments of the paths that are MMS's."""
+"""First path segments of MMS's APIs."""
 OIP = "v2"
-"""That of the paths of the Open Inference Protocol, which has errors of its own."""
+"""First path segment of the Open Inference Protocol, which has its own error format."""
 
 
 def refuse_at_port(here: PortScope) -> Response | None:
-    """Answer 404 at the management port to everything that is not management's, and the other way round.
+    """Respond with an error to requests for routes of the other port or unknown routes; return None for all others.
 
-    :param here: what answers at the port of the present request.
+    :param here: scope of the current request's port.
     """
     problem = request.routing_exception
     allowed = here.answers(request.blueprint or "")
@@ -82,7 +84,7 @@ def refuse_at_port(here: PortScope) -> Response | None:
     ):
         check_addressed_here()
     if request.path == "/" and (request.method == "OPTIONS" or not here.inference):
-        # OPTIONS would otherwise be answered by Flask, for the page
+        # Flask would otherwise answer OPTIONS for the page
         return cast(Response, current_app.view_functions["openapi.root"]())
     if allowed and not isinstance(problem, NotFound | MethodNotAllowed):
         return None
@@ -96,7 +98,7 @@ def refuse_at_port(here: PortScope) -> Response | None:
 
 
 def _as_mms_error(problem: Exception | None, segment: str, here: PortScope) -> Exception:
-    """Return a wrong method counts as one only where the port has the path at all."""
+    """Return the error that MMS would report: a wrong method counts only if the path exists at this port."""
     known = (
         not segment or (here.management and segment in OF_MANAGEMENT) or (here.inference and segment in OF_INFERENCE)
     )

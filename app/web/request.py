@@ -1,4 +1,4 @@
-"""The request at hand: the application's services, what the client accepts, its body and its pictures."""
+"""The current request: the application's services, accepted types, body and uploaded images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from app.web.forms import is_binary
 
 @dataclass(frozen=True)
 class Services:
-    """The rooms behind the web, wired together by :func:`app.create_app`."""
+    """Services behind the web layer, wired together by :func:`app.create_app`."""
 
     settings: Settings
     registry: Registry
@@ -32,7 +32,7 @@ class Services:
 
 
 def services() -> Services:
-    """Return the one that belongs to the application that serves the present request."""
+    """Return the services of the application that serves the current request."""
     extension: Services = current_app.extensions["dimple"]
     return extension
 
@@ -41,16 +41,16 @@ PROGRAMS_ONLY = ("/predict", "/healthz", "/readyz")
 
 
 def wants_html() -> bool:
-    """Say whether the answer should be a page: the client prefers HTML, and the route has pages at all."""
+    """Return whether the response should be a page: the client prefers HTML, and the route has pages."""
     if request.path.startswith(PROGRAMS_ONLY):
         return False
     return accepted_type(["application/json", "text/html"]) == "text/html"
 
 
 def accepted_type(types: Sequence[str]) -> str | None:
-    """Return which of the types the client prefers, whatever parameters it gives, such as a charset.
+    """Return the type that the client prefers; parameters in Accept, such as a charset, are ignored.
 
-    :param types: without parameters, the most fitting first.
+    :param types: types without parameters, the most suitable first.
     :returns: None if the client accepts none of them.
     """
     accepted = MIMEAccept((text.partition(";")[0].strip(), quality) for text, quality in request.accept_mimetypes)
@@ -58,21 +58,21 @@ def accepted_type(types: Sequence[str]) -> str | None:
 
 
 def whole_body() -> bytes:
-    """All of the present request's body.
+    """Return the whole body of the current request.
 
-    :raises RequestEntityTooLarge: where it is longer than the settings allow.
-    :raises ClientDisconnected: where the client ends before it does.
+    :raises RequestEntityTooLarge: if the body is longer than the settings allow.
+    :raises ClientDisconnected: if the client disconnects before the body is complete.
     """
     length, most = request.content_length, request.max_content_length
-    if length is None or "stream" in vars(request):  # somebody has begun to read
+    if length is None or "stream" in vars(request):  # the body has been read in part
         data = request.get_data(cache=False)
         if length is None and len(data) == most:
-            raise RequestEntityTooLarge()  # Werkzeug ends a body of unknown length at the limit, silently
+            raise RequestEntityTooLarge()  # Werkzeug silently truncates a body of unknown length at the limit
         return data
     if most is not None and length > most:
         raise RequestEntityTooLarge()
     try:
-        data = bytes(request.environ["wsgi.input"].read(length))  # without Werkzeug's streams: 30 microseconds
+        data = bytes(request.environ["wsgi.input"].read(length))  # bypassing Werkzeug's streams saves 30 microseconds
     except OSError:
         raise ClientDisconnected() from None
     if len(data) < length:
@@ -81,13 +81,13 @@ def whole_body() -> bytes:
 
 
 def inflate(chunks: Iterable[bytes], wbits: int, most: int) -> bytes:
-    """Decompress a stream of zlib's or gzip's. Never more than ``most`` bytes of output exist.
+    """Decompress a zlib or gzip stream. Never more than ``most`` bytes of output exist.
 
-    :param chunks: the stream in pieces, which are read no further than it is allowed to inflate.
-    :param wbits: the format, as :func:`zlib.decompressobj` takes it.
-    :raises RequestEntityTooLarge: if there is more output.
-    :raises zlib.error: if it is not such a stream.
-    :raises EOFError: if it is cut off, or something follows it.
+    :param chunks: chunks of the stream, read only until the limit is reached.
+    :param wbits: format, as in :func:`zlib.decompressobj`.
+    :raises RequestEntityTooLarge: if the output is longer.
+    :raises zlib.error: if the data is not such a stream.
+    :raises EOFError: if the stream is truncated, or other data follows it.
     """
     inflater, pieces, left = zlib.decompressobj(wbits), [], most + 1
     for chunk in chunks:
@@ -103,10 +103,10 @@ def inflate(chunks: Iterable[bytes], wbits: int, most: int) -> bytes:
 
 
 def client_disconnected() -> Callable[[], bool]:
-    """Return a question that may be asked later, from any thread: has the client of this request closed its connection?
+    """Return a function that checks, from any thread, if the client of this request has closed its connection.
 
-    A client that has only ended its own half counts as gone, as most servers have it. Under a server that does not show
-    its socket, and over TLS, where nothing can be seen without reading, everybody stays.
+    A client that has only shut down its sending half counts as disconnected, as in most servers. The function always
+    returns False if the server does not expose its socket, and over TLS, where a check would have to read.
     """
     connection = request.environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
@@ -116,7 +116,7 @@ def client_disconnected() -> Callable[[], bool]:
         try:
             return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
         except BlockingIOError:
-            return False  # open, and silent
+            return False  # open and idle
         except OSError:
             return True
 
@@ -128,21 +128,19 @@ FIELD = "file"
 
 @dataclass(frozen=True)
 class Upload:
-    """A picture as it came. ``name`` is the client's name for it: text to show, never a path to use."""
+    """An uploaded image. ``name`` is the client's file name: text to display, never a path to use."""
 
     name: str
     data: bytes
 
 
 def read_uploads(max_files: int) -> list[Upload]:
-    """Return the pictures of the request: its parts named ``file``, those of the only field with files, or the whole
-    body.
+    """Return the images of the request: its parts named ``file``, the parts of its only file field, or the whole body.
 
-    A form is taken apart only when it is multipart: ``curl --data-binary`` calls every body a urlencoded form.
+    Only multipart forms are parsed: ``curl --data-binary`` labels every body as a urlencoded form.
 
-    :raises MissingFile: where there is none.
-    :raises EmptyFile: where nothing was sent.
-    :raises TooManyFiles: where there are more than ``max_files``.
+    :raises MissingFile: if the request has no image.
+    :raises TooManyFiles: if there are more than ``max_files`` images.
     """
     if request.mimetype != "multipart/form-data":
         data = whole_body()
@@ -156,11 +154,11 @@ def read_uploads(max_files: int) -> list[Upload]:
 
 
 def read_upload() -> Upload:
-    """Return the one picture of a form.
+    """Return the only image of the request.
 
-    :raises MissingFile: where there is none.
-    :raises TooManyFiles: where there are several.
-    :raises EmptyFile: where no file was chosen, or it has no bytes.
+    :raises MissingFile: if there is none.
+    :raises TooManyFiles: if there are several.
+    :raises EmptyFile: if no file was chosen, or the file has no bytes.
     """
     upload = read_uploads(1)[0]
     check_filled(upload)
@@ -168,12 +166,12 @@ def read_upload() -> Upload:
 
 
 def check_filled(upload: Upload) -> None:
-    """Refuse what no model needs to look at.
+    """Reject an upload without an image.
 
-    :raises EmptyFile: if it has no bytes, or is a text without a file name in a form.
+    :raises EmptyFile: if the upload has no bytes, or is a form's text field without a file name.
     """
     nameless = not upload.name and request.mimetype == "multipart/form-data"
-    if not upload.data or (nameless and not is_binary(upload.data)):  # browsers send a field with nothing chosen so
+    if not upload.data or (nameless and not is_binary(upload.data)):  # browsers send an empty file field so
         raise EmptyFile(upload.name)
 
 
@@ -185,9 +183,9 @@ def _file_parts() -> list[FileStorage]:
 
 
 def read_top() -> int | None:
-    """Return how many classes the client asks for with ``?top=K``; None where it does not say.
+    """Return the number of classes that the client requests with ``?top=K``; None without the parameter.
 
-    :raises BadParameter: where it is not a whole number of at least 1.
+    :raises BadParameter: if the value is not a whole number of at least 1.
     """
     text = request.args.get("top")
     if text is None:

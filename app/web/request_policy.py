@@ -1,4 +1,4 @@
-"""What a request costs, by its head: read by the server process before it decides which thread answers it."""
+"""Cost of a request by its head, read by the server process before it chooses a thread for the request."""
 
 from __future__ import annotations
 
@@ -9,21 +9,24 @@ from app.serving.registry import Registry
 from app.utils.dispatch import Cost
 
 SHORT_BYTES = 2**16
-"""Of a body that is taken apart within a few milliseconds."""
+"""Longest body in bytes that is parsed within a few milliseconds."""
 HEALTH = (["ping"], ["healthz"], ["readyz"], ["v2", "health", "live"], ["v2", "health", "ready"])
 COMPUTES = ("file", "explain", "result")
-"""First segments of the paths of pages that have a model compute, whichever it is."""
+"""First path segments of the pages that run a model, whichever it is."""
 
 
 class RequestPolicy:
-    """Health is short, and so is a prediction of a model that this process computes in a few milliseconds. Whatever
-    waits for another model waits."""
+    """Policy that estimates the cost of requests.
+
+    Health checks are short, and so are predictions of models that this process computes in a few milliseconds. Requests
+    for all other models wait.
+    """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
     def cost(self, path: str, query: str, size: int) -> Cost:
-        """Return what a request takes, as :class:`app.utils.dispatch.Policy` has it."""
+        """Return the cost of a request, as :class:`app.utils.dispatch.Policy` defines it."""
         segments = path.strip("/").split("/")
         if segments in HEALTH:
             return Cost.SHORT
@@ -43,4 +46,4 @@ class RequestPolicy:
         model = self._registry.loaded(name)
         if isinstance(model, Model) and getattr(model.engine, "is_short", False):
             return Cost.SHORT if size <= SHORT_BYTES else Cost.NORMAL
-        return Cost.WAITS  # one that is not there, too: it may be loading at this moment
+        return Cost.WAITS  # unknown models, too: the model may be loading at this moment

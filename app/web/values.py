@@ -1,4 +1,4 @@
-"""Values in a client's text: Base64, and long texts of numbers, parsed piece by piece into arrays."""
+"""Values in client data: Base64, and long texts of numbers, which are parsed into arrays in pieces."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ _DROPPED = b"\r\n\t"
 
 
 def decode_base64(text: str | bytes) -> bytes:
-    """Decode base64: of the usual alphabet or that for URLs, in lines or not, padded or not, or in a ``data:`` URL.
+    """Decode Base64 in the standard or the URL-safe alphabet, with or without line breaks and padding, or in a
+    ``data:`` URL.
 
-    A space counts as the plus sign that it was before a form's decoding.
+    A space counts as a plus sign, which form decoding turns into a space.
 
-    :raises ValueError: if it is none.
+    :raises ValueError: if the text is not Base64.
     """
     head = _ascii(text[:LONGEST_PREFIX]).lower()
     start, end = 0, len(text)
@@ -60,14 +61,14 @@ _NO_BRACKETS = bytes.maketrans(b"[]", b"  ")
 
 Values = Sequence[Any] | NDArray[Any]
 Convert = Callable[[Any, int], NDArray[Any]]
-"""Makes an array of some values; the number is that of the first of them."""
+"""Conversion of some values to an array; the number is the index of the first value."""
 
 
 @dataclass(frozen=True)
 class NumberList:
-    """A list of numbers of JSON, or of equally long lists of them, that is not parsed yet.
+    """A JSON list of numbers, or of equally long lists of numbers, that is not parsed yet.
 
-    :param text: from the first bracket to the last.
+    :param text: text from the first bracket to the last.
     """
 
     text: memoryview
@@ -76,7 +77,7 @@ class NumberList:
         return bytes(self.text[:SHOWN]).decode(errors="replace")
 
     def shape(self) -> tuple[int, ...]:
-        """Return its shape, without looking at the numbers.
+        """Return the shape of the list without parsing the numbers.
 
         :raises ValueError: if its lists have different lengths.
         """
@@ -87,7 +88,7 @@ class NumberList:
         if axes > MOST_AXES:
             raise ValueError(f"its lists are nested more than {MOST_AXES} deep")
         shape: list[int] = []
-        inner = 0  # brackets and commas of the list within
+        inner = 0  # length of the inner list, in brackets and commas
         for depth in range(1, axes + 1):
             end = brackets.tobytes().find(b"]" * depth) + depth
             own = brackets[axes - depth : end]
@@ -102,8 +103,8 @@ class NumberList:
     def read(self, shape: tuple[int, ...], convert: Convert) -> FloatArray:
         """Parse the numbers.
 
-        :param convert: makes float32 of Python's numbers.
-        :raises ValueError: if they are not numbers as JSON has them, or not as many as the shape says.
+        :param convert: conversion from Python's numbers to float32.
+        :raises ValueError: if they are not numbers in JSON, or their count does not match the shape.
         """
         numbers = np.empty(prod(shape), np.float32)
         read(self.text, numbers, _from_json, convert)
@@ -111,11 +112,11 @@ class NumberList:
 
 
 def read(text: memoryview, numbers: FloatArray, parse: Callable[[bytes], Values], convert: Convert) -> None:
-    """Parse numbers with commas between into an array.
+    """Parse comma-separated numbers into an array.
 
-    :param numbers: one axis, as long as there are to be numbers.
-    :param parse: reads some of them.
-    :raises ValueError: if there are more or fewer, or ``parse`` or ``convert`` refuse them.
+    :param numbers: array with one axis and the expected length.
+    :param parse: parser of one piece of the text.
+    :raises ValueError: if there are more or fewer numbers, or ``parse`` or ``convert`` rejects them.
     """
     count, at = len(numbers), 0
     for piece in _whole_numbers(text):
@@ -134,7 +135,7 @@ def _from_json(piece: bytes) -> Values:
 
 
 def _repeats(content: NDArray[np.uint8], period: int) -> bool:
-    """Return whether brackets repeat with a comma between."""
+    """Return whether the brackets repeat with the given period, separated by commas."""
     commas = content[period - 1 :: period]
     return bool((commas == _COMMA).all()) and bool((content[:-period] == content[period:]).all())
 
@@ -145,9 +146,9 @@ def _pieces(text: memoryview) -> Iterator[memoryview]:
 
 
 def _whole_numbers(text: memoryview) -> Iterator[bytes]:
-    """Cut a text at commas.
+    """Split a text at commas into pieces of whole numbers.
 
-    :raises ValueError: if there is none for too long.
+    :raises ValueError: if a piece of ``NUMBER_CHUNK`` bytes has no comma.
     """
     at = 0
     while at < len(text):

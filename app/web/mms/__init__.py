@@ -1,1 +1,1 @@
-"""Multi Model Server's API, and SageMaker's."""
+"""APIs of Multi Model Server and SageMaker."""

@@ -1,9 +1,9 @@
-"""What MXNet Model Server 0.4 did otherwise than its successors, for archives and clients of its time.
+"""Differences of MXNet Model Server 0.4 from its successors, for archives and clients of its time.
 
-It had one route, ``/{model}/predict``, and answered ``{"prediction": …}``; 1.x has that route, too, and answers without
-the wrapper whatever the archive. Dimple cannot see which of the two a client was written for, so the archive decides:
-one of 0.x (``.model``, whose manifest has no ``specificationVersion``) gets 0.4's reply at 0.4's route, which is what
-tutorials of its time show; every other archive, and every other route, gets the bare list of 1.x.
+Its only route was ``/{model}/predict``, and it answered ``{"prediction": …}``; 1.x has that route, too, but answers
+without the wrapper for every archive. Dimple cannot tell the version for which a client was written, so the archive
+decides. An archive of 0.x (``.model``, without ``specificationVersion`` in its manifest) gets 0.4's response at 0.4's
+route, as tutorials of its time show it. Every other archive or route gets the bare list of 1.x.
 """
 
 from __future__ import annotations
@@ -20,27 +20,28 @@ from app.utils.json import parse_json
 from app.web.values import decode_base64
 
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-"""How files of pictures begin."""
+"""First bytes of image files."""
 HEAD = 400
-"""Characters of base64 that are enough to see it, behind the beginning of a ``data:`` URL."""
+"""Characters of Base64 that suffice to recognize an image after the beginning of a ``data:`` URL."""
 
 
 def is_legacy(model: Model | CustomModel) -> bool:
-    """Say whether a model comes from an archive of 0.x."""
+    """Return whether a model comes from an archive of 0.x."""
     return model.legacy
 
 
 def wrap_answer(answer: Any) -> str:
-    """0.4's reply.
+    """Return the response body of 0.4.
 
-    :param answer: for the one output of the model's network. 0.4 listed all outputs, and so has a list around it.
-    :returns: JSON with sorted keys, as 0.4 wrote it.
+    :param answer: result for the only output of the model's network. 0.4 listed all outputs, so it is wrapped in a
+        list.
+    :returns: JSON with sorted keys, as in 0.4.
     """
     return json.dumps({"prediction": [answer]}, indent=2, sort_keys=True)
 
 
 def wrap_body(body: bytes) -> str:
-    """0.4's reply around what a service of the archive's own has answered: JSON, or else text."""
+    """Return the response body of 0.4 for the output of an archive's own service: JSON, or else text."""
     try:
         return wrap_answer(parse_json(body, allow_surrogates=True))
     except ValueError:
@@ -48,11 +49,11 @@ def wrap_body(body: bytes) -> str:
 
 
 def with_pictures(fields: Iterable[Field], names: Sequence[str] = ()) -> tuple[Field, ...]:
-    """Return the fields of a request, decoded if they carry a picture as base64 text, which 0.4 took, too.
+    """Return the fields of a request, with images in Base64 text decoded, because 0.4 accepted them, too.
 
-    0.4 refused every picture that was not called ``image/jpeg``; a PNG, or a JPEG without a type, harms nobody.
+    0.4 rejected every image without the type ``image/jpeg``; accepting a PNG, or a JPEG without a type, is harmless.
 
-    :param names: of the fields that are looked at; all if there are none.
+    :param names: names of the fields to decode; all fields if empty.
     """
     return tuple(
         field
@@ -63,8 +64,8 @@ def with_pictures(fields: Iterable[Field], names: Sequence[str] = ()) -> tuple[F
 
 
 def _decode_picture(text: bytes) -> bytes:
-    """Return what the text says in base64 if that is a picture, else the text."""
-    for end in (HEAD, HEAD - 1):  # no base64 ends with a single character of a group of four
+    """Return the image that the text has in Base64; the text itself if it has none."""
+    for end in (HEAD, HEAD - 1):  # no Base64 text ends with a single character of a group of four
         with contextlib.suppress(ValueError):
             if decode_base64(text[:end]).startswith(PICTURES):
                 return decode_base64(text)

@@ -1,7 +1,7 @@
-"""The management API of Multi Model Server: register, describe, scale and unregister models while the server runs.
+"""Management API of Multi Model Server: register, describe, scale and unregister models while the server runs.
 
-Numbers are read as MMS reads them: a text that is none, or one beyond 32 bits, counts as if it were not there. What no
-model can have (a batch of none, more workers than a machine has room for) is refused; MMS takes it, and fails later.
+Numbers are parsed as in MMS: a value that is not a number, or exceeds 32 bits, counts as missing. Impossible values (an
+empty batch, more workers than the machine has room for) are rejected; MMS accepts them and fails later.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ LONGEST_VALUE = 4094
 
 @bp.before_request
 def _check() -> None:
-    """No more than is allowed is read. And a page of another site could have the browser of somebody on this machine
-    register a model: MMS lets it."""
+    """Limit the length of the body, and reject requests from pages of other sites.
+
+    Such a page could make a local user's browser register a model; MMS allows it.
+    """
     if (request.content_length or 0) > services().settings.max_request_bytes:
         raise RequestEntityTooLarge()
     if request.method != "GET" and not services().settings.cors_allowed_origin:
@@ -42,15 +44,14 @@ def _check() -> None:
 
 @bp.get("/models", strict_slashes=False, provide_automatic_options=False)
 def list_models() -> Response:
-    """The registered models, by name, in pages."""
+    """List the registered models by name, in pages."""
     limit, start = _number(request.args, "limit", 100), _number(request.args, "next_page_token", 0)
     return _json(list_page(services().registry, limit, start))
 
 
 @bp.post("/models", strict_slashes=False, provide_automatic_options=False)
 def register_model() -> Response:
-    """Register the model that lies at ``url``. MMS's document calls it ``model_url``, which counts where ``url`` is not
-    there."""
+    """Register the model at ``url``; or at ``model_url``, the name in MMS's documentation, if ``url`` is missing."""
     parameters = _parameters()
     settings = services().settings
     order = RegistrationRequest(
@@ -72,13 +73,13 @@ def register_model() -> Response:
 
 @bp.get("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def describe_model(name: str) -> Response:
-    """One model, with its workers."""
+    """Return one model with its workers."""
     return _json(describe(services().registry.entry(name)))
 
 
 @bp.put("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def scale_model(name: str) -> Response:
-    """Give a model more workers, or fewer."""
+    """Change the number of a model's workers."""
     least = _workers(request.args, "min_worker", 1)
     target = Scale(least, _workers(request.args, "max_worker", least))
     synchronous = _flag(request.args, "synchronous", False)
@@ -88,7 +89,7 @@ def scale_model(name: str) -> Response:
 
 @bp.delete("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def unregister_model(name: str) -> Response:
-    """Take a model out of service."""
+    """Unregister a model."""
     services().registry.unregister(name)
     return _json({"status": f'Model "{name}" unregistered'})
 
@@ -104,11 +105,11 @@ def _json(document: dict[str, Any], status: int = 200) -> Response:
 
 
 def _parameters() -> dict[str, Any]:
-    """Return the parameters: of a JSON body where there is one, else of the query."""
+    """Return the parameters of a JSON body if there is one, else of the query."""
     if request.mimetype != "application/json":
         return dict(request.args)
     data = whole_body()
-    for text in (data, data.replace(b"'", b'"')):  # MMS reads single quotes, too, and its own tests send them
+    for text in (data, data.replace(b"'", b'"')):  # MMS accepts single quotes, too, and its own tests send them
         try:
             document = parse_json(text, services().settings.max_json_depth)
         except ValueError as error:
@@ -123,14 +124,17 @@ def _parameters() -> dict[str, Any]:
 
 
 def _check_lengths(parameters: dict[str, Any]) -> None:
-    """:raises BadParameter: if a text is longer than it could be in a query."""
+    """Check the lengths of text parameters.
+
+    :raises BadParameter: if a text is longer than a query could be.
+    """
     for name, value in parameters.items():
         if isinstance(value, str) and len(value) > LONGEST_VALUE:
             raise BadParameter(name, value, f"at most {LONGEST_VALUE} characters long")
 
 
 def _number(parameters: Any, key: str, default: int) -> int:
-    """Return a whole number of 32 bits; where it is none, the default, as MMS does it."""
+    """Return a 32-bit whole number; the default if the value is not one, as in MMS."""
     text = str(parameters.get(key, default))
     return int(text) if INTEGER.fullmatch(text) and abs(int(text)) <= LARGEST else default
 
@@ -155,7 +159,8 @@ def _flag(parameters: Any, key: str, default: bool) -> bool:
 
 
 def _timeout(parameters: dict[str, Any]) -> float:
-    """Seconds. In a query MMS takes ``response_timeout`` for minutes, in JSON for seconds."""
+    """Return the response timeout in seconds. MMS reads ``response_timeout`` as minutes in a query, as seconds in
+    JSON."""
     minutes_or_seconds = _number(parameters, "response_timeout", 0)
     if minutes_or_seconds < 1:
         return 0.0

@@ -1,4 +1,4 @@
-"""Requests of Multi Model Server's API: their fields, as handlers and its vision service take them."""
+"""Fields of Multi Model Server's requests, as handlers and its vision service expect them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from app.web.request import whole_body
 
 BODY = "body"
 OTHERS = (BODY, "data")
-"""Where the picture is looked for after the field that the model's signature names."""
+"""Names of the image's field, in order after the name in the model's signature."""
 
 
 def call(
     model: Model, fields: Sequence[Field], limits: PictureLimits, is_disconnected: IsDisconnected = never_disconnected
 ) -> list[dict[str, Any]]:
-    """Classify the one picture of a request.
+    """Classify the only image of a request.
 
-    :param fields: what the request carries; a body without a form is called ``body``.
-    :returns: the most probable classes first, ``{"probability", "class"}`` each, as many as the model reports.
+    :param fields: fields of the request; a body without a form is named ``body``.
+    :returns: the model's number of classes as ``{"probability", "class"}``, the most probable first.
     :raises MissingFile: if no field has one of the names, and there is not exactly one file or one field.
-    :raises BadInput: if the data are no picture.
+    :raises BadInput: if the data is not an image.
     :raises ModelUnavailable: as :func:`app.serving.pipeline.classify`.
     """
     answer = classify(model, picture_of(model, fields), limits, is_disconnected=is_disconnected)
@@ -36,7 +36,7 @@ def call(
 
 
 def picture_of(model: Model, fields: Sequence[Field]) -> bytes:
-    """Return the data of the field that holds the picture.
+    """Return the data of the image's field.
 
     :raises MissingFile: as :func:`call`.
     """
@@ -57,9 +57,9 @@ URLENCODED = "application/x-www-form-urlencoded"
 
 
 def read_fields(with_query: bool) -> tuple[Field, ...]:
-    """Return the parts of a form, the fields of a urlencoded one, or the body under the name ``body``.
+    """Return the parts of a multipart form, the fields of a urlencoded form, or the body under the name ``body``.
 
-    :param with_query: whether the query's parameters come before them.
+    :param with_query: if True, the query's parameters come first.
     """
     query = _plain(request.args.items(multi=True)) if with_query else []
     if request.mimetype == FORM and "boundary" in request.mimetype_params:

@@ -1,7 +1,7 @@
-"""Responses of Multi Model Server's APIs: its JSON, its headers, and the document of one model.
+"""Responses of Multi Model Server's APIs: JSON, headers, and the OpenAPI document of one model.
 
-It says nothing of a model's inputs and outputs, as there: clients rely on its structure. Its path is ``/prediction/…``
-although the route is ``/predictions/…``, as there, too.
+As in MMS, that document omits the model's inputs and outputs, because clients rely on its structure. Its path is
+``/prediction/…`` although the route is ``/predictions/…``, also as in MMS.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from app.web.errors import MMS_HEADERS
 
 
 def json_response(document: Any, status: int = 200, newline: bool = False) -> Response:
-    """Return JSON as Multi Model Server writes it: two spaces deep; a model's answer without a newline at its end, the
-    server's own with one."""
+    """Return JSON in Multi Model Server's format, indented by two spaces.
+
+    The server's own responses end with a newline, the responses of a model do not.
+    """
     return text_response(json.dumps(document, indent=2) + ("\n" if newline else ""), status)
 
 
 def text_response(text: str, status: int = 200) -> Response:
-    """Return a response of text that is JSON."""
+    """Return a response with text that is already JSON."""
     return Response(text, status, content_type="application/json")
 
 
 def set_no_cache(response: Response) -> Response:
-    """Add the headers that Multi Model Server sends with every response, but for the request's id, which every response
-    of Dimple has."""
+    """Add the headers that Multi Model Server sends with every response, except the request id, which is always set."""
     response.headers.update(MMS_HEADERS)
     return response
 
@@ -55,7 +56,7 @@ ERROR: Json = {
 def model_document(name: str) -> Json:
     """Return the OpenAPI 3.0 document of a model.
 
-    :param name: the name that the model is registered under.
+    :param name: name under which the model is registered.
     """
     operation = {
         "description": f"Predict with the model {name}.",

@@ -1,7 +1,7 @@
-"""Tensors as SageMaker's clients send them to ``/invocations``: NumPy's files, CSV, or lists of JSON.
+"""Tensors in SageMaker's ``/invocations``: NumPy files, CSV, or JSON lists.
 
-The formats are those of SageMaker's own inference containers: ``application/x-npy``, ``text/csv`` with a row a line,
-and JSON as ``{"instances": [...]}`` or a bare list, where ``{"b64": "..."}`` stands for an encoded picture.
+The formats are those of SageMaker's own inference containers: ``application/x-npy``, ``text/csv`` with one row per
+line, and JSON as ``{"instances": [...]}`` or a bare list. In JSON, ``{"b64": "..."}`` is an encoded image.
 """
 
 from __future__ import annotations
@@ -31,27 +31,29 @@ from app.web.values import NumberList, decode_base64, read
 JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
 BYTES = ("application/octet-stream", "")
 JSON_STARTS = 1000
-"""Bytes, with spaces before, in which JSON begins."""
+"""Number of bytes, including leading whitespace, within which JSON must begin."""
 LINE = re.compile(rb"[^\s][^\r\n]*")
 INSTANCES = "instances"
 PICTURE = "b64"
 
 
 def holds_tensor(data: bytes) -> bool:
-    """Return whether the body of the present request is a tensor, rather than a picture. Pictures come under any type,
-    and JSON under that of bytes."""
+    """Return whether the body of the current request is a tensor rather than an image.
+
+    Images are sent with any content type, and JSON also with that of binary data.
+    """
     if request.mimetype in (JSON, *BYTES):
         return data[:JSON_STARTS].removeprefix(BOM_UTF8).lstrip()[:1] in (b"[", b"{")
     return request.mimetype in (CSV, NPY)
 
 
 def answer_tensor(model: Model, data: bytes, settings: Settings) -> Response:
-    """Ask a network for the rows of a tensor.
+    """Run a network on the rows of a tensor.
 
-    :returns: a list with the most probable classes of each row; the probabilities of all classes, in the labels' order,
-        where the client accepts CSV or NumPy's format instead.
-    :raises BadInput: where the tensor cannot be read, or does not fit the model.
-    :raises ModelUnavailable: where it waited too long.
+    :returns: a list with the most probable classes of each row; or the probabilities of all classes, in the order of
+        the labels, if the client prefers CSV or NumPy's format.
+    :raises BadInput: if the tensor cannot be read, or does not fit the model.
+    :raises ModelUnavailable: if the request waited too long.
     """
     probable = scores(model, _compute(model, data, settings))
     accepted = accepted_type([JSON, CSV, NPY])
@@ -87,15 +89,15 @@ def _compute(model: Model, data: bytes, settings: Settings) -> FloatArray:
 
 
 def _tensor(model: Model, values: NDArray[Any], settings: Settings) -> FloatArray:
-    """Compute values that are shaped as the network's input, with or without the axis of rows, or flat a row."""
+    """Run the network on values in the shape of its input, with or without a batch axis, or with flat rows."""
     shape = _as_input(model, values.shape, settings)
     return compute_rows(model, values.reshape(shape), client_disconnected())
 
 
 def _as_input(model: Model, shape: tuple[int, ...], settings: Settings) -> tuple[int, ...]:
-    """Return the shape of a tensor as the network takes it.
+    """Return the shape of the tensor that is passed to the network.
 
-    :raises BadInput: if it cannot be shaped so, or has too many rows.
+    :raises BadInput: if the shape does not fit, or there are too many rows.
     """
     expected = row_shape(model)
     if shape == expected:
@@ -148,12 +150,12 @@ def _long_numbers(rows: NumberList, model: Model, settings: Settings) -> FloatAr
 def _numbers(rows: list[Any]) -> FloatArray:
     try:
         return _plain_numbers(rows)
-    except (ValueError, RecursionError, OverflowError):  # lists of different lengths, or numbers without end
+    except (ValueError, RecursionError, OverflowError):  # lists of different lengths, or infinite numbers
         raise _uneven() from None
 
 
 def _plain_numbers(rows: Sequence[Any]) -> FloatArray:
-    values = np.array(rows, dtype=object)  # any other type would make texts as long as the longest
+    values = np.array(rows, dtype=object)  # any other dtype would store each text at the length of the longest
     if not set(map(type, values.flat)) <= {int, float}:
         raise ValueError("a value is not a number")
     return _as_float32(values)
@@ -166,7 +168,7 @@ def _uneven(reason: str = "") -> BadInput:
 
 
 def _from_csv(data: bytes, model: Model, settings: Settings) -> FloatArray:
-    """Read a row a line. Rows and their values are counted before a number is read."""
+    """Read one row per line. Rows and their values are counted before any number is parsed."""
     columns = prod(row_shape(model))
     view = memoryview(data)
     rows: list[tuple[memoryview, int]] = []
@@ -197,13 +199,14 @@ def _floats(text: bytes) -> NDArray[np.float64]:
 
 
 def _as_float32(values: Any) -> FloatArray:
-    """Decimal numbers as float32 has them. What is too large becomes infinite, and is refused with all that is."""
+    """Convert decimal numbers to float32. Too large numbers become infinite and are rejected later."""
     with np.errstate(over="ignore"):
         return np.asarray(values).astype(np.float64).astype(np.float32)
 
 
 def _from_npy(data: bytes) -> NDArray[Any]:
-    """Read an array as ``numpy.save`` writes it. NumPy's own reader first makes room for all that the header says."""
+    """Read an array in the format of ``numpy.save``. NumPy's own reader trusts the size in the header and allocates
+    it."""
     file = io.BytesIO(data)
     try:
         version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]

@@ -1,7 +1,7 @@
-"""The inference API of Multi Model Server (awslabs/multi-model-server 1.1), for programs that were written for it.
+"""Inference API of Multi Model Server (awslabs/multi-model-server 1.1), for existing clients.
 
-Methods are not checked, because MMS does not check them: ``curl -T`` sends PUT, and old clients predict with GET. Only
-OPTIONS does something else: it tells about the model.
+Methods are not checked, as in MMS: ``curl -T`` sends PUT, and old clients predict with GET. Only OPTIONS differs: it
+describes the model.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ bp.after_request(set_no_cache)
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 UNHEALTHY = "Unhealthy"
 LIVE = ("READY", "LOADING")
-"""States of a worker that counts in ``/ping``."""
+"""Worker states that count as live in ``/ping``."""
 CONNECTION = ("connection", "content-length", "keep-alive", "transfer-encoding", "upgrade")
-"""Headers that are between the server and the client, whatever a handler sets."""
+"""Connection-specific headers, which a handler cannot set."""
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 """Name and value of a header (RFC 9110, section 5)."""
@@ -43,10 +43,11 @@ MOST_DEPTH = 500
 @bp.route("/ping", methods=METHODS, strict_slashes=False)
 @bp.route("/ping/<path:ignored>", methods=METHODS)
 def ping(ignored: str = "") -> Response:
-    """How the models are: all workers live, some do, none does. The status is 200, whatever it is, unless the settings
-    have another for the last; /readyz always has.
+    """Return the health of the models: all workers are live, some are, or none is.
 
-    Workers that load count as live; a model that was given no worker is not missed, and no model at all is healthy.
+    The status is 200 in each case, unless the settings choose 503 for the last; /readyz always uses 503. Loading
+    workers count as live. A model without workers is not counted as missing, and a server without models is
+    healthy.
     """
     entries = services().registry.entries()
     expected = sum(entry.registration.min_workers for entry in entries)
@@ -57,7 +58,7 @@ def ping(ignored: str = "") -> Response:
 
 
 def _live(entry: Entry) -> int:
-    """Return how many workers of a model live; our own engines' live in the server."""
+    """Return the number of live workers of a model. Dimple's own engines live in the server."""
     if isinstance(entry.model, CustomModel):
         return sum(status.state.value in LIVE for status in entry.model.workers())
     return entry.registration.min_workers if entry.model else 0
@@ -66,43 +67,45 @@ def _live(entry: Entry) -> int:
 @bp.route("/predictions/<model>", methods=METHODS, strict_slashes=False)
 @bp.route("/predictions/<model>/<path:ignored>", methods=METHODS)
 def predictions(model: str, ignored: str = "") -> Response:
-    """Classify a picture: the body, or a part of a form that is called as the input is, ``body`` or ``data``."""
+    """Classify an image: the body, or the form field named as the input, ``body`` or ``data``."""
     return _answer(model, with_query=False)
 
 
 @bp.route("/predictions", methods=METHODS, strict_slashes=False)
 def no_model() -> Response:
-    """Nothing: the model's name is missing."""
+    """Respond with 404, because the model's name is missing."""
     abort(404)
 
 
 @bp.route("/models/<model>/invoke", methods=METHODS, strict_slashes=False)
 def invoke_model(model: str) -> Response:
-    """Classify a picture by one of several models, as SageMaker asks. A handler gets the query's parameters, too."""
+    """Classify an image with one of several models, as in SageMaker. A handler gets the query's parameters, too."""
     return _answer(model, with_query=True, tensors=True)
 
 
 @bp.route("/<model>/predict", methods=METHODS, strict_slashes=False)
 def predict(model: str) -> Response:
-    """Classify a picture, as MMS 0.4 was asked. A model of a 0.x archive answers as it did: ``{"prediction": …}``.
+    """Classify an image at the route of MMS 0.4. A model of a 0.x archive responds with 0.4's ``{"prediction": …}``.
 
-    Every other archive answers with the bare list of 1.x; ``app/web/mms/legacy.py`` says why.
+    Every other archive responds with the bare list of 1.x, for the reasons in ``app/web/mms/legacy.py``.
     """
     return _answer(model, with_query=True, legacy_route=True)
 
 
 @bp.route("/invocations", methods=METHODS, strict_slashes=False)
 def invoke() -> Response:
-    """Classify a picture by the model of the parameter ``model_name``, in the query or in a form (which MMS says, and
-    does not do). It may be left out where one model is loaded at the start, or is the only one that answers."""
+    """Classify an image with the model of the parameter ``model_name``, in the query or in a form.
+
+    MMS documents the form but does not support it. The parameter is optional if one model is loaded at startup, or only
+    one model answers.
+    """
     name = request.args.get("model_name")
     name = request.form.get("model_name") if name is None else name
     return _answer(name or _only_model(name), with_query=True, tensors=True)
 
 
 def _only_model(name: str | None) -> str:
-    """Return the model that is meant where none is named. As in MMS, an empty name is that of no model where it
-    matters."""
+    """Return the default model if a request names none. As in MMS, an empty name is otherwise an unknown model."""
     entries = services().registry.entries()
     for names in ([entry.name for entry in entries if entry.at_startup], services().registry.names()):
         if len(names) == 1:
@@ -121,7 +124,7 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
         if as_legacy:
             fields = legacy.with_pictures(fields)
         elif request.mimetype == URLENCODED and not isinstance(model, CustomModel):
-            fields = legacy.with_pictures(fields, OTHERS)  # such a form has no other way to carry a picture
+            fields = legacy.with_pictures(fields, OTHERS)  # such a form can carry an image only in Base64
         if isinstance(model, CustomModel):
             return _answer_custom(model, fields, as_legacy)
         if tensors and fields and holds_tensor(fields[-1].data):
@@ -131,7 +134,7 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
 
 
 def _answer_custom(model: CustomModel, fields: tuple[Field, ...], as_legacy: bool) -> Response:
-    """Return what a model's own code says: its body as it is, or the error that it ended in."""
+    """Return the response of a model's own code: its body unchanged, or the error that it raised."""
     response = model.answer(HandlerRequest(request_id(), fields, dict(request.headers)), client_disconnected())
     if response.error:
         kind, message = response.error
@@ -142,9 +145,9 @@ def _answer_custom(model: CustomModel, fields: tuple[Field, ...], as_legacy: boo
 
 
 def _handler_response(name: str, answer: HandlerAnswer) -> Response:
-    """Return a handler's answer.
+    """Convert a handler's response.
 
-    :raises InvalidHandlerResponse: if HTTP cannot carry its status or its headers.
+    :raises InvalidHandlerResponse: if its status or headers are not valid in HTTP.
     """
     for header, value in {**answer.headers, "Content-Type": answer.content_type or ""}.items():
         if not TOKEN.fullmatch(header) or not VALUE.fullmatch(value):
@@ -152,18 +155,18 @@ def _handler_response(name: str, answer: HandlerAnswer) -> Response:
     if not VALUE.fullmatch(answer.phrase):
         raise InvalidHandlerResponse(name, f"the status {answer.status} {answer.phrase[:80]!r}")
     response = make_response(answer.body, f"{answer.status} {answer.phrase}".rstrip())
-    # MMS sends none where the handler sets none; for the JSON that most write, it is true and harms nobody
+    # MMS sends no type if the handler sets none; a guess is right for JSON, the usual case, and otherwise harmless
     response.headers["Content-Type"] = answer.content_type or _guess_type(answer.body)
     response.headers.update({name: text for name, text in answer.headers.items() if name.lower() not in CONNECTION})
     return response
 
 
 def _guess_type(body: bytes) -> str:
-    """Return the content type of a body: of a long one by its first character, as it is not worth parsing."""
+    """Return the content type of a body; for a long body by its first character, to save parsing it."""
     if len(body) > LONGEST_GUESSED:
         return JSON_TYPE if body.lstrip()[:1] in (b"{", b"[", b'"') else TEXT_TYPE
     try:
-        parse_json(body, MOST_DEPTH)  # NaN is not JSON
+        parse_json(body, MOST_DEPTH)  # rejects NaN, which is not JSON
     except ValueError:
         return TEXT_TYPE
     return JSON_TYPE

@@ -23,20 +23,21 @@ from app.web.values import NumberList, decode_base64
 
 BASE64 = "base64"
 KINDS: dict[str, set[type]] = {"b": {bool}, "u": {int}, "i": {int}, "f": {int, float}}
-"""What JSON may have for each kind of NumPy's types."""
+"""Python types of JSON values for each kind of NumPy dtype."""
 
 
 def numbers(sent: Input) -> NDArray[Any]:
-    """Return the values of a numeric tensor, in its shape and its own type. To be asked for once.
+    """Return the values of a numeric tensor, in its shape and its own type. May be called once: it frees the input's
+    data.
 
-    :raises BadInput: where they are of another number or kind.
+    :raises BadInput: if the number or the type of the values is wrong.
     """
     kind = NUMBERS[sent.datatype]
     if isinstance(sent.data, NumberList):
         return _from_text(sent, sent.data, kind)
     if sent.raw is None:
         made = _from_json(sent, kind)
-        sent.data.clear()  # a request may wait long for its turn, and lists take many times the room
+        sent.data.clear()  # a request may wait long in the queue, and lists take many times the memory
         return made
     if len(sent.raw) != sent.size * kind.itemsize:
         raise BadInput(
@@ -49,10 +50,10 @@ def numbers(sent: Input) -> NDArray[Any]:
 
 
 def texts(sent: Input, encoded: bool) -> list[bytes]:
-    """Return the values of a BYTES tensor, in their order.
+    """Return the values of a BYTES tensor in their order.
 
-    :param encoded: whether a string of JSON is base64; else it stands for its own UTF-8.
-    :raises BadInput: where there are more or fewer than the shape says, or one cannot be read.
+    :param encoded: if True, strings in JSON are Base64; else they are encoded as UTF-8.
+    :raises BadInput: if the number of values does not match the shape, or a value cannot be read.
     """
     if sent.raw is not None:
         elements = _split_bytes(sent)
@@ -71,14 +72,14 @@ def _from_json(sent: Input, kind: np.dtype[np.generic]) -> NDArray[Any]:
     if not set(map(type, values)) <= KINDS[kind.kind]:
         raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {_sample(sent)}.")
     try:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused with all that is
+        with np.errstate(over="ignore"):  # infinite values are rejected later
             return _in_range(sent, values, kind).astype(kind).reshape(sent.shape)
     except OverflowError:
         raise _beyond(sent) from None
 
 
 def _in_range(sent: Input, values: NDArray[Any], kind: np.dtype[np.generic]) -> NDArray[Any]:
-    """Whole numbers that their type has: NumPy itself would wrap them round."""
+    """Return whole numbers that fit their type; NumPy itself would wrap them around."""
     if kind.kind not in "iu":
         return values.astype(np.float64)
     whole, limits = values.astype(np.int64), np.iinfo(kind.name)
@@ -122,10 +123,10 @@ def _check_nested(sent: Input, shape: tuple[int, ...]) -> None:
 
 
 def _nested(sent: Input) -> NDArray[Any]:
-    """Return the data as an array of one axis. The protocol has them flat, or nested as the shape says."""
+    """Return the data as an array with one axis. In the protocol, data is flat or nested as in the shape."""
     data = [sent.data] if isinstance(sent.data, str) and sent.size == 1 else sent.data
     try:
-        values = np.array(data, dtype=object)  # any other type would make texts as long as the longest
+        values = np.array(data, dtype=object)  # any other dtype would store each text at the length of the longest
     except (ValueError, RecursionError):
         raise BadInput(f"The data of the input {sent.name!r} are nested unevenly: send them flat.") from None
     if values.ndim != 1:
@@ -143,7 +144,7 @@ def _check_number(sent: Input, count: int) -> None:
 
 
 def _split_bytes(sent: Input) -> list[bytes]:
-    """Elements of bytes, each behind its length."""
+    """Return the elements of binary BYTES data, each preceded by its length."""
     assert sent.raw is not None
     data, at = sent.raw, 0
     elements: list[bytes] = []
@@ -173,7 +174,7 @@ def _decode_element(sent: Input, number: int, text: str) -> bytes:
 def _utf8(sent: Input, text: str) -> bytes:
     try:
         return text.encode()
-    except UnicodeEncodeError:  # JSON may have half of a surrogate pair
+    except UnicodeEncodeError:  # JSON may contain half of a surrogate pair
         raise BadInput(f"The input {sent.name!r} has a text that is no Unicode: {text[:40]!r}. Send base64.") from None
 
 
@@ -182,13 +183,13 @@ def _sample(sent: Input) -> str:
 
 
 PACKET = 1400
-"""Bytes that go into one packet anyhow, and are not worth compressing."""
+"""Size in bytes that fits into one packet anyway, so that compression saves nothing."""
 FASTEST = 1
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """An output: float32, or bytes (NumPy's ``object``)."""
+    """An output tensor: float32, or bytes (NumPy's ``object``)."""
 
     name: str
     values: NDArray[Any]
@@ -196,20 +197,20 @@ class Tensor:
 
     @property
     def datatype(self) -> str:
-        """Return the protocol's name of its type."""
+        """Return the protocol's name of the tensor's type."""
         return BYTES if self.values.dtype == object else FLOAT
 
 
 def bytes_tensor(name: str, rows: Sequence[Any], binary: bool) -> Tensor:
     """Return a tensor of bytes.
 
-    :param rows: bytes, or lists of bytes that are all equally long.
+    :param rows: bytes, or lists of bytes of equal length.
     """
     return Tensor(name, np.array(rows, dtype=object), binary)
 
 
 def answer(name: str, version: str, request_document: InferenceRequest, tensors: Sequence[Tensor]) -> Response:
-    """Return the answer to an inference request."""
+    """Return the response to an inference request."""
     parts = [_part(tensor) for tensor in tensors]
     document: dict[str, Any] = {"model_name": name, "model_version": version}
     if request_document.id is not None:
@@ -224,7 +225,7 @@ def answer(name: str, version: str, request_document: InferenceRequest, tensors:
 
 
 def _part(tensor: Tensor) -> tuple[dict[str, Any], bytes]:
-    """Return what the JSON says of a tensor, and what stands behind it."""
+    """Return the JSON description of a tensor, and its binary data."""
     described = {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.values.shape)}
     if tensor.binary:
         data = _pack(tensor)

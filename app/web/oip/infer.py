@@ -1,4 +1,4 @@
-"""Inference by models with code of their own, which take bytes, and by networks, which take tensors."""
+"""Inference by models with their own code, which take bytes, and by networks, which take tensors."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ OK = range(200, 300)
 
 
 def infer_custom(model: CustomModel, inference: InferenceRequest, settings: Settings) -> list[Tensor] | HandlerAnswer:
-    """Ask a model's own code once for every row: the inputs are the fields of the request that it gets.
+    """Call a model's own code once for every row; the inputs are the fields of its request.
 
-    :returns: one tensor of its answers (N); of a row that it refused, its answer, and nothing else.
-    :raises BadInput: where the request is not of bytes.
-    :raises ModelUnavailable: where it waited too long.
+    :returns: one tensor of the outputs (N); if the code rejects a row, only the response to that row.
+    :raises BadInput: if the inputs are not BYTES.
+    :raises ModelUnavailable: if the request waited too long.
     """
     binary = _binary_output(model, inference)
     columns = [_column(model, sent, settings) for sent in inference.inputs]
@@ -48,7 +48,7 @@ def infer_custom(model: CustomModel, inference: InferenceRequest, settings: Sett
 
 
 def _binary_output(model: CustomModel, inference: InferenceRequest) -> bool:
-    """Return whether its one output is wanted as bytes."""
+    """Return whether the client requests the only output as binary data."""
     for output in inference.outputs or ():
         if output.name != BODY or output.classes:
             raise BadInput(
@@ -59,7 +59,7 @@ def _binary_output(model: CustomModel, inference: InferenceRequest) -> bool:
 
 
 def _column(model: CustomModel, sent: Input, settings: Settings) -> list[Field]:
-    """Return an input as fields, one a row, named as it is."""
+    """Return an input as fields, one per row, with the name of the input."""
     if sent.datatype != BYTES:
         raise BadInput(
             f"The model {model.name} brings its own code, which takes bytes and not tensors: send what it takes as an "
@@ -76,13 +76,14 @@ def _column(model: CustomModel, sent: Input, settings: Settings) -> list[Field]:
 PICTURE = "image"
 LABELS, SCORES = "labels", "scores"
 INPUTS, OUTPUTS = 1, 3
-"""Most of them in a request: one tensor, or pictures; what the network gives, labels and scores."""
+"""Maximum number of inputs and outputs in a request. The input is a tensor or images; the outputs are the network's own
+output, labels and scores."""
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """What came of a request: the network's numbers (N, columns), the probabilities (N, classes), and the numbers of
-    the best classes (N, k), falling."""
+    """Result of a request: the network's output (N, columns), the probabilities (N, classes), and the indices of the
+    best classes (N, k), in descending order of probability."""
 
     raw: FloatArray
     scores: FloatArray
@@ -90,16 +91,16 @@ class InferenceResult:
 
 
 def raw_name(model: Model) -> str:
-    """Return what the network's own output is called: as in its signature, unless that name is one of ours."""
+    """Return the name of the network's own output: the name in its signature, unless Dimple uses that name itself."""
     name = model.output.name
     return f"raw_{name}" if name in (LABELS, SCORES) else name
 
 
 def infer_network(model: Model, inference: InferenceRequest, settings: Settings) -> list[Tensor]:
-    """Answer a request.
+    """Run a network on the input of a request.
 
-    :raises BadInput: where the request does not fit the model.
-    :raises ModelUnavailable: where it waited too long.
+    :raises BadInput: if the request does not fit the model.
+    :raises ModelUnavailable: if the request waited too long.
     """
     sent, raw = _only_input(model, inference), raw_name(model)
     default = (LABELS, SCORES) if sent.datatype == BYTES else (raw,)
@@ -113,7 +114,7 @@ def infer_network(model: Model, inference: InferenceRequest, settings: Settings)
 
 
 def _only_input(model: Model, inference: InferenceRequest) -> Input:
-    """Return the tensor, or the pictures, that a request carries."""
+    """Return the only input of a request: a tensor or images."""
     hint = f"The model {model.name} takes one input: its tensor {model.input.name!r}, or encoded pictures, {PICTURE!r}"
     if len(inference.inputs) > 1:
         raise BadInput(f"{hint} of BYTES. The request has {len(inference.inputs)}: {_names(inference.inputs)}.")
@@ -154,7 +155,7 @@ def _pictures(model: Model, sent: Input, settings: Settings) -> FloatArray:
 
 @contextmanager
 def _numbering_errors(number: int, count: int) -> Iterator[None]:
-    """Say which of several pictures is bad."""
+    """Add the number of the image to an error, if there are several images."""
     try:
         yield
     except BadInput as error:
@@ -175,8 +176,10 @@ def _output(model: Model, output: Output, computed: InferenceResult) -> Tensor:
 
 
 def _classes(model: Model, output: Output, rows: FloatArray) -> Tensor:
-    """Triton's classification extension: ``value:index:label``. The network's one number for two classes has no
-    label."""
+    """Return an output in Triton's classification extension: ``value:index:label``.
+
+    A network with one number for two classes has no label for it.
+    """
     labelled = rows.shape[1] == len(model.labels)
     texts: list[list[Any]] = [
         [f"{row[i]!s}:{i}{f':{model.labels[i]}' if labelled else ''}".encode() for i in best]

@@ -1,4 +1,4 @@
-"""Inference requests of the protocol: the body, parted into JSON and binary data, and the tensors that it names."""
+"""Inference requests of the protocol: the body, split into JSON and binary data, and the tensors in it."""
 
 from __future__ import annotations
 
@@ -36,29 +36,30 @@ NUMBERS: dict[str, np.dtype[np.generic]] = {
 }
 NAMES = (*NUMBERS, BYTES)
 LENGTH = struct.Struct("<I")
-"""Stands before each element of BYTES."""
+"""Length prefix of each BYTES element."""
 
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 COMPRESSED = ("gzip", "deflate")
 GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-"""Has zlib tell the two apart by themselves; in HTTP, deflate is zlib's format (RFC 9110, 8.4.1.2)."""
+"""Window bits with which zlib detects gzip or zlib; deflate in HTTP is the zlib format (RFC 9110, 8.4.1.2)."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """What came. ``document`` is None where all of it is the one input's data (Triton's raw binary request)."""
+    """Body of a request. ``document`` is None if the whole body is the data of the only input (Triton's raw binary
+    request)."""
 
     document: dict[str, Any] | None
     binary: memoryview
 
 
 def read_body(optional: bool = False) -> Body:
-    """Read the body of the present request.
+    """Read the body of the current request.
 
-    :param optional: whether there may be none, which counts as an empty object.
-    :raises BadInput: where it is not what its headers say, or its JSON is none.
-    :raises RequestEntityTooLarge: where it is too long, as it came or inflated.
+    :param optional: if True, an empty body counts as an empty object.
+    :raises BadInput: if the body contradicts its headers, or its JSON is invalid.
+    :raises RequestEntityTooLarge: if the body is too long, compressed or decompressed.
     """
     data = _inflate(whole_body())
     if optional and not data:
@@ -70,9 +71,9 @@ def read_body(optional: bool = False) -> Body:
 
 
 def read_json(data: bytes) -> dict[str, Any]:
-    """Read an object of JSON, as RFC 8259 has it: without NaN.
+    """Read a JSON object, strictly as in RFC 8259, without NaN.
 
-    :raises BadInput: where it is something else.
+    :raises BadInput: if the data is not a JSON object.
     """
     try:
         document = parse_json(data, services().settings.max_json_depth)
@@ -102,10 +103,10 @@ def _inflate(data: bytes) -> bytes:
 
 
 def _header_length(size: int) -> int:
-    """Return where the JSON ends."""
+    """Return the length of the JSON in bytes."""
     text = request.headers.get(HEADER_LENGTH)
     if text is None:
-        return size or 1  # of an empty body, JSON is missing
+        return size or 1  # not 0, which means no JSON: an empty body is missing its JSON
     if not text.isdecimal() or len(text) > 18 or int(text) > size:
         raise BadParameter(HEADER_LENGTH, text, f"the length of the JSON, at most that of the body, {size}")
     return int(text)
@@ -118,7 +119,7 @@ ABSENT = object()
 
 @dataclass(frozen=True)
 class Input:
-    """A tensor that was sent: its values as JSON has them (``data``), or as bytes (``raw``)."""
+    """An input tensor: its values as in the JSON (``data``), or as bytes (``raw``)."""
 
     name: str
     datatype: str
@@ -129,13 +130,14 @@ class Input:
 
     @property
     def size(self) -> int:
-        """Return how many values it should have."""
+        """Return the number of values in the shape."""
         return prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output that is asked for: in bytes or in JSON, and as so many classes; 0 for the tensor itself."""
+    """A requested output, as binary data or JSON. ``classes`` is the number of classes for the classification
+    extension; 0 for the tensor itself."""
 
     name: str
     binary: bool = False
@@ -144,8 +146,12 @@ class Output:
 
 @dataclass(frozen=True)
 class InferenceRequest:
-    """A whole request. ``outputs`` is None where it leaves them to the model; ``binary`` is for those, then; ``top``
-    is how many classes are to be reported, None for the model's own number."""
+    """A complete request.
+
+    :param outputs: requested outputs; None leaves the choice to the model.
+    :param binary: whether the outputs are binary data if ``outputs`` is None.
+    :param top: number of classes in the response; None for the model's own number.
+    """
 
     inputs: tuple[Input, ...]
     outputs: tuple[Output, ...] | None = None
@@ -155,11 +161,12 @@ class InferenceRequest:
 
 
 def parse_request(body: Body, raw_input: str, most_inputs: int, most_outputs: int) -> InferenceRequest:
-    """Take a request apart.
+    """Parse a request.
 
-    :param raw_input: name of the input that a body without JSON is for.
-    :param most_inputs: that the model has; ``most_outputs`` of its outputs.
-    :raises BadInput: where it is not as the protocol has it.
+    :param raw_input: name of the input for a body without JSON.
+    :param most_inputs: maximum number of inputs.
+    :param most_outputs: maximum number of outputs.
+    :raises BadInput: if the request violates the protocol.
     """
     document = body.document
     if document is None:
@@ -221,7 +228,7 @@ def _outputs(document: dict[str, Any], binary: bool, most: int) -> tuple[Output,
         if name in [other.name for other in outputs]:
             raise BadParameter(f"{where}.name", name, "asked for once")
         classes = parameters.get("classification", 0)
-        if "classification" in parameters and classes != 0:  # Triton's client sends none or more; 0 is none
+        if "classification" in parameters and classes != 0:  # Triton's client sends none or a positive one
             classes = check_count(f"{where}.parameters.classification", classes)
         outputs.append(Output(name, _flag(parameters, "binary_data", where, binary), classes))
     return tuple(outputs)

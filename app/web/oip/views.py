@@ -28,12 +28,12 @@ NO_WORKER = "it was given no worker"
 
 
 def server_document() -> Json:
-    """Return the server."""
+    """Return the server's metadata."""
     return {"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)}
 
 
 def model_document(model: Model | CustomModel) -> Json:
-    """Describe a model that answers."""
+    """Return the metadata of a model that answers."""
     inputs, outputs = _custom_tensors() if isinstance(model, CustomModel) else _network_tensors(model)
     return {
         "name": model.name,
@@ -45,7 +45,7 @@ def model_document(model: Model | CustomModel) -> Json:
 
 
 def not_ready(entry: Entry) -> str:
-    """Return why a model does not answer; empty where it does."""
+    """Return the reason why a model does not answer; empty if it answers."""
     if entry.model is None:
         return entry.failure
     if entry.registration.min_workers < 1:
@@ -54,7 +54,7 @@ def not_ready(entry: Entry) -> str:
 
 
 def index_document(entry: Entry) -> Json:
-    """Return a model in Triton's index."""
+    """Return a model's entry in Triton's index."""
     reason = not_ready(entry)
     return {
         "name": entry.name,
@@ -91,19 +91,19 @@ bp.register_error_handler(Exception, oip_error_response)
 
 @bp.get("/v2", strict_slashes=False)
 def server() -> Response:
-    """The server: its name, version, and the protocol's extensions that it has."""
+    """Return the server's name, version and supported extensions of the protocol."""
     return jsonify(server_document())
 
 
 @bp.get("/v2/health/live")
 def live() -> Response:
-    """The process answers."""
+    """Return 200 while the process answers."""
     return jsonify({"live": True})
 
 
 @bp.get("/v2/health/ready")
 def ready() -> Response:
-    """Whether at least one model answers; 503 while none does. That of one model is at its own address."""
+    """Return whether at least one model answers, with 503 if none does. Each model's readiness has its own address."""
     answers = any(not not_ready(entry) for entry in services().registry.entries())
     return make_response(jsonify({"live": True, "ready": answers}), 200 if answers else 503)
 
@@ -111,7 +111,7 @@ def ready() -> Response:
 @bp.get("/v2/models/<model>", strict_slashes=False)
 @bp.get("/v2/models/<model>/versions/<version>", strict_slashes=False)
 def describe(model: str, version: str = "") -> Response:
-    """One model: its inputs and outputs. It takes one of the inputs at a time: its tensor, or encoded pictures."""
+    """Describe the inputs and outputs of a model. A request has one of the inputs: the tensor, or encoded images."""
     loaded = services().registry.get_ready(model)
     _check_version(loaded, version)
     return jsonify(model_document(loaded))
@@ -120,7 +120,7 @@ def describe(model: str, version: str = "") -> Response:
 @bp.get("/v2/models/<model>/ready")
 @bp.get("/v2/models/<model>/versions/<version>/ready")
 def model_ready(model: str, version: str = "") -> Response:
-    """Whether a model answers; 503 with the reason while it does not."""
+    """Return whether a model answers, with 503 and the reason if it does not."""
     entry = services().registry.entry(model)
     if entry.model:
         _check_version(entry.model, version)
@@ -132,10 +132,10 @@ def model_ready(model: str, version: str = "") -> Response:
 @bp.post("/v2/models/<model>/infer")
 @bp.post("/v2/models/<model>/versions/<version>/infer")
 def infer(model: str, version: str = "") -> Response:
-    """Ask a model: pictures (BYTES) for their labels and scores, or the network's own tensor for its own output.
+    """Run a model: images (BYTES) give labels and scores, the network's own tensor gives its own output.
 
-    Tensors come and go in JSON, or in bytes behind it; then ``Inference-Header-Content-Length`` is the length of the
-    JSON. Where it is 0, the whole body is one picture.
+    Tensors are JSON, or binary data after the JSON; in the latter case ``Inference-Header-Content-Length`` is the
+    length of the JSON. If it is 0, the whole body is one image.
     """
     here = services()
     with here.registry.acquire(model) as loaded:
@@ -154,7 +154,7 @@ def infer(model: str, version: str = "") -> Response:
 
 @bp.post("/v2/repository/index")
 def index() -> Response:
-    """Every model, whether it answers or not; with ``{"ready": true}``, only those that do."""
+    """List every model, whether it answers or not; with ``{"ready": true}``, only those that answer."""
     document = read_body(optional=True).document or {}
     only_ready = document.get("ready") is True
     documents = [index_document(entry) for entry in services().registry.entries()]
@@ -162,13 +162,16 @@ def index() -> Response:
 
 
 def _check_version(model: Model | CustomModel, version: str) -> None:
-    """:raises ModelNotFound: where another version is asked for than the one that is served."""
+    """Check the requested version of a model.
+
+    :raises ModelNotFound: if the model is served in another version.
+    """
     if version and version != model.version:
         raise ModelNotFound(f"{model.name}, version {version}", [f"{model.name}, version {model.version}"])
 
 
 def _refusal(response: HandlerAnswer) -> Response:
-    """Return what a model's own code says where it does not answer: an error, or its own status with its own words."""
+    """Return the response of a model's own code that failed: an error, or its own status and body."""
     message = response.error[1] if response.error else response.body.decode(errors="replace")
     return oip_error(
         response.status if response.status >= 400 else 500, message or response.phrase or "The model said nothing."

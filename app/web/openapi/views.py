@@ -1,4 +1,4 @@
-"""Routes of the API documents, which are cut for each port from the files beside this module."""
+"""Routes of the API documents, which are filtered for each port from the files next to this module."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BLUEPRINTS = {
     "Metrics": "metrics",
     "Documents": "openapi",
 }
-"""The blueprint of each tag's operations."""
+"""Blueprint of each tag's operations."""
 
 Json = dict[str, Any]
 
 
 def own_document(port: PortScope) -> Json:
-    """Return Dimple's OpenAPI 3.1 document, with the operations that answer at a port."""
+    """Return Dimple's OpenAPI 3.1 document with the operations that answer at a port."""
 
     def answers(tag: str) -> bool:
         return port.answers(BLUEPRINTS[tag])
@@ -50,7 +50,7 @@ def own_document(port: PortScope) -> Json:
 
 
 def mms_document(port: PortScope) -> Json:
-    """Return Multi Model Server's OpenAPI 3.0 document of a port, of both APIs if both answer there."""
+    """Return Multi Model Server's OpenAPI 3.0 document of a port, with both APIs if both answer there."""
     documents = []
     if port.inference:
         documents.append(_read("mms_inference.yaml"))
@@ -61,9 +61,9 @@ def mms_document(port: PortScope) -> Json:
 
 @lru_cache
 def _read(name: str) -> Json:
-    import yaml  # when a document is first asked for, as it would make every start longer
+    import yaml  # imported at the first request, because it would slow down every start
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the second is ten times as slow, and always there
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the second is ten times as slow, but always available
     document: Json = yaml.load(Path(__file__).with_name(name).read_text(encoding="utf-8"), loader)
     return document
 
@@ -72,20 +72,20 @@ bp = Blueprint("openapi", __name__, template_folder="templates", static_folder="
 
 ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 SWAGGER_UI = "flask_swagger_ui"
-"""The Python package with Swagger UI's files; it is not imported."""
+"""Python package with Swagger UI's files; it is not imported."""
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 )
-"""Of the page, which loads Dimple's own files, sends requests to this server, and has icons in ``data:`` URLs."""
+"""Policy of the page, which loads Dimple's own files, sends requests to this server, and has icons in ``data:``
+URLs."""
 DAY = 24 * 3600
 
 
 @bp.route("/", methods=["OPTIONS"])
 def root() -> Response:
-    """Return Multi Model Server's document. It answers no other method here; Dimple's page answers GET at the inference
-    port."""
+    """Return Multi Model Server's document. Other methods are rejected; GET is Dimple's page at the inference port."""
     if request.method != "OPTIONS":
         return mms_error_response(MethodNotAllowed())
     return set_no_cache(json_response(mms_document(port_scope()), newline=True))
@@ -93,13 +93,13 @@ def root() -> Response:
 
 @bp.route("/api-description", methods=ANY_METHOD, strict_slashes=False)
 def api_description() -> Response:
-    """Return the same document, at an older address."""
+    """Return Multi Model Server's document at its older address."""
     return set_no_cache(json_response(mms_document(port_scope()), newline=True))
 
 
 @bp.route("/api-description/<path:ignored>", methods=ANY_METHOD)
 def no_api_description(ignored: str) -> Response:
-    """Refuse longer paths as Multi Model Server does: as a wrong method."""
+    """Reject longer paths as a wrong method, as in Multi Model Server."""
     return mms_error_response(MethodNotAllowed())
 
 
@@ -111,7 +111,7 @@ def document() -> Response:
 
 @bp.get("/docs", strict_slashes=False)
 def docs() -> Response:
-    """Return a page that shows the same document, with forms to try it out."""
+    """Return a page that shows Dimple's document, with forms to send requests."""
     _swagger_ui()
     response = Response(render_template("docs.html"))
     response.headers["Content-Security-Policy"] = POLICY

@@ -1,1 +1,1 @@
-"""What is for people: the page, the results, the webcam, the models page."""
+"""Pages for people: the form, the results, the webcam and the models page."""

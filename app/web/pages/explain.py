@@ -1,4 +1,4 @@
-"""``/explain/``: a picture in, what the answer rests on out."""
+"""``/explain/``: explanations of a prediction by image regions."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ bp = Blueprint("explain", __name__)
 
 @bp.route("/explain/<model>", methods=["POST", "PUT"], strict_slashes=False)
 def explain_picture(model: str) -> Response:
-    """Show what a model's answer rests on: a heat map over the picture as PNG, or its numbers as JSON, by Accept.
+    """Explain a prediction as a heat map over the image (PNG), or as numbers (JSON), by the Accept header.
 
-    Of the most probable class, or ``?class=``; where the model looks at faces, of the largest, or ``?face=``.
+    The explained class is the most probable one, or ``?class=``. If the model looks at faces, the face is the largest
+    one, or ``?face=``.
     """
     return heat_response(model, read_upload().data)
 
 
 def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = None) -> Response:
-    """Explain a picture.
+    """Return the explanation of a prediction for an image.
 
-    :param answer: its document, where it was answered before: the faces need not be found again then.
+    :param answer: document of an earlier response to the image, which saves finding its faces again.
     """
     started = time.perf_counter()
     face, label = wanted_face(), request.args.get("class") or None
@@ -69,9 +70,9 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
 
 
 def wanted_face() -> int:
-    """Return the number of the face that is asked about, from 1.
+    """Return the number of the requested face, from 1.
 
-    :raises BadParameter: where it is no number.
+    :raises BadParameter: if the value is not a number.
     """
     text = request.values.get("face", "1")
     if not text.isdecimal() or len(text) > 3:

@@ -1,4 +1,4 @@
-"""Login for browsers: a form takes the token, a cookie keeps it where no script can read it."""
+"""Login for browsers: a form accepts the token, and a cookie that scripts cannot read stores it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from app.web.request import wants_html
 bp = Blueprint("login", __name__)
 
 LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
-"""A path of this server: browsers take // and /\\ for another one."""
+"""Path on this server. Browsers take // and /\\ for another host."""
 LONGEST = 2000
 
 
@@ -29,19 +29,19 @@ def _login_state() -> dict[str, bool]:
 
 @bp.app_errorhandler(TokenRequired)
 def ask_for_token(error: TokenRequired) -> Response:
-    """Show a browser that sent no token, or not a valid one, the form; give a program the error."""
+    """Show the login form to a browser without a valid token; return the error to a program."""
     return login_page(error) if wants_html() else error_response(error)
 
 
 @bp.get("/login")
 def form() -> Response:
-    """The form, for who wants to log in before being asked to."""
+    """Show the login form to users who log in before a page requires it."""
     return login_page(None, _next(request.args.get("next", "")))
 
 
 @bp.post("/login")
 def login() -> Response:
-    """Keep the token that the form carries, where it is good."""
+    """Store the token of the form in a cookie if it is valid."""
     check_same_origin()
     place = _next(request.form.get("next", ""))
     token = request.form.get("token", "").strip()
@@ -59,7 +59,7 @@ def login() -> Response:
 
 @bp.post("/logout")
 def logout() -> Response:
-    """Forget the tokens of this browser. They stay good; ``dimple token revoke`` ends them."""
+    """Delete the tokens of this browser. They stay valid until ``dimple token revoke``."""
     check_same_origin()
     response = make_response(redirect("/login", 303))
     for name in COOKIES.values():
@@ -68,9 +68,9 @@ def logout() -> Response:
 
 
 def login_page(error: Exception | None, place: str = "") -> Response:
-    """Return the form, with what was wrong with the token that came, if one did.
+    """Return the login form, with the reason if a token was rejected.
 
-    :param place: where to go on; the page that was asked for where it is not given.
+    :param place: path to open after the login; the path of the current request if empty.
     """
     problem: ErrorBody | None = error_body(error) if error else None
     reason = problem if isinstance(error, InvalidToken | InsufficientRole | TooManyRequests) else None
@@ -88,11 +88,11 @@ def login_page(error: Exception | None, place: str = "") -> Response:
 
 
 def _role() -> str:
-    """Return what a token must be for at this port."""
+    """Return the role that a token needs at this port."""
     return PREDICTION if port_scope().inference else MANAGEMENT
 
 
 def _next(target: str) -> str:
-    """Return a path of this server to go on to."""
+    """Return the target if it is a path on this server, else the start page of this port."""
     usual = "/" if port_scope().inference else "/manage/"
     return target if len(target) <= LONGEST and LOCAL.fullmatch(target) else usual

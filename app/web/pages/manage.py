@@ -1,9 +1,9 @@
-"""The models page: how every model is doing; register, scale and unregister with a browser.
+"""The models page: the state of every model; register, scale and unregister models in a browser.
 
-It does what the management API does, by the same code, and answers only where that answers. What a page of another site
-could have a browser do is kept out by three things: the request must come from this page (Sec-Fetch-Site, Origin), its
-form carries the token of a cookie that no other site's page is sent with, and where management listens on this machine
-alone, it must have been addressed by this machine's name, not by one that somebody else has pointed at it.
+The page does the same as the management API, with the same code, and answers only at the same port. Three measures keep
+out requests forged by pages of other sites. The request must come from this page (Sec-Fetch-Site, Origin). The form
+must carry the token of a cookie that browsers do not send from other sites. If management listens on this machine
+alone, the Host header must name this machine, not a domain that somebody else has pointed at it.
 """
 
 from __future__ import annotations
@@ -41,26 +41,26 @@ MOST_WORKERS = 64
 
 @bp.app_context_processor
 def _port_context() -> dict[str, bool]:
-    """``managing`` tells the templates that the page's other files and addresses are those of management."""
+    """Return ``managing``, with which templates link to files and addresses of the management port."""
     return {"managing": request.blueprint == bp.name and port_scope().management}
 
 
 @bp.before_request
 def _only_management() -> None:
-    """The page's own lock, beside the one that every route has."""
+    """Reject the request at a port without management, in addition to the check that every route has."""
     if not port_scope().management:
         abort(404)
 
 
 @bp.get("/", strict_slashes=False)
 def models() -> Response:
-    """Every model: state, engine, workers, and how it is doing."""
+    """Show every model with its state, engine, workers and counts."""
     return _page()
 
 
 @bp.get("/state")
 def state() -> Response:
-    """The same as JSON, for the page's charts. Counts are of all processes since the server's start."""
+    """Return every model as JSON for the page's charts. Counts cover all processes since the server's start."""
     response = jsonify({"models": _facts()})
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -68,7 +68,7 @@ def state() -> Response:
 
 @bp.post("/register")
 def register_model() -> Response:
-    """Register an archive that is sent, or one that lies at a URL or in the models folder."""
+    """Register an uploaded archive, or one at a URL or in the models folder."""
     request.max_content_length = services().settings.max_model_bytes
     _check_form()
     return _done(_register)
@@ -76,14 +76,14 @@ def register_model() -> Response:
 
 @bp.post("/<name>/scale")
 def scale_model(name: str) -> Response:
-    """Give a model more workers, or fewer."""
+    """Change the number of a model's workers."""
     _check_form()
     return _done(lambda: scale(services().registry, name, Scale(workers := _workers(), workers), synchronous=False))
 
 
 @bp.post("/<name>/unregister")
 def unregister_model(name: str) -> Response:
-    """Take a model out of service."""
+    """Unregister a model."""
     _check_form()
     return _done(lambda: services().registry.unregister(name))
 
@@ -107,7 +107,7 @@ def _register() -> None:
     folder = here.settings.instance_dir / "uploaded" / secrets.token_hex(8)
     try:
         archive = _store_archive(sent, folder)
-        # what is registered is looked for in the models folder; what was sent lies in one of its own
+        # register() searches the models folder; an uploaded archive is in a folder of its own
         register(here.registry, replace(order, url=archive.name), replace(here.settings, models_dir=folder))
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -115,7 +115,7 @@ def _register() -> None:
 
 
 def _store_archive(sent: FileStorage, folder: Path) -> Path:
-    """Return the archive that was sent, under a name that is no path."""
+    """Save the uploaded archive under a safe file name, and return its path."""
     filename = (sent.filename or "").replace("\\", "/").rpartition("/")[2]
     name = re.sub(r"[^A-Za-z0-9_.\-]", "_", filename).lstrip(".")
     if not name.lower().endswith(ARCHIVE_SUFFIXES):
@@ -161,7 +161,7 @@ def _page(problem: ErrorBody | None = None) -> Response:
 
 
 def _done(work: Callable[[], object]) -> Response:
-    """Do it, and show the page again: in its new state, or with the reason why not."""
+    """Run the action and show the page again: with the new state, or with the error."""
     try:
         work()
     except DimpleError as error:
@@ -170,7 +170,10 @@ def _done(work: Callable[[], object]) -> Response:
 
 
 def _check_form() -> None:
-    """:raises Forbidden: where it is not this page's form."""
+    """Check that the form was sent by this page.
+
+    :raises Forbidden: if the form is not this page's.
+    """
     check_same_origin()
     token, cookie = request.form.get("token", ""), request.cookies.get(COOKIE, "")
     if not cookie or not hmac.compare_digest(token.encode(), cookie.encode()):

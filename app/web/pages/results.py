@@ -1,4 +1,4 @@
-"""Results that are kept: each at an address that can be passed on, and all that a browser has sent at ``/recent``."""
+"""Stored results: each at an address that can be shared, and all results of a browser at ``/recent``."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ bp = Blueprint("results", __name__)
 SMALL_SIDE = 160
 MINUTES_CACHED = 10
 MOST_SHOWN = 60
-"""Pictures on the page of the recent ones."""
+"""Maximum number of images on the page of recent results."""
 LONGEST_LABEL = 200
 
 
 @bp.get("/result/<identity>")
 def show(identity: str) -> Response:
-    """A result, for as long as its picture is kept. ``?why`` shows what it rests on, too."""
+    """Show a result while its image is stored, with ``?why`` also its explanation."""
     upload = _find(identity)
     if not wants_html():
         return jsonify(upload.record["answer"])
@@ -41,7 +41,7 @@ def show(identity: str) -> Response:
 
 @bp.get("/result/<identity>/picture")
 def picture(identity: str) -> Response:
-    """The picture as a JPEG, without the metadata of the file; ``?small`` a smaller one."""
+    """Return the image as a JPEG without the file's metadata; ``?small`` returns a smaller one."""
     side = SMALL_SIDE if "small" in request.args else PREVIEW_SIDE
     with open_picture(_find(identity).path.read_bytes(), services().settings.picture_limits) as opened:
         data = jpeg(opened.image, side)
@@ -50,7 +50,7 @@ def picture(identity: str) -> Response:
 
 @bp.get("/result/<identity>/seen")
 def seen(identity: str) -> Response:
-    """What the network saw of the picture, or of the face ``?face=``: the tensor's own values as a PNG."""
+    """Return the network's view of the image, or of the face ``?face=``: the tensor's own values as a PNG."""
     upload, face = _find(identity), wanted_face()
     with services().registry.acquire_builtin(upload.record["answer"]["model"]) as model:
         box = box_of(upload.record["answer"], face)
@@ -61,14 +61,14 @@ def seen(identity: str) -> Response:
 
 @bp.get("/result/<identity>/why")
 def why(identity: str) -> Response:
-    """What the answer rests on, as :func:`app.web.pages.explain.explain_picture` tells it."""
+    """Return the explanation of the result, as :func:`app.web.pages.explain.explain_picture` does."""
     upload = _find(identity)
     return heat_response(upload.record["answer"]["model"], upload.path.read_bytes(), upload.record["answer"])
 
 
 @bp.post("/result/<identity>/delete")
 def delete(identity: str) -> Response:
-    """Forget a picture, its answer and what was corrected."""
+    """Delete an image with its result and its corrections."""
     check_same_origin()
     _forget(_mine(identity))
     return _to("results.recent")
@@ -76,7 +76,7 @@ def delete(identity: str) -> Response:
 
 @bp.post("/result/<identity>/correct")
 def correct(identity: str) -> Response:
-    """Keep the picture, or the face ``face`` of it, as one of the class ``label``, to train on."""
+    """Store the image, or its face ``face``, as an example of the class ``label`` for training."""
     check_same_origin()
     upload = _mine(identity)
     face = wanted_face()
@@ -98,7 +98,7 @@ def correct(identity: str) -> Response:
 
 @bp.get("/recent")
 def recent() -> Response:
-    """Everything that this browser has sent, while it is kept."""
+    """Show all stored uploads of this browser."""
     mine = services().uploads.of(visitor(), MOST_SHOWN) if visitor() else []
     if not wants_html():
         return jsonify([{"id": upload.id, "answer": upload.record["answer"]} for upload in mine])
@@ -108,7 +108,7 @@ def recent() -> Response:
 
 @bp.post("/recent/delete")
 def delete_all() -> Response:
-    """Forget everything that this browser has sent."""
+    """Delete all uploads of this browser."""
     check_same_origin()
     for upload in services().uploads.of(visitor()) if visitor() else []:
         _forget(upload)
@@ -116,7 +116,7 @@ def delete_all() -> Response:
 
 
 def corrections() -> FeedbackStore:
-    """Return where corrected pictures go. They may take as much room as the uploads."""
+    """Return the store of corrected images, which may be as large as the uploads."""
     settings = services().settings
     return FeedbackStore(settings.instance_dir / "corrections", settings.uploads_max_bytes)
 
@@ -141,15 +141,15 @@ def _mine(identity: str) -> StoredUpload:
 
 
 def _label(name: str, text: str) -> str:
-    """Return the label that is meant: one of the model's own, or the name that the page shows for one.
+    """Return the label that a text means: one of the model's labels, or the display name of one.
 
-    :raises BadParameter: if there is none, or two have that name.
+    :raises BadParameter: if no label or several labels match.
     """
     with services().registry.acquire_builtin(name) as model:
         labels: Sequence[str] = model.labels
     if text in labels:
         return text
-    text = text[:LONGEST_LABEL]  # to compare a long one with every label takes long
+    text = text[:LONGEST_LABEL]  # limits the time of the comparison with every label
     matches = [label for label in labels if plain_label(label).lower() == text.lower()]
     if len(matches) == 1:
         return matches[0]

@@ -1,4 +1,4 @@
-"""Results, models, numbers and labels, as the pages show them."""
+"""View models of results and models, and the text of numbers and labels on pages."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 WORDNET = re.compile(r"n\d{8} (?=\S)")
-"""The number of a WordNet synset, with which ImageNet's labels begin."""
+"""Number of a WordNet synset, with which ImageNet's labels begin."""
 
 
 NEGATION = re.compile(r"(non|not|no)[-_ ]")
-"""How the label of a class begins that is the absence of another one."""
+"""Prefix of a label for the absence of another class."""
 KINDS = 4
-"""Colours that the frames of faces have."""
+"""Number of colours for face frames."""
 
 
 def plain_label(label: str) -> str:
@@ -49,15 +49,15 @@ def headline(label: str) -> str:
 
 
 def face_kind(predictions: Sequence[Mapping[str, Any]]) -> int:
-    """Return a number below ``KINDS`` that a face's class has, the same in all answers of its model: its colour."""
+    """Return the colour of a face's class, a number below ``KINDS`` that is the same in all responses of its model."""
     labels = sorted(str(prediction["class"]) for prediction in predictions)
     return labels.index(predictions[0]["class"]) % KINDS
 
 
 def faces_summary(faces: Sequence[Mapping[str, Any]]) -> str:
-    """Return how many faces are of which class: ``4 of 6 smiling``, or ``3 happy, 2 sad`` if there are several.
+    """Return the number of faces in each class: ``4 of 6 smiling``, or ``3 happy, 2 sad`` for several classes.
 
-    :param faces: of an answer's document, at least one.
+    :param faces: faces of a response document, at least one.
     """
     counts = Counter(str(face["predictions"][0]["class"]) for face in faces)
     positive = [label for face in faces[0]["predictions"] if not NEGATION.match(label := str(face["class"]))]
@@ -67,7 +67,7 @@ def faces_summary(faces: Sequence[Mapping[str, Any]]) -> str:
 
 
 def spoken_time(seconds: int) -> str:
-    """Return a time in its largest whole unit: ``24 hours`` for a day, because that is what it is, ``90 minutes``."""
+    """Return a time in its largest whole unit, but one day as ``24 hours``; for example ``90 minutes``."""
     for size, name in UNITS:
         count = seconds // size
         if seconds % size == 0 and count > (1 if name == "day" else 0):
@@ -76,13 +76,13 @@ def spoken_time(seconds: int) -> str:
 
 
 FEW = 4
-"""Labels that are told one by one."""
+"""Maximum number of labels that a card lists in full."""
 EXAMPLES = 3
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What the page shows of a model. ``accuracy`` is a sentence, empty where nobody has measured it."""
+    """Card of a model on the page. ``accuracy`` is a sentence, empty if the accuracy has not been measured."""
 
     name: str
     sentence: str
@@ -91,7 +91,7 @@ class ModelCard:
 
 
 def model_cards(entries: list[Entry]) -> list[ModelCard]:
-    """Return a card for every model that our engines compute and that answers."""
+    """Return a card for every loaded model of Dimple's own engines."""
     return [
         ModelCard(entry.name, _sentence(entry.model, _manifest_text(entry)), entry.model.labels, _accuracy(entry))
         for entry in entries
@@ -100,7 +100,7 @@ def model_cards(entries: list[Entry]) -> list[ModelCard]:
 
 
 def _sentence(model: Model, described: str) -> str:
-    """Return what the manifest says, or what the model's own labels tell."""
+    """Return the manifest's description, or else a sentence about the model's labels."""
     if described:
         return described
     labels = model.labels
@@ -122,7 +122,7 @@ def _accuracy(entry: Entry) -> str:
     accuracy, count = metrics.get("accuracy"), metrics.get("n")
     if not isinstance(accuracy, float) or not isinstance(count, int):
         return ""
-    if metrics.get("how"):  # of "flask models train", whose figures are over the pictures that it learned from
+    if metrics.get("how"):  # of "flask models train", whose figures are over its training images
         return f"Right for {accuracy * 100:.1f} % of its own {count:,} pictures, by {metrics['how']}."
     return f"Right for {accuracy * 100:.1f} % of {count:,} pictures that it had never seen."
 
@@ -145,14 +145,20 @@ def _read_once(path: Path, _changed: int) -> dict[str, Any]:
 
 PREVIEW_SIDE = 800
 FEW_LABELS = 20
-"""Labels that a list to choose from may have; of more, the right one is typed."""
+"""Maximum number of labels in a selection list; with more, the user types the label."""
 
 
 @dataclass(frozen=True)
 class ResultView:
-    """An answer on a page. ``answer`` is its JSON document; ``preview`` and ``seen`` are addresses of pictures, one of
-    ``seen`` for each face. ``id`` is empty where the picture is not kept; then nothing can be asked of it later.
-    ``mine`` says that whoever looks has sent it, ``corrected`` maps faces' numbers, from 1, to labels."""
+    """A result on a page.
+
+    :param answer: JSON document of the response.
+    :param preview: address of the preview image.
+    :param seen: addresses of the network's view, one for each face.
+    :param id: result id; empty if the image is not stored, so that no later request can refer to it.
+    :param mine: whether the viewer has uploaded the image.
+    :param corrected: corrected labels by face number, from 1.
+    """
 
     answer: Mapping[str, Any]
     name: str
@@ -171,19 +177,19 @@ class ResultView:
 
     @property
     def curl(self) -> str:
-        """Return the command that gives the same answer."""
+        """Return the curl command for the same response."""
         address = url_for("predict.predict", model=self.answer["model"], _external=True)
         return f"curl -F {shlex.quote('file=@' + _for_curl(self.name or 'picture.jpg'))} {shlex.quote(address)}"
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Labels that a correction can take; of many, those of the answer."""
+        """Return the labels that a correction can choose from; empty if there are too many for a list."""
         model = self._model
         return model.labels if model and len(model.labels) <= FEW_LABELS else ()
 
     @property
     def loaded(self) -> bool:
-        """Return whether the model that answered still does."""
+        """Return whether the model of the result is still loaded."""
         return self._model is not None
 
     @property
@@ -195,7 +201,7 @@ class ResultView:
 
     @property
     def others(self) -> list[str]:
-        """Models that could be asked about the same picture."""
+        """Return the other models that could classify the same image."""
         entries = services().registry.entries()
         return [
             entry.name for entry in entries if isinstance(entry.model, Model) and entry.name != self.answer["model"]
@@ -203,7 +209,7 @@ class ResultView:
 
 
 def from_upload(model: Model, picture: Picture, prepared: PreparedInput) -> dict[str, Any]:
-    """Return what there is to show of a picture that is not kept, to be taken while it is open."""
+    """Return the view data of an image that is not stored, computed while it is open."""
     rows = range(len(prepared.tensor))
     seen = tuple(_data("png", png(tensor_image(prepared.tensor[row : row + 1], model.preprocess))) for row in rows)
     preview = _data("jpeg", jpeg(picture.image, PREVIEW_SIDE))
@@ -211,7 +217,7 @@ def from_upload(model: Model, picture: Picture, prepared: PreparedInput) -> dict
 
 
 def from_store(upload: StoredUpload) -> ResultView:
-    """Return what there is to show of a picture that is kept."""
+    """Return the view of a stored image."""
     record = upload.record
     faces = range(1, len(record["answer"]["faces"] or [None]) + 1)
     return ResultView(
@@ -228,17 +234,17 @@ def from_store(upload: StoredUpload) -> ResultView:
 
 
 def is_mine(upload: StoredUpload) -> bool:
-    """Return whether whoever asks has sent the picture."""
+    """Return whether the client of the current request has uploaded the image."""
     return bool(visitor()) and upload.tag == tag_of(visitor())
 
 
 def wants_part() -> bool:
-    """Return whether a script of the page asks, which puts the answer into the page itself."""
+    """Return whether the page's script sent the request, so that the response is only a part of the page."""
     return request.headers.get("X-Part") == "result"
 
 
 def _for_curl(name: str) -> str:
-    """Return a file's name for ``-F``, where ``;`` and ``,`` mean something unless it is in quotes."""
+    """Return a file's name for ``-F``, quoted because ``;`` and ``,`` have a meaning there."""
     if not set(name) & set(';,"'):
         return name
     return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'

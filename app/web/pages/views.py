@@ -1,4 +1,4 @@
-"""The page: a form at ``/``, its answer at ``/file/``, and the webcam."""
+"""Form at ``/``, its results at ``/file/``, and the webcam pages."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from app.web.request import Upload, check_filled, client_disconnected, read_top,
 live_bp = Blueprint("live", __name__)
 
 SMILES = ("smiling", "non-smiling")
-"""Labels of a model that can tell a smile."""
+"""Labels of a model that recognizes smiles."""
 
 
 @live_bp.get("/live")
 def live() -> Response:
-    """The webcam with a frame around every face, and how much it smiles."""
+    """Show the webcam with a frame around every face and its smile score."""
     return make_response(render_template("live.html", model=_smile_model()))
 
 
 @live_bp.get("/gate")
 def gate() -> Response:
-    """A door that opens when everybody in view smiles for one second."""
+    """Show a door that opens when everybody in view smiles for one second."""
     return make_response(render_template("gate.html", model=_smile_model()))
 
 
 def _smile_model() -> str:
-    """Return the name of a model that finds faces and tells a smile; empty where none is loaded."""
+    """Return the name of a loaded model that finds faces and recognizes smiles; empty if there is none."""
     for entry in services().registry.entries():
         model = entry.model
         if isinstance(model, Model) and model.preprocess.faces and set(SMILES) <= set(model.labels):
@@ -63,12 +63,12 @@ for _filter in (plain_label, headline, face_kind, faces_summary):
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 LONGEST_NAME = 200
-"""Characters that are kept of what a client calls its file."""
+"""Maximum number of characters stored of a client's file name."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A picture for who has none at hand, and the model that it is good for."""
+    """A sample image for users who have none at hand, and the model that it suits."""
 
     name: str
     title: str
@@ -88,7 +88,8 @@ SAMPLES = {
 
 
 def default_model() -> str:
-    """Return the model of forms that name none: that of the settings, or the only one if that is not there."""
+    """Return the model of forms that name none: the only model that answers, or else the default of the
+    settings."""
     here = services()
     names = here.registry.names()
     return names[0] if len(names) == 1 else here.settings.default_model
@@ -96,7 +97,7 @@ def default_model() -> str:
 
 @bp.get("/")
 def form() -> str:
-    """The form: pictures and a choice of model."""
+    """Show the form, with images and a choice of model."""
     here = services()
     default = default_model()
     models = model_cards(here.registry.entries())
@@ -115,20 +116,22 @@ def form() -> str:
 
 @bp.get("/index.html")
 def show_index() -> Response:
-    """Lead to the form from the address that static pages have."""
+    """Redirect from the address of a static index page to the form."""
     return make_response(redirect(url_for("pages.form"), 301))
 
 
 @bp.get("/file/")
 def show_form() -> Response:
-    """Somebody typed the form's address."""
+    """Redirect a GET request for the form's target to the form."""
     return make_response(redirect(url_for("pages.form"), 303))
 
 
 @bp.post("/file/", strict_slashes=False)
 def classify() -> Response:
-    """Classify the pictures of the form, and keep them for as long as the settings say. Of several, each has its answer
-    or its error in its place."""
+    """Classify the images of the form, and store them for as long as the settings say.
+
+    With several images, each has its result or its error in its place.
+    """
     uploads, model = _request_pictures()
     owner = visitor_or_new() if wants_html() or wants_part() else ""
     if len(uploads) == 1:
@@ -149,7 +152,7 @@ def classify() -> Response:
 
 
 def _request_pictures() -> tuple[list[Upload], str]:
-    """Return the pictures of a request and the model that it names: sent, one of ours, or one that was sent before."""
+    """Return the images of a request and the model that it names. An image is uploaded, a sample, or stored before."""
     here = services()
     name = request.form.get("model") or request.args.get("model") or default_model()
     if sample := request.form.get("sample"):
@@ -160,7 +163,7 @@ def _request_pictures() -> tuple[list[Upload], str]:
             raise BadParameter("again", again, "the number of a picture that is kept; send it once more")
         return [Upload(before.record["name"], before.path.read_bytes())], name
     uploads = read_uploads(here.settings.max_files + 1)
-    filled = [upload for upload in uploads if upload.name or upload.data] or uploads[:1]  # a form's empty fields
+    filled = [upload for upload in uploads if upload.name or upload.data] or uploads[:1]  # drops a form's empty fields
     if len(filled) > here.settings.max_files:
         raise TooManyFiles(len(filled), here.settings.max_files)
     return filled, name
@@ -180,7 +183,7 @@ def _check_filled(upload: Upload) -> None:
 
 
 def _classify(upload: Upload, name: str, owner: str) -> ResultView:
-    """Answer for one picture, and keep it."""
+    """Classify one image and store it."""
     here = services()
     top = read_top()
     stays = here.uploads.keeps(upload.data)
