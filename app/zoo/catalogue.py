@@ -246,8 +246,8 @@ class _Fields:
 
 
 def _entries(file: Sections, sections: Sections) -> dict[str, CatalogueEntry]:
-    """Return the models of one file. A ``[kind …]`` section applies to the models of its own file; the other references
-    may be to any of ``sections``."""
+    """Return the models of one file. A ``[kind …]`` section applies to the models of its own file; other references may
+    name any of ``sections``."""
     models = [section for name, section in file.items() if name.split()[0] not in PARTS]
     return {section.name: _entry(section, file, sections) for section in models}
 

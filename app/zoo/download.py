@@ -20,8 +20,7 @@ from app.zoo.catalogue import Base, CatalogueEntry
 GLUON_SOURCE = "gluon"
 """The source that ``MXNET_GLUON_REPO`` replaces."""
 PATIENCE = Patience(tries=2)
-"""Retries for one source. Few suffice because there are other sources, and a try that brings new bytes is not
-counted."""
+"""Retries for one source: few, because there are others, and a try that brings new bytes is not counted."""
 
 
 @dataclass(frozen=True)

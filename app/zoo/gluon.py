@@ -97,8 +97,8 @@ def _rename_arrays(arrays: Arrays, net: Any, network: str, path: Path) -> Arrays
 
 
 def _layer_name(name: str, prefix: str) -> str:
-    """Return a name without ``arg:`` or ``aux:`` and without the network's prefix, whose number counts the networks
-    built in the process."""
+    """Return a name without ``arg:`` or ``aux:`` and without the network's prefix, which is numbered in each
+    process."""
     name = re.sub(r"^(arg|aux):", "", name)
     return re.sub(rf"^{re.escape(prefix.rstrip('0123456789_'))}\d+_", "", name)
 

@@ -63,8 +63,7 @@ class _Stacked(HybridBlock):  # type: ignore[misc]
 
 
 class _ResNetV1b(HybridBlock):  # type: ignore[misc]
-    """ResNet in the variants *b*, *c*, *d* and *s*. ``stem`` is the width of a deep stem, 0 for a single
-    convolution."""
+    """ResNet in the variants *b*, *c*, *d* and *s*. ``stem`` is the width of a deep stem, 0 for one convolution."""
 
     def __init__(self, depth: int, classes: int, stem: int = 0, average: bool = False) -> None:
         super().__init__()
