@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from app.errors import ModelFormatError
 
 RATIO, FREE_BYTES = 100, 64 * 2**20
-"""Limits of the arrays' bytes: for each byte of the file, and a minimum. Trained weights hardly shrink."""
+"""Limits of the arrays' size in bytes: for each byte of the file, and for any file. Trained weights hardly shrink."""
 FILTERS = {1, 2, 3}
 """HDF5's numbers of deflate, shuffle and fletcher32. The other filters are rare, some are plugins that HDF5 loads, and
 scale-offset has overflows (CVE-2025-2308)."""

@@ -49,7 +49,7 @@ class ImportFiles(ModelFiles):
 
 
 def gather(paths: Sequence[Path]) -> ImportFiles:
-    """Recognise files, and the files in folders. Parts that a file needs are searched beside it.
+    """Recognise files, and the files in folders. A missing part is looked up beside the given files.
 
     :raises ModelFormatError: if a file is of no known kind, there are two of a kind, or a part is missing.
     """

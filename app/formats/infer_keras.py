@@ -51,7 +51,8 @@ def infer_h5(
     """Infer the signature of a Keras file.
 
     :param architecture: the model's description, as in :func:`app.formats.keras_h5.read_h5`.
-    :param size: height and width of the input, if the user states them; ``output`` is the output's name, likewise.
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
     :param labels: the number of labels, if there are any.
     :raises ModelFormatError: if the file cannot be read, or is not an image classifier.
     """
@@ -216,8 +217,7 @@ def _keras_step(before: Normalisation, call: Call, arrays: Mapping[str, Any]) ->
 
 
 def _keras_operation(before: Normalisation, call: Call, label: str) -> Normalisation | None:
-    """Return the normalisation after a TensorFlow operation with a constant; None if it is not part of a
-    normalisation."""
+    """Return the normalisation after a TensorFlow operation with a constant; None if it is not part of one."""
     function = str(call.leaf.config.get("function", "")).rpartition(".")[2].lower()
     if function in ("cast", "identity", "expand_dims", "squeeze", "reshape"):
         return before

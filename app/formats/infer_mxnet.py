@@ -29,7 +29,8 @@ def infer_checkpoint(
 ) -> Inference:
     """Infer the signature of a checkpoint.
 
-    :param size: height and width of the input, if the user states them; ``output`` is the output's name, likewise.
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
     :param labels: the number of labels, if there are any.
     :raises ModelFormatError: if a file cannot be read, or the checkpoint is not an image classifier.
     """

@@ -32,7 +32,8 @@ ONNX_RANGES = {"NominalRange_0_255": RAW, "Normalized_0_1": UNIT, "Normalized_1_
 def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
     """Infer the signature of an ONNX file; use the file's own if Dimple exported it.
 
-    :param size: height and width of the input, if the user states them; ``output`` is the output's name, likewise.
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
     :param labels: the number of labels, if there are any.
     :raises ModelFormatError: if the file cannot be read, or is not an image classifier.
     """

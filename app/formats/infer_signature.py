@@ -53,8 +53,8 @@ def infer_folder(
     """Infer the parts that a model folder's ``signature.json`` leaves open, or the whole signature if there is none.
 
     :param prefer: the preferred kind of file, as in :func:`files_of`.
-    :param size: height and width of the input, if the user overrides the signature; ``output`` is the output's name,
-        likewise.
+    :param size: height and width of the input, if the user overrides the signature.
+    :param output: the name of the output to use, if the user overrides the signature.
     :raises ModelFormatError: if a file cannot be read, or is not an image classifier.
     """
     stated = folder.signature

@@ -155,8 +155,7 @@ def refuse_features(path: Path, output: str, classes: int, labels: int | None) -
 
 
 def with_imagenet_crop(preprocess: Preprocess, shape: tuple[int, ...]) -> Preprocess:
-    """Return a preprocessing with the crop of PyTorch's and Gluon's ImageNet networks: 224 pixels from a shorter side
-    of 256."""
+    """Return a preprocessing with the crop of PyTorch and Gluon for ImageNet: 224 pixels of a shorter side of 256."""
     if preprocess.mean != TORCH.mean or len(shape) != 4 or min(shape[2:]) < LARGE:
         return preprocess
     return replace(preprocess, resize="crop", shorter_side=round(min(shape[2:]) * 256 / 224))

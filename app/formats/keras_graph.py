@@ -198,8 +198,7 @@ class _Model:
         return Nested(self.name, self.trainable, tuple(children))
 
     def offsets(self) -> dict[str, int]:
-        """Return the number of each inner model's first node: 1, or 0 if it is a Sequential that was built by that
-        call."""
+        """Return the number of each inner model's first node: 1, or 0 for a Sequential that was built by that call."""
         first = {name: 1 for name, child in self.children.items() if isinstance(child, _Model)}
         needed = (key for listed in self.nodes.values() for node in listed for key in node.needs())
         for name, number, _tensor in (*needed, *self.outputs):

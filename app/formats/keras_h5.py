@@ -1,5 +1,4 @@
-"""A reader of Keras's ``.h5`` files, as Keras 1.2 to 2 save them: an architecture in JSON and the weights of each
-layer.
+"""A reader of Keras's ``.h5`` files, as Keras 1.2 to 2 save them: an architecture in JSON and each layer's weights.
 
 The file has one group for each layer of the outermost model. An inner model is one such layer. Its group lists the
 trainable arrays of all its layers first, then all the others, as ``model.weights`` does: kernels and biases, scales and
@@ -8,7 +7,7 @@ or by name if the names contain layers: ``Conv1/kernel:0``.
 
 Format: the root has an attribute ``model_config`` (JSON); the group ``model_weights`` has the attributes
 ``layer_names``, ``backend`` and ``keras_version``, and a group for every layer with an attribute ``weight_names`` and
-as many datasets. Attributes are bytes in files of h5py 2 and text in those of h5py 3; long lists are split into
+as many datasets. Attributes are bytes in files of h5py 2 and text in files of h5py 3; long lists are split into
 ``layer_names0``, ``layer_names1`` and so on.
 
 A file of weights alone (``save_weights``) is such a group without ``model_config``. The architecture is then in a JSON
@@ -181,8 +180,7 @@ class H5Model:
 
 
 def architecture_beside(path: Path) -> Path | None:
-    """Return the architecture of an ``.h5`` file, a JSON file beside it that describes a Keras model; None if there is
-    none.
+    """Return the JSON file beside an ``.h5`` file that describes a Keras model; None if there is none.
 
     It counts only if the ``.h5`` holds weights alone.
     """
@@ -302,7 +300,7 @@ def _of_keras1(config: dict[str, Any], weights: Weights, backend: str) -> H5Mode
 
 
 def _of_theano(model: H5Model) -> H5Model:
-    """Return a model with Theano's kernels flipped: Theano convolves, whereas all other backends correlate."""
+    """Return a model with Theano's kernels flipped in both axes: Theano convolves, all other backends correlate."""
     if model.backend != "theano":
         return model
     weights = tuple(

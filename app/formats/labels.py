@@ -27,7 +27,7 @@ SYNSETS = "imagenet1k_to_21k.json"
 def find_labels(folder: Path) -> Path | None:
     """Return the file of a folder that lists its model's labels; None if there is none.
 
-    A usual name is preferred to one that merely contains ``label`` or the like. JSON with such a name counts only if it
+    A usual name is preferred to one that merely contains ``synset``, ``label`` or ``class``. JSON counts only if it
     lists labels.
     """
     files = sorted(path for path in folder.iterdir() if NAMED_AS_LABELS.fullmatch(path.name) and path.is_file())

@@ -23,10 +23,9 @@ SIZES = (224, 227, 299, 32, 28, 64, 96, 112, 128, 150, 160, 192, 256, 331, 48, 1
 ALL_SIZES = range(8, 641)
 """Sides that are tried if the weights fit none of the usual ones."""
 MOST_STEPS = 150_000
-"""Limit on the operations evaluated for these sides: all sides for 240 operations, fewer for more; that takes about 2
-s."""
+"""Limit on the operations evaluated for these sides, about 2 s: all sides for 240 operations, fewer for more."""
 LARGEST_LAST_MAP = 16
-"""The largest side of a map that is averaged to one value; ImageNet's networks end at 7 to 13."""
+"""The usual largest side of a map that is averaged to one value; ImageNet's networks end at 7 to 13."""
 
 Kind = Literal["distribution", "logits", "features"]
 KINDS: tuple[Kind, ...] = ("distribution", "logits", "features")
@@ -74,7 +73,8 @@ def describe_checkpoint(
 
     Of several outputs a distribution over classes is preferred, then logits.
 
-    :param path: the symbol's path, for messages; ``params_path`` is the parameters'.
+    :param path: the symbol's path, for messages.
+    :param params_path: the parameters' path, for messages.
     :param size: height and width of the input, if they are known.
     :param output: the name of the output to use, if it is known.
     :raises ModelFormatError: if the input's name or shape does not follow from them, or no output is a row of classes.
@@ -191,8 +191,7 @@ def _input(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, si
 
 
 def _fitting(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int] | None) -> list[Fit]:
-    """Return the input shapes that pass the network, of ``size`` or a usual size; or else only the roundest other
-    one."""
+    """Return the input shapes that pass the network, of ``size`` or a usual size, or else only the roundest other."""
     usual = _candidates(graph, name, weights) if size is None else [(_channels(graph, weights), *size)]
     fits = [fit for shape in usual if (fit := _try(graph, name, shape, weights))]
     if fits or len(usual) == 1:

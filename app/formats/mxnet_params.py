@@ -1,5 +1,4 @@
-"""A reader and writer of MXNet's parameter files (``*.params``) without MXNet: named arrays, as ``mxnet.nd.save``
-writes.
+"""A reader and writer of MXNet's parameter files (``*.params``, named arrays of ``mxnet.nd.save``) without MXNet.
 
 Format, all little-endian: uint64 0x112, uint64 reserved, uint64 count and that many arrays, uint64 count and that many
 names (uint64 length, UTF-8). An array begins with the magic number of its version; in MXNet's first years it began with

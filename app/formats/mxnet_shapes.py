@@ -41,7 +41,8 @@ class UnknownShape(Exception):
 def infer_shapes(graph: Graph, data: str, shape: Shape, weights: Mapping[str, Shape]) -> list[Shape | None]:
     """Return every node's shape; None for learned arrays and labels.
 
-    :param data: the input's name; ``shape`` is the input's, (C, H, W).
+    :param data: the input's name.
+    :param shape: the input's shape, (C, H, W).
     :param weights: the learned arrays' full shapes.
     :raises ShapeMismatch: if an input of that shape does not fit the graph.
     :raises UnknownShape: if the graph has an operation that is unknown here.
@@ -103,8 +104,7 @@ class Window:
     dilate: int
 
     def slack(self) -> int:
-        """Return the number of pixels that the window can move from its first place; negative if it does not fit at
-        all."""
+        """Return the number of pixels that the window can move from its first place; negative if it does not fit."""
         return self.size + 2 * self.pad - (self.dilate * (self.kernel - 1) + 1)
 
 

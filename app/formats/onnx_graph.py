@@ -164,8 +164,9 @@ def external_data(model: Any) -> dict[str, str]:
 
 
 def weight_files(path: Path, model: Any) -> tuple[Path, ...]:
-    """Return the external files of weights, which must be beside the model: any other path could be any file on this
-    machine.
+    """Return the external files of weights.
+
+    They must be beside the model, because another path could be any file on this machine.
 
     :raises ModelFormatError: if a file is elsewhere, is missing, or is a symbolic link.
     """

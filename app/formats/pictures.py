@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from app.errors import DataError
 
 MAX_BYTES = 256 * 2**20
-"""The largest picture in a zip in bytes: a few kilobytes may unpack to gigabytes."""
+"""The largest size in bytes of a picture in a zip: a few kilobytes may unpack to gigabytes."""
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 
 

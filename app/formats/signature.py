@@ -116,8 +116,7 @@ def _tensor(item: Any, key: str, path: Path) -> TensorSpec:
 
 
 def layout_of(shape: tuple[int, ...]) -> Layout:
-    """Return the order of a picture's axes in a tensor with a batch axis: channels last only if the first cannot be
-    channels."""
+    """Return the axes of a picture in a tensor with a batch axis: channels last only if they cannot be first."""
     return "NHWC" if len(shape) == 4 and shape[3] in CHANNELS and shape[1] not in CHANNELS else "NCHW"
 
 
@@ -147,7 +146,7 @@ def _options(kind: type[T], document: dict[str, Any], key: str, path: Path, defa
             raise ModelFormatError(f"{path}: {key!r} has no field {name!r}; it has {', '.join(names)}")
         values[name] = _convert(value, hints[name], f"{path}: {key}.{name}")
     if {"scale", "mean", "std"} & values.keys():
-        values = {"scale": 1.0, **values}  # if the file has one of the three, the default scale does not apply
+        values = {"scale": 1.0, **values}  # if the file has one of the three, the inferred scale does not apply
     made = replace(default, **values) if default is not None else kind(**values)
     if isinstance(made, Preprocess) and 0.0 in made.std:
         raise ModelFormatError(f"{path}: {key}.std must not hold 0")

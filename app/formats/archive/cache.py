@@ -25,8 +25,7 @@ LOCK = ".lock"
 DIGEST = re.compile("[0-9a-f]{64}")
 
 _held: dict[Path, int] = {}
-"""Descriptors of the locks by folder. A forked child process shares a descriptor; an executed program does not inherit
-it."""
+"""Descriptors of the locks by folder. Forked children share a descriptor; executed programs do not inherit it."""
 
 
 def mark_in_use(home: Path) -> None:
@@ -97,8 +96,7 @@ def is_archive(path: Path) -> bool:
 
 
 def archive_name(path: Path) -> str:
-    """Return the model name that follows from an archive's file name, for manifests without one: ``net_v1.1.mar`` gives
-    ``net_v1_1``."""
+    """Return a model's name after its archive, for manifests without one: ``net_v1_1`` for ``net_v1.1.mar``."""
     lower = path.name.lower()
     suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
     return re.sub(r"\W", "_", path.name[: len(path.name) - len(suffix)], flags=re.ASCII)

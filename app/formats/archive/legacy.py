@@ -1,4 +1,4 @@
-"""A reimplementation of MMS 0.x's ``mxnet-model-export``: it packs a folder's files, service and manifest as
+"""A counterpart of MMS 0.x's ``mxnet-model-export``: a folder's files, service and manifest packed as
 ``NAME.model``."""
 
 from __future__ import annotations
@@ -130,8 +130,7 @@ def _are_tensors(listed: Any) -> bool:
 
 
 def _service(folder: Path, service: Path | None, input_type: str) -> tuple[str, str, Path | None]:
-    """Return the service's name in the archive, its text, and its source file; None as the source for MMS's own
-    service."""
+    """Return the service's name in the archive, its text, and its source file (None for MMS's own service)."""
     if service is None:
         name, text = stock_service(input_type)
         return name, text, folder / name if (folder / name).is_file() else None
@@ -149,8 +148,8 @@ def _service(folder: Path, service: Path | None, input_type: str) -> tuple[str, 
 
 
 def _engine_version(symbol: Path) -> Any:
-    """Return the version of MXNet that wrote the symbol, in its own form (``["int", 10901]``), or else the installed
-    version."""
+    """Return the version of MXNet that wrote the symbol, in its own form (``["int", 10901]``), else the installed
+    one."""
     try:
         return read_json(symbol)["attrs"]["mxnet_version"]
     except (OSError, ValueError, LookupError, TypeError):

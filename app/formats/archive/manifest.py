@@ -42,8 +42,7 @@ def stock_service(input_type: str) -> tuple[str, str]:
 
 
 def is_stock_vision(module: str, text: str | None) -> bool:
-    """Return whether a handler does no more than MMS's own vision service, so that Dimple can answer without running
-    it.
+    """Return whether a handler does no more than MMS's own vision service, so that Dimple need not run it.
 
     :param text: the text of the handler's file; None if the model has no such file.
     """
@@ -51,8 +50,7 @@ def is_stock_vision(module: str, text: str | None) -> bool:
 
 
 def needs_torchserve(module: str, text: str | None, manifest: dict[str, Any] | None) -> bool:
-    """Return whether a handler works only under TorchServe, whose archives look like MMS's because it took over MMS's
-    archiver.
+    """Return whether a handler works only under TorchServe, whose archives look like MMS's (it took over the archiver).
 
     :param text: the text of the handler's file; None if the model has no such file.
     :param manifest: the manifest's JSON object.
@@ -121,8 +119,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def find_legacy_manifest(folder: Path) -> Path | None:
-    """Return the manifest of MMS 0.x: in the folder itself, else one folder down, in any letter case; None if there is
-    none."""
+    """Return the manifest of MMS 0.x, in any letter case, from the folder or one folder down; None if there is none."""
     inside = sorted(folder.iterdir())
     for place in (folder, *(path for path in inside if path.is_dir() and path.name != CURRENT.parent.name)):
         named = [path for path in place.iterdir() if path.name.lower() == LEGACY.lower() and path.is_file()]
@@ -247,8 +244,7 @@ def find_handler(folder: Path, manifest: Manifest) -> Handler | None:
 
 
 def _search_path(folder: Path, named: str) -> list[Path]:
-    """Return the folders of a worker's ``sys.path``. Dimple's own checkout, which has the package ``app``, is not among
-    them."""
+    """Return the folders of a worker's ``sys.path``, without Dimple's own checkout, which has the package ``app``."""
     inherited = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     installed = [Path(entry) for entry in sys.path if entry]
     # MMS also puts a name without a folder on the path: the modules of the package svc import one another
@@ -257,8 +253,8 @@ def _search_path(folder: Path, named: str) -> list[Path]:
 
 
 def _module(place: Path, name: str) -> Path | None:
-    """Return the file of a module or package in a folder, by its dotted name, without importing it; None if there is
-    none."""
+    """Return the file of a module or package in a folder, by its dotted name; None if there is none. Nothing is
+    imported."""
     parts = name.split(".")
     if not all(parts):
         return None

@@ -55,8 +55,7 @@ class PathRegistry:
 
 
 def _key(path: PurePosixPath) -> str:
-    """Return a key that is equal for paths that coincide on a file system blind to case and to the composition of
-    accents."""
+    """Return a key that is equal for paths that coincide on file systems blind to case or accents' composition."""
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 

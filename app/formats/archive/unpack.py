@@ -116,8 +116,7 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Entry:
-    """An entry of an archive: its name as written, and a function that yields its content in pieces; None for a
-    folder."""
+    """An entry of an archive: its name as written, and a function that yields its content (None for a folder)."""
 
     name: str
     pieces: Callable[[], Iterator[bytes]] | None
