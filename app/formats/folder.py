@@ -1,7 +1,8 @@
-"""A model folder: which of its files is what.
+"""A model folder and the roles of its files.
 
-A folder is an unpacked MMS archive (manifest, signature, labels, weights), or just the weights: what is missing is
-worked out from what is there. Where the manifest says which of several checkpoints MMS would load, that one counts.
+A folder is an unpacked MMS archive (manifest, signature, labels, weights), or just the weights: missing parts are
+inferred from the others. If the manifest determines which of several checkpoints MMS would load, that checkpoint
+counts.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ OTHERS = {
     ".caffemodel": "Caffe",
     ".mlmodel": "Core ML",
 }
-"""Ends of files that other programs write, which are named but not opened."""
+"""Suffixes of other programs' files, which are recognised but not opened."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,12 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Contents of a model folder. At least one of ``checkpoint``, ``h5`` and ``onnx`` is there.
+    """Contents of a model folder. At least one of ``checkpoint``, ``h5`` and ``onnx`` is not None.
 
-    ``signature`` and ``labels`` are None if the folder has none; :mod:`app.formats.infer_signature` infers them then.
-    ``stated`` names the parts that the folder's ``signature.json`` has, of
-    :data:`app.formats.signature.PARTS`. ``archived`` says that it comes with a manifest of MMS, and
-    ``legacy`` that the manifest is of MMS 0.x. ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights
-    alone.
+    ``signature`` and ``labels`` are None if the folder has none; :mod:`app.formats.infer_signature` then infers them.
+    ``stated`` names the parts, of :data:`app.formats.signature.PARTS`, that the folder's ``signature.json`` has.
+    ``archived`` is true if the folder has a manifest of MMS, and ``legacy`` if the manifest is of MMS 0.x.
+    ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights alone.
     """
 
     path: Path
@@ -70,7 +70,7 @@ class ModelFolder:
 
 
 def is_model_folder(path: Path) -> bool:
-    """Say whether a folder looks like a model: it holds a manifest or weights, of whatever program."""
+    """Return whether a folder looks like a model: it holds a manifest or any program's weights."""
     if not path.is_dir() or path.name.startswith("."):
         return False
     manifests = (path / MANIFEST, path / LEGACY)
@@ -78,22 +78,22 @@ def is_model_folder(path: Path) -> bool:
 
 
 def is_model_file(path: Path) -> bool:
-    """Say whether a file looks like a network, or the weights of one, of whatever program."""
+    """Return whether a file looks like a network or its weights, of any program."""
     name = path.name.lower()
     return not name.startswith(".") and name.endswith((*KERAS, *MXNET, *ONNX, *OTHERS)) and path.is_file()
 
 
 def open_model_folder(path: Path) -> ModelFolder:
-    """Find out what a model folder holds.
+    """Read a model folder.
 
-    The model is called what its folder is called. The manifest gives the version (``snapshot`` for an archive of MMS
-    0.x, which has none; ``1.0`` where the manifest of a later one is silent) and, of several checkpoints, the one that
-    counts (:func:`app.formats.archive.manifest.named_checkpoint`); where that is not there, it is the only symbol with
-    its latest epoch.
+    The folder's name is the model's name. The manifest gives the version: ``snapshot`` for an archive of MMS 0.x, which
+    has none, and ``1.0`` if a later manifest has none. Of several checkpoints the manifest's counts
+    (:func:`app.formats.archive.manifest.named_checkpoint`); if that does not exist, it is the only symbol with its
+    latest epoch.
 
-    :raises InvalidArchive: in MMS's words, where the manifest cannot be used, or names no handler and there is nothing
+    :raises InvalidArchive: in MMS's words, if the manifest cannot be used, or names no handler and there is nothing
         that our engines could compute.
-    :raises ModelFormatError: where there are no weights, or files contradict each other.
+    :raises ModelFormatError: if there are no weights, or files contradict each other.
     """
     if not NAME.fullmatch(path.name):
         raise ModelFormatError(f"{path.name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
@@ -122,7 +122,7 @@ def open_model_folder(path: Path) -> ModelFolder:
 
 
 def write_manifest(path: Path, name: str) -> None:
-    """Write the manifest of a model without code of its own, which MMS serves by its stock vision service."""
+    """Write the manifest of a model without its own code, which MMS serves by its stock vision service."""
     document = {
         "runtime": "python",
         "model": {"modelName": name, "handler": "mxnet_vision_service:handle", "modelVersion": "1.0"},

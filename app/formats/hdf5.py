@@ -1,11 +1,11 @@
-"""What may be taken out of an HDF5 file that a stranger made: arrays of numbers that lie in the file itself.
+"""Safe reading of untrusted HDF5 files: only arrays of numbers stored in the file itself.
 
-HDF5 can do more: a dataset may be bytes of any other file (external storage), be put together from other files (virtual
-datasets), be reached by a link into another file, and claim terabytes that were never written. None of that is weights.
-See the HDF5 User's Guide, chapters Groups (links) and Datasets (storage properties).
+HDF5 can do more: a dataset may be bytes of any other file (external storage), consist of parts of other files (virtual
+datasets), be the target of a link into another file, or claim terabytes that were never written. None of these holds
+weights. See the HDF5 User's Guide, chapters Groups (links) and Datasets (storage properties).
 
-HDF5's own C library goes round for ever on a global heap, where texts of any length are kept, with an object of length
-0 (tried with 2.0.0). So heaps are walked over first, by the HDF5 File Format Specification 3.0, section III.E.
+HDF5's own C library loops forever on a global heap, which stores texts of variable length, with an object of length 0
+(tested with 2.0.0). So heaps are checked first, by the HDF5 File Format Specification 3.0, section III.E.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from numpy.typing import NDArray
 from app.errors import ModelFormatError
 
 RATIO, FREE_BYTES = 100, 64 * 2**20
-"""Bytes for each byte of the file, and those that are not counted so: trained weights hardly shrink."""
+"""Limits of the arrays' size in bytes: for each byte of the file, and for any file. Trained weights hardly shrink."""
 FILTERS = {1, 2, 3}
-"""HDF5's numbers of deflate, shuffle and fletcher32. The others are rare, some are programs of their own that HDF5
-loads, and scale-offset has overflows (CVE-2025-2308)."""
+"""HDF5's numbers of deflate, shuffle and fletcher32. The other filters are rare, some are plugins that HDF5 loads, and
+scale-offset has overflows (CVE-2025-2308)."""
 NUMBERS = "biuf"
-"""NumPy's kinds of booleans, whole numbers and floats."""
+"""NumPy's kinds of booleans, integers and floats."""
 
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 LENGTHS = {0: 13, 1: 13, 2: 9, 3: 9}
-"""Where the superblock says how long offsets and lengths are, by its version."""
+"""Offset of the superblock's sizes of offsets and lengths, by the superblock's version."""
 HEAP = b"GCOL\x01\0\0\0"
 HEAP_HEADER = OBJECT_HEADER = 16
 
@@ -41,8 +41,8 @@ HEAP_HEADER = OBJECT_HEADER = 16
 def check_file(path: Path) -> None:
     """Refuse a file on which HDF5 would hang.
 
-    :raises OSError: where it cannot be read.
-    :raises ModelFormatError: where it is no HDF5 file, of another kind than Keras writes, or such a one.
+    :raises OSError: if the file cannot be read.
+    :raises ModelFormatError: if it is no HDF5 file, is of a kind that Keras does not write, or would hang HDF5.
     """
     if not path.stat().st_size:
         raise ModelFormatError("it is empty")
@@ -51,7 +51,7 @@ def check_file(path: Path) -> None:
 
 
 def check_content(content: bytes | mmap.mmap) -> None:
-    """The same for a file's content.
+    """Refuse the content of a file on which HDF5 would hang.
 
     :raises ModelFormatError: as :func:`check_file`.
     """
@@ -72,7 +72,7 @@ def _heaps(content: bytes | mmap.mmap) -> Iterator[int]:
 
 
 def _check_heap(content: bytes | mmap.mmap, begin: int) -> None:
-    """Walk over a global heap: objects, each with its number and length, up to the free space, whose number is 0."""
+    """Check a global heap: objects, each with its number and length, up to the free space, whose number is 0."""
     if begin + HEAP_HEADER > len(content):
         return
     (size,) = struct.unpack_from("<Q", content, begin + len(HEAP))
@@ -88,7 +88,7 @@ def _check_heap(content: bytes | mmap.mmap, begin: int) -> None:
 
 
 class Arrays:
-    """Takes arrays from an open file of ``file_bytes``, until they are more than it can hold."""
+    """A reader of an open file's arrays, limited by the file's size, ``file_bytes``."""
 
     def __init__(self, file_bytes: int) -> None:
         self._most = max(FREE_BYTES, RATIO * file_bytes)
@@ -98,7 +98,7 @@ class Arrays:
         """Read a dataset.
 
         :param name: its path below the group.
-        :raises ModelFormatError: where there is none, or it is not an array of numbers in this file.
+        :raises ModelFormatError: if there is none, or it is not an array of numbers in this file.
         """
         import h5py
 
@@ -117,7 +117,7 @@ class Arrays:
         return np.asarray(dataset)
 
     def _count(self, name: str, dataset: Any) -> None:
-        """Count what reading needs; a chunk is unpacked whole, however little of it belongs to the array."""
+        """Count the memory that reading needs; a chunk is unpacked whole, however little of it belongs to the array."""
         values = max(math.prod(dataset.shape), math.prod(dataset.chunks or ()))
         self._taken += values * dataset.dtype.itemsize
         if self._taken > self._most:
@@ -133,9 +133,9 @@ def _filters(dataset: Any) -> set[int]:
 
 
 def member(group: Any, path: str) -> Any:
-    """Find what a path below a group leads to, in this file.
+    """Return the member at a path below a group, in this file.
 
-    :raises ModelFormatError: where there is nothing, or a link leads out of the file.
+    :raises ModelFormatError: if there is none, or a link leads out of the file.
     """
     import h5py
 

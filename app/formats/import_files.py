@@ -1,4 +1,4 @@
-"""Loose files of a model: recognized by name or content, and made a model folder."""
+"""Import of a model's loose files: recognition by name or content, and conversion to a model folder."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ EPOCH = re.compile(r"(?P<prefix>.+)-(?P<epoch>\d+)\.params")
 
 @dataclass(frozen=True)
 class ImportFiles(ModelFiles):
-    """Files of one model to be imported, None for each that is not there."""
+    """Files of one model to import, None for each missing one."""
 
     signature: Path | None = None
     labels: Path | None = None
 
     @property
     def weights(self) -> Path:
-        """Return the file after which the model is named."""
+        """Return the file that gives the model its name."""
         weights = self.params or self.h5 or self.onnx
         assert weights is not None
         return weights
 
     @property
     def stem(self) -> str:
-        """Return the model's name, as its files have it."""
+        """Return the model's name that follows from its files."""
         if self.symbol is not None:
             return self.symbol.name.removesuffix(".json").removesuffix("-symbol")
         return re.sub(r"[_.\-]weights$", "", self.weights.stem)
 
 
 def gather(paths: Sequence[Path]) -> ImportFiles:
-    """Recognise files, and those in folders. A part that a file asks for is looked for beside it.
+    """Recognise files, and the files in folders. A missing part is looked up beside the given files.
 
     :raises ModelFormatError: if a file is of no known kind, there are two of a kind, or a part is missing.
     """
@@ -84,13 +84,13 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
 
 
 def _preferred_labels(labels: list[Path]) -> Path | None:
-    """Return one of several files of labels: a usual name is preferred."""
+    """Return one of several label files, preferably one with a usual name; None if there are none."""
     usual = [file for name in USUAL for file in labels if file.name.lower() == name]
     return next(iter(usual or labels), None)
 
 
 def _kind(file: Path) -> str | None:
-    """Return what a file is, by its name; JSON by its content."""
+    """Return the kind of a file by its name, of JSON by its content; None if it is unknown."""
     name = file.name.lower()
     if not file.is_file():
         return None  # a folder in a folder
@@ -130,7 +130,7 @@ def _only(kind: str, files: list[Path]) -> Path:
 
 
 def _with_checkpoint(files: ImportFiles, params: list[Path]) -> ImportFiles:
-    """Add the file of a checkpoint that lies beside the other and is not named."""
+    """Add the other file of a checkpoint, found beside the given one."""
     symbol = files.symbol
     if symbol is not None:
         stem = symbol.name.removesuffix(".json").removesuffix("-symbol")
@@ -168,11 +168,11 @@ def make_folder(
     name: str,
     parts: frozenset[str] = PARTS,
 ) -> None:
-    """Make a model folder. The weights are copied as they are.
+    """Make a model folder. The weights are copied unchanged.
 
     :param folder: the new folder, which must not exist.
     :param name: the model's name.
-    :param parts: which parts of the signature are stated, as :func:`app.formats.signature.write_signature` takes them.
+    :param parts: the stated parts of the signature, as in :func:`app.formats.signature.write_signature`.
     :raises ModelFormatError: if a file cannot be read.
     """
     folder.mkdir(parents=True)
@@ -192,9 +192,9 @@ def make_folder(
 
 
 def write_backend(h5: Path, backend: str) -> None:
-    """Write into an ``.h5`` file over which backend its weights were learned, which Keras 1 does not.
+    """Write the training backend of the weights into an ``.h5`` file, which Keras 1 does not do.
 
-    :raises ModelFormatError: where the file cannot be written.
+    :raises ModelFormatError: if the file cannot be written.
     """
     import h5py
 
@@ -207,7 +207,7 @@ def write_backend(h5: Path, backend: str) -> None:
 
 
 def _copy_onnx(source: Path, target: Path) -> None:
-    """Copy an ``.onnx`` file; weights that lie beside it are put into the copy, whose name differs."""
+    """Copy an ``.onnx`` file; weights beside it are merged into the copy, because its name differs."""
     if not read_onnx(source).files:
         shutil.copyfile(source, target)
         return

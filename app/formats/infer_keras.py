@@ -27,7 +27,7 @@ from app.formats.signature import layout_of
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
 
 FEATURES = 256
-"""Rows of at least this many pooled values, in steps of 32, are features of a network without its classifier."""
+"""The least length of a row of pooled values, in steps of 32, that is features of a network without its classifier."""
 
 KERAS_APPLICATIONS: tuple[tuple[tuple[str, ...], Preprocess, str], ...] = (
     (("efficientnet", "convnext", "regnet"), RAW, "0-255"),
@@ -37,12 +37,12 @@ KERAS_APPLICATIONS: tuple[tuple[tuple[str, ...], Preprocess, str], ...] = (
     (("resnet50v2", "resnet101v2", "resnet152v2"), SIGNED, "from -1 to 1"),
     (("mobilenetv3",), RAW, "0-255"),
 )
-"""How ``keras.applications`` gives pictures to its networks, by how their names begin; the last that fits counts."""
+"""Preprocessing of ``keras.applications`` by the beginning of a network's name; the last match counts."""
 TEACHABLE_MACHINE_LAYER = re.compile(r"(global_average_pooling2d_GlobalAveragePooling2D|dense_Dense)\d+")
-"""Layers that TensorFlow.js named, in networks that Teachable Machine exports."""
+"""TensorFlow.js's names of layers in networks that Teachable Machine exports."""
 NORMALISATIONS = ("BatchNormalization", "UnitNormalization", "LayerNormalization")
 AUGMENTATIONS = re.compile(r"Random\w+|GaussianNoise|.*Dropout\w*|Resizing|CenterCrop|Reshape|Permute|ZeroPadding2D")
-"""Layers of Keras that change no pixel's value when a network predicts, or only its place."""
+"""Keras layers that at prediction leave pixel values unchanged or only move them."""
 
 
 def infer_h5(
@@ -50,10 +50,11 @@ def infer_h5(
 ) -> Inference:
     """Infer the signature of a Keras file.
 
-    :param architecture: as :func:`app.formats.keras_h5.read_h5` takes it.
-    :param size: height and width of the input, and ``output`` the name of the output, if somebody states them.
-    :param labels: how many labels there are, if there are any.
-    :raises ModelFormatError: if the file cannot be read, or is no image classifier.
+    :param architecture: the model's description, as in :func:`app.formats.keras_h5.read_h5`.
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
+    :param labels: the number of labels, if there are any.
+    :raises ModelFormatError: if the file cannot be read, or is not an image classifier.
     """
     model = read_h5(path, architecture)
     try:
@@ -113,9 +114,8 @@ def _best_output(model: H5Model, names: list[str]) -> str:
 
 
 def _keras_output(graph: Graph) -> tuple[str, bool, int, str]:
-    """Return the output layer's name, whether it gives a distribution, its number of values (0 if that is not known),
-    and its kind: ``features`` behind a normalisation, ``pooled`` behind maps that no convolution gave, else ``logits``.
-    """
+    """Return the output layer's name, whether it gives a distribution, its number of values (0 if unknown), and its
+    kind: ``features`` after a normalisation, ``pooled`` after maps that are not a convolution's, else ``logits``."""
     name, kind, is_distribution = "", "logits", False
     place = graph.output.call
     while place >= 0:
@@ -139,7 +139,7 @@ def _keras_output(graph: Graph) -> tuple[str, bool, int, str]:
 
 
 def _ends_in_convolution(graph: Graph, place: int) -> bool:
-    """Say whether maps are what a convolution gives, whatever activation follows it."""
+    """Return whether maps are a convolution's output, whatever activation follows it."""
     while place >= 0:
         call = graph.calls[place]
         if "filters" in call.leaf.config:
@@ -167,7 +167,7 @@ def _pixels_of_h5(model: H5Model, graph: Graph) -> tuple[Preprocess, str]:
 
 
 def keras_normalisation(model: H5Model, graph: Graph) -> Normalisation:
-    """Return what a Keras network does to its input first."""
+    """Return a Keras network's own normalisation of its input."""
     arrays = _arrays(model, graph)
     users: dict[int, list[Call]] = {}
     places = {id(call): place for place, call in enumerate(graph.calls)}
@@ -185,7 +185,7 @@ def keras_normalisation(model: H5Model, graph: Graph) -> Normalisation:
 
 
 def _arrays(model: H5Model, graph: Graph) -> Mapping[Leaf, Mapping[str, Any]]:
-    """Return every layer's arrays by their roles; none if they cannot be dealt out, which the engine will explain."""
+    """Return every layer's arrays by role; none if they cannot be assigned, an error that the engine will explain."""
     try:
         return assign_weights(graph.root, model.groups)
     except ModelFormatError:
@@ -193,9 +193,9 @@ def _arrays(model: H5Model, graph: Graph) -> Mapping[Leaf, Mapping[str, Any]]:
 
 
 def _keras_step(before: Normalisation, call: Call, arrays: Mapping[str, Any]) -> Normalisation | None:
-    """Return the normalisation after one more layer; None if that is not one of its steps.
+    """Return the normalisation after one more layer; None if the layer is not part of a normalisation.
 
-    :param arrays: the layer's, by their roles.
+    :param arrays: the layer's arrays by role.
     """
     leaf, config = call.leaf, call.leaf.config
     kind, label = leaf.class_name, f"{leaf.class_name} {leaf.name}"
@@ -217,7 +217,7 @@ def _keras_step(before: Normalisation, call: Call, arrays: Mapping[str, Any]) ->
 
 
 def _keras_operation(before: Normalisation, call: Call, label: str) -> Normalisation | None:
-    """Return the normalisation after an operation of TensorFlow with a constant."""
+    """Return the normalisation after a TensorFlow operation with a constant; None if it is not part of one."""
     function = str(call.leaf.config.get("function", "")).rpartition(".")[2].lower()
     if function in ("cast", "identity", "expand_dims", "squeeze", "reshape"):
         return before

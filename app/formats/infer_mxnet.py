@@ -29,9 +29,10 @@ def infer_checkpoint(
 ) -> Inference:
     """Infer the signature of a checkpoint.
 
-    :param size: height and width of the input, and ``output`` the name of the output, if somebody states them.
-    :param labels: how many labels there are, if there are any.
-    :raises ModelFormatError: if a file cannot be read, or they are no image classifier.
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
+    :param labels: the number of labels, if there are any.
+    :raises ModelFormatError: if a file cannot be read, or the checkpoint is not an image classifier.
     """
     graph, listed = read_graph(symbol), read_params(params)
     arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in listed.items()}
@@ -41,7 +42,7 @@ def infer_checkpoint(
     except ModelFormatError:
         if not output or any(node.name == output.removesuffix("_output") for node in graph.nodes):
             raise
-        facts = describe_checkpoint(graph, shapes, symbol, params, size)  # MMS never looked at the name of an output
+        facts = describe_checkpoint(graph, shapes, symbol, params, size)  # MMS never checked the name of an output
     if facts.kind == "features":
         refuse_features(symbol, facts.output_name, facts.classes, labels)
     preprocess, reason = _pixels_of_checkpoint(graph, facts, arrays)
@@ -61,10 +62,10 @@ def infer_checkpoint(
 
 
 def _pixels_of_checkpoint(graph: Graph, facts: CheckpointFacts, arrays: Any) -> tuple[Preprocess, str]:
-    """Return how pictures are given to a checkpoint, and why.
+    """Return the preprocessing for a checkpoint, and the reason for it.
 
-    Gluon exports the names that its blocks gave their operations, which end in ``fwd``; its networks were trained on
-    normalised pictures.
+    Gluon exports its blocks' names of operations, which end in ``fwd``; its networks were trained on normalised
+    pictures.
     """
     channels, side = facts.input_shape[1], facts.input_shape[2]
     if channels not in (1, 3):

@@ -24,17 +24,18 @@ from app.formats.signature import is_grey, layout_of
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
 WHOLE_NUMBERS = (2, 4, 5, 6, 7, 12, 13)
-"""``TensorProto.DataType`` of the whole numbers but int8."""
+"""``TensorProto.DataType`` of all integers except int8."""
 ONNX_COLOURS = {"Gray8": "grey", "Rgb8": "rgb", "Srgb8": "rgb", "Bgr8": "bgr"}
 ONNX_RANGES = {"NominalRange_0_255": RAW, "Normalized_0_1": UNIT, "Normalized_1_1": SIGNED}
 
 
 def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
-    """Infer the signature of an ONNX file; it is the file's own if Dimple exported it.
+    """Infer the signature of an ONNX file; use the file's own if Dimple exported it.
 
-    :param size: height and width of the input, and ``output`` the name of the output, if somebody states them.
-    :param labels: how many labels there are, if there are any.
-    :raises ModelFormatError: if the file cannot be read, or is no image classifier.
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
+    :param labels: the number of labels, if there are any.
+    :raises ModelFormatError: if the file cannot be read, or is not an image classifier.
     """
     facts = read_onnx(path)
     if facts.signature is not None and not size and not output:
@@ -62,9 +63,9 @@ def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: in
 
 
 def _output_of(path: Path, facts: OnnxFacts, name: str, labels: int | None) -> tuple[OnnxOutput, list[OnnxOutput]]:
-    """Choose the output that is a row of classes, and list the others.
+    """Return the output that is a row of classes, and the other outputs.
 
-    :raises ModelFormatError: if none can be one, or the one that is named.
+    :raises ModelFormatError: if no output, or the named one, can be a row of classes.
     """
     named = [output for output in facts.outputs if output.name == name]
     rows = [output for output in named or facts.outputs if output.is_float and _is_row(output.shape)]
@@ -84,14 +85,14 @@ def _output_of(path: Path, facts: OnnxFacts, name: str, labels: int | None) -> t
 
 
 def _is_row(shape: tuple[int, ...]) -> bool:
-    """Say whether an output may be one value for each class: one axis beside the batch, others of size 1."""
+    """Return whether an output may be one value for each class: one axis besides the batch, any others of size 1."""
     return len(shape) != 1 and sum(axis != 1 for axis in shape[1:]) <= 1
 
 
 def _shape_of(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> tuple[tuple[int, ...], str]:
     """Return the input's shape with every size but the batch's, and the reason for it.
 
-    :raises ModelFormatError: if the input is no picture, or fixed at another size than ``size``.
+    :raises ModelFormatError: if the input is not a picture, or fixed at another size than ``size``.
     """
     shape = facts.input_shape
     try:
@@ -103,10 +104,10 @@ def _shape_of(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> tup
 
 
 def _pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...]) -> tuple[Preprocess, str]:
-    """Return how pictures are given to an ONNX file's network, and why.
+    """Return the preprocessing for an ONNX file's network, and the reason for it.
 
-    Without a word in the file, channels first are taken for PyTorch's, which normalises as torchvision's models want
-    it; channels last for TensorFlow's, with pixels of 0-1.
+    Without information in the file, channels first are assumed to be PyTorch's, with the normalisation of torchvision's
+    models; channels last TensorFlow's, with pixels of 0-1.
     """
     grey = is_grey(shape)
     preprocess, reason = _colour_pixels_of_onnx(facts, shape, grey)

@@ -1,7 +1,7 @@
-"""Signature of a model, inferred from its files as far as nobody states it.
+"""Signature of a model, with every part that is not stated inferred from the model's files.
 
-Import and serving infer in the same way, so that a file answers the same whichever way it came. An inference is shown,
-with its reason, and can be overridden; nothing that can be inferred is refused.
+Import and serving share the inference, so that a file gives the same answers either way. Every inference is reported
+with its reason and can be overridden; a model is never refused for lack of information that can be inferred.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ MMS_RULE = "as Multi Model Server gives it, since signature.json does not say"
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Files of one model, None for each that is not there: ``symbol`` with ``params``, ``h5``, or ``onnx``.
+    """Files of one model, None for each missing one: ``symbol`` with ``params``, ``h5``, or ``onnx``.
 
-    ``architecture`` is the JSON beside an ``.h5`` that holds weights alone.
+    ``architecture`` is the JSON file beside an ``.h5`` that holds weights alone.
     """
 
     symbol: Path | None = None
@@ -36,9 +36,9 @@ class ModelFiles:
 
 
 def files_of(folder: ModelFolder, prefer: str = "") -> ModelFiles:
-    """Return the files from which a model folder's network is read.
+    """Return the files that define a model folder's network.
 
-    :param prefer: ``keras`` to take the ``.h5`` of a folder that has a checkpoint, too.
+    :param prefer: ``keras`` to use the ``.h5`` of a folder that also has a checkpoint.
     """
     if folder.h5 is not None and (folder.checkpoint is None or prefer == "keras"):
         return ModelFiles(h5=folder.h5, architecture=folder.architecture)
@@ -50,12 +50,12 @@ def files_of(folder: ModelFolder, prefer: str = "") -> ModelFiles:
 def infer_folder(
     folder: ModelFolder, prefer: str = "", size: tuple[int, int] | None = None, output: str = ""
 ) -> Inference:
-    """Infer what a model folder's ``signature.json`` leaves open, or all of it if there is none.
+    """Infer the parts that a model folder's ``signature.json`` leaves open, or the whole signature if there is none.
 
-    :param prefer: as :func:`files_of` takes it.
-    :param size: height and width of the input, and ``output`` the name of the output, if somebody overrides the
-        signature.
-    :raises ModelFormatError: if a file cannot be read, or is no image classifier.
+    :param prefer: the preferred kind of file, as in :func:`files_of`.
+    :param size: height and width of the input, if the user overrides the signature.
+    :param output: the name of the output to use, if the user overrides the signature.
+    :raises ModelFormatError: if a file cannot be read, or is not an image classifier.
     """
     stated = folder.signature
     by_file = dict.fromkeys(("input", "pixels", "output"), STATED)
@@ -75,14 +75,15 @@ def infer_folder(
     except ModelFormatError:
         if files.symbol is None:
             raise
-        inference = Inference(stated, {"output": "signature.json does not say"})  # MMS needs no more than it states
+        # MMS needs no more than the stated parts
+        inference = Inference(stated, {"output": "signature.json does not say"})
     return _complete(stated, folder.stated, inference, files, by_file)
 
 
 def _complete(
     stated: Signature, parts: frozenset[str], inference: Inference, files: ModelFiles, reasons: dict[str, str]
 ) -> Inference:
-    """Complete a stated signature with what was inferred."""
+    """Complete a stated signature with the inferred parts."""
     signature, reasons = stated, dict(reasons)
     if "postprocess" not in parts:
         signature = replace(signature, postprocess=inference.signature.postprocess)
@@ -103,10 +104,10 @@ def infer_signature(
 ) -> Inference:
     """Infer the signature of a model from its files alone.
 
-    :param size: height and width of the input, if somebody states them.
-    :param output: the name of the output to take, if somebody states it.
-    :param labels: how many labels there are, if there are any.
-    :raises ModelFormatError: if a file cannot be read, contradicts another, or is no image classifier.
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
+    :param labels: the number of labels, if there are any.
+    :raises ModelFormatError: if a file cannot be read, contradicts another, or is not an image classifier.
     """
     if files.symbol is not None and files.params is not None:
         return infer_checkpoint(files.symbol, files.params, size, output, labels)
@@ -117,7 +118,7 @@ def infer_signature(
 
 
 def _pixels_reason(tensor: TensorSpec) -> str:
-    """Return the reason for pixels that follow from a stated input alone."""
+    """Return the reason for a preprocessing that follows from the stated input alone."""
     colour = "grey: the input has one channel; " if is_grey(tensor.shape) else ""
     if KERAS_INPUT.fullmatch(tensor.name):
         return f"{colour}0-1: the input is named as Keras-MXNet names it"
@@ -125,7 +126,7 @@ def _pixels_reason(tensor: TensorSpec) -> str:
 
 
 def _sizes(signature: Signature) -> tuple[int, int] | None:
-    """Return the height and width that a stated input has; None if it leaves them open."""
+    """Return the height and width of a stated input; None if it leaves them open."""
     shape = signature.inputs[0].shape
     axes = signature.preprocess.layout if len(shape) == 4 else "NHW"
     sizes = dict(zip(axes, shape, strict=False))

@@ -1,4 +1,4 @@
-"""Outcome of inferring a model's signature, and the rules that hold for every kind of file."""
+"""The result of inferring a model's signature, and the rules common to all kinds of files."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from app.formats.pixels import TORCH
 from app.types import Activation, FloatArray, Preprocess, Signature
 
 USUAL_SIDE = 224
-"""Height and width of a picture if the file leaves them open."""
+"""Height and width of a picture in pixels if the file leaves them open."""
 LARGE = 200
-"""Smaller pictures are not ImageNet's."""
+"""The least side of ImageNet's pictures."""
 SMALL = 32
-"""Pictures of this size and below are CIFAR's."""
+"""The largest side of CIFAR's pictures."""
 STATED = "signature.json states it"
 BY_CALLER = "you state it"
 BY_FILE = "the file states it"
 BY_METADATA = "the file's metadata state it"
-"""Reasons for what need not be inferred."""
+"""Reasons for parts that need not be inferred."""
 SUM_TOLERANCE = 1e-3
-"""How far from 1 the sum of a row of probabilities may be."""
+"""The largest difference from 1 of the sum of a row of probabilities."""
 
 
 @dataclass(frozen=True)
 class Inference:
-    """A model's signature, and the reason for each part of it that nobody stated.
+    """A model's signature, and the reason for each part of it that is not stated.
 
-    ``labels`` are those in the model's own file, None if there are none. ``settled`` says that the activation is
-    stated, so that :func:`settle` leaves it as it is.
+    ``labels`` are from the model's own file, None if it has none. ``settled`` is true if the activation is stated, so
+    that :func:`settle` leaves it alone.
     """
 
     signature: Signature
@@ -42,16 +42,16 @@ class Inference:
 
 
 def inferred_reasons(reasons: Mapping[str, str]) -> dict[str, str]:
-    """Return the reasons for what was inferred, without those for what somebody or the file states."""
+    """Return the reasons for inferred parts, without the parts that the user or the file states."""
     return {part: why for part, why in reasons.items() if why not in (STATED, BY_CALLER, BY_FILE, BY_METADATA)}
 
 
 def settle(inference: Inference, rows: FloatArray) -> Inference:
-    """Correct the activation of an inferred signature by what the network really gives.
+    """Correct the activation of an inferred signature by the network's real output.
 
-    Rows that sum to 1 are probabilities already, whatever the graph ends in; values beyond 0-1 are none.
+    Rows that sum to 1 are probabilities already, whatever the graph ends in; values outside 0-1 are not.
 
-    :param rows: what the network gives for several pictures, (N, classes), as it is.
+    :param rows: the network's output for several pictures, (N, classes), without any activation.
     """
     postprocess = inference.signature.postprocess
     if inference.settled or not np.isfinite(rows).all():
@@ -73,7 +73,11 @@ def settle(inference: Inference, rows: FloatArray) -> Inference:
 
 
 def activation_of(is_distribution: bool, classes: int) -> Activation:
-    """Return what makes probabilities of an output of so many classes, by whether the graph ends in a distribution."""
+    """Return the activation that turns an output into probabilities.
+
+    :param is_distribution: whether the graph ends in a distribution.
+    :param classes: the number of values.
+    """
     if is_distribution:
         return "none"
     return "sigmoid" if classes == 1 else "softmax"
@@ -85,9 +89,9 @@ def complete_shape(
     """Return an input's shape with every size but the batch's, and the reason for its height and width.
 
     :param name: the input, for errors.
-    :param shape: with the batch axis; 0 stands for any size.
+    :param shape: the shape with the batch axis; 0 stands for any size.
     :param layout: the axes of ``shape``, such as ``NCHW`` or ``NHW``.
-    :param size: height and width, if somebody states them.
+    :param size: height and width, if the user states them.
     :raises ModelFormatError: if the file fixes another size, or the channels are not those of a picture.
     """
     sides = dict(zip(layout, shape, strict=True))
@@ -107,7 +111,7 @@ def complete_shape(
 
 
 def no_picture(name: str, shape: Sequence[int | None]) -> ModelFormatError:
-    """Return the error for an input that is no picture."""
+    """Return the error for an input that is not a picture."""
     return ModelFormatError(
         f"the input {name} has the shape {list(shape)}; a picture has four axes, or three if it is grey"
     )
@@ -116,7 +120,7 @@ def no_picture(name: str, shape: Sequence[int | None]) -> ModelFormatError:
 def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
     """Check that an output is one row with a value for each class.
 
-    :param shape: the output's, with the batch axis, which does not count.
+    :param shape: the output's shape with the batch axis, which does not count.
     :raises ModelFormatError: if more than one of its axes is longer than 1.
     """
     if sum(axis != 1 for axis in shape[1:]) > 1:
@@ -127,7 +131,7 @@ def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
 
 
 def output_reason(activation: Activation, others: Sequence[str], chosen: str) -> str:
-    """Return the reason for an activation, and for the output that is taken if there are others."""
+    """Return the reason for an activation, and for the chosen output if there are others."""
     reason = {
         "none": "probabilities: the graph ends in them",
         "softmax": "softmax: the graph ends in logits",
@@ -139,9 +143,9 @@ def output_reason(activation: Activation, others: Sequence[str], chosen: str) ->
 
 
 def refuse_features(path: Path, output: str, classes: int, labels: int | None) -> None:
-    """Refuse a row that is a vector of features; labels for all of its values say that they are classes.
+    """Refuse a row that is a vector of features, unless labels for all of its values show that they are classes.
 
-    :raises ModelFormatError: if it is refused.
+    :raises ModelFormatError: if the row is refused.
     """
     if labels != classes:
         raise ModelFormatError(
@@ -151,14 +155,14 @@ def refuse_features(path: Path, output: str, classes: int, labels: int | None) -
 
 
 def with_imagenet_crop(preprocess: Preprocess, shape: tuple[int, ...]) -> Preprocess:
-    """Return the crop of ImageNet's networks by PyTorch and Gluon: of 224 pixels out of a shorter side of 256."""
+    """Return a preprocessing with the crop of PyTorch and Gluon for ImageNet: 224 pixels of a shorter side of 256."""
     if preprocess.mean != TORCH.mean or len(shape) != 4 or min(shape[2:]) < LARGE:
         return preprocess
     return replace(preprocess, resize="crop", shorter_side=round(min(shape[2:]) * 256 / 224))
 
 
 def as_grey(preprocess: Preprocess) -> Preprocess:
-    """Return the same range of pixels for grey pictures."""
+    """Return a preprocessing with the same range of pixels for grey pictures."""
     if len(preprocess.mean) == 1:
         return replace(preprocess, color="grey")
     return replace(preprocess, color="grey", mean=(0.0,), std=(1.0,))

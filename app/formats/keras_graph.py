@@ -1,10 +1,10 @@
-"""A Keras architecture as one graph of layers, with the models inside it taken apart.
+"""A Keras architecture as one graph of layers, with inner models expanded.
 
-Format of a model's description, in the words of Keras 2: ``Sequential`` lists its layers; ``Functional`` (``Model`` in
-older files) lists them with ``inbound_nodes``, one node for each call of the layer. A node lists its input tensors as
-``[layer, node, tensor, options]``; an operation of TensorFlow (``TFOpLambda``) has one such entry without the list
-around it, and its constants and further tensors among the options. A node of a model inside is counted from 1, because
-node 0 is the one with which the model itself was built.
+Format of a model's description in Keras 2: ``Sequential`` lists its layers; ``Functional`` (``Model`` in older files)
+lists them with ``inbound_nodes``, one node for each call of the layer. A node lists its input tensors as ``[layer,
+node, tensor, options]``. An operation of TensorFlow (``TFOpLambda``) has one such entry without the surrounding list,
+and its constants and further tensors among the options. Nodes of an inner model count from 1, because node 0 built the
+model itself.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from app.formats.keras_legacy import read_node
 MODELS = ("Sequential", "Model", "Functional")
 CONSTANT = "_CONSTANT_VALUE"
 MAX_CALLS = 20_000
-"""Calls of layers in one network. The deepest of ``keras.applications`` has about 1,300; models that are called twice
-by models that are called twice would double the number at each level."""
+"""The largest number of calls of layers in one network. The deepest of ``keras.applications`` has about 1,300; models
+that are called twice by models that are called twice would double the number at each level."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ INPUT = Tensor(-1)
 
 @dataclass(frozen=True, eq=False)
 class Leaf:
-    """A layer that is not a model. ``models`` names the models inside the network that hold it, outermost first."""
+    """A layer that is not a model. ``models`` names the inner models that hold it, outermost first."""
 
     name: str
     class_name: str
@@ -45,14 +45,14 @@ class Leaf:
 
 @dataclass(frozen=True, eq=False)
 class Nested:
-    """A model inside a model: its layers in the order in which Keras lists their weights."""
+    """An inner model, with its layers in Keras's order of their weights."""
 
     name: str
     trainable: bool
     children: tuple[Leaf | Nested, ...]
 
     def leaves(self) -> Iterator[Leaf]:
-        """Yield every layer, those of models inside too."""
+        """Yield every layer, including those of inner models."""
         for child in self.children:
             if isinstance(child, Leaf):
                 yield child
@@ -62,7 +62,7 @@ class Nested:
 
 @dataclass(frozen=True)
 class Call:
-    """One use of a layer. ``arguments`` and the values of ``options`` are tensors, constants, or lists of them."""
+    """One call of a layer. ``arguments`` and the values of ``options`` are tensors, constants, or lists of them."""
 
     leaf: Leaf
     arguments: tuple[Any, ...]
@@ -71,10 +71,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Graph:
-    """A network of one input and one output.
+    """A network with one input and one output.
 
-    ``input_shape`` has the batch axis; None stands for any size. ``calls`` are in computation order, without what the
-    output does not need. ``root`` is the outermost model, with all layers of the file.
+    ``input_shape`` has the batch axis; None stands for any size. ``calls`` are in computation order, without calls that
+    the output does not need. ``root`` is the outermost model, with all layers of the file.
     """
 
     input_name: str
@@ -86,7 +86,7 @@ class Graph:
 
 
 def model_names(config: dict[str, Any]) -> list[str]:
-    """List the names of the outermost model and of all models inside it, in their order in the file."""
+    """Return the names of the outermost model and of all inner models, in file order."""
 
     def names(model: Nested) -> Iterator[str]:
         yield model.name
@@ -98,10 +98,9 @@ def model_names(config: dict[str, Any]) -> list[str]:
 
 
 def picture_shape(graph: Graph) -> tuple[int, ...]:
-    """Return the shape of the pictures that a network is given, with the batch axis; 0 stands for any size.
+    """Return the shape of a network's input pictures, with the batch axis; 0 stands for any size.
 
-    Grey pictures without an axis for their one channel, (N, 28, 28), get that axis. Open sizes are those of a first
-    layer that resizes.
+    Grey pictures without a channel axis, (N, 28, 28), get one. Open sizes are those of a first layer that resizes.
     """
     shape = graph.input_shape if len(graph.input_shape) != 3 else (*graph.input_shape, 1)
     sizes = [size or 0 for size in shape]
@@ -112,12 +111,12 @@ def picture_shape(graph: Graph) -> tuple[int, ...]:
 
 
 def is_operation(leaf: Leaf) -> bool:
-    """Say whether a layer is an operation of TensorFlow that was applied to a tensor of Keras."""
+    """Return whether a layer is a TensorFlow operation that was applied to a Keras tensor."""
     return leaf.class_name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
 
 def output_names(config: dict[str, Any]) -> list[str]:
-    """List the names of the layers that give a network's outputs, in their order; empty if it has just one output.
+    """Return the names of a network's output layers, in order; empty if it has just one output.
 
     :raises ModelFormatError: if the architecture is damaged.
     """
@@ -131,10 +130,10 @@ def output_names(config: dict[str, Any]) -> list[str]:
 
 
 def read_graph(config: dict[str, Any], output: str = "") -> Graph:
-    """Read an architecture, ``{"class_name", "config", …}``, in the words of Keras 2.
+    """Read an architecture, ``{"class_name", "config", …}``, in the format of Keras 2.
 
-    :param output: the name of the output to take, of several; the first if there is none of that name.
-    :raises ModelFormatError: if it has not exactly one input, or is damaged.
+    :param output: the name of the output to use; the first if there is none of that name.
+    :raises ModelFormatError: if it does not have exactly one input, or is damaged.
     """
     try:
         return _read(config, output)
@@ -183,7 +182,7 @@ def _needed(calls: list[Call], output: Tensor) -> tuple[tuple[Call, ...], Tensor
 
 @dataclass(eq=False)
 class _Model:
-    """The description of a model, parsed; ``nodes`` and what follows only for functional ones."""
+    """The parsed description of a model; ``nodes``, ``inputs`` and ``outputs`` are only for functional models."""
 
     name: str
     sequential: bool
@@ -199,8 +198,7 @@ class _Model:
         return Nested(self.name, self.trainable, tuple(children))
 
     def offsets(self) -> dict[str, int]:
-        """Return the number of each inner model's first node: 1, or 0 if it is a Sequential that was built by that
-        call."""
+        """Return the number of each inner model's first node: 1, or 0 for a Sequential that was built by that call."""
         first = {name: 1 for name, child in self.children.items() if isinstance(child, _Model)}
         needed = (key for listed in self.nodes.values() for node in listed for key in node.needs())
         for name, number, _tensor in (*needed, *self.outputs):
@@ -209,7 +207,7 @@ class _Model:
         return first
 
     def input(self) -> tuple[str, tuple[int | None, ...], str]:
-        """Name, batch shape and type of the network's one input."""
+        """Return the name, batch shape and type of the network's only input."""
         if not self.sequential:
             if len(self.inputs) != 1:
                 raise ModelFormatError(f"it has {len(self.inputs)} inputs; an image classifier has one")
@@ -240,7 +238,7 @@ def _input_of(layer: Leaf | _Model, build_shape: Any) -> tuple[str, tuple[int | 
 def _parse(node: dict[str, Any], models: tuple[str, ...] | None) -> Leaf | _Model:
     """Parse the description of a layer or a model.
 
-    :param models: names of the models inside the network that hold it; None for the network itself.
+    :param models: names of the inner models that hold it; None for the network itself.
     """
     class_name, config = str(node.get("class_name")).removeprefix("Keras>"), node.get("config")
     if class_name not in MODELS:
@@ -257,7 +255,7 @@ def _parse(node: dict[str, Any], models: tuple[str, ...] | None) -> Leaf | _Mode
     nodes: dict[str, list[Any]] = {}
     for layer in layers:
         child = _parse(layer, inside)
-        # nodes name a layer as its entry does, which need not be what its configuration says
+        # nodes refer to a layer by its entry's name, which may differ from its configuration's
         key = str(layer.get("name") or child.name)
         if key in children:
             raise ModelFormatError(f"two of its layers are called {key}")
@@ -280,7 +278,7 @@ def _tensors(described: Any) -> list[tuple[str, int, int]]:
 
 
 class _Tracer:
-    """Applies models to tensors, and notes each call of a layer."""
+    """An interpreter that applies models to tensors and records each call of a layer."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -353,7 +351,7 @@ class _Reference:
 
 
 class _Node:
-    """One call of a layer of a functional model, with references in the place of tensors."""
+    """One call of a layer of a functional model, with references instead of tensors."""
 
     def __init__(self, children: Mapping[str, Leaf | _Model], name: str, data: Any) -> None:
         self._children = children
@@ -363,7 +361,7 @@ class _Node:
         alone = bool(data) and isinstance(data[0], str)
         entries = [self._entry(entry) for entry in ([data] if alone else data)]
         child = children[name]
-        # a layer of Keras takes each of its inputs, a function of TensorFlow takes the list as one argument
+        # a Keras layer takes each of its inputs, a TensorFlow function takes the list as one argument
         is_list = isinstance(child, Leaf) and child.class_name == "TFOpLambda" and not alone
         self._arguments: list[Any] = [entries] if is_list else entries
 
@@ -385,11 +383,11 @@ class _Node:
         return value
 
     def needs(self) -> list[tuple[str, int, int]]:
-        """Return the tensors that must be there before."""
+        """Return the keys of the tensors that the call needs."""
         return [item.key for item in _flat((self._arguments, self._options)) if isinstance(item, _Reference)]
 
     def filled(self, known: Mapping[tuple[str, int], list[Any]]) -> tuple[list[Any], dict[str, Any]]:
-        """Arguments and options with the tensors in them."""
+        """Return the arguments and options, with references replaced by tensors."""
 
         def fill(value: Any) -> Any:
             if isinstance(value, _Reference):
@@ -415,7 +413,7 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def _is_default(key: str, value: Any) -> bool:
-    """Say whether an option of a call leaves it as it is when a network predicts."""
+    """Return whether an option of a call has no effect at prediction."""
     return value is None or (key == "training" and value in (False, 0))
 
 
@@ -424,5 +422,5 @@ def _in_words(options: Mapping[str, Any]) -> str:
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
-    """List the tensors among arguments or options."""
+    """Return the tensors among arguments or options."""
     return [item for item in _flat(list(values)) if isinstance(item, Tensor)]

@@ -1,17 +1,17 @@
-"""Keras's ``.h5`` files, as Keras 1.2 to 2 save them: an architecture in JSON and the weights of each layer.
+"""A reader of Keras's ``.h5`` files, as Keras 1.2 to 2 save them: an architecture in JSON and each layer's weights.
 
-The file has one group for each layer of the outermost model. A model inside it is one such layer, and its group lists
-the trainable arrays of all layers in it first, then all the others, as ``model.weights`` does: kernels and biases,
-scales and shifts, then the moving means and variances. What was frozen counts with the others. So arrays are dealt out
-in that order, and their names are heeded where they name layers: ``Conv1/kernel:0``.
+The file has one group for each layer of the outermost model. An inner model is one such layer. Its group lists the
+trainable arrays of all its layers first, then all the others, as ``model.weights`` does: kernels and biases, scales and
+shifts, then the moving means and variances. Frozen arrays are among the others. So arrays are assigned in that order,
+or by name if the names contain layers: ``Conv1/kernel:0``.
 
 Format: the root has an attribute ``model_config`` (JSON); the group ``model_weights`` has the attributes
 ``layer_names``, ``backend`` and ``keras_version``, and a group for every layer with an attribute ``weight_names`` and
-as many datasets. Attributes are bytes in files of h5py 2 and text in those of h5py 3; long lists are cut up into
+as many datasets. Attributes are bytes in files of h5py 2 and text in files of h5py 3; long lists are split into
 ``layer_names0``, ``layer_names1`` and so on.
 
-A file of weights alone (``save_weights``) is such a group without ``model_config`` around it; the architecture is then
-in a file of JSON beside it, as ``to_json`` writes it. Keras 1 writes no ``backend``.
+A file of weights alone (``save_weights``) is such a group without ``model_config``. The architecture is then in a JSON
+file beside it, as ``to_json`` writes it. Keras 1 writes no ``backend``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from app.formats.lfs import refuse_pointer
 from app.utils.json import parse_json, read_json
 
 Slot = tuple[Leaf, str]
-"""A place for an array: a layer, and what the array is to it."""
+"""A place for an array: a layer and the array's role in it."""
 
 _ROLES = {
     "Conv1D": ("kernel", "bias"),
@@ -63,17 +63,18 @@ class Group:
 
 
 def assign_weights(root: Nested, groups: Sequence[Group]) -> dict[Leaf, dict[str, NDArray[Any]]]:
-    """Give every layer of a network its arrays, by what they are to it (``kernel``, ``bias``, ``gamma``, …).
+    """Return every layer's arrays by role (``kernel``, ``bias``, ``gamma``, …).
 
     :param root: the outermost model.
-    :param groups: those that have arrays, in the file's order.
-    :raises ModelFormatError: if a layer has not as many arrays as it needs.
+    :param groups: the groups that have arrays, in file order.
+    :raises ModelFormatError: if the number of a layer's arrays is wrong.
     """
     layers = [child for child in root.children if any(_slots(child))]
     if len(layers) != len(groups):
         raise ModelFormatError(f"it has {len(layers)} layers with weights, and holds those of {len(groups)}")
     by_name = {group.name: group for group in groups}
-    if {layer.name for layer in layers} == set(by_name):  # weights alone may be named after another session's layers
+    # otherwise file order: weights alone may have the layer names of another session
+    if {layer.name for layer in layers} == set(by_name):
         groups = [by_name[layer.name] for layer in layers]
     dealt: dict[Leaf, dict[str, NDArray[Any]]] = {}
     for layer, group in zip(layers, groups, strict=True):
@@ -84,7 +85,7 @@ def assign_weights(root: Nested, groups: Sequence[Group]) -> dict[Leaf, dict[str
 
 
 def _slots(layer: Leaf | Nested) -> tuple[list[Slot], list[Slot]]:
-    """List what is trained in a layer or model, and what is not, each in the order in which Keras lists it."""
+    """Return the trained and the other slots of a layer or model, each in Keras's order."""
     if isinstance(layer, Leaf):
         trained, others = roles(layer.class_name, layer.config)
         if layer.config.get("trainable") is False:
@@ -96,7 +97,7 @@ def _slots(layer: Leaf | Nested) -> tuple[list[Slot], list[Slot]]:
 
 
 def roles(class_name: str, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Say which arrays a layer has: what is trained, and what is not."""
+    """Return the roles of a layer's arrays: the trained ones, and the others."""
     if class_name in NORMALIZATIONS:
         return _affine(config), ["moving_mean", "moving_variance"]
     if class_name == "LayerNormalization":
@@ -137,7 +138,7 @@ def _match_slots(layer: Leaf | Nested, slots: list[Slot], group: Group) -> list[
 
 
 def _split_name(name: str) -> tuple[str, str]:
-    """Take a weight's name apart: ``block/Conv1/kernel:0`` belongs to ``block/Conv1`` and is its ``kernel``."""
+    """Split a weight's name into layer and role: ``block/Conv1/kernel:0`` is the ``kernel`` of ``block/Conv1``."""
     layer, _, word = name.partition(":")[0].rpartition("/")
     return layer, re.sub(r"_\d+$", "", word)
 
@@ -146,21 +147,21 @@ Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 
 MODELS = ("Sequential", "Model", "Functional")
 CODE = ("Lambda",)
-"""Layers that are programs."""
+"""Layers that contain code."""
 
 MAX_METADATA = 2**16
 
 BESIDE = ("{stem}.json", "{stem}_model.json", "{stem}-model.json", "{short}.json", "model.json", "architecture.json")
-"""What the architecture of weights alone may be called; ``short`` is the file's name without ``weights``."""
+"""Possible names of the architecture for weights alone; ``short`` is the file's stem without ``weights``."""
 
 
 @dataclass(frozen=True)
 class H5Model:
-    """What an ``.h5`` file holds. ``weights`` has only the layers that have some, in the file's order.
+    """The content of an ``.h5`` file. ``weights`` has only the layers with weights, in file order.
 
-    ``config`` is in the words of Keras 2, whichever wrote the file, and the weights lie as Keras 2 has them over
-    TensorFlow where ``backend`` is ``tensorflow``. ``theano`` says that they were learned over Theano all the same,
-    which pads in another way. ``guessed`` says that nothing in the file tells the backend.
+    ``config`` is in the format of Keras 2, whichever version wrote the file. If ``backend`` is ``tensorflow``, the
+    weights have the axes of Keras 2 over TensorFlow. ``theano`` is true if they were trained over Theano nevertheless,
+    which pads differently. ``guessed`` is true if the file does not state the backend.
     """
 
     config: dict[str, Any]
@@ -173,15 +174,15 @@ class H5Model:
 
     @property
     def groups(self) -> list[Group]:
-        """Return the weights with the names that they have in the file."""
+        """Return the weights with their names in the file."""
         names = self.weight_names or tuple(("",) * len(arrays) for _name, arrays in self.weights)
         return [Group(name, given, arrays) for (name, arrays), given in zip(self.weights, names, strict=True)]
 
 
 def architecture_beside(path: Path) -> Path | None:
-    """Find the architecture of an ``.h5`` file: a file of JSON beside it that describes a model of Keras.
+    """Return the JSON file beside an ``.h5`` file that describes a Keras model; None if there is none.
 
-    It counts only where the ``.h5`` holds weights alone.
+    It counts only if the ``.h5`` holds weights alone.
     """
     short = re.sub(r"[_.\-]?weights[_.\-]?", "", path.stem, flags=re.IGNORECASE)
     named = [path.with_name(pattern.format(stem=path.stem, short=short)) for pattern in BESIDE]
@@ -189,7 +190,7 @@ def architecture_beside(path: Path) -> Path | None:
 
 
 def is_architecture(path: Path) -> bool:
-    """Say whether a file is a model's description by Keras's ``to_json``."""
+    """Return whether a file is a model's description by Keras's ``to_json``."""
     try:
         document: Any = read_json(path)
     except (OSError, ValueError):
@@ -198,11 +199,11 @@ def is_architecture(path: Path) -> bool:
 
 
 def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
-    """Read an ``.h5`` file. Nothing in it is executed.
+    """Read an ``.h5`` file without executing any of it.
 
-    :param architecture: the model's description, where the file holds weights alone; by default what lies beside it.
-    :raises ModelFormatError: where it cannot be read, holds weights alone and nothing beside it describes the model, or
-        holds a ``Lambda`` layer, which is code.
+    :param architecture: the model's description, if the file holds weights alone; by default the file beside it.
+    :raises ModelFormatError: if the file cannot be read, holds weights alone without a description beside it, or holds
+        a ``Lambda`` layer, which is code.
     """
     import h5py
 
@@ -214,7 +215,7 @@ def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
             return _read(file, path, architecture)
     except ModelFormatError as error:
         raise ModelFormatError(f"{path} cannot be served: {error}") from None
-    except Exception as error:  # h5py raises whatever its C library says, of many kinds
+    except Exception as error:  # h5py passes on its C library's errors, as many types
         raise ModelFormatError(f"{path} is not a Keras model: {error or type(error).__name__}") from None
 
 
@@ -254,9 +255,9 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
 
 
 def _refuse_archive(path: Path) -> None:
-    """Refuse a file of the ``.keras`` format, which is a zip, by the version of Keras that its metadata name.
+    """Refuse a file of the ``.keras`` format, which is a zip, with a message for the Keras version in its metadata.
 
-    :raises ModelFormatError: if it is one.
+    :raises ModelFormatError: if the file is of that format.
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
@@ -273,12 +274,12 @@ def _refuse_archive(path: Path) -> None:
 
 
 def _is_keras3(config: Any) -> bool:
-    """Say whether an architecture is in the words of Keras 3, which calls an input's shape ``batch_shape``."""
+    """Return whether an architecture is in the format of Keras 3, which names an input's shape ``batch_shape``."""
     return any(isinstance(layer.get("config"), dict) and "batch_shape" in layer["config"] for layer in _layers(config))
 
 
 def _of_keras3(version: str, path: Path) -> str:
-    """Say what to do with a file of Keras 3, which writes ONNX since 3.8, of a model that was called once."""
+    """Return instructions for a file of Keras 3, which exports ONNX since 3.8, from a model that was called once."""
     return (
         f"it was saved by Keras {version or 3}, and files of Keras 1.2 to 2 are read. Keras 3.8 or newer with tf2onnx "
         f"writes an ONNX file of it, which is read: model = keras.models.load_model({path.name!r}); "
@@ -287,9 +288,10 @@ def _of_keras3(version: str, path: Path) -> str:
 
 
 def _of_keras1(config: dict[str, Any], weights: Weights, backend: str) -> H5Model:
-    """Channels first were Theano's way, last TensorFlow's; Keras 1 does not say over which one a file was written.
+    """Return the content of a file of Keras 1, which does not state its backend.
 
-    Somebody who knows better can write the attribute ``backend`` into the file.
+    The backend is guessed: channels first were Theano's convention, channels last TensorFlow's. The user can override
+    the guess by the attribute ``backend`` in the file.
     """
     first = channels_first(config)
     turned = tuple((name, tuple(kernel_to_keras2(array, first) for array in arrays)) for name, arrays in weights)
@@ -298,7 +300,7 @@ def _of_keras1(config: dict[str, Any], weights: Weights, backend: str) -> H5Mode
 
 
 def _of_theano(model: H5Model) -> H5Model:
-    """Theano convolves, where all others correlate: its kernels lie upside down and the wrong way round."""
+    """Return a model with Theano's kernels flipped in both axes: Theano convolves, all other backends correlate."""
     if model.backend != "theano":
         return model
     weights = tuple(
@@ -310,7 +312,7 @@ def _of_theano(model: H5Model) -> H5Model:
 
 def _refuse_code(config: Any) -> None:
     for layer in _layers(config):
-        # newer Kerases write Package>Name, which is read as Name
+        # newer versions of Keras write Package>Name, which is read as Name
         if str(layer["class_name"]).rpartition(">")[2] in CODE:
             options = layer.get("config")
             name = options.get("name", "") if isinstance(options, dict) else ""

@@ -1,11 +1,11 @@
-"""Architectures of earlier versions of Keras, translated to those of Keras 2.
+"""Translation of the architectures of earlier Keras versions to Keras 2.
 
-What changed between the two is told by Keras's own release notes of 2.0 (github.com/keras-team/keras, March 2017):
-layers and options got other names, a window's sides became one option, ``Merge`` became one layer for each of its
-modes, and ``dim_ordering`` (``th``, ``tf``) became ``data_format``. Kernels of ``th`` lie as (out, in, height, width).
+The changes are in Keras's own release notes of 2.0 (github.com/keras-team/keras, March 2017): layers and options were
+renamed, a window's sides became one option, ``Merge`` became one layer for each of its modes, and ``dim_ordering``
+(``th``, ``tf``) became ``data_format``. Kernels of ``th`` have the axes (out, in, height, width).
 
-A ``TensorFlowOpLayer`` has TensorFlow's own description of a node (``node_def``), and those of its inputs that are
-constants by their places.
+A ``TensorFlowOpLayer`` has TensorFlow's own description of a node (``node_def``), and its constant inputs by their
+places.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ DROPPED = {
     *("gamma_regularizer", "beta_regularizer", "input_dtype", "input_dim", "nb_row", "nb_col", "mode", "dim_ordering"),
     *("output_shape", "create_input_layer"),
 }
-"""What only training asks for, and what is said in another way."""
+"""Options that only training needs, or that are expressed differently in Keras 2."""
 BY_CHANNELS = {
     *("Conv2D", "SeparableConv2D", "Conv2DTranspose", "DepthwiseConv2D", "MaxPooling2D", "AveragePooling2D"),
     *("GlobalMaxPooling2D", "GlobalAveragePooling2D", "ZeroPadding2D", "Cropping2D", "UpSampling2D"),
     "SpatialDropout2D",
 }
-"""Layers that must know where the channels are; some of Keras 1 did not write it down."""
+"""Layers that need the place of the channels; some of Keras 1 did not store it."""
 
 
 def is_keras1(config: dict[str, Any]) -> bool:
-    """Say whether an architecture was saved by Keras 1."""
+    """Return whether an architecture was saved by Keras 1."""
     return any(
         name in LAYERS
         or name == "Merge"
@@ -61,9 +61,9 @@ def is_keras1(config: dict[str, Any]) -> bool:
 
 
 def channels_first(config: dict[str, Any]) -> bool:
-    """Say whether an architecture of Keras 1 has its channels first (``th``).
+    """Return whether an architecture of Keras 1 has its channels first (``th``).
 
-    Where no layer tells, they are where the input has one or three.
+    If no layer states it, the axis of the input with one or three values holds the channels.
     """
     for _name, options in _layers(config):
         if options.get("dim_ordering") in ("th", "tf"):
@@ -73,7 +73,7 @@ def channels_first(config: dict[str, Any]) -> bool:
 
 
 def kernel_to_keras2(array: NDArray[Any], first: bool) -> NDArray[Any]:
-    """Give a kernel as Keras 2 has it, (height, width, in, out); other weights as they are.
+    """Return a kernel in Keras 2's axes, (height, width, in, out); other weights unchanged.
 
     :param first: whether the channels are first (``th``).
     """
@@ -81,9 +81,9 @@ def kernel_to_keras2(array: NDArray[Any], first: bool) -> NDArray[Any]:
 
 
 def to_keras2(config: dict[str, Any]) -> dict[str, Any]:
-    """Rewrite the description of a model of Keras 1, ``{"class_name", "config", …}``.
+    """Translate the description of a model of Keras 1, ``{"class_name", "config", …}``.
 
-    :raises ModelFormatError: where it has what Keras 2 cannot say.
+    :raises ModelFormatError: if it has something that Keras 2 cannot express.
     """
     return _rewrite(config, "channels_first" if channels_first(config) else "channels_last")
 
@@ -146,7 +146,7 @@ def _merge(options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _layers(node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All layers of an architecture with their options, those of models in it too."""
+    """Yield all layers of an architecture with their options, including those of inner models."""
     if isinstance(node, list):
         for item in node:
             yield from _layers(item)
@@ -173,8 +173,8 @@ _MASKS = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_ax
 def read_node(config: Mapping[str, Any], tensors: Sequence[Any]) -> tuple[str, list[Any], dict[str, Any]]:
     """Read the options of a ``TensorFlowOpLayer``.
 
-    :param tensors: what the layer is called with; the other inputs are constants.
-    :returns: the name that a ``TFOpLambda`` has for the operation, its arguments and its named ones.
+    :param tensors: the layer's input tensors; the other inputs are constants.
+    :returns: the operation's name in a ``TFOpLambda``, its positional arguments and its named arguments.
     :raises ModelFormatError: if the operation is unknown.
     """
     node = config.get("node_def")
@@ -206,7 +206,7 @@ def read_node(config: Mapping[str, Any], tensors: Sequence[Any]) -> tuple[str, l
 def _slices(
     begin: list[int], end: list[int], strides: list[int], begins: int, ends: int, ellipsis: int, new: int, shrink: int
 ) -> list[Any]:
-    """Write a strided slice as Keras writes NumPy's; bits of the masks stand for its parts."""
+    """Return a strided slice in Keras's notation of NumPy's slices; bits of the masks stand for its parts."""
     spec: list[Any] = []
     for number, (start, stop, step) in enumerate(zip(begin, end, strides, strict=True)):
         bit = 1 << number

@@ -1,4 +1,4 @@
-"""Labels of a network's classes: files that list them, and ImageNet's thousand from the package that carries them."""
+"""Labels of a network's classes: files that list them, and ImageNet's thousand from the package that contains them."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SYNSETS = "imagenet1k_to_21k.json"
 def find_labels(folder: Path) -> Path | None:
     """Return the file of a folder that lists its model's labels; None if there is none.
 
-    A usual name is preferred to a file that is only named like labels. Of the latter, JSON counts only if it lists
-    labels.
+    A usual name is preferred to one that merely contains ``synset``, ``label`` or ``class``. JSON counts only if it
+    lists labels.
     """
     files = sorted(path for path in folder.iterdir() if NAMED_AS_LABELS.fullmatch(path.name) and path.is_file())
     by_name = {path.name.lower(): path for path in files}
@@ -37,10 +37,10 @@ def find_labels(folder: Path) -> Path | None:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Read labels: one a line, or JSON.
+    """Read labels: one on each line, or JSON.
 
-    Text may begin with a byte order mark, end its lines in any way, and number its lines from 0 (``0 Cat``); blank
-    lines do not count. JSON is what :func:`labels_of` takes.
+    Text may begin with a byte order mark, have any line endings, and number its lines from 0 (``0 Cat``); blank lines
+    do not count. JSON is as in :func:`labels_of`.
 
     :raises ModelFormatError: if the file cannot be read or lists no labels.
     """
@@ -58,15 +58,15 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 
 def write_labels(folder: Path, labels: Iterable[str]) -> None:
-    """Write ``synset.txt``, one label a line."""
+    """Write ``synset.txt``, one label on each line."""
     (folder / SYNSET).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
 
 
 def labels_of(document: Any) -> tuple[str, ...]:
     """Return the labels that JSON lists, in the order of the network's classes.
 
-    :param document: a list of labels; a dictionary from each label to its number, as Keras's ``class_indices`` is;
-        or a dictionary from each number to its label, or to ImageNet's pair of synset and label.
+    :param document: a list of labels; a dictionary from each label to its number, such as Keras's ``class_indices``; or
+        a dictionary from each number to its label, or to ImageNet's pair of synset and label.
     :raises ValueError: if it is none of these, or its numbers are not 0, 1, 2 and so on.
     """
     if isinstance(document, dict) and document:
@@ -77,16 +77,16 @@ def labels_of(document: Any) -> tuple[str, ...]:
 
 
 def imagenet_labels() -> tuple[str, ...]:
-    """Return the labels in the order of networks with ImageNet's classes, as ``n02123045 tabby, tabby cat``.
+    """Return ImageNet's labels in the order of a network's classes, as ``n02123045 tabby, tabby cat``.
 
-    :raises ModelFormatError: if the package is missing or has another content.
+    :raises ModelFormatError: if the package is missing or has other content.
     """
     names, synsets = _table(NAMES, r"\S.*"), _table(SYNSETS, r"n\d{8}")
     return tuple(f"{synsets[str(index)]} {names[str(index)]}" for index in range(CLASSES))
 
 
 def lists_labels(path: Path) -> bool:
-    """Say whether a file can be read as labels."""
+    """Return whether a file can be read as labels."""
     try:
         read_labels(path)
     except ModelFormatError:
@@ -95,7 +95,7 @@ def lists_labels(path: Path) -> bool:
 
 
 def _without_numbers(lines: list[str]) -> tuple[str, ...]:
-    """Drop the numbers in front of labels if they are 0, 1, 2 and so on."""
+    """Remove the numbers before labels if they are 0, 1, 2 and so on."""
     matches = [match for line in lines if (match := NUMBERED.fullmatch(line))]
     if len(lines) > 1 and [int(match[1]) for match in matches] == list(range(len(lines))):
         return tuple(match[2] for match in matches)
@@ -119,14 +119,14 @@ def _number(key: str) -> int:
 
 
 def _label(value: Any) -> Any:
-    """Return a label; a pair of synset and label, as in ``imagenet_class_index.json``, becomes one text."""
+    """Return a label; join a pair of synset and label, as in ``imagenet_class_index.json``, to one text."""
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
         return " ".join(value)
     return value
 
 
 def _table(file: str, pattern: str) -> dict[str, str]:
-    """Read a table from the label's number, as text, to one line of text that ``pattern`` describes."""
+    """Read a table from a label's number, as text, to one line of text that matches ``pattern``."""
     path = packaged_file(PACKAGE, file)
     try:
         table: Any = read_json(path)

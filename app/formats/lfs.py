@@ -1,4 +1,4 @@
-"""Pointers of Git LFS, which lie in the place of large files in a clone that did not download them.
+"""Git LFS pointers, which replace large files in a clone that did not download them.
 
 A pointer is a text of some 130 bytes: ``version https://git-lfs.github.com/spec/v1``, the content's SHA-256 and size.
 """
@@ -15,9 +15,9 @@ _MAX_BYTES = 1024
 
 
 def refuse_pointer(path: Path) -> None:
-    """Refuse a file that is a Git LFS pointer. Anything else passes, a file that cannot be read too.
+    """Refuse a file that is a Git LFS pointer. Any other file passes, including one that cannot be read.
 
-    :raises ModelFormatError: if it is one.
+    :raises ModelFormatError: if the file is a pointer.
     """
     try:
         with path.open("rb") as file:

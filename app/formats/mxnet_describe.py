@@ -1,9 +1,9 @@
-"""Input and output of an MXNet checkpoint, worked out from its graph and its parameters' shapes.
+"""Input and output of an MXNet checkpoint, inferred from its graph and its parameters' shapes.
 
-A checkpoint does not hold the size of the pictures that it was trained on. It follows from the weights where the last
-maps are laid out flat before a fully connected layer; where each map is averaged to one value any size passes, and the
-usual one is taken. Graphs of all versions of MXNet since 0.8 are read alike: what differed in them is nothing that is
-needed here, but for the names (``Softmax`` is what 0.8 called ``SoftmaxOutput``).
+A checkpoint does not record the size of its training pictures. If the last maps are flattened before a fully connected
+layer, the size follows from the weights. If each map is averaged to one value, any size passes, and the usual one is
+chosen. Graphs of all MXNet versions since 0.8 are read alike: only names differ in what matters here (``Softmax`` is
+0.8's name for ``SoftmaxOutput``).
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ from app.formats.mxnet_params import missing_params
 from app.formats.mxnet_shapes import Shape, ShapeMismatch, UnknownShape, infer_shapes, pools_whole_map, windows
 
 SIZES = (224, 227, 299, 32, 28, 64, 96, 112, 128, 150, 160, 192, 256, 331, 48, 100)
-"""Sides of square pictures that networks are trained on, the likelier first."""
+"""Usual sides of square training pictures, the likeliest first."""
 ALL_SIZES = range(8, 641)
-"""Sides that are tried where the weights fit none of the usual ones."""
+"""Sides that are tried if the weights fit none of the usual ones."""
 MOST_STEPS = 150_000
-"""Operations that are walked over for these: all sides for 240 operations, fewer for more. That takes about 2 s."""
+"""Limit on the operations evaluated for these sides, about 2 s: all sides for 240 operations, fewer for more."""
 LARGEST_LAST_MAP = 16
-"""A map that is averaged to one value is rarely larger; ImageNet's networks end at 7 to 13."""
+"""The usual largest side of a map that is averaged to one value; ImageNet's networks end at 7 to 13."""
 
 Kind = Literal["distribution", "logits", "features"]
 KINDS: tuple[Kind, ...] = ("distribution", "logits", "features")
-"""What an output may be, the preferred kind first."""
+"""Kinds of outputs, the preferred kind first."""
 DISTRIBUTIONS = ("SoftmaxOutput", "Softmax", "softmax", "SoftmaxActivation", "sigmoid", "LogisticRegressionOutput")
 REGRESSIONS = ("LinearRegressionOutput", "MAERegressionOutput")
 NORMALISATIONS = ("BatchNorm", "BatchNorm_v1", "L2Normalization", "InstanceNorm", "LayerNorm")
 LAYERS = ("Convolution", "Convolution_v1", "FullyConnected", "dot")
 SHAPES_ALONE = ("Flatten", "flatten", "Reshape", "reshape", "squeeze", "expand_dims", "transpose")
 PASSES = (*SHAPES_ALONE, "BlockGrad", "MakeLoss", "identity", "_copy", "Dropout", "clip", "Cast")
-"""Operations that leave probabilities as they are."""
+"""Operations that do not change probabilities."""
 ACTIVATIONS = ("Activation", "LeakyReLU", "relu", "elemwise_mul", "_mul")
 CONVOLUTIONS = ("Convolution", "Convolution_v1")
 
 Fit = tuple[Shape, list[Shape | None]]
-"""An input's shape (C, H, W) that passes, and the shape that every node has then."""
+"""An input shape (C, H, W) that passes, and the shape that it gives every node."""
 
 
 @dataclass(frozen=True)
 class CheckpointFacts:
     """Input and output of a network. ``input_shape`` is (0, C, H, W); 0 stands for any batch.
 
-    ``output_name`` is the node that gives the row of ``classes`` values. ``kind`` is ``distribution`` if the graph ends
-    in one there, ``features`` if it ends in a normalisation, a regression or pooled maps, else ``logits``. ``others``
-    are the graph's further outputs that are rows, too.
+    ``output_name`` is the node that computes the row of ``classes`` values. ``kind`` is ``distribution`` if the graph
+    ends in a distribution there, ``features`` if it ends in a normalisation, a regression or pooled maps, else
+    ``logits``. ``others`` names the graph's other outputs.
     """
 
     input_name: str
@@ -69,14 +69,15 @@ def describe_checkpoint(
     size: tuple[int, int] | None = None,
     output: str = "",
 ) -> CheckpointFacts:
-    """Work out a network's facts from its graph and its parameters' shapes (named as in the ``.params`` file).
+    """Infer a network's facts from its graph and its parameters' shapes (named as in the ``.params`` file).
 
     Of several outputs a distribution over classes is preferred, then logits.
 
-    :param path: the symbol's, for messages; ``params_path`` is the parameters'.
+    :param path: the symbol's path, for messages.
+    :param params_path: the parameters' path, for messages.
     :param size: height and width of the input, if they are known.
-    :param output: the name of the output to take, if it is known.
-    :raises ModelFormatError: if they do not tell the input's name or shape, or no output is a row of classes.
+    :param output: the name of the output to use, if it is known.
+    :raises ModelFormatError: if the input's name or shape does not follow from them, or no output is a row of classes.
     """
     heads = _heads(graph, output, path)
     kinds = {head: _kind(graph, head) for head in heads}
@@ -93,7 +94,7 @@ def describe_checkpoint(
 
 
 def cut(graph: Graph, head: int) -> Graph:
-    """Return the part of a graph that one of its nodes is computed from, with that as its only output."""
+    """Return the part of a graph that computes one of its nodes, with that node as the only output."""
     needed = sorted(graph.needed_by(head))
     places = {number: place for place, number in enumerate(needed)}
     nodes = (graph.nodes[number] for number in needed)
@@ -104,7 +105,7 @@ def cut(graph: Graph, head: int) -> Graph:
 def _of_head(
     graph: Graph, params: Mapping[str, Shape], path: Path, params_path: Path, size: tuple[int, int] | None
 ) -> tuple[Shape, int, str]:
-    """Return the input's shape (C, H, W), the number of classes and the input's name, of a graph of one output."""
+    """Return the input's shape (C, H, W), the number of classes and the input's name, for a graph with one output."""
     weights = {name.removeprefix("arg:").removeprefix("aux:"): shape for name, shape in params.items()}
     name = _input_name(graph, weights, params, path, params_path)
     shape, shapes = _input(graph, name, weights, path, size)
@@ -118,9 +119,9 @@ def _of_head(
 
 
 def _heads(graph: Graph, output: str, path: Path) -> tuple[int, ...]:
-    """Return the numbers of the outputs that may be taken: the one of a name, or all.
+    """Return the numbers of the candidate outputs: the output with a given name, or all.
 
-    :raises ModelFormatError: if there is none of that name.
+    :raises ModelFormatError: if there is no output of that name.
     """
     heads = tuple(dict.fromkeys(graph.heads))
     named = tuple(head for head in heads if output.removesuffix("_output") == graph.nodes[head].name)
@@ -131,7 +132,7 @@ def _heads(graph: Graph, output: str, path: Path) -> tuple[int, ...]:
 
 
 def free_inputs(graph: Graph, learned: set[str]) -> list[str]:
-    """Give the names of what must be fed for the first output: arrays that are not learned and no label of a loss."""
+    """Return the names of the arrays to feed for the first output: neither learned nor labels of a loss."""
     labels, needed = _labels(graph), graph.needed_by(graph.heads[0])
     return [
         node.name
@@ -141,7 +142,7 @@ def free_inputs(graph: Graph, learned: set[str]) -> list[str]:
 
 
 def _labels(graph: Graph) -> set[str]:
-    """Give the names of the arrays that only training feeds: the second inputs of outputs that are losses too."""
+    """Return the names of the arrays that only training feeds: labels, which are the second inputs of losses."""
     named = {node.name for node in graph.nodes if node.op == "null" and node.name.endswith("_label")}
     losses = [node for node in graph.nodes if node.op.endswith("Output") or node.op == "Softmax"]
     seconds = [graph.nodes[node.inputs[1]] for node in losses if len(node.inputs) > 1]
@@ -167,14 +168,14 @@ def _input_name(
 
 
 def _picture(graph: Graph, free: list[str]) -> str | None:
-    """Return which of several arrays that are not learned is the picture: the only one that operations take first."""
+    """Return the array that is the picture: the only unlearned array that is an operation's first input."""
     firsts = {graph.nodes[node.inputs[0]].name for node in graph.nodes if node.inputs}
     candidates = [name for name in free if name in firsts]
     return candidates[0] if len(candidates) == 1 else None
 
 
 def _input(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, size: tuple[int, int] | None) -> Fit:
-    """Find the input's shape (C, H, W), and the shape that every node has then."""
+    """Return the input's shape (C, H, W), and the shape that it gives every node."""
     hint = f"Write a signature.json beside {path.name} that gives the shape of the input {name!r}"
     try:
         chosen = _choose(graph, _fitting(graph, name, weights, size))
@@ -190,12 +191,12 @@ def _input(graph: Graph, name: str, weights: Mapping[str, Shape], path: Path, si
 
 
 def _fitting(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int] | None) -> list[Fit]:
-    """Return the shapes that pass the network; of those that nobody uses, the roundest alone."""
+    """Return the input shapes that pass the network, of ``size`` or a usual size, or else only the roundest other."""
     usual = _candidates(graph, name, weights) if size is None else [(_channels(graph, weights), *size)]
     fits = [fit for shape in usual if (fit := _try(graph, name, shape, weights))]
     if fits or len(usual) == 1:
         return fits
-    sides = sorted(ALL_SIZES, key=lambda side: (-(side & -side), side))  # those that can be halved often go first
+    sides = sorted(ALL_SIZES, key=lambda side: (-(side & -side), side))  # sides with many factors of 2 go first
     sides = sides[: MOST_STEPS // sum(node.op != "null" for node in graph.nodes)]
     return next(([fit] for side in sides if (fit := _try(graph, name, (usual[0][0], side, side), weights))), [])
 
@@ -232,7 +233,7 @@ def _try(graph: Graph, name: str, shape: Shape, weights: Mapping[str, Shape]) ->
 
 
 def _why(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int, int]) -> str:
-    """Say what is wrong with pictures of a size: which operation refuses them, if one does."""
+    """Return the reason why pictures of a size do not fit, naming the operation that refuses them if there is one."""
     try:
         infer_shapes(graph, name, (_channels(graph, weights), *size), weights)
     except ShapeMismatch as reason:
@@ -245,9 +246,10 @@ def _why(graph: Graph, name: str, weights: Mapping[str, Shape], size: tuple[int,
 def _choose(graph: Graph, fitting: list[Fit]) -> Fit | None:
     """Choose among the sizes that pass.
 
-    Where the last maps are averaged all sizes do: then one whose last map is as large as the pooling says, which many
-    authors write though nothing comes of it; else one whose first convolution leaves no pixels out at the edge and
-    whose last map is small. Elsewhere the weights have spoken, and such a size only goes first.
+    If the last maps are averaged, every size passes. The first choice is then a size whose last map equals the
+    pooling's window, which many authors write although it has no effect. The second is a size whose first convolution
+    leaves out no pixels at the edge and whose last map is small. Otherwise the weights determine the size, and a size
+    without left-out pixels only goes first.
     """
     pooled = next((node for node in reversed(graph.nodes) if pools_whole_map(node) and node.inputs), None)
     even = [fit for fit in fitting if _fits_exactly(graph, fit[1])]
@@ -256,7 +258,7 @@ def _choose(graph: Graph, fitting: list[Fit]) -> Fit | None:
     before = pooled.inputs[0]
     window = pooled.numbers("kernel", (1, 1))
     exact = [fit for fit in fitting if max(window) > 1 and (fit[1][before] or ())[1:] == window]
-    if exact:  # several sizes may end alike; that which is halved without a rest is meant
+    if exact:  # several sizes may end alike; the one that is divisible by the window is meant
         whole = [fit for fit in exact if not fit[0][1] % max(window)]
         return next((fit for fit in [*whole, *exact] if fit in even), exact[0])
     small = [fit for fit in even if max((fit[1][before] or (0,))[1:], default=0) <= LARGEST_LAST_MAP]
@@ -264,7 +266,7 @@ def _choose(graph: Graph, fitting: list[Fit]) -> Fit | None:
 
 
 def _fits_exactly(graph: Graph, shapes: list[Shape | None]) -> bool:
-    """Say whether the first convolution's windows reach over all that it is given, but for its own padding."""
+    """Return whether the first convolution's windows cover its whole input, apart from its own padding."""
     node = _first_convolution(graph)
     maps = shapes[node.inputs[0]] if node is not None and node.inputs else None
     if node is None or maps is None:
@@ -286,7 +288,7 @@ def _kind(graph: Graph, number: int) -> Kind:
 
 
 def _behind_all(graph: Graph, number: int, passed: tuple[str, ...]) -> int:
-    """Return the number of the node behind operations that are passed over."""
+    """Return the number of the nearest node, back along first inputs, whose operation is not in ``passed``."""
     while graph.nodes[number].op in passed and graph.nodes[number].inputs:
         number = graph.nodes[number].inputs[0]
     return number

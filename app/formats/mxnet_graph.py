@@ -1,9 +1,9 @@
-"""MXNet's graph files (``*-symbol.json``), read without MXNet.
+"""A reader of MXNet's graph files (``*-symbol.json``) without MXNet.
 
-Format: ``nodes`` in an order in which inputs come first, each with ``op`` (``null`` for what is fed or learned),
-``name``, ``inputs`` ([node, output, …]) and attributes, all text. These are under ``attrs``; MXNet before 1.0 wrote
-``attr``, before 0.9 ``param`` with ``attr`` beside it. ``heads`` are the network's outputs. Files from Python 2 may
-have longs (``32L``) in their attributes.
+Format: ``nodes`` in an order in which inputs come first, each with ``op`` (``null`` for a fed or learned array),
+``name``, ``inputs`` ([node, output, …]) and attributes, all text. Attributes are under ``attrs``; MXNet before 1.0
+wrote ``attr``, before 0.9 ``param`` with ``attr`` beside it. ``heads`` are the network's outputs. Files from Python 2
+may have longs (``32L``) in their attributes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from app.formats.lfs import refuse_pointer
 from app.utils.json import read_json
 
 MOST_NODES = 20_000
-"""The deepest networks of the zoos have about 5,000."""
+"""The largest number of nodes; the deepest networks of the zoos have about 5,000."""
 MOST_DIGITS = 19
-"""Of a whole number; what has more is too large for anything, however many it has."""
+"""The digits of an integer that are read; a number with more is too large for any use."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One operation, or (``op`` is ``null``) one array. ``inputs`` are numbers of earlier nodes."""
+    """One operation, or one array if ``op`` is ``null``. ``inputs`` are numbers of earlier nodes."""
 
     op: str
     name: str
@@ -35,19 +35,19 @@ class Node:
     inputs: tuple[int, ...]
 
     def text(self, key: str, default: str) -> str:
-        """Give an attribute as it is written."""
+        """Return an attribute's text."""
         return self.attrs.get(key, default)
 
     def flag(self, key: str) -> bool:
-        """Give an attribute as a truth value; false where it is missing."""
+        """Return an attribute as a boolean; false if it is missing."""
         return self.attrs.get(key, "False").lower() in ("true", "1")
 
     def number(self, key: str, default: int) -> int:
-        """Give an attribute as a whole number."""
+        """Return an attribute as an integer."""
         return self.numbers(key, (default,))[0]
 
     def numbers(self, key: str, default: tuple[int, ...]) -> tuple[int, ...]:
-        """Give an attribute as whole numbers; the default too where none are in it."""
+        """Return an attribute as integers; the default also if it contains none."""
         if key not in self._parsed:
             texts = re.findall(r"-?\d+", self.attrs.get(key, ""))
             self._parsed[key] = tuple(int(digits[:MOST_DIGITS]) for digits in texts)
@@ -55,35 +55,35 @@ class Node:
 
     @cached_property
     def _parsed(self) -> dict[str, tuple[int, ...]]:
-        """Return what was parsed before: a graph is walked over for every size that is tried."""
+        """Return the cache of parsed attributes, because a graph is evaluated for every size that is tried."""
         return {}
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A network. ``heads`` are numbers of nodes; there is at least one of either."""
+    """A network. ``heads`` are numbers of nodes; there is at least one node and one head."""
 
     nodes: tuple[Node, ...]
     heads: tuple[int, ...]
 
     def needed_by(self, node: int) -> set[int]:
-        """Return the numbers of the nodes that a node is computed from, its own included."""
+        """Return the numbers of the nodes that a node depends on, including its own."""
         return needed_by([each.inputs for each in self.nodes], node)
 
 
 def read_graph(path: Path) -> Graph:
     """Read a ``*-symbol.json``.
 
-    :raises ModelFormatError: where the file cannot be read, is not JSON, or is not a graph whose every input is an
-        earlier node.
+    :raises ModelFormatError: if the file cannot be read, is not JSON, or is not a graph whose every input is an earlier
+        node.
     """
     return graph_of(_read(path), path)
 
 
 def read_document(path: Path, output: str = "") -> dict[str, Any]:
-    """Read a ``*-symbol.json`` as JSON, of which only what one output needs.
+    """Read a ``*-symbol.json`` as JSON, reduced to the part that one output needs.
 
-    :param output: as :func:`cut` takes it.
+    :param output: the output, as in :func:`cut`.
     :raises ModelFormatError: as :func:`read_graph`.
     """
     document = _read(path)
@@ -100,9 +100,9 @@ def _read(path: Path) -> Any:
 
 
 def graph_of(document: Any, path: Path) -> Graph:
-    """Read a graph that was parsed as JSON already.
+    """Return the graph of a parsed JSON document.
 
-    :param path: the file that it came from, for the error.
+    :param path: the document's file, for the error.
     :raises ModelFormatError: as :func:`read_graph`.
     """
     try:
@@ -118,7 +118,7 @@ def graph_of(document: Any, path: Path) -> Graph:
 
 
 def needed_by(inputs: Sequence[Sequence[int]], node: int) -> set[int]:
-    """Return the numbers of the nodes that a node is computed from, its own included.
+    """Return the numbers of the nodes that a node depends on, including its own.
 
     :param inputs: the numbers of each node's inputs.
     """
@@ -131,13 +131,13 @@ def needed_by(inputs: Sequence[Sequence[int]], node: int) -> set[int]:
 
 
 def cut(document: dict[str, Any], output: str = "") -> dict[str, Any]:
-    """Return the part of a graph that computes one of its outputs, which is then its only one.
+    """Return the part of a graph that computes one of its outputs, with that output as the only one.
 
-    A head for training, or another task's, may need operations and arrays that nobody has.
+    A training head, or another task's, may need unsupported operations and missing arrays.
 
     :param document: a symbol's JSON that :func:`graph_of` can read.
-    :param output: the output's name, as its node's name or as MXNet lists it (``softmax_output``); the first output if
-        there is none of that name.
+    :param output: the output's name, as its node's name or as MXNet lists it (``softmax_output``); the first output is
+        used if there is none of that name.
     """
     nodes, heads = document["nodes"], document["heads"]
     head = next((head for head in heads if output in _names_of(nodes[head[0]]["name"], head)), heads[0])
@@ -154,7 +154,7 @@ def cut(document: dict[str, Any], output: str = "") -> dict[str, Any]:
 
 
 def _names_of(node: str, head: list[int]) -> tuple[str, ...]:
-    """Return the names by which an output may be asked for; of a node with several outputs each has its number."""
+    """Return the valid names of an output; each output of a node with several has its number."""
     number = head[1] if len(head) > 1 else 0
     return (f"{node}_output{number}", *([node, f"{node}_output"] if number == 0 else []))
 
@@ -168,7 +168,7 @@ def _read_node(item: Any, number: int) -> Node:
 
 
 def _number(entry: Any, limit: int) -> int:
-    """Take the node's number from ``[node, output, …]``; it must be below ``limit``."""
+    """Return the node's number from ``[node, output, …]``; it must be below ``limit``."""
     number = entry[0]
     if type(number) is not int or not 0 <= number < limit:
         raise ValueError(f"{entry} does not point to an earlier node")

@@ -1,8 +1,8 @@
-"""MXNet's parameter files (``*.params``): named arrays, as ``mxnet.nd.save`` writes them, read without MXNet.
+"""A reader and writer of MXNet's parameter files (``*.params``, named arrays of ``mxnet.nd.save``) without MXNet.
 
 Format, all little-endian: uint64 0x112, uint64 reserved, uint64 count and that many arrays, uint64 count and that many
-names (uint64 length, UTF-8). An array begins with the magic of its version, except in MXNet's first years, when it
-began with its number of dimensions. A checkpoint's names begin with ``arg:`` or ``aux:``; Gluon's are bare.
+names (uint64 length, UTF-8). An array begins with the magic number of its version; in MXNet's first years it began with
+its number of dimensions. A checkpoint's names begin with ``arg:`` or ``aux:``; Gluon's have no prefix.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class _Broken(Exception):
-    """What is wrong with the file, without its name."""
+    """A defect of the file; the message does not name the file."""
 
 
 def read_params(path: Path) -> Arrays:
-    """Read every array of a ``.params`` file, under the name that it has there. The arrays are read-only.
+    """Read every array of a ``.params`` file, by its name in the file. The arrays are read-only.
 
-    :raises ModelFormatError: where the file cannot be read, is cut short, or holds what a network's parameters cannot
-        be: nameless, sparse or empty arrays, unknown types.
+    :raises ModelFormatError: if the file cannot be read, is truncated, or holds arrays that cannot be a network's
+        parameters: unnamed, sparse or empty arrays, or unknown types.
     """
     refuse_pointer(path)
     try:
@@ -50,7 +50,7 @@ def read_params(path: Path) -> Arrays:
 def write_params(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to a ``.params`` file that MXNet 0.12 and later reads.
 
-    :raises ModelFormatError: where an array has a type that the format does not know, or no dimension.
+    :raises ModelFormatError: if an array has a type that the format lacks, or no dimensions.
     """
     names = [name.encode() for name in arrays]
     with path.open("wb") as file:
@@ -63,7 +63,7 @@ def write_params(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 class _Reader:
-    """Takes pieces from a file, never more than it holds."""
+    """A reader that refuses to read beyond the end of a file."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
@@ -82,7 +82,7 @@ class _Reader:
         return self.numbers(form, what)[0]
 
     def check_count(self, count: int, least: int, what: str) -> None:
-        """Refuse a count of things, each of ``least`` bytes or more, that the rest of the file cannot hold."""
+        """Refuse a count of items, each of at least ``least`` bytes, that the rest of the file cannot hold."""
         if count * least > self._left:
             raise _Broken(f"it says that it has {count:,} {what}, which its {self._left:,} remaining bytes cannot hold")
 
@@ -114,7 +114,7 @@ def _read_names(reader: _Reader, arrays: int) -> Iterator[str]:
 
 def _read_array(reader: _Reader, what: str) -> NDArray[Any]:
     shape = _read_shape(reader, what)
-    reader.numbers("ii", what)  # the device that the array lived on
+    reader.numbers("ii", what)  # the array's device
     type_flag = reader.number("i", what)
     if type_flag not in DTYPES:
         raise _Broken(f"{what} has the type number {type_flag}; known are {', '.join(map(str, DTYPES))}")
@@ -122,18 +122,18 @@ def _read_array(reader: _Reader, what: str) -> NDArray[Any]:
     values = reader.take(math.prod(shape) * dtype.itemsize, f"{what}, of shape {shape}")
     try:
         return np.frombuffer(values, dtype).reshape(shape)
-    except ValueError:  # no values, and so many rows of none that NumPy cannot count them
+    except ValueError:  # a size of 0 beside sizes that overflow NumPy's count
         raise _Broken(f"{what} has the impossible shape {shape}") from None
 
 
 def _read_shape(reader: _Reader, what: str) -> tuple[int, ...]:
-    """Read what an array begins with, up to its shape, in any of the four versions."""
+    """Read the beginning of an array, up to its shape, in any of the four versions."""
     first = reader.number("I", what)
     if first in (V2, V3) and (storage := reader.number("i", what)) != DENSE:
         raise _Broken(f"{what} is sparse (storage type {storage}); save it dense")
     versioned = first in (V1, V2, V3)
     dimensions = reader.number("i", what) if versioned else first
-    least = 0 if first == V3 else 1  # before version 3 an array without dimensions was one without values
+    least = 0 if first == V3 else 1  # before version 3 an array without dimensions had no values
     if not least <= dimensions <= MAX_DIMENSIONS:
         raise _Broken(f"{what} says that it has {dimensions} dimensions; {least} to {MAX_DIMENSIONS} are possible")
     shape = reader.numbers(("q" if versioned else "I") * dimensions, what)
@@ -154,7 +154,7 @@ def _write_array(file: BinaryIO, name: str, array: NDArray[Any]) -> None:
 
 
 def no_graph(params: Path) -> ModelFormatError:
-    """Return the error for a ``.params`` file without a graph, which alone no one can compute."""
+    """Return the error for a ``.params`` file without a graph, which cannot be computed."""
     names = sorted(read_params(params))
     if is_structural(names):
         return ModelFormatError(
@@ -168,7 +168,7 @@ def no_graph(params: Path) -> ModelFormatError:
 
 
 def is_structural(names: Iterable[str]) -> bool:
-    """Say whether parameters are named by their places in a Gluon network: ``features.0.weight``."""
+    """Return whether parameters are named by their places in a Gluon network: ``features.0.weight``."""
     listed = list(names)
     return bool(listed) and all("." in name and not name.startswith(("arg:", "aux:")) for name in listed)
 
@@ -176,14 +176,14 @@ def is_structural(names: Iterable[str]) -> bool:
 def missing_params(
     graph: Graph, missing: list[str], names: Iterable[str], symbol: Path, params: Path
 ) -> ModelFormatError:
-    """Return the error for arrays that a graph needs and its parameters do not hold.
+    """Return the error for arrays that a graph needs and its parameters lack.
 
-    :param missing: their names, at least one.
-    :param names: those that the parameters hold.
+    :param missing: the names of these arrays, at least one.
+    :param names: the names of the arrays that the parameters hold.
     """
     first = missing[0]
     users = (node for node in graph.nodes if any(graph.nodes[number].name == first for number in node.inputs))
-    user = next((f"{node.op} {node.name} of " for node in users), "")  # none where it is itself an output
+    user = next((f"{node.op} {node.name} of " for node in users), "")  # none if the array is itself an output
     rest = f" and {len(missing) - 1:,} more" if len(missing) > 1 else ""
     text = f"{params} does not hold {first}{rest}, which {user}{symbol.name} needs"
     listed = sorted(names)

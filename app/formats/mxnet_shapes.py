@@ -1,7 +1,7 @@
-"""What shape every array of a graph has for a given input, worked out without MXNet.
+"""Shapes of all arrays of a graph for a given input, inferred without MXNet.
 
-A shape here is without the batch axis: (C, H, W) for maps, (F,) for rows of features. The operations are those that
-image classifiers are made of, in NCHW.
+Shapes here are without the batch axis: (C, H, W) for maps, (F,) for rows of features. The operations are those of image
+classifiers, in NCHW.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ ARITHMETIC = (
 )
 COPIES = "Dropout Cast BlockGrad identity _copy Copy"
 KEEPS = frozenset(" ".join((LOSSES, NORMALIZATIONS, ACTIVATIONS, ARITHMETIC, COPIES)).split())
-"""Operations whose output is shaped as their first input, or as their inputs broadcast against each other."""
+"""Operations whose output has the shape of their first input, or of their inputs broadcast against each other."""
 
 
 class ShapeMismatch(Exception):
-    """The input's size contradicts a weight or another branch."""
+    """A conflict of the input's size with a weight or another branch."""
 
 
 class UnknownShape(Exception):
-    """An operation whose output's shape is not known here."""
+    """An operation whose output shape cannot be inferred here."""
 
 
 def infer_shapes(graph: Graph, data: str, shape: Shape, weights: Mapping[str, Shape]) -> list[Shape | None]:
-    """Give every node's shape, None for what is learned or a label.
+    """Return every node's shape; None for learned arrays and labels.
 
-    :param data: the input's name; ``shape`` is the input's, (C, H, W).
+    :param data: the input's name.
+    :param shape: the input's shape, (C, H, W).
     :param weights: the learned arrays' full shapes.
-    :raises DoesNotFit: where an input of that shape cannot pass.
-    :raises Unknown: where the graph has an operation that is not known here.
+    :raises ShapeMismatch: if an input of that shape does not fit the graph.
+    :raises UnknownShape: if the graph has an operation that is unknown here.
     """
     shapes: list[Shape | None] = []
     for node in graph.nodes:
@@ -58,7 +59,7 @@ def infer_shapes(graph: Graph, data: str, shape: Shape, weights: Mapping[str, Sh
 
 
 def pools_whole_map(node: Node) -> bool:
-    """Say whether an operation makes one value of each map, whatever the map's size."""
+    """Return whether an operation reduces each map to one value, whatever the map's size."""
     if node.op in ("Pooling", "Pooling_v1"):
         return node.flag("global_pool")
     return node.op == "mean" and sorted(node.numbers("axis", ())) == [2, 3]
@@ -94,7 +95,7 @@ def _output(node: Node, inputs: list[Shape], weight: Shape | None) -> Shape:
 
 @dataclass(frozen=True)
 class Window:
-    """How a convolution or a pooling looks at one side of its maps."""
+    """The window of a convolution or a pooling along one side of its maps."""
 
     size: int
     kernel: int
@@ -103,15 +104,15 @@ class Window:
     dilate: int
 
     def slack(self) -> int:
-        """Give how many pixels the window can move from its first place; negative where it does not fit at all."""
+        """Return the number of pixels that the window can move from its first place; negative if it does not fit."""
         return self.size + 2 * self.pad - (self.dilate * (self.kernel - 1) + 1)
 
 
 def windows(node: Node, shape: Shape) -> list[Window]:
-    """Give how an operation looks at maps (C, H, W): down, and across.
+    """Return an operation's windows on maps (C, H, W): vertical and horizontal.
 
-    :raises DoesNotFit: where these are no maps.
-    :raises Unknown: where the operation is not one on maps laid out as NCHW.
+    :raises ShapeMismatch: if the shape is not that of maps.
+    :raises UnknownShape: if the operation is not one on maps in NCHW.
     """
     if len(shape) != 3:
         raise ShapeMismatch(f"{node.name} needs maps, not {shape}")
@@ -140,7 +141,7 @@ def _pool(node: Node, shape: Shape) -> Shape:
 
 
 def _output_size(node: Node, look: Window, convention: str) -> int:
-    """Count the places where a window stands; by the convention ``full`` the last may hang over the edge."""
+    """Return the number of a window's places; by the convention ``full`` the last may extend beyond the edge."""
     slack = look.slack()
     if slack < 0:
         raise ShapeMismatch(f"{node.name} looks through a window of {look.kernel} at {look.size}")
@@ -177,7 +178,7 @@ def _transpose(node: Node, shape: Shape) -> Shape:
 
 
 def _multiply(node: Node, shape: Shape, weight: Shape | None) -> Shape:
-    """Return the shape of a row times a matrix, as Keras-MXNet writes a fully connected layer."""
+    """Return the shape of a row times a matrix, Keras-MXNet's form of a fully connected layer."""
     if weight is None or len(weight) != 2 or node.flag("transpose_a") or node.flag("transpose_b"):
         raise UnknownShape(f"{node.name} multiplies {shape} by {weight}")
     if weight[0] != shape[-1]:

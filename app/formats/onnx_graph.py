@@ -1,6 +1,6 @@
-"""An ONNX graph cut down to what one of its outputs needs.
+"""An ONNX graph reduced to the nodes that one of its outputs needs.
 
-Other outputs, a loss, or the class as a text may need operations, inputs and types that no engine here knows.
+Other outputs, a loss, or the class as a text may need operations, inputs and types that no engine here supports.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from app.utils.error_text import reason_of
 from app.utils.json import parse_json
 
 OPSETS = range(7, 25)
-"""Those that OpenVINO 2026.4 knows."""
+"""Opsets that OpenVINO 2026.4 supports."""
 SIGNATURE, LABELS = "signature", "labels"
-"""Entries of the file's metadata in which Dimple keeps, of a model that it exports, what ONNX has no place for."""
+"""Entries of the metadata in which Dimple's exports store what ONNX has no place for."""
 LABEL_ENTRIES = (LABELS, "names", "classes", "class_names")
 FLOATS = (1, 10, 11, 16)
 """``TensorProto.DataType`` of float, float16, double and bfloat16."""
 SIGNED_BYTES = 3
 """``TensorProto.DataType`` of int8."""
 LARGEST_CONSTANT = 4_000_000
-"""Values of a constant that may be a mean picture; larger ones are weights."""
+"""The largest number of values of a constant that may be a mean picture; larger constants are weights."""
 
 Kind = Literal["distribution", "logits", "features", "unknown"]
 DISTRIBUTIONS = ("Softmax", "Sigmoid", "HardSigmoid")
@@ -41,7 +41,7 @@ NORMALISATIONS = ("BatchNormalization", "LpNormalization", "LayerNormalization",
 SHAPES_ALONE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout", "Transpose")
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 PASSES = (*SHAPES_ALONE, *QUANTIZERS, "Clip", "ZipMap")
-"""Operations that leave probabilities as they are."""
+"""Operations that do not change probabilities."""
 ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "HardSwish", "Elu", "Mul")
 POOLS = ("GlobalAveragePool", "ReduceMean", "AveragePool", "GlobalMaxPool")
 
@@ -50,7 +50,7 @@ POOLS = ("GlobalAveragePool", "ReduceMean", "AveragePool", "GlobalMaxPool")
 class OnnxOutput:
     """One output of a network. ``shape`` has the batch axis; 0 stands for any size, and no axes for an unknown shape.
 
-    ``kind`` is ``distribution`` if the graph ends in one, ``logits`` if it ends in a layer that learns,
+    ``kind`` is ``distribution`` if the graph ends in a distribution, ``logits`` if it ends in a layer with weights,
     ``features`` if it ends in a normalisation or in pooled maps, ``unknown`` otherwise.
     """
 
@@ -62,10 +62,10 @@ class OnnxOutput:
 
 @dataclass(frozen=True)
 class OnnxFacts:
-    """What could be read. ``input_shape`` has the batch axis; 0 stands for any size.
+    """The facts of an ONNX file. ``input_shape`` has the batch axis; 0 stands for any size.
 
-    ``element_type`` is the input's, as ``TensorProto.DataType`` counts. ``normalisation`` is what the graph does to the
-    input first. ``signature`` and ``labels`` are those of the file's metadata, None if there are none.
+    ``element_type`` is the input's ``TensorProto.DataType``. ``normalisation`` is the graph's own normalisation of its
+    input. ``signature`` and ``labels`` are from the file's metadata, None if it has none.
     """
 
     opset: int
@@ -82,25 +82,25 @@ class OnnxFacts:
 
 
 def read_onnx(path: Path) -> OnnxFacts:
-    """Read an ``.onnx`` file's graph, without its weights where these lie in other files.
+    """Read an ``.onnx`` file's graph, without weights that are in other files.
 
-    :raises ModelFormatError: where it cannot be read, is of an opset that is not known, has not one input, or keeps
-        weights elsewhere than beside it.
+    :raises ModelFormatError: if the file cannot be read, is of an unknown opset, does not have exactly one input, or
+        has weights anywhere but in itself and beside it.
     """
     model = load_onnx(path)
     try:
         return _facts(path, model)
     except (TypeError, ValueError, LookupError, AttributeError, RecursionError, OSError) as error:
-        # texts that are no UTF-8, and names that no file system can hold
+        # texts that are not UTF-8, and names that no file system can hold
         raise ModelFormatError(f"{path} cannot be read as an ONNX model: {reason_of(error)}") from None
 
 
 def load_onnx(path: Path) -> Any:
-    """Return an ``.onnx`` file's ``onnx.ModelProto``, without the weights that lie in other files.
+    """Return an ``.onnx`` file's ``onnx.ModelProto``, without weights that are in other files.
 
-    It is not checked: onnx's own checker knows fewer versions of the format than OpenVINO does.
+    It is not validated: onnx's own checker knows fewer versions of the format than OpenVINO does.
 
-    :raises ModelFormatError: if it cannot be read.
+    :raises ModelFormatError: if the file cannot be read.
     """
     import onnx
 
@@ -109,7 +109,7 @@ def load_onnx(path: Path) -> Any:
         model = onnx.load(str(path), load_external_data=False)
     except OSError as error:
         raise ModelFormatError(f"{path} cannot be read: {error.strerror}") from None
-    except Exception as error:  # protobuf's own, of many kinds
+    except Exception as error:  # protobuf's own errors, of many types
         raise ModelFormatError(f"{path} cannot be read as an ONNX model: {reason_of(error)}") from None
     if not model.graph.node:
         raise ModelFormatError(f"{path} cannot be read as an ONNX model: it holds no operations")
@@ -142,11 +142,11 @@ def _facts(path: Path, model: Any) -> OnnxFacts:
 
 
 def external_data(model: Any) -> dict[str, str]:
-    """Return where a model keeps weights outside of its file: the arrays of its graph and of its functions, those of
-    their nodes, and of the graphs in these.
+    """Return the external files of a model's weights. They may belong to arrays of its graph and functions, of their
+    nodes, and of the graphs in these nodes.
 
     :param model: an ``onnx.ModelProto``.
-    :returns: place -> name of an array that is there.
+    :returns: location -> name of an array stored there.
     """
     arrays = list(model.graph.initializer)
     sparse = list(model.graph.sparse_initializer)
@@ -164,9 +164,11 @@ def external_data(model: Any) -> dict[str, str]:
 
 
 def weight_files(path: Path, model: Any) -> tuple[Path, ...]:
-    """Return the files that hold weights, which must lie beside the model: any other could be anything on this machine.
+    """Return the external files of weights.
 
-    :raises ModelFormatError: if one lies elsewhere, is missing, or is a symbolic link.
+    They must be beside the model, because another path could be any file on this machine.
+
+    :raises ModelFormatError: if a file is elsewhere, is missing, or is a symbolic link.
     """
     places = external_data(model)
     for place, name in places.items():
@@ -196,7 +198,7 @@ def _shape(value: Any) -> tuple[int, ...]:
 
 
 def _output(output: Any, makers: dict[str, Any]) -> OnnxOutput:
-    is_float = output.type.tensor_type.elem_type in (0, *FLOATS)  # 0: some writers leave it out
+    is_float = output.type.tensor_type.elem_type in (0, *FLOATS)  # 0: some writers omit the type
     return OnnxOutput(output.name, _shape(output), is_float, _kind(makers, output.name))
 
 
@@ -213,7 +215,7 @@ def _kind(makers: dict[str, Any], name: str) -> Kind:
         return "logits" if source.op_type in LOGITS else "features"
     if node.op_type in NORMALISATIONS or _divides_by_norm(makers, node):
         return "features"
-    if node.op_type == "Add":  # of a layer and its bias
+    if node.op_type == "Add":  # a layer and its bias
         sources = [_behind(makers, operand, PASSES) for operand in node.input]
         return "logits" if any(source is not None and source.op_type in LOGITS for source in sources) else "unknown"
     return "logits" if node.op_type in LOGITS else "unknown"
@@ -227,9 +229,9 @@ def _divides_by_norm(makers: dict[str, Any], node: Any) -> bool:
 
 
 def _behind(makers: dict[str, Any], name: str, passed: tuple[str, ...]) -> Any:
-    """Return the node that computes an array, behind operations that are passed over; None if there is none."""
+    """Return the node that computes an array, skipping the operations in ``passed``; None if there is none."""
     node = makers.get(name)
-    for _ in makers:  # each at most once: a broken graph may have a cycle
+    for _ in makers:  # each at most once, because a broken graph may have a cycle
         if node is None or node.op_type not in passed or not node.input:
             break
         node = makers.get(node.input[0])
@@ -237,7 +239,7 @@ def _behind(makers: dict[str, Any], name: str, passed: tuple[str, ...]) -> Any:
 
 
 def _normalisation(graph: Any, name: str) -> Normalisation:
-    """Return what a graph does to its input before the first layer that looks at more than one pixel."""
+    """Return a graph's normalisation of its input, up to the first layer that uses more than one pixel."""
     constants = {array.name: array for array in graph.initializer}
     for node in graph.node:
         if node.op_type == "Constant" and node.output and node.attribute:
@@ -259,7 +261,7 @@ def _normalisation(graph: Any, name: str) -> Normalisation:
 
 
 def _step(before: Normalisation, node: Any, name: str, constants: dict[str, Any]) -> Normalisation | None:
-    """Return the normalisation after one more operation; None if that is not one of its steps."""
+    """Return the normalisation after one more operation; None if the operation is not part of a normalisation."""
     kind, label = node.op_type, f"{node.op_type} {node.name}".rstrip()
     others = [_constant(constants.get(operand)) for operand in node.input if operand != name]
     is_first = node.input[0] == name
@@ -277,7 +279,7 @@ def _step(before: Normalisation, node: Any, name: str, constants: dict[str, Any]
 
 
 def _constant(array: Any) -> Any:
-    """Return a constant's values in 64 bits; None if there is none, or it is no small array of numbers."""
+    """Return a constant's values in 64 bits; None if there is none, or it is not a small array of numbers."""
     import onnx
 
     if array is None or array.external_data or np.prod(array.dims, dtype=np.float64) > LARGEST_CONSTANT:
@@ -307,7 +309,7 @@ def _zipped(graph: Any) -> tuple[str, ...] | None:
 
 
 def _labels(text: str | None) -> tuple[str, ...] | None:
-    """Return the labels of a metadata entry: JSON, or a list or dictionary as Python writes it."""
+    """Return the labels of a metadata entry: JSON, or a list or dictionary in Python's notation."""
     if not text:
         return None
     try:
@@ -324,10 +326,10 @@ def _labels(text: str | None) -> tuple[str, ...] | None:
 
 
 def prune(model: Any, output: str) -> None:
-    """Remove from a model all that one output does not need.
+    """Remove everything from a model that one output does not need.
 
-    The ``ZipMap`` with which scikit-learn's and Custom Vision's exporters end is removed too: it makes of a row a
-    dictionary for each picture, with the classes as keys.
+    A ``ZipMap`` at the end, which the exporters of scikit-learn and Custom Vision write, is removed too: it turns a row
+    into a dictionary for each picture, with the classes as keys.
 
     :param model: an ``onnx.ModelProto``, changed in place. Its nodes may be in any order.
     :param output: the name of one of its outputs.
@@ -357,7 +359,7 @@ def prune(model: Any, output: str) -> None:
 
 
 def _inputs(node: Any) -> Iterator[str]:
-    """Yield the names that a node reads, those of the surrounding graph that its own graphs read among them."""
+    """Yield the names that a node reads, including names of the surrounding graph that its inner graphs read."""
     yield from node.input
     for attribute in node.attribute:
         for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:

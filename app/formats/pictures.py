@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from app.errors import DataError
 
 MAX_BYTES = 256 * 2**20
-"""Of a picture in a zip: a few kilobytes may unpack to gigabytes."""
+"""The largest size in bytes of a picture in a zip: a few kilobytes may unpack to gigabytes."""
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
 
 
@@ -19,10 +19,10 @@ SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", 
 class PictureSource:
     """The files of a zip or a folder.
 
-    ``pictures`` are the relative names, sorted and with ``/``, of the files that look like pictures; hidden ones, and
-    the doubles that macOS writes into zips, are left out. ``folders`` are all folders, those without pictures included.
-    ``read`` gives a file's bytes. ``stamp`` gives what differs once a file has changed: in a zip its length and CRC, in
-    a folder its length and the time of its last change.
+    ``pictures`` are the relative names, sorted and with ``/``, of the files with a picture's suffix; hidden files, and
+    the copies that macOS adds to zips, are left out. ``folders`` are all folders, including those without pictures.
+    ``read`` returns a file's bytes. ``stamp`` returns a text that changes with the file: in a zip its length and CRC,
+    in a folder its length and the time of its last change.
     """
 
     path: Path
@@ -34,9 +34,9 @@ class PictureSource:
 
 @contextmanager
 def open_pictures(path: Path) -> Iterator[PictureSource]:
-    """Look into a zip or a folder of pictures.
+    """Open a zip or a folder of pictures.
 
-    :raises DataError: where the path is neither; from ``read``, where a file is damaged or cannot be read.
+    :raises DataError: if the path is neither; from ``read``, if a file is damaged or cannot be read.
     """
     if path.is_dir():
         names = [file.relative_to(path).as_posix() + ("/" if file.is_dir() else "") for file in path.rglob("*")]
@@ -44,7 +44,7 @@ def open_pictures(path: Path) -> Iterator[PictureSource]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except Exception as error:  # zipfile raises what its parsers happen to
+    except Exception as error:  # zipfile raises its parsers' errors, of many types
         raise DataError(f"{path} is neither a folder nor a zip of pictures: {error}") from None
     with archive:
         yield _source(
@@ -53,10 +53,10 @@ def open_pictures(path: Path) -> Iterator[PictureSource]:
 
 
 def by_class(source: PictureSource) -> dict[str, tuple[str, ...]]:
-    """Return the pictures of a source with one folder a class: class -> names. Folders around those of the classes,
-    such as the single one that most zips have at the top, are passed through; folders within a class belong to it.
+    """Return the pictures of a source with one folder for each class: class -> names. Folders around the class folders,
+    such as the single one at the top of most zips, are skipped; folders within a class belong to it.
 
-    :raises DataError: where there are pictures beside the classes' folders, or no folder at all.
+    :raises DataError: if there are pictures beside the class folders, or no folder at all.
     """
     top, classes = _classes(source)
     if not classes:
@@ -78,7 +78,7 @@ def by_class(source: PictureSource) -> dict[str, tuple[str, ...]]:
 def _source(
     path: Path, names: Iterable[str], read: Callable[[str], bytes], stamp: Callable[[str], str]
 ) -> PictureSource:
-    # by the whole name, so that a zip and its folder give one order, and once each: a zip may hold a name twice
+    # Sorting whole names gives a zip and its folder the same order; the set drops names that a zip holds twice.
     ordered = sorted(set(names))
     seen = [n for n in ordered if not any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(n).parts)]
     files = [name for name in seen if not name.endswith("/")]
@@ -98,7 +98,7 @@ def _read_file(path: Path) -> bytes:
 def _file_stamp(path: Path) -> str:
     try:
         status = path.stat()
-    except OSError as error:  # a link to nothing
+    except OSError as error:  # a broken link
         return str(error.strerror)
     return f"{status.st_size} {status.st_mtime_ns}"
 
@@ -107,7 +107,7 @@ def _read_zipped(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         with archive.open(name) as file:
             content = file.read(MAX_BYTES + 1)
-    except Exception as error:  # damaged, or behind a password: zipfile raises what its decompressors happen to
+    except Exception as error:  # damaged or encrypted: zipfile raises its decompressors' errors
         raise DataError(f"{archive.filename}: {name} cannot be read: {error}") from None
     if len(content) > MAX_BYTES:
         raise DataError(f"{archive.filename}: {name} is longer than {MAX_BYTES:,} bytes; no picture is")
@@ -120,7 +120,7 @@ def _zip_stamp(archive: zipfile.ZipFile, name: str) -> str:
 
 
 def _classes(source: PictureSource) -> tuple[PurePosixPath, list[str]]:
-    """Return the folder that holds the classes' folders, and their names."""
+    """Return the folder that holds the class folders, and their names."""
     top, inside = PurePosixPath(), _folders_in(source, PurePosixPath())
     while len(inside) == 1 and (deeper := _folders_in(source, top / inside[0])):
         top, inside = top / inside[0], deeper

@@ -1,8 +1,8 @@
-"""Pixel values that networks take: the usual conventions, and what a network's own first steps tell of its input.
+"""Conventions for pixel values, and the input range that follows from a network's own first steps.
 
-No format of those years says how a picture becomes the network's input. A network that normalises its input itself,
-though, says it in numbers: whatever it subtracts lies near the mean of its input, and whatever it divides by near the
-deviation. From these two follows the range of the input.
+No model format of that time records how a picture becomes the network's input. A network that normalises its input
+itself, however, contains the numbers: what it subtracts is near the mean of its input, and what it divides by is near
+the deviation. The range of the input follows from these two.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.formats.mxnet_graph import Graph, Node
 from app.types import Preprocess
 
 RAW = Preprocess(interpolation="bilinear", antialias=True)
-"""0-255, resampled as training pipelines do."""
+"""Pixels of 0-255, resampled as training pipelines do."""
 TORCH = replace(RAW, scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 CIFAR = replace(RAW, scale=1 / 255, mean=(0.4914, 0.4822, 0.4465), std=(0.2023, 0.1994, 0.2010))
 UNIT = replace(RAW, scale=1 / 255)
@@ -31,7 +31,7 @@ DESCRIPTIONS: dict[Range, str] = {"raw": "0-255", "unit": "0-1", "signed": "-1 t
 
 NEUTRAL = 1e-6
 LARGE = 8.0
-"""Deviations and means above belong to pixels of 0-255."""
+"""The least deviation or absolute mean of pixels of 0-255."""
 UNIT_MEANS = (0.2, 0.8)
 NORMALISED_DEVIATION = 0.75
 CAFFE_TOLERANCE = 3.0
@@ -42,10 +42,10 @@ VALUES_KEPT = frozenset((*COPIES, "transpose", "Reshape", "reshape", "Flatten", 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What a network does to its input first: ``x * scale + offset``, for all channels or for each.
+    """A network's own normalisation of its input: ``x * scale + offset``, for all channels or for each.
 
-    ``steps`` names the operations. ``learned`` says that the numbers are a layer's statistics of its training data.
-    ``reversed`` says that the channels' order was turned round before.
+    ``steps`` names the operations. ``learned`` is true if the numbers are a layer's statistics of its training data.
+    ``reversed`` is true if the channels were reversed before.
     """
 
     scale: NDArray[np.float64]
@@ -60,18 +60,18 @@ class Normalisation:
         return cls(np.ones(1), np.zeros(1))
 
     def times(self, factor: Any, step: str) -> Normalisation:
-        """Return this normalisation, multiplied by a number or by one for each channel."""
+        """Return this normalisation, multiplied by one number or by a number for each channel."""
         values = _per_channel(factor)
         return replace(self, scale=self.scale * values, offset=self.offset * values, steps=(*self.steps, step))
 
     def plus(self, summand: Any, step: str) -> Normalisation:
-        """Return this normalisation with a number, or one for each channel, added."""
+        """Return this normalisation, with one number or a number for each channel added."""
         return replace(self, offset=self.offset + _per_channel(summand), steps=(*self.steps, step))
 
     def standardised(self, mean: Any, variance: Any, step: str) -> Normalisation:
-        """Return this normalisation followed by a layer that takes away the mean and the variance of its training data.
+        """Return this normalisation followed by a layer that removes the mean and the variance of its training data.
 
-        What the layer multiplies by and adds afterwards tells nothing of its input, and is left out.
+        The layer's own scale and shift afterwards are left out, because they do not depend on its input.
         """
         deviation = np.sqrt(np.maximum(_per_channel(variance), 1e-12))
         moved = self.plus(-_per_channel(mean), step)
@@ -84,12 +84,12 @@ class Normalisation:
 
     @property
     def is_neutral(self) -> bool:
-        """Say whether nothing is normalised."""
+        """Return whether nothing is normalised."""
         return bool(np.abs(self.scale - 1).max() < NEUTRAL and np.abs(self.offset).max() < NEUTRAL)
 
     @property
     def input_range(self) -> Range | None:
-        """Return the range of pixels that the network takes; None if its steps do not tell."""
+        """Return the range of pixels that the network takes; None if it does not follow from the steps."""
         if not self.scale.all() or not np.isfinite([*self.scale, *self.offset]).all():
             return None
         mean, deviation = float(np.mean(-self.offset / self.scale)), float(np.mean(1 / np.abs(self.scale)))
@@ -105,14 +105,14 @@ class Normalisation:
 
     @property
     def takes_bgr(self) -> bool:
-        """Say whether the means are those of Caffe's networks in their order, blue first."""
+        """Return whether the means are those of Caffe's networks in Caffe's order, blue first."""
         mean = -self.offset / self.scale
         caffe = np.abs(mean - CAFFE.mean).max() < CAFFE_TOLERANCE if mean.size == len(CAFFE.mean) else False
         return bool(caffe and not self.reversed)
 
 
 def pixels_of(normalisation: Normalisation, small: bool) -> tuple[Preprocess, str] | None:
-    """Return how pictures are given to a network that normalises its input, and the reason; None if it does not.
+    """Return the preprocessing for a network that normalises its input, and the reason; None if it does not.
 
     :param small: whether its pictures are of CIFAR's size rather than ImageNet's.
     """
@@ -128,10 +128,10 @@ def pixels_of(normalisation: Normalisation, small: bool) -> tuple[Preprocess, st
 
 
 def mxnet_normalisation(graph: Graph, data: str, arrays: Mapping[str, NDArray[Any]]) -> Normalisation:
-    """Return what an MXNet graph does to its input first.
+    """Return an MXNet graph's own normalisation of its input.
 
     :param data: the input's name.
-    :param arrays: the learned arrays by their bare names.
+    :param arrays: the learned arrays by name, without prefixes.
     """
     current = next((number for number, node in enumerate(graph.nodes) if node.op == "null" and node.name == data), None)
     normalisation = Normalisation.none()
@@ -151,7 +151,7 @@ def mxnet_normalisation(graph: Graph, data: str, arrays: Mapping[str, NDArray[An
 def _mxnet_step(
     before: Normalisation, node: Node, others: list[NDArray[Any] | None], is_first: bool
 ) -> Normalisation | None:
-    """Return the normalisation after one more operation; None if that is not one of its steps."""
+    """Return the normalisation after one more operation; None if the operation is not part of a normalisation."""
     name = f"{node.op} {node.name}"
     if node.op in VALUES_KEPT:
         return before
@@ -183,9 +183,9 @@ OPERATORS = {
 
 
 def arithmetic(before: Normalisation, operator: str, operand: Any, is_first: bool, step: str) -> Normalisation | None:
-    """Return the normalisation after an operation with a constant; None if it is not one of the four.
+    """Return the normalisation after an operation with a constant; None if it is not one of the four basic operations.
 
-    :param operator: what a framework calls it, in lower case: ``sub``, ``minus``, ``truediv`` and so on.
+    :param operator: a framework's name of the operation, in lower case: ``sub``, ``minus``, ``truediv`` and so on.
     :param operand: the constant, for all channels or for each.
     :param is_first: whether the input comes before the constant in the operation.
     """
@@ -205,6 +205,6 @@ def arithmetic(before: Normalisation, operator: str, operand: Any, is_first: boo
 
 
 def _per_channel(values: Any) -> NDArray[np.float64]:
-    """Return a constant as one number or three; of a whole mean picture, its mean."""
+    """Return a constant as one number or three; for a whole mean picture, its mean."""
     flat = np.asarray(values, np.float64).ravel()
     return flat if flat.size in (1, 3) else np.array([flat.mean() if flat.size else np.nan])

@@ -1,9 +1,9 @@
 """``signature.json``: MMS's description of a model's tensors, with our ``preprocess`` and ``postprocess`` beside it.
 
-Format: ``inputs`` and ``outputs`` are lists of ``{"data_name", "data_shape"}``; 0 in a shape stands for any size. The
-two objects of ours have the fields of :class:`app.types.Preprocess` and :class:`app.types.Postprocess`. A field that is
-left out follows from the input where that tells it (one channel means grey pictures, and Keras-MXNet's names for an
-input mean pixels of 0-1); else it has the default it has there, which is what MMS's vision template does.
+Format: ``inputs`` and ``outputs`` are lists of ``{"data_name", "data_shape"}``; 0 in a shape stands for any size. Our
+two objects have the fields of :class:`app.types.Preprocess` and :class:`app.types.Postprocess`. A missing field follows
+from the input if possible: one channel means grey pictures, and Keras-MXNet's names for an input mean pixels of 0-1.
+Otherwise it has its default, which is the behaviour of MMS's vision template.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from app.utils.json import read_json
 
 FILE_NAME = "signature.json"
 MAX_VALUES = 2**26
-"""Of one picture or one answer: a quarter of a gigabyte."""
+"""The largest number of values of one picture or one answer: a quarter of a gigabyte."""
 LARGEST_COUNT = 2**31 - 1
 LARGEST_NUMBER = 1e30
-"""Of what pixels are multiplied and divided by, which is done in 32 bits."""
+"""The largest scale, mean and deviation of pixels, because the arithmetic is in 32 bits."""
 
 PARTS = frozenset(("preprocess", "postprocess", "outputs"))
-"""Parts of the file that are inferred if they are left out."""
+"""Parts of the file that are inferred if they are missing."""
 KERAS_INPUT = re.compile(r"/.*input.*\d+")
-"""A name that Keras-MXNet gives an input, such as ``/conv2d_1_input1``."""
+"""Keras-MXNet's names of inputs, such as ``/conv2d_1_input1``."""
 CHANNELS = (1, 3)
 
 T = TypeVar("T", Preprocess, Postprocess)
@@ -38,13 +38,13 @@ T = TypeVar("T", Preprocess, Postprocess)
 def read_signature(path: Path) -> Signature:
     """Read a ``signature.json``.
 
-    :raises ModelFormatError: if the file is not JSON, lacks a part, or says something impossible.
+    :raises ModelFormatError: if the file is not JSON, lacks a part, or holds an impossible value.
     """
     return read_stated(path)[0]
 
 
 def read_stated(path: Path) -> tuple[Signature, frozenset[str]]:
-    """Read a ``signature.json``, and which of :data:`PARTS` it has.
+    """Read a ``signature.json``, and return it with the names of the :data:`PARTS` that it has.
 
     :raises ModelFormatError: as :func:`read_signature`.
     """
@@ -56,9 +56,9 @@ def read_stated(path: Path) -> tuple[Signature, frozenset[str]]:
 
 
 def signature_of(document: Any, path: Path) -> Signature:
-    """Read a signature that was parsed as JSON already.
+    """Return the signature of a parsed JSON document.
 
-    :param path: the file that it came from, for the error.
+    :param path: the document's file, for the error.
     :raises ModelFormatError: as :func:`read_signature`.
     """
     if not isinstance(document, dict):
@@ -73,16 +73,16 @@ def signature_of(document: Any, path: Path) -> Signature:
 
 
 def write_signature(signature: Signature, path: Path, parts: frozenset[str] = PARTS) -> None:
-    """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` gives back as it was.
+    """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` reads back unchanged.
 
-    :param parts: which of :data:`PARTS` are written.
+    :param parts: the written parts, of :data:`PARTS`.
     """
     document = {key: value for key, value in document_of(signature).items() if key not in PARTS - parts}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def document_of(signature: Signature) -> dict[str, Any]:
-    """Give a signature as ``signature.json`` has it."""
+    """Return a signature as the JSON object of ``signature.json``."""
     outputs = {
         "outputs": [{"data_name": t.name, "data_shape": list(t.shape)} for t in signature.outputs],
         "output_type": "application/json",
@@ -116,17 +116,17 @@ def _tensor(item: Any, key: str, path: Path) -> TensorSpec:
 
 
 def layout_of(shape: tuple[int, ...]) -> Layout:
-    """Return the order of a picture's axes in a tensor with a batch axis: channels last only if the first cannot be."""
+    """Return the axes of a picture in a tensor with a batch axis: channels last only if they cannot be first."""
     return "NHWC" if len(shape) == 4 and shape[3] in CHANNELS and shape[1] not in CHANNELS else "NCHW"
 
 
 def is_grey(shape: tuple[int, ...]) -> bool:
-    """Say whether a tensor with a batch axis holds one channel, or pictures without an axis for channels."""
+    """Return whether a tensor with a batch axis holds one channel, or pictures without an axis for channels."""
     return len(shape) == 3 or (len(shape) == 4 and shape[layout_of(shape).index("C")] == 1)
 
 
 def _preprocess_of(tensor: TensorSpec) -> Preprocess:
-    """Return how pictures become an input of which no more is known than its name and shape."""
+    """Return the preprocessing that follows from an input's name and shape."""
     return Preprocess(
         color="grey" if is_grey(tensor.shape) else "rgb",
         layout=layout_of(tensor.shape),
@@ -146,7 +146,7 @@ def _options(kind: type[T], document: dict[str, Any], key: str, path: Path, defa
             raise ModelFormatError(f"{path}: {key!r} has no field {name!r}; it has {', '.join(names)}")
         values[name] = _convert(value, hints[name], f"{path}: {key}.{name}")
     if {"scale", "mean", "std"} & values.keys():
-        values = {"scale": 1.0, **values}  # stated in part, they are stated whole
+        values = {"scale": 1.0, **values}  # if the file has one of the three, the inferred scale does not apply
     made = replace(default, **values) if default is not None else kind(**values)
     if isinstance(made, Preprocess) and 0.0 in made.std:
         raise ModelFormatError(f"{path}: {key}.std must not hold 0")
@@ -154,7 +154,7 @@ def _options(kind: type[T], document: dict[str, Any], key: str, path: Path, defa
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Return ``value`` as the declared type of its field has it."""
+    """Return ``value`` converted to its field's declared type."""
     origin = get_origin(hint)
     if origin is Literal:
         if value in get_args(hint):
@@ -174,7 +174,7 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
 
 
 def _is_number(value: Any) -> bool:
-    """Say whether a value is a number that a float can be; JSON as Python reads it has NaN, and no largest integer."""
+    """Return whether a value is a finite number in range: Python's JSON has NaN, and integers of any size."""
     return isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_NUMBER
 
 

@@ -1,10 +1,10 @@
-"""PyTorch's legacy files (``torch.save`` before 1.6): a pickle of tensors, read without PyTorch and without trust.
+"""A reader of PyTorch's legacy files (``torch.save`` before 1.6): a pickle of tensors, read without PyTorch or trust.
 
 Format: four pickles (a magic number, the format's version, the writer's machine, the object), then a pickled list of
-storage keys, then for each of these an int64 count and the raw values, little-endian. A tensor is a view of a storage:
+storage keys, then for each key an int64 count and the raw values, little-endian. A tensor is a view of a storage:
 offset, shape, strides.
 
-A pickle is a program. The one here is held to two names, ordered dicts and tensors; it can call nothing else.
+A pickle is a program. Here it is limited to ordered dicts and tensors, and can call nothing else.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ STORAGES = {
 
 
 def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
-    """Read a state dict, every tensor as a contiguous array of its own.
+    """Read a state dict, with every tensor as a contiguous array of its own.
 
-    :raises ModelFormatError: where the file cannot be read, is cut short, asks for anything but ordered dicts and
-        tensors, or holds something else than tensors under their names.
+    :raises ModelFormatError: if the file cannot be read, is truncated, refers to anything but ordered dicts and
+        tensors, or holds anything but named tensors.
     """
     try:
         size = path.stat().st_size
@@ -57,7 +57,7 @@ def read_state_dict(path: Path) -> dict[str, NDArray[Any]]:
 
 @dataclass(frozen=True)
 class _Storage:
-    """Where a storage's values will be found, and how many there are."""
+    """The key of a storage in the file, and the type and number of its values."""
 
     dtype: str
     key: str
@@ -79,7 +79,7 @@ class _StorageType:
 
 @dataclass(frozen=True)
 class _Rebuild:
-    """Stands for PyTorch's own function. An object, so that a pickle cannot change it as it could a function."""
+    """A replacement for PyTorch's own function. It is a frozen object because a pickle could modify a function."""
 
     def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_rest: Any) -> _Tensor:
         numbers = (offset, *shape, *strides)
@@ -89,7 +89,7 @@ class _Rebuild:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds ordered dicts, tensors and storages; refuses every other name."""
+    """An unpickler that resolves ordered dicts, tensors and storages, and refuses every other name."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -135,12 +135,12 @@ def _load(file: BinaryIO) -> Any:
         return _Unpickler(file).load()
     except pickle.UnpicklingError:
         raise
-    except Exception as error:  # a broken pickle may fail with almost any exception
+    except Exception as error:  # a broken pickle may raise almost any exception
         _refuse(f"the pickle at byte {start} is broken ({type(error).__name__}: {str(error)[:100]})")
 
 
 class _Pieces:
-    """A file of which nobody is given more than there is: Python makes room for what is asked for before it reads."""
+    """A file that limits reads to its remaining bytes, because Python allocates the requested size before it reads."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -157,8 +157,8 @@ class _Pieces:
 
 
 def _check(file: BinaryIO) -> None:
-    """Walk over a pickle without running it: refuse texts longer than the file, and memo numbers beyond the number of
-    instructions, since Python would make room for all those below."""
+    """Check a pickle without running it: refuse texts longer than the file, and memo numbers above the number of
+    instructions, because Python would allocate memory for all lower numbers."""
     for count, (instruction, argument, _position) in enumerate(pickletools.genops(cast(Any, _Pieces(file))), start=1):
         if instruction.name in ("PUT", "BINPUT", "LONG_BINPUT") and isinstance(argument, int) and argument > count:
             _refuse(f"the pickle numbers its objects up to {argument}, more than it can have")
@@ -191,8 +191,8 @@ def _view(name: str, tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
         _refuse(f"the tensor {name} of shape {tensor.shape} reaches beyond its storage of {len(storage):,} values")
     strides = [stride * storage.itemsize for stride in tensor.strides]
     start = storage[tensor.offset :]
-    # The values need not lie in order: these weights came from TensorFlow, which puts the output channels last.
+    # The values need not be in order: these weights came from TensorFlow, which puts the output channels last.
     try:
         return np.lib.stride_tricks.as_strided(start, tensor.shape, strides).copy()
-    except (ValueError, OverflowError):  # no values, and numbers beside that are too large for NumPy
+    except (ValueError, OverflowError):  # a size of 0 beside numbers too large for NumPy
         _refuse(f"the tensor {name} has the impossible shape {tensor.shape}")

@@ -1,4 +1,4 @@
-"""Models of the catalogue: fetched, made model folders, and put among the models, whole or not at all."""
+"""Download of catalogue models, their conversion to model folders, and their atomic installation."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 def build_folder(entry: CatalogueEntry, files: list[Path], folder: Path, name: str, place: str) -> None:
     """Make a new model folder.
 
-    :param files: as :func:`app.zoo.download.fetch` gives them.
-    :param folder: is made; it must not be there.
-    :param name: what the model is going to be called.
-    :param place: where the files came from, for the record.
-    :raises DataError: where the weights are not those that were published.
-    :raises ModelFormatError: where they cannot be read, or are of another network.
+    :param files: the files, as :func:`app.zoo.download.fetch` returns them.
+    :param folder: the new folder, which must not exist.
+    :param name: the model's name.
+    :param place: the source of the files, for the record.
+    :raises DataError: if the weights differ from the published ones.
+    :raises ModelFormatError: if the weights cannot be read or belong to another network.
     """
     kinds = {"archive": _from_archive, "checkpoint": _from_checkpoint, "gluon": _from_gluon}
     kinds[entry.kind](entry, files, folder, name)
@@ -48,7 +48,7 @@ def build_folder(entry: CatalogueEntry, files: list[Path], folder: Path, name: s
 
 
 def pulled_from(folder: Path) -> str:
-    """Return the name that a model folder has in the catalogue; empty where it is not from there."""
+    """Return the catalogue name of a model folder; empty if the model is not from the catalogue."""
     try:
         facts: Any = read_json(folder / FACTS)
     except (OSError, ValueError):
@@ -94,7 +94,7 @@ def _from_gluon(entry: CatalogueEntry, files: list[Path], folder: Path, name: st
 
 
 def _unzip_params(path: Path, folder: Path) -> Path:
-    """Return the parameters that a zip of Gluon's holds; the file itself where it is not packed."""
+    """Return the parameter file in one of Gluon's zips, or ``path`` itself if it is not a zip."""
     if path.suffix == ".params":
         return path
     paths = sorted(unpack(path, folder).rglob("*.params"))
@@ -127,12 +127,12 @@ def _labels(entry: CatalogueEntry, files: list[Path]) -> tuple[str, ...]:
 def _write_facts(entry: CatalogueEntry, folder: Path, place: str) -> None:
     facts = facts_of(entry) | {"from": place}
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    if not (folder / README).exists():  # an archive may bring its own
+    if not (folder / README).exists():  # an archive may contain a README
         (folder / README).write_text(_readme(entry, place), encoding="utf-8")
 
 
 def facts_of(entry: CatalogueEntry) -> dict[str, Any]:
-    """Return what the catalogue says of a model, as JSON has it."""
+    """Return a catalogue entry as a JSON object."""
     paper = entry.paper
     return {
         "name": entry.name,
@@ -180,18 +180,18 @@ def _percent(accuracy: Accuracy) -> str:
 def pull(
     entry: CatalogueEntry, sources: Sources, name: str = "", force: bool = False, patience: Patience = PATIENCE
 ) -> Path:
-    """Fetch a model and put it into the models folder.
+    """Fetch a model and install it in the models folder.
 
-    Where it is there already, nothing is done. Places are tried one after the other until one gives files that are what
-    the catalogue says. What comes is kept and worked on in ``where.work_dir``; the model folder appears when it is
-    whole. Several processes may do this at once: one works, the others wait for it.
+    Do nothing if it is installed already. The sources are tried in turn until one has files that match the catalogue.
+    Downloads and intermediate files are in ``sources.work_dir``; the model folder appears only when it is complete.
+    Concurrent processes are safe: one works and the others wait for it.
 
-    :param name: what the model is to be called; by default what the catalogue calls it.
-    :param force: replace what is there under that name.
+    :param name: the name of the installed model; by default its catalogue name.
+    :param force: replace an existing model of that name.
     :returns: the model folder.
-    :raises ModelFormatError: where the name cannot be a model's, another model has it, no definition of the network is
-        installed, or the folder cannot be written.
-    :raises DownloadError: where no place has the model; it says what was wrong with each.
+    :raises ModelFormatError: if the name is not a valid model name, another model has it, no definition of the network
+        is installed, or the folder cannot be written.
+    :raises DownloadError: if no source has the model; the message states what was wrong with each.
     """
     name = name or entry.name
     if not NAME.fullmatch(name):
@@ -211,9 +211,10 @@ def pull(
 
 
 def by_name(settings: Settings, environ: Mapping[str, str] = os.environ) -> Callable[[str], Path | None]:
-    """Return what fetches a model by its name in the catalogue, for those who may not know the catalogue.
+    """Return a function that fetches a model by its catalogue name, for callers that must not import the catalogue.
 
-    The function gives the model folder, None where the catalogue has no such name, and raises what :func:`pull` does.
+    The function returns the model folder, or None if the catalogue has no such name. It raises the errors of
+    :func:`pull`.
     """
 
     def fetched(name: str) -> Path | None:
@@ -235,7 +236,7 @@ def _is_pulled(entry: CatalogueEntry, target: Path) -> bool:
 
 
 def _check_network(entry: CatalogueEntry) -> None:
-    """See that the network can be built before hundreds of megabytes are fetched for it."""
+    """Check that the network can be built before downloading hundreds of megabytes for it."""
     if entry.kind == "gluon":
         from app.zoo.gluon import build
 
@@ -248,7 +249,7 @@ def _pull(entry: CatalogueEntry, sources: Sources, target: Path, patience: Patie
     failures = []
     try:
         for base in bases(entry, sources):
-            _clear(work)  # what another place left, or a killed process
+            _clear(work)  # leftovers of another source or of a killed process
             try:
                 _make(entry, base, work, target.name, patience)
             except (DataError, ModelFormatError) as error:
@@ -279,7 +280,7 @@ def _clear(work: Path) -> None:
 
 
 def _put(made: Path, target: Path) -> None:
-    """Move the folder among the models; by way of a hidden one where these are on another file system."""
+    """Move the folder into the models folder, by way of a hidden copy if that is on another file system."""
     try:
         swap_folder(made, target)
     except OSError as error:

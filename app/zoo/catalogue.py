@@ -1,10 +1,10 @@
-"""The catalogue: the models that can be fetched by name. ``catalogue.ini`` beside this file, and the user's own.
+"""The catalogue of models that can be fetched by name: ``catalogue.ini`` beside this file, and the user's own.
 
 Format: ``[section]`` lines, ``key = value`` lines, and indented lines that continue the value above. A line that begins
-with ``#`` or ``;`` is a comment. Python's own reader forgets the numbers of the lines, which the messages need.
+with ``#`` or ``;`` is a comment. Python's ``configparser`` does not keep line numbers, which the error messages need.
 
-What a section may hold is described at the top of ``catalogue.ini``. A section of the user's own file takes the place
-of the section of that name here.
+The top of ``catalogue.ini`` describes the content of a section. A section of the user's own file replaces the section
+of the same name in this one.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from app.types import Preprocess
 
 @dataclass(frozen=True)
 class Value:
-    """What stands behind a key, and where: ``catalogue.ini, line 12, [alexnet] sha1``."""
+    """A key's value and its place in the file: ``catalogue.ini, line 12, [alexnet] sha1``."""
 
     text: str
     place: str
 
     def lines(self) -> tuple[str, ...]:
-        """Return the value's lines that are not empty."""
+        """Return the value's non-empty lines."""
         return tuple(line.strip() for line in self.text.splitlines() if line.strip())
 
     def wrong(self, expected: str) -> SettingError:
-        """Return the error for a value that cannot be used."""
+        """Return the error for an invalid value."""
         return SettingError(self.place, self.text, expected)
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section's name, its place, and its values by their keys."""
+    """A section's name, its place, and its values by key."""
 
     name: str
     place: str
@@ -47,10 +47,10 @@ class Section:
 
 
 def read_sections(path: Path) -> dict[str, Section]:
-    """Read a file's sections, by their names, in their order.
+    """Read a file's sections, by name and in file order.
 
-    :raises SettingError: with file and line, where the file cannot be read, a line is of none of the forms, or a
-        section or a key is there twice.
+    :raises SettingError: with file and line, if the file cannot be read, a line has none of the valid forms, or a
+        section or a key occurs twice.
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -85,9 +85,9 @@ Kind = Literal["gluon", "checkpoint", "archive"]
 
 @dataclass(frozen=True)
 class Base:
-    """A place that files come from: ``https://…``, ``file://…`` or a folder.
+    """A source of files: ``https://…``, ``file://…`` or a folder.
 
-    Where it is ``flat``, files lie there without the folders of their paths.
+    If it is ``flat``, it holds the files without the folders of their paths.
     """
 
     location: str
@@ -96,7 +96,7 @@ class Base:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Per cent of pictures whose class is the first guess, and among the first five; None where nobody says."""
+    """Top-1 and top-5 accuracy in per cent; None if no figure was published."""
 
     top1: float | None = None
     top5: float | None = None
@@ -104,7 +104,7 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Paper:
-    """Where a network was published, and what was reported there."""
+    """A network's publication and the accuracy reported in it."""
 
     title: str
     url: str
@@ -115,11 +115,11 @@ class Paper:
 class CatalogueEntry:
     """A model that can be fetched.
 
-    ``kind`` is ``gluon`` (parameters alone: ``network`` says of which network), ``checkpoint`` (symbol and parameters)
-    or ``archive`` (a model archive of MMS). ``files`` are the paths under a base, the weights' last. ``checksum`` is
-    that of the weights (unpacked, where ``kind`` is ``gluon``) as ``sha1:…`` or ``sha256:…``, empty where none was
+    ``kind`` is ``gluon`` (parameters alone; ``network`` names their network), ``checkpoint`` (symbol and parameters) or
+    ``archive`` (a model archive of MMS). ``files`` are paths below a base, the weights last. ``checksum`` is the
+    checksum of the weights (unpacked, if ``kind`` is ``gluon``) as ``sha1:…`` or ``sha256:…``, empty if none was
     published. ``labels`` is ``imagenet``, ``cifar10``, ``none``, ``archive`` or one of ``files``. ``shape`` is the
-    input's without the batch axis. ``accuracy`` is what those who published these very weights measured.
+    input's shape without the batch axis. ``accuracy`` is the figure that the publishers of these very weights measured.
     """
 
     name: str
@@ -144,10 +144,10 @@ class CatalogueEntry:
 
 FILE = Path(__file__).with_name("catalogue.ini")
 OWN_FILE = "catalogue.ini"
-"""The user's own, in the instance folder."""
+"""The user's own catalogue, in the instance folder."""
 
 PARTS = ("source", "input", "paper", "kind")
-"""Sections ``[source x]`` and so on hold what models refer to; every other section is a model."""
+"""Kinds of sections that models refer to, such as ``[source x]``; every other section is a model."""
 COMMON = (
     *("kind", "aliases", "source", "bases", "sha1", "sha256", "licence", "labels", "input", "parameters", "megabytes"),
     *("top1", "top5", "paper", "paper_top1", "paper_top5", "note"),
@@ -165,21 +165,21 @@ Sections = dict[str, Section]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The models, by their names."""
+    """The models by name."""
 
     entries: Mapping[str, CatalogueEntry]
 
     def find(self, name: str) -> CatalogueEntry | None:
-        """Return the model of that name or by-name; capitals do not matter."""
+        """Return the model with a name or alias, in any letter case; None if there is none."""
         for entry in self.entries.values():
             if name.lower() in (entry.name.lower(), *(alias.lower() for alias in entry.aliases)):
                 return entry
         return None
 
     def get(self, name: str) -> CatalogueEntry:
-        """Return the model of that name.
+        """Return the model with a name or alias.
 
-        :raises ModelNotFound: with the names that are most like it.
+        :raises ModelNotFound: with the most similar names, if there is no such model.
         """
         entry = self.find(name)
         if entry is None:
@@ -189,9 +189,9 @@ class Catalogue:
 
 
 def load_catalogue(instance_dir: Path) -> Catalogue:
-    """Read the catalogue, and the user's own ``catalogue.ini`` in the instance folder where there is one.
+    """Read the catalogue, and the user's own ``catalogue.ini`` in the instance folder if it exists.
 
-    :raises SettingError: with file, line and key, where one of them says what cannot be.
+    :raises SettingError: with file, line and key, if either holds an invalid value.
     """
     shipped, own = read_sections(FILE), instance_dir / OWN_FILE
     entries = _entries(shipped, shipped)
@@ -202,15 +202,15 @@ def load_catalogue(instance_dir: Path) -> Catalogue:
 
 
 def resolve(name: str, instance_dir: Path) -> CatalogueEntry | None:
-    """Return the model that the catalogue has under that name or by-name; None where it has none.
+    """Return the catalogue's model with a name or alias; None if there is none.
 
-    :raises SettingError: where the user's own catalogue holds a mistake.
+    :raises SettingError: if the user's own catalogue is invalid.
     """
     return load_catalogue(instance_dir).find(name)
 
 
 class _Fields:
-    """A section's values, those of its kind behind them, taken one by one."""
+    """The values of a section, with the values of its kind as defaults."""
 
     def __init__(self, section: Section, behind: Section | None, keys: tuple[str, ...]) -> None:
         self.values = {**(behind.values if behind else {}), **section.values}
@@ -231,7 +231,7 @@ class _Fields:
         return _number(self.values[key], kind) if key in self.values else default
 
     def refers(self, key: str, sections: Sections) -> Section | None:
-        """Return the section ``[key x]`` where the value is ``x``."""
+        """Return the section ``[key x]`` if the value of ``key`` is ``x``."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -246,8 +246,8 @@ class _Fields:
 
 
 def _entries(file: Sections, sections: Sections) -> dict[str, CatalogueEntry]:
-    """Return the models of one file. What a ``[kind …]`` says is for the models of its own file; they may refer to the
-    rest of all ``sections``."""
+    """Return the models of one file. A ``[kind …]`` section applies to the models of its own file; other references may
+    name any of ``sections``."""
     models = [section for name, section in file.items() if name.split()[0] not in PARTS]
     return {section.name: _entry(section, file, sections) for section in models}
 
@@ -258,7 +258,7 @@ def _entry(section: Section, file: Sections, sections: Sections) -> CatalogueEnt
     kind = _kind(section)
     own = _Fields(section, file.get(f"kind {kind}"), (*COMMON, *OF_KIND[kind]))
     if kind == "gluon":
-        own.text("input")  # parameters alone do not tell it
+        own.text("input")  # parameters alone do not determine it
     shape, preprocess = _input(own.refers("input", sections))
     checksum, files = _checksum(own), _files(own, kind)
     labels = own.text("labels", "none")
@@ -310,7 +310,7 @@ def _files(own: _Fields, kind: Kind) -> tuple[str, ...]:
     if kind == "checkpoint":
         return _path(own, "symbol"), _path(own, "params")
     if kind == "gluon" and "file" not in own.values and "sha1" in own.values:
-        # what mxnet.gluon.model_zoo asks its repository for
+        # the path that mxnet.gluon.model_zoo requests from its repository
         return (f"gluon/models/{own.section.name.removeprefix('gluoncv-')}-{own.text('sha1')[:8]}.zip",)
     return (_path(own, "file"),)
 
@@ -350,7 +350,7 @@ def _paper(own: _Fields, sections: Sections) -> Paper | None:
 
 
 def _input(section: Section | None) -> tuple[tuple[int, ...], Preprocess]:
-    """Read an ``[input …]``: the shape, and the fields of :class:`app.types.Preprocess`."""
+    """Read an ``[input …]`` section: the shape, and the fields of :class:`app.types.Preprocess`."""
     if section is None:
         return (), Preprocess()
     known = _Fields(section, None, ("shape", *(f.name for f in fields(Preprocess))))

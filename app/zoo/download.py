@@ -1,4 +1,4 @@
-"""The files of a model, from one of the places that may have them."""
+"""Download of a model's files from one of several sources."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from app.utils.files import sha256_file
 from app.zoo.catalogue import Base, CatalogueEntry
 
 GLUON_SOURCE = "gluon"
-"""The source that ``MXNET_GLUON_REPO`` stands for."""
+"""The source that ``MXNET_GLUON_REPO`` replaces."""
 PATIENCE = Patience(tries=2)
-"""There are more places; a try that brings new bytes is not counted anyway."""
+"""Retries for one source: few, because there are others, and a try that brings new bytes is not counted."""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where models are put, where work is done, and where files are looked for before anywhere else.
+    """The models folder, the work folder, and the sources to try first.
 
-    ``mirror`` (a URL or a folder) is tried first; ``gluon_repo`` takes the place of Gluon's own, as in Gluon. Both are
-    empty where there is none.
+    ``mirror`` (a URL or a folder) is tried first; ``gluon_repo`` replaces Gluon's repository, as it does in Gluon. Each
+    is empty if it is not set.
     """
 
     models_dir: Path
@@ -38,13 +38,13 @@ class Sources:
 
 
 def configured_sources(settings: Settings, environ: Mapping[str, str] = os.environ) -> Sources:
-    """Return the places that the settings, and ``MXNET_GLUON_REPO`` in the environment, give."""
+    """Return the sources that the settings and ``MXNET_GLUON_REPO`` in the environment name."""
     repo = environ.get("MXNET_GLUON_REPO", "").strip()
     return Sources(settings.models_dir, settings.instance_dir / "zoo", settings.mirror, repo)
 
 
 def bases(entry: CatalogueEntry, sources: Sources) -> list[Base]:
-    """Return the places that are tried for a model, in their order."""
+    """Return the sources of a model in the order in which they are tried."""
     listed = [Base(sources.mirror)] if sources.mirror else []
     if entry.source == GLUON_SOURCE and sources.gluon_repo:
         listed.append(Base(sources.gluon_repo))
@@ -53,7 +53,7 @@ def bases(entry: CatalogueEntry, sources: Sources) -> list[Base]:
 
 
 def public(base: Base) -> str:
-    """Return a place as it may be shown and written down: without a user's name and password."""
+    """Return a source's location without user name and password, for messages and records."""
     parts = urlsplit(base.location)
     if "@" not in parts.netloc:
         return base.location
@@ -61,21 +61,21 @@ def public(base: Base) -> str:
 
 
 def fetch(entry: CatalogueEntry, base: Base, folder: Path, patience: Patience = PATIENCE) -> list[Path]:
-    """Get all files of a model from one place.
+    """Fetch all files of a model from one source.
 
-    A folder's are used where they lie. What is downloaded goes to ``folder``, each URL's into a folder of its own, so
-    that one place does not take the beginning that came from another for its own.
+    Files in a local folder are used in place. Downloads go to ``folder``, with a subfolder for each URL so that a
+    partial download from one source is never continued from another.
 
     :returns: the files, in the entry's order.
-    :raises DataError: where the place does not have them all.
+    :raises DataError: if the source lacks a file.
     """
     return [_one(entry, path, base, folder, patience) for path in entry.files]
 
 
 def verify(entry: CatalogueEntry, path: Path) -> None:
-    """Compare a file of weights with the published checksum, where there is one.
+    """Compare a file of weights with the published checksum, if there is one.
 
-    :raises DataError: where it is another.
+    :raises DataError: if the checksums differ.
     """
     algorithm, _, expected = entry.checksum.partition(":")
     if not expected:
@@ -87,7 +87,7 @@ def verify(entry: CatalogueEntry, path: Path) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what was downloaded to a folder, but for the beginnings that a later run can continue."""
+    """Remove the downloads in a folder, except partial ones that a later run can continue."""
     for path in folder.rglob("*") if folder.is_dir() else ():
         if path.is_file() and not path.name.endswith((".partial", ".partial.json")):
             path.unlink()
@@ -97,7 +97,7 @@ def clear(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a folder and all that is in it, where it is there."""
+    """Remove a folder and its content, if it exists."""
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -109,13 +109,13 @@ def _one(entry: CatalogueEntry, path: str, base: Base, folder: Path, patience: P
     try:
         return download(url, folder / hashlib.sha256(url.encode()).hexdigest()[:16] / _last(path), patience=patience)
     except DataError as error:
-        # its advice is for data sets, which have an option --source; and it does not know of passwords
+        # download()'s advice names the option --source of data sets, and its message may contain a password
         reason = str(error).partition(" Try again later")[0].rstrip(".")
         raise DataError(reason.replace(base.location, public(base))) from None
 
 
 def _local(base: Base) -> Path | None:
-    """Return the folder that a base is; None where it is on the web."""
+    """Return the folder of a source; None if the source is on the web."""
     parts = urlsplit(base.location)
     if parts.scheme in ("http", "https"):
         return None
@@ -124,7 +124,7 @@ def _local(base: Base) -> Path | None:
 
 
 def _find_local(entry: CatalogueEntry, path: str, local: Path) -> Path:
-    """Find a file in a folder: laid out as at its source, or flat, as it comes out of a browser. Gluon's parameters may
+    """Find a file in a folder, either at its path in the source or flat, as a browser saves it. Gluon's parameters may
     be unpacked already, as they are in ``~/.mxnet/models``."""
     candidates = [local / path, local / _last(path)]
     if entry.kind == "gluon":

@@ -1,10 +1,10 @@
-"""From the parameters of a Gluon network to a checkpoint.
+"""Conversion of a Gluon network's parameters to a checkpoint.
 
-Gluon's model zoo publishes parameters without a graph: the graph is the Python code that builds the network. Here that
-code runs once, without computing anything, and what comes out is a checkpoint like any other, with softmax at its end.
+Gluon's model zoo publishes parameters without a graph: the graph is the Python code that builds the network. This
+module runs that code once, without computing anything, and writes a checkpoint like any other, with softmax at its end.
 
-Arrays are named after the attributes that hold them (``features.0.weight``, since Gluon's ``save_parameters``), before
-MXNet 1.2 after their layers (``conv0_weight``, by ``save_params``).
+``save_parameters`` names arrays after the attributes that hold them (``features.0.weight``). ``save_params``, before
+MXNet 1.2, named them after their layers (``conv0_weight``).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def export(params: Path, network: str, classes: int, shape: tuple[int, ...], pre
     """Write ``<prefix>-symbol.json`` (input ``data``, output ``softmax``, (N, classes)) and ``<prefix>-0000.params``.
 
     :param params: Gluon's file.
-    :param network: a name as :func:`build` takes it.
-    :param shape: the input's, (C, H, W).
-    :raises ModelFormatError: where there is no such network, or the file does not hold its parameters.
+    :param network: a name that :func:`build` accepts.
+    :param shape: the input's shape, (C, H, W).
+    :raises ModelFormatError: if there is no such network, or the file does not hold its parameters.
     """
     net, symbol = trace(network, classes)
     named = _rename_arrays(read_params(params), net, network, params)
@@ -47,16 +47,16 @@ def trace(network: str, classes: int) -> tuple[Any, Any]:
     prepare()
     import mxnet as mx
 
-    with mx.name.NameManager():  # a new one counts from 0: the same names in every process
+    with mx.name.NameManager():  # a new one counts from 0, so names are the same in every process
         net = build(network, classes)
         return net, mx.sym.softmax(net(mx.sym.var(INPUT)), name=OUTPUT)
 
 
 def build(network: str, classes: int) -> Any:
-    """Build a Gluon network without values: MXNet's own definition, else ours, else GluonCV's where it is installed.
+    """Build a Gluon network without values: from ``residual``, else from MXNet, else from GluonCV if it is installed.
 
     :param network: a name of ``mxnet.gluon.model_zoo.vision`` or of GluonCV's model zoo.
-    :raises ModelFormatError: where nobody has a definition.
+    :raises ModelFormatError: if none of them defines the network.
     """
     prepare()
     from mxnet.gluon.model_zoo import vision
@@ -83,7 +83,7 @@ def build(network: str, classes: int) -> Any:
 
 
 def _rename_arrays(arrays: Arrays, net: Any, network: str, path: Path) -> Arrays:
-    """Give the arrays the names that they have in the graph."""
+    """Rename the arrays to their names in the graph."""
     names = {name: parameter.name for name, parameter in net._collect_params_with_prefix().items()}
     if not any("." in name for name in arrays):
         names = {_layer_name(name, net.prefix): name for name in names.values()}
@@ -97,8 +97,8 @@ def _rename_arrays(arrays: Arrays, net: Any, network: str, path: Path) -> Arrays
 
 
 def _layer_name(name: str, prefix: str) -> str:
-    """Return the name without ``arg:`` or ``aux:`` and without the network's own prefix, whose number counts how many
-    were built in one process."""
+    """Return a name without ``arg:`` or ``aux:`` and without the network's prefix, which is numbered in each
+    process."""
     name = re.sub(r"^(arg|aux):", "", name)
     return re.sub(rf"^{re.escape(prefix.rstrip('0123456789_'))}\d+_", "", name)
 

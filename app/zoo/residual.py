@@ -1,14 +1,15 @@
-"""The residual networks of GluonCV that MXNet's own model zoo lacks, built of Gluon's layers.
+"""GluonCV's residual networks that MXNet's own model zoo lacks, built from Gluon's layers.
 
-Variants of ResNet are those of He et al. 2018 (arXiv:1812.01187, section 4): *b* strides in the 3x3 convolution of a
-bottleneck, *c* begins with three 3x3 convolutions for one of 7x7, *d* averages before the 1x1 convolution of a shortcut
-that strides; *s* is *c* with a stem twice as wide. ResNeXt is Xie et al. 2016 (arXiv:1611.05431), SE is Hu et al. 2017
-(arXiv:1709.01507). CIFAR's are He et al. 2015 (arXiv:1512.03385, section 4.2) and 2016 (arXiv:1603.05027).
+The variants of ResNet are those of He et al. 2018 (arXiv:1812.01187, section 4): *b* strides in the 3x3 convolution of
+a bottleneck, *c* replaces the first 7x7 convolution with three 3x3 convolutions, *d* averages before the 1x1
+convolution of a shortcut that strides; *s* is *c* with a stem twice as wide. ResNeXt is Xie et al. 2016
+(arXiv:1611.05431), SE is Hu et al. 2017 (arXiv:1709.01507). The CIFAR networks are He et al. 2015 (arXiv:1512.03385,
+section 4.2) and 2016 (arXiv:1603.05027).
 
-What children are called, and where among their brothers they stand, is given by the published files: their arrays are
-named ``layer1.0.conv1.weight``, ``features.4.0.body.0.weight`` and so on.
+The published files determine the names and the order of child blocks: their arrays are named ``layer1.0.conv1.weight``,
+``features.4.0.body.0.weight`` and so on.
 
-Imports MXNet: import this file after :func:`app.engines.mxnet.compat.prepare`.
+This module imports MXNet: import it only after :func:`app.engines.mxnet.compat.prepare`.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _deep_stem(width: int) -> Any:
 
 
 class _Unit(HybridBlock):  # type: ignore[misc]
-    """A residual unit of a ``body``, and where there are: ``se``, which weighs its channels, and ``downsample``."""
+    """A residual unit with a ``body``, an optional ``downsample``, and an optional ``se`` that weights its channels."""
 
     def __init__(self, body: Any, downsample: Any, se: Any = None) -> None:
         super().__init__()
@@ -122,7 +123,7 @@ class _Unit(HybridBlock):  # type: ignore[misc]
 
 
 class _BeforeUnit(HybridBlock):  # type: ignore[misc]
-    """A residual unit that normalises before it convolves (ResNet version 2)."""
+    """A residual unit that normalises before its convolutions (ResNet version 2)."""
 
     def __init__(self, channels: int, stride: int, inputs: int) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class _BeforeUnit(HybridBlock):  # type: ignore[misc]
 
 
 class _Classifier(HybridBlock):  # type: ignore[misc]
-    """``features``, then a fully connected ``output``: how Gluon's model zoo builds most of its networks."""
+    """A network of ``features`` and a fully connected ``output``, the form of most networks in Gluon's model zoo."""
 
     def __init__(self, features: list[Any], classes: int) -> None:
         super().__init__()
@@ -215,4 +216,4 @@ def _networks() -> dict[str, Callable[[int], Any]]:
 
 
 NETWORKS = _networks()
-"""What makes a network of so many classes, by GluonCV's name for it."""
+"""Functions that build a network with a given number of classes, by GluonCV's name for it."""

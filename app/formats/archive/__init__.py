@@ -1,1 +1,1 @@
-"""Multi Model Server's archives: ``.mar`` of its 1.x, ``.model`` of its 0.x; read, written, opened."""
+"""Multi Model Server's archives, ``.mar`` of its 1.x and ``.model`` of its 0.x: reading, writing and opening."""

@@ -1,8 +1,8 @@
-"""Unpacked archives: each unpacked once, served like a folder, and removed when no process uses it.
+"""A cache of unpacked archives, each unpacked once, served like a folder, and removed when no process uses it.
 
-A process marks a folder as used by a shared lock on a file beside it, which it holds for as long as it lives: however
-it ends, the kernel lets go. Locks are taken, and folders removed, only under the lock of the whole work folder, so that
-nobody begins to use what another is removing.
+A process marks a folder as used by a shared lock on a file beside it, which it holds until it ends; the kernel then
+releases the lock, however the process ended. Locking and removal happen only under the lock of the whole work folder,
+so that no process begins to use a folder that another is removing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,13 @@ LOCK = ".lock"
 DIGEST = re.compile("[0-9a-f]{64}")
 
 _held: dict[Path, int] = {}
-"""By the folder: the descriptor of its lock. A child process that is forked shares it, one that runs another program
-does not have it."""
+"""Descriptors of the locks by folder. Forked children share a descriptor; executed programs do not inherit it."""
 
 
 def mark_in_use(home: Path) -> None:
-    """Mark an unpacked archive as used until this process ends. To be called under the lock of the work folder.
+    """Mark an unpacked archive as used until this process ends. The caller must hold the lock of the work folder.
 
-    :raises OSError: where the lock's file cannot be made.
+    :raises OSError: if the lock file cannot be created.
     """
     path = _mark(home)
     if home in _held and path.exists():
@@ -45,15 +44,15 @@ def mark_in_use(home: Path) -> None:
 
 
 def remove_unused(work_dir: Path, used: Iterable[Path]) -> list[Path]:
-    """Remove what :func:`app.formats.archive.cache.open_archive` has unpacked and nobody needs any more: the archive
-    was packed anew, or removed.
+    """Remove folders unpacked by :func:`app.formats.archive.cache.open_archive` that are no longer needed, because
+    their archive was replaced or removed.
 
-    To be called when this process has opened its own archives. It spares what any living process has opened.
+    Call it after this process has opened its own archives. Folders that any living process has opened are spared.
 
-    :param used: model folders that are needed at the next start, although no process may have opened them yet: those of
-        all registrations.
-    :returns: the folders that were removed.
-    :raises ModelFormatError: where ``work_dir`` cannot be written.
+    :param used: model folders that the next start needs, even if no process has opened them yet: those of all
+        registrations.
+    :returns: the removed folders.
+    :raises ModelFormatError: if ``work_dir`` cannot be written.
     """
     if not work_dir.is_dir():
         return []
@@ -67,7 +66,7 @@ def remove_unused(work_dir: Path, used: Iterable[Path]) -> list[Path]:
 
 
 def _remove(home: Path) -> bool:
-    """Remove a folder that nobody has marked."""
+    """Remove a folder unless a process has marked it; return whether it was removed."""
     mark = _mark(home)
     descriptor = os.open(mark, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -88,31 +87,31 @@ def _mark(home: Path) -> Path:
 SUFFIXES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTING = "files.json"
 LONGEST_NAME = 200
-"""Of a model. It becomes a folder's name, which may have 255 characters, and has more beside it."""
+"""The longest name of a model. It becomes a folder's name, which may have 255 characters including affixes."""
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether a file is called like a model archive. Hidden ones are not: they may be half written."""
+    """Return whether a file has the name of a model archive. Hidden files do not count: they may be half-written."""
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
 def archive_name(path: Path) -> str:
-    """Return what a model is called after its archive, where the manifest does not say: ``net_v1.1.mar`` is
-    ``net_v1_1``."""
+    """Return a model's name after its archive, for manifests without one: ``net_v1_1`` for ``net_v1.1.mar``."""
     lower = path.name.lower()
     suffix = next((suffix for suffix in SUFFIXES if lower.endswith(suffix)), "")
     return re.sub(r"\W", "_", path.name[: len(path.name) - len(suffix)], flags=re.ASCII)
 
 
 def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Path:
-    """Unpack an archive where that is not done yet, and give the model folder: ``work_dir/SHA-256/NAME``.
+    """Return the model folder of an archive, ``work_dir/SHA-256/NAME``; unpack the archive if necessary.
 
-    The folder is named by the archive's content, so a changed archive gets another; one that lost a file is made anew.
-    Several processes may ask at once: one unpacks, the others wait. The folder is called as the manifest calls the
-    model, else after the archive. :func:`app.formats.archive.cache.remove_unused` spares it while this process lives.
+    The folder is named by the archive's content, so a changed archive gets a new one; a folder that lost a file is
+    rebuilt. Concurrent processes are safe: one unpacks and the others wait. The folder has the manifest's name of the
+    model, else a name from the archive's file name. :func:`app.formats.archive.cache.remove_unused` spares it while
+    this process lives.
 
-    :raises InvalidArchive: where the archive cannot be used; in MMS's words, where its manifest cannot.
-    :raises ModelFormatError: where ``work_dir`` cannot be written.
+    :raises InvalidArchive: if the archive cannot be used; in MMS's words, if its manifest cannot.
+    :raises ModelFormatError: if ``work_dir`` cannot be written.
     """
     home = work_dir / _digest(path)
     try:
@@ -128,11 +127,11 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
 
 
 def unpack_into(path: Path, parent: Path, limits: Limits | None = None) -> Path:
-    """Unpack an archive into a folder of ``parent`` that is called as the manifest, else the archive, calls the model.
+    """Unpack an archive into a new folder in ``parent``, named by the manifest or else after the archive.
 
     :returns: the model folder.
-    :raises InvalidArchive: where the archive cannot be used.
-    :raises ModelFormatError: where the folder is there already, or cannot be written.
+    :raises InvalidArchive: if the archive cannot be used.
+    :raises ModelFormatError: if the folder exists already, or cannot be written.
     """
     unnamed = unpack(path, parent / f".{uuid4().hex}.partial", limits)
     try:
@@ -153,7 +152,7 @@ def _digest(path: Path) -> str:
 
 
 def _complete_folder(home: Path) -> Path | None:
-    """Return the model folder that was made before, if it still has every file in its length."""
+    """Return the model folder of an earlier unpacking if every file still has its length; None otherwise."""
     try:
         listing = json.loads((home / LISTING).read_text(encoding="utf-8"))
         folder = home / str(listing["name"])

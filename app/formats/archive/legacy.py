@@ -1,4 +1,5 @@
-"""What ``mxnet-model-export`` of MMS 0.x does: a folder's files become ``NAME.model``, with service and manifest."""
+"""A counterpart of MMS 0.x's ``mxnet-model-export``: a folder's files, service and manifest packed as
+``NAME.model``."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ NO_SERVICE_CLASS = "The Service class should be derived from MXNetBaseService"
 
 @dataclass(frozen=True)
 class Parts:
-    """Names of the files that the manifest of MMS 0.x points at."""
+    """Names of the files that the manifest of MMS 0.x refers to."""
 
     symbol: str
     parameters: str
@@ -34,11 +35,11 @@ class Parts:
 
 
 def export(model_name: str, model_path: Path, service: Path | None = None, export_path: Path = Path()) -> Path:
-    """Pack the files of a folder (none of its folders) into ``NAME.model``.
+    """Pack the files of a folder, without its subfolders, into ``NAME.model``.
 
-    :param service: a file with a class derived from MMS's; where it is None, MMS's own for the signature's input type.
+    :param service: a file with a class derived from MMS's; None for MMS's own service for the signature's input type.
     :returns: the archive.
-    :raises PackError: where the archive is there already, or the folder lacks a part.
+    :raises PackError: if the archive exists already, or the folder lacks a part.
     """
     check_name(model_name)
     target = export_path / f"{model_name}.model"
@@ -102,7 +103,7 @@ def _unique(files: list[str], suffix: str) -> str | None:
 
 
 def _input_type(path: Path) -> str:
-    """Check the signature as the exporter does, which wants more of it than a server needs."""
+    """Return the signature's input type, after the exporter's checks, which are stricter than a server's."""
     if not path.is_file():
         raise PackError(f"signature.json is not found in {path.parent}.")
     try:
@@ -129,8 +130,7 @@ def _are_tensors(listed: Any) -> bool:
 
 
 def _service(folder: Path, service: Path | None, input_type: str) -> tuple[str, str, Path | None]:
-    """Return the service's name in the archive, its text, and the file that it comes from; None where MMS's own is
-    taken."""
+    """Return the service's name in the archive, its text, and its source file (None for MMS's own service)."""
     if service is None:
         name, text = stock_service(input_type)
         return name, text, folder / name if (folder / name).is_file() else None
@@ -148,7 +148,8 @@ def _service(folder: Path, service: Path | None, input_type: str) -> tuple[str, 
 
 
 def _engine_version(symbol: Path) -> Any:
-    """Return the MXNet that wrote the symbol, in its own form (``["int", 10901]``); else the one that is installed."""
+    """Return the version of MXNet that wrote the symbol, in its own form (``["int", 10901]``), else the installed
+    one."""
     try:
         return read_json(symbol)["attrs"]["mxnet_version"]
     except (OSError, ValueError, LookupError, TypeError):

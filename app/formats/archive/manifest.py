@@ -1,7 +1,8 @@
 """A model's manifest, as either generation of Multi Model Server (MMS) writes it, and the files that it names.
 
-MMS 1.x keeps it in ``MAR-INF/MANIFEST.json``; 0.x in ``MANIFEST.json``, in any letter case, beside the model's files or
-one folder down. Both become one :class:`Manifest`. The texts of the errors are MMS's own: its clients look for them.
+MMS 1.x stores it in ``MAR-INF/MANIFEST.json``; 0.x in ``MANIFEST.json``, in any letter case, beside the model's files
+or one folder down. Both are read into one :class:`Manifest`. The error texts are MMS's own because its clients look for
+them.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ CLASSES = {
     "image/jpeg": ("mxnet_vision_service", "MXNetVisionService"),
     "application/json": ("mxnet_model_service", "MXNetBaseService"),
 }
-"""By the signature's input type: the module of ``mms.model_service``, and its class."""
+"""Modules of ``mms.model_service`` and their classes, by the signature's input type."""
 VISION = CLASSES["image/jpeg"][0]
 TORCHSERVE = ("image_classifier", "image_segmenter", "object_detector", "text_classifier")
-"""The handlers that TorchServe brings."""
+"""TorchServe's built-in handlers."""
 
 
 def stock_service(input_type: str) -> tuple[str, str]:
-    """Return what ``mxnet-model-export`` puts into an archive that brings no service: the file's name, and its text."""
+    """Return the file name and text of the service that ``mxnet-model-export`` adds to an archive without a service."""
     module, name = CLASSES[input_type]
     return f"{module}.py", (
         '"""Serves the model as MXNet Model Server does by itself."""\n\n'
@@ -41,18 +42,18 @@ def stock_service(input_type: str) -> tuple[str, str]:
 
 
 def is_stock_vision(module: str, text: str | None) -> bool:
-    """Say whether a handler does no more than MMS's own vision service, so that Dimple can answer without running it.
+    """Return whether a handler does no more than MMS's own vision service, so that Dimple need not run it.
 
-    :param text: of the handler's file; None where the model brings none.
+    :param text: the text of the handler's file; None if the model has no such file.
     """
     return text == stock_service("image/jpeg")[1] or (text is None and module == VISION)
 
 
 def needs_torchserve(module: str, text: str | None, manifest: dict[str, Any] | None) -> bool:
-    """Return whether a handler works under TorchServe alone. Its archives look like MMS's, whose archiver it took over.
+    """Return whether a handler works only under TorchServe, whose archives look like MMS's (it took over the archiver).
 
-    :param text: of the handler's file; None if the model brings none.
-    :param manifest: the document.
+    :param text: the text of the handler's file; None if the model has no such file.
+    :param manifest: the manifest's JSON object.
     """
     if text is not None:
         return re.search(r"^\s*(from|import)\s+ts\b", text, re.MULTILINE) is not None
@@ -66,7 +67,7 @@ CURRENT = Path("MAR-INF") / "MANIFEST.json"
 LEGACY = "MANIFEST.json"
 MAX_BYTES = 16 * 2**20
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-.]*")
-"""Names that a model may have: model-archiver's own rule."""
+"""Valid names of a model: model-archiver's own rule."""
 
 NOT_JSON = "Failed to parse signature.json."  # MMS names the wrong file
 NO_MODEL = "Missing Model entry in manifest file."
@@ -79,11 +80,11 @@ NO_SERVICE = "Missing Service entry in MANIFEST.json"
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a manifest says; None where it does not.
+    """The content of a manifest; fields that it lacks are None.
 
     ``handler`` is ``module:function`` (1.x) or a file's name (0.x). ``specification`` is 0.1 for a manifest of 0.x.
-    ``symbol`` and ``parameters`` are names of files, which only 0.x gives. ``document`` is the file's own content, as a
-    handler finds it in its context; None where there is no file.
+    ``symbol`` and ``parameters`` are names of files, which only 0.x has. ``document`` is the file's JSON object, which
+    a handler finds in its context; None if there is no file.
     """
 
     model_name: str | None = None
@@ -99,14 +100,14 @@ class Manifest:
 
     @property
     def is_legacy(self) -> bool:
-        """Return whether MMS 0.x wrote it."""
+        """Return whether MMS 0.x wrote the manifest."""
         return self.specification == "0.1"
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a model folder. A folder without one gives an empty one.
+    """Read the manifest of a model folder; return an empty one if the folder has none.
 
-    :raises InvalidArchive: with MMS's own message, where the manifest is not usable whatever else is known.
+    :raises InvalidArchive: with MMS's own message, if the manifest is unusable in any case.
     """
     if (folder / CURRENT).is_file():
         return _current(_load(folder / CURRENT))
@@ -118,7 +119,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def find_legacy_manifest(folder: Path) -> Path | None:
-    """Find the manifest that MMS 0.x wrote: in the folder itself, else one folder down, in any letter case."""
+    """Return the manifest of MMS 0.x, in any letter case, from the folder or one folder down; None if there is none."""
     inside = sorted(folder.iterdir())
     for place in (folder, *(path for path in inside if path.is_dir() and path.name != CURRENT.parent.name)):
         named = [path for path in place.iterdir() if path.name.lower() == LEGACY.lower() and path.is_file()]
@@ -141,7 +142,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _current(document: dict[str, Any]) -> Manifest:
     model, engine = _object(document, "model"), _object(document, "engine")
-    if model is None:  # MMS tells an entry that is null from one that is not there
+    if model is None:  # MMS distinguishes a null entry from a missing one
         raise InvalidArchive(NO_MODEL if "model" in document else NO_NAME)
     runtime = document.get("runtime", "python")
     if runtime not in get_args(Runtime):
@@ -168,7 +169,7 @@ def _legacy(document: dict[str, Any]) -> Manifest:
     service = _text(model, "Service")
     if service is None:
         raise InvalidArchive(NO_SERVICE)
-    version = engine.get("MXNet")  # the exporter wrote a number, a text, or what the symbol has: ["int", 10901]
+    version = engine.get("MXNet")  # the exporter wrote a number, a text, or the symbol's own form: ["int", 10901]
     known = isinstance(version, int | float) and type(version) is not bool
     return Manifest(
         model_name=_text(model, "Model-Name"),
@@ -191,7 +192,7 @@ def _object(document: dict[str, Any], key: str) -> dict[str, Any] | None:
 
 
 def _text(document: dict[str, Any], key: str) -> str | None:
-    """Return a text, or the text of a number as MMS reads it; None where it is missing or empty."""
+    """Return a text, or a number as the text that MMS reads; None if it is missing or empty."""
     value = document.get(key)
     if isinstance(value, str):
         return value or None
@@ -207,11 +208,11 @@ MAX_CHARACTERS = 2**20
 
 @dataclass(frozen=True)
 class Handler:
-    """The Python that a model asks for.
+    """The Python handler of a model.
 
-    ``module`` is its dotted name; of an archive of 0.x, the name of a file without ``.py``. ``file`` is the module's
-    source, in the model's folder or elsewhere; None where there is none. ``is_stock`` says that it does what MMS's
-    vision service does and no more, so that no foreign code need run.
+    ``module`` is its dotted name; for an archive of 0.x, a file's name without ``.py``. ``file`` is the module's
+    source, in the model's folder or elsewhere; None if it was not found. ``is_stock`` is true if the handler does no
+    more than MMS's vision service, so that no foreign code need run.
     """
 
     module: str
@@ -221,12 +222,12 @@ class Handler:
 
 
 def find_handler(folder: Path, manifest: Manifest) -> Handler | None:
-    """Find the handler that a manifest names, in the places where a worker of MMS would import it from.
+    """Find the handler that a manifest names, in the places from which a worker of MMS would import it.
 
-    Of MMS 1.x: the folder that stands before the module's name (relative to the model's folder, or absolute), the
-    server's ``PYTHONPATH``, the model's folder, and the packages that the server's Python has. Of 0.x: the file itself.
+    For MMS 1.x these are the folder in front of the module's name (relative to the model's folder, or absolute), the
+    server's ``PYTHONPATH``, the model's folder, and the packages of the server's Python. For 0.x it is the file itself.
 
-    :returns: None where the manifest names none.
+    :returns: the handler; None if the manifest names none.
     """
     if manifest.handler is None:
         return None
@@ -243,17 +244,17 @@ def find_handler(folder: Path, manifest: Manifest) -> Handler | None:
 
 
 def _search_path(folder: Path, named: str) -> list[Path]:
-    """Return the folders of a worker's ``sys.path``. Dimple's own checkout, which has the package ``app``, is not on
-    it."""
+    """Return the folders of a worker's ``sys.path``, without Dimple's own checkout, which has the package ``app``."""
     inherited = [Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     installed = [Path(entry) for entry in sys.path if entry]
-    # MMS puts a name without a folder on the path, too: the modules of the package svc find one another
+    # MMS also puts a name without a folder on the path: the modules of the package svc import one another
     before = named.rpartition("/")[0] if "/" in named else named
     return [folder / before, *(entry for entry in (*inherited, folder, *installed) if entry != ROOT)]
 
 
 def _module(place: Path, name: str) -> Path | None:
-    """Return the file of a module or package in a folder, by its dotted name. Nothing is imported."""
+    """Return the file of a module or package in a folder, by its dotted name; None if there is none. Nothing is
+    imported."""
     parts = name.split(".")
     if not all(parts):
         return None
@@ -265,7 +266,7 @@ def _module(place: Path, name: str) -> Path | None:
 def refuse_torchserve(folder: Path, manifest: Manifest, handler: Handler | None) -> None:
     """Refuse a model that only TorchServe can serve.
 
-    :raises InvalidArchive: if it is one.
+    :raises InvalidArchive: if the model needs TorchServe.
     """
     if handler is None or handler.is_stock:
         return
@@ -278,7 +279,7 @@ def refuse_torchserve(folder: Path, manifest: Manifest, handler: Handler | None)
 
 
 def _is_file(path: Path) -> bool:
-    """Say whether a path that a manifest makes is a file; it may be too long to be one."""
+    """Return whether a path from a manifest is a file; an overlong path is none."""
     try:
         return path.is_file()
     except OSError:
@@ -294,12 +295,12 @@ def _read_text(path: Path) -> str:
 
 
 def named_checkpoint(folder: Path, manifest: Manifest) -> tuple[Path, Path] | None:
-    """Find the symbol and the parameters that MMS would load; a folder may hold more than one of either.
+    """Return the symbol and the parameters that MMS would load; a folder may hold several of either.
 
-    MMS 1.x's template takes ``NAME-symbol.json`` and epoch 0. MMS 0.x takes the symbol that the manifest names, and of
-    the same prefix the epoch that stands in the parameters' name after the model's; 0 where none does.
+    MMS 1.x's template loads ``NAME-symbol.json`` and epoch 0. MMS 0.x loads the symbol that the manifest names, and the
+    parameters of the same prefix whose epoch follows the model's name in the parameters' name, or else epoch 0.
 
-    :returns: None where these files are not there, so that the folder must tell by itself.
+    :returns: None if these files do not exist, so that the choice must follow from the folder's files.
     """
     if manifest.is_legacy:
         prefix, epoch = (manifest.symbol or "").removesuffix("-symbol.json"), _epoch(manifest)
@@ -318,10 +319,10 @@ def _epoch(manifest: Manifest) -> int:
 
 
 def own_handler(folder: Path, named: str = "", default: str = "") -> str | None:
-    """Return the handler of a model folder that has code of its own; None if our engines do all that it does.
+    """Return the handler of a model folder that has its own code; None if our engines do everything that it does.
 
-    :param named: the handler that is asked for at registration, in place of the manifest's.
-    :param default: that of a manifest that names none.
+    :param named: the handler that the registration requests instead of the manifest's.
+    :param default: the handler for a manifest that names none.
     :raises ModelFormatError: if the folder cannot be read, or its handler is missing.
     """
     manifest = read_manifest(folder)

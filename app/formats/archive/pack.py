@@ -1,7 +1,7 @@
-"""Archives packed as ``model-archiver`` 1.x packs them: a folder becomes a ``.mar``, a ``.tar.gz`` or a copy.
+"""A packer like ``model-archiver`` 1.x, which makes a ``.mar``, a ``.tar.gz`` or a copy of a folder.
 
-The archives hold the same files as the original's, under the same names, with the same manifest. Unlike its own, they
-do not differ from one packing to the next, links to files are packed as the files, and a failure leaves nothing behind.
+The archives hold the same files as the original's, under the same names, with the same manifest. Unlike the original's,
+they are reproducible, links to files are packed as the files, and a failure leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from app.formats.archive.manifest import CURRENT, LEGACY, NAME, Runtime
 from app.utils.files import replacing
 
 FIRST_DAY = (1980, 1, 1, 0, 0, 0)
-"""The earliest time that a zip can write. Real times would give other bytes at every packing."""
+"""The earliest time that a zip can store. Real times would make archives irreproducible."""
 
 
 @contextmanager
 def atomic_output(target: Path) -> Iterator[Path]:
-    """Give a hidden path beside ``target``. What is made there becomes ``target`` at the end, or vanishes on an error.
+    """Yield a hidden path beside ``target``, which becomes ``target`` at the end, or is removed on an error.
 
-    :raises PackError: where something cannot be read or written.
+    :raises PackError: if a file cannot be read or written.
     """
     try:
         with replacing(target) as partial:
@@ -44,23 +44,23 @@ def atomic_output(target: Path) -> Iterator[Path]:
 
 
 def add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:
-    """Put a file into a zip."""
+    """Add a file to a zip."""
     status = path.stat()
     info = zip_info(name, archive.compression, executable=bool(status.st_mode & stat.S_IXUSR))
-    info.file_size = status.st_size  # beyond 4 GB the header has another form
+    info.file_size = status.st_size  # the header has another form beyond 4 GB
     with path.open("rb") as source, archive.open(info, "w") as file:
         shutil.copyfileobj(source, file, 2**20)
 
 
 def add_text(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    """Put a text into a zip."""
+    """Add a text to a zip."""
     archive.writestr(zip_info(name, archive.compression), text.encode())
 
 
 def zip_info(name: str, compression: int, executable: bool = False) -> zipfile.ZipInfo:
-    """Describe a plain file in a zip."""
+    """Return the zip header of a regular file."""
     info = zipfile.ZipInfo(name, FIRST_DAY)
-    info.create_system = 3  # Unix, wherever it is packed: the rights below are its
+    info.create_system = 3  # Unix on every platform, because the permissions below are Unix's
     info.external_attr = (stat.S_IFREG | (0o755 if executable else 0o644)) << 16
     info.compress_type = compression
     return info
@@ -81,7 +81,7 @@ BAD_NAME = (
 
 @dataclass(frozen=True)
 class PackJob:
-    """What is to be packed: the options of ``model-archiver``."""
+    """The options of ``model-archiver`` for one archive."""
 
     model_name: str
     model_path: Path
@@ -93,15 +93,15 @@ class PackJob:
 
     @property
     def target(self) -> Path:
-        """Return the archive, or the folder, that is made."""
+        """Return the path of the resulting archive or folder."""
         return self.export_path / (self.model_name + SUFFIX[self.archive_format])
 
 
 def pack(order: PackJob) -> Path:
     """Pack a model folder.
 
-    :returns: what was made. The format ``no-archive`` adds to a folder that is there, as the original does.
-    :raises PackError: in the original's words, where it refuses; or where something cannot be read or written.
+    :returns: the archive or folder. The format ``no-archive`` adds to an existing folder, as the original does.
+    :raises PackError: in the original's words, if it refuses the job; or if a file cannot be read or written.
     """
     check(order)
     files = packed_files(order.model_path, order.target)
@@ -116,16 +116,16 @@ def pack(order: PackJob) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Refuse what model-archiver does not take for a model's name.
+    """Refuse a name that model-archiver does not accept for a model.
 
-    :raises PackError: in its words.
+    :raises PackError: in model-archiver's words, if the name is invalid.
     """
     if not NAME.fullmatch(name):
         raise PackError(BAD_NAME)
 
 
 def manifest_text(model_name: str, handler: str, runtime: Runtime) -> str:
-    """Return the manifest as model-archiver writes it, to the byte."""
+    """Return the manifest, byte for byte as model-archiver writes it."""
     document = {
         "runtime": runtime,
         "model": {"modelName": model_name, "handler": handler},
@@ -137,10 +137,10 @@ def manifest_text(model_name: str, handler: str, runtime: Runtime) -> str:
 
 
 def packed_files(folder: Path, target: Path) -> list[str]:
-    """Return the files of a folder that belong into its archive: relative names with ``/``, sorted.
+    """Return the files of a folder that belong in its archive: relative names with ``/``, sorted.
 
-    :param target: what is being made; it does not hold itself.
-    :raises PackError: where a file is no plain one.
+    :param target: the archive being made, which does not contain itself.
+    :raises PackError: if a file is not a regular file.
     """
     names: list[str] = []
     for place, folders, files in os.walk(folder, onerror=_refuse):
@@ -152,9 +152,9 @@ def packed_files(folder: Path, target: Path) -> list[str]:
 
 
 def check(order: PackJob) -> None:
-    """Refuse an order whose folders are not there, or whose archive is.
+    """Refuse a job whose folders are missing or whose archive exists already.
 
-    :raises PackError: in the original's words.
+    :raises PackError: in the original's words, if the job is refused.
     """
     check_name(order.model_name)
     if not order.export_path.is_dir():
@@ -174,7 +174,7 @@ def check(order: PackJob) -> None:
 
 
 def only_onnx(folder: Path) -> Path | None:
-    """Find the ONNX file that is to be converted; None if there is none.
+    """Return the ONNX file to convert; None if there is none.
 
     :raises PackError: in the original's words, if there are several.
     """
@@ -234,7 +234,7 @@ def _tar_info(order: PackJob, name: str, size: int, mode: int = 0) -> tarfile.Ta
 
 
 def _write_folder(order: PackJob, files: list[str], text: str) -> None:
-    """Write a copy of the folder, or only the manifest where the folder itself is what is asked for."""
+    """Write a copy of the folder, or only the manifest if source and target are the same folder."""
     if _same(order.model_path, order.target):
         _write_manifest(order.target, text)
         return
@@ -249,7 +249,7 @@ def _write_folder(order: PackJob, files: list[str], text: str) -> None:
 
 
 def _add_to_folder(order: PackJob, files: list[str], text: str) -> None:
-    """Replace file by file: the folder may hold more than the original made, and that is not ours to delete."""
+    """Replace the files one by one: other files in the folder may be the user's, and must stay."""
     for name in files:
         path = _ready(order.target / name)
         with atomic_output(path) as partial:

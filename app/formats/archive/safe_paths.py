@@ -1,4 +1,4 @@
-"""The names inside an archive, none of which is trusted."""
+"""Validation of the untrusted names in an archive."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ MAX_CHARACTERS = 1024
 MAX_PART_BYTES = 255
 DRIVE = re.compile(r"[A-Za-z]:")
 JUNK = "__MACOSX"
-"""What macOS adds to the zips that it makes; it belongs to no model."""
+"""The folder that macOS adds to its zips; it belongs to no model."""
 
 
 class PathRegistry:
-    """The paths of an archive's entries: each inside the folder, and no two on one, whatever the file system."""
+    """A registry of an archive's paths: each inside the folder, and no two equal on any file system."""
 
     def __init__(self) -> None:
         self._files: dict[str, str] = {}
         self._folders: dict[str, str] = {}
 
     def claim(self, name: str, is_folder: bool) -> PurePosixPath | None:
-        """Check an entry's name and keep its place.
+        """Check an entry's name and reserve its path.
 
-        :returns: the path relative to the folder; None for an entry that needs no place: the folder itself, or junk.
-        :raises InvalidArchive: where the name leads outside or holds what no name should, or the place is taken.
+        :returns: the path relative to the folder; None for an entry that needs no path: the folder itself, or junk.
+        :raises InvalidArchive: if the name leads outside or holds forbidden characters, or the path is taken.
         """
         path = _check_name(name)
         if not path.parts or path.parts[0] == JUNK:
@@ -40,7 +40,7 @@ class PathRegistry:
         return path
 
     def _take_folder(self, path: PurePosixPath) -> None:
-        """A folder may be named often, but in one spelling."""
+        """Reserve a folder, which may occur often but in one spelling."""
         key = _key(path)
         other = self._folders.setdefault(key, str(path))
         if key in self._files or other != str(path):
@@ -55,7 +55,7 @@ class PathRegistry:
 
 
 def _key(path: PurePosixPath) -> str:
-    """Return what two paths share that are one on a file system blind to case and to how accents are composed."""
+    """Return a key that is equal for paths that coincide on file systems blind to case or accents' composition."""
     return unicodedata.normalize("NFC", str(path)).casefold()
 
 
@@ -71,7 +71,7 @@ def _check_name(name: str) -> PurePosixPath:
 
 
 def _fault(name: str) -> str:
-    """Return what is wrong with a name; empty where nothing is."""
+    """Return the defect of a name; empty if there is none."""
     if not name:
         return "has no name"
     if len(name) > MAX_CHARACTERS:

@@ -1,7 +1,7 @@
-"""Archives unpacked to model folders, with every name checked and every size bounded.
+"""Unpacking of archives to model folders, with every name checked and every size bounded.
 
-An archive is known by its first bytes; what it is called does not matter. Links, devices and the like, passwords, and
-compression that MMS never wrote are refused.
+An archive's first bytes determine its kind; its name does not matter. Links, devices and the like, encryption, and
+compression methods that MMS never wrote are refused.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from app.utils.progress import Progress, progress
 
 @dataclass(frozen=True)
 class Limits:
-    """Most that an archive may hold: entries, bytes of all and of one, and unpacked bytes for each packed one.
+    """Limits of an archive: entries, total bytes, bytes of one entry, and unpacked bytes for each packed byte.
 
-    The ratio counts only beyond ``free_bytes``. Trained weights hardly shrink; a deflated run of zeros does 1,000-fold.
+    The ratio applies only beyond ``free_bytes``. Trained weights hardly shrink; deflate shrinks a run of zeros
+    1,000-fold.
     """
 
     total_bytes: int = 4 * 2**30
@@ -45,7 +46,7 @@ class Limits:
 
 
 class SizeLimiter:
-    """Counts what comes out of an archive of ``packed`` bytes."""
+    """A counter of the bytes unpacked from an archive of ``packed`` bytes."""
 
     def __init__(self, limits: Limits, packed: int) -> None:
         self._limits = limits
@@ -55,9 +56,9 @@ class SizeLimiter:
         self._total = 0
 
     def begin_entry(self) -> None:
-        """Another entry comes.
+        """Begin another entry.
 
-        :raises InvalidArchive: where it is one too many.
+        :raises InvalidArchive: if there are too many entries.
         """
         self._entries += 1
         self._entry = 0
@@ -65,9 +66,9 @@ class SizeLimiter:
             raise InvalidArchive(f"it has more than {self._limits.entries:,} entries")
 
     def add(self, count: int) -> None:
-        """So many more bytes of the entry have come.
+        """Count further bytes of the entry.
 
-        :raises InvalidArchive: where they are too many.
+        :raises InvalidArchive: if a limit is exceeded.
         """
         self._entry += count
         self._total += count
@@ -85,7 +86,7 @@ T = TypeVar("T")
 PIECE = 2**20
 ZIP, GZIP = (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
 LONGEST_READ = 32 * 2**20
-"""Of a zip's own tables: they are read in one piece."""
+"""The largest read of a zip's own tables, which are read in one piece."""
 LONGEST_NAME = 64 * 2**10
 ZIP_HEADER, TAR_BLOCK = 30, 512
 EXTENSIONS = (
@@ -110,21 +111,22 @@ DAMAGE = (
     LookupError,
     OverflowError,
 )
-"""What the standard library raises on damaged archives."""
+"""Exceptions that the standard library raises on damaged archives."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry: its name as it is written, and what gives its content, piece by piece; None for a folder."""
+    """An entry of an archive: its name as written, and a function that yields its content (None for a folder)."""
 
     name: str
     pieces: Callable[[], Iterator[bytes]] | None
 
 
 def read_entries(path: Path, limits: Limits) -> Generator[Entry, None, None]:
-    """Go through an archive. Each entry must be read before the next is asked for.
+    """Yield the entries of an archive. Each entry must be read before the next is requested.
 
-    :raises InvalidArchive: where it is no archive, holds what is refused, or is damaged; from the entries too.
+    :raises InvalidArchive: if the file is no archive, holds a refused kind of entry, or is damaged; reading an entry
+        raises it too.
     """
     return _refusing_damage(_entries(path, limits))
 
@@ -159,7 +161,7 @@ def _pieces(open_content: Callable[[], IO[bytes]]) -> Iterator[bytes]:
 
 
 class _Tables(io.FileIO):
-    """A zip's file, of which nothing very long is read at once: its list of entries could fill the memory."""
+    """A zip file that refuses very long reads: a huge list of entries could fill the memory."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > LONGEST_READ:
@@ -177,7 +179,7 @@ def _zip_entries(path: Path) -> Iterator[Entry]:
 
 
 def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
-    """Refuse entries that share bytes: that is how a few kilobytes become gigabytes."""
+    """Refuse entries that share bytes, because overlaps turn a few kilobytes into gigabytes."""
     placed = sorted(infos, key=lambda info: info.header_offset)
     for item, following in itertools.pairwise(placed):
         if item.header_offset + ZIP_HEADER + item.compress_size > following.header_offset:
@@ -195,7 +197,7 @@ def _check_zip_entry(info: zipfile.ZipInfo) -> None:
 
 
 class _CountingReader(io.RawIOBase):
-    """What a gzip holds, counted as it comes out."""
+    """A reader of a gzip's content that counts the unpacked bytes."""
 
     def __init__(self, file: gzip.GzipFile, meter: SizeLimiter) -> None:
         self._file = file
@@ -212,7 +214,7 @@ class _CountingReader(io.RawIOBase):
 
 
 class _Header(tarfile.TarInfo):
-    """A tar's header. A damaged one is an error, where tarfile takes it for the archive's end."""
+    """A tar header. A damaged one raises an error, whereas tarfile treats it as the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -222,7 +224,7 @@ class _Header(tarfile.TarInfo):
             made = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             if not any(buf):
-                raise  # the mark
+                raise  # the end mark
             raise InvalidArchive(f"it is damaged: {error}") from None
         if made.type in EXTENSIONS and made.size > LONGEST_NAME:
             raise InvalidArchive(f"one of its names is longer than {LONGEST_NAME:,} bytes")
@@ -237,7 +239,7 @@ def _tar_entries(path: Path, limits: Limits) -> Iterator[Entry]:
             for info in archive:
                 _check_tar_entry(info)
                 yield _entry(info.name, info.isdir(), partial(_open_tar_entry, archive, info))
-        while stream.read(PIECE):  # gzip's checksum is at its end
+        while stream.read(PIECE):  # verifies gzip's checksum, which is at the end
             pass
 
 
@@ -248,21 +250,20 @@ def _check_tar_entry(info: tarfile.TarInfo) -> None:
 
 def _open_tar_entry(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     opened = archive.extractfile(info)
-    assert opened is not None  # a plain file
+    assert opened is not None  # a regular file
     return opened
 
 
 def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
     """Unpack a ``.mar``, ``.model``, ``.zip`` or ``.tar.gz`` into a new folder.
 
-    A folder around everything, as model-archiver's tgz has one, is left out. Files get this system's usual rights,
-    whatever the archive says. Where it fails, nothing is left behind.
+    A single folder around all files, as in model-archiver's tgz, is removed. Files get the system's default
+    permissions, whatever the archive says. A failure leaves nothing behind.
 
-    :param target: the folder to be made; it must not be there yet, what it is in must.
+    :param target: the new folder, which must not exist; its parent must exist.
     :returns: ``target``.
-    :raises InvalidArchive: where the archive is damaged, holds names or kinds of entries that are not safe, or is
-        larger than the limits.
-    :raises ModelFormatError: where the folder cannot be written.
+    :raises InvalidArchive: if the archive is damaged, holds unsafe names or kinds of entries, or exceeds the limits.
+    :raises ModelFormatError: if the folder cannot be written.
     """
     if target.exists() or target.is_symlink():
         raise ModelFormatError(f"{target} is there already. Remove it, or name another folder")
@@ -308,11 +309,11 @@ def _write(pieces: Iterator[bytes], path: Path, meter: SizeLimiter, bar: Progres
 
 
 def _lift(folder: Path) -> None:
-    """Move the model up where it lies one folder down: the only one there, or that of a manifest of MMS 0.x."""
+    """Move the model up if it lies one folder down: in the only folder, or in the folder of a manifest of MMS 0.x."""
     inner = _inner(folder)
     if inner is None:
         return
-    inner = inner.rename(folder / f".{uuid4().hex}")  # out of the way of what it holds
+    inner = inner.rename(folder / f".{uuid4().hex}")  # avoids a clash with its own content
     for path in inner.iterdir():
         if (folder / path.name).exists():
             raise InvalidArchive(f"it has {path.name!r} both beside its manifest and above")
