@@ -97,8 +97,7 @@ def write_record(record: Record, path: Path) -> None:
 
 
 def made_from(folder: ModelFolder, choice: str) -> str:
-    """Return the hash of everything that a quantized network depends on: the weights, and how pictures become inputs.
-    """
+    """Return the hash of all that a quantized network depends on: the weights, and how pictures become inputs."""
     files = sources(folder, reference_kind(folder, choice))
     own = folder.path / SIGNATURE
     return content_hash([*files, own] if own.is_file() else files)

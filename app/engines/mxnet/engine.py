@@ -146,7 +146,7 @@ def _open(document: dict[str, Any], path: Path) -> tuple[Any, Graph]:
     import mxnet as mx
 
     try:
-        today = json.loads(mx.sym.load_json(json.dumps(document)).tojson())  # the file may come from any version of MXNet
+        today = json.loads(mx.sym.load_json(json.dumps(document)).tojson())  # the file may be of any version of MXNet
         _in_32_bits(today)
         merged = merge_biases(today)
         symbol = mx.sym.load_json(json.dumps(merged))

@@ -133,8 +133,7 @@ def _import(file: Path, stem: Path, signature: Signature) -> None:
 
 
 def _as_of_old(file: Path, folder: Path) -> str:
-    """Write the file in the format before IR version 4, which the importer expects: its inputs include the parameters.
-    """
+    """Write the file as before IR version 4, which the importer expects: its inputs include the parameters."""
     import onnx
 
     model: Any = onnx.load(str(file))
