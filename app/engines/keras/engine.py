@@ -53,7 +53,7 @@ def check_known(node: Any, layers: Any) -> None:
         check_known(config["layer"], layers)
 
 
-# Keras names layers and changes its default channel order in globals: two models must not be built at once.
+# Keras keeps layer names and its default channel order in globals, so only one model may be built at a time.
 _building = threading.Lock()
 
 
@@ -189,7 +189,7 @@ def _build(file: H5Model) -> Any:
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ModelFormatError("it has more than one input or output; an image classifier has one of each")
     _fill(network, file)
-    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet predicts only with compiled models; neither argument is used
+    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet requires it for predictions; neither argument is used
     return network
 
 

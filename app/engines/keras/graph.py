@@ -61,7 +61,7 @@ class Value:
         return mx.sym.transpose(self.symbol, axes=TO_LAST) if self.turned else self.symbol
 
     def first(self) -> Any:
-        """Return the symbol of a picture with the channels first, if Keras has them last."""
+        """Return the symbol, with the channels first, of a picture whose channels are last in Keras."""
         return self.symbol if self.turned else mx.sym.transpose(self.symbol, axes=TO_FIRST)
 
     def axis(self, number: int) -> int:

@@ -1,1 +1,3 @@
-"""A classifier for anybody's pictures: a shipped network as a frozen body, and a new head trained on what it sees."""
+"""Transfer learning for a user's pictures: a shipped network as a frozen backbone, and a new head trained on its
+features.
+"""
