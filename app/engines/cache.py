@@ -149,10 +149,10 @@ def write_entry(path: Path, record: Record, inference: Inference | None) -> None
 
 
 def prune(cache_dir: Path, newest: Path) -> None:
-    """Remove older entries of the newest entry's model, the least recently used entries above the limit, and the
-    remains of killed builds.
+    """Remove the entries and folders that are no longer needed.
 
-    A process that has a removed file open keeps it until it exits.
+    These are older entries of the newest entry's model, the least recently used entries above the limit, and the
+    remains of killed builds. A process that has a removed file open keeps it until it exits.
     """
     made = read_entry(newest)
     entries = [path for path in cache_dir.iterdir() if path.is_dir() and path != newest]

@@ -62,11 +62,11 @@ _in_flight = _InFlight()
 
 
 class OpenvinoEngine:
-    """A compiled network: one stream per core for concurrent rows, and one stream of all cores for a single row if that
-    is faster.
+    """A compiled network, with streams on all cores for concurrent rows and for single rows.
 
-    OpenVINO assigns requests to streams in order of arrival, so none starves. Threads are not pinned to cores: every
-    process would be pinned to the same ones.
+    Concurrent rows get one stream per core. A single row gets one stream of all cores if that is faster. OpenVINO
+    assigns requests to streams in order of arrival, so none starves. Threads are not pinned to cores: every process
+    would be pinned to the same ones.
     """
 
     def __init__(self, model: Any, milliseconds: float | None = None) -> None:
@@ -146,8 +146,7 @@ class OpenvinoEngine:
 
 
 class _Requests:
-    """A pool of a compiled model's infer requests, each with one input and one output, and used by one thread at a
-    time.
+    """A pool of a compiled model's infer requests, each with one input, one output and one thread at a time.
 
     :param never_fails: whether no input makes the network fail.
     """

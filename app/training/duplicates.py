@@ -1,6 +1,4 @@
-"""Near-identical pictures, found by their thumbnails: copies, re-encoded or slightly cropped ones, neighbours in a
-film.
-"""
+"""Near-identical pictures, found by thumbnails: copies, re-encoded or slightly cropped ones, neighbours in a film."""
 
 from __future__ import annotations
 

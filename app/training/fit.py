@@ -168,8 +168,7 @@ def load_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint | None:
 
 
 def optimizer_state(network: Any) -> bytes:
-    """Return the state of a compiled Keras-MXNet network's optimizer: moments of the gradients and the count of
-    updates.
+    """Return the state of a compiled Keras-MXNet network's optimizer: gradient moments and the count of updates.
 
     Keras-MXNet does not save it with a model; it is in the underlying MXNet module.
     """

@@ -189,7 +189,7 @@ def _global_pool(layer: Layer, x: Value, how: str) -> Value:
     symbol, size = maps(x, layer.data_format)
     made = mx.sym.Pooling(symbol, kernel=(1, 1), global_pool=True, pool_type=how)
     pooled = of_maps(made, (size[0], 1, 1), layer.data_format)
-    # with one line each way, the order of the axes does not matter
+    # in a picture of 1 x 1 the order of the axes does not matter
     return pooled if layer.options.get("keepdims") else reshape(replace(pooled, turned=False), (size[0],))
 
 

@@ -53,7 +53,7 @@ def check_known(node: Any, layers: Any) -> None:
         check_known(config["layer"], layers)
 
 
-# Keras keeps layer names and its default channel order in globals, so only one model may be built at a time.
+# Keras keeps layer names and its default channel order in globals, so models must be built one after another.
 _building = threading.Lock()
 
 

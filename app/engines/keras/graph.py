@@ -216,9 +216,7 @@ def _share(side: int, window: int, stride: int, dilation: int, before: Callable[
 
 
 def coverage(side: int, window: int, stride: int, start: int) -> list[int]:
-    """Count the lines of the picture under each position of a window, with ``start`` lines of padding before the
-    picture.
-    """
+    """Count the picture's lines under each position of a window, with ``start`` lines of padding before the picture."""
     starts = [place * stride - start for place in range(-(-side // stride))]
     return [min(start + window, side) - max(start, 0) for start in starts]
 

@@ -43,7 +43,7 @@ def prepare() -> None:
 
 
 def use_all_cores() -> None:
-    """Let MXNet use every core that this process may use; its default is half of them.
+    """Configure MXNet to use every core that this process may use; its default is half of them.
 
     It has no effect once MXNet is imported, or if ``MXNET_OMP_MAX_THREADS`` is set.
     """

@@ -180,9 +180,7 @@ def _on_device(names: list[str], params: Arrays) -> dict[str, Any]:
 
 
 def _check_shapes(symbol: Any, params: Arrays, data: Shapes, symbol_path: Path, params_path: Path) -> None:
-    """Check that the network accepts the input, that the parameters have the inferred shapes, and that the output has
-    rows.
-    """
+    """Check that the network accepts the input, the parameters have the inferred shapes, and the output has rows."""
     names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     if missing := [name for name in symbol.list_auxiliary_states() if name not in params]:
         raise ModelFormatError(f"{params_path} lacks parameters that {symbol_path.name} needs: {_listed(missing)}")

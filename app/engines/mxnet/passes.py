@@ -20,7 +20,7 @@ The exporter of MXNet 1.9.1 rejects some graphs that it could write, and silentl
 - a fully connected layer does not flatten its input: a Flatten is inserted before it;
 - the special numbers of ``Reshape`` are rejected: the resulting shape for one row is known, and written instead;
 - pooling that rounds up is counted differently at the edges: with a stride of 1 there is nothing to round;
-- a ``Deconvolution`` that does not say so is assumed to have a bias, while its default is none;
+- a ``Deconvolution`` without ``no_bias`` is assumed to have a bias, while its default is none;
 - longs of Python 2 (``32L``) stop its parser.
 """
 
@@ -214,8 +214,10 @@ class _Writer:
         return self._add(op, name, attrs, inputs)
 
     def _softmax(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry]) -> Entry:
-        """Write a softmax over the channels if the attributes say so; otherwise a loss is over the last axis, an
-        activation over all.
+        """Write a softmax.
+
+        It is over the channels if the attributes say so. Otherwise a loss is over the last axis, and an activation over
+        all axes.
         """
         channels = attrs.get("mode") == "channel" or _is_true(attrs.get("multi_output", ""))
         if op == "SoftmaxActivation" and not channels:

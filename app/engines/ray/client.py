@@ -30,9 +30,7 @@ LONGEST_PAUSE = 5.0
 ERROR = re.compile(r"[\w.]+: \S")
 CONNECT_SECONDS = 90.0
 SILENT_SECONDS = 12.0
-"""Seconds of silence after which the bridge is taken to hang in Ray, with its head gone; it normally writes every
-second.
-"""
+"""Seconds of silence after which the bridge is taken to hang in Ray, its head gone; normally it writes every second."""
 
 
 class RequestFailed(Exception):
@@ -102,7 +100,7 @@ class BridgeClient:
         return future.result()
 
     def wait(self, key: str, seconds: float) -> DeploymentState | None:
-        """Wait until a deployment answers or has failed, and return its state."""
+        """Wait until a deployment answers or has failed, but no longer than ``seconds``; return its state."""
         deadline = time.monotonic() + seconds
         with self._news:
             while (left := deadline - time.monotonic()) > 0:

@@ -48,8 +48,9 @@ ADDRESS = re.compile(r"[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 @dataclass(frozen=True)
 class Machine:
-    """The part of a machine in the cluster: its address, its cores (None for all), and its shared memory for data in
-    transit (bytes).
+    """A machine's part in the cluster: its address, its cores (None for all), and its shared memory.
+
+    The shared memory is for data in transit, in bytes.
     """
 
     host: str

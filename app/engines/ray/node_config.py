@@ -28,8 +28,7 @@ QUICK = {
 
 @dataclass(frozen=True)
 class Node:
-    """The Ray node of this machine: the head's address, its own address, the folder of Ray's sockets, and whether it
-    runs.
+    """The Ray node of this machine: the head's address, its own, the folder of Ray's sockets, and whether it runs.
 
     A node that was lost is restarted.
     """

@@ -99,8 +99,10 @@ COMMON_OPTIONS: dict[str, Any] = {
 
 
 Kind = Literal["full", "late", "lost", "none", "wrong"]
-"""Reason of an error response: the queue is full; the timeout has passed; two replicas in a row were lost; there is no
-replica; or the model itself raised an error.
+"""Reasons of error responses.
+
+``full``: the queue is full. ``late``: the timeout has passed. ``lost``: the replica was lost, and so was the next one.
+``none``: there is no replica. ``wrong``: the model itself raised an error.
 """
 
 
@@ -132,8 +134,9 @@ class ErrorResponse:
 
 @dataclass(frozen=True)
 class StateUpdate:
-    """The states of all deployments that this server claims; if ``lost`` is not empty, the reason why the deployer is
-    silent.
+    """The states of all deployments that this server claims.
+
+    If ``lost`` is not empty, it is the reason why the deployer is silent.
     """
 
     states: dict[str, DeploymentState]

@@ -153,8 +153,9 @@ def _roc_auc(probabilities: Rows, truth: Classes) -> float | None:
 
 
 def _confusion(guesses: Classes, truth: Classes, classes: int) -> NDArray[np.int64]:
-    """Count predictions per true class; scikit-learn's function warns of regression if classes are many and pictures
-    few.
+    """Count predictions per true class.
+
+    scikit-learn's function warns that many classes with few pictures look like regression, so it is not used.
     """
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (truth, guesses), 1)

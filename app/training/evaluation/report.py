@@ -37,10 +37,9 @@ def write_report(
     items: Sequence[Item],
     facts: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write ``metrics.json``, ``roc.png`` (of two classes), ``confusion.png``, ``reliability.png`` and
-    ``mistakes.png``.
+    """Write a report: ``metrics.json`` and its plots; an existing report is replaced.
 
-    An existing report is replaced.
+    The plots are ``roc.png`` (of two classes), ``confusion.png``, ``reliability.png`` and ``mistakes.png``.
 
     :param folder: created if it is missing.
     :param probabilities: (N, K).

@@ -1,3 +1,1 @@
-"""Transfer learning for a user's pictures: a shipped network as a frozen backbone, and a new head trained on its
-features.
-"""
+"""Transfer learning on a user's pictures: a shipped network as frozen backbone, a new head trained on its features."""

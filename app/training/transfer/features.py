@@ -157,8 +157,9 @@ def extract_features(
     with_mirrored: bool,
     threads: int,
 ) -> Features:
-    """Compute the features of pictures, decoded and prepared as in the server. Unreadable pictures are reported and
-    skipped.
+    """Compute the features of pictures, decoded and prepared as in the server.
+
+    Unreadable pictures are reported and skipped.
 
     :param pictures: name in the source, and number of its class.
     :param limits: limits on the pixels and frames of a picture.

@@ -39,8 +39,7 @@ def smallest_class(classes: Numbers, groups: Numbers) -> int:
 
 
 def assign_folds(classes: Numbers, groups: Numbers, folds: int, seed: int) -> Numbers:
-    """Assign the pictures to folds, with about as many pictures of every class in each fold and without splitting
-    groups.
+    """Assign the pictures to folds, with about as many pictures of every class in each fold and no group split.
 
     Groups are assigned in random order, the larger first, each to the fold with the fewest pictures of its class. So
     every fold has pictures of every class that has at least as many groups as there are folds.

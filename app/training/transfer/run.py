@@ -228,10 +228,10 @@ gain nothing for twice the time.
 
 @dataclass(frozen=True)
 class TransferJob:
-    """A training job: the pictures of ``source`` and the backbone of the model in the folder ``body`` give the model
-    ``name``.
+    """A training job.
 
-    ``folds`` are the folds of the cross-validation; ``force`` replaces a model that was made elsewhere.
+    The pictures of ``source`` and the backbone of the model in the folder ``body`` give the model ``name``. ``folds``
+    are the folds of the cross-validation; ``force`` replaces a model that was made elsewhere.
     """
 
     name: str
