@@ -1,4 +1,4 @@
-"""The one seam between a network and the rest: arrays in, arrays out."""
+"""The interface between networks and the rest of the program: arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -13,38 +13,44 @@ from app.types import FloatArray, Signature
 
 
 class Engine(Protocol):
-    """A loaded network. It knows nothing of names, versions, images or HTTP."""
+    """A loaded network, independent of names, versions, images and HTTP."""
 
     def predict(self, batch: FloatArray) -> FloatArray:
-        """Compute a batch. Any thread may call this at any time.
+        """Compute a batch, from any thread at any time.
 
-        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
-        :returns: float32, (N, classes), as the network gives it: probabilities or not.
+        :param batch: float32, (N, …) in the layout of the network's input, N at least 1.
+        :returns: float32, (N, classes), the network's unchanged output, probabilities or not.
         """
         ...
 
     def close(self) -> None:
-        """Give back what the network holds. It cannot predict after that."""
+        """Release the network's resources; ``predict`` must not be called after that."""
         ...
 
 
 LoadNetwork = Callable[[Path, float], Engine]
-"""Loads OpenVINO's ``model.xml`` with the ``model.bin`` beside it, given what a row takes on one core in milliseconds.
-It raises RuntimeError if OpenVINO cannot compute it."""
+"""Function that loads OpenVINO's ``model.xml`` with the ``model.bin`` beside it.
+
+Its second argument is the time of one row on one core in milliseconds. It raises RuntimeError if OpenVINO cannot
+compute the network.
+"""
 
 
 def check_batch(batch: FloatArray, row_shape: tuple[int, ...]) -> None:
-    """:raises ValueError: where a batch has no rows, or rows of another shape than ``row_shape``."""
+    """Check the shape of a batch.
+
+    :raises ValueError: if the batch has no rows, or rows of another shape than ``row_shape``.
+    """
     if batch.shape[1:] != row_shape or not len(batch):
         raise ValueError(f"a batch must have the shape (N, {', '.join(map(str, row_shape))}), not {batch.shape}")
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network as MXNet writes it down, to be converted.
+    """A network in MXNet's format, ready for conversion.
 
     ``document`` is its symbol's JSON, with the answer as its first head. ``arrays`` are its parameters, by bare names.
-    ``row_shape`` is the input's shape without the batch.
+    ``row_shape`` is the input's shape without the batch axis.
     """
 
     document: dict[str, Any]
@@ -55,10 +61,11 @@ class Network:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far an engine is from the reference, on the same inputs.
+    """The difference between an engine and the reference on the same inputs.
 
-    ``max_abs_difference`` is between probabilities, 0-1; where the network gives something else, in parts of the
-    reference's largest value. ``reference`` is ``mxnet`` or ``keras``; ``date`` is that of the measurement (ISO 8601).
+    ``max_abs_difference`` is between probabilities, 0-1. If the network's output is not probabilities, it is relative
+    to the reference's largest value. ``reference`` is ``mxnet`` or ``keras``; ``date`` is the date of the measurement
+    (ISO 8601).
     """
 
     max_abs_difference: float
@@ -69,10 +76,10 @@ class Parity:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How often a quantized network calls pictures as the network does that it was made from.
+    """The agreement between a quantized network and the network that it was made from.
 
-    ``top1`` is that part, 0-1, of ``samples`` inputs of which none was among the ``calibrated`` ones that the quantizer
-    saw. ``date`` is that of the measurement (ISO 8601).
+    ``top1`` is the share, 0-1, of ``samples`` inputs that both assign to the same class. None of these inputs was among
+    the ``calibrated`` inputs of the quantizer. ``date`` is the date of the measurement (ISO 8601).
     """
 
     top1: float
@@ -83,13 +90,13 @@ class Agreement:
 
 @dataclass(frozen=True)
 class LoadedEngine:
-    """A running engine, what kind it is, and the signature that it obeys.
+    """A running engine, its kind, and the signature that it implements.
 
-    ``labels`` are those that the model's own file carries. ``reasons`` tell why the signature says what it says, by
-    ``input``, ``pixels`` and ``output``; empty where nothing was inferred.
+    ``labels`` are the labels in the model's own file. ``reasons`` explain the signature, by ``input``, ``pixels`` and
+    ``output``; empty if nothing was inferred.
 
-    ``parity`` is None where nothing was compared: the engine is the reference itself, or (ONNX) there is none.
-    ``agreement`` is there where ``precision`` is ``int8``, and then ``parity`` is not.
+    ``parity`` is None if nothing was compared: the engine is the reference itself, or there is no reference (ONNX). If
+    ``precision`` is ``int8``, ``agreement`` is set and ``parity`` is None.
     """
 
     engine: Engine

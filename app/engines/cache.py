@@ -1,9 +1,9 @@
-"""What was made of models for OpenVINO, kept from one start to the next.
+"""A persistent cache of models that were converted for OpenVINO.
 
 ``<cache>/<key>/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``inference.json``: the
-signature with what was inferred of it. The key is a hash of everything that the outcome depends on, so a file that
-changes leaves the old entry behind and nothing is ever out of date. Entries are in a folder of the instance, not beside
-the model: a models folder may be read-only, and archives are unpacked elsewhere anyway.
+signature with the values inferred for it. The key is a hash of everything that the result depends on, so an entry is
+never out of date; a changed file leaves its old entry behind. Entries are in a folder of the instance, not beside the
+model: a models folder may be read-only, and archives are unpacked elsewhere anyway.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from app.utils.files import sha256_file
 from app.utils.json import read_json
 
 FORMAT = 2
-"""To be raised when conversion or comparison changes: every entry is then made anew."""
+"""Version of the entries; an increase, after a change of conversion or comparison, invalidates them all."""
 KEPT = 64
-"""How many entries there may be; those not opened for longest go first."""
+"""Limit on the number of entries; the least recently opened are removed first."""
 FORGOTTEN_SECONDS = 24 * 3600
-"""After so long the folder of a build that did not end is removed."""
+"""Age in seconds at which the folder of an unfinished build is removed."""
 PACKAGES = ("openvino", "onnx", "mxnet", "keras-mxnet", "numpy")
 
 MODEL, WEIGHTS, INFERENCE, RECORD = "model.xml", "model.bin", "inference.json", "record.json"
@@ -40,10 +40,10 @@ MODEL, WEIGHTS, INFERENCE, RECORD = "model.xml", "model.bin", "inference.json", 
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a model.
+    """The results of a conversion.
 
-    ``reason`` says why OpenVINO may not serve it; empty where it may. ``milliseconds`` is what a row took on one core.
-    ``files`` are the hashes of the entry's other files.
+    ``reason`` says why OpenVINO may not serve the model; empty if it may. ``milliseconds`` is the time of one row on
+    one core. ``files`` are the hashes of the entry's other files.
     """
 
     model: str
@@ -56,7 +56,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """A whole entry. ``inference`` is None if OpenVINO may not serve the model."""
+    """A complete entry. ``inference`` is None if OpenVINO may not serve the model."""
 
     path: Path
     record: Record
@@ -64,10 +64,12 @@ class Entry:
 
 
 def key_of(folder: ModelFolder, kind: str) -> str:
-    """Name the entry of a model: by its files' content, its signature, the versions of what converts and computes, and
-    the processor's instructions, since another processor may be served other code.
+    """Return the key of a model's entry.
 
-    :param kind: the reference engine, as :func:`app.engines.conversion.reference_kind` gives it.
+    It is a hash of the contents of the model's files, its signature, the versions of the libraries that convert and
+    compute it, and the processor's instructions, since code may differ between processors.
+
+    :param kind: the reference engine, as returned by :func:`app.engines.conversion.reference_kind`.
     """
     made = hashlib.sha256()
     parts = [FORMAT, kind, *_stated(folder), platform.machine(), _instructions()]
@@ -79,7 +81,7 @@ def key_of(folder: ModelFolder, kind: str) -> str:
 
 
 def _stated(folder: ModelFolder) -> list[object]:
-    """Return what a model folder states of its network; how probabilities are made of its answers changes nothing."""
+    """Return what a model folder states about its network, without the activation, which does not affect the entry."""
     signature = folder.signature
     if signature is None or "preprocess" not in folder.stated:
         return [signature, sorted(folder.stated), len(folder.labels or ()), folder.archived]
@@ -92,12 +94,12 @@ def sources(folder: ModelFolder, kind: str) -> list[Path]:
         return [folder.h5, *([folder.architecture] if folder.architecture is not None else [])]
     if kind == "mxnet" and folder.checkpoint is not None:
         return [folder.checkpoint.symbol, folder.checkpoint.params]
-    # an ONNX file's weights may lie beside it, in files whose names begin with its own
+    # an ONNX file's weights may be beside it, in files whose names begin with its own
     return sorted(folder.path.glob(f"{glob.escape(folder.onnx.name)}*")) if folder.onnx is not None else []
 
 
 def read_entry(path: Path) -> Entry | None:
-    """Read an entry; None where there is none, or it is damaged in any way. Marks it as used."""
+    """Read an entry and mark it as used; return None if it is missing or damaged in any way."""
     try:
         document: Any = read_json(path / RECORD)
         parity = Parity(**document.pop("parity")) if document["parity"] else document.pop("parity")
@@ -108,7 +110,7 @@ def read_entry(path: Path) -> Entry | None:
             return None
         inference = read_inference(path) if INFERENCE in record.files else None
         os.utime(path)
-    except Exception:  # whatever a damaged file makes of it
+    except Exception:  # a damaged file may raise anything
         return None
     return Entry(path, record, inference)
 
@@ -116,7 +118,7 @@ def read_entry(path: Path) -> Entry | None:
 def read_inference(path: Path) -> Inference:
     """Read ``inference.json`` of a folder.
 
-    :raises Exception: of any kind if it is missing or damaged.
+    :raises Exception: of any kind if the file is missing or damaged.
     """
     document: Any = read_json(path / INFERENCE)
     labels = document["labels"]
@@ -135,7 +137,7 @@ def write_inference(inference: Inference, path: Path) -> None:
 
 
 def write_entry(path: Path, record: Record, inference: Inference | None) -> None:
-    """Complete an entry. Its model, if there is one, lies in its folder already.
+    """Complete an entry. Its model, if there is one, is in its folder already.
 
     :param inference: the model's signature; None if OpenVINO may not serve it.
     """
@@ -147,8 +149,11 @@ def write_entry(path: Path, record: Record, inference: Inference | None) -> None
 
 
 def prune(cache_dir: Path, newest: Path) -> None:
-    """Remove what nobody will ask for: older entries of the newest one's model, the least used ones of too many, and
-    what killed builds left. A process that has a removed file open keeps it until it ends."""
+    """Remove the entries and folders that are no longer needed.
+
+    These are older entries of the newest entry's model, the least recently used entries above the limit, and the
+    remains of killed builds. A process that has a removed file open keeps it until it exits.
+    """
     made = read_entry(newest)
     entries = [path for path in cache_dir.iterdir() if path.is_dir() and path != newest]
     for path in entries:
@@ -163,7 +168,7 @@ def prune(cache_dir: Path, newest: Path) -> None:
 
 
 def _is_of(path: Path, record: Record) -> bool:
-    """Say whether an entry is of the same model and precision, or cannot be read."""
+    """Return whether an entry is of the same model and precision, or cannot be read."""
     try:
         document = read_json(path / RECORD)
         return (document["model"], document["precision"]) == (record.model, record.precision)

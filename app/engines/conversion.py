@@ -1,4 +1,4 @@
-"""Reference engines, conversion to OpenVINO's files, and the proof that both compute the same."""
+"""Reference engines, conversion to OpenVINO's format, and the proof that both compute the same."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from app.utils.openvino_runtime import compile_model, core, import_openvino
 
 
 def reference_kind(folder: ModelFolder, choice: str) -> str:
-    """Say which engine is the reference of a folder: ``mxnet`` or ``keras``, empty where there is none (ONNX).
+    """Return the reference engine of a folder: ``mxnet`` or ``keras``, empty if there is none (ONNX).
 
-    :param choice: ``keras`` prefers the ``.h5`` where the folder leaves a choice; all others the checkpoint.
+    :param choice: ``keras`` prefers the ``.h5`` file if the folder has both; all other values prefer the checkpoint.
     """
     if folder.h5 is not None and (folder.checkpoint is None or choice == "keras"):
         return "keras"
@@ -58,7 +58,7 @@ def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
 
 
 def network_of(engine: Engine) -> Network:
-    """Describe the network that a reference engine computes."""
+    """Return the network that a reference engine computes."""
     assert isinstance(engine, MxnetEngine | KerasEngine)
     return engine.network()
 
@@ -89,14 +89,14 @@ TIMED_SECONDS = 0.3
 
 
 def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], None] = lambda: None) -> None:
-    """Make a model's entry of the cache: its IR and what was measured, or the reason why OpenVINO may not serve it.
+    """Build a model's cache entry: its IR and measurements, or the reason why OpenVINO may not serve it.
 
-    To be called in a process of its own: what it imports is large, and what it calls may crash.
+    Call it in a process of its own: it imports large libraries, and calls code that may crash.
 
     :param path: an empty folder.
     :param opened: called once the reference engine has opened the model.
-    :raises ModelFormatError: where the reference engine refuses the model.
-    :raises OSError: where the machine is at fault, not the model.
+    :raises ModelFormatError: if the reference engine rejects the model.
+    :raises OSError: if the machine is at fault, not the model.
     """
     kind = reference_kind(folder, choice)
     inference = infer_folder(folder, kind)
@@ -114,7 +114,7 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
         record, inference = _measure(record, kind, reference, inference, path)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # the exporter and OpenVINO raise everything there is
+    except Exception as error:  # the exporter and OpenVINO may raise anything
         record = Record(record.model, reason=f"it cannot be converted: {reason_of(error)}")
     if record.reason:
         for file in path.iterdir():
@@ -128,7 +128,7 @@ def _convert(network: Network, path: Path) -> None:
     onnx = path / "model.onnx"
     export_onnx(network, onnx)
     openvino = import_openvino()
-    # convert_model folds normalizations into weights now, so that the weights are mapped as they are in the file
+    # convert_model folds normalizations into the weights now, so the weights are memory-mapped as they are in the file
     openvino.save_model(openvino.convert_model(str(onnx)), path / MODEL, compress_to_fp16=False)
     onnx.unlink()
 
@@ -136,7 +136,7 @@ def _convert(network: Network, path: Path) -> None:
 def _measure(
     record: Record, kind: str, reference: Engine | None, inference: Inference, path: Path
 ) -> tuple[Record, Inference]:
-    """Compare with the reference, if there is one, and measure how long a row takes."""
+    """Compare with the reference, if there is one, and measure the time of a row."""
     signature = inference.signature
     rows = samples(signature.preprocess, signature.inputs[0].shape)
     model = core().read_model(path / MODEL)
@@ -160,7 +160,7 @@ def _measure(
 
 
 def milliseconds(compiled: Any, row: FloatArray) -> float:
-    """Return what a row (1, …) takes: the best of many runs, since what else the machine does only ever adds."""
+    """Return the time of a row (1, …) in milliseconds: the minimum of many runs, since other load only adds to it."""
     request = compiled.create_infer_request()
     times: list[float] = []
     ends = time.perf_counter() + TIMED_SECONDS

@@ -1,9 +1,9 @@
-"""Conversion in a process of its own: so that serving imports neither MXNet nor Keras, and outlives a crash in them.
+"""Conversion in a separate process, so that the server imports neither MXNet nor Keras, and survives a crash in them.
 
-The child is given a pickle of (working folder, model folder, choice, path) on its standard input and leaves
-the entry in that path. It ends with 0 where the entry is whole, with REFUSED where the reference engine refuses the
-model, with anything else where it could not do its work. It says OPENED once the reference engine has opened the model:
-a file on which the child crashed or hung before that is never opened in the server.
+The child reads a pickle of (working folder, model folder, choice, path) from its standard input and leaves the entry in
+that path. Its exit code is 0 if the entry is complete, REFUSED if the reference engine rejects the model, and another
+one if the conversion failed. It prints OPENED once the reference engine has opened the model: the server never opens a
+file on which the child crashed or hung before that.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ log = logging.getLogger(__name__)
 
 OPENED = b"the reference engine has opened it"
 OPENING_SECONDS = 180.0
-"""Of processor time, which the child has to open the model: a damaged file may send a C library round for ever."""
+"""Processor time in seconds for opening a model: a damaged file may send a C library into an endless loop."""
 LONGEST_SECONDS = 600
 
 
 class ConversionError(Exception):
-    """Why there is no entry this time; the next start tries again."""
+    """A failure to build an entry; the next start tries again."""
 
 
 def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
-    """Give a model's entry of the cache; build it where it is missing or damaged. Other processes wait meanwhile.
+    """Return a model's cache entry, building it if it is missing or damaged. Other processes wait meanwhile.
 
-    :raises NotBuilt: where that is impossible now.
-    :raises ModelFormatError: where the reference engine refuses the model.
+    :raises ConversionError: if the entry cannot be built now.
+    :raises ModelFormatError: if the reference engine rejects the model.
     """
     try:
         path = cache_dir / key_of(folder, reference_kind(folder, choice))
@@ -103,12 +103,12 @@ def _report_opened() -> None:
 
 
 def main() -> int:
-    """Do what the order on the standard input says."""
+    """Run the conversion that the standard input describes."""
     from app.engines.conversion import build
 
     working_dir, folder, choice, path = pickle.load(sys.stdin.buffer)
     os.chdir(working_dir)
-    signal.setitimer(signal.ITIMER_PROF, OPENING_SECONDS)  # at its end SIGPROF ends the process
+    signal.setitimer(signal.ITIMER_PROF, OPENING_SECONDS)  # SIGPROF then kills the process
     try:
         build(folder, choice, path, _report_opened)
     except ModelFormatError as error:

@@ -1,7 +1,7 @@
-"""Networks of 8-bit integers: kept in the model's own folder, so that they are packed and moved with it.
+"""8-bit integer networks, stored in the model's own folder so that they are packed and moved with it.
 
-``<model>/int8/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``inference.json`` as
-:mod:`app.engines.cache` does. Such a network is served as long as the files that it was made from are the same.
+``<model>/int8/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``inference.json`` as in
+:mod:`app.engines.cache`. Such a network is served as long as the files that it was made from are unchanged.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ AGAIN = "quantize it again with `dimple models quantize`, or remove it with --re
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of a quantized network.
+    """The description of a quantized network.
 
-    ``made_from`` and ``made`` are hashes: of the files that it was made from, and of its own. ``milliseconds`` is what
-    a row took on one core.
+    ``made_from`` and ``made`` are hashes of the files that it was made from, and of its own files. ``milliseconds`` is
+    the time of one row on one core.
     """
 
     made_from: str
@@ -50,9 +50,9 @@ class Record:
 def open_quantized(
     folder: ModelFolder, choice: str, load_network: LoadNetwork = OpenvinoEngine.load
 ) -> LoadedEngine | None:
-    """Open a model's quantized network; None where it has none, or none that may be served, which the log tells.
+    """Open a model's quantized network; return None if it has none, or, with a log message, if it may not be served.
 
-    :param choice: ``auto`` or ``openvino``, as :func:`app.engines.loader.load` takes it, as ``load_network``.
+    :param choice: ``auto`` or ``openvino``, as in :func:`app.engines.loader.load`, like ``load_network``.
     """
     path = folder.path / FOLDER
     if not path.is_dir():
@@ -68,7 +68,7 @@ def open_quantized(
         engine = load_network(path / MODEL, record.milliseconds)
     except EngineUnavailable:
         raise
-    except Exception as error:  # whatever a damaged file makes of it
+    except Exception as error:  # a damaged file may raise anything
         log.warning("%s: its int8 network cannot be served (%s); %s", folder.name, reason_of(error), AGAIN)
         return None
     signature = folder.signature if {"preprocess", "postprocess"} <= folder.stated else None
@@ -85,7 +85,7 @@ def open_quantized(
 
 
 def _read_inference(path: Path, folder: ModelFolder) -> Inference:
-    """Read what was inferred of the model; earlier versions wrote its signature alone, and only if it had none."""
+    """Read the inferred signature; earlier versions wrote the signature alone, and only if the model had none."""
     if (path / INFERENCE).is_file():
         return read_inference(path)
     return Inference(folder.signature or read_signature(path / SIGNATURE))
@@ -104,7 +104,7 @@ def made_from(folder: ModelFolder, choice: str) -> str:
 
 
 def content_hash(files: Iterable[Path]) -> str:
-    """One hash of the contents of several files, by SHA-256."""
+    """Return one SHA-256 hash of the contents of several files."""
     every = hashlib.sha256()
     for path in files:
         every.update(bytes.fromhex(sha256_file(path)))

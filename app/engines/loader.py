@@ -1,4 +1,4 @@
-"""From a model folder to a running engine."""
+"""Loading of a model folder into a running engine."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def load(
     cache_dir: Path | None = None,
     load_network: LoadNetwork = OpenvinoEngine.load,
 ) -> LoadedEngine:
-    """Load a model folder's network; the quantized one where somebody has made it, and OpenVINO may be taken.
+    """Load a model folder's network; the quantized network if the folder has one and OpenVINO may be used.
 
-    :param choice: ``auto`` takes OpenVINO where it was proven equal to the reference and the reference elsewhere;
-        ``openvino`` refuses what is not proven; ``mxnet`` and ``keras`` take the reference, and say which where the
-        folder holds the files of both. ONNX files have no reference: OpenVINO opens them whatever is chosen.
-    :param cache_dir: folder of what is made for OpenVINO (``<instance>/cache``); None does without OpenVINO.
-    :param load_network: loads what was made for OpenVINO, in this process or another.
-    :raises ModelFormatError: where the weights cannot be read or contradict the signature, or ``openvino`` was chosen
+    :param choice: ``auto`` uses OpenVINO if it was proven equal to the reference, and the reference otherwise;
+        ``openvino`` rejects a model without that proof; ``mxnet`` and ``keras`` use the reference, and select it if the
+        folder has the files of both. ONNX files have no reference, so OpenVINO opens them for any choice.
+    :param cache_dir: folder of models converted for OpenVINO (``<instance>/cache``); None disables OpenVINO.
+    :param load_network: loads converted models, in this process or another.
+    :raises ModelFormatError: if the weights cannot be read or contradict the signature, or if ``openvino`` was chosen
         and may not serve them.
     """
-    choice = "auto" if choice == "ray" else choice  # a cluster is the server's; whoever comes here computes himself
+    choice = "auto" if choice == "ray" else choice  # only the server uses a cluster; other callers compute locally
     kind = reference_kind(folder, choice)
     if kind and (choice in ("mxnet", "keras") or (cache_dir is None and choice == "auto")):
         return load_reference(folder, choice)
@@ -59,9 +59,9 @@ def load(
 
 
 def _load_openvino(folder: ModelFolder, entry: Entry, load_network: LoadNetwork) -> LoadedEngine:
-    """Open what the cache holds.
+    """Load a cache entry.
 
-    :raises NotBuilt: where it holds a reason instead, or this machine cannot compute it.
+    :raises ConversionError: if the entry holds a reason instead of a model, or this machine cannot compute it.
     """
     record, inference = entry.record, entry.inference
     if record.reason or inference is None:

@@ -1,4 +1,4 @@
-"""The way of ONNX files to OpenVINO."""
+"""Conversion of ONNX files to OpenVINO's format."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from app.utils.openvino_runtime import import_openvino
 def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signature:
     """Convert a folder's ONNX file to OpenVINO's format, for one row at a time.
 
-    Of several outputs the one is taken that the signature names, or the first if it names none of them. Operations that
-    only the others need may be of any kind.
+    The output is the one that the signature names, or the first if the signature names none of them. Operations that
+    only the other outputs need may be of any kind.
 
-    :param signature: gives the input's shape; 0 leaves a size as it is in the file.
+    :param signature: its input shape applies; 0 leaves a size as it is in the file.
     :param path: the folder in which the model is written.
     :returns: the signature with the output's name in the file, and its shape.
-    :raises ModelFormatError: if the file cannot be read, keeps weights anywhere but beside it, or has not one input and
-        an output of fixed shape.
-    :raises Exception: of any kind, if OpenVINO cannot convert it.
+    :raises ModelFormatError: if the file cannot be read, has weights elsewhere than beside it, or lacks either a single
+        input or an output of fixed shape.
+    :raises Exception: of any kind, if OpenVINO cannot convert the file.
     """
     assert folder.onnx is not None
     openvino = import_openvino()
@@ -47,15 +47,15 @@ def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signa
 
 
 def _source(file: Path, signature: Signature) -> tuple[Any, str]:
-    """Return what OpenVINO is to read, the file itself or a stream of the part that counts, and the output's name.
+    """Return OpenVINO's source, either the file or a stream of the part that is needed, and the output's name.
 
-    OpenVINO knows no functions that a file defines itself, so these are inlined.
+    OpenVINO does not support functions that a file defines itself, so they are inlined.
     """
     import onnx
     import onnx.inliner
 
     model = load_onnx(file)
-    # the cache's key covers these files alone
+    # the cache's key covers only these files
     if others := [item.name for item in weight_files(file, model) if not item.name.startswith(file.name)]:
         raise ModelFormatError(f"{file} keeps weights in {others[0]!r}; put all into one file with onnx.save")
     outputs = [value.name for value in model.graph.output]
@@ -71,7 +71,7 @@ def _source(file: Path, signature: Signature) -> tuple[Any, str]:
         raise ModelFormatError(f"{file} has {len(fed)} inputs ({', '.join(fed[:4])}); an image classifier has one")
     rewritten = len(outputs) > 1 or len(model.functions) > 0
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)  # those of another opset stay, and are refused by name
+        model = onnx.inliner.inline_local_functions(model)  # functions of another opset stay, and are rejected by name
     if not _part(model.graph) and not rewritten:
         return str(file), name
     onnx.load_external_data_for_model(model, str(file.parent))
@@ -79,13 +79,14 @@ def _source(file: Path, signature: Signature) -> tuple[Any, str]:
 
 
 def _part(graph: Any) -> bool:
-    """Put an operation that changes nothing between those that OpenVINO 2026.4 would join with one another wrongly.
+    """Insert a neutral operation between operations that OpenVINO 2026.4 would otherwise fuse wrongly.
 
-    Joined with padding of its own (``SAME_UPPER``, ``SAME_LOWER``) a ``Pad`` is lost, also through operations that are
-    folded into weights; a transposed convolution needs it before its strides. The strides of a convolution of 1 x 1 are
-    moved to what is before it, past its own padding, and of a ``Split`` to one of its outputs alone.
+    A ``Pad`` is lost when fused with an operation that has padding of its own (``SAME_UPPER``, ``SAME_LOWER``), also
+    through operations that are folded into weights; a transposed convolution needs the ``Pad`` before its strides. The
+    strides of a 1 x 1 convolution are moved to the operation before it, past that operation's padding, and for a
+    ``Split`` to only one of its outputs.
 
-    :returns: whether there was any.
+    :returns: whether there were such operations.
     """
     ops = {node.op_type for node in graph.node}
     sizes = {array.name: list(array.dims)[2:] for array in graph.initializer}
@@ -111,19 +112,19 @@ def _list(node: Any, name: str) -> list[int]:
 
 
 def _strides(node: Any, sizes: dict[str, list[int]]) -> bool:
-    """Return whether a node is a convolution of 1 x 1 with strides."""
+    """Return whether a node is a 1 x 1 convolution with strides."""
     kernel = _list(node, "kernel_shape") or next((sizes[name] for name in node.input[1:2] if name in sizes), [])
     return node.op_type == "Conv" and max(kernel, default=0) == 1 and max(_list(node, "strides"), default=1) > 1
 
 
 def _pads(node: Any) -> bool:
-    """Return whether a node would be joined wrongly with a Pad."""
+    """Return whether a node would be fused wrongly with a Pad."""
     same = any(item.name == "auto_pad" and item.s.startswith(b"SAME") for item in node.attribute)
     return node.op_type == "ConvTranspose" or (same and node.op_type in ("Conv", "AveragePool", "MaxPool"))
 
 
 def _set_input(openvino: Any, model: Any, sizes: tuple[int, ...], file: Path) -> None:
-    """Let a model take one row of 32-bit floats of these sizes."""
+    """Set a model's input to one row of 32-bit floats of these sizes."""
     own = list(model.input(0).partial_shape)[1:]
     if len(own) == len(sizes):
         sizes = tuple(

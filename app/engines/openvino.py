@@ -1,7 +1,7 @@
-"""OpenVINO: the fast engine. It computes what was converted from a model's own file, one row at a time.
+"""OpenVINO, the fast engine: it computes converted models, one row at a time.
 
-A row is a request of its own, also within a batch: on a CPU eight rows at once take as long as one after another, and
-requests spread over streams. What a row gives does not depend on those beside it.
+Each row is a separate infer request, also within a batch. On a CPU eight rows at once take as long as one after
+another, and requests spread over streams. A row's result does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -24,17 +24,22 @@ from app.utils.openvino_runtime import compile_model, core, drop_page_cache
 from app.utils.system import cpu_count
 
 LONG_MILLISECONDS = 4.0
-"""A lone row that takes so long on one core is given all of them. Shorter ones gain nothing: they are computed in the
-thread that asks, without a hand-over."""
+"""Milliseconds on one core from which a single row gets all cores.
+
+Shorter rows gain nothing: they are computed in the calling thread, without a hand-over.
+"""
 
 
 _first = threading.Lock()
-"""OpenVINO's Python side makes tables at its first request, and two threads that do that at once wait for each other
-for ever: one has the interpreter's lock, the other the table's. So every engine computes once before it is asked."""
+"""Lock for the first request of each engine.
+
+OpenVINO's Python bindings build tables at their first request, and two threads that do so at once deadlock: one has the
+interpreter's lock, the other the table's lock. So every engine computes once before it is used.
+"""
 
 
 class _InFlight:
-    """How many calls of this process are being computed, of all its networks together."""
+    """A counter of the calls that this process is computing, over all its networks."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -42,7 +47,7 @@ class _InFlight:
 
     @contextmanager
     def counted(self) -> Iterator[bool]:
-        """Count a call while it is computed. Yields whether it is the only one."""
+        """Count a call while it is computed; yield whether it is the only one."""
         with self._lock:
             self._calls += 1
             is_alone = self._calls == 1
@@ -57,21 +62,21 @@ _in_flight = _InFlight()
 
 
 class OpenvinoEngine:
-    """A compiled network: for a crowd, a stream for every core; for a lone row one stream, of all cores where that is
-    faster.
+    """A compiled network, with streams on all cores for concurrent rows and for single rows.
 
-    OpenVINO hands requests to streams in the order in which they came, so nobody starves. Nothing is pinned: every
-    process would be pinned to the same cores.
+    Concurrent rows get one stream per core. A single row gets one stream of all cores if that is faster. OpenVINO
+    assigns requests to streams in order of arrival, so none starves. Threads are not pinned to cores: every process
+    would be pinned to the same ones.
     """
 
     def __init__(self, model: Any, milliseconds: float | None = None) -> None:
-        """Compile a model of OpenVINO's that takes (1, …), and let it compute once.
+        """Compile an OpenVINO model that takes (1, …), and compute once.
 
-        Where there are several cores it is compiled twice, and so has its weights twice: OpenVINO shares them between
+        On several cores it is compiled twice, which doubles the memory for weights: OpenVINO shares them between
         streams, not between compiled models.
 
-        :param milliseconds: what a row takes on one core. Where that is not told, as it is to be found out or does not
-            matter, the network is compiled once, for a crowd.
+        :param milliseconds: time of one row on one core. If None, because it is not yet known or does not matter, the
+            network is compiled once, for concurrent rows.
         """
         self._row_shape: tuple[int, ...] = tuple(model.input(0).shape)[1:]
         never_fails = _never_fails(model)
@@ -91,10 +96,10 @@ class OpenvinoEngine:
 
     @classmethod
     def load(cls, path: Path, milliseconds: float) -> OpenvinoEngine:
-        """Load ``model.xml`` with the ``model.bin`` beside it, which is mapped into memory.
+        """Load ``model.xml`` with the ``model.bin`` beside it, which is memory-mapped.
 
-        :param milliseconds: what a row takes on one core.
-        :raises RuntimeError: OpenVINO's own, where it is no model of OpenVINO's, or this machine cannot compute it.
+        :param milliseconds: time of one row on one core.
+        :raises RuntimeError: by OpenVINO, if the file is not an OpenVINO model, or this machine cannot compute it.
         """
         engine = cls(core().read_model(path), milliseconds)
         drop_page_cache(path.with_suffix(".bin"))
@@ -102,21 +107,21 @@ class OpenvinoEngine:
 
     @property
     def is_short(self) -> bool:
-        """Return whether a row takes so little that it may be computed by the thread that reads all connections."""
+        """Return whether a row is short enough to be computed in the thread that reads all connections."""
         return self._milliseconds < LONG_MILLISECONDS
 
     @property
     def row_shape(self) -> tuple[int, ...]:
-        """Of the network's input, without the batch."""
+        """Return the shape of the network's input without the batch axis."""
         return self._row_shape
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch, from any thread at any time.
 
-        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
-        :returns: float32, (N, classes), the network's first output as it is.
-        :raises ValueError: where the batch has another shape.
-        :raises ModelFormatError: where OpenVINO cannot compute the network.
+        :param batch: float32, (N, …) in the layout of the network's input, N at least 1.
+        :returns: float32, (N, classes), the network's unchanged first output.
+        :raises ValueError: if the batch has another shape.
+        :raises ModelFormatError: if OpenVINO cannot compute the network.
         """
         check_batch(batch, self._row_shape)
         rows = np.ascontiguousarray(batch, np.float32)
@@ -126,7 +131,7 @@ class OpenvinoEngine:
             crowd, lone = self._crowd, self._lone
         if self._milliseconds * len(rows) >= LONG_MILLISECONDS:
             about_to_block()
-        with _in_flight.counted() as is_alone:  # what takes long is computed by one process of a server
+        with _in_flight.counted() as is_alone:  # long rows are computed by only one process of a server
             requests = lone if is_alone and len(rows) == 1 else crowd
             try:
                 return requests.compute(rows, self._at_once)
@@ -134,14 +139,14 @@ class OpenvinoEngine:
                 raise ModelFormatError(f"OpenVINO cannot compute this network: {reason_of(error)}") from None
 
     def close(self) -> None:
-        """Let go of the network. It cannot predict after that; what is being computed is finished."""
+        """Release the network after the running computations; ``predict`` must not be called after that."""
         with self._lock:
             self._closed = True
             del self._crowd, self._lone
 
 
 class _Requests:
-    """The infer requests of a compiled model: each has room for one input and one output, and is used by one thread.
+    """A pool of a compiled model's infer requests, each with one input, one output and one thread at a time.
 
     :param never_fails: whether no input makes the network fail.
     """
@@ -152,7 +157,7 @@ class _Requests:
         self._free: deque[_Request] = deque()  # its pop and append need no lock
 
     def compute(self, rows: FloatArray, at_once: int) -> FloatArray:
-        """Compute rows (N, …) -> (N, classes), ``at_once`` of them in flight at most."""
+        """Compute rows (N, …) -> (N, classes), with at most ``at_once`` of them in flight."""
         if len(rows) == 1:
             request = self._take()
             answer = request.compute(rows)
@@ -177,9 +182,9 @@ class _Requests:
 
 
 class _Request:
-    """One infer request, with the array that is its own input.
+    """An infer request with its own input array.
 
-    To copy a row into that takes microseconds; to hand an array over through OpenVINO's Python side, 0.2 ms.
+    Copying a row into that array takes microseconds; passing an array through OpenVINO's Python bindings takes 0.2 ms.
     """
 
     def __init__(self, request: Any, never_fails: bool) -> None:
@@ -190,8 +195,8 @@ class _Request:
     def compute(self, row: FloatArray) -> FloatArray:
         """Compute a row (1, …) -> (1, classes), float32.
 
-        OpenVINO's own ``infer`` loses errors of a stream of one thread, and the answer is what the memory held before;
-        but ``start_async`` hands a network over to another thread, which takes as long as a short network.
+        OpenVINO's own ``infer`` loses errors of a single-threaded stream, and returns what was in memory before.
+        ``start_async`` reports them, but its hand-over to another thread takes as long as a short network.
         """
         if self._never_fails:
             self._input[...] = row
@@ -201,17 +206,17 @@ class _Request:
         return self.finish()
 
     def start(self, row: FloatArray) -> None:
-        """Begin to compute a row; :meth:`finish` must follow."""
+        """Start to compute a row; a call of :meth:`finish` must follow."""
         self._input[...] = row
         self._request.start_async()
 
     def finish(self) -> FloatArray:
-        """Wait for what was started."""
+        """Wait for the row that was started, and return its output."""
         self._request.wait()
         return self._answer()
 
     def _answer(self) -> FloatArray:
-        # asked for anew each time, as some networks change the place; copied, as the next row is written over it
+        # the tensor is fetched each time, as some networks move it; it is copied, as the next row overwrites it
         answer: FloatArray = self._request.get_output_tensor(0).data.reshape(1, -1).astype(np.float32)
         return answer
 
@@ -225,7 +230,7 @@ ARITHMETIC = frozenset(
         "VariadicSplit",
     }
 )
-"""Operations that take every value, if the shapes are fixed; those that look something up by an index do not."""
+"""Operations that accept every value if the shapes are fixed; operations that look up an index do not."""
 
 
 def _never_fails(model: Any) -> bool:
@@ -233,6 +238,8 @@ def _never_fails(model: Any) -> bool:
 
 
 def _has_fixed_shapes(model: Any) -> bool:
-    """Return whether every array in a network has the same shape for every row. Where one has not, OpenVINO does not
-    tell all that goes wrong in the thread that asks, but gives the row's answer before."""
+    """Return whether every array in a network has the same shape for every row.
+
+    Otherwise OpenVINO does not report all errors in the calling thread, but returns the previous row's output.
+    """
     return all(output.get_partial_shape().is_static for node in model.get_ops() for output in node.outputs())

@@ -15,20 +15,20 @@ from app.settings import ROOT
 from app.types import Activation, FloatArray, Preprocess, Signature
 
 LIMIT = 1e-4
-"""The largest difference between two probabilities that may be served: it changes nobody's decision."""
+"""Largest acceptable difference between two probabilities: it changes no decision."""
 
 
 def predict_each(engine: Engine, rows: FloatArray) -> FloatArray:
-    """Return an engine's answers (N, classes) to inputs (N, …), computed one by one."""
+    """Return an engine's outputs (N, classes) for inputs (N, …), computed one by one."""
     return np.concatenate([engine.predict(rows[number : number + 1]) for number in range(len(rows))])
 
 
 def difference(actual: FloatArray, expected: FloatArray, activation: Activation) -> float:
-    """Compare an engine's answers (N, classes) with the reference's.
+    """Return the difference between an engine's outputs (N, classes) and the reference's.
 
-    :param activation: what makes probabilities of the answers.
-    :returns: the largest difference between probabilities; if the answers are something else, in parts of the
-        reference's largest value. Infinite if a value is not a number, or the answers are of different shapes.
+    :param activation: turns the outputs into probabilities.
+    :returns: the largest difference between probabilities; for other outputs, relative to the reference's largest
+        value. Infinite if a value is not a number, or the shapes differ.
     """
     if actual.shape != expected.shape or not (np.isfinite(actual).all() and np.isfinite(expected).all()):
         return float("inf")
@@ -37,7 +37,7 @@ def difference(actual: FloatArray, expected: FloatArray, activation: Activation)
 
 
 def activate(rows: NDArray[np.floating[Any]], activation: Activation) -> NDArray[np.float64]:
-    """Return the softmax or the sigmoid of a network's answers (N, classes), in 64 bits."""
+    """Return the softmax or the sigmoid of a network's outputs (N, classes), in 64 bits."""
     wide = rows.astype(np.float64)
     if activation == "softmax":
         wide = np.exp(wide - wide.max(axis=1, keepdims=True))
@@ -59,11 +59,11 @@ Pixels = NDArray[np.float64]
 def samples(preprocess: Preprocess, shape: tuple[int, ...], chosen: Sequence[int] = ()) -> FloatArray:
     """Return inputs: eight drawn pictures, three parts of a photograph and three of noise.
 
-    They have the network's size already, so of ``preprocess`` only the arithmetic and the layout apply. An input of
-    three axes is a grey picture; an input that is no picture gets noise alone.
+    They already have the network's size, so only the arithmetic and the layout of ``preprocess`` apply. An input of
+    three axes is a grey picture; an input that is not a picture gets only noise.
 
-    :param shape: the network's input with its batch axis, which does not count.
-    :param chosen: which of the 14 inputs to return, by their numbers; all if there are none.
+    :param shape: shape of the network's input, with its batch axis, which is ignored.
+    :param chosen: numbers of the inputs to return, of 14; all if empty.
     :returns: float32, (N, …), in the range that the network expects.
     """
     numbers = chosen or range(COUNT)
@@ -73,7 +73,7 @@ def samples(preprocess: Preprocess, shape: tuple[int, ...], chosen: Sequence[int
     channels_last = preprocess.layout == "NHWC"
     full = shape if len(shape) == 4 else (0, *shape[1:], 1) if channels_last else (0, 1, *shape[1:])
     height, width, channels = full[1:] if channels_last else (full[2], full[3], full[1])
-    pictures = list(islice(_pictures(height, width), max(numbers) + 1))  # made one by one, so low numbers cost little
+    pictures = list(islice(_pictures(height, width), max(numbers) + 1))  # made lazily, so low numbers cost little
     pixels = np.stack([_with_channels(pictures[number], channels) for number in numbers])
     tensor = (pixels * preprocess.scale - _row(preprocess.mean)) / _row(preprocess.std)
     rows = np.ascontiguousarray(tensor if channels_last else tensor.transpose(0, 3, 1, 2), np.float32)
@@ -118,30 +118,30 @@ def _photographed(height: int, width: int) -> Iterator[Pixels]:
 
 
 def _with_channels(picture: Pixels, channels: int) -> Pixels:
-    """Make a picture grey, or repeat its colours, until it has as many channels as the network wants."""
+    """Convert a picture to grey, or repeat its channels, to get the network's number of channels."""
     if channels == 1:
         picture = picture.mean(axis=2, keepdims=True)
     return np.resize(picture.transpose(2, 0, 1), (channels, *picture.shape[:2])).transpose(1, 2, 0)
 
 
 def _row(numbers: tuple[float, ...]) -> Any:
-    """One number for each channel, or one for all."""
+    """Return one number per channel, or one for all."""
     return np.array(numbers) if len(numbers) > 1 else numbers[0]
 
 
 SAME = 1e-6
-"""Difference, in parts of the largest value, up to which two answers count as the same."""
+"""Relative difference, of the largest value, up to which two outputs count as equal."""
 REPEATABLE = 1e-4
-"""Difference, in parts of the largest value, that two computations of the same picture may have."""
+"""Relative difference, of the largest value, that two computations of the same picture may have."""
 PICTURES, FACE = (2, 4), 9
 """Numbers of the samples: a gradient and a chequered picture; and a face, for networks that answer both alike."""
 
 
 def probe(engine: Engine, signature: Signature) -> tuple[FloatArray, list[str]]:
-    """Let a network answer different pictures, each twice.
+    """Compute different pictures, each of them twice.
 
-    :returns: the answers (N, classes) as the network gives them, and warnings.
-    :raises ModelFormatError: if an answer is not a row of finite numbers, or the same picture gets two answers.
+    :returns: the network's outputs (N, classes), and warnings.
+    :raises ModelFormatError: if an output is not a row of finite numbers, or the same picture gets two outputs.
     """
     preprocess, shape = signature.preprocess, signature.inputs[0].shape
     rows = samples(preprocess, shape, PICTURES)

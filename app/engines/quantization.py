@@ -1,8 +1,7 @@
-"""Quantization to 8-bit integers after training, by NNCF, in a process of its own: it takes a gigabyte, and may crash.
+"""Post-training quantization to 8-bit integers, by NNCF, in a separate process: it takes a gigabyte, and may crash.
 
-The child is given a pickle of its :class:`QuantizationJob` on its standard input, and leaves the network and its
-record in a
-folder. Where it cannot, it ends with 1, and the last line of its standard output is the reason.
+The child reads a pickle of its :class:`QuantizationJob` from its standard input, and leaves the network and its record
+in a folder. On failure it exits with 1, and the last line of its standard output is the reason.
 """
 
 from __future__ import annotations
@@ -36,17 +35,17 @@ from app.utils.process import run_module
 from app.utils.progress import echo, track
 
 MAKING = ".int8-making"
-"""Where a quantized network is made: beside its place, hidden, and so never packed."""
+"""Folder in which a quantized network is made: beside its destination and hidden, so never packed."""
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class QuantizationJob:
-    """What the child is to do.
+    """A job for the child.
 
-    ``model`` is the IR of 32-bit floats. ``calibration`` and ``held_out`` are files of float32 rows as the network
-    takes them, one after another. ``path`` is an empty folder. ``threshold`` is that of a network with one answer:
-    above it, that is the second of two classes.
+    ``model`` is the IR in 32-bit floats. ``calibration`` and ``held_out`` are files of consecutive float32 rows in the
+    layout of the network's input. ``path`` is an empty folder. ``threshold`` applies to a network with one output:
+    values above it mean the second of two classes.
     """
 
     model: Path
@@ -58,25 +57,25 @@ class QuantizationJob:
 
 
 def can_quantize() -> bool:
-    """Say whether NNCF is installed."""
+    """Return whether NNCF is installed."""
     return importlib.util.find_spec("nncf") is not None
 
 
 def quantize(
     folder: ModelFolder, choice: str, cache_dir: Path, inputs: tuple[Path, Path], least: float
 ) -> tuple[Record, float]:
-    """Quantize a model, and put the network beside the model's files if it calls pictures as the model does.
+    """Quantize a model, and put the network beside the model's files if it agrees with the model.
 
-    Nobody else may quantize this model meanwhile. Whatever happens, what is in its place is whole: the new network, or
-    what was there before.
+    No other process may quantize this model meanwhile. The destination is always complete: it has either the new
+    network or its previous content.
 
-    :param choice: ``auto`` or ``openvino``, as :func:`app.engines.loader.load` takes it.
-    :param inputs: files of rows to calibrate with, and of others to compare on.
-    :param least: the part of the others, 0-1, that must be called the same.
-    :returns: what was measured, and what a row takes unquantized, in milliseconds on one core.
-    :raises ModelFormatError: where OpenVINO may not serve the model, or NNCF cannot quantize it.
-    :raises DataError: where too few are called the same.
-    :raises OSError: where the model's folder cannot be written to.
+    :param choice: ``auto`` or ``openvino``, as in :func:`app.engines.loader.load`.
+    :param inputs: files of rows for calibration, and of other rows for comparison.
+    :param least: the share of the other rows, 0-1, that must get the same class.
+    :returns: the measurements, and the time of a row before quantization, in milliseconds on one core.
+    :raises ModelFormatError: if OpenVINO may not serve the model, or NNCF cannot quantize it.
+    :raises DataError: if too few rows get the same class.
+    :raises OSError: if the model's folder is not writable.
     """
     try:
         entry = entry_of(folder, choice, cache_dir)
@@ -87,7 +86,7 @@ def quantize(
             f"{folder.name} cannot be quantized, since openvino may not serve it: {entry.record.reason}"
         )
     with replacing_folder(folder.path / FOLDER, folder.path / MAKING) as making:
-        assert entry.inference is not None  # there is one unless there is a reason
+        assert entry.inference is not None  # set whenever there is no reason
         threshold = 0.0 if entry.inference.signature.postprocess.activation == "sigmoid" else 0.5
         order = QuantizationJob(entry.path / MODEL, *inputs, making, made_from(folder, choice), threshold)
         record, before = _run(folder.name, order)
@@ -99,15 +98,15 @@ def quantize(
 
 
 def remove(folder: ModelFolder) -> bool:
-    """Take a model's quantized network away. Says whether there was one.
+    """Remove a model's quantized network, and return whether there was one.
 
-    :raises OSError: where the model's folder cannot be written to.
+    :raises OSError: if the model's folder is not writable.
     """
     path, going = folder.path / FOLDER, folder.path / MAKING
     if not path.is_dir():
         return False
     shutil.rmtree(going, ignore_errors=True)
-    path.rename(going)  # at once, so that nobody sees half of it
+    path.rename(going)  # atomically, so that no reader sees a partial folder
     shutil.rmtree(going)
     return True
 
@@ -133,7 +132,7 @@ def _run(name: str, order: QuantizationJob) -> tuple[Record, float]:
 
 
 def _make(order: QuantizationJob) -> tuple[Record, float]:
-    """Quantize, write the network, and measure it, and how long a row takes without that."""
+    """Quantize, write and measure the network; return the record, and the time of a row before quantization."""
     model = core().read_model(order.model)
     row_shape = tuple(model.input(0).shape)[1:]
     calibration, held_out = (_rows(path, row_shape) for path in (order.calibration, order.held_out))
@@ -165,13 +164,13 @@ def _rows(path: Path, row_shape: tuple[int, ...]) -> FloatArray:
 
 
 def _quantize_model(model: Any, rows: FloatArray) -> Any:
-    """Quantize with weights of half the range of 8 bits, and with all that the pictures showed of each map's range.
+    """Quantize with weights of half the 8-bit range, and with the full range of each feature map on the pictures.
 
-    Processors without VNNI add pairs of products in 16 bits, which overflow with the whole range of weights. With half
-    of it they and those with VNNI compute the same, and the agreement that is measured here holds everywhere. NNCF's
-    own way would end a map's range at the mean of the pictures' largest values, which cuts off light pictures.
+    Processors without VNNI add pairs of products in 16 bits, which overflow with the full range of weights. With half
+    the range, processors with and without VNNI compute the same, and the agreement measured here holds everywhere. By
+    default NNCF would end a map's range at the mean of the pictures' largest values, which cuts off light pictures.
     """
-    import_openvino()  # before NNCF does, so that neither reports to anybody
+    import_openvino()  # before NNCF does, so that neither sends telemetry
     import nncf
     from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -189,7 +188,7 @@ def _quantize_model(model: Any, rows: FloatArray) -> Any:
 
 
 class _ProgressIterable:
-    """Rows (1, …) to calibrate with. NNCF goes over them more than once; each time is shown."""
+    """Calibration rows (1, …), with a progress display for each of NNCF's passes over them."""
 
     def __init__(self, rows: FloatArray) -> None:
         self._rows = rows
@@ -203,7 +202,7 @@ class _ProgressIterable:
 
 
 def _agreement(order: QuantizationJob, rows: FloatArray) -> float:
-    """Return the part of the rows, 0-1, for which the largest answer is the same class before and after."""
+    """Return the share of the rows, 0-1, that get the same class before and after quantization."""
     before, after = (OpenvinoEngine.load(path, 0) for path in (order.model, order.path / MODEL))
     starts = range(0, len(rows), BATCH)
     same = 0
@@ -215,18 +214,18 @@ def _agreement(order: QuantizationJob, rows: FloatArray) -> float:
 
 
 def _predicted_classes(answers: FloatArray, threshold: float) -> Any:
-    """Return the class of each row of answers (N, classes)."""
+    """Return the class of each output row, (N, classes)."""
     return answers.argmax(axis=1) if answers.shape[1] > 1 else answers[:, 0] > threshold
 
 
 def main() -> int:
-    """Do what the order on the standard input says."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent tells of an interruption
+    """Run the job that the standard input describes."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the parent reports an interruption
     order: QuantizationJob = pickle.load(sys.stdin.buffer)
     echo("calibrating")
     try:
         made = _make(order)
-    except Exception as error:  # NNCF and OpenVINO raise everything there is
+    except Exception as error:  # NNCF and OpenVINO may raise anything
         print(f"\n{reason_of(error)}")
         return 1
     print(f"\n{pickle.dumps(made).hex()}")

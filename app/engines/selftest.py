@@ -1,10 +1,10 @@
-"""A picture that a model folder brings, and what the network must say of it: checked before it answers anybody.
+"""A self-test: a picture in the model folder with the expected output, checked before the model serves requests.
 
 ``selftest.json`` beside the picture::
 
     {"picture": "selftest.jpg", "probabilities": [0.0133, 0.9867], "tolerance": 0.001}
 
-``probabilities`` are those of all classes for the picture as a whole, in the network's order.
+``probabilities`` are the probabilities of all classes for the whole picture, in the network's order.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from app.vision.preprocess import to_tensor
 
 FILE = "selftest.json"
 TOLERANCE = 1e-3
-"""How far a probability may be off where the file does not say: ten times what engines may differ among each other."""
+"""Default tolerance of a probability: ten times the permitted difference between engines."""
 
 
 def check_selftest(folder: Path, engine: Engine, signature: Signature) -> float | None:
-    """Ask a loaded network what it says of its picture.
+    """Compare a loaded network's output for its self-test picture with the expected one.
 
-    :returns: the largest difference of a probability; None where the folder has no picture.
-    :raises ModelFormatError: where it says something else, or the file cannot be used.
+    :returns: the largest difference of a probability; None if the folder has no picture.
+    :raises ModelFormatError: if the difference exceeds the tolerance, or the file cannot be used.
     """
     if not (folder / FILE).is_file():
         return None
@@ -54,11 +54,11 @@ def check_selftest(folder: Path, engine: Engine, signature: Signature) -> float 
 
 
 def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Path | None) -> Path:
-    """Keep a picture, and what the network says of it now, in its folder.
+    """Write a picture, and the network's current output for it, into the model folder.
 
-    :param engine: what computes it, as :func:`app.engines.loader.load` takes it, as ``cache_dir``.
+    :param engine: engine that computes the output, as in :func:`app.engines.loader.load`, like ``cache_dir``.
     :returns: the file that was written.
-    :raises ModelFormatError: where the model or the picture cannot be read, or the folder not be written.
+    :raises ModelFormatError: if the model or the picture cannot be read, or the folder is not writable.
     """
     opened, folder = load(model, engine, cache_dir), model.path
     target = folder / f"selftest{picture.suffix.lower()}"
@@ -80,9 +80,9 @@ def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Pa
 
 
 def answer(picture: Path, engine: Engine, signature: Signature) -> FloatArray:
-    """Return what a network says of a picture as a whole: (classes,).
+    """Return a network's output for a whole picture: (classes,).
 
-    :raises ModelFormatError: where the picture cannot be read.
+    :raises ModelFormatError: if the picture cannot be read.
     """
     try:
         image = decode(picture.read_bytes(), PictureLimits()).image

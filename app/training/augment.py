@@ -1,4 +1,4 @@
-"""Small changes that make a picture another one of the same thing."""
+"""Augmentation: small changes to a picture that do not change its class."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.vision.preprocess import warp
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far a picture may be changed; each change is drawn evenly from its range.
+    """The ranges of the changes to a picture; each change is drawn uniformly from its range.
 
     ``zoom``, ``stretch`` (of the width against the height) and ``shift`` are shares of the side, ``rotation`` is in
-    degrees, ``shear`` in pixels a pixel; ``contrast``, ``brightness`` and ``tint`` (of each channel by itself) are
-    shares of the values. ``erase`` is the chance that a rectangle of a grey by lot covers a part. Half of all pictures
-    are mirrored.
+    degrees, ``shear`` in pixels per pixel; ``contrast``, ``brightness`` and ``tint`` (separate for each channel) are
+    shares of the values. ``erase`` is the probability that a rectangle of a random grey covers a part. Half of all
+    pictures are mirrored.
     """
 
     zoom: float = 0
@@ -33,7 +33,7 @@ class Augmentation:
 
 
 def augment(batch: FloatArray, how: Augmentation, draw: np.random.Generator) -> FloatArray:
-    """Change every picture of a batch (N, C, H, W) of values 0-1; what comes in from outside mirrors the inside."""
+    """Change every picture of a batch (N, C, H, W) of values 0-1; areas from outside mirror the inside."""
     return np.stack([_augment_one(picture, how, draw) for picture in batch])
 
 
@@ -46,7 +46,7 @@ def _augment_one(picture: FloatArray, how: Augmentation, draw: np.random.Generat
 
 
 def _matrix(how: Augmentation, draw: np.random.Generator, side: int) -> NDArray[np.float64]:
-    """Return where each point of the changed picture is taken from: (2, 3)."""
+    """Return the source position of each point of the changed picture, as a matrix (2, 3)."""
     angle = np.deg2rad(draw.uniform(-how.rotation, how.rotation))
     zoom, stretch = 1 + draw.uniform(-how.zoom, how.zoom), 1 + draw.uniform(-how.stretch, how.stretch)
     mirror = draw.choice((-1.0, 1.0))

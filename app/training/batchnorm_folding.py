@@ -1,7 +1,8 @@
-"""The twin of a network, for training: it learns in a fraction of the epochs, and its weights go back into the network.
+"""A network's twin for training: it learns in a fraction of the epochs, and its weights are folded into the network.
 
-Every convolution and every dense layer but the last is normalised over the batch (Ioffe and Szegedy 2015). Once
-trained, that is a scale and a shift of each channel, which go into the weights and the bias of the layer before.
+The outputs of every convolution and every dense layer but the last are normalised over the batch (Ioffe and Szegedy
+2015). After training, the normalisation is a scale and a shift of each channel, which are folded into the weights and
+the bias of the layer before.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ NORM = "_norm"
 def build_folded_network(plain: Any, teacher_classes: int = 0, dropout: float = 0) -> Any:
     """Build the twin of a sequential network.
 
-    :param teacher_classes: where it is not 0, the twin has a second output, a softmax of so many classes over what the
-        last layer sees; a teacher trains it, and through it the rest.
-    :param dropout: share of the values that is dropped on the way into every dense layer but the last.
+    :param teacher_classes: if not 0, the twin has a second output, a softmax of that many classes over the last layer's
+        input; a teacher trains this output, and through it the other layers.
+    :param dropout: share of the values that is dropped before every dense layer but the last.
     """
     keras = import_keras()
     layers = keras.layers
     flow = entry = layers.Input(plain.layers[0].batch_input_shape[1:])
     waiting: list[Any] = []
     for layer in plain.layers[:-1]:
-        # Normalised after the pooling, where there are fewer values: neither the normalisation nor ReLU ever changes
-        # which of some values is the largest.
+        # The normalisation follows the pooling, where there are fewer values: neither the normalisation nor ReLU ever
+        # changes which of several values is the largest.
         if not isinstance(layer, layers.MaxPooling2D):
             flow, waiting = _through(waiting, flow), []
         if dropout and isinstance(layer, layers.Dense):
@@ -46,7 +47,7 @@ def build_folded_network(plain: Any, teacher_classes: int = 0, dropout: float = 
 
 
 def fold_weights(twin: Any, plain: Any) -> Any:
-    """Give a network the weights with which it computes what its trained twin does, and return it."""
+    """Fold a trained twin's weights into a network that then computes the same, and return the network."""
     norms = {layer.name: layer for layer in twin.layers if layer.name.endswith(NORM)}
     for layer in plain.layers:
         if not layer.get_weights():
@@ -62,8 +63,11 @@ def fold_weights(twin: Any, plain: Any) -> Any:
 
 
 def _bare(layer: Any) -> Any:
-    """Return the layer without activation and bias. The normalisation brings a shift of its own, and Keras-MXNet adds a
-    bias in a step that takes longer than the convolution."""
+    """Return the layer without activation and bias.
+
+    The normalisation has a shift of its own, and Keras-MXNet adds a bias in a step that takes longer than the
+    convolution.
+    """
     return layer.__class__.from_config(layer.get_config() | {"activation": "linear", "use_bias": False})
 
 
@@ -72,7 +76,7 @@ def _copy(layer: Any) -> Any:
 
 
 def _normalised_relu(layers: Any, name: str) -> list[Any]:
-    # without a scale of its own, so that it never turns a value's sign
+    # without a scale of its own, so that it never changes a value's sign
     norm = layers.BatchNormalization(axis=1, scale=False, momentum=0.9, name=name + NORM)
     return [norm, layers.Activation("relu")]
 
@@ -84,7 +88,7 @@ def _through(steps: list[Any], flow: Any) -> Any:
 
 
 def _scale_and_shift(norm: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    # Keras-MXNet lists a scale of the layer's own even where it has none, and computes with 1
+    # Keras-MXNet lists a scale even for a layer without one, and computes with 1
     _, beta, mean, variance = (weights.astype(np.float64) for weights in norm.get_weights())
     scale = 1 / np.sqrt(variance + norm.epsilon)
     return scale, beta - mean * scale

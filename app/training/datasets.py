@@ -1,8 +1,8 @@
-"""Data sets, prepared once: pictures fetched, decoded, turned into tensors, split, and kept as arrays.
+"""Data sets, prepared once: pictures are fetched, decoded, turned into tensors, split, and stored as arrays.
 
-``<datasets_dir>/<name>/`` holds what was fetched (``<name>-<hash of the URL>.zip``) and the folder ``prepared``:
-``input-<key>.npy`` for every input, float32 as ``to_tensor`` gives them; ``classes.npy``, int64; and ``index.json``
-with all the rest.
+``<datasets_dir>/<name>/`` holds the download (``<name>-<hash of the URL>.zip``) and the folder ``prepared``:
+``input-<key>.npy`` for every input, float32 as returned by ``to_tensor``; ``classes.npy``, int64; and ``index.json``
+with everything else.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _BLOCK = 256
 
 
 class NpyWriter:
-    """Rows of float32, all of one shape, appended until ``close``.
+    """A writer of float32 rows of one shape, appended until ``close``.
 
-    :param most: how many rows there may be; space for all of them is taken with the first one.
-    :raises OSError: from ``append`` and ``close``, where the disk is full or cannot be written.
+    :param most: limit on the number of rows; the first row allocates space for all of them.
+    :raises OSError: by ``append`` and ``close``, if the disk is full or the file is not writable.
     """
 
     def __init__(self, path: Path, most: int) -> None:
@@ -55,7 +55,7 @@ class NpyWriter:
         self._count += 1
 
     def close(self) -> None:
-        """Cut the file to the rows that came: at least one."""
+        """Truncate the file to the rows written, of which there must be at least one."""
         if self._count == self._most:
             return
         with replacing(self._path) as beside:
@@ -79,13 +79,15 @@ VALIDATION_SHARE = 0.1
 
 
 def part_of(name: str, test_share: float) -> PartName:
-    """Return the part that a picture belongs to: a function of its file's name alone, so the same on every machine, and
-    the same for a picture whatever others are added or removed.
+    """Return the part of a picture, a function of its file's name alone.
+
+    So the part is the same on every machine, and unaffected by added or removed pictures.
 
     :param name: the file's name without its folders.
-    :param test_share: share of the pictures, 0-1, that is kept for the end; a tenth of all is for validation.
+    :param test_share: share of the pictures, 0-1, that is reserved for the final test; a tenth of all is for
+        validation.
     """
-    encoded = name.encode("utf-8", "surrogateescape")  # whatever bytes a file system has in its names
+    encoded = name.encode("utf-8", "surrogateescape")  # file names may contain arbitrary bytes
     position = int.from_bytes(hashlib.sha256(encoded).digest()[:8], "big") / 2**64
     if position < test_share:
         return "test"
@@ -93,11 +95,13 @@ def part_of(name: str, test_share: float) -> PartName:
 
 
 def split(names: Sequence[str], groups: Iterable[Sequence[int]], test_share: float) -> tuple[PartName, ...]:
-    """Return the part of every picture. Near-identical ones stay together, or training would have seen what it is
-    measured on: all pictures of a group take the part of the one whose file's name comes first in the alphabet.
+    """Return the part of every picture.
+
+    Near-identical pictures stay together, or the network would be tested on pictures that it was trained on: all
+    pictures of a group get the part of the picture whose file's name comes first in the alphabet.
 
     :param names: of the pictures, with or without folders.
-    :param groups: positions in ``names``; those of one group are near-identical.
+    :param groups: positions in ``names``; the pictures of one group are near-identical.
     """
     bases = [PurePosixPath(name).name for name in names]
     parts = [part_of(base, test_share) for base in bases]
@@ -110,19 +114,19 @@ def split(names: Sequence[str], groups: Iterable[Sequence[int]], test_share: flo
 
 Classes = NDArray[np.int64]
 
-FORMAT = 1  # to be raised whenever the same pictures give other arrays or parts
+FORMAT = 1  # must be raised whenever the same pictures give other arrays or parts
 _READY = "prepared"
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What is to be made of a data set's pictures.
+    """The specification of a data set.
 
     ``folders`` maps the names of folders to class numbers, ``labels`` names the classes. ``inputs`` maps a key
-    (``64x64``) to a network's preprocessing and its input's shape, the batch axis included. ``test`` is the share of
-    the pictures, 0-1, that is kept for the end. ``published`` is how many pictures of each label the set has by its
-    publisher's word, where that is known. ``within`` is the folder that pictures must lie in, where the source has one
-    so called: of ``train`` and ``validation`` side by side, only the first is learned from.
+    (``64x64``) to a network's preprocessing and its input's shape, with the batch axis. ``test`` is the share of the
+    pictures, 0-1, that is reserved for the final test. ``published`` is the publisher's count of pictures per label, if
+    known. ``within`` is a folder that pictures must lie in, if the source has a folder of that name: of ``train`` and
+    ``validation`` side by side, only the first is used for training.
     """
 
     name: str
@@ -136,7 +140,7 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Part:
-    """Pictures (N, …), float32 as a network takes them, the numbers of their classes (N,), and their names."""
+    """Pictures (N, …), float32 as a network's input, the numbers of their classes (N,), and their names."""
 
     pictures: FloatArray
     classes: Classes
@@ -147,9 +151,9 @@ class Part:
 class Dataset:
     """A prepared data set of N pictures, in the order of their names.
 
-    ``arrays`` maps an input's key to its pictures (N, …), read from the disk as they are needed. ``groups`` are the
-    positions of near-identical pictures, ``unreadable`` the names of those that were left out. ``fingerprint`` changes
-    with the pictures and with what was to be made of them.
+    ``arrays`` maps an input's key to its pictures (N, …), which are read from the disk on demand. ``groups`` are the
+    positions of near-identical pictures, ``unreadable`` the names of skipped pictures. ``fingerprint`` changes with the
+    pictures and with the specification.
     """
 
     name: str
@@ -165,7 +169,7 @@ class Dataset:
     def part(self, part: PartName, key: str) -> Part:
         """Return the pictures of one part, for one input, in memory.
 
-        :raises KeyError: where no input has that key.
+        :raises KeyError: if no input has that key.
         """
         rows = np.flatnonzero([of == part for of in self.parts])
         pictures = np.asarray(self.arrays[key][rows])
@@ -173,14 +177,14 @@ class Dataset:
 
 
 def prepare(spec: DataSpec, source: str | Path, datasets_dir: Path) -> Dataset:
-    """Fetch, read and split a data set, or find it prepared from the same pictures already.
+    """Fetch, read and split a data set, or reuse one prepared from the same pictures.
 
-    It is prepared whole or not at all. Several processes may want the same one: one prepares it, the others wait.
+    A data set is prepared completely or not at all. If several processes need it, one prepares it and the others wait.
 
-    :param source: a URL of a zip, which is fetched once and kept; or a zip or a folder. A zip and its folder give the
-        same.
+    :param source: a URL of a zip, which is fetched once and stored; or a zip or a folder. A zip and its folder give the
+        same data set.
     :param datasets_dir: folder of all data sets.
-    :raises DataError: where the source cannot be had or read, more than 1 % of its pictures cannot be read, or a class
+    :raises DataError: if the source cannot be fetched or read, more than 1 % of its pictures cannot be read, or a class
         has no picture in some part.
     """
     folder = datasets_dir / spec.name
@@ -198,7 +202,7 @@ def prepare(spec: DataSpec, source: str | Path, datasets_dir: Path) -> Dataset:
 
 
 def load(name: str, datasets_dir: Path) -> Dataset | None:
-    """Open what ``prepare`` has made; None where there is none, or it is damaged."""
+    """Open a data set that ``prepare`` has written; return None if there is none, or it is damaged."""
     folder = datasets_dir / name / _READY
     try:
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
@@ -222,10 +226,10 @@ def load(name: str, datasets_dir: Path) -> Dataset | None:
 
 
 def read_all(source: Path, folders: Mapping[str, int], preprocess: Preprocess, shape: tuple[int, ...]) -> Part:
-    """Read a whole zip or folder into memory, unsplit: pictures to measure a network on.
+    """Read a whole zip or folder into memory, without a split, to evaluate a network on its pictures.
 
     :param folders: name of a folder -> number of its class.
-    :raises DataError: where the source or more than 1 % of its pictures cannot be read, or a class has no picture.
+    :raises DataError: if the source or more than 1 % of its pictures cannot be read, or a class has no picture.
     """
     with open_pictures(source) as pictures:
         read = [
@@ -241,7 +245,7 @@ def read_all(source: Path, folders: Mapping[str, int], preprocess: Preprocess, s
 
 
 def summary(dataset: Dataset, spec: DataSpec) -> list[str]:
-    """Return what should be known of a data set, in a few lines."""
+    """Return a summary of a data set, in a few lines."""
     counts = np.bincount(dataset.classes, minlength=len(spec.labels)).tolist()
     each = dict(zip(spec.labels, counts, strict=True))
     line = f"{len(dataset.names):,} pictures: " + ", ".join(f"{count:,} {label}" for label, count in each.items())
@@ -270,7 +274,7 @@ def _lock(path: Path, name: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             echo(f"another process prepares {name}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed, even by a kill
+            fcntl.flock(file, fcntl.LOCK_EX)  # released when the file is closed, even if the process is killed
         yield
 
 
@@ -278,7 +282,7 @@ def _fetch_source(url: str, folder: Path) -> Path:
     path = folder / f"{folder.name}-{hashlib.sha256(url.encode()).hexdigest()[:8]}.zip"
     if not path.exists():
         download(url, path)
-        if not zipfile.is_zipfile(path):  # a page of excuses, or cut where no length was told
+        if not zipfile.is_zipfile(path):  # an error page, or a truncated download of unknown length
             path.unlink()
             raise DataError(f"What came from {url} is no whole zip. Try again, or give --source a local copy.")
     return path
@@ -316,7 +320,7 @@ def _fingerprint(spec: DataSpec, pictures: PictureSource, labelled: Sequence[Lab
 def _build(
     folder: Path, spec: DataSpec, pictures: PictureSource, labelled: Sequence[LabelledPicture], facts: Mapping[str, Any]
 ) -> None:
-    """Write everything into ``folder``, ``index.json`` last."""
+    """Write the data set into ``folder``, ``index.json`` last."""
     read, thumbnails = _write_inputs(folder, spec, pictures, labelled)
     names = [picture.name for picture in read]
     classes = np.array([picture.number for picture in read], np.int64)
@@ -341,9 +345,9 @@ def _build(
 def _write_inputs(
     folder: Path, spec: DataSpec, pictures: PictureSource, labelled: Sequence[LabelledPicture]
 ) -> tuple[list[LabelledPicture], NDArray[np.uint8]]:
-    """Write the tensors of every picture that can be read.
+    """Write the tensors of every readable picture.
 
-    :returns: those pictures, and their thumbnails (N, 16, 16).
+    :returns: the readable pictures, and their thumbnails (N, 16, 16).
     """
     files = {key: NpyWriter(folder / f"input-{key}.npy", len(labelled)) for key in spec.inputs}
     read: list[LabelledPicture] = []

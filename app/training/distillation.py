@@ -1,4 +1,4 @@
-"""The network that teaches another: what it sees in the training pictures."""
+"""Distillation: the predictions of a teacher network for the training pictures."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from app.vision.preprocess import to_tensor
 def predict_teacher(folder: Path, pictures: FloatArray, teaching: DistillationOptions) -> FloatArray:
     """Return the teacher's softened probabilities for every picture: (N, 3, H, W) of 0-1 -> (N, T).
 
-    :param folder: of a model that takes colour pictures and gives a softmax.
+    :param folder: folder of a model with colour input and a softmax.
     """
     opened = load(open_model_folder(folder), "auto")
-    # the whole picture: what the student sees at its margin, the teacher is to see, too
+    # the whole picture: the teacher must see the margins that the student sees
     preprocess = replace(opened.signature.preprocess, resize="stretch")
     shape = opened.signature.inputs[0].shape
     try:
@@ -40,7 +40,7 @@ def _image(picture: FloatArray) -> Image.Image:
 
 
 def _soften(probabilities: FloatArray, temperature: float) -> FloatArray:
-    """Return what the softmax would have given, had its inputs been divided by ``temperature``."""
+    """Return the softmax of the network's scores divided by ``temperature``."""
     powers = np.maximum(probabilities, 1e-8) ** (1 / temperature)
     soft: FloatArray = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
     return soft

@@ -1,4 +1,4 @@
-"""Near-identical pictures, by their thumbnails: copies, re-encoded or slightly cropped ones, neighbours in a film."""
+"""Near-identical pictures, found by thumbnails: copies, re-encoded or slightly cropped ones, neighbours in a film."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BLOCK = 512  # rows at a time: with 13,000 pictures their correlations take 27 
 
 
 def thumbnail(image: Image.Image) -> Thumbnails:
-    """Make a picture so small that only its look is left.
+    """Return a thumbnail of a picture, small enough to retain only its overall look.
 
     :returns: (16, 16), grey 0-255.
     """
@@ -30,13 +30,13 @@ def thumbnail(image: Image.Image) -> Thumbnails:
 
 
 def near_identical(thumbnails: Thumbnails) -> tuple[Group, ...]:
-    """Group the pictures whose thumbnails correlate by more than 0.98. What is near-identical to the same picture is in
-    the same group.
+    """Group the pictures whose thumbnails correlate by more than 0.98.
 
-    Why 0.98: of SMILEsmileD's 70 million pairs 9 lie above it, all of them the same photograph to the eye, the lowest
-    at 0.987; the next, two different people, lies at 0.972.
+    Two pictures that are near-identical to the same third picture are in the same group. A flat picture correlates with
+    nothing; it is grouped with the flat pictures of the same grey.
 
-    A flat picture correlates with nothing; it belongs with the flat ones of the same grey.
+    Why 0.98: of SMILEsmileD's 70 million pairs 9 are above it. All of these look like the same photograph, and the
+    lowest is at 0.987; the next pair, two different people, is at 0.972.
 
     :param thumbnails: (N, 16, 16), grey 0-255.
     :returns: the positions of the members of every group of two or more, ascending.
@@ -52,7 +52,7 @@ def near_identical(thumbnails: Thumbnails) -> tuple[Group, ...]:
 
 
 def contradicting(groups: Iterable[Group], classes: Sequence[int] | NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    """One pair of pictures for every group that is labelled in two ways: its first, and the first of another class."""
+    """Return one pair of pictures for every group with two labels: its first, and the first of another class."""
     pairs = []
     for first, *others in groups:
         against = [member for member in others if classes[member] != classes[first]]
@@ -61,7 +61,7 @@ def contradicting(groups: Iterable[Group], classes: Sequence[int] | NDArray[np.i
 
 
 def _normalised(pixels: Thumbnails) -> FloatArray:
-    """Rows of zero mean and unit length, whose products are correlations; flat rows are all zeros."""
+    """Return rows of zero mean and unit length, whose products are correlations; flat rows are all zeros."""
     vectors = pixels.astype(np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -73,7 +73,7 @@ def _varied(pixels: Thumbnails) -> NDArray[np.bool_]:
 
 
 def _equal_if_flat(pixels: Thumbnails) -> NDArray[Any]:
-    """For every picture its own position; for a flat one, that of the first flat one of the same grey."""
+    """Return every picture's own position; for a flat picture, that of the first flat picture of the same grey."""
     group = np.arange(len(pixels))
     flat = np.flatnonzero(~_varied(pixels))
     _, first, which = np.unique(pixels[flat, 0], return_index=True, return_inverse=True)
@@ -82,10 +82,9 @@ def _equal_if_flat(pixels: Thumbnails) -> NDArray[Any]:
 
 
 def _union(group: NDArray[Any], left: NDArray[Any], right: NDArray[Any]) -> NDArray[Any]:
-    """Return the groups, each named by its first member, after ``one[i]`` and ``other[i]`` were found to belong
-    together.
+    """Return the groups, named by their first members, after merging the groups of ``left[i]`` and ``right[i]``.
 
-    Joined block by block, because the pairs of a thousand copies of one picture would fill the memory.
+    The merge is done block by block, because the pairs of a thousand copies of one picture would fill the memory.
     """
     count = len(group)
     rows, columns = np.concatenate([np.arange(count), left]), np.concatenate([group, right])

@@ -26,7 +26,7 @@ from app.utils.progress import echo, progress
 
 @dataclass(frozen=True)
 class Material:
-    """Training pictures (N, C, H, W) of 0-1, their classes as (N,) numbers, and the answers of a teacher (N, T)."""
+    """Training pictures (N, C, H, W) of 0-1, their classes as (N,) numbers, and a teacher's outputs (N, T)."""
 
     pictures: FloatArray
     classes: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures (B, C, H, W), the targets (B, …) of each of the network's outputs, and how much each picture counts."""
+    """Pictures (B, C, H, W), the targets (B, …) of each of the network's outputs, and the weight of each picture."""
 
     pictures: FloatArray
     targets: list[FloatArray]
@@ -43,11 +43,11 @@ class Batch:
 
 
 def batches(material: Material, fitting: FitOptions, columns: int, draw: np.random.Generator) -> Iterator[Batch]:
-    """One epoch: every picture once, in an order by lot, except those that are left over for a whole batch.
+    """Yield the batches of one epoch: every picture once in random order, except the remainder of the last batch.
 
-    Batches are of one size only: MXNet would bind, and keep, another executor for an odd one.
+    All batches have one size: for another size MXNet would bind, and keep, another executor.
 
-    :param columns: of the network's answer: 2 for a softmax, 1 for a sigmoid.
+    :param columns: of the network's output: 2 for a softmax, 1 for a sigmoid.
     """
     weights = _class_weights(material.classes) if fitting.weigh_classes else np.ones(2, np.float32)
     order = draw.permutation(len(material.classes))
@@ -65,7 +65,7 @@ def batches(material: Material, fitting: FitOptions, columns: int, draw: np.rand
 def _mix(
     pictures: FloatArray, targets: list[FloatArray], alpha: float, draw: np.random.Generator
 ) -> tuple[FloatArray, list[FloatArray]]:
-    """Blend every picture with another of the batch, and what is said of them in the same shares."""
+    """Blend every picture with another one of the batch, and their targets in the same proportions."""
     if not alpha:
         return pictures, targets
     share, other = np.float32(draw.beta(alpha, alpha)), draw.permutation(len(pictures))
@@ -74,18 +74,20 @@ def _mix(
 
 
 def _class_weights(classes: NDArray[np.int64]) -> FloatArray:
-    """Weights that make both classes count alike, however many pictures each has."""
+    """Return weights that give both classes the same total weight, however many pictures each has."""
     counts = np.bincount(classes, minlength=2)
     return (len(classes) / (2 * counts)).astype(np.float32)
 
 
 HOTTEST = 10.0
-"""No network that is worth serving is ten times too sure, or ten times too shy, of itself."""
+"""Limit on the temperature: no network worth serving is over- or underconfident by more than a factor of ten."""
 
 
 def temperature(probability: FloatArray, classes: NDArray[np.int64]) -> float:
-    """Return the temperature by which a network's scores are to be divided for the lowest log loss (Guo et al. 2017,
-    "On Calibration of Modern Neural Networks"). It changes no picture's class.
+    """Return the temperature for a network's scores that gives the lowest log loss.
+
+    Scores are divided by it, which changes no picture's class. Source: Guo et al. 2017, "On Calibration of Modern
+    Neural Networks".
 
     :param probability: (N,), of class 1, on pictures that the network was not trained on.
     :param classes: (N,), true, 0 or 1.
@@ -94,7 +96,7 @@ def temperature(probability: FloatArray, classes: NDArray[np.int64]) -> float:
 
 
 def calibrated_loss(probability: FloatArray, classes: NDArray[np.int64]) -> float:
-    """Return the log loss, in nats, at that temperature."""
+    """Return the log loss, in nats, at the best temperature."""
     return _best(probability, classes)[1]
 
 
@@ -122,10 +124,10 @@ Weights = list[NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run after its last whole epoch.
+    """The state of a run after its last complete epoch.
 
-    ``history`` has an object an epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
-    ``seconds``. ``run`` says what run it is (recipe, epochs, seed, data): another one cannot go on from here.
+    ``history`` has an object per epoch: ``epoch`` (from 1), ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``,
+    ``seconds``. ``run`` identifies the run (recipe, epochs, seed, data): another run cannot resume from this state.
     """
 
     run: dict[str, Any]
@@ -136,7 +138,7 @@ class Checkpoint:
 
 
 def save_checkpoint(state: Checkpoint, path: Path) -> None:
-    """Write the state; a kill meanwhile leaves the one before."""
+    """Write the state atomically; a kill during the write leaves the previous state."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {f"{kind}{i}": array for kind in ("weights", "best") for i, array in enumerate(getattr(state, kind))}
     facts = json.dumps({"run": state.run, "history": state.history, "weights": len(state.weights)})
@@ -145,9 +147,9 @@ def save_checkpoint(state: Checkpoint, path: Path) -> None:
 
 
 def load_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint | None:
-    """Read the state of a run; None where there is none.
+    """Read the state of a run; return None if there is none.
 
-    :raises DataError: where the file is damaged, or is of another run than ``run``.
+    :raises DataError: if the file is damaged, or is of another run than ``run``.
     """
     if not path.is_file():
         return None
@@ -166,10 +168,9 @@ def load_checkpoint(path: Path, run: dict[str, Any]) -> Checkpoint | None:
 
 
 def optimizer_state(network: Any) -> bytes:
-    """Return what a compiled Keras-MXNet network's optimizer remembers: moments of the gradients and the count of
-    updates.
+    """Return the state of a compiled Keras-MXNet network's optimizer: gradient moments and the count of updates.
 
-    Keras-MXNet saves none of it with a model; it lies in the MXNet module below.
+    Keras-MXNet does not save it with a model; it is in the underlying MXNet module.
     """
     optimizer = network.optimizer
     counts = (optimizer.num_update, dict(optimizer._index_update_count))
@@ -177,8 +178,8 @@ def optimizer_state(network: Any) -> bytes:
 
 
 def restore_optimizer(network: Any, state: bytes) -> None:
-    """Give it back. The network must have been bound: by a prediction, or a step."""
-    states, (updates, by_index) = pickle.loads(state)  # written by this very program, on this machine
+    """Restore the optimizer's state. The network must have been bound, by a prediction or a training step."""
+    states, (updates, by_index) = pickle.loads(state)  # written by this same program, on this machine
     network._module._curr_module._updater.set_states(states)
     network.optimizer.num_update = updates
     network.optimizer._index_update_count.clear()
@@ -186,19 +187,19 @@ def restore_optimizer(network: Any, state: bytes) -> None:
 
 
 WARMUP = 0.03
-"""Share of all steps over which the rate of the cosine schedule rises from nothing."""
+"""Share of all steps over which the rate of the cosine schedule rises from zero."""
 
 History = list[dict[str, float]]
 
 
 class Trainer:
-    """A network on its way through the epochs.
+    """The training of a network over its epochs.
 
-    After every epoch its state is on disk, so that a run that was killed can go on where it was. What is drawn by lot
-    in an epoch depends on the seed and the epoch's number only: a run that was resumed ends with the same weights.
+    After every epoch its state is written to disk, so a killed run can resume. The random numbers of an epoch depend
+    only on the seed and the epoch's number: a resumed run ends with the same weights.
 
-    :param run: what identifies the run, besides ``fitting``: kept with the state.
-    :param epochs: None takes those of ``fitting``.
+    :param run: identifies the run, besides ``fitting``; stored with the state.
+    :param epochs: if None, the number in ``fitting``.
     """
 
     def __init__(
@@ -211,13 +212,13 @@ class Trainer:
         self._run = {**run, "epochs": self._epochs, "seed": seed}
         self._best = network.get_weights()
         _compile(network, fitting)
-        with quietly():  # MXNet, bound by the first call, warns of a gradient scale that Keras has chosen rightly
+        with quietly():  # MXNet, bound by the first call, warns of Keras's gradient scale, which is correct
             network.predict(np.zeros((fitting.batch, *network.input_shape[1:]), np.float32))
 
     def resume(self) -> bool:
-        """Go on from the state on disk. False where there is none.
+        """Resume from the state on disk; return False if there is none.
 
-        :raises DataError: where the state is of another run.
+        :raises DataError: if the state is of another run.
         """
         state = load_checkpoint(self._path, self._run)
         if state is None:
@@ -228,10 +229,10 @@ class Trainer:
         return True
 
     def fit(self, material: Material, validation: Material, report: Callable[[History], None]) -> None:
-        """Train through the epochs that are left; the network ends with the weights that validated best (lowest loss).
+        """Train through the remaining epochs; the network ends with the weights of the lowest validation loss.
 
-        :param report: is given the history after every epoch.
-        :raises DataError: where there are too few pictures for one batch.
+        :param report: called with the history after every epoch.
+        :raises DataError: if there are too few pictures for one batch.
         """
         if len(material.classes) < self._fitting.batch:
             raise DataError(
@@ -266,7 +267,7 @@ class Trainer:
         )
 
     def _steps(self, epoch: int, material: Material) -> tuple[float, float]:
-        """Train through one epoch; the mean loss and accuracy on the pictures as they were shown: changed, blended."""
+        """Train through one epoch; return the mean loss and accuracy on the pictures as augmented and blended."""
         import mxnet
 
         keras = import_keras()
@@ -281,7 +282,7 @@ class Trainer:
                 keras.backend.set_value(self.network.optimizer.lr, rate)
                 weights = [batch.weights, *(np.ones_like(batch.weights) for _ in batch.targets[1:])]
                 figures = self.network.train_on_batch(batch.pictures, batch.targets, sample_weight=weights)
-                seen.append((figures[0], figures[-1]))  # between them, where there are two outputs, the loss of each
+                seen.append((figures[0], figures[-1]))  # with two outputs, their separate losses are in between
                 loss, accuracy = np.mean(seen, axis=0)
                 bar.advance()
                 bar.note(f"loss {loss:.4f}, accuracy {accuracy:.4f}")
@@ -312,10 +313,10 @@ def class_one(network: Any, pictures: FloatArray) -> FloatArray:
 
 
 def validate(network: Any, part: Material) -> tuple[float, float]:
-    """Log loss and accuracy on a part, every picture counting alike.
+    """Return log loss and accuracy on a part, with equal weights for all pictures.
 
-    The loss is that of the network as it will be served, at the temperature that suits the part best: blended pictures
-    and smoothed labels make a network shy, more so in some epochs than in others, which says nothing of its worth.
+    The loss is the loss of the served network, at the best temperature for the part. Blended pictures and smoothed
+    labels make a network underconfident, in some epochs more than in others, which is unrelated to its quality.
     """
     probability = class_one(network, part.pictures)
     return calibrated_loss(probability, part.classes), float(np.mean((probability >= 0.5) == (part.classes == 1)))
@@ -335,17 +336,19 @@ def _compile(network: Any, fitting: FitOptions) -> None:
 
 
 def _accuracy(truth: Any, answer: Any) -> Any:
-    """Return the share of pictures that are called what they mostly are; Keras's own counts every blended one as
-    wrong."""
+    """Return the accuracy with each picture's largest target as its class.
+
+    Keras's own accuracy counts every blended picture as wrong.
+    """
     keras = import_keras()
     return keras.backend.mean(keras.backend.equal(_second(keras, truth), _second(keras, answer)))
 
 
 def _second(keras: Any, rows: Any) -> Any:
-    """Say for each row whether the last class, of one or of two columns, is the more probable."""
+    """Return for each row whether the last class, of one or of two columns, is the more probable."""
     return keras.backend.greater_equal(rows[:, -1], 0.5)
 
 
 def _first(shapes: Any) -> Any:
-    """Return the shape of the first output: Keras gives a list of shapes only where there are several."""
+    """Return the shape of the first output: Keras returns a list of shapes only if there are several."""
     return shapes[0] if isinstance(shapes, list) else shapes

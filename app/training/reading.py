@@ -1,4 +1,4 @@
-"""Labelled pictures out of a zip or a folder: their classes by their folders, their pixels through the serving code."""
+"""Labelled pictures from a zip or a folder: classes come from folders, and the serving code decodes the pixels."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ class LabelledPicture:
 
 
 def find_labelled(source: PictureSource, folders: Mapping[str, int], within: str = "") -> tuple[LabelledPicture, ...]:
-    """Return the pictures of the classes. A picture's class is that of the last folder in its path that ``folders``
-    knows; pictures in none of them are left aside.
+    """Return the pictures of the classes.
+
+    A picture's class is the class of the last folder in its path that is in ``folders``; pictures in none of them are
+    skipped.
 
     :param folders: name of a folder -> number of its class.
-    :param within: where pictures of the classes lie in a folder so called, the others are left aside, too.
-    :raises DataError: where a class has no picture.
+    :param within: if a folder of this name has pictures of the classes, pictures outside it are skipped too.
+    :raises DataError: if a class has no picture.
     """
     labelled_pictures = []
     for name in source.pictures:
@@ -45,9 +47,9 @@ def find_labelled(source: PictureSource, folders: Mapping[str, int], within: str
 
 
 def check_classes(source: PictureSource, folders: Mapping[str, int], present: Collection[int], purpose: str) -> None:
-    """Make sure that every class has a picture.
+    """Check that every class has a picture.
 
-    :raises DataError: naming the folders of the first class that has none.
+    :raises DataError: naming the folders of the first class without pictures.
     """
     for number in sorted(set(folders.values()) - set(present)):
         names = " or ".join(repr(name) for name, of in folders.items() if of == number)
@@ -60,10 +62,10 @@ def check_classes(source: PictureSource, folders: Mapping[str, int], present: Co
 def read_images(
     source: PictureSource, pictures: Sequence[LabelledPicture]
 ) -> Iterator[tuple[LabelledPicture, Image.Image]]:
-    """Decode the pictures as the server does, one at a time. One that cannot be read is named and left out.
+    """Decode the pictures as the server does, one at a time. An unreadable picture is reported and skipped.
 
     :returns: upright RGB pictures.
-    :raises DataError: where more than 1 % of them cannot be read.
+    :raises DataError: if more than 1 % of them cannot be read.
     """
     left_out = 0
     for picture in track(pictures, "reading", len(pictures), "pictures"):

@@ -37,9 +37,10 @@ def smile_tutorial_network() -> Any:
 
 
 def smile_network() -> Any:
-    """Eight convolutions 3x3 in four pairs, averaged over the picture: (N, 1, 64, 64) grey, 0-1 -> (N, 2) softmax.
+    """Return the smile network: (N, 1, 64, 64) grey, 0-1 -> (N, 2) softmax.
 
-    26 million multiplications a face: the first convolution takes every other pixel.
+    Eight convolutions 3x3 in four pairs, averaged over the picture, with 26 million multiplications per face: the first
+    convolution has a stride of 2.
     """
     keras = _channels_first()
     layers = keras.layers
@@ -64,12 +65,13 @@ def _convolution(layers: Any, filters: int, number: int, **more: Any) -> Any:
 def dogcat_network() -> Any:
     """Return the network of the Keras blog's "image classification using very little data".
 
-    It takes (N, 3, 150, 150) RGB, 0-1, and gives (N, 1), the probability of a dog.
+    It maps (N, 3, 150, 150) RGB, 0-1, to (N, 1), the probability of a dog.
 
     Three convolutions of 32, 32 and 64 filters 3x3, each with ReLU and max pooling; a dense layer of 64, dropout, one
-    sigmoid. The blog has the channels last; first is what MXNet computes fast, and the parameters are as many.
+    sigmoid. The blog has the channels last; MXNet is fast with the channels first, and the number of parameters is
+    equal.
 
-    :raises DimpleError: where the parameters are not as many as the blog's.
+    :raises DimpleError: if the number of parameters differs from the blog's.
     """
     keras = _channels_first()
     layers = keras.layers
@@ -100,8 +102,11 @@ def _channels_first() -> Any:
 
 @dataclass(frozen=True)
 class DistillationOptions:
-    """A larger network tells what it sees in every training picture (Hinton et al. 2015, "Distilling the knowledge in
-    a neural network"): its probabilities to the power of 1/``temperature``, in a part of the loss of ``weight``."""
+    """Options of distillation (Hinton et al. 2015, "Distilling the knowledge in a neural network").
+
+    A larger network's probabilities for every training picture, to the power of 1/``temperature``, are targets in a
+    part of the loss with the weight ``weight``.
+    """
 
     temperature: float
     weight: float
@@ -109,14 +114,14 @@ class DistillationOptions:
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How a network is trained.
+    """Options of a network's training.
 
     ``rate`` is the learning rate, constant or falling along half a cosine. ``mixup`` is the parameter of the beta
     distribution by which two pictures of a batch are blended (Zhang et al. 2017); 0 blends none. ``smoothing`` is the
-    share of a label that goes to all classes alike. ``twin`` trains the network's normalised twin (:mod:`.twin`),
-    with ``dropout`` before its dense layers.
-    ``weigh_classes`` lets a rare class count as much as a frequent one; the answers of a network so trained are no
-    longer true probabilities where the classes are not equally frequent.
+    share of a label that is spread evenly over all classes. ``twin`` trains the network's normalised twin
+    (:mod:`app.training.batchnorm_folding`), with ``dropout`` before its dense layers. ``weigh_classes`` gives a rare
+    class the same weight as a frequent one; the outputs of such a network are not true probabilities if the classes are
+    not equally frequent.
     """
 
     batch: int
@@ -135,8 +140,7 @@ class FitOptions:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that makes a model out of a data set. ``network`` builds what is served, ``checkpoint`` says that it
-    is written for MXNet, too."""
+    """A complete recipe for a model. ``network`` builds the served network, ``checkpoint`` also writes it for MXNet."""
 
     name: str
     shape: tuple[int, ...]
@@ -153,11 +157,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A model that Dimple trains: the data set and the recipes to choose from.
+    """A model that Dimple trains: the data set and the available recipes.
 
-    ``folders`` maps the data set's folders to class numbers, ``published`` the labels to the pictures in the whole
-    published set, where that is known; ``url`` is where it is had, None where it cannot be had by a program. ``test``
-    is the share of the pictures that training never sees; ``within`` is as in :class:`DataSpec`.
+    ``folders`` maps the data set's folders to class numbers. ``published`` maps the labels to the numbers of pictures
+    in the whole published set, if known. ``url`` is the download address, None if a program cannot download the set.
+    ``test`` is the share of the pictures that training never sees; ``within`` is as in :class:`DataSpec`.
     """
 
     name: str
@@ -172,7 +176,7 @@ class TrainingTask:
 
     @property
     def data(self) -> DataSpec:
-        """Return what is prepared of the data set: the inputs of all recipes."""
+        """Return the data set's specification, with the inputs of all recipes."""
         inputs = {recipe.input: (recipe.preprocess, recipe.shape) for recipe in self.recipes.values()}
         return DataSpec(self.name, self.folders, self.labels, inputs, self.test, self.published, self.within)
 

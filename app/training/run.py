@@ -31,11 +31,11 @@ ALL_CLASSES = Postprocess(top=0)
 def export(
     network: Any, course: TrainingTask, recipe: Recipe, metrics: dict[str, Any], curves: Path, models_dir: Path
 ) -> Path:
-    """Write everything that serves the network, and how good it was found to be.
+    """Write all files that serve the network, and its metrics.
 
-    The folder appears whole: a kill meanwhile leaves the model that was there before.
+    The folder appears complete: a kill during the export leaves the previous model.
 
-    :param metrics: what ``metrics.json`` is to say.
+    :param metrics: content of ``metrics.json``.
     :param curves: picture of the learning curves, which is copied.
     :returns: the model folder.
     """
@@ -54,12 +54,12 @@ def export(
 
 
 def copy_under(folder: Path, prefix: Path) -> list[Path]:
-    """Copy a model's checkpoint and ``.h5``, which are called after it, to files that are called otherwise.
+    """Copy a model's checkpoint and ``.h5``, which have the model's name, to files of other names.
 
-    :param prefix: takes the place of the model's name: ``smileCNN_model`` makes ``smileCNN_model-symbol.json``,
+    :param prefix: replaces the model's name: ``smileCNN_model`` makes ``smileCNN_model-symbol.json``,
         ``smileCNN_model-0000.params`` and ``smileCNN_model.h5`` in the current folder.
     :returns: the copies.
-    :raises DataError: if one cannot be written.
+    :raises DataError: if a copy cannot be written.
     """
     copies = []
     for path in sorted(folder.glob(f"{folder.name}[-.]*")):
@@ -82,8 +82,11 @@ def _export_checkpoint(network: Any, prefix: Path) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """What is to be trained. ``epochs`` None takes the recipe's; ``teacher`` is the folder of the model that teaches,
-    where the recipe has one; ``work_dir`` keeps the state from which a run that was cut off goes on."""
+    """The specification of a training run.
+
+    If ``epochs`` is None, the recipe's number applies. ``teacher`` is the folder of the teacher model, if the recipe
+    has one. ``work_dir`` holds the state from which an interrupted run resumes.
+    """
 
     course: TrainingTask
     recipe: Recipe
@@ -99,26 +102,26 @@ class Run:
 
 
 def train(run: Run, data: Dataset, resume: bool) -> tuple[Path, Metrics]:
-    """Train a network, measure it on the pictures that training never saw, and write its model folder.
+    """Train a network, evaluate it on the test part, and write its model folder.
 
-    :param resume: go on where an earlier call with the same run stopped; from the beginning where there was none.
-    :returns: the model folder, and the figures on the test part.
-    :raises DataError: where there are too few pictures, or the state to go on from is another run's.
+    :param resume: resume from the state of an earlier call with the same run; without a state, start anew.
+    :returns: the model folder, and the metrics on the test part, which training never saw.
+    :raises DataError: if there are too few pictures, or the state is of another run.
     """
     keep_config_in(run.work_dir / "matplotlib")
     use_all_cores()
     keras = import_keras()
     keras.backend.clear_session()
     network, history = _train_network(run, data, resume)
-    keras.backend.clear_session()  # names count up in a session; the served network's are to be the first
+    keras.backend.clear_session()  # names are numbered per session; the served network needs the first ones
     served = run.recipe.network()
     served = fold_weights(network, served) if run.recipe.fitting.twin else _copy_weights(network, served)
-    served.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only what is compiled; neither is used
+    served.compile(optimizer="sgd", loss="mse")  # Keras-MXNet exports only compiled models; neither argument is used
     apply_temperature(served, _temperature(served, run, data))
     metrics = _evaluate(served, run, data)
     curves = run.work_dir / f"{_name(run)}-curves.png"
     folder = export(served, run.course, run.recipe, _metrics(run, data, history, metrics), curves, run.models_dir)
-    _state(run).unlink()  # the run is over: the next begins anew
+    _state(run).unlink()  # the run is complete: the next one starts anew
     return folder, metrics
 
 
@@ -133,7 +136,7 @@ def _train_network(run: Run, data: Dataset, resume: bool) -> tuple[Any, History]
         taught = predict_teacher(run.teacher, seen["train"].pictures, fitting.teaching)
     material = Material(seen["train"].pictures, seen["train"].classes, taught)
     mxnet.random.seed(run.seed)
-    np.random.seed(run.seed)  # Keras draws the first weights from NumPy's global generator
+    np.random.seed(run.seed)  # Keras draws the initial weights from NumPy's global generator
     network = run.recipe.network()
     if fitting.twin:
         network = build_folded_network(network, 0 if taught is None else taught.shape[1], fitting.dropout)
@@ -165,7 +168,7 @@ def _evaluate(network: Any, run: Run, data: Dataset) -> Metrics:
 
 
 def _metrics(run: Run, data: Dataset, history: History, metrics: Metrics) -> dict[str, Any]:
-    """Return what ``metrics.json`` says."""
+    """Return the content of ``metrics.json``."""
     best = min(history, key=lambda epoch: epoch["val_loss"])
     return {
         "data": run.course.title,

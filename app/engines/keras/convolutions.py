@@ -1,4 +1,4 @@
-"""Keras's convolutions and pooling over pictures, in MXNet's operations."""
+"""Keras's convolutions and pooling over pictures, as MXNet operations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CONVOLUTION = "kernel_size strides padding data_format dilation_rate activation
 
 @dataclass(frozen=True)
 class _Windows:
-    """How a window moves over a picture."""
+    """The movement of a window over a picture."""
 
     strides: tuple[int, int]
     dilation: tuple[int, int]
@@ -84,7 +84,7 @@ def _conv2d(layer: Layer, x: Value) -> Value:
 
 
 def _by_depth(layer: Layer, symbol: Any, size: tuple[int, int, int], bias: Array | None) -> Any:
-    kernel = layer.arrays["depthwise_kernel"]  # (height, width, in, filters for each of them)
+    kernel = layer.arrays["depthwise_kernel"]  # (height, width, in, filters per input channel)
     filters = kernel.transpose(2, 3, 0, 1).reshape(-1, 1, *kernel.shape[:2])
     return _convolve(layer.net, symbol, size, filters, bias, _windows(layer), size[0])
 
@@ -116,7 +116,10 @@ def _separable(layer: Layer, x: Value) -> Value:
 
 @kind("Conv2DTranspose", f"filters {_CONVOLUTION}", groups=(1,), output_padding=(None,))
 def _transposed(layer: Layer, x: Value) -> Value:
-    """All that the kernel reaches, of which ``same`` padding takes the part that a convolution would have come from."""
+    """Compute a transposed convolution.
+
+    The kernel's full reach is computed; ``same`` padding then keeps the part that corresponds to a convolution's input.
+    """
     symbol, size = maps(x, layer.data_format)
     filters, window, strides = int(layer.options["filters"]), layer.pair("kernel_size"), layer.pair("strides")
     if layer.pair("dilation_rate") != (1, 1):
@@ -186,7 +189,7 @@ def _global_pool(layer: Layer, x: Value, how: str) -> Value:
     symbol, size = maps(x, layer.data_format)
     made = mx.sym.Pooling(symbol, kernel=(1, 1), global_pool=True, pool_type=how)
     pooled = of_maps(made, (size[0], 1, 1), layer.data_format)
-    # with one line each way, the order of the axes does not matter
+    # in a picture of 1 x 1 the order of the axes does not matter
     return pooled if layer.options.get("keepdims") else reshape(replace(pooled, turned=False), (size[0],))
 
 

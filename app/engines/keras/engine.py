@@ -1,7 +1,7 @@
-"""Keras: what the ``.h5`` file of a model means.
+"""The Keras engine, which defines what the ``.h5`` file of a model means.
 
-A file of Keras-MXNet means what Keras-MXNet computes. A file that was saved over TensorFlow or Theano means what these
-compute, and is built of MXNet's operations.
+A file of Keras-MXNet means what Keras-MXNet computes. A file that was saved over TensorFlow or Theano means what that
+library computes, and is built from MXNet's operations.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _EVERY_LAYER = {"name", "trainable", "dtype", "batch_input_shape", "batch_size"}
 
 
 def check_known(node: Any, layers: Any) -> None:
-    """Check the description of a model or layer, ``{"class_name", "config", …}``, and of all that it holds.
+    """Check the description of a model or layer, ``{"class_name", "config", …}``, and of all nested ones.
 
-    :param layers: the module ``keras.layers`` that is to build them.
-    :raises ModelFormatError: if a layer is unknown to it, or has an option that is.
+    :param layers: the module ``keras.layers`` that will build them.
+    :raises ModelFormatError: if the module does not know a layer or one of its options.
     """
     name, config = str(node.get("class_name")), node.get("config")
     if name in MODELS:
@@ -49,16 +49,16 @@ def check_known(node: Any, layers: Any) -> None:
             raise ModelFormatError(
                 f"its layer {config.get('name')} is a {name} with {option}={value!r}, which Keras 2.2.4 does not know"
             )
-    if isinstance(config.get("layer"), dict):  # TimeDistributed and its like hold another
+    if isinstance(config.get("layer"), dict):  # TimeDistributed and similar layers wrap another layer
         check_known(config["layer"], layers)
 
 
-# Keras names layers and changes its default channel order in globals: two models must not be built at once.
+# Keras keeps layer names and its default channel order in globals, so models must be built one after another.
 _building = threading.Lock()
 
 
 class _Computing(Protocol):
-    """What computes a network."""
+    """The interface of an object that computes a network."""
 
     def predict(self, batch: FloatArray) -> FloatArray: ...
 
@@ -73,7 +73,7 @@ class KerasEngine:
     def __init__(
         self, computing: _Computing, input_name: str, input_shape: tuple[int, ...], output: TensorSpec
     ) -> None:
-        """Take what :meth:`load` has built; the shapes have the batch axis, and 0 for any size."""
+        """Store the objects that :meth:`load` has built; the shapes have the batch axis, and 0 for any size."""
         self._computing = computing
         self.input_name = input_name
         self.input_shape = input_shape
@@ -83,10 +83,10 @@ class KerasEngine:
     def load(cls, path: Path, input_shape: tuple[int, ...] | None = None, output: str = "") -> KerasEngine:
         """Open an ``.h5`` file, saved by Keras-MXNet, or by Keras 1.2 to 2 over TensorFlow or Theano.
 
-        :param input_shape: of the input with the batch axis, whose size does not matter: it says the sizes that the
-            file leaves open.
-        :param output: the name of the output to take, of several.
-        :raises ModelFormatError: if it cannot be read, holds what cannot be computed, or has another input.
+        :param input_shape: shape of the input with the batch axis, whose size is ignored; it provides the sizes that
+            the file leaves open.
+        :param output: the name of the output to use if there are several.
+        :raises ModelFormatError: if the file cannot be read, has a layer that cannot be computed, or has another input.
         """
         file = read_h5(path)
         with _building:
@@ -97,7 +97,7 @@ class KerasEngine:
                     return cls._of_tensorflow(file, input_shape, output)
             except ModelFormatError as error:
                 raise ModelFormatError(f"{path} cannot be served: {error}") from None
-            except Exception as error:  # Keras checks little: whatever a broken description makes it stumble over
+            except Exception as error:  # Keras checks little, so a broken description may raise anything
                 raise ModelFormatError(f"{path} describes no network that Keras can build: {error}") from None
 
     @classmethod
@@ -128,16 +128,16 @@ class KerasEngine:
         return self._computing.predict(batch)
 
     def network(self) -> Network:
-        """Describe the network as MXNet computes it: its graph, and the parameters bound to it."""
+        """Return the network as MXNet computes it: its graph, and the parameters bound to it."""
         return self._computing.network()
 
     def close(self) -> None:
-        """Let go of the network. It cannot predict after that."""
+        """Release the network; ``predict`` must not be called after that."""
         self._computing.close()
 
 
 def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Give the shape of the input: the file's own, with the sizes that it leaves open as they are wanted."""
+    """Return the input's shape: the file's, with its open sizes taken from the requested shape."""
     shape = own
     if requested is not None and len(requested) == len(own):
         shape = (0, *(size or given for size, given in zip(own[1:], requested[1:], strict=True)))
@@ -149,11 +149,11 @@ def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tup
 
 
 class _KerasMxnet:
-    """A network of Keras-MXNet's."""
+    """A network of Keras-MXNet."""
 
     def __init__(self, network: Any) -> None:
         self._network: Any = network
-        # Keras-MXNet binds and feeds one executor per model, so two predictions must not meet in it.
+        # Keras-MXNet binds and feeds one executor per model, so predictions must not overlap.
         self._lock = threading.Lock()
 
     def predict(self, batch: FloatArray) -> FloatArray:
@@ -164,7 +164,7 @@ class _KerasMxnet:
 
     def network(self) -> Network:
         with self._lock:
-            symbol = self._network._pred_mxnet_symbol[0]  # beside the answer it has what training updates
+            symbol = self._network._pred_mxnet_symbol[0]  # the other outputs are updates for training
             arguments, states = self._network._module.get_params()
             name = str(self._network.inputs[0].name)
             shape = tuple(size or 0 for size in self._network.input_shape[1:])
@@ -181,7 +181,7 @@ def _build(file: H5Model) -> Any:
     backend = keras.backend
     order = backend.image_data_format()
     try:
-        backend.set_image_data_format("channels_last")  # what a file means by an axis of -1, and where it says nothing
+        backend.set_image_data_format("channels_last")  # the meaning of an axis of -1 in a file, and the default
         check_known(file.config, keras.layers)
         network = keras.layers.deserialize(file.config)
     finally:
@@ -189,12 +189,12 @@ def _build(file: H5Model) -> Any:
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ModelFormatError("it has more than one input or output; an image classifier has one of each")
     _fill(network, file)
-    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet predicts only what is compiled; neither is used
+    network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet requires it for predictions; neither argument is used
     return network
 
 
 def _fill(network: Any, file: H5Model) -> None:
-    """Give the network the file's weights."""
+    """Load the file's weights into the network."""
     from keras.engine import saving
 
     layers = [layer for layer in network.layers if layer.weights]
@@ -205,10 +205,10 @@ def _fill(network: Any, file: H5Model) -> None:
         shapes, expected = [a.shape for a in ready], [tuple(w.shape) for w in layer.weights]
         if shapes != expected:
             raise ModelFormatError(f"its layer {name} has weights of the shapes {shapes}, not {expected}")
-        # not set_weights(): of a model inside, the file has what is trained first, and then the rest
+        # not set_weights(): for a nested model, the file lists trainable weights first, and then the rest
         import_keras().backend.batch_set_value(list(zip(layer.weights, ready, strict=True)))
 
 
 def _warm_up(network: Any) -> None:
-    """Predict once: Keras-MXNet binds its executor at the first prediction, and has its say on it."""
+    """Predict once: Keras-MXNet binds its executor at the first prediction, and prints messages about it."""
     network.predict(np.zeros([size or 1 for size in network.input_shape], np.float32), batch_size=1)

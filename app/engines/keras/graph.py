@@ -1,15 +1,15 @@
-"""A Keras network as a graph of MXNet's that computes what TensorFlow does.
+"""A Keras network as an MXNet graph that computes what TensorFlow does.
 
 Where the two differ, TensorFlow's way is written out:
 
-- ``same`` padding that cannot be shared out evenly (even windows, most strides of 2) has its odd line behind;
-- ``same`` average pooling leaves the padding out of the average;
-- a normalization has a scale (MXNet takes it as 1 by default).
+- ``same`` padding that cannot be split evenly (even windows, most strides of 2) has its odd line at the end;
+- ``same`` average pooling excludes the padding from the average;
+- a normalization has a scale (MXNet's default is a scale of 1).
 
-What was learned over Theano differs from TensorFlow only in where ``same`` padding goes. Pictures are kept with their
-channels first inside, as MXNet computes them; the layers see the axes in the order that Keras gives them.
+Networks trained over Theano differ from TensorFlow's only in the position of ``same`` padding. Pictures have their
+channels first internally, as MXNet computes them; the layers see the axes in Keras's order.
 
-``tf.image.resize`` (TensorFlow 2, without antialiasing) computes each new line as a weighted sum of old ones: pixels
+``tf.image.resize`` (TensorFlow 2, without antialiasing) computes each new line as a weighted sum of old lines: pixels
 are squares, and line ``i`` of ``n`` has its middle at ``(i + 0.5) / n`` of the side.
 """
 
@@ -29,18 +29,18 @@ from app.errors import ModelFormatError
 
 Array = NDArray[Any]
 LOWEST = -3.0e38
-"""Padding that no maximum picks; float32 ends at -3.4e38."""
+"""Padding value that never is the maximum; float32 ends at -3.4e38."""
 MAX_NUMBERS = 2**28
-"""Numbers that one layer may give for one picture: 1 GiB. VGG's first layers give 3 million."""
+"""Limit on the numbers that one layer may output per picture: 1 GiB. VGG's first layers output 3 million."""
 TO_FIRST, TO_LAST = (0, 3, 1, 2), (0, 2, 3, 1)
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a layer computes: MXNet's symbol, and the shape that Keras knows, without the batch.
+    """The output of a layer: MXNet's symbol, and the shape in Keras without the batch axis.
 
-    ``turned`` says that the symbol has the channels of a picture first, while Keras has them last. ``whole`` says that
-    TensorFlow would hold whole numbers.
+    ``turned`` means that the symbol has a picture's channels first, while Keras has them last. ``whole`` means that
+    TensorFlow's tensor would be of integers.
     """
 
     symbol: Any
@@ -49,23 +49,23 @@ class Value:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no memory holds.
+        """Reject a value that exceeds memory.
 
-        :raises ModelFormatError: if it has too many numbers, or none.
+        :raises ModelFormatError: if the value has too many numbers, or none.
         """
         if not 0 < math.prod(self.shape) <= MAX_NUMBERS:
             raise ModelFormatError(f"it would give {(None, *self.shape)}; at most {MAX_NUMBERS:,} numbers can be held")
 
     def plain(self) -> Any:
-        """Return the symbol with its axes as Keras has them."""
+        """Return the symbol with its axes in Keras's order."""
         return mx.sym.transpose(self.symbol, axes=TO_LAST) if self.turned else self.symbol
 
     def first(self) -> Any:
-        """Return the symbol of a picture whose channels Keras has last, with the channels first."""
+        """Return the symbol, with the channels first, of a picture whose channels are last in Keras."""
         return self.symbol if self.turned else mx.sym.transpose(self.symbol, axes=TO_FIRST)
 
     def axis(self, number: int) -> int:
-        """Translate the number of an axis as Keras counts, with the batch as 0, to the symbol's.
+        """Translate the number of an axis in Keras, with the batch as 0, to the symbol's.
 
         :raises ModelFormatError: if there is no such axis, or it is the batch.
         """
@@ -75,13 +75,13 @@ class Value:
         return TO_FIRST.index(place) if self.turned else place
 
     def size(self, number: int) -> int:
-        """Return the length of an axis as Keras counts."""
+        """Return the length of an axis, numbered as in Keras."""
         self.axis(number)
         return self.shape[number if number < 0 else number - 1]
 
 
 class Net:
-    """The parameters of a graph while it is built, and what holds for all of it."""
+    """The parameters of a graph under construction, and its global settings."""
 
     def __init__(self, theano: bool, keras_version: str) -> None:
         self.theano = theano
@@ -89,7 +89,7 @@ class Net:
         self.arrays: dict[str, NDArray[np.float32]] = {}
 
     def before(self, major: int, minor: int) -> bool:
-        """Say whether the file was saved by an older Keras; a version that is not a number is taken for old."""
+        """Return whether the file was saved by an older Keras; a version that is not a number counts as old."""
         numbers = re.match(r"(\d+)\.(\d+)", self.keras_version)
         return numbers is None or (int(numbers[1]), int(numbers[2])) < (major, minor)
 
@@ -101,9 +101,9 @@ class Net:
         return mx.sym.Variable(name, shape=array.shape)
 
     def row(self, value: Value, values: Any) -> Any:
-        """Return a symbol for numbers that are broadcast against a value, aligned at its last axis as NumPy does.
+        """Return a symbol for numbers that are broadcast against a value, aligned at its last axis as in NumPy.
 
-        :raises ModelFormatError: if they do not fit, or differ from picture to picture.
+        :raises ModelFormatError: if the shapes do not match, or the numbers differ between pictures.
         """
         array = np.asarray(values, np.float32)
         rank = len(value.shape) + 1
@@ -129,9 +129,9 @@ def add(net: Net, value: Value, term: Any) -> Value:
 
 
 def reshape(value: Value, shape: Sequence[int]) -> Value:
-    """Lay out numbers anew; the batch stays.
+    """Reshape a value; the batch axis is unchanged.
 
-    :raises ModelFormatError: if the new shape has not as many numbers.
+    :raises ModelFormatError: if the new shape has another number of elements.
     """
     if int(np.prod(shape)) != int(np.prod(value.shape)):
         raise ModelFormatError(f"{(None, *value.shape)} cannot be laid out as {(None, *shape)}")
@@ -149,9 +149,9 @@ def along(net: Net, value: Value, axis: int, matrix: Array) -> Value:
 
 
 def maps(value: Value, data_format: str) -> tuple[Any, tuple[int, int, int]]:
-    """Return a picture's symbol with the channels first, and channels, height and width.
+    """Return a picture's symbol with the channels first, and its channels, height and width.
 
-    :raises ModelFormatError: if it is no picture.
+    :raises ModelFormatError: if the value is not a picture.
     """
     if len(value.shape) != 3:
         raise ModelFormatError(f"it takes pictures, not {(None, *value.shape)}")
@@ -173,7 +173,7 @@ def of_maps(symbol: Any, shape: Sequence[int], data_format: str) -> Value:
 
 
 Sides = tuple[tuple[int, int], tuple[int, int]]
-"""Lines before and behind, down and across."""
+"""Padding lines before and after, vertically and horizontally."""
 
 
 def pad(symbol: Any, sides: Sides, fill: float = 0.0) -> Any:
@@ -186,26 +186,29 @@ def pad(symbol: Any, sides: Sides, fill: float = 0.0) -> Any:
 def same(
     size: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int], theano: Any
 ) -> Sides:
-    """Give the lines of ``same`` padding.
+    """Return the lines of ``same`` padding.
 
-    :param theano: None, or the function that gives Theano's lines before a side for a window.
+    :param theano: None, or the function that returns Theano's lines before a side for a window.
     """
     down, across = (_share(*numbers, theano) for numbers in zip(size, window, strides, dilation, strict=True))
     return down, across
 
 
 def half(window: int) -> int:
-    """Give Theano's padding of a convolution, ``half``."""
+    """Return Theano's padding of a convolution, ``half``."""
     return window // 2
 
 
 def theano_pool(window: int) -> int:
-    """Give the padding with which Keras calls Theano's pooling."""
+    """Return the padding with which Keras calls Theano's pooling."""
     return window - 2 if window > 2 and window % 2 else window - 1
 
 
 def _share(side: int, window: int, stride: int, dilation: int, before: Callable[[int], int] | None) -> tuple[int, int]:
-    """Lines of padding before and behind a side. TensorFlow shares out what is needed; the odd line goes behind."""
+    """Return the lines of padding before and after a side.
+
+    TensorFlow splits the padding; the odd line goes to the end.
+    """
     places, reach = -(-side // stride), dilation * (window - 1) + 1
     total = max((places - 1) * stride + reach - side, 0)
     start = before(reach) if before else total // 2
@@ -213,13 +216,13 @@ def _share(side: int, window: int, stride: int, dilation: int, before: Callable[
 
 
 def coverage(side: int, window: int, stride: int, start: int) -> list[int]:
-    """Count the lines of the picture that each place of a window covers, with ``start`` lines of padding before it."""
+    """Count the picture's lines under each position of a window, with ``start`` lines of padding before the picture."""
     starts = [place * stride - start for place in range(-(-side // stride))]
     return [min(start + window, side) - max(start, 0) for start in starts]
 
 
 def check_arrays(arrays: Mapping[str, Array], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare a layer's arrays with the shapes that it needs.
+    """Compare the shapes of a layer's arrays with the expected ones.
 
     :raises ModelFormatError: if they differ.
     """
@@ -231,11 +234,11 @@ def check_arrays(arrays: Mapping[str, Array], expected: Mapping[str, tuple[int, 
 
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
-"""Klambauer et al., 2017, arXiv:1706.02515."""
+"""Constants of Klambauer et al., 2017, arXiv:1706.02515."""
 
 
 def relu(x: Any, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> Any:
-    """``x`` from the threshold to the largest value; below, ``negative_slope * (x - threshold)``."""
+    """Return ``x`` from the threshold to the largest value; below, ``negative_slope * (x - threshold)``."""
     above = mx.sym.relu(x) if threshold == 0 else x * mx.sym._internal._greater_scalar(x, scalar=float(threshold))
     if max_value is not None:
         above = mx.sym.clip(above, a_min=0.0, a_max=float(max_value))
@@ -245,39 +248,39 @@ def relu(x: Any, max_value: float | None = None, negative_slope: float = 0.0, th
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """``x``, and ``alpha * (exp(x) - 1)`` below zero."""
+    """Return ``x``, and ``alpha * (exp(x) - 1)`` below zero."""
     return mx.sym.relu(x) + (mx.sym.exp(-1.0 * mx.sym.relu(-1.0 * x)) - 1.0) * float(alpha)
 
 
 def softmax(value: Value, axis: int = -1) -> Value:
-    """Make numbers along an axis positive, with the sum 1."""
+    """Return the softmax along an axis."""
     return replace(value, symbol=mx.sym.softmax(value.symbol, axis=value.axis(axis)))
 
 
 def softplus(x: Any) -> Any:
-    """``log(1 + exp(x))``, of large numbers too."""
+    """Return ``log(1 + exp(x))``, without overflow for large numbers."""
     return mx.sym.relu(x) + mx.sym.log(mx.sym.exp(-1.0 * mx.sym.abs(x)) + 1.0)
 
 
 def gelu(x: Any, approximate: bool = False) -> Any:
-    """``x * Phi(x)`` with the normal distribution's Phi (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
+    """Return ``x * Phi(x)`` with the normal distribution's Phi (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
     if approximate:
         return x * (mx.sym.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0) * 0.5
     return x * (mx.sym.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
 
 
 def hard_swish(x: Any) -> Any:
-    """``x * relu6(x + 3) / 6`` (Howard et al., 2019, arXiv:1905.02244)."""
+    """Return ``x * relu6(x + 3) / 6`` (Howard et al., 2019, arXiv:1905.02244)."""
     return x * relu(x + 3.0, 6.0) / 6.0
 
 
 def selu(x: Any) -> Any:
-    """``elu`` with a scale that keeps mean and variance."""
+    """Return ``elu`` with a scale that preserves mean and variance."""
     return elu(x, SELU_ALPHA) * SELU_SCALE
 
 
 def swish(x: Any) -> Any:
-    """``x * sigmoid(x)`` (Ramachandran et al., 2017, arXiv:1710.05941)."""
+    """Return ``x * sigmoid(x)`` (Ramachandran et al., 2017, arXiv:1710.05941)."""
     return x * mx.sym.sigmoid(x)
 
 
@@ -304,9 +307,9 @@ ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
 
 
 def activate(value: Value, name: Any) -> Value:
-    """Apply an activation that Keras saved by its name.
+    """Apply an activation by the name that Keras saved.
 
-    :raises ModelFormatError: if it is unknown.
+    :raises ModelFormatError: if the name is unknown.
     """
     if name is None:
         return value
@@ -320,12 +323,12 @@ def activate(value: Value, name: Any) -> Value:
 
 METHODS = ("nearest", "bilinear", "bicubic", "area")
 UNCHANGED = (*METHODS, "lanczos3", "lanczos5")
-"""Those that leave a side as it is if that is how long it is to be."""
+"""Methods that leave a side unchanged if its length does not change."""
 MAX_LINES = 2**14
 TABLE = 1024
-"""TensorFlow looks up its cubic kernel at this many places between two lines."""
+"""Number of entries in TensorFlow's table of the cubic kernel between two lines."""
 KEYS = -0.5
-"""The parameter of TensorFlow's cubic kernel (Keys, 1981)."""
+"""Parameter of TensorFlow's cubic kernel (Keys, 1981)."""
 
 
 def resizing(old: int, new: int, method: str) -> NDArray[np.float32]:
@@ -357,7 +360,7 @@ def resizing(old: int, new: int, method: str) -> NDArray[np.float32]:
             lines = before + step
             inside = (lines >= 0) & (lines < old)
             matrix[places[inside], lines[inside]] = _cubic(np.abs(part - step))[inside]
-        matrix /= matrix.sum(axis=1, keepdims=True)  # TensorFlow leaves out what lies beyond the side
+        matrix /= matrix.sum(axis=1, keepdims=True)  # TensorFlow ignores lines beyond the side
     elif method == "area":
         for place in range(new):
             begin, end = place * scale, (place + 1) * scale

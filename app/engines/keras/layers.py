@@ -1,7 +1,7 @@
-"""The layers of Keras, as TensorFlow computes them, in MXNet's operations.
+"""Keras layers, computed as in TensorFlow, as MXNet operations.
 
-Every option of every layer is used, is one of those that matter to training alone, or has here the values at which it
-changes nothing; a network with any other option is refused by its name.
+Every option of every layer is used, affects only training, or must have a value that changes nothing. A network with
+any other option is rejected by the option's name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from app.engines.keras.graph import (
 from app.errors import ModelFormatError
 
 SMALLEST = 1e-7
-"""What Keras divides by at least (``epsilon``)."""
+"""Smallest divisor in Keras (``epsilon``)."""
 
 _TRAINING = ("_initializer", "_regularizer", "_constraint")
 _EVERY_LAYER = {"name", "trainable", "dtype", "batch_input_shape", "batch_size", "input_dtype"}
@@ -38,19 +38,19 @@ IDENTITIES = {
     *("AlphaDropout", "ActivityRegularization", "FixedDropout", "RandomFlip", "RandomRotation", "RandomZoom"),
     *("RandomTranslation", "RandomContrast", "RandomBrightness", "RandomHeight", "RandomWidth"),
 }
-"""Layers that do something while a network learns, and nothing afterwards, whatever their options."""
+"""Layers that act only during training, whatever their options."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer that is to be computed: its options, checked, and its arrays by what they are to it."""
+    """A layer to compute: its checked options, and its arrays by their roles."""
 
     net: Net
     options: Mapping[str, Any]
     arrays: Mapping[str, Array]
 
     def pair(self, option: str, default: Any = (1, 1)) -> tuple[int, int]:
-        """Return an option for the two sides, which may be one number for both."""
+        """Return an option for both sides, which may be a single number."""
         value = self.options.get(option)
         value = default if value is None else value
         down, across = (value, value) if isinstance(value, int) else value
@@ -58,12 +58,12 @@ class Layer:
 
     @property
     def data_format(self) -> str:
-        """Return where the channels are."""
+        """Return the position of the channels."""
         return choice(self, "data_format", "channels_last", "channels_first")
 
     @property
     def padding(self) -> str:
-        """``valid`` or ``same``."""
+        """Return ``valid`` or ``same``."""
         return choice(self, "padding", "valid", "same")
 
 
@@ -72,8 +72,9 @@ Compute = Callable[..., Value]
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind of layer is computed. ``neutral`` are options that are not used, with the values that they may have;
-    none are all.
+    """An implementation of a kind of layer.
+
+    ``neutral`` maps unused options to their permitted values; no values permit all.
     """
 
     compute: Compute
@@ -85,7 +86,7 @@ KINDS: dict[str, Kind] = {}
 
 
 def kind(names: str, options: str = "", **neutral: tuple[Any, ...]) -> Callable[[Compute], Compute]:
-    """Say that a function computes some kinds of layers."""
+    """Register a function for some kinds of layers."""
 
     def register(compute: Compute) -> Compute:
         KINDS.update({name: Kind(compute, frozenset(options.split()), neutral) for name in names.split()})
@@ -99,7 +100,7 @@ def compute_layer(
 ) -> Value:
     """Compute a layer.
 
-    :raises ModelFormatError: if its kind or an option is unknown, or it does not fit its input or its arrays.
+    :raises ModelFormatError: if its kind or an option is unknown, or it does not match its input or its arrays.
     """
     check(class_name, config)
     if class_name in IDENTITIES:
@@ -127,7 +128,7 @@ def check(class_name: str, config: Mapping[str, Any]) -> None:
 
 
 def apply_activation(layer: Layer, value: Value) -> Value:
-    """Apply the activation among a layer's options: a name, or a layer of its own."""
+    """Apply the activation in a layer's options: a name, or a separate layer."""
     name: Any = layer.options.get("activation")
     config: Any = {}
     if isinstance(name, Mapping):  # a function with its name as the configuration, or a layer with its options
@@ -142,7 +143,7 @@ _AS_ACTIVATION = ("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU", "Softmax")
 
 
 def choice(layer: Layer, option: str, *known: str) -> str:
-    """Return an option that is one of some words, by default the first."""
+    """Return an option with one of several values; the first is the default."""
     value = str(layer.options.get(option) or known[0])
     if value not in known:
         raise ModelFormatError(f"it has {option}={value!r}, which is not known; known are {' and '.join(known)}")
@@ -245,7 +246,7 @@ def _activation(layer: Layer, x: Value) -> Value:
 
 
 def _number(layer: Layer, option: str, default: float) -> float:
-    """Return an option that is a number; Keras 2.0 wrote some as ``{"type": "ndarray", "value": 0.3}``."""
+    """Return a numeric option; Keras 2.0 wrote some as ``{"type": "ndarray", "value": 0.3}``."""
     value = layer.options.get(option, default)
     return float(value["value"] if isinstance(value, Mapping) else value)
 
@@ -291,7 +292,7 @@ def _softmax(layer: Layer, x: Value) -> Value:
 
 @kind("Flatten", "data_format")
 def _flatten(layer: Layer, x: Value) -> Value:
-    if layer.data_format == "channels_first" and len(x.shape) > 1:  # Keras lays them out as with the channels last
+    if layer.data_format == "channels_first" and len(x.shape) > 1:  # Keras flattens in the order of channels last
         order = (0, *range(2, len(x.shape) + 1), 1)
         x = Value(mx.sym.transpose(x.plain(), axes=order), (*x.shape[1:], x.shape[0]))
     return reshape(x, (int(np.prod(x.shape)),))
@@ -324,7 +325,7 @@ def _repeat(layer: Layer, x: Value) -> Value:
 
 
 def combine(operation: Callable[[Any, Any], Any], left: Value, right: Value) -> Value:
-    """Compute two values with each other, one number at a time; sides of 1 are stretched."""
+    """Combine two values element by element; sides of 1 are broadcast."""
     if len(left.shape) != len(right.shape):
         raise ModelFormatError(f"it combines {(None, *left.shape)} with {(None, *right.shape)}")
     shape = []
@@ -365,7 +366,7 @@ def _average(layer: Layer, *x: Value) -> Value:
 
 
 def concatenate(axis: int, *x: Value) -> Value:
-    """Put values one behind the other along an axis, counted with the batch."""
+    """Concatenate values along an axis, counted with the batch."""
     place = axis if axis < 0 else axis - len(x[0].shape) - 1
     rests = {value.shape[:place] + value.shape[len(value.shape) + place + 1 :] for value in x}
     if len(rests) != 1:
@@ -380,20 +381,20 @@ def concatenate(axis: int, *x: Value) -> Value:
 
 @kind("CustomScaleLayer Custom>CustomScaleLayer", "scale")
 def _residual(layer: Layer, x: Value, branch: Value) -> Value:
-    """Add a branch with less weight, as InceptionResNetV2 of ``keras.applications`` does."""
+    """Add a branch with a smaller weight, as in InceptionResNetV2 of ``keras.applications``."""
     return combine(mx.sym.broadcast_add, x, multiply(layer.net, branch, float(layer.options["scale"])))
 
 
 @kind("LayerScale", projection_dim=(), init_values=())
 def _layer_scale(layer: Layer, x: Value) -> Value:
-    """Multiply each channel by a weight, as ConvNeXt of ``keras.applications`` does."""
+    """Multiply each channel by a weight, as in ConvNeXt of ``keras.applications``."""
     check_arrays(layer.arrays, {"gamma": (x.size(-1),)})
     return multiply(layer.net, x, layer.arrays["gamma"])
 
 
 @kind("StochasticDepth", drop_path_rate=())
 def _stochastic_depth(layer: Layer, x: Value) -> Value:
-    """Nothing, unless ConvNeXt of ``keras.applications`` learns."""
+    """Return the input: ConvNeXt of ``keras.applications`` uses this layer only in training."""
     return x
 
 

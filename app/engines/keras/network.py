@@ -1,4 +1,4 @@
-"""From a Keras ``.h5`` file that was saved over TensorFlow or Theano to an engine of MXNet's."""
+"""Conversion of Keras ``.h5`` files that were saved over TensorFlow or Theano to an MXNet engine."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def build(file: H5Model, graph: Graph, input_shape: tuple[int, ...]) -> tuple[Mx
     """Build a network.
 
     :param graph: the file's architecture.
-    :param input_shape: of the pictures, with the batch axis; all other sizes are known.
-    :returns: the engine; and the name of the output layer with the shape of the output, with the batch axis (0).
+    :param input_shape: shape of the pictures, with the batch axis; all other sizes are known.
+    :returns: the engine, and the name of the output layer with the shape of the output, with the batch axis (0).
     :raises ModelFormatError: if a layer is unknown, has an option that cannot be computed, or lacks its arrays.
     """
     for leaf in graph.root.leaves():
@@ -37,7 +37,7 @@ def build(file: H5Model, graph: Graph, input_shape: tuple[int, ...]) -> tuple[Mx
                 check(leaf.class_name, leaf.config)
     arrays = assign_weights(graph.root, file.groups)
     net = Net(file.theano, file.keras_version)
-    with mx.name.Prefix("net_"):  # no layer's and no input's name
+    with mx.name.Prefix("net_"):  # differs from every layer's and input's name
         output = _compute_graph(net, graph, arrays, input_shape)
         symbol = mx.sym.identity(output.plain(), name="answer")
     engine = MxnetEngine(symbol, symbol, net.arrays, graph.input_name, input_shape[1:])
@@ -49,7 +49,7 @@ def _compute_graph(
     net: Net, graph: Graph, arrays: Mapping[Leaf, Mapping[str, Array]], input_shape: tuple[int, ...]
 ) -> Value:
     x = Value(mx.sym.Variable(graph.input_name), input_shape[1:], whole=graph.input_dtype not in FLOATS)
-    if len(graph.input_shape) == len(input_shape) - 1:  # grey pictures without an axis for their one channel
+    if len(graph.input_shape) == len(input_shape) - 1:  # grey pictures without an axis for their single channel
         x = reshape(x, input_shape[1:-1])
     values: list[Value] = []
 
@@ -87,7 +87,7 @@ def _call(
 
 @contextlib.contextmanager
 def _naming_layer(leaf: Leaf) -> Iterator[None]:
-    """Say of an error in which layer it was."""
+    """Add the layer's name to an error's message."""
     try:
         yield
     except ModelFormatError as error:

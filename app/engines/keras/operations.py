@@ -1,4 +1,4 @@
-"""Operations of TensorFlow that were applied to a tensor of Keras, in MXNet's.
+"""TensorFlow operations on Keras tensors, as MXNet operations.
 
 Keras saves ``x / 127.5 - 1`` in a network as two layers ``TFOpLambda`` with the operation's name, and ``x[..., ::-1]``
 as a ``SlicingOpLambda``.
@@ -33,7 +33,7 @@ _OPERATIONS: dict[str, _Known] = {}
 
 
 def _operation(names: str, parameters: str = "x", takes_whole: bool = False) -> Callable[[Operation], Operation]:
-    """Say that a function computes some operations, with the names of its parameters in TensorFlow's order."""
+    """Register a function for some operations, with the names of its parameters in TensorFlow's order."""
 
     def register(compute: Operation) -> Operation:
         known = _Known(compute, tuple(parameters.split()), takes_whole)
@@ -47,7 +47,7 @@ def compute_operation(net: Net, leaf: Leaf, arguments: Sequence[Any], options: M
     """Compute an operation.
 
     :param arguments: values, constants, and lists of them.
-    :raises ModelFormatError: if it is unknown or has an argument that is unknown.
+    :raises ModelFormatError: if the operation or an argument is unknown.
     """
     name = str(leaf.config.get("function"))
     known = _OPERATIONS.get(name)
@@ -70,7 +70,7 @@ def _flat(values: Any) -> list[Any]:
 
 
 def _binary(symbols: Callable[[Any, Any], Any], constants: Callable[[Any, Any], Any]) -> Operation:
-    """Compute two arguments with each other, of which one may be a constant."""
+    """Combine two arguments, of which one may be a constant."""
 
     def compute(net: Net, x: Any, y: Any, name: Any = None) -> Value:
         if isinstance(x, Value) and isinstance(y, Value):
@@ -280,7 +280,7 @@ for _name, _reduce in (("mean", mx.sym.mean), ("sum", mx.sym.sum), ("max", mx.sy
 
 @_operation("__operators__.getitem", "tensor slice_spec", takes_whole=True)
 def _getitem(net: Net, tensor: Value, slice_spec: Any) -> Value:
-    """Take parts of a tensor by NumPy's slices; the batch stays whole."""
+    """Slice a tensor as in NumPy; the batch axis stays whole."""
     spec = slice_spec if isinstance(slice_spec, list) else [slice_spec]
     ellipses = [place for place, item in enumerate(spec) if _is(item, "ellipsis")]
     rank = len(tensor.shape) + 1
@@ -307,7 +307,7 @@ def _getitem(net: Net, tensor: Value, slice_spec: Any) -> Value:
 
 
 def _is(value: Any, what: str) -> bool:
-    """Say whether a part of a slice is the ellipsis or a new axis, which is also written as null."""
+    """Return whether a part of a slice is the ellipsis or a new axis, which is also written as null."""
     if value is None:
         return what == "newaxis"
     return isinstance(value, Mapping) and what in str(value.get("class_name", "")).lower()

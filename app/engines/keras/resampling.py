@@ -1,4 +1,4 @@
-"""Keras's padding, cropping and resizing of pictures, in MXNet's operations."""
+"""Keras's padding, cropping and resizing of pictures, as MXNet operations."""
 
 from __future__ import annotations
 
@@ -65,8 +65,10 @@ def _up_sampling(layer: Layer, x: Value) -> Value:
 
 
 def _older_interpolation(method: str, version: str) -> str:
-    """Say what an interpolation meant to Keras before 2.4: by itself it had lines where they begin, not their middles;
-    tf.keras of TensorFlow 1.13 had, too, and that of TensorFlow 1.14 and later had not.
+    """Return the meaning of an interpolation in Keras before 2.4.
+
+    Keras by itself aligned lines at their beginnings, not their middles. So did tf.keras of TensorFlow 1.13, but not
+    tf.keras of TensorFlow 1.14 and later.
     """
     if version.endswith("-tf") and not version.startswith("2.2"):
         return method
@@ -113,7 +115,7 @@ def _target(layer: Layer) -> tuple[int, int]:
 
 
 def _resized_and_cropped(layer: Layer, x: Value, method: str) -> Value:
-    """Cut the largest centre of the wanted sides' ratio out of a picture, and resize it."""
+    """Crop the largest centred part with the target's aspect ratio, and resize it."""
     (height, width, _channels), target = _picture(x).shape, _target(layer)
     cropped_size = min(height, int(width * target[0] / target[1])), min(width, int(height * target[1] / target[0]))
     return resize(layer.net, _centre(x, *cropped_size), *target, method)

@@ -1,6 +1,6 @@
-"""Layers of Keras that take the lines of a picture as a sequence: recurrent ones, and convolutions along one axis.
+"""Keras layers that read the lines of a picture as a sequence: recurrent layers, and convolutions along one axis.
 
-A recurrent layer is written out, one step for each line.
+A recurrent layer is unrolled, one step per line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.engines.keras.layers import Layer, combine, compute_layer, concatenate,
 from app.errors import ModelFormatError
 
 MAX_STEPS = 1000
-"""A graph with more would take minutes to be read."""
+"""Limit on the steps of a graph; a graph with more would take minutes to be read."""
 
 _STEPPED = "units activation recurrent_activation use_bias return_sequences go_backwards"
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -28,11 +28,11 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 Step = Callable[[Value, Value | None], Value]
-"""Computes the next state from a line and the state, which is None, for zeros, at first."""
+"""Function that computes the next state from a line and the state, which is at first None for zeros."""
 
 
 def _steps(layer: Layer, x: Value, step: Step) -> Value:
-    """Feed a sequence line by line; the answer is the last state, or all of them."""
+    """Feed a sequence line by line; return the last state, or all states."""
     if len(x.shape) != 2 or x.shape[0] > MAX_STEPS:
         raise ModelFormatError(f"it takes sequences of at most {MAX_STEPS:,} steps, not {(None, *x.shape)}")
     order = range(x.shape[0])
@@ -50,7 +50,7 @@ def _times(net: Net, x: Value, matrix: Any) -> Value:
 
 
 def _parts(x: Value, count: int) -> list[Value]:
-    """Cut rows into parts of one length."""
+    """Split rows into parts of equal length."""
     size = x.shape[-1] // count
     axis = len(x.shape)
     return [
@@ -96,7 +96,7 @@ def _with_bias(layer: Layer, x: Value) -> Value:
 
 @kind("LSTM", _STEPPED, **_NEUTRAL)
 def _lstm(layer: Layer, x: Value) -> Value:
-    """Hochreiter and Schmidhuber, 1997: gates for what comes in, what is forgotten and what goes out."""
+    """Compute an LSTM (Hochreiter and Schmidhuber, 1997), with input, forget and output gates."""
     units = int(layer.options["units"])
     _checked(layer, x, 4, (4 * units,))
     gate = layer.options.get("recurrent_activation", "hard_sigmoid")
@@ -115,7 +115,7 @@ def _lstm(layer: Layer, x: Value) -> Value:
 
 @kind("GRU", f"{_STEPPED} reset_after", **_NEUTRAL)
 def _gru(layer: Layer, x: Value) -> Value:
-    """Cho et al., 2014, arXiv:1406.1078; with ``reset_after`` as cuDNN computes it."""
+    """Compute a GRU (Cho et al., 2014, arXiv:1406.1078); with ``reset_after`` as in cuDNN."""
     units, after = int(layer.options["units"]), bool(layer.options.get("reset_after"))
     _checked(layer, x, 3, (2, 3 * units) if after else (3 * units,))
     gate = layer.options.get("recurrent_activation", "hard_sigmoid")
@@ -126,7 +126,7 @@ def _gru(layer: Layer, x: Value) -> Value:
         if not after or bias is None:
             return made
         row = bias[1, columns]
-        if made is None:  # the state is zero, and the bias is all there is
+        if made is None:  # the state is zero, which leaves only the bias
             made = Value(mx.sym.zeros((1, len(row))), (len(row),))
         return add(layer.net, made, row)
 
@@ -171,7 +171,7 @@ def _bidirectional(layer: Layer, x: Value) -> Value:
 
 @kind("TimeDistributed", "layer")
 def _time_distributed(layer: Layer, x: Value) -> Value:
-    """Return a layer for each step; these compute along the last axis anyway."""
+    """Apply a layer to each step; these layers compute along the last axis anyway."""
     inner = layer.options["layer"]
     name = str(inner.get("class_name"))
     if name not in ("Dense", "Activation", "Dropout"):

@@ -1,5 +1,7 @@
-"""What MXNet 1.9.1 and Keras-MXNet 2.2.4 need on today's Python, NumPy and SciPy. Call :func:`prepare` before importing
-either."""
+"""Patches for MXNet 1.9.1 and Keras-MXNet 2.2.4 on today's Python, NumPy and SciPy.
+
+Call :func:`prepare` before importing either library.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,9 @@ _LIBRARIES = ("libgomp.so.1", "libquadmath.so.0")
 
 
 def prepare() -> None:
-    """Patch what the two libraries import, and import MXNet; once in a process, from whatever thread.
+    """Patch what the two libraries import, and import MXNet, once per process and from any thread.
 
-    :raises DimpleError: where a system library that MXNet is linked with is missing.
+    :raises DimpleError: if a system library that MXNet is linked with is missing.
     """
     global _done
     with _lock:
@@ -41,13 +43,15 @@ def prepare() -> None:
 
 
 def use_all_cores() -> None:
-    """Let MXNet compute with every core that this process may use; by itself it takes half of them. Without effect once
-    MXNet is imported, or where ``MXNET_OMP_MAX_THREADS`` says how many."""
+    """Configure MXNet to use every core that this process may use; its default is half of them.
+
+    It has no effect once MXNet is imported, or if ``MXNET_OMP_MAX_THREADS`` is set.
+    """
     os.environ.setdefault("MXNET_OMP_MAX_THREADS", str(cpu_count()))
 
 
 def import_keras() -> Any:
-    """Import Keras on MXNet, prepared, and return it."""
+    """Import Keras on MXNet, patched, and return it."""
     prepare()
     with _lock, quietly():
         import keras
@@ -58,29 +62,32 @@ def import_keras() -> Any:
 def _patch() -> None:
     import scipy.sparse
 
-    # NumPy 1.24 dropped the alias; MXNet still asks for it. NumPy answers an unknown name with a warning.
+    # NumPy 1.24 dropped the alias, which MXNet still uses. NumPy warns about unknown names.
     if "bool" not in vars(np):
         np.bool = bool  # type: ignore[attr-defined]
-    # Python 3.10 dropped these aliases; Keras still asks collections for them.
+    # Python 3.10 dropped these aliases, which Keras still imports from collections.
     for name in ("Callable", "Hashable", "Iterable", "Iterator", "Mapping", "MutableMapping", "Sequence", "Sized"):
         if not hasattr(collections, name):
             setattr(collections, name, getattr(collections.abc, name))
-    # Keras reads ~/.keras/keras.json, and writes it where there is none. A home that cannot exist stops both.
+    # Keras reads ~/.keras/keras.json, and writes it if it is missing. A home that cannot exist prevents both.
     os.environ["KERAS_HOME"] = os.path.join(os.devnull, "keras")
     os.environ["KERAS_BACKEND"] = "mxnet"
-    # MXNet asks for scipy.sparse.csr.csr_matrix at every conversion from NumPy; SciPy 1.8 moved it up and warns.
+    # MXNet uses scipy.sparse.csr.csr_matrix at every conversion from NumPy; SciPy 1.8 moved it up and warns.
     vars(scipy.sparse)["csr"] = scipy.sparse
-    # MXNet fuses every graph unless told otherwise, and some wrongly: fusion.py asks for it where it is safe. "default"
-    # is a fusion that joins nothing. MXNet is not to say so on stderr at every bind.
+    # By default MXNet fuses every graph, and some of them wrongly: fusion.py enables it for safe graphs. "default" is a
+    # fusion that joins nothing. MXNet must not report that on stderr at every bind.
     os.environ["MXNET_SUBGRAPH_BACKEND"] = "default"
     os.environ["MXNET_SUBGRAPH_VERBOSE"] = "0"
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keep back a library's greeting on stderr and its warnings about itself: names that NumPy, setuptools and Python
-    deprecate, invalid escapes in strings, slower channel orders, and the news that it is retired. Not for threads that
-    run beside others: both are the whole process's."""
+    """Suppress a library's greeting on stderr and its warnings about itself.
+
+    They concern names that NumPy, setuptools and Python deprecate, invalid escapes in strings, slower channel orders,
+    and the library's retirement. Not for concurrent threads: stderr and the warning filters belong to the whole
+    process.
+    """
     with warnings.catch_warnings(record=True), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""MXNet checkpoints, computed by MXNet itself. This engine is the reference: what a file means is what it says."""
+"""MXNet checkpoints, computed by MXNet itself: the reference that defines what a checkpoint means."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ from app.types import FloatArray
 from app.utils.dispatch import about_to_block
 
 MAX_EXECUTORS = 4
-"""How many batch sizes stay bound at once. Each holds its own activations, all share the parameters."""
+"""Number of batch sizes that stay bound at once. Each has its own activations; all share the parameters."""
 
 Arrays = Mapping[str, NDArray[Any]]
 Shapes = dict[str, tuple[int, ...]]
 
 
 class MxnetEngine:
-    """A loaded checkpoint. ``predict`` may be called from any thread; one call computes at a time."""
+    """A loaded checkpoint. Any thread may call ``predict``; the calls are computed one at a time."""
 
     def __init__(self, symbol: Any, plain: Any, params: Arrays, input_name: str, row_shape: tuple[int, ...]) -> None:
-        """Take a graph and parameters that :meth:`load` has checked; ``row_shape`` is the input's without the batch.
+        """Store a graph and parameters that :meth:`load` has checked.
 
-        :param plain: the graph before MXNet's fusion, which is its own affair.
+        :param plain: the graph before MXNet's fusion, which is internal to MXNet.
+        :param row_shape: the input's shape without the batch axis.
         """
         self._symbol = symbol
         self._plain = plain
@@ -52,12 +53,12 @@ class MxnetEngine:
     def load(
         cls, symbol: Path, params: Path, input_name: str, input_shape: tuple[int, ...], output: str = ""
     ) -> MxnetEngine:
-        """Load a checkpoint and check that its parts fit each other and the input.
+        """Load a checkpoint and check that its parts match each other and the input.
 
-        :param input_shape: with the batch axis, whose size does not matter.
-        :param output: the name of the output that is the answer; the first if there is none of that name.
-        :raises ModelFormatError: where a file is broken, parameters are missing or of the wrong shape, or the network
-            does not take the input.
+        :param input_shape: with the batch axis, whose size is ignored.
+        :param output: the name of the output to return; the first output if none has that name.
+        :raises ModelFormatError: if a file is broken, parameters are missing or have a wrong shape, or the network
+            rejects the input.
         """
         document = read_document(symbol, output)
         graph = graph_of(document, symbol)
@@ -78,10 +79,10 @@ class MxnetEngine:
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch.
 
-        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
-        :returns: float32, (N, classes), the network's first output as it is.
-        :raises ValueError: where the batch has another shape.
-        :raises ModelFormatError: where MXNet cannot compute the network.
+        :param batch: float32, (N, …) in the layout of the network's input, N at least 1.
+        :returns: float32, (N, classes), the network's unchanged first output.
+        :raises ValueError: if the batch has another shape.
+        :raises ModelFormatError: if MXNet cannot compute the network.
         """
         check_batch(batch, self._row_shape)
         from mxnet.base import MXNetError
@@ -97,12 +98,12 @@ class MxnetEngine:
         return output.reshape(len(batch), -1).astype(np.float32, copy=False)
 
     def network(self) -> Network:
-        """Describe the network that is computed, its biases within its convolutions."""
+        """Return the network that is computed, its biases merged into its convolutions."""
         arrays = {name: array.asnumpy() for name, array in {**self._arguments, **self._states}.items()}
         return Network(json.loads(self._plain.tojson()), arrays, self._input_name, self._row_shape)
 
     def close(self) -> None:
-        """Give back the parameters and all that was bound. The engine cannot predict after that."""
+        """Release the parameters and all executors; ``predict`` must not be called after that."""
         with self._lock:
             self._closed = True
             self._executors.clear()
@@ -117,7 +118,7 @@ class MxnetEngine:
         return result
 
     def _executor(self, size: int) -> Any:
-        """Give the executor for a batch size: bound before, or bound now in the place of the one least used."""
+        """Return the executor for a batch size, binding it in place of the least recently used one if necessary."""
         if size in self._executors:
             self._executors.move_to_end(size)
         else:
@@ -133,7 +134,7 @@ class MxnetEngine:
         known[self._input_name] = (size, *self._row_shape)
         shapes, _outputs, _states = self._symbol.infer_shape_partial(**known)
         fed = {
-            name: mx.nd.zeros(shape)  # the input, and labels: training alone looks at these, but they must be there
+            name: mx.nd.zeros(shape)  # the input, and labels: only training reads labels, but they must exist
             for name, shape in zip(self._symbol.list_arguments(), shapes, strict=True)
             if name not in self._arguments
         }
@@ -141,11 +142,11 @@ class MxnetEngine:
 
 
 def _open(document: dict[str, Any], path: Path) -> tuple[Any, Graph]:
-    """Open a symbol, in 32 bits and with every bias put into its convolution; give the graph that it is then, too."""
+    """Open a symbol, in 32 bits and with every bias merged into its convolution; return it and its graph."""
     import mxnet as mx
 
     try:
-        today = json.loads(mx.sym.load_json(json.dumps(document)).tojson())  # whatever version of MXNet wrote the file
+        today = json.loads(mx.sym.load_json(json.dumps(document)).tojson())  # the file may be of any version of MXNet
         _in_32_bits(today)
         merged = merge_biases(today)
         symbol = mx.sym.load_json(json.dumps(merged))
@@ -155,7 +156,7 @@ def _open(document: dict[str, Any], path: Path) -> tuple[Any, Graph]:
 
 
 def _in_32_bits(document: dict[str, Any]) -> None:
-    """Let a network compute in floats of 32 bits throughout: of 16 and 64 MXNet's CPU code knows few operations."""
+    """Make a network compute in 32-bit floats only: MXNet's CPU code has few operations for 16 and 64 bits."""
     for attrs in (node.get("attrs", {}) for node in document["nodes"]):
         attrs.pop("__dtype__", None)
         if attrs.get("dtype") in ("float16", "float64"):
@@ -163,9 +164,9 @@ def _in_32_bits(document: dict[str, Any]) -> None:
 
 
 def _on_device(names: list[str], params: Arrays) -> dict[str, Any]:
-    """Give the parameters of these names as MXNet's arrays, floats of 32 bits and whole numbers as they are.
+    """Return the parameters of these names as MXNet's arrays, floats in 32 bits and integers unchanged.
 
-    MXNet's Module, too, casts what the file has to what the network computes with.
+    MXNet's Module, too, casts a file's parameters to the types that the network computes with.
     """
     import mxnet as mx
 
@@ -179,7 +180,7 @@ def _on_device(names: list[str], params: Arrays) -> dict[str, Any]:
 
 
 def _check_shapes(symbol: Any, params: Arrays, data: Shapes, symbol_path: Path, params_path: Path) -> None:
-    """Check that the input passes, that every parameter is shaped as the input makes it, and that rows come out."""
+    """Check that the network accepts the input, the parameters have the inferred shapes, and the output has rows."""
     names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     if missing := [name for name in symbol.list_auxiliary_states() if name not in params]:
         raise ModelFormatError(f"{params_path} lacks parameters that {symbol_path.name} needs: {_listed(missing)}")
@@ -197,7 +198,7 @@ def _check_shapes(symbol: Any, params: Arrays, data: Shapes, symbol_path: Path, 
 
 
 def _infer(symbol: Any, known: Shapes, path: Path) -> Any:
-    """Let MXNet infer what it can: the shapes of the arguments, the outputs, the auxiliary states."""
+    """Infer the shapes of the arguments, the outputs and the auxiliary states, as far as MXNet can."""
     from mxnet.base import MXNetError
 
     try:
@@ -211,7 +212,7 @@ def _is_known(shape: tuple[int, ...]) -> bool:
 
 
 def _rows(known: Shapes) -> str:
-    """Write the input's shape, which is the first of those known, for any batch."""
+    """Format the input's shape, the first of the known shapes, for any batch size."""
     shape = next(iter(known.values()))
     return f"(N, {', '.join(map(str, shape[1:]))})"
 
@@ -221,8 +222,8 @@ def _listed(names: list[str]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Take from MXNet's report what a person can use: which operation refused, and why."""
-    report = re.sub(r"\[[\d:]+\] \S+:\d+: ", "", str(error))  # the time and the place in MXNet's source
+    """Extract the useful part of MXNet's error report: which operation failed, and why."""
+    report = re.sub(r"\[[\d:]+\] \S+:\d+: ", "", str(error))  # timestamp and position in MXNet's source
     telling = "Error in operator|Check failed|Cannot find|Invalid Parameter"
     lines = [line for line in report.splitlines() if re.search(telling, line)] or report.strip().splitlines() or [""]
     operator = re.search(r"Error in operator (\S+):", lines[0])

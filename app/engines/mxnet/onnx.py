@@ -1,11 +1,10 @@
 """MXNet checkpoints exported to ONNX, and ONNX files imported, by MXNet's own converters.
 
-Its translations are written for the operators of ONNX's opset 13, but it marks the file, and has it checked, as of the
-newest opset that the installed ``onnx`` knows, in which some of them mean another thing or nothing at all.
+MXNet's translations are written for the operators of ONNX's opset 13. But MXNet marks the file, and has it checked, as
+of the newest opset of the installed ``onnx``, in which some operators mean something else or nothing at all.
 
-This is done in a process of its own, as :mod:`app.engines.conversion_process` does and for the same reasons. The child
-is given a pickle of (ONNX file, stem of the checkpoint, signature) on its standard input, and prints what is wrong, if
-anything.
+This runs in a separate process, as in :mod:`app.engines.conversion_process` and for the same reasons. The child reads a
+pickle of (ONNX file, stem of the checkpoint, signature) from its standard input, and prints the error, if any.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ OPSET = 13
 def export_onnx(network: Network, path: Path) -> None:
     """Write a network as an ONNX model for one row at a time, (1, …) -> (1, …).
 
-    To be called in a process of its own: it changes what ``onnx`` checks by default.
+    Call it in a process of its own: it changes what ``onnx`` checks by default.
 
-    :raises Exception: of any kind, where MXNet's exporter cannot translate the network.
+    :raises Exception: of any kind, if MXNet's exporter cannot translate the network.
     """
     prepare()
-    with quietly():  # both deprecate what the other uses
+    with quietly():  # each of the two uses what the other deprecates
         import mxnet as mx
         import mxnet.onnx
         import onnx
@@ -57,7 +56,7 @@ def export_onnx(network: Network, path: Path) -> None:
 
 
 def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return what each node with one output gives for one row."""
+    """Return the output shape for one row of each node with one output."""
     import mxnet as mx
 
     inner = mx.sym.load_json(json.dumps(network.document)).get_internals()
@@ -71,7 +70,7 @@ def _known(shape: tuple[int, ...]) -> bool:
 
 
 def _put_right(path: Path) -> None:
-    """Mark the file as of its opset, and take the parameters out of the inputs, where a runtime may not fold them."""
+    """Mark the file with its opset, and remove the parameters from the inputs, where a runtime may not fold them."""
     import onnx
 
     model = onnx.load(str(path))
@@ -90,9 +89,9 @@ LONGEST_SECONDS = 1800
 def import_onnx(file: Path, stem: Path, signature: Signature | None = None) -> Signature:
     """Write ``STEM-symbol.json`` and ``STEM-0000.params`` that compute the same as an ONNX file.
 
-    :param signature: what is known of the model; None takes what the file says.
+    :param signature: the known signature of the model; None reads it from the file.
     :returns: the checkpoint's signature.
-    :raises ModelFormatError: if the file cannot be read, MXNet cannot compute it, or computes something else.
+    :raises ModelFormatError: if the file cannot be read, or MXNet cannot compute it or computes something else.
     """
     facts = read_onnx(file)
     signature = signature or infer_signature(ModelFiles(onnx=file)).signature
@@ -134,7 +133,7 @@ def _import(file: Path, stem: Path, signature: Signature) -> None:
 
 
 def _as_of_old(file: Path, folder: Path) -> str:
-    """Write the file as before IR version 4, which the importer expects: learned arrays are listed as inputs, too."""
+    """Write the file as before IR version 4, which the importer expects: its inputs include the parameters."""
     import onnx
 
     model: Any = onnx.load(str(file))

@@ -1,24 +1,26 @@
 """Rewrites of MXNet graphs: biases merged, unsafe fusion found, operators for the exporter to ONNX.
 
-MXNet then computes both in one step, and can join the activation too: the smile network takes 1.07 ms instead of 1.25.
+With a merged bias MXNet computes convolution and bias in one step, and can fuse the activation too: the smile network
+takes 1.07 ms instead of 1.25.
 
-MXNet 1.9.1 joins a convolution with the normalization, the addition and the activation that follow it, by default in
-every graph. Where the convolution's (or the normalization's) own array is also an operand of an addition, as in
-residual networks that normalize first, the array is gone by then: the numbers are wrong by tenths, or binding fails.
-It also joins normalizations along another axis than the channels', as if they were along these; that corrupts memory.
-Its fully connected layer cannot read maps of 1 x 1 as convolutions leave them: the first batch is computed, every other
-ends in "can't generate TBlob for MKLDNN data". Maps are laid out flat before it, as it does by itself otherwise.
+By default MXNet 1.9.1 fuses a convolution with the normalization, the addition and the activation that follow it, in
+every graph. If the array of the convolution (or the normalization) is also an operand of an addition, as in residual
+networks that normalize first, the array is gone by then: the numbers are wrong by tenths, or binding fails. MXNet also
+fuses normalizations along another axis than the channels' as if they were along the channels; that corrupts memory. Its
+fully connected layer cannot read 1 x 1 feature maps as convolutions leave them: the first batch is computed, and every
+later one fails with "can't generate TBlob for MKLDNN data". So the maps are flattened before that layer, as MXNet does
+by itself otherwise.
 
-The exporter of MXNet 1.9.1 refuses some graphs that it could write, and writes some wrongly without a word:
+The exporter of MXNet 1.9.1 rejects some graphs that it could write, and silently writes some wrongly:
 
-- a loss at the end asks for labels that nobody feeds: it is rewritten as what it answers;
+- a loss at the end requires labels that nobody feeds: it is replaced by its output;
 - a normalization with ``fix_gamma``, which is the default, has a scale of 1 whatever its parameter says; the exporter
   writes the parameter;
-- a normalization along another axis than 1 is refused: its axes are swapped before and after;
-- a fully connected layer does not lay out the maps that it is given: that is done before it;
-- the special numbers of ``Reshape`` are refused: for one row the shape that comes of them is known, and written;
-- pooling that rounds up is counted otherwise at the edges: with steps of one there is nothing to round;
-- a ``Deconvolution`` is taken to have a bias where it does not say, while by default it has none;
+- a normalization along another axis than 1 is rejected: its axes are swapped before and after;
+- a fully connected layer does not flatten its input: a Flatten is inserted before it;
+- the special numbers of ``Reshape`` are rejected: the resulting shape for one row is known, and written instead;
+- pooling that rounds up is counted differently at the edges: with a stride of 1 there is nothing to round;
+- a ``Deconvolution`` without ``no_bias`` is assumed to have a bias, while its default is none;
 - longs of Python 2 (``32L``) stop its parser.
 """
 
@@ -41,13 +43,13 @@ Nodes = list[dict[str, Any]]
 
 
 def merge_biases(document: dict[str, Any]) -> dict[str, Any]:
-    """Let every convolution add its own bias.
+    """Merge the bias of every convolution into the convolution.
 
-    What is looked for: a convolution without a bias, used once, to whose outcome a learned row of one number a filter,
-    reshaped to (1, filters, 1, 1), is added. The parameters stay as they are.
+    The pattern is a convolution without a bias, used once, whose output is added to a parameter of one number per
+    filter, reshaped to (1, filters, 1, 1). The parameters are unchanged.
 
-    :param document: a symbol's JSON, as MXNet 1.x writes it.
-    :returns: the same network; nodes that nothing needs any more stay in it, and MXNet leaves them out.
+    :param document: a symbol's JSON in the format of MXNet 1.x.
+    :returns: the same network; unused nodes stay in it, and MXNet ignores them.
     """
     nodes: Nodes = document["nodes"]
     uses = Counter(entry[0] for node in nodes for entry in node["inputs"])
@@ -57,7 +59,7 @@ def merge_biases(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merge_bias(node: dict[str, Any], nodes: Nodes, uses: Counter[int]) -> dict[str, Any] | None:
-    """Return the convolution with its bias that an addition stands for; None where it does not."""
+    """Return the convolution with its bias that replaces an addition; None if the addition is something else."""
     if node["op"] not in BROADCAST_ADDITIONS:
         return None
     convolution, row = (nodes[entry[0]] for entry in node["inputs"])
@@ -79,11 +81,11 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 ELEMENTWISE_ADDITIONS = frozenset({"elemwise_add", "_plus", "_Plus", "_add"})
 FOLLOWERS = ELEMENTWISE_ADDITIONS | {"BatchNorm", "Activation", "LeakyReLU", "clip", "relu", "sigmoid", "tanh"}
-"""What is joined with the convolution before it."""
+"""Operations that MXNet fuses with the convolution before them."""
 
 
 def fuse(symbol: Any, graph: Graph) -> Any:
-    """Give MXNet's symbol, fused where that is safe, to be bound on the CPU. Changes nothing of what it computes.
+    """Return MXNet's symbol for the CPU, fused if that is safe. The results are the same.
 
     :param graph: the same network as read by Dimple.
     """
@@ -95,8 +97,11 @@ def fuse(symbol: Any, graph: Graph) -> Any:
 
 
 def is_safe(graph: Graph) -> bool:
-    """Say whether no array that an addition needs would be lost inside what is joined, all of it is by channels, and
-    maps can be laid out flat before every fully connected layer."""
+    """Return whether MXNet's fusion is safe for a graph.
+
+    It is if fusion loses no operand of an addition, all fused operations are by channels, and feature maps can be
+    flattened before every fully connected layer.
+    """
     if any(node.op == "BatchNorm" and node.number("axis", 1) != 1 for node in graph.nodes):
         return False
     if any(node.op == "FullyConnected" and not _flattens(node.attrs) for node in graph.nodes):
@@ -128,7 +133,7 @@ def _insert_flattens(document: dict[str, Any]) -> dict[str, Any]:
         places.append(len(nodes))
         nodes.append({**node, "inputs": inputs})
     arrays = [number for number, node in enumerate(nodes) if node["op"] == "null"]
-    attrs = document.get("attrs", {})  # without MXNet's version it would be read as one of its oldest files
+    attrs = document.get("attrs", {})  # a file without MXNet's version is read as one of the oldest
     return {"nodes": nodes, "arg_nodes": arrays, "heads": moved(document["heads"]), "attrs": attrs}
 
 
@@ -141,35 +146,35 @@ Entry = list[int]
 Arrays = dict[str, NDArray[Any]]
 
 UNCHANGED = ("LinearRegressionOutput", "MAERegressionOutput", "SVMOutput", "MakeLoss", "make_loss", "BlockGrad")
-"""Losses, and what keeps gradients back: each answers with its first input."""
+"""Losses and gradient blocks, whose output is their first input."""
 
 
 def rewrite(
     document: dict[str, Any], arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]
 ) -> tuple[dict[str, Any], Arrays]:
-    """Rewrite a graph and its parameters; both are left as they are.
+    """Return a rewritten copy of a graph and its parameters.
 
-    :param document: a symbol's JSON, as MXNet 1.9 writes it.
+    :param document: a symbol's JSON in the format of MXNet 1.9.
     :param arrays: the parameters by their bare names.
-    :param shapes: what each node with one output gives for one row, by the node's name.
-    :returns: the graph of the first head alone, and the parameters, which answer the same.
+    :param shapes: the output shape for one row of each node with one output, by the node's name.
+    :returns: the graph of the first head alone, and its parameters, which compute the same.
     """
     writer = _Writer(document["nodes"], arrays, shapes)
     for node in document["nodes"]:
         writer.write(node)
     answer = writer.entry(document["heads"][0])
-    # "attrs" tells the version of MXNet, without which it takes the file for one of its oldest
+    # "attrs" holds the version of MXNet; without it MXNet takes the file for one of its oldest
     graph = {"nodes": writer.nodes, "arg_nodes": writer.fed(), "heads": [answer], "attrs": document.get("attrs", {})}
     return graph, writer.arrays
 
 
 class _Writer:
-    """The new graph, as far as it is written."""
+    """The new graph as written so far."""
 
     def __init__(self, old: list[JsonNode], arrays: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._old = old
         self._shapes = shapes
-        self._places: list[Entry] = []  # where the first output of each old node is in the new graph
+        self._places: list[Entry] = []  # position in the new graph of each old node's first output
         self.nodes: list[JsonNode] = []
         self.arrays = dict(arrays)
 
@@ -184,7 +189,7 @@ class _Writer:
         attrs = {
             name: re.sub(r"\b(\d+)L\b", r"\1", str(value))
             for name, value in (node.get("attrs") or {}).items()
-            if not name.startswith("__")  # hints for training and for the inference of shapes
+            if not name.startswith("__")  # hints for training and for shape inference
         }
         inputs = [self.entry(item) for item in node["inputs"]]
         self._places.append(self._translate(node["op"], node["name"], attrs, inputs, node["inputs"]))
@@ -209,7 +214,11 @@ class _Writer:
         return self._add(op, name, attrs, inputs)
 
     def _softmax(self, op: str, name: str, attrs: dict[str, str], inputs: list[Entry]) -> Entry:
-        """Over channels where they say so; otherwise the loss is over the last axis, the activation over all."""
+        """Write a softmax.
+
+        It is over the channels if the attributes say so. Otherwise a loss is over the last axis, and an activation over
+        all axes.
+        """
         channels = attrs.get("mode") == "channel" or _is_true(attrs.get("multi_output", ""))
         if op == "SoftmaxActivation" and not channels:
             inputs = [self._add("Flatten", f"{name}_flat", {}, inputs)]

@@ -1,8 +1,8 @@
-"""The same models on more than one machine: a Ray Serve deployment each, asked through a handle.
+"""Models served from more than one machine: one Ray Serve deployment per model, called through a handle.
 
-    front's process                      gateway, its child                a node
-    RayEngine -> Link  ==(pipe)==>  gateway.py -> Serve's handle  ==>  replica.py -> engine
+    server process                       its child               node
+    RayEngine -> BridgeClient  ==(pipe)==>  bridge.py -> handle  ==>  replica.py -> engine
 
-A front never imports Ray. Ray ends a process whose head is lost, so that a child does what needs Ray, and is started
-again. What is deployed is decided in one place of the cluster, the actor of ``registrar.py``.
+A server process never imports Ray. Ray kills a process that loses the head, so a child process does everything that
+needs Ray, and is restarted. One actor per cluster, in ``deployer.py``, decides what is deployed.
 """

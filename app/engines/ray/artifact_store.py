@@ -22,11 +22,12 @@ SUFFIX = ".zip"
 
 
 def digest_of(folder: Path) -> str:
-    """Name the content of a model folder: SHA-256 over the paths, lengths and hashes of its files, sorted by path.
-    Hidden ones do not count.
+    """Return the digest of a model folder: SHA-256 over the paths, lengths and hashes of its files, sorted by path.
+
+    Hidden files are excluded.
 
     :returns: 64 hexadecimal digits.
-    :raises ModelFormatError: where it cannot be read.
+    :raises ModelFormatError: if the folder cannot be read.
     """
     made = hashlib.sha256()
     try:
@@ -39,17 +40,18 @@ def digest_of(folder: Path) -> str:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield the files of a model folder that belong to the model, by path."""
+    """Yield the files of a model folder that belong to the model, sorted by path."""
     for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
             yield path
 
 
 def pack_folder(folder: Path, target: Path) -> None:
-    """Put a model folder into one file, which appears when it is whole. Weights hardly shrink, so nothing is packed
-    smaller.
+    """Pack a model folder into one archive, which appears only when complete.
 
-    :raises ModelFormatError: where it cannot be written.
+    The archive is not compressed, because weights hardly shrink.
+
+    :raises ModelFormatError: if the archive cannot be written.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,9 +66,9 @@ def pack_folder(folder: Path, target: Path) -> None:
 
 
 def unpack_checked(packed: Path, folder: Path, digest: str) -> None:
-    """Unpack what was packed to ``folder``, which appears when its content is what was asked for.
+    """Unpack an archive to ``folder``, which appears only if its content has the expected digest.
 
-    :raises ModelFormatError: where it is not, or cannot be written.
+    :raises ModelFormatError: if the digest differs, or the folder cannot be written.
     """
     partial = folder.with_name(f".{folder.name}.{uuid4().hex}")
     try:
@@ -86,15 +88,15 @@ def unpack_checked(packed: Path, folder: Path, digest: str) -> None:
 
 PATIENCE = Patience(tries=3)
 SECONDS = (10, 120)
-"""What a web server has for a connection, and for the next bytes."""
+"""Timeouts of a web server in seconds, for connecting and for the next bytes."""
 
 
 def publish(folder: Path, digest: str, store: str) -> None:
-    """Put a model folder where nodes find it, unless it is there.
+    """Upload a model folder to the store unless it is already there.
 
     :param store: a folder, ``http(s)://`` or ``s3://bucket/prefix``.
-    :raises ClusterError: where the store does not take it, with what to do.
-    :raises ModelFormatError: where it cannot be read or written.
+    :raises ClusterError: if the store rejects the upload, with what to do.
+    :raises ModelFormatError: if the folder cannot be read, or the archive cannot be written.
     """
     name = digest + SUFFIX
     kind = _kind(store)
@@ -109,12 +111,12 @@ def publish(folder: Path, digest: str, store: str) -> None:
 
 
 def fetch(digest: str, store: str, name: str, models: Path) -> Path:
-    """Return the folder of a model on this node, whose content was checked just now.
+    """Return the folder of a model on this node, after checking its content.
 
-    :param name: the model's: the folder is called so.
-    :param models: folder of what was fetched before; other processes may use it at the same time.
-    :raises ModelFormatError: where the store has another content under that name, or it cannot be written.
-    :raises ClusterError: where the store does not give it.
+    :param name: the model's name, which is also the folder's name.
+    :param models: folder of previously fetched models; other processes may use it at the same time.
+    :raises ModelFormatError: if the store has different content under that name, or the folder cannot be written.
+    :raises ClusterError: if the store does not return the archive.
     """
     folder = models / digest / name
     try:
@@ -152,9 +154,9 @@ def _download(digest: str, store: str, work_dir: Path) -> Iterator[Path]:
 
 
 def _kind(store: str) -> str:
-    """``s3``, ``http`` or, for a folder, nothing.
+    """Return ``s3``, ``http`` or, for a folder, an empty string.
 
-    :raises ClusterError: where it is another kind of URL.
+    :raises ClusterError: if the store has another kind of URL.
     """
     scheme = urlsplit(store).scheme if "://" in store else ""
     if scheme not in ("", "http", "https", "s3"):
@@ -217,8 +219,10 @@ def _from_bucket(store: str, packed: Path) -> None:
 
 
 def _bucket(store: str, name: str) -> tuple[Any, str, str]:
-    """Return a client, the bucket and the key. Region, keys and ``AWS_ENDPOINT_URL`` are taken as every AWS program
-    does."""
+    """Return a client, the bucket and the key.
+
+    Region, credentials and ``AWS_ENDPOINT_URL`` are read as every AWS program reads them.
+    """
     try:
         import boto3
     except ImportError:

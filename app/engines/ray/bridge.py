@@ -1,6 +1,6 @@
-"""The child of a server process that speaks to Ray, and ends when Ray ends it: ``python -m app.engines.ray.bridge FD``.
+"""The child of a server process that talks to Ray: ``python -m app.engines.ray.bridge FD``.
 
-It takes orders from a pipe (:mod:`app.engines.ray.spec`) and ends with it.
+It reads requests from a pipe (:mod:`app.engines.ray.spec`) and exits when the pipe is closed, or when Ray kills it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from app.types import FloatArray
 BEAT_SECONDS = 1.0
 BEAT_PATIENCE = 3.0
 GIVE_UP_SECONDS = 12.0
-"""After so long without a word from the head this process ends, and the next one tries again."""
+"""Seconds without a response from the head after which this process exits and the next one tries again."""
 
 
 class _RequestError(Exception):
@@ -49,7 +49,7 @@ class _RequestError(Exception):
 
 
 class Bridge:
-    """The orders of one server process, all in one event loop."""
+    """The requests of one server process, handled in one event loop."""
 
     def __init__(self, pipe: Connection, actor: Any) -> None:
         self._pipe = pipe
@@ -63,7 +63,7 @@ class Bridge:
         self._wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Answer until the pipe ends, or the head."""
+        """Handle requests until the pipe or the head is gone."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), daemon=True).start()
         heard_at = time.monotonic()
@@ -97,7 +97,7 @@ class Bridge:
             value = await getattr(self, "do_" + request.verb)(*request.arguments)
         except _RequestError as refusal:
             self._send(request.number, ErrorResponse(request.number, refusal.kind, refusal.reason))
-        except Exception as error:  # whatever Ray makes of it: nobody may wait in vain
+        except Exception as error:  # Ray may raise anything, and every caller must get a response
             self._send(request.number, ErrorResponse(request.number, "lost", f"{type(error).__name__}: {error}"[:500]))
         else:
             self._send(request.number, Response(request.number, value))
@@ -107,27 +107,27 @@ class Bridge:
             self._pipe.send(response)
 
     async def do_hold(self, plan: DeploymentSpec) -> None:
-        """Need a deployment from now on, with these numbers."""
+        """Claim a deployment from now on, with this scale."""
         self._plans[plan.key] = plan
         self._wake.set()
 
     async def do_release(self, key: str) -> None:
-        """Need it no longer."""
+        """Release the claim on a deployment."""
         self._plans.pop(key, None)
         self._handles.pop(key, None)
         await _of(self._registrar.release.remote(self._front, key))
 
     async def do_describe(self, key: str) -> Any:
-        """Return what a replica says of the model."""
+        """Return a replica's description of the model."""
         return await self._ask(key, "describe", (), 60.0)
 
     async def do_predict(self, key: str, batch: FloatArray, seconds: float) -> FloatArray:
-        """Compute a batch, on another replica where one is lost."""
+        """Compute a batch, retrying on another replica if one is lost."""
         answer: FloatArray = await self._ask(key, "predict", (batch,), seconds)
         return answer
 
     async def _ask(self, key: str, method: str, arguments: tuple[Any, ...], seconds: float) -> Any:
-        """Ask a deployment. It is asked once more where the replica is lost; nothing changes by being asked twice."""
+        """Call a deployment, and retry once if the replica is lost; calls are idempotent."""
         deadline = time.monotonic() + seconds
         for last in (False, True):
             try:
@@ -164,7 +164,7 @@ class Bridge:
         return self._handles[key]
 
     def _take(self, states: dict[str, DeploymentState]) -> None:
-        """Let nobody wait for a deployment that has no replica."""
+        """Fail the requests that wait for a deployment without replicas."""
         self._states = states
         for key, state in states.items():
             if not state.running:
@@ -177,11 +177,11 @@ async def _of(awaitable: Awaitable[Any]) -> Any:
 
 
 def main() -> None:
-    """Connect, and answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then ends the pipe
+    """Connect to the cluster and handle requests."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which then closes the pipe
     pipe = Connection(int(sys.argv[1]))
     address, node_ip = pipe.recv()
-    logging.disable(logging.WARNING)  # a replica that is slow is no news
+    logging.disable(logging.WARNING)  # a slow replica is not worth a log line
     options = {"_node_ip_address": node_ip} if node_ip else {}
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **options)
     actor = deployer_actor()
@@ -194,4 +194,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-    os._exit(1)  # Ray would wait for a head that is not there
+    os._exit(1)  # a normal exit would make Ray wait for a head that is gone

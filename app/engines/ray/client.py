@@ -1,4 +1,4 @@
-"""The front's end of the pipe: starts the gateway, starts it again, and lets nobody wait for one that is gone."""
+"""The server's end of the pipe: starts and restarts the bridge, and fails the requests of a bridge that is gone."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from app.utils.error_text import reason_of
 log = logging.getLogger(__name__)
 
 LONGEST_PAUSE = 5.0
-"""Most seconds before the gateway is started again."""
+"""Longest pause in seconds before the bridge is restarted."""
 ERROR = re.compile(r"[\w.]+: \S")
 CONNECT_SECONDS = 90.0
 SILENT_SECONDS = 12.0
-"""A gateway that says nothing for so long hangs in Ray, whose head is gone; it speaks every second otherwise."""
+"""Seconds of silence after which the bridge is taken to hang in Ray, its head gone; normally it writes every second."""
 
 
 class RequestFailed(Exception):
-    """Why the gateway has no answer."""
+    """An error response of the bridge."""
 
     def __init__(self, kind: Kind, reason: str) -> None:
         super().__init__(kind, reason)
@@ -42,12 +42,12 @@ class RequestFailed(Exception):
 
 
 class BridgeClient:
-    """The way of one process to one cluster. Every method may be called from any thread."""
+    """The connection of one process to one cluster. Every method may be called from any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()  # of writing, and of all that follows
+        self._lock = threading.Lock()  # guards writes to the pipe and all fields below
         self._pipe: Connection | None = None
         self._waiting: dict[int, Future[Any]] = {}
         self._plans: dict[str, DeploymentSpec] = {}
@@ -61,27 +61,30 @@ class BridgeClient:
 
     @property
     def lost(self) -> str:
-        """Return why the cluster cannot be asked what to do; empty where it can."""
+        """Return why the cluster cannot be reached; empty if it can."""
         return self._lost
 
     def state(self, key: str) -> DeploymentState | None:
-        """Return what is known of a deployment; None for nothing."""
+        """Return the state of a deployment; None if it is unknown."""
         return self._states.get(key)
 
     def hold(self, plan: DeploymentSpec) -> None:
-        """Need a deployment from now on, over every loss of the cluster."""
+        """Claim a deployment from now on, across all losses of the cluster."""
         with self._lock:
             self._plans[plan.key] = plan
         self._send("hold", plan)
 
     def release(self, key: str) -> None:
-        """Need it no longer. The garbage collector may call this in the middle of anything, so it only takes note."""
+        """Release the claim on a deployment.
+
+        The garbage collector may call this at any point, so it only records the release.
+        """
         self._released.put(key)
 
     def ask(self, verb: str, *arguments: Any) -> Any:
-        """Let the gateway do something, and wait.
+        """Send a request to the bridge and wait for its response.
 
-        :raises Unanswered: where it has no answer, or ends.
+        :raises RequestFailed: if the bridge responds with an error, or exits.
         """
         future: Future[Any] = Future()
         number = next(self._numbers)
@@ -97,7 +100,7 @@ class BridgeClient:
         return future.result()
 
     def wait(self, key: str, seconds: float) -> DeploymentState | None:
-        """Wait until a deployment answers or has failed; return what is known of it then."""
+        """Wait until a deployment answers or has failed, but no longer than ``seconds``; return its state."""
         deadline = time.monotonic() + seconds
         with self._news:
             while (left := deadline - time.monotonic()) > 0:
@@ -108,7 +111,7 @@ class BridgeClient:
         return self._states.get(key)
 
     def wait_connected(self, seconds: float) -> bool:
-        """Wait until the cluster is there, but not longer than so many seconds since the first try."""
+        """Wait until the cluster is connected, but no longer than ``seconds`` since the first attempt."""
         with self._news:
             while self._lost and (left := self._begun + seconds - time.monotonic()) > 0:
                 self._news.wait(left)
@@ -117,7 +120,7 @@ class BridgeClient:
     def _send(self, verb: str, *arguments: Any) -> None:
         with self._lock:
             if self._pipe is not None:
-                with contextlib.suppress(OSError):  # what is needed is told to the next one
+                with contextlib.suppress(OSError):  # the next bridge gets all claims
                     self._pipe.send(Request(0, verb, arguments))
 
     def _keep_up(self) -> None:
@@ -133,7 +136,7 @@ class BridgeClient:
             time.sleep(backoff.remaining())
 
     def _run(self, stderr: IO[bytes]) -> str:
-        """Start a gateway, and hear it to its end. Say why it ended."""
+        """Start a bridge, read its messages until it exits, and return why it exited."""
         node = read_node(self._settings)
         where = address(self._settings), node.node_ip if node else ""
         if node and not node.runs:
@@ -204,7 +207,7 @@ class BridgeClient:
             self._news.notify_all()
 
     def _drop(self) -> None:
-        """Nobody waits for a gateway that is gone."""
+        """Fail all requests that wait for a bridge that is gone."""
         with self._lock:
             waiting, self._waiting, self._states = self._waiting, {}, {}
             self._pipe, self._connected = None, False
@@ -213,7 +216,7 @@ class BridgeClient:
 
 
 def _reason(last: str, head: str) -> str:
-    """Return why a gateway has ended, out of its last words: Python's, or many of Ray's own where the head is gone."""
+    """Return why a bridge exited, from its last output: Python's, or Ray's much longer one if the head is gone."""
     if ERROR.match(last) and not last.startswith("ConnectionError"):
         return last[:300]
     return f"its head {head} does not answer"
@@ -224,7 +227,7 @@ _making = threading.Lock()
 
 
 def bridge_client(settings: Settings) -> BridgeClient:
-    """Return the one way of this process to the settings' cluster."""
+    """Return this process's only client for the settings' cluster."""
     where = f"{settings.cluster} {settings.instance_dir}"
     with _making:
         if where not in _links:

@@ -1,4 +1,4 @@
-"""A cluster started, joined, listed and left from one machine, or described for Ray's own tools."""
+"""Commands that start, join, list and leave a cluster from one machine, or describe it for Ray's own tools."""
 
 from __future__ import annotations
 
@@ -42,14 +42,16 @@ START_SECONDS = 90.0
 STOP_SECONDS = 60.0
 TOLD_LINES = 8
 LONGEST_TEMPORARY = 40
-"""Ray's sockets are called so plus 65 letters, and no socket's path has more than 107 (unix(7))."""
+"""Longest path of Ray's folder: its sockets add 65 characters, and a socket's path is limited to 107 (unix(7))."""
 ADDRESS = re.compile(r"[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
 
 
 @dataclass(frozen=True)
 class Machine:
-    """How this machine takes part: under which address, with how many cores (None for all), and how much shared memory
-    for what is on its way (bytes)."""
+    """A machine's part in the cluster: its address, its cores (None for all), and its shared memory.
+
+    The shared memory is for data in transit, in bytes.
+    """
 
     host: str
     cpus: int | None = None
@@ -57,10 +59,10 @@ class Machine:
 
 
 def up(settings: Settings, machine: Machine, port: int) -> Node:
-    """Make this machine the head of a cluster, with a token that others need to join.
+    """Make this machine the head of a cluster, and write the token that other machines need to join.
 
-    :returns: the node, when it answers.
-    :raises ClusterError: where it cannot be started, with what Ray said.
+    :returns: the node, once it answers.
+    :raises ClusterError: if the head cannot be started, with Ray's message.
     """
     token = cluster_folder(settings) / TOKEN
     if not ({"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or token.is_file()):
@@ -70,11 +72,11 @@ def up(settings: Settings, machine: Machine, port: int) -> Node:
 
 
 def join(settings: Settings, machine: Machine, head: str, token_file: Path | None) -> Node:
-    """Let this machine compute for a cluster, or be a front of it.
+    """Join a cluster, as a node that computes or as a machine with servers.
 
     :param head: ``host:port``.
-    :param token_file: what ``up`` has written at the head.
-    :raises ClusterError: as :func:`up`, or where the address is none.
+    :param token_file: the file that ``up`` has written on the head.
+    :raises ClusterError: as for :func:`up`, or if the address is invalid.
     """
     if not ADDRESS.fullmatch(head):
         raise ClusterError(f"{head!r} is no address of a head: it must be host:port, as dimple cluster up has told")
@@ -87,10 +89,10 @@ def join(settings: Settings, machine: Machine, head: str, token_file: Path | Non
 
 
 def down(settings: Settings) -> bool:
-    """End the node that was started here, with all that it computes.
+    """Stop the node that was started on this machine, with all its replicas.
 
-    :returns: False where there is none.
-    :raises ClusterError: where it does not end.
+    :returns: False if there is no node.
+    :raises ClusterError: if the node does not stop.
     """
     import psutil
 
@@ -108,11 +110,11 @@ def down(settings: Settings) -> bool:
 
 
 def status(settings: Settings) -> dict[str, Any]:
-    """Return the cluster's nodes and what is deployed.
+    """Return the cluster's nodes and deployments.
 
     :returns: ``address``; ``nodes``, each with ``address``, ``alive`` and ``cpus``; ``models``, each with ``name``,
         ``status``, ``replicas`` that answer and ``message``.
-    :raises ClusterError: where its head does not answer.
+    :raises ClusterError: if the head does not answer.
     """
     require_ray()
     where = address(settings)
@@ -124,7 +126,7 @@ def status(settings: Settings) -> dict[str, Any]:
     options = {"_node_ip_address": node.node_ip} if node else {}
     try:
         ray.init(address=where, namespace=NAMESPACE, log_to_driver=False, logging_level="error", **options)
-    except Exception as error:  # Ray has a dozen kinds
+    except Exception as error:  # Ray raises a dozen kinds of errors
         raise ClusterError(f"The cluster at {where} does not answer: {reason_of(error, None)}") from None
     try:
         nodes = [
@@ -192,7 +194,7 @@ def _await(settings: Settings, watch: subprocess.Popen[bytes], node: Node) -> No
 
 
 def _watch(settings: Settings) -> psutil.Process | None:
-    """Return the process that looks after this machine's node, if it runs."""
+    """Return the process that watches this machine's node, if it runs."""
     import psutil
 
     facts = str(cluster_folder(settings) / NODE)
@@ -203,7 +205,7 @@ def _watch(settings: Settings) -> psutil.Process | None:
 
 
 def _temporary(here: Path) -> Path:
-    """Return where Ray keeps its sockets: beside the rest, where the path is short enough."""
+    """Return the folder of Ray's sockets: beside the other files if that path is short enough."""
     path = here / "ray"
     if len(str(path)) <= LONGEST_TEMPORARY:
         shutil.rmtree(path, ignore_errors=True)
@@ -223,12 +225,12 @@ HEADER = """\
 
 
 def config_of(models: Sequence[tuple[str, Path, Scale]], settings: Settings) -> str:
-    """Put the models into the store, and describe their deployments.
+    """Upload the models to the store, and return a config file with their deployments.
 
-    :param models: each one's name, folder and numbers.
+    :param models: name, folder and scale of each model.
     :returns: YAML.
-    :raises ClusterError: where Ray is missing, or the store does not take a model.
-    :raises ModelFormatError: where a folder cannot be read.
+    :raises ClusterError: if Ray is not installed, or the store rejects a model.
+    :raises ModelFormatError: if a folder cannot be read.
     """
     require_ray()
     import yaml
@@ -242,7 +244,10 @@ def config_of(models: Sequence[tuple[str, Path, Scale]], settings: Settings) -> 
 
 
 def application_of(plan: DeploymentSpec) -> dict[str, Any]:
-    """One application of the file. Fronts know it by its name, and deploy nothing of their own in its place."""
+    """Return one application of the config file.
+
+    Servers recognize it by its name, and deploy nothing of their own in its place.
+    """
     return {
         "name": DECLARED_PREFIX + plan.key,
         "route_prefix": None,

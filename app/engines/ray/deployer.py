@@ -1,4 +1,4 @@
-"""The one place of a cluster that deploys: an actor beside the head, which all fronts tell what they need."""
+"""The only deployer of a cluster: an actor on the head that receives the claims of all servers."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 NAME = "registrar"
 TICK_SECONDS = 0.5
 RETRY_SECONDS = 30.0
-"""After so long what could not be deployed is tried again."""
+"""Seconds after which a failed deployment is retried."""
 CALLS = 64
 
 
 class Deployer:
-    """Brings what is deployed in line with what the fronts need."""
+    """An actor that keeps the deployments in line with the claims of the servers."""
 
     def __init__(self) -> None:
         serve.start(proxy_location="Disabled")
@@ -44,16 +44,16 @@ class Deployer:
         threading.Thread(target=self._work, name="registrar", daemon=True).start()
 
     def renew(self, front: str, plans: list[DeploymentSpec]) -> dict[str, DeploymentState]:
-        """Take a front's claims for another while.
+        """Renew the claims of a server process.
 
-        :returns: how their deployments are, by their keys; those that are not begun yet are missing.
+        :returns: the states of their deployments by key; deployments that have not been started yet are missing.
         """
         self._claims.renew(front, plans, time.monotonic())
         states = self._states
         return {plan.key: states[plan.key] for plan in plans if plan.key in states}
 
     def release(self, front: str, key: str) -> None:
-        """Take back a claim."""
+        """Release a claim."""
         self._claims.release(front, key)
 
     def _work(self) -> None:
@@ -77,7 +77,7 @@ class Deployer:
             self._applied.pop(key, None)
 
     def _deploy(self, plan: DeploymentSpec, current: Any) -> None:
-        """Deploy what is missing, and change what is to have other numbers."""
+        """Deploy a missing application, or change the scale of an existing one."""
         key, now = plan.key, time.monotonic()
         if current is not None and current.status == "DEPLOY_FAILED":
             if now - self._failed.setdefault(key, now) > RETRY_SECONDS:
@@ -95,7 +95,7 @@ class Deployer:
 
 
 def deployer_actor() -> Any:
-    """Return the cluster's actor, which is made where it is missing. It lives on the head, and goes with it."""
+    """Return the cluster's actor, creating it if it is missing. It lives on the head, and ends with it."""
     actor = ray.remote(Deployer).options(
         name=NAME,
         namespace=NAMESPACE,
@@ -114,7 +114,7 @@ def _key(app: str) -> str:
 
 
 def state_of(app: str, application: Any) -> DeploymentState:
-    """Return what Ray Serve's status of an application comes to."""
+    """Return a deployment's state from Ray Serve's status of its application."""
     deployment = application.deployments.get(DEPLOYMENT)
     running = int(deployment.replica_states.get("RUNNING", 0)) if deployment else 0
     messages = [application.message, deployment.message if deployment else ""]

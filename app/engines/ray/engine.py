@@ -1,4 +1,4 @@
-"""The engine ``ray``: arrays go to the model's deployment and come back."""
+"""The engine ``ray``, which sends batches to the model's deployment."""
 
 from __future__ import annotations
 
@@ -20,33 +20,36 @@ from app.types import FloatArray
 
 CONNECT_SECONDS = 20.0
 DEPLOY_SECONDS = 600.0
-"""A node may have to convert the model first."""
+"""Timeout of a deployment in seconds; a node may have to convert the model first."""
 TOLD_LINES = 3
 
 
 class RayEngine:
-    """A model that is computed on the cluster. What it holds there goes with it, or with :meth:`close`."""
+    """A model that is computed on the cluster. Its claim there ends with the object or with :meth:`close`."""
 
     def __init__(self, link: BridgeClient, plan: DeploymentSpec, row_shape: tuple[int, ...], seconds: float) -> None:
-        """:param seconds: what an answer may take, everything included."""
+        """Take over a claim that the caller has made on the deployment.
+
+        :param seconds: timeout of a prediction, everything included.
+        """
         self._link = link
         self._plan = plan
         self._row_shape = row_shape
         self._seconds = seconds
         self._release = weakref.finalize(self, link.release, plan.key)
-        self._release.atexit = False  # a front that ends will be back
+        self._release.atexit = False  # a server that exits will be back
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch, from any thread at any time.
 
-        :param batch: float32, (N, …) as the network's input is laid out, N at least 1.
-        :returns: float32, (N, classes), the network's answer as it is.
-        :raises ValueError: where the batch has another shape.
-        :raises NoReplica: where none is there, or two were lost under it.
-        :raises ClusterUnavailable: where the cluster cannot be reached.
-        :raises QueueFull: where as many wait as may.
-        :raises QueueTimeout: where the answer has not come in time.
-        :raises ModelFormatError: where the network cannot be computed.
+        :param batch: float32, (N, …) in the layout of the network's input, N at least 1.
+        :returns: float32, (N, classes), the network's unchanged output.
+        :raises ValueError: if the batch has another shape.
+        :raises NoReplica: if there is no replica, or two were lost during the call.
+        :raises ClusterUnavailable: if the cluster cannot be reached.
+        :raises QueueFull: if the queue is full.
+        :raises QueueTimeout: if there is no response in time.
+        :raises ModelFormatError: if the network cannot be computed.
         """
         check_batch(batch, self._row_shape)
         name, state = self._plan.name, self._link.state(self._plan.key)
@@ -59,31 +62,31 @@ class RayEngine:
             raise _as_error(name, why) from None
 
     def unavailable_reason(self) -> str:
-        """Return why the cluster does not compute the model at this moment; empty where it does."""
+        """Return why the cluster does not compute the model at this moment; empty if it does."""
         if lost := self._link.lost:
             return lost
         state = self._link.state(self._plan.key)
         return "" if state and state.running else f"no replica of the model {self._plan.name} is ready"
 
     def rescale(self, least: int, most: int) -> None:
-        """Ask for another number of replicas, for all fronts."""
+        """Request another number of replicas, for all servers."""
         scale = replace(self._plan.scale, min_workers=least, max_workers=most, told=time.time())
         self._plan = replace(self._plan, scale=scale)
         self._link.hold(self._plan)
 
     def close(self) -> None:
-        """Give back the deployment, which goes when no other front has it."""
+        """Release the deployment, which is removed once no other server claims it."""
         self._release()
 
 
 def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, settings: Settings) -> LoadedEngine:
-    """Let the cluster load a model folder, and wait until it answers.
+    """Deploy a model folder on the cluster, and wait until it answers.
 
-    :param scale: with how many replicas, and which batches.
-    :param seconds: what an answer may take.
-    :raises ClusterUnavailable: where the cluster is not there; it may be later.
-    :raises ModelFormatError: where its nodes cannot load the model.
-    :raises ClusterError: where Ray is missing, or the store does not take the model.
+    :param scale: the number of replicas and the sizes of batches.
+    :param seconds: timeout of a prediction.
+    :raises ClusterUnavailable: if the cluster cannot be reached now.
+    :raises ModelFormatError: if the nodes cannot load the model.
+    :raises ClusterError: if Ray is not installed, or the store rejects the model.
     """
     require_ray()
     link = bridge_client(settings)
@@ -134,7 +137,7 @@ def _as_error(name: str, why: RequestFailed) -> Exception:
 
 
 def _last_error(message: str) -> str:
-    """Return the end of what Ray Serve says, where the reason stands."""
+    """Return the end of Ray Serve's message, which contains the reason."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     errors = [line.partition(": ")[2] for line in lines if line.startswith("app.errors.")]
     return errors[-1] if errors else " ".join(lines[-TOLD_LINES:])[:500]

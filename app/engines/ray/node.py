@@ -1,7 +1,7 @@
 """This machine's Ray node, watched: ``python -m app.engines.ray.node NODE.json TEMPORARY ray start …``.
 
-It starts Ray, starts it again when it ends (a node whose head was lost ends, and comes back with the head), and takes
-everything with it when it is told to end: Ray's own ``stop`` would end all Ray processes of the machine.
+The process starts Ray, and restarts it when it exits: a node that lost its head exits, and comes back with the head. On
+a signal it stops all of the node's processes. Ray's own ``stop`` would stop all Ray processes of the machine.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 STARTED = "Ray runtime started"
 LONGEST_PAUSE = 10.0
 PATIENCE_SECONDS = 5.0
-"""What Ray has to end by itself."""
+"""Seconds that Ray has to exit by itself."""
 _PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 class Watch:
-    """Keeps one node running."""
+    """A watcher that keeps one node running."""
 
     def __init__(self, facts: Path, node: Node, command: list[str]) -> None:
         self._facts, self._node, self._command = facts, node, command
@@ -40,14 +40,14 @@ class Watch:
         self._process: subprocess.Popen[str] | None = None
 
     def end(self, *_: object) -> None:
-        """Stop, soon."""
+        """Request the shutdown of the node."""
         self._ending.set()
         if self._process is not None:
             self._process.terminate()
             threading.Timer(PATIENCE_SECONDS, self._process.kill).start()
 
     def run(self) -> None:
-        """Start Ray whenever it does not run, until it is to end."""
+        """Run Ray, restarting it whenever it exits, until the shutdown."""
         backoff = Backoff(LONGEST_PAUSE)
         while not self._ending.is_set():
             if self._once():
@@ -55,7 +55,7 @@ class Watch:
             self._ending.wait(backoff.next_delay())
 
     def _once(self) -> bool:
-        """Run Ray to its end. Say whether it had started."""
+        """Run Ray until it exits, and return whether it had started."""
         shutil.rmtree(self._node.temporary, ignore_errors=True)
         Path(self._node.temporary).mkdir(parents=True, mode=0o700)
         started = False
@@ -88,7 +88,7 @@ class Watch:
             print(line, end="", flush=True)
 
     def _sweep(self) -> None:
-        """End what Ray has left: whatever loses its parent is given to this process."""
+        """Kill the processes that Ray has left; orphans are reparented to this process."""
         import psutil
 
         left = psutil.Process().children(recursive=True)
@@ -103,12 +103,12 @@ class Watch:
 def _signal(process: psutil.Process, number: int) -> None:
     import psutil
 
-    with contextlib.suppress(psutil.Error):  # it has ended
+    with contextlib.suppress(psutil.Error):  # it has exited
         process.send_signal(number)
 
 
 def main() -> None:
-    """Watch until the signal to end comes."""
+    """Watch the node until the signal to stop."""
     facts, temporary, address, node_ip, *command = sys.argv[1:]
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     watch = Watch(Path(facts), Node(address, node_ip, temporary), command)

@@ -15,7 +15,7 @@ from app.utils.files import atomic_write
 
 NAMESPACE = "dimple"
 NODE, TOKEN, LOG, MODELS = "node.json", "token", "node.log", "models"
-"""Of the folder ``instance/cluster``."""
+"""Names in the folder ``instance/cluster``."""
 QUICK = {
     "RAY_health_check_initial_delay_ms": "2000",
     "RAY_health_check_period_ms": "1000",
@@ -23,13 +23,15 @@ QUICK = {
     "RAY_health_check_failure_threshold": "3",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "10",
 }
-"""A lost node is noticed within 5 seconds instead of half a minute. What was sent to it waits so long."""
+"""Settings that detect a lost node within 5 seconds instead of 30; requests sent to that node wait as long."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """The Ray node of this machine: the head's address, its own, where Ray keeps its sockets, and whether it runs at
-    this moment: one that was lost is started again."""
+    """The Ray node of this machine: the head's address, its own, the folder of Ray's sockets, and whether it runs.
+
+    A node that was lost is restarted.
+    """
 
     address: str
     node_ip: str
@@ -37,17 +39,17 @@ class Node:
     runs: bool = False
 
     def write(self, path: Path) -> None:
-        """Let others know of it."""
+        """Write the node's description to a file."""
         atomic_write(path, json.dumps(asdict(self)))
 
 
 def cluster_folder(settings: Settings) -> Path:
-    """Return where all of it is kept."""
+    """Return the folder of the cluster's files."""
     return settings.instance_dir / "cluster"
 
 
 def read_node(settings: Settings) -> Node | None:
-    """Return the Ray node that ``dimple cluster up`` or ``join`` has started here; None where there is none."""
+    """Return the Ray node that ``dimple cluster up`` or ``join`` started on this machine; None if there is none."""
     try:
         return Node(**json.loads((cluster_folder(settings) / NODE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -55,9 +57,9 @@ def read_node(settings: Settings) -> Node | None:
 
 
 def address(settings: Settings) -> str:
-    """Return where the head is.
+    """Return the head's address.
 
-    :raises ClusterError: where neither a setting nor a node of this machine tells.
+    :raises ClusterError: if neither a setting nor a node of this machine provides it.
     """
     node = read_node(settings)
     if configured := settings.cluster or (node.address if node else ""):
@@ -68,16 +70,15 @@ def address(settings: Settings) -> str:
 
 
 def store(settings: Settings) -> str:
-    """Return where models are put for the nodes; without a setting a folder of this machine, which does for one
-    machine."""
+    """Return the store of models; without a setting, a folder of this machine, which suffices for one machine."""
     return settings.cluster_store or str(cluster_folder(settings) / "store")
 
 
 def ray_environ(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the environment of everything that speaks to Ray: the token, and nothing that Ray would send or write
-    elsewhere. What the environment says already stays.
+    """Return the environment of every process that talks to Ray.
 
-    Ray's processes import this program's rooms from where this process does.
+    It has the token, and settings that stop Ray from sending or writing data elsewhere. Variables that are already set
+    are unchanged. Ray's processes import this program's packages from the same place as this process.
     """
     token, node = cluster_folder(settings) / TOKEN, read_node(settings)
     defaults = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "1", **QUICK}
@@ -93,15 +94,18 @@ MISSING = "The cluster needs Ray: python -m pip install -r requirements-ray.txt"
 
 
 def require_ray() -> None:
-    """:raises ClusterError: with the command that installs Ray, where it is missing."""
+    """Raise an error if Ray is not installed.
+
+    :raises ClusterError: with the command that installs Ray.
+    """
     if find_spec("ray") is None:
         raise ClusterError(MISSING)
 
 
 def check_cluster(settings: Settings) -> None:
-    """See at the start that a server which is told of a cluster can use one.
+    """Check at startup that a server with a configured cluster can use one.
 
-    :raises ClusterError: where Ray is missing.
+    :raises ClusterError: if Ray is not installed.
     """
     if settings.cluster or settings.engine == "ray":
         require_ray()
@@ -110,7 +114,7 @@ def check_cluster(settings: Settings) -> None:
 def on_cluster(name: str, settings: Settings, even_without_cluster: bool = False) -> bool:
     """Return whether a model is computed on the cluster.
 
-    :param even_without_cluster: whether it is asked for a cluster that this server does not know yet.
+    :param even_without_cluster: whether to answer as if the server had a cluster, which it may not yet have.
     """
     names = settings.cluster_models.strip()
     if not (settings.cluster or settings.engine == "ray" or even_without_cluster) or names.upper() == "NONE":

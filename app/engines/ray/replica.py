@@ -1,4 +1,4 @@
-"""One replica of a model on a node: the same folder, opened by the same engine code, behind Ray Serve's queue."""
+"""A replica of a model on a node: the same folder, opened by the same engine code, behind Ray Serve's queue."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ log = logging.getLogger("ray.serve")
 
 
 class Replica:
-    """What Ray Serve starts. It answers nobody before its constructor has returned."""
+    """The class that Ray Serve instantiates. A replica gets no requests before its constructor has returned."""
 
     def __init__(self, name: str, digest: str, store: str, engine: str) -> None:
-        """Fetch the model's folder, check its content, open it, and ask it for its self-test's picture.
+        """Fetch the model's folder, check its content, open it, and run its self-test.
 
-        :raises ModelFormatError: where it cannot be opened or fails its test.
-        :raises ClusterError: where the store does not give it.
+        :raises ModelFormatError: if the model cannot be opened or fails its self-test.
+        :raises ClusterError: if the store does not return the model.
         """
         settings = read_settings()
         path = fetch(digest, store, name, cluster_folder(settings) / MODELS)
@@ -44,20 +44,20 @@ class Replica:
         log.info("%s is computed by %s", name, self._opened.kind)
 
     def reconfigure(self, options: dict[str, int]) -> None:
-        """Take over how requests are put together, without a restart."""
+        """Change how requests are batched, without a restart."""
         self._batch_size = options["batch_size"]
         self._together.set_max_batch_size(options["batch_size"])
         self._together.set_batch_wait_timeout_s(options["max_batch_delay"] / 1000)
 
     async def predict(self, batch: FloatArray) -> FloatArray:
-        """Compute (N, …) -> (N, classes), alone or together with what others ask."""
+        """Compute (N, …) -> (N, classes), alone or in a batch with other requests."""
         if self._batch_size == 1:
             return await self._compute(batch)
         answer: FloatArray = await self._together(batch)
         return answer
 
     async def describe(self) -> tuple[str, LoadedEngine]:
-        """Return the content's digest, and everything that is known of the opened model but its engine."""
+        """Return the content's digest, and the opened model without its engine."""
         return self._digest, replace(self._opened, engine=None)  # type: ignore[arg-type]
 
     @serve.batch  # type: ignore[untyped-decorator]
@@ -71,16 +71,16 @@ class Replica:
 
 
 def application(plan: DeploymentSpec, **options: Any) -> Any:
-    """Return an application of Ray Serve's out of a plan."""
+    """Return the Ray Serve application of a deployment."""
     deployment = serve.deployment(Replica).options(name=DEPLOYMENT, **COMMON_OPTIONS, **options)
-    # Ray Serve restarts the replicas of what is deployed again, unless the version is the same; there is no other way
-    # to change the number of replicas of a running application out of a program.
+    # Ray Serve restarts the replicas of a redeployed application unless its version is unchanged. A program has no
+    # other way to change the number of replicas of a running application.
     deployment._version = plan.key
     return deployment.bind(**_arguments(plan))
 
 
 def build(arguments: dict[str, str]) -> Any:
-    """Return what a config file names as ``import_path``; its ``deployments`` set the options."""
+    """Return the application that a config file names as ``import_path``; its ``deployments`` set the options."""
     return serve.deployment(Replica).options(name=DEPLOYMENT, **COMMON_OPTIONS).bind(**arguments)
 
 

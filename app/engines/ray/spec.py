@@ -1,4 +1,4 @@
-"""Deployments: their specification, who needs them, and the messages of a server process to its bridge."""
+"""Deployments: their specification, the claims on them, and the messages between a server process and its bridge."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 DEPLOYMENT = "model"
-"""What the one deployment of every application is called."""
+"""Name of the single deployment of every application."""
 MANAGED_PREFIX, DECLARED_PREFIX = "dimple-", "declared-"
-"""How the applications are called that the registrar deploys, and those of a config file."""
+"""Prefixes of the names of applications: those that the deployer manages, and those of a config file."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How many replicas there are to be, and how requests are put together, in the words of a registration.
+    """Number of replicas and batching of a deployment, in the terms of a registration.
 
     ``max_batch_delay`` is in milliseconds. ``waiting`` is how many requests may wait in each server process. ``told``
-    is when somebody asked for it (seconds since 1970), 0 for nobody: of what several fronts want, the latest counts.
+    is when a user set these values (seconds since 1970), 0 if nobody did; the latest values of all servers apply.
     """
 
     min_workers: int = 1
@@ -30,16 +30,16 @@ class Scale:
 
     @property
     def ongoing(self) -> int:
-        """Requests that a replica is sent at once: while one batch is computed, the next may come."""
+        """Number of requests that a replica gets at once: the next batch may arrive while one is computed."""
         return 2 * max(1, self.batch_size)
 
 
 @dataclass(frozen=True)
 class DeploymentSpec:
-    """One model as it is to be deployed.
+    """The specification of one model's deployment.
 
-    ``digest`` names the content of its folder, ``store`` is where a node finds that, ``engine`` what computes there
-    (``auto``, ``openvino``, ``mxnet`` or ``keras``).
+    ``digest`` names the content of its folder, ``store`` is where a node fetches it, ``engine`` is the engine on the
+    node (``auto``, ``openvino``, ``mxnet`` or ``keras``).
     """
 
     name: str
@@ -50,14 +50,17 @@ class DeploymentSpec:
 
     @property
     def key(self) -> str:
-        """Return what tells it from other models, and from other contents and engines of the same."""
+        """Return a key that differs for other models, and for other contents and engines of the same model."""
         return f"{self.name}-{self.engine}-{self.digest[:16]}"
 
 
 @dataclass(frozen=True)
 class DeploymentState:
-    """How a deployment is: ``status`` in Ray Serve's words (``DEPLOYING``, ``RUNNING``, ``UNHEALTHY``,
-    ``DEPLOY_FAILED`` …), how many replicas answer, and what went wrong. ``app`` is the application's name."""
+    """The state of a deployment: its ``status``, the number of replicas that answer, and its error.
+
+    ``status`` is Ray Serve's (``DEPLOYING``, ``RUNNING``, ``UNHEALTHY``, ``DEPLOY_FAILED`` …). ``app`` is the
+    application's name.
+    """
 
     app: str
     status: str
@@ -66,9 +69,9 @@ class DeploymentState:
 
 
 def options_of(scale: Scale) -> dict[str, Any]:
-    """Return the options of a deployment that can be changed while it answers.
+    """Return the options of a deployment that can be changed while it serves.
 
-    No replica is started for less than one worker: such a model answers nobody, and the front says so.
+    No replica is started for less than one worker: such a model answers no request, and the server reports that.
     """
     least = max(1, scale.min_workers)
     most = max(least, scale.max_workers)
@@ -92,17 +95,20 @@ COMMON_OPTIONS: dict[str, Any] = {
     "graceful_shutdown_timeout_s": 20,
     "max_constructor_retry_count": 2,
 }
-"""The options that all deployments share. A replica counts as one core, as a worker does."""
+"""Options that all deployments share. A replica counts as one core, as a worker does."""
 
 
 Kind = Literal["full", "late", "lost", "none", "wrong"]
-"""Why there is no answer: the queue is full; time is over; the replica was lost, and the next one, too; there is no
-replica; the model itself says so."""
+"""Reasons of error responses.
+
+``full``: the queue is full. ``late``: the timeout has passed. ``lost``: the replica was lost, and so was the next one.
+``none``: there is no replica. ``wrong``: the model itself raised an error.
+"""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Something to do. Where ``number`` is 0, nobody waits for an answer."""
+    """A request to the bridge. If ``number`` is 0, the caller does not wait for a response."""
 
     number: int
     verb: str
@@ -111,7 +117,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer."""
+    """A response of the bridge."""
 
     number: int
     value: Any
@@ -119,7 +125,7 @@ class Response:
 
 @dataclass(frozen=True)
 class ErrorResponse:
-    """What is said in its place."""
+    """A response with an error."""
 
     number: int
     kind: Kind
@@ -128,14 +134,17 @@ class ErrorResponse:
 
 @dataclass(frozen=True)
 class StateUpdate:
-    """What the registrar says of all that this front needs; or, where ``lost`` is not empty, that it says nothing."""
+    """The states of all deployments that this server claims.
+
+    If ``lost`` is not empty, it is the reason why the deployer is silent.
+    """
 
     states: dict[str, DeploymentState]
     lost: str = ""
 
 
 FORGET_SECONDS = 30.0
-"""A front that was not heard of for so long has no say any more."""
+"""Seconds of silence after which the claims of a server expire."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +154,10 @@ class _Lease:
 
 
 class Leases:
-    """What the fronts want. A front repeats its claims every second. Any thread may call.
+    """The claims of the servers. A server renews its claims every second. Any thread may call the methods.
 
-    A deployment stays when its fronts fall silent: they may be on their way back. It goes when the last one gives it
-    back, or when fronts have another content of the same model and nobody has this one.
+    A deployment stays when its servers fall silent, because they may come back. It is removed when the last server
+    releases it, or when servers claim other content of the same model and none claims this content.
     """
 
     def __init__(self, now: float) -> None:
@@ -158,14 +167,14 @@ class Leases:
         self._begun = now
 
     def renew(self, front: str, plans: Iterable[DeploymentSpec], now: float) -> None:
-        """Note what a front needs."""
+        """Record the claims of a server."""
         with self._lock:
             for plan in plans:
                 self._claims.setdefault(plan.key, {})[front] = _Lease(plan, now)
                 self._given_back.discard(plan.key)
 
     def release(self, front: str, key: str) -> None:
-        """Note that a front needs a deployment no longer."""
+        """Record that a server releases a deployment."""
         with self._lock:
             claims = self._claims.get(key, {})
             claims.pop(front, None)
@@ -173,14 +182,17 @@ class Leases:
                 self._given_back.add(key)
 
     def required(self) -> list[DeploymentSpec]:
-        """Return what is to be deployed. Of what several want of the same deployment, that counts which was told last;
-        where that is said of several, the larger number."""
+        """Return the claimed deployments.
+
+        If several servers claim the same deployment, the latest scale applies; of several equally late ones, the
+        larger.
+        """
         with self._lock:
             claimed = [list(claims.values()) for claims in self._claims.values() if claims]
         return [max((claim.plan for claim in claims), key=_order) for claims in claimed]
 
     def superfluous(self, deployed: Iterable[str], now: float) -> list[str]:
-        """Return the keys of those deployments that may go."""
+        """Return the keys of the deployments that may be removed."""
         with self._lock:
             heard = {_name(key) for key in self._claims if self._is_heard(key, now)}
             silent = [key for key in deployed if not self._is_heard(key, now)]

@@ -1,4 +1,4 @@
-"""Which of a model's classes a folder's name means."""
+"""Mapping of folder names to a model's classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from app.errors import DataError
 
 SYNSET = re.compile(r"(n\d{8})(?!\d)\W*(.*)", re.DOTALL)
-"""ImageNet's labels begin with WordNet's number, as in ``n02123045 tabby, tabby cat``."""
+"""Pattern of ImageNet's labels, which begin with WordNet's number, as in ``n02123045 tabby, tabby cat``."""
 SHOWN = 10
 
 Keys = Callable[[str], set[str]]
@@ -18,13 +18,13 @@ Table = dict[str, set[int]]
 def match_classes(
     folders: Iterable[str], labels: Sequence[str], stated: Mapping[str, str] | None = None
 ) -> dict[str, int]:
-    """Find the class of every folder: folder -> its number among the labels.
+    """Return the class of every folder: folder -> its number among the labels.
 
-    Tried one after the other: the label itself; the same in other letters' case, with ``_`` for a space; its plural or
-    singular (``cats`` for ``cat``). An ImageNet label goes by its number and by each of its names too.
+    The matches, in order: the label itself; the label in another case, with ``_`` for a space; its plural or singular
+    (``cats`` for ``cat``). An ImageNet label matches its number and each of its names too.
 
-    :param stated: folder -> label, where the user says it by hand.
-    :raises DataError: where a folder is no class or may be several, or ``stated`` names a folder that is not there.
+    :param stated: folder -> label, as specified by the user.
+    :raises DataError: if a folder matches no class or several, or ``stated`` names a folder that does not exist.
     """
     folders, stated = list(folders), stated or {}
     if absent := sorted(set(stated) - set(folders)):
@@ -37,7 +37,7 @@ def match_classes(
 
 
 def _table(labels: Sequence[str], keys: Keys) -> Table:
-    """Return what a class may be looked up by -> the classes, by number, that go by it."""
+    """Return a table of lookup keys -> numbers of the classes that match the key."""
     table: Table = {}
     for index, label in enumerate(labels):
         for spelling in _spellings(label):
@@ -80,7 +80,7 @@ def _in_any_case(name: str) -> set[str]:
 
 
 def _in_singular(name: str) -> set[str]:
-    """Return the name, and what it may be the plural of."""
+    """Return the name, and the singulars that it may be the plural of."""
     (word,) = words = _in_any_case(name)
     if word.endswith("ies"):
         words = words | {word[:-3] + "y"}

@@ -23,10 +23,10 @@ INK, PALE, EMPTY = (20, 20, 20), (105, 105, 105), (225, 225, 225)
 
 @dataclass(frozen=True)
 class JudgedPicture:
-    """A picture, what it shows and what it was called.
+    """A picture, its true class and its predicted class.
 
-    ``probability`` is what the classifier gave the true class, 0-1. ``image`` is the picture, or what loads it when it
-    is drawn.
+    ``probability`` is the classifier's probability of the true class, 0-1. ``image`` is the picture, or a function that
+    loads it when it is drawn.
     """
 
     name: str
@@ -37,14 +37,17 @@ class JudgedPicture:
 
 
 def worst_mistakes(judged: Sequence[JudgedPicture]) -> list[JudgedPicture]:
-    """Those that were called wrongly, at most ``MOST``, the least probable truth first."""
+    """Return the wrongly classified pictures, at most ``MOST``, with the least probable truth first."""
     wrong = [item for item in judged if item.truth != item.called]
     return sorted(wrong, key=lambda item: item.probability)[:MOST]
 
 
 def contact_sheet(path: Path, judged: Sequence[JudgedPicture]) -> None:
-    """Draw the worst mistakes as a PNG: rows of ``COLUMNS`` thumbnails, from the worst on, each with its true class and
-    the one that it was called, the true class's probability, and its name. Pictures called rightly are left out."""
+    """Draw the worst mistakes as a PNG: rows of ``COLUMNS`` thumbnails, the worst first.
+
+    Each thumbnail has its true and its predicted class, the true class's probability, and its name. Correctly
+    classified pictures are left out.
+    """
     mistakes = worst_mistakes(judged)
     columns, rows = min(COLUMNS, max(3, len(mistakes))), -(-len(mistakes) // COLUMNS)
     sheet = Image.new("RGB", (MARGIN + columns * CELL[0], TITLE + MARGIN + rows * CELL[1]), "white")
@@ -75,7 +78,7 @@ def _draw_mistake(
 
 
 def _draw_change(draw: ImageDraw.ImageDraw, left: int, top: int, mistake: JudgedPicture, font: Font) -> None:
-    """Write true → called. The arrow is drawn, because Pillow's font has none."""
+    """Draw true → predicted. The arrow is drawn, because Pillow's font has none."""
     arrow = 22
     called_fits = max((THUMBNAIL - arrow) / 2, THUMBNAIL - arrow - font.getlength(mistake.truth))
     called = _fit(mistake.called, font, called_fits)
@@ -88,7 +91,7 @@ def _draw_change(draw: ImageDraw.ImageDraw, left: int, top: int, mistake: Judged
 
 
 def _fit(text: str, font: Font, width: float = THUMBNAIL, keep_end: bool = False) -> str:
-    """Cut a text that is too wide, at its end or, where that tells more, at its beginning."""
+    """Truncate a text that is too wide, at its end or, with ``keep_end``, at its beginning."""
     if font.getlength(text) <= width:
         return text
     for length in range(len(text) - 1, 0, -1):

@@ -1,4 +1,4 @@
-"""How good a classifier is, in figures."""
+"""Metrics of a classifier."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.errors import DataError
 BINS = 15
 """Bins of the calibration error, as many as in its paper."""
 NORMAL_95 = 1.959963984540054
-"""The middle 95 % of a normal distribution lie within so many standard deviations of its mean."""
+"""Standard deviations from the mean that enclose the middle 95 % of a normal distribution."""
 
 Rows = NDArray[np.floating[Any]]
 Classes = NDArray[np.integer[Any]]
@@ -23,9 +23,9 @@ Classes = NDArray[np.integer[Any]]
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class's figures, 0-1. None where a figure is not defined: the class was never called, or never occurred.
+    """The metrics of one class, 0-1. None if a metric is undefined: the class was never predicted, or never occurred.
 
-    ``support`` counts the pictures that are of the class.
+    ``support`` is the number of pictures of the class.
     """
 
     label: str
@@ -37,11 +37,11 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures over ``n`` pictures.
+    """Metrics over ``n`` pictures.
 
-    ``accuracy_interval`` is Wilson's, of 95 %. ``roc_auc`` is that of class 1 where there are two classes, and the mean
-    over the classes that occur, each against the rest, where there are more; None where only one class occurs.
-    ``confusion[i][j]`` counts the pictures of class *i* that were called *j*. ``log_loss`` is in nats.
+    ``accuracy_interval`` is Wilson's 95 % interval. ``roc_auc`` is class 1's for two classes. For more classes it is
+    the mean over the classes that occur, each against the rest; it is None if only one class occurs.
+    ``confusion[i][j]`` counts the pictures of class *i* that were predicted as *j*. ``log_loss`` is in nats.
     """
 
     n: int
@@ -57,7 +57,7 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Bin:
-    """Pictures of like confidence: how many, their mean confidence, and the part that was called rightly."""
+    """Pictures of similar confidence: their number, their mean confidence, and the share of correct predictions."""
 
     count: int
     confidence: float
@@ -65,12 +65,12 @@ class Bin:
 
 
 def compute_metrics(probabilities: Rows, truth: Classes, labels: tuple[str, ...]) -> Metrics:
-    """Compare what a classifier says with what is true.
+    """Compare a classifier's probabilities with the true classes.
 
     :param probabilities: (N, K), 0-1.
     :param truth: (N,), the true classes, 0 to K - 1.
     :param labels: the K classes' names.
-    :raises DataError: where there is no picture, or the shapes do not fit each other.
+    :raises DataError: if there is no picture, or the shapes do not match.
     """
     _check(probabilities, truth, labels)
     counts = _confusion(predicted_classes(probabilities), truth, len(labels))
@@ -89,7 +89,7 @@ def compute_metrics(probabilities: Rows, truth: Classes, labels: tuple[str, ...]
 
 
 def document(figures: Metrics) -> dict[str, Any]:
-    """Return the figures as JSON has them: plain lists, numbers, texts and nulls."""
+    """Return the metrics as JSON types: plain lists, numbers, strings and nulls."""
     made = asdict(figures)
     made["labels"] = list(figures.labels)
     made["accuracy_interval"] = list(figures.accuracy_interval)
@@ -99,7 +99,7 @@ def document(figures: Metrics) -> dict[str, Any]:
 
 
 def predicted_classes(probabilities: Rows) -> NDArray[np.int64]:
-    """Return the most probable class of each row, (N,). Of two classes that are equally probable, class 1."""
+    """Return the most probable class of each row, (N,). Of two equally probable classes, class 1."""
     if probabilities.shape[1] == 2:
         return (probabilities[:, 1] >= probabilities[:, 0]).astype(np.int64)
     best: NDArray[np.int64] = probabilities.argmax(axis=1).astype(np.int64)
@@ -107,8 +107,10 @@ def predicted_classes(probabilities: Rows) -> NDArray[np.int64]:
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a part, ``right`` of ``n`` (Wilson 1927, JASA 22:209-212), without continuity
-    correction."""
+    """Return the 95 % interval of a share, ``right`` of ``n``, without continuity correction.
+
+    Source: Wilson 1927, JASA 22:209-212.
+    """
     part, z = right / n, NORMAL_95
     middle = part + z * z / (2 * n)
     reach = z * math.sqrt(part * (1 - part) / n + z * z / (4 * n * n))
@@ -117,8 +119,10 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def calibration(probabilities: Rows, truth: Classes) -> tuple[Bin | None, ...]:
-    """Return the pictures in ``BINS`` equally wide bins of their top probability, each open on the left and closed on
-    the right; None for a bin without pictures."""
+    """Return the pictures in ``BINS`` equally wide bins of their top probability.
+
+    Each bin is open on the left and closed on the right; a bin without pictures is None.
+    """
     confidence = probabilities.max(axis=1).astype(np.float64)
     right = predicted_classes(probabilities) == truth
     edges = np.linspace(0, 1, BINS + 1)
@@ -144,12 +148,15 @@ def _roc_auc(probabilities: Rows, truth: Classes) -> float | None:
         return None
     if len(probabilities[0]) == 2:
         return float(roc_auc_score(truth == 1, probabilities[:, 1]))
-    # scikit-learn's own multi_class="ovr" wants every class to occur and every row to add up to 1
+    # scikit-learn's multi_class="ovr" requires that every class occurs and that every row sums to 1
     return float(np.mean([roc_auc_score(truth == index, probabilities[:, index]) for index in occurring]))
 
 
 def _confusion(guesses: Classes, truth: Classes, classes: int) -> NDArray[np.int64]:
-    """Count; scikit-learn's own counting warns of regression where classes are many and pictures few."""
+    """Count predictions per true class.
+
+    scikit-learn's function warns that many classes with few pictures look like regression, so it is not used.
+    """
     counts = np.zeros((classes, classes), np.int64)
     np.add.at(counts, (truth, guesses), 1)
     return counts
@@ -173,7 +180,7 @@ def _bin(confidence: Rows, right: NDArray[np.bool_]) -> Bin | None:
 
 
 def _calibration_error(bins: tuple[Bin | None, ...]) -> float:
-    """Expected calibration error (Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3)."""
+    """Return the expected calibration error (Guo et al. 2017, On Calibration of Modern Neural Networks, equation 3)."""
     filled = [item for item in bins if item]
     return sum(item.count * abs(item.accuracy - item.confidence) for item in filled) / sum(
         item.count for item in filled
@@ -181,10 +188,10 @@ def _calibration_error(bins: tuple[Bin | None, ...]) -> float:
 
 
 def _log_loss(probabilities: Rows, truth: Classes) -> float:
-    """Mean of -log of the true class's probability.
+    """Return the mean of -log of the true class's probability.
 
-    A probability of 0 counts as float32's epsilon, which is what serving's probabilities are precise to. Not
-    scikit-learn's, which warns where rows do not add up to 1, as those of a network with several sigmoids do not.
+    A probability of 0 counts as float32's epsilon, which is the precision of the served probabilities. scikit-learn's
+    function warns if rows do not sum to 1, as for a network with several sigmoids, so it is not used.
     """
     true = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     return float(np.mean(-np.log(np.clip(true, np.finfo(np.float32).eps, 1))))

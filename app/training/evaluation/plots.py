@@ -24,16 +24,16 @@ CONFIG = "MPLCONFIGDIR"
 
 
 def keep_config_in(folder: Path) -> None:
-    """Let matplotlib keep its cache of fonts in ``folder``, unless the user has set ``MPLCONFIGDIR``.
+    """Store matplotlib's font cache in ``folder``, unless the user has set ``MPLCONFIGDIR``.
 
-    Without it every process builds the cache anew, in a temporary folder. To be called before anything is drawn.
+    Without it every process builds the cache anew, in a temporary folder. Call this before drawing anything.
     """
     folder.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault(CONFIG, str(folder))
 
 
 def new_figure(width: float, height: float) -> Any:
-    """Return an empty figure that pyplot does not know of.
+    """Return an empty figure that is not registered with pyplot.
 
     :param width: in inches, of ``DPI`` pixels each; ``height`` likewise.
     """
@@ -47,14 +47,16 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def write_png(figure: Any, path: Path) -> None:
-    """Write a figure; the file appears whole or not at all."""
+    """Write a figure; the file appears complete or not at all."""
     with replacing(path) as partial:
         figure.savefig(partial, format="png", bbox_inches="tight", pad_inches=0.15)  # long labels need room
 
 
 def _import_quietly() -> None:
-    """Import matplotlib with a place of its own for what it writes: its cache, and that of fontconfig, which it asks
-    for fonts where it has no cache yet and which writes to the home directory too."""
+    """Import matplotlib with a private folder for its cache and fontconfig's.
+
+    Without a cache matplotlib gets its fonts from fontconfig, which writes to the home directory too.
+    """
     if "matplotlib.font_manager" in sys.modules:
         return
     if not os.environ.get(CONFIG):
@@ -80,9 +82,9 @@ def _environ(name: str, value: str) -> Iterator[None]:
 
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6b6b6b"
 MAX_CLASSES = 100
-"""Most classes that a confusion matrix shows; the rest are one row and one column together."""
+"""Limit on the classes in a confusion matrix; the rest share one row and one column."""
 MAX_WRITTEN = 30
-"""Most classes with the counts written into the cells."""
+"""Limit on the classes for counts in the cells."""
 MAX_LABEL = 26
 OTHERS = "(others)"
 
@@ -91,7 +93,7 @@ def roc_curve(path: Path, probability: Rows, truth: Classes, label: str) -> None
     """Draw the receiver operating characteristic of one class.
 
     :param probability: (N,), of the class.
-    :param truth: (N,), 1 or True where a picture is of the class. Both must occur.
+    :param truth: (N,), 1 or True if a picture is of the class. Both values must occur.
     :param label: the class's name.
     """
     false_rate, true_rate, _ = metrics.roc_curve(truth, probability)
@@ -113,17 +115,17 @@ def roc_curve(path: Path, probability: Rows, truth: Classes, label: str) -> None
 
 
 def confusion_matrix(path: Path, figures: Metrics) -> None:
-    """Draw what was called what: counts, and colours that give the part of each true class.
+    """Draw the confusion matrix: counts, and colours for the share of each true class.
 
-    Classes that neither occurred nor were called are left out. Of more than ``MAX_CLASSES``, those with the most
-    pictures are shown and the rest is added up.
+    Classes that neither occurred nor were predicted are left out. Of more than ``MAX_CLASSES``, those with the most
+    pictures are drawn and the rest is summed.
     """
     labels, counts = shown_classes(figures)
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = len(labels)
     side = max(3.2, size * (0.9 if size <= 5 else 0.55 if size <= MAX_WRITTEN else 0.17))
     longest = max(map(len, labels))
-    level = longest * size <= 40  # else the labels of the columns would overlap
+    level = longest * size <= 40  # otherwise the labels of the columns would overlap
     figure = new_figure(side + 2 + 0.08 * longest, side + 1.2 + (0 if level else 0.08 * longest))
     axes = figure.add_subplot()
     image = axes.imshow(parts, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
@@ -142,7 +144,7 @@ def confusion_matrix(path: Path, figures: Metrics) -> None:
 
 
 def shown_classes(figures: Metrics) -> tuple[list[str], NDArray[np.int64]]:
-    """Return the labels and counts that the confusion matrix shows."""
+    """Return the labels and counts in the confusion matrix."""
     counts = np.array(figures.confusion, np.int64)
     support, calls = counts.sum(axis=1), counts.sum(axis=0)
     seen = np.flatnonzero(support + calls)
@@ -157,11 +159,11 @@ def shown_classes(figures: Metrics) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def reliability(path: Path, probabilities: Rows, truth: Classes, error: float) -> None:
-    """Draw how often the classifier is right where it is so sure, and how often it is so sure.
+    """Draw the accuracy of the classifier and the number of pictures by confidence.
 
     :param probabilities: (N, K).
     :param truth: (N,).
-    :param error: the calibration error, as :class:`Metrics` has it.
+    :param error: the calibration error, as in :class:`Metrics`.
     """
     bins = calibration(probabilities, truth)
     figure = new_figure(6, 7)
@@ -192,7 +194,7 @@ def reliability(path: Path, probabilities: Rows, truth: Classes, error: float) -
 def learning_curves(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Draw loss and accuracy over the epochs.
 
-    :param history: one mapping an epoch: epoch, loss, accuracy, and where pictures were kept back val_loss and
+    :param history: one mapping per epoch: epoch, loss, accuracy, and with validation pictures val_loss and
         val_accuracy. Accuracies are 0-1.
     """
     figure = new_figure(11, 4.5)
@@ -234,6 +236,6 @@ def _tidy(axes: Any) -> None:
 
 
 def _short(label: str) -> str:
-    """Return a label that fits beside an axis. Matplotlib reads dollar signs as mathematics, so they are escaped."""
+    """Shorten a label to fit beside an axis. Matplotlib reads dollar signs as mathematics, so they are escaped."""
     short = label if len(label) <= MAX_LABEL else label[: MAX_LABEL - 1] + "…"
     return short.replace("$", r"\$")

@@ -1,4 +1,4 @@
-"""What is handed out about a classifier: a folder of figures and pictures, and a few lines for the terminal."""
+"""Reports on a classifier: a folder of metrics and plots, and a few lines for the terminal."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from app.training.evaluation.metrics import Classes, ClassMetrics, Metrics, Rows
 from app.utils.files import atomic_write
 
 MOST_CLASSES = 20
-"""Most classes that the table lists."""
+"""Limit on the classes in the table."""
 MAX_LABEL = 40
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture's name, and what loads it."""
+    """A picture's name, and a function that loads it."""
 
     name: str
     load: Callable[[], Image.Image]
@@ -37,14 +37,15 @@ def write_report(
     items: Sequence[Item],
     facts: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Write ``metrics.json``, ``roc.png`` (of two classes), ``confusion.png``, ``reliability.png`` and
-    ``mistakes.png``. A report that is there already is replaced.
+    """Write a report: ``metrics.json`` and its plots; an existing report is replaced.
 
-    :param folder: made where it is missing.
+    The plots are ``roc.png`` (of two classes), ``confusion.png``, ``reliability.png`` and ``mistakes.png``.
+
+    :param folder: created if it is missing.
     :param probabilities: (N, K).
     :param truth: (N,).
     :param items: the N pictures.
-    :param facts: what else ``metrics.json`` is to say, before the figures: model, data.
+    :param facts: other content of ``metrics.json``, before the metrics: model, data.
     :returns: the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def write_report(
 
 
 def table(figures: Metrics) -> str:
-    """Return the figures as text of several lines. Of many classes, those with the lowest F1 are listed."""
+    """Return the metrics as text of several lines. Of many classes, those with the lowest F1 are listed."""
     low, high = figures.accuracy_interval
     auc = "not defined: only one class occurs" if figures.roc_auc is None else f"{figures.roc_auc:.4f}"
     lines = [

@@ -1,1 +1,1 @@
-"""A classifier for anybody's pictures: a shipped network as a frozen body, and a new head trained on what it sees."""
+"""Transfer learning on a user's pictures: a shipped network as frozen backbone, a new head trained on its features."""

@@ -35,8 +35,8 @@ CONNECTED = "FullyConnected"
 class Backbone:
     """A network without its head.
 
-    ``document`` is its ``*-symbol.json``, whose only output are the features; ``features`` is that output,
-    [node, output]. ``head`` is the name of the layer that was cut off. ``checkpoint`` and ``signature`` are the whole
+    ``document`` is its ``*-symbol.json``, whose only output is the features; ``features`` is that output, [node,
+    output]. ``head`` is the name of the layer that was cut off. ``checkpoint`` and ``signature`` are the whole
     network's.
     """
 
@@ -50,9 +50,9 @@ class Backbone:
 
 
 def cut_backbone(folder: Path) -> Backbone:
-    """Cut the last fully connected layer, and all that follows it, off a model's network.
+    """Cut the last fully connected layer, and everything after it, off a model's network.
 
-    :raises ModelFormatError: where the folder is no model, or its network does not end in such a layer.
+    :raises ModelFormatError: if the folder is not a model, or its network does not end in such a layer.
     """
     model = open_model_folder(folder)
     if model.checkpoint is None:
@@ -74,9 +74,9 @@ def cut_backbone(folder: Path) -> Backbone:
 
 
 def open_backbone(body: Backbone) -> Engine:
-    """Load a body, which gives the features (N, F) of pictures.
+    """Load a backbone, which computes the features (N, F) of pictures.
 
-    :raises ModelFormatError: where its parameters do not fit it.
+    :raises ModelFormatError: if its parameters do not match it.
     """
     first = body.signature.inputs[0]
     with tempfile.TemporaryDirectory(prefix="dimple-") as folder:
@@ -86,7 +86,7 @@ def open_backbone(body: Backbone) -> Engine:
 
 
 def array_names(body: Backbone) -> set[str]:
-    """Return the names of the body's arrays, its input among them, as they are in its symbol."""
+    """Return the names of the backbone's arrays, including its input, as in its symbol."""
     return {node["name"] for node in body.document["nodes"] if node["op"] == "null"}
 
 
@@ -100,7 +100,7 @@ def _last_connected(graph: Graph) -> int | None:
 
 
 def _cut(document: dict[str, Any], graph: Graph, connected: int) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Keep the nodes that the layer's first input needs, as they are written, and count them anew."""
+    """Return the nodes that the layer's first input needs, unchanged but renumbered."""
     source, output = (*document["nodes"][connected]["inputs"][0], 0)[:2]
     remaining_nodes = sorted(graph.needed_by(source))
     numbers = {old: new for new, old in enumerate(remaining_nodes)}
@@ -113,26 +113,26 @@ def _cut(document: dict[str, Any], graph: Graph, connected: int) -> tuple[dict[s
 
 
 def outline(nodes: list[dict[str, Any]], output: tuple[int, int]) -> dict[str, Any]:
-    """Return the parts of a ``*-symbol.json`` that follow from its nodes and its output."""
+    """Return the parts of a ``*-symbol.json`` that are derived from its nodes and its output."""
     arrays = [number for number, node in enumerate(nodes) if node["op"] == "null"]
     return {"nodes": nodes, "arg_nodes": arrays, "heads": [[*output, 0]]}
 
 
 def _symbol_attributes(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what else is to be kept: MXNet's version, by which old files are told from new ones."""
+    """Return the attributes to preserve: MXNet's version, which distinguishes old files from new ones."""
     return {"attrs": document["attrs"]} if "attrs" in document else {}
 
 
 BATCH = 16
-"""Pictures that the network sees at once. Eight or thirty-two are no faster."""
+"""Pictures per batch of the network. Eight or thirty-two are no faster."""
 
 
 @dataclass(frozen=True)
 class Features:
-    """What was seen in N pictures, in the order in which they were given.
+    """The features of N pictures, in the order of the input.
 
-    ``rows`` is (N, F); ``mirrored`` is the same of the pictures turned left to right, or None where it was not asked
-    for. ``classes`` is (N,), ``thumbnails`` (N, 16, 16). ``skipped`` names the pictures that could not be read.
+    ``rows`` is (N, F); ``mirrored`` has the features of the horizontally mirrored pictures, or is None if they were not
+    requested. ``classes`` is (N,), ``thumbnails`` (N, 16, 16). ``skipped`` names the unreadable pictures.
     """
 
     rows: FloatArray
@@ -157,13 +157,14 @@ def extract_features(
     with_mirrored: bool,
     threads: int,
 ) -> Features:
-    """Compute the features of pictures, decoded and prepared as the server does it. One that cannot be read is named
-    and skipped.
+    """Compute the features of pictures, decoded and prepared as in the server.
+
+    Unreadable pictures are reported and skipped.
 
     :param pictures: name in the source, and number of its class.
-    :param limits: most pixels and frames that a picture may have.
-    :param threads: how many decode, beside the network.
-    :raises DataError: where none can be read.
+    :param limits: limits on the pixels and frames of a picture.
+    :param threads: number of decoding threads, besides the network's.
+    :raises DataError: if no picture can be read.
     """
     gathered = _FeatureBatches(body, with_mirrored)
     skipped = []
@@ -184,7 +185,7 @@ def extract_features(
 
 
 class _FeatureBatches:
-    """Pictures go in one by one, features come out; between them the network works on batches."""
+    """A buffer that collects single pictures into batches for the network, and stores their features."""
 
     def __init__(self, body: Backbone, with_mirrored: bool) -> None:
         self._engine = open_backbone(body)
@@ -231,7 +232,7 @@ class _FeatureBatches:
 def _read_ahead(
     body: Backbone, source: PictureSource, pictures: Sequence[tuple[str, int]], limits: PictureLimits, threads: int
 ) -> Iterator[tuple[str, _Picture | DimpleError]]:
-    """Decode in threads while the network works; at most two batches wait."""
+    """Decode in threads while the network computes; at most two batches wait."""
 
     def read(name: str, number: int) -> _Picture | DimpleError:
         try:

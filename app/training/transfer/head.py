@@ -1,4 +1,4 @@
-"""The head: multinomial logistic regression on features, regularized and judged by cross-validation."""
+"""The head: multinomial logistic regression on features, regularized and evaluated by cross-validation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Numbers = NDArray[np.int64]
 
 
 def group_numbers(count: int, groups: tuple[Group, ...]) -> Numbers:
-    """Number every picture's group: that of its first member. A picture alone is a group of its own.
+    """Return the number of every picture's group, which is its first member's. A single picture is a group of its own.
 
     :param groups: positions of pictures that belong together.
     """
@@ -39,10 +39,10 @@ def smallest_class(classes: Numbers, groups: Numbers) -> int:
 
 
 def assign_folds(classes: Numbers, groups: Numbers, folds: int, seed: int) -> Numbers:
-    """Deal the pictures out, so that each fold gets about as many of every class and groups stay whole.
+    """Assign the pictures to folds, with about as many pictures of every class in each fold and no group split.
 
-    Groups come in an order drawn by lot, the larger first, and each goes where the fewest of its class are. So every
-    fold has pictures of every class that has as many groups as there are folds.
+    Groups are assigned in random order, the larger first, each to the fold with the fewest pictures of its class. So
+    every fold has pictures of every class that has at least as many groups as there are folds.
 
     :param classes: (N,), 0 to K - 1.
     :param groups: (N,), any numbers.
@@ -62,28 +62,30 @@ def assign_folds(classes: Numbers, groups: Numbers, folds: int, seed: int) -> Nu
 
 
 def parts(folds: Numbers) -> Iterator[tuple[Numbers, Numbers]]:
-    """Give the positions outside and inside of each fold: what is trained on, and what is judged."""
+    """Yield the positions outside and inside of each fold, for training and for validation."""
     for number in range(int(folds.max()) + 1):
         yield np.flatnonzero(folds != number), np.flatnonzero(folds == number)
 
 
 STRENGTHS = tuple(float(c) for c in 10.0 ** np.arange(-4, 1.5, 0.5))
-"""What C, the inverse of the regularisation, is chosen from."""
+"""Candidates for C, the inverse of the regularisation strength."""
 INNER_FOLDS = 3
 WORSE = 2
-"""So many steps of C without a gain end the search: the log loss falls, then rises."""
+"""Steps of C without improvement that end the search: the log loss falls, then rises."""
 LARGE = 2_000_000
-"""Pictures times classes from which C is judged on one fold of three: enough to judge by, and it takes long."""
+"""Pictures times classes above which C is validated on one fold of three: it suffices, and each fold takes long."""
 LEAST_DEVIATION = 1e-3
-"""Features that vary by less are dead; divided by their standard deviation they would be noise. Typical is 0.4."""
+"""Standard deviation below which a feature is dead: divided by it, the feature would be noise. Typical is 0.4."""
 
 Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Features (N, F) with their classes and groups, (N,) each. ``mirrored`` are the features of the pictures turned
-    left to right, or None."""
+    """Features (N, F) with their classes and groups, (N,) each.
+
+    ``mirrored`` has the features of the horizontally mirrored pictures, or is None.
+    """
 
     features: FloatArray
     mirrored: FloatArray | None
@@ -91,14 +93,14 @@ class Rows:
     groups: Numbers
 
     def take(self, positions: Numbers) -> Rows:
-        """Give some of the rows."""
+        """Return the rows at these positions."""
         mirrored = None if self.mirrored is None else self.mirrored[positions]
         return Rows(self.features[positions], mirrored, self.classes[positions], self.groups[positions])
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a head is trained: the regularisation, and whether on mirrored pictures too."""
+    """Training options of a head: the regularisation, and whether mirrored pictures are used too."""
 
     c: float
     mirrored: bool
@@ -106,19 +108,22 @@ class Choice:
 
 @dataclass(frozen=True)
 class Head:
-    """Class scores are ``features @ weight.T + bias``, and their softmax the probabilities; ``weight`` is (K, F)."""
+    """A linear classifier: class scores are ``features @ weight.T + bias``, and their softmax the probabilities.
+
+    ``weight`` is (K, F).
+    """
 
     weight: Doubles
     bias: Doubles
     choice: Choice
 
     def probabilities(self, features: FloatArray) -> Doubles:
-        """Give (N, K) of (N, F)."""
+        """Return the probabilities (N, K) for features (N, F)."""
         return activate(features @ self.weight.T + self.bias, "softmax")
 
 
 def fit_head(rows: Rows, seed: int) -> Head:
-    """Choose how to train on these rows alone, then train.
+    """Choose the training options on these rows alone, then train.
 
     :param rows: with at least two groups of every class.
     """
@@ -129,9 +134,9 @@ def fit_head(rows: Rows, seed: int) -> Head:
 
 
 def choose(rows: Rows, seed: int) -> Choice:
-    """Find what gives the least log loss on pictures that were kept back, of those in ``rows``.
+    """Return the options with the lowest log loss on validation pictures, which are a part of ``rows``.
 
-    Log loss, not accuracy, because the probabilities are shown: they should mean what they say.
+    The criterion is log loss, not accuracy, because users see the probabilities, which should be accurate.
     """
     folds = assign_folds(rows.classes, rows.groups, INNER_FOLDS, seed)
     judged = list(parts(folds))
@@ -150,7 +155,7 @@ def choose(rows: Rows, seed: int) -> Choice:
 
 
 class _Training:
-    """Logistic regression on standardised rows; each fit begins where the one before it ended."""
+    """A logistic regression on standardised rows; each fit starts from the result of the previous one."""
 
     def __init__(self, rows: Rows, mirrored: bool, dtype: type[np.floating[Any]]) -> None:
         features, classes = rows.features, rows.classes
@@ -164,7 +169,7 @@ class _Training:
         self._model = LogisticRegression(warm_start=True, max_iter=1000)
 
     def fit(self, c: float, tolerance: float = 1e-4) -> _Training:
-        # a picture and its mirror image are to weigh as much as one picture does
+        # a picture and its mirror image must weigh as much as one picture
         self._model.set_params(C=c / self._copies, tol=tolerance)
         self._model.fit(self._rows, self._classes)
         return self
@@ -175,10 +180,10 @@ class _Training:
         return float(-np.log(np.maximum(true, np.finfo(np.float32).eps)).mean())
 
     def head(self, choice: Choice) -> Head:
-        """Fold the standardisation into the weights, so that the head takes features as they are."""
+        """Fold the standardisation into the weights, so that the head applies to unscaled features."""
         weight = self._model.coef_.astype(np.float64)
         bias = self._model.intercept_.astype(np.float64)
-        if len(weight) == 1:  # of two classes scikit-learn keeps one score, the second's less the first's
+        if len(weight) == 1:  # for two classes scikit-learn has one score, the second's minus the first's
             weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
         weight = weight / self._deviation
         return Head(weight, bias - weight @ self._mean, choice)
@@ -186,10 +191,10 @@ class _Training:
 
 @dataclass(frozen=True)
 class ValidatedHead:
-    """A head, trained on all pictures, and what is to be expected of it.
+    """A head trained on all pictures, and its expected performance.
 
-    ``probabilities`` (N, K) are those that each picture gets from a head that was trained without its fold; ``folds``
-    (N,) are the numbers of the folds.
+    ``probabilities`` (N, K) are each picture's probabilities from a head that was trained without the picture's fold;
+    ``folds`` (N,) are the numbers of the folds.
     """
 
     head: Head
@@ -198,10 +203,11 @@ class ValidatedHead:
 
 
 def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> ValidatedHead:
-    """Train once on everything and once without each fold; each time all that is chosen is chosen anew, from the
-    pictures trained on.
+    """Train once on all pictures and once without each fold.
 
-    :param threads: how many trainings run at once. The numbers do not depend on it.
+    Each training chooses its options anew, from its own training pictures.
+
+    :param threads: number of concurrent trainings, which does not affect the results.
     """
     numbers = assign_folds(rows.classes, rows.groups, folds, seed)
     everything = np.arange(len(numbers))
@@ -209,11 +215,11 @@ def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> Valid
     heads: dict[int, Head] = {}
     with (
         warnings.catch_warnings(),
-        threadpool_limits(1, user_api="blas"),  # sums in parallel come out differently with every count of threads
+        threadpool_limits(1, user_api="blas"),  # parallel sums differ with the number of threads
         ThreadPoolExecutor(threads) as pool,
         progress("head and validation", len(trained_on), "trainings") as bar,
     ):
-        warnings.simplefilter("ignore")  # where a weak regularisation does not converge, it is not chosen
+        warnings.simplefilter("ignore")  # a weak regularisation that does not converge is not chosen
         tasks = {pool.submit(fit_head, rows.take(part), seed): key for key, part in enumerate(trained_on)}
         for task in as_completed(tasks):
             heads[tasks[task]] = task.result()

@@ -1,4 +1,4 @@
-"""A new classifier: from a folder of pictures to a model folder."""
+"""Training of a new classifier, from a folder of pictures to a model folder."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from app.utils.progress import echo
 from app.utils.system import cpu_count
 
 LEAST = 5
-"""Pictures that a class needs: with fewer, cross-validation would train on three or less."""
+"""Minimum of pictures per class: with fewer, cross-validation would train on three or less."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,11 @@ class LabelledPictures:
 
 
 def find_classes(source: PictureSource, folds: int) -> LabelledPictures:
-    """Take every folder for a class. Nothing is read yet.
+    """Find the classes, one per folder, without reading any picture.
 
-    :param folds: of the cross-validation to come; every class needs as many pictures.
-    :raises DataError: where there is one class only, two have the same label, a label cannot be a line of a text file,
-        or a class has too few pictures.
+    :param folds: folds of the later cross-validation; every class needs at least as many pictures.
+    :raises DataError: if there is only one class, two have the same label, a label cannot be a line of a text file, or
+        a class has too few pictures.
     """
     folders = by_class(source)
     labels = _labels(source.path, tuple(folders))
@@ -72,10 +72,10 @@ def find_classes(source: PictureSource, folds: int) -> LabelledPictures:
 
 
 def check_counts(path: Path, labels: Sequence[str], classes: Sequence[int], folds: int, skipped: int = 0) -> None:
-    """Make sure that there are enough pictures of every class.
+    """Check that there are enough pictures of every class.
 
     :param classes: number of each picture's class.
-    :param skipped: how many could not be read, for the message.
+    :param skipped: number of unreadable pictures, for the message.
     :raises DataError: naming the classes with too few.
     """
     counts = dict.fromkeys(range(len(labels)), 0)
@@ -96,7 +96,7 @@ def check_counts(path: Path, labels: Sequence[str], classes: Sequence[int], fold
 def _labels(path: Path, folders: Sequence[str]) -> tuple[str, ...]:
     labels: dict[str, str] = {}
     for folder in folders:
-        # NFC: macOS writes é as e and an accent, which is another text of the same look
+        # NFC: macOS writes é as e and an accent, which is a different string that looks the same
         label = unicodedata.normalize("NFC", folder).strip()
         if not label or not label.isprintable():
             raise DataError(f"{path}: the folder {folder!r} cannot name a class. Give it a name of plain characters.")
@@ -117,20 +117,20 @@ def _counts(few: Mapping[str, int]) -> str:
 SHIPPED = ("imagenet", "smile", "dogcat")
 LONGEST = 100
 MADE_BY = "flask models train"
-"""What ``metrics.json`` of a model from here says under ``made_by``."""
+"""Value of ``made_by`` in the ``metrics.json`` of models from this module."""
 
 
 def check_target(name: str, models_dir: Path, force: bool) -> None:
-    """Make sure that a model may be written under this name, before any long work.
+    """Check that a model may be written under this name, before any long computation.
 
-    :param force: whether a model that was made elsewhere may be replaced. One that Dimple ships never may.
-    :raises BadParameter: where the name cannot be a model's, is taken, or nothing can be written there.
+    :param force: whether a model that was made elsewhere may be replaced. Shipped models are never replaced.
+    :raises BadParameter: if the name is not valid for a model or is taken, or the folder is not writable.
     """
     if not NAME.fullmatch(name) or len(name) > LONGEST:
         raise BadParameter(
             "NAME", name, f"at most {LONGEST} letters, digits, '_', '-' and '.', a letter or digit first"
         )
-    if name.lower() in SHIPPED:  # lower: some file systems tell no capitals
+    if name.lower() in SHIPPED:  # lower: some file systems ignore case
         raise BadParameter("NAME", name, f"another one: Dimple ships {', '.join(SHIPPED)} itself")
     folder = models_dir / name
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -155,10 +155,10 @@ OUTPUT = "softmax"
 def export(
     name: str, body: Backbone, head: Head, labels: tuple[str, ...], metrics: dict[str, Any], models_dir: Path
 ) -> Path:
-    """Write the model folder. It appears whole or not at all; one that was there stays until then.
+    """Write the model folder. It appears complete or not at all; a previous one stays until then.
 
     :returns: the folder.
-    :raises ModelFormatError: where it cannot be written.
+    :raises ModelFormatError: if the folder cannot be written.
     """
     folder = models_dir / name
     try:
@@ -182,8 +182,10 @@ def _write(
 
 
 def _symbol(body: Backbone, classes: int) -> dict[str, Any]:
-    """Put a fully connected layer and a softmax after the body. The layer has the name of the one cut off, whose
-    arrays' names are therefore free."""
+    """Append a fully connected layer and a softmax to the backbone.
+
+    The layer has the name of the layer that was cut off, so the names of its arrays are free.
+    """
     nodes = list(body.document["nodes"])
     first = len(nodes)
     nodes += [
@@ -217,14 +219,20 @@ def _write_json(path: Path, document: dict[str, Any]) -> None:
 
 
 MIRRORED_UP_TO = 1_000
-"""Pictures up to which mirrored ones are tried too. With 5 cats and 5 dogs they take the accuracy from 0.88 to 0.89,
-with 10 of each from 0.962 to 0.968, and from 50 on nothing is gained for twice the time."""
+"""Number of pictures up to which mirrored ones are tried too.
+
+With 5 cats and 5 dogs they raise the accuracy from 0.88 to 0.89, with 10 of each from 0.962 to 0.968. From 50 on they
+gain nothing for twice the time.
+"""
 
 
 @dataclass(frozen=True)
 class TransferJob:
-    """What is to be made of what: pictures of ``source``, seen by the model in the folder ``body``, become the model
-    ``name``. ``folds`` are those of the cross-validation, ``force`` replaces a model that was made elsewhere."""
+    """A training job.
+
+    The pictures of ``source`` and the backbone of the model in the folder ``body`` give the model ``name``. ``folds``
+    are the folds of the cross-validation; ``force`` replaces a model that was made elsewhere.
+    """
 
     name: str
     source: Path
@@ -238,7 +246,7 @@ class TransferJob:
 
 @dataclass(frozen=True)
 class TransferResult:
-    """A model folder, and what cross-validation found: figures over all pictures, the accuracy in every fold."""
+    """A model folder, and the cross-validation's results: metrics over all pictures, and the accuracy in every fold."""
 
     folder: Path
     figures: Metrics
@@ -254,11 +262,11 @@ class TransferResult:
 
 
 def train(order: TransferJob) -> TransferResult:
-    """Train a head on the body's features of all pictures, validate it, and write both as one model.
+    """Train a head on the backbone's features of all pictures, validate it, and write both as one model.
 
-    :raises BadParameter: where the name cannot be used.
-    :raises DataError: where the pictures cannot be used.
-    :raises ModelFormatError: where the body cannot be used, or the folder cannot be written.
+    :raises BadParameter: if the name cannot be used.
+    :raises DataError: if the pictures cannot be used.
+    :raises ModelFormatError: if the backbone cannot be used, or the folder cannot be written.
     """
     started = time.monotonic()
     check_target(order.name, order.models_dir, order.force)
@@ -288,11 +296,10 @@ def train(order: TransferJob) -> TransferResult:
 
 
 def _groups(features: Features, labels: Sequence[str], folds: int) -> tuple[Numbers, int]:
-    """Keep near-identical pictures in one fold, or the validation would know what it is asked. Also says how many
-    pictures have such company.
+    """Return every picture's group, and the number of pictures in groups of several.
 
-    Where a class would be left with too few groups (a camera that never moves sees much the same all day) each picture
-    stands for itself.
+    Near-identical pictures stay in one fold, or the validation would include training pictures. If a class would have
+    too few groups (a camera that never moves sees much the same all day), each picture is a group of its own.
     """
     alike = near_identical(features.thumbnails)
     groups = group_numbers(len(features.classes), alike)
@@ -306,8 +313,10 @@ def _groups(features: Features, labels: Sequence[str], folds: int) -> tuple[Numb
 
 
 def _metrics(order: TransferJob, trained: TransferResult, body: Backbone, together: int) -> dict[str, Any]:
-    """Return what ``metrics.json`` says. ``folds`` are accuracies, ``near_identical`` counts pictures that were kept
-    together with others."""
+    """Return the content of ``metrics.json``.
+
+    ``folds`` are accuracies; ``near_identical`` counts the pictures in groups of several.
+    """
     return {
         "made_by": MADE_BY,
         "how": f"{order.folds}-fold cross-validation",
