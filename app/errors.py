@@ -352,11 +352,11 @@ class InvalidToken(TokenRequired, type="TokenRefused"):
 class InsufficientRole(DimpleError, type="RoleTooSmall", status=403, mms_type="ForbiddenException"):
     """A token whose role does not allow the request.
 
-    :param wanted: the minimum role that does.
+    :param required: the minimum role that does.
     """
 
     def __init__(self, name: str, role: str, required: str) -> None:
-        self.wanted = required
+        self.required = required
         super().__init__(f"The token {name} is for {role}; this takes one for {required}.")
 
 

@@ -138,7 +138,7 @@ def _spec(registration: Registration, handler: str, settings: Settings) -> Handl
         response_timeout=registration.response_timeout,
         decode_input_request=settings.decode_input_request,
         number_of_gpu=usable_gpus(settings.number_of_gpu),
-        shown_variables=settings.handler_env,
+        passed_variables=settings.handler_env,
         hidden_variables=settings.blacklist_env_vars,
         legacy=manifest.is_legacy,
         max_response_bytes=settings.max_response_bytes,

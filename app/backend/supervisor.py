@@ -37,7 +37,7 @@ class BackendProcess:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener.bind("")  # Linux picks an unused name that is in no file system (unix(7))
         self._listener.listen(BACKLOG)
-        self._told_to_end = False
+        self._end_requested = False
         self._backoff = Backoff(LONGEST_DELAY)
         self._process = self._start()
         self._log.info("The backend is process %d", self._process.pid)
@@ -55,7 +55,7 @@ class BackendProcess:
 
     def is_over(self) -> bool:
         """Return whether the process has ended and is not restarted."""
-        return self._told_to_end and self._process.poll() is not None
+        return self._end_requested and self._process.poll() is not None
 
     def check(self) -> None:
         """Restart the process if it has ended, first at once and then with growing delays; kill it if it hangs."""
@@ -64,7 +64,7 @@ class BackendProcess:
             if self.state.silence() > self._timeout:
                 self._log.error("Process %d, the backend, hangs, and is killed", self.pid)
                 self._process.kill()
-        elif self._told_to_end:
+        elif self._end_requested:
             self._listener.close()  # later callers must do without the backend
         elif not self._backoff.remaining():
             self._replace(code)
@@ -85,7 +85,7 @@ class BackendProcess:
 
     def end(self) -> None:
         """Make the process end after the last HTTP worker disconnects."""
-        self._told_to_end = True
+        self._end_requested = True
         self._process.terminate()
 
     def stop(self) -> None:

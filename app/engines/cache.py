@@ -29,7 +29,7 @@ from app.utils.json import read_json
 
 FORMAT = 2
 """Version of the entries; an increase, after a change of conversion or comparison, invalidates them all."""
-KEPT = 64
+MAX_ENTRIES = 64
 """Limit on the number of entries; the least recently opened are removed first."""
 FORGOTTEN_SECONDS = 24 * 3600
 """Age in seconds at which the folder of an unfinished build is removed."""
@@ -104,7 +104,7 @@ def read_entry(path: Path) -> Entry | None:
         document: Any = read_json(path / RECORD)
         parity = Parity(**document.pop("parity")) if document["parity"] else document.pop("parity")
         record = Record(parity=parity, **document)
-        if any(sha256_file(path / name) != wanted for name, wanted in record.files.items()):
+        if any(sha256_file(path / name) != digest for name, digest in record.files.items()):
             return None
         if not record.reason and {MODEL, WEIGHTS} - set(record.files):
             return None
@@ -163,7 +163,7 @@ def prune(cache_dir: Path, newest: Path) -> None:
         elif made is not None and _is_of(path, made.record):
             shutil.rmtree(path, ignore_errors=True)
     left = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
-    for path in sorted(left, key=lambda item: item.stat().st_mtime)[: max(0, len(left) + 1 - KEPT)]:
+    for path in sorted(left, key=lambda item: item.stat().st_mtime)[: max(0, len(left) + 1 - MAX_ENTRIES)]:
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from app.errors import SettingError
 from app.settings import PREFIX, ROOT
 
-SHOWN = (
+PASSED_VARIABLES = (
     *("PATH", "TMPDIR", "TEMP", "TMP", "TZ", "TZDIR", "LANG", "LANGUAGE", "LC_*", "USER", "LOGNAME", "HOSTNAME"),
     *("LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_*", "SSL_CERT_FILE", "SSL_CERT_DIR"),
     *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING"),
@@ -48,7 +48,7 @@ def handler_environment(
         pattern = re.compile(hidden)
     except re.error as error:
         raise SettingError("blacklist_env_vars", hidden, f"a regular expression ({error})") from None
-    patterns = (*SHOWN, *(part.strip() for part in extra_patterns.split(",")))
+    patterns = (*PASSED_VARIABLES, *(part.strip() for part in extra_patterns.split(",")))
     variables = {
         name: value
         for name, value in environ.items()

@@ -40,7 +40,7 @@ class Workers:
         self.spec = spec
         self._jobs = JobQueue()
         environment = handler_environment(
-            spec.hidden_variables, extra_patterns=spec.shown_variables, home=str(spec.home) if spec.home else None
+            spec.hidden_variables, extra_patterns=spec.passed_variables, home=str(spec.home) if spec.home else None
         )
         self._shared = WorkerContext(
             spec, environment, self._jobs, on_metric, pause, self._refuse_if_hopeless, on_restart

@@ -43,7 +43,7 @@ class HandlerSpec:
     :param response_timeout: timeout of a batch in seconds, after which the process is killed.
     :param decode_input_request: whether JSON and text reach the handler decoded, not as bytes.
     :param number_of_gpu: number of GPUs that workers use in turn; for 0 they compute on the CPU.
-    :param shown_variables: comma-separated patterns of environment variables that the handler gets in addition to the
+    :param passed_variables: comma-separated patterns of environment variables that the handler gets in addition to the
         usual ones (``app/handlers/environment.py``).
     :param hidden_variables: regular expression; environment variables whose whole name it matches are always hidden
         from the handler.
@@ -61,7 +61,7 @@ class HandlerSpec:
     response_timeout: float = 7200.0
     decode_input_request: bool = True
     number_of_gpu: int = 0
-    shown_variables: str = ""
+    passed_variables: str = ""
     hidden_variables: str = ""
     legacy: bool = False
     max_response_bytes: int = 2**30

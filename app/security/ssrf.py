@@ -169,7 +169,7 @@ class FetchPolicy:
         """
         for _ in range(REDIRECTS + 1):
             parts = self.check(url)
-            with self._asked(url, parts, headers, timeout) as response:
+            with self._response(url, parts, headers, timeout) as response:
                 to = response.headers.get("Location", "")
                 if response.status_code not in REDIRECT_CODES or not to:
                     yield response
@@ -183,7 +183,7 @@ class FetchPolicy:
         raise UrlNotAllowed(url, f"it is the end of more than {REDIRECTS} redirects", "Use the URL that they lead to")
 
     @contextmanager
-    def _asked(
+    def _response(
         self, url: str, parts: SplitResult, headers: Mapping[str, str], timeout: tuple[float, float]
     ) -> Iterator[Any]:
         import requests

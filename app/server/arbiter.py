@@ -30,7 +30,7 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
     _pause = PAUSE_SECONDS
     _start_again = 0.0
     _reloading = False
-    _told_to_stop = False
+    _stop_requested = False
     _stopping = False
     _engines: tuple[BackendProcess, ...] = ()
 
@@ -41,7 +41,7 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
 
     def signal(self, sig: int, frame: Any) -> None:
         """Record a signal. A stop signal interrupts a reload."""
-        self._told_to_stop |= sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+        self._stop_requested |= sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
         super().signal(sig, frame)
 
     def set_backend(self, engine: BackendProcess | None) -> None:
@@ -93,7 +93,7 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
             if self._reloading:
                 raise _NotReloaded from None
         COUNTS.retain(worker.age for worker in self.WORKERS.values())
-        if self._reloading and self._told_to_stop:
+        if self._reloading and self._stop_requested:
             raise StopIteration  # as for a pending signal
         self._stop_oldest()
         self._insist()

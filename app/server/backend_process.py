@@ -1,6 +1,6 @@
 """The program of the backend process. gunicorn's master starts it (:mod:`app.backend.supervisor`).
 
-It ends when the master has ended or told it to, and the last connection is closed: requests under way are answered.
+It ends when the master ends, or asks it to, and the last connection is closed; requests under way are answered.
 """
 
 from __future__ import annotations

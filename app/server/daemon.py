@@ -57,7 +57,7 @@ class ReadyNotifier:
 
 
 MADE_BY_MAKE = ("MAKELEVEL", "MAKEFLAGS", "MFLAGS")
-TOLD_LINES = 12
+LOG_TAIL_LINES = 12
 TICK_SECONDS = 0.05
 PROGRESS_SECONDS = 0.5
 CONVERTING = re.compile(r"Converting models, first start only \(\d+/\d+\): [\w.-]+")
@@ -261,5 +261,5 @@ def _reason(launch: Launch, logged: int) -> str:
             log.seek(logged)
             output = log.read() + output
     lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
-    tail = "\n".join(f"  {line}" for line in lines[-TOLD_LINES:])
+    tail = "\n".join(f"  {line}" for line in lines[-LOG_TAIL_LINES:])
     return f"The server could not be started. It said:\n{tail}" if tail else "The server ended and said nothing."

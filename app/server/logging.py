@@ -52,7 +52,7 @@ def rfc3339(seconds: float) -> str:
 
 
 MAX_BYTES = 100 * 2**20
-KEPT = 5
+BACKUPS = 5
 LOOK_SECONDS = 0.1
 LOOKS = 100
 """Number of checks for a full or rotated file that a process makes while it writes a file's maximum size."""
@@ -69,7 +69,7 @@ class SharedFile(WatchedFileHandler):
     :param backups: number of rotated files to keep.
     """
 
-    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = KEPT) -> None:
+    def __init__(self, path: Path, max_bytes: int = MAX_BYTES, backups: int = BACKUPS) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._max_bytes, self._kept = max_bytes, backups
         self._look_again, self._until_look = 0.0, 0

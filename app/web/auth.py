@@ -116,7 +116,7 @@ def answer_headers(error: Exception) -> Mapping[str, str]:
 def challenge(error: DimpleError) -> str:
     """Return the challenge of RFC 6750, section 3, without an error code if the request carried no token."""
     if isinstance(error, InsufficientRole):
-        return f'Bearer realm="Dimple", error="insufficient_scope", scope="{error.wanted}"'
+        return f'Bearer realm="Dimple", error="insufficient_scope", scope="{error.required}"'
     if isinstance(error, InvalidToken):
         return f'Bearer realm="Dimple", error="invalid_token", error_description="The token {error.reason}"'
     return 'Bearer realm="Dimple"'

@@ -53,7 +53,7 @@ def _ascii(text: str | bytes) -> bytes:
 
 
 NUMBER_CHUNK = 2**16
-SHOWN = 60
+EXCERPT_BYTES = 60
 MOST_AXES = 16
 _OPEN, _COMMA = b"[,"
 _ALL_BUT_BRACKETS = bytes(set(range(256)) - set(b"[],"))
@@ -74,7 +74,7 @@ class NumberList:
     text: memoryview
 
     def __str__(self) -> str:
-        return bytes(self.text[:SHOWN]).decode(errors="replace")
+        return bytes(self.text[:EXCERPT_BYTES]).decode(errors="replace")
 
     def shape(self) -> tuple[int, ...]:
         """Return the shape of the list without parsing the numbers.

@@ -168,7 +168,7 @@ def _readme(entry: CatalogueEntry, place: str) -> str:
         ("Accuracy in the paper", _percent(paper.accuracy) if paper else ""),
         ("Note", entry.note),
     ]
-    lines = [f"| {what} | {told} |" for what, told in rows if told]
+    lines = [f"| {what} | {value} |" for what, value in rows if value]
     return f"# {entry.name}\n\n| | |\n|---|---|\n" + "\n".join(lines) + "\n"
 
 

@@ -19,7 +19,7 @@ from app.errors import ModelFormatError
 from app.formats.mxnet_params import Arrays, read_params, write_params
 
 INPUT, OUTPUT = "data", "softmax"
-SHOWN = 3
+MAX_LISTED = 3
 
 
 def export(params: Path, network: str, classes: int, shape: tuple[int, ...], prefix: Path) -> None:
@@ -115,5 +115,5 @@ def _check_shapes(symbol: Any, arrays: Arrays, shape: tuple[int, ...], network: 
 
 
 def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return ", ".join(names[:MAX_LISTED]) + more

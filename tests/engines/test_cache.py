@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.engines.base import Parity
-from app.engines.cache import KEPT, Record, key_of, prune, read_entry, write_entry
+from app.engines.cache import MAX_ENTRIES, Record, key_of, prune, read_entry, write_entry
 from app.formats.folder import Checkpoint, ModelFolder
 from app.formats.inference import Inference
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
@@ -99,10 +99,10 @@ def test_older_entries_of_the_same_model_go_and_others_stay(tmp_path: Path) -> N
 
 
 def test_of_too_many_entries_those_not_used_for_longest_go(tmp_path: Path) -> None:
-    paths = [entry(tmp_path, f"key{age}", Record(f"net{age}", reason="…"), age) for age in range(KEPT + 3)]
+    paths = [entry(tmp_path, f"key{age}", Record(f"net{age}", reason="…"), age) for age in range(MAX_ENTRIES + 3)]
     newest = entry(tmp_path, "newest", Record("newest"), age=10_000)
     prune(tmp_path, newest)
-    assert [path for path in paths if not path.exists()] == paths[KEPT - 1 :]
+    assert [path for path in paths if not path.exists()] == paths[MAX_ENTRIES - 1 :]
     assert newest.exists()
 
 

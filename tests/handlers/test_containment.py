@@ -212,7 +212,7 @@ def test_a_handler_s_environment_is_what_libraries_need() -> None:
 def test_a_handler_s_home_is_not_the_server_s(tmp_path: Path, run: Run) -> None:
     (tmp_path / "home").mkdir()
     folder = archive(tmp_path / "model", {"service.py": TELLS})
-    told = ask(run(folder, home=tmp_path / "home", shown_variables="HOME"))
+    told = ask(run(folder, home=tmp_path / "home", passed_variables="HOME"))
     assert told["environ"]["HOME"] == str(tmp_path / "home")
 
 

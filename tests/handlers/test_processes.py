@@ -81,7 +81,7 @@ def test_a_handler_sees_neither_our_settings_nor_our_files_nor_our_code(
     os.set_inheritable(ours, True)
     try:
         seen = json.loads(
-            run(folder, shown_variables="DIMPLE_*, AWS*", hidden_variables="AWS_.*|X").predict([request()])[0].body
+            run(folder, passed_variables="DIMPLE_*, AWS*", hidden_variables="AWS_.*|X").predict([request()])[0].body
         )
     finally:
         os.close(ours)

@@ -105,9 +105,9 @@ def _lstm(layer: Layer, x: Value) -> Value:
 
     def step(line: Value, state: Value | None) -> Value:
         before = None if state is None else _times(layer.net, state, layer.arrays["recurrent_kernel"])
-        entering, kept, fresh, leaving = _parts(_sum(line, before), 4)
+        entering, forgotten, fresh, leaving = _parts(_sum(line, before), 4)
         cell = _product(activate(entering, gate), activate(fresh, activation))
-        cells.append(_sum(cell, _product(activate(kept, gate), cells[-1])) if cells else cell)
+        cells.append(_sum(cell, _product(activate(forgotten, gate), cells[-1])) if cells else cell)
         return _product(activate(leaving, gate), activate(cells[-1], activation))
 
     return _steps(layer, _with_bias(layer, x), step)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 START_SECONDS = 90.0
 STOP_SECONDS = 60.0
-TOLD_LINES = 8
+LOG_TAIL_LINES = 8
 LONGEST_TEMPORARY = 40
 """Longest path of Ray's folder: its sockets add 65 characters, and a socket's path is limited to 107 (unix(7))."""
 ADDRESS = re.compile(r"[\w.\-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5}")
@@ -189,7 +189,7 @@ def _await(settings: Settings, watch: subprocess.Popen[bytes], node: Node) -> No
     watch.terminate()
     watch.wait()
     lines = (cluster_folder(settings) / LOG).read_text(encoding="utf-8", errors="replace").splitlines()
-    tail = "\n".join(f"  {line}" for line in [line for line in lines if line.strip()][-TOLD_LINES:])
+    tail = "\n".join(f"  {line}" for line in [line for line in lines if line.strip()][-LOG_TAIL_LINES:])
     raise ClusterError(f"Ray did not start at {node.address}. It said:\n{tail}")
 
 

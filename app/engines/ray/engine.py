@@ -21,7 +21,7 @@ from app.types import FloatArray
 CONNECT_SECONDS = 20.0
 DEPLOY_SECONDS = 600.0
 """Timeout of a deployment in seconds; a node may have to convert the model first."""
-TOLD_LINES = 3
+LOG_TAIL_LINES = 3
 
 
 class RayEngine:
@@ -140,4 +140,4 @@ def _last_error(message: str) -> str:
     """Return the end of Ray Serve's message, which contains the reason."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     errors = [line.partition(": ")[2] for line in lines if line.startswith("app.errors.")]
-    return errors[-1] if errors else " ".join(lines[-TOLD_LINES:])[:500]
+    return errors[-1] if errors else " ".join(lines[-LOG_TAIL_LINES:])[:500]

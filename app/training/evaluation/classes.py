@@ -9,7 +9,7 @@ from app.errors import DataError
 
 SYNSET = re.compile(r"(n\d{8})(?!\d)\W*(.*)", re.DOTALL)
 """Pattern of ImageNet's labels, which begin with WordNet's number, as in ``n02123045 tabby, tabby cat``."""
-SHOWN = 10
+MAX_LISTED = 10
 
 Keys = Callable[[str], set[str]]
 Table = dict[str, set[int]]
@@ -53,7 +53,8 @@ def _match(folder: str, name: str, labels: Sequence[str], tables: list[tuple[Key
         matches = sorted(set().union(*(table.get(key, set()) for key in keys(text))))
         if len(matches) > 1:
             raise DataError(
-                f"The folder {folder!r} may be any of {', '.join(repr(labels[index]) for index in matches[:SHOWN])}. "
+                f"The folder {folder!r} may be any of "
+                f"{', '.join(repr(labels[index]) for index in matches[:MAX_LISTED])}. "
                 f"Say which by --classes '{folder}=LABEL'."
             )
         if matches:
@@ -92,5 +93,5 @@ def _in_singular(name: str) -> set[str]:
 
 
 def _format_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"There are: {', '.join(names[:SHOWN])}{more}."
+    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
+    return f"There are: {', '.join(names[:MAX_LISTED])}{more}."

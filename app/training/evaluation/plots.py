@@ -120,7 +120,7 @@ def confusion_matrix(path: Path, figures: Metrics) -> None:
     Classes that neither occurred nor were predicted are left out. Of more than ``MAX_CLASSES``, those with the most
     pictures are drawn and the rest is summed.
     """
-    labels, counts = shown_classes(figures)
+    labels, counts = plotted_classes(figures)
     parts = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     size = len(labels)
     side = max(3.2, size * (0.9 if size <= 5 else 0.55 if size <= MAX_WRITTEN else 0.17))
@@ -143,7 +143,7 @@ def confusion_matrix(path: Path, figures: Metrics) -> None:
     write_png(figure, path)
 
 
-def shown_classes(figures: Metrics) -> tuple[list[str], NDArray[np.int64]]:
+def plotted_classes(figures: Metrics) -> tuple[list[str], NDArray[np.int64]]:
     """Return the labels and counts in the confusion matrix."""
     counts = np.array(figures.confusion, np.int64)
     support, calls = counts.sum(axis=1), counts.sum(axis=0)

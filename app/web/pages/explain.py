@@ -37,7 +37,7 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
     :param answer: document of an earlier response to the image, which saves finding its faces again.
     """
     started = time.perf_counter()
-    face, label = wanted_face(), request.args.get("class") or None
+    face, label = requested_face(), request.args.get("class") or None
     with services().registry.acquire_builtin(name) as model:
         with open_picture(data, services().settings.picture_limits) as picture:
             if answer is None:
@@ -69,7 +69,7 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
     return response
 
 
-def wanted_face() -> int:
+def requested_face() -> int:
     """Return the number of the requested face, from 1.
 
     :raises BadParameter: if the value is not a number.

@@ -16,7 +16,7 @@ from app.serving.pipeline import open_picture
 from app.serving.rendering import jpeg, png, tensor_image
 from app.serving.uploads import StoredUpload
 from app.web.csrf import check_same_origin, visitor
-from app.web.pages.explain import heat_response, wanted_face
+from app.web.pages.explain import heat_response, requested_face
 from app.web.pages.view_models import PREVIEW_SIDE, from_store, is_mine, plain_label, wants_part
 from app.web.request import services, wants_html
 
@@ -24,7 +24,7 @@ bp = Blueprint("results", __name__)
 
 SMALL_SIDE = 160
 MINUTES_CACHED = 10
-MOST_SHOWN = 60
+MAX_RECENT = 60
 """Maximum number of images on the page of recent results."""
 LONGEST_LABEL = 200
 
@@ -35,7 +35,7 @@ def show(identity: str) -> Response:
     upload = _find(identity)
     if not wants_html():
         return jsonify(upload.record["answer"])
-    why = url_for("results.why", identity=identity, **_asked_of_why()) if "why" in request.args else ""
+    why = url_for("results.why", identity=identity, **_explain_parameters()) if "why" in request.args else ""
     return make_response(render_template("result.html", result=from_store(upload), why=why))
 
 
@@ -51,7 +51,7 @@ def picture(identity: str) -> Response:
 @bp.get("/result/<identity>/seen")
 def seen(identity: str) -> Response:
     """Return the network's view of the image, or of the face ``?face=``: the tensor's own values as a PNG."""
-    upload, face = _find(identity), wanted_face()
+    upload, face = _find(identity), requested_face()
     with services().registry.acquire_builtin(upload.record["answer"]["model"]) as model:
         box = box_of(upload.record["answer"], face)
         with open_picture(upload.path.read_bytes(), services().settings.picture_limits) as opened:
@@ -79,7 +79,7 @@ def correct(identity: str) -> Response:
     """Store the image, or its face ``face``, as an example of the class ``label`` for training."""
     check_same_origin()
     upload = _mine(identity)
-    face = wanted_face()
+    face = requested_face()
     label = _label(upload.record["answer"]["model"], request.form.get("label", "").strip())
     box = box_of(upload.record["answer"], face)
     data, suffix = upload.path.read_bytes(), upload.path.suffix
@@ -99,7 +99,7 @@ def correct(identity: str) -> Response:
 @bp.get("/recent")
 def recent() -> Response:
     """Show all stored uploads of this browser."""
-    mine = services().uploads.of(visitor(), MOST_SHOWN) if visitor() else []
+    mine = services().uploads.of(visitor(), MAX_RECENT) if visitor() else []
     if not wants_html():
         return jsonify([{"id": upload.id, "answer": upload.record["answer"]} for upload in mine])
     results = [from_store(upload) for upload in mine]
@@ -158,7 +158,7 @@ def _label(name: str, text: str) -> str:
     raise BadParameter("label", text, f"one of the model's own labels, such as {'; '.join(like)}")
 
 
-def _asked_of_why() -> dict[str, Any]:
+def _explain_parameters() -> dict[str, Any]:
     parameters: Mapping[str, str] = request.args
     return {key: parameters[key] for key in ("class", "face") if parameters.get(key)}
 

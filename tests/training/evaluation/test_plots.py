@@ -108,13 +108,13 @@ def thousand(n: int) -> Metrics:
 
 
 def test_classes_that_do_not_occur_are_left_out() -> None:
-    labels, counts = plots.shown_classes(thousand(3))
+    labels, counts = plots.plotted_classes(thousand(3))
     assert labels == ["class 0", "class 1", "class 2", "class 999"]
     assert counts.tolist() == [[2, 0, 0, 1], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
 
 
 def test_of_more_than_a_hundred_classes_the_rarest_are_added_up() -> None:
-    labels, counts = plots.shown_classes(thousand(110))
+    labels, counts = plots.plotted_classes(thousand(110))
     assert len(labels) == 100
     assert labels[98:] == ["class 98", "(others)"]
     # the others are classes 99 to 109, of 11 to 1 pictures, and 999, of none

@@ -28,12 +28,12 @@ class Failed(Exception):
 
 @dataclass
 class Item:
-    """A request of a batch and its answer: the answer's metadata (``told``) and body."""
+    """A request of a batch and its answer: the metadata and body of the answer."""
 
     request_id: str
     headers: Headers
     data: dict[str, Any]
-    told: dict[str, Any]
+    metadata: dict[str, Any]
     body: bytes | bytearray = b""
 
 
@@ -53,14 +53,14 @@ def answer(service: Service, message: Message, decoding: bool) -> Message:
 
 def _answer(service: Service, message: Message, decoding: bool) -> Message:
     items = _items(message, decoding)
-    readable = [item for item in items if not item.told]
+    readable = [item for item in items if not item.metadata]
     try:
         if readable:
             _call(service, readable)
     except Failed as failed:
         for item in readable:
-            item.told, item.body = _error(failed.status, INTERNAL, str(failed)), b""
-    document = [item.told for item in items]
+            item.metadata, item.body = _error(failed.status, INTERNAL, str(failed)), b""
+    document = [item.metadata for item in items]
     return Message({"answers": document, "out_of_memory": False}, [item.body for item in items])
 
 
@@ -76,7 +76,7 @@ def _items(message: Message, decoding: bool) -> list[Item]:
             try:
                 item.data[name] = decode(name, content_type, data, is_file and decoding)
             except InvalidInput as error:
-                item.told = _error(400, INVALID_INPUT, str(error))
+                item.metadata = _error(400, INVALID_INPUT, str(error))
         item.headers = Headers(headers | request["headers"])
         items.append(item)
     return items
@@ -96,7 +96,7 @@ def _call(service: Service, items: list[Item]) -> None:
         results = _run(service, [item.data for item in items])
         metrics.add_time(PREDICTION_METRIC, round(1000 * (time.perf_counter() - started), 2))
         for item, result, processor in zip(items, results, context.request_processor, strict=True):
-            item.told, item.body = _told(processor), _encode(result)
+            item.metadata, item.body = _metadata(processor), _encode(result)
     finally:
         emit_metrics(metrics.store)
 
@@ -140,7 +140,7 @@ def _has_nan(text: str) -> bool:
     return bool(constants)
 
 
-def _told(processor: RequestProcessor) -> dict[str, Any]:
+def _metadata(processor: RequestProcessor) -> dict[str, Any]:
     headers = {_line(name): _line(value) for name, value in processor.get_response_headers().items()}
     types = [headers.pop(name) for name in list(headers) if name.lower() == "content-type"]
     return {

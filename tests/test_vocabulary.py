@@ -1,0 +1,28 @@
+"""Names and docstrings use the glossary of CONTRIBUTING.md, not participles in place of nouns."""
+
+from __future__ import annotations
+
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from app.settings import ROOT
+
+BANNED = {"told", "asked", "said", "shown", "wanted"}
+FOREIGN = ROOT / "app" / "handlers" / "runtime" / "mms"  # MMS's own names
+SERIALIZED = {("app/engines/ray/spec.py", "told"), ("app/engines/ray/engine.py", "told")}  # in the cluster's state
+
+
+@pytest.mark.parametrize("package", sorted({path.parent for path in (ROOT / "app").rglob("*.py")}))
+def test_no_name_is_a_participle(package: Path) -> None:
+    found = []
+    for path in package.glob("*.py"):
+        if path.is_relative_to(FOREIGN):
+            continue
+        file = path.relative_to(ROOT).as_posix()
+        with path.open("rb") as stream:
+            for token in tokenize.tokenize(stream.readline):
+                if token.type == tokenize.NAME and set(token.string.lower().split("_")) & BANNED:
+                    found.append((file, token.string, token.start[0]))
+    assert [place for place in found if place[:2] not in SERIALIZED] == []
