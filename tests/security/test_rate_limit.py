@@ -65,9 +65,9 @@ def test_it_lets_pass_what_a_bucket_of_tokens_lets_pass(
 
 
 def test_processes_count_together(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from app.security.rate_limit import Rate, Rates\n"
-    code += "rates = Rates(Path(sys.argv[1]))\n"
-    code += "print(sum(rates.take('a', Rate(0.001, 100)) == 0 for _ in range(80)))"
+    code = "import sys; from pathlib import Path; from app.security.rate_limit import Rate, RateLimiter\n"
+    code += "rates = RateLimiter(Path(sys.argv[1]))\n"
+    code += "print(sum(rates.hit('a', Rate(0.001, 100)) == 0 for _ in range(80)))"
     command = [sys.executable, "-c", code, str(tmp_path / "table")]
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     assert sum(int(item.communicate(timeout=60)[0]) for item in started) == 100
