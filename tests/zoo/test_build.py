@@ -177,9 +177,9 @@ def test_a_pull_that_is_killed_leaves_no_model_and_the_next_one_goes_on(
     code = f"""
 from pathlib import Path
 from app.zoo.catalogue import load_catalogue
-from app.zoo.download import Places
+from app.zoo.download import Sources
 from app.zoo.build import pull
-where = Places(Path({str(places.models_dir)!r}), Path({str(places.work_dir)!r}))
+where = Sources(Path({str(places.models_dir)!r}), Path({str(places.work_dir)!r}))
 pull(load_catalogue(Path({str(tmp_path / "instance")!r})).get("small"), where)
 """
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
