@@ -91,8 +91,9 @@ if _settings.certificate_file and _settings.private_key_file:
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = os.environ[_SERVERS_THREADS] = str(max(1, cpu_count() // workers))
 
-# nohup starts a program with SIGHUP ignored; gunicorn would handle the signal, and reload when its user logs out.
-_under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+# nohup starts a program with SIGHUP ignored; gunicorn would handle the signal, and reload when its user logs out. The
+# leader of a session of its own, as `dimple serve` starts it, gets no SIGHUP from a terminal.
+_under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN and os.getsid(0) != os.getpid()
 _herald = ReadyNotifier(os.environ)
 _pid_file = _settings.instance_dir / "server.pid"
 

@@ -190,11 +190,17 @@ def _wait_ready(pipe: BinaryIO, log: Path | None, logged: int, report: Callable[
 def reload(process: psutil.Process) -> None:
     """Replace the workers by new ones, and wait until the old workers have ended.
 
-    :raises LaunchError: if old workers still run after the timeout, because the new workers cannot start.
+    :raises LaunchError: if the server ignores the signal, or old workers still run after the timeout, because the new
+        workers cannot start.
     """
     import psutil
 
     running = settings_of(process)  # an invalid line of settings.env is an error here
+    if _ignores_hangup(process.pid):
+        raise LaunchError(
+            f"The server, process {process.pid}, ignores SIGHUP because it was started with nohup. Stop and start "
+            "it again; a server of 'dimple serve' can be reloaded, and needs no nohup"
+        )
     before = process.children()
     process.send_signal(signal.SIGHUP)
     seconds = STOP_SECONDS + max(30, running.unregister_timeout)
@@ -204,6 +210,15 @@ def reload(process: psutil.Process) -> None:
             f"The old workers (process {', '.join(str(old.pid) for old in alive)}) still serve after {seconds} s. The "
             "log says why the new ones cannot start"
         )
+
+
+def _ignores_hangup(pid: int) -> bool:
+    """Return whether a process ignores SIGHUP, as proc(5) says; False elsewhere than on Linux."""
+    try:
+        match = re.search(r"^SigIgn:\s+([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    except OSError:
+        return False
+    return bool(match and int(match[1], 16) >> (signal.SIGHUP - 1) & 1)
 
 
 def stop(pid_file: Path) -> bool:

@@ -106,6 +106,21 @@ def test_a_reload_replaces_the_workers_and_keeps_the_server(served: Place) -> No
     assert served.dimple("status").returncode == 0
 
 
+def test_a_server_that_nohup_keeps_from_hanging_up_says_so(here: Place, tmp_path: Path) -> None:
+    command = ["nohup", str(ROOT / ".venv" / "bin" / "gunicorn")]
+    ports = {"DIMPLE_PORT": str(here.port), "DIMPLE_MANAGEMENT_PORT": str(here.management_port)}
+    with (tmp_path / "output.txt").open("wb") as output:
+        server = subprocess.Popen(command, cwd=ROOT, env=here.environ | ports, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: here.dimple("status").returncode == 0, 0.5)
+        done = here.dimple("reload")
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert f"process {server.pid}" in done.stderr and "nohup" in done.stderr
+    finally:
+        server.terminate()
+        server.wait(SECONDS)
+
+
 def test_a_server_that_does_not_run_cannot_be_reloaded(here: Place) -> None:
     done = here.dimple("reload")
     assert done.returncode == 3
