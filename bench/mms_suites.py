@@ -76,7 +76,7 @@ def unit_tests(checkout: Path, bench_dir: Path) -> int:
     """
     python, report = _environment(bench_dir / "suites-venv"), bench_dir / "unit-tests.xml"
     report.unlink(missing_ok=True)
-    site = ROOT / "app" / "handlers" / "site"
+    site = ROOT / "app" / "handlers" / "runtime"
     command = [str(python), "-c", "from dimple_child.patches import install; install(); import pytest; pytest.main()"]
     with tempfile.TemporaryDirectory(prefix="suites-") as folder:
         place = Path(folder, "mms", "tests", "unit_tests")  # not in the checkout, whose own package would be found

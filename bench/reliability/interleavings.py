@@ -222,7 +222,7 @@ def _handlers(served: Served) -> list[int]:
     found = []
     for handler in served.handlers():
         with contextlib.suppress(OSError):
-            if b"handlers/site\0" in Path(f"/proc/{handler}/cmdline").read_bytes():
+            if b"handlers/runtime\0" in Path(f"/proc/{handler}/cmdline").read_bytes():
                 found.append(handler)
     return found
 
