@@ -42,11 +42,11 @@ class Context:
         return self._system_properties
 
     def get_request_id(self, idx: int = 0) -> str | None:
-        """The id of request ``idx`` of the batch; None while the model loads."""
+        """Return the id of request ``idx`` of the batch; None while the model loads."""
         return (self.request_ids or {}).get(idx)
 
     def get_request_header(self, idx: int, key: str) -> Any:
-        """A header of request ``idx``; None where it has none of that name."""
+        """Return a header of request ``idx``, or None."""
         return self._of(idx).get_request_property(key)
 
     def get_all_request_header(self, idx: int) -> Mapping[str, Any]:
@@ -58,7 +58,7 @@ class Context:
         self.set_response_header(idx, "content-type", value)
 
     def get_response_content_type(self, idx: int) -> str | None:
-        """The content type that was set for answer ``idx``."""
+        """Return the content type that was set for response ``idx``."""
         return self.get_response_headers(idx).get("content-type")
 
     def set_response_header(self, idx: int, key: str, value: str) -> None:
@@ -66,7 +66,7 @@ class Context:
         self._of(idx).add_response_property(key, value)
 
     def get_response_headers(self, idx: int) -> dict[str, str]:
-        """The headers that were set for answer ``idx``."""
+        """Return the headers that were set for response ``idx``."""
         return self._of(idx).get_response_headers()
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
@@ -80,7 +80,7 @@ class Context:
             processor.report_status(code, phrase)
 
     def get_response_status(self, idx: int) -> tuple[int, str | None]:
-        """The status code and the phrase of answer ``idx``."""
+        """Return the status code and the phrase of response ``idx``."""
         return self._of(idx).get_response_status_code(), self._of(idx).get_response_status_phrase()
 
     def _of(self, idx: int) -> RequestProcessor:
@@ -99,7 +99,7 @@ class RequestProcessor:
         self._reason_phrase: str | None = None
 
     def get_request_property(self, key: str) -> Any:
-        """A header of the request; None where it has none of that name."""
+        """Return a header of the request, or None."""
         return self._request_header.get(key)
 
     def get_request_properties(self) -> Mapping[str, Any]:
@@ -112,11 +112,11 @@ class RequestProcessor:
         self._reason_phrase = reason_phrase
 
     def get_response_status_code(self) -> int:
-        """The status code of the answer, 200 where none was set."""
+        """Return the status code of the response; 200 if none was set."""
         return self._status_code
 
     def get_response_status_phrase(self) -> str | None:
-        """The phrase beside the status code."""
+        """Return the phrase beside the status code."""
         return self._reason_phrase
 
     def add_response_property(self, key: str, value: str) -> None:
@@ -128,5 +128,5 @@ class RequestProcessor:
         return self._response_header
 
     def get_response_header(self, key: str) -> str | None:
-        """A header that was set for the answer."""
+        """Return a header that was set for the response."""
         return self._response_header.get(key)

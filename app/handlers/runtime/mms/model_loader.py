@@ -38,7 +38,7 @@ class ModelLoader:
 
     @staticmethod
     def list_model_services(module: ModuleType, parent_class: type | None = None) -> list[type]:
-        """The classes that a module defines itself, in its order."""
+        """Return the classes that a module defines itself, in its order."""
         own = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == module.__name__]
         return [one for one in dict.fromkeys(own) if parent_class is None or issubclass(one, parent_class)]
 
@@ -104,13 +104,13 @@ class ModelLoaderFactory:
 
     @staticmethod
     def get_model_loader(model_dir: str) -> ModelLoader:
-        """The loader for a folder, by the manifest that it has."""
+        """Return the loader for a folder, by its manifest."""
         old = Path(model_dir, OLD_MANIFEST).exists() and not Path(model_dir, MANIFEST).exists()
         return LegacyModelLoader() if old else MmsModelLoader()
 
 
 def read_manifest(path: Path) -> Any:
-    """The manifest's content; None where there is none."""
+    """Return the manifest's content, or None."""
     if not path.exists():
         return None
     with open(path, encoding="utf-8") as file:

@@ -16,5 +16,5 @@ class Dimension:
         return f"{self.name}:{self.value}"
 
     def to_dict(self) -> dict[str, Any]:
-        """The dimension as it stands in JSON."""
+        """Return the dimension as JSON has it."""
         return {"Name": self.name, "Value": self.value}

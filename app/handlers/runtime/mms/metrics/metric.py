@@ -43,7 +43,7 @@ class Metric:
         return f"{line},{self.request_id}" if self.request_id else line
 
     def to_dict(self) -> OrderedDict[str, Any]:
-        """The metric as it stands in JSON; its dimensions are objects still."""
+        """Return the metric as JSON has it, with its dimensions as objects."""
         return OrderedDict(
             MetricName=self.name,
             Value=self.value,

@@ -57,7 +57,7 @@ class MetricsStore:
         self._put(name, value, self._ids(idx), unit, dimensions)
 
     def _ids(self, idx: int | None) -> Any:
-        """The id of one request, or those of all, joined by commas."""
+        """Return the id of one request, or the ids of all, joined by commas."""
         if not isinstance(self.request_ids, dict):
             return self.request_ids
         return self.request_ids.get(idx) or ",".join(self.request_ids.values())

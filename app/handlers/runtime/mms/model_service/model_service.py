@@ -43,7 +43,7 @@ class ModelService:
         return None
 
     def signature(self) -> Any:
-        """The content of ``signature.json``."""
+        """Return the content of ``signature.json``."""
         return self._signature
 
     def handle(self, data: list[dict[str, Any]], context: Context) -> list[Any]:
@@ -51,7 +51,7 @@ class ModelService:
         return [_only(self.inference(self._inputs(request))) for request in data]
 
     def _inputs(self, request: dict[str, Any]) -> list[Any]:
-        """The raw inputs of a request: the first under its own name, ``body`` or ``data``, others under their names."""
+        """Return the raw inputs of a request: the first by its name, ``body`` or ``data``, others by their names."""
         first, *others = (described["data_name"] for described in self._signature["inputs"])
         names = (first, "body", "data")
         found = [next((request[name] for name in names if request.get(name) is not None), None)]
@@ -89,5 +89,5 @@ class SingleNodeService(ModelService):
 
 
 def _only(result: Any) -> Any:
-    """A service answers with a list, of one thing for each output of its network; 1.x sends that thing."""
+    """Return the only item of a list, which has one for each output of the network; 1.x sends the item itself."""
     return result[0] if isinstance(result, list) and len(result) == 1 else result

@@ -54,7 +54,7 @@ class _Described(SingleNodeService):
 
     @property
     def signature(self) -> Any:  # a method in ModelService, an attribute here: 0.x has both
-        """The content of ``signature.json``."""
+        """Return the content of ``signature.json``."""
         return self._signature
 
 
@@ -76,7 +76,7 @@ class MXNetBaseService(_Described):
         self.mx_model.set_params(arguments, states, allow_missing=True, allow_extra=True)
 
     def _epoch(self) -> int:
-        """The number in the parameters' file name, after the model's own; 0 where that does not fit."""
+        """Return the number in the parameters' file name, after the model's name; 0 if it does not fit."""
         digits = str(self.param_filename)[len(self.model_name) + 1 :].removesuffix(".params")
         try:
             return int(digits)

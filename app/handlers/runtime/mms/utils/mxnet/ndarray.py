@@ -10,7 +10,7 @@ import numpy as np
 
 
 def top_probability(data: Any, labels: Sequence[str], top: int = 5) -> list[dict[str, Any]]:
-    """The classes of the largest scores, the largest first.
+    """Return the classes of the largest scores, the largest first.
 
     :param data: NDArray, (classes,), (N, classes) or (N, classes, 1, 1); only the first row counts.
     :param labels: one label a class.

@@ -17,7 +17,7 @@ def encode_sentences(
     invalid_key: str = "\n",
     start_label: int = 0,
 ) -> tuple[list[list[int]], dict[str, int]]:
-    """Number the words of sentences.
+    """Replace the words of sentences by numbers.
 
     :param vocab: the words' numbers; one that it lacks becomes ``invalid_label``. None numbers the words as they come,
         from ``start_label`` on, leaving out ``invalid_label``, which stands for ``invalid_key``.
