@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.backend.handlers import HandlerModel
 from app.backend.registrations import Registration
 from app.cli.errors import report_errors
 from app.cli.packers import archiver_options, pack_job, pack_model
+from app.cli.running import current_settings
 from app.errors import DimpleError, InvalidArchive, ModelFormatError, NoWorker
 from app.formats.archive.cache import open_archive, unpack_into
 from app.formats.archive.manifest import Handler, Manifest, find_handler, own_handler, read_manifest, refuse_torchserve
@@ -342,7 +342,7 @@ def unpack_command(path: Path, to: Path | None) -> None:
     if to is not None:
         click.echo(unpack(path, to))
         return
-    models_dir = _settings().models_dir
+    models_dir = current_settings().models_dir
     models_dir.mkdir(parents=True, exist_ok=True)
     click.echo(unpack_into(path, models_dir))
 
@@ -374,17 +374,12 @@ def verify(path: Path, run: bool) -> None:
     """
     with _as_folder(path) as folder:
         failed = 0
-        for check in checks(folder, _settings(), run):
+        for check in checks(folder, current_settings(), run):
             detail = check.detail.replace(str(folder), str(path))  # not an archive's temporary folder
             click.echo(f"{check.state:<9}{check.name}: {printable(detail)}")
             failed += check.state == "failed"
     if failed:
         raise click.ClickException(f"{path}: {failed} of its checks failed")
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["dimple"].settings
-    return settings
 
 
 @contextmanager

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.errors import report_errors
-from app.cli.running import program
-from app.settings import Settings
+from app.cli.running import current_settings, program
 
 LOOPBACK = "127.0.0.2"
 """Loopback address that Ray uses unchanged; it replaces 127.0.0.1 with the machine's external address."""
@@ -45,7 +43,7 @@ def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
     from app.engines.ray.control import Machine, up
     from app.engines.ray.node_config import TOKEN, cluster_folder
 
-    settings = _settings()
+    settings = current_settings()
     node = up(settings, Machine(host, cpus, object_mb * 2**20), port)
     token = cluster_folder(settings) / TOKEN
     click.echo(f"the head is {node.address}; its log is {cluster_folder(settings) / 'node.log'}")
@@ -67,7 +65,7 @@ def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: 
     from app.engines.ray.control import Machine, join
     from app.engines.ray.node_config import cluster_folder
 
-    settings = _settings()
+    settings = current_settings()
     node = join(settings, Machine(host, cpus, object_mb * 2**20), address, token_file)
     click.echo(f"joined {node.address} as {node.node_ip}; its log is {cluster_folder(settings) / 'node.log'}")
 
@@ -79,7 +77,7 @@ def down() -> None:
     """Leave the cluster; on the head, end it."""
     from app.engines.ray.control import down
 
-    click.echo("ended" if down(_settings()) else "no node runs here")
+    click.echo("ended" if down(current_settings()) else "no node runs here")
 
 
 @cluster_cli.command("status")
@@ -89,7 +87,7 @@ def status() -> None:
     """Show the machines and models of the cluster."""
     from app.engines.ray.control import status
 
-    status_document = status(_settings())
+    status_document = status(current_settings())
     click.echo(f"head      {status_document['address']}")
     for node in status_document["nodes"]:
         state = f"{node['cpus']:g} cores" if node["alive"] else "lost"
@@ -109,7 +107,7 @@ def config() -> None:
     from app.engines.ray.control import config_of
     from app.serving.loader import cluster_models
 
-    settings = _settings()
+    settings = current_settings()
     click.echo(config_of(cluster_models(settings), settings), nl=False)
 
 
@@ -143,10 +141,5 @@ def selftest(name: str, picture: Path) -> None:
     from app.cli.predict import find_model
     from app.engines.selftest import write_selftest
 
-    settings = _settings()
+    settings = current_settings()
     click.echo(write_selftest(find_model(settings, name), picture, settings.engine, settings.cache))
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["dimple"].settings
-    return settings

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
 from app.cli.errors import report_errors
 from app.cli.predict import Failure, Item, answers, opened_model
+from app.cli.running import current_settings
 from app.errors import DataError, ModelFormatError, SettingError
 from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.serving.model import Model
@@ -61,7 +61,7 @@ def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
     from app.training.evaluation.metrics import compute_metrics
     from app.training.evaluation.report import table
 
-    settings: Settings = current_app.extensions["dimple"].settings
+    settings = current_settings()
     stated = _parse_classes(classes)
     with open_pictures(folder) as source:
         names = by_class(source)

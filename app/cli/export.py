@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
 from app.cli.errors import report_errors
+from app.cli.running import current_settings
 from app.errors import ModelFormatError, ModelNotFound
 from app.formats.archive.manifest import NAME
 from app.formats.folder import is_model_folder, open_model_folder
@@ -39,7 +39,7 @@ def export(name: str, form: Target, output: Path | None, force: bool) -> None:
     Server; mxnet a folder with NAME-symbol.json and NAME-0000.params. The weights are not changed, and dimple models
     import (or unpack) makes the same model from the result.
     """
-    settings: Settings = current_app.extensions["dimple"].settings
+    settings = current_settings()
     folder = _folder(name, settings)
     target = output or Path(name if form == "mxnet" else f"{name}.{form}")
     if target.is_dir() and form != "mxnet":

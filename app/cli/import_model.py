@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from uuid import uuid4
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.errors import report_errors
-from app.cli.running import next_steps
+from app.cli.running import current_settings, next_steps
 from app.errors import ModelFormatError
 from app.formats.archive.manifest import NAME
 from app.formats.folder import open_model_folder
@@ -117,7 +116,7 @@ def import_command(
     from app.formats.infer_signature import infer_folder
     from app.formats.labels import read_labels
 
-    settings = _settings()
+    settings = current_settings()
     overrides = Overrides(scale=scale[0] if scale else None, **options)
     files = gather(paths)
     target = to or settings.models_dir / (name or _default_name(files))
@@ -337,8 +336,3 @@ def _abbreviate(labels: tuple[str, ...]) -> str:
 def _number(text: str) -> float:
     above, slash, below = text.partition("/")
     return float(above) / float(below) if slash else float(above)
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["dimple"].settings
-    return settings

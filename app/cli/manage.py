@@ -9,13 +9,12 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.archive import describe, kind_of, printable
 from app.cli.completion import complete_model
 from app.cli.errors import report_errors
-from app.cli.running import program, running_settings
+from app.cli.running import current_settings, program, running_settings
 from app.errors import DimpleError, LaunchError, ModelNotFound
 from app.formats.archive.manifest import NAME, read_manifest
 from app.formats.folder import is_model_folder
@@ -49,7 +48,7 @@ def list_models() -> None:
     The state is ready, failed or not registered if the server runs, and stopped if it does not.
     """
     rows = [("name", "version", "weights", "state")]
-    for model in _known_models(_settings()):
+    for model in _known_models(current_settings()):
         try:
             version = read_manifest(model.path).model_version or "1.0"
             kind = kind_of(model.path)
@@ -57,7 +56,7 @@ def list_models() -> None:
             version, kind = "?", "?"
         rows.append((model.name, version, kind, model.state))
     if len(rows) == 1:
-        click.echo(f"There are no models in {_settings().models_dir}. {program()} models available lists some.")
+        click.echo(f"There are no models in {current_settings().models_dir}. {program()} models available lists some.")
         return
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
@@ -73,7 +72,7 @@ def info(name: str) -> None:
 
     The output lists the files, input, preprocessing and labels of the model NAME, and its state if the server runs.
     """
-    model = _find(name, _settings())
+    model = _find(name, current_settings())
     click.echo(f"{'state':<12}{printable(model.state)}")
     for fact, values in describe(model.path):
         for index, value in enumerate(values):
@@ -97,7 +96,7 @@ def register(source: str, name: str, workers: int, batch_size: int, replace: boo
     from app.backend.registrations import read_registrations
     from app.server.status import server_url
 
-    running = _running(_settings())
+    running = _running(current_settings())
     if not name and NAME.fullmatch(source) and (running.models_dir / source).is_dir():
         name = source  # the name that the model has after a restart; its manifest may state another
     query = {"url": source, "initial_workers": workers, "batch_size": batch_size, "replace": str(replace).lower()}
@@ -122,7 +121,7 @@ def remove(name: str, keep_files: bool, yes: bool, token: str) -> None:
     The model NAME is unregistered from the running server, if there is one, and its folder in the models folder is
     deleted.
     """
-    settings = _settings()
+    settings = current_settings()
     model = _find(name, settings)
     running = running_settings(settings)
     deletes = not keep_files and model.path.parent == settings.models_dir
@@ -202,8 +201,3 @@ def _reason(status: int, answer: dict[str, Any]) -> str:
     if status in (401, 403):
         return f"{reason} Pass it with --token, or as the environment variable MANAGEMENT_TOKEN"
     return reason
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["dimple"].settings
-    return settings

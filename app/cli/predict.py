@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
 from app.cli.errors import report_errors
+from app.cli.running import current_settings
 from app.errors import DataError, DimpleError, EmptyFile, ModelNotFound
 from app.formats.archive.manifest import NAME
 from app.formats.folder import ModelFolder, is_model_folder, open_model_folder
@@ -143,7 +143,7 @@ def predict(name: str, paths: tuple[str, ...], form: str, top: int | None) -> No
     PATHS are images, folders or zips, or - for an image on standard input. No server is needed. Images that cannot be
     read are listed last, on standard error, and the exit status is 1 then.
     """
-    settings: Settings = current_app.extensions["dimple"].settings
+    settings = current_settings()
     with ExitStack() as stack:
         items, failures = collect(paths, stack)
         model = stack.enter_context(opened_model(settings, name))

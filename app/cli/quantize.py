@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
 from app.cli.errors import report_errors
 from app.cli.predict import find_model, opened_model
+from app.cli.running import current_settings
 from app.formats.pictures import open_pictures
 from app.settings import Settings
 
@@ -55,7 +55,7 @@ def quantize(name: str, data: Path | None, samples: int, holdout: int, min_agree
     The result is used only if enough predictions on held-out images stay the same (--min-agreement). At least 130
     images are needed.
     """
-    settings: Settings = current_app.extensions["dimple"].settings
+    settings = current_settings()
     if remove:
         click.echo(_remove(settings, name))
         return

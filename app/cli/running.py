@@ -1,4 +1,4 @@
-"""The running server on this machine, and the next steps that commands print."""
+"""The settings of a command, the running server on this machine, and the next steps that commands print."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flask import current_app
+
 from app.errors import LaunchError
 from app.settings import ROOT, Settings
 
 if TYPE_CHECKING:
     import psutil
+
+
+def current_settings() -> Settings:
+    """Return the settings with which the current command runs."""
+    settings: Settings = current_app.extensions["dimple"].settings
+    return settings
 
 
 def pid_file(settings: Settings) -> Path:

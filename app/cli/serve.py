@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.errors import report_errors
-from app.cli.running import find_server, pid_file, program
+from app.cli.running import current_settings, find_server, pid_file, program
 from app.settings import Settings, to_environment
 
 NOT_RUNNING = 3
@@ -36,7 +35,7 @@ def serve(foreground: bool, **options: Any) -> None:
     from app.security.authorization import check_exposed_management
     from app.server.daemon import Launch, find, run, settings_of, start
 
-    here = _settings()
+    here = current_settings()
     check_exposed_management(here)
     logs = here.instance_dir / "logs"
     values: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
@@ -68,7 +67,7 @@ def stop() -> None:
     """
     from app.server.daemon import stop as stop_server
 
-    click.echo("stopped" if stop_server(pid_file(_settings())) else "not running")
+    click.echo("stopped" if stop_server(pid_file(current_settings())) else "not running")
 
 
 @click.command("reload")
@@ -82,7 +81,7 @@ def reload() -> None:
     """
     from app.server.daemon import reload as reload_server
 
-    process = find_server(_settings())
+    process = find_server(current_settings())
     if process is None:
         click.echo(f"not running; start the server with {program()} serve", err=True)
         raise SystemExit(NOT_RUNNING)
@@ -101,7 +100,7 @@ def status() -> None:
     from app.server.daemon import settings_of
     from app.server.status import fetch_readyz, server_url
 
-    process = find_server(_settings())
+    process = find_server(current_settings())
     if process is None:
         click.echo("not running")
         raise SystemExit(NOT_RUNNING)
@@ -125,11 +124,6 @@ def _print_ready(running: Settings) -> None:
     _, answer = fetch_readyz(running)
     greeting = Greeting(running, len(answer["models"]), len(answer["failed"]), f"{program()} stop")
     click.echo(greeting.box() if sys.stdout.isatty() else greeting.line())
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["dimple"].settings
-    return settings
 
 
 def _shortest(path: Path | None) -> str:

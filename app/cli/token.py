@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from flask import current_app
 from flask.cli import AppGroup, with_appcontext
 
 from app.cli.errors import report_errors
+from app.cli.running import current_settings
 
 token_cli = AppGroup("token", help="Manage access tokens.")
 LONGEST_DAYS = 36_500
@@ -70,7 +70,7 @@ def revoke(name: str) -> None:
 def _path() -> Path:
     from app.security.tokens import tokens_path
 
-    return tokens_path(current_app.extensions["dimple"].settings)
+    return tokens_path(current_settings())
 
 
 def _day(seconds: int) -> str:

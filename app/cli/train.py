@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.errors import report_errors
-from app.cli.running import next_steps
-from app.settings import Settings
+from app.cli.running import current_settings, next_steps
 
 if TYPE_CHECKING:
     from app.training.evaluation.metrics import Metrics
@@ -41,7 +39,7 @@ def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
     from app.training.transfer.run import train as run
     from app.zoo.imagenet import ensure_imagenet
 
-    settings: Settings = current_app.extensions["dimple"].settings
+    settings = current_settings()
     check_target(name, settings.models_dir, force)
     body = ensure_imagenet(settings.models_dir)
     trained = run(TransferJob(name, folder, body, settings.models_dir, folds, seed, force, settings.picture_limits))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from flask import current_app
 from flask.cli import AppGroup
 
 from app.cli.errors import report_errors
+from app.cli.running import current_settings
 from app.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def task_group(name: str, about: str) -> AppGroup:
 
         The result is written to instance/datasets/.
         """
-        settings = _settings()
+        settings = current_settings()
         data = _data(_task(name), source, settings)
         click.echo(f"{settings.instance_dir / 'datasets' / name}: " + _parts(data))
 
@@ -77,7 +77,7 @@ def task_group(name: str, about: str) -> AppGroup:
         from app.training.run import Run, copy_under
         from app.training.run import train as run
 
-        settings, course = _settings(), _task(name)
+        settings, course = current_settings(), _task(name)
         data = _data(course, source, settings)
         chosen = course.recipes[recipe]
         teacher = _teacher(settings) if chosen.fitting.teaching else None
@@ -97,18 +97,13 @@ def task_group(name: str, about: str) -> AppGroup:
         """
         from app.cli.train_report import judge_one, report
 
-        settings, course = _settings(), _task(name)
+        settings, course = current_settings(), _task(name)
         if data is not None and data.is_file() and data.suffix.lower() != ".zip":
             judge_one(settings, course, data)
         else:
             report(settings, course, data)
 
     return group
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["dimple"].settings
-    return settings
 
 
 def _task(name: str) -> TrainingTask:

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.completion import complete_model
 from app.cli.errors import report_errors
+from app.cli.running import current_settings
 from app.errors import LaunchError, SettingError
 from app.settings import FILE, PREFIX, Settings, to_environment, write_settings
 from app.utils.progress import track
@@ -142,7 +142,7 @@ def tune(name: str, seconds: float, workers: tuple[int, ...]) -> None:
     """
     from app.cli.predict import find_model
 
-    settings: Settings = current_app.extensions["dimple"].settings
+    settings = current_settings()
     find_model(settings, name)  # raises an error that lists the models if there is none of that name
     processes = workers or server_processes(cpu_count(), memory_limit() // PROCESS_BYTES)
     tried = [(count, threads) for count in processes for threads in (0, 8 * cpu_count())]

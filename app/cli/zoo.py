@@ -6,12 +6,10 @@ import json
 from typing import TYPE_CHECKING
 
 import click
-from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.errors import report_errors
-from app.cli.running import next_steps, program
-from app.settings import Settings
+from app.cli.running import current_settings, next_steps, program
 
 if TYPE_CHECKING:
     from app.zoo.catalogue import CatalogueEntry
@@ -31,7 +29,7 @@ def available(form: str) -> None:
     from app.zoo.build import facts_of, pulled_from
     from app.zoo.catalogue import load_catalogue
 
-    settings = _settings()
+    settings = current_settings()
     entries = load_catalogue(settings.instance_dir).entries.values()
     here: dict[str, list[str]] = {}
     for folder in sorted(settings.models_dir.iterdir()) if settings.models_dir.is_dir() else ():
@@ -60,15 +58,10 @@ def pull(name: str, as_: str, force: bool) -> None:
     from app.zoo.catalogue import load_catalogue
     from app.zoo.download import configured_sources
 
-    settings = _settings()
+    settings = current_settings()
     entry = load_catalogue(settings.instance_dir).get(name)
     folder = fetch(entry, configured_sources(settings), as_, force)
     click.echo(f"{folder} is ready; its licence is {entry.licence!r}.\n{next_steps(settings, folder.name)}")
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.extensions["dimple"].settings
-    return settings
 
 
 HEADS = ("name", "MB", "parameters", "top-1", "paper", "input", "licence", "here")

@@ -79,12 +79,13 @@ class OpenvinoEngine:
             network is compiled once, for concurrent rows.
         """
         self._row_shape: tuple[int, ...] = tuple(model.input(0).shape)[1:]
-        never_fails = _never_fails(model)
+        fixed = _has_fixed_shapes(model)
+        never_fails = fixed and all(node.get_type_name() in ARITHMETIC for node in model.get_ops())
         self._crowd = _Requests(compile_model(model, streams=cpu_count(), threads=cpu_count()), never_fails)
         self._milliseconds = LONG_MILLISECONDS if milliseconds is None else milliseconds
         self._is_long = milliseconds is not None and milliseconds >= LONG_MILLISECONDS
         self._lone = self._crowd
-        if milliseconds is not None and cpu_count() > 1 and (self._is_long or _has_fixed_shapes(model)):
+        if milliseconds is not None and cpu_count() > 1 and (self._is_long or fixed):
             threads = cpu_count() if self._is_long else 1
             self._lone = _Requests(compile_model(model, streams=1, threads=threads), never_fails)
         self._at_once = 2 * cpu_count()  # requests of one batch: a stream never waits for this thread
@@ -231,10 +232,6 @@ ARITHMETIC = frozenset(
     }
 )
 """Operations that accept every value if the shapes are fixed; operations that look up an index do not."""
-
-
-def _never_fails(model: Any) -> bool:
-    return _has_fixed_shapes(model) and all(node.get_type_name() in ARITHMETIC for node in model.get_ops())
 
 
 def _has_fixed_shapes(model: Any) -> bool:

@@ -7,7 +7,7 @@ processes of the server read. Otherwise they stay in the process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -106,21 +106,19 @@ def request(model: str, route: str, code: int, seconds: float) -> None:
     _child(REQUEST_SECONDS, model, route).observe(seconds)
 
 
-@contextmanager
-def in_flight(model: str) -> Iterator[None]:
+def in_flight(model: str) -> AbstractContextManager[None]:
     """Count a request as active in a model for the duration of the context."""
-    gauge = _child(IN_FLIGHT, model)
-    gauge.inc()
-    try:
-        yield
-    finally:
-        gauge.dec()
+    return _counted(IN_FLIGHT, model)
+
+
+def waiting(model: str) -> AbstractContextManager[None]:
+    """Count a request as waiting in a model's queue for the duration of the context."""
+    return _counted(QUEUE_DEPTH, model)
 
 
 @contextmanager
-def waiting(model: str) -> Iterator[None]:
-    """Count a request as waiting in a model's queue for the duration of the context."""
-    gauge = _child(QUEUE_DEPTH, model)
+def _counted(instrument: Gauge, model: str) -> Iterator[None]:
+    gauge = _child(instrument, model)
     gauge.inc()
     try:
         yield
