@@ -48,13 +48,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A folder with all files that the README's commands name, in which they are typed as they are."""
     with place(tmp_path_factory.mktemp("readme")) as here:
         here.configure()
-        here.environ |= {
-            "DIMPLE_HOST": "127.0.0.1",
-            "DIMPLE_PORT": str(here.port),
-            "DIMPLE_MANAGEMENT_PORT": str(here.management_port),
-            "DIMPLE_MODELS_DIR": str(here.store),
-            "DIMPLE_SHIPPED_MODELS": "false",
-        }
+        here.use_store()
         for name in ("bin", "static", "README.md"):
             (here.folder / name).symlink_to(ROOT / name)
         (here.folder / "models").symlink_to(here.store)

@@ -18,13 +18,7 @@ HEADS = ["name", "version", "weights", "state"]
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with place(tmp_path_factory.mktemp("manage")) as here:
-        here.environ |= {
-            "DIMPLE_HOST": "127.0.0.1",
-            "DIMPLE_PORT": str(here.port),
-            "DIMPLE_MANAGEMENT_PORT": str(here.management_port),
-            "DIMPLE_MODELS_DIR": str(here.store),
-            "DIMPLE_SHIPPED_MODELS": "false",
-        }
+        here.use_store()
         yield here
 
 

@@ -54,6 +54,16 @@ class Place:
         ]
         (self.folder / "config.properties").write_text("\n".join([*addresses, *lines]))
 
+    def use_store(self) -> None:
+        """Serve the model store alone, at this place's ports."""
+        self.environ |= {
+            "DIMPLE_HOST": "127.0.0.1",
+            "DIMPLE_PORT": str(self.port),
+            "DIMPLE_MANAGEMENT_PORT": str(self.management_port),
+            "DIMPLE_MODELS_DIR": str(self.store),
+            "DIMPLE_SHIPPED_MODELS": "false",
+        }
+
     def run(self, command: str, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command of ``bin/`` in the folder, until it ends."""
         return self._run([str(ROOT / "bin" / command), *arguments], environ)
