@@ -1,7 +1,8 @@
 """OpenVINO, the fast engine: it computes converted models, one row at a time.
 
 Each row is a separate infer request, also within a batch. On a CPU eight rows at once take as long as one after
-another, and requests spread over streams. A row's result does not depend on the other rows.
+another, and requests spread over streams. A row's result does not depend on the other rows, but for the last bit: lone
+and concurrent rows may be compiled differently.
 """
 
 from __future__ import annotations

@@ -35,16 +35,17 @@ def test_every_batch_gives_what_the_formula_says(running: Backend, path: Path, c
 
 def test_its_answers_are_those_of_an_engine_in_this_process(running: Backend, path: Path) -> None:
     own = OpenvinoEngine.load(path, LONG)
-    assert np.array_equal(running.open(path).predict(pictures(9)), own.predict(pictures(9)))
+    assert running.open(path).predict(pictures(9)) == pytest.approx(own.predict(pictures(9)), abs=1e-6)
 
 
-def test_many_threads_get_the_bits_that_one_gets(running: Backend, path: Path) -> None:
+def test_many_threads_get_what_one_gets(running: Backend, path: Path) -> None:
     engine = running.open(path)
     batches = [pictures(1 + number % 4, seed=number) for number in range(120)]
     alone = [engine.predict(batch) for batch in batches]
     with ThreadPoolExecutor(16) as threads:
         together = list(threads.map(engine.predict, batches))
-    assert all(np.array_equal(item, other) for item, other in zip(alone, together, strict=True))
+    for item, other in zip(alone, together, strict=True):
+        assert item == pytest.approx(other, abs=1e-6)
 
 
 def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(running: Backend, path: Path) -> None:
@@ -93,7 +94,7 @@ def test_calls_are_answered_although_the_process_is_killed_under_them(running: B
         batch = pictures(1, seed=number)
         right = engine.predict(batch)
         while not stop.is_set():
-            if not np.array_equal(engine.predict(batch), right):
+            if not np.allclose(engine.predict(batch), right, rtol=0, atol=1e-6):
                 wrong.append(number)
             counts[number] += 1
 

@@ -51,15 +51,17 @@ def test_curl_gets_its_answer_by_form_and_by_body(server: Server, portrait: Path
 def test_many_clients_at_once_get_the_answers_that_one_gets(server: Server) -> None:
     pictures = [encode(plain(60 + number, 90)) for number in range(6)]
 
-    def ask(number: int) -> object:
+    def ask(number: int) -> dict[str, float]:
         request = urllib.request.Request(server.url("/predict/dogcat"), pictures[number % 6], method="POST")
         with urllib.request.urlopen(request, timeout=60) as response:
-            return json.load(response)["predictions"]
+            return {found["class"]: found["probability"] for found in json.load(response)["predictions"]}
 
     alone = [ask(number) for number in range(6)]
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
         together = list(pool.map(ask, range(48)))
-    assert together == alone * 8
+    for answer, expected in zip(together, alone * 8, strict=True):
+        # lone and concurrent rows are compiled apart: on some processors they differ in the last bit
+        assert answer == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_body_that_is_too_long_gets_its_answer_and_no_broken_connection(server: Server, tmp_path: Path) -> None:

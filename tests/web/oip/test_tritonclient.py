@@ -50,6 +50,11 @@ def pairs(answer: list[dict[str, Any]]) -> list[tuple[str, float]]:
     return [(item["class"], item["probability"]) for item in answer]
 
 
+def ranking(found: Any, row: int) -> list[tuple[str, float]]:
+    labels, scores = found.as_numpy("labels")[row], found.as_numpy("scores")[row]
+    return [(label.decode(), float(score)) for label, score in zip(labels, scores, strict=True)]
+
+
 def test_the_client_finds_the_server_and_its_models(client: Any) -> None:
     assert client.is_server_live() and client.is_server_ready()
     assert client.is_model_ready("smile") and client.is_model_ready("smile", "1.0")
@@ -108,10 +113,11 @@ def test_every_protocol_says_the_same_of_a_picture(client: Any, server: Server) 
             mms = pairs(curl(server, f"/predictions/{model}", data))
             sagemaker = pairs(curl(server, f"/models/{model}/invoke", data))
             alone = client.infer(model, [pictures(data)])
-            for found, at in ((together, row), (alone, 0)):
-                labels = [label.decode() for label in found.as_numpy("labels")[at]]
-                scores = [float(score) for score in found.as_numpy("scores")[at]]
-                assert own == mms == sagemaker == list(zip(labels, scores, strict=True))
+            assert own == mms == sagemaker == ranking(alone, 0)
+            # rows of one batch are computed at once, by another compilation: it may differ in the last bit
+            labels, scores = zip(*ranking(together, row), strict=True)
+            assert labels == tuple(label for label, _ in own)
+            assert scores == pytest.approx([score for _, score in own], abs=1e-6)
 
 
 def test_classes_are_written_as_triton_writes_them(client: Any, models_dir: Path) -> None:
@@ -151,7 +157,8 @@ def test_other_types_are_taken_where_nothing_is_lost(client: Any, dtype: str) ->
 def test_requests_may_be_made_at_once(client: Any) -> None:
     alone = client.infer("dogcat", [pictures(PICTURES[1])]).as_numpy("scores")
     waiting = [client.async_infer("dogcat", [pictures(PICTURES[1])]) for _ in range(8)]
-    assert all((item.get_result().as_numpy("scores") == alone).all() for item in waiting)
+    for item in waiting:
+        assert item.get_result().as_numpy("scores") == pytest.approx(alone, abs=1e-6)
 
 
 @pytest.mark.parametrize(
