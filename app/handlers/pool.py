@@ -10,7 +10,7 @@ from app.handlers.environment import handler_environment
 from app.handlers.log_relay import OnMetric
 from app.handlers.process import KILL_SECONDS
 from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus, no_worker
-from app.handlers.worker import Job, JobQueue, Pause, Worker, WorkerContext
+from app.handlers.worker import Pause, PoolState, Worker, WorkerContext
 
 
 def _ignore(line: str) -> None:
@@ -38,13 +38,11 @@ class Workers:
         on_restart: Callable[[], None] = _ignore_restart,
     ) -> None:
         self.spec = spec
-        self._jobs = JobQueue()
+        self._state = PoolState()
         environment = handler_environment(
             spec.hidden_variables, extra_patterns=spec.passed_variables, home=str(spec.home) if spec.home else None
         )
-        self._shared = WorkerContext(
-            spec, environment, self._jobs, on_metric, pause, self._refuse_if_hopeless, on_restart
-        )
+        self._shared = WorkerContext(spec, environment, self._state, on_metric, pause, on_restart)
         self._workers: list[Worker] = []
 
     def start(self, count: int, wait_seconds: float) -> None:
@@ -65,7 +63,7 @@ class Workers:
         """
         if not 0 <= minimum <= maximum:
             raise BadParameter("min_worker", minimum, f"between 0 and max_worker, which is {maximum}")
-        with self._jobs.changed:
+        with self._state.changed:
             staying = self._staying()
             for worker in sorted(staying, key=_worth)[: max(0, len(staying) - maximum)]:
                 worker.leave()
@@ -73,7 +71,7 @@ class Workers:
                 worker = Worker(self._shared)
                 self._workers.append(worker)
                 worker.start()
-            self._refuse_if_hopeless()
+            self._state.notify()
         if wait_seconds > 0:
             self.wait_until_loaded(minimum, wait_seconds)
 
@@ -85,21 +83,21 @@ class Workers:
 
         :returns: an answer for each request; failures are answers too.
         """
-        job = Job(tuple(batch))
-        with self._jobs.changed:
-            if not self._hopeful():
-                return [no_worker(self.spec.model_name, self.failure())] * len(job.batch)
-            self._jobs.put(job)
-        return job.answers.result()
+        with self._state.released:
+            while (worker := self._acquire()) is None:
+                if not self._hopeful():
+                    return [no_worker(self.spec.model_name, self.failure())] * len(batch)
+                self._state.released.wait()
+        return worker.predict(batch)
 
     def statuses(self) -> list[WorkerStatus]:
         """Return the status of each worker, in the order of their start."""
-        with self._jobs.changed:
+        with self._state.changed:
             return [worker.status() for worker in self._alive()]
 
     def failure(self) -> str:
         """Return why no worker can load the model; empty if a worker has loaded it, or makes its first attempt."""
-        with self._jobs.changed:
+        with self._state.changed:
             failures = [worker.load_failure for worker in self._staying()]
             return next((failure.reason for failure in failures if failure), "") if None not in failures else ""
 
@@ -109,10 +107,10 @@ class Workers:
         :param wait: seconds for the current batches; then the processes are killed.
         :returns: whether all ended by themselves.
         """
-        with self._jobs.changed:
+        with self._state.changed:
             for worker in self._alive():
                 worker.leave()
-            self._refuse_if_hopeless()
+            self._state.notify()
             if self._wait_for(lambda: not self._alive(), wait):
                 return True
             for worker in self._alive():
@@ -132,7 +130,7 @@ class Workers:
         def failure() -> HandlerLoadError | None:
             return next((worker.load_failure for worker in self._staying() if worker.load_failure), None)
 
-        with self._jobs.changed:
+        with self._state.changed:
             self._wait_for(lambda: ready() >= count or failure() is not None or len(self._staying()) < count, seconds)
             if ready() >= count:
                 return
@@ -142,7 +140,7 @@ class Workers:
             raise failure() or HandlerLoadError(self.spec.model_name, self.spec.handler, late)
 
     def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
-        return self._jobs.changed.wait_for(condition, seconds)
+        return self._state.changed.wait_for(condition, seconds)
 
     def _alive(self) -> list[Worker]:
         self._workers = [worker for worker in self._workers if not worker.ended]
@@ -154,10 +152,8 @@ class Workers:
     def _hopeful(self) -> bool:
         return any(worker.load_failure is None for worker in self._staying())
 
-    def _refuse_if_hopeless(self) -> None:
-        with self._jobs.changed:
-            if not self._hopeful():
-                self._jobs.refuse_all(no_worker(self.spec.model_name, self.failure()))
+    def _acquire(self) -> Worker | None:
+        return next((worker for worker in self._workers if worker.acquire()), None)
 
 
 def _worth(worker: Worker) -> tuple[bool, bool]:

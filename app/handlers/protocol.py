@@ -24,6 +24,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Reply = tuple[dict[str, Any], list[bytes]]
+JOINED_BYTES = 2**16
+"""Maximum size of a message that is sent in one piece, so that the other side wakes once."""
 
 
 class Disconnected(Exception):
@@ -44,6 +46,7 @@ class Connection:
         self._socket = sock
         self._max_bytes = max_bytes
         self._deadline = 0.0
+        self._ahead = bytearray()  # received, but not yet read
 
     def ask(self, header: Mapping[str, Any], blobs: Sequence[bytes], seconds: float) -> Reply:
         """Send a message and wait for the reply.
@@ -74,7 +77,10 @@ class Connection:
 
     def _send(self, header: Mapping[str, Any], blobs: Sequence[bytes]) -> None:
         encoded = json.dumps({**header, "sizes": [len(blob) for blob in blobs]}).encode()
-        for part in (struct.pack("!I", len(encoded)), encoded, *blobs):
+        parts = [struct.pack("!I", len(encoded)), encoded, *blobs]
+        if sum(map(len, parts)) <= JOINED_BYTES:
+            parts = [b"".join(parts)]
+        for part in parts:
             self._socket.settimeout(self._left())
             self._socket.sendall(part)
 
@@ -86,17 +92,17 @@ class Connection:
         if not all(type(size) is int and size >= 0 for size in sizes):  # negative sizes could cancel others out
             raise ValueError("a size that is none")
         self._check(sum(sizes))
-        return header, [bytes(self._read(size)) for size in sizes]
+        return header, [self._read(size) for size in sizes]
 
-    def _read(self, size: int) -> bytearray:
-        data = bytearray(size)
-        view = memoryview(data)
-        while view:
+    def _read(self, size: int) -> bytes:
+        while len(self._ahead) < size:
             self._socket.settimeout(self._left())
-            count = self._socket.recv_into(view)
-            if not count:
+            data = self._socket.recv(max(JOINED_BYTES, size - len(self._ahead)))
+            if not data:
                 raise EOFError
-            view = view[count:]
+            self._ahead += data
+        data = bytes(self._ahead[:size])
+        del self._ahead[:size]
         return data
 
     def _left(self) -> float:

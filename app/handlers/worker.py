@@ -1,4 +1,4 @@
-"""Handler workers: threads that each keep one child process alive and send it batches."""
+"""Handler workers, which each keep one child process alive and send it batches."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ import logging
 import os
 import secrets
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from app.errors import HandlerLoadError
@@ -52,48 +50,23 @@ def next_gpu(number: int) -> int | None:
     return (os.getpid() + next(_turns)) % number
 
 
-@dataclass(frozen=True)
-class Job:
-    """A batch, and the future of its answers."""
+class PoolState:
+    """The lock of a model's workers, and the conditions of those that wait for them.
 
-    batch: Sequence[HandlerRequest]
-    answers: Future[list[HandlerAnswer]] = field(default_factory=Future)
-
-    def refuse(self, answer: HandlerAnswer) -> None:
-        """Answer every request of the batch with the same answer."""
-        self.answers.set_result([answer] * len(self.batch))
-
-
-class JobQueue:
-    """A first-in, first-out queue of jobs. ``changed`` guards the queue and the states of all workers, and is notified
-    of each change."""
+    ``changed`` is notified of each change of a worker's state; ``released`` if a worker may have become free. A request
+    does not notify ``changed``: that would wake the threads of all workers.
+    """
 
     def __init__(self) -> None:
-        self.changed = threading.Condition()
-        self._waiting: deque[Job] = deque()
+        lock = threading.RLock()
+        self.changed = threading.Condition(lock)
+        self.released = threading.Condition(lock)
 
-    def put(self, job: Job) -> None:
-        """Add a job."""
-        with self.changed:
-            self._waiting.append(job)
-            self.changed.notify_all()
-
-    def take(self, enough: Callable[[], bool]) -> Job | None:
-        """Wait for the next job; return None as soon as ``enough`` is true."""
-        with self.changed:
-            self.changed.wait_for(lambda: enough() or bool(self._waiting))
-            return None if enough() else self._waiting.popleft()
-
-    def refuse_all(self, answer: HandlerAnswer) -> None:
-        """Answer all queued jobs."""
-        with self.changed:
-            while self._waiting:
-                self._waiting.popleft().refuse(answer)
-
-    def wake(self) -> None:
+    def notify(self) -> None:
         """Wake all waiting threads, which recheck their conditions."""
         with self.changed:
             self.changed.notify_all()
+            self.released.notify_all()
 
 
 LOAD_SECONDS = 120.0
@@ -107,24 +80,23 @@ class WorkerContext:
     """The state that all workers of a model share.
 
     :param pause: waits for the given seconds, or until the event is set.
-    :param on_failure: called when a worker could not load the model.
     :param on_restart: called when a process replaces one that has ended.
     """
 
     spec: HandlerSpec
     environment: Mapping[str, str]
-    jobs: JobQueue
+    pool: PoolState
     on_metric: OnMetric
     pause: Pause
-    on_failure: Callable[[], None]
     on_restart: Callable[[], None]
 
 
 class Worker:
     """A handler worker, which lives until :meth:`leave`, through any number of child processes.
 
+    Its thread starts the processes and waits for their ends. A batch is answered in the thread of :meth:`predict`.
     ``load_failure`` is the error of the last attempt to load the model, None after a success. Like ``state`` and
-    ``busy``, it is read and written under ``jobs.changed``.
+    ``busy``, it is read and written under the pool's lock.
     """
 
     def __init__(self, shared: WorkerContext) -> None:
@@ -137,6 +109,7 @@ class Worker:
         self._gpu_id = next_gpu(shared.spec.number_of_gpu)
         self._leaving = threading.Event()
         self._child: WorkerProcess | None = None
+        self._exhausted = False
         self._restarts = 0
         self._last_error = ""
         self._thread = threading.Thread(target=self._run, name=f"W-9000-{shared.spec.model_name[:25]}", daemon=True)
@@ -152,22 +125,22 @@ class Worker:
 
     def leave(self) -> None:
         """End after the current batch, or at once while the model loads."""
-        with self._shared.jobs.changed:
+        with self._shared.pool.changed:
             self._leaving.set()
             if self._child is not None and self.state is not WorkerState.READY:
                 self._child.kill()
             self.state = WorkerState.UNLOADING
-            self._shared.jobs.wake()
+            self._shared.pool.notify()
 
     def kill(self) -> None:
         """Kill the process, whatever it does."""
-        with self._shared.jobs.changed:
+        with self._shared.pool.changed:
             if self._child is not None:
                 self._child.kill()
 
     def status(self) -> WorkerStatus:
         """Return the worker's status."""
-        with self._shared.jobs.changed:
+        with self._shared.pool.changed:
             child = self._child
             alive = child is not None and not child.exited.is_set()
             return WorkerStatus(
@@ -185,9 +158,9 @@ class Worker:
         try:
             self._live()
         finally:
-            with self._shared.jobs.changed:
+            with self._shared.pool.changed:
                 self.ended = True
-                self._shared.jobs.wake()
+                self._shared.pool.notify()
 
     def _live(self) -> None:
         backoff = Backoff()
@@ -206,11 +179,11 @@ class Worker:
         self._turn(WorkerState.LOADING)
         spec = self._shared.spec
         try:
-            child = WorkerProcess(spec, self._shared.environment, self._shared.on_metric, self._shared.jobs.wake)
+            child = WorkerProcess(spec, self._shared.environment, self._shared.on_metric, self._shared.pool.notify)
         except OSError as error:
             self._fail(500, f"The worker could not be started: {error}")
             return None
-        with self._shared.jobs.changed:
+        with self._shared.pool.changed:
             self._child = child
             if self.leaving:
                 child.kill()
@@ -223,69 +196,86 @@ class Worker:
             child.end()
             self._fail(code, message)
             return None
-        with self._shared.jobs.changed:
+        with self._shared.pool.changed:
             self.load_failure, self._last_error = None, message or self._last_error
             self._turn(WorkerState.READY)
         return child
 
-    def _serve(self, child: WorkerProcess) -> None:
-        """Send batches to the process until it dies, runs out of memory, or the worker is leaving."""
-        exhausted = False
-        while (job := self._shared.jobs.take(lambda: self.leaving or child.exited.is_set())) is not None:
+    def acquire(self) -> bool:
+        """Reserve the worker for a call of :meth:`predict` if it is free. The caller holds the pool's lock."""
+        free = self.state is WorkerState.READY and not self.busy and not self.leaving
+        if free and self._child is not None and not self._child.exited.is_set():
             self.busy = True
-            try:
-                exhausted = self._answer(child, job)
-            finally:
+            return True
+        return False
+
+    def predict(self, batch: Sequence[HandlerRequest]) -> list[HandlerAnswer]:
+        """Answer a batch after :meth:`acquire` has returned True, and release the worker."""
+        child = self._child
+        assert child is not None
+        try:
+            return self._answer(child, batch)
+        finally:
+            with self._shared.pool.changed:
                 self.busy = False
-            if exhausted:
-                break
-        died = not self.leaving
+                if self.state is WorkerState.READY and not child.exited.is_set():
+                    self._shared.pool.released.notify()
+                else:
+                    self._shared.pool.notify()
+
+    def _serve(self, child: WorkerProcess) -> None:
+        """Wait until the process has died or run out of memory, or the worker is leaving, and its batch has ended."""
+
+        def is_over() -> bool:
+            return not self.busy and (self.leaving or self._exhausted or child.exited.is_set())
+
+        with self._shared.pool.changed:
+            self._shared.pool.changed.wait_for(is_over)
+            died, exhausted, self._exhausted = not self.leaving, self._exhausted, False
+            if died:
+                self._turn(WorkerState.LOADING)
         child.end()
         if died:
             memory = self._shared.spec.limits.memory_bytes
             self._last_error = f"The worker ran out of its {memory:,} bytes of memory" if exhausted else child.ending()
             log.warning("%s: %s. It is started again.", self._shared.spec.model_name, self._last_error)
-            self._turn(WorkerState.LOADING)
 
-    def _answer(self, child: WorkerProcess, job: Job) -> bool:
-        """Send a batch to the process, and set its answers.
+    def _answer(self, child: WorkerProcess, batch: Sequence[HandlerRequest]) -> list[HandlerAnswer]:
+        """Send a batch to the process, and return its answers.
 
-        :returns: whether the process has reached its memory limit. Its memory may never become free again, so another
-            process must replace it. Without a limit, one oversized batch says nothing about the next.
+        A process that has reached its memory limit is replaced, since the memory may never become free again. Without a
+        limit, one oversized batch says nothing about the next.
         """
-        spec, exhausted = self._shared.spec, False
+        spec = self._shared.spec
         try:
-            reply = child.ask(*_question(job.batch), spec.response_timeout)
-            answers = _answers(reply, len(job.batch))
-            exhausted = bool(spec.limits.memory_bytes and reply[0]["out_of_memory"])
+            reply = child.ask(*_question(batch), spec.response_timeout)
+            answers = _answers(reply, len(batch))
+            self._exhausted = bool(spec.limits.memory_bytes and reply[0]["out_of_memory"])
         except Disconnected:
-            self._turn(WorkerState.LOADING)  # before the caller learns of it and may look at the state
-            job.refuse(worker_died())
+            answers = [worker_died()] * len(batch)
         except Exception:  # a protocol violation: do not trust the process with another batch
             log.exception("%s: the worker's answer makes no sense", spec.model_name)
             child.kill()
-            self._turn(WorkerState.LOADING)
-            job.refuse(worker_died())
+            answers = [worker_died()] * len(batch)
         else:
-            if exhausted:
-                self._turn(WorkerState.LOADING)
-            job.answers.set_result(answers)
-        return exhausted
+            if not self._exhausted:
+                return answers
+        self._turn(WorkerState.LOADING)  # before the caller learns of it and may look at the state
+        return answers
 
     def _fail(self, code: int, reason: str) -> None:
         spec = self._shared.spec
-        with self._shared.jobs.changed:
+        with self._shared.pool.changed:
             self._last_error = reason
             self.load_failure = HandlerLoadError(spec.model_name, spec.handler, reason, code)
             self._turn(WorkerState.FAILED)
-            self._shared.on_failure()
         if not self.leaving:
             log.error("%s", self.load_failure)
 
     def _turn(self, state: WorkerState) -> None:
-        with self._shared.jobs.changed:
+        with self._shared.pool.changed:
             self.state = WorkerState.UNLOADING if self.leaving else state
-            self._shared.jobs.wake()
+            self._shared.pool.notify()
 
 
 def _order(spec: HandlerSpec, gpu_id: int | None) -> dict[str, Any]:

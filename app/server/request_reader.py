@@ -98,6 +98,11 @@ class RequestReader:
         """Return whether the current body is chunked, and therefore slower to read."""
         return self._chunks is not None
 
+    @property
+    def is_short(self) -> bool:
+        """Return whether the client sends the rest of the body unasked, and all of it stays in memory."""
+        return self._chunks is None and not self.expects_continue and self.size + self._left <= IN_MEMORY_BYTES
+
     def feed(self, data: bytes) -> State:
         """Process received bytes; call it until a request is complete.
 

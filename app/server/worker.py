@@ -127,6 +127,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             for conn in [connection for connection in self._connections if connection.polled]:
                 if now > conn.deadline or (conn.is_idle and now > self._idle_until):
                     self._expire(conn)
+                elif conn.reader.state is State.BODY and not (conn.is_admitted or conn.lingers):
+                    self._admit(conn)  # its short body has not followed the head at once
 
     def _watch_listeners(self) -> float:
         """Watch the listeners, unless there are too many connections or other processes should accept the next ones.
@@ -196,11 +198,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def _go_on(self, conn: Connection) -> None:
         state = conn.reader.state
-        if conn.lingers or state in (State.NOTHING, State.HEAD) or (state is State.BODY and conn.is_admitted):
+        arrives = state is State.BODY and (conn.is_admitted or conn.reader.is_short)
+        if conn.lingers or arrives or state in (State.NOTHING, State.HEAD):
             self._poll(conn)
         elif state is State.WHOLE:
             self._arrived.append(conn)
-        elif self._policy is None:
+        else:
+            self._admit(conn)
+
+    def _admit(self, conn: Connection) -> None:
+        """Ask the application whether a request may send its body."""
+        if self._policy is None:
             self._invite(conn, {})
         else:
             self._in_pool(conn, partial(self._ask_admission, conn))

@@ -8,6 +8,9 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+JOINED_BYTES = 2**16
+"""Maximum size of a message that is sent in one piece, so that the server wakes once."""
+
 
 @dataclass(frozen=True)
 class Message:
@@ -22,13 +25,16 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
+        self._reader = sock.makefile("rb")
 
     def send(self, message: Message) -> None:
         """Send a message."""
         header = json.dumps(message.header | {"sizes": [len(blob) for blob in message.blobs]}).encode()
-        self._socket.sendall(struct.pack("!I", len(header)) + header)
-        for blob in message.blobs:
-            self._socket.sendall(blob)
+        parts = [struct.pack("!I", len(header)), header, *message.blobs]
+        if sum(map(len, parts)) <= JOINED_BYTES:
+            parts = [b"".join(parts)]
+        for part in parts:
+            self._socket.sendall(part)
 
     def receive(self) -> Message | None:
         """Receive a message; return None if the server has hung up."""
@@ -41,10 +47,6 @@ class Channel:
 
     def _read(self, size: int) -> bytearray:
         data = bytearray(size)
-        view = memoryview(data)
-        while view:
-            count = self._socket.recv_into(view)
-            if not count:
-                raise EOFError
-            view = view[count:]
+        if self._reader.readinto(data) != size:
+            raise EOFError
         return data
