@@ -12,6 +12,7 @@
 # make attack    hostile requests, and what each costs in time and memory; docs/reliability.md (ATTACK="--only JSON")
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
 # make model-files    every kind of model file against the program that says what it means (WRITE=1 for docs/models.md)
+# make architecture    draw the packages and their imports again; docs/architecture.md
 # make faces FACES="--pictures …"    faces found and missed in photographs marked by eye (bench/faces.py says what it takes); docs/performance.md
 # make fuzz    damaged files for every reader, about half an hour on two cores (FUZZ="--cases 20000 --only h5"); SECURITY.md
 # make audit    ask the internet for known weaknesses of everything that is installed
@@ -47,7 +48,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
 BIN = .venv/bin
 
 .PHONY: install run test test-all test-zoo test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
-.PHONY: attack faces mms-suites model-files fuzz audit clean
+.PHONY: attack faces mms-suites model-files fuzz audit clean architecture
 
 install: .venv/.run-ready
 
@@ -85,6 +86,9 @@ mms-suites: .venv/.run-ready
 
 bench: .venv/.run-ready
 	@exec $(BIN)/python bench/performance.py $(BENCH)
+
+architecture: | .venv/bin/python
+	@exec $(BIN)/python docs/draw_architecture.py
 
 faces: .venv/.run-ready
 	@exec $(BIN)/python bench/faces.py $(FACES)

@@ -413,6 +413,19 @@ class SettingError(DimpleError, type="SettingError"):
         super().__init__(f"The setting {name}={str(value)!r} cannot be used: it must be {expected}.")
 
 
+class UnknownSetting(SettingError, type="UnknownSetting"):
+    """A name that no setting has.
+
+    :param place: the file and line, or empty for an environment variable.
+    :param similar: settings with similar names.
+    """
+
+    def __init__(self, name: str, value: str, place: str = "", similar: Sequence[str] = ()) -> None:
+        hint = f"; did you mean {' or '.join(similar)}?" if similar else "."
+        where = f"{place}: unknown" if place else "Unknown"
+        DimpleError.__init__(self, f"{where} setting {name}={value!r}{hint} docs/settings.md lists all settings.")
+
+
 def of_system(error: BaseException) -> DimpleError | None:
     """Return the error for an error of the operating system: a full disk, or too many open files.
 

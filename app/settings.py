@@ -9,7 +9,7 @@ from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from app.errors import SettingError
+from app.errors import SettingError, UnknownSetting
 from app.utils.files import atomic_write
 
 VERSION = "0.1.0"
@@ -281,7 +281,7 @@ def read_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     known = _known()
     unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
     if unknown:
-        raise SettingError(unknown[0], environ[unknown[0]], _suggestion(unknown[0], known))
+        raise UnknownSetting(unknown[0], environ[unknown[0]], similar=_similar(unknown[0], known))
     values = {f.name: _parse(name, environ[name], f) for name, f in known.items() if name in environ}
     file = with_absolute_paths(replace(Settings(), **values)).instance_dir / FILE
     return with_absolute_paths(replace(Settings(), **{**_read_file(file), **values}))
@@ -320,11 +320,10 @@ def _known() -> dict[str, Field[Any]]:
     return {PREFIX + f.name.upper(): f for f in fields(Settings)}
 
 
-def _suggestion(name: str, known: Mapping[str, object]) -> str:
-    """Return the suggestion for a name that is not a setting."""
+def _similar(name: str, known: Mapping[str, object]) -> list[str]:
+    """Return the settings, two at most, whose names resemble one that no setting has."""
     like = difflib.get_close_matches(name.removeprefix(PREFIX), [item.removeprefix(PREFIX) for item in known], 2, 0.6)
-    hint = f"did you mean {' or '.join(PREFIX + item for item in like)}? " if like else ""
-    return f"the name of a setting; {hint}docs/settings.md has them all"
+    return [PREFIX + item for item in like]
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -341,11 +340,13 @@ def _read_file(file: Path) -> dict[str, Any]:
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, _, text = (part.strip() for part in line.partition("="))
-        place = f"{file}, line {number}: {name}"
+        place = f"{file}, line {number}"
+        name, equals, text = (part.strip() for part in line.partition("="))
+        if not equals:
+            raise SettingError(f"{place}: {name}", "", "a line NAME=value")
         if name not in known:
-            raise SettingError(place, text, f"a line NAME=value, and {_suggestion(name, known)}")
-        values[known[name].name] = _parse(place, text, known[name])
+            raise UnknownSetting(name, text, place, _similar(name, known))
+        values[known[name].name] = _parse(f"{place}: {name}", text, known[name])
     return values
 
 

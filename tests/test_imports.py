@@ -116,6 +116,15 @@ def test_no_package_has_parts_that_import_each_other() -> None:
     assert cycles == []
 
 
+def test_the_drawing_in_docs_is_of_these_packages() -> None:
+    code = "import sys; sys.path.insert(0, 'docs'); import draw_architecture; print(draw_architecture.svg(), end='')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=APP.parent)
+    drawing = (APP.parent / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    assert done.stdout == drawing, "make architecture draws it again"
+    for package in set(MAY_IMPORT) - LEAVES - {"settings"}:
+        assert f">{package}</text>" in drawing
+
+
 def test_only_the_web_and_the_command_line_know_flask() -> None:
     for package in sorted(set(MAY_IMPORT) - {"web", "cli"}):
         for path in modules(package):

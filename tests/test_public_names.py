@@ -198,6 +198,7 @@ DIMPLE_ERRORS: tuple[Exception, ...] = (
     errors.TooManyOpenFiles("x"),
     errors.LaunchError("x"),
     errors.SettingError("x", "y", "z"),
+    errors.UnknownSetting("x", "y"),
 )
 OTHER_ERRORS: dict[str, Exception] = {
     "HandlerLoadError without memory": errors.HandlerLoadError("x", "y", "z", 507),

@@ -1,9 +1,9 @@
 """``signature.json``: MMS's description of a model's tensors, with our ``preprocess`` and ``postprocess`` beside it.
 
-Format: ``inputs`` and ``outputs`` are lists of ``{"data_name", "data_shape"}``; 0 in a shape stands for any size. Our
-two objects have the fields of :class:`app.types.Preprocess` and :class:`app.types.Postprocess`. A missing field follows
-from the input if possible: one channel means grey pictures, and Keras-MXNet's names for an input mean pixels of 0-1.
-Otherwise it has its default, which is the behaviour of MMS's vision template.
+``signature.schema.json`` states the fields and their values. Our two objects have the fields of
+:class:`app.types.Preprocess` and :class:`app.types.Postprocess`. A missing field follows from the input if possible:
+one channel means grey pictures, and Keras-MXNet's names for an input mean pixels of 0-1. Otherwise it has its default,
+which is the behaviour of MMS's vision template.
 """
 
 from __future__ import annotations
@@ -11,9 +11,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any
+
+import fastjsonschema
+from fastjsonschema import JsonSchemaValueException
 
 from app.errors import ModelFormatError
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
@@ -22,17 +27,22 @@ from app.utils.json import read_json
 FILE_NAME = "signature.json"
 MAX_VALUES = 2**26
 """The largest number of values of one picture or one answer: a quarter of a gigabyte."""
-LARGEST_COUNT = 2**31 - 1
-LARGEST_NUMBER = 1e30
-"""The largest scale, mean and deviation of pixels, because the arithmetic is in 32 bits."""
+SCHEMA = Path(__file__).with_name("signature.schema.json")
+"""The JSON schema, whose titles state the allowed values. Its largest number is what arithmetic in 32 bits bears."""
 
 PARTS = frozenset(("preprocess", "postprocess", "outputs"))
 """Parts of the file that are inferred if they are missing."""
 KERAS_INPUT = re.compile(r"/.*input.*\d+")
 """Keras-MXNet's names of inputs, such as ``/conv2d_1_input1``."""
 CHANNELS = (1, 3)
-
-T = TypeVar("T", Preprocess, Postprocess)
+TYPES: dict[str, Callable[[Any], Any]] = {
+    "scale": float,
+    "mean": lambda values: tuple(map(float, values)),
+    "std": lambda values: tuple(map(float, values)),
+    "shorter_side": int,
+    "top": int,
+}
+"""Conversions of JSON's numbers and lists, since 1 is also a number with a fraction and 1.0 also a whole number."""
 
 
 def read_signature(path: Path) -> Signature:
@@ -61,15 +71,18 @@ def signature_of(document: Any, path: Path) -> Signature:
     :param path: the document's file, for the error.
     :raises ModelFormatError: as :func:`read_signature`.
     """
-    if not isinstance(document, dict):
-        raise ModelFormatError(f"{path} must hold a JSON object, not {type(document).__name__}")
-    inputs = _tensors(document, "inputs", path)
-    return Signature(
-        inputs=inputs,
-        outputs=_tensors(document, "outputs", path) if "outputs" in document else (),
-        preprocess=_options(Preprocess, document, "preprocess", path, _preprocess_of(inputs[0])),
-        postprocess=_options(Postprocess, document, "postprocess", path),
-    )
+    try:
+        _validator()(document)
+    except JsonSchemaValueException as error:
+        raise ModelFormatError(f"{path}: {_reason(error)}. docs/model-folder.md has all fields") from None
+    inputs, outputs = (_tensors(document.get(key, ()), path) for key in ("inputs", "outputs"))
+    options = _converted(document.get("preprocess", {}))
+    if {"scale", "mean", "std"} & options.keys():
+        options = {"scale": 1.0, **options}  # if the file has one of the three, the inferred scale does not apply
+    preprocess = replace(_preprocess_of(inputs[0]), **options)
+    if any(map(math.isnan, (preprocess.scale, *preprocess.mean, *preprocess.std))):  # Python's JSON has NaN
+        raise ModelFormatError(f"{path}: preprocess.scale, mean and std must be numbers, not NaN")
+    return Signature(inputs, outputs, preprocess, Postprocess(**_converted(document.get("postprocess", {}))))
 
 
 def write_signature(signature: Signature, path: Path, parts: frozenset[str] = PARTS) -> None:
@@ -96,23 +109,38 @@ def document_of(signature: Signature) -> dict[str, Any]:
     }
 
 
-def _tensors(document: dict[str, Any], key: str, path: Path) -> tuple[TensorSpec, ...]:
-    listed = document.get(key)
-    if not isinstance(listed, list) or not listed:
-        raise ModelFormatError(f"{path}: {key!r} must be a list of at least one tensor")
-    return tuple(_tensor(item, key, path) for item in listed)
+@cache
+def _validator() -> Callable[[Any], Any]:
+    """Return the compiled schema, a function that raises an error for an invalid document."""
+    validate: Callable[[Any], Any] = fastjsonschema.compile(read_json(SCHEMA), use_default=False)
+    return validate
 
 
-def _tensor(item: Any, key: str, path: Path) -> TensorSpec:
-    name, shape = (item.get("data_name"), item.get("data_shape")) if isinstance(item, dict) else (None, None)
-    sizes_valid = isinstance(shape, list) and shape and all(type(size) is int and size >= 0 for size in shape)
-    if not isinstance(name, str) or not sizes_valid:
-        raise ModelFormatError(
-            f"{path}: each of {key!r} needs a 'data_name' and a 'data_shape' of whole numbers, not {item!r}"
-        )
-    if math.prod(max(1, size) for size in shape) > MAX_VALUES:  # type: ignore[union-attr]
-        raise ModelFormatError(f"{path}: {name} has the shape {shape}; at most {MAX_VALUES:,} values are possible")
-    return TensorSpec(name, tuple(shape))  # type: ignore[arg-type]
+def _reason(error: JsonSchemaValueException) -> str:
+    """Return what is wrong with a document, in the words of the schema's titles."""
+    field = error.name.removeprefix("data").removeprefix(".")
+    if error.rule == "additionalProperties":
+        known = error.definition["properties"]
+        return f"{field} has no field {min(error.value.keys() - known)!r}; it has {', '.join(known)}"
+    if error.rule == "required" and not field:
+        return "inputs is missing"
+    return f"{field or 'it'} must be {error.definition['title']}, not {error.value!r:.80}"
+
+
+def _tensors(items: Iterable[dict[str, Any]], path: Path) -> tuple[TensorSpec, ...]:
+    tensors = tuple(TensorSpec(item["data_name"], tuple(map(int, item["data_shape"]))) for item in items)
+    for tensor in tensors:
+        if math.prod(max(1, size) for size in tensor.shape) > MAX_VALUES:
+            shape = list(tensor.shape)
+            raise ModelFormatError(
+                f"{path}: {tensor.name} has the shape {shape!s:.80}; at most {MAX_VALUES:,} values are possible"
+            )
+    return tensors
+
+
+def _converted(options: dict[str, Any]) -> dict[str, Any]:
+    """Return valid options with JSON's lists and numbers as the types of their fields."""
+    return {name: TYPES[name](value) if name in TYPES else value for name, value in options.items()}
 
 
 def layout_of(shape: tuple[int, ...]) -> Layout:
@@ -132,51 +160,3 @@ def _preprocess_of(tensor: TensorSpec) -> Preprocess:
         layout=layout_of(tensor.shape),
         scale=1 / 255 if KERAS_INPUT.fullmatch(tensor.name) else 1.0,
     )
-
-
-def _options(kind: type[T], document: dict[str, Any], key: str, path: Path, default: T | None = None) -> T:
-    options = document.get(key, {})
-    if not isinstance(options, dict):
-        raise ModelFormatError(f"{path}: {key!r} must be an object")
-    hints = get_type_hints(kind)
-    names = [f.name for f in fields(kind)]
-    values: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in names:
-            raise ModelFormatError(f"{path}: {key!r} has no field {name!r}; it has {', '.join(names)}")
-        values[name] = _convert(value, hints[name], f"{path}: {key}.{name}")
-    if {"scale", "mean", "std"} & values.keys():
-        values = {"scale": 1.0, **values}  # if the file has one of the three, the inferred scale does not apply
-    made = replace(default, **values) if default is not None else kind(**values)
-    if isinstance(made, Preprocess) and 0.0 in made.std:
-        raise ModelFormatError(f"{path}: {key}.std must not hold 0")
-    return made
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Return ``value`` converted to its field's declared type."""
-    origin = get_origin(hint)
-    if origin is Literal:
-        if value in get_args(hint):
-            return value
-        raise ModelFormatError(f"{where} must be one of {', '.join(get_args(hint))}, not {value!r}")
-    if origin is tuple:
-        if isinstance(value, list) and value and all(_is_number(item) for item in value):
-            return tuple(float(item) for item in value)
-        raise ModelFormatError(f"{where} must be a list of numbers, not {value!r}")
-    if hint is float and _is_number(value):
-        return float(value)
-    if hint is int and type(value) is int and 0 <= value <= LARGEST_COUNT:
-        return value
-    if hint is bool and type(value) is bool:
-        return value
-    raise ModelFormatError(f"{where} must be of type {_type_name(hint)}, not {value!r}")
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether a value is a finite number in range: Python's JSON has NaN, and integers of any size."""
-    return isinstance(value, int | float) and type(value) is not bool and abs(value) <= LARGEST_NUMBER
-
-
-def _type_name(hint: Any) -> str:
-    return {int: "whole number (0 or more)", float: "number", bool: "true/false"}.get(hint, str(hint))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,9 +41,9 @@ def run(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=rest | environ, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_version_is_that_of_the_project() -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert run("--version").stdout == f"dimple {version}\n"
+def test_the_version_is_the_newest_of_the_changelog() -> None:
+    newest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and run("--version").stdout == f"dimple {newest[1]}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["models", "--help"]])

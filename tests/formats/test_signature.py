@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import jsonschema
 import pytest
 
 from app.errors import ModelFormatError
-from app.formats.signature import read_signature, write_signature
+from app.formats.signature import SCHEMA, read_signature, write_signature
+from app.settings import ROOT
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 
+DOCUMENT = (ROOT / "docs" / "model-folder.md").read_text(encoding="utf-8")
 INPUTS = [{"data_name": "data", "data_shape": [0, 3, 224, 224]}]
 
 
@@ -52,25 +56,78 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "named"),
+    ("document", "reason"),
     [
         ("{", "cannot be read"),
-        ([], "JSON object"),
-        ({}, "'inputs'"),
-        ({"inputs": []}, "'inputs'"),
-        ({"inputs": [{"data_name": "data"}]}, "data_shape"),
-        ({"inputs": [{"data_name": "data", "data_shape": [0, -3]}]}, "-3"),
-        ({"inputs": [7]}, "7"),
-        ({"inputs": INPUTS, "preprocess": {"colour": "rgb"}}, "colour"),
-        ({"inputs": INPUTS, "preprocess": {"color": "pink"}}, "pink"),
-        ({"inputs": INPUTS, "preprocess": {"color": ["rgb"]}}, "rgb"),
-        ({"inputs": INPUTS, "preprocess": {"mean": "0"}}, "mean"),
-        ({"inputs": INPUTS, "preprocess": {"std": [0]}}, "std"),
-        ({"inputs": INPUTS, "preprocess": {"faces": 1}}, "faces"),
-        ({"inputs": INPUTS, "postprocess": {"top": -1}}, "top"),
-        ({"inputs": INPUTS, "postprocess": "softmax"}, "postprocess"),
+        ([], "it must be a JSON object, not []"),
+        ({}, "inputs is missing"),
+        ({"inputs": []}, "inputs must be a list of at least one tensor, not []"),
+        (
+            {"inputs": [{"data_name": "data"}]},
+            "inputs[0] must be an object with data_name and data_shape, not {'data_name': 'data'}",
+        ),
+        (
+            {"inputs": [{"data_name": "data", "data_shape": [0, -3]}]},
+            "inputs[0].data_shape[1] must be a whole number from 0, not -3",
+        ),
+        ({"inputs": [7]}, "inputs[0] must be an object with data_name and data_shape, not 7"),
+        ({"inputs": INPUTS, "outputs": [7]}, "outputs[0] must be an object with data_name and data_shape, not 7"),
+        ({"inputs": INPUTS, "preprocess": {"colour": "rgb"}}, "preprocess has no field 'colour'; it has color, resize"),
+        ({"inputs": INPUTS, "preprocess": {"color": "pink"}}, "preprocess.color must be rgb, bgr or grey, not 'pink'"),
+        (
+            {"inputs": INPUTS, "preprocess": {"color": ["rgb"]}},
+            "preprocess.color must be rgb, bgr or grey, not ['rgb']",
+        ),
+        (
+            {"inputs": INPUTS, "preprocess": {"mean": "0"}},
+            "preprocess.mean must be a list of one number, or of one for each channel, not '0'",
+        ),
+        ({"inputs": INPUTS, "preprocess": {"std": [0]}}, "preprocess.std[0] must be a number other than 0, not 0"),
+        ({"inputs": INPUTS, "preprocess": {"faces": 1}}, "preprocess.faces must be true or false, not 1"),
+        ({"inputs": INPUTS, "preprocess": {"scale": True}}, "preprocess.scale must be a number from -1e30 to 1e30"),
+        (
+            {"inputs": INPUTS, "postprocess": {"top": -1}},
+            "postprocess.top must be a whole number from 0 to 2147483647, not -1",
+        ),
+        ({"inputs": INPUTS, "postprocess": "softmax"}, "postprocess must be an object, not 'softmax'"),
     ],
 )
-def test_a_broken_signature_is_refused_by_what_is_wrong(tmp_path: Path, document: Any, named: str) -> None:
-    with pytest.raises(ModelFormatError, match=named):
-        read_signature(write(tmp_path, document))
+def test_a_broken_signature_is_refused_by_what_is_wrong(tmp_path: Path, document: Any, reason: str) -> None:
+    path = write(tmp_path, document)
+    with pytest.raises(ModelFormatError) as caught:
+        read_signature(path)
+    assert str(path) in str(caught.value)
+    assert reason in str(caught.value)
+
+
+def test_the_schema_is_one_and_has_every_field_with_its_values_and_default() -> None:
+    schema = json.loads(SCHEMA.read_text())
+    jsonschema.Draft7Validator.check_schema(schema)
+    for name, kind in (("preprocess", Preprocess), ("postprocess", Postprocess)):
+        properties = schema["properties"][name]["properties"]
+        assert list(properties) == [field.name for field in fields(kind)]
+        for field in fields(kind):
+            stated = properties[field.name]
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            assert stated.get("default", default) == default, field.name
+            assert stated.get("enum", []) == list(
+                get_args(get_type_hints(kind)[field.name]) if "enum" in stated else ()
+            )
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "models").glob("*/signature.json")), ids=lambda path: path.parent.name)
+def test_another_reader_of_the_schema_accepts_the_models_that_are_included(path: Path) -> None:
+    jsonschema.validate(json.loads(path.read_text()), json.loads(SCHEMA.read_text()))
+
+
+@pytest.mark.parametrize("part", ["preprocess", "postprocess"])
+def test_the_document_has_every_field_as_the_schema_has_it(part: str) -> None:
+    schema = json.loads(SCHEMA.read_text())
+    for name, field in schema["properties"][part]["properties"].items():
+        values = {**schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {}), **field}["title"]
+        row = f"| `{name}` | {values} | {field['description']} | {shown_default(field)} |"
+        assert row in DOCUMENT, row
+
+
+def shown_default(field: dict[str, Any]) -> str:
+    return f"`{json.dumps(field['default'])}`" if "default" in field else "see left"

@@ -10,6 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, render_template, request, send_from_directory
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from app.settings import VERSION
 from app.web.errors import mms_error_response
 from app.web.mms.responses import json_response, set_no_cache
 from app.web.ports import PortScope, port_scope
@@ -46,7 +47,8 @@ def own_document(port: PortScope) -> Json:
         }
         if set(allowed) - {"parameters"}:
             paths[path] = allowed
-    return {**whole, "tags": [tag for tag in whole["tags"] if answers(tag["name"])], "paths": paths}
+    info = {**whole["info"], "version": VERSION}
+    return {**whole, "info": info, "tags": [tag for tag in whole["tags"] if answers(tag["name"])], "paths": paths}
 
 
 def mms_document(port: PortScope) -> Json:

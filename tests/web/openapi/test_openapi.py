@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from openapi_spec_validator import validate
 
 from app import create_app
-from app.settings import Settings
+from app.settings import VERSION, Settings
 
 PAGES = ("results", "live", "manage", "login")
 """Blueprints of pages, which are for people."""
@@ -32,6 +32,7 @@ def document(client: FlaskClient, port: str = "inference") -> Any:
 def test_the_document_is_valid(client: FlaskClient, port: str) -> None:
     assert document(client, port)["openapi"].startswith("3.1")
     validate(document(client, port))
+    assert document(client, port)["info"]["version"] == VERSION
 
 
 def test_the_document_has_every_route_and_no_other(tmp_path: Path) -> None:
