@@ -1,7 +1,7 @@
 # make install    everything that running it needs, into .venv
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
-# make test   run the tests, two at a time (TESTS="tests/web -x" chooses; TEST_PROCESSES=0: one at a time)
-# make test-all    and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
+# make test   run the tests but for the slow ones, two at a time (TESTS="tests/web -x" chooses; TEST_PROCESSES=0: one at a time)
+# make test-all    run all tests, and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
 # make test-http-gunicorn27    the tests of HTTP on gunicorn 27 with its parser in Python
 # make check  lint, types and formatting
 # make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
@@ -47,7 +47,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
 
 BIN = .venv/bin
 
-.PHONY: install run test test-all test-zoo test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
+.PHONY: install run test test-all test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
 .PHONY: attack faces mms-suites model-files fuzz audit clean architecture
 
 install: .venv/.run-ready
@@ -55,15 +55,18 @@ install: .venv/.run-ready
 run: install
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
 
-# A file's tests stay together, since they share servers and networks.
-test: .venv/.test-ready
-	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
+# A file's tests stay together, since they share servers and networks; tests/conftest.py has the order of the files.
+PYTEST = $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-test-all: test test-zoo
+test: .venv/.test-ready
+	@exec $(PYTEST) -m "not slow" $(TESTS)
+
+test-all: .venv/.test-ready
+	$(PYTEST) --hypothesis-profile thorough $(TESTS)
+	$(BIN)/python -m pytest tests/zoo/all_architectures.py
 
 test-http-gunicorn27: .venv/.test-ready .venv/gunicorn27/.ready
-	@PYTHONPATH="$(CURDIR)/.venv/gunicorn27" GUNICORN_CMD_ARGS="--http-parser python" exec $(BIN)/python -m pytest \
-		-n $(TEST_PROCESSES) --dist loadfile $(HTTP_TESTS)
+	@PYTHONPATH="$(CURDIR)/.venv/gunicorn27" GUNICORN_CMD_ARGS="--http-parser python" exec $(PYTEST) -m "not slow" $(HTTP_TESTS)
 
 check: .venv/.test-ready
 	$(BIN)/ruff check .
@@ -107,9 +110,6 @@ model-files: .venv/.test-ready
 
 attack: .venv/.run-ready
 	@exec $(BIN)/python bench/attack.py $(ATTACK)
-
-test-zoo: .venv/.test-ready
-	@exec $(BIN)/python -m pytest tests/zoo/all_architectures.py
 
 fuzz: .venv/.fuzz-ready
 	@exec $(BIN)/python -m fuzz.run $(FUZZ)

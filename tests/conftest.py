@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import settings as hypothesis_settings
 
 from app import create_app, load_models
 from app.settings import ROOT, Settings
@@ -26,6 +27,18 @@ SHIPPED = ("smile", "dogcat")
 START_SECONDS = 120
 CACHE = ROOT / "instance" / "cache"
 """Networks that are converted once for all tests, as the server itself keeps them."""
+LONGEST = ("resilience", "browser", "server", "training", "cli", "kinds")
+"""Packages of tests whose files take longest: they begin first, so that both processes end at the same time."""
+
+hypothesis_settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True, database=None)
+hypothesis_settings.register_profile("thorough", max_examples=200, deadline=None)
+hypothesis_settings.load_profile("fast")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    packages = {name: number for number, name in enumerate(LONGEST)}
+    folder = Path(__file__).parent
+    items.sort(key=lambda item: packages.get(item.path.relative_to(folder).parts[0], len(packages)))
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,6 @@ from fuzz.target import Target
 from fuzz.targets import NAMES, load
 from fuzz.watch import Watch
 
-CASES = 60
-
 
 @pytest.fixture(scope="module")
 def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
@@ -62,7 +60,7 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(name: str, folder: P
     path.write_bytes(seeds[0])
     target.read(path)  # imports what is imported late
 
-    @settings(max_examples=CASES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(derandomize=True, suppress_health_check=list(HealthCheck))
     @given(number=st.integers(0, len(seeds) - 1), seed=st.integers(0, 2**32), rounds=st.integers(1, 3))
     def check(number: int, seed: int, rounds: int) -> None:
         random, data = Random(seed), seeds[number]

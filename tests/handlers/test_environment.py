@@ -53,6 +53,7 @@ np.save("answers.npy", load_model("whole.h5").predict(pictures))
 """
 
 
+@pytest.mark.slow
 def test_keras_reads_and_writes_its_files_as_the_dogs_and_cats_tutorial_does(tmp_path: Path) -> None:
     runpy.run_path(str(ROOT / "app/handlers/runtime/dimple_child/environment.py"))["write"](tmp_path)
     pictures = np.random.default_rng(2).uniform(0, 255, (2, 150, 150, 3)).astype(np.float32)

@@ -84,6 +84,7 @@ def test_two_models_with_conflicting_packages_are_served_at_once(registry: Regis
     assert versions == ["1.0", "2.0", None, "1.0"]
 
 
+@pytest.mark.slow
 def test_a_model_whose_packages_cannot_be_installed_is_not_registered_until_they_can(
     registry: Registry, tmp_path: Path
 ) -> None:

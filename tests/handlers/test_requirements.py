@@ -39,6 +39,7 @@ def test_a_package_is_installed_on_top_of_the_server_s(tmp_path: Path, caplog: p
     assert any("Successfully installed dimple-probe-1.2" in record.message for record in caplog.records)
 
 
+@pytest.mark.slow
 def test_another_version_than_the_server_s_leaves_the_server_its_own(tmp_path: Path) -> None:
     server = tmp_path / "server" / "site-packages"
     for version in ("1.0", "2.0"):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from app.security.authorization import client_key, is_local
@@ -47,7 +47,6 @@ def test_a_table_of_an_earlier_start_of_the_machine_locks_nobody_out(rates: Rate
     assert rates.hit("a", rate, 3.0) == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(1, 20), st.integers(1, 10), st.lists(st.integers(0, 1500), min_size=1, max_size=60))
 def test_it_lets_pass_what_a_bucket_of_tokens_lets_pass(
     tmp_path_factory: pytest.TempPathFactory, per_second: int, burst: int, pauses: list[int]

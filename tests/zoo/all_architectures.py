@@ -1,5 +1,5 @@
 """Every network of the catalogue that can be built here, at its full size. ``make test`` leaves this out: it takes
-several minutes and 2 GB. Run it by its name: ``pytest tests/zoo/all_architectures.py``, or ``make test-zoo``.
+several minutes and 2 GB. ``make test-all`` runs it, and ``pytest tests/zoo/all_architectures.py``.
 
 Where GluonCV can be imported (``pip install --no-deps gluoncv==0.10.5.post0 yacs portalocker autocfg pandas``), our
 definitions are held against its own, and the networks that only it defines are built too.

@@ -40,7 +40,8 @@ NAMES = ["smile", "smile", "nobody", "a b", "ü", "...", "%00", "x" * 300]
 URLS = ["smile", "empty", "smile/signature.json", "", "../smile", "a\0b", "http://x:y/", "http://[", 300 * "x", "ü"]
 SIZES = [[1, 1, 64, 64], [4096], [0], [1], [2, 1]]
 TENSORS = [{"data": [0.5] * 4096}, {"data": ["/9j/"]}, {"data": []}, {"parameters": {"binary_data_size": 0}}]
-EXAMPLES = 15
+EXAMPLES = settings().max_examples // 8
+"""Requests for each operation: 5 in ``make test``."""
 SLOW = list(HealthCheck)
 
 for kind in ("jpeg", "png", "gif", "webp", "bmp", "tiff"):
