@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -14,20 +14,15 @@ from flask.cli import with_appcontext
 from app.cli.errors import report_errors
 from app.cli.running import current_settings, next_steps
 from app.formats.inference import BY_CALLER
+from app.formats.pixels import describe_pixels
 from app.types import Activation, Color, Layout, Resize
 
 if TYPE_CHECKING:
     from app.formats.import_files import ImportFiles
-    from app.formats.inference import Inference
     from app.serving.model import Model
     from app.serving.model_import import ImportPlan, Overrides
 
 PATH = click.Path(exists=True, path_type=Path)
-RESIZED = {
-    "stretch": "stretched",
-    "crop": "cropped at the centre",
-    "fit": "the centre of the input's aspect",
-}
 
 
 def _numbers(_context: click.Context, _parameter: click.Parameter, text: str | None) -> tuple[float, ...] | None:
@@ -50,31 +45,48 @@ def _size(_context: click.Context, _parameter: click.Parameter, text: str | None
     return int(match[1]), int(match[2] or match[1])
 
 
+OPTIONS = (
+    click.option("--name", default="", help="Name of the model.  [default: that of its files]"),
+    click.option(
+        "--input-size", "size", metavar="H,W", callback=_size, help="Height and width of the network's input."
+    ),
+    click.option("--layout", type=click.Choice(get_args(Layout)), help="Order of the axes of the input."),
+    click.option("--color", type=click.Choice(get_args(Color)), help="Order of the color channels."),
+    click.option("--resize", type=click.Choice(get_args(Resize)), help="How images are resized to the input."),
+    click.option(
+        "--mean",
+        metavar="NUMBERS",
+        callback=_numbers,
+        help="Mean of the scaled pixels, one or per channel.",
+    ),
+    click.option("--std", metavar="NUMBERS", callback=_numbers, help="Standard deviation of the scaled pixels."),
+    click.option("--scale", metavar="NUMBER", callback=_numbers, help="Factor for the pixels (0-255), such as 1/255."),
+    click.option(
+        "--activation", type=click.Choice(get_args(Activation)), help="What turns the output into probabilities."
+    ),
+    click.option("--output", metavar="NAME", help="Output with the classes, if the network has several outputs."),
+    click.option("--labels", type=PATH, help="File with one label per line, or a JSON list of labels."),
+    click.option(
+        "--keras-backend",
+        type=click.Choice(["tensorflow", "theano"]),
+        help="Backend with which a Keras 1 file was trained.",
+    ),
+    click.option("--to", type=click.Path(path_type=Path), help="Folder to write.  [default: models/NAME]"),
+    click.option("--force", is_flag=True, help="Replace an existing folder."),
+)
+"""Options about the files of a model, common to the commands that import one."""
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add :data:`OPTIONS` to a command."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
 @click.command("import")
 @click.argument("paths", metavar="PATHS...", nargs=-1, required=True, type=PATH)
-@click.option("--name", default="", help="Name of the model.  [default: that of its files]")
-@click.option("--input-size", "size", metavar="H,W", callback=_size, help="Height and width of the network's input.")
-@click.option("--layout", type=click.Choice(get_args(Layout)), help="Order of the axes of the input.")
-@click.option("--color", type=click.Choice(get_args(Color)), help="Order of the color channels.")
-@click.option("--resize", type=click.Choice(get_args(Resize)), help="How images are resized to the input.")
-@click.option(
-    "--mean",
-    metavar="NUMBERS",
-    callback=_numbers,
-    help="Mean of the scaled pixels, one or per channel.",
-)
-@click.option("--std", metavar="NUMBERS", callback=_numbers, help="Standard deviation of the scaled pixels.")
-@click.option("--scale", metavar="NUMBER", callback=_numbers, help="Factor for the pixels (0-255), such as 1/255.")
-@click.option("--activation", type=click.Choice(get_args(Activation)), help="What turns the output into probabilities.")
-@click.option("--output", metavar="NAME", help="Output with the classes, if the network has several outputs.")
-@click.option("--labels", type=PATH, help="File with one label per line, or a JSON list of labels.")
-@click.option(
-    "--keras-backend",
-    type=click.Choice(["tensorflow", "theano"]),
-    help="Backend with which a Keras 1 file was trained.",
-)
-@click.option("--to", type=click.Path(path_type=Path), help="Folder to write.  [default: models/NAME]")
-@click.option("--force", is_flag=True, help="Replace an existing folder.")
+@model_options
 @with_appcontext
 @report_errors
 def import_command(
@@ -107,6 +119,8 @@ def import_command(
 
 def _report(plan: ImportPlan, model: Model, seconds: float) -> Iterator[str]:
     """Yield lines with the found and inferred facts, each with its reason."""
+    from app.serving.model_import import labels_reason
+
     files, inference, overrides = plan.files, plan.inference, plan.overrides
     size = ", ".join(str(axis) if axis else "any" for axis in model.input.shape)
     pixels, reasons = model.preprocess, dict(inference.reasons)
@@ -117,8 +131,7 @@ def _report(plan: ImportPlan, model: Model, seconds: float) -> Iterator[str]:
         ("input", f"{model.input.name} ({size}), {pixels.layout}", reasons["input"]),
         (
             "pixels",
-            f"{pixels.color}, {RESIZED[pixels.resize]}, (pixel * {pixels.scale:.6g} - {_row(pixels.mean)}) / "
-            f"{_row(pixels.std)}",
+            describe_pixels(pixels),
             reasons["pixels"],
         ),
         (
@@ -126,7 +139,7 @@ def _report(plan: ImportPlan, model: Model, seconds: float) -> Iterator[str]:
             f"{len(model.labels):,} classes, activation {model.postprocess.activation}",
             reasons["output"],
         ),
-        ("labels", _abbreviate(model.labels), _labels_reason(files, inference, overrides, len(model.labels))),
+        ("labels", _abbreviate(model.labels), labels_reason(plan, len(model.labels))),
         ("answered", f"by {model.kind}, after {seconds:.1f} s", ""),
     ]
     if files.h5 is not None and (note := _backend_note(files, overrides)):
@@ -140,14 +153,6 @@ def _files(files: ImportFiles) -> list[Path]:
     return [file for file in listed if file is not None]
 
 
-def _labels_reason(files: ImportFiles, inference: Inference, overrides: Overrides, count: int) -> str:
-    if file := overrides.labels or files.labels:
-        return file.name
-    if inference.labels is not None:
-        return "the file's metadata state them"
-    return "ImageNet's, because there are 1,000" if count == 1000 else "numbered, because nothing names them"
-
-
 def _backend_note(files: ImportFiles, overrides: Overrides) -> tuple[str, str] | None:
     from app.formats.keras_h5 import read_h5
 
@@ -158,14 +163,6 @@ def _backend_note(files: ImportFiles, overrides: Overrides) -> tuple[str, str] |
     if overrides.keras_backend:
         return overrides.keras_backend, BY_CALLER
     return "theano" if model.theano else "tensorflow", "Keras 1 does not state it; --keras-backend does"
-
-
-def _row(values: tuple[float, ...]) -> str:
-    return (
-        ", ".join(f"{value:.6g}" for value in values)
-        if len(values) == 1
-        else f"[{', '.join(map('{:.6g}'.format, values))}]"
-    )
 
 
 def _abbreviate(labels: tuple[str, ...]) -> str:

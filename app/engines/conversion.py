@@ -19,7 +19,7 @@ from app.engines.mxnet.onnx import export_onnx
 from app.engines.onnx_file import convert_file
 from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
-from app.engines.parity import LIMIT, ONNX_LIMIT, ORDER, difference, predict_each, predict_within, samples
+from app.engines.parity import ORDER, difference, limit_of, predict_each, predict_within, samples
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
@@ -165,7 +165,7 @@ def _measure(record: Record, reference: Reference | None, inference: Inference, 
         worst = difference(answers[list(ORDER)][: len(expected)], expected, activation)
         today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
         parity = Parity(worst, len(expected), name_of(reference), today)
-        reason = refusal(worst, parity.reference, limit_of(reference))
+        reason = refusal(worst, parity.reference, limit_of(parity.reference))
     took = milliseconds(compile_model(core().read_model(path / MODEL), streams=1, threads=1), rows[:1])
     return replace(record, reason=reason, parity=parity, milliseconds=round(took, 3)), inference
 
@@ -175,11 +175,6 @@ def name_of(reference: Reference) -> str:
     if isinstance(reference, OnnxReference):
         return reference.package
     return "keras" if isinstance(reference, KerasEngine) else "mxnet"
-
-
-def limit_of(reference: Reference) -> float:
-    """Return the largest acceptable difference from a reference."""
-    return ONNX_LIMIT if isinstance(reference, OnnxReference) else LIMIT
 
 
 def refusal(worst: float, reference: str, limit: float) -> str:

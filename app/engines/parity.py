@@ -22,6 +22,14 @@ ONNX_LIMIT = 0.02
 exponentials of large logits enlarge the last bits."""
 
 
+def limit_of(reference: str) -> float:
+    """Return the largest acceptable difference from a reference.
+
+    :param reference: ``mxnet``, ``keras``, ``onnxruntime``, ``onnx`` or the package of one of them.
+    """
+    return ONNX_LIMIT if reference.startswith("onnx") else LIMIT
+
+
 def predict_each(engine: Engine, rows: FloatArray) -> FloatArray:
     """Return an engine's outputs (N, classes) for inputs (N, …), computed one by one."""
     return np.concatenate([engine.predict(rows[number : number + 1]) for number in range(len(rows))])

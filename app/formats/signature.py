@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -72,12 +73,16 @@ def signature_of(document: Any, path: Path) -> Signature:
     )
 
 
-def write_signature(signature: Signature, path: Path, parts: frozenset[str] = PARTS) -> None:
+def write_signature(
+    signature: Signature, path: Path, parts: frozenset[str] = PARTS, inferred: Mapping[str, Any] | None = None
+) -> None:
     """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` reads back unchanged.
 
     :param parts: the written parts, of :data:`PARTS`.
+    :param inferred: for the reader of the file: how each part was inferred.
     """
     document = {key: value for key, value in document_of(signature).items() if key not in PARTS - parts}
+    document |= {"inferred": dict(inferred)} if inferred else {}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 

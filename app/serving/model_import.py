@@ -14,10 +14,10 @@ from app.formats.archive.manifest import NAME
 from app.formats.folder import Checkpoint, ModelFolder, open_model_folder
 from app.formats.import_files import ImportFiles, make_folder, write_backend
 from app.formats.infer_signature import infer_folder
-from app.formats.inference import BY_CALLER, Inference
+from app.formats.inference import BY_CALLER, BY_LABELS, BY_METADATA, IMAGENETS, NUMBERED, Inference
 from app.formats.labels import SYNSET, read_labels, write_labels
 from app.formats.signature import FILE_NAME, PARTS, read_stated, write_signature
-from app.serving.model import Model, open_model
+from app.serving.model import IMAGENET_CLASSES, Model, open_model
 from app.settings import Settings
 from app.types import Activation, Color, Layout, Preprocess, Resize, Signature
 from app.utils.files import swap_folder
@@ -181,3 +181,12 @@ def _shape(signature: Signature, preprocess: Preprocess, size: tuple[int, int] |
     if size is not None:
         known["H"], known["W"] = size
     return tuple(known[axis] for axis in after)
+
+
+def labels_reason(plan: ImportPlan, count: int) -> str:
+    """Return the origin of a model's labels."""
+    if file := plan.overrides.labels or plan.files.labels:
+        return f"{BY_LABELS}{file.name}"
+    if plan.inference.labels is not None:
+        return BY_METADATA
+    return IMAGENETS if count == IMAGENET_CLASSES else NUMBERED
