@@ -13,6 +13,8 @@ COMMANDS = {
     "stop": ("app.cli.serve:stop", "Stop the server"),
     "reload": ("app.cli.serve:reload", "Restart the workers without downtime"),
     "predict": ("app.cli.predict:predict", "Classify images"),
+    "rescue": ("app.cli.rescue:rescue", "Convert a model of any age, and prove it"),
+    "prove": ("app.cli.rescue:prove", "Check the proof of a rescued model again"),
     "models": ("app.cli.models:models_cli", "Manage, train and convert models"),
     "token": ("app.cli.token:token_cli", "Manage access tokens"),
     "tune": ("app.cli.tune:tune", "Find the best number of workers and threads"),

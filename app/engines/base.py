@@ -64,8 +64,8 @@ class Parity:
     """The difference between an engine and the reference on the same inputs.
 
     ``max_abs_difference`` is between probabilities, 0-1. If the network's output is not probabilities, it is relative
-    to the reference's largest value. ``reference`` is ``mxnet`` or ``keras``; ``date`` is the date of the measurement
-    (ISO 8601).
+    to the reference's largest value. ``reference`` is ``mxnet`` or ``keras``, for an ONNX file ``onnxruntime`` or
+    ``onnx``; ``date`` is the date of the measurement (ISO 8601).
     """
 
     max_abs_difference: float
@@ -95,7 +95,7 @@ class LoadedEngine:
     ``labels`` are the labels in the model's own file. ``reasons`` explain the signature, by ``input``, ``pixels`` and
     ``output``; empty if nothing was inferred.
 
-    ``parity`` is None if nothing was compared: the engine is the reference itself, or there is no reference (ONNX). If
+    ``parity`` is None if nothing was compared: the engine is the reference itself, or no reference can compute it. If
     ``precision`` is ``int8``, ``agreement`` is set and ``parity`` is None.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -16,8 +17,9 @@ from app.engines.keras.engine import KerasEngine
 from app.engines.mxnet.engine import MxnetEngine
 from app.engines.mxnet.onnx import export_onnx
 from app.engines.onnx_file import convert_file
+from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
-from app.engines.parity import LIMIT, difference, predict_each, samples
+from app.engines.parity import ORDER, difference, limit_of, predict_each, predict_within, samples
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
@@ -86,6 +88,11 @@ def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> Mxne
 
 
 TIMED_SECONDS = 0.3
+LONGEST_COMPARISON = 120.0
+"""Seconds after which no further input is compared: ``onnx`` is slow, and others compute all of them in far less."""
+Reference = MxnetEngine | KerasEngine | OnnxReference
+
+log = logging.getLogger(__name__)
 
 
 def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], None] = lambda: None) -> None:
@@ -100,7 +107,7 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     """
     kind = reference_kind(folder, choice)
     inference = infer_folder(folder, kind)
-    reference = open_reference(folder, kind, inference.signature) if kind else None
+    reference: Reference | None = open_reference(folder, kind, inference.signature) if kind else None
     opened()
     record = Record(str(folder.path))
     try:
@@ -109,9 +116,10 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
             signature = convert_file(folder, inference.signature, path)
             check_row(folder.onnx, signature.outputs[0].name, signature.outputs[0].shape)
             inference = replace(inference, signature=signature)
+            reference = _reference_of(folder.onnx, signature)
         else:
             _convert(network_of(reference), path)
-        record, inference = _measure(record, kind, reference, inference, path)
+        record, inference = _measure(record, reference, inference, path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO may raise anything
@@ -133,30 +141,49 @@ def _convert(network: Network, path: Path) -> None:
     onnx.unlink()
 
 
-def _measure(
-    record: Record, kind: str, reference: Engine | None, inference: Inference, path: Path
-) -> tuple[Record, Inference]:
+def _reference_of(file: Path, signature: Signature) -> OnnxReference | None:
+    """Return an ONNX file's reference; None, with a warning in the log, if it cannot compute the file."""
+    try:
+        return OnnxReference.load(file, signature)
+    except ModelFormatError as error:
+        log.warning("%s; its conversion is not proven", error)
+        return None
+
+
+def _measure(record: Record, reference: Reference | None, inference: Inference, path: Path) -> tuple[Record, Inference]:
     """Compare with the reference, if there is one, and measure the time of a row."""
     signature = inference.signature
     rows = samples(signature.preprocess, signature.inputs[0].shape)
-    model = core().read_model(path / MODEL)
-    engine = OpenvinoEngine(model)
-    parity, reason = None, ""
-    answers = predict_each(engine, rows)
-    if reference is not None:
-        expected = predict_each(reference, rows)
-        inference = settle(inference, expected)
-        worst = difference(answers, expected, inference.signature.postprocess.activation)
-        today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        parity = Parity(worst, len(rows), kind, today)
-        if worst == math.inf:
-            reason = f"its answers are not numbers, or not as many as those of {kind}"
-        elif worst > LIMIT:
-            reason = f"its probabilities differ from those of {kind} by {worst:.1e}; {LIMIT:.0e} is allowed"
-    else:
+    engine = OpenvinoEngine(core().read_model(path / MODEL))
+    answers, parity, reason = predict_each(engine, rows), None, ""
+    if reference is None:
         inference = settle(inference, answers)
-    took = milliseconds(compile_model(model, streams=1, threads=1), rows[:1])
+    else:
+        expected = predict_within(reference, rows[list(ORDER)], LONGEST_COMPARISON)
+        inference = settle(inference, expected)
+        activation = inference.signature.postprocess.activation
+        worst = difference(answers[list(ORDER)][: len(expected)], expected, activation)
+        today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        parity = Parity(worst, len(expected), name_of(reference), today)
+        reason = refusal(worst, parity.reference, limit_of(parity.reference))
+    took = milliseconds(compile_model(core().read_model(path / MODEL), streams=1, threads=1), rows[:1])
     return replace(record, reason=reason, parity=parity, milliseconds=round(took, 3)), inference
+
+
+def name_of(reference: Reference) -> str:
+    """Return the name of a reference engine: ``mxnet``, ``keras``, ``onnxruntime`` or ``onnx``."""
+    if isinstance(reference, OnnxReference):
+        return reference.package
+    return "keras" if isinstance(reference, KerasEngine) else "mxnet"
+
+
+def refusal(worst: float, reference: str, limit: float) -> str:
+    """Return the reason why a conversion with this difference from its reference may not be used; empty if it may."""
+    if worst == math.inf:
+        return f"its answers are not numbers, or not as many as those of {reference}"
+    if worst > limit:
+        return f"its probabilities differ from those of {reference} by {worst:.1e}; {limit:.0e} is allowed"
+    return ""
 
 
 def milliseconds(compiled: Any, row: FloatArray) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -16,11 +17,36 @@ from app.types import Activation, FloatArray, Preprocess, Signature
 
 LIMIT = 1e-4
 """Largest acceptable difference between two probabilities: it changes no decision."""
+ONNX_LIMIT = 0.02
+"""The same for an ONNX file, which no other engine could serve: networks in 8 or 16 bits round differently, and
+exponentials of large logits enlarge the last bits."""
+
+
+def limit_of(reference: str) -> float:
+    """Return the largest acceptable difference from a reference.
+
+    :param reference: ``mxnet``, ``keras``, ``onnxruntime``, ``onnx`` or the package of one of them.
+    """
+    return ONNX_LIMIT if reference.startswith("onnx") else LIMIT
 
 
 def predict_each(engine: Engine, rows: FloatArray) -> FloatArray:
     """Return an engine's outputs (N, classes) for inputs (N, …), computed one by one."""
     return np.concatenate([engine.predict(rows[number : number + 1]) for number in range(len(rows))])
+
+
+def predict_within(engine: Engine, rows: FloatArray, seconds: float) -> FloatArray:
+    """Return an engine's outputs (M, classes) for the first of N inputs, as many as it computes in the time.
+
+    At least one input is computed.
+    """
+    ends = time.monotonic() + seconds
+    answers = [engine.predict(rows[:1])]
+    for number in range(1, len(rows)):
+        if time.monotonic() > ends:
+            break
+        answers.append(engine.predict(rows[number : number + 1]))
+    return np.concatenate(answers)
 
 
 def difference(actual: FloatArray, expected: FloatArray, activation: Activation) -> float:
@@ -52,6 +78,8 @@ WINDOWS = ((0.0, 0.0, 1.0, 1.0), (0.25, 0.0, 0.65, 0.4), (0.4, 0.4, 1.0, 1.0))
 """Parts of the photograph, by left, top, right and bottom edge: all of it, the face, the suit."""
 NOISE = 3
 COUNT = 8 + len(WINDOWS) + NOISE
+ORDER = (2, 9, 4, 8, 3, 5, 6, 7, 10, 11, 12, 13, 0, 1)
+"""Numbers of the samples, the most telling ones first."""
 
 Pixels = NDArray[np.float64]
 

@@ -11,6 +11,7 @@ from typing import Any
 from app.errors import ModelFormatError
 from app.formats.inference import (
     SMALL,
+    USUAL_KERAS,
     USUAL_SIDE,
     Inference,
     activation_of,
@@ -163,7 +164,7 @@ def _pixels_of_h5(model: H5Model, graph: Graph) -> tuple[Preprocess, str]:
     if matches:
         name, (_names, preprocess, description) = matches[-1]
         return preprocess, f"{description}, as keras.applications gives them to its {name}"
-    return UNIT, "from 0 to 1, as most who train with Keras give them"
+    return UNIT, USUAL_KERAS
 
 
 def keras_normalisation(model: H5Model, graph: Graph) -> Normalisation:

@@ -10,6 +10,7 @@ from app.errors import ModelFormatError
 from app.formats.inference import (
     BY_CALLER,
     SMALL,
+    USUAL_MXNET,
     Inference,
     activation_of,
     as_grey,
@@ -80,4 +81,4 @@ def _pixels_of_checkpoint(graph: Graph, facts: CheckpointFacts, arrays: Any) -> 
     layers = [node for node in graph.nodes if node.op in ("Convolution", "FullyConnected")]
     if channels == 3 and any(node.name.endswith("_fwd") for node in layers):
         return CIFAR if side <= SMALL else TORCH, "normalised as Gluon's model zoo is: the graph was exported by Gluon"
-    return replace(RAW, **colour), "raw 0-255, as Multi Model Server gives them"  # type: ignore[arg-type]
+    return replace(RAW, **colour), USUAL_MXNET  # type: ignore[arg-type]

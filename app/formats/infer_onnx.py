@@ -9,6 +9,9 @@ from app.errors import ModelFormatError
 from app.formats.inference import (
     BY_METADATA,
     SMALL,
+    USUAL_GREY,
+    USUAL_PYTORCH,
+    USUAL_TENSORFLOW,
     Inference,
     activation_of,
     as_grey,
@@ -131,7 +134,7 @@ def _colour_pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...], grey: bool)
     if facts.metadata.get("task") == "classify" and "names" in facts.metadata:
         return replace(UNIT, resize="crop"), "0-1, cropped at the centre, as Ultralytics trains its classifiers"
     if grey:
-        return UNIT, "0-1, as grey pictures mostly are"
+        return UNIT, USUAL_GREY
     if facts.producer.lower() in ("tf2onnx", "keras2onnx", "onnxmltools") or layout_of(shape) == "NHWC":
-        return UNIT, "0-1, as TensorFlow's networks take them: that is where most such files come from"
-    return TORCH, "as PyTorch's networks take them: that is where most such files come from"
+        return UNIT, USUAL_TENSORFLOW
+    return TORCH, USUAL_PYTORCH

@@ -14,11 +14,9 @@ from app.formats.folder import ModelFolder
 from app.formats.infer_keras import infer_h5
 from app.formats.infer_mxnet import infer_checkpoint
 from app.formats.infer_onnx import infer_onnx
-from app.formats.inference import STATED, Inference
+from app.formats.inference import MMS_RULE, STATED, Inference
 from app.formats.signature import KERAS_INPUT, is_grey, layout_of
 from app.types import Signature, TensorSpec
-
-MMS_RULE = "as Multi Model Server gives it, since signature.json does not say"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +24,26 @@ BY_CALLER = "you state it"
 BY_FILE = "the file states it"
 BY_METADATA = "the file's metadata state it"
 """Reasons for parts that need not be inferred."""
+BY_LABELS = "listed in "
+"""Beginning of the reason for labels from a file."""
+MEASURED = "pictures were tried"
+"""Beginning of the reason for a preprocessing that was found by pictures."""
+USUAL_SIZE = "the file leaves it open; the usual size"
+USUAL_KERAS = "from 0 to 1, as most who train with Keras give them"
+USUAL_GREY = "0-1, as grey pictures mostly are"
+USUAL_TENSORFLOW = "0-1, as TensorFlow's networks take them: that is where most such files come from"
+USUAL_PYTORCH = "as PyTorch's networks take them: that is where most such files come from"
+USUAL_MXNET = "raw 0-255, as Multi Model Server gives them"
+MMS_RULE = "as Multi Model Server gives it, since signature.json does not say"
+IMAGENETS, NUMBERED = "ImageNet's, because there are 1,000", "numbered, because nothing names them"
+"""Reasons for labels."""
+ASSUMPTIONS = (
+    *(USUAL_SIZE, USUAL_KERAS, USUAL_GREY, USUAL_TENSORFLOW, USUAL_PYTORCH, USUAL_MXNET, MMS_RULE),
+    *(IMAGENETS, NUMBERED),
+)
+"""Endings of reasons that say what is usual: nothing in the files supports them."""
+Confidence = Literal["stated", "derived", "assumed", "measured"]
+"""How sure a part is: it is stated, follows from the network, is merely usual, or was found by pictures."""
 SUM_TOLERANCE = 1e-3
 """The largest difference from 1 of the sum of a row of probabilities."""
 
@@ -44,6 +65,15 @@ class Inference:
 def inferred_reasons(reasons: Mapping[str, str]) -> dict[str, str]:
     """Return the reasons for inferred parts, without the parts that the user or the file states."""
     return {part: why for part, why in reasons.items() if why not in (STATED, BY_CALLER, BY_FILE, BY_METADATA)}
+
+
+def confidence_of(reason: str) -> Confidence:
+    """Return how sure a part is with this reason."""
+    if reason in (STATED, BY_CALLER, BY_FILE, BY_METADATA) or reason.startswith(BY_LABELS):
+        return "stated"
+    if reason.startswith(MEASURED):
+        return "measured"
+    return "assumed" if reason.endswith(ASSUMPTIONS) else "derived"
 
 
 def settle(inference: Inference, rows: FloatArray) -> Inference:
@@ -106,7 +136,7 @@ def complete_shape(
     known = {axis: side or (3 if axis == "C" else USUAL_SIDE) for axis, side in sides.items()} | {"N": 0}
     if known.get("C", 1) not in (1, 3):
         raise ModelFormatError(f"the input {name} {list(shape)} has {known['C']} channels; pictures have 1 or 3")
-    reason = BY_CALLER if size is not None else "the file leaves it open; the usual size" if is_open else BY_FILE
+    reason = BY_CALLER if size is not None else USUAL_SIZE if is_open else BY_FILE
     return tuple(known[axis] for axis in layout), reason
 
 

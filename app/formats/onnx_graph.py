@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -356,6 +357,21 @@ def prune(model: Any, output: str) -> None:
         types = [value for value in graph.value_info if value.name == tensor]
         graph.output[0].Clear()
         graph.output[0].CopyFrom(types[0]) if types else graph.output[0].MergeFrom(_untyped(tensor))
+
+
+def sort_nodes(graph: Any) -> None:
+    """Put the nodes of a graph into an order in which they can be computed.
+
+    :raises graphlib.CycleError: if there is none.
+    """
+    nodes = list(graph.node)
+    producers = {name: number for number, node in enumerate(nodes) for name in node.output if name}
+    order = TopologicalSorter(
+        {number: [producers[name] for name in _inputs(node) if name in producers] for number, node in enumerate(nodes)}
+    ).static_order()
+    ordered = [nodes[number] for number in order]
+    del graph.node[:]
+    graph.node.extend(ordered)
 
 
 def _inputs(node: Any) -> Iterator[str]:

@@ -29,6 +29,8 @@ TEACHABLE_MACHINE = replace(SIGNED, resize="fit", interpolation="lanczos")
 Range = Literal["raw", "unit", "signed", "normalised"]
 DESCRIPTIONS: dict[Range, str] = {"raw": "0-255", "unit": "0-1", "signed": "-1 to 1", "normalised": "normalised"}
 
+RESIZED = {"stretch": "stretched", "crop": "cropped at the centre", "fit": "the centre of the input's aspect"}
+
 NEUTRAL = 1e-6
 LARGE = 8.0
 """The least deviation or absolute mean of pixels of 0-255."""
@@ -208,3 +210,14 @@ def _per_channel(values: Any) -> NDArray[np.float64]:
     """Return a constant as one number or three; for a whole mean picture, its mean."""
     flat = np.asarray(values, np.float64).ravel()
     return flat if flat.size in (1, 3) else np.array([flat.mean() if flat.size else np.nan])
+
+
+def describe_pixels(preprocess: Preprocess) -> str:
+    """Return a preprocessing in one line: colour, resizing and arithmetic."""
+    arithmetic = f"(pixel * {preprocess.scale:.6g} - {_listed(preprocess.mean)}) / {_listed(preprocess.std)}"
+    return f"{preprocess.color}, {RESIZED[preprocess.resize]}, {arithmetic}"
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    numbers = ", ".join(f"{value:.6g}" for value in values)
+    return numbers if len(values) == 1 else f"[{numbers}]"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
@@ -85,12 +85,16 @@ def signature_of(document: Any, path: Path) -> Signature:
     return Signature(inputs, outputs, preprocess, Postprocess(**_converted(document.get("postprocess", {}))))
 
 
-def write_signature(signature: Signature, path: Path, parts: frozenset[str] = PARTS) -> None:
+def write_signature(
+    signature: Signature, path: Path, parts: frozenset[str] = PARTS, inferred: Mapping[str, Any] | None = None
+) -> None:
     """Write a ``signature.json`` that MMS reads too, and that :func:`read_signature` reads back unchanged.
 
     :param parts: the written parts, of :data:`PARTS`.
+    :param inferred: for the reader of the file: how each part was inferred.
     """
     document = {key: value for key, value in document_of(signature).items() if key not in PARTS - parts}
+    document |= {"inferred": dict(inferred)} if inferred else {}
     path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 

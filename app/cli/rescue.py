@@ -1,0 +1,159 @@
+"""``dimple rescue`` and ``dimple prove``: a model converted for good, with a proof, and the check of that proof."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from flask.cli import with_appcontext
+
+from app.cli.completion import complete_model
+from app.cli.errors import report_errors
+from app.cli.import_model import PATH, model_options
+from app.cli.running import current_settings, next_steps, program
+
+if TYPE_CHECKING:
+    from app.engines.proof import Comparison
+    from app.serving.rescue import Rescue, Verdict
+    from app.settings import Settings
+
+COLUMN = 11
+MEGABYTE = 10**6
+
+
+@click.command("rescue")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
+@model_options
+@with_appcontext
+@report_errors
+def rescue(
+    paths: tuple[Path, ...], name: str, to: Path | None, force: bool, scale: tuple[float, ...] | None, **options: Any
+) -> None:
+    """Convert a model of any age, and prove it.
+
+    PATH is a model folder, an archive (.mar, .model, .tar.gz), or the files of one model as for models import. The
+    model folder that it makes needs neither MXNet nor Keras any more: converted/ holds the network for OpenVINO and as
+    ONNX, proof.json how far its answers differ from those of the source, and model-card.md all that is known. Nothing
+    appears if a step fails.
+    """
+    from app.serving.model_import import Overrides, check_target, default_name, plan_import
+    from app.serving.rescue import is_whole, rescue_files, rescue_folder
+
+    settings = current_settings()
+    if len(paths) == 1 and is_whole(paths[0]):
+        if scale or any(value is not None for value in options.values()):
+            raise click.UsageError(f"{paths[0]} states what its files mean; only --name, --to and --force go with it")
+        folder, stem = paths[0], _stem(paths[0])
+        target = to or settings.models_dir / (name or stem)
+        check_target(target, force or (folder.is_dir() and target.absolute() == folder.absolute()))
+        result = (rescue_folder if folder.is_dir() else _rescue_archive)(folder, target, settings)
+    else:
+        from app.formats.import_files import gather
+
+        files = gather(paths)
+        target = to or settings.models_dir / (name or default_name(files))
+        check_target(target, force)
+        plan = plan_import(files, name or target.name, Overrides(scale=scale[0] if scale else None, **options))
+        result = rescue_files(plan, target, settings)
+    click.echo("\n".join(_rescue_lines(result, target)))
+    for warning in result.model.warnings:
+        click.echo(f"warning   {warning}", err=True)
+    if target.absolute().parent == settings.models_dir:
+        click.echo(f"\n{next_steps(settings, target.name)}")
+
+
+@click.command("prove")
+@click.argument("name", shell_complete=complete_model)
+@with_appcontext
+@report_errors
+def prove(name: str) -> None:
+    """Check the proof of a rescued model again.
+
+    The converted network of the model NAME computes the inputs of the proof on this machine. Its answers are compared
+    with those of the source's own program if that is installed, and with the stored ones. The exit status is 1 if they
+    differ, or a file was changed.
+    """
+    from app.cli.predict import find_model
+    from app.serving.rescue import check_proof
+
+    verdict = check_proof(find_model(current_settings(), name))
+    click.echo("\n".join(_verdict_lines(name, verdict)))
+    if not verdict.holds:
+        raise SystemExit(1)
+
+
+def _stem(path: Path) -> str:
+    name = path.resolve().name
+    return name if path.is_dir() else name.removesuffix(".gz").rpartition(".")[0]
+
+
+def _rescue_archive(archive: Path, target: Path, settings: Settings) -> Rescue:
+    """Unpack an archive into a temporary folder, and rescue that."""
+    from app.formats.archive.unpack import unpack
+    from app.serving.rescue import rescue_folder
+
+    with tempfile.TemporaryDirectory(prefix="dimple-") as work:
+        return rescue_folder(unpack(archive, Path(work) / target.name), target, settings)
+
+
+def _rescue_lines(result: Rescue, target: Path) -> Iterator[str]:
+    """Yield one screen of what was found, made and proven."""
+    from app.engines.proof import CONVERTED
+    from app.formats.inference import confidence_of
+    from app.formats.pixels import describe_pixels
+    from app.serving.model_card import CARD
+
+    model, proof, reasons = result.model, result.proof, result.reasons
+    shape = " x ".join(str(size) if size else "any" for size in model.input.shape)
+    first = "; ".join(model.labels[:3]) + ("; …" if len(model.labels) > 3 else "")
+    facts = {
+        "input": f"{model.input.name} ({shape}), {model.preprocess.layout}",
+        "pixels": describe_pixels(model.preprocess),
+        "output": f"{len(model.labels):,} classes, activation {model.postprocess.activation}",
+        "labels": first,
+    }
+    yield f"{target.name} is rescued: {target}"
+    yield ""
+    yield _line("source", ", ".join(proof.source))
+    for part, text in facts.items():
+        yield _line(part, text)
+        if reason := reasons.get(part):
+            yield _line("", f"{confidence_of(reason)}: {reason}")
+    size = sum((target / file).stat().st_size for file in proof.result) / MEGABYTE
+    yield _line(CONVERTED, f"{', '.join(file.removeprefix(f'{CONVERTED}/') for file in proof.result)}: {size:.1f} MB")
+    yield from _compared("OpenVINO", proof.converted, f"not proven: {proof.unproven}")
+    yield from _compared("ONNX", proof.onnx, f"none: {proof.no_onnx}")
+    yield _line("card", str(target / CARD))
+    yield ""
+    if confidence_of(reasons.get("pixels", "")) == "assumed":
+        yield "The pixels are assumed. Some pictures would show whether they are right: --with PICTURES"
+    yield f"To check it again, on any machine: {program()} prove {target.name}"
+
+
+def _verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
+    """Yield one screen of what was compared."""
+    proof = verdict.proof
+    files = len(proof.source) + len(proof.result)
+    yield f"{name}: {'proven' if verdict.holds else 'NOT proven'}"
+    yield ""
+    yield _line("files", f"changed: {', '.join(verdict.changed)}" if verdict.changed else f"all {files} as proven")
+    yield from _compared("now", verdict.reference, f"no reference: {verdict.no_reference}")
+    yield from _compared("stored", verdict.stored, "there are no stored answers")
+
+
+def _line(title: str, text: str) -> str:
+    return f"{title:<{COLUMN}}{text}".rstrip()
+
+
+def _compared(title: str, comparison: Comparison | None, otherwise: str) -> Iterator[str]:
+    if comparison is None:
+        yield _line(title, otherwise)
+        return
+    verdict = "proven" if comparison.holds else "DIFFERENT"
+    worst, limit = comparison.max_abs_difference, comparison.limit
+    yield _line(title, f"{verdict}: a probability differs by {worst:.1e} at most ({limit:.0e} is allowed),")
+    same = f"{comparison.same_class} of {comparison.inputs} inputs get the same class"
+    yield _line("", f"{same}; {comparison.engine} against {comparison.reference}")

@@ -1,0 +1,227 @@
+"""Rescue of a model: its network converted beside its source, with a proof and a card, and the check of that proof."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from app.engines.cache import MODEL, WEIGHTS, sources
+from app.engines.conversion import reference_kind, refusal
+from app.engines.conversion_process import ConversionError, entry_of
+from app.engines.openvino import OpenvinoEngine
+from app.engines.proof import (
+    CONVERTED,
+    ONNX,
+    Comparison,
+    Proof,
+    changed_files,
+    hashes,
+    read_answers,
+    read_proof,
+    write_proof,
+)
+from app.engines.proof_process import compare, measure, openvino_program, proof_inputs
+from app.errors import ModelFormatError
+from app.formats.archive.manifest import CURRENT, LEGACY
+from app.formats.folder import ModelFolder, open_model_folder
+from app.formats.infer_signature import infer_folder
+from app.formats.inference import BY_LABELS, confidence_of
+from app.formats.labels import SYNSET, write_labels
+from app.formats.signature import FILE_NAME, write_signature
+from app.serving.export import write_onnx
+from app.serving.model import Model, open_model
+from app.serving.model_card import Example, write_card
+from app.serving.model_import import ImportPlan, labels_reason, run_import
+from app.settings import Settings
+from app.types import Signature
+from app.utils.files import swap_folder
+
+CHOICE = "auto"
+ARCHIVES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
+LABELS_OF_FOLDER = f"{BY_LABELS}the folder"
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """A rescued model, its proof, and the reasons for ``input``, ``pixels``, ``output`` and ``labels``."""
+
+    model: Model
+    proof: Proof
+    reasons: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The result of checking a proof again.
+
+    ``changed`` are files whose content is not what was proven, by their names in the model folder. ``reference`` is the
+    comparison with the reference, None if it cannot be used here, for the reason in ``no_reference``; ``stored`` is the
+    comparison with the stored answers, None if there are none.
+    """
+
+    proof: Proof
+    changed: tuple[str, ...]
+    reference: Comparison | None
+    no_reference: str
+    stored: Comparison | None
+
+    @property
+    def holds(self) -> bool:
+        """Return whether all files are unchanged and every comparison that was possible is within its limit."""
+        made = [item for item in (self.reference, self.stored) if item is not None]
+        return not self.changed and bool(made) and all(item.holds for item in made)
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a path is a whole model, a model folder or an archive, rather than one of its files."""
+    if path.is_dir():
+        return any((path / name).is_file() for name in (CURRENT, LEGACY, FILE_NAME))
+    return path.name.lower().endswith(ARCHIVES)
+
+
+def rescue_files(plan: ImportPlan, target: Path, settings: Settings, examples: Sequence[Example] = ()) -> Rescue:
+    """Import a model's files, convert them and prove the result. The folder appears when all is done.
+
+    :param target: the folder to make; it replaces an existing one.
+    :param examples: pictures for the card; empty takes parts of a photograph.
+    :raises ModelFormatError: if the model cannot be loaded or converted, or the folder cannot be written.
+    """
+    made_of: list[Rescue] = []
+
+    def finish(made: Path, model: Model) -> None:
+        reasons = dict(plan.inference.reasons)
+        if model.postprocess.activation != plan.inference.signature.postprocess.activation:
+            reasons["output"] = model.reasons["output"]
+        reasons["labels"] = labels_reason(plan, len(model.labels))
+        made_of.append(_complete(made, reasons, settings, examples))
+
+    run_import(plan, target, settings, finish)
+    return made_of[0]
+
+
+def rescue_folder(source: Path, target: Path, settings: Settings, examples: Sequence[Example] = ()) -> Rescue:
+    """Copy a model folder or an unpacked archive, convert the copy and prove it; all its files are kept.
+
+    :param target: the folder to make, which may be ``source`` itself; it replaces an existing one.
+    :param examples: as in :func:`rescue_files`.
+    :raises ModelFormatError: as :func:`rescue_files`.
+    """
+    target = target.absolute()
+    hidden = target.parent / f".{uuid4().hex}.partial"
+    made = hidden / target.name
+    try:
+        shutil.copytree(source, made)
+        reasons = {**infer_folder(open_model_folder(made)).reasons, "labels": LABELS_OF_FOLDER}
+        result = _complete(made, reasons, settings, examples)
+        swap_folder(made, target)
+    except ModelFormatError as error:
+        raise ModelFormatError(str(error).replace(str(made), str(source))) from None
+    except OSError as error:
+        raise ModelFormatError(f"{target} cannot be written: {error}. Make room, or let Dimple write there") from None
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+    return result
+
+
+def _complete(path: Path, reasons: Mapping[str, str], settings: Settings, examples: Sequence[Example]) -> Rescue:
+    """Complete a model folder: ``signature.json`` with the reasons for what was inferred, ``converted/``, and the card.
+
+    The folder must be one that nobody uses yet: a failure leaves it half made.
+    """
+    model = open_model(open_model_folder(path), settings.engine, cache_dir=settings.cache)
+    try:
+        signature = Signature((model.input,), (model.output,), model.preprocess, model.postprocess)
+        inferred = {part: {"from": why, "confidence": confidence_of(why)} for part, why in reasons.items()}
+        write_signature(signature, path / FILE_NAME, inferred=inferred)
+        if not (path / SYNSET).is_file():
+            write_labels(path, model.labels)
+        proof = _prove(open_model_folder(path), signature, model.labels, settings)
+        write_card(path, model, proof, reasons, examples)
+    finally:
+        model.engine.close()
+    return Rescue(model, proof, dict(reasons))
+
+
+def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], settings: Settings) -> Proof:
+    """Write the folder ``converted``."""
+    made = folder.path / CONVERTED
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    milliseconds = _convert(folder, made, settings)
+    no_onnx = _write_onnx(folder, labels, made)
+    measured = measure(folder, CHOICE, signature)
+    if measured.converted is not None and not measured.converted.holds:
+        reason = refusal(
+            measured.converted.max_abs_difference, measured.converted.reference.name, measured.converted.limit
+        )
+        raise ModelFormatError(f"{folder.path} cannot be converted: {reason}")
+    onnx = measured.onnx
+    if onnx is not None and not onnx.holds:
+        (made / ONNX).unlink()
+        no_onnx, onnx = refusal(onnx.max_abs_difference, onnx.reference.name, onnx.limit), None
+    kind = reference_kind(folder, CHOICE)
+    proof = Proof(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        source=hashes(folder.path, sources(folder, kind)),
+        result=hashes(folder.path, sorted(made.iterdir())),
+        samples=measured.samples,
+        inputs_sha256=measured.inputs_sha256,
+        signature=signature,
+        converted=measured.converted,
+        unproven=measured.unproven,
+        onnx=onnx,
+        no_onnx=no_onnx,
+        milliseconds=milliseconds,
+    )
+    write_proof(proof, measured.answers, folder.path)
+    return proof
+
+
+def _convert(folder: ModelFolder, made: Path, settings: Settings) -> float:
+    """Copy the network in OpenVINO's format from the cache, and return the milliseconds of a row on one core."""
+    try:
+        entry = entry_of(folder, CHOICE, settings.cache)
+    except ConversionError as error:
+        raise ModelFormatError(f"{folder.path} cannot be converted: {error}") from None
+    if entry.record.reason:
+        raise ModelFormatError(f"{folder.path} cannot be converted: {entry.record.reason}")
+    for name in (MODEL, WEIGHTS):
+        shutil.copyfile(entry.path / name, made / name)
+    return entry.record.milliseconds
+
+
+def _write_onnx(folder: ModelFolder, labels: tuple[str, ...], made: Path) -> str:
+    """Write ``model.onnx``, or return the reason why there is none."""
+    if not reference_kind(folder, CHOICE):
+        return "the source is ONNX" if folder.onnx is not None else "nothing leads from the source to ONNX"
+    try:
+        write_onnx(folder, labels, made / ONNX)
+    except ModelFormatError as error:
+        (made / ONNX).unlink(missing_ok=True)
+        return str(error)
+    return ""
+
+
+def check_proof(folder: ModelFolder) -> Verdict:
+    """Check the proof of a rescued model again, on this machine.
+
+    :raises ModelFormatError: if it has no proof, or its network cannot be computed.
+    """
+    made = folder.path / CONVERTED
+    proof = read_proof(folder.path)
+    changed = changed_files(folder.path, {**proof.source, **proof.result})
+    if any((folder.path / name).parent == made for name in changed if name.endswith((MODEL, WEIGHTS))):
+        return Verdict(proof, tuple(changed), None, "the converted network is not what was proven", None)
+    measured = measure(folder, CHOICE, proof.signature)
+    stored, answers = None, read_answers(folder.path)
+    if answers is not None and proof.converted is not None:
+        engine = OpenvinoEngine.load(made / MODEL, proof.milliseconds)
+        activation = proof.signature.postprocess.activation
+        programs = (proof.converted.reference, openvino_program())
+        stored = compare(engine, programs, proof_inputs(proof.signature, proof.samples), answers, activation)
+        engine.close()
+    return Verdict(proof, tuple(changed), measured.converted, measured.unproven, stored)

@@ -1,0 +1,124 @@
+"""``dimple rescue`` and ``dimple prove``, on real files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import Result
+from flask import Flask
+from PIL import Image
+
+from app import create_app
+from app.cli.rescue import prove, rescue
+from app.engines.openvino import OpenvinoEngine
+from app.settings import ROOT, Settings
+from app.utils.files import sha256_file
+from tests.conftest import CACHE
+
+TESTDATA = ROOT / "tests" / "testdata"
+KERAS_FILE = TESTDATA / "tf215_teachable.h5"
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def app(models: Path, tmp_path: Path) -> Flask:
+    return create_app(
+        Settings(models_dir=models, uploads_dir=tmp_path / "up", instance_dir=tmp_path / "instance", cache_dir=CACHE)
+    )
+
+
+def run(app: Flask, command: object, *arguments: object) -> Result:
+    return app.test_cli_runner().invoke(command, [str(argument) for argument in arguments])  # type: ignore[arg-type]
+
+
+def test_a_keras_file_becomes_a_proven_portable_model(app: Flask, models: Path) -> None:
+    done = run(app, rescue, KERAS_FILE, "--name", "poses")
+    assert done.exit_code == 0, done.output
+    folder = models / "poses"
+    proof = json.loads((folder / "proof.json").read_text())
+    assert proof["source"] == {"poses.h5": sha256_file(KERAS_FILE)}
+    assert {name: sha256_file(folder / name) for name in proof["result"]} == proof["result"]
+    for comparison in (proof["converted"], proof["onnx"]):
+        assert comparison["reference"]["name"] == "keras-mxnet"
+        assert (comparison["inputs"], comparison["same_class"]) == (14, 14)
+        assert comparison["max_abs_difference"] < 1e-5
+    inferred = json.loads((folder / "signature.json").read_text())["inferred"]
+    found = {part: inferred[part]["confidence"] for part in inferred}
+    assert found == {"input": "stated", "pixels": "assumed", "output": "derived", "labels": "assumed"}
+
+    facts = json.loads(KERAS_FILE.with_suffix(".json").read_text())
+    engine = OpenvinoEngine.load(folder / "converted" / "model.xml", 1.0)
+    assert engine.predict(np.array(facts["pictures"], np.float32)) == pytest.approx(
+        np.array(facts["answers"]), abs=1e-5
+    )
+
+    with Image.open(folder / "model-card.png") as picture:
+        assert picture.format == "PNG" and len(picture.getcolors(2**24) or ()) > 1000
+    card = (folder / "model-card.md").read_text()
+    assert sha256_file(KERAS_FILE) in card and "of them get the same class" in card
+    assert "\nOpenVINO   proven: a probability differs by" in done.output
+    assert len(done.output.splitlines()) <= 30 and max(map(len, done.output.split("\n\n")[1].splitlines())) <= 120
+
+    again = run(app, prove, "poses")
+    assert again.exit_code == 0 and again.output.startswith("poses: proven\n")
+    assert again.output.count("14 of 14 inputs get the same class") == 2
+
+
+def test_a_changed_file_is_no_longer_proven(app: Flask, models: Path) -> None:
+    assert run(app, rescue, KERAS_FILE, "--name", "poses").exit_code == 0
+    weights = models / "poses" / "converted" / "model.bin"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 0x40
+    weights.write_bytes(content)
+    done = run(app, prove, "poses")
+    assert done.exit_code == 1
+    assert done.output.startswith("poses: NOT proven\n") and "changed: converted/model.bin" in done.output
+
+
+def test_the_stored_answers_prove_it_where_the_source_is_gone(app: Flask, models: Path) -> None:
+    assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
+    answers = models / "dogcat" / "converted" / "answers.npy"
+    np.save(answers, 1 - np.load(answers))
+    done = run(app, prove, "dogcat")
+    assert done.exit_code == 1 and "stored     DIFFERENT" in done.output and "now        proven" in done.output
+
+
+def test_a_model_folder_keeps_its_files_and_a_model_without_a_proof_is_told_apart(app: Flask, models: Path) -> None:
+    assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
+    for file in (ROOT / "models" / "dogcat").glob("*.json"):
+        if file.name != "signature.json":
+            assert (models / "dogcat" / file.name).read_bytes() == file.read_bytes()
+    stated = json.loads((models / "dogcat" / "signature.json").read_text())
+    shipped = json.loads((ROOT / "models" / "dogcat" / "signature.json").read_text())
+    assert stated["preprocess"] == shipped["preprocess"]
+    (models / "dogcat" / "proof.json").unlink()
+    done = run(app, prove, "dogcat")
+    assert done.exit_code == 1 and "has no proof: make it with dimple rescue" in done.output
+
+
+def test_an_archive_is_rescued_as_its_folder_is(app: Flask, models: Path, tmp_path: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "cats.mar", "w") as archive:
+        for file in sorted((ROOT / "models" / "dogcat").rglob("*")):
+            if file.is_file() and file.suffix != ".png":
+                archive.write(file, file.relative_to(ROOT / "models" / "dogcat"))
+    done = run(app, rescue, tmp_path / "cats.mar")
+    assert done.exit_code == 0, done.output
+    assert run(app, prove, "cats").exit_code == 0
+
+
+def test_nothing_appears_if_a_file_cannot_be_rescued(app: Flask, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    done = run(app, rescue, tmp_path / "broken.h5")
+    assert done.exit_code == 1 and "broken.h5" in done.output and "Traceback" not in done.output
+    assert list(models.iterdir()) == []
+    assert run(app, rescue, ROOT / "models" / "dogcat", "--scale", "1").exit_code == 2
