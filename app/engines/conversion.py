@@ -5,13 +5,16 @@ from __future__ import annotations
 import datetime
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.engines.base import Engine, LoadedEngine, Network, Parity
-from app.engines.cache import MODEL, Record, write_entry
+from app.engines.cache import ANSWERS, MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
 from app.engines.mxnet.engine import MxnetEngine
 from app.engines.mxnet.onnx import export_onnx
@@ -45,6 +48,11 @@ def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
     kind = reference_kind(folder, choice)
     if not kind:
         raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
+    if find_spec(kind) is None:
+        raise ModelFormatError(
+            f"{folder.path} cannot be opened by {kind}, which is not installed. Install Dimple completely "
+            "(make install), or serve the model's converted network with DIMPLE_ENGINE=auto"
+        )
     inference = infer_folder(folder, kind)
     engine = open_reference(folder, kind, inference.signature)
     if not inference.settled:
@@ -111,7 +119,7 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
             inference = replace(inference, signature=signature)
         else:
             _convert(network_of(reference), path)
-        record, inference = _measure(record, kind, reference, inference, path)
+        record, inference = _prove(kind, reference, inference, path, record)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO may raise anything
@@ -133,30 +141,46 @@ def _convert(network: Network, path: Path) -> None:
     onnx.unlink()
 
 
-def _measure(
-    record: Record, kind: str, reference: Engine | None, inference: Inference, path: Path
+def _prove(
+    kind: str, reference: Engine | None, inference: Inference, path: Path, record: Record
 ) -> tuple[Record, Inference]:
-    """Compare with the reference, if there is one, and measure the time of a row."""
+    """Compare a converted network with its reference, if there is one, and leave the reference's outputs beside it."""
     signature = inference.signature
     rows = samples(signature.preprocess, signature.inputs[0].shape)
-    model = core().read_model(path / MODEL)
-    engine = OpenvinoEngine(model)
-    parity, reason = None, ""
-    answers = predict_each(engine, rows)
-    if reference is not None:
-        expected = predict_each(reference, rows)
-        inference = settle(inference, expected)
-        worst = difference(answers, expected, inference.signature.postprocess.activation)
-        today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        parity = Parity(worst, len(rows), kind, today)
-        if worst == math.inf:
-            reason = f"its answers are not numbers, or not as many as those of {kind}"
-        elif worst > LIMIT:
-            reason = f"its probabilities differ from those of {kind} by {worst:.1e}; {LIMIT:.0e} is allowed"
-    else:
-        inference = settle(inference, answers)
-    took = milliseconds(compile_model(model, streams=1, threads=1), rows[:1])
-    return replace(record, reason=reason, parity=parity, milliseconds=round(took, 3)), inference
+    expected = predict_each(reference or OpenvinoEngine(core().read_model(path / MODEL)), rows)
+    inference = settle(inference, expected)
+    np.save(path / ANSWERS, expected)
+    found = measure(path, inference.signature, expected, kind)
+    if reference is None:
+        found = replace(found, parity=None)
+    return replace(found, model=record.model), inference
+
+
+def measure(
+    path: Path, signature: Signature, expected: FloatArray, reference: str, chosen: Sequence[int] = ()
+) -> Record:
+    """Compare the network in a folder with its reference's outputs, and measure the time of a row.
+
+    :param expected: the reference's outputs (N, classes) for sample inputs.
+    :param reference: name of the reference.
+    :param chosen: numbers of these inputs, as for :func:`app.engines.parity.samples`.
+    """
+    rows = samples(signature.preprocess, signature.inputs[0].shape, chosen)
+    answers = predict_each(OpenvinoEngine(core().read_model(path / MODEL)), rows)
+    worst, reason = difference(answers, expected, signature.postprocess.activation), ""
+    if worst == math.inf:
+        reason = f"its answers are not numbers, or not as many as those of {reference}"
+    elif worst > LIMIT:
+        reason = f"its probabilities differ from those of {reference} by {worst:.1e}; {LIMIT:.0e} is allowed"
+    today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    parity = Parity(worst, len(rows), reference, today)
+    return Record("", reason=reason, parity=parity, milliseconds=time_row(path, signature))
+
+
+def time_row(path: Path, signature: Signature) -> float:
+    """Return the time of a row of the network in a folder, in milliseconds on one core."""
+    row = samples(signature.preprocess, signature.inputs[0].shape, (0,))
+    return round(milliseconds(compile_model(core().read_model(path / MODEL), streams=1, threads=1), row), 3)
 
 
 def milliseconds(compiled: Any, row: FloatArray) -> float:
