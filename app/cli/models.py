@@ -12,6 +12,7 @@ COMMANDS = {
     "import": ("app.cli.import_model:import_command", "Import model files"),
     "train": ("app.cli.train:train", "Train a classifier on your images"),
     "evaluate": ("app.cli.evaluate:evaluate", "Measure accuracy on labelled images"),
+    "convert": ("app.cli.convert:convert", "Convert models for installations that only serve"),
     "quantize": ("app.cli.quantize:quantize", "Convert a model to 8-bit integers (INT8)"),
     "export": ("app.cli.export:export", "Export a model to ONNX, MXNet or MMS"),
     "register": ("app.cli.manage:register", "Register a model with the running server"),

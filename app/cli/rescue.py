@@ -101,7 +101,7 @@ def _rescue_archive(archive: Path, target: Path, settings: Settings) -> Rescue:
 
 def _rescue_lines(result: Rescue, target: Path) -> Iterator[str]:
     """Yield one screen of what was found, made and proven."""
-    from app.engines.proof import CONVERTED
+    from app.formats.folder import CONVERTED
     from app.formats.inference import confidence_of
     from app.formats.pixels import describe_pixels
     from app.serving.model_card import CARD

@@ -1,9 +1,10 @@
 """A persistent cache of models that were converted for OpenVINO.
 
-``<cache>/<key>/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``record.json``, and ``inference.json``: the
-signature with the values inferred for it. The key is a hash of everything that the result depends on, so an entry is
-never out of date; a changed file leaves its old entry behind. Entries are in a folder of the instance, not beside the
-model: a models folder may be read-only, and archives are unpacked elsewhere anyway.
+``<cache>/<key>/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR), ``answers.npy`` (the reference's outputs),
+``record.json``, and ``inference.json``: the signature with the values inferred for it. The key is a hash of everything
+that the result depends on, so an entry is never out of date; a changed file leaves its old entry behind. Entries are in
+a folder of the instance, not beside the model: a models folder may be read-only, and archives are unpacked elsewhere
+anyway.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from app.engines.base import Parity
-from app.formats.folder import ModelFolder
+from app.formats.folder import CONVERTED, ModelFolder
 from app.formats.inference import Inference
 from app.formats.signature import document_of, signature_of
 from app.utils.files import sha256_file
 from app.utils.json import read_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the entries; an increase, after a change of conversion or comparison, invalidates them all."""
 MAX_ENTRIES = 64
 """Limit on the number of entries; the least recently opened are removed first."""
@@ -36,6 +37,7 @@ FORGOTTEN_SECONDS = 24 * 3600
 PACKAGES = ("openvino", "onnx", "mxnet", "keras-mxnet", "numpy")
 
 MODEL, WEIGHTS, INFERENCE, RECORD = "model.xml", "model.bin", "inference.json", "record.json"
+ANSWERS = "answers.npy"
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def key_of(folder: ModelFolder, kind: str) -> str:
     :param kind: the reference engine, as returned by :func:`app.engines.conversion.reference_kind`.
     """
     made = hashlib.sha256()
-    parts = [FORMAT, kind, *_stated(folder), platform.machine(), _instructions()]
+    parts = [FORMAT, kind, *_stated(folder), platform.machine(), instructions()]
     for part in [*parts, *((package, _version(package)) for package in PACKAGES)]:
         made.update(repr(part).encode() + b"\0")
     for file in sources(folder, kind):
@@ -89,13 +91,14 @@ def _stated(folder: ModelFolder) -> list[object]:
 
 
 def sources(folder: ModelFolder, kind: str) -> list[Path]:
-    """Return the files that a model's network is read from."""
+    """Return the files that a model's network is read from: the original, or else the converted network."""
     if kind == "keras" and folder.h5 is not None:
         return [folder.h5, *([folder.architecture] if folder.architecture is not None else [])]
     if kind == "mxnet" and folder.checkpoint is not None:
         return [folder.checkpoint.symbol, folder.checkpoint.params]
-    # an ONNX file's weights may be beside it, in files whose names begin with its own
-    return sorted(folder.path.glob(f"{glob.escape(folder.onnx.name)}*")) if folder.onnx is not None else []
+    if folder.onnx is not None:  # its weights may be beside it, in files whose names begin with its own
+        return sorted(folder.path.glob(f"{glob.escape(folder.onnx.name)}*"))
+    return [folder.path / CONVERTED / name for name in (MODEL, WEIGHTS)]
 
 
 def read_entry(path: Path) -> Entry | None:
@@ -183,7 +186,8 @@ def _version(package: str) -> str:
         return ""
 
 
-def _instructions() -> str:
+def instructions() -> str:
+    """Return the names of the processor's instructions."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

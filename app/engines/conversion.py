@@ -6,13 +6,16 @@ import datetime
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.engines.base import Engine, LoadedEngine, Network, Parity
-from app.engines.cache import MODEL, Record, write_entry
+from app.engines.cache import ANSWERS, MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
 from app.engines.mxnet.engine import MxnetEngine
 from app.engines.mxnet.onnx import export_onnx
@@ -47,6 +50,11 @@ def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
     kind = reference_kind(folder, choice)
     if not kind:
         raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
+    if find_spec(kind) is None:
+        raise ModelFormatError(
+            f"{folder.path} cannot be opened by {kind}, which is not installed. Install Dimple completely "
+            "(make install), or serve the model's converted network with DIMPLE_ENGINE=auto"
+        )
     inference = infer_folder(folder, kind)
     engine = open_reference(folder, kind, inference.signature)
     if not inference.settled:
@@ -119,7 +127,7 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
             reference = _reference_of(folder.onnx, signature)
         else:
             _convert(network_of(reference), path)
-        record, inference = _measure(record, reference, inference, path)
+        record, inference = _prove(record, reference, inference, path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO may raise anything
@@ -150,24 +158,42 @@ def _reference_of(file: Path, signature: Signature) -> OnnxReference | None:
         return None
 
 
-def _measure(record: Record, reference: Reference | None, inference: Inference, path: Path) -> tuple[Record, Inference]:
-    """Compare with the reference, if there is one, and measure the time of a row."""
+def _prove(record: Record, reference: Reference | None, inference: Inference, path: Path) -> tuple[Record, Inference]:
+    """Compare a converted network with its reference, if there is one, and leave the reference's outputs beside it."""
     signature = inference.signature
-    rows = samples(signature.preprocess, signature.inputs[0].shape)
-    engine = OpenvinoEngine(core().read_model(path / MODEL))
-    answers, parity, reason = predict_each(engine, rows), None, ""
+    shape = signature.inputs[0].shape
     if reference is None:
-        inference = settle(inference, answers)
-    else:
-        expected = predict_within(reference, rows[list(ORDER)], LONGEST_COMPARISON)
-        inference = settle(inference, expected)
-        activation = inference.signature.postprocess.activation
-        worst = difference(answers[list(ORDER)][: len(expected)], expected, activation)
-        today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        parity = Parity(worst, len(expected), name_of(reference), today)
-        reason = refusal(worst, parity.reference, limit_of(parity.reference))
-    took = milliseconds(compile_model(core().read_model(path / MODEL), streams=1, threads=1), rows[:1])
-    return replace(record, reason=reason, parity=parity, milliseconds=round(took, 3)), inference
+        engine = OpenvinoEngine(core().read_model(path / MODEL))
+        inference = settle(inference, predict_each(engine, samples(signature.preprocess, shape)))
+        return replace(record, milliseconds=time_row(path, inference.signature)), inference
+    expected = predict_within(reference, samples(signature.preprocess, shape, ORDER), LONGEST_COMPARISON)
+    np.save(path / ANSWERS, expected)
+    inference = settle(inference, expected)
+    return replace(measure(path, inference.signature, expected, name_of(reference)), model=record.model), inference
+
+
+def measure(
+    path: Path, signature: Signature, expected: FloatArray, reference: str, chosen: Sequence[int] = ORDER
+) -> Record:
+    """Compare the network in a folder with its reference's outputs, and measure the time of a row.
+
+    :param expected: the reference's outputs (N, classes) for the first N of the chosen inputs.
+    :param reference: name of the reference.
+    :param chosen: numbers of inputs, as for :func:`app.engines.parity.samples`.
+    """
+    rows = samples(signature.preprocess, signature.inputs[0].shape, chosen[: len(expected)])
+    answers = predict_each(OpenvinoEngine(core().read_model(path / MODEL)), rows)
+    worst = difference(answers, expected, signature.postprocess.activation)
+    today = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    parity = Parity(worst, len(rows), reference, today)
+    reason = refusal(worst, reference, limit_of(reference))
+    return Record("", reason=reason, parity=parity, milliseconds=time_row(path, signature))
+
+
+def time_row(path: Path, signature: Signature) -> float:
+    """Return the time of a row of the network in a folder, in milliseconds on one core."""
+    row = samples(signature.preprocess, signature.inputs[0].shape, (0,))
+    return round(milliseconds(compile_model(core().read_model(path / MODEL), streams=1, threads=1), row), 3)
 
 
 def name_of(reference: Reference) -> str:

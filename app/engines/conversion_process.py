@@ -19,6 +19,7 @@ from pathlib import Path
 
 from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
 from app.engines.conversion import reference_kind
+from app.engines.converted import check_can_convert, converted_entry
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.utils.error_text import reason_of
@@ -39,15 +40,30 @@ class ConversionError(Exception):
 
 
 def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
+    """Return the converted network in a model's own folder, or else its cache entry.
+
+    :raises ConversionError: as :func:`cached_entry`.
+    :raises ModelFormatError: as :func:`cached_entry`.
+    """
+    try:
+        if entry := converted_entry(folder, choice, cache_dir):
+            return entry
+    except OSError as error:
+        raise _cache_error(error) from None
+    return cached_entry(folder, choice, cache_dir)
+
+
+def cached_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
     """Return a model's cache entry, building it if it is missing or damaged. Other processes wait meanwhile.
 
     :raises ConversionError: if the entry cannot be built now.
-    :raises ModelFormatError: if the reference engine rejects the model.
+    :raises ModelFormatError: if the reference engine rejects the model, or this installation cannot convert it.
     """
     try:
         path = cache_dir / key_of(folder, reference_kind(folder, choice))
         if entry := read_entry(path):
             return entry
+        check_can_convert(folder, choice)
         cache_dir.mkdir(parents=True, exist_ok=True)
         with file_lock(cache_dir / ".lock"):
             if entry := read_entry(path):  # another process was faster
@@ -58,10 +74,14 @@ def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
             _build(folder, choice, path)
             prune(cache_dir, path)
     except OSError as error:
-        raise ConversionError(f"the cache cannot be used: {error}") from None
+        raise _cache_error(error) from None
     if entry := read_entry(path):
         return entry
     raise ConversionError(f"the cache's entry {path} was damaged as soon as it was written")
+
+
+def _cache_error(error: OSError) -> ConversionError:
+    return ConversionError(f"the cache cannot be used: {error}")
 
 
 def _build(folder: ModelFolder, choice: str, path: Path) -> None:

@@ -14,13 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from app.engines.cache import ANSWERS
 from app.errors import ModelFormatError
+from app.formats.folder import CONVERTED
 from app.formats.signature import document_of, signature_of
 from app.types import FloatArray, Signature
-from app.utils.files import sha256_file
+from app.utils.files import atomic_write, sha256_file
 from app.utils.json import read_json
 
-CONVERTED, PROOF, ANSWERS, ONNX = "converted", "proof.json", "answers.npy", "model.onnx"
+PROOF, ONNX = "proof.json", "model.onnx"
 FORMAT = 1
 
 
@@ -98,12 +100,10 @@ class Measurement:
     inputs_sha256: str
 
 
-def write_proof(proof: Proof, answers: FloatArray | None, folder: Path) -> None:
-    """Write ``proof.json`` and the reference's outputs (N, classes), if there are any, into a model folder."""
+def write_proof(proof: Proof, folder: Path) -> None:
+    """Write ``proof.json`` into a model folder."""
     document = {"format": FORMAT, **asdict(proof), "signature": document_of(proof.signature)}
-    if answers is not None:
-        np.save(folder / CONVERTED / ANSWERS, answers)
-    (folder / PROOF).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    atomic_write(folder / PROOF, json.dumps(document, indent=2) + "\n")
 
 
 def read_proof(folder: Path) -> Proof:

@@ -25,9 +25,9 @@ from app.engines.conversion import Reference, name_of, open_reference, reference
 from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import ORDER, activate, difference, limit_of, predict_each, predict_within, samples
-from app.engines.proof import CONVERTED, ONNX, Comparison, Measurement, Program
+from app.engines.proof import ONNX, Comparison, Measurement, Program
 from app.errors import ModelFormatError
-from app.formats.folder import ModelFolder
+from app.formats.folder import CONVERTED, ModelFolder
 from app.types import Activation, FloatArray, Signature
 from app.utils.error_text import reason_of
 from app.utils.openvino_runtime import core

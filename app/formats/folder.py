@@ -25,6 +25,8 @@ from app.types import Signature
 KERAS = (".h5", ".hdf5", ".keras")
 MXNET = ("-symbol.json", ".params")
 ONNX = (".onnx", ".onnx.data")
+CONVERTED = "converted"
+"""Folder with the converted network, which :mod:`app.engines.converted` reads."""
 OTHERS = {
     ".pt": "PyTorch",
     ".pth": "PyTorch",
@@ -47,7 +49,8 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Contents of a model folder. At least one of ``checkpoint``, ``h5`` and ``onnx`` is not None.
+    """Contents of a model folder. ``checkpoint``, ``h5`` and ``onnx`` are all None only if the folder holds nothing but
+    its converted network.
 
     ``signature`` and ``labels`` are None if the folder has none; :mod:`app.formats.infer_signature` then infers them.
     ``stated`` names the parts, of :data:`app.formats.signature.PARTS`, that the folder's ``signature.json`` has.
@@ -70,10 +73,10 @@ class ModelFolder:
 
 
 def is_model_folder(path: Path) -> bool:
-    """Return whether a folder looks like a model: it holds a manifest or any program's weights."""
+    """Return whether a folder looks like a model: it holds a manifest, a converted network or any program's weights."""
     if not path.is_dir() or path.name.startswith("."):
         return False
-    manifests = (path / MANIFEST, path / LEGACY)
+    manifests = (path / MANIFEST, path / LEGACY, path / CONVERTED / "model.xml")
     return any(file.is_file() for file in manifests) or any(is_model_file(file) for file in path.iterdir())
 
 
@@ -99,7 +102,7 @@ def open_model_folder(path: Path) -> ModelFolder:
         raise ModelFormatError(f"{path.name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
     manifest = read_manifest(path)
     checkpoint, h5, onnx = _find_checkpoint(path, manifest), _only_one(path, *KERAS), _only_one(path, ".onnx")
-    if checkpoint is None and h5 is None and onnx is None:
+    if checkpoint is None and h5 is None and onnx is None and not (path / CONVERTED).is_dir():
         if manifest.document is not None and manifest.handler is None:
             raise InvalidArchive(NO_HANDLER)
         raise _no_weights(path)

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from app.engines.cache import MODEL, WEIGHTS, sources
+import numpy as np
+
+from app.engines.cache import ANSWERS, MODEL, WEIGHTS, sources
 from app.engines.conversion import reference_kind, refusal
 from app.engines.conversion_process import ConversionError, entry_of
 from app.engines.openvino import OpenvinoEngine
 from app.engines.proof import (
-    CONVERTED,
     ONNX,
     Comparison,
     Proof,
@@ -27,7 +28,7 @@ from app.engines.proof import (
 from app.engines.proof_process import compare, measure, openvino_program, proof_inputs
 from app.errors import ModelFormatError
 from app.formats.archive.manifest import CURRENT, LEGACY
-from app.formats.folder import ModelFolder, open_model_folder
+from app.formats.folder import CONVERTED, ModelFolder, open_model_folder
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import BY_LABELS, confidence_of
 from app.formats.labels import SYNSET, write_labels
@@ -163,6 +164,8 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], s
     if onnx is not None and not onnx.holds:
         (made / ONNX).unlink()
         no_onnx, onnx = refusal(onnx.max_abs_difference, onnx.reference.name, onnx.limit), None
+    if measured.answers is not None:
+        np.save(made / ANSWERS, measured.answers)
     kind = reference_kind(folder, CHOICE)
     proof = Proof(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -177,7 +180,7 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], s
         no_onnx=no_onnx,
         milliseconds=milliseconds,
     )
-    write_proof(proof, measured.answers, folder.path)
+    write_proof(proof, folder.path)
     return proof
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from app.errors import ModelFormatError
+from app.errors import DataError, ModelFormatError
 from app.types import FloatArray, Interpolation, Preprocess
+from app.vision import resample
 from app.vision.centerface import CANVASES
 
 Pixels = NDArray[np.uint8]
@@ -22,16 +23,19 @@ Pixels = NDArray[np.uint8]
 _importing = threading.Lock()
 
 
-def _cv2() -> ModuleType:
+def _cv2() -> ModuleType | None:
     # OpenCV removes itself from sys.modules during its import, so a second thread would get half a module.
     with _importing:
         return _import_cv2()
 
 
 @cache
-def _import_cv2() -> ModuleType:
-    import cv2
-
+def _import_cv2() -> ModuleType | None:
+    """Import OpenCV; return None if it is not installed, as on installations that only serve."""
+    try:
+        import cv2
+    except ImportError:
+        return None
     # The server's threads already keep every core busy; OpenCV's own pool would only make them wait for each other.
     cv2.setNumThreads(1)
     return cv2
@@ -39,12 +43,14 @@ def _import_cv2() -> ModuleType:
 
 def resize(pixels: Pixels, width: int, height: int, interpolation: Interpolation) -> Pixels:
     """Resize as MXNet's ``imresize``, and therefore MMS's ``image.resize``, do: with ``cv2.resize``, without
-    antialiasing.
+    antialiasing. Without OpenCV, :mod:`app.vision.resample` does the same, some milliseconds slower.
 
     :param pixels: (H, W) or (H, W, 3), 0-255.
     :returns: (``height``, ``width``) or (``height``, ``width``, 3).
     """
     cv2 = _cv2()
+    if cv2 is None:
+        return resample.resize(pixels, width, height, interpolation)
     flags = {
         "nearest": cv2.INTER_NEAREST,
         "bilinear": cv2.INTER_LINEAR,
@@ -65,8 +71,11 @@ def warp(pixels: NDArray[Any], matrix: NDArray[np.float64]) -> NDArray[Any]:
     :param pixels: (H, W) or (H, W, C), of any type.
     :param matrix: (2, 3): maps each point (x, y, 1) of the result to a point of ``pixels``.
     :returns: an array like ``pixels``.
+    :raises DataError: if OpenCV is not installed; only training needs this.
     """
     cv2 = _cv2()
+    if cv2 is None:
+        raise DataError("Training needs OpenCV, which is not installed. Install Dimple completely: make install")
     height, width = pixels.shape[:2]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     moved: NDArray[Any] = cv2.warpAffine(pixels, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT)

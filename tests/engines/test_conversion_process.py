@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -13,11 +14,20 @@ import pytest
 from app.engines import conversion_process
 from app.engines.loader import load
 from app.errors import ModelFormatError
-from app.formats.folder import open_model_folder
+from app.formats.folder import ModelFolder, open_model_folder
 from app.settings import ROOT
 from tests.helpers import wait_until
 
 SMILE = ROOT / "models" / "smile"
+
+
+@pytest.fixture
+def unconverted(tmp_path: Path) -> ModelFolder:
+    """The smile model as it was trained."""
+    path = shutil.copytree(SMILE, tmp_path / "models" / "smile", ignore=shutil.ignore_patterns("converted"))
+    return open_model_folder(path)
+
+
 SECONDS = 60
 
 
@@ -46,20 +56,24 @@ def wait_for_child(act: Callable[[psutil.Process], None]) -> None:
         (signal.SIGPROF, "takes more than 180 s of processor time"),
     ],
 )
-def test_a_model_that_ends_the_process_that_opens_it_is_refused(tmp_path: Path, number: int, reason: str) -> None:
+def test_a_model_that_ends_the_process_that_opens_it_is_refused(
+    unconverted: ModelFolder, tmp_path: Path, number: int, reason: str
+) -> None:
     """It is sent here the signal that a C library's crash would end it with, long before it has opened the model."""
     killer = threading.Thread(target=wait_for_child, args=(lambda process: process.send_signal(number),))
     killer.start()
     with pytest.raises(ModelFormatError, match=rf"smile cannot be opened: reading its files {reason}"):
-        load(open_model_folder(SMILE), "auto", tmp_path)
+        load(unconverted, "auto", tmp_path / "cache")
     killer.join()
-    assert not [path for path in tmp_path.iterdir() if not path.name.startswith(".")]
+    assert not [path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".")]
 
 
-def test_a_model_that_is_never_opened_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_never_opened_is_refused(
+    unconverted: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(conversion_process, "LONGEST_SECONDS", 0.01)
     with pytest.raises(ModelFormatError, match=r"smile cannot be opened: reading its files takes more than 0\.01 s"):
-        load(open_model_folder(SMILE), "auto", tmp_path)
+        load(unconverted, "auto", tmp_path / "cache")
 
 
 def test_the_time_to_open_ends_when_the_model_is_open(capfd: pytest.CaptureFixture[str]) -> None:

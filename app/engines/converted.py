@@ -1,0 +1,267 @@
+"""Converted networks in their models' own folders: portable, proven, and served without the program of the original.
+
+``<model>/converted/`` holds ``model.xml`` with ``model.bin`` (OpenVINO's IR) and ``answers.npy``: the reference's
+outputs for inputs of :func:`app.engines.parity.samples`. It may hold ``inference.json`` as in
+:mod:`app.engines.cache`, for what the folder's ``signature.json`` leaves open. ``proof.json`` beside the folder has the
+hashes and the comparison.
+
+A machine that loads a network first computes these inputs and compares them with the answers, because code may differ
+between processors. So every installation proves the network, also one without MXNet and Keras.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import logging
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from app.engines.base import Parity
+from app.engines.cache import (
+    ANSWERS,
+    INFERENCE,
+    MODEL,
+    WEIGHTS,
+    Entry,
+    Record,
+    instructions,
+    read_inference,
+    sources,
+)
+from app.engines.conversion import measure, reference_kind, time_row
+from app.engines.openvino import OpenvinoEngine
+from app.engines.parity import ORDER
+from app.engines.proof import (
+    FORMAT,
+    PROOF,
+    Program,
+    Proof,
+    changed_files,
+    hashes,
+    read_answers,
+    read_proof,
+    write_proof,
+)
+from app.engines.proof_process import PACKAGES, compare, openvino_program, proof_inputs
+from app.errors import ModelFormatError
+from app.formats.folder import CONVERTED, ModelFolder
+from app.formats.inference import Inference
+from app.types import Signature
+from app.utils.error_text import reason_of
+from app.utils.files import atomic_write, file_lock, replacing_folder, sha256_file
+from app.utils.json import read_json
+from app.utils.openvino_runtime import core
+
+log = logging.getLogger(__name__)
+
+MAKING = ".converted-making"
+"""Folder in which a converted network is written: beside its destination and hidden, so never packed."""
+CHECKS = "checks"
+"""Folder of the cache with the results of this machine, one file for each model folder."""
+NEEDED = {"mxnet": ("mxnet", "onnx"), "keras": ("keras", "mxnet", "onnx"), "": ("onnx",)}
+"""Modules that convert a file, by its reference engine."""
+REFERENCES = {package: name for name, package in PACKAGES.items()}
+"""Names of reference engines by their packages."""
+
+
+def converted_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry | None:
+    """Return a model's converted network with what this machine measured; None if it has none that may be served.
+
+    A network that was made from other files than those beside it is ignored, with a message in the log.
+
+    :param choice: as in :func:`app.engines.loader.load`.
+    :param cache_dir: folder of the cache, for the results of this machine.
+    :raises ModelFormatError: if the network cannot be used, and there is no original beside it.
+    :raises OSError: if the cache cannot be written.
+    """
+    path = folder.path / CONVERTED
+    if not path.is_dir():
+        return None
+    try:
+        proof = _current_proof(folder.path)
+        inference = _inference(path, proof, folder)
+        _check_origin(folder, choice, proof)
+    except OSError as error:
+        _ignore(folder, f"{error.strerror}: {error.filename}")
+        return None
+    except Exception as error:  # a damaged file may raise anything
+        _ignore(folder, reason_of(error))
+        return None
+    return Entry(path, _checked(folder, proof, cache_dir), inference)
+
+
+def _ignore(folder: ModelFolder, reason: str) -> None:
+    """Log why a converted network is not served.
+
+    :raises ModelFormatError: if there is no original that could be served instead.
+    """
+    text = f"{folder.path / CONVERTED} is not served: {reason}"
+    if not has_original(folder):
+        raise ModelFormatError(text)
+    log.warning("%s; convert it again: dimple models convert %s", text, folder.name)
+
+
+def has_original(folder: ModelFolder) -> bool:
+    """Return whether a folder has the file that its converted network was made from."""
+    return folder.checkpoint is not None or folder.h5 is not None or folder.onnx is not None
+
+
+def _current_proof(folder: Path) -> Proof:
+    """Read the proof of a model folder, and check that its converted files are those that were proven.
+
+    :raises ValueError: if they are not.
+    :raises ModelFormatError: if the proof is missing or damaged.
+    """
+    proof = read_proof(folder)
+    if not {f"{CONVERTED}/{name}" for name in (MODEL, WEIGHTS)} <= set(proof.result):
+        raise ValueError(f"{PROOF} does not name the converted network")
+    if changed := changed_files(folder, proof.result):
+        raise ValueError(f"{changed[0]} is not the file that was proven")
+    return proof
+
+
+def _inference(path: Path, proof: Proof, folder: ModelFolder) -> Inference:
+    """Return the signature of a converted network, with the parts that the folder's ``signature.json`` states.
+
+    :raises ValueError: if that states another input than the network has.
+    """
+    known = (path / INFERENCE).is_file()
+    inference, stated = read_inference(path) if known else Inference(proof.signature, settled=True), folder.signature
+    if stated is None:
+        return inference
+    signature = inference.signature
+    own, theirs = signature.inputs[0].shape[1:], stated.inputs[0].shape[1:]
+    if len(own) != len(theirs) or any(side not in (0, size) for side, size in zip(theirs, own, strict=True)):
+        raise ValueError(f"signature.json says that the input is {theirs}, the network has {own}")
+    if "preprocess" in folder.stated:
+        signature = replace(signature, preprocess=stated.preprocess)
+    if "postprocess" in folder.stated:
+        signature = replace(signature, postprocess=stated.postprocess)
+    return replace(inference, signature=signature)
+
+
+def _check_origin(folder: ModelFolder, choice: str, proof: Proof) -> None:
+    """Check that the original files, if they are beside the network, are those that it was made from.
+
+    :raises ValueError: if they are not.
+    """
+    for file in sources(folder, reference_kind(folder, choice)) if has_original(folder) else ():
+        if proof.source.get(file.name) != sha256_file(file):
+            raise ValueError(f"it was made from another file than {file.name}")
+
+
+def _checked(folder: ModelFolder, proof: Proof, cache_dir: Path) -> Record:
+    """Return this machine's measurements of a converted network. Its first process measures, the others wait."""
+    (cache_dir / CHECKS).mkdir(parents=True, exist_ok=True)
+    key = _key(folder.path)
+    own = hashlib.sha256(str(folder.path.absolute()).encode()).hexdigest()[:32]
+    file = cache_dir / CHECKS / f"{own}.json"
+    if record := _read_check(file, key):
+        return record
+    with file_lock(cache_dir / ".lock"):
+        if record := _read_check(file, key):  # another process was faster
+            return record
+        record = _check(folder, proof)
+        atomic_write(file, json.dumps({"key": key, "record": asdict(record)}) + "\n")
+    return record
+
+
+def _key(folder: Path) -> str:
+    """Return a hash of all that this machine's measurements depend on."""
+    parts = (FORMAT, sha256_file(folder / PROOF), platform.machine(), instructions(), version("openvino"))
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _read_check(file: Path, key: str) -> Record | None:
+    try:
+        document: Any = read_json(file)
+        if document["key"] != key:
+            return None
+        record = document["record"]
+        return Record(**{**record, "parity": Parity(**record["parity"]) if record["parity"] else None})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+
+
+def _check(folder: ModelFolder, proof: Proof) -> Record:
+    """Compare a converted network with its reference's answers on this machine, and measure the time of a row."""
+    path = folder.path / CONVERTED
+    try:
+        expected = read_answers(folder.path)
+        if proof.converted is None or expected is None:  # no reference could compute the original
+            return Record(str(folder.path), milliseconds=time_row(path, proof.signature), files=proof.result)
+        reference = REFERENCES.get(proof.converted.reference.name, proof.converted.reference.name)
+        record = measure(path, proof.signature, expected, reference, proof.samples)
+    except Exception as error:  # OpenVINO may raise anything
+        return Record(str(folder.path), reason=f"this machine cannot compute it: {reason_of(error)}")
+    return replace(record, model=str(folder.path), files=proof.result)
+
+
+def write_converted(folder: ModelFolder, choice: str, entry: Entry) -> Path:
+    """Write a cache entry's network into its model's folder, with its proof.
+
+    :returns: the folder ``converted``, which is replaced as a whole.
+    :raises ModelFormatError: if OpenVINO may not serve the model, or the folder cannot be written.
+    """
+    if entry.record.reason or entry.inference is None:
+        raise ModelFormatError(f"{folder.name} cannot be served by openvino: {entry.record.reason}")
+    files = sources(folder, reference_kind(folder, choice))
+    target = folder.path / CONVERTED
+    try:
+        with replacing_folder(target, folder.path / MAKING) as path:
+            for name in (MODEL, WEIGHTS, ANSWERS, INFERENCE):
+                if (entry.path / name).is_file():
+                    shutil.copyfile(entry.path / name, path / name)
+        write_proof(_proof_of(folder, files, entry.inference.signature, entry.record), folder.path)
+    except OSError as error:
+        raise ModelFormatError(f"{folder.path} cannot be written: {error}") from None
+    return target
+
+
+def _proof_of(folder: ModelFolder, files: Sequence[Path], signature: Signature, record: Record) -> Proof:
+    """Return the proof of a folder whose folder ``converted`` is complete."""
+    path, comparison = folder.path / CONVERTED, None
+    numbers: tuple[int, ...] = ORDER
+    expected = read_answers(folder.path)
+    if expected is not None and record.parity is not None:
+        numbers = ORDER[: len(expected)]
+        package = PACKAGES.get(record.parity.reference, record.parity.reference)
+        engine = OpenvinoEngine(core().read_model(path / MODEL))
+        programs = (Program(package, version(package)), openvino_program())
+        rows = proof_inputs(signature, numbers)
+        comparison = compare(engine, programs, rows, expected, signature.postprocess.activation)
+    return Proof(
+        date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        source=hashes(folder.path, list(files)),
+        result=hashes(folder.path, sorted(path.iterdir())),
+        samples=numbers,
+        inputs_sha256=hashlib.sha256(proof_inputs(signature, numbers).tobytes()).hexdigest(),
+        signature=signature,
+        converted=comparison,
+        unproven="" if comparison else "no reference computes the original",
+        onnx=None,
+        no_onnx="it was not asked for",
+        milliseconds=record.milliseconds,
+    )
+
+
+def check_can_convert(folder: ModelFolder, choice: str) -> None:
+    """Check that the packages that convert a model are installed.
+
+    :raises ModelFormatError: with the command that converts it elsewhere, if one is missing.
+    """
+    kind = reference_kind(folder, choice)
+    if missing := [name for name in NEEDED[kind] if find_spec(name) is None]:
+        raise ModelFormatError(
+            f"{folder.path} is not converted, and this installation only serves: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not installed. On a complete installation (make install), "
+            f"run: bin/dimple models convert {folder.name}. Then copy its folder {CONVERTED} into {folder.path}"
+        )
