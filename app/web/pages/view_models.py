@@ -218,7 +218,7 @@ def _row(answer: Mapping[str, Any]) -> dict[str, Any]:
         "class": first["class"],
         "name": headline(answer),
         "probability": None if many else first["probability"],
-        "unsure": faces == [] or any(is_unsure(predictions) for predictions in judged),
+        "unsure": faces != [] and any(is_unsure(predictions) for predictions in judged),
         "milliseconds": answer["timing_ms"]["total"],
         "answer": answer,
     }
