@@ -56,8 +56,15 @@ def test_names_that_labels_share_are_made_distinct() -> None:
 
 @pytest.mark.parametrize(
     ("probabilities", "unsure"),
-    [((0.98, 0.02), False), ((0.58, 0.42), True), ((0.62, 0.38), False), ((0.48, 0.2), True), ((0.5, 0.2), False), ((1.0,), False)],
-)  # fmt: skip
+    [
+        ((0.98, 0.02), False),
+        ((0.58, 0.42), True),
+        ((0.62, 0.38), False),
+        ((0.48, 0.2), True),
+        ((0.5, 0.2), False),
+        ((1.0,), False),
+    ],
+)
 def test_an_answer_is_unsure_below_half_or_with_a_close_second(probabilities: tuple[float, ...], unsure: bool) -> None:
     assert is_unsure(predictions(*probabilities)) is unsure
     assert bool(unsure_reason(predictions(*probabilities))) is unsure
