@@ -19,7 +19,7 @@ from app.web.request import wants_html
 
 METRICS = "metrics"
 MANAGEMENT = ("management", "manage", METRICS)
-BOTH = ("ops", "openapi", "login")
+BOTH = ("ops", "openapi", "login", "icon")
 """Blueprints by port; all others belong to inference."""
 
 

@@ -65,4 +65,4 @@ def test_what_cannot_be_registered_is_said_on_the_page(open_page: Open) -> None:
 
 def test_the_page_is_not_where_everybody_may_ask(open_page: Open) -> None:
     page = open_page("/manage")
-    expect(page.locator("[role=alert]")).to_contain_text("There is nothing at /manage")
+    expect(page.get_by_role("heading")).to_have_text("Page not found")

@@ -15,7 +15,7 @@ from openapi_spec_validator import validate
 from app import create_app
 from app.settings import VERSION, Settings
 
-PAGES = ("results", "live", "manage", "login")
+PAGES = ("results", "corrections", "live", "manage", "login", "icon")
 """Blueprints of pages, which are for people."""
 UNDOCUMENTED = ("openapi.docs_file", "openapi.no_api_description")
 """A page's files, and an address at which Multi Model Server refuses everything."""
