@@ -69,6 +69,7 @@ def train(
     if predictions:
         write_predictions(trained.held_out, predictions)
     _convert(trained.folder, settings)
+    step("finished")
     _report(trained)
     if output is None:
         click.echo(next_steps(settings, name))

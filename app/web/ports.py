@@ -18,7 +18,7 @@ from app.web.errors import mms_error_response, oip_error_response
 from app.web.request import wants_html
 
 METRICS = "metrics"
-MANAGEMENT = ("management", "manage", METRICS)
+MANAGEMENT = ("management", "manage", "teach", METRICS)
 BOTH = ("ops", "openapi", "login")
 """Blueprints by port; all others belong to inference."""
 

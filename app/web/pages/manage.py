@@ -8,7 +8,6 @@ alone, the Host header must name this machine, not a domain that somebody else h
 
 from __future__ import annotations
 
-import hmac
 import re
 import secrets
 import shutil
@@ -19,7 +18,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import Forbidden, abort
+from werkzeug.exceptions import abort
 
 from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
@@ -28,21 +27,22 @@ from app.serving.management import RegistrationRequest, Scale, describe, registe
 from app.serving.serializers import entry_document
 from app.settings import ROOT
 from app.telemetry.multiprocess import Count, counts
-from app.web.csrf import check_same_origin
+from app.web.csrf import add_form_cookie, check_form, form_token
 from app.web.errors import ErrorBody, error_body
 from app.web.ports import port_scope
 from app.web.request import services
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 
-COOKIE = "dimple-manage"
+PAGES = ("manage", "teach")
+"""Blueprints of the management pages."""
 MOST_WORKERS = 64
 
 
 @bp.app_context_processor
 def _port_context() -> dict[str, bool]:
     """Return ``managing``, with which templates link to files and addresses of the management port."""
-    return {"managing": request.blueprint == bp.name and port_scope().management}
+    return {"managing": request.blueprint in PAGES and port_scope().management}
 
 
 @bp.before_request
@@ -70,21 +70,21 @@ def state() -> Response:
 def register_model() -> Response:
     """Register an uploaded archive, or one at a URL or in the models folder."""
     request.max_content_length = services().settings.max_model_bytes
-    _check_form()
+    check_form()
     return _done(_register)
 
 
 @bp.post("/<name>/scale")
 def scale_model(name: str) -> Response:
     """Change the number of a model's workers."""
-    _check_form()
+    check_form()
     return _done(lambda: scale(services().registry, name, Scale(workers := _workers(), workers), synchronous=False))
 
 
 @bp.post("/<name>/unregister")
 def unregister_model(name: str) -> Response:
     """Unregister a model."""
-    _check_form()
+    check_form()
     return _done(lambda: services().registry.unregister(name))
 
 
@@ -150,14 +150,10 @@ def _fact(entry: Entry, counted: Count) -> dict[str, Any]:
 
 
 def _page(problem: ErrorBody | None = None) -> Response:
-    token = request.cookies.get(COOKIE) or secrets.token_hex(24)
+    token = form_token()
     page = render_template("manage.html", models=_facts(), token=token, problem=problem, settings=services().settings)
     response = make_response(page, problem.code if problem else 200)
-    response.set_cookie(
-        COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path=url_for("manage.models")
-    )
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return add_form_cookie(response, token, url_for("manage.models"))
 
 
 def _done(work: Callable[[], object]) -> Response:
@@ -167,14 +163,3 @@ def _done(work: Callable[[], object]) -> Response:
     except DimpleError as error:
         return _page(error_body(error))
     return make_response(redirect(url_for("manage.models"), 303))
-
-
-def _check_form() -> None:
-    """Check that the form was sent by this page.
-
-    :raises Forbidden: if the form is not this page's.
-    """
-    check_same_origin()
-    token, cookie = request.form.get("token", ""), request.cookies.get(COOKIE, "")
-    if not cookie or not hmac.compare_digest(token.encode(), cookie.encode()):
-        raise Forbidden("The form is not the page's own, or the browser keeps no cookies. Load the page again.")
