@@ -121,11 +121,15 @@ def open_model_folder(path: Path) -> ModelFolder:
     )
 
 
-def write_manifest(path: Path, name: str) -> None:
-    """Write the manifest of a model without its own code, which MMS serves by its stock vision service."""
+def write_manifest(path: Path, name: str, description: str = "") -> None:
+    """Write the manifest of a model without its own code, which MMS serves by its stock vision service.
+
+    :param description: sentence about the model; none if empty.
+    """
+    model = {"modelName": name, "handler": "mxnet_vision_service:handle", "modelVersion": "1.0"}
     document = {
         "runtime": "python",
-        "model": {"modelName": name, "handler": "mxnet_vision_service:handle", "modelVersion": "1.0"},
+        "model": model | ({"description": description} if description else {}),
         "modelServerVersion": "1.0",
         "implementationVersion": "1.0",
         "specificationVersion": "1.0",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import BadInput
@@ -22,6 +23,20 @@ SECONDS = 60.0
 """Seconds for which the total size of the corrections is cached; pictures that are removed meanwhile still count."""
 _sizes: dict[Path, tuple[float, int]] = {}
 _lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A corrected picture.
+
+    :param label: the class's folder name.
+    :param since: time in seconds since 1970.
+    """
+
+    model: str
+    label: str
+    path: Path
+    since: float
 
 
 class FeedbackStore:
@@ -59,6 +74,21 @@ class FeedbackStore:
             path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):  # the folder is not empty
                 path.parent.rmdir()
+
+    def of(self, name: str) -> list[Correction]:
+        """Return the corrections whose files have a name, the latest first.
+
+        :param name: name of a file, with ``*`` as a wildcard.
+        """
+        found = []
+        for path in self._folder.glob(f"*/*/{name}"):
+            with contextlib.suppress(OSError):  # removed meanwhile
+                found.append(Correction(path.parts[-3], path.parts[-2], path, path.stat().st_mtime))
+        return sorted(found, key=lambda item: (-item.since, item.path))
+
+    def count(self, model: str) -> int:
+        """Return the number of a model's corrections."""
+        return sum(1 for _ in (self._folder / model).glob("*/*.*"))
 
     def _size(self, more: int) -> int:
         """Return the bytes of all corrections and one more. The folder is scanned once a minute."""

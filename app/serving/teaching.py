@@ -36,7 +36,7 @@ PICTURE = re.compile(r"[0-9a-f]{32}\.[a-z]{3,4}")
 SHIPPED = ("imagenet", "smile", "dogcat")
 """Names that ``dimple models train`` refuses, because Dimple has models of these names itself."""
 LONGEST_NAME = 100
-LONGEST_LABEL = 60
+LONGEST_LABEL = 150
 LEAST = 5
 """Fewest pictures of a class that can be trained on."""
 ENOUGH = 10

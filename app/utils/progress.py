@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -18,7 +19,7 @@ T = TypeVar("T")
 LINE_SECONDS = 10.0
 FILE_SECONDS = 0.2
 
-_file: Path | None = None
+_file: ContextVar[Path | None] = ContextVar("progress", default=None)
 
 
 class Progress(Protocol):
@@ -31,19 +32,20 @@ class Progress(Protocol):
         """Display a short note beside the count, such as ``loss 0.31``, until the next one."""
 
 
-def record_progress(path: Path) -> None:
-    """Also write the progress of this process to a file, as JSON: title, done, total (or null) and unit.
+def record_progress(path: Path | None) -> None:
+    """Also write the progress of this thread's work to a file, as JSON: title, done, total (or null) and unit.
 
     A reader always finds a whole document. It is rewritten at the start of each task, and every 0.2 s during it.
+
+    :param path: None ends this.
     """
-    global _file
-    _file = path
+    _file.set(path)
 
 
 def step(title: str) -> None:
     """Record the start of work of unknown length in the file of :func:`record_progress`, if there is one."""
-    if _file is not None:
-        _write(_file, title, 0, None, "")
+    if (path := _file.get()) is not None:
+        _write(path, title, 0, None, "")
 
 
 @contextmanager
@@ -76,7 +78,8 @@ def echo(text: str) -> None:
 
 
 def _recorded(display: Progress, title: str, total: int | None, unit: str, done: int) -> Progress:
-    return display if _file is None else _Recorded(display, _file, title, total, unit, done)
+    path = _file.get()
+    return display if path is None else _Recorded(display, path, title, total, unit, done)
 
 
 def _write(path: Path, title: str, done: int, total: int | None, unit: str) -> None:

@@ -12,12 +12,29 @@ from app.web.mms import management
 from app.web.mms import views as mms
 from app.web.oip import views as oip
 from app.web.openapi import views as openapi
-from app.web.pages import explain, login, manage, results, teach
+from app.web.pages import about, corrections, explain, icon, login, manage, results, teach
 from app.web.pages import views as pages
 from app.web.pages.views import live_bp
 from app.web.request_policy import RequestPolicy
 
-MODULES = (pages, results, explain, manage, teach, api, mms, management, health, metrics, openapi, oip, login)
+MODULES = (
+    pages,
+    results,
+    explain,
+    manage,
+    teach,
+    about,
+    api,
+    mms,
+    management,
+    health,
+    metrics,
+    openapi,
+    oip,
+    login,
+    icon,
+    corrections,
+)
 BLUEPRINTS = (live_bp, *(module.bp for module in MODULES))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from dataclasses import asdict, dataclass
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
@@ -34,6 +35,31 @@ MMS_HEADERS = {
     "Expires": "Thu, 01 Jan 1970 00:00:00 UTC",
 }
 """Headers of every response of Multi Model Server."""
+HEADINGS = {
+    "EmptyFile": "No image was chosen",
+    "MissingFile": "No image was chosen",
+    "NotAPicture": "This file is not an image",
+    "PictureTooLarge": "This image is too large",
+    "ModelNotFound": "There is no such model",
+    "QueueFull": "The model is busy",
+    "TooLate": "The model is busy",
+}
+"""Headings of error pages by type of error."""
+HEADINGS_BY_STATUS = {
+    400: "The request could not be understood",
+    401: "Log in",
+    403: "This is not allowed",
+    404: "Page not found",
+    405: "This address cannot be opened like that",
+    410: "This link has expired",
+    413: "This is too large",
+    429: "Too many requests",
+    503: "Not available at the moment",
+}
+"""Headings of error pages by status."""
+VISITOR_MESSAGES = dict.fromkeys(("QueueFull", "TooLate"), "Go back, and send the image again in a moment.")
+OPERATORS_PART = re.compile(r",? or raise DIMPLE_\w+")
+"""Advice in messages that only operators of the server can follow."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +89,20 @@ def error_response(error: Exception) -> Response:
     if isinstance(error, HTTPException) and error.code and error.code < 400:
         return make_response(error.get_response())  # a redirect
     body = error_body(error)
-    content = render_template("problem.html", problem=body) if wants_html() else jsonify(asdict(body))
+    if "X-Part" in request.headers or wants_html():
+        body = _for_visitors(body)
+    heading = HEADINGS.get(body.type) or HEADINGS_BY_STATUS.get(body.code, "Something went wrong")
+    page = wants_html()
+    content = render_template("problem.html", problem=body, heading=heading) if page else jsonify(asdict(body))
     return _add_status_headers(make_response(content, body.code), error)
+
+
+def _for_visitors(body: ErrorBody) -> ErrorBody:
+    """Return the error as visitors of the page see it, who can change neither settings nor requests."""
+    message = VISITOR_MESSAGES.get(body.type) or OPERATORS_PART.sub("", body.message)
+    if body.type == RequestEntityTooLarge.__name__:
+        message = f"At most {services().settings.max_request_bytes / 2**20:.3g} MB can be sent. Choose a smaller file."
+    return ErrorBody(body.code, body.type, message)
 
 
 def mms_error_response(error: Exception) -> Response:

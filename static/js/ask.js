@@ -5,15 +5,22 @@ const LONGEST_WAIT = 30;
 const LASTING = ["ModelUnavailable", "NoWorker"];
 const UNREACHED = "The server cannot be reached. Is it running, and are you connected?";
 
-export class Refused extends Error {}
+// A reason that is fit to be shown. `passes` tells whether another try may succeed.
+export class Refused extends Error {
+  constructor(message, passes = false) {
+    super(message);
+    this.passes = passes;
+  }
+}
 
 // Send a form. `tell` is called with what is going on: {sent: 0..1} or {busy: seconds}.
-// Resolves to the text of the answer; rejects with Refused, whose message is fit to be shown.
-export async function ask(address, form, tell = () => {}) {
+// `part` is what the server sends back of the page: "result" (HTML) or "row" (JSON).
+// Resolves to the text of the answer; rejects with Refused.
+export async function ask(address, form, tell = () => {}, part = "result") {
   for (let tries = 1; ; tries++) {
-    const answer = await send(address, form, tell);
+    const answer = await send(address, form, tell, part);
     if (answer.status < 400) return answer.text;
-    if (!mayPass(answer) || tries === TRIES) throw new Refused(words(answer));
+    if (!mayPass(answer) || tries === TRIES) throw refused(answer);
     const seconds = Math.min(answer.retryAfter, LONGEST_WAIT);
     tell({ busy: seconds });
     await pause(seconds);
@@ -21,58 +28,47 @@ export async function ask(address, form, tell = () => {}) {
 }
 
 // fetch() tells nothing while it sends
-function send(address, form, tell) {
+function send(address, form, tell, part) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", address);
     request.setRequestHeader("Accept", "application/json");
-    request.setRequestHeader("X-Part", "result");
+    request.setRequestHeader("X-Part", part);
     request.upload.onprogress = (event) => event.lengthComputable && tell({ sent: event.loaded / event.total });
     request.onload = () => resolve({
       status: request.status,
       text: request.responseText,
       retryAfter: Number(request.getResponseHeader("Retry-After")),
     });
-    request.onerror = () => reject(new Refused(UNREACHED));
+    request.onerror = () => reject(new Refused(UNREACHED, true));
     request.send(form);
   });
 }
 
-// A picture that takes a while, as an address that an <img> can have.
-export async function pictureAt(address, busy) {
+// Get a document that may take a while, as parsed JSON or as the text of a part of the page.
+export async function get(address, { part = "", waiting = () => {} } = {}) {
   for (let tries = 1; ; tries++) {
     let answer;
     try {
-      answer = await fetch(address, { headers: { Accept: "image/png" } });
+      answer = await fetch(address, { headers: { Accept: "application/json", ...(part && { "X-Part": part }) } });
     } catch {
-      throw new Refused(UNREACHED);
+      throw new Refused(UNREACHED, true);
     }
-    if (answer.ok) return dataOf(await answer.blob());
-    const seconds = Number(answer.headers.get("Retry-After"));
-    const refusal = { status: answer.status, retryAfter: seconds, text: await answer.text() };
-    if (!mayPass(refusal) || tries === TRIES) throw new Refused(words(refusal));
-    busy(seconds);
-    await pause(Math.min(seconds, LONGEST_WAIT));
+    if (answer.ok) return part === "result" ? answer.text() : answer.json();
+    const refusal = { status: answer.status, retryAfter: Number(answer.headers.get("Retry-After")), text: await answer.text() };
+    if (!mayPass(refusal) || tries === TRIES) throw refused(refusal);
+    waiting(refusal.retryAfter);
+    await pause(Math.min(refusal.retryAfter, LONGEST_WAIT));
   }
-}
-
-// The page's policy allows no blob: addresses
-function dataOf(blob) {
-  return new Promise((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(reader.result);
-    reader.onerror = () => reject(reader.error);
-    reader.readAsDataURL(blob);
-  });
 }
 
 function pause(seconds) {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-function words(answer) {
-  if (mayPass(answer)) return "The model has been busy all the time. Try again later.";
-  return told(answer).message || `The server answered ${answer.status}.`;
+function refused(answer) {
+  if (mayPass(answer)) return new Refused("The model is busy. Try again later.", true);
+  return new Refused(told(answer).message || `The server answered ${answer.status}.`);
 }
 
 // A busy model has time again soon; one that is not loaded, or has no worker, has not.
@@ -86,16 +82,4 @@ function told(answer) {
   } catch {
     return {};
   }
-}
-
-export function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-// The server's own markup of an answer, as elements. Scripts inside would not run: DOMParser makes them inert.
-export function parsed(markup) {
-  return new DOMParser().parseFromString(markup, "text/html").body.firstElementChild;
 }

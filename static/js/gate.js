@@ -9,7 +9,7 @@ const verdict = document.getElementById("verdict");
 const held = document.getElementById("held");
 let since = null;
 
-watch((faces) => judge(faces, performance.now()), () => judge([], performance.now()));
+watch((faces) => judge(faces ?? [], performance.now()), () => judge([], performance.now()));
 
 function judge(faces, now) {
   const frowning = faces.filter(({ smile }) => smile <= 0.5).length;

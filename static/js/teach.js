@@ -27,7 +27,7 @@ if (page) {
 }
 document.getElementById("more-classes")?.addEventListener("click", (event) => {
   const fields = event.target.parentElement.querySelectorAll("input");
-  const field = element("input", { name: "class", type: "text", maxlength: "60", autocomplete: "off", "aria-label": `Class ${fields.length + 1}` });
+  const field = element("input", { name: "class", type: "text", maxlength: "150", autocomplete: "off", "aria-label": `Class ${fields.length + 1}` });
   event.target.before(field);
   field.focus();
 });

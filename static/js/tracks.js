@@ -31,10 +31,11 @@ export function forget() {
   next = 1;
 }
 
-function towards(face, { box, smile }) {
+function towards(face, found) {
+  const { box, smile } = found;
   const between = (from, to) => from + STEP * (to - from);
   const moved = Object.fromEntries(Object.keys(box).map((side) => [side, between(face.box[side], box[side])]));
-  return { ...face, box: moved, smile: between(face.smile, smile), missed: 0 };
+  return { ...face, ...found, box: moved, smile: between(face.smile, smile), missed: 0 };
 }
 
 function overlap(one, other) {

@@ -27,8 +27,8 @@ from app.serving.teaching import ENOUGH, LEAST, Project, Projects, check_name, z
 from app.serving.training_job import JobResult, TrainingJob
 from app.serving.trial import Trials
 from app.web.csrf import add_form_cookie, check_form, form_token
-from app.web.errors import ErrorBody, error_body
-from app.web.pages.view_models import wants_part
+from app.web.pages.about import MATRIX_CLASSES, confusion_table, public_problem
+from app.web.pages.view_models import requested_part
 from app.web.request import read_uploads, services, wants_html
 
 bp = Blueprint("teach", __name__, url_prefix="/manage/teach")
@@ -36,9 +36,6 @@ bp = Blueprint("teach", __name__, url_prefix="/manage/teach")
 FIRST_SHOWN = 24
 """Pictures of a class that are shown before somebody asks for all of them."""
 MISTAKES_SHOWN = 12
-MATRIX_CLASSES = 12
-"""Number of classes up to which the confusion matrix is shown as a table."""
-SHADES = 5
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ def from_model(model: str) -> Response:
 def project(identity: str) -> Response:
     """Show a project; ``X-Part: result`` returns the part of the page that changes."""
     found = _projects().get(identity)
-    if wants_part():
+    if requested_part():
         part = "_training.html" if "training" in request.args else "_project.html"
         return make_response(render_template(part, **_view(found)))
     return _page("project.html", **_view(found))
@@ -267,16 +264,16 @@ def _change(identity: str, work: Callable[[Project], object]) -> Response:
     try:
         work(found)
     except DimpleError as error:
-        if not wants_html() and not wants_part():
+        if not wants_html() and not requested_part():
             raise
         return _page("project.html", error, **_view(found)) if wants_html() else _part_with(error, found)
-    if wants_part():
+    if requested_part():
         return make_response(render_template("_project.html", **_view(found)))
     return _to(found)
 
 
 def _part_with(error: DimpleError, found: Project) -> Response:
-    body = error_body(error)
+    body = public_problem(error)
     return make_response(render_template("_project.html", problem=body, **_view(found)), body.code)
 
 
@@ -406,11 +403,6 @@ def _result(found: Project, result: JobResult) -> dict[str, Any]:
     }
 
 
-def confusion_table(counts: list[list[int]]) -> list[list[tuple[int, int]]]:
-    """Return the cells of a confusion matrix: the count, and its share of the row as a shade from 0 to ``SHADES``."""
-    return [[(count, round(SHADES * count / (sum(row) or 1))) for count in row] for row in counts]
-
-
 def _summary(project: Project) -> dict[str, Any]:
     classes = project.classes()
     first = next((kind.pictures[0] for kind in classes if kind.pictures), "")
@@ -458,7 +450,7 @@ def _trials_of(settings: Any) -> Trials:
 
 
 def _page(template: str, error: DimpleError | None = None, **context: Any) -> Response:
-    problem: ErrorBody | None = error_body(error) if error else None
+    problem = public_problem(error) if error else None
     token = context.setdefault("token", form_token())
     page = render_template(template, problem=problem, **context)
     response = make_response(page, problem.code if problem else 200)

@@ -1,12 +1,9 @@
-"""View models of results and models, and the text of numbers and labels on pages."""
+"""View models of results and models."""
 
 from __future__ import annotations
 
 import base64
 import json
-import re
-import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,119 +12,92 @@ from typing import Any
 
 from flask import request, url_for
 
+from app.security.tokens import PREDICTION
+from app.serving.feedback import FeedbackStore
 from app.serving.loader import Entry
 from app.serving.model import Model
 from app.serving.pipeline import Picture, PreparedInput
 from app.serving.rendering import jpeg, png, tensor_image
 from app.serving.uploads import StoredUpload, tag_of
 from app.utils.json import read_json
+from app.vision.preprocess import input_size
+from app.web.auth import authorizer
 from app.web.csrf import visitor
+from app.web.pages.code_samples import code_samples
+from app.web.pages.labels import display_name, faces_summary, is_unsure, percent
 from app.web.request import services
 
-UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
-
-
-WORDNET = re.compile(r"n\d{8} (?=\S)")
-"""Number of a WordNet synset, with which ImageNet's labels begin."""
-
-
-NEGATION = re.compile(r"(non|not|no)[-_ ]")
-"""Prefix of a label for the absence of another class."""
-KINDS = 4
-"""Number of colours for face frames."""
-
-
-def plain_label(label: str) -> str:
-    """Return a label as people read it: ``espresso`` for ``n07920052 espresso``."""
-    return WORDNET.sub("", label, count=1) if WORDNET.match(label) else label
-
-
-def headline(label: str) -> str:
-    """Return a label as the beginning of a sentence: ``Not smiling`` for ``non-smiling``."""
-    plain = NEGATION.sub("not ", plain_label(label), count=1)
-    return plain[:1].upper() + plain[1:]
-
-
-def face_kind(predictions: Sequence[Mapping[str, Any]]) -> int:
-    """Return the colour of a face's class, a number below ``KINDS`` that is the same in all responses of its model."""
-    labels = sorted(str(prediction["class"]) for prediction in predictions)
-    return labels.index(predictions[0]["class"]) % KINDS
-
-
-def faces_summary(faces: Sequence[Mapping[str, Any]]) -> str:
-    """Return the number of faces in each class: ``4 of 6 smiling``, or ``3 happy, 2 sad`` for several classes.
-
-    :param faces: faces of a response document, at least one.
-    """
-    counts = Counter(str(face["predictions"][0]["class"]) for face in faces)
-    positive = [label for face in faces[0]["predictions"] if not NEGATION.match(label := str(face["class"]))]
-    if len(positive) == 1:
-        return f"{counts[positive[0]]} of {len(faces)} {plain_label(positive[0])}"
-    return ", ".join(f"{count} {plain_label(label)}" for label, count in counts.most_common())
-
-
-def spoken_time(seconds: int) -> str:
-    """Return a time in its largest whole unit, but one day as ``24 hours``; for example ``90 minutes``."""
-    for size, name in UNITS:
-        count = seconds // size
-        if seconds % size == 0 and count > (1 if name == "day" else 0):
-            return f"{count} {name}" + ("" if count == 1 else "s")
-    return f"{seconds} seconds"
-
-
 FEW = 4
-"""Maximum number of labels that a card lists in full."""
-EXAMPLES = 3
+"""Maximum number of labels that a description lists."""
 
 
 @dataclass(frozen=True)
 class ModelCard:
-    """Card of a model on the page. ``accuracy`` is a sentence, empty if the accuracy has not been measured."""
+    """A model on the page.
+
+    :param description: what the model does, as a sentence.
+    :param accuracy: accuracy in percent, or else the number of classes; short enough for a pill.
+    :param measured: accuracy with the images on which it was measured; empty if it has not been measured.
+    """
 
     name: str
-    sentence: str
+    description: str
     labels: tuple[str, ...]
     accuracy: str
+    measured: str
 
 
 def model_cards(entries: list[Entry]) -> list[ModelCard]:
     """Return a card for every loaded model of Dimple's own engines."""
-    return [
-        ModelCard(entry.name, _sentence(entry.model, _manifest_text(entry)), entry.model.labels, _accuracy(entry))
-        for entry in entries
-        if isinstance(entry.model, Model)
-    ]
+    return [_card(entry, entry.model) for entry in entries if isinstance(entry.model, Model)]
 
 
-def _sentence(model: Model, described: str) -> str:
-    """Return the manifest's description, or else a sentence about the model's labels."""
-    if described:
-        return described
-    labels = model.labels
-    if len(labels) > FEW:
-        some = ", ".join(plain_label(label).partition(",")[0] for label in labels[:EXAMPLES])
-        return f"Names what is in the picture: one of {len(labels):,} things, such as {some}."
-    choice = f"{', '.join(labels[:-1])} or {labels[-1]}" if len(labels) > 1 else labels[0]
-    return f"Finds the faces and says of each: {choice}." if model.preprocess.faces else f"Says which it is: {choice}."
+def describe_model(entry: Entry) -> str:
+    """Return the manifest's description of a loaded model of our engines, or else a sentence about its labels."""
+    assert isinstance(entry.model, Model)
+    return _manifest_text(entry) or _description(entry.model)
+
+
+def _card(entry: Entry, model: Model) -> ModelCard:
+    share, measured = _accuracy(Path(entry.registration.path))
+    return ModelCard(
+        entry.name,
+        describe_model(entry),
+        model.labels,
+        share or f"{len(model.labels):,} {'class' if len(model.labels) == 1 else 'classes'}",
+        measured,
+    )
+
+
+def _description(model: Model) -> str:
+    """Return a sentence about the model's labels."""
+    if len(model.labels) > FEW:
+        return f"Recognises {len(model.labels):,} classes."
+    names = [display_name(label).lower() for label in model.labels]
+    choice = f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+    return f"Finds faces, and classifies each as {choice}." if model.preprocess.faces else f"Classifies as {choice}."
 
 
 def _manifest_text(entry: Entry) -> str:
-    model_facts = _read(Path(entry.registration.path) / "MAR-INF" / "MANIFEST.json").get("model")
+    model_facts = read_document(Path(entry.registration.path) / "MAR-INF" / "MANIFEST.json").get("model")
     text = model_facts.get("description") if isinstance(model_facts, dict) else None
     return text if isinstance(text, str) else ""
 
 
-def _accuracy(entry: Entry) -> str:
-    metrics = _read(Path(entry.registration.path) / "metrics.json")
+def _accuracy(folder: Path) -> tuple[str, str]:
+    """Return the measured accuracy of a model, alone and with the images; empty texts if there is none."""
+    metrics = read_document(folder / "metrics.json")
     accuracy, count = metrics.get("accuracy"), metrics.get("n")
     if not isinstance(accuracy, float) or not isinstance(count, int):
-        return ""
-    if metrics.get("how"):  # of "flask models train", whose figures are over its training images
-        return f"Right for {accuracy * 100:.1f} % of its own {count:,} pictures, by {metrics['how']}."
-    return f"Right for {accuracy * 100:.1f} % of {count:,} pictures that it had never seen."
+        return "", ""
+    share = percent(accuracy)
+    if metrics.get("how"):  # of "dimple models train", whose figures are over its training images
+        return share, f"{share} accuracy · {metrics['how']} on its {count:,} training images"
+    return share, f"{share} accuracy · {count:,} test images"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Return a JSON object, read again when the file changes; empty if there is none."""
     try:
         return _read_once(path, path.stat().st_mtime_ns)
     except OSError:
@@ -145,7 +115,9 @@ def _read_once(path: Path, _changed: int) -> dict[str, Any]:
 
 PREVIEW_SIDE = 800
 FEW_LABELS = 20
-"""Maximum number of labels in a selection list; with more, the user types the label."""
+"""Maximum number of labels in a selection list; with more, the user searches for the label."""
+SHOWN = 10
+"""Maximum number of classes with a bar."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +130,7 @@ class ResultView:
     :param id: result id; empty if the image is not stored, so that no later request can refer to it.
     :param mine: whether the viewer has uploaded the image.
     :param corrected: corrected labels by face number, from 1.
+    :param others: documents of other models' responses to the same image.
     """
 
     answer: Mapping[str, Any]
@@ -169,6 +142,7 @@ class ResultView:
     id: str = ""
     mine: bool = False
     corrected: Mapping[str, str] = field(default_factory=dict)
+    others: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def document(self) -> str:
@@ -176,10 +150,14 @@ class ResultView:
         return json.dumps(self.answer, indent=2, ensure_ascii=False)
 
     @property
-    def curl(self) -> str:
-        """Return the curl command for the same response."""
-        address = url_for("predict.predict", model=self.answer["model"], _external=True)
-        return f"curl -F {shlex.quote('file=@' + _for_curl(self.name or 'picture.jpg'))} {shlex.quote(address)}"
+    def answers(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the documents of all models, that of the result itself first."""
+        return (self.answer, *self.others)
+
+    @property
+    def title(self) -> str:
+        """Return the answer in a few words."""
+        return headline(self.answer)
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -193,19 +171,76 @@ class ResultView:
         return self._model is not None
 
     @property
-    def _model(self) -> Model | None:
-        for entry in services().registry.entries():
-            if entry.name == self.answer["model"] and isinstance(entry.model, Model):
-                return entry.model
-        return None
+    def input_size(self) -> tuple[int, int]:
+        """Return the height and width of the network's input in pixels; 0 if the model is not loaded."""
+        model = self._model
+        return input_size(model.preprocess, model.input.shape) if model else (0, 0)
 
     @property
-    def others(self) -> list[str]:
+    def rivals(self) -> list[str]:
         """Return the other models that could classify the same image."""
-        entries = services().registry.entries()
-        return [
-            entry.name for entry in entries if isinstance(entry.model, Model) and entry.name != self.answer["model"]
-        ]
+        return [name for name in loaded_models() if name != self.answer["model"]]
+
+    @property
+    def token_needed(self) -> bool:
+        """Return whether predictions require a token."""
+        return authorizer().requires_token(PREDICTION)
+
+    @property
+    def corrections(self) -> int:
+        """Return the number of corrections of the model, by all visitors."""
+        return corrections().count(self.answer["model"])
+
+    @property
+    def _model(self) -> Model | None:
+        return loaded_models().get(self.answer["model"])
+
+    def snippets(self) -> dict[str, str]:
+        """Return programs that get the same response, by language."""
+        address = url_for("predict.predict", model=self.answer["model"], _external=True)
+        return code_samples(address, self.name or "image.jpg", self.token_needed)
+
+
+def headline(answer: Mapping[str, Any]) -> str:
+    """Return a response in a few words: its class, a summary of several faces, or the missing face."""
+    faces = answer["faces"]
+    if faces is not None and not faces:
+        return "No face found"
+    if faces and len(faces) > 1:
+        return faces_summary(faces)
+    return display_name(answer["predictions"][0]["class"])
+
+
+def row_document(view: ResultView) -> dict[str, Any]:
+    """Return a result as the page's script shows it in a table."""
+    return {"id": view.id, "mine": view.mine, "answers": [_row(answer) for answer in view.answers]}
+
+
+def _row(answer: Mapping[str, Any]) -> dict[str, Any]:
+    faces, first = answer["faces"], answer["predictions"][0]
+    many = faces is not None and len(faces) != 1
+    judged = [face["predictions"] for face in faces] if faces else [answer["predictions"]]
+    return {
+        "model": answer["model"],
+        "class": first["class"],
+        "name": headline(answer),
+        "probability": None if many else first["probability"],
+        "unsure": faces == [] or any(is_unsure(predictions) for predictions in judged),
+        "milliseconds": answer["timing_ms"]["total"],
+        "answer": answer,
+    }
+
+
+def loaded_models() -> dict[str, Model]:
+    """Return the loaded models of Dimple's own engines by name."""
+    entries = services().registry.entries()
+    return {entry.name: entry.model for entry in entries if isinstance(entry.model, Model)}
+
+
+def corrections() -> FeedbackStore:
+    """Return the store of corrected images, which may be as large as the uploads."""
+    settings = services().settings
+    return FeedbackStore(settings.instance_dir / "corrections", settings.uploads_max_bytes)
 
 
 def from_upload(model: Model, picture: Picture, prepared: PreparedInput) -> dict[str, Any]:
@@ -216,8 +251,11 @@ def from_upload(model: Model, picture: Picture, prepared: PreparedInput) -> dict
     return {"preview": preview, "seen": seen, **dict(zip(("width", "height"), picture.size, strict=True))}
 
 
-def from_store(upload: StoredUpload) -> ResultView:
-    """Return the view of a stored image."""
+def from_store(upload: StoredUpload, others: Sequence[Mapping[str, Any]] = ()) -> ResultView:
+    """Return the view of a stored image.
+
+    :param others: documents of other models' responses to it.
+    """
     record = upload.record
     faces = range(1, len(record["answer"]["faces"] or [None]) + 1)
     return ResultView(
@@ -230,6 +268,7 @@ def from_store(upload: StoredUpload) -> ResultView:
         id=upload.id,
         mine=is_mine(upload),
         corrected=record.get("corrected", {}),
+        others=tuple(others),
     )
 
 
@@ -238,16 +277,10 @@ def is_mine(upload: StoredUpload) -> bool:
     return bool(visitor()) and upload.tag == tag_of(visitor())
 
 
-def wants_part() -> bool:
-    """Return whether the page's script sent the request, so that the response is only a part of the page."""
-    return request.headers.get("X-Part") == "result"
-
-
-def _for_curl(name: str) -> str:
-    """Return a file's name for ``-F``, quoted because ``;`` and ``,`` have a meaning there."""
-    if not set(name) & set(';,"'):
-        return name
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
+def requested_part() -> str:
+    """Return the part of the page that its script requests: ``result`` (HTML), ``row`` (JSON), or empty for all."""
+    part = request.headers.get("X-Part", "")
+    return part if part in ("result", "row") else ""
 
 
 def _data(kind: str, data: bytes) -> str:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 
-from app.errors import BadInput, BadParameter, EmptyFile, TooManyFiles
-from app.serving.model import Model
+from app.errors import BadInput, BadParameter, EmptyFile, ModelNotFound, TooManyFiles
 from app.serving.pipeline import open_picture, postprocess, prepare
 from app.serving.serializers import answer_document
 from app.settings import ROOT
-from app.web.csrf import remember, visitor, visitor_or_new
+from app.web.csrf import remember, visitor_or_new
 from app.web.errors import ErrorBody, error_body
-from app.web.pages.view_models import (
-    ResultView,
-    face_kind,
-    faces_summary,
-    from_store,
-    from_upload,
-    headline,
-    model_cards,
-    plain_label,
-    spoken_time,
-    wants_part,
-)
+from app.web.pages.labels import display_name, face_kind, percent, spoken_time, synonyms, unsure_reason
+from app.web.pages.view_models import ResultView, from_store, from_upload, headline, loaded_models, requested_part
+from app.web.pages.workbench import SAMPLES, answers_of, compared_models, default_model, result_response, workbench
 from app.web.request import Upload, check_filled, client_disconnected, read_top, read_uploads, services, wants_html
 
 live_bp = Blueprint("live", __name__)
@@ -36,8 +26,13 @@ SMILES = ("smiling", "non-smiling")
 
 @live_bp.get("/live")
 def live() -> Response:
-    """Show the webcam with a frame around every face and its smile score."""
-    return make_response(render_template("live.html", model=_smile_model()))
+    """Show the webcam with the answers of the model ``?model=``, by default of one that recognizes smiles."""
+    models = loaded_models()
+    usual = _smile_model() or next(iter(models), "")
+    name = request.args.get("model", usual)
+    if models and name not in models:
+        raise ModelNotFound(name)
+    return make_response(render_template("live.html", model=models.get(name), models=list(models)))
 
 
 @live_bp.get("/gate")
@@ -48,16 +43,14 @@ def gate() -> Response:
 
 def _smile_model() -> str:
     """Return the name of a loaded model that finds faces and recognizes smiles; empty if there is none."""
-    for entry in services().registry.entries():
-        model = entry.model
-        if isinstance(model, Model) and model.preprocess.faces and set(SMILES) <= set(model.labels):
-            return entry.name
+    for name, model in loaded_models().items():
+        if model.preprocess.faces and set(SMILES) <= set(model.labels):
+            return name
     return ""
 
 
 bp = Blueprint("pages", __name__)
-bp.add_app_template_filter(spoken_time)
-for _filter in (plain_label, headline, face_kind, faces_summary):
+for _filter in (display_name, synonyms, unsure_reason, face_kind, percent, spoken_time, headline):
     bp.add_app_template_filter(_filter)
 
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
@@ -66,52 +59,10 @@ LONGEST_NAME = 200
 """Maximum number of characters stored of a client's file name."""
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A sample image for users who have none at hand, and the model that it suits."""
-
-    name: str
-    title: str
-    model: str
-    file: str
-
-
-SAMPLES = {
-    item.name: item
-    for item in (
-        Sample("astronaut", "an astronaut", "smile", "astronaut.jpg"),
-        Sample("chelsea", "a cat", "dogcat", "samples/chelsea.jpg"),
-        Sample("coffee", "a cup of coffee", "imagenet", "samples/coffee.jpg"),
-        Sample("rocket", "a rocket", "imagenet", "samples/rocket.jpg"),
-    )
-}
-
-
-def default_model() -> str:
-    """Return the model of forms that name none: the only model that answers, or else the default of the
-    settings."""
-    here = services()
-    names = here.registry.names()
-    return names[0] if len(names) == 1 else here.settings.default_model
-
-
 @bp.get("/")
-def form() -> str:
+def form() -> Response:
     """Show the form, with images and a choice of model."""
-    here = services()
-    default = default_model()
-    models = model_cards(here.registry.entries())
-    models.sort(key=lambda model: model.name != default)
-    names = {model.name for model in models}
-    recent = here.uploads.count(visitor()) if visitor() else 0
-    return render_template(
-        "form.html",
-        models=models,
-        default=default,
-        samples=[sample for sample in SAMPLES.values() if sample.model in names],
-        settings=here.settings,
-        recent=recent,
-    )
+    return workbench()
 
 
 @bp.get("/index.html")
@@ -132,11 +83,13 @@ def classify() -> Response:
 
     With several images, each has its result or its error in its place.
     """
-    uploads, model = _request_pictures()
-    owner = visitor_or_new() if wants_html() or wants_part() else ""
+    uploads, model, source = _request_pictures()
+    part = requested_part()
+    owner = visitor_or_new() if part or wants_html() else ""
     if len(uploads) == 1:
         _check_filled(uploads[0])
-        return remember(_respond(_classify(uploads[0], model, owner)), owner)
+        view = _classify(uploads[0], model, owner, source)
+        return remember(result_response(view) if owner else jsonify(view.answer), owner)
     outcomes = [_classify_or_explain(upload, model, owner) for upload in uploads]
     if not wants_html():
         return jsonify(
@@ -148,25 +101,30 @@ def classify() -> Response:
         if isinstance(outcome, ErrorBody)
     ]
     results = [outcome for outcome in outcomes if isinstance(outcome, ResultView)]
-    return remember(make_response(render_template("results.html", results=results, problems=problems)), owner)
+    page = render_template("results.html", results=results, problems=problems)
+    return remember(make_response(page), owner)
 
 
-def _request_pictures() -> tuple[list[Upload], str]:
-    """Return the images of a request and the model that it names. An image is uploaded, a sample, or stored before."""
+def _request_pictures() -> tuple[list[Upload], str, str]:
+    """Return the images of a request, the model that it names, and the id of the upload that an image was taken from.
+
+    An image is uploaded, a sample, or stored before.
+    """
     here = services()
     name = request.form.get("model") or request.args.get("model") or default_model()
     if sample := request.form.get("sample"):
-        return [_sample(sample)], SAMPLES[sample].model
+        return [_sample(sample)], SAMPLES[sample].model, ""
     if again := request.form.get("again"):
         before = here.uploads.find(again)
         if before is None:
             raise BadParameter("again", again, "the number of a picture that is kept; send it once more")
-        return [Upload(before.record["name"], before.path.read_bytes())], name
+        source = before.record.get("source", before.id)
+        return [Upload(before.record["name"], before.path.read_bytes())], name, source
     uploads = read_uploads(here.settings.max_files + 1)
     filled = [upload for upload in uploads if upload.name or upload.data] or uploads[:1]  # drops a form's empty fields
     if len(filled) > here.settings.max_files:
         raise TooManyFiles(len(filled), here.settings.max_files)
-    return filled, name
+    return filled, name, ""
 
 
 def _sample(name: str) -> Upload:
@@ -182,8 +140,11 @@ def _check_filled(upload: Upload) -> None:
         check_filled(upload)
 
 
-def _classify(upload: Upload, name: str, owner: str) -> ResultView:
-    """Classify one image and store it."""
+def _classify(upload: Upload, name: str, owner: str, source: str = "") -> ResultView:
+    """Classify one image and store it.
+
+    :param source: id of the upload whose image it is; the copies of an image are deleted together.
+    """
     here = services()
     top = read_top()
     stays = here.uploads.keeps(upload.data)
@@ -194,10 +155,13 @@ def _classify(upload: Upload, name: str, owner: str) -> ResultView:
             suffix = SUFFIX[picture.format]
             extra: dict[str, Any] = from_upload(model, picture, prepared) if owner and not stays else {}
         answer = answer_document(postprocess(model, prepared, top, client_disconnected()))
-    record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size}
+    others = answers_of(compared_models(name), upload.data) if owner else []
+    record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size} | ({"source": source} if source else {})
     identity = here.uploads.keep(upload.data, suffix, owner, record)
     upload_found = here.uploads.find(identity) if identity else None
-    return from_store(upload_found) if upload_found else ResultView(answer, upload.name, **{**size, **extra})
+    if upload_found:
+        return from_store(upload_found, others)
+    return ResultView(answer, upload.name, **{**size, **extra}, others=tuple(others))
 
 
 def _classify_or_explain(upload: Upload, name: str, owner: str) -> ResultView | ErrorBody:
@@ -207,11 +171,3 @@ def _classify_or_explain(upload: Upload, name: str, owner: str) -> ResultView | 
         return _classify(upload, name, owner)
     except BadInput as error:
         return error_body(error)
-
-
-def _respond(view: ResultView) -> Response:
-    if wants_part():
-        return make_response(render_template("_result.html", result=view))
-    if not wants_html():
-        return jsonify(view.answer)
-    return make_response(render_template("result.html", result=view))
