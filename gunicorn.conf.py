@@ -170,6 +170,9 @@ def post_worker_init(worker: object) -> None:
     _tidy_when_idle(lambda: worker.nr)
     if _settings.server_metrics_log:
         _report_host(_settings.instance_dir / "host-metrics.lock", _settings.metric_interval)
+    from app.telemetry.history import record_history  # not before the metrics are shared
+
+    record_history(_settings.instance_dir / "history.ring")
     if _herald.is_first():
         _announce(worker)
 

@@ -56,12 +56,12 @@ def _wire(app: Flask, settings: Settings) -> None:
     from app.serving.uploads import Uploads
     from app.web import init_app
     from app.web.request import Services
-    from app.zoo.build import by_name
+    from app.zoo.build import by_name, listed
 
     uploads = Uploads(
         settings.uploads_dir, settings.uploads_max_age, settings.uploads_max_bytes, settings.uploads_max_files
     )
-    app.extensions["dimple"] = Services(settings, Registry(settings), uploads, by_name(settings))
+    app.extensions["dimple"] = Services(settings, Registry(settings), uploads, by_name(settings), listed(settings))
     init_app(app, settings)
 
 

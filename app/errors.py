@@ -167,6 +167,13 @@ class ModelNotFound(DimpleError, type="ModelNotFound", status=404, mms_type="Mod
         super().__init__(f"{self.mms_message}. {there}")
 
 
+class ProjectNotFound(DimpleError, type="ProjectNotFound", status=404):
+    """An unknown project of the page that teaches models."""
+
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"There is no project {identity[:80]!r}. It may have been deleted.")
+
+
 class ModelUnavailable(DimpleError, type="ModelUnavailable", status=503, mms_type="ServiceUnavailableException"):
     """A registered model that cannot answer now."""
 

@@ -12,9 +12,11 @@ from app.cli.errors import report_errors
 from app.cli.running import current_settings, next_steps
 
 if TYPE_CHECKING:
+    from app.settings import Settings
     from app.training.evaluation.metrics import Metrics
     from app.training.transfer.run import TransferResult
 
+PATH = click.Path(path_type=Path)
 MOST_CLASSES = 25
 """Maximum number of classes to print; with more, those with the lowest recall."""
 MOST_CONFUSIONS = 5
@@ -26,25 +28,61 @@ MOST_CONFUSIONS = 5
 @click.option("--folds", type=click.IntRange(2, 50), default=5, help="Number of cross-validation folds.  [default: 5]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=1, help="Random seed of the folds.  [default: 1]")
 @click.option("--force", is_flag=True, help="Replace a model NAME that another command made.")
+@click.option("--output", type=PATH, help="Folder for the model's folder.  [default: the models folder]")
+@click.option("--predictions", type=PATH, help="File for the held-out prediction of every image, as JSON.")
+@click.option("--earlier", type=PATH, help="Such a file of an earlier training, to compare on the same images.")
+@click.option("--progress", type=PATH, help="File that always holds the current progress, as JSON.")
 @with_appcontext
 @report_errors
-def train(name: str, folder: Path, folds: int, seed: int, force: bool) -> None:
+def train(
+    name: str,
+    folder: Path,
+    folds: int,
+    seed: int,
+    force: bool,
+    output: Path | None,
+    predictions: Path | None,
+    earlier: Path | None,
+    progress: Path | None,
+) -> None:
     """Train a classifier on your images.
 
     FOLDER is a folder or zip with one folder of images for each class, with at least five images in each. The model is
     written to models/NAME. This is transfer learning: the features of the included imagenet model stay as they are, and
     a new last layer is fitted to your classes. Two thousand images take about a minute.
     """
+    from app.training.transfer.held_out import read_names, write_predictions
     from app.training.transfer.run import TransferJob, check_target
     from app.training.transfer.run import train as run
+    from app.utils.progress import record_progress, step
     from app.zoo.imagenet import ensure_imagenet
 
+    if progress:
+        record_progress(progress)
+    step("preparing")
     settings = current_settings()
-    check_target(name, settings.models_dir, force)
+    models_dir, limits = output or settings.models_dir, settings.picture_limits
+    check_target(name, models_dir, force)
+    known = read_names(earlier) if earlier else frozenset()
     body = ensure_imagenet(settings.models_dir)
-    trained = run(TransferJob(name, folder, body, settings.models_dir, folds, seed, force, settings.picture_limits))
+    trained = run(TransferJob(name, folder, body, models_dir, folds, seed, force, limits, known))
+    if predictions:
+        write_predictions(trained.held_out, predictions)
+    _convert(trained.folder, settings)
+    step("finished")
     _report(trained)
-    click.echo(next_steps(settings, name))
+    if output is None:
+        click.echo(next_steps(settings, name))
+
+
+def _convert(folder: Path, settings: Settings) -> None:
+    """Convert the model for serving, so that it answers as soon as it is registered."""
+    from app.engines.loader import load
+    from app.formats.folder import open_model_folder
+    from app.utils.progress import step
+
+    step("converting the model for serving")
+    load(open_model_folder(folder), settings.engine, settings.cache).engine.close()
 
 
 def _report(trained: TransferResult) -> None:

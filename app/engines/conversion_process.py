@@ -25,6 +25,7 @@ from app.formats.folder import ModelFolder
 from app.utils.error_text import reason_of
 from app.utils.files import file_lock, replacing_folder
 from app.utils.process import REFUSED, run_module
+from app.utils.progress import step
 from app.utils.steps import position
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def cached_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
             at = position()
             title = f"Converting models, first start only ({at})" if at else "Converting the model to OpenVINO"
             log.info("%s: %s", title, folder.name)
+            step("Converting the model")
             _build(folder, choice, path)
             prune(cache_dir, path)
     except OSError as error:

@@ -102,6 +102,14 @@ class FeedbackStore:
             return size + more
 
 
+def stored_corrections(folder: Path) -> list[tuple[str, Path]]:
+    """Return the corrections of a model: the folder's name of the label, and the picture.
+
+    :param folder: the model's folder in that of all corrections.
+    """
+    return [(path.parent.name, path) for path in sorted(folder.glob("*/*")) if not path.name.startswith(".")]
+
+
 def folder_name(label: str) -> str:
     """Return a label as a folder name that looks the same: never a path, never hidden, never too long."""
     for character, instead in STAND_INS.items():

@@ -13,9 +13,9 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,12 +225,13 @@ def _owner(path: Path) -> str:
 @dataclass(frozen=True)
 class Count:
     """The sums of one model: answered requests, failed ones among them (not by the client's fault), active requests,
-    and the total seconds of all responses."""
+    and the total seconds of all responses. ``buckets`` maps seconds to the number of responses that took no longer."""
 
     requests: int = 0
     errors: int = 0
     inside: int = 0
     seconds: float = 0.0
+    buckets: Mapping[float, float] = field(default_factory=dict)
 
 
 def counts() -> dict[str, Count]:
@@ -251,4 +252,7 @@ def _plus(count: Count, name: str, labels: dict[str, str], value: float) -> Coun
         return replace(count, inside=int(value))
     if name == "dimple_request_duration_seconds_sum":
         return replace(count, seconds=count.seconds + value)
+    if name == "dimple_request_duration_seconds_bucket":
+        edge = float(labels["le"])
+        return replace(count, buckets={**count.buckets, edge: count.buckets.get(edge, 0.0) + value})
     return count

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from app.errors import DataError
 from app.formats.pictures import PictureSource, open_pictures
-from app.training.duplicates import SIDE, Group, contradicting, near_identical, thumbnail
 from app.training.reading import LabelledPicture, check_classes, find_labelled, read_images
 from app.types import FloatArray, Preprocess
 from app.utils.download import download, is_url
 from app.utils.files import replacing, replacing_folder
 from app.utils.progress import echo
+from app.vision.duplicates import SIDE, Group, contradicting, near_identical, thumbnail
 from app.vision.preprocess import to_tensor
 
 _BLOCK = 256

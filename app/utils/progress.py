@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
+from app.utils.files import atomic_write
+
 T = TypeVar("T")
 LINE_SECONDS = 10.0
+FILE_SECONDS = 0.2
+
+_file: ContextVar[Path | None] = ContextVar("progress", default=None)
 
 
 class Progress(Protocol):
@@ -22,6 +30,22 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """Display a short note beside the count, such as ``loss 0.31``, until the next one."""
+
+
+def record_progress(path: Path | None) -> None:
+    """Also write the progress of this thread's work to a file, as JSON: title, done, total (or null) and unit.
+
+    A reader always finds a whole document. It is rewritten at the start of each task, and every 0.2 s during it.
+
+    :param path: None ends this.
+    """
+    _file.set(path)
+
+
+def step(title: str) -> None:
+    """Record the start of work of unknown length in the file of :func:`record_progress`, if there is one."""
+    if (path := _file.get()) is not None:
+        _write(path, title, 0, None, "")
 
 
 @contextmanager
@@ -35,9 +59,9 @@ def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterato
     if sys.stderr.isatty():
         size = {"unit": "B", "unit_scale": True} if unit == "B" else {"unit": f" {unit}"}
         with tqdm(total=total, desc=title, initial=done, leave=False, dynamic_ncols=True, **size) as bar:
-            yield _Bar(bar)
+            yield _recorded(_Bar(bar), title, total, unit, done)
     else:
-        yield _Lines(title, total, unit, done)
+        yield _recorded(_Lines(title, total, unit, done), title, total, unit, done)
 
 
 def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
@@ -51,6 +75,36 @@ def track(items: Iterable[T], title: str, total: int, unit: str) -> Iterator[T]:
 def echo(text: str) -> None:
     """Print a line on standard error without breaking a visible bar."""
     tqdm.write(text, file=sys.stderr)
+
+
+def _recorded(display: Progress, title: str, total: int | None, unit: str, done: int) -> Progress:
+    path = _file.get()
+    return display if path is None else _Recorded(display, path, title, total, unit, done)
+
+
+def _write(path: Path, title: str, done: int, total: int | None, unit: str) -> None:
+    atomic_write(path, json.dumps({"title": title, "done": done, "total": total, "unit": unit}))
+
+
+class _Recorded:
+    """Progress that is displayed, and also written to a file."""
+
+    def __init__(self, display: Progress, path: Path, title: str, total: int | None, unit: str, done: int) -> None:
+        self._display, self._path = display, path
+        self._title, self._total, self._unit, self._done = title, total, unit, done
+        self._last = time.monotonic()
+        _write(path, title, done, total, unit)
+
+    def advance(self, amount: int = 1) -> None:
+        self._display.advance(amount)
+        self._done += amount
+        now = time.monotonic()
+        if now - self._last >= FILE_SECONDS or self._done == self._total:
+            self._last = now
+            _write(self._path, self._title, self._done, self._total, self._unit)
+
+    def note(self, text: str) -> None:
+        self._display.note(text)
 
 
 class _Bar:

@@ -12,7 +12,7 @@ from app.web.mms import management
 from app.web.mms import views as mms
 from app.web.oip import views as oip
 from app.web.openapi import views as openapi
-from app.web.pages import corrections, explain, icon, login, manage, results
+from app.web.pages import about, corrections, explain, icon, login, manage, results, teach
 from app.web.pages import views as pages
 from app.web.pages.views import live_bp
 from app.web.request_policy import RequestPolicy
@@ -22,6 +22,8 @@ MODULES = (
     results,
     explain,
     manage,
+    teach,
+    about,
     api,
     mms,
     management,

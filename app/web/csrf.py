@@ -6,6 +6,7 @@ a result shows that one result to anybody.
 
 from __future__ import annotations
 
+import hmac
 import re
 import secrets
 
@@ -58,6 +59,33 @@ def check_same_origin() -> None:
     ours = site in ("same-origin", "none") if site else origin in (None, request.host_url.rstrip("/"))
     if not ours:
         raise Forbidden("The request came from another site's page. Open Dimple's own page, and try again there.")
+
+
+FORM_COOKIE = "dimple-manage"
+"""Cookie of the management pages, which browsers do not send from pages of other sites."""
+
+
+def form_token() -> str:
+    """Return the token for the forms of a management page: the cookie's, or a new one."""
+    return request.cookies.get(FORM_COOKIE) or secrets.token_hex(24)
+
+
+def add_form_cookie(response: Response, token: str, path: str) -> Response:
+    """Set the cookie that forms are checked against, for the pages below ``path``; nobody caches the page."""
+    response.set_cookie(FORM_COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path=path)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def check_form() -> None:
+    """Check that a form was sent by a management page of this server.
+
+    :raises Forbidden: if it was not.
+    """
+    check_same_origin()
+    token, cookie = request.form.get("token", ""), request.cookies.get(FORM_COOKIE, "")
+    if not cookie or not hmac.compare_digest(token.encode(), cookie.encode()):
+        raise Forbidden("The form is not the page's own, or the browser keeps no cookies. Load the page again.")
 
 
 def check_addressed_here() -> None:

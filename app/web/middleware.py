@@ -235,8 +235,8 @@ def _transport(settings: Settings) -> Pairs:
 
 
 CONTINUE = 100
-LONG_BODIES = ("manage.register_model",)
-"""Endpoints that accept archives."""
+LONG_BODIES = ("manage.register_model", "teach.add_pictures")
+"""Endpoints that accept archives, and zips of pictures."""
 
 
 class Middleware:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from flask import Response, abort, current_app, request
+from flask import Response, abort, current_app, redirect, request
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app.settings import Settings
@@ -18,7 +18,7 @@ from app.web.errors import mms_error_response, oip_error_response
 from app.web.request import wants_html
 
 METRICS = "metrics"
-MANAGEMENT = ("management", "manage", METRICS)
+MANAGEMENT = ("management", "manage", "teach", METRICS)
 BOTH = ("ops", "openapi", "login", "icon")
 """Blueprints by port; all others belong to inference."""
 
@@ -83,6 +83,8 @@ def refuse_at_port(here: PortScope) -> Response | None:
         request.blueprint in MANAGEMENT or (not here.inference and (allowed or request.path == "/"))
     ):
         check_addressed_here()
+    if request.path == "/" and not here.inference and request.method in ("GET", "HEAD") and wants_html():
+        return cast(Response, redirect("/manage/"))  # a browser's; MMS's clients get what MMS answers
     if request.path == "/" and (request.method == "OPTIONS" or not here.inference):
         # Flask would otherwise answer OPTIONS for the page
         return cast(Response, current_app.view_functions["openapi.root"]())

@@ -7,6 +7,7 @@ import ssl
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from flask import current_app, request
 from werkzeug.datastructures import FileStorage, MIMEAccept
@@ -23,12 +24,16 @@ from app.web.forms import is_binary
 
 @dataclass(frozen=True)
 class Services:
-    """Services behind the web layer, wired together by :func:`app.create_app`."""
+    """Services behind the web layer, wired together by :func:`app.create_app`.
+
+    ``by_name`` fetches a model of the catalogue; ``catalogue`` lists it.
+    """
 
     settings: Settings
     registry: Registry
     uploads: Uploads
     by_name: ByName
+    catalogue: Callable[[], list[dict[str, Any]]]
 
 
 def services() -> Services:

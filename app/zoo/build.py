@@ -24,7 +24,7 @@ from app.utils.download import Patience
 from app.utils.files import file_lock, swap_folder
 from app.utils.json import read_json
 from app.utils.progress import echo
-from app.zoo.catalogue import Accuracy, Base, CatalogueEntry, resolve
+from app.zoo.catalogue import Accuracy, Base, CatalogueEntry, load_catalogue, resolve
 from app.zoo.download import PATIENCE, Sources, bases, clear, configured_sources, fetch, public, remove, verify
 
 FACTS = "catalogue.json"
@@ -222,6 +222,28 @@ def by_name(settings: Settings, environ: Mapping[str, str] = os.environ) -> Call
         return pull(entry, configured_sources(settings, environ)) if entry is not None else None
 
     return fetched
+
+
+def listed(settings: Settings) -> Callable[[], list[dict[str, Any]]]:
+    """Return a function that lists the catalogue as JSON types, for callers that must not import the catalogue.
+
+    Each model has its ``name``, ``megabytes``, ``top1`` (in per cent, or null), ``classes`` and ``licence``. The
+    function raises :class:`SettingError` if the user's own catalogue is invalid.
+    """
+
+    def models() -> list[dict[str, Any]]:
+        return [
+            {
+                "name": entry.name,
+                "megabytes": entry.megabytes,
+                "top1": entry.accuracy.top1,
+                "classes": entry.classes,
+                "licence": entry.licence,
+            }
+            for entry in load_catalogue(settings.instance_dir).entries.values()
+        ]
+
+    return models
 
 
 def _is_pulled(entry: CatalogueEntry, target: Path) -> bool:

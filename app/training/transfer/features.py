@@ -22,10 +22,10 @@ from app.formats.infer_signature import infer_folder
 from app.formats.mxnet_graph import Graph, read_graph
 from app.formats.pictures import PictureSource
 from app.settings import PictureLimits
-from app.training.duplicates import Thumbnails, thumbnail
 from app.types import FloatArray, Signature
 from app.utils.progress import echo, progress
 from app.vision.decode import decode
+from app.vision.duplicates import Thumbnails, thumbnail
 from app.vision.preprocess import to_tensor
 
 CONNECTED = "FullyConnected"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from app.engines.parity import activate
-from app.training.duplicates import Group
 from app.types import FloatArray
 from app.utils.progress import progress
+from app.vision.duplicates import Group
 
 Numbers = NDArray[np.int64]
 
@@ -194,24 +194,33 @@ class ValidatedHead:
     """A head trained on all pictures, and its expected performance.
 
     ``probabilities`` (N, K) are each picture's probabilities from a head that was trained without the picture's fold;
-    ``folds`` (N,) are the numbers of the folds.
+    ``folds`` (N,) are the numbers of the folds. ``earlier`` (N, K) are the same from heads that were trained on the
+    earlier pictures alone, None if there are none.
     """
 
     head: Head
     probabilities: Doubles
     folds: Numbers
+    earlier: Doubles | None = None
 
 
-def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> ValidatedHead:
+def train_and_validate(
+    rows: Rows, folds: int, seed: int, threads: int, earlier: NDArray[np.bool_] | None = None
+) -> ValidatedHead:
     """Train once on all pictures and once without each fold.
 
     Each training chooses its options anew, from its own training pictures.
 
     :param threads: number of concurrent trainings, which does not affect the results.
+    :param earlier: (N,), whether an earlier model was trained on the picture. Both models are then validated on the
+        same pictures, each picture by heads that were trained without its fold.
     """
-    numbers = assign_folds(rows.classes, rows.groups, folds, seed)
+    strata = rows.classes if earlier is None else 2 * rows.classes + earlier
+    numbers = assign_folds(strata, rows.groups, folds, seed)
     everything = np.arange(len(numbers))
     trained_on = [everything, *(outside for outside, _ in parts(numbers))]
+    if earlier is not None:
+        trained_on += [_trainable(outside[earlier[outside]], rows) for outside, _ in parts(numbers)]
     heads: dict[int, Head] = {}
     with (
         warnings.catch_warnings(),
@@ -220,11 +229,28 @@ def train_and_validate(rows: Rows, folds: int, seed: int, threads: int) -> Valid
         progress("head and validation", len(trained_on), "trainings") as bar,
     ):
         warnings.simplefilter("ignore")  # a weak regularisation that does not converge is not chosen
-        tasks = {pool.submit(fit_head, rows.take(part), seed): key for key, part in enumerate(trained_on)}
+        tasks = {pool.submit(fit_head, _renumbered(rows.take(part)), seed): key for key, part in enumerate(trained_on)}
         for task in as_completed(tasks):
             heads[tasks[task]] = task.result()
             bar.advance()
-    probabilities = np.zeros((len(numbers), len(heads[0].bias)))
+    columns = np.arange(len(heads[0].bias))
+    probabilities = np.zeros((len(numbers), len(columns)))
+    before = None if earlier is None else np.zeros_like(probabilities)
     for key, (_, inside) in enumerate(parts(numbers), start=1):
         probabilities[inside] = heads[key].probabilities(rows.features[inside])
-    return ValidatedHead(heads[0], probabilities, numbers)
+        if before is not None:
+            known = columns[np.unique(rows.classes[trained_on[folds + key]])]
+            before[np.ix_(inside, known)] = heads[folds + key].probabilities(rows.features[inside])
+    return ValidatedHead(heads[0], probabilities, numbers, before)
+
+
+def _renumbered(rows: Rows) -> Rows:
+    """Return the rows with classes from 0 on without gaps."""
+    return replace(rows, classes=np.unique(rows.classes, return_inverse=True)[1])
+
+
+def _trainable(positions: Numbers, rows: Rows) -> Numbers:
+    """Return the positions without those of classes with fewer than two groups, which cannot be trained."""
+    classes, groups = rows.classes[positions], rows.groups[positions]
+    enough = [kind for kind in np.unique(classes) if len(np.unique(groups[classes == kind])) > 1]
+    return positions[np.isin(classes, enough)]

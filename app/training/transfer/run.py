@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.engines.mxnet.compat import use_all_cores
 from app.errors import BadParameter, DataError, ModelFormatError
@@ -22,7 +23,6 @@ from app.formats.mxnet_params import Arrays, read_params, write_params
 from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.formats.signature import FILE_NAME, write_signature
 from app.settings import PictureLimits
-from app.training.duplicates import near_identical
 from app.training.evaluation.metrics import Metrics, compute_metrics, document, predicted_classes
 from app.training.transfer.features import (
     CONNECTED,
@@ -34,11 +34,13 @@ from app.training.transfer.features import (
     outline,
 )
 from app.training.transfer.head import Choice, Head, Numbers, Rows, group_numbers, smallest_class, train_and_validate
+from app.training.transfer.held_out import HeldOut
 from app.types import Postprocess, TensorSpec
 from app.utils.files import replacing_folder
 from app.utils.json import read_json
-from app.utils.progress import echo
+from app.utils.progress import echo, step
 from app.utils.system import cpu_count
+from app.vision.duplicates import near_identical
 
 LEAST = 5
 """Minimum of pictures per class: with fewer, cross-validation would train on three or less."""
@@ -231,7 +233,8 @@ class TransferJob:
     """A training job.
 
     The pictures of ``source`` and the backbone of the model in the folder ``body`` give the model ``name``. ``folds``
-    are the folds of the cross-validation; ``force`` replaces a model that was made elsewhere.
+    are the folds of the cross-validation; ``force`` replaces a model that was made elsewhere. ``earlier`` names the
+    pictures on which an earlier model was trained, for a comparison on the same held-out pictures; it may be empty.
     """
 
     name: str
@@ -242,14 +245,19 @@ class TransferJob:
     seed: int = 1
     force: bool = False
     limits: PictureLimits = PictureLimits()
+    earlier: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class TransferResult:
-    """A model folder, and the cross-validation's results: metrics over all pictures, and the accuracy in every fold."""
+    """A model folder, and the cross-validation's results: metrics over all pictures, and the accuracy in every fold.
+
+    ``held_out`` has the prediction for each picture by a head that was not trained on it.
+    """
 
     folder: Path
     figures: Metrics
+    held_out: HeldOut
     fold_accuracies: tuple[float, ...]
     choice: Choice
     skipped: tuple[str, ...]
@@ -280,19 +288,40 @@ def train(order: TransferJob) -> TransferResult:
     check_counts(order.source, classes.labels, features.classes.tolist(), order.folds, len(features.skipped))
     groups, together = _groups(features, classes.labels, order.folds)
     rows = Rows(features.rows, features.mirrored, features.classes, groups)
-    validated = train_and_validate(rows, order.folds, order.seed, threads)
+    names = _without(classes.pictures, features.skipped)
+    earlier = _earlier(order.earlier, names, rows)
+    validated = train_and_validate(rows, order.folds, order.seed, threads, earlier)
     right = predicted_classes(validated.probabilities) == features.classes
     trained = TransferResult(
         folder=order.models_dir / order.name,
         figures=compute_metrics(validated.probabilities, features.classes, classes.labels),
+        held_out=HeldOut(names, classes.labels, features.classes, validated.probabilities, validated.earlier),
         fold_accuracies=tuple(float(right[validated.folds == fold].mean()) for fold in range(order.folds)),
         choice=validated.head.choice,
         skipped=features.skipped,
         seconds=time.monotonic() - started,
     )
     metrics = _metrics(order, trained, body, together)
+    step("writing the model")
     export(order.name, body, validated.head, classes.labels, metrics, order.models_dir)
     return trained
+
+
+def _without(pictures: Sequence[tuple[str, int]], skipped: Sequence[str]) -> tuple[str, ...]:
+    unread = set(skipped)
+    return tuple(name for name, _ in pictures if name not in unread)
+
+
+def _earlier(earlier: frozenset[str], names: Sequence[str], rows: Rows) -> NDArray[np.bool_] | None:
+    """Return for each picture whether an earlier model was trained on it; None if too few are left to compare."""
+    if not earlier:
+        return None
+    is_earlier = np.array([name in earlier for name in names])
+    groups = [np.unique(rows.groups[is_earlier & (rows.classes == kind)]) for kind in np.unique(rows.classes)]
+    if sum(len(group) >= LEAST for group in groups) >= 2:
+        return is_earlier
+    echo("Too few pictures of the earlier training are left: there is no comparison with it.")
+    return None
 
 
 def _groups(features: Features, labels: Sequence[str], folds: int) -> tuple[Numbers, int]:

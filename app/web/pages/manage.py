@@ -8,41 +8,56 @@ alone, the Host header must name this machine, not a domain that somebody else h
 
 from __future__ import annotations
 
-import hmac
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
-from werkzeug.exceptions import Forbidden, abort
+from werkzeug.exceptions import NotFound, abort
 
 from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
+from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry
 from app.serving.management import RegistrationRequest, Scale, describe, register, scale
 from app.serving.serializers import entry_document
+from app.serving.teaching import Projects
 from app.settings import ROOT
+from app.telemetry.history import MINUTES, History, Minute, quantile
 from app.telemetry.multiprocess import Count, counts
-from app.web.csrf import check_same_origin
-from app.web.errors import ErrorBody, error_body
+from app.utils.progress import record_progress
+from app.web.csrf import add_form_cookie, check_form, form_token
+from app.web.pages.about import about_page, folder_bytes, public_problem, public_text
+from app.web.pages.view_models import corrections, read_document, requested_part
 from app.web.ports import port_scope
 from app.web.request import services
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 
-COOKIE = "dimple-manage"
+SPARK_MINUTES = 60
+DAY_STEP = 10
+"""Minutes in a step of the charts of 24 hours."""
+PROGRESS_ID = re.compile(r"[0-9a-f]{16}")
+PAGES = ("manage", "teach")
+"""Blueprints of the management pages."""
 MOST_WORKERS = 64
 
 
 @bp.app_context_processor
 def _port_context() -> dict[str, bool]:
     """Return ``managing``, with which templates link to files and addresses of the management port."""
-    return {"managing": request.blueprint == bp.name and port_scope().management}
+    return {"managing": request.blueprint in PAGES and port_scope().management}
+
+
+@bp.app_template_filter("points")
+def _points(values: Sequence[float]) -> str:
+    return sparkline(values)
 
 
 @bp.before_request
@@ -52,9 +67,22 @@ def _only_management() -> None:
         abort(404)
 
 
+@bp.app_context_processor
+def _start_page() -> dict[str, str]:
+    """Return the address of the port of predictions for the links of management pages; empty if it is unknown."""
+    here = services().settings
+    if request.blueprint not in PAGES or here.host.startswith("unix:"):
+        return {"start_page": ""}
+    scheme = "https" if here.certificate_file and here.https in ("both", "inference") else "http"
+    host = request.host.rpartition(":")[0] if re.search(r":\d+$", request.host) else request.host
+    return {"start_page": f"{scheme}://{host}:{here.port}/"}
+
+
 @bp.get("/", strict_slashes=False)
 def models() -> Response:
-    """Show every model with its state, engine, workers and counts."""
+    """Show every model with its state, engine, workers and counts; for the page's script, the table alone."""
+    if requested_part():
+        return make_response(render_template("_models.html", models=_facts()))
     return _page()
 
 
@@ -66,26 +94,87 @@ def state() -> Response:
     return response
 
 
+@bp.get("/models/<name>")
+def details(name: str) -> Response:
+    """Show the details of a model with its last 24 hours; for the page's script, a part of the page."""
+    entry = services().registry.entry(name)
+    counted = counts().get(name, Count())
+    context = {"model": _fact(entry, counted), "day": _day(name), "most_workers": MOST_WORKERS}
+    if requested_part():
+        return make_response(render_template("_model.html", token=form_token(), **context))
+    return _page_of("model.html", **context)
+
+
+@bp.get("/about/<name>")
+def about(name: str) -> Response:
+    """Show the page of a model, with its corrections."""
+    token = form_token()
+    response = about_page(
+        name,
+        str(_start_page()["start_page"]),
+        token=token,
+        corrections=corrections().count(name),
+        project=Projects(services().settings.instance_dir / "teach").of_model(name),
+    )
+    return add_form_cookie(response, token, url_for("manage.models"))
+
+
+@bp.get("/catalogue")
+def catalogue() -> Response:
+    """Return the models that can be registered by name."""
+    names = services().registry.names()
+    return jsonify([{**model, "registered": model["name"] in names} for model in services().catalogue()])
+
+
+@bp.get("/progress/<identity>")
+def progress(identity: str) -> Response:
+    """Return the progress of a registration; an empty object if it has none."""
+    if not PROGRESS_ID.fullmatch(identity):
+        raise NotFound
+    response = jsonify(read_document(_progress_file(identity)))
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
 @bp.post("/register")
 def register_model() -> Response:
-    """Register an uploaded archive, or one at a URL or in the models folder."""
+    """Register an uploaded archive, one at a URL or in the models folder, or a model of the catalogue."""
     request.max_content_length = services().settings.max_model_bytes
-    _check_form()
-    return _done(_register)
+    check_form()
+    return _done(_register_with_progress)
 
 
 @bp.post("/<name>/scale")
 def scale_model(name: str) -> Response:
     """Change the number of a model's workers."""
-    _check_form()
+    check_form()
     return _done(lambda: scale(services().registry, name, Scale(workers := _workers(), workers), synchronous=False))
 
 
 @bp.post("/<name>/unregister")
 def unregister_model(name: str) -> Response:
     """Unregister a model."""
-    _check_form()
+    check_form()
     return _done(lambda: services().registry.unregister(name))
+
+
+def _register_with_progress() -> None:
+    identity = request.form.get("progress", "")
+    if not PROGRESS_ID.fullmatch(identity):
+        _register()
+        return
+    file = _progress_file(identity)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    record_progress(file)
+    try:
+        _register()
+    finally:
+        record_progress(None)
+        file.unlink(missing_ok=True)
+
+
+def _progress_file(identity: str) -> Path:
+    return services().settings.instance_dir / "progress" / f"{identity}.json"
 
 
 def _register() -> None:
@@ -139,25 +228,87 @@ def _facts() -> list[dict[str, Any]]:
 
 def _fact(entry: Entry, counted: Count) -> dict[str, Any]:
     document = entry_document(entry)
+    if "reason" in document:
+        document["reason"] = public_text(document["reason"])
     workers = describe(entry)["workers"]
+    history = _history().read(entry.name, time.time(), SPARK_MINUTES)
+    numbers = {key: getattr(counted, key) for key in ("requests", "errors", "inside", "seconds")}
     return {
         **{key: value for key, value in document.items() if key not in ("labels", "input")},
         "url": entry.registration.url,
         "min_workers": entry.registration.min_workers,
         "workers": [worker["status"] for worker in workers],
-        "counts": asdict(counted),
+        "counts": numbers,
+        "p50": quantile(counted.buckets, 0.5),
+        "p95": quantile(counted.buckets, 0.95),
+        "bytes": _bytes(entry, workers),
+        "recent": _per_minute(history, SPARK_MINUTES),
     }
 
 
-def _page(problem: ErrorBody | None = None) -> Response:
-    token = request.cookies.get(COOKIE) or secrets.token_hex(24)
-    page = render_template("manage.html", models=_facts(), token=token, problem=problem, settings=services().settings)
+def _bytes(entry: Entry, workers: list[dict[str, Any]]) -> int:
+    """Return the memory of a model's own processes, or else the size of its network."""
+    if isinstance(entry.model, CustomModel):
+        return sum(worker["memoryUsage"] for worker in workers)
+    return folder_bytes(Path(entry.registration.path))
+
+
+def _history() -> History:
+    return History(services().settings.instance_dir / "history.ring")
+
+
+def _per_minute(history: list[Minute], minutes: int) -> list[int]:
+    """Return the requests of each of the last minutes, the oldest first."""
+    requests, last = [0] * minutes, int(time.time() // 60) - 1
+    for item in history:
+        if 0 <= last - item.minute < minutes:
+            requests[minutes - 1 - (last - item.minute)] += item.requests
+    return requests
+
+
+def _day(name: str) -> dict[str, Any]:
+    """Return the last 24 hours of a model as charts: requests, failures and latencies in steps of ten minutes."""
+    steps = MINUTES // DAY_STEP
+    now = int(time.time() // 60)
+    rows = [[0.0] * steps for _ in range(4)]
+    total = errors = 0
+    for item in _history().read(name, time.time()):
+        place = steps - 1 - (now - 1 - item.minute) // DAY_STEP
+        if not 0 <= place < steps:
+            continue
+        total, errors = total + item.requests, errors + item.errors
+        rows[0][place] += item.requests
+        rows[1][place] += item.errors
+        rows[2][place] = max(rows[2][place], item.p50 * 1000)
+        rows[3][place] = max(rows[3][place], item.p95 * 1000)
+    titles = ("Requests in 10 minutes", "Errors in 10 minutes", "Median latency, ms", "95th percentile, ms")
+    return {
+        "requests": total,
+        "errors": errors,
+        "charts": [
+            {"title": title, "most": max(row), "points": sparkline(row)}
+            for title, row in zip(titles, rows, strict=True)
+        ],
+    }
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return the points of a line in a box of 100 x 30, the first value at the left; the largest is at the top."""
+    most = max(values, default=0) or 1
+    width = 100 / max(1, len(values) - 1)
+    return " ".join(f"{place * width:.1f},{29 - 28 * value / most:.1f}" for place, value in enumerate(values))
+
+
+def _page(error: DimpleError | None = None) -> Response:
+    return _page_of("manage.html", error, models=_facts(), settings=services().settings)
+
+
+def _page_of(template: str, error: DimpleError | None = None, **context: Any) -> Response:
+    token = form_token()
+    problem = public_problem(error) if error else None
+    page = render_template(template, token=token, problem=problem, **context)
     response = make_response(page, problem.code if problem else 200)
-    response.set_cookie(
-        COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path=url_for("manage.models")
-    )
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return add_form_cookie(response, token, url_for("manage.models"))
 
 
 def _done(work: Callable[[], object]) -> Response:
@@ -165,16 +316,10 @@ def _done(work: Callable[[], object]) -> Response:
     try:
         work()
     except DimpleError as error:
-        return _page(error_body(error))
+        if requested_part():
+            problem = public_problem(error)
+            return make_response(jsonify(asdict(problem)), problem.code)
+        return _page(error)
+    if requested_part():
+        return make_response(render_template("_models.html", models=_facts()))
     return make_response(redirect(url_for("manage.models"), 303))
-
-
-def _check_form() -> None:
-    """Check that the form was sent by this page.
-
-    :raises Forbidden: if the form is not this page's.
-    """
-    check_same_origin()
-    token, cookie = request.form.get("token", ""), request.cookies.get(COOKIE, "")
-    if not cookie or not hmac.compare_digest(token.encode(), cookie.encode()):
-        raise Forbidden("The form is not the page's own, or the browser keeps no cookies. Load the page again.")

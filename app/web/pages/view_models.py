@@ -52,11 +52,17 @@ def model_cards(entries: list[Entry]) -> list[ModelCard]:
     return [_card(entry, entry.model) for entry in entries if isinstance(entry.model, Model)]
 
 
+def describe_model(entry: Entry) -> str:
+    """Return the manifest's description of a loaded model of our engines, or else a sentence about its labels."""
+    assert isinstance(entry.model, Model)
+    return _manifest_text(entry) or _description(entry.model)
+
+
 def _card(entry: Entry, model: Model) -> ModelCard:
     share, measured = _accuracy(Path(entry.registration.path))
     return ModelCard(
         entry.name,
-        _manifest_text(entry) or _description(model),
+        describe_model(entry),
         model.labels,
         share or f"{len(model.labels):,} {'class' if len(model.labels) == 1 else 'classes'}",
         measured,
@@ -73,14 +79,14 @@ def _description(model: Model) -> str:
 
 
 def _manifest_text(entry: Entry) -> str:
-    model_facts = _read(Path(entry.registration.path) / "MAR-INF" / "MANIFEST.json").get("model")
+    model_facts = read_document(Path(entry.registration.path) / "MAR-INF" / "MANIFEST.json").get("model")
     text = model_facts.get("description") if isinstance(model_facts, dict) else None
     return text if isinstance(text, str) else ""
 
 
 def _accuracy(folder: Path) -> tuple[str, str]:
     """Return the measured accuracy of a model, alone and with the images; empty texts if there is none."""
-    metrics = _read(folder / "metrics.json")
+    metrics = read_document(folder / "metrics.json")
     accuracy, count = metrics.get("accuracy"), metrics.get("n")
     if not isinstance(accuracy, float) or not isinstance(count, int):
         return "", ""
@@ -90,7 +96,8 @@ def _accuracy(folder: Path) -> tuple[str, str]:
     return share, f"{share} accuracy · {count:,} test images"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_document(path: Path) -> dict[str, Any]:
+    """Return a JSON object, read again when the file changes; empty if there is none."""
     try:
         return _read_once(path, path.stat().st_mtime_ns)
     except OSError:

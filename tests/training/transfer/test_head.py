@@ -151,3 +151,21 @@ def test_the_number_of_threads_changes_no_bit() -> None:
     one, two = (train_and_validate(rows, folds=4, seed=1, threads=threads) for threads in (1, 2))
     assert one.head.weight.tobytes() == two.head.weight.tobytes()
     assert one.probabilities.tobytes() == two.probabilities.tobytes()
+
+
+def test_an_earlier_model_is_judged_on_the_same_pictures_by_heads_without_their_folds() -> None:
+    lot = np.random.default_rng(0)
+    classes = np.repeat([0, 1, 2], 12)
+    features = (lot.normal(size=(36, 4)) + 3 * np.eye(4)[classes]).astype(np.float32)
+    rows = Rows(features, None, classes, np.arange(36))
+    earlier = np.arange(36) % 2 == 0
+    earlier &= classes < 2  # the earlier model does not know the third class
+    validated = train_and_validate(rows, 3, 1, 2, earlier)
+    assert validated.earlier is not None
+    assert np.allclose(validated.earlier.sum(axis=1), 1)
+    assert not validated.earlier[:, 2].any()
+    for fold in range(3):  # the same as training on what is left of the earlier pictures
+        left = np.flatnonzero(earlier & (validated.folds != fold))
+        alone = fit_head(rows.take(left), 1)
+        inside = validated.folds == fold
+        assert np.allclose(validated.earlier[inside, :2], alone.probabilities(features[inside]), atol=1e-6)

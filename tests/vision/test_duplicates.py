@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.training.duplicates import contradicting, near_identical, thumbnail
+from app.vision.duplicates import contradicting, near_identical, thumbnail
 from tests.pictures import astronaut, face_crop, plain
 
 DRAW = np.random.default_rng(7)

@@ -1,0 +1,461 @@
+"""Teach a model on a page: classes, their pictures, a training in the background, and its result.
+
+Registering a model is running code, so these pages are at the management port alone, with the checks of
+:mod:`app.web.pages.manage`: its authorization, and forms that only pages of this server can send.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, make_response, redirect, render_template, request, url_for
+from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import NotFound
+
+from app.errors import BadInput, BadParameter, DataError, DimpleError, EmptyFile
+from app.serving.feedback import stored_corrections
+from app.serving.management import RegistrationRequest, register
+from app.serving.serializers import answer_document
+from app.serving.teaching import ENOUGH, LEAST, Project, Projects, check_name, zipped_pictures
+from app.serving.training_job import JobResult, TrainingJob
+from app.serving.trial import Trials
+from app.web.csrf import add_form_cookie, check_form, form_token
+from app.web.pages.about import MATRIX_CLASSES, confusion_table, public_problem
+from app.web.pages.view_models import requested_part
+from app.web.request import read_uploads, services, wants_html
+
+bp = Blueprint("teach", __name__, url_prefix="/manage/teach")
+
+FIRST_SHOWN = 24
+"""Pictures of a class that are shown before somebody asks for all of them."""
+MISTAKES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A picture that was predicted wrongly when it was held out: its labels, and the predicted class's probability."""
+
+    picture: str
+    label: str
+    predicted: str
+    probability: float
+
+
+@bp.get("/", strict_slashes=False)
+def projects() -> Response:
+    """Show all projects, and a form for a new one."""
+    return _page("teach.html", projects=[_summary(project) for project in _projects().all()])
+
+
+@bp.post("/", strict_slashes=False)
+def create() -> Response:
+    """Create a project with a name and its classes."""
+    check_form()
+    labels = [label for label in request.form.getlist("class") if label.strip()]
+    try:
+        name = request.form.get("name", "").strip()
+        _check_free(name)
+        project = _projects().create(name, labels)
+    except DimpleError as error:
+        return _page(
+            "teach.html", error, projects=[_summary(project) for project in _projects().all()], form=request.form
+        )
+    return _to(project)
+
+
+@bp.post("/from/<model>")
+def from_model(model: str) -> Response:
+    """Open the project of a model, or create one with the classes of its corrections, and add the corrections."""
+    check_form()
+    project = _projects().of_model(model)
+    if project is None:
+        corrected = stored_corrections(_corrections_dir(model))
+        project = _projects().create(_free_name(model), sorted({label for label, _ in corrected}))
+    _add_corrections(project, model)
+    project.note(origin=model)
+    return _to(project)
+
+
+@bp.get("/<identity>")
+def project(identity: str) -> Response:
+    """Show a project; ``X-Part: result`` returns the part of the page that changes."""
+    found = _projects().get(identity)
+    if requested_part():
+        part = "_training.html" if "training" in request.args else "_project.html"
+        return make_response(render_template(part, **_view(found)))
+    return _page("project.html", **_view(found))
+
+
+@bp.get("/<identity>/state")
+def state(identity: str) -> Response:
+    """Return the state of a project as JSON."""
+    found = _projects().get(identity)
+    job = _job(found)
+    running = job.state()
+    result = job.result()
+    document = {
+        "name": found.name,
+        "classes": {kind.label: len(kind.pictures) for kind in found.classes()},
+        "training": {key: value for key, value in vars(running).items() if value not in ("", None)},
+        "result": {"accuracy": result.metrics["accuracy"], "used": result.used} if result else None,
+    }
+    response = jsonify(document)
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@bp.post("/<identity>/delete")
+def delete(identity: str) -> Response:
+    """Delete a project with its pictures, and cancel its training."""
+    check_form()
+    found = _projects().get(identity)
+    _job(found).cancel()
+    _projects().delete(found)
+    return make_response(redirect(url_for("teach.projects"), 303))
+
+
+@bp.post("/<identity>/classes")
+def add_class(identity: str) -> Response:
+    """Add a class."""
+    return _change(identity, lambda found: found.add_class(request.form.get("class", "")))
+
+
+@bp.post("/<identity>/classes/rename")
+def rename_class(identity: str) -> Response:
+    """Give a class another label."""
+    form = request.form
+    return _change(identity, lambda found: found.rename_class(form.get("class", ""), form.get("to", "")))
+
+
+@bp.post("/<identity>/classes/remove")
+def remove_class(identity: str) -> Response:
+    """Remove a class with its pictures."""
+    return _change(identity, lambda found: found.remove_class(request.form.get("class", "")))
+
+
+@bp.post("/<identity>/pictures")
+def add_pictures(identity: str) -> Response:
+    """Add pictures, or zips of them, to a class.
+
+    Without a class, the folders of a zip name the classes of its pictures.
+    """
+    request.max_content_length = services().settings.max_model_bytes
+    check_form()
+    found = _projects().get(identity)
+    label = request.form.get("class", "")
+    added, same, refused = 0, 0, []
+    for file in request.files.getlist("file"):
+        for name, inside, data in _pictures(file, refused):
+            try:
+                is_new = found.add(label or found.add_class(inside), data, services().settings.picture_limits)
+            except BadInput as error:
+                refused.append({"name": name, "message": str(error)})
+            else:
+                added, same = added + is_new, same + (not is_new)
+    if not wants_html():
+        return jsonify({"added": added, "same": same, "refused": refused})
+    if refused:
+        return _page("project.html", BadInput(refused[0]["message"]), **_view(found))
+    return _to(found)
+
+
+@bp.post("/<identity>/pictures/remove")
+def remove_picture(identity: str) -> Response:
+    """Remove a picture."""
+    form = request.form
+    return _change(identity, lambda found: found.remove(form.get("class", ""), form.get("picture", "")))
+
+
+@bp.post("/<identity>/pictures/move")
+def move_picture(identity: str) -> Response:
+    """Move a picture to another class."""
+    form = request.form
+    return _change(
+        identity, lambda found: found.move(form.get("class", ""), form.get("picture", ""), form.get("to", ""))
+    )
+
+
+@bp.get("/<identity>/pictures/<picture>")
+def picture(identity: str, picture: str) -> Response:
+    """Return the thumbnail of a picture."""
+    data = _projects().get(identity).thumbnail(picture)
+    if data is None:
+        raise NotFound
+    response = make_response(data)
+    response.content_type = "image/jpeg"
+    response.headers["Cache-Control"] = "private, max-age=86400"  # the name is the hash of the content
+    return response
+
+
+@bp.post("/<identity>/corrections")
+def add_corrections(identity: str) -> Response:
+    """Add the corrections that visitors have made to the model's answers."""
+    return _change(identity, lambda found: _add_corrections(found, found.fact("origin") or found.name))
+
+
+@bp.post("/<identity>/train")
+def train(identity: str) -> Response:
+    """Start a training in the background."""
+    return _change(identity, lambda found: _job(found).start(_projects()))
+
+
+@bp.post("/<identity>/cancel")
+def cancel(identity: str) -> Response:
+    """Cancel the training."""
+    return _change(identity, lambda found: _job(found).cancel())
+
+
+@bp.post("/<identity>/try")
+def try_result(identity: str) -> Response:
+    """Classify a picture with the trained model, which is not served yet."""
+    check_form()
+    found = _projects().get(identity)
+    try:
+        result = _job(found).result()
+        if result is None:
+            raise BadInput("There is no trained model yet. Train one first.")
+        upload = read_uploads(1)[0]
+        if not upload.data:
+            raise EmptyFile(upload.name)
+        answer = answer_document(_trials().classify(result.folder, upload.data))
+    except DimpleError as error:
+        if not wants_html():
+            raise
+        return _page("project.html", error, **_view(found))
+    if not wants_html():
+        return jsonify(answer)
+    return _page("project.html", answer=answer, **_view(found))
+
+
+@bp.post("/<identity>/use")
+def use(identity: str) -> Response:
+    """Serve the trained model, in place of an earlier one of this project."""
+    return _change(identity, _use)
+
+
+def _use(found: Project) -> None:
+    here = services()
+    folder = _job(found).promote()
+    order = RegistrationRequest(
+        url=folder.name,
+        name=folder.name,
+        handler="",
+        runtime="python",
+        batch_size=1,
+        max_batch_delay=100,
+        workers=1,
+        response_timeout=0.0,
+        replacing=folder.name in here.registry,
+    )
+    register(here.registry, order, here.settings)
+
+
+def _change(identity: str, work: Callable[[Project], object]) -> Response:
+    """Change a project, and show it again: with the new state, or with the error."""
+    check_form()
+    found = _projects().get(identity)
+    try:
+        work(found)
+    except DimpleError as error:
+        if not wants_html() and not requested_part():
+            raise
+        return _page("project.html", error, **_view(found)) if wants_html() else _part_with(error, found)
+    if requested_part():
+        return make_response(render_template("_project.html", **_view(found)))
+    return _to(found)
+
+
+def _part_with(error: DimpleError, found: Project) -> Response:
+    body = public_problem(error)
+    return make_response(render_template("_project.html", problem=body, **_view(found)), body.code)
+
+
+def _pictures(file: FileStorage, refused: list[dict[str, str]]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield the pictures of a file: the name, the folder in a zip, and the bytes.
+
+    :param refused: list that collects what cannot be read.
+    """
+    name, most = (file.filename or "picture")[:200], services().settings.max_request_bytes
+    is_zip = zipfile.is_zipfile(file.stream)
+    file.stream.seek(0)
+    if not is_zip:
+        data = file.stream.read(most + 1)
+        if len(data) <= most:
+            yield name, "", data
+        else:
+            refused.append({"name": name, "message": _too_long()})
+        return
+    with tempfile.TemporaryDirectory(prefix="dimple-") as folder:
+        path = Path(folder) / "pictures.zip"
+        file.save(path)
+        try:
+            for inside, picture, data in zipped_pictures(path):
+                if len(data) <= most:
+                    yield f"{name}: {picture}", inside, data
+                else:
+                    refused.append({"name": f"{name}: {picture}", "message": _too_long()})
+        except DataError as error:
+            refused.append({"name": name, "message": str(error).replace(str(path), name)})
+
+
+def _too_long() -> str:
+    return f"A picture may have {services().settings.max_request_bytes / 2**20:,.0f} MB. Choose a smaller file."
+
+
+def _add_corrections(found: Project, model: str) -> None:
+    for label, path in stored_corrections(_corrections_dir(model)):
+        with contextlib.suppress(BadInput, OSError):  # removed meanwhile, or the project is full
+            found.add(found.add_class(label), path.read_bytes(), services().settings.picture_limits)
+
+
+def _new_corrections(found: Project) -> int:
+    """Return the number of corrections of the project's model that the project does not have."""
+    import hashlib
+
+    mine = {picture.partition(".")[0] for kind in found.classes() for picture in kind.pictures}
+    count = 0
+    for _, path in stored_corrections(_corrections_dir(found.fact("origin") or found.name)):
+        with contextlib.suppress(OSError):
+            count += hashlib.sha256(path.read_bytes()).hexdigest()[:32] not in mine
+    return count
+
+
+def _corrections_dir(model: str) -> Path:
+    return services().settings.instance_dir / "corrections" / Path(model).name
+
+
+def _view(found: Project) -> dict[str, Any]:
+    """Return what the templates of a project show."""
+    job = _job(found)
+    running = job.state()
+    result = job.result()
+    classes = found.classes()
+    return {
+        "project": found,
+        "classes": classes,
+        "total": sum(len(kind.pictures) for kind in classes),
+        "warnings": _warnings(found),
+        "corrections": _new_corrections(found),
+        "job": running,
+        "result": _result(found, result) if result else None,
+        "is_ready": len(classes) > 1 and all(len(kind.pictures) >= LEAST for kind in classes),
+        "is_served": found.name in services().registry and job.served_predictions is not None,
+        "all": "all" in request.args,
+        "limits": {"first": FIRST_SHOWN, "least": LEAST, "enough": ENOUGH},
+        "max_bytes": services().settings.max_request_bytes,
+        "token": form_token(),
+    }
+
+
+def _warnings(found: Project) -> list[dict[str, Any]]:
+    """Return the warnings about the pictures: a sentence, and the pictures that it is about."""
+    warnings: list[dict[str, Any]] = []
+    for kind in found.classes():
+        count = len(kind.pictures)
+        if count < ENOUGH:
+            need = f"needs at least {LEAST}" if count < LEAST else f"{ENOUGH} or more are better"
+            noun = "picture" if count == 1 else "pictures"
+            warnings.append(
+                {
+                    "text": f"{kind.label} has {count or 'no'} {noun}; it {need}."
+                    if count < LEAST
+                    else f"{kind.label} has {count} {noun}; {need}.",
+                    "pictures": [],
+                }
+            )
+    for group in found.duplicates():
+        if len(group.labels) > 1:
+            text = f"Nearly the same picture is in {' and '.join(group.labels)}. Remove it from the wrong class."
+        else:
+            text = f"{len(group.pictures)} pictures of {group.labels[0]} are nearly the same. They count as one."
+        warnings.append({"text": text, "pictures": group.pictures[:6], "contradicts": len(group.labels) > 1})
+    return warnings
+
+
+def _result(found: Project, result: JobResult) -> dict[str, Any]:
+    """Return a result for the templates."""
+    metrics, predictions = result.metrics, result.predictions
+    labels = [str(label) for label in predictions["labels"]]
+    wrong = [item for item in predictions["pictures"] if item["class"] != item["predicted"]]
+    wrong.sort(key=lambda item: -item["probability"])
+    here = {(kind.label, picture) for kind in found.classes() for picture in kind.pictures}
+    mistakes = [
+        Mistake(name, labels[item["class"]], labels[item["predicted"]], item["probability"])
+        for item in wrong
+        if (labels[item["class"]], name := Path(item["name"]).name) in here
+    ]
+    return {
+        "metrics": metrics,
+        "labels": labels,
+        "matrix": confusion_table(metrics["confusion"]) if len(labels) <= MATRIX_CLASSES else None,
+        "mistakes": mistakes[:MISTAKES_SHOWN],
+        "wrong": len(wrong),
+        "earlier": predictions.get("earlier"),
+        "seconds": result.seconds,
+        "used": result.used,
+    }
+
+
+def _summary(project: Project) -> dict[str, Any]:
+    classes = project.classes()
+    first = next((kind.pictures[0] for kind in classes if kind.pictures), "")
+    return {
+        "id": project.id,
+        "name": project.name,
+        "labels": [kind.label for kind in classes],
+        "count": sum(len(kind.pictures) for kind in classes),
+        "picture": first,
+        "served": (project.folder / "served.json").exists(),
+    }
+
+
+def _check_free(name: str) -> None:
+    """Check that a new project may have this name.
+
+    :raises BadParameter: if a model or another project has it.
+    """
+    check_name(name)
+    if name in services().registry or _projects().of_model(name) is not None:
+        raise BadParameter("name", name, "another one: there is a model or a project of this name")
+
+
+def _free_name(model: str) -> str:
+    """Return a name for a project that starts from a model of another origin."""
+    names = (f"{model}-taught{number}" for number in ("", *range(2, 1000)))
+    return next(name for name in names if name not in services().registry and not _projects().of_model(name))
+
+
+def _projects() -> Projects:
+    return Projects(services().settings.instance_dir / "teach")
+
+
+def _job(found: Project) -> TrainingJob:
+    return TrainingJob(found, services().settings)
+
+
+def _trials() -> Trials:
+    return _trials_of(current_app.extensions["dimple"].settings)
+
+
+@cache
+def _trials_of(settings: Any) -> Trials:
+    return Trials(settings)
+
+
+def _page(template: str, error: DimpleError | None = None, **context: Any) -> Response:
+    problem = public_problem(error) if error else None
+    token = context.setdefault("token", form_token())
+    page = render_template(template, problem=problem, **context)
+    response = make_response(page, problem.code if problem else 200)
+    return add_form_cookie(response, token, url_for("manage.models"))
+
+
+def _to(found: Project) -> Response:
+    return make_response(redirect(url_for("teach.project", identity=found.id), 303))

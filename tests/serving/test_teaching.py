@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from app.errors import BadInput, BadParameter, DataError, InvalidImage, PictureTooLarge, ProjectNotFound
+from app.serving import teaching
+from app.serving.teaching import Project, Projects, check_name, class_label, zipped_pictures
+from app.settings import PictureLimits
+from tests.pictures import encode, plain
+from tests.training.transfer.shapes import draw
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Projects(tmp_path / "teach").create("pets", ["cat", "dog"])
+
+
+def shape(number: int) -> bytes:
+    return encode(draw("discs", number), "PNG")
+
+
+def labels(project: Project) -> dict[str, int]:
+    return {kind.label: len(kind.pictures) for kind in project.classes()}
+
+
+def test_pictures_lie_as_the_training_reads_them(project: Project) -> None:
+    data = shape(1)
+    assert project.add("cat", data, PictureLimits())
+    stored = project.pictures_dir / "cat" / f"{hashlib.sha256(data).hexdigest()[:32]}.png"
+    assert stored.read_bytes() == data
+    assert labels(project) == {"cat": 1, "dog": 0}
+    small = project.thumbnail(stored.name)
+    assert small is not None
+    assert small.startswith(b"\xff\xd8")
+
+
+def test_the_same_picture_counts_once_in_a_class(project: Project) -> None:
+    assert project.add("cat", shape(1), PictureLimits())
+    assert not project.add("cat", shape(1), PictureLimits())
+    assert project.add("dog", shape(1), PictureLimits())
+    assert labels(project) == {"cat": 1, "dog": 1}
+
+
+def test_what_is_no_picture_or_too_large_is_refused(project: Project) -> None:
+    with pytest.raises(InvalidImage):
+        project.add("cat", b"no picture", PictureLimits())
+    with pytest.raises(PictureTooLarge):
+        project.add("cat", encode(plain(100, 100), "PNG"), PictureLimits(pixels=9_999))
+    with pytest.raises(BadParameter):
+        project.add("bird", shape(1), PictureLimits())
+    assert labels(project) == {"cat": 0, "dog": 0}
+
+
+def test_a_full_project_takes_no_more(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teaching, "MOST_PICTURES", 1)
+    project.add("cat", shape(1), PictureLimits())
+    with pytest.raises(BadInput, match="can hold 1 pictures"):
+        project.add("dog", shape(2), PictureLimits())
+
+
+def test_a_picture_is_moved_and_removed_with_its_thumbnail(project: Project) -> None:
+    project.add("cat", shape(1), PictureLimits())
+    (name,) = project.classes()[0].pictures
+    project.move("cat", name, "dog")
+    assert labels(project) == {"cat": 0, "dog": 1}
+    assert project.thumbnail(name)
+    project.remove("dog", name)
+    assert labels(project) == {"cat": 0, "dog": 0}
+    assert project.thumbnail(name) is None
+    assert list((project.folder / "small").iterdir()) == []
+
+
+def test_classes_are_added_renamed_and_removed(project: Project) -> None:
+    project.add("cat", shape(1), PictureLimits())
+    project.add_class("bird")
+    project.rename_class("cat", "kitten")
+    project.remove_class("dog")
+    assert labels(project) == {"bird": 0, "kitten": 1}
+    with pytest.raises(BadParameter, match="another one"):
+        project.rename_class("bird", "kitten")
+
+
+@pytest.mark.parametrize("text", ["", "  ", "a\nb", "x" * 151])
+def test_what_cannot_name_a_class_is_refused(text: str) -> None:
+    with pytest.raises(BadParameter):
+        class_label(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"), [("../up", "_..\u2215up"), (".hidden", "_.hidden"), ("cafe\u0301", "caf\u00e9")]
+)
+def test_a_label_is_never_a_path(text: str, label: str) -> None:
+    assert class_label(text) == label
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../a", ".a", "a/b", "a" * 101, "smile", "ImageNet"])
+def test_what_cannot_name_a_model_is_refused(name: str) -> None:
+    with pytest.raises(BadParameter):
+        check_name(name)
+
+
+def test_a_picture_of_two_classes_is_the_first_warning(project: Project) -> None:
+    for number in range(3):
+        project.add("cat", shape(number), PictureLimits())
+    project.add("cat", encode(draw("discs", 0).resize((66, 66)), "PNG"), PictureLimits())
+    project.add("dog", encode(draw("discs", 1).resize((66, 66)), "PNG"), PictureLimits())
+    found = project.duplicates()
+    assert [set(group.labels) for group in found] == [{"cat", "dog"}, {"cat"}]
+    assert all(len(group.pictures) == 2 for group in found)
+
+
+def test_projects_are_found_by_id_and_by_model(tmp_path: Path) -> None:
+    projects = Projects(tmp_path)
+    made = projects.create("pets", [])
+    assert projects.get(made.id).name == "pets"
+    assert projects.of_model("pets").folder == made.folder  # type: ignore[union-attr]
+    assert projects.of_model("others") is None
+    for identity in ("..", "0" * 12, made.id.upper() + "/"):
+        with pytest.raises(ProjectNotFound):
+            projects.get(identity)
+    projects.delete(made)
+    assert projects.all() == []
+
+
+def test_the_pictures_of_a_zip_come_with_their_folders(tmp_path: Path) -> None:
+    path = tmp_path / "pictures.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("all/cat/1.png", "all/dog/2.png", "3.png", "notes.txt", "__MACOSX/all/cat/1.png"):
+            archive.writestr(name, name)
+    assert [(folder, name) for folder, name, _ in zipped_pictures(path)] == [
+        ("", "3.png"),
+        ("cat", "all/cat/1.png"),
+        ("dog", "all/dog/2.png"),
+    ]
+    (tmp_path / "no.zip").write_bytes(b"PK")
+    with pytest.raises(DataError):
+        list(zipped_pictures(tmp_path / "no.zip"))
+
+
+def test_a_damaged_file_of_facts_is_no_project_name(project: Project) -> None:
+    (project.folder / "project.json").write_text(json.dumps(["pets"]))
+    assert project.name == ""
