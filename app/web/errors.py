@@ -100,6 +100,8 @@ def error_response(error: Exception) -> Response:
 def _for_visitors(body: ErrorBody) -> ErrorBody:
     """Return the error as visitors of the page see it, who can change neither settings nor requests."""
     message = VISITOR_MESSAGES.get(body.type) or OPERATORS_PART.sub("", body.message)
+    if body.type == NotFound.__name__:
+        message = f"There is nothing at {request.path}."
     if body.type == RequestEntityTooLarge.__name__:
         message = f"At most {services().settings.max_request_bytes / 2**20:.3g} MB can be sent. Choose a smaller file."
     return ErrorBody(body.code, body.type, message)

@@ -27,8 +27,18 @@ export async function ask(address, form, tell = () => {}, part = "result") {
   }
 }
 
+let first = null;
+
+// The first answer brings the cookie by which the server knows this browser: until then, other requests wait
+async function send(...request) {
+  if (first) await first.catch(() => {});
+  const sending = transmit(...request);
+  first ??= sending;
+  return sending;
+}
+
 // fetch() tells nothing while it sends
-function send(address, form, tell, part) {
+function transmit(address, form, tell, part) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", address);

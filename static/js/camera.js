@@ -70,6 +70,7 @@ function stop(ended) {
   before.hidden = false;
   rate.textContent = "";
   frames.replaceChildren();
+  state.textContent = "The camera is off.";
   forget();
   ended();
 }

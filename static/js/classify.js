@@ -267,7 +267,7 @@ function place([figure, article], push) {
 function showPager(id) {
   document.querySelector(".pager")?.remove();
   const pager = many?.rows.length ? many.pager(id) : null;
-  if (pager) workbench.prepend(pager);
+  if (pager) document.getElementById("about").before(pager);
 }
 
 // On a phone the image and its answer are below the models: bring both into view

@@ -46,7 +46,8 @@ export class Table {
     this.total = waiting.length;
     const timer = setInterval(() => this.report(), 250);
     const work = async () => {
-      for (let row = waiting.shift(); row && run === this.run; row = waiting.shift()) {
+      while (waiting.length && run === this.run) {
+        const row = waiting.shift();
         await this.answer(row);
         this.times.push(performance.now());
         if (run === this.run) this.draw(row);
@@ -157,7 +158,6 @@ export class Table {
       : element("span", {}, row.name);
     const first = element("th", { scope: "row" }, element("span", { class: "thumbnail" }, row.thumb, name));
     const span = this.columns().length - 1;
-    line.classList.toggle("differs", this.differs(row));
     if (row.error) {
       line.replaceChildren(first, element("td", { colspan: span }, element("span", { class: "badge danger" }, "Failed"), ` ${row.error}`));
     } else if (this.missing(row).length) {
@@ -409,7 +409,7 @@ function time(milliseconds) {
 // Drawn small while the file is at hand; decoding happens off the page's thread
 async function thumbnail(row, file) {
   try {
-    const bitmap = await createImageBitmap(file, { resizeWidth: THUMBNAIL, resizeQuality: "medium" });
+    const bitmap = await createImageBitmap(file, { resizeWidth: 2 * THUMBNAIL, resizeQuality: "medium" });
     const side = Math.min(bitmap.width, bitmap.height);
     row.thumb.getContext("2d").drawImage(bitmap, (bitmap.width - side) / 2, (bitmap.height - side) / 2, side, side, 0, 0, THUMBNAIL, THUMBNAIL);
     bitmap.close();

@@ -10,7 +10,16 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
 
-PAGES = ("/", "/live", "/gate", "/recent", "/result/0123456789abcdef0123456789abcdef")
+PAGES = (
+    "/",
+    "/live",
+    "/live?model=dogcat",
+    "/gate",
+    "/recent",
+    "/corrections",
+    "/login",
+    "/result/0123456789abcdef0123456789abcdef",
+)
 
 
 def violations(page: Page) -> str:
@@ -24,49 +33,64 @@ def fits(page: Page) -> bool:
 
 
 def test_without_scripts_everything_works_by_forms_and_links(
-    open_page: Open, portrait: Path, empty_wall: Path, shoot
+    open_page: Open, portrait: Path, group: Path, empty_wall: Path, shoot
 ) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/", java_script_enabled=False)
     page.set_input_files("#file", portrait)
     page.get_by_role("button", name="Classify").click()
-    expect(page.locator("h2")).to_contain_text("Smiling")
+    expect(page.locator("article.answer h2")).to_contain_text("Smiling")
     shoot(page, "without-scripts")
-    page.get_by_role("link", name="Why?").click()
-    expect(page.locator("img.heat")).to_be_visible()
-    page.get_by_role("link", name="Try another picture").click()
+    page.get_by_text("Compare with…").click()
+    page.locator(".compare .pill", has_text="dogcat").click()
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".verdict")).to_have_count(2)
+    page.get_by_role("link", name="Heat map").click()
+    expect(page.locator("img.heat")).to_have_js_property("naturalWidth", 264)  # the face and its surroundings
+    page.get_by_text("Correct", exact=True).click()
+    page.get_by_role("button", name="Save correction").click()
+    expect(page.locator(".correct .notice")).to_contain_text("Saved as")
+    page.get_by_role("link", name="Clear").click()
     page.set_input_files("#file", [portrait, empty_wall])
     page.get_by_role("button", name="Classify").click()
-    expect(page.locator("article.result")).to_have_count(2)
+    expect(page.locator("tbody tr")).to_have_count(2)
     page.get_by_role("link", name="Recent").click()
     expect(page.locator(".recent li")).to_have_count(3)
     page.get_by_role("button", name="Delete portrait.jpg").first.click()
     expect(page.locator(".recent li")).to_have_count(2)
-    page.get_by_role("link", name="Try", exact=True).click()
-    page.get_by_role("button", name="a cat").click()
-    expect(page.locator("h2")).to_contain_text("cat")
+    page.get_by_role("link", name="Classify", exact=True).click()
+    page.get_by_role("button", name="A cat").click()
+    expect(page.locator("article.answer h2")).to_contain_text("Cat")
+
+
+def tab_to(page: Page, expression: str) -> None:
+    """Press the tab key until an expression about the focused element is true."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate(f"((here) => {expression})(document.activeElement)"):
+            return
+    raise AssertionError(f"nothing that can be reached fits {expression}")
 
 
 def test_by_keyboard_alone_a_model_is_chosen_a_sample_sent_and_its_answer_opened(open_page: Open) -> None:
     page = open_page("/")
     press = page.keyboard.press
-    for _ in range(20):
-        press("Tab")
-        if page.evaluate("document.activeElement.name") == "model":
-            break
-    press("ArrowDown")
+    tab_to(page, "here.name === 'model'")
+    press("ArrowRight")
     expect(page.locator("input[name=model][value=dogcat]")).to_be_checked()
-    for _ in range(20):
-        press("Tab")
-        if page.evaluate("document.activeElement.value") == "astronaut":
-            break
+    tab_to(page, "here.id === 'file'")
+    tab_to(page, "here.value === 'astronaut'")
     press("Enter")
-    expect(page.locator("#answers .result")).to_be_visible()
-    for _ in range(20):
-        press("Tab")
-        if page.evaluate("document.activeElement.textContent") == "For programs":
-            break
+    expect(page.locator("article.answer[data-id]")).to_be_focused()
+    tab_to(page, "here.textContent === 'Heat map'")
+    press("Space")
+    expect(page.locator(".heat-layer")).to_be_attached()
+    tab_to(page, "here.textContent.trim() === 'Use it from code'")
     press("Enter")
-    expect(page.get_by_label("Command")).to_be_visible()
+    expect(page.get_by_role("tab", name="curl")).to_be_visible()
+    press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Choose a model")
+    press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -77,14 +101,29 @@ def test_axe_finds_nothing_and_nothing_sticks_out_on_a_small_screen(open_page: O
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_an_answer(open_page: Open, portrait: Path, shoot, scheme: str) -> None:  # type: ignore[no-untyped-def]
+def test_axe_finds_nothing_in_answers(open_page: Open, portrait: Path, group: Path, shoot, scheme: str) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/", color_scheme=scheme)
-    page.set_input_files("#file", portrait)
-    expect(page.locator("#answers .result")).to_be_visible()
+    page.set_input_files("#file", group)
+    expect(page.locator(".faces li")).to_have_count(3)
+    page.get_by_role("button", name="Heat map").click()
+    expect(page.locator(".heat-panel .scale")).to_be_visible()
     for summary in page.locator("summary").all():
         summary.click()
     assert violations(page) == ""
     shoot(page, scheme)
+    page.set_input_files("#file", [portrait, group])
+    expect(page.locator(".many h2")).to_have_text("2 images")
+    assert violations(page) == ""
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
+def test_nothing_sticks_out_at_any_width(open_page: Open, group: Path, shoot, width: int) -> None:  # type: ignore[no-untyped-def]
+    page = open_page("/", width=width, height=900)
+    assert fits(page)
+    page.set_input_files("#file", group)
+    expect(page.locator(".faces li")).to_have_count(3)
+    assert fits(page)
+    shoot(page, f"width-{width}")
 
 
 def test_dark_is_dark(open_page: Open) -> None:
@@ -96,10 +135,12 @@ def test_dark_is_dark(open_page: Open) -> None:
 def test_a_phone_is_offered_its_camera(open_page: Open, portrait: Path, shoot) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/", width=360, height=740, has_touch=True, is_mobile=True)
     photo = page.locator("#photo")
-    expect(photo).to_be_visible()
+    expect(page.locator(".invitation").get_by_text("Take a photo")).to_be_visible()
+    heights = "[...document.querySelectorAll('.button, .pill, .sample')].map((one) => one.offsetHeight).filter(Boolean)"
+    assert min(page.evaluate(heights)) >= 44
     assert photo.get_attribute("capture") == "environment"
     photo.set_input_files(portrait)
-    expect(page.locator("#answers h2")).to_contain_text("Smiling")
+    expect(page.locator("article.answer h2")).to_contain_text("Smiling")
     assert fits(page)
     shoot(page, "phone")
 

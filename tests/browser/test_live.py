@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from playwright.sync_api import expect
@@ -20,16 +21,26 @@ def test_a_face_before_the_camera_is_framed_with_its_smile_and_no_frame_is_kept(
 ) -> None:  # type: ignore[no-untyped-def]
     before = kept(server)
     page = open_page("/live")
+    expect(page.locator("#before")).to_contain_text("a frame around every face")
     page.click("#start")
-    expect(page.locator("#smiles")).to_contain_text("Face 1")
+    expect(page.locator("#said")).to_contain_text(re.compile(r"1 Smiling\s*\d+%"))
     expect(page.locator("#frames .face.smiling")).to_have_count(1)
+    expect(page.locator("#rate")).to_contain_text("frames/s")
     with page.expect_response("**/predict/**"), page.expect_response("**/predict/**"):
         pass
     expect(page.locator("#frames .face")).to_have_attribute("data-face", "1")  # the same face, not the third one
     shoot(page, "live")
-    page.click("#start")
-    expect(page.locator("#camera")).to_be_hidden()
+    page.click("#stop")
+    expect(page.locator("#mirror")).to_be_hidden()
     assert kept(server) == before
+
+
+def test_any_model_looks_at_the_camera(open_page: Open) -> None:
+    page = open_page("/live")
+    page.get_by_role("link", name="dogcat").click()
+    page.click("#start")
+    expect(page.locator("#said .bar")).to_have_count(2)
+    expect(page.locator("#frames .face")).to_have_count(0)
 
 
 def test_the_gate_opens_after_a_second_of_smiles_and_not_before(open_page: Open, shoot) -> None:  # type: ignore[no-untyped-def]
@@ -50,7 +61,7 @@ def test_the_gate_opens_after_a_second_of_smiles_and_not_before(open_page: Open,
     opened = next(time for time, open_, _ in seen if open_ == "true")
     assert opened - smiling >= 990  # milliseconds; the observer is told a moment later
     shoot(page, "gate")
-    page.click("#start")
+    page.click("#stop")
     expect(page.locator("#gate")).to_have_attribute("data-open", "false")
 
 

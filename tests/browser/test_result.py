@@ -1,86 +1,150 @@
-"""What can be done with an answer, in a browser."""
+"""What can be done with an answer."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
 from tests.conftest import Server
+from tests.helpers import wait_until
 
 
 @pytest.fixture
 def answered(open_page: Open, portrait: Path) -> Page:
     page = open_page("/")
     page.set_input_files("#file", portrait)
-    expect(page.locator("#answers .result")).to_be_visible()
+    expect(page.locator("article.answer[data-id]")).to_be_visible()
     return page
 
 
-def test_the_heat_map_takes_the_pictures_place_and_goes_again(answered: Page, shoot) -> None:  # type: ignore[no-untyped-def]
-    answered.click("a.why")
-    expect(answered.locator("img.heat")).to_be_visible()
-    expect(answered.locator("figure.main svg")).to_be_hidden()
-    shoot(answered, "why")
-    answered.click("a.why")
-    expect(answered.locator("img.heat")).to_be_hidden()
-    expect(answered.locator("figure.main svg")).to_be_visible()
+def corrections(server: Server) -> Path:
+    return server.log.parent / "instance" / "corrections"
 
 
-def test_what_the_network_saw_has_its_input_size(answered: Page) -> None:
-    seen = answered.locator(".seen img")
-    seen.scroll_into_view_if_needed()
-    expect(seen).to_have_js_property("naturalWidth", 64)
+def test_the_heat_map_lies_over_the_image_for_any_class_with_an_opacity(answered: Page, shoot) -> None:  # type: ignore[no-untyped-def]
+    address = answered.url
+    answered.keyboard.press("h")
+    layer = answered.locator(".heat-layer")
+    expect(layer).to_have_attribute("opacity", "0.8")
+    face, heat = answered.locator("g.face rect").bounding_box(), layer.bounding_box()
+    assert face and heat
+    centres = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in (face, heat)]
+    assert centres[0] == pytest.approx(centres[1], abs=2)
+    expect(answered.locator(".scale")).to_contain_text(re.compile(r".\d+ points"))
+    answered.get_by_label("Opacity").fill("30")
+    expect(layer).to_have_attribute("opacity", "0.3")
+    before = layer.get_attribute("href") or ""
+    answered.get_by_label("Class", exact=True).select_option("non-smiling")
+    expect(layer).not_to_have_attribute("href", before)
+    shoot(answered, "heat")
+    answered.get_by_role("button", name="Heat map").click()
+    expect(layer).to_have_count(0)
+    assert answered.url == address
+
+
+def test_every_face_has_its_heat_map(open_page: Open, group: Path) -> None:
+    page = open_page("/")
+    page.set_input_files("#file", group)
+    page.locator(".faces [data-face='3']").click()
+    expect(page.get_by_label("Face", exact=True)).to_have_value("3")
+    left = page.locator("g.face[data-face='3'] rect").bounding_box()
+    heat = page.locator(".heat-layer").bounding_box()
+    assert left and heat
+    assert heat["x"] < left["x"] < heat["x"] + heat["width"]
+
+
+def test_the_models_input_has_its_size(answered: Page) -> None:
+    answered.get_by_text(re.compile(r"Model input \(64 . 64\)")).click()
+    expect(answered.locator(".seen img")).to_have_js_property("naturalWidth", 64)
 
 
 def test_another_browser_sees_the_result_by_its_address_and_cannot_change_it(answered: Page, open_page: Open) -> None:
     address = answered.locator("a.share").get_attribute("href") or ""
     other = open_page(address)
-    expect(other.locator("h2")).to_contain_text("Smiling")
-    assert other.locator("form.delete, form.correct").count() == 0
+    expect(other.locator("article.answer h2")).to_contain_text("Smiling")
+    assert other.locator("form.delete, .correct").count() == 0
     assert answered.locator("form.delete").count() == 1
 
 
-def test_the_command_and_the_json_are_one_click_away_and_say_the_same(
-    answered: Page, server: Server, portrait: Path
-) -> None:
-    answered.get_by_text("For programs", exact=True).click()
+def test_programs_are_a_click_away_and_get_the_same(answered: Page, server: Server, portrait: Path) -> None:
+    answered.get_by_text("Use it from code").click()
+    curl = answered.get_by_label("curl", exact=True).locator("pre").inner_text()
+    assert server.url("/predict/smile") in curl
+    answered.get_by_role("tab", name="curl").focus()
+    answered.keyboard.press("ArrowRight")
+    python = answered.locator("pre[aria-label=Python]").inner_text()
+    answered.get_by_role("tab", name="Answer").click()
     shown = json.loads(answered.get_by_label("Answer as JSON").inner_text())
-    command = answered.get_by_label("Command").inner_text()
-    assert server.url("/predict/smile") in command
-    done = subprocess.run(command, shell=True, cwd=portrait.parent, capture_output=True, check=True)
+    done = subprocess.run(curl, shell=True, cwd=portrait.parent, capture_output=True, check=True)
     assert json.loads(done.stdout)["predictions"] == shown["predictions"]
+    names: dict[str, Any] = {}
+    exec(python.replace('"portrait.jpg"', repr(str(portrait))), names)
+    assert names["response"].json()["predictions"] == shown["predictions"]
 
 
-def test_another_model_is_asked_about_the_same_picture(answered: Page) -> None:
-    answered.get_by_text("Ask another model").click()
-    answered.get_by_role("button", name="dogcat").click()
-    expect(answered.locator("#answers .result")).to_have_count(2)
-    expect(answered.locator("#answers .result").first).to_contain_text("dogcat 1.0")
+def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answered: Page, server: Server) -> None:
+    identity = answered.locator("article.answer").get_attribute("data-id") or ""
+    answered.get_by_text("Correct", exact=True).click()
+    answered.get_by_label("Correct label").select_option("non-smiling")
+    answered.get_by_role("button", name="Save correction").click()
+    expect(answered.locator(".correct .notice")).to_contain_text("Saved as Not smiling: 1 correction of smile so far")
+    (kept,) = (corrections(server) / "smile" / "non-smiling").glob(f"{identity}-1-*.png")
+    answered.get_by_role("link", name="View yours").click()
+    expect(answered.locator("tbody tr")).to_have_count(1)
+    with answered.expect_download() as download:
+        answered.get_by_role("link", name="Download as zip").click()
+    assert download.value.path().stat().st_size > kept.stat().st_size
+    answered.go_back()
+    answered.get_by_role("button", name="Delete").click()
+    expect(answered.locator(".placeholder")).to_be_visible()
+    answered.get_by_role("button", name="Undo").click()
+    expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
+    assert kept.exists()
+    answered.keyboard.press("Delete")
+    expect(answered.get_by_role("button", name="Undo")).to_be_visible()
+    answered.get_by_role("link", name="Recent").click()  # leaving the page ends the time for "Undo"
+    expect(answered.locator(".recent li:visible")).to_have_count(0)
+    wait_until(lambda: not kept.exists())
+    assert not list((server.log.parent / "uploads").glob(f"{identity}*"))
 
 
-def test_a_correction_is_kept_where_training_takes_it(answered: Page, server: Server) -> None:
-    answered.get_by_text("Wrong?").click()
-    answered.get_by_label("The right label").select_option("non-smiling")
-    answered.get_by_role("button", name="Keep it to train on").click()
-    expect(answered.locator(".correct .note")).to_contain_text("non-smiling")
-    identity = answered.locator(".result").get_attribute("data-id")
-    kept = server.log.parent / "instance" / "corrections" / "smile" / "non-smiling" / f"{identity}-1.png"
-    assert kept.is_file()
+def test_one_of_a_thousand_classes_is_found_by_typing(open_page: Open, server: Server) -> None:
+    page = open_page("/")
+    page.click("button.sample[value=coffee]")
+    expect(page.locator("article.answer h2")).to_contain_text("Espresso")
+    page.get_by_text("Correct", exact=True).click()
+    field = page.get_by_label("Correct label")
+    expect(field).to_have_role("combobox")
+    field.fill("american eag")
+    expect(page.get_by_role("option")).to_have_text("Bald eagle American eagle, Haliaeetus leucocephalus")
+    field.press("ArrowDown")
+    field.press("Enter")
+    expect(field).to_have_value("Bald eagle")
+    field.press("Enter")
+    expect(page.locator(".correct .notice")).to_contain_text("Saved as Bald eagle")
+    assert len(list(corrections(server).glob("imagenet/n01614925 bald eagle*/*.jpg"))) == 1
 
 
-def test_recent_pictures_are_listed_and_deleted(answered: Page, shoot) -> None:  # type: ignore[no-untyped-def]
+def test_recent_images_are_listed_and_deleted(answered: Page, shoot) -> None:  # type: ignore[no-untyped-def]
     answered.click("button.sample[value=chelsea]")
-    expect(answered.locator("#answers .result")).to_have_count(2)
+    expect(answered.locator("article.answer h2")).to_contain_text("Cat")
+    answered.keyboard.press("ArrowRight")
+    expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
     answered.get_by_role("link", name="Recent").click()
-    expect(answered.locator(".recent li")).to_have_count(2)
+    shown = answered.locator(".recent li:visible")
+    expect(shown).to_have_count(2)
     shoot(answered, "recent")
     answered.get_by_role("button", name="Delete chelsea.jpg").click()
-    expect(answered.locator(".recent li")).to_have_count(1)
-    answered.get_by_text("Delete all", exact=True).click()
-    answered.get_by_role("button", name="Delete them all").click()
-    expect(answered.locator("main")).to_contain_text("Nothing that this browser has sent is kept")
+    expect(shown).to_have_count(1)
+    answered.get_by_role("button", name="Undo").click()
+    expect(shown).to_have_count(2)
+    answered.get_by_role("button", name="Delete all").click()
+    answered.get_by_role("dialog").get_by_role("button", name="Delete all").click()
+    expect(answered.locator("main")).to_contain_text("No images yet")

@@ -137,6 +137,7 @@ def test_every_route_is_for_its_role_and_health_for_all(make: Make, tokens: dict
         "/healthz", "/readyz", "/ping", "/ping/<path:ignored>", "/v2/health/live", "/v2/health/ready",
         "/", "/api-description", "/api-description/<path:ignored>", "/openapi.json", "/docs", "/docs/<name>",
         "/docs/own/<path:filename>", "/static/<path:filename>", "/manage/static/<path:filename>", "/login", "/logout",
+        "/favicon.ico",
     }  # fmt: skip
     checked = 0
     for rule in client.application.url_map.iter_rules():

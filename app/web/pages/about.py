@@ -14,7 +14,6 @@ from app.security.tokens import PREDICTION
 from app.serving.loader import Entry
 from app.serving.model import Model
 from app.settings import ROOT
-from app.vision.preprocess import input_size
 from app.web.auth import authorizer
 from app.web.errors import ErrorBody, error_body
 from app.web.pages.code_samples import code_samples
@@ -147,7 +146,7 @@ def _evaluated(name: str, labels: tuple[str, ...]) -> Measurement | None:
 
 def _facts(model: Model, folder: Path) -> list[tuple[str, str]]:
     preprocess = model.preprocess
-    height, width = input_size(preprocess, model.input.shape)
+    height, width = model.image_size
     facts = [
         ("Input", f"{width} \u00d7 {height} pixels, {COLORS[preprocess.color]}"),
         ("Images", "faces are found first, and each is classified" if preprocess.faces else RESIZES[preprocess.resize]),

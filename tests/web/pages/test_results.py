@@ -6,6 +6,7 @@ import html
 import io
 import re
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def send(client: FlaskClient, data: bytes, model: str = "smile", name: str = "a.
 def test_a_result_is_shown_to_whoever_has_its_address(stranger: FlaskClient, portrait: str) -> None:
     page = stranger.get(f"/result/{portrait}", headers=BROWSER)
     assert (page.status_code, page.mimetype) == (200, "text/html")
-    assert "smiling" in page.text
+    assert "Smiling" in page.text
     assert "/delete" not in page.text
     answer = stranger.get(f"/result/{portrait}").json
     assert answer["predictions"] == stranger.post("/predict/smile", data=encode(astronaut())).json["predictions"]
@@ -51,7 +52,7 @@ def test_a_result_is_shown_to_whoever_has_its_address(stranger: FlaskClient, por
 def test_what_is_not_kept_is_said_to_be_gone(client: FlaskClient, path: str) -> None:
     response = client.get(f"/result/{NOBODY}{path}")
     assert response.status_code == 410
-    assert "not any more" in response.json["message"]
+    assert response.json["message"] == "Results are kept for 24 hours. Send the image again."
 
 
 def test_the_preview_says_nothing_of_where_the_picture_was_taken(client: FlaskClient) -> None:
@@ -131,10 +132,11 @@ def test_a_correction_keeps_the_face_alone(app: Flask, client: FlaskClient, port
     response = client.post(f"/result/{portrait}/correct", data={"label": "non-smiling", "face": "1"})
     assert response.location == f"/result/{portrait}"
     folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "smile" / "non-smiling"
-    with Image.open(folder / f"{portrait}-1.png") as kept:
+    (path,) = folder.glob(f"{portrait}-1-*.png")
+    with Image.open(path) as kept:
         size = kept.size
     assert size == (face["box"]["width"], face["box"]["height"])
-    assert "Kept as non-smiling" in client.get(f"/result/{portrait}", headers=BROWSER).text
+    assert "Saved as Not smiling" in client.get(f"/result/{portrait}", headers=BROWSER).text
 
 
 def test_a_correction_keeps_the_file_as_it_came_where_there_is_no_face(app: Flask, client: FlaskClient) -> None:
@@ -142,7 +144,7 @@ def test_a_correction_keeps_the_file_as_it_came_where_there_is_no_face(app: Flas
     identity = send(client, picture, "dogcat")
     client.post(f"/result/{identity}/correct", data={"label": "dog"})
     folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "dogcat" / "dog"
-    assert (folder / f"{identity}-1.png").read_bytes() == picture
+    assert [path.read_bytes() for path in folder.glob(f"{identity}-1-*.png")] == [picture]
 
 
 @pytest.mark.parametrize("all_of_them", [False, True])
@@ -165,11 +167,73 @@ def test_a_deleted_picture_takes_its_corrections_along_and_no_others(
 def test_a_label_may_be_told_by_the_name_that_is_shown(app: Flask, client: FlaskClient) -> None:
     identity = send(client, encode(plain(), "PNG"), "imagenet")
     folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "imagenet"
-    for told in ("espresso", "Espresso", "n07920052 espresso"):
-        assert client.post(f"/result/{identity}/correct", data={"label": told}).status_code == 303
+    for label in ("espresso", "Espresso", "n07920052 espresso"):
+        assert client.post(f"/result/{identity}/correct", data={"label": label}).status_code == 303
         assert [path.parent.name for path in folder.rglob("*.png")] == ["n07920052 espresso"]
     refused = client.post(f"/result/{identity}/correct", data={"label": "expresso"})
     assert (refused.status_code, "espresso" in refused.json["message"]) == (400, True)
+
+
+def test_a_name_that_two_classes_share_is_told_apart_by_their_numbers(app: Flask, client: FlaskClient) -> None:
+    named = {item["name"]: item["label"] for item in client.get("/labels/imagenet").json}
+    assert len(named) == 1000
+    assert named["Bald eagle"].startswith("n01614925 bald eagle")
+    assert (named["Crane (n02012849)"], named["Crane (n03126707)"]) == ("n02012849 crane", "n03126707 crane")
+    identity = send(client, encode(plain(), "PNG"), "imagenet")
+    refused = client.post(f"/result/{identity}/correct", data={"label": "crane"})
+    assert (refused.status_code, "Crane (n02012849); Crane (n03126707)" in refused.json["message"]) == (400, True)
+    assert client.post(f"/result/{identity}/correct", data={"label": "crane (n03126707)"}).status_code == 303
+    folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "imagenet" / "n03126707 crane"
+    assert len(list(folder.glob(f"{identity}-*"))) == 1
+
+
+def test_corrections_are_the_visitors_own_listed_exported_and_deleted(
+    app: Flask, client: FlaskClient, stranger: FlaskClient
+) -> None:
+    picture = encode(plain(), "PNG")
+    identity = send(client, picture, "dogcat")
+    client.post(f"/result/{identity}/correct", data={"label": "dog"})
+    app.extensions["dimple"].uploads.delete(app.extensions["dimple"].uploads.find(identity))  # as when it expires
+    listed = client.get("/corrections", headers=BROWSER).text
+    (name,) = re.findall(r"/corrections/([^/]+)/picture", listed)
+    assert client.get(f"/corrections/{name}/picture").mimetype == "image/jpeg"
+    with client.get("/corrections.zip") as response, zipfile.ZipFile(io.BytesIO(response.data)) as packed:
+        assert {file: packed.read(file) for file in packed.namelist()} == {f"dogcat/dog/{name}": picture}
+    assert stranger.get(f"/corrections/{name}/picture").status_code == 410
+    assert stranger.post(f"/corrections/{name}/delete").status_code == 410
+    assert "No corrections yet" in stranger.get("/corrections", headers=BROWSER).text
+    assert client.post(f"/corrections/{name}/delete", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert client.post(f"/corrections/{name}/delete").location == "/corrections"
+    assert "No corrections yet" in client.get("/corrections", headers=BROWSER).text
+
+
+def test_deleting_an_image_deletes_the_answers_of_other_models_to_it(client: FlaskClient, portrait: str) -> None:
+    page = client.post("/file/", data={"again": portrait, "model": "dogcat"}, headers=BROWSER)
+    copy = re.search(r'data-id="([0-9a-f]{32})"', page.text)[1]  # type: ignore[index]
+    other = send(client, encode(plain()), "dogcat")
+    client.post(f"/result/{copy}/delete")
+    assert [client.get(f"/result/{identity}").status_code for identity in (portrait, copy, other)] == [410, 410, 200]
+
+
+def test_models_are_compared_on_a_kept_image(client: FlaskClient, portrait: str) -> None:
+    part = client.get(f"/result/{portrait}?with=dogcat", headers={"X-Part": "row"}).json
+    assert [one["model"] for one in part["answers"]] == ["smile", "dogcat"]
+    direct = client.post("/predict/dogcat", data=encode(astronaut())).json
+    assert part["answers"][1]["answer"]["predictions"] == direct["predictions"]
+    page = client.get(f"/result/{portrait}?with=dogcat&with=imagenet", headers=BROWSER).text
+    assert re.findall(r'class="verdict[^"]*" data-model="(\w+)"', page) == ["smile", "dogcat", "imagenet"]
+    many = ",".join(f"m{number}" for number in range(9))
+    assert client.get(f"/result/{portrait}?with={many}", headers=BROWSER).status_code == 400
+    assert client.get(f"/result/{portrait}?with=nose", headers=BROWSER).status_code == 404
+
+
+def test_a_shared_result_has_a_title_and_a_picture_for_previews(client: FlaskClient, portrait: str) -> None:
+    page = client.get(f"/result/{portrait}", headers=BROWSER).text
+    found = dict(re.findall(r'<meta property="og:(\w+)" content="([^"]*)">', page))
+    assert found["title"] == "Smiling"
+    assert found["description"].startswith("smile: Smiling 9")
+    assert found["image"] == f"http://localhost/result/{portrait}/picture"
+    assert client.get(found["image"]).mimetype == "image/jpeg"
 
 
 def test_a_label_that_the_model_has_not_is_refused_with_those_like_it(client: FlaskClient, portrait: str) -> None:
@@ -234,8 +298,8 @@ def test_a_result_outlives_its_model(app: Flask, client: FlaskClient) -> None:
     identity = here.uploads.keep(encode(plain()), ".jpg", "x", record)
     page = client.get(f"/result/{identity}", headers=BROWSER)
     assert page.status_code == 200
-    assert "Why?" not in page.text
-    assert "Ask another model" in page.text
+    assert "Heat map" not in page.text
+    assert "Compare with" in page.text
     assert client.get(f"/result/{identity}/why").status_code == 404
 
 
@@ -249,7 +313,7 @@ def test_the_command_names_the_file_whatever_it_is_called(
     record = uploads.find(portrait).record | {"name": name}
     identity = uploads.keep(encode(plain()), ".jpg", "x", record)
     page = client.get(f"/result/{identity}", headers=BROWSER).text
-    command = html.unescape(re.search(r'<pre class="curl"[^>]*>(.*?)</pre>', page, re.DOTALL)[1])  # type: ignore[index]
+    command = html.unescape(re.search(r'<pre [^>]*"curl">(.*?)</pre>', page, re.DOTALL)[1])  # type: ignore[index]
     (tmp_path / name).write_bytes(b"x")
     # curl reads the file before it finds nobody at port 1; where it cannot, it ends with 26
     told = re.sub(r"http://[^ ']*", "http://127.0.0.1:1/", command)
