@@ -102,7 +102,7 @@ def details(name: str) -> Response:
     """Show the details of a model with its last 24 hours; for the page's script, a part of the page."""
     entry = services().registry.entry(name)
     counted = counts().get(name, Count())
-    context = {"model": _fact(entry, counted), "day": _day(name), "most_workers": MOST_WORKERS}
+    context: dict[str, Any] = {"model": _fact(entry, counted), "day": _day(name), "most_workers": MOST_WORKERS}
     if requested_part():
         return make_response(render_template("_model.html", token=form_token(), **context))
     return _page_of("model.html", **context)

@@ -150,7 +150,8 @@ def add_pictures(identity: str) -> Response:
     check_form()
     found = _projects().get(identity)
     label = request.form.get("class", "")
-    added, same, refused = 0, 0, []
+    added, same = 0, 0
+    refused: list[dict[str, str]] = []
     for file in request.files.getlist("file"):
         for name, inside, data in _pictures(file, refused):
             try:
