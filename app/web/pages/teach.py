@@ -79,7 +79,8 @@ def from_model(model: str) -> Response:
         corrected = stored_corrections(_corrections_dir(model))
         project = _projects().create(_free_name(model), sorted({label for label, _ in corrected}))
     _add_corrections(project, model)
-    project.note(origin=model)
+    if project.name != model:
+        project.note(origin=model)
     return _to(project)
 
 

@@ -8,6 +8,7 @@ import re
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import encode_multipart
 
 from app.serving.teaching import Project, Projects
 from app.settings import PictureLimits
@@ -75,12 +76,13 @@ def test_pictures_are_bounded_and_each_refusal_has_its_reason(
         (io.BytesIO(b"\xff\xd8" + bytes(limit)), "long.jpg"),
         (io.BytesIO(b""), "empty.png"),
     ]
-    answer = post(
-        client,
-        f"{project.id}/pictures",
-        token,
-        headers={"Accept": "application/json"},
-        **{"class": "cat", "file": files},
+    # as bytes: the client would leave the temporary file open in which it gathers a form of this length
+    boundary, body = encode_multipart({"token": token, "class": "cat", "file": files})
+    answer = client.post(
+        f"/manage/teach/{project.id}/pictures",
+        data=body,
+        base_url=MANAGEMENT,
+        content_type=f"multipart/form-data; boundary={boundary}",
     )
     assert answer.status_code == 200
     assert (answer.json["added"], answer.json["same"]) == (1, 0)
