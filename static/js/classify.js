@@ -1,6 +1,5 @@
 // The workbench: choose, drop, paste or photograph an image, and its answer appears beside it.
 
-import { enliven } from "./answer.js";
 import { ask, get, Refused } from "./ask.js";
 import { listen } from "./keys.js";
 import { element, parsed } from "./ui.js";
@@ -44,7 +43,7 @@ function begin() {
   addEventListener("popstate", () => restore());
   listen({ model: (number) => visiblePills()[number]?.querySelector("input").click(), step });
   if (current()) {
-    enliven(stage.querySelector("figure"), current(), actions);
+    enliven(stage.querySelector("figure"), current());
     const others = [...current().querySelectorAll(".verdict")].map((one) => one.dataset.model);
     if (others.length > 1) compare(true, others);
   } else {
@@ -166,6 +165,11 @@ function sample(button) {
   classify({ name: button.title, picture: button.querySelector("img"), fields: { sample: button.value } });
 }
 
+// Loaded with the first answer, so that the first view is light
+async function enliven(figure, article) {
+  (await import("./answer.js")).enliven(figure, article, actions);
+}
+
 function current() {
   return answers.querySelector("article.answer");
 }
@@ -224,8 +228,9 @@ function clearPicture() {
   for (const child of stage.querySelectorAll("figure, canvas")) child.remove();
 }
 
-// Show an image that is on its way. Returns a function that takes the news of `ask`.
+// Show an image that is on its way, and load what its answer will need. Returns a function that takes the news of `ask`.
 function waiting(one, text, keepPicture = false) {
+  import("./answer.js");
   state("result");
   clearAnswer();
   if (!keepPicture) {
@@ -245,13 +250,13 @@ function waiting(one, text, keepPicture = false) {
   };
 }
 
-function place([figure, article], push) {
+function place([figure, article], push, fresh = true) {
   state("result");
   clearAnswer();
   clearPicture();
   stage.prepend(figure);
   answers.prepend(article);
-  enliven(figure, article, actions);
+  if (fresh) enliven(figure, article);
   if (article.dataset.id) {
     const others = [...article.querySelectorAll(".verdict")].slice(1).map((one) => one.dataset.model);
     const address = addressOf(article.dataset.id, others);
@@ -314,7 +319,7 @@ const actions = {
     if (many?.rows.length) tableAgain();
     else { empty(false); history.replaceState(null, "", "/"); }
   },
-  restored: (figure, article) => { many?.undoRemoval(); place([figure, article], true); },
+  restored: (figure, article) => { many?.undoRemoval(); place([figure, article], true, false); },
 };
 
 // On a canvas, because the page's policy shows no images but the server's own

@@ -9,7 +9,7 @@ let count = 0;
 export function combobox(input, load, choose = () => {}) {
   if (input.getAttribute("role") === "combobox") return;
   const id = `options-${++count}`;
-  const list = element("ul", { id, role: "listbox", "aria-label": input.labels[0]?.textContent ?? input.getAttribute("aria-label"), hidden: true });
+  const list = element("ul", { id, role: "listbox", "aria-label": "Classes", hidden: true });
   input.removeAttribute("list");
   for (const [name, value] of [["role", "combobox"], ["aria-controls", id], ["aria-expanded", "false"], ["aria-autocomplete", "list"]]) input.setAttribute(name, value);
   const box = element("span", { class: "combobox" });

@@ -81,6 +81,7 @@ def test_the_address_is_the_results_and_reload_and_back_keep_it(open_page: Open,
     page.get_by_role("link", name="Clear").click()
     expect(page.locator(".placeholder")).to_be_visible()
     assert page.url.endswith("/")
+    page.locator(".pill", has_text="dogcat").click()
     page.reload()
     expect(page.locator("input[value=dogcat]")).to_be_checked()  # the last choice
 

@@ -120,5 +120,7 @@ def _label(name: str, text: str) -> str:
         if len(matches) == 1:
             return matches[0]
     shared = [other for other in names if other.lower().startswith(f"{text} (")]
-    like = shared or difflib.get_close_matches(text, names, 3, 0.5) or names[:3]
+    spelled = {name.lower(): name for name in names}
+    close = [spelled[name] for name in difflib.get_close_matches(text, spelled, 3, 0.5)]
+    like = shared or close or names[:3]
     raise BadParameter("label", text, f"one of the model's own labels, such as {'; '.join(like)}")

@@ -31,7 +31,7 @@ def live() -> Response:
     usual = _smile_model() or next(iter(models), "")
     name = request.args.get("model", usual)
     if models and name not in models:
-        raise ModelNotFound(name)
+        raise ModelNotFound(name, list(models))
     return make_response(render_template("live.html", model=models.get(name), models=list(models)))
 
 

@@ -50,7 +50,7 @@ def test_the_form_posts_a_file_to_the_file_route(client: FlaskClient) -> None:
     inputs = page.all("input")
     # those for a folder and for a phone's camera have no name: the page's script sends them
     assert [field.get("name") for field in inputs if field["type"] == "file"] == ["file", None, None]
-    choices = {field["value"]: "checked" in field for field in inputs if field["name"] == "model"}
+    choices = {field["value"]: "checked" in field for field in inputs if field.get("name") == "model"}
     assert choices == {"dogcat": False, "imagenet": False, "smile": True}
 
 
@@ -166,7 +166,7 @@ def test_a_form_without_a_model_asks_the_default_one_or_the_only_one(
     try:
         client = app.test_client()
         assert send(client, encode(astronaut(), "JPEG"), browser=False).json["model"] == "dogcat"
-        choices = [field for field in Tags(client.get("/").text).all("input") if field["name"] == "model"]
+        choices = [field for field in Tags(client.get("/").text).all("input") if field.get("name") == "model"]
         assert [field["value"] for field in choices if "checked" in field] == ["dogcat"]
     finally:
         app.extensions["dimple"].registry.close()
