@@ -167,6 +167,7 @@ DIMPLE_ERRORS: tuple[Exception, ...] = (
     errors.BadParameter("x", "y", "z"),
     errors.ModelNotFound("x", []),
     errors.ModelNotInStore("x"),
+    errors.ProjectNotFound("x"),
     errors.ModelUnavailable("x", "y"),
     errors.NoWorker("x"),
     errors.QueueFull("x"),

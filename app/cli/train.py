@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +11,16 @@ import click
 from flask.cli import with_appcontext
 
 from app.cli.errors import report_errors
+from app.cli.predict import Item, answers, opened_model
 from app.cli.running import current_settings, next_steps
+from app.errors import DimpleError
+from app.types import Answer
+from app.utils.progress import echo, track
 
 if TYPE_CHECKING:
     from app.settings import Settings
     from app.training.evaluation.metrics import Metrics
+    from app.training.transfer.held_out import HeldOut
     from app.training.transfer.run import TransferResult
 
 PATH = click.Path(path_type=Path)
@@ -31,6 +38,7 @@ MOST_CONFUSIONS = 5
 @click.option("--output", type=PATH, help="Folder for the model's folder.  [default: the models folder]")
 @click.option("--predictions", type=PATH, help="File for the held-out prediction of every image, as JSON.")
 @click.option("--earlier", type=PATH, help="Such a file of an earlier training, to compare on the same images.")
+@click.option("--against", metavar="MODEL", help="Another model to compare with on the same images.")
 @click.option("--progress", type=PATH, help="File that always holds the current progress, as JSON.")
 @with_appcontext
 @report_errors
@@ -43,6 +51,7 @@ def train(
     output: Path | None,
     predictions: Path | None,
     earlier: Path | None,
+    against: str | None,
     progress: Path | None,
 ) -> None:
     """Train a classifier on your images.
@@ -66,13 +75,38 @@ def train(
     known = read_names(earlier) if earlier else frozenset()
     body = ensure_imagenet(settings.models_dir)
     trained = run(TransferJob(name, folder, body, models_dir, folds, seed, force, limits, known))
+    held_out = trained.held_out
+    if against and held_out.earlier is None:
+        held_out = _compared(held_out, against, folder, settings)
     if predictions:
-        write_predictions(trained.held_out, predictions)
+        write_predictions(held_out, predictions)
     _convert(trained.folder, settings)
     step("finished")
     _report(trained)
     if output is None:
         click.echo(next_steps(settings, name))
+
+
+def _compared(held_out: HeldOut, name: str, folder: Path, settings: Settings) -> HeldOut:
+    """Add the classes that another model predicts for the same images. An unreadable model is reported and left out."""
+    import numpy as np
+
+    from app.formats.pictures import open_pictures
+    from app.serving.feedback import folder_name
+
+    numbers = {label: number for number, label in enumerate(held_out.labels)}
+    classes = np.full(len(held_out.names), -1)
+    try:
+        with opened_model(settings, name) as model, open_pictures(folder) as source:
+            items = [Item(picture, partial(source.read, picture)) for picture in held_out.names]
+            results = track(answers(model, items, settings.picture_limits, 1), "comparison", len(items), "pictures")
+            for place, (_, result) in enumerate(results):
+                if isinstance(result, Answer):
+                    classes[place] = numbers.get(folder_name(result.predictions[0].label), -1)
+    except DimpleError as error:
+        echo(f"no comparison with {name}: {error}")
+        return held_out
+    return replace(held_out, earlier=classes, rival=name)
 
 
 def _convert(folder: Path, settings: Settings) -> None:

@@ -175,6 +175,7 @@ class TrainingJob:
             "--predictions": self._folder / "predictions.json",
             "--progress": self._folder / "progress.json",
             "--earlier": self.served_predictions,
+            "--against": self._project.fact("origin"),
         }
         command = [sys.executable, str(ROOT / "bin" / "dimple"), "models", "train", self._project.name]
         command += [str(self._project.pictures_dir)]

@@ -135,7 +135,7 @@ function register(event) {
   const body = new FormData(form);
   const identity = [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   body.set("progress", identity);
-  const button = form.querySelector("button.primary");
+  const button = form.querySelector("button.submit");
   button.disabled = true;
   problem.hidden = true;
   working.hidden = false;

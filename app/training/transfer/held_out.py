@@ -21,22 +21,24 @@ from app.utils.json import read_json
 class HeldOut:
     """The predictions for N pictures, each by a classifier that was not trained on it.
 
-    ``truth`` is (N,), ``probabilities`` (N, K). ``earlier`` (N, K) are those of an earlier model that was validated on
-    the same pictures in the same folds; None without one.
+    ``truth`` is (N,), ``probabilities`` (N, K). ``earlier`` (N,) are the classes that another model predicts for the
+    same pictures, -1 for a class of its own; None without one. ``rival`` is its name if it was not trained on pictures
+    that are known, and empty if it was validated in the same folds.
     """
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
     truth: NDArray[np.int64]
     probabilities: Rows
-    earlier: Rows | None = None
+    earlier: NDArray[np.int64] | None = None
+    rival: str = ""
 
 
 def write_predictions(held_out: HeldOut, path: Path) -> None:
     """Write the predictions as JSON: ``labels``; ``pictures``, each with its ``name``, the numbers of its ``class`` and
     of the ``predicted`` class, and the ``probability`` of both (0-1); ``earlier``, the comparison, or null."""
     guesses = predicted_classes(held_out.probabilities)
-    before = None if held_out.earlier is None else predicted_classes(held_out.earlier)
+    before = held_out.earlier
     pictures = [
         {
             "name": name,
@@ -56,9 +58,10 @@ def write_predictions(held_out: HeldOut, path: Path) -> None:
 
 
 def _comparison(held_out: HeldOut, guesses: NDArray[np.int64], before: NDArray[np.int64]) -> dict[str, Any]:
-    """Return the accuracy of the earlier model, and the names of the pictures on which only one of the two is right."""
+    """Return the accuracy of the other model, and the names of the pictures on which only one of the two is right."""
     now_right, was_right = guesses == held_out.truth, before == held_out.truth
     return {
+        "model": held_out.rival,
         "n": len(before),
         "accuracy": float(was_right.mean()),
         "accuracy_interval": list(wilson(int(was_right.sum()), len(before))),

@@ -292,10 +292,11 @@ def train(order: TransferJob) -> TransferResult:
     earlier = _earlier(order.earlier, names, rows)
     validated = train_and_validate(rows, order.folds, order.seed, threads, earlier)
     right = predicted_classes(validated.probabilities) == features.classes
+    before = None if validated.earlier is None else predicted_classes(validated.earlier)
     trained = TransferResult(
         folder=order.models_dir / order.name,
         figures=compute_metrics(validated.probabilities, features.classes, classes.labels),
-        held_out=HeldOut(names, classes.labels, features.classes, validated.probabilities, validated.earlier),
+        held_out=HeldOut(names, classes.labels, features.classes, validated.probabilities, before),
         fold_accuracies=tuple(float(right[validated.folds == fold].mean()) for fold in range(order.folds)),
         choice=validated.head.choice,
         skipped=features.skipped,

@@ -75,7 +75,7 @@ bp = Blueprint("openapi", __name__, template_folder="templates", static_folder="
 ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 SWAGGER_UI = "flask_swagger_ui"
 """Python package with Swagger UI's files; it is not imported."""
-FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"

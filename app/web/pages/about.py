@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from app.security.tokens import PREDICTION
 from app.serving.loader import Entry
 from app.serving.model import Model
 from app.settings import ROOT
-from app.vision.preprocess import input_size
 from app.web.auth import authorizer
 from app.web.errors import ErrorBody, error_body
 from app.web.pages.code_samples import code_samples
@@ -69,7 +68,7 @@ class Measurement:
     interval: str
     statement: str
     matrix: list[list[tuple[int, int]]] | None
-    classes: list[Mapping[str, Any]]
+    classes: Sequence[Mapping[str, Any]]
     more: int
 
 
@@ -101,7 +100,7 @@ def measurement(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Measurem
     accuracy, count = metrics.get("accuracy"), metrics.get("n")
     if not isinstance(accuracy, float) or not isinstance(count, int) or len(metrics.get("labels", ())) != len(labels):
         return None
-    low, high = metrics.get("accuracy_interval") or (None, None)
+    interval = metrics.get("accuracy_interval")
     classes = [
         {**figures, "name": name}
         for figures, name in zip(metrics.get("classes", ()), distinct_names(labels), strict=False)
@@ -111,7 +110,7 @@ def measurement(metrics: Mapping[str, Any], labels: tuple[str, ...]) -> Measurem
     counts = metrics.get("confusion") if len(labels) <= MATRIX_CLASSES else None
     return Measurement(
         accuracy=percent(accuracy),
-        interval=f"{percent(low)} to {percent(high)}" if low is not None else "",
+        interval=" to ".join(map(percent, interval)) if interval else "",
         statement=_statement(metrics, count),
         matrix=confusion_table(counts) if counts else None,
         classes=classes[:TABLE_CLASSES],
@@ -147,7 +146,7 @@ def _evaluated(name: str, labels: tuple[str, ...]) -> Measurement | None:
 
 def _facts(model: Model, folder: Path) -> list[tuple[str, str]]:
     preprocess = model.preprocess
-    height, width = input_size(preprocess, model.input.shape)
+    height, width = model.image_size
     facts = [
         ("Input", f"{width} \u00d7 {height} pixels, {COLORS[preprocess.color]}"),
         ("Images", "faces are found first, and each is classified" if preprocess.faces else RESIZES[preprocess.resize]),

@@ -52,7 +52,10 @@ MOST_WORKERS = 64
 @bp.app_context_processor
 def _port_context() -> dict[str, bool]:
     """Return ``managing``, with which templates link to files and addresses of the management port."""
-    return {"managing": request.blueprint in PAGES and port_scope().management}
+    here = port_scope()
+    if request.blueprint in PAGES:
+        return {"managing": here.management}
+    return {"managing": request.blueprint == "openapi" and here.management and not here.inference}
 
 
 @bp.app_template_filter("points")
@@ -71,7 +74,7 @@ def _only_management() -> None:
 def _start_page() -> dict[str, str]:
     """Return the address of the port of predictions for the links of management pages; empty if it is unknown."""
     here = services().settings
-    if request.blueprint not in PAGES or here.host.startswith("unix:"):
+    if port_scope().inference or here.host.startswith("unix:"):
         return {"start_page": ""}
     scheme = "https" if here.certificate_file and here.https in ("both", "inference") else "http"
     host = request.host.rpartition(":")[0] if re.search(r":\d+$", request.host) else request.host
@@ -99,7 +102,7 @@ def details(name: str) -> Response:
     """Show the details of a model with its last 24 hours; for the page's script, a part of the page."""
     entry = services().registry.entry(name)
     counted = counts().get(name, Count())
-    context = {"model": _fact(entry, counted), "day": _day(name), "most_workers": MOST_WORKERS}
+    context: dict[str, Any] = {"model": _fact(entry, counted), "day": _day(name), "most_workers": MOST_WORKERS}
     if requested_part():
         return make_response(render_template("_model.html", token=form_token(), **context))
     return _page_of("model.html", **context)

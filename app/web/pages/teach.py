@@ -33,9 +33,9 @@ from app.web.request import read_uploads, services, wants_html
 
 bp = Blueprint("teach", __name__, url_prefix="/manage/teach")
 
-FIRST_SHOWN = 24
+FIRST_PICTURES = 24
 """Pictures of a class that are shown before somebody asks for all of them."""
-MISTAKES_SHOWN = 12
+MOST_MISTAKES = 12
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,8 @@ def from_model(model: str) -> Response:
         corrected = stored_corrections(_corrections_dir(model))
         project = _projects().create(_free_name(model), sorted({label for label, _ in corrected}))
     _add_corrections(project, model)
-    project.note(origin=model)
+    if project.name != model:
+        project.note(origin=model)
     return _to(project)
 
 
@@ -150,7 +151,8 @@ def add_pictures(identity: str) -> Response:
     check_form()
     found = _projects().get(identity)
     label = request.form.get("class", "")
-    added, same, refused = 0, 0, []
+    added, same = 0, 0
+    refused: list[dict[str, str]] = []
     for file in request.files.getlist("file"):
         for name, inside, data in _pictures(file, refused):
             try:
@@ -348,7 +350,7 @@ def _view(found: Project) -> dict[str, Any]:
         "is_ready": len(classes) > 1 and all(len(kind.pictures) >= LEAST for kind in classes),
         "is_served": found.name in services().registry and job.served_predictions is not None,
         "all": "all" in request.args,
-        "limits": {"first": FIRST_SHOWN, "least": LEAST, "enough": ENOUGH},
+        "limits": {"first": FIRST_PICTURES, "least": LEAST, "enough": ENOUGH},
         "max_bytes": services().settings.max_request_bytes,
         "token": form_token(),
     }
@@ -395,7 +397,7 @@ def _result(found: Project, result: JobResult) -> dict[str, Any]:
         "metrics": metrics,
         "labels": labels,
         "matrix": confusion_table(metrics["confusion"]) if len(labels) <= MATRIX_CLASSES else None,
-        "mistakes": mistakes[:MISTAKES_SHOWN],
+        "mistakes": mistakes[:MOST_MISTAKES],
         "wrong": len(wrong),
         "earlier": predictions.get("earlier"),
         "seconds": result.seconds,

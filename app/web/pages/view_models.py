@@ -20,7 +20,6 @@ from app.serving.pipeline import Picture, PreparedInput
 from app.serving.rendering import jpeg, png, tensor_image
 from app.serving.uploads import StoredUpload, tag_of
 from app.utils.json import read_json
-from app.vision.preprocess import input_size
 from app.web.auth import authorizer
 from app.web.csrf import visitor
 from app.web.pages.code_samples import code_samples
@@ -174,7 +173,7 @@ class ResultView:
     def input_size(self) -> tuple[int, int]:
         """Return the height and width of the network's input in pixels; 0 if the model is not loaded."""
         model = self._model
-        return input_size(model.preprocess, model.input.shape) if model else (0, 0)
+        return model.image_size if model else (0, 0)
 
     @property
     def rivals(self) -> list[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+
+from app.settings import ROOT
 
 MANAGEMENT = "http://localhost:8081"
 PUBLIC = "http://localhost:8080"
@@ -68,6 +71,54 @@ def test_workers_are_a_small_number(client: FlaskClient, token: str, workers: st
     answer = client.post("/manage/dogcat/scale", data=form, base_url=MANAGEMENT)
     assert answer.status_code == 400
     assert "from 0 to 64" in answer.text
+
+
+def test_a_browser_is_led_to_the_page_and_a_client_of_mms_is_not(client: FlaskClient) -> None:
+    browser = client.get("/", base_url=MANAGEMENT, headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (browser.status_code, browser.headers["Location"]) == (302, "/manage/")
+    for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
+        answer = client.get("/", base_url=MANAGEMENT, headers=headers)
+        assert (answer.status_code, answer.json["type"]) == (405, "MethodNotAllowedException")
+
+
+def test_an_error_names_no_folder_of_the_server(app: Flask, client: FlaskClient, token: str) -> None:
+    settings = app.extensions["dimple"].settings
+    broken = settings.models_dir / "broken"
+    broken.mkdir()
+    (broken / "broken-symbol.json").write_text("{}")
+    try:
+        form = {"token": token, "url": "broken", "workers": "1"}
+        page = client.post("/manage/register", data=form, base_url=MANAGEMENT)
+        part = client.post("/manage/register", data=form, base_url=MANAGEMENT, headers={"X-Part": "result"})
+    finally:
+        shutil.rmtree(broken)
+    assert page.status_code == part.status_code >= 400
+    assert "broken" in part.json["message"]
+    for folder in (settings.models_dir, settings.instance_dir, ROOT):
+        assert str(folder) not in page.text
+        assert str(folder) not in part.text
+
+
+def test_a_model_has_a_page_of_details_and_its_own_page(client: FlaskClient) -> None:
+    page = client.get("/manage/models/dogcat", base_url=MANAGEMENT)
+    assert page.status_code == 200
+    assert "Last 24 hours" in page.text
+    assert client.get("/manage/models/nonesuch", base_url=MANAGEMENT).status_code == 404
+    about = client.get("/manage/about/dogcat", base_url=MANAGEMENT)
+    assert about.status_code == 200
+    assert "http://localhost:8080/predict/dogcat" in about.text
+
+
+def test_the_catalogue_is_listed(client: FlaskClient) -> None:
+    models = {model["name"]: model for model in client.get("/manage/catalogue", base_url=MANAGEMENT).json}
+    assert models["resnet50_v2"]["top1"] == 77.11
+    assert models["resnet50_v2"]["megabytes"] > 100
+
+
+def test_progress_is_of_a_registration_with_that_number_alone(client: FlaskClient) -> None:
+    assert client.get("/manage/progress/0123456789abcdef", base_url=MANAGEMENT).json == {}
+    for identity in ("..", "0", "0123456789ABCDEF"):
+        assert client.get(f"/manage/progress/{identity}", base_url=MANAGEMENT).status_code == 404
 
 
 def test_the_state_counts_what_was_asked(client: FlaskClient) -> None:
