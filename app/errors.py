@@ -429,8 +429,8 @@ class UnknownSetting(SettingError, type="UnknownSetting"):
 
     def __init__(self, name: str, value: str, place: str = "", similar: Sequence[str] = ()) -> None:
         hint = f"; did you mean {' or '.join(similar)}?" if similar else "."
-        where = f"{place}: unknown" if place else "Unknown"
-        DimpleError.__init__(self, f"{where} setting {name}={value!r}{hint} docs/settings.md lists all settings.")
+        unknown = f"{place}: unknown setting" if place else "Unknown setting"
+        DimpleError.__init__(self, f"{unknown} {name}={value!r}{hint} docs/settings.md lists all settings.")
 
 
 def of_system(error: BaseException) -> DimpleError | None:

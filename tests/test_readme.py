@@ -15,27 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
-from PIL import Image
 
 from app import errors
 from app.settings import ROOT
 from app.zoo.catalogue import load_catalogue
 from tests.conftest import Server
+from tests.documents import blocks, lay_out, make_photographs, typed
 from tests.server.servers import SECONDS, Place, place
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 LONGEST = 150
 RATIO = "([\\d.]+\N{MULTIPLICATION SIGN})"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    return [body for kind, body in BLOCK.findall(text) if kind == language]
 
 
 def table_commands() -> list[str]:
@@ -49,9 +42,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with place(tmp_path_factory.mktemp("readme")) as here:
         here.configure()
         here.use_store()
-        for name in ("bin", "static", "README.md"):
-            (here.folder / name).symlink_to(ROOT / name)
-        (here.folder / "models").symlink_to(here.store)
+        lay_out(here)
         shutil.copy(ROOT / "models" / "smile" / "smile.h5", here.folder / "model.h5")
         shutil.copy(ROOT / "models" / "smile" / "synset.txt", here.folder / "labels.txt")
         shutil.copytree(ROOT / "models" / "dogcat", here.store / "net")
@@ -65,21 +56,10 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             done = here.dimple("models", "export", name, "--to", form)
             assert done.returncode == 0, done.stderr
             shutil.rmtree(here.store / name)
-        random = np.random.default_rng(0)
-        for label, grey in (("bright", 220), ("dark", 30)):
-            (here.folder / "my-pictures" / label).mkdir(parents=True)
-            for number in range(5):
-                pixels = np.clip(random.normal(grey, 15, (64, 64, 3)), 0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(here.folder / "my-pictures" / label / f"{number}.png")
+        make_photographs(here, "my-pictures", {"bright": 220, "dark": 30})
         (here.folder / "holiday").mkdir()
         shutil.copy(ROOT / "static" / "astronaut.jpg", here.folder / "holiday")
         yield here
-
-
-def typed(here: Place, line: str) -> subprocess.CompletedProcess[str]:
-    """Type a command in the newcomer's folder, in the environment of the tests."""
-    words = shlex.split(line, comments=True)
-    return here.typed([sys.executable, str(ROOT / words[0]), *words[1:]])
 
 
 def test_it_is_short() -> None:
