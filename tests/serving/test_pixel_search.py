@@ -97,7 +97,7 @@ def test_without_labels_sure_answers_that_never_change_are_worth_nothing() -> No
     raw = next(trial for trial in result.trials if arithmetic(trial.preprocess) == arithmetic(RAW))
     assert raw.score < 0.3 < result.chosen.score  # sure, but of the same class for nearly every picture
     assert raw.confidence > 0.95
-    assert "bits" in verdict(result)
+    assert result.runner_up is not None
 
 
 def test_pictures_of_other_classes_are_no_better_than_guessing() -> None:
