@@ -57,7 +57,7 @@ def evaluate(name: str, folder: Path, classes: tuple[str, ...]) -> None:
     FOLDER is a folder or zip with one folder of images for each class of the model NAME. The figures are printed, and
     written to instance/reports/NAME/ with the curves and the worst mistakes as images.
     """
-    from app.training.evaluation.classes import match_classes
+    from app.formats.classes import match_classes
     from app.training.evaluation.metrics import compute_metrics
     from app.training.evaluation.report import table
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from app.cli.running import current_settings, next_steps, program
 
 if TYPE_CHECKING:
     from app.engines.proof import Comparison
+    from app.formats.pictures import PictureSource
     from app.serving.rescue import Rescue, Verdict
     from app.settings import Settings
 
@@ -27,10 +30,22 @@ MEGABYTE = 10**6
 @click.command("rescue")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=PATH)
 @model_options
+@click.option(
+    "--with",
+    "pictures",
+    type=PATH,
+    help="Folder or zip of 20 to 200 pictures, best in folders named by label, that show which pixels are right.",
+)
 @with_appcontext
 @report_errors
 def rescue(
-    paths: tuple[Path, ...], name: str, to: Path | None, force: bool, scale: tuple[float, ...] | None, **options: Any
+    paths: tuple[Path, ...],
+    name: str,
+    to: Path | None,
+    force: bool,
+    scale: tuple[float, ...] | None,
+    pictures: Path | None,
+    **options: Any,
 ) -> None:
     """Convert a model of any age, and prove it.
 
@@ -38,31 +53,78 @@ def rescue(
     model folder that it makes needs neither MXNet nor Keras any more: converted/ holds the network for OpenVINO and as
     ONNX, proof.json how far its answers differ from those of the source, and model-card.md all that is known. Nothing
     appears if a step fails.
+
+    Nothing in old files says how a picture becomes the network's input. With pictures, the plausible ways are tried:
+    pictures in folders named by label give the accuracy of each, others how sure and how stable the answers are.
     """
-    from app.serving.model_import import Overrides, check_target, default_name, plan_import
-    from app.serving.rescue import is_whole, rescue_files, rescue_folder
+    from app.formats.pictures import open_pictures
 
     settings = current_settings()
-    if len(paths) == 1 and is_whole(paths[0]):
-        if scale or any(value is not None for value in options.values()):
-            raise click.UsageError(f"{paths[0]} states what its files mean; only --name, --to and --force go with it")
-        folder, stem = paths[0], _stem(paths[0])
-        target = to or settings.models_dir / (name or stem)
-        check_target(target, force or (folder.is_dir() and target.absolute() == folder.absolute()))
-        result = (rescue_folder if folder.is_dir() else _rescue_archive)(folder, target, settings)
-    else:
-        from app.formats.import_files import gather
-
-        files = gather(paths)
-        target = to or settings.models_dir / (name or default_name(files))
-        check_target(target, force)
-        plan = plan_import(files, name or target.name, Overrides(scale=scale[0] if scale else None, **options))
-        result = rescue_files(plan, target, settings)
+    request = _Request(name, to, force)
+    with ExitStack() as stack:
+        source = stack.enter_context(open_pictures(pictures)) if pictures is not None else None
+        if len(paths) == 1 and _is_whole(paths[0]):
+            if scale or any(value is not None for value in options.values()):
+                raise click.UsageError(f"{paths[0]} is a whole model: only --name, --with, --to and --force go with it")
+            result, target = _rescue_whole(paths[0], request, source, settings)
+        else:
+            options["scale"] = scale[0] if scale else None
+            result, target = _rescue_files(paths, request, options, source, settings)
     click.echo("\n".join(_rescue_lines(result, target)))
     for warning in result.model.warnings:
         click.echo(f"warning   {warning}", err=True)
     if target.absolute().parent == settings.models_dir:
         click.echo(f"\n{next_steps(settings, target.name)}")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The place of the model folder: its name or itself, and whether it may be replaced."""
+
+    name: str
+    to: Path | None
+    force: bool
+
+    def target(self, stem: str, settings: Settings) -> Path:
+        """Return the folder to make, by default that of the models folder with the stem of its files."""
+        return self.to or settings.models_dir / (self.name or stem)
+
+
+def _is_whole(path: Path) -> bool:
+    from app.serving.rescue import is_whole
+
+    return is_whole(path)
+
+
+def _rescue_files(
+    paths: Sequence[Path], request: _Request, options: dict[str, Any], source: PictureSource | None, settings: Settings
+) -> tuple[Rescue, Path]:
+    from app.formats.import_files import gather
+    from app.serving.model_import import Overrides, check_target, default_name, plan_import
+    from app.serving.rescue import rescue_files
+
+    files = gather(paths)
+    target = request.target(default_name(files), settings)
+    check_target(target, request.force)
+    plan = plan_import(files, request.name or target.name, Overrides(**options))
+    return rescue_files(plan, target, settings, source), target
+
+
+def _rescue_whole(
+    path: Path, request: _Request, source: PictureSource | None, settings: Settings
+) -> tuple[Rescue, Path]:
+    """Rescue a model folder, or an archive that is unpacked into a temporary folder."""
+    from app.formats.archive.unpack import unpack
+    from app.serving.model_import import check_target
+    from app.serving.rescue import rescue_folder
+
+    stem = path.resolve().name
+    target = request.target(stem if path.is_dir() else stem.removesuffix(".gz").rpartition(".")[0], settings)
+    check_target(target, request.force or (path.is_dir() and target.absolute() == path.absolute()))
+    if path.is_dir():
+        return rescue_folder(path, target, settings, source), target
+    with tempfile.TemporaryDirectory(prefix="dimple-") as work:
+        return rescue_folder(unpack(path, Path(work) / target.name), target, settings, source), target
 
 
 @click.command("prove")
@@ -85,26 +147,13 @@ def prove(name: str) -> None:
         raise SystemExit(1)
 
 
-def _stem(path: Path) -> str:
-    name = path.resolve().name
-    return name if path.is_dir() else name.removesuffix(".gz").rpartition(".")[0]
-
-
-def _rescue_archive(archive: Path, target: Path, settings: Settings) -> Rescue:
-    """Unpack an archive into a temporary folder, and rescue that."""
-    from app.formats.archive.unpack import unpack
-    from app.serving.rescue import rescue_folder
-
-    with tempfile.TemporaryDirectory(prefix="dimple-") as work:
-        return rescue_folder(unpack(archive, Path(work) / target.name), target, settings)
-
-
 def _rescue_lines(result: Rescue, target: Path) -> Iterator[str]:
     """Yield one screen of what was found, made and proven."""
     from app.formats.folder import CONVERTED
     from app.formats.inference import confidence_of
     from app.formats.pixels import describe_pixels
     from app.serving.model_card import CARD
+    from app.serving.pixel_search import lines_of
 
     model, proof, reasons = result.model, result.proof, result.reasons
     shape = " x ".join(str(size) if size else "any" for size in model.input.shape)
@@ -128,6 +177,9 @@ def _rescue_lines(result: Rescue, target: Path) -> Iterator[str]:
     yield from _compared("ONNX", proof.onnx, f"none: {proof.no_onnx}")
     yield _line("card", str(target / CARD))
     yield ""
+    if result.found is not None:
+        yield from lines_of(result.found)
+        yield ""
     if confidence_of(reasons.get("pixels", "")) == "assumed":
         yield "The pixels are assumed. Some pictures would show whether they are right: --with PICTURES"
     yield f"To check it again, on any machine: {program()} prove {target.name}"

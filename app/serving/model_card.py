@@ -19,7 +19,8 @@ from app.serving.pipeline import Picture, answer
 CARD, PICTURE = "model-card.md", "model-card.png"
 PARTS = ((0.0, 0.0, 1.0, 1.0), (0.25, 0.0, 0.65, 0.4), (0.4, 0.4, 1.0, 1.0), (0.0, 0.0, 0.45, 0.6))
 """Parts of the photograph, by left, top, right and bottom edge: all of it, the face, the suit, the flag."""
-TOP = 3
+EXAMPLES, TOP = len(PARTS), 3
+"""Number of pictures, and of classes for each."""
 SIDE, LINE, MARGIN = 300, 20, 10
 """Pixels of a picture's side, of a line of text and of a margin."""
 
@@ -33,15 +34,22 @@ class Example:
 
 
 def write_card(
-    path: Path, model: Model, proof: Proof, reasons: Mapping[str, str], examples: Sequence[Example] = ()
+    path: Path,
+    model: Model,
+    proof: Proof,
+    reasons: Mapping[str, str],
+    examples: Sequence[Example] = (),
+    trials: Sequence[str] = (),
 ) -> None:
     """Write the card of a model and its picture into the model folder.
 
     :param reasons: the reasons for the parts of the signature.
     :param examples: the pictures; empty takes parts of a photograph.
+    :param trials: lines of text about the preprocessings that were tried.
     """
-    _draw(model, [*examples][: len(PARTS)] or _parts()).save(path / PICTURE)
-    (path / CARD).write_text("\n".join(_lines(model, proof, reasons)) + "\n", encoding="utf-8")
+    _draw(model, [*examples][:EXAMPLES] or _parts()).save(path / PICTURE)
+    lines = [*_lines(model, proof, reasons), *(["", "## Pixels", "", "```", *trials, "```"] if trials else [])]
+    (path / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _parts() -> list[Example]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import random
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
 import numpy as np
 
-from app.engines.cache import ANSWERS, MODEL, WEIGHTS, sources
+from app.engines.cache import ANSWERS, MODEL, WEIGHTS, Entry, sources
 from app.engines.conversion import reference_kind, refusal
 from app.engines.conversion_process import ConversionError, entry_of
 from app.engines.openvino import OpenvinoEngine
@@ -26,17 +30,21 @@ from app.engines.proof import (
     write_proof,
 )
 from app.engines.proof_process import compare, measure, openvino_program, proof_inputs
-from app.errors import ModelFormatError
+from app.errors import DimpleError, ModelFormatError
 from app.formats.archive.manifest import CURRENT, LEGACY
+from app.formats.classes import classes_of
 from app.formats.folder import CONVERTED, ModelFolder, open_model_folder
 from app.formats.infer_signature import infer_folder
-from app.formats.inference import BY_LABELS, confidence_of
+from app.formats.inference import BY_LABELS, MEASURED, confidence_of
 from app.formats.labels import SYNSET, write_labels
+from app.formats.pictures import PictureSource
 from app.formats.signature import FILE_NAME, write_signature
 from app.serving.export import write_onnx
 from app.serving.model import Model, open_model
-from app.serving.model_card import Example, write_card
+from app.serving.model_card import EXAMPLES, Example, write_card
 from app.serving.model_import import ImportPlan, labels_reason, run_import
+from app.serving.pipeline import open_picture
+from app.serving.pixel_search import MOST, PixelSearch, TrialPicture, lines_of, search, summary
 from app.settings import Settings
 from app.types import Signature
 from app.utils.files import swap_folder
@@ -48,11 +56,15 @@ LABELS_OF_FOLDER = f"{BY_LABELS}the folder"
 
 @dataclass(frozen=True)
 class Rescue:
-    """A rescued model, its proof, and the reasons for ``input``, ``pixels``, ``output`` and ``labels``."""
+    """A rescued model, its proof, and the reasons for ``input``, ``pixels``, ``output`` and ``labels``.
+
+    ``found`` is the search for its preprocessing; None without pictures.
+    """
 
     model: Model
     proof: Proof
     reasons: dict[str, str]
+    found: PixelSearch | None = None
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,11 @@ def is_whole(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVES)
 
 
-def rescue_files(plan: ImportPlan, target: Path, settings: Settings, examples: Sequence[Example] = ()) -> Rescue:
+def rescue_files(plan: ImportPlan, target: Path, settings: Settings, pictures: PictureSource | None = None) -> Rescue:
     """Import a model's files, convert them and prove the result. The folder appears when all is done.
 
     :param target: the folder to make; it replaces an existing one.
-    :param examples: pictures for the card; empty takes parts of a photograph.
+    :param pictures: pictures with which the preprocessing is found; None infers it from the files alone.
     :raises ModelFormatError: if the model cannot be loaded or converted, or the folder cannot be written.
     """
     made_of: list[Rescue] = []
@@ -98,17 +110,17 @@ def rescue_files(plan: ImportPlan, target: Path, settings: Settings, examples: S
         if model.postprocess.activation != plan.inference.signature.postprocess.activation:
             reasons["output"] = model.reasons["output"]
         reasons["labels"] = labels_reason(plan, len(model.labels))
-        made_of.append(_complete(made, reasons, settings, examples))
+        made_of.append(_complete(made, reasons, settings, pictures))
 
     run_import(plan, target, settings, finish)
     return made_of[0]
 
 
-def rescue_folder(source: Path, target: Path, settings: Settings, examples: Sequence[Example] = ()) -> Rescue:
+def rescue_folder(source: Path, target: Path, settings: Settings, pictures: PictureSource | None = None) -> Rescue:
     """Copy a model folder or an unpacked archive, convert the copy and prove it; all its files are kept.
 
     :param target: the folder to make, which may be ``source`` itself; it replaces an existing one.
-    :param examples: as in :func:`rescue_files`.
+    :param pictures: as in :func:`rescue_files`.
     :raises ModelFormatError: as :func:`rescue_files`.
     """
     target = target.absolute()
@@ -117,7 +129,7 @@ def rescue_folder(source: Path, target: Path, settings: Settings, examples: Sequ
     try:
         shutil.copytree(source, made)
         reasons = {**infer_folder(open_model_folder(made)).reasons, "labels": LABELS_OF_FOLDER}
-        result = _complete(made, reasons, settings, examples)
+        result = _complete(made, reasons, settings, pictures)
         swap_folder(made, target)
     except ModelFormatError as error:
         raise ModelFormatError(str(error).replace(str(made), str(source))) from None
@@ -128,31 +140,67 @@ def rescue_folder(source: Path, target: Path, settings: Settings, examples: Sequ
     return result
 
 
-def _complete(path: Path, reasons: Mapping[str, str], settings: Settings, examples: Sequence[Example]) -> Rescue:
+def _complete(path: Path, reasons: Mapping[str, str], settings: Settings, pictures: PictureSource | None) -> Rescue:
     """Complete a model folder: ``signature.json`` with the reasons for what was inferred, ``converted/``, and the card.
 
     The folder must be one that nobody uses yet: a failure leaves it half made.
     """
-    model = open_model(open_model_folder(path), settings.engine, cache_dir=settings.cache)
+    reasons, found, examples, folder = dict(reasons), None, [], open_model_folder(path)
+    model = open_model(folder, settings.engine, cache_dir=settings.cache)
     try:
+        entry = _converted(folder, settings)
         signature = Signature((model.input,), (model.output,), model.preprocess, model.postprocess)
+        if pictures is not None:
+            chosen = _choose(pictures, model.labels)
+            found = search(model.engine, signature, chosen, settings.picture_limits)
+            if found.chosen.preprocess != model.preprocess:  # its warnings are about other pixels
+                model = replace(model, preprocess=found.chosen.preprocess, warnings=())
+            signature = replace(signature, preprocess=found.chosen.preprocess)
+            reasons["pixels"] = f"{MEASURED}: {summary(found)}"
+            examples = _examples(chosen, settings)
         inferred = {part: {"from": why, "confidence": confidence_of(why)} for part, why in reasons.items()}
         write_signature(signature, path / FILE_NAME, inferred=inferred)
         if not (path / SYNSET).is_file():
             write_labels(path, model.labels)
-        proof = _prove(open_model_folder(path), signature, model.labels, settings)
-        write_card(path, model, proof, reasons, examples)
+        proof = _prove(open_model_folder(path), signature, model.labels, entry)
+        write_card(path, model, proof, reasons, examples, list(lines_of(found)) if found is not None else [])
     finally:
         model.engine.close()
-    return Rescue(model, proof, dict(reasons))
+    return Rescue(model, proof, reasons, found)
 
 
-def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], settings: Settings) -> Proof:
+def _choose(source: PictureSource, labels: Sequence[str]) -> list[TrialPicture]:
+    """Return at most :data:`MOST` pictures, evenly from the classes; all of them without a class if none has one."""
+    truth = classes_of(source.pictures, labels)
+    by_class: dict[int | None, list[str]] = {}
+    for name in truth or source.pictures:
+        by_class.setdefault(truth.get(name), []).append(name)
+    draw = random.Random(0)
+    for names in by_class.values():
+        draw.shuffle(names)
+    rounds = itertools.zip_longest(*by_class.values())
+    chosen = itertools.islice((name for turn in rounds for name in turn if name is not None), MOST)
+    return [TrialPicture(name, partial(source.read, name), truth.get(name)) for name in chosen]
+
+
+def _examples(pictures: Sequence[TrialPicture], settings: Settings) -> list[Example]:
+    """Return the first pictures that can be read, for the card."""
+    examples: list[Example] = []
+    for picture in pictures:
+        with contextlib.suppress(DimpleError), open_picture(picture.read(), settings.picture_limits) as opened:
+            examples.append(Example(Path(picture.name).name, opened.image))
+        if len(examples) == EXAMPLES:
+            break
+    return examples
+
+
+def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], entry: Entry) -> Proof:
     """Write the folder ``converted``."""
     made = folder.path / CONVERTED
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
-    milliseconds = _convert(folder, made, settings)
+    for name in (MODEL, WEIGHTS):
+        shutil.copyfile(entry.path / name, made / name)
     no_onnx = _write_onnx(folder, labels, made)
     measured = measure(folder, CHOICE, signature)
     if measured.converted is not None and not measured.converted.holds:
@@ -178,23 +226,21 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], s
         unproven=measured.unproven,
         onnx=onnx,
         no_onnx=no_onnx,
-        milliseconds=milliseconds,
+        milliseconds=entry.record.milliseconds,
     )
     write_proof(proof, folder.path)
     return proof
 
 
-def _convert(folder: ModelFolder, made: Path, settings: Settings) -> float:
-    """Copy the network in OpenVINO's format from the cache, and return the milliseconds of a row on one core."""
+def _converted(folder: ModelFolder, settings: Settings) -> Entry:
+    """Return the network in OpenVINO's format, from the cache."""
     try:
         entry = entry_of(folder, CHOICE, settings.cache)
     except ConversionError as error:
         raise ModelFormatError(f"{folder.path} cannot be converted: {error}") from None
     if entry.record.reason:
         raise ModelFormatError(f"{folder.path} cannot be converted: {entry.record.reason}")
-    for name in (MODEL, WEIGHTS):
-        shutil.copyfile(entry.path / name, made / name)
-    return entry.record.milliseconds
+    return entry
 
 
 def _write_onnx(folder: ModelFolder, labels: tuple[str, ...], made: Path) -> str:

@@ -108,10 +108,23 @@ def to_tensor(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]
         scale - mean) / std``.
     :raises ModelFormatError: if the shape is not the shape of one image, or does not match the description.
     """
+    return normalise(to_pixels(image, preprocess, shape), preprocess, shape)
+
+
+def to_pixels(image: Image.Image, preprocess: Preprocess, shape: tuple[int, ...]) -> Pixels:
+    """Convert an image to the size and the number of channels of the network's input, as :func:`to_tensor` does.
+
+    :returns: (H, W, 3) in the order red, green, blue, or (H, W, 1) if it is grey.
+    :raises ModelFormatError: as :func:`to_tensor`.
+    """
     plan = _plan(preprocess, shape)
     coloured = image.convert("L") if preprocess.color == "grey" else image
-    pixels = _fit(coloured, preprocess, plan.width, plan.height)
-    pixels = pixels.reshape(plan.height, plan.width, plan.channels)
+    return _fit(coloured, preprocess, plan.width, plan.height).reshape(plan.height, plan.width, plan.channels)
+
+
+def normalise(pixels: Pixels, preprocess: Preprocess, shape: tuple[int, ...]) -> FloatArray:
+    """Convert the pixels of :func:`to_pixels` to a batch of one, as :func:`to_tensor` does."""
+    plan = _plan(preprocess, shape)
     if preprocess.color == "bgr":
         pixels = pixels[:, :, ::-1]
     if preprocess.layout == "NCHW":

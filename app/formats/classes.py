@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from app.errors import DataError
 
@@ -34,6 +35,30 @@ def match_classes(
     ways: tuple[Keys, ...] = (_exactly, _in_any_case, _in_singular)
     tables = [(keys, _table(labels, keys)) for keys in ways]
     return {folder: _match(folder, stated.get(folder, folder), labels, tables) for folder in folders}
+
+
+def classes_of(pictures: Iterable[str], labels: Sequence[str]) -> dict[str, int]:
+    """Return the classes of pictures by the innermost of their folders that names a class; others are left out.
+
+    :param pictures: names with ``/``.
+    """
+    known: dict[str, int | None] = {}
+    found: dict[str, int] = {}
+    for picture in pictures:
+        for folder in reversed(PurePosixPath(picture).parts[:-1]):
+            if folder not in known:
+                known[folder] = _class_or_none(folder, labels)
+            if (number := known[folder]) is not None:
+                found[picture] = number
+                break
+    return found
+
+
+def _class_or_none(folder: str, labels: Sequence[str]) -> int | None:
+    try:
+        return match_classes([folder], labels)[folder]
+    except DataError:
+        return None
 
 
 def _table(labels: Sequence[str], keys: Keys) -> Table:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import DataError
-from app.training.evaluation.classes import match_classes
+from app.formats.classes import match_classes
 
 IMAGENET = (
     "n01440764 tench, Tinca tinca",
