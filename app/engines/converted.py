@@ -243,11 +243,11 @@ def write_converted(folder: ModelFolder, choice: str, entry: Entry) -> Path:
     return target
 
 
-def write_proof(folder: Path, source: dict[str, str], signature: Signature, record: Record) -> None:
-    """Write the proof of a model folder whose folder ``converted`` is complete.
+def write_proof(folder: Path, source: dict[str, str], signature: Signature, reference: dict[str, str] | None) -> None:
+    """Compare the network in a model's folder ``converted`` with the answers there, and write the proof.
 
     :param source: hashes of the original files, by name.
-    :param record: the comparison with the reference.
+    :param reference: package and version (``name``, ``version``) that computed the answers; None if there is none.
     """
     path = folder / CONVERTED
     expected: FloatArray = np.load(path / ANSWERS, allow_pickle=False)
@@ -261,28 +261,31 @@ def write_proof(folder: Path, source: dict[str, str], signature: Signature, reco
         "samples": numbers,
         "inputs_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
         "signature": document_of(signature),
-        "converted": _comparison(path, signature, rows, expected, record.parity),
-        "unproven": "" if record.parity is not None else "no reference computes the original",
+        "converted": _comparison(path, signature, rows, expected, reference) if reference is not None else None,
+        "unproven": "" if reference is not None else "no reference computes the original",
         "onnx": None,
-        "no_onnx": "it was not asked for",
-        "milliseconds": record.milliseconds,
+        "no_onnx": "only the network for OpenVINO was written",
+        "milliseconds": time_row(path, signature),
     }
     atomic_write(folder / PROOF, json.dumps(document, indent=2) + "\n")
 
 
+def _program(reference: str) -> dict[str, str]:
+    """Return the package and the version of a reference engine."""
+    package = {name: package for package, name in REFERENCES.items()}.get(reference, reference)
+    return {"name": package, "version": _version(package)}
+
+
 def _comparison(
-    path: Path, signature: Signature, rows: FloatArray, expected: FloatArray, parity: Parity | None
-) -> dict[str, Any] | None:
+    path: Path, signature: Signature, rows: FloatArray, expected: FloatArray, reference: dict[str, str]
+) -> dict[str, Any]:
     """Return the comparison of a converted network with its reference's outputs (N, classes) for rows (N, …)."""
-    if parity is None:
-        return None
     activation = signature.postprocess.activation
     actual = predict_each(OpenvinoEngine(core().read_model(path / MODEL)), rows)
     ours, theirs = (_decide(activate(outputs, activation)) for outputs in (actual, expected))
-    package = {name: package for package, name in REFERENCES.items()}.get(parity.reference, parity.reference)
     return {
-        "reference": {"name": package, "version": _version(package)},
-        "engine": {"name": "openvino", "version": _version("openvino")},
+        "reference": reference,
+        "engine": _program("openvino"),
         "inputs": len(rows),
         "max_abs_difference": difference(actual, expected, activation),
         "same_class": int((ours == theirs).sum()),
