@@ -183,7 +183,7 @@ endef
 	-@.venv-serve/bin/python -m compileall -qq -j 0 .venv-serve/lib
 	@touch $@
 
-.venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt
+.venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt requirements-heic.txt
 	$(call install,-r requirements-dev.txt)
 	@touch $@
 

@@ -84,13 +84,17 @@ def test_predict(slim: Server) -> None:
 def test_the_page(slim: Server) -> None:
     assert "<form" in requests.get(slim.url("/"), timeout=SECONDS).text
     with PICTURE.open("rb") as picture:
-        page = requests.post(slim.url("/"), files={"file": picture}, timeout=SECONDS)
+        form = {"model": "smile"}
+        page = requests.post(
+            slim.url("/file/"), data=form, files={"file": picture}, headers={"Accept": "text/html"}, timeout=SECONDS
+        )
     assert page.status_code == 200
     assert "smiling" in page.text
 
 
 def test_multi_model_servers_routes(slim: Server) -> None:
-    assert requests.get(slim.url("/ping"), timeout=SECONDS).json() == {"status": "Healthy"}
+    status = requests.get(slim.url("/ping"), timeout=SECONDS).json()["status"]
+    assert status == "Partial Healthy"  # one model is not converted
     answer = requests.post(slim.url("/predictions/dogcat"), data=PICTURE.read_bytes(), timeout=SECONDS)
     assert answer.status_code == 200, answer.text
     management = f"http://127.0.0.1:{slim.management_port}"

@@ -61,6 +61,7 @@ for _filter in (plain_label, headline, face_kind, faces_summary):
     bp.add_app_template_filter(_filter)
 
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+SUFFIX |= {"AVIF": ".avif", "HEIC": ".heic"}
 
 LONGEST_NAME = 200
 """Maximum number of characters stored of a client's file name."""
