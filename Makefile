@@ -1,8 +1,11 @@
-# make install    everything that running it needs, into .venv
+# make install    everything that running it needs, into .venv, at the versions and with the hashes of requirements.lock
+# make install-serve    what serving converted models needs, into .venv-serve; on Python 3.11 to 3.14 (docs/install.md)
 # make run    serve on PORT (8080), management on MANAGEMENT_PORT (8081)
 # make test   run the tests but for the slow ones, two at a time (TESTS="tests/web -x" chooses; TEST_PROCESSES=0: one at a time)
 # make test-all    run all tests, and every architecture of the catalogue against MXNet's and GluonCV's own (minutes more)
+# make test-serve    serve the shipped models with requirements-serve.txt alone (PYTHON_SERVE=python3.13)
 # make test-http-gunicorn27    the tests of HTTP on gunicorn 27 with its parser in Python
+# make lock    write the lock files anew, after a change of the requirements (LOCK=--upgrade: newer transitive versions)
 # make check  lint, types and formatting
 # make train-smile, make train-dogcat SOURCE=pictures.zip    train what Dimple brings; started again, it goes on
 # make parity, make parity-load    compare with a real Multi Model Server (installed under instance/bench; needs Java)
@@ -27,6 +30,7 @@ MODELS_FROM ?=
 WRITE ?=
 TESTS ?=
 TEST_PROCESSES ?= 2
+LOCK ?=
 MMS ?=
 BENCH ?=
 SOAK ?=
@@ -45,12 +49,19 @@ SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python; do \
 	$$python -c '$(SUPPORTED)' 2>/dev/null && echo $$python && break; done)
 
+# Serving alone runs on newer ones, too.
+SUPPORTED_SERVE = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
+PYTHON_SERVE ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	$$python -c '$(SUPPORTED_SERVE)' 2>/dev/null && echo $$python && break; done)
+
 BIN = .venv/bin
 
-.PHONY: install run test test-all test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
+.PHONY: install install-serve lock run test test-serve test-all test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
 .PHONY: attack faces mms-suites model-files fuzz audit clean architecture
 
 install: .venv/.run-ready
+
+install-serve: .venv-serve/.ready
 
 run: install
 	@DIMPLE_PORT=$(PORT) DIMPLE_MANAGEMENT_PORT=$(MANAGEMENT_PORT) exec $(BIN)/gunicorn
@@ -64,6 +75,10 @@ test: .venv/.test-ready
 test-all: .venv/.test-ready
 	$(PYTEST) --hypothesis-profile thorough $(TESTS)
 	$(BIN)/python -m pytest tests/zoo/all_architectures.py
+
+# the tests run in .venv, and the server that they talk to in .venv-serve
+test-serve: .venv/.test-ready .venv-serve/.ready
+	@exec $(BIN)/python -m pytest tests/serve
 
 test-http-gunicorn27: .venv/.test-ready .venv/gunicorn27/.ready
 	@PYTHONPATH="$(CURDIR)/.venv/gunicorn27" GUNICORN_CMD_ARGS="--http-parser python" exec $(PYTEST) -m "not slow" $(HTTP_TESTS)
@@ -119,9 +134,25 @@ audit: .venv/.test-ready .venv/audit/.ready
 	@.venv/audit/bin/pip-audit --strict --progress-spinner off --path .venv/lib/python*/site-packages \
 		$(addprefix --ignore-vuln ,$(shell grep -oE 'CVE-[0-9]+-[0-9]+|GHSA(-[a-z0-9]{4}){3}' SECURITY.md | sort -u))
 
+lock: .venv/lock/.ready
+	$(call lock,requirements)
+	$(call lock,requirements-serve)
+
+# Packages of requirements-data.txt are locked without their dependencies, which their code alone needs.
+define lock
+@touch $(1).lock && cp $(1).lock .venv/lock/locked.txt
+@.venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	$(LOCK) --output-file .venv/lock/locked.txt $(1).txt
+@.venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-deps --output-file .venv/lock/data.txt requirements-data.txt
+@{ echo "# Written by make lock, from $(1).txt and requirements-data.txt."; \
+	cat .venv/lock/locked.txt .venv/lock/data.txt; } > .venv/lock/whole.txt
+@mv .venv/lock/whole.txt $(1).lock
+endef
+
 # What people or programs have told the server stays: tokens, registrations with their archives, corrections, settings.
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-serve
 	test ! -d instance || find instance -mindepth 1 -maxdepth 1 \
 		! -name 'tokens.json*' ! -name 'registry.*' ! -name archives ! -name uploaded ! -name corrections \
 		! -name settings.env ! -name cluster -exec rm -rf {} +
@@ -143,13 +174,26 @@ define install
 -@$(BIN)/python -m compileall -qq -j 0 .venv/lib
 endef
 
-.venv/.run-ready: requirements.txt requirements-data.txt | .venv/.names-ready
-	@$(BIN)/python bin/_install.py --no-compile --no-deps -r requirements-data.txt
-	$(call install,-r requirements.txt)
+.venv/.run-ready: requirements.lock | .venv/.names-ready
+	$(call install,--no-deps --require-hashes -r requirements.lock)
 	@touch $@
 
-.venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt
+.venv-serve/.ready: requirements-serve.lock
+	@test -n "$(PYTHON_SERVE)" || { echo "Dimple needs Python 3.11 to 3.14; none was found. Name one: make PYTHON_SERVE=/path/to/python3.13 …" >&2; exit 2; }
+	@$(PYTHON_SERVE) -c '$(SUPPORTED_SERVE)' || { echo "$(PYTHON_SERVE) is not Python 3.11 to 3.14." >&2; exit 2; }
+	@echo "Creating .venv-serve with $(PYTHON_SERVE)" >&2
+	@$(PYTHON_SERVE) -m venv --clear .venv-serve
+	@.venv-serve/bin/python bin/_install.py --no-compile --no-deps --require-hashes -r requirements-serve.lock
+	-@.venv-serve/bin/python -m compileall -qq -j 0 .venv-serve/lib
+	@touch $@
+
+.venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt requirements-heic.txt
 	$(call install,-r requirements-dev.txt)
+	@touch $@
+
+.venv/lock/.ready: requirements-lock.txt | .venv/bin/python
+	$(BIN)/python -m venv .venv/lock
+	.venv/lock/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lock.txt
 	@touch $@
 
 # beside the installed one, which the tests find later

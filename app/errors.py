@@ -99,7 +99,9 @@ class InvalidImage(BadInput, type="NotAPicture", status=415):
     """Bytes that cannot be decoded as an image."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"This is not a picture that can be read: {reason}. Send JPEG, PNG, GIF, WebP, BMP or TIFF.")
+        super().__init__(
+            f"This is not a picture that can be read: {reason}. Send JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF."
+        )
 
 
 class PictureTooLarge(BadInput, type="PictureTooLarge", status=413):

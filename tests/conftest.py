@@ -97,8 +97,17 @@ def client(app: Flask) -> FlaskClient:
 class Server:
     """A real gunicorn with the shipped models, and where it is reached."""
 
-    def __init__(self, models_dir: Path, work_dir: Path, by_make: bool = False, **more: str) -> None:
-        """:param more: further variables of its environment."""
+    def __init__(
+        self,
+        models_dir: Path,
+        work_dir: Path,
+        by_make: bool = False,
+        python: Path = Path(sys.executable),
+        **more: str,
+    ) -> None:
+        """:param python: the interpreter of the environment in which it runs.
+        :param more: further variables of its environment.
+        """
         self.port, self.management_port = free_ports(2)
         self.log = work_dir / "server.log"
         (work_dir / "home").mkdir()
@@ -118,7 +127,7 @@ class Server:
             "HOME": str(work_dir / "home"),
         } | more
         with self.log.open("wb") as log:
-            command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
+            command = [str(python), "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
             if by_make:
                 command = ["make", "run", f"PORT={self.port}", f"MANAGEMENT_PORT={self.management_port}"]
             self.process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT)

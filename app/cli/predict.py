@@ -180,7 +180,9 @@ def collect(paths: Iterable[str], stack: ExitStack) -> tuple[list[Item], list[Fa
 
 def _inside(name: str, source: PictureSource) -> list[Item]:
     if not source.pictures:
-        raise DataError("It holds no pictures: JPEG, PNG, GIF, WebP, BMP or TIFF files, known by their names' ends.")
+        raise DataError(
+            "It holds no pictures: JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF files, known by their names' ends."
+        )
     return [Item(f"{name.rstrip('/')}/{click.format_filename(p)}", _reader(source, p)) for p in source.pictures]
 
 

@@ -220,36 +220,46 @@ def write_converted(folder: ModelFolder, choice: str, entry: Entry) -> Path:
             for name in (MODEL, WEIGHTS, ANSWERS, INFERENCE):
                 if (entry.path / name).is_file():
                     shutil.copyfile(entry.path / name, path / name)
-        write_proof(_proof_of(folder, files, entry.inference.signature, entry.record), folder.path)
+        source, parity = hashes(folder.path, list(files)), entry.record.parity
+        package = PACKAGES.get(parity.reference, parity.reference) if parity else ""
+        reference = Program(package, version(package)) if package else None
+        write_proof(make_proof(folder.path, source, entry.inference.signature, reference), folder.path)
     except OSError as error:
         raise ModelFormatError(f"{folder.path} cannot be written: {error}") from None
     return target
 
 
-def _proof_of(folder: ModelFolder, files: Sequence[Path], signature: Signature, record: Record) -> Proof:
-    """Return the proof of a folder whose folder ``converted`` is complete."""
-    path, comparison = folder.path / CONVERTED, None
-    numbers: tuple[int, ...] = ORDER
-    expected = read_answers(folder.path)
-    if expected is not None and record.parity is not None:
-        numbers = ORDER[: len(expected)]
-        package = PACKAGES.get(record.parity.reference, record.parity.reference)
+def make_proof(
+    folder: Path,
+    source: dict[str, str],
+    signature: Signature,
+    reference: Program | None,
+    numbers: Sequence[int] = ORDER,
+) -> Proof:
+    """Compare the network in a model's folder ``converted`` with the answers there, and return the proof.
+
+    :param source: hashes of the original files, by name.
+    :param reference: the program that computed the answers; None if there is none.
+    :param numbers: numbers of the inputs of the answers, in :func:`app.engines.parity.samples`.
+    """
+    path, comparison = folder / CONVERTED, None
+    expected = read_answers(folder)
+    rows = proof_inputs(signature, tuple(numbers[: None if expected is None else len(expected)]))
+    if expected is not None and reference is not None:
         engine = OpenvinoEngine(core().read_model(path / MODEL))
-        programs = (Program(package, version(package)), openvino_program())
-        rows = proof_inputs(signature, numbers)
-        comparison = compare(engine, programs, rows, expected, signature.postprocess.activation)
+        comparison = compare(engine, (reference, openvino_program()), rows, expected, signature.postprocess.activation)
     return Proof(
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        source=hashes(folder.path, list(files)),
-        result=hashes(folder.path, sorted(path.iterdir())),
-        samples=numbers,
-        inputs_sha256=hashlib.sha256(proof_inputs(signature, numbers).tobytes()).hexdigest(),
+        source=source,
+        result=hashes(folder, sorted(path.iterdir())),
+        samples=tuple(numbers[: len(rows)]),
+        inputs_sha256=hashlib.sha256(rows.tobytes()).hexdigest(),
         signature=signature,
         converted=comparison,
         unproven="" if comparison else "no reference computes the original",
         onnx=None,
-        no_onnx="it was not asked for",
-        milliseconds=record.milliseconds,
+        no_onnx="only the network for OpenVINO was written",
+        milliseconds=time_row(path, signature),
     )
 
 

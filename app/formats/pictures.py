@@ -12,7 +12,8 @@ from app.errors import DataError
 
 MAX_BYTES = 256 * 2**20
 """The largest size in bytes of a picture in a zip: a few kilobytes may unpack to gigabytes."""
-SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".tif", ".tiff"}
+SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif", ".bmp", ".tif", ".tiff"}
+SUFFIXES |= {".heic", ".heif"}
 
 
 @dataclass(frozen=True)

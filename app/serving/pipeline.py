@@ -47,7 +47,7 @@ class Picture:
 
 @contextmanager
 def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterator[Picture]:
-    """Decode the bytes of a JPEG, PNG, GIF, WebP, BMP or TIFF file.
+    """Decode the bytes of a JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF file.
 
     This waits while as many pictures are open as there are cores, so close the picture soon.
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
     Image,
@@ -28,7 +29,7 @@ from app.errors import BadInput, EmptyFile, InvalidImage
 from app.settings import PictureLimits
 from app.types import FloatArray
 from app.utils.dispatch import about_to_block
-from app.vision.containers import Container, Samples, read_container
+from app.vision.containers import HAS_HEIC, Container, Samples, read_container
 from app.vision.containers.container import check_size
 from app.vision.sniff import reason_damaged, sniff
 
@@ -126,7 +127,7 @@ def orientation(exif: bytes) -> int:
     return 1
 
 
-# The six plugins are imported by name so that Pillow never loads the other forty at the first request.
+# The plugins are imported by name so that Pillow never loads the other forty at the first request.
 
 
 SHORT_PIXELS = 2**17
@@ -138,6 +139,13 @@ NO_END = "The JPEG file lacks its end marker (EOI); all of its pixels are there.
 # decodes several kinds wrongly (16 bits plane by plane, YCbCr); libtiff reads them like compressed ones.
 Image.MAX_IMAGE_PIXELS = None
 TiffImagePlugin.READ_LIBTIFF = True
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # the server's own threads already keep every core busy
+if HAS_HEIC:
+    import pi_heif
+
+    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
+_PLUGINS = {"HEIC": "HEIF"}
+"""Pillow's names of formats that differ from ours."""
 
 _opening = threading.Lock()
 _END = b"\xff\xd9"
@@ -160,7 +168,7 @@ class DecodedPicture:
 
 
 def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> DecodedPicture:
-    """Decode an image: JPEG, PNG, GIF, WebP, BMP or TIFF; of an animation or a multi-page file the first frame.
+    """Decode an image: JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF; of an animation or a multi-page file the first frame.
 
     :param data: content of the file.
     :param limits: maximum pixels and frames, checked before anything is decoded.
@@ -186,10 +194,12 @@ def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> DecodedPictur
             paper = Image.new("RGB", (canvas.width, canvas.height), "white")
             paper.paste(rgb, (canvas.left, canvas.top))
             rgb = paper
-        turned = upright(rgb, container.exif)
+        # Pillow reports the orientation that an AVIF's container states as EXIF
+        exif = image.info.get("exif", b"") if container.format == "AVIF" else container.exif
+        turned = upright(rgb, exif)
         size = turned.size
         if image.size != full:
-            size = full[::-1] if orientation(container.exif) >= 5 else full
+            size = full[::-1] if orientation(exif) >= 5 else full
         return DecodedPicture(turned, size, container.format, "" if container.ended else NO_END)
     except BadInput:
         raise
@@ -223,7 +233,7 @@ def _open(data: bytes, format: str) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=(format,))
     with _opening, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        image = Image.open(io.BytesIO(data), formats=(format,))
+        image = Image.open(io.BytesIO(data), formats=(_PLUGINS.get(format, format),))
         if format == "TIFF":
             image.getexif()  # otherwise loading parses the tags, and warns about them, again
         return image

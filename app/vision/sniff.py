@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import codecs
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF")
-"""The formats that are decoded, by Pillow's names."""
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIC", "BMP", "TIFF")
+"""The formats that are decoded, by Pillow's names; HEIC only with the package ``pi_heif``."""
 
 _BMP_HEADER_AT = 14
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
@@ -127,6 +127,8 @@ def reason_unknown(data: bytes) -> str:
     name = sniff(data)
     if name == "a data: URL":
         return "it looks like a data: URL; send the picture's own bytes"
+    if name == "HEIC":
+        return "it looks like HEIC, which is not supported without the packages of requirements-heic.txt"
     if name:
         return f"it looks like {name}, which is not supported"
     return reason_damaged(data)

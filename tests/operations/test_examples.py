@@ -195,6 +195,19 @@ def test_compose_runs_the_image_as_it_is_built() -> None:
     assert service["read_only"] and service["cap_drop"] == ["ALL"]
 
 
+def test_both_images_run_without_a_compiler_and_not_as_root() -> None:
+    stages = re.split(r"^(?=FROM )", (ROOT / "Dockerfile").read_text(), flags=re.MULTILINE)[1:]
+    by_name = {stage.split()[3]: stage for stage in stages}
+    assert list(by_name)[-1] == "full"  # what is built if none is named
+    for name in ("serve", "full"):
+        stage = by_name["base"] + by_name[name]
+        assert re.findall(r"^USER (\w+)$", stage, re.MULTILINE) == ["dimple"]
+        assert "HEALTHCHECK" in stage and "gcc" not in stage and "pip install" not in stage
+    assert "--require-hashes -r requirements-serve.lock" in by_name["serve-packages"]
+    assert "--require-hashes -r requirements.lock" in by_name["full-packages"]
+    assert "libquadmath" not in by_name["base"] + by_name["serve"]
+
+
 def test_what_is_lost_is_backed_up() -> None:
     script, document = (EXAMPLES / "backup.sh").read_text(), DOCUMENTS["operations.md"]
     table = document.split("## What is kept where")[1].split("\n## ")[0]

@@ -21,8 +21,6 @@ def media(*brands: bytes) -> bytes:
 
 
 FILES = {
-    "AVIF": [media(b"avif", b"mif1"), media(b"mif1", b"miaf", b"avif"), media(b"miaf", b"mif1", b"avis", b"MA1B")],
-    "HEIC": [media(b"heic"), media(b"mif1", b"heic"), media(b"msf1", b"hevc")],
     "HEIF": [media(b"mif1", b"miaf")],
     "a camera's raw file (Canon CR3)": [media(b"crx ", b"crx ", b"isom")],
     "a sound file (MPEG-4)": [media(b"M4A ", b"M4A ", b"mp42", b"isom")],
@@ -61,7 +59,18 @@ def test_a_file_that_is_not_decoded_is_refused_by_its_name(name: str) -> None:
         assert "not supported" in str(refused.value)
 
 
-@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
+HEIF = {
+    "AVIF": [media(b"avif", b"mif1"), media(b"mif1", b"miaf", b"avif"), media(b"miaf", b"mif1", b"avis", b"MA1B")],
+    "HEIC": [media(b"heic"), media(b"mif1", b"heic"), media(b"msf1", b"hevc")],
+}
+
+
+@pytest.mark.parametrize("name", HEIF)
+def test_the_brands_tell_how_an_image_is_coded(name: str) -> None:
+    assert [sniff(data) for data in HEIF[name]] == [name] * 3
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF"])
 def test_what_is_decoded_is_known_by_its_name(format: str) -> None:
     assert sniff(saved(quarters(), format)) == format
 

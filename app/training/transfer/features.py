@@ -179,7 +179,7 @@ def extract_features(
         if len(skipped) == len(pictures):
             raise DataError(
                 f"{source.path}: none of its {len(pictures):,} pictures can be read (the reasons are above). "
-                "Put JPEG, PNG, GIF, WebP, BMP or TIFF files into the classes' folders."
+                "Put JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF files into the classes' folders."
             )
         return gathered.features(tuple(skipped))
 

@@ -8,24 +8,34 @@ wrong with it. EXIF is returned separately because it contains the image's orien
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+
 from app.errors import InvalidImage
 from app.settings import PictureLimits
 from app.vision.containers.blocks import read_gif, read_jpeg, read_png, read_webp
 from app.vision.containers.bmp import read_bmp
 from app.vision.containers.container import Container, Samples
+from app.vision.containers.heif import read_heif
 from app.vision.containers.tiff import read_tiff
 from app.vision.sniff import reason_unknown, sniff
 
-__all__ = ["Container", "Samples", "read_container"]
+__all__ = ["HAS_HEIC", "Container", "Samples", "read_container"]
 
-_READERS = {
+HAS_HEIC = find_spec("pi_heif") is not None
+"""Whether the decoder of HEIC is installed (``requirements-heic.txt``)."""
+_READERS: dict[str, Callable[[bytes, PictureLimits], Container]] = {
     "JPEG": read_jpeg,
     "PNG": read_png,
     "GIF": read_gif,
     "WEBP": read_webp,
     "BMP": read_bmp,
     "TIFF": read_tiff,
+    "AVIF": partial(read_heif, "AVIF"),
 }
+if HAS_HEIC:
+    _READERS["HEIC"] = partial(read_heif, "HEIC")
 
 
 def read_container(data: bytes, limits: PictureLimits) -> Container:

@@ -54,6 +54,7 @@ for _filter in (display_name, synonyms, unsure_reason, face_kind, percent, spoke
     bp.add_app_template_filter(_filter)
 
 SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+SUFFIX |= {"AVIF": ".avif", "HEIC": ".heic"}
 
 LONGEST_NAME = 200
 """Maximum number of characters stored of a client's file name."""
