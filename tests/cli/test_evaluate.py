@@ -71,6 +71,7 @@ def test_nothing_is_written_but_the_report_and_a_cache(app: Flask, pictures: Pat
     assert written <= {"reports", "matplotlib"}
 
 
+@pytest.mark.slow
 def test_a_zip_gives_the_same_as_its_folder(app: Flask, pictures: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for path in pictures.rglob("*.png"):

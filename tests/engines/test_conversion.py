@@ -47,7 +47,9 @@ def test_keras_files_of_both_channel_orders_answer_as_tensorflow_does(tmp_path: 
     assert answers == pytest.approx(np.array(facts["answers"]), abs=1e-5)
 
 
-@pytest.mark.parametrize(("name", "classes"), [("squeezenet_v1.0", 1000), ("cifar_resnet20_v1", 10)])
+@pytest.mark.parametrize(
+    ("name", "classes"), [pytest.param("squeezenet_v1.0", 1000, marks=pytest.mark.slow), ("cifar_resnet20_v1", 10)]
+)
 def test_published_checkpoints_answer_as_in_mxnet(tmp_path: Path, name: str, classes: int) -> None:
     if not (SHARED / name).is_dir():
         pytest.skip(f"the published checkpoint {name} is not beside this checkout (../shared/data)")

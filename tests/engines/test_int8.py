@@ -156,6 +156,7 @@ def test_a_network_that_calls_pictures_otherwise_is_refused_and_the_one_before_i
     assert {path: path.read_bytes() for path in own.path.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_model_that_openvino_may_not_serve_is_not_quantized(tmp_path: Path, cache: Path) -> None:
     pooled = mx.sym.Pooling(
         convolution(), kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg", pooling_convention="full"

@@ -102,6 +102,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, conversions: Any) -> None:
     assert not list(cache.glob(".*.partial"))
 
 
+@pytest.mark.slow
 def test_a_model_that_was_trained_further_is_converted_again_and_its_old_entry_goes(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     old = load(model_folder(tmp_path / "net", simple(), seed=0), "auto", cache)

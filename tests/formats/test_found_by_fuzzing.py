@@ -173,6 +173,7 @@ def test_a_graph_that_leads_nowhere_is_refused(tmp_path: Path, nodes: Any, head:
     refused(path, reason, worked_out)
 
 
+@pytest.mark.slow
 def test_a_network_without_end_takes_no_time_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No size fits it, so that all 633 would be tried on each of its operations."""
     walks: list[int] = []

@@ -210,6 +210,7 @@ def test_a_service_of_0_x_answers_as_numpy_and_opencv_compute(tmp_path: Path, ru
     assert broken.error == ("InternalServerException", "Prediction failed")
 
 
+@pytest.mark.slow
 def test_the_vision_template_answers_as_numpy_and_opencv_compute(tmp_path: Path, run: Run) -> None:
     rng = np.random.default_rng(2)
     weight, bias = rng.normal(0, 0.0005, (6, 3 * 8 * 10)).astype("f4"), rng.normal(0, 1, 6).astype("f4")

@@ -61,7 +61,14 @@ def test_an_engine_process_does_not_outlive_its_master(place: Path) -> None:
         served.wait(lambda: not Path(f"/proc/{engine}/exe").exists(), 60)
 
 
-@pytest.mark.parametrize("setting", [{"workers": 1}, {"shared_engine": "false"}, {"engine": "mxnet"}])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"shared_engine": "false"},
+        pytest.param({"workers": 1}, marks=pytest.mark.slow),
+        pytest.param({"engine": "mxnet"}, marks=pytest.mark.slow),
+    ],
+)
 def test_there_is_one_backend_whatever_computes(place: Path, setting: dict[str, object]) -> None:
     with running(make(place, CACHE, **setting)) as served:
         assert len(served.engines()) == 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from app.settings import ROOT
 
 # Each start is a fork of a process that has imported neither; the parent has one thread, as a fork needs it.
@@ -49,11 +51,13 @@ def start(what: str, times: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
-def test_eight_threads_resize_at_once_in_fifty_fresh_starts() -> None:
-    done = start("opencv", 50)
+@pytest.mark.parametrize("times", [10, pytest.param(50, marks=pytest.mark.slow)])
+def test_eight_threads_resize_at_once_in_fresh_starts(times: int) -> None:
+    done = start("opencv", times)
     assert done.returncode == 0, done.stderr
 
 
-def test_eight_threads_search_for_faces_at_once_in_fresh_starts() -> None:
-    done = start("faces", 5)
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
+def test_eight_threads_search_for_faces_at_once_in_fresh_starts(times: int) -> None:
+    done = start("faces", times)
     assert done.returncode == 0, done.stderr

@@ -11,9 +11,10 @@ import contextlib
 import ctypes
 import io
 import os
+import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ _lock = threading.Lock()
 _done = False
 
 _LIBRARIES = ("libgomp.so.1", "libquadmath.so.0")
+_UNUSED = ("sklearn", "scipy.stats")
+"""MXNet imports them if it can, for parts that are not used here; they take a third of the time of its import."""
 
 
 def prepare() -> None:
@@ -37,7 +40,7 @@ def prepare() -> None:
         if not _done:
             _patch()
             _check_libraries()
-            with quietly():
+            with quietly(), _hidden(_UNUSED):
                 import mxnet  # noqa: F401
             _done = True
 
@@ -91,6 +94,19 @@ def quietly() -> Iterator[None]:
     with warnings.catch_warnings(record=True), contextlib.redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         yield
+
+
+@contextlib.contextmanager
+def _hidden(names: Iterable[str]) -> Iterator[None]:
+    """Let the import of these modules fail, unless they are imported already."""
+    added = [name for name in names if name not in sys.modules]
+    modules: dict[str, Any] = sys.modules
+    modules.update(dict.fromkeys(added))
+    try:
+        yield
+    finally:
+        for name in added:
+            del modules[name]
 
 
 def _check_libraries() -> None:

@@ -75,6 +75,7 @@ def test_rows_are_the_true_classes(tmp_path: Path) -> None:
     assert cells(tmp_path / "c.png") == ["dark", "pale", "dark", "pale"]
 
 
+@pytest.mark.slow
 def test_a_hundred_classes_have_room_for_their_labels(tmp_path: Path) -> None:
     rows = np.eye(100)
     plots.confusion_matrix(
@@ -199,7 +200,7 @@ print("matplotlib.pyplot" in sys.modules)
 """
 
 
-@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("given", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_nothing_is_written_to_the_home_directory_or_left_behind(tmp_path: Path, given: bool) -> None:
     home, temporary, out, config = (tmp_path / name for name in ("home", "tmp", "out", "config"))
     for folder in (home, temporary, out):

@@ -269,12 +269,14 @@ def test_the_same_pictures_and_seed_give_the_same_bytes(
     assert os.listdir(tmp_path) == ["shapes"]
 
 
+@pytest.mark.slow
 def test_a_zip_of_the_folder_gives_the_same_bytes(order: TransferJob, trained: TransferResult, tmp_path: Path) -> None:
     packed = Path(shutil.make_archive(str(tmp_path / "shapes"), "zip", order.source))
     again = train(replace(order, source=packed, models_dir=tmp_path / "models"))
     assert params_of(again) == params_of(trained)
 
 
+@pytest.mark.slow
 def test_copies_of_a_picture_are_not_judged_by_one_another(
     order: TransferJob, trained: TransferResult, tmp_path: Path
 ) -> None:
