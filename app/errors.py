@@ -44,7 +44,7 @@ class InternalError(DimpleError, type="InternalError"):
     """An unforeseen error. The log has its traceback; clients receive no details."""
 
     def __init__(self) -> None:
-        super().__init__("Something went wrong on the server; its log says what.")
+        super().__init__("Internal server error. The server's log has the details.")
 
 
 # requests
@@ -100,7 +100,7 @@ class InvalidImage(BadInput, type="NotAPicture", status=415):
 
     def __init__(self, reason: str) -> None:
         super().__init__(
-            f"This is not a picture that can be read: {reason}. Send JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF."
+            f"This file cannot be read as a picture: {reason}. Send JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF."
         )
 
 
@@ -151,7 +151,7 @@ class BadParameter(BadInput, type="BadParameter"):
     """A parameter with an invalid value."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"The parameter {name}={str(value)[:80]!r} cannot be used: it must be {expected}.")
+        super().__init__(f"The parameter {name}={str(value)[:80]!r} is invalid: it must be {expected}.")
 
 
 # models that answer requests
@@ -218,9 +218,7 @@ class EngineUnavailable(ModelUnavailable, type="EngineLost"):
     """An engine process that did not answer."""
 
     def __init__(self, reason: str) -> None:
-        DimpleError.__init__(
-            self, f"The process that computes this model gave no answer: {reason.rstrip('.')}. Try again in a moment."
-        )
+        DimpleError.__init__(self, f"The backend process did not answer: {reason.rstrip('.')}. Try again in a moment.")
 
 
 class NoReplica(ModelUnavailable, type="NoReplica"):
@@ -300,7 +298,7 @@ class RequirementsError(ModelFormatError, type="RequirementsError"):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(
-            f"The requirements.txt of the model {name} could not be installed: {reason}. The log has what pip said; "
+            f"The requirements.txt of the model {name} could not be installed: {reason}. The log has pip's output; "
             "correct the file, or DIMPLE_PIP_OPTIONS."
         )
 
@@ -389,7 +387,8 @@ class RegistryBusy(DimpleError, type="RegistryBusy", status=503, mms_type="Servi
 
     def __init__(self, path: object) -> None:
         super().__init__(
-            f"Nothing was changed: another program keeps {path} locked. Try again; if it lasts, end that program."
+            f"Nothing was changed: another program holds the lock on {path}. Try again; if the lock stays, end that "
+            "program."
         )
 
 
@@ -419,7 +418,7 @@ class SettingError(DimpleError, type="SettingError"):
     """A setting with an invalid value."""
 
     def __init__(self, name: str, value: object, expected: str) -> None:
-        super().__init__(f"The setting {name}={str(value)!r} cannot be used: it must be {expected}.")
+        super().__init__(f"The setting {name}={str(value)!r} is invalid: it must be {expected}.")
 
 
 class UnknownSetting(SettingError, type="UnknownSetting"):

@@ -194,7 +194,7 @@ class Channel:
                 start += size
             return header["document"], blobs
         except (ValueError, KeyError, TypeError) as error:
-            raise Disconnected(f"what came is no message: {error}") from None
+            raise Disconnected(f"an invalid message came: {error}") from None
 
     def read_rows(self, count: int, length: int) -> FloatArray:
         """Read the float32 rows after a head: (count, columns).

@@ -222,7 +222,7 @@ class BackendService:
             raise ModelNotFound(name, [])
         handlers = self._handlers.get(registration.generation)
         if handlers is None:
-            reason = self._failures.get(registration.generation, "another model has just taken its place. Try again.")
+            reason = self._failures.get(registration.generation, "another model has just replaced it. Try again.")
             raise ModelUnavailable(name, reason)
         return handlers.submit(request, is_disconnected)
 
@@ -371,4 +371,4 @@ class BackendService:
             try:
                 remove_unused(self._settings.instance_dir / folder, needed)
             except (ModelFormatError, StorageError) as error:
-                log.warning("what nobody uses stays: %s", error)
+                log.warning("unused files stay: %s", error)

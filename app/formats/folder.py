@@ -145,7 +145,7 @@ def _only_one(path: Path, *suffixes: str) -> Path | None:
     files = sorted(file for file in path.iterdir() if file.name.endswith(suffixes) and not file.name.startswith("."))
     if len(files) > 1:
         names, kinds = ", ".join(file.name for file in files), " or ".join(f"*{suffix}" for suffix in suffixes)
-        raise ModelFormatError(f"{path} holds more than one {kinds}: {names}. Leave the one that counts")
+        raise ModelFormatError(f"{path} holds more than one {kinds}: {names}. Keep only the right one")
     return files[0] if files else None
 
 

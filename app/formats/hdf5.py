@@ -104,7 +104,7 @@ class Arrays:
 
         dataset = member(group, name)
         if not isinstance(dataset, h5py.Dataset) or dataset.shape is None:
-            raise ModelFormatError(f"its {name} is no array")
+            raise ModelFormatError(f"its {name} is not an array")
         if dataset.is_virtual or dataset.external:
             raise ModelFormatError(f"its {name} keeps its values in other files; save it into one")
         if dataset.dtype.kind not in NUMBERS:

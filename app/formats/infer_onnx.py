@@ -77,7 +77,7 @@ def _output_of(path: Path, facts: OnnxFacts, name: str, labels: int | None) -> t
             f"{output.name} {list(output.shape)}{'' if output.is_float else ' of whole numbers'}"
             for output in named or facts.outputs
         )
-        raise ModelFormatError(f"{path} is no classifier: no output is a row with a value for each class ({listed})")
+        raise ModelFormatError(f"{path} is not a classifier: no output is a row with a value for each class ({listed})")
     order = ("distribution", "logits", "unknown", "features")
     rows.sort(key=lambda output: (labels not in output.shape[1:], order.index(output.kind)))
     chosen = rows[0]

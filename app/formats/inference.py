@@ -155,7 +155,7 @@ def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
     """
     if sum(axis != 1 for axis in shape[1:]) > 1:
         raise ModelFormatError(
-            f"{path} is no classifier: its output {output} has the shape {list(shape[1:])} for one picture, not one "
+            f"{path} is not a classifier: its output {output} has the shape {list(shape[1:])} for one picture, not one "
             "row of classes"
         )
 
@@ -179,8 +179,8 @@ def refuse_features(path: Path, output: str, classes: int, labels: int | None) -
     """
     if labels != classes:
         raise ModelFormatError(
-            f"{path} is no classifier: its output {output} is a vector of {classes:,} features, as an embedding gives "
-            f"it. If its values are classes, name each of them in a file of labels"
+            f"{path} is not a classifier: its output {output} is a vector of {classes:,} features, as an embedding "
+            f"gives it. If its values are classes, name each of them in a file of labels"
         )
 
 

@@ -113,7 +113,7 @@ def _of_head(
     if not row or row[0] < 1 or any(axis != 1 for axis in row[1:]):
         head = graph.nodes[graph.heads[0]].name
         raise ModelFormatError(
-            f"{path} is no classifier: its output {head} has the shape {row} for one picture, not one row of classes"
+            f"{path} is not a classifier: its output {head} has the shape {row} for one picture, not one row of classes"
         )
     return shape, row[0], name
 

@@ -61,7 +61,7 @@ def by_class(source: PictureSource) -> dict[str, tuple[str, ...]]:
     """
     top, classes = _classes(source)
     if not classes:
-        raise DataError(f"{source.path} has no folders. Put the pictures of each class into a folder of its own.")
+        raise DataError(f"{source.path} has no folders. Put the pictures of each class into a separate folder.")
     folders = {top / name: name for name in classes}
     pictures: dict[str, list[str]] = {name: [] for name in classes}
     loose: list[str] = []
@@ -71,7 +71,7 @@ def by_class(source: PictureSource) -> dict[str, tuple[str, ...]]:
     if loose:
         raise DataError(
             f"{source.path} has {len(loose)} pictures outside of any class's folder ({loose[0]}). "
-            "Put the pictures of each class into a folder of its own."
+            "Put the pictures of each class into a separate folder."
         )
     return {name: tuple(inside) for name, inside in pictures.items()}
 

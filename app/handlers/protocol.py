@@ -60,11 +60,11 @@ class Connection:
             self._send(header, blobs)
             return self._receive()
         except TimeoutError:
-            raise ProtocolError(f"gave no answer within {seconds:g} s") from None
+            raise ProtocolError(f"did not answer within {seconds:g} s") from None
         except (OSError, EOFError):
             raise Disconnected("hung up") from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ProtocolError(f"sent what is no message: {error!r}") from None
+            raise ProtocolError(f"sent an invalid message: {error!r}") from None
 
     def hang_up(self) -> None:
         """Shut down the socket, which makes the process end and wakes the thread that waits for it."""

@@ -34,7 +34,7 @@ def usable_gpus(number: int) -> int:
     """
     there = gpus() if number else 0
     if number > there:
-        log.warning("number_of_gpu is %d, but nvidia-smi lists %d GPUs: handlers are given no more", number, there)
+        log.warning("number_of_gpu is %d, but nvidia-smi lists %d GPUs: handlers cannot use more", number, there)
     return min(number, there)
 
 
@@ -254,7 +254,7 @@ class Worker:
         except Disconnected:
             answers = [worker_died()] * len(batch)
         except Exception:  # a protocol violation: do not trust the process with another batch
-            log.exception("%s: the worker's answer makes no sense", spec.model_name)
+            log.exception("%s: the worker's answer is invalid", spec.model_name)
             child.kill()
             answers = [worker_died()] * len(batch)
         else:

@@ -146,7 +146,7 @@ class FetchPolicy:
         try:
             infos = self.resolve(parts.hostname, port, type=socket.SOCK_STREAM)
         except UnicodeError:
-            raise UrlNotAllowed(url, "its host is no name", "Correct it") from None
+            raise UrlNotAllowed(url, "its host is not a name", "Correct it") from None
         addresses = list(dict.fromkeys(str(info[4][0]) for info in infos))
         if not addresses:
             raise OSError(f"{parts.hostname} has no address")

@@ -90,7 +90,7 @@ def read_tokens(path: Path) -> dict[str, Token]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise TokenError(f"The tokens in {path} cannot be read ({error}). Put the file right, or remove it.") from None
+        raise TokenError(f"The tokens in {path} cannot be read ({error}). Correct the file, or remove it.") from None
     return {entry.id: entry for entry in entries}
 
 
@@ -102,14 +102,14 @@ def add_token(path: Path, name: str, role: str, days: int | None = None) -> str:
     :raises TokenError: if the name exists or is invalid, or the file cannot be written.
     """
     if not NAME.fullmatch(name):
-        raise TokenError(f"A token cannot be called {name[:80]!r}: take letters, digits, '_', '-' and '.', at most 64.")
+        raise TokenError(f"A token cannot be called {name[:80]!r}: use letters, digits, '_', '-' and '.', at most 64.")
     identity, secret, salt = secrets.token_hex(6), secrets.token_urlsafe(32), secrets.token_hex(16)
     now = int(time.time())
     expires = None if days is None else now + days * DAY
     with _locked_entries(path):
         entries = read_tokens(path)
         if any(entry.name == name for entry in entries.values()):
-            raise TokenError(f"There is a token called {name} already. Take another name, or revoke that one first.")
+            raise TokenError(f"A token called {name} already exists. Choose another name, or revoke the token first.")
         entry = Token(identity, name, role, salt, _hash(salt, secret), now, expires)
         _write(path, [*entries.values(), entry])
     return f"dimple_{identity}_{secret}"

@@ -70,12 +70,12 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
         try:
             super().reload()
         except _NotReloaded:
-            self.log.error("The new workers cannot start. The old ones go on.")
+            self.log.error("The new workers cannot start. The old workers keep serving.")
         except SystemExit as error:
             if os.getpid() != self.pid:
                 raise  # a worker that ends
             self.app.__dict__.update(before)  # gunicorn has begun to reread its settings
-            self.log.error("Not reloaded; the server goes on as it is. %s", error)
+            self.log.error("Not reloaded; the server keeps running unchanged. %s", error)
         finally:
             self._reloading = False
 
@@ -88,7 +88,9 @@ class ZeroDowntimeArbiter(Arbiter):  # type: ignore[misc]
             if not self._serving():
                 raise
             self._start_again = time.monotonic() + self._pause
-            self.log.error("%s Those that serve go on; the next try is in %g s.", halt.reason, self._pause)
+            self.log.error(
+                "%s The current workers keep serving; the next attempt is in %g s.", halt.reason, self._pause
+            )
             self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
             if self._reloading:
                 raise _NotReloaded from None

@@ -89,7 +89,7 @@ def _from_keystore(path: Path, kind: str, password: str, folder: Path) -> tuple[
     except OSError as error:
         raise LaunchError(f"The keystore {path} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise LaunchError(f"The keystore {path} is no PKCS12 file, or keystore_pass is wrong. {convert}") from None
+        raise LaunchError(f"The keystore {path} is not a PKCS12 file, or keystore_pass is wrong. {convert}") from None
     if key is None or certificate is None:
         raise LaunchError(f"The keystore {path} holds no private key with its certificate.")
     return _write(folder, [certificate, *others], key)

@@ -259,7 +259,7 @@ class Listener:
         self._opens_at = now + PAUSE_SECONDS
         if now > self._warns_at:
             self._warns_at = now + WARN_SECONDS
-            self._log.warning("No more connections for the moment: %s. Clients wait.", error.strerror)
+            self._log.warning("Cannot accept connections: %s. Clients wait.", error.strerror)
 
     def close(self) -> None:
         """Close the listening socket."""

@@ -102,7 +102,9 @@ def find(pid_file: Path) -> psutil.Process | None:
         ours = str(pid_file) in command or (older and any("gunicorn" in item for item in command))
         ours = ours and process.status() != psutil.STATUS_ZOMBIE
     except psutil.AccessDenied:
-        raise LaunchError(f"{pid_file} names a process of another user, who alone can look after it.") from None
+        raise LaunchError(
+            f"{pid_file} names a process of another user. Only that user can stop or reload it."
+        ) from None
     except (OSError, ValueError, psutil.Error):
         return None
     return process if ours else None
@@ -253,7 +255,9 @@ def settings_of(process: psutil.Process) -> Settings:
     try:
         environ = process.environ()
     except psutil.AccessDenied:
-        raise LaunchError(f"The server (process {process.pid}) is another user's, who alone can ask it.") from None
+        raise LaunchError(
+            f"The server (process {process.pid}) belongs to another user, and only that user can signal it."
+        ) from None
     return read_settings({name: value for name, value in environ.items() if name.startswith(PREFIX)})
 
 

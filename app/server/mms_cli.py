@@ -39,7 +39,7 @@ def load_models(values: Sequence[str], store: Path | None) -> str:
     """
     if any(value.upper() == "ALL" for value in values):
         if store is None:
-            raise LaunchError("ALL models of which folder? Name it with --model-store, or as model_store.")
+            raise LaunchError("ALL needs a folder of models: name it with --model-store, or set model_store.")
         return "ALL"
     return ",".join(_absolute_source(value, store) for value in values)
 

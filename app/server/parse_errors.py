@@ -34,10 +34,10 @@ class ErrorResponse:
 
 
 TOO_SLOW = ErrorResponse(
-    408, "Request Timeout", "RequestTimeout", "The request did not come in time: DIMPLE_CLIENT_TIMEOUT has the limit."
+    408, "Request Timeout", "RequestTimeout", "The request took too long to arrive; the limit is DIMPLE_CLIENT_TIMEOUT."
 )
 BROKEN = ErrorResponse(
-    500, "Internal Server Error", "InternalError", "Something went wrong on the server; its log says what."
+    500, "Internal Server Error", "InternalError", "Internal server error. The server's log has the details."
 )
 NO_SPACE = ErrorResponse(
     507,
@@ -49,7 +49,7 @@ LINE = ErrorResponse(
     414,
     "URI Too Long",
     "URITooLong",
-    "The first line of the request is too long: DIMPLE_MAX_REQUEST_LINE has the limit.",
+    "The first line of the request is too long; the limit is DIMPLE_MAX_REQUEST_LINE.",
 )
 HEADERS = ErrorResponse(
     431,
@@ -58,19 +58,24 @@ HEADERS = ErrorResponse(
     "The header fields, trailers or chunk extensions are too many or too long: DIMPLE_MAX_HEADERS and "
     "DIMPLE_MAX_HEADER_BYTES have the limits.",
 )
-CODING = ErrorResponse(501, "Not Implemented", "NotImplemented", "This Transfer-Encoding is not known; use chunked.")
+CODING = ErrorResponse(
+    501, "Not Implemented", "NotImplemented", "This Transfer-Encoding is not supported; use chunked."
+)
 EXPECTATION = ErrorResponse(417, "Expectation Failed", "ExpectationFailed", "Only Expect: 100-continue can be met.")
 BODY = ErrorResponse(
     413,
     "Request Entity Too Large",
     "RequestEntityTooLarge",
-    "The request is too long: DIMPLE_MAX_REQUEST_BYTES has the limit. Send less.",
+    "The request is too long; the limit is DIMPLE_MAX_REQUEST_BYTES. Send less.",
 )
 PROXY = ErrorResponse(403, "Forbidden", "Forbidden", "This address may not send the PROXY protocol.")
 INCOMPLETE = ErrorResponse(
-    400, "Bad Request", "ClientDisconnected", "The connection ended before the request did. Send the request again."
+    400,
+    "Bad Request",
+    "ClientDisconnected",
+    "The connection was closed before the request was complete. Send the request again.",
 )
-MALFORMED = ErrorResponse(400, "Bad Request", "BadRequest", "This is not an HTTP request that can be read.")
+MALFORMED = ErrorResponse(400, "Bad Request", "BadRequest", "This is not a valid HTTP request.")
 RESPONSES: tuple[tuple[type[Exception], ErrorResponse], ...] = (
     (errors.LimitRequestLine, LINE),
     (errors.LimitRequestHeaders, HEADERS),

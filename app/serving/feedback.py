@@ -56,7 +56,7 @@ class FeedbackStore:
         """
         if self._size(len(data)) > self._max_bytes:
             raise BadInput(
-                f"There is no room for more corrections: {self._folder} may hold {self._max_bytes:,} bytes. Train with "
+                f"No more corrections can be stored: {self._folder} may hold {self._max_bytes:,} bytes. Train with "
                 "what is there, and take it away."
             )
         self.forget(model, name)

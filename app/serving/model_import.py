@@ -145,7 +145,7 @@ def check_target(target: Path, force: bool) -> None:
     if not NAME.fullmatch(target.name):
         raise ModelFormatError(f"{target.name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
     if (target.exists() or target.is_symlink()) and not force:
-        raise ModelFormatError(f"{target} is there already. Give another --name, or replace it with --force")
+        raise ModelFormatError(f"{target} already exists. Give another --name, or replace it with --force")
 
 
 def _overridden(inference: Inference, overrides: Overrides) -> Inference:

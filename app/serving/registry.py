@@ -78,7 +78,7 @@ class Registry:
                 self._registered = self._backend.registered()
             except DimpleError as error:
                 if not self._is_unreadable:
-                    log.error("the registrations cannot be read, so that those of before stay: %s", error)
+                    log.error("the registrations cannot be read; the previous registrations stay: %s", error)
                 self._is_unreadable, self._unreadable_until = True, time.monotonic() + FOLLOW_SECONDS / 2
                 return
             self._is_unreadable, self._version = False, version

@@ -70,7 +70,7 @@ def as_float32(values: NDArray[Any], before: int = 0) -> FloatArray:
         index = tuple(int(number) for number in np.unravel_index(int(np.argmin(is_exact)), is_exact.shape))
         where = [index[0] + before, *index[1:]] if index else []
         raise BadInput(
-            f"The tensor holds {values[index]!s} at {where}, which is no finite number of float32 (in which networks "
+            f"The tensor holds {values[index]!s} at {where}, which is not a finite float32 number (in which networks "
             "compute). Round the values to FP32, or scale them, before they are sent."
         )
     return converted

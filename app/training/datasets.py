@@ -284,7 +284,9 @@ def _fetch_source(url: str, folder: Path) -> Path:
         download(url, path)
         if not zipfile.is_zipfile(path):  # an error page, or a truncated download of unknown length
             path.unlink()
-            raise DataError(f"What came from {url} is no whole zip. Try again, or give --source a local copy.")
+            raise DataError(
+                f"The download from {url} is not a complete zip file. Try again, or give --source a local copy."
+            )
     return path
 
 

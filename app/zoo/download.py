@@ -83,7 +83,7 @@ def verify(entry: CatalogueEntry, path: Path) -> None:
     actual = sha256_file(path, algorithm)
     if actual != expected:
         name = {"sha1": "SHA-1", "sha256": "SHA-256"}[algorithm]
-        raise DataError(f"{path.name} has the {name} {actual}, {expected} was published: it was changed or damaged")
+        raise DataError(f"{path.name} has the {name} {actual}, but {expected} was published: it was changed or damaged")
 
 
 def clear(folder: Path) -> None:

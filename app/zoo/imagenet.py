@@ -250,7 +250,7 @@ def add_shipped_models(settings: Settings) -> None:
         try:
             ensure_imagenet(settings.models_dir)
         except (ModelFormatError, StorageError) as error:  # disk full or read-only: the other models are still served
-            log.error("imagenet is not put into the models folder: %s", error)
+            log.error("imagenet is not added to the models folder: %s", error)
 
 
 def _is_whole(folder: Path) -> bool:

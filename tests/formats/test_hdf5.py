@@ -113,8 +113,8 @@ def nothing(group: Any, name: str) -> None:
         (bomb, "would need 134,217,728 bytes; at most 67,108,864"),
         (scaled, "its w is packed by the HDF5 filter 6"),
         (texts, "its w is of the type object; weights are numbers"),
-        (nothing, "its w is no array"),
-        (lambda group, name: group.create_group(name), "its w is no array"),
+        (nothing, "its w is not an array"),
+        (lambda group, name: group.create_group(name), "its w is not an array"),
         (lambda group, name: None, "it has no w"),
     ],
 )

@@ -240,7 +240,7 @@ def test_of_several_outputs_the_distribution_is_taken_and_another_can_be_named(t
 )
 def test_what_is_no_row_of_classes_is_refused_with_its_shape(tmp_path: Path, last: Nodes, output: Any) -> None:
     file = onnx_file(tmp_path / "net.onnx", last=last, outputs=[output])
-    with pytest.raises(ModelFormatError, match=r"net\.onnx is no classifier: .*(40, 31|5)"):
+    with pytest.raises(ModelFormatError, match=r"net\.onnx is not a classifier: .*(40, 31|5)"):
         infer_signature(ModelFiles(onnx=file))
 
 

@@ -166,8 +166,8 @@ def test_what_a_handler_prints_is_logged_and_cannot_disturb_an_answer(
     [
         ("die", "The worker was killed by signal 9"),
         ("exit", "The worker ended by itself with exit code 4"),
-        ("hang", "The worker gave no answer within 0.5 s and was killed"),
-        ("much", "The worker sent what is no message: ValueError('10,000 bytes; at most 5,000 are allowed')"),
+        ("hang", "The worker did not answer within 0.5 s and was killed"),
+        ("much", "The worker sent an invalid message: ValueError('10,000 bytes; at most 5,000 are allowed')"),
     ],
 )
 def test_a_worker_that_dies_fails_its_batch_and_is_started_again(

@@ -151,7 +151,7 @@ def _open(document: dict[str, Any], path: Path) -> tuple[Any, Graph]:
         merged = merge_biases(today)
         symbol = mx.sym.load_json(json.dumps(merged))
     except mx.base.MXNetError as error:
-        raise ModelFormatError(f"{path} is no symbol that MXNet can open: {_reason(error)}") from None
+        raise ModelFormatError(f"{path} is not a symbol file that MXNet can open: {_reason(error)}") from None
     return symbol, graph_of(merged, path)
 
 

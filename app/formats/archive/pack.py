@@ -196,7 +196,7 @@ def _same(path: Path, target: Path) -> bool:
 
 def _plain(path: Path) -> Path:
     if not path.is_file():
-        raise PackError(f"{path} is no file that can be packed; it may be a link to nothing. Remove it")
+        raise PackError(f"{path} cannot be packed; it may be a broken link. Remove it")
     return path
 
 

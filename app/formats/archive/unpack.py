@@ -268,7 +268,7 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
     if target.exists() or target.is_symlink():
         raise ModelFormatError(f"{target} is there already. Remove it, or name another folder")
     if not archive.is_file():
-        raise InvalidArchive(f"{archive} is no file")
+        raise InvalidArchive(f"{archive} is not a file")
     refuse_pointer(archive)
     try:
         with replacing(target) as partial:
@@ -276,7 +276,7 @@ def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
             _write_all(archive, partial, limits or Limits())
             _lift(partial)
     except InvalidArchive as error:
-        raise InvalidArchive(f"{archive} is no model archive that can be used: {error}") from None
+        raise InvalidArchive(f"{archive} is not a usable model archive: {error}") from None
     except OSError as error:
         if problem := of_system(error):
             raise problem from None

@@ -175,7 +175,7 @@ def _utf8(sent: Input, text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:  # JSON may contain half of a surrogate pair
-        raise BadInput(f"The input {sent.name!r} has a text that is no Unicode: {text[:40]!r}. Send base64.") from None
+        raise BadInput(f"The input {sent.name!r} has a text that is not Unicode: {text[:40]!r}. Send base64.") from None
 
 
 def _sample(sent: Input) -> str:

@@ -100,7 +100,7 @@ def delete(name: str) -> Response:
 def _own(name: str) -> Correction:
     found = [item for item in own_corrections() if item.path.name == name]
     if not found:
-        raise Gone("This correction is not kept any more.")
+        raise Gone("This correction no longer exists.")
     return found[0]
 
 
