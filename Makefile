@@ -11,7 +11,7 @@
 # make parity, make parity-load    compare with a real Multi Model Server (installed under instance/bench; needs Java)
 # make mms-suites MMS=checkout    Multi Model Server's own tests, out of its repository, on Dimple (needs npm)
 # make bench, make soak    measure against it, and under load for long (BENCH="--quick", SOAK="--minutes 3"); docs/performance.md
-# make cluster-test    two Ray nodes and two fronts on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
+# make cluster-test    a Ray head, two nodes and two servers on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
 # make attack    hostile requests, and what each costs in time and memory; docs/reliability.md (ATTACK="--only JSON")
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
 # make model-files    every kind of model file against the program that says what it means (WRITE=1 for docs/models.md)

@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from app.backend.shared_state import set_backend as _set_backend
 from app.backend.supervisor import BackendProcess as _BackendProcess
-from app.engines.ray.node_config import check_cluster as _check_cluster
+from app.engines.ray.client import proxies_of as _cluster_proxies
 from app.errors import DimpleError, SettingError
 from app.handlers.environment import SERVERS_THREADS as _SERVERS_THREADS
 from app.security.authorization import check_exposed_management as _check_management
@@ -50,7 +50,7 @@ elif _settings.management_host != _settings.host:  # a shared port is for SageMa
     )
 try:
     _check_management(_settings)
-    _check_cluster(_settings)
+    _cluster_proxies(_settings)
 except DimpleError as error:
     sys.exit(str(error))
 workers = _settings.workers or default_worker_count()

@@ -407,7 +407,7 @@ class TooManyOpenFiles(DimpleError, type="FilesExhausted", status=503, mms_type=
 
 
 class ClusterError(DimpleError, type="ClusterError"):
-    """A cluster that cannot be started, joined or used."""
+    """A cluster that cannot be used."""
 
 
 class LaunchError(DimpleError, type="LaunchError"):

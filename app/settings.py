@@ -92,14 +92,18 @@ class Settings:
     engine: str = setting(
         "auto",
         "What computes: openvino, mxnet, keras, or auto: openvino where it was proven equal to the reference (mxnet of "
-        "checkpoints, keras of .h5 files), else the reference; ray: the cluster, by auto there.",
+        "checkpoints, keras of .h5 files), else the reference; ray: the cluster, by auto there, at 127.0.0.1:8000 "
+        "without DIMPLE_CLUSTER.",
         choices=("auto", "openvino", "mxnet", "keras", "ray"),
     )
     shared_engine: bool = setting(
         True, "Whether one process computes for all server processes what takes long; else each does so for itself."
     )
     cluster: str = setting(
-        "", "Head of the Ray cluster that computes, host:port; empty for none (see docs/scaling.md).", empty=True
+        "",
+        "HTTP proxies of the Ray cluster that computes, host:port with commas between; empty for none (see "
+        "docs/scaling.md).",
+        empty=True,
     )
     cluster_models: str = setting(
         "ALL", "Models that are computed there: ALL, NONE or their names with commas between.", empty=True

@@ -1,4 +1,4 @@
-"""Two nodes and two fronts on one machine, under steady load, losing all that can be lost: ``make cluster-test``.
+"""A head, two nodes and two servers on one machine, under steady load, losing all that can be lost.
 
 No request may be lost: each is answered as without a cluster, or refused with 503 and ``Retry-After``. The exit status
 is 1 where something of that does not hold. The tables go to ``docs/scaling.md``.
@@ -13,13 +13,12 @@ import sys
 import tempfile
 import time
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from app.engines.ray.node_config import require_ray  # noqa: E402
-from app.errors import ClusterError  # noqa: E402
 from app.settings import Settings, with_absolute_paths  # noqa: E402
 from app.utils.progress import echo  # noqa: E402
 from bench.cluster.acts import ACTS, Scene, grow  # noqa: E402
@@ -27,7 +26,7 @@ from bench.cluster.capacity import report as capacity  # noqa: E402
 from bench.cluster.hop import Hop, measure_hop  # noqa: E402
 from bench.cluster.load import Ask, Load, Tally  # noqa: E402
 from bench.cluster.models import NAMES, NEW, ROLLED, Answers, answers, make, pictures  # noqa: E402
-from bench.cluster.rig import Failed, Machine, Rig, rig, wait_for  # noqa: E402
+from bench.cluster.rig import Failed, Rig, rig, wait_for  # noqa: E402
 from bench.perf.document import number, table, write_between  # noqa: E402
 
 MARKS = ("<!-- cluster: start; written by make cluster-test -->", "<!-- cluster: end -->")
@@ -49,10 +48,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given, began = arguments(), time.monotonic()
-    try:
-        require_ray()
-    except ClusterError as error:
-        echo(str(error))
+    if find_spec("ray") is None:
+        echo("This needs Ray: python -m pip install -r requirements-ray.txt")
         return 2
     work = Path(tempfile.mkdtemp(prefix="cluster-"))
     try:
@@ -101,12 +98,12 @@ def run(given: argparse.Namespace, work: Path, began: float) -> Found:
         made.start_fronts(len(NAMES))
         if not given.no_hop:
             echo("measuring the hop")
-            found.hops = [hop.with_cluster(measure_hop(made.head, hop.model, made.processes())) for hop in local]
+            found.hops = [hop.with_cluster(measure_hop(made.fronts[0], hop.model, made.processes())) for hop in local]
             for hop in found.hops:
                 echo("  " + ", ".join(map(": ".join, zip(Hop.HEAD, hop.row(), strict=True))))
         asked = pictures()
         asks = [Ask(name, asked[name], _versions(name, right, rolled)) for name in NAMES]
-        load = Load([machine.port for machine in made.machines], asks, given.per_second, CLIENTS)
+        load = Load([front.port for front in made.fronts], asks, given.per_second, CLIENTS)
         load.start()
         try:
             scene = Scene(made, load, right, work / "others")
@@ -125,18 +122,18 @@ def run(given: argparse.Namespace, work: Path, began: float) -> Found:
 def alone(made: Rig, work: Path, hop: bool) -> tuple[Answers, dict[str, float], list[Hop]]:
     """What a server without a cluster answers, the new network's answer among it, and how fast."""
     echo("asking a server without a cluster")
-    machine: Machine = made.head
-    shutil.copytree(work / "others" / NEW, machine.folder / "models" / NEW)
-    machine.start_front()
+    front = made.fronts[0]
+    shutil.copytree(work / "others" / NEW, front.folder / "models" / NEW)
+    front.start()
     try:
-        wait_for("the server without a cluster is ready", lambda: machine.ready(len(NAMES) + 1), 180)
+        wait_for("the server without a cluster is ready", lambda: front.ready(len(NAMES) + 1), 180)
         asked = pictures()
-        right = answers(machine.url(""), asked)
-        rolled = answers(machine.url(""), {NEW: asked[ROLLED]})[NEW]
-        local = [measure_hop(machine, name, made.processes()) for name in NAMES] if hop else []
+        right = answers(front.url(""), asked)
+        rolled = answers(front.url(""), {NEW: asked[ROLLED]})[NEW]
+        local = [measure_hop(front, name, made.processes()) for name in NAMES] if hop else []
     finally:
-        machine.stop_front()
-        shutil.rmtree(machine.folder / "models" / NEW)
+        front.stop()
+        shutil.rmtree(front.folder / "models" / NEW)
     return right, rolled, [Hop(item.model, item.local, None) for item in local]
 
 
@@ -150,8 +147,8 @@ def play(scene: Scene, found: Found, only: str | None, began: float) -> None:
         try:
             seen = act(scene)
         except Failed as error:
-            seen = f"FAILED: {error}"
-            found.failures.append(f"{name}: {error}")
+            seen = f"FAILED: {' '.join(str(error).split())[-300:]}"
+            found.failures.append(f"{name}: {error}"[:2000])
         scene.rig.measure()
         tally = scene.load.tallies.get(name, Tally())
         found.acts.append((name, seen, tally))
@@ -167,16 +164,27 @@ def play(scene: Scene, found: Found, only: str | None, began: float) -> None:
 def report(found: Found, seconds: float) -> str:
     """The tables for the document."""
     rows = [
-        (name, f"{t.sent:,}", f"{t.answered:,}", f"{t.refused:,}", f"{t.lost:,}", number(t.worst), f"{t.slowest:.1f}")
+        (
+            name,
+            f"{t.sent:,}",
+            f"{t.answered:,}",
+            f"{t.refused:,}",
+            f"{t.lost:,}",
+            number(t.worst),
+            f"{t.slowest:.1f}",
+            f"{t.silence:.1f}",
+        )
         for name, _, t in found.acts
     ]
     total = [sum(getattr(t, what) for _, _, t in found.acts) for what in ("sent", "answered", "refused", "lost")]
-    worst, slowest = (max(getattr(t, what) for _, _, t in found.acts) for what in ("worst", "slowest"))
-    rows.append(("together", *(f"{item:,}" for item in total), number(worst), f"{slowest:.1f}"))
-    head = ("", "sent", "answered", "refused", "lost", "largest difference", "slowest (s)")
+    worst, slowest, silence = (
+        max(getattr(t, what) for _, _, t in found.acts) for what in ("worst", "slowest", "silence")
+    )
+    rows.append(("together", *(f"{item:,}" for item in total), number(worst), f"{slowest:.1f}", f"{silence:.1f}"))
+    head = ("", "sent", "answered", "refused", "lost", "largest difference", "slowest (s)", "longest pause (s)")
     text = (
         f"\n{len(os.sched_getaffinity(0))} cores, {seconds:.0f} s in all, at most {found.peak:,.0f} MiB (PSS) with "
-        f"both nodes and both fronts, {date.today().isoformat()}.\n\n" + table(head, rows) + "\n"
+        f"all nodes and both fronts, {date.today().isoformat()}.\n\n" + table(head, rows) + "\n"
     )
     text += "".join(f"- {name}: {seen}.\n" for name, seen, _ in found.acts)
     if found.hops:
@@ -204,18 +212,18 @@ def hop_of(found: Found) -> float:
 
 def keep_logs(made: Rig, target: Path) -> None:
     """Copy what fronts and nodes have written."""
-    for machine in made.machines:
-        into = target / machine.folder.name
-        into.mkdir(parents=True, exist_ok=True)
-        for path in (machine.log, machine.folder / "instance" / "cluster" / "node.log"):
-            if path.exists():
-                shutil.copy(path, into)
-    logs = Path(made.head.folder / "instance" / "cluster")
-    for path in sorted(logs.rglob("logs/**/*")):
-        if path.is_file():
-            into = target / "ray" / path.relative_to(logs)
-            into.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, into)
+    for path in [front.log for front in made.fronts] + [node.log for node in (made.head, *made.nodes)]:
+        if path.exists():
+            (target / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target / path.parent.name)
+    for path in sorted(made.folder.glob("n*/ray/session_*/logs")):
+        if not path.parent.is_symlink():
+            shutil.copytree(path, target / path.parts[-4] / path.parts[-2], ignore=_only_files, dirs_exist_ok=True)
+
+
+def _only_files(folder: str, names: list[str]) -> list[str]:
+    paths = [Path(folder) / name for name in names]
+    return [path.name for path in paths if not (path.is_file() or path.is_dir())]
 
 
 def _versions(name: str, right: Answers, rolled: dict[str, float]) -> tuple[dict[str, float], ...]:

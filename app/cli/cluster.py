@@ -3,112 +3,72 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
 import click
 from flask.cli import with_appcontext
 
 from app.cli.errors import report_errors
-from app.cli.running import current_settings, program
-
-LOOPBACK = "127.0.0.2"
-"""Loopback address that Ray uses unchanged; it replaces 127.0.0.1 with the machine's external address."""
+from app.cli.running import current_settings
 
 cluster_cli = click.Group("cluster", help="Run models on a Ray cluster.")
-
-
-def _machine_options(command: Any) -> Any:
-    for option in (
-        click.option(
-            "--object-mb", type=click.IntRange(80), default=256, show_default=True, help="Shared memory for Ray, in MB."
-        ),
-        click.option("--cpus", type=click.IntRange(0), help="Replicas that may run here.  [default: all cores]"),
-        click.option("--host", default=LOOPBACK, show_default=True, help="Address of this machine for the others."),
-    ):
-        command = option(command)
-    return command
-
-
-@cluster_cli.command("up")
-@_machine_options
-@click.option("--port", type=click.IntRange(1, 65535), default=6379, show_default=True, help="Port of the head.")
-@with_appcontext
-@report_errors
-def up(host: str, cpus: int | None, object_mb: int, port: int) -> None:
-    """Make this machine the head of a cluster.
-
-    Anyone with the token that is written to instance/cluster/ can run code on every machine of the cluster. Connections
-    are not encrypted: use a private network.
-    """
-    from app.engines.ray.control import Machine, up
-    from app.engines.ray.node_config import TOKEN, cluster_folder
-
-    settings = current_settings()
-    node = up(settings, Machine(host, cpus, object_mb * 2**20), port)
-    token = cluster_folder(settings) / TOKEN
-    click.echo(f"the head is {node.address}; its log is {cluster_folder(settings) / 'node.log'}")
-    click.echo(f"fronts here   DIMPLE_CLUSTER={node.address}")
-    click.echo(f"more machines {program()} cluster join {node.address} --token-file a-copy-of-{token}")
-
-
-@cluster_cli.command("join")
-@click.argument("address")
-@_machine_options
-@click.option("--token-file", type=click.Path(path_type=Path), help="Copy of the head's instance/cluster/token.")
-@with_appcontext
-@report_errors
-def join(address: str, host: str, cpus: int | None, object_mb: int, token_file: Path | None) -> None:
-    """Join the cluster at ADDRESS (host:port).
-
-    Use --cpus 0 for a machine that only serves HTTP and runs no models.
-    """
-    from app.engines.ray.control import Machine, join
-    from app.engines.ray.node_config import cluster_folder
-
-    settings = current_settings()
-    node = join(settings, Machine(host, cpus, object_mb * 2**20), address, token_file)
-    click.echo(f"joined {node.address} as {node.node_ip}; its log is {cluster_folder(settings) / 'node.log'}")
-
-
-@cluster_cli.command("down")
-@with_appcontext
-@report_errors
-def down() -> None:
-    """Leave the cluster; on the head, end it."""
-    from app.engines.ray.control import down
-
-    click.echo("ended" if down(current_settings()) else "no node runs here")
 
 
 @cluster_cli.command("status")
 @with_appcontext
 @report_errors
 def status() -> None:
-    """Show the machines and models of the cluster."""
-    from app.engines.ray.control import status
+    """Show the cluster as this server sees it: its proxies, and this server's models there.
 
-    status_document = status(current_settings())
-    click.echo(f"head      {status_document['address']}")
-    for node in status_document["nodes"]:
-        state = f"{node['cpus']:g} cores" if node["alive"] else "lost"
-        click.echo(f"node      {node['address']}  {state}")
-    for model in status_document["models"]:
-        click.echo(f"model     {model['name']}  {model['status']}, {model['replicas']} replicas  {model['message']}")
+    Ray's own tools show the rest: ray status its machines, serve status its replicas.
+    """
+    from app.engines.ray.client import proxies_of, serve_client
+    from app.engines.ray.serve_config import application_name
+    from app.formats.folder import digest_of
+    from app.serving.loader import cluster_models
+
+    settings = current_settings()
+    if not (proxies := proxies_of(settings)):
+        raise click.ClickException("No cluster is set: name Ray Serve's HTTP proxies in DIMPLE_CLUSTER (host:port)")
+    client = serve_client(proxies)
+    applications = {name: application_name(name, digest_of(folder)) for name, folder, _ in cluster_models(settings)}
+    for proxy, state in client.states.items():
+        click.echo(f"proxy     {proxy}  {state if isinstance(state, str) else f'{len(state)} applications'}")
+    for name, application in applications.items():
+        click.echo(f"model     {name}  {application}{'' if client.serves(f'/{application}') else '  not deployed'}")
 
 
 @cluster_cli.command("config")
+@click.option(
+    "--add",
+    "added",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Also deploy PATH, the archive or folder of a new version of the model NAME. Repeatable.",
+)
 @with_appcontext
 @report_errors
-def config() -> None:
+def config(added: tuple[str, ...]) -> None:
     """Print a Ray Serve config for all models.
 
     The model files are put into the store. Deploy the config with serve deploy, or as a RayService of KubeRay.
     """
-    from app.engines.ray.control import config_of
+    from app.engines.ray.serve_config import config_of, options_of
+    from app.formats.archive.unpack import unpack
     from app.serving.loader import cluster_models
 
     settings = current_settings()
-    click.echo(config_of(cluster_models(settings), settings), nl=False)
+    models = cluster_models(settings)
+    options = {name: deployment for name, _, deployment in models}
+    with TemporaryDirectory(prefix="dimple-") as place:
+        for number, item in enumerate(added):
+            name, separator, location = item.partition("=")
+            if not (name and separator and Path(location).exists()):
+                raise click.BadParameter(f"{item!r} is not NAME=PATH of an archive or folder", param_hint="--add")
+            folder = Path(location)
+            folder = folder if folder.is_dir() else unpack(folder, Path(place) / str(number))
+            models.append((name, folder, options.get(name) or options_of(1, 1)))
+        click.echo(config_of(models, settings), nl=False)
 
 
 @cluster_cli.command("pack")
@@ -121,7 +81,8 @@ def pack(folder: Path, target: Path) -> None:
 
     The file is named after its content.
     """
-    from app.engines.ray.artifact_store import SUFFIX, digest_of, pack_folder
+    from app.engines.ray.artifact_store import SUFFIX, pack_folder
+    from app.formats.folder import digest_of
 
     packed = target / (digest_of(folder) + SUFFIX)
     pack_folder(folder, packed)

@@ -7,8 +7,10 @@ counts.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from app.formats.mxnet_params import no_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_stated
 from app.types import Signature
+from app.utils.files import sha256_file
 
 KERAS = (".h5", ".hdf5", ".keras")
 MXNET = ("-symbol.json", ".params")
@@ -139,6 +142,29 @@ def write_manifest(path: Path, name: str, description: str = "") -> None:
     }
     (path / MANIFEST).parent.mkdir(parents=True)
     (path / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def digest_of(folder: Path) -> str:
+    """Return the digest of a model folder: SHA-256 over the paths, lengths and hashes of its files, sorted by path.
+
+    :returns: 64 hexadecimal digits.
+    :raises ModelFormatError: if the folder cannot be read.
+    """
+    made = hashlib.sha256()
+    try:
+        for path in model_files(folder):
+            name = path.relative_to(folder).as_posix()
+            made.update(f"{name}\0{path.stat().st_size}\0{sha256_file(path)}\n".encode())
+    except OSError as error:
+        raise ModelFormatError(f"{folder} cannot be read: {error}") from None
+    return made.hexdigest()
+
+
+def model_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a model folder that belong to the model, sorted by path. Hidden files do not."""
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            yield path
 
 
 def _only_one(path: Path, *suffixes: str) -> Path | None:

@@ -7,14 +7,15 @@ import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from app.backend.batching import QueueConfig
 from app.backend.client import Backend
 from app.backend.registrations import Registration, read_registrations
 from app.backend.sources import find_startup_models, merge_startup_models
-from app.engines.base import Engine, LoadedEngine
-from app.engines.ray.node_config import on_cluster
-from app.engines.ray.spec import Scale
+from app.engines.base import Engine
+from app.engines.ray.engine import RayEngine, open_on_cluster
+from app.engines.ray.serve_config import ongoing, options_of
 from app.errors import ClusterUnavailable, EngineUnavailable, ModelFormatError
 from app.formats.archive.manifest import own_handler
 from app.formats.folder import open_model_folder
@@ -98,7 +99,7 @@ def load(registration: Registration, settings: Settings, backend: Backend) -> Mo
     )
     folder, opened = replace(open_model_folder(path), name=registration.name), None
     if on_cluster(registration.name, settings):
-        opened = _open_on_cluster(path, registration, settings)
+        opened = open_on_cluster(path, registration.name, registration.response_timeout, settings)
         # the cluster makes batches
         config = replace(config, concurrency=_on_cluster_at_once(registration), batch_size=1, max_delay=0.0)
     model = open_model(folder, settings.engine, config, settings.cache, opened, backend.load_network)
@@ -107,12 +108,20 @@ def load(registration: Registration, settings: Settings, backend: Backend) -> Mo
     return model.with_generation(registration.generation)
 
 
-def rescale(model: Model, registration: Registration) -> None:
-    """Set the number of replicas of a model that a cluster computes. Other models have no replicas."""
-    from app.engines.ray.engine import RayEngine
+def on_cluster(name: str, settings: Settings, even_without_cluster: bool = False) -> bool:
+    """Return whether a model is computed on the cluster.
 
+    :param even_without_cluster: whether to answer as if the server had a cluster, which it may not yet have.
+    """
+    names = settings.cluster_models.strip()
+    if not (settings.cluster or settings.engine == "ray" or even_without_cluster) or names.upper() == "NONE":
+        return False
+    return names.upper() == "ALL" or name in {part.strip() for part in names.split(",")}
+
+
+def rescale(model: Model, registration: Registration) -> None:
+    """Set how many requests are sent at once to a model's replicas on a cluster. Other models have none."""
     if isinstance(model.engine, RayEngine):
-        model.engine.rescale(registration.min_workers, registration.max_workers)
         model.resize(_on_cluster_at_once(registration))
 
 
@@ -128,21 +137,20 @@ def capacity(entry: Entry) -> int:
 
 def cluster_error(engine: Engine) -> str | None:
     """Return the reason why an engine's cluster does not compute; empty if it does, None for a local engine."""
-    from app.engines.ray.engine import RayEngine
-
     return engine.unavailable_reason() if isinstance(engine, RayEngine) else None
 
 
-def cluster_models(settings: Settings) -> list[tuple[str, Path, Scale]]:
-    """Return the models that this server would compute on a cluster: name, folder and scale. Models with their own code
-    stay local.
+def cluster_models(settings: Settings) -> list[tuple[str, Path, dict[str, Any]]]:
+    """Return the models that this server would compute on a cluster: name, folder and options of the deployment.
+
+    Models with their own code stay local.
 
     :raises StorageError: if the registrations cannot be read.
     """
     known = read_registrations(settings.instance_dir)
     every = merge_startup_models(known, find_startup_models(settings, known.models)).models.values()
     return [
-        (item.name, Path(item.path), _scale_of(item, settings))
+        (item.name, Path(item.path), _deployment_options(item, settings))
         for item in sorted(every, key=lambda item: item.name)
         if not item.removed
         and not item.failure
@@ -151,13 +159,13 @@ def cluster_models(settings: Settings) -> list[tuple[str, Path, Scale]]:
     ]
 
 
-def _scale_of(registration: Registration, settings: Settings) -> Scale:
-    return Scale(
+def _deployment_options(registration: Registration, settings: Settings) -> dict[str, Any]:
+    return options_of(
         registration.min_workers,
         registration.max_workers,
         registration.batch_size,
         registration.max_batch_delay,
-        waiting=settings.job_queue_size,
+        settings.job_queue_size,
     )
 
 
@@ -170,11 +178,4 @@ def _has_code(registration: Registration, settings: Settings) -> bool:
 
 def _on_cluster_at_once(registration: Registration) -> int:
     """Return the number of requests that the replicas may compute at once, if this process is their only client."""
-    return Scale(batch_size=registration.batch_size).ongoing * max(1, registration.max_workers)
-
-
-def _open_on_cluster(path: Path, registration: Registration, settings: Settings) -> LoadedEngine:
-    from app.engines.ray.engine import open_on_cluster
-
-    scale = _scale_of(registration, settings)
-    return open_on_cluster(path, registration.name, scale, registration.response_timeout, settings)
+    return ongoing(registration.batch_size) * max(1, registration.max_workers)

@@ -1,1 +1,1 @@
-"""A cluster of two nodes and two fronts on one machine, and what is done to it."""
+"""A cluster of a head, two nodes and two servers on one machine, and what is done to it."""

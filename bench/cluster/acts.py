@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from urllib.parse import quote
 
 import psutil
 
+from app.engines.ray.serve_config import application_name
+from app.formats.folder import digest_of
 from bench.cluster.load import Load
 from bench.cluster.models import BAD, NEW, ROLLED, Answers, archive
-from bench.cluster.rig import Failed, Machine, Rig, wait_for
+from bench.cluster.rig import Failed, Front, Rig, wait_for
 
 SETTLE_SECONDS = 4.0
 BACK_SECONDS = 120.0
@@ -28,10 +29,29 @@ class Scene:
     right: Answers
     others: Path
 
-    def replicas(self, model: str) -> list[psutil.Process]:
-        """The processes that compute a model."""
-        mark = f"dimple-{model}-"
+    def replicas(self, application: str) -> list[psutil.Process]:
+        """The processes that compute a model, or one of its versions."""
+        mark = f"ray::ServeReplica:{application}-"
         return [process for process in self.rig.processes() if mark in " ".join(_command(process))]
+
+    def whole(self) -> bool:
+        """Whether each model has its two replicas."""
+        return all(len(self.replicas(name)) >= 2 for name in self.right)
+
+    def wait_back(self, what: str, condition: Callable[[], bool]) -> tuple[float, float]:
+        """Wait until something holds.
+
+        :returns: the seconds that took, and those of them in which a front was not ready.
+        """
+        began, away = time.monotonic(), 0.0
+        while not condition():
+            before = time.monotonic()
+            if before - began > BACK_SECONDS:
+                raise Failed(f"{what}: not within {BACK_SECONDS:.0f} s")
+            time.sleep(0.2)
+            if not all(front.ready(len(self.right)) for front in self.rig.fronts):
+                away += time.monotonic() - before
+        return time.monotonic() - began, away
 
 
 Act = Callable[[Scene], str]
@@ -41,71 +61,79 @@ Act = Callable[[Scene], str]
 def steady(scene: Scene) -> str:
     """Nothing happens."""
     time.sleep(3 * SETTLE_SECONDS)
-    return "two fronts, two nodes"
+    return "two fronts, a head, two nodes"
 
 
 def kill_replica(scene: Scene) -> str:
     """One of two replicas is killed."""
     before = scene.replicas("dogcat")
     before[0].kill()
-    seconds = wait_for("the replica is back", lambda: len(scene.replicas("dogcat")) >= 2, BACK_SECONDS)
+    seconds, away = scene.wait_back(
+        "the replica is back", lambda: len(set(scene.replicas("dogcat")) - {before[0]}) >= 2
+    )
     time.sleep(SETTLE_SECONDS)
-    return f"another runs after {seconds:.0f} s"
+    return f"another runs after {seconds:.0f} s; fronts are not ready for {away:.0f} s"
 
 
 def kill_node(scene: Scene) -> str:
-    """The second machine loses its whole Ray node, which its front hangs on, too."""
-    _kill_node(scene.rig.node)
-    gone = wait_for("its front says so", lambda: not scene.rig.node.ready(), BACK_SECONDS)
-    back = wait_for("it is back", scene.rig.node.has_node, BACK_SECONDS)
-    back += wait_for("its front is ready", lambda: scene.rig.node.ready(3), BACK_SECONDS)
-    wait_for("the replicas are back", lambda: all(len(scene.replicas(name)) >= 2 for name in scene.right), BACK_SECONDS)
+    """A machine loses its whole Ray node."""
+    node = scene.rig.nodes[1]
+    node.kill()
+    seconds, away = scene.wait_back("the replicas are back", scene.whole)
+    wait_for("the node is back", node.has_started, BACK_SECONDS)
     time.sleep(SETTLE_SECONDS)
-    return f"its own front is not ready after {gone:.0f} s, and again after {back:.0f} s; the other front goes on"
+    return f"its replicas run elsewhere after {seconds:.0f} s; fronts are not ready for {away:.0f} s"
 
 
 def kill_head(scene: Scene) -> str:
     """The head is killed with everything on it."""
-    _kill_node(scene.rig.head)
-    gone = wait_for(
-        "both fronts say so", lambda: not any(machine.ready() for machine in scene.rig.machines), BACK_SECONDS
+    scene.rig.head.kill()
+    seconds, away = scene.wait_back(
+        "the head is back", lambda: scene.rig.head.has_started() and _all_run(scene) and scene.whole()
     )
-    back = wait_for("both are ready", lambda: all(machine.ready(3) for machine in scene.rig.machines), 2 * BACK_SECONDS)
-    wait_for("the replicas are back", lambda: all(len(scene.replicas(name)) >= 2 for name in scene.right), BACK_SECONDS)
     time.sleep(SETTLE_SECONDS)
-    return f"both fronts are not ready after {gone:.0f} s, and by themselves again after {back:.0f} s"
+    return f"it answers again after {seconds:.0f} s; fronts are not ready for {away:.0f} s"
 
 
 def roll_bad(scene: Scene) -> str:
-    """A new archive that fails its self-test is registered in the model's place."""
-    status, body = _register(scene, scene.rig.head, BAD)
-    if status == 200 or "self-test" not in body:
+    """A new version that fails its self-test is deployed, and registered in the model's place."""
+    scene.rig.deploy("--add", f"{ROLLED}={scene.others / BAD}")
+    bad = application_name(ROLLED, digest_of(scene.others / BAD))
+    wait_for("the new version fails", lambda: "FAILED" in scene.rig.status().get(bad, ""), BACK_SECONDS)
+    if "self-test" not in scene.rig.status()[bad]:
+        raise Failed(f"serve status gives no reason: {scene.rig.status()[bad]}")
+    status, body = _register(scene, scene.rig.fronts[0], BAD)
+    if status != 503:
         raise Failed(f"a network that fails its self-test was taken: {status} {body}")
+    scene.rig.deploy()
     time.sleep(SETTLE_SECONDS)
-    return f"answered {status}; the old one goes on"
+    return "serve status gives the reason, registering it is answered 503; the old version goes on"
 
 
 def roll(scene: Scene) -> str:
-    """A new archive is registered in the model's place, at one front after the other."""
-    for machine in scene.rig.machines:
-        status, body = _register(scene, machine, NEW)
+    """A new version is deployed beside the old one, registered at one front after the other, and the old one goes."""
+    old = application_name(ROLLED, digest_of(scene.rig.fronts[0].folder / "models" / ROLLED))
+    scene.rig.deploy("--add", f"{ROLLED}={scene.others / NEW}")
+    new = application_name(ROLLED, digest_of(scene.others / NEW))
+    wait_for("the new version runs", lambda: scene.rig.status().get(new, "").startswith("RUNNING"), BACK_SECONDS)
+    for front in scene.rig.fronts:
+        status, body = _register(scene, front, NEW)
         if status != 200:
             raise Failed(f"the new archive was not taken: {status} {body}")
-    wait_for("the old one is gone", lambda: len(_applications(scene, ROLLED)) == 1, BACK_SECONDS)
+    scene.rig.deploy()
+    seconds = wait_for("the old one is gone", lambda: not _runs(scene, old), BACK_SECONDS)
     time.sleep(SETTLE_SECONDS)
-    return "every answer was the old network's or the new one's; the old deployment went"
+    return f"every answer was the old network's or the new one's; the old deployment is gone after {seconds:.0f} s"
 
 
 def scale(scene: Scene) -> str:
     """1, 4 and 1 replicas."""
     took = []
     for count in (1, 4, 1):
-        status, body = scene.rig.head.ask("PUT", f"/models/dogcat?min_worker={count}&max_worker={count}", True)
-        if status not in (200, 202):
-            raise Failed(f"not scaled to {count}: {status} {body}")
+        _scale(scene, count)
         took.append(wait_for(f"{count} replicas", lambda: len(scene.replicas("dogcat")) == count, BACK_SECONDS))  # noqa: B023
         time.sleep(SETTLE_SECONDS)
-    return "to 1, 4 and 1 within " + ", ".join(f"{seconds:.0f}" for seconds in took) + " s"
+    return "to 1, 4 and 1 within " + ", ".join(f"{seconds:.0f}" for seconds in took) + " s of serve deploy"
 
 
 def grow(scene: Scene, nodes: int) -> tuple[object, ...]:
@@ -116,13 +144,13 @@ def grow(scene: Scene, nodes: int) -> tuple[object, ...]:
     scene.rig.join_more(nodes)
     scene.load.phase = f"{nodes} nodes"
     began = time.monotonic()
-    status, body = scene.rig.head.ask("PUT", f"/models/dogcat?min_worker={nodes}&max_worker={nodes}", True)
-    if status not in (200, 202):
-        raise Failed(f"not scaled to {nodes}: {status} {body}")
+    _scale(scene, nodes)
     wait_for(f"{nodes} replicas", lambda: len(scene.replicas("dogcat")) == nodes, 2 * BACK_SECONDS)
+    wait_for("all applications run", lambda: _all_run(scene), BACK_SECONDS)
     seconds = time.monotonic() - began
     time.sleep(2 * SETTLE_SECONDS)
-    hosts = {replica.environ().get("DIMPLE_INSTANCE_DIR") for replica in scene.replicas("dogcat")}
+    replicas = set(scene.replicas("dogcat"))
+    hosts = [node for node in scene.rig.nodes if replicas & set(node.processes())]
     scene.rig.measure()
     tally = scene.load.count()
     return nodes, nodes, len(hosts), round(seconds), tally.sent, tally.answered, tally.refused, tally.lost
@@ -139,22 +167,29 @@ ACTS: tuple[tuple[str, Act], ...] = (
 )
 
 
-def _kill_node(machine: Machine) -> None:
-    """As if its power was cut: Ray's processes get no word. What watches them stays, as a machine's init would."""
-    for process in machine.watch().children(recursive=True):
-        process.kill()
+def _scale(scene: Scene, count: int) -> None:
+    status, body = scene.rig.fronts[0].ask("PUT", f"/models/dogcat?min_worker={count}&max_worker={count}", True)
+    if status not in (200, 202):
+        raise Failed(f"not scaled to {count}: {status} {body}")
+    scene.rig.deploy()
 
 
-def _register(scene: Scene, machine: Machine, other: str) -> tuple[int, str]:
-    target = machine.folder / "models" / f"{other}.mar"
+def _all_run(scene: Scene) -> bool:
+    found = scene.rig.status()
+    return bool(found) and all(status.startswith("RUNNING") for status in found.values())
+
+
+def _runs(scene: Scene, application: str) -> bool:
+    return application in scene.rig.status() or bool(
+        [process for process in scene.rig.processes() if application in " ".join(_command(process))]
+    )
+
+
+def _register(scene: Scene, front: Front, other: str) -> tuple[int, str]:
+    target = front.folder / "models" / f"{other}.mar"
     archive(scene.others / other, target)
     query = f"url={quote(target.name)}&model_name={ROLLED}&initial_workers=2&synchronous=true&replace=true"
-    return machine.ask("POST", f"/models?{query}", management=True, seconds=180)
-
-
-def _applications(scene: Scene, model: str) -> set[str]:
-    said = scene.rig.head.flask("cluster", "status")
-    return set(re.findall(rf"dimple-{model}-\S+", said))
+    return front.ask("POST", f"/models?{query}", management=True, seconds=180)
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -14,7 +14,7 @@ from typing import ClassVar
 import psutil
 
 from bench.cluster.models import pictures
-from bench.cluster.rig import Machine
+from bench.cluster.rig import Front
 from bench.perf.document import number
 
 SECONDS = 4.0
@@ -25,7 +25,7 @@ CROWD = 8
 @dataclass(frozen=True)
 class Speed:
     """Median milliseconds over one connection; over eight, requests a second, and milliseconds of a core that one takes
-    in front, gateway and replica together."""
+    in server, proxy and replica together."""
 
     median: float
     per_second: float
@@ -67,30 +67,30 @@ class Hop:
         return self.cluster.core - self.local.core
 
 
-def measure_hop(machine: Machine, model: str, processes: Sequence[psutil.Process]) -> Hop:
+def measure_hop(front: Front, model: str, processes: Sequence[psutil.Process]) -> Hop:
     """Measure one model at one server.
 
     :param processes: among which those are that work for it.
     """
-    list(_times(machine, model, WARM_UP, 60))
+    list(_times(front, model, WARM_UP, 60))
     at_work = _at_work(processes, model)
-    alone = [seconds for seconds, _ in _times(machine, model, None, SECONDS)]
+    alone = [seconds for seconds, _ in _times(front, model, None, SECONDS)]
     began, before = time.monotonic(), _seconds(at_work)
     with ThreadPoolExecutor(CROWD) as pool:
-        counts = pool.map(lambda _: sum(1 for _ in _times(machine, model, None, SECONDS)), range(CROWD))
+        counts = pool.map(lambda _: sum(1 for _ in _times(front, model, None, SECONDS)), range(CROWD))
         answered = sum(counts)
     rate = answered / (time.monotonic() - began)
     core = 1000 * (_seconds(at_work) - before) / answered
     return Hop(model, Speed(1000 * statistics.median(alone), rate, core))
 
 
-def _times(machine: Machine, model: str, count: int | None, seconds: float) -> Iterator[tuple[float, int]]:
+def _times(front: Front, model: str, count: int | None, seconds: float) -> Iterator[tuple[float, int]]:
     """Ask over one connection; the seconds of each answer.
 
     :raises RuntimeError: where one is not 200.
     """
     picture = pictures()[model]
-    connection = http.client.HTTPConnection("127.0.0.1", machine.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
     ending, asked = time.monotonic() + seconds, 0
     while time.monotonic() < ending and (count is None or asked < count):
         began = time.perf_counter()
@@ -105,8 +105,8 @@ def _times(machine: Machine, model: str, count: int | None, seconds: float) -> I
 
 
 def _at_work(processes: Sequence[psutil.Process], model: str) -> list[psutil.Process]:
-    """Fronts, gateways and the model's replicas: not Ray's own daemons, which work without requests, too."""
-    marks = ("gunicorn", "app.engines.ray.bridge", f"ray::ServeReplica:dimple-{model}-")
+    """Fronts, proxies and the model's replicas: not Ray's own daemons, which work without requests, too."""
+    marks = ("gunicorn", "ray::ProxyActor", f"ray::ServeReplica:{model}-")
     return [process for process in processes if any(mark in " ".join(process.cmdline()) for mark in marks)]
 
 

@@ -39,7 +39,7 @@ def _difference(said: Mapping[str, float], right: Mapping[str, float]) -> float:
 @dataclass
 class Tally:
     """How requests ended. ``refused`` were answered 503 with ``Retry-After``. Anything else but a right answer, above
-    all no answer, is ``lost``."""
+    all no answer, is ``lost``. ``silence`` is the longest time without an answer of a front, in seconds."""
 
     sent: int = 0
     answered: int = 0
@@ -47,6 +47,7 @@ class Tally:
     lost: int = 0
     worst: float = 0.0
     slowest: float = 0.0
+    silence: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -58,6 +59,7 @@ class Load:
         self.phase = "steady"
         self.tallies: dict[str, Tally] = {}
         self._ports = ports
+        self._answered_at = dict.fromkeys(ports, time.monotonic())
         self._pause = clients / per_second
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -102,7 +104,9 @@ class Load:
             connection.request("POST", f"/predict/{ask.model}", ask.picture, {"Content-Type": "image/jpeg"})
             answer = connection.getresponse()
             body = answer.read()
-            self._note(tally, ask, answer.status, answer.headers.get("Retry-After"), body, time.monotonic() - began)
+            self._note(
+                tally, port, ask, answer.status, answer.headers.get("Retry-After"), body, time.monotonic() - began
+            )
             return connection
         except (OSError, http.client.HTTPException) as error:
             with self._lock:
@@ -111,13 +115,17 @@ class Load:
                 tally.reasons[f"{type(error).__name__}: {error}"] += 1
             return None
 
-    def _note(self, tally: Tally, ask: Ask, status: int, retry: str | None, body: bytes, seconds: float) -> None:
+    def _note(
+        self, tally: Tally, port: int, ask: Ask, status: int, retry: str | None, body: bytes, seconds: float
+    ) -> None:
         difference = ask.judge(body) if status == 200 else 0.0
         with self._lock:
             tally.sent += 1
             tally.slowest = max(tally.slowest, seconds)
             if status == 200 and difference <= TOLERANCE:
                 tally.answered += 1
+                tally.silence = max(tally.silence, time.monotonic() - self._answered_at[port])
+                self._answered_at[port] = time.monotonic()
                 tally.worst = max(tally.worst, difference)
             elif status == 503 and retry:
                 tally.refused += 1

@@ -17,6 +17,8 @@ from app.engines.selftest import FILE, write_selftest
 from app.formats.folder import open_model_folder
 from app.formats.mxnet_params import read_params, write_params
 from app.settings import ROOT
+from app.zoo.imagenet import NAME as IMAGENET
+from app.zoo.imagenet import ensure_imagenet
 
 NAMES = ("smile", "dogcat", "imagenet")
 ROLLED = "smile"
@@ -33,7 +35,9 @@ def make(folder: Path, cache: Path) -> None:
     """Make a models folder with the three, and beside it two others to roll to: one that is right, and one whose
     self-test cannot hold."""
     for name in NAMES:
-        shutil.copytree(ROOT / "models" / name, folder / "models" / name)
+        if name != IMAGENET:
+            shutil.copytree(ROOT / "models" / name, folder / "models" / name)
+    ensure_imagenet(folder / "models")
     picture = folder / "face.jpg"
     picture.write_bytes(face())
     for name in (NEW, BAD):

@@ -1,4 +1,4 @@
-"""Two machines in one: each a Ray node with an address of loopback's own, and a front beside it."""
+"""Three Ray nodes and two servers on one machine, each node with an address of loopback's own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -21,14 +20,25 @@ from pathlib import Path
 import psutil
 
 from app.settings import ROOT
+from bench.cluster.supervisor import kill_children
 from bench.perf.processes import held
 
-HEAD, NODE = "127.0.0.2", "127.0.0.3"
+BIN = Path(sys.executable).parent
 CPUS = 8
-"""Replicas that may run on each node: what is tried here is behaviour, not speed."""
-COMMON = ("--cpus", str(CPUS), "--object-mb", "100")
+"""Replicas that may run on each node but the head: what is tried here is behaviour, not speed."""
 START_SECONDS = 180.0
 COMMAND_SECONDS = 150.0
+RAY_ENVIRON = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_gcs_storage": "rocksdb",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
+    "RAY_health_check_initial_delay_ms": "2000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "3000",
+    "RAY_health_check_failure_threshold": "3",
+}
+"""The environment of docs/scaling.md."""
 
 
 class Failed(Exception):
@@ -50,11 +60,10 @@ def wait_for(what: str, condition: Callable[[], bool], seconds: float) -> float:
 
 
 @dataclass
-class Machine:
-    """A node and a front, with an instance folder of their own."""
+class Front:
+    """A server with an instance folder of its own."""
 
     folder: Path
-    host: str
     port: int
     environ: dict[str, str]
     process: subprocess.Popen[bytes] | None = None
@@ -63,28 +72,15 @@ class Machine:
     def log(self) -> Path:
         return self.folder / "front.log"
 
-    def flask(self, *arguments: str) -> str:
-        """Run a command of ``flask`` on it; return what it prints."""
-        command = [sys.executable, "-m", "flask", "--app", str(ROOT / "app"), *arguments]
-        with tempfile.TemporaryFile() as output:  # no pipe: what it starts would keep that open
-            done = subprocess.run(
-                command, cwd=ROOT, env=self.environ, stdout=output, stderr=subprocess.STDOUT, timeout=COMMAND_SECONDS
-            )
-            output.seek(0)
-            said = output.read().decode(errors="replace")
-        if done.returncode:
-            raise Failed(f"flask {' '.join(arguments)}: {said}")
-        return said
-
-    def start_front(self, **told: str) -> None:
+    def start(self, **settings: str) -> None:
         """Start gunicorn, without waiting."""
         command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, env=self.environ | told, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command, cwd=ROOT, env=self.environ | settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def stop_front(self) -> None:
+    def stop(self) -> None:
         """End it when it has answered what it works on."""
         if self.process is not None:
             self.process.terminate()
@@ -116,102 +112,151 @@ class Machine:
         status, body = self.ask("GET", "/readyz", seconds=10)
         return status == 200 and len(json.loads(body)["models"]) >= models
 
-    def watch(self) -> psutil.Process:
-        """The process that looks after its node."""
-        facts = str(self.folder / "instance" / "cluster" / "node.json")
-        for process in psutil.process_iter(["cmdline"]):
-            if {"app.engines.ray.node", facts} <= set(process.info["cmdline"] or ()):
-                return process
-        raise Failed(f"no node runs for {facts}")
 
-    def has_node(self) -> bool:
-        """Whether its Ray node runs."""
-        try:
-            return bool(json.loads((self.folder / "instance" / "cluster" / "node.json").read_text())["runs"])
-        except (OSError, ValueError):
-            return False
+class Node:
+    """A Ray node that is started again whenever it ends."""
+
+    def __init__(self, folder: Path, environ: dict[str, str], arguments: list[str]) -> None:
+        self.folder, self.log = folder, folder / "node.log"
+        self._environ = environ | {"RAY_TMPDIR": str(folder / "ray")}
+        self._command = [sys.executable, "-m", "bench.cluster.supervisor", str(self.log), str(folder / "ray")]
+        self._command += [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", *arguments]
+        self._command += ["--object-store-memory=100000000", f"--temp-dir={folder / 'ray'}"]
+        self._supervisor: psutil.Popen | None = None
+
+    def start(self) -> None:
+        """Start Ray, and wait until it runs."""
+        self._supervisor = psutil.Popen(self._command, cwd=ROOT, env=self._environ)
+        wait_for(f"Ray runs in {self.folder}", self.has_started, START_SECONDS)
+
+    def has_started(self) -> bool:
+        return self.log.exists() and "Ray runtime started" in self.log.read_text(errors="replace")
+
+    def processes(self) -> list[psutil.Process]:
+        """All processes of the node."""
+        return self._supervisor.children(recursive=True) if self._supervisor else []
+
+    def kill(self) -> None:
+        """Kill all its processes, as a loss of power does."""
+        kill_children(self._supervisor)
+
+    def stop(self) -> None:
+        """End it for good."""
+        if self._supervisor:
+            self._supervisor.terminate()
+            self._supervisor.wait(30)
 
 
 class Rig:
-    """The two machines, and the folder that all of it lies in."""
+    """The nodes and the fronts, and the folder that all of it lies in."""
 
     def __init__(self, models: Path, cache: Path) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="dc-"))  # short: sockets lie in it
-        self.head_port, first, second = (_two_ports() for _ in range(3))
+        (self.folder / "home").mkdir()
         self._models, self._cache = models, cache
-        self.head, self.node = self._machine("a", HEAD, first), self._machine("b", NODE, second)
-        self.others: list[Machine] = []
+        self.ray_port, self.proxy_port = _two_ports(), _two_ports()
+        self.fronts = (self._front("a"), self._front("b"))
+        self.head = self._node(
+            2, ["--head", f"--port={self.ray_port}", f"--dashboard-port={self.ray_port + 1}"], cpus=0
+        )
+        self.nodes = [self._node(number, [f"--address=127.0.0.2:{self.ray_port}"]) for number in (3, 4)]
         self.peak = 0.0
 
     @property
-    def machines(self) -> tuple[Machine, Machine]:
-        return self.head, self.node
-
-    @property
-    def address(self) -> str:
-        return f"{HEAD}:{self.head_port}"
+    def proxies(self) -> str:
+        """The setting ``DIMPLE_CLUSTER``. On one machine, the proxies share their port."""
+        return f"127.0.0.3:{self.proxy_port},127.0.0.4:{self.proxy_port}"
 
     def start_nodes(self) -> None:
-        """Start the head, and let the other join."""
-        self.head.flask("cluster", "up", "--host", HEAD, "--port", str(self.head_port), *COMMON)
-        self._join(self.node)
+        """Start the head, let the nodes join, and deploy the models of the first front."""
+        self.run("ray", "get-auth-token", "--generate")
+        for node in (self.head, *self.nodes):
+            node.start()
+        self.deploy()
 
     def join_more(self, count: int) -> None:
-        """Let machines without a front join, until there are so many."""
-        while 2 + len(self.others) < count:
-            number = 4 + len(self.others)
-            self.others.append(self._machine(f"n{number}", f"127.0.0.{number}", 0))
-            self._join(self.others[-1])
+        """Let more nodes join, until there are so many."""
+        while len(self.nodes) < count:
+            self.nodes.append(self._node(3 + len(self.nodes), [f"--address=127.0.0.2:{self.ray_port}"]))
+            self.nodes[-1].start()
 
-    def _join(self, machine: Machine) -> None:
-        token = self.head.folder / "instance" / "cluster" / "token"
-        machine.flask("cluster", "join", self.address, "--host", machine.host, "--token-file", str(token), *COMMON)
+    def deploy(self, *arguments: str) -> None:
+        """Deploy the models of the first front, as an operator does."""
+        config = self.run(sys.executable, "-m", "flask", "--app", str(ROOT / "app"), "cluster", "config", *arguments)
+        (self.folder / "serve.yaml").write_text(config, encoding="utf-8")
+        self.run("serve", "deploy", str(self.folder / "serve.yaml"), "--address", self.dashboard)
+
+    def status(self) -> dict[str, str]:
+        """The status of each application, and its messages; empty while the head does not answer."""
+        token = (self.folder / "home" / ".ray" / "auth_token").read_text().strip()
+        url = f"{self.dashboard}/api/serve/applications/"
+        try:
+            request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                document = json.load(answer)
+        except (OSError, ValueError):
+            return {}
+        return {name: f"{found['status']} {found}" for name, found in document["applications"].items()}
+
+    @property
+    def dashboard(self) -> str:
+        return f"http://127.0.0.1:{self.ray_port + 1}"
+
+    def run(self, program: str, *arguments: str) -> str:
+        """Run a command with the settings of the first front; return what it prints."""
+        command = [program if "/" in program else str(BIN / program), *arguments]
+        environ = self.fronts[0].environ | self._ray_environ() | {"DIMPLE_CLUSTER": self.proxies}
+        done = subprocess.run(
+            command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
+        if done.returncode:
+            raise Failed(f"{' '.join(command)}: {done.stdout}{done.stderr}"[-3000:])
+        return done.stdout
 
     def start_fronts(self, models: int) -> None:
         """Start both fronts, and wait until they answer."""
-        for one in self.machines:
-            one.start_front(DIMPLE_CLUSTER=self.address)
-        for one in self.machines:
-            wait_for("the fronts are ready", lambda one=one: one.ready(models), START_SECONDS)
+        for front in self.fronts:
+            front.start(DIMPLE_CLUSTER=self.proxies)
+        for front in self.fronts:
+            wait_for("the fronts are ready", lambda front=front: front.ready(models), START_SECONDS)
 
     def processes(self) -> list[psutil.Process]:
         """Everything that was started here and lives."""
-        mark, found = str(self.folder), []
-        for process in psutil.process_iter(["environ"]):
-            environ = process.info["environ"] or {}
-            if environ.get("DIMPLE_INSTANCE_DIR", "").startswith(mark) and process.pid != os.getpid():
-                found.append(process)
+        found = [process for node in (self.head, *self.nodes) for process in node.processes()]
+        for front in self.fronts:
+            if front.process is not None:
+                process = psutil.Process(front.process.pid)
+                found += [process, *process.children(recursive=True)]
         return found
 
     def measure(self) -> None:
         """Note what all of it takes of memory now (PSS, MiB), where that is more than ever."""
-        self.peak = max(self.peak, held([one.pid for one in self.processes()]).pss)
+        self.peak = max(self.peak, held([process.pid for process in self.processes()]).pss)
 
-    def close(self) -> list[str]:
-        """End everything, and remove the folder.
-
-        :returns: what had to be killed; nothing should.
-        """
-        for one in self.machines:
-            one.stop_front()
-        for one in (*self.others, *reversed(self.machines)):
-            with contextlib.suppress(Failed, subprocess.TimeoutExpired):
-                one.flask("cluster", "down")
-        time.sleep(1)
-        left = [f"{one.pid} {' '.join(one.cmdline())[:100]}" for one in self.processes()]
-        for one in self.processes():
-            with contextlib.suppress(psutil.Error):
-                one.send_signal(signal.SIGKILL)
+    def close(self) -> None:
+        """End everything, and remove the folder."""
+        for front in self.fronts:
+            front.stop()
+        for node in (*self.nodes, self.head):
+            node.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
-        return left
 
-    def _machine(self, name: str, host: str, port: int) -> Machine:
-        folder = self.folder / name
-        (folder / "home").mkdir(parents=True)
+    def _node(self, number: int, arguments: list[str], cpus: int = CPUS) -> Node:
+        folder = self.folder / f"n{number}"
+        folder.mkdir()
+        environ = self._environ(folder) | self._ray_environ() | {"RAY_gcs_storage_path": str(folder / "gcs")}
+        return Node(folder, environ, [*arguments, f"--node-ip-address=127.0.0.{number}", f"--num-cpus={cpus}"])
+
+    def _front(self, name: str) -> Front:
+        folder, port = self.folder / name, _two_ports()
         shutil.copytree(self._models, folder / "models")
+        environ = self._environ(folder) | {"DIMPLE_PORT": str(port), "DIMPLE_MANAGEMENT_PORT": str(port + 1)}
+        return Front(folder, port, environ)
+
+    def _environ(self, folder: Path) -> dict[str, str]:
         environ = {key: value for key, value in os.environ.items() if not key.startswith(("DIMPLE_", "RAY_", "MAKE"))}
-        environ |= {
-            "HOME": str(folder / "home"),
+        return environ | {
+            "HOME": str(self.folder / "home"),
             "DIMPLE_INSTANCE_DIR": str(folder / "instance"),
             "DIMPLE_CACHE_DIR": str(self._cache),
             "DIMPLE_UPLOADS_DIR": str(folder / "uploads"),
@@ -223,9 +268,9 @@ class Rig:
             "DIMPLE_WORKERS": "1",
             "DIMPLE_HOST": "127.0.0.1",
         }
-        if port:
-            environ |= {"DIMPLE_PORT": str(port), "DIMPLE_MANAGEMENT_PORT": str(port + 1)}
-        return Machine(folder, host, port, environ)
+
+    def _ray_environ(self) -> dict[str, str]:
+        return RAY_ENVIRON | {"PYTHONPATH": str(ROOT)}
 
 
 def _two_ports() -> int:
@@ -245,5 +290,4 @@ def rig(models: Path, cache: Path) -> Iterator[Rig]:
     try:
         yield made
     finally:
-        if left := made.close():
-            print("had to be killed:", *left, sep="\n  ", file=sys.stderr)
+        made.close()

@@ -1,8 +1,8 @@
-"""Models served from more than one machine: one Ray Serve deployment per model, called through a handle.
+"""Models that a Ray cluster computes: one Ray Serve application for each, reached through Serve's HTTP proxies.
 
-    server process                       its child               node
-    RayEngine -> BridgeClient  ==(pipe)==>  bridge.py -> handle  ==>  replica.py -> engine
+    HTTP worker                       node
+    RayEngine -> ServeClient  ==(HTTP)==>  Serve's proxy -> replica.py -> engine
 
-A server process never imports Ray. Ray kills a process that loses the head, so a child process does everything that
-needs Ray, and is restarted. One actor per cluster, in ``deployer.py``, decides what is deployed.
+Only ``replica.py`` imports Ray, and only Ray imports ``replica.py``. ``serve_config.py`` writes the file that ``serve
+deploy`` reads; nodes are started and stopped by ``ray start`` and ``ray stop`` (docs/scaling.md).
 """

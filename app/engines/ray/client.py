@@ -1,235 +1,182 @@
-"""The server's end of the pipe: starts and restarts the bridge, and fails the requests of a bridge that is gone."""
+"""A client of Ray Serve's HTTP proxies, which loses no request when one proxy or replica is lost."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import logging
-import queue
 import re
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from concurrent.futures import Future
-from multiprocessing.connection import Connection
-from typing import IO, Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from app.engines.ray.node_config import address, ray_environ, read_node
-from app.engines.ray.spec import DeploymentSpec, DeploymentState, ErrorResponse, Kind, Request, Response, StateUpdate
-from app.settings import ROOT, Settings
-from app.utils.backoff import Backoff
+from app.errors import (
+    ClusterError,
+    ClusterUnavailable,
+    DimpleError,
+    ModelFormatError,
+    NoReplica,
+    QueueFull,
+    QueueTimeout,
+)
+from app.settings import Settings
 from app.utils.error_text import reason_of
+
+if TYPE_CHECKING:
+    import urllib3
 
 log = logging.getLogger(__name__)
 
-LONGEST_PAUSE = 5.0
-"""Longest pause in seconds before the bridge is restarted."""
-ERROR = re.compile(r"[\w.]+: \S")
-CONNECT_SECONDS = 90.0
-SILENT_SECONDS = 12.0
-"""Seconds of silence after which the bridge is taken to hang in Ray, its head gone; normally it writes every second."""
+HTTP_PORT, RAY_PORT = 8000, 6379  # by default
+ADDRESS = re.compile(r"([\w.\-]+|\[[0-9a-fA-F:]+\]):(\d{1,5})")
+CONNECTIONS = 1024  # a thread with a request has one
+POLL_SECONDS, CONNECT_SECONDS = 1.0, 2.0
+KEEPALIVE = {"TCP_KEEPIDLE": 2, "TCP_KEEPINTVL": 1, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 5000}
+"""Options of Linux that end a connection to a machine without power after 5 seconds."""
 
 
-class RequestFailed(Exception):
-    """An error response of the bridge."""
+class ServeClient:
+    """The connections of one process to the proxies of a cluster. Every method may be called from any thread.
 
-    def __init__(self, kind: Kind, reason: str) -> None:
-        super().__init__(kind, reason)
-        self.kind, self.reason = kind, reason
+    Every second each proxy is asked which applications it routes to. Requests go to those that answer, in turn.
+    """
 
+    def __init__(self, proxies: tuple[str, ...]) -> None:
+        """Ask the proxies at these addresses, ``host:port``, and go on asking them."""
+        import urllib3
+        from urllib3.connection import HTTPConnection
 
-class BridgeClient:
-    """The connection of one process to one cluster. Every method may be called from any thread."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._numbers = itertools.count(1)
-        self._lock = threading.Lock()  # guards writes to the pipe and all fields below
-        self._pipe: Connection | None = None
-        self._waiting: dict[int, Future[Any]] = {}
-        self._plans: dict[str, DeploymentSpec] = {}
-        self._states: dict[str, DeploymentState] = {}
-        self._released: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._news = threading.Condition()
-        self._connected = False
-        self._lost = "it is being connected"
-        self._begun = time.monotonic()
-        threading.Thread(target=self._keep_up, name="cluster", daemon=True).start()
+        options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        options += [
+            (socket.IPPROTO_TCP, getattr(socket, key), KEEPALIVE[key]) for key in KEEPALIVE if hasattr(socket, key)
+        ]
+        self._pool = urllib3.PoolManager(len(proxies), maxsize=CONNECTIONS, retries=False, socket_options=options)
+        self._turns = itertools.count()
+        self._lock = threading.Lock()  # guards changes of the states
+        self.states: dict[str, frozenset[str] | str] = dict.fromkeys(proxies, frozenset())
+        """The routes of each proxy that answers, or the reason why it does not."""
+        self._closed = threading.Event()
+        with ThreadPoolExecutor(len(proxies)) as pool:
+            list(pool.map(self._poll, proxies))
+        for proxy in proxies:
+            threading.Thread(target=self._follow, args=(proxy,), name=f"cluster {proxy}", daemon=True).start()
 
     @property
     def lost(self) -> str:
-        """Return why the cluster cannot be reached; empty if it can."""
-        return self._lost
+        """Return why no proxy answers; empty if one does."""
+        states = self.states
+        if any(isinstance(state, frozenset) for state in states.values()):
+            return ""
+        return "none of its proxies answers (" + "; ".join(f"{proxy}: {why}" for proxy, why in states.items()) + ")"
 
-    def state(self, key: str) -> DeploymentState | None:
-        """Return the state of a deployment; None if it is unknown."""
-        return self._states.get(key)
+    def serves(self, route: str) -> bool:
+        """Return whether a proxy that answers routes to an application."""
+        return any(isinstance(state, frozenset) and route in state for state in self.states.values())
 
-    def hold(self, plan: DeploymentSpec) -> None:
-        """Claim a deployment from now on, across all losses of the cluster."""
-        with self._lock:
-            self._plans[plan.key] = plan
-        self._send("hold", plan)
+    def request(self, name: str, route: str, body: bytes | None, seconds: float) -> bytes:
+        """Send a request to an application, and return the body of its response.
 
-    def release(self, key: str) -> None:
-        """Release the claim on a deployment.
+        If a proxy or a replica is lost, the request is repeated at the next proxy, so it must be idempotent.
 
-        The garbage collector may call this at any point, so it only records the release.
+        :param name: the model's name, for errors.
+        :param body: a body to POST; None for GET.
+        :param seconds: timeout of everything.
+        :raises NoReplica: if no proxy routes to the application; also ``ClusterUnavailable``, ``QueueFull``,
+            ``QueueTimeout``, and ``ModelFormatError`` if the replica rejects the request.
         """
-        self._released.put(key)
-
-    def ask(self, verb: str, *arguments: Any) -> Any:
-        """Send a request to the bridge and wait for its response.
-
-        :raises RequestFailed: if the bridge responds with an error, or exits.
-        """
-        future: Future[Any] = Future()
-        number = next(self._numbers)
-        with self._lock:
-            if self._pipe is None or not self._connected:
-                raise RequestFailed("lost", self._lost or "it is being connected")
-            self._waiting[number] = future
-            try:
-                self._pipe.send(Request(number, verb, arguments))
-            except OSError:
-                self._waiting.pop(number)
-                raise RequestFailed("lost", "the connection to it has just ended") from None
-        return future.result()
-
-    def wait(self, key: str, seconds: float) -> DeploymentState | None:
-        """Wait until a deployment answers or has failed, but no longer than ``seconds``; return its state."""
         deadline = time.monotonic() + seconds
-        with self._news:
-            while (left := deadline - time.monotonic()) > 0:
-                state = self._states.get(key)
-                if not self._lost and state and (state.running or state.status == "DEPLOY_FAILED"):
-                    return state
-                self._news.wait(min(left, 1.0))
-        return self._states.get(key)
+        *proxies, last = self._order(route)
+        for proxy in proxies:
+            with contextlib.suppress(ClusterUnavailable, NoReplica):
+                return self._attempt(name, proxy, route, body, deadline)
+        return self._attempt(name, last, route, body, deadline)
 
-    def wait_connected(self, seconds: float) -> bool:
-        """Wait until the cluster is connected, but no longer than ``seconds`` since the first attempt."""
-        with self._news:
-            while self._lost and (left := self._begun + seconds - time.monotonic()) > 0:
-                self._news.wait(left)
-        return not self._lost
+    def close(self) -> None:
+        """Stop following the proxies."""
+        self._closed.set()
+        self._pool.clear()
 
-    def _send(self, verb: str, *arguments: Any) -> None:
-        with self._lock:
-            if self._pipe is not None:
-                with contextlib.suppress(OSError):  # the next bridge gets all claims
-                    self._pipe.send(Request(0, verb, arguments))
+    def _order(self, route: str) -> list[str]:
+        """Return the proxies in the order in which they are tried: first, in turn, those with the route."""
+        states = list(self.states.items())
+        start = next(self._turns) % len(states)
+        states = states[start:] + states[:start]
+        states.sort(key=lambda item: isinstance(item[1], str) or route not in item[1])
+        return [proxy for proxy, _ in [*states, states[0]]]
 
-    def _keep_up(self) -> None:
-        backoff = Backoff(LONGEST_PAUSE)
-        while True:
-            backoff.attempt()
-            with tempfile.TemporaryFile() as stderr:
-                try:
-                    reason = self._run(stderr)
-                except Exception as error:  # no memory for a process, no address: the next try may do better
-                    reason = str(error)
-            self._note(reason)
-            time.sleep(backoff.remaining())
+    def _attempt(self, name: str, proxy: str, route: str, body: bytes | None, deadline: float) -> bytes:
+        import urllib3
 
-    def _run(self, stderr: IO[bytes]) -> str:
-        """Start a bridge, read its messages until it exits, and return why it exited."""
-        node = read_node(self._settings)
-        where = address(self._settings), node.node_ip if node else ""
-        if node and not node.runs:
-            return "this machine's Ray node does not run; it is started again by itself"
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "app.engines.ray.bridge", str(theirs.fileno())]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=ray_environ(self._settings),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        pipe = Connection(ours.detach())
+        if (left := deadline - time.monotonic()) <= 0:
+            raise QueueTimeout(name)
         try:
-            pipe.send(where)
-            with self._lock:
-                self._pipe = pipe
-                for plan in self._plans.values():
-                    pipe.send(Request(0, "hold", (plan,)))
-            patience = CONNECT_SECONDS
-            while pipe.poll(patience):
-                self._receive(pipe.recv())
-                patience = SILENT_SECONDS
-        except (EOFError, OSError):
-            pass
-        finally:
-            self._drop()
-            pipe.close()
-            process.kill()
-            process.wait()
-        stderr.seek(0)
-        return _reason(reason_of(stderr.read(), None), where[0])
+            response = self._pool.request(
+                "GET" if body is None else "POST",
+                f"http://{proxy}{route}",
+                body=body,
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=left),
+            )
+        except urllib3.exceptions.ReadTimeoutError:
+            raise QueueTimeout(name) from None
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterUnavailable(name, f"{proxy}: {reason_of(error)}") from None
+        if response.status != 200:
+            raise _error_of(name, response)
+        return response.data
 
-    def _receive(self, message: Response | ErrorResponse | StateUpdate) -> None:
-        if isinstance(message, StateUpdate):
-            with self._lock:
-                self._states, self._connected = message.states, True
-            self._release_finished()
-            self._note(message.lost)
-            return
+    def _follow(self, proxy: str) -> None:
+        while not self._closed.wait(POLL_SECONDS):
+            self._poll(proxy)
+
+    def _poll(self, proxy: str) -> None:
+        import urllib3
+
+        state: frozenset[str] | str
+        try:
+            timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=2 * CONNECT_SECONDS)
+            response = self._pool.request("GET", f"http://{proxy}/-/routes", timeout=timeout)
+            text = response.data.decode(errors="replace")
+            state = frozenset(json.loads(text)) if response.status == 200 else f"{response.status} {text[:200]}"
+        except (urllib3.exceptions.HTTPError, ValueError, TypeError) as error:
+            state = reason_of(error)
         with self._lock:
-            future = self._waiting.pop(message.number, None)
-        if future is None:
-            return
-        if isinstance(message, Response):
-            future.set_result(message.value)
-        else:
-            future.set_exception(RequestFailed(message.kind, message.reason))
-
-    def _release_finished(self) -> None:
-        while not self._released.empty():
-            key = self._released.get()
-            with self._lock:
-                self._plans.pop(key, None)
-            self._send("release", key)
-
-    def _note(self, lost: str) -> None:
-        with self._news:
-            if bool(lost) != bool(self._lost):
-                log.log(
-                    logging.ERROR if lost else logging.INFO, "the cluster is %s", f"lost: {lost}" if lost else "there"
-                )
-            self._lost = lost
-            self._news.notify_all()
-
-    def _drop(self) -> None:
-        """Fail all requests that wait for a bridge that is gone."""
-        with self._lock:
-            waiting, self._waiting, self._states = self._waiting, {}, {}
-            self._pipe, self._connected = None, False
-        for future in waiting.values():
-            future.set_exception(RequestFailed("lost", "the connection to it was lost"))
+            before, self.states = self.lost, {**self.states, proxy: state}
+        if bool(self.lost) != bool(before):
+            log.warning("the cluster is %s", f"lost: {self.lost}" if self.lost else "there again")
 
 
-def _reason(last: str, head: str) -> str:
-    """Return why a bridge exited, from its last output: Python's, or Ray's much longer one if the head is gone."""
-    if ERROR.match(last) and not last.startswith("ConnectionError"):
-        return last[:300]
-    return f"its head {head} does not answer"
+def _error_of(name: str, response: urllib3.BaseHTTPResponse) -> DimpleError:
+    """Return the error for a response of a proxy, or of our replica, which rejects a request with 422."""
+    text = response.data.decode(errors="replace").strip()[:500]
+    if response.status == 422:
+        return ModelFormatError(text)
+    if response.status == 429 or "backpressure" in text:
+        return QueueFull(name)
+    if kind := {404: NoReplica, 408: QueueTimeout}.get(response.status):
+        return kind(name)
+    return ClusterUnavailable(name, f"it answers {response.status} {text}")
 
 
-_links: dict[str, BridgeClient] = {}
-_making = threading.Lock()
+def proxies_of(settings: Settings) -> tuple[str, ...]:
+    """Return the addresses of the cluster's proxies; empty if the server has no cluster.
+
+    :raises ClusterError: if the setting contains an invalid address.
+    """
+    addresses = tuple(part.strip() for part in settings.cluster.split(",") if part.strip())
+    if not addresses:
+        return (f"127.0.0.1:{HTTP_PORT}",) if settings.engine == "ray" else ()
+    for address in addresses:
+        if not (match := ADDRESS.fullmatch(address)) or int(match[2]) in (0, RAY_PORT) or int(match[2]) > 65535:
+            example = f"host:{HTTP_PORT},host:{HTTP_PORT}, not Ray's own port {RAY_PORT}"
+            raise ClusterError(f"DIMPLE_CLUSTER holds {address!r}. Name the HTTP proxies of Ray Serve: {example}")
+    return addresses
 
 
-def bridge_client(settings: Settings) -> BridgeClient:
-    """Return this process's only client for the settings' cluster."""
-    where = f"{settings.cluster} {settings.instance_dir}"
-    with _making:
-        if where not in _links:
-            _links[where] = BridgeClient(settings)
-        return _links[where]
+@lru_cache
+def serve_client(proxies: tuple[str, ...]) -> ServeClient:
+    """Return this process's only client of a cluster."""
+    return ServeClient(proxies)

@@ -1,43 +1,49 @@
-"""The engine ``ray``, which sends batches to the model's deployment."""
+"""The engine ``ray``, which sends batches to the model's application on a Ray cluster."""
 
 from __future__ import annotations
 
-import time
-import weakref
-from dataclasses import replace
+import io
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from app.engines.base import LoadedEngine, check_batch
-from app.engines.ray.artifact_store import digest_of, publish
-from app.engines.ray.client import BridgeClient, RequestFailed, bridge_client
-from app.engines.ray.node_config import require_ray, store
-from app.engines.ray.spec import DeploymentSpec, DeploymentState, Scale
-from app.errors import ClusterError, ClusterUnavailable, ModelFormatError, NoReplica, QueueFull, QueueTimeout
+from app.engines.base import Agreement, LoadedEngine, Parity, check_batch
+from app.engines.ray.client import ServeClient, proxies_of, serve_client
+from app.engines.ray.serve_config import application_name
+from app.errors import ClusterUnavailable, ModelFormatError, ModelUnavailable
+from app.formats.folder import digest_of
+from app.formats.signature import document_of, signature_of
 from app.settings import Settings
 from app.types import FloatArray
 
-CONNECT_SECONDS = 20.0
-DEPLOY_SECONDS = 600.0
-"""Timeout of a deployment in seconds; a node may have to convert the model first."""
-LOG_TAIL_LINES = 3
+DESCRIBE_SECONDS = 30.0
+
+
+def to_npy(array: FloatArray) -> bytes:
+    """Return an array in NumPy's .npy format."""
+    body = io.BytesIO()
+    np.save(body, np.asarray(array, np.float32), allow_pickle=False)
+    return body.getvalue()
+
+
+def from_npy(body: bytes) -> FloatArray:
+    """Return the array of a .npy file; another file raises ValueError, OSError or EOFError."""
+    return np.asarray(np.load(io.BytesIO(body), allow_pickle=False), np.float32)
 
 
 class RayEngine:
-    """A model that is computed on the cluster. Its claim there ends with the object or with :meth:`close`."""
+    """A model that the cluster computes."""
 
-    def __init__(self, link: BridgeClient, plan: DeploymentSpec, row_shape: tuple[int, ...], seconds: float) -> None:
-        """Take over a claim that the caller has made on the deployment.
+    def __init__(self, client: ServeClient, name: str, route: str, seconds: float) -> None:
+        """Use the application at a route.
 
         :param seconds: timeout of a prediction, everything included.
         """
-        self._link = link
-        self._plan = plan
-        self._row_shape = row_shape
-        self._seconds = seconds
-        self._release = weakref.finalize(self, link.release, plan.key)
-        self._release.atexit = False  # a server that exits will be back
+        self._client, self._name, self._route, self._seconds = client, name, route, seconds
+        self.row_shape: tuple[int, ...] = ()
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch, from any thread at any time.
@@ -45,99 +51,63 @@ class RayEngine:
         :param batch: float32, (N, …) in the layout of the network's input, N at least 1.
         :returns: float32, (N, classes), the network's unchanged output.
         :raises ValueError: if the batch has another shape.
-        :raises NoReplica: if there is no replica, or two were lost during the call.
-        :raises ClusterUnavailable: if the cluster cannot be reached.
-        :raises QueueFull: if the queue is full.
-        :raises QueueTimeout: if there is no response in time.
-        :raises ModelFormatError: if the network cannot be computed.
+        :raises DimpleError: as :meth:`ServeClient.request`.
         """
-        check_batch(batch, self._row_shape)
-        name, state = self._plan.name, self._link.state(self._plan.key)
-        if state is not None and not state.running:
-            raise NoReplica(name)
+        check_batch(batch, self.row_shape)
+        answer = self._client.request(self._name, self._route, to_npy(batch), self._seconds)
         try:
-            rows = np.ascontiguousarray(batch, np.float32)
-            return self._link.ask("predict", self._plan.key, rows, self._seconds)  # type: ignore[no-any-return]
-        except RequestFailed as why:
-            raise _as_error(name, why) from None
+            return from_npy(answer)
+        except (ValueError, OSError, EOFError) as error:
+            raise ModelFormatError(f"the cluster's answer for {self._name} is no array: {error}") from None
 
     def unavailable_reason(self) -> str:
         """Return why the cluster does not compute the model at this moment; empty if it does."""
-        if lost := self._link.lost:
-            return lost
-        state = self._link.state(self._plan.key)
-        return "" if state and state.running else f"no replica of the model {self._plan.name} is ready"
-
-    def rescale(self, least: int, most: int) -> None:
-        """Request another number of replicas, for all servers."""
-        scale = replace(self._plan.scale, min_workers=least, max_workers=most, told=time.time())
-        self._plan = replace(self._plan, scale=scale)
-        self._link.hold(self._plan)
+        return self._client.lost or ("" if self._client.serves(self._route) else _missing(self._route))
 
     def close(self) -> None:
-        """Release the deployment, which is removed once no other server claims it."""
-        self._release()
+        """Do nothing: the application belongs to the cluster."""
 
 
-def open_on_cluster(folder: Path, name: str, scale: Scale, seconds: float, settings: Settings) -> LoadedEngine:
-    """Deploy a model folder on the cluster, and wait until it answers.
+def open_on_cluster(folder: Path, name: str, seconds: float, settings: Settings) -> LoadedEngine:
+    """Open a model folder's application on the cluster.
 
-    :param scale: the number of replicas and the sizes of batches.
     :param seconds: timeout of a prediction.
-    :raises ClusterUnavailable: if the cluster cannot be reached now.
-    :raises ModelFormatError: if the nodes cannot load the model.
-    :raises ClusterError: if Ray is not installed, or the store rejects the model.
+    :raises ClusterUnavailable: if no proxy answers, or the application is not deployed or not ready.
+    :raises ModelFormatError: if the folder or the description of the application cannot be read.
+    :raises ClusterError: if the setting of the cluster is invalid.
     """
-    require_ray()
-    link = bridge_client(settings)
-    where, digest = store(settings), digest_of(folder)
-    plan = DeploymentSpec(name, digest, where, "auto" if settings.engine == "ray" else settings.engine, scale)
-    if not link.wait_connected(CONNECT_SECONDS):
-        raise ClusterUnavailable(name, link.lost)
+    client, application = serve_client(proxies_of(settings)), application_name(name, digest_of(folder))
+    route = f"/{application}"
+    if not client.serves(route):
+        raise ClusterUnavailable(name, client.lost or _missing(route))
     try:
-        publish(folder, digest, where)
-    except ClusterError as error:
-        raise ClusterUnavailable(name, str(error)) from None
-    link.hold(plan)
+        answer = client.request(name, route, None, DESCRIBE_SECONDS)
+    except ModelUnavailable as error:  # its replicas are starting, or have failed
+        reason = error.reason if isinstance(error, ClusterUnavailable) else str(error)
+        raise ClusterUnavailable(name, f"no replica of {application} answers: {reason}") from None
     try:
-        return _wait_ready(link, plan, link.wait(plan.key, DEPLOY_SECONDS), seconds)
-    except BaseException:
-        link.release(plan.key)
-        raise
+        return _described(json.loads(answer), RayEngine(client, name, route, seconds))
+    except (ValueError, LookupError, TypeError) as error:
+        raise ModelFormatError(f"the cluster's description of {application} cannot be read: {error!r}") from None
 
 
-def _wait_ready(
-    link: BridgeClient, plan: DeploymentSpec, state: DeploymentState | None, seconds: float
-) -> LoadedEngine:
-    if state is not None and state.status == "DEPLOY_FAILED":
-        raise ModelFormatError(f"the cluster cannot load {plan.name}: {_last_error(state.message)}")
-    if state is None or not state.running:
-        reason = f"{state.status}. {_last_error(state.message)}" if state else link.lost or "nothing is known of it"
-        raise ClusterUnavailable(plan.name, f"no replica was ready within {DEPLOY_SECONDS:.0f} s: {reason}")
-    try:
-        digest, opened = link.ask("describe", plan.key)
-    except RequestFailed as why:
-        raise _as_error(plan.name, why) from None
-    if digest != plan.digest:
-        raise ModelFormatError(f"the cluster serves another content as {state.app}: {digest[:16]}, not {plan.key}")
-    engine = RayEngine(link, plan, tuple(opened.signature.inputs[0].shape[1:]), seconds)
-    return replace(opened, engine=engine, kind="ray")  # type: ignore[no-any-return]
+def describe(opened: LoadedEngine) -> dict[str, Any]:
+    """Return what a front needs to know of a replica's engine, as JSON."""
+    return asdict(replace(opened, engine=None)) | {"signature": document_of(opened.signature)}  # type: ignore[arg-type]
 
 
-def _as_error(name: str, why: RequestFailed) -> Exception:
-    if why.kind == "full":
-        return QueueFull(name)
-    if why.kind == "late":
-        return QueueTimeout(name)
-    if why.kind == "none":
-        return NoReplica(name)
-    if why.kind == "wrong":
-        return ModelFormatError(why.reason)
-    return ClusterUnavailable(name, why.reason)
+def _described(document: dict[str, Any], engine: RayEngine) -> LoadedEngine:
+    """Return an engine with the fields that its replica describes."""
+    parity, agreement, labels = (document.pop(key) for key in ("parity", "agreement", "labels"))
+    signature = signature_of(document["signature"], Path("the replica's signature"))
+    engine.row_shape = signature.inputs[0].shape[1:]
+    return LoadedEngine(
+        **document | {"engine": engine, "kind": "ray", "signature": signature},
+        parity=Parity(**parity) if parity else None,
+        agreement=Agreement(**agreement) if agreement else None,
+        labels=tuple(labels) if labels else None,
+    )
 
 
-def _last_error(message: str) -> str:
-    """Return the end of Ray Serve's message, which contains the reason."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    errors = [line.partition(": ")[2] for line in lines if line.startswith("app.errors.")]
-    return errors[-1] if errors else " ".join(lines[-LOG_TAIL_LINES:])[:500]
+def _missing(route: str) -> str:
+    return f"{route[1:]} is not deployed there. Deploy it: dimple cluster config > serve.yaml; serve deploy serve.yaml"

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from ray import serve
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from app.engines.base import LoadedEngine
 from app.engines.loader import load
 from app.engines.ray.artifact_store import fetch
-from app.engines.ray.node_config import MODELS, cluster_folder
-from app.engines.ray.spec import COMMON_OPTIONS, DEPLOYMENT, DeploymentSpec
+from app.engines.ray.engine import describe, from_npy, to_npy
+from app.engines.ray.serve_config import DEPLOYMENT
 from app.engines.selftest import check_selftest
 from app.formats.folder import open_model_folder
 from app.settings import read_settings
@@ -34,14 +35,14 @@ class Replica:
         :raises ClusterError: if the store does not return the model.
         """
         settings = read_settings()
-        path = fetch(digest, store, name, cluster_folder(settings) / MODELS)
-        folder = replace(open_model_folder(path), name=name)
-        self._opened = load(folder, engine, settings.cache)
-        self._selftest = check_selftest(path, self._opened.engine, self._opened.signature)
-        self._digest = digest
+        path = fetch(digest, store, name, settings.instance_dir / "cluster" / "models")
+        opened = load(replace(open_model_folder(path), name=name), engine, settings.cache)
+        check_selftest(path, opened.engine, opened.signature)
+        self._engine = opened.engine
+        self._description = describe(opened)
         self._batch_size = 1
         self._computing = asyncio.Semaphore(cpu_count())
-        log.info("%s is computed by %s", name, self._opened.kind)
+        log.info("%s is computed by %s", name, opened.kind)
 
     def reconfigure(self, options: dict[str, int]) -> None:
         """Change how requests are batched, without a restart."""
@@ -49,16 +50,17 @@ class Replica:
         self._together.set_max_batch_size(options["batch_size"])
         self._together.set_batch_wait_timeout_s(options["max_batch_delay"] / 1000)
 
-    async def predict(self, batch: FloatArray) -> FloatArray:
-        """Compute (N, …) -> (N, classes), alone or in a batch with other requests."""
-        if self._batch_size == 1:
-            return await self._compute(batch)
-        answer: FloatArray = await self._together(batch)
-        return answer
-
-    async def describe(self) -> tuple[str, LoadedEngine]:
-        """Return the content's digest, and the opened model without its engine."""
-        return self._digest, replace(self._opened, engine=None)  # type: ignore[arg-type]
+    async def __call__(self, request: Request) -> Response:
+        """Return the model's description as JSON for GET; for POST, compute an array (NumPy's .npy format)."""
+        if request.method != "POST":
+            return JSONResponse(self._description)
+        try:
+            batch = from_npy(await request.body())
+            rows = await (self._compute(batch) if self._batch_size == 1 else self._together(batch))
+        except Exception as error:  # the caller gets the reason; Ray Serve would answer 500 without one
+            log.exception("a request cannot be computed")
+            return PlainTextResponse(f"{type(error).__name__}: {error}"[:500], 422)
+        return Response(to_npy(rows), media_type="application/octet-stream")
 
     @serve.batch  # type: ignore[untyped-decorator]
     async def _together(self, batches: list[FloatArray]) -> list[FloatArray]:
@@ -67,22 +69,21 @@ class Replica:
 
     async def _compute(self, batch: FloatArray) -> FloatArray:
         async with self._computing:
-            return await asyncio.to_thread(self._opened.engine.predict, np.array(batch))
-
-
-def application(plan: DeploymentSpec, **options: Any) -> Any:
-    """Return the Ray Serve application of a deployment."""
-    deployment = serve.deployment(Replica).options(name=DEPLOYMENT, **COMMON_OPTIONS, **options)
-    # Ray Serve restarts the replicas of a redeployed application unless its version is unchanged. A program has no
-    # other way to change the number of replicas of a running application.
-    deployment._version = plan.key
-    return deployment.bind(**_arguments(plan))
+            return await asyncio.to_thread(self._engine.predict, batch)
 
 
 def build(arguments: dict[str, str]) -> Any:
-    """Return the application that a config file names as ``import_path``; its ``deployments`` set the options."""
-    return serve.deployment(Replica).options(name=DEPLOYMENT, **COMMON_OPTIONS).bind(**arguments)
+    """Return the application that the config file names as ``import_path``; its ``deployments`` set more options.
 
-
-def _arguments(plan: DeploymentSpec) -> dict[str, str]:
-    return {name: value for name, value in asdict(plan).items() if name != "scale"}
+    A replica counts as one core, as a worker does.
+    """
+    deployment = serve.deployment(Replica).options(
+        name=DEPLOYMENT,
+        ray_actor_options={"num_cpus": 1},
+        health_check_period_s=2,
+        health_check_timeout_s=10,
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=20,
+        max_constructor_retry_count=2,
+    )
+    return deployment.bind(**arguments)

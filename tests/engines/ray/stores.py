@@ -16,7 +16,6 @@ class Files(ThreadingHTTPServer):
         self.takes = takes
         self.files: dict[str, bytes] = {}
         self.asked: list[tuple[str, str]] = []
-        self.headers: list[dict[str, str]] = []
 
     @property
     def url(self) -> str:
@@ -34,9 +33,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self._note()
-        data = self._body()
+        data = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.takes:
-            self.server.files[self.path] = data
+            self.server.files[self.path.partition("?")[0]] = data
         self.send_response(200 if self.server.takes else 405)
         self.send_header("ETag", '"1"')
         self.send_header("Content-Length", "0")
@@ -47,31 +46,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _note(self) -> None:
         self.server.asked.append((self.command, self.path))
-        self.server.headers.append(dict(self.headers))
 
     def _give(self, body: bool) -> None:
         self._note()
-        data = self.server.files.get(self.path)
+        data = self.server.files.get(self.path.partition("?")[0])
         self.send_response(404 if data is None else 200)
         self.send_header("Content-Length", str(len(data or b"")))
         self.send_header("ETag", '"1"')
         self.end_headers()
         if body and data is not None:
             self.wfile.write(data)
-
-    def _body(self) -> bytes:
-        """A body of a known length, or one in the chunks of AWS's signing."""
-        data = self.rfile.read(int(self.headers["Content-Length"]))
-        if "aws-chunked" not in self.headers.get("Content-Encoding", ""):
-            return data
-        out = b""
-        while data:
-            size, _, rest = data.partition(b"\r\n")
-            count = int(size.partition(b";")[0], 16)
-            if not count:
-                break
-            out, data = out + rest[:count], rest[count + 2 :]
-        return out
 
 
 @contextmanager

@@ -1,46 +1,68 @@
-"""What the cluster cannot do is answered as what a server itself cannot do."""
+"""A model of the cluster is opened by its content, and computes through a proxy."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
-from flask import Flask
 
-from app.engines.ray.client import RequestFailed
-from app.engines.ray.engine import _as_error, _last_error
-from app.engines.ray.spec import Kind
-from app.errors import ClusterUnavailable, ModelFormatError, NoReplica, QueueFull, QueueTimeout
-from app.web.errors import error_body, mms_error_response
+from app.engines.ray.engine import open_on_cluster
+from app.errors import ClusterUnavailable, ModelFormatError
+from app.settings import Settings
+from tests.engines.ray.proxies import Proxy, proxy
 
 
-@pytest.mark.parametrize(
-    ("kind", "error", "status"),
-    [
-        ("none", NoReplica, 503),
-        ("lost", ClusterUnavailable, 503),
-        ("full", QueueFull, 503),
-        ("late", QueueTimeout, 503),
-        ("wrong", ModelFormatError, 500),
-    ],
-)
-def test_every_reason_has_its_status(kind: Kind, error: type[Exception], status: int, app: Flask) -> None:
-    found = _as_error("net", RequestFailed(kind, "the reason"))
-    assert type(found) is error
-    assert error_body(found).code == status
-    if status == 503:
-        with app.test_request_context("/predictions/net"):
-            answer = mms_error_response(found)
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "net"
+    made.mkdir()
+    (made / "weights").write_bytes(b"1")
+    return made
 
 
-def test_of_a_stack_trace_of_rays_only_our_own_words_are_told() -> None:
-    said = (
-        "The deployment failed to start 2 times in a row.\n"
-        "Traceback (most recent call last):\n"
-        '  File "replica.py", line 1, in initialize\n'
-        "app.errors.ModelFormatError: /models/net fails its self-test: of selftest.jpg …\n"
-    )
-    assert _last_error(said) == "/models/net fails its self-test: of selftest.jpg …"
+def settings(server: Proxy) -> Settings:
+    return Settings(cluster=server.address)
 
 
-def test_what_has_none_is_told_by_its_end() -> None:
-    assert _last_error("first\n\nsecond\nthird\nfourth\n") == "second third fourth"
+def test_a_deployed_model_computes_and_has_its_facts_from_the_replica(folder: Path) -> None:
+    with proxy(folder) as server:
+        opened = open_on_cluster(folder, "net", 10.0, settings(server))
+        rows = opened.engine.predict(np.array([[[[1], [2]]], [[[3], [4]]]], np.float32))
+        np.testing.assert_array_equal(rows, [[3], [7]])
+        assert opened.kind == "ray" and opened.labels == ("small", "large")
+        assert opened.signature.inputs[0].shape == (0, 1, 2, 1)
+        assert opened.parity is not None and opened.parity.reference == "mxnet"
+        with pytest.raises(ValueError, match="shape"):
+            opened.engine.predict(np.zeros((1, 3), np.float32))
+
+
+def test_a_content_that_is_not_deployed_says_what_to_do(folder: Path) -> None:
+    with proxy(folder) as server:
+        open_on_cluster(folder, "net", 10.0, settings(server))
+        (folder / "weights").write_bytes(b"2")
+        with pytest.raises(ClusterUnavailable, match="serve deploy"):
+            open_on_cluster(folder, "net", 10.0, settings(server))
+
+
+def test_a_replica_that_is_not_ready_may_be_later(folder: Path) -> None:
+    with proxy(folder) as server:
+        server.answers = [(503, "it failed to deploy")] * 2
+        with pytest.raises(ClusterUnavailable, match="failed to deploy"):
+            open_on_cluster(folder, "net", 10.0, settings(server))
+
+
+@pytest.mark.parametrize("change", [{"signature": {}}, {"parity": {"samples": 1}}, {"unknown": 1}])
+def test_a_replica_with_a_description_of_another_kind_is_refused(folder: Path, change: dict[str, object]) -> None:
+    with proxy(folder) as server:
+        server.description |= change
+        with pytest.raises(ModelFormatError):
+            open_on_cluster(folder, "net", 10.0, settings(server))
+
+
+def test_an_answer_that_is_no_array_is_an_error_of_the_model(folder: Path) -> None:
+    with proxy(folder) as server:
+        opened = open_on_cluster(folder, "net", 10.0, settings(server))
+        server.answers = [(200, "hello")]
+        with pytest.raises(ModelFormatError, match="no array"):
+            opened.engine.predict(np.zeros((1, 1, 2, 1), np.float32))
