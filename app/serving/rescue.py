@@ -221,6 +221,7 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], e
         signature=signature,
         converted=measured.converted,
         unproven=measured.unproven,
+        engine=openvino_program(),
         onnx=onnx,
         no_onnx=no_onnx,
         milliseconds=entry.record.milliseconds,
@@ -264,10 +265,11 @@ def check_proof(folder: ModelFolder) -> Verdict:
         return Verdict(proof, tuple(changed), None, "the converted network is not what was proven", None)
     measured = measure(folder, CHOICE, proof.signature)
     stored, answers = None, read_answers(folder.path)
-    if answers is not None and proof.converted is not None:
+    if answers is not None:
         engine = OpenvinoEngine.load(made / MODEL, proof.milliseconds)
         activation = proof.signature.postprocess.activation
-        programs = (proof.converted.reference, openvino_program())
+        author = proof.converted.reference if proof.converted is not None else proof.engine
+        programs = (author, openvino_program())
         stored = compare(engine, programs, proof_inputs(proof.signature, proof.samples), answers, activation)
         engine.close()
     return Verdict(proof, tuple(changed), measured.converted, measured.unproven, stored)
