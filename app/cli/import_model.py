@@ -149,8 +149,8 @@ def _report(plan: ImportPlan, model: Model, seconds: float) -> Iterator[str]:
 
 
 def _files(files: ImportFiles) -> list[Path]:
-    listed = (files.symbol, files.params, files.h5, files.architecture, files.onnx, files.signature, files.labels)
-    return [file for file in listed if file is not None]
+    listed = (files.symbol, files.params, files.h5, files.architecture, files.onnx, files.graph, files.signature)
+    return [file for file in (*listed, files.labels) if file is not None]
 
 
 def _backend_note(files: ImportFiles, overrides: Overrides) -> tuple[str, str] | None:

@@ -189,7 +189,8 @@ def _verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:
     """Yield one screen of what was compared."""
     proof = verdict.proof
     files = len(proof.source) + len(proof.result)
-    yield f"{name}: {'proven' if verdict.holds else 'NOT proven'}"
+    known = "proven" if proof.converted is not None or verdict.reference is not None else "as it was, but never proven"
+    yield f"{name}: {known if verdict.holds else 'NOT proven'}"
     yield ""
     yield _line("files", f"changed: {', '.join(verdict.changed)}" if verdict.changed else f"all {files} as proven")
     yield from _compared("now", verdict.reference, f"no reference: {verdict.no_reference}")

@@ -24,6 +24,7 @@ from typing import Any
 from app.engines.base import Parity
 from app.formats.folder import CONVERTED, ModelFolder
 from app.formats.inference import Inference
+from app.formats.openvino_graph import graph_files
 from app.formats.signature import document_of, signature_of
 from app.utils.files import sha256_file
 from app.utils.json import read_json
@@ -98,6 +99,8 @@ def sources(folder: ModelFolder, kind: str) -> list[Path]:
         return [folder.checkpoint.symbol, folder.checkpoint.params]
     if folder.onnx is not None:  # its weights may be beside it, in files whose names begin with its own
         return sorted(folder.path.glob(f"{glob.escape(folder.onnx.name)}*"))
+    if folder.graph is not None:
+        return graph_files(folder.graph)
     return [folder.path / CONVERTED / name for name in (MODEL, WEIGHTS)]
 
 

@@ -19,7 +19,7 @@ from app.engines.cache import ANSWERS, MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
 from app.engines.mxnet.engine import MxnetEngine
 from app.engines.mxnet.onnx import export_onnx
-from app.engines.onnx_file import convert_file
+from app.engines.onnx_file import convert_file, convert_graph
 from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import ORDER, difference, limit_of, predict_each, predict_within, samples
@@ -120,11 +120,12 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     record = Record(str(folder.path))
     try:
         if reference is None:
-            assert folder.onnx is not None
-            signature = convert_file(folder, inference.signature, path)
-            check_row(folder.onnx, signature.outputs[0].name, signature.outputs[0].shape)
+            source = folder.onnx or folder.graph
+            assert source is not None
+            signature = (convert_file if folder.onnx is not None else convert_graph)(folder, inference.signature, path)
+            check_row(source, signature.outputs[0].name, signature.outputs[0].shape)
             inference = replace(inference, signature=signature)
-            reference = _reference_of(folder.onnx, signature)
+            reference = _reference_of(source, signature) if folder.onnx is not None else None
         else:
             _convert(network_of(reference), path)
         record, inference = _prove(record, reference, inference, path)

@@ -111,7 +111,7 @@ def _ignore(folder: ModelFolder, reason: str) -> None:
 
 def has_original(folder: ModelFolder) -> bool:
     """Return whether a folder has the file that its converted network was made from."""
-    return folder.checkpoint is not None or folder.h5 is not None or folder.onnx is not None
+    return any(file is not None for file in (folder.checkpoint, folder.h5, folder.onnx, folder.graph))
 
 
 def _current_proof(folder: Path) -> Proof:
@@ -257,6 +257,7 @@ def make_proof(
         signature=signature,
         converted=comparison,
         unproven="" if comparison else "no reference computes the original",
+        engine=openvino_program(),
         onnx=None,
         no_onnx="only the network for OpenVINO was written",
         milliseconds=time_row(path, signature),
@@ -268,8 +269,8 @@ def check_can_convert(folder: ModelFolder, choice: str) -> None:
 
     :raises ModelFormatError: with the command that converts it elsewhere, if one is missing.
     """
-    kind = reference_kind(folder, choice)
-    if missing := [name for name in NEEDED[kind] if find_spec(name) is None]:
+    needed = NEEDED[reference_kind(folder, choice)] if folder.graph is None else ()
+    if missing := [name for name in needed if find_spec(name) is None]:
         raise ModelFormatError(
             f"{folder.path} is not converted, and this installation only serves: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} not installed. On a complete installation (make install), "

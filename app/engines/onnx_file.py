@@ -1,4 +1,4 @@
-"""Conversion of ONNX files to OpenVINO's format."""
+"""Conversion of ONNX files, and of what OpenVINO's other front ends read, to OpenVINO's format."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from app.engines.cache import MODEL
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.onnx_graph import load_onnx, prune, weight_files
+from app.formats.openvino_graph import cut, load_graph, name_of
 from app.types import Signature, TensorSpec
 from app.utils.openvino_runtime import import_openvino
 
@@ -33,13 +34,26 @@ def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signa
     assert folder.onnx is not None
     openvino = import_openvino()
     source, name = _source(folder.onnx, signature)
-    model = openvino.convert_model(source)
-    _set_input(openvino, model, signature.inputs[0].shape[1:], folder.onnx)
+    return _save(openvino.convert_model(source), name, folder.onnx, signature, path)
+
+
+def convert_graph(folder: ModelFolder, signature: Signature, path: Path) -> Signature:
+    """Convert a network that OpenVINO's front ends read, as :func:`convert_file` converts an ONNX file."""
+    assert folder.graph is not None
+    model = load_graph(folder.graph)
+    names = [name_of(output, number) for number, output in enumerate(model.outputs)]
+    wished = signature.outputs[0].name if signature.outputs else ""
+    name = wished if wished in names else names[0]
+    return _save(cut(model, name), name, folder.graph, signature, path)
+
+
+def _save(model: Any, name: str, file: Path, signature: Signature, path: Path) -> Signature:
+    """Write an OpenVINO model with one output for one row at a time."""
+    openvino = import_openvino()
+    _set_input(openvino, model, signature.inputs[0].shape[1:], file)
     if model.output(0).partial_shape.is_dynamic:
         shape = model.output(0).partial_shape
-        raise ModelFormatError(
-            f"{folder.onnx}: the shape of the output {name} differs from picture to picture: {shape}"
-        )
+        raise ModelFormatError(f"{file}: the shape of the output {name} differs from picture to picture: {shape}")
     openvino.save_model(model, path / MODEL, compress_to_fp16=False)
     sizes = tuple(model.output(0).shape)
     row = sizes[1:] if len(sizes) > 1 and sizes[0] == 1 else sizes or (1,)

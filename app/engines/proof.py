@@ -66,7 +66,8 @@ class Proof:
     ``source`` and ``result`` are the SHA-256 of the files, by their names in the model folder. ``samples`` are the
     numbers of the inputs in :func:`app.engines.parity.samples`, and ``inputs_sha256`` is the hash of their bytes;
     ``signature`` gives their shape and range.
-    ``converted`` is None if no reference could compute the source, for the reason in ``unproven``. ``onnx`` is None if
+    ``converted`` is None if no reference could compute the source, for the reason in ``unproven``: the stored answers
+    are those of ``engine`` then, OpenVINO at the time. ``onnx`` is None if
     there is no ONNX file, or it is the source; ``no_onnx`` says why. ``milliseconds`` is the time of one row on one
     core.
     """
@@ -79,6 +80,7 @@ class Proof:
     signature: Signature
     converted: Comparison | None
     unproven: str
+    engine: Program
     onnx: Comparison | None
     no_onnx: str
     milliseconds: float
@@ -88,11 +90,12 @@ class Proof:
 class Measurement:
     """The results of a proof.
 
-    ``answers`` are the reference's outputs (N, classes), None if it could not be used, for the reason in ``unproven``.
+    ``answers`` are the reference's outputs (N, classes); those of the converted network if the reference could not be
+    used, for the reason in ``unproven``.
     ``onnx`` is None without ``model.onnx``.
     """
 
-    answers: FloatArray | None
+    answers: FloatArray
     unproven: str
     converted: Comparison | None
     onnx: Comparison | None
@@ -118,8 +121,8 @@ def read_proof(folder: Path) -> Proof:
             raise ValueError("it is of another version")
         signature = signature_of(document.pop("signature"), file)
         converted, onnx = _comparison(document.pop("converted")), _comparison(document.pop("onnx"))
-        numbers = tuple(map(int, document.pop("samples")))
-        return Proof(signature=signature, samples=numbers, converted=converted, onnx=onnx, **document)
+        numbers, engine = tuple(map(int, document.pop("samples"))), Program(**document.pop("engine"))
+        return Proof(signature=signature, samples=numbers, converted=converted, engine=engine, onnx=onnx, **document)
     except FileNotFoundError:
         raise ModelFormatError(f"{folder} has no proof: make it with dimple rescue {folder}") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -20,8 +20,10 @@ from app.formats.archive.manifest import LEGACY, NAME, NO_HANDLER, Manifest, nam
 from app.formats.keras_h5 import architecture_beside
 from app.formats.labels import find_labels, read_labels
 from app.formats.mxnet_params import no_graph
+from app.formats.openvino_graph import SAVED_MODEL, SUFFIXES, is_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.formats.signature import read_stated
+from app.formats.torch_pickle import describe_torch
 from app.types import Signature
 from app.utils.files import sha256_file
 
@@ -30,12 +32,12 @@ MXNET = ("-symbol.json", ".params")
 ONNX = (".onnx", ".onnx.data")
 CONVERTED = "converted"
 """Folder with the converted network, which :mod:`app.engines.converted` reads."""
+SAVED_FOLDER = "saved_model"
+"""Folder of a model folder that holds a SavedModel."""
 OTHERS = {
     ".pt": "PyTorch",
     ".pth": "PyTorch",
     ".safetensors": "PyTorch",
-    ".pb": "TensorFlow",
-    ".tflite": "TensorFlow Lite",
     ".caffemodel": "Caffe",
     ".mlmodel": "Core ML",
 }
@@ -52,13 +54,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Contents of a model folder. ``checkpoint``, ``h5`` and ``onnx`` are all None only if the folder holds nothing but
-    its converted network.
+    """Contents of a model folder. ``checkpoint``, ``h5``, ``onnx`` and ``graph`` are all None only if the folder holds
+    nothing but its converted network.
 
     ``signature`` and ``labels`` are None if the folder has none; :mod:`app.formats.infer_signature` then infers them.
     ``stated`` names the parts, of :data:`app.formats.signature.PARTS`, that the folder's ``signature.json`` has.
     ``archived`` is true if the folder has a manifest of MMS, and ``legacy`` if the manifest is of MMS 0.x.
-    ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights alone.
+    ``architecture`` is the ``model.json`` of an ``.h5`` that holds weights alone. ``graph`` is a file or a folder that
+    OpenVINO's front ends read (:mod:`app.formats.openvino_graph`).
     """
 
     path: Path
@@ -73,20 +76,27 @@ class ModelFolder:
     architecture: Path | None = None
     stated: frozenset[str] = frozenset()
     archived: bool = False
+    graph: Path | None = None
+
+    @property
+    def weights(self) -> Path:
+        """Return the file, or the folder, that holds the network's weights."""
+        params = self.checkpoint.params if self.checkpoint is not None else None
+        return params or self.h5 or self.onnx or self.graph or self.path
 
 
 def is_model_folder(path: Path) -> bool:
     """Return whether a folder looks like a model: it holds a manifest, a converted network or any program's weights."""
     if not path.is_dir() or path.name.startswith("."):
         return False
-    manifests = (path / MANIFEST, path / LEGACY, path / CONVERTED / "model.xml")
+    manifests = (path / MANIFEST, path / LEGACY, path / CONVERTED / "model.xml", path / SAVED_FOLDER / SAVED_MODEL)
     return any(file.is_file() for file in manifests) or any(is_model_file(file) for file in path.iterdir())
 
 
 def is_model_file(path: Path) -> bool:
     """Return whether a file looks like a network or its weights, of any program."""
     name = path.name.lower()
-    return not name.startswith(".") and name.endswith((*KERAS, *MXNET, *ONNX, *OTHERS)) and path.is_file()
+    return not name.startswith(".") and name.endswith((*KERAS, *MXNET, *ONNX, *SUFFIXES, *OTHERS)) and path.is_file()
 
 
 def open_model_folder(path: Path) -> ModelFolder:
@@ -105,7 +115,8 @@ def open_model_folder(path: Path) -> ModelFolder:
         raise ModelFormatError(f"{path.name!r} cannot be a model's name: use letters, digits, '_', '-' and '.'")
     manifest = read_manifest(path)
     checkpoint, h5, onnx = _find_checkpoint(path, manifest), _only_one(path, *KERAS), _only_one(path, ".onnx")
-    if checkpoint is None and h5 is None and onnx is None and not (path / CONVERTED).is_dir():
+    graph = _find_graph(path) if checkpoint is None and h5 is None and onnx is None else None
+    if checkpoint is None and h5 is None and onnx is None and graph is None and not (path / CONVERTED).is_dir():
         if manifest.document is not None and manifest.handler is None:
             raise InvalidArchive(NO_HANDLER)
         raise _no_weights(path)
@@ -124,6 +135,7 @@ def open_model_folder(path: Path) -> ModelFolder:
         architecture=architecture_beside(h5) if h5 is not None else None,
         stated=stated,
         archived=manifest.document is not None,
+        graph=graph,
     )
 
 
@@ -167,6 +179,14 @@ def model_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
+def _find_graph(path: Path) -> Path | None:
+    """Return a file or a folder in a model folder, or the folder itself, that OpenVINO's front ends read."""
+    for folder in (path, path / SAVED_FOLDER):
+        if is_graph(folder):
+            return folder
+    return _only_one(path, *SUFFIXES)
+
+
 def _only_one(path: Path, *suffixes: str) -> Path | None:
     files = sorted(file for file in path.iterdir() if file.name.endswith(suffixes) and not file.name.startswith("."))
     if len(files) > 1:
@@ -175,21 +195,27 @@ def _only_one(path: Path, *suffixes: str) -> Path | None:
     return files[0] if files else None
 
 
+def refuse_other(file: Path, program: str) -> ModelFormatError:
+    """Return the error for another program's file, with the way to one that Dimple opens."""
+    way = "Export the network as ONNX and import that"
+    if program == "PyTorch":
+        program, way = describe_torch(file)
+    return ModelFormatError(f"{file} is a file of {program}, which Dimple does not open. {way}")
+
+
 def _no_weights(path: Path) -> ModelFormatError:
     """Return the error for a folder without weights that an engine opens."""
     files = sorted(file for file in path.iterdir() if is_model_file(file))
     params = next((file for file in files if file.name.endswith(".params")), None)
     if params is not None:
         return no_graph(params)
-    known = "*-symbol.json with *.params, *.h5 or *.onnx"
+    known = "*-symbol.json with *.params, *.h5, *.onnx, *.tflite, *.pb, a SavedModel or *.xml with *.bin"
     for file in files:
         if file.name.endswith(".onnx.data"):
             graph = file.name.removesuffix(".data")
             return ModelFormatError(f"{file} holds an ONNX network's weights, but not its graph: put {graph} beside it")
         if program := next((program for suffix, program in OTHERS.items() if file.name.lower().endswith(suffix)), ""):
-            return ModelFormatError(
-                f"{file} is a file of {program}, which Dimple does not open. Export the network as ONNX and import that"
-            )
+            return refuse_other(file, program)
     return ModelFormatError(f"{path} holds no weights: there is no {known}")
 
 

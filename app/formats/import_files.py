@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.folder import write_manifest
+from app.formats.folder import OTHERS, SAVED_FOLDER, refuse_other, write_manifest
 from app.formats.infer_signature import ModelFiles
 from app.formats.keras_h5 import architecture_beside, is_architecture
 from app.formats.labels import NAMED_AS_LABELS, USUAL, lists_labels, write_labels
 from app.formats.mxnet_params import no_graph
 from app.formats.onnx_graph import read_onnx
+from app.formats.openvino_graph import graph_files, is_graph
 from app.formats.signature import FILE_NAME, PARTS, write_signature
 from app.formats.signature import FILE_NAME as SIGNATURE
 from app.types import Signature
@@ -36,7 +37,7 @@ class ImportFiles(ModelFiles):
     @property
     def weights(self) -> Path:
         """Return the file that gives the model its name."""
-        weights = self.params or self.h5 or self.onnx
+        weights = self.params or self.h5 or self.onnx or self.graph
         assert weights is not None
         return weights
 
@@ -54,15 +55,13 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
     :raises ModelFormatError: if a file is of no known kind, there are two of a kind, or a part is missing.
     """
     listed = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    by_kind: dict[str, list[Path]] = {}
+    saved = [path for path in dict.fromkeys([*paths, *listed]) if path.is_dir() and is_graph(path)]
+    by_kind: dict[str, list[Path]] = {"graph": saved} if saved else {}
     named = {path for path in paths if not path.is_dir()}
     for file in listed:
         kind = _kind(file)
-        if kind is None and file in named:
-            raise ModelFormatError(
-                f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.onnx, a model.json of "
-                "Keras, signature.json, or labels (synset.txt, labels.txt, class_indices.json)"
-            )
+        if kind is None and file in named and not _is_weights_of(file, listed):
+            raise _unknown(file)
         if kind is not None and file not in by_kind.get(kind, ()):
             by_kind.setdefault(kind, []).append(file)
     params, labels = by_kind.pop("params", []), by_kind.pop("labels", [])
@@ -72,15 +71,31 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
     files = _with_checkpoint(files, params)
     if files.h5 is not None and files.architecture is None:
         files = replace(files, architecture=architecture_beside(files.h5))
-    kinds = [file.name for file in (files.symbol, files.h5, files.onnx) if file is not None]
+    kinds = [file.name for file in (files.symbol, files.h5, files.onnx, files.graph) if file is not None]
     if len(kinds) > 1:
         raise ModelFormatError(f"{', '.join(kinds)} are several models; name the files of one")
     if not kinds:
         raise ModelFormatError(
             f"{', '.join(str(path) for path in paths)}: there are no weights: neither *-symbol.json with *.params nor "
-            "*.h5 nor *.onnx"
+            "*.h5 nor *.onnx nor *.tflite nor *.pb nor *.xml with *.bin"
         )
     return files
+
+
+def _is_weights_of(file: Path, listed: list[Path]) -> bool:
+    """Return whether a file holds the weights of an OpenVINO model among the others."""
+    return file.suffix.lower() == ".bin" and file.with_suffix(".xml") in listed
+
+
+def _unknown(file: Path) -> ModelFormatError:
+    """Return the error for a file that cannot be imported, with the way to one that can."""
+    if program := next((program for suffix, program in OTHERS.items() if file.name.lower().endswith(suffix)), ""):
+        return refuse_other(file, program)
+    return ModelFormatError(
+        f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.onnx, *.tflite, *.pb, a folder "
+        "with saved_model.pb, *.xml, a model.json of Keras, signature.json, or labels (synset.txt, labels.txt, "
+        "class_indices.json)"
+    )
 
 
 def _preferred_labels(labels: list[Path]) -> Path | None:
@@ -106,6 +121,8 @@ def _kind(file: Path) -> str | None:
         return "h5"
     if name.endswith(".onnx"):
         return "onnx"
+    if is_graph(file):
+        return "graph"
     if name.endswith(".json"):
         if name.endswith("-symbol.json") or _is_symbol(file):
             return "symbol"
@@ -186,6 +203,8 @@ def make_folder(
         shutil.copyfile(files.architecture, folder / "model.json")
     if files.onnx is not None:
         _copy_onnx(files.onnx, folder / f"{name}.onnx")
+    if files.graph is not None:
+        _copy_graph(files.graph, folder, name)
     write_signature(signature, folder / FILE_NAME, parts)
     if labels is not None:
         write_labels(folder, labels)
@@ -214,3 +233,13 @@ def _copy_onnx(source: Path, target: Path) -> None:
     import onnx
 
     onnx.save(onnx.load(str(source)), str(target))
+
+
+def _copy_graph(source: Path, folder: Path, name: str) -> None:
+    """Copy a SavedModel without what training left in it, or the files of a network."""
+    for file in graph_files(source):
+        target = (
+            folder / SAVED_FOLDER / file.relative_to(source) if source.is_dir() else folder / f"{name}{file.suffix}"
+        )
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)

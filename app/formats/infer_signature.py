@@ -11,6 +11,7 @@ from pathlib import Path
 
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
+from app.formats.infer_graph import infer_graph
 from app.formats.infer_keras import infer_h5
 from app.formats.infer_mxnet import infer_checkpoint
 from app.formats.infer_onnx import infer_onnx
@@ -21,9 +22,10 @@ from app.types import Signature, TensorSpec
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """Files of one model, None for each missing one: ``symbol`` with ``params``, ``h5``, or ``onnx``.
+    """Files of one model, None for each missing one: ``symbol`` with ``params``, ``h5``, ``onnx`` or ``graph``.
 
-    ``architecture`` is the JSON file beside an ``.h5`` that holds weights alone.
+    ``architecture`` is the JSON file beside an ``.h5`` that holds weights alone; ``graph`` is as in
+    :class:`app.formats.folder.ModelFolder`.
     """
 
     symbol: Path | None = None
@@ -31,6 +33,7 @@ class ModelFiles:
     h5: Path | None = None
     architecture: Path | None = None
     onnx: Path | None = None
+    graph: Path | None = None
 
 
 def files_of(folder: ModelFolder, prefer: str = "") -> ModelFiles:
@@ -42,7 +45,7 @@ def files_of(folder: ModelFolder, prefer: str = "") -> ModelFiles:
         return ModelFiles(h5=folder.h5, architecture=folder.architecture)
     if folder.checkpoint is not None:
         return ModelFiles(folder.checkpoint.symbol, folder.checkpoint.params)
-    return ModelFiles(onnx=folder.onnx)
+    return ModelFiles(onnx=folder.onnx, graph=folder.graph)
 
 
 def infer_folder(
@@ -96,7 +99,7 @@ def _complete(
         layout = layout_of(stated.inputs[0].shape)
         signature = replace(signature, preprocess=replace(inference.signature.preprocess, layout=layout))
         reasons["pixels"] = inference.reasons["pixels"]
-    if files.onnx is not None:
+    if files.onnx is not None or files.graph is not None:
         signature = replace(signature, outputs=inference.signature.outputs)
     return Inference(signature, reasons, inference.labels, "postprocess" in parts)
 
@@ -115,6 +118,8 @@ def infer_signature(
         return infer_checkpoint(files.symbol, files.params, size, output, labels)
     if files.onnx is not None:
         return infer_onnx(files.onnx, size, output, labels)
+    if files.graph is not None:
+        return infer_graph(files.graph, size, output, labels)
     assert files.h5 is not None
     return infer_h5(files.h5, files.architecture, size, output, labels)
 

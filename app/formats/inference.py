@@ -33,13 +33,14 @@ USUAL_KERAS = "from 0 to 1, as most who train with Keras give them"
 USUAL_GREY = "0-1, as grey pictures mostly are"
 USUAL_TENSORFLOW = "0-1, as TensorFlow's networks take them: that is where most such files come from"
 USUAL_PYTORCH = "as PyTorch's networks take them: that is where most such files come from"
+USUAL_OPENVINO = "raw 0-255, as converted networks mostly take them"
 USUAL_MXNET = "raw 0-255, as Multi Model Server gives them"
 MMS_RULE = "as Multi Model Server gives it, since signature.json does not say"
 IMAGENETS, NUMBERED = "ImageNet's, because there are 1,000", "numbered, because nothing names them"
 """Reasons for labels."""
 ASSUMPTIONS = (
-    *(USUAL_SIZE, USUAL_KERAS, USUAL_GREY, USUAL_TENSORFLOW, USUAL_PYTORCH, USUAL_MXNET, MMS_RULE),
-    *(IMAGENETS, NUMBERED),
+    *(USUAL_SIZE, USUAL_KERAS, USUAL_GREY, USUAL_TENSORFLOW, USUAL_PYTORCH, USUAL_OPENVINO, USUAL_MXNET),
+    *(MMS_RULE, IMAGENETS, NUMBERED),
 )
 """Endings of reasons that say what is usual: nothing in the files supports them."""
 Confidence = Literal["stated", "derived", "assumed", "measured"]

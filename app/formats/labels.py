@@ -51,9 +51,14 @@ def read_labels(path: Path) -> tuple[str, ...]:
             raise ValueError(f"it is longer than {MAX_BYTES:,} bytes")
         if path.suffix.lower() == ".json":
             return labels_of(parse_json(content))
-        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+        return text_labels(content.decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise ModelFormatError(f"{path} cannot be read as labels: {error}") from None
+
+
+def text_labels(text: str) -> tuple[str, ...]:
+    """Return the labels of a text, one on each line, as :func:`read_labels` reads them."""
+    lines = [line.strip() for line in text.splitlines()]
     return _without_numbers([line for line in lines if line])
 
 

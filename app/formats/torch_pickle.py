@@ -15,6 +15,7 @@ import os
 import pickle
 import pickletools
 import struct
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, cast
@@ -196,3 +197,17 @@ def _view(name: str, tensor: _Tensor, storage: NDArray[Any]) -> NDArray[Any]:
         return np.lib.stride_tricks.as_strided(start, tensor.shape, strides).copy()
     except (ValueError, OverflowError):  # a size of 0 beside numbers too large for NumPy
         _refuse(f"the tensor {name} has the impossible shape {tensor.shape}")
+
+
+def describe_torch(path: Path) -> tuple[str, str]:
+    """Return the kind of a PyTorch file in words, and how to export its network as ONNX."""
+    export = "export it as ONNX and import that: torch.onnx.export(net.eval(), torch.rand(1, 3, 224, 224), 'net.onnx')"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            is_script = any("/code/" in name for name in archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile):
+        is_script = False
+    if is_script:
+        return "PyTorch (TorchScript)", f"Where PyTorch is installed, load it by torch.jit.load, then {export}"
+    way = "It holds weights alone: where PyTorch is installed, build its network and load them, then"
+    return "PyTorch (weights)", f"{way} {export}"

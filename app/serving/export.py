@@ -45,7 +45,9 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
         shutil.copyfile(folder.checkpoint.symbol, symbol)
         shutil.copyfile(folder.checkpoint.params, params)
         return infer_folder(folder).signature
-    if not reference_kind(folder, "auto") and folder.onnx is not None:
+    if not reference_kind(folder, "auto"):
+        if folder.onnx is None:
+            raise ModelFormatError(f"{folder.path}: nothing leads from {folder.weights.name} to MXNet")
         return import_onnx(folder.onnx, stem, infer_folder(folder).signature)
     opened = load_reference(folder, "auto")
     network = network_of(opened.engine)
@@ -79,7 +81,8 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> floa
     :raises ModelFormatError: if the model cannot be written, or the written model computes other outputs.
     """
     if not reference_kind(folder, "auto"):
-        assert folder.onnx is not None
+        if folder.onnx is None:
+            raise ModelFormatError(f"{folder.path}: nothing leads from {folder.weights.name} to ONNX here")
         shutil.copyfile(folder.onnx, path)
         return None
     order = (os.getcwd(), folder, labels, path.absolute())

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from app.errors import ModelFormatError
 from app.formats.archive.manifest import NAME
-from app.formats.folder import Checkpoint, ModelFolder, open_model_folder
+from app.formats.folder import SAVED_FOLDER, Checkpoint, ModelFolder, open_model_folder
 from app.formats.import_files import ImportFiles, make_folder, write_backend
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import BY_CALLER, BY_LABELS, BY_METADATA, IMAGENETS, NUMBERED, Inference
@@ -110,6 +110,7 @@ def _draft_folder(files: ImportFiles, labels: tuple[str, ...] | None, name: str)
         h5=files.h5,
         onnx=files.onnx,
         architecture=files.architecture,
+        graph=files.graph,
         stated=stated,
     )
 
@@ -121,6 +122,7 @@ def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: 
         f"{name}-0000.params": files.params,
         f"{name}.h5": files.h5,
         f"{name}.onnx": files.onnx,
+        SAVED_FOLDER if files.graph is not None and files.graph.is_dir() else f"{name}{_suffix(files)}": files.graph,
         "model.json": files.architecture,
         FILE_NAME: files.signature,
     }
@@ -130,6 +132,10 @@ def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: 
     text = text.replace(str(made), str(files.weights))
     label_file = labels or files.labels
     return text.replace(SYNSET, str(label_file) if label_file else "its metadata")
+
+
+def _suffix(files: ImportFiles) -> str:
+    return files.graph.suffix.lower() if files.graph is not None else ""
 
 
 def default_name(files: ImportFiles) -> str:

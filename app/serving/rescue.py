@@ -212,8 +212,7 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], e
     if onnx is not None and not onnx.holds:
         (made / ONNX).unlink()
         no_onnx, onnx = refusal(onnx.max_abs_difference, onnx.reference.name, onnx.limit), None
-    if measured.answers is not None:
-        np.save(made / ANSWERS, measured.answers)
+    np.save(made / ANSWERS, measured.answers)
     kind = reference_kind(folder, CHOICE)
     proof = Proof(
         date=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -224,6 +223,7 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], e
         signature=signature,
         converted=measured.converted,
         unproven=measured.unproven,
+        engine=openvino_program(),
         onnx=onnx,
         no_onnx=no_onnx,
         milliseconds=entry.record.milliseconds,
@@ -267,10 +267,11 @@ def check_proof(folder: ModelFolder) -> Verdict:
         return Verdict(proof, tuple(changed), None, "the converted network is not what was proven", None)
     measured = measure(folder, CHOICE, proof.signature)
     stored, answers = None, read_answers(folder.path)
-    if answers is not None and proof.converted is not None:
+    if answers is not None:
         engine = OpenvinoEngine.load(made / MODEL, proof.milliseconds)
         activation = proof.signature.postprocess.activation
-        programs = (proof.converted.reference, openvino_program())
+        author = proof.converted.reference if proof.converted is not None else proof.engine
+        programs = (author, openvino_program())
         stored = compare(engine, programs, proof_inputs(proof.signature, proof.samples), answers, activation)
         engine.close()
     return Verdict(proof, tuple(changed), measured.converted, measured.unproven, stored)
