@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,26 +22,20 @@ from werkzeug.exceptions import NotFound, abort
 
 from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
-from app.serving.custom_model import CustomModel
-from app.serving.loader import Entry
-from app.serving.management import RegistrationRequest, Scale, describe, register, scale
-from app.serving.serializers import entry_document
+from app.serving.management import RegistrationRequest, Scale, register, scale
 from app.serving.teaching import Projects
 from app.settings import ROOT
-from app.telemetry.history import MINUTES, History, Minute, quantile
 from app.telemetry.multiprocess import Count, counts
 from app.utils.progress import record_progress
 from app.web.csrf import add_form_cookie, check_form, form_token
-from app.web.pages.about import about_page, folder_bytes, public_problem, public_text
+from app.web.pages.about import about_page, public_problem
+from app.web.pages.model_table import last_day, model_row, model_rows, sparkline
 from app.web.pages.view_models import corrections, read_document, requested_part
 from app.web.ports import port_scope
 from app.web.request import services
 
 bp = Blueprint("manage", __name__, url_prefix="/manage", static_folder=str(ROOT / "static"), static_url_path="/static")
 
-SPARK_MINUTES = 60
-DAY_STEP = 10
-"""Minutes in a step of the charts of 24 hours."""
 PROGRESS_ID = re.compile(r"[0-9a-f]{16}")
 PAGES = ("manage", "teach")
 """Blueprints of the management pages."""
@@ -85,14 +78,14 @@ def _start_page() -> dict[str, str]:
 def models() -> Response:
     """Show every model with its state, engine, workers and counts; for the page's script, the table alone."""
     if requested_part():
-        return make_response(render_template("_models.html", models=_facts()))
+        return make_response(render_template("_models.html", models=model_rows()))
     return _page()
 
 
 @bp.get("/state")
 def state() -> Response:
     """Return every model as JSON for the page's charts. Counts cover all processes since the server's start."""
-    response = jsonify({"models": _facts()})
+    response = jsonify({"models": model_rows()})
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -102,7 +95,7 @@ def details(name: str) -> Response:
     """Show the details of a model with its last 24 hours; for the page's script, a part of the page."""
     entry = services().registry.entry(name)
     counted = counts().get(name, Count())
-    context: dict[str, Any] = {"model": _fact(entry, counted), "day": _day(name), "most_workers": MOST_WORKERS}
+    context: dict[str, Any] = {"model": model_row(entry, counted), "day": last_day(name), "most_workers": MOST_WORKERS}
     if requested_part():
         return make_response(render_template("_model.html", token=form_token(), **context))
     return _page_of("model.html", **context)
@@ -224,86 +217,8 @@ def _workers() -> int:
     return int(text)
 
 
-def _facts() -> list[dict[str, Any]]:
-    counted = counts()
-    return [_fact(entry, counted.get(entry.name, Count())) for entry in services().registry.entries()]
-
-
-def _fact(entry: Entry, counted: Count) -> dict[str, Any]:
-    document = entry_document(entry)
-    if "reason" in document:
-        document["reason"] = public_text(document["reason"])
-    workers = describe(entry)["workers"]
-    history = _history().read(entry.name, time.time(), SPARK_MINUTES)
-    numbers = {key: getattr(counted, key) for key in ("requests", "errors", "inside", "seconds")}
-    return {
-        **{key: value for key, value in document.items() if key not in ("labels", "input")},
-        "url": entry.registration.url,
-        "min_workers": entry.registration.min_workers,
-        "workers": [worker["status"] for worker in workers],
-        "counts": numbers,
-        "p50": quantile(counted.buckets, 0.5),
-        "p95": quantile(counted.buckets, 0.95),
-        "bytes": _bytes(entry, workers),
-        "recent": _per_minute(history, SPARK_MINUTES),
-    }
-
-
-def _bytes(entry: Entry, workers: list[dict[str, Any]]) -> int:
-    """Return the memory of a model's own processes, or else the size of its network."""
-    if isinstance(entry.model, CustomModel):
-        return sum(worker["memoryUsage"] for worker in workers)
-    return folder_bytes(Path(entry.registration.path))
-
-
-def _history() -> History:
-    return History(services().settings.instance_dir / "history.ring")
-
-
-def _per_minute(history: list[Minute], minutes: int) -> list[int]:
-    """Return the requests of each of the last minutes, the oldest first."""
-    requests, last = [0] * minutes, int(time.time() // 60) - 1
-    for item in history:
-        if 0 <= last - item.minute < minutes:
-            requests[minutes - 1 - (last - item.minute)] += item.requests
-    return requests
-
-
-def _day(name: str) -> dict[str, Any]:
-    """Return the last 24 hours of a model as charts: requests, failures and latencies in steps of ten minutes."""
-    steps = MINUTES // DAY_STEP
-    now = int(time.time() // 60)
-    rows = [[0.0] * steps for _ in range(4)]
-    total = errors = 0
-    for item in _history().read(name, time.time()):
-        place = steps - 1 - (now - 1 - item.minute) // DAY_STEP
-        if not 0 <= place < steps:
-            continue
-        total, errors = total + item.requests, errors + item.errors
-        rows[0][place] += item.requests
-        rows[1][place] += item.errors
-        rows[2][place] = max(rows[2][place], item.p50 * 1000)
-        rows[3][place] = max(rows[3][place], item.p95 * 1000)
-    titles = ("Requests in 10 minutes", "Errors in 10 minutes", "Median latency, ms", "95th percentile, ms")
-    return {
-        "requests": total,
-        "errors": errors,
-        "charts": [
-            {"title": title, "most": max(row), "points": sparkline(row)}
-            for title, row in zip(titles, rows, strict=True)
-        ],
-    }
-
-
-def sparkline(values: Sequence[float]) -> str:
-    """Return the points of a line in a box of 100 x 30, the first value at the left; the largest is at the top."""
-    most = max(values, default=0) or 1
-    width = 100 / max(1, len(values) - 1)
-    return " ".join(f"{place * width:.1f},{29 - 28 * value / most:.1f}" for place, value in enumerate(values))
-
-
 def _page(error: DimpleError | None = None) -> Response:
-    return _page_of("manage.html", error, models=_facts(), settings=services().settings)
+    return _page_of("manage.html", error, models=model_rows(), settings=services().settings)
 
 
 def _page_of(template: str, error: DimpleError | None = None, **context: Any) -> Response:
@@ -324,5 +239,5 @@ def _done(work: Callable[[], object]) -> Response:
             return make_response(jsonify(asdict(problem)), problem.code)
         return _page(error)
     if requested_part():
-        return make_response(render_template("_models.html", models=_facts()))
+        return make_response(render_template("_models.html", models=model_rows()))
     return make_response(redirect(url_for("manage.models"), 303))

@@ -10,7 +10,6 @@ import contextlib
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,35 +22,22 @@ from app.errors import BadInput, BadParameter, DataError, DimpleError, EmptyFile
 from app.serving.feedback import stored_corrections
 from app.serving.management import RegistrationRequest, register
 from app.serving.serializers import answer_document
-from app.serving.teaching import ENOUGH, LEAST, Project, Projects, check_name, zipped_pictures
-from app.serving.training_job import JobResult, TrainingJob
+from app.serving.teaching import Project, Projects, check_name, zipped_pictures
+from app.serving.training_job import TrainingJob
 from app.serving.trial import Trials
 from app.web.csrf import add_form_cookie, check_form, form_token
-from app.web.pages.about import MATRIX_CLASSES, confusion_table, public_problem
+from app.web.pages.about import public_problem
+from app.web.pages.project_view import corrections_dir, project_summary, project_view
 from app.web.pages.view_models import requested_part
 from app.web.request import read_uploads, services, wants_html
 
 bp = Blueprint("teach", __name__, url_prefix="/manage/teach")
 
-FIRST_PICTURES = 24
-"""Pictures of a class that are shown before somebody asks for all of them."""
-MOST_MISTAKES = 12
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A picture that was predicted wrongly when it was held out: its labels, and the predicted class's probability."""
-
-    picture: str
-    label: str
-    predicted: str
-    probability: float
-
 
 @bp.get("/", strict_slashes=False)
 def projects() -> Response:
     """Show all projects, and a form for a new one."""
-    return _page("teach.html", projects=[_summary(project) for project in _projects().all()])
+    return _page("teach.html", projects=[project_summary(project) for project in _projects().all()])
 
 
 @bp.post("/", strict_slashes=False)
@@ -65,7 +51,7 @@ def create() -> Response:
         project = _projects().create(name, labels)
     except DimpleError as error:
         return _page(
-            "teach.html", error, projects=[_summary(project) for project in _projects().all()], form=request.form
+            "teach.html", error, projects=[project_summary(project) for project in _projects().all()], form=request.form
         )
     return _to(project)
 
@@ -76,7 +62,7 @@ def from_model(model: str) -> Response:
     check_form()
     project = _projects().of_model(model)
     if project is None:
-        corrected = stored_corrections(_corrections_dir(model))
+        corrected = stored_corrections(corrections_dir(model))
         project = _projects().create(_free_name(model), sorted({label for label, _ in corrected}))
     _add_corrections(project, model)
     if project.name != model:
@@ -312,110 +298,13 @@ def _too_long() -> str:
 
 
 def _add_corrections(found: Project, model: str) -> None:
-    for label, path in stored_corrections(_corrections_dir(model)):
+    for label, path in stored_corrections(corrections_dir(model)):
         with contextlib.suppress(BadInput, OSError):  # removed meanwhile, or the project is full
             found.add(found.add_class(label), path.read_bytes(), services().settings.picture_limits)
 
 
-def _new_corrections(found: Project) -> int:
-    """Return the number of corrections of the project's model that the project does not have."""
-    import hashlib
-
-    mine = {picture.partition(".")[0] for kind in found.classes() for picture in kind.pictures}
-    count = 0
-    for _, path in stored_corrections(_corrections_dir(found.fact("origin") or found.name)):
-        with contextlib.suppress(OSError):
-            count += hashlib.sha256(path.read_bytes()).hexdigest()[:32] not in mine
-    return count
-
-
-def _corrections_dir(model: str) -> Path:
-    return services().settings.instance_dir / "corrections" / Path(model).name
-
-
 def _view(found: Project) -> dict[str, Any]:
-    """Return what the templates of a project show."""
-    job = _job(found)
-    running = job.state()
-    result = job.result()
-    classes = found.classes()
-    return {
-        "project": found,
-        "classes": classes,
-        "total": sum(len(kind.pictures) for kind in classes),
-        "warnings": _warnings(found),
-        "corrections": _new_corrections(found),
-        "job": running,
-        "result": _result(found, result) if result else None,
-        "is_ready": len(classes) > 1 and all(len(kind.pictures) >= LEAST for kind in classes),
-        "is_served": found.name in services().registry and job.served_predictions is not None,
-        "all": "all" in request.args,
-        "limits": {"first": FIRST_PICTURES, "least": LEAST, "enough": ENOUGH},
-        "max_bytes": services().settings.max_request_bytes,
-        "token": form_token(),
-    }
-
-
-def _warnings(found: Project) -> list[dict[str, Any]]:
-    """Return the warnings about the pictures: a sentence, and the pictures that it is about."""
-    warnings: list[dict[str, Any]] = []
-    for kind in found.classes():
-        count = len(kind.pictures)
-        if count < ENOUGH:
-            need = f"needs at least {LEAST}" if count < LEAST else f"{ENOUGH} or more are better"
-            noun = "picture" if count == 1 else "pictures"
-            warnings.append(
-                {
-                    "text": f"{kind.label} has {count or 'no'} {noun}; it {need}."
-                    if count < LEAST
-                    else f"{kind.label} has {count} {noun}; {need}.",
-                    "pictures": [],
-                }
-            )
-    for group in found.duplicates():
-        if len(group.labels) > 1:
-            text = f"Nearly the same picture is in {' and '.join(group.labels)}. Remove it from the wrong class."
-        else:
-            text = f"{len(group.pictures)} pictures of {group.labels[0]} are nearly the same. They count as one."
-        warnings.append({"text": text, "pictures": group.pictures[:6], "contradicts": len(group.labels) > 1})
-    return warnings
-
-
-def _result(found: Project, result: JobResult) -> dict[str, Any]:
-    """Return a result for the templates."""
-    metrics, predictions = result.metrics, result.predictions
-    labels = [str(label) for label in predictions["labels"]]
-    wrong = [item for item in predictions["pictures"] if item["class"] != item["predicted"]]
-    wrong.sort(key=lambda item: -item["probability"])
-    here = {(kind.label, picture) for kind in found.classes() for picture in kind.pictures}
-    mistakes = [
-        Mistake(name, labels[item["class"]], labels[item["predicted"]], item["probability"])
-        for item in wrong
-        if (labels[item["class"]], name := Path(item["name"]).name) in here
-    ]
-    return {
-        "metrics": metrics,
-        "labels": labels,
-        "matrix": confusion_table(metrics["confusion"]) if len(labels) <= MATRIX_CLASSES else None,
-        "mistakes": mistakes[:MOST_MISTAKES],
-        "wrong": len(wrong),
-        "earlier": predictions.get("earlier"),
-        "seconds": result.seconds,
-        "used": result.used,
-    }
-
-
-def _summary(project: Project) -> dict[str, Any]:
-    classes = project.classes()
-    first = next((kind.pictures[0] for kind in classes if kind.pictures), "")
-    return {
-        "id": project.id,
-        "name": project.name,
-        "labels": [kind.label for kind in classes],
-        "count": sum(len(kind.pictures) for kind in classes),
-        "picture": first,
-        "served": (project.folder / "served.json").exists(),
-    }
+    return {**project_view(found), "all": "all" in request.args}
 
 
 def _check_free(name: str) -> None:

@@ -8,6 +8,7 @@ import re
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
 from app.serving.teaching import Project, Projects
@@ -69,13 +70,14 @@ def test_pictures_are_bounded_and_each_refusal_has_its_reason(
     app: Flask, client: FlaskClient, token: str, project: Project
 ) -> None:
     limit = app.extensions["dimple"].settings.max_request_bytes
-    files = [
-        (io.BytesIO(encode(draw("discs", 1), "PNG")), "good.png"),
-        (io.BytesIO(b"no picture"), "bad.png"),
-        (io.BytesIO(encode(plain(5000, 5000), "PNG")), "many-pixels.png"),
-        (io.BytesIO(b"\xff\xd8" + bytes(limit)), "long.jpg"),
-        (io.BytesIO(b""), "empty.png"),
-    ]
+    contents = {
+        "good.png": encode(draw("discs", 1), "PNG"),
+        "bad.png": b"no picture",
+        "many-pixels.png": encode(plain(5000, 5000), "PNG"),
+        "long.jpg": b"\xff\xd8" + bytes(limit),
+        "empty.png": b"",
+    }
+    files = [FileStorage(io.BytesIO(data), name, "file") for name, data in contents.items()]
     # as bytes: the client would leave the temporary file open in which it gathers a form of this length
     boundary, body = encode_multipart({"token": token, "class": "cat", "file": files})
     answer = client.post(
