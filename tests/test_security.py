@@ -59,7 +59,7 @@ def film() -> bytes:
 PICTURE = encode(plain())
 DEEP = json.dumps([[[[[[0]]]]]])
 REQUESTS: dict[str, tuple[dict[str, Any], ...]] = {
-    "body of a request, also when unpacked": (
+    "body of a request, also after unpacking": (
         {"data": bytes(2**20 + 1)},
         {
             "path": "/v2/models/smile/infer",
@@ -78,12 +78,12 @@ REQUESTS: dict[str, tuple[dict[str, Any], ...]] = {
         {"data": {"file": part(PICTURE), "a": ["x" * 2**16] * 3}},
         {"path": "/predictions/smile", "data": "a" * 2**18, "content_type": "application/x-www-form-urlencoded"},
     ),
-    "JSON within JSON in a request": (
+    "nesting of JSON in a request": (
         {"path": "/invocations?model_name=smile", "data": DEEP, "content_type": "application/json"},
         {"path": "/v2/models/smile/infer", "data": '{"inputs":' + DEEP + "}"},
         {"path": "/models", "base_url": "http://localhost:8081", "data": DEEP, "content_type": "application/json"},
     ),
-    "bodies packed with gzip": ({"data": gzip.compress(PICTURE), "headers": {"Content-Encoding": "gzip"}},),
+    "bodies compressed with gzip": ({"data": gzip.compress(PICTURE), "headers": {"Content-Encoding": "gzip"}},),
 }
 
 
