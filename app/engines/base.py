@@ -95,8 +95,9 @@ class LoadedEngine:
     ``labels`` are the labels in the model's own file. ``reasons`` explain the signature, by ``input``, ``pixels`` and
     ``output``; empty if nothing was inferred.
 
-    ``parity`` is None if nothing was compared: the engine is the reference itself, or there is no reference (ONNX). If
-    ``precision`` is ``int8``, ``agreement`` is set and ``parity`` is None.
+    ``parity`` is None if nothing was compared: the engine is the reference itself, or there is no reference (ONNX), or
+    it was not installed, which ``unproven`` then says. If ``precision`` is ``int8``, ``agreement`` is set and
+    ``parity`` is None.
     """
 
     engine: Engine
@@ -106,4 +107,5 @@ class LoadedEngine:
     precision: str = "fp32"
     agreement: Agreement | None = None
     labels: tuple[str, ...] | None = None
+    unproven: str = ""
     reasons: dict[str, str] = field(default_factory=dict)

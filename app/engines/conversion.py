@@ -13,9 +13,11 @@ from typing import Any
 from app.engines.base import Engine, LoadedEngine, Network, Parity
 from app.engines.cache import MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
+from app.engines.mxnet.checkpoint import read_checkpoint
+from app.engines.mxnet.compat import is_installed
 from app.engines.mxnet.engine import MxnetEngine
-from app.engines.mxnet.onnx import export_onnx
-from app.engines.onnx_file import convert_file
+from app.engines.onnx_export.export import export_onnx
+from app.engines.onnx_file import convert_file, read_model
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import LIMIT, difference, predict_each, samples
 from app.errors import ModelFormatError
@@ -40,11 +42,14 @@ def reference_kind(folder: ModelFolder, choice: str) -> str:
 def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
     """Load a folder's network into its reference engine, and infer what its signature leaves open.
 
-    :raises ModelFormatError: if there is no such engine, or the weights cannot be read or contradict the signature.
+    :raises ModelFormatError: if there is no such engine or it is not installed, or the weights cannot be read or
+        contradict the signature.
     """
     kind = reference_kind(folder, choice)
     if not kind:
         raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
+    if missing := missing_reference(kind):
+        raise ModelFormatError(f"{folder.path} cannot be opened by {kind}: {missing}")
     inference = infer_folder(folder, kind)
     engine = open_reference(folder, kind, inference.signature)
     if not inference.settled:
@@ -57,10 +62,33 @@ def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
     return LoadedEngine(engine, kind, inference.signature, labels=inference.labels, reasons=inference.reasons)
 
 
-def network_of(engine: Engine) -> Network:
-    """Return the network that a reference engine computes."""
-    assert isinstance(engine, MxnetEngine | KerasEngine)
-    return engine.network()
+def missing_reference(kind: str) -> str:
+    """Return why a reference engine cannot be used, and what to do; empty if it can.
+
+    :param kind: the reference engine, as returned by :func:`reference_kind`; empty if there is none.
+    """
+    if not kind or is_installed(kind):
+        return ""
+    package = "keras-mxnet with mxnet" if kind == "keras" else "mxnet"
+    return f"{package} is not installed; pip install -r requirements.txt installs it"
+
+
+def read_network(folder: ModelFolder, kind: str, signature: Signature) -> Network:
+    """Read a folder's network for conversion.
+
+    :param kind: ``mxnet`` or ``keras``.
+    :raises ModelFormatError: if the weights cannot be read or contradict the signature.
+    """
+    first = signature.inputs[0]
+    output = signature.outputs[0].name if signature.outputs else ""
+    if kind == "mxnet":
+        assert folder.checkpoint is not None
+        return read_checkpoint(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape, output)
+    engine = open_reference(folder, kind, signature)
+    try:
+        return engine.network()
+    finally:
+        engine.close()
 
 
 def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> MxnetEngine | KerasEngine:
@@ -91,7 +119,8 @@ TIMED_SECONDS = 0.3
 def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], None] = lambda: None) -> None:
     """Build a model's cache entry: its IR and measurements, or the reason why OpenVINO may not serve it.
 
-    Call it in a process of its own: it imports large libraries, and calls code that may crash.
+    A reference engine that is not installed proves nothing, and the record says so. Call it in a process of its own:
+    it imports large libraries, and calls code that may crash.
 
     :param path: an empty folder.
     :param opened: called once the reference engine has opened the model.
@@ -100,22 +129,24 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     """
     kind = reference_kind(folder, choice)
     inference = infer_folder(folder, kind)
-    reference = open_reference(folder, kind, inference.signature) if kind else None
+    unproven = missing_reference(kind)
+    network = read_network(folder, kind, inference.signature) if unproven else None
+    reference = open_reference(folder, kind, inference.signature) if kind and not unproven else None
     opened()
-    record = Record(str(folder.path))
+    record = Record(str(folder.path), unproven=f"no reference was available: {unproven}" if unproven else "")
     try:
-        if reference is None:
+        if not kind:
             assert folder.onnx is not None
             signature = convert_file(folder, inference.signature, path)
             check_row(folder.onnx, signature.outputs[0].name, signature.outputs[0].shape)
             inference = replace(inference, signature=signature)
         else:
-            _convert(network_of(reference), path)
+            _convert(network or read_network(folder, kind, inference.signature), path)
         record, inference = _measure(record, kind, reference, inference, path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO may raise anything
-        record = Record(record.model, reason=f"it cannot be converted: {reason_of(error)}")
+        record = replace(record, reason=f"it cannot be converted: {reason_of(error)}")
     if record.reason:
         for file in path.iterdir():
             file.unlink()
@@ -123,13 +154,11 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
 
 
 def _convert(network: Network, path: Path) -> None:
-    if min(network.row_shape) < 1:
-        raise ModelFormatError(f"its input {network.row_shape} has no fixed size")
     onnx = path / "model.onnx"
     export_onnx(network, onnx)
-    openvino = import_openvino()
-    # convert_model folds normalizations into the weights now, so the weights are memory-mapped as they are in the file
-    openvino.save_model(openvino.convert_model(str(onnx)), path / MODEL, compress_to_fp16=False)
+    model, _output = read_model(onnx)
+    # normalizations are folded into the weights now, so the weights are memory-mapped as they are in the file
+    import_openvino().save_model(model, path / MODEL, compress_to_fp16=False)
     onnx.unlink()
 
 

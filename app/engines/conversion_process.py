@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
-from app.engines.conversion import reference_kind
+from app.engines.conversion import missing_reference, reference_kind
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.utils.error_text import reason_of
@@ -45,12 +45,13 @@ def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
     :raises ModelFormatError: if the reference engine rejects the model.
     """
     try:
-        path = cache_dir / key_of(folder, reference_kind(folder, choice))
-        if entry := read_entry(path):
+        kind = reference_kind(folder, choice)
+        path = cache_dir / key_of(folder, kind)
+        if entry := _settled(path, kind):
             return entry
         cache_dir.mkdir(parents=True, exist_ok=True)
         with file_lock(cache_dir / ".lock"):
-            if entry := read_entry(path):  # another process was faster
+            if entry := _settled(path, kind):  # another process was faster
                 return entry
             at = position()
             title = f"Converting models, first start only ({at})" if at else "Converting the model to OpenVINO"
@@ -62,6 +63,12 @@ def entry_of(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
     if entry := read_entry(path):
         return entry
     raise ConversionError(f"the cache's entry {path} was damaged as soon as it was written")
+
+
+def _settled(path: Path, kind: str) -> Entry | None:
+    """Return an entry; None if there is none, or it lacks a proof that is possible by now."""
+    entry = read_entry(path)
+    return None if entry is not None and entry.record.unproven and not missing_reference(kind) else entry
 
 
 def _build(folder: ModelFolder, choice: str, path: Path) -> None:
