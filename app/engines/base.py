@@ -107,5 +107,5 @@ class LoadedEngine:
     precision: str = "fp32"
     agreement: Agreement | None = None
     labels: tuple[str, ...] | None = None
-    unproven: str = ""
     reasons: dict[str, str] = field(default_factory=dict)
+    unproven: str = ""
