@@ -13,6 +13,7 @@ from typing import Any
 from app.engines.base import Engine, LoadedEngine, Network, Parity
 from app.engines.cache import MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
+from app.engines.keras.network import read_network as read_keras
 from app.engines.mxnet.checkpoint import read_checkpoint
 from app.engines.mxnet.compat import is_installed
 from app.engines.mxnet.engine import MxnetEngine
@@ -24,7 +25,7 @@ from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import Inference, check_row, settle
-from app.types import FloatArray, Signature
+from app.types import FloatArray, Signature, TensorSpec
 from app.utils.error_text import reason_of
 from app.utils.openvino_runtime import compile_model, core, import_openvino
 
@@ -84,11 +85,10 @@ def read_network(folder: ModelFolder, kind: str, signature: Signature) -> Networ
     if kind == "mxnet":
         assert folder.checkpoint is not None
         return read_checkpoint(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape, output)
-    engine = open_reference(folder, kind, signature)
-    try:
-        return engine.network()
-    finally:
-        engine.close()
+    assert folder.h5 is not None
+    network, row = read_keras(folder.h5, first.shape, output)
+    _check_keras(folder, signature, (0, *network.row_shape), row)
+    return network
 
 
 def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> MxnetEngine | KerasEngine:
@@ -103,14 +103,23 @@ def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> Mxne
         return MxnetEngine.load(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape, output)
     assert folder.h5 is not None
     engine = KerasEngine.load(folder.h5, first.shape, output)
-    if first.shape[1:] != engine.input_shape[1:]:
+    try:
+        _check_keras(folder, signature, engine.input_shape, engine.output)
+    except ModelFormatError:
         engine.close()
-        raise ModelFormatError(
-            f"{folder.path}: signature.json says that the input is {first.shape}, {folder.h5.name} says "
-            f"{engine.input_shape}"
-        )
-    check_row(folder.h5, engine.output.name, engine.output.shape)
+        raise
     return engine
+
+
+def _check_keras(folder: ModelFolder, signature: Signature, input_shape: tuple[int, ...], output: TensorSpec) -> None:
+    """Check that an ``.h5`` file takes the input that the signature states, and gives a row."""
+    assert folder.h5 is not None
+    first = signature.inputs[0]
+    if first.shape[1:] != input_shape[1:]:
+        raise ModelFormatError(
+            f"{folder.path}: signature.json says that the input is {first.shape}, {folder.h5.name} says {input_shape}"
+        )
+    check_row(folder.h5, output.name, output.shape)
 
 
 TIMED_SECONDS = 0.3

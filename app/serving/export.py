@@ -16,6 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.engines.conversion import load_reference, missing_reference, open_reference, read_network, reference_kind
+from app.engines.keras.engine import KerasEngine
+from app.engines.mxnet.engine import MxnetEngine
 from app.engines.mxnet.onnx import import_onnx
 from app.engines.onnx_export.export import export_onnx
 from app.engines.onnx_file import read_model
@@ -51,8 +53,9 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
     if not reference_kind(folder, "auto") and folder.onnx is not None:
         return import_onnx(folder.onnx, stem, infer_folder(folder).signature)
     opened = load_reference(folder, "auto")
+    assert isinstance(opened.engine, MxnetEngine | KerasEngine)
+    network = opened.engine.network()
     opened.engine.close()
-    network = read_network(folder, opened.kind, opened.signature)
     nodes = network.document["nodes"]
     used = {node["name"] for node in nodes if node["op"] == "null"}
     states = _states(network.document)

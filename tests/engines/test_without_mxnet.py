@@ -16,9 +16,11 @@ import pytest
 from app.engines.conversion import load_reference
 from app.engines.loader import load
 from app.errors import ModelFormatError
+from app.formats.folder import open_model_folder
 from app.settings import ROOT
 from tests.engines.networks import classifier, convolution, model_folder, mx, pictures
 
+TESTDATA = ROOT / "tests" / "testdata"
 REFERENCES = ("mxnet", "keras")
 CODE = """
 import json, sys
@@ -79,6 +81,29 @@ def test_a_checkpoint_is_converted_and_served_but_not_called_equal(tmp_path: Pat
     assert again.parity is not None and again.unproven == ""
     proven = opened(folder.path, "openvino", batch)
     assert (proven["parity"], proven["unproven"]) == (again.parity.max_abs_difference, "")
+
+
+def test_a_keras_file_is_converted_and_answers_as_tensorflow_did(tmp_path: Path, opened: Any) -> None:
+    facts = json.loads((TESTDATA / "tf_keras_branches.json").read_text())
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "net.h5").write_bytes((TESTDATA / "tf_keras_branches.h5").read_bytes())
+    found = opened(tmp_path / "net", "auto", np.array(facts["pictures"], np.float32))
+    assert (found["kind"], found["parity"]) == ("openvino", None)
+    assert found["unproven"].startswith("no reference was available: keras-mxnet with mxnet is not installed; pip")
+    assert np.array(found["answers"]) == pytest.approx(np.array(facts["answers"]), abs=1e-5)
+
+
+def test_a_file_of_keras_mxnet_answers_as_keras_mxnet_does_here(tmp_path: Path, opened: Any) -> None:
+    folder = tmp_path / "smile"
+    folder.mkdir()
+    for name in ("smile.h5", "signature.json"):
+        (folder / name).write_bytes((ROOT / "models" / "smile" / name).read_bytes())
+    model = open_model_folder(folder)
+    batch = np.random.default_rng(1).random((3, 1, 64, 64), dtype=np.float32)
+    found = opened(folder, "auto", batch)
+    assert (found["kind"], found["parity"]) == ("openvino", None)
+    expected = load_reference(model, "keras").engine.predict(batch)
+    assert np.array(found["answers"]) == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,15 @@ class MxnetEngine:
         _check_shapes(network, read.arrays, {input_name: (1, *read.row_shape)}, symbol, params)
         return cls(fuse(network, computed), network, read.arrays, input_name, read.row_shape)
 
+    @classmethod
+    def of_network(cls, network: Network) -> MxnetEngine:
+        """Return an engine that computes a network as its graph is, without fusion."""
+        prepare()
+        import mxnet as mx
+
+        symbol = mx.sym.load_json(json.dumps(network.document))
+        return cls(symbol, symbol, network.arrays, network.input_name, network.row_shape)
+
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch.
 
