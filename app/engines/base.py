@@ -95,8 +95,9 @@ class LoadedEngine:
     ``labels`` are the labels in the model's own file. ``reasons`` explain the signature, by ``input``, ``pixels`` and
     ``output``; empty if nothing was inferred.
 
-    ``parity`` is None if nothing was compared: the engine is the reference itself, or no reference can compute it. If
-    ``precision`` is ``int8``, ``agreement`` is set and ``parity`` is None.
+    ``parity`` is None if nothing was compared: the engine is the reference itself, or no reference can compute it, or
+    the reference was not installed, which ``unproven`` then says. If ``precision`` is ``int8``, ``agreement`` is set
+    and ``parity`` is None.
     """
 
     engine: Engine
@@ -107,3 +108,4 @@ class LoadedEngine:
     agreement: Agreement | None = None
     labels: tuple[str, ...] | None = None
     reasons: dict[str, str] = field(default_factory=dict)
+    unproven: str = ""

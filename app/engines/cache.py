@@ -29,13 +29,14 @@ from app.formats.signature import document_of, signature_of
 from app.utils.files import sha256_file
 from app.utils.json import read_json
 
-FORMAT = 4
+FORMAT = 5
 """Version of the entries; an increase, after a change of conversion or comparison, invalidates them all."""
 MAX_ENTRIES = 64
 """Limit on the number of entries; the least recently opened are removed first."""
 FORGOTTEN_SECONDS = 24 * 3600
 """Age in seconds at which the folder of an unfinished build is removed."""
-PACKAGES = ("openvino", "onnx", "mxnet", "keras-mxnet", "numpy")
+PACKAGES = ("openvino",)
+"""Packages whose version determines what is computed. MXNet and Keras only prove it, and a server may lack them."""
 
 MODEL, WEIGHTS, INFERENCE, RECORD = "model.xml", "model.bin", "inference.json", "record.json"
 ANSWERS = "answers.npy"
@@ -45,13 +46,15 @@ ANSWERS = "answers.npy"
 class Record:
     """The results of a conversion.
 
-    ``reason`` says why OpenVINO may not serve the model; empty if it may. ``milliseconds`` is the time of one row on
-    one core. ``files`` are the hashes of the entry's other files.
+    ``reason`` says why OpenVINO may not serve the model; empty if it may. ``unproven`` says why the model was not
+    compared with its reference engine; empty if it was, or if it has none (ONNX). ``milliseconds`` is the time of one
+    row on one core. ``files`` are the hashes of the entry's other files.
     """
 
     model: str
     precision: str = "fp32"
     reason: str = ""
+    unproven: str = ""
     parity: Parity | None = None
     milliseconds: float = 0.0
     files: dict[str, str] = field(default_factory=dict)
@@ -69,8 +72,8 @@ class Entry:
 def key_of(folder: ModelFolder, kind: str) -> str:
     """Return the key of a model's entry.
 
-    It is a hash of the contents of the model's files, its signature, the versions of the libraries that convert and
-    compute it, and the processor's instructions, since code may differ between processors.
+    It is a hash of the contents of the model's files, its signature, the version of the library that computes it, and
+    the processor's instructions, since code may differ between processors.
 
     :param kind: the reference engine, as returned by :func:`app.engines.conversion.reference_kind`.
     """

@@ -8,18 +8,20 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from app.engines.base import Engine, LoadedEngine, Network, Parity
+from app.engines.base import LoadedEngine, Network, Parity
 from app.engines.cache import ANSWERS, MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
+from app.engines.keras.network import read_network as read_keras
+from app.engines.mxnet.checkpoint import read_checkpoint
+from app.engines.mxnet.compat import is_installed
 from app.engines.mxnet.engine import MxnetEngine
-from app.engines.mxnet.onnx import export_onnx
-from app.engines.onnx_file import convert_file, convert_graph
+from app.engines.onnx_export.export import export_onnx
+from app.engines.onnx_file import convert_file, convert_graph, read_model
 from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import ORDER, difference, limit_of, predict_each, predict_within, samples
@@ -27,7 +29,7 @@ from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import Inference, check_row, settle
-from app.types import FloatArray, Signature
+from app.types import FloatArray, Signature, TensorSpec
 from app.utils.error_text import reason_of
 from app.utils.openvino_runtime import compile_model, core, import_openvino
 
@@ -45,16 +47,14 @@ def reference_kind(folder: ModelFolder, choice: str) -> str:
 def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
     """Load a folder's network into its reference engine, and infer what its signature leaves open.
 
-    :raises ModelFormatError: if there is no such engine, or the weights cannot be read or contradict the signature.
+    :raises ModelFormatError: if there is no such engine or it is not installed, or the weights cannot be read or
+        contradict the signature.
     """
     kind = reference_kind(folder, choice)
     if not kind:
         raise ModelFormatError(f"{folder.path} holds no weights that an engine can open")
-    if find_spec(kind) is None:
-        raise ModelFormatError(
-            f"{folder.path} cannot be opened by {kind}, which is not installed. Install Dimple completely "
-            "(make install), or serve the model's converted network with DIMPLE_ENGINE=auto"
-        )
+    if missing := missing_reference(kind):
+        raise ModelFormatError(f"{folder.path} cannot be opened by {kind}: {missing}")
     inference = infer_folder(folder, kind)
     engine = open_reference(folder, kind, inference.signature)
     if not inference.settled:
@@ -67,10 +67,32 @@ def load_reference(folder: ModelFolder, choice: str) -> LoadedEngine:
     return LoadedEngine(engine, kind, inference.signature, labels=inference.labels, reasons=inference.reasons)
 
 
-def network_of(engine: Engine) -> Network:
-    """Return the network that a reference engine computes."""
-    assert isinstance(engine, MxnetEngine | KerasEngine)
-    return engine.network()
+def missing_reference(kind: str) -> str:
+    """Return why a reference engine cannot be used, and what to do; empty if it can.
+
+    :param kind: the reference engine, as returned by :func:`reference_kind`; empty if there is none.
+    """
+    if not kind or is_installed(kind):
+        return ""
+    package = "keras-mxnet with mxnet" if kind == "keras" else "mxnet"
+    return f"{package} is not installed; pip install -r requirements.txt installs it"
+
+
+def read_network(folder: ModelFolder, kind: str, signature: Signature) -> Network:
+    """Read a folder's network for conversion.
+
+    :param kind: ``mxnet`` or ``keras``.
+    :raises ModelFormatError: if the weights cannot be read or contradict the signature.
+    """
+    first = signature.inputs[0]
+    output = signature.outputs[0].name if signature.outputs else ""
+    if kind == "mxnet":
+        assert folder.checkpoint is not None
+        return read_checkpoint(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape, output)
+    assert folder.h5 is not None
+    network, row = read_keras(folder.h5, first.shape, output)
+    _check_keras(folder, signature, (0, *network.row_shape), row)
+    return network
 
 
 def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> MxnetEngine | KerasEngine:
@@ -85,14 +107,23 @@ def open_reference(folder: ModelFolder, kind: str, signature: Signature) -> Mxne
         return MxnetEngine.load(folder.checkpoint.symbol, folder.checkpoint.params, first.name, first.shape, output)
     assert folder.h5 is not None
     engine = KerasEngine.load(folder.h5, first.shape, output)
-    if first.shape[1:] != engine.input_shape[1:]:
+    try:
+        _check_keras(folder, signature, engine.input_shape, engine.output)
+    except ModelFormatError:
         engine.close()
-        raise ModelFormatError(
-            f"{folder.path}: signature.json says that the input is {first.shape}, {folder.h5.name} says "
-            f"{engine.input_shape}"
-        )
-    check_row(folder.h5, engine.output.name, engine.output.shape)
+        raise
     return engine
+
+
+def _check_keras(folder: ModelFolder, signature: Signature, input_shape: tuple[int, ...], output: TensorSpec) -> None:
+    """Check that an ``.h5`` file takes the input that the signature states, and gives a row."""
+    assert folder.h5 is not None
+    first = signature.inputs[0]
+    if first.shape[1:] != input_shape[1:]:
+        raise ModelFormatError(
+            f"{folder.path}: signature.json says that the input is {first.shape}, {folder.h5.name} says {input_shape}"
+        )
+    check_row(folder.h5, output.name, output.shape)
 
 
 TIMED_SECONDS = 0.3
@@ -106,7 +137,8 @@ log = logging.getLogger(__name__)
 def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], None] = lambda: None) -> None:
     """Build a model's cache entry: its IR and measurements, or the reason why OpenVINO may not serve it.
 
-    Call it in a process of its own: it imports large libraries, and calls code that may crash.
+    A reference engine that is not installed proves nothing, and the record says so. Call it in a process of its own:
+    it imports large libraries, and calls code that may crash.
 
     :param path: an empty folder.
     :param opened: called once the reference engine has opened the model.
@@ -115,11 +147,13 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
     """
     kind = reference_kind(folder, choice)
     inference = infer_folder(folder, kind)
-    reference: Reference | None = open_reference(folder, kind, inference.signature) if kind else None
+    unproven = missing_reference(kind)
+    network = read_network(folder, kind, inference.signature) if unproven else None
+    reference: Reference | None = open_reference(folder, kind, inference.signature) if kind and not unproven else None
     opened()
-    record = Record(str(folder.path))
+    record = Record(str(folder.path), unproven=f"no reference was available: {unproven}" if unproven else "")
     try:
-        if reference is None:
+        if not kind:
             source = folder.onnx or folder.graph
             assert source is not None
             signature = (convert_file if folder.onnx is not None else convert_graph)(folder, inference.signature, path)
@@ -127,12 +161,12 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
             inference = replace(inference, signature=signature)
             reference = _reference_of(source, signature) if folder.onnx is not None else None
         else:
-            _convert(network_of(reference), path)
+            _convert(network or read_network(folder, kind, inference.signature), path)
         record, inference = _prove(record, reference, inference, path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO may raise anything
-        record = Record(record.model, reason=f"it cannot be converted: {reason_of(error)}")
+        record = replace(record, reason=f"it cannot be converted: {reason_of(error)}")
     if record.reason:
         for file in path.iterdir():
             file.unlink()
@@ -140,13 +174,11 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
 
 
 def _convert(network: Network, path: Path) -> None:
-    if min(network.row_shape) < 1:
-        raise ModelFormatError(f"its input {network.row_shape} has no fixed size")
     onnx = path / "model.onnx"
     export_onnx(network, onnx)
-    openvino = import_openvino()
-    # convert_model folds normalizations into the weights now, so the weights are memory-mapped as they are in the file
-    openvino.save_model(openvino.convert_model(str(onnx)), path / MODEL, compress_to_fp16=False)
+    model, _output = read_model(onnx)
+    # normalizations are folded into the weights now, so the weights are memory-mapped as they are in the file
+    import_openvino().save_model(model, path / MODEL, compress_to_fp16=False)
     onnx.unlink()
 
 

@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from app.engines.cache import Entry, Record, key_of, prune, read_entry, write_entry
-from app.engines.conversion import reference_kind
+from app.engines.conversion import missing_reference, reference_kind
 from app.engines.converted import check_can_convert, converted_entry
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
@@ -61,13 +61,14 @@ def cached_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
     :raises ModelFormatError: if the reference engine rejects the model, or this installation cannot convert it.
     """
     try:
-        path = cache_dir / key_of(folder, reference_kind(folder, choice))
-        if entry := read_entry(path):
+        kind = reference_kind(folder, choice)
+        path = cache_dir / key_of(folder, kind)
+        if entry := _settled(path, kind):
             return entry
         check_can_convert(folder, choice)
         cache_dir.mkdir(parents=True, exist_ok=True)
         with file_lock(cache_dir / ".lock"):
-            if entry := read_entry(path):  # another process was faster
+            if entry := _settled(path, kind):  # another process was faster
                 return entry
             at = position()
             title = f"Converting models, first start only ({at})" if at else "Converting the model to OpenVINO"
@@ -84,6 +85,12 @@ def cached_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry:
 
 def _cache_error(error: OSError) -> ConversionError:
     return ConversionError(f"the cache cannot be used: {error}")
+
+
+def _settled(path: Path, kind: str) -> Entry | None:
+    """Return an entry; None if there is none, or it lacks a proof that is possible by now."""
+    entry = read_entry(path)
+    return None if entry is not None and entry.record.unproven and not missing_reference(kind) else entry
 
 
 def _build(folder: ModelFolder, choice: str, path: Path) -> None:

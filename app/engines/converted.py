@@ -66,7 +66,7 @@ MAKING = ".converted-making"
 """Folder in which a converted network is written: beside its destination and hidden, so never packed."""
 CHECKS = "checks"
 """Folder of the cache with the results of this machine, one file for each model folder."""
-NEEDED = {"mxnet": ("mxnet", "onnx"), "keras": ("keras", "mxnet", "onnx"), "": ("onnx",)}
+NEEDED = {"mxnet": ("onnx",), "keras": ("h5py", "onnx"), "": ("onnx",)}
 """Modules that convert a file, by its reference engine."""
 REFERENCES = {package: name for name, package in PACKAGES.items()}
 """Names of reference engines by their packages."""

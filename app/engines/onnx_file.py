@@ -32,9 +32,8 @@ def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signa
     :raises Exception: of any kind, if OpenVINO cannot convert the file.
     """
     assert folder.onnx is not None
-    openvino = import_openvino()
-    source, name = _source(folder.onnx, signature)
-    return _save(openvino.convert_model(source), name, folder.onnx, signature, path)
+    model, name = read_model(folder.onnx, signature.outputs[0].name if signature.outputs else "")
+    return _save(model, name, folder.onnx, signature, path)
 
 
 def convert_graph(folder: ModelFolder, signature: Signature, path: Path) -> Signature:
@@ -60,7 +59,18 @@ def _save(model: Any, name: str, file: Path, signature: Signature, path: Path) -
     return replace(signature, outputs=(TensorSpec(name, (0, *row)),))
 
 
-def _source(file: Path, signature: Signature) -> tuple[Any, str]:
+def read_model(file: Path, output: str = "") -> tuple[Any, str]:
+    """Return OpenVINO's model of an ONNX file, and the name of its output.
+
+    :param output: the output; the first output if none has that name.
+    :raises ModelFormatError: as :func:`convert_file`.
+    :raises Exception: of any kind, if OpenVINO cannot convert the file.
+    """
+    source, name = _source(file, output)
+    return import_openvino().convert_model(source), name
+
+
+def _source(file: Path, output: str) -> tuple[Any, str]:
     """Return OpenVINO's source, either the file or a stream of the part that is needed, and the output's name.
 
     OpenVINO does not support functions that a file defines itself, so they are inlined.
@@ -75,8 +85,7 @@ def _source(file: Path, signature: Signature) -> tuple[Any, str]:
     outputs = [value.name for value in model.graph.output]
     if not outputs:
         raise ModelFormatError(f"{file} has no output")
-    wished = signature.outputs[0].name if signature.outputs else ""
-    name = wished if wished in outputs else outputs[0]
+    name = output if output in outputs else outputs[0]
     if len(outputs) > 1:
         prune(model, name)
     learned = {array.name for array in model.graph.initializer}

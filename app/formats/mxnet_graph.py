@@ -38,9 +38,23 @@ class Node:
         """Return an attribute's text."""
         return self.attrs.get(key, default)
 
-    def flag(self, key: str) -> bool:
-        """Return an attribute as a boolean; false if it is missing."""
-        return self.attrs.get(key, "False").lower() in ("true", "1")
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return an attribute as a boolean."""
+        text = self.attrs.get(key, "None").lower()
+        return default if text == "none" else text in ("true", "1")
+
+    def real(self, key: str, default: float) -> float:
+        """Return an attribute as a floating-point number.
+
+        :raises ValueError: if it is none.
+        """
+        text = self.attrs.get(key, "None")
+        return default if text == "None" else float(text)
+
+    def bounds(self, key: str) -> tuple[int | None, ...]:
+        """Return an attribute as integers, of which each may be None; empty if it is missing."""
+        parts = re.findall(r"-?\d+|None", self.attrs.get(key, ""))
+        return tuple(None if part == "None" else int(part[:MOST_DIGITS]) for part in parts)
 
     def number(self, key: str, default: int) -> int:
         """Return an attribute as an integer."""
@@ -99,10 +113,10 @@ def _read(path: Path) -> Any:
         raise ModelFormatError(f"{path} cannot be read as an MXNet symbol: {error}") from None
 
 
-def graph_of(document: Any, path: Path) -> Graph:
+def graph_of(document: Any, path: Path | str) -> Graph:
     """Return the graph of a parsed JSON document.
 
-    :param path: the document's file, for the error.
+    :param path: the document's file or name, for the error.
     :raises ModelFormatError: as :func:`read_graph`.
     """
     try:

@@ -1,8 +1,8 @@
 """Export of a model for other programs, as an MXNet checkpoint or an ONNX file.
 
 A separate process writes and compares ONNX, as in :mod:`app.engines.conversion_process` and for the same reasons. The
-child reads a pickle of (working folder, model folder, labels, path) from its standard input, and prints the largest
-difference or an error.
+child reads a pickle of (working folder, model folder, labels, path) from its standard input, and prints the result of
+the comparison or an error.
 """
 
 from __future__ import annotations
@@ -15,12 +15,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from app.engines.conversion import load_reference, network_of, reference_kind
-from app.engines.mxnet.onnx import export_onnx, import_onnx
+from app.engines.conversion import load_reference, missing_reference, open_reference, read_network, reference_kind
+from app.engines.keras.engine import KerasEngine
+from app.engines.mxnet.engine import MxnetEngine
+from app.engines.mxnet.onnx import import_onnx
+from app.engines.onnx_export.export import export_onnx
+from app.engines.onnx_file import read_model
 from app.engines.parity import LIMIT, difference, predict_each, samples
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
+from app.formats.inference import settle
 from app.formats.mxnet_params import write_params
 from app.formats.onnx_graph import LABELS, SIGNATURE
 from app.formats.signature import document_of
@@ -50,7 +55,8 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
             raise ModelFormatError(f"{folder.path}: nothing leads from {folder.weights.name} to MXNet")
         return import_onnx(folder.onnx, stem, infer_folder(folder).signature)
     opened = load_reference(folder, "auto")
-    network = network_of(opened.engine)
+    assert isinstance(opened.engine, MxnetEngine | KerasEngine)
+    network = opened.engine.network()
     opened.engine.close()
     nodes = network.document["nodes"]
     used = {node["name"] for node in nodes if node["op"] == "null"}
@@ -71,20 +77,19 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
     return replace(signature, inputs=(TensorSpec(network.input_name, row),), outputs=outputs)
 
 
-def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float | None:
+def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> str:
     """Write a model as one ONNX file for one picture at a time, with signature and labels in its metadata.
 
     A folder's own ``.onnx`` file is copied unchanged.
 
-    :returns: the largest difference between its probabilities and the reference engine's; None for the model's own
-        file.
+    :returns: what the file was compared with, and the largest difference between probabilities.
     :raises ModelFormatError: if the model cannot be written, or the written model computes other outputs.
     """
     if not reference_kind(folder, "auto"):
         if folder.onnx is None:
             raise ModelFormatError(f"{folder.path}: nothing leads from {folder.weights.name} to ONNX here")
         shutil.copyfile(folder.onnx, path)
-        return None
+        return "the model's own file"
     order = (os.getcwd(), folder, labels, path.absolute())
     try:
         done = run_module("app.serving.export", order, LONGEST_SECONDS)
@@ -93,7 +98,7 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> floa
     last_line = reason_of(done.stderr if done.returncode else done.stdout, None)
     if done.returncode:
         raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {last_line[:500] or done.returncode}")
-    return float(last_line)
+    return last_line
 
 
 def _states(document: dict[str, object]) -> set[str]:
@@ -103,22 +108,27 @@ def _states(document: dict[str, object]) -> set[str]:
     return set(mx.sym.load_json(json.dumps(document)).list_auxiliary_states())
 
 
-def _export(working_dir: str, folder: ModelFolder, labels: tuple[str, ...], path: Path) -> float:
+def _export(working_dir: str, folder: ModelFolder, labels: tuple[str, ...], path: Path) -> str:
     os.chdir(working_dir)
     from app.engines.openvino import OpenvinoEngine
-    from app.utils.openvino_runtime import import_openvino
 
-    reference = load_reference(folder, "auto")
-    export_onnx(network_of(reference.engine), path)
-    _write_metadata(path, reference.signature, labels)
-    engine = OpenvinoEngine(import_openvino().convert_model(str(path)))
-    signature = reference.signature
-    rows = samples(signature.preprocess, signature.inputs[0].shape)
-    actual, expected = predict_each(engine, rows), predict_each(reference.engine, rows)
+    kind = reference_kind(folder, "auto")
+    missing = missing_reference(kind)
+    inference = infer_folder(folder, kind)
+    reference = None if missing else open_reference(folder, kind, inference.signature)
+    export_onnx(read_network(folder, kind, inference.signature), path)
+    engine = OpenvinoEngine(read_model(path)[0])
+    rows = samples(inference.signature.preprocess, inference.signature.inputs[0].shape)
+    actual = predict_each(engine, rows)
+    expected = actual if reference is None else predict_each(reference, rows)
+    signature = settle(inference, expected).signature
+    _write_metadata(path, signature, labels)
+    if reference is None:
+        return f"its probabilities were compared with nothing: {missing}"
     worst = difference(actual, expected, signature.postprocess.activation)
     if worst > LIMIT:
-        raise ModelFormatError(f"its probabilities differ from those of {reference.kind} by {worst:.1e}")
-    return worst
+        raise ModelFormatError(f"its probabilities differ from those of {kind} by {worst:.1e}")
+    return f"its probabilities differ from the model's own by {worst:.1e} at most, on test pictures"
 
 
 def _write_metadata(path: Path, signature: Signature, labels: tuple[str, ...]) -> None:

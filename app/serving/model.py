@@ -150,6 +150,8 @@ def open_model(
             faces.load()
         input_size(signature.preprocess, signature.inputs[0].shape)
         answers, warnings = probe(opened.engine, signature)
+        if opened.unproven:
+            warnings = [*warnings, f"its conversion is not proven: {opened.unproven}"]
         classes = probabilities(answers, signature.postprocess.activation).shape[1]
         labels = _labels(folder, opened.labels, classes)
         check_selftest(folder.path, opened.engine, signature)

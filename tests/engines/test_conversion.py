@@ -64,18 +64,15 @@ def test_published_checkpoints_answer_as_in_mxnet(tmp_path: Path, name: str, cla
     assert found == pytest.approx(expected, abs=1e-5 * max(1, np.abs(expected).max()))
 
 
-def test_an_operation_that_onnx_lacks_is_the_reason_and_nothing_else_is_left(tmp_path: Path) -> None:
-    symbol = classifier(mx.sym.GroupNorm(convolution(), num_groups=2, name="gn"))
+def test_an_operation_that_cannot_be_converted_is_the_reason_and_nothing_else_is_left(tmp_path: Path) -> None:
+    symbol = classifier(mx.sym.sort(convolution(), axis=1, name="sorted"))
     entry = built(model_folder(tmp_path / "net", symbol), tmp_path / "entry")
-    assert "GroupNorm" in entry.record.reason
+    assert "the operation sort cannot be converted (node sorted)" in entry.record.reason
     assert [file.name for file in entry.path.iterdir()] == ["record.json"]
 
 
 def test_the_difference_is_the_reason_where_it_is_too_large(tmp_path: Path) -> None:
-    # averages of windows that reach over the padding's edge: ONNX counts the cells behind it, MXNet does not
-    maps = mx.sym.Pooling(
-        convolution(), kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg", pooling_convention="full"
-    )
+    maps = mx.sym.sin(convolution() * 1e6)  # it makes the engines' different rounding as large as its answer
     record = built(model_folder(tmp_path / "net", classifier(maps)), tmp_path / "entry").record
     assert record.parity is not None and record.parity.max_abs_difference > LIMIT
     assert f"by {record.parity.max_abs_difference:.1e}" in record.reason

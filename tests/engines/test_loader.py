@@ -24,12 +24,9 @@ def simple() -> Any:
     return classifier(mx.sym.relu(convolution()))
 
 
-def exported_wrongly() -> Any:
-    """Averages of windows that reach over the padding's edge: ONNX counts the cells behind it, MXNet does not."""
-    maps = convolution()
-    return classifier(
-        mx.sym.Pooling(maps, kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg", pooling_convention="full")
-    )
+def chaotic() -> Any:
+    """A network that makes the engines' different rounding as large as its answer."""
+    return classifier(mx.sym.sin(convolution() * 1e6))
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +133,7 @@ print(load(open_model_folder(Path({str(tmp_path / "net")!r})), "auto", Path({str
 def test_what_cannot_be_proven_equal_is_served_by_the_reference_and_not_tried_again(
     tmp_path: Path, conversions: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    folder, cache = model_folder(tmp_path / "net", exported_wrongly()), tmp_path / "cache"
+    folder, cache = model_folder(tmp_path / "net", chaotic()), tmp_path / "cache"
     for _ in range(2):
         opened = load(folder, "auto", cache)
         assert (opened.kind, opened.parity) == ("mxnet", None)

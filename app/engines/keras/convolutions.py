@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 
 from app.engines.keras.graph import (
@@ -24,6 +23,7 @@ from app.engines.keras.graph import (
     theano_pool,
 )
 from app.engines.keras.layers import Layer, apply_activation, bias_shape, kind
+from app.engines.keras.symbol import apply
 from app.errors import ModelFormatError
 
 _CONVOLUTION = "kernel_size strides padding data_format dilation_rate activation use_bias"
@@ -49,8 +49,9 @@ def _convolve(
     window, strides, dilation = kernel.shape[2:], windows.strides, windows.dilation
     sides = ((0, 0), (0, 0))
     if windows.padding == "same":
-        sides = same(size[1:], window, strides, dilation, half if net.theano else None)
-    made = mx.sym.Convolution(
+        sides = same(net, size[1:], window, strides, dilation, half)
+    made = apply(
+        "Convolution",
         pad(symbol, sides),
         net.constant(kernel),
         *([] if bias is None else [net.constant(bias)]),
@@ -127,7 +128,8 @@ def _transposed(layer: Layer, x: Value) -> Value:
     if layer.net.theano:
         raise ModelFormatError("it is a Conv2DTranspose that was learned over Theano, which cannot be computed")
     check_arrays(layer.arrays, {"kernel": (*window, filters, size[0]), **bias_shape(layer, filters)})
-    made = mx.sym.Deconvolution(
+    made = apply(
+        "Deconvolution",
         symbol,
         layer.net.constant(layer.arrays["kernel"].transpose(3, 2, 0, 1)),
         kernel=window,
@@ -139,13 +141,16 @@ def _transposed(layer: Layer, x: Value) -> Value:
     for axis, side, reach, stride in zip((2, 3), size[1:], window, strides, strict=True):
         whole = (side - 1) * stride + reach
         expected = side * stride + (max(reach - stride, 0) if layer.padding == "valid" else 0)
-        begin = max(whole - expected, 0) // 2
-        made = mx.sym.slice_axis(made, axis=axis, begin=begin, end=min(begin + expected, whole))
+        if layer.net.mxnet and whole < expected:
+            raise ModelFormatError("it is a Conv2DTranspose with strides beyond its kernel, which MXNet cannot compute")
+        spare = max(whole - expected, 0)
+        begin = -(-spare // 2) if layer.net.mxnet else spare // 2
+        made = apply("slice_axis", made, axis=axis, begin=begin, end=min(begin + expected, whole))
         behind.append((0, max(expected - whole, 0)))
         sides.append(expected)
     made = pad(made, (behind[0], behind[1]))
     if "bias" in layer.arrays:
-        made = mx.sym.broadcast_add(made, layer.net.constant(layer.arrays["bias"].reshape(1, -1, 1, 1)))
+        made = apply("broadcast_add", made, layer.net.constant(layer.arrays["bias"].reshape(1, -1, 1, 1)))
     return apply_activation(layer, of_maps(made, (filters, *sides), layer.data_format))
 
 
@@ -158,20 +163,24 @@ def _pool(layer: Layer, x: Value, how: str) -> Value:
     strides = layer.pair("strides", window)
     sides = ((0, 0), (0, 0))
     if layer.padding == "same":
-        sides = same(size[1:], window, strides, (1, 1), theano_pool if layer.net.theano else None)
+        sides = same(layer.net, size[1:], window, strides, (1, 1), theano_pool)
+        if layer.net.mxnet and any(
+            sum(lines) % 2 and stride == 1 for lines, stride in zip(sides, strides, strict=True)
+        ):
+            raise ModelFormatError(f"it pools windows of {window} by steps of 1, which Keras-MXNet gives one step more")
         symbol = pad(symbol, sides, LOWEST if how == "max" else 0.0)
-    made = mx.sym.Pooling(symbol, kernel=window, stride=strides, pool_type=how, pooling_convention="valid")
+    made = apply("Pooling", symbol, kernel=window, stride=strides, pool_type=how, pooling_convention="valid")
     down, across = (
         (side + sum(lines) - reach) // stride + 1
         for side, lines, reach, stride in zip(size[1:], sides, window, strides, strict=True)
     )
-    if how == "avg" and any(sides[0] + sides[1]):
+    if how == "avg" and any(sides[0] + sides[1]) and not layer.net.mxnet:  # Keras-MXNet counts the padding
         rows, columns = (
             np.array(coverage(*numbers))
             for numbers in zip(size[1:], window, strides, (sides[0][0], sides[1][0]), strict=True)
         )
         shares = window[0] * window[1] / np.outer(rows, columns)
-        made = mx.sym.broadcast_mul(made, layer.net.constant(shares[np.newaxis, np.newaxis]))
+        made = apply("broadcast_mul", made, layer.net.constant(shares[np.newaxis, np.newaxis]))
     return of_maps(made, (size[0], down, across), layer.data_format)
 
 
@@ -187,7 +196,7 @@ def _average_pool(layer: Layer, x: Value) -> Value:
 
 def _global_pool(layer: Layer, x: Value, how: str) -> Value:
     symbol, size = maps(x, layer.data_format)
-    made = mx.sym.Pooling(symbol, kernel=(1, 1), global_pool=True, pool_type=how)
+    made = apply("Pooling", symbol, kernel=(1, 1), global_pool=True, pool_type=how)
     pooled = of_maps(made, (size[0], 1, 1), layer.data_format)
     # in a picture of 1 x 1 the order of the axes does not matter
     return pooled if layer.options.get("keepdims") else reshape(replace(pooled, turned=False), (size[0],))

@@ -15,9 +15,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from app.engines.base import Network
-from app.engines.mxnet.compat import import_keras, prepare, quietly
+from app.engines.keras.network import build
+from app.engines.mxnet.compat import import_keras, quietly
+from app.engines.mxnet.engine import MxnetEngine
 from app.errors import ModelFormatError
-from app.formats.keras_graph import MODELS, picture_shape, read_graph
+from app.formats.keras_graph import MODELS
 from app.formats.keras_h5 import H5Model, read_h5
 from app.types import FloatArray, TensorSpec
 from app.utils.dispatch import about_to_block
@@ -110,18 +112,10 @@ class KerasEngine:
 
     @classmethod
     def _of_tensorflow(cls, file: H5Model, input_shape: tuple[int, ...] | None, name: str) -> KerasEngine:
-        prepare()
-        from app.engines.keras.network import build
-
-        if file.backend not in ("tensorflow", ""):
-            raise ModelFormatError(
-                f"it was saved over the backend {file.backend!r}; known are tensorflow, theano and mxnet"
-            )
-        graph = read_graph(file.config, name)
-        shape = _input_shape(picture_shape(graph), input_shape)
-        engine, output = build(file, graph, shape)
-        engine.predict(np.zeros((1, *shape[1:]), np.float32))
-        return cls(engine, graph.input_name, shape, output)
+        network, output = build(file, input_shape, name)
+        engine = MxnetEngine.of_network(network)
+        engine.predict(np.zeros((1, *network.row_shape), np.float32))
+        return cls(engine, network.input_name, (0, *network.row_shape), output)
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch (N, …) -> (N, classes), from any thread at any time."""
@@ -134,18 +128,6 @@ class KerasEngine:
     def close(self) -> None:
         """Release the network; ``predict`` must not be called after that."""
         self._computing.close()
-
-
-def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the input's shape: the file's, with its open sizes taken from the requested shape."""
-    shape = own
-    if requested is not None and len(requested) == len(own):
-        shape = (0, *(size or given for size, given in zip(own[1:], requested[1:], strict=True)))
-    if min(shape[1:], default=0) < 1:
-        raise ModelFormatError(
-            f"its input is {own}, where 0 is any size; say which, by --input-size or in signature.json"
-        )
-    return shape
 
 
 class _KerasMxnet:

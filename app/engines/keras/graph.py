@@ -1,4 +1,4 @@
-"""A Keras network as an MXNet graph that computes what TensorFlow does.
+"""A Keras network as a graph in MXNet's format that computes what TensorFlow does.
 
 Where the two differ, TensorFlow's way is written out:
 
@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.keras.symbol import apply, operation, variable
 from app.errors import ModelFormatError
 
 Array = NDArray[Any]
@@ -58,11 +58,11 @@ class Value:
 
     def plain(self) -> Any:
         """Return the symbol with its axes in Keras's order."""
-        return mx.sym.transpose(self.symbol, axes=TO_LAST) if self.turned else self.symbol
+        return apply("transpose", self.symbol, axes=TO_LAST) if self.turned else self.symbol
 
     def first(self) -> Any:
         """Return the symbol, with the channels first, of a picture whose channels are last in Keras."""
-        return self.symbol if self.turned else mx.sym.transpose(self.symbol, axes=TO_FIRST)
+        return self.symbol if self.turned else apply("transpose", self.symbol, axes=TO_FIRST)
 
     def axis(self, number: int) -> int:
         """Translate the number of an axis in Keras, with the batch as 0, to the symbol's.
@@ -83,9 +83,15 @@ class Value:
 class Net:
     """The parameters of a graph under construction, and its global settings."""
 
-    def __init__(self, theano: bool, keras_version: str) -> None:
-        self.theano = theano
+    def __init__(self, keras_version: str, theano: bool = False, mxnet: bool = False) -> None:
+        """Begin a graph.
+
+        :param theano: whether the network was trained over Theano; neither this nor ``mxnet`` means TensorFlow.
+        :param mxnet: whether the network was trained over MXNet.
+        """
         self.keras_version = keras_version
+        self.theano = theano
+        self.mxnet = mxnet
         self.arrays: dict[str, NDArray[np.float32]] = {}
 
     def before(self, major: int, minor: int) -> bool:
@@ -98,7 +104,7 @@ class Net:
         array = np.ascontiguousarray(values, np.float32)
         name = f"net_constant{len(self.arrays)}"
         self.arrays[name] = array
-        return mx.sym.Variable(name, shape=array.shape)
+        return variable(name)
 
     def row(self, value: Value, values: Any) -> Any:
         """Return a symbol for numbers that are broadcast against a value, aligned at its last axis as in NumPy.
@@ -118,14 +124,14 @@ def multiply(net: Net, value: Value, factor: Any) -> Value:
     """Multiply by a number, or by numbers along the last axes."""
     if np.ndim(factor) == 0:
         return replace(value, symbol=value.symbol * float(factor))
-    return replace(value, symbol=mx.sym.broadcast_mul(value.symbol, net.row(value, factor)))
+    return replace(value, symbol=apply("broadcast_mul", value.symbol, net.row(value, factor)))
 
 
 def add(net: Net, value: Value, term: Any) -> Value:
     """Add a number, or numbers along the last axes."""
     if np.ndim(term) == 0:
         return replace(value, symbol=value.symbol + float(term))
-    return replace(value, symbol=mx.sym.broadcast_add(value.symbol, net.row(value, term)))
+    return replace(value, symbol=apply("broadcast_add", value.symbol, net.row(value, term)))
 
 
 def reshape(value: Value, shape: Sequence[int]) -> Value:
@@ -135,15 +141,15 @@ def reshape(value: Value, shape: Sequence[int]) -> Value:
     """
     if int(np.prod(shape)) != int(np.prod(value.shape)):
         raise ModelFormatError(f"{(None, *value.shape)} cannot be laid out as {(None, *shape)}")
-    return replace(value, symbol=mx.sym.reshape(value.plain(), shape=(0, *shape)), shape=tuple(shape), turned=False)
+    return replace(value, symbol=apply("reshape", value.plain(), shape=(0, *shape)), shape=tuple(shape), turned=False)
 
 
 def along(net: Net, value: Value, axis: int, matrix: Array) -> Value:
     """Multiply by a matrix (new size, size) along one axis."""
     plain, rank, place = value.plain(), len(value.shape) + 1, axis % (len(value.shape) + 1)
-    swapped = plain if place == rank - 1 else mx.sym.SwapAxis(plain, dim1=place, dim2=rank - 1)
-    made = mx.sym.dot(swapped, net.constant(matrix.T))
-    symbol = made if place == rank - 1 else mx.sym.SwapAxis(made, dim1=place, dim2=rank - 1)
+    swapped = plain if place == rank - 1 else apply("SwapAxis", plain, dim1=place, dim2=rank - 1)
+    made = apply("dot", swapped, net.constant(matrix.T))
+    symbol = made if place == rank - 1 else apply("SwapAxis", made, dim1=place, dim2=rank - 1)
     shape = tuple(len(matrix) if number == place else size for number, size in enumerate(value.shape, 1))
     return Value(symbol, shape)
 
@@ -180,17 +186,22 @@ def pad(symbol: Any, sides: Sides, fill: float = 0.0) -> Any:
     """Pad a picture whose channels are first."""
     if not any(sides[0] + sides[1]):
         return symbol
-    return mx.sym.Pad(symbol, mode="constant", pad_width=(0, 0, 0, 0, *sides[0], *sides[1]), constant_value=fill)
+    return apply("Pad", symbol, mode="constant", pad_width=(0, 0, 0, 0, *sides[0], *sides[1]), constant_value=fill)
 
 
 def same(
-    size: Sequence[int], window: Sequence[int], strides: Sequence[int], dilation: Sequence[int], theano: Any
+    net: Net,
+    size: Sequence[int],
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    theano: Callable[[int], int],
 ) -> Sides:
     """Return the lines of ``same`` padding.
 
-    :param theano: None, or the function that returns Theano's lines before a side for a window.
+    :param theano: the function that returns Theano's lines before a side for a window.
     """
-    down, across = (_share(*numbers, theano) for numbers in zip(size, window, strides, dilation, strict=True))
+    down, across = (_share(net, *numbers, theano) for numbers in zip(size, window, strides, dilation, strict=True))
     return down, across
 
 
@@ -204,14 +215,16 @@ def theano_pool(window: int) -> int:
     return window - 2 if window > 2 and window % 2 else window - 1
 
 
-def _share(side: int, window: int, stride: int, dilation: int, before: Callable[[int], int] | None) -> tuple[int, int]:
+def _share(
+    net: Net, side: int, window: int, stride: int, dilation: int, theano: Callable[[int], int]
+) -> tuple[int, int]:
     """Return the lines of padding before and after a side.
 
-    TensorFlow splits the padding; the odd line goes to the end.
+    TensorFlow splits the padding; the odd line goes to the end, and in Keras-MXNet to the beginning.
     """
     places, reach = -(-side // stride), dilation * (window - 1) + 1
     total = max((places - 1) * stride + reach - side, 0)
-    start = before(reach) if before else total // 2
+    start = theano(reach) if net.theano else -(-total // 2) if net.mxnet else total // 2
     return start, max(total - start, 0)
 
 
@@ -239,34 +252,34 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.050700987355480493
 
 def relu(x: Any, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0) -> Any:
     """Return ``x`` from the threshold to the largest value; below, ``negative_slope * (x - threshold)``."""
-    above = mx.sym.relu(x) if threshold == 0 else x * mx.sym._internal._greater_scalar(x, scalar=float(threshold))
+    above = apply("relu", x) if threshold == 0 else x * apply("_greater_scalar", x, scalar=float(threshold))
     if max_value is not None:
-        above = mx.sym.clip(above, a_min=0.0, a_max=float(max_value))
+        above = apply("clip", above, a_min=0.0, a_max=float(max_value))
     if not negative_slope:
         return above
-    return above - mx.sym.relu(-1.0 * x + float(threshold)) * float(negative_slope)
+    return above - apply("relu", -1.0 * x + float(threshold)) * float(negative_slope)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """Return ``x``, and ``alpha * (exp(x) - 1)`` below zero."""
-    return mx.sym.relu(x) + (mx.sym.exp(-1.0 * mx.sym.relu(-1.0 * x)) - 1.0) * float(alpha)
+    return apply("relu", x) + (apply("exp", -1.0 * apply("relu", -1.0 * x)) - 1.0) * float(alpha)
 
 
 def softmax(value: Value, axis: int = -1) -> Value:
     """Return the softmax along an axis."""
-    return replace(value, symbol=mx.sym.softmax(value.symbol, axis=value.axis(axis)))
+    return replace(value, symbol=apply("softmax", value.symbol, axis=value.axis(axis)))
 
 
 def softplus(x: Any) -> Any:
     """Return ``log(1 + exp(x))``, without overflow for large numbers."""
-    return mx.sym.relu(x) + mx.sym.log(mx.sym.exp(-1.0 * mx.sym.abs(x)) + 1.0)
+    return apply("relu", x) + apply("log", apply("exp", -1.0 * apply("abs", x)) + 1.0)
 
 
 def gelu(x: Any, approximate: bool = False) -> Any:
     """Return ``x * Phi(x)`` with the normal distribution's Phi (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
     if approximate:
-        return x * (mx.sym.tanh((x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0) * 0.5
-    return x * (mx.sym.erf(x / math.sqrt(2.0)) + 1.0) * 0.5
+        return x * (apply("tanh", (x + x * x * x * 0.044715) * math.sqrt(2 / math.pi)) + 1.0) * 0.5
+    return x * (apply("erf", x / math.sqrt(2.0)) + 1.0) * 0.5
 
 
 def hard_swish(x: Any) -> Any:
@@ -281,7 +294,7 @@ def selu(x: Any) -> Any:
 
 def swish(x: Any) -> Any:
     """Return ``x * sigmoid(x)`` (Ramachandran et al., 2017, arXiv:1710.05941)."""
-    return x * mx.sym.sigmoid(x)
+    return x * apply("sigmoid", x)
 
 
 ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
@@ -291,18 +304,18 @@ ELEMENTWISE: dict[str, Callable[[Any], Any]] = {
     "leaky_relu": lambda x: relu(x, negative_slope=0.2),
     "elu": elu,
     "selu": selu,
-    "sigmoid": mx.sym.sigmoid,
-    "tanh": mx.sym.tanh,
-    "exponential": mx.sym.exp,
+    "sigmoid": operation("sigmoid"),
+    "tanh": operation("tanh"),
+    "exponential": operation("exp"),
     "softplus": softplus,
-    "softsign": lambda x: x / (mx.sym.abs(x) + 1.0),
-    "hard_sigmoid": lambda x: mx.sym.clip(x * 0.2 + 0.5, a_min=0.0, a_max=1.0),
+    "softsign": lambda x: x / (apply("abs", x) + 1.0),
+    "hard_sigmoid": lambda x: apply("clip", x * 0.2 + 0.5, a_min=0.0, a_max=1.0),
     "hard_swish": hard_swish,
     "hard_silu": hard_swish,
     "swish": swish,
     "silu": swish,
     "gelu": gelu,
-    "mish": lambda x: x * mx.sym.tanh(softplus(x)),
+    "mish": lambda x: x * apply("tanh", softplus(x)),
 }
 
 

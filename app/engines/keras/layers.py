@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 
 from app.engines.keras.graph import (
@@ -26,6 +25,7 @@ from app.engines.keras.graph import (
     reshape,
     softmax,
 )
+from app.engines.keras.symbol import apply, operation
 from app.errors import ModelFormatError
 
 SMALLEST = 1e-7
@@ -158,7 +158,7 @@ def bias_shape(layer: Layer, filters: int) -> dict[str, tuple[int, ...]]:
 def _dense(layer: Layer, x: Value) -> Value:
     units, kernel = int(layer.options["units"]), layer.arrays["kernel"]
     check_arrays(layer.arrays, {"kernel": (x.size(-1), units), **bias_shape(layer, units)})
-    made = Value(mx.sym.dot(x.plain(), layer.net.constant(kernel)), (*x.shape[:-1], units))
+    made = Value(apply("dot", x.plain(), layer.net.constant(kernel)), (*x.shape[:-1], units))
     return apply_activation(layer, add(layer.net, made, layer.arrays["bias"]) if "bias" in layer.arrays else made)
 
 
@@ -183,11 +183,17 @@ def _batch_normalization(layer: Layer, x: Value) -> Value:
     check_arrays(layer.arrays, dict.fromkeys(layer.arrays, (size,)))
     neutral = {"gamma": np.ones(size), "beta": np.zeros(size)}
     arrays = [layer.arrays.get(role, neutral.get(role)) for role in ("gamma", "beta", "moving_mean", "moving_variance")]
-    turned = x.symbol if place == 1 else mx.sym.SwapAxis(x.symbol, dim1=1, dim2=place)
-    made = mx.sym.BatchNorm(
-        turned, *map(layer.net.constant, arrays), eps=epsilon, fix_gamma=False, use_global_stats=True, axis=1
+    turned = x.symbol if place == 1 else apply("SwapAxis", x.symbol, dim1=1, dim2=place)
+    made = apply(
+        "BatchNorm",
+        turned,
+        *map(layer.net.constant, arrays),
+        eps=epsilon,
+        fix_gamma=layer.net.mxnet,
+        use_global_stats=True,
+        axis=1,
     )
-    return replace(x, symbol=made if place == 1 else mx.sym.SwapAxis(made, dim1=1, dim2=place))
+    return replace(x, symbol=made if place == 1 else apply("SwapAxis", made, dim1=1, dim2=place))
 
 
 def _only(axis: Any) -> int:
@@ -207,7 +213,7 @@ def _layer_normalization(layer: Layer, x: Value) -> Value:
         layer.net.constant(layer.arrays.get(role, np.full(size, other)))
         for role, other in (("gamma", 1.0), ("beta", 0.0))
     )
-    made = mx.sym.LayerNorm(x.plain(), scale, shift, axis=-1, eps=float(layer.options.get("epsilon", 1e-3)))
+    made = apply("LayerNorm", x.plain(), scale, shift, axis=-1, eps=float(layer.options.get("epsilon", 1e-3)))
     return Value(made, x.shape)
 
 
@@ -269,7 +275,7 @@ def _elu(layer: Layer, x: Value) -> Value:
 
 @kind("ThresholdedReLU", "theta")
 def _thresholded(layer: Layer, x: Value) -> Value:
-    above = mx.sym._internal._greater_scalar(x.symbol, scalar=_number(layer, "theta", 1.0))
+    above = apply("_greater_scalar", x.symbol, scalar=_number(layer, "theta", 1.0))
     return replace(x, symbol=x.symbol * above)
 
 
@@ -278,8 +284,8 @@ def _prelu(layer: Layer, x: Value) -> Value:
     shared = layer.options.get("shared_axes") or []
     alpha = layer.arrays["alpha"]
     check_arrays(layer.arrays, {"alpha": tuple(1 if axis in shared else size for axis, size in enumerate(x.shape, 1))})
-    below = multiply(layer.net, replace(x, symbol=mx.sym.relu(-1.0 * x.symbol)), alpha)
-    return replace(x, symbol=mx.sym.relu(x.symbol) - below.symbol)
+    below = multiply(layer.net, replace(x, symbol=apply("relu", -1.0 * x.symbol)), alpha)
+    return replace(x, symbol=apply("relu", x.symbol) - below.symbol)
 
 
 @kind("Softmax", "axis")
@@ -294,7 +300,7 @@ def _softmax(layer: Layer, x: Value) -> Value:
 def _flatten(layer: Layer, x: Value) -> Value:
     if layer.data_format == "channels_first" and len(x.shape) > 1:  # Keras flattens in the order of channels last
         order = (0, *range(2, len(x.shape) + 1), 1)
-        x = Value(mx.sym.transpose(x.plain(), axes=order), (*x.shape[1:], x.shape[0]))
+        x = Value(apply("transpose", x.plain(), axes=order), (*x.shape[1:], x.shape[0]))
     return reshape(x, (int(np.prod(x.shape)),))
 
 
@@ -311,14 +317,14 @@ def _permute(layer: Layer, x: Value) -> Value:
     dims = [int(axis) for axis in layer.options["dims"]]
     if sorted(dims) != list(range(1, len(x.shape) + 1)):
         raise ModelFormatError(f"it has dims={dims}, which is no order of its {len(x.shape)} axes")
-    return Value(mx.sym.transpose(x.plain(), axes=(0, *dims)), tuple(x.shape[axis - 1] for axis in dims))
+    return Value(apply("transpose", x.plain(), axes=(0, *dims)), tuple(x.shape[axis - 1] for axis in dims))
 
 
 @kind("RepeatVector", "n")
 def _repeat(layer: Layer, x: Value) -> Value:
     count = int(layer.options["n"])
-    row = mx.sym.expand_dims(x.plain(), axis=1)
-    return Value(mx.sym.tile(row, reps=(1, count, 1)), (count, *x.shape))
+    row = apply("expand_dims", x.plain(), axis=1)
+    return Value(apply("tile", row, reps=(1, count, 1)), (count, *x.shape))
 
 
 # several inputs
@@ -348,20 +354,20 @@ def _merge(operation: Callable[[Any, Any], Any]) -> Compute:
     return compute
 
 
-kind("Add")(_merge(mx.sym.broadcast_add))
-kind("Multiply")(_merge(mx.sym.broadcast_mul))
-kind("Maximum")(_merge(mx.sym.broadcast_maximum))
-kind("Minimum")(_merge(mx.sym.broadcast_minimum))
+kind("Add")(_merge(operation("broadcast_add")))
+kind("Multiply")(_merge(operation("broadcast_mul")))
+kind("Maximum")(_merge(operation("broadcast_maximum")))
+kind("Minimum")(_merge(operation("broadcast_minimum")))
 
 
 @kind("Subtract")
 def _subtract(layer: Layer, left: Value, right: Value) -> Value:
-    return combine(mx.sym.broadcast_sub, left, right)
+    return combine(operation("broadcast_sub"), left, right)
 
 
 @kind("Average")
 def _average(layer: Layer, *x: Value) -> Value:
-    total = _merge(mx.sym.broadcast_add)(layer, *x)
+    total = _merge(operation("broadcast_add"))(layer, *x)
     return replace(total, symbol=total.symbol / float(len(x)))
 
 
@@ -376,13 +382,13 @@ def concatenate(axis: int, *x: Value) -> Value:
     shape = list(x[0].shape)
     shape[place] = sum(value.shape[place] for value in x)
     dim = replace(x[0], turned=turned).axis(axis)
-    return Value(mx.sym.Concat(*symbols, dim=dim) if len(x) > 1 else symbols[0], tuple(shape), turned)
+    return Value(apply("Concat", *symbols, dim=dim) if len(x) > 1 else symbols[0], tuple(shape), turned)
 
 
 @kind("CustomScaleLayer Custom>CustomScaleLayer", "scale")
 def _residual(layer: Layer, x: Value, branch: Value) -> Value:
     """Add a branch with a smaller weight, as in InceptionResNetV2 of ``keras.applications``."""
-    return combine(mx.sym.broadcast_add, x, multiply(layer.net, branch, float(layer.options["scale"])))
+    return combine(operation("broadcast_add"), x, multiply(layer.net, branch, float(layer.options["scale"])))
 
 
 @kind("LayerScale", projection_dim=(), init_values=())

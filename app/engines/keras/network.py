@@ -1,54 +1,86 @@
-"""Conversion of Keras ``.h5`` files that were saved over TensorFlow or Theano to an MXNet engine."""
+"""Keras ``.h5`` files as networks in MXNet's format, read without Keras and MXNet."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
-
-import mxnet as mx
 
 import app.engines.keras.convolutions
 import app.engines.keras.resampling
 import app.engines.keras.sequences  # noqa: F401
+from app.engines.base import Network
 from app.engines.keras.graph import Array, Net, Value, reshape
 from app.engines.keras.layers import check, compute_layer
 from app.engines.keras.operations import compute_operation
-from app.engines.mxnet.engine import MxnetEngine
+from app.engines.keras.over_mxnet import turned, with_all_weights
+from app.engines.keras.symbol import apply, document_of, variable
 from app.errors import ModelFormatError
-from app.formats.keras_graph import Call, Graph, Leaf, Tensor, is_operation
-from app.formats.keras_h5 import H5Model, assign_weights
+from app.formats.keras_graph import Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph
+from app.formats.keras_h5 import H5Model, assign_weights, read_h5
 from app.types import TensorSpec
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
 
 
-def build(file: H5Model, graph: Graph, input_shape: tuple[int, ...]) -> tuple[MxnetEngine, TensorSpec]:
-    """Build a network.
+def read_network(
+    path: Path, input_shape: tuple[int, ...] | None = None, output: str = ""
+) -> tuple[Network, TensorSpec]:
+    """Read an ``.h5`` file as a network, saved by Keras 1.2 to 2 over TensorFlow, Theano or MXNet.
 
-    :param graph: the file's architecture.
-    :param input_shape: shape of the pictures, with the batch axis; all other sizes are known.
-    :returns: the engine, and the name of the output layer with the shape of the output, with the batch axis (0).
-    :raises ModelFormatError: if a layer is unknown, has an option that cannot be computed, or lacks its arrays.
+    :param input_shape: shape of the input with the batch axis, whose size is ignored; it provides the sizes that the
+        file leaves open.
+    :param output: the name of the output to use if there are several.
+    :returns: the network, and the name of the output layer with the shape of the output, with the batch axis (0).
+    :raises ModelFormatError: if the file cannot be read, or has a layer that is unknown, has an option that cannot be
+        computed, or lacks its arrays.
     """
+    file = read_h5(path)
+    try:
+        return build(file, input_shape, output)
+    except ModelFormatError as error:
+        raise ModelFormatError(f"{path} cannot be served: {error}") from None
+
+
+def build(file: H5Model, input_shape: tuple[int, ...] | None, output: str) -> tuple[Network, TensorSpec]:
+    """Build a network, as :func:`read_network` does, of a file's contents."""
+    if file.backend not in ("tensorflow", "", "mxnet"):
+        raise ModelFormatError(
+            f"it was saved over the backend {file.backend!r}; known are tensorflow, theano and mxnet"
+        )
+    graph = read_graph(with_all_weights(file.config) if file.backend == "mxnet" else file.config, output)
+    shape = _input_shape(picture_shape(graph), input_shape)
     for leaf in graph.root.leaves():
         with _naming_layer(leaf):
             if not is_operation(leaf) and leaf.class_name != "InputLayer":
                 check(leaf.class_name, leaf.config)
     arrays = assign_weights(graph.root, file.groups)
-    net = Net(file.theano, file.keras_version)
-    with mx.name.Prefix("net_"):  # differs from every layer's and input's name
-        output = _compute_graph(net, graph, arrays, input_shape)
-        symbol = mx.sym.identity(output.plain(), name="answer")
-    engine = MxnetEngine(symbol, symbol, net.arrays, graph.input_name, input_shape[1:])
+    if file.backend == "mxnet":
+        arrays = {leaf: turned(leaf, roles) for leaf, roles in arrays.items()}
+    net = Net(file.keras_version, theano=file.theano, mxnet=file.backend == "mxnet")
+    answer = _compute_graph(net, graph, arrays, shape)
+    document = document_of(apply("identity", answer.plain(), name="answer"))
     last = graph.calls[graph.output.call].leaf.name if graph.calls else graph.input_name
-    return engine, TensorSpec(last, (0, *output.shape))
+    return Network(document, net.arrays, graph.input_name, shape[1:]), TensorSpec(last, (0, *answer.shape))
+
+
+def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Return the input's shape: the file's, with its open sizes taken from the requested shape."""
+    shape = own
+    if requested is not None and len(requested) == len(own):
+        shape = (0, *(size or given for size, given in zip(own[1:], requested[1:], strict=True)))
+    if min(shape[1:], default=0) < 1:
+        raise ModelFormatError(
+            f"its input is {own}, where 0 is any size; say which, by --input-size or in signature.json"
+        )
+    return shape
 
 
 def _compute_graph(
     net: Net, graph: Graph, arrays: Mapping[Leaf, Mapping[str, Array]], input_shape: tuple[int, ...]
 ) -> Value:
-    x = Value(mx.sym.Variable(graph.input_name), input_shape[1:], whole=graph.input_dtype not in FLOATS)
+    x = Value(variable(graph.input_name), input_shape[1:], whole=graph.input_dtype not in FLOATS)
     if len(graph.input_shape) == len(input_shape) - 1:  # grey pictures without an axis for their single channel
         x = reshape(x, input_shape[1:-1])
     values: list[Value] = []

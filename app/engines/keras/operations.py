@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 
 from app.engines.keras.graph import ELEMENTWISE, Array, Net, Value, add, along, gelu, pad, relu, reshape, softmax
 from app.engines.keras.layers import combine, concatenate
 from app.engines.keras.resampling import resize
+from app.engines.keras.symbol import apply, operation, with_number
 from app.errors import ModelFormatError
 from app.formats.keras_graph import Leaf
 
@@ -96,12 +96,12 @@ def _numbers(value: Any) -> Array:
 
 
 for _names, _symbols, _constants in (
-    ("__operators__.add math.add", mx.sym.broadcast_add, lambda x, y: x + y),
-    ("__operators__.sub math.subtract", mx.sym.broadcast_sub, lambda x, y: x - y),
-    ("__operators__.mul math.multiply", mx.sym.broadcast_mul, lambda x, y: x * y),
-    ("__operators__.truediv math.truediv math.divide", mx.sym.broadcast_div, lambda x, y: x / y),
-    ("math.maximum", mx.sym.broadcast_maximum, mx.sym.maximum),
-    ("math.minimum", mx.sym.broadcast_minimum, mx.sym.minimum),
+    ("__operators__.add math.add", operation("broadcast_add"), lambda x, y: x + y),
+    ("__operators__.sub math.subtract", operation("broadcast_sub"), lambda x, y: x - y),
+    ("__operators__.mul math.multiply", operation("broadcast_mul"), lambda x, y: x * y),
+    ("__operators__.truediv math.truediv math.divide", operation("broadcast_div"), lambda x, y: x / y),
+    ("math.maximum", operation("broadcast_maximum"), with_number("_maximum_scalar")),
+    ("math.minimum", operation("broadcast_minimum"), with_number("_minimum_scalar")),
 ):
     _operation(_names, "x y name")(_binary(_symbols, _constants))
 
@@ -120,14 +120,14 @@ def _elementwise(compute: Callable[[Any], Any]) -> Operation:
 for _function, _compute in {
     "math.negative": lambda x: x * -1.0,
     "__operators__.neg": lambda x: x * -1.0,
-    "math.abs": mx.sym.abs,
-    "__operators__.abs": mx.sym.abs,
-    "math.square": mx.sym.square,
-    "math.sqrt": mx.sym.sqrt,
-    "math.exp": mx.sym.exp,
-    "math.log": mx.sym.log,
-    "math.tanh": mx.sym.tanh,
-    "math.sigmoid": mx.sym.sigmoid,
+    "math.abs": operation("abs"),
+    "__operators__.abs": operation("abs"),
+    "math.square": operation("square"),
+    "math.sqrt": operation("sqrt"),
+    "math.exp": operation("exp"),
+    "math.log": operation("log"),
+    "math.tanh": operation("tanh"),
+    "math.sigmoid": operation("sigmoid"),
     "math.softplus": ELEMENTWISE["softplus"],
     "nn.relu": relu,
     "nn.relu6": lambda x: relu(x, 6.0),
@@ -142,7 +142,7 @@ for _function, _compute in {
 
 @_operation("nn.silu nn.swish", "features beta name")
 def _swish(net: Net, features: Value, beta: float = 1.0, name: Any = None) -> Value:
-    return replace(features, symbol=features.symbol * mx.sym.sigmoid(features.symbol * float(beta)))
+    return replace(features, symbol=features.symbol * apply("sigmoid", features.symbol * float(beta)))
 
 
 @_operation("nn.leaky_relu", "features alpha name")
@@ -162,7 +162,7 @@ def _softmax(net: Net, logits: Value, axis: int | None = None, name: Any = None)
 
 @_operation("clip_by_value", "t clip_value_min clip_value_max name")
 def _clip(net: Net, t: Value, clip_value_min: float, clip_value_max: float, name: Any = None) -> Value:
-    return replace(t, symbol=mx.sym.clip(t.symbol, a_min=float(clip_value_min), a_max=float(clip_value_max)))
+    return replace(t, symbol=apply("clip", t.symbol, a_min=float(clip_value_min), a_max=float(clip_value_max)))
 
 
 @_operation("nn.bias_add", "value bias data_format name")
@@ -216,7 +216,7 @@ def _transpose(net: Net, a: Value, perm: Any, conjugate: Any = False, name: Any 
     order = [int(axis) for axis in perm]
     if order[:1] != [0] or sorted(order) != list(range(len(a.shape) + 1)):
         raise ModelFormatError(f"it orders the axes of {(None, *a.shape)} as {perm}")
-    symbol = mx.sym.transpose(a.plain(), axes=tuple(order))
+    symbol = apply("transpose", a.plain(), axes=tuple(order))
     return Value(symbol, tuple(a.shape[axis - 1] for axis in order[1:]), whole=a.whole)
 
 
@@ -272,10 +272,10 @@ def _reduction(reduce: Callable[..., Any]) -> Operation:
     return compute
 
 
-for _name, _reduce in (("mean", mx.sym.mean), ("sum", mx.sym.sum), ("max", mx.sym.max), ("min", mx.sym.min)):
+for _name in ("mean", "sum", "max", "min"):
     _operation(
         f"math.reduce_{_name} compat.v1.reduce_{_name} compat.v1.math.reduce_{_name}", "input_tensor axis keepdims name"
-    )(_reduction(_reduce))
+    )(_reduction(operation(_name)))
 
 
 @_operation("__operators__.getitem", "tensor slice_spec", takes_whole=True)
@@ -334,7 +334,7 @@ def _taken(net: Net, tensor: Value, axis: int, places: list[int]) -> Value:
         return tensor
     if places == list(range(places[0], places[-1] + 1)):
         own = tensor.axis(axis)
-        symbol = mx.sym.slice_axis(tensor.symbol, axis=own, begin=places[0], end=places[-1] + 1)
+        symbol = apply("slice_axis", tensor.symbol, axis=own, begin=places[0], end=places[-1] + 1)
         shape = [len(places) if number == axis else side for number, side in enumerate(tensor.shape, 1)]
         return replace(tensor, symbol=symbol, shape=tuple(shape))
     return replace(along(net, tensor, axis, np.eye(size, dtype=np.float32)[places]), whole=tensor.whole)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-import mxnet as mx
-
 from app.engines.keras.graph import (
     Net,
     Value,
@@ -20,6 +18,7 @@ from app.engines.keras.layers import (
     Layer,
     kind,
 )
+from app.engines.keras.symbol import apply
 from app.errors import ModelFormatError
 
 
@@ -47,16 +46,18 @@ def _cropped(x: Value, data_format: str, down: tuple[int, int], across: tuple[in
     symbol, (channels, height, width) = maps(x, data_format)
     left = height - sum(down), width - sum(across)
     if min(left) > 0 and any(down):
-        symbol = mx.sym.slice_axis(symbol, axis=2, begin=down[0], end=height - down[1])
+        symbol = apply("slice_axis", symbol, axis=2, begin=down[0], end=height - down[1])
     if min(left) > 0 and any(across):
-        symbol = mx.sym.slice_axis(symbol, axis=3, begin=across[0], end=width - across[1])
+        symbol = apply("slice_axis", symbol, axis=3, begin=across[0], end=width - across[1])
     return of_maps(symbol, (channels, *left), data_format)
 
 
 @kind("UpSampling2D", "size data_format interpolation")
 def _up_sampling(layer: Layer, x: Value) -> Value:
     method = str(layer.options.get("interpolation") or "nearest")
-    if method != "nearest" and layer.net.before(2, 4):
+    if layer.net.mxnet:  # it knows no other method
+        method = "nearest"
+    elif method != "nearest" and layer.net.before(2, 4):
         method = _older_interpolation(method, layer.net.keras_version)
     first = layer.data_format == "channels_first"
     for axis, factor in zip((2, 3) if first else (1, 2), layer.pair("size", (2, 2)), strict=True):

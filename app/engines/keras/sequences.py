@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-import mxnet as mx
 import numpy as np
 
 from app.engines.keras.graph import Net, Value, activate, add, check_arrays, reshape
 from app.engines.keras.layers import Layer, combine, compute_layer, concatenate, kind
+from app.engines.keras.symbol import apply, operation
 from app.errors import ModelFormatError
 
 MAX_STEPS = 1000
@@ -38,7 +38,7 @@ def _steps(layer: Layer, x: Value, step: Step) -> Value:
     order = range(x.shape[0])
     states: list[Value] = []
     for number in reversed(order) if layer.options.get("go_backwards") else order:
-        line = mx.sym.slice_axis(x.plain(), axis=1, begin=number, end=number + 1)
+        line = apply("slice_axis", x.plain(), axis=1, begin=number, end=number + 1)
         states.append(step(reshape(Value(line, (1, x.shape[1])), (x.shape[1],)), states[-1] if states else None))
     if not layer.options.get("return_sequences"):
         return states[-1]
@@ -46,7 +46,7 @@ def _steps(layer: Layer, x: Value, step: Step) -> Value:
 
 
 def _times(net: Net, x: Value, matrix: Any) -> Value:
-    return Value(mx.sym.dot(x.plain(), net.constant(matrix)), (*x.shape[:-1], matrix.shape[1]))
+    return Value(apply("dot", x.plain(), net.constant(matrix)), (*x.shape[:-1], matrix.shape[1]))
 
 
 def _parts(x: Value, count: int) -> list[Value]:
@@ -54,17 +54,17 @@ def _parts(x: Value, count: int) -> list[Value]:
     size = x.shape[-1] // count
     axis = len(x.shape)
     return [
-        Value(mx.sym.slice_axis(x.symbol, axis=axis, begin=size * n, end=size * (n + 1)), (*x.shape[:-1], size))
+        Value(apply("slice_axis", x.symbol, axis=axis, begin=size * n, end=size * (n + 1)), (*x.shape[:-1], size))
         for n in range(count)
     ]
 
 
 def _sum(left: Value, right: Value | None) -> Value:
-    return left if right is None else combine(mx.sym.broadcast_add, left, right)
+    return left if right is None else combine(operation("broadcast_add"), left, right)
 
 
 def _product(left: Value, right: Value) -> Value:
-    return combine(mx.sym.broadcast_mul, left, right)
+    return combine(operation("broadcast_mul"), left, right)
 
 
 def _checked(layer: Layer, x: Value, gates: int, bias: tuple[int, ...]) -> int:
@@ -127,7 +127,7 @@ def _gru(layer: Layer, x: Value) -> Value:
             return made
         row = bias[1, columns]
         if made is None:  # the state is zero, which leaves only the bias
-            made = Value(mx.sym.zeros((1, len(row))), (len(row),))
+            made = Value(apply("_zeros", shape=(1, len(row))), (len(row),))
         return add(layer.net, made, row)
 
     def step(line: Value, state: Value | None) -> Value:
@@ -157,7 +157,7 @@ def _bidirectional(layer: Layer, x: Value) -> Value:
         options["go_backwards"] = not options.get("go_backwards")
     forward, backward = answers
     if options.get("return_sequences"):
-        backward = replace(backward, symbol=mx.sym.reverse(backward.plain(), axis=1))
+        backward = replace(backward, symbol=apply("reverse", backward.plain(), axis=1))
     mode = layer.options.get("merge_mode", "concat")
     if mode == "concat":
         return concatenate(-1, forward, backward)

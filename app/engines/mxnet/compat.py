@@ -9,6 +9,7 @@ import collections
 import collections.abc
 import contextlib
 import ctypes
+import importlib.util
 import io
 import os
 import sys
@@ -30,14 +31,25 @@ _UNUSED = ("sklearn", "scipy.stats")
 """MXNet imports them if it can, for parts that are not used here; they take a third of the time of its import."""
 
 
+def is_installed(kind: str) -> bool:
+    """Return whether the package of a reference engine is installed.
+
+    :param kind: ``mxnet``, or ``keras``, which needs MXNet too.
+    """
+    packages = ("mxnet", "keras") if kind == "keras" else ("mxnet",)
+    return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
 def prepare() -> None:
     """Patch what the two libraries import, and import MXNet, once per process and from any thread.
 
-    :raises DimpleError: if a system library that MXNet is linked with is missing.
+    :raises DimpleError: if MXNet is not installed, or a system library that it is linked with is missing.
     """
     global _done
     with _lock:
         if not _done:
+            if not is_installed("mxnet"):
+                raise DimpleError("MXNet is not installed; pip install -r requirements.txt installs it")
             _patch()
             _check_libraries()
             with quietly(), _hidden(_UNUSED):

@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.base import Network, check_batch
+from app.engines.mxnet.checkpoint import listed, read_checkpoint
 from app.engines.mxnet.compat import prepare
 from app.engines.mxnet.passes import fuse, merge_biases
 from app.errors import ModelFormatError
-from app.formats.mxnet_describe import free_inputs
-from app.formats.mxnet_graph import Graph, graph_of, read_document
-from app.formats.mxnet_params import read_params
+from app.formats.mxnet_graph import Graph, graph_of
 from app.types import FloatArray
 from app.utils.dispatch import about_to_block
 
@@ -60,21 +59,20 @@ class MxnetEngine:
         :raises ModelFormatError: if a file is broken, parameters are missing or have a wrong shape, or the network
             rejects the input.
         """
-        document = read_document(symbol, output)
-        graph = graph_of(document, symbol)
-        arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in read_params(params).items()}
-        free = free_inputs(graph, set(arrays) - {input_name})
-        if input_name not in free:
-            raise ModelFormatError(f"{symbol} has no input {input_name!r}; it takes {', '.join(free[:4]) or 'nothing'}")
-        if missing := [name for name in free if name != input_name]:
-            raise ModelFormatError(f"{params} lacks parameters that {symbol.name} needs: {_listed(missing)}")
-        if len(input_shape) < 2 or min(input_shape[1:]) < 1:
-            raise ModelFormatError(f"{symbol}: the input's shape {input_shape} must give every size but the batch's")
+        read = read_checkpoint(symbol, params, input_name, input_shape, output)
         prepare()
-        network, computed = _open(document, symbol)
-        arrays.pop(input_name, None)
-        _check_shapes(network, arrays, {input_name: (1, *input_shape[1:])}, symbol, params)
-        return cls(fuse(network, computed), network, arrays, input_name, input_shape[1:])
+        network, computed = _open(read.document, symbol)
+        _check_shapes(network, read.arrays, {input_name: (1, *read.row_shape)}, symbol, params)
+        return cls(fuse(network, computed), network, read.arrays, input_name, read.row_shape)
+
+    @classmethod
+    def of_network(cls, network: Network) -> MxnetEngine:
+        """Return an engine that computes a network as its graph is, without fusion."""
+        prepare()
+        import mxnet as mx
+
+        symbol = mx.sym.load_json(json.dumps(network.document))
+        return cls(symbol, symbol, network.arrays, network.input_name, network.row_shape)
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch.
@@ -183,7 +181,7 @@ def _check_shapes(symbol: Any, params: Arrays, data: Shapes, symbol_path: Path, 
     """Check that the network accepts the input, the parameters have the inferred shapes, and the output has rows."""
     names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     if missing := [name for name in symbol.list_auxiliary_states() if name not in params]:
-        raise ModelFormatError(f"{params_path} lacks parameters that {symbol_path.name} needs: {_listed(missing)}")
+        raise ModelFormatError(f"{params_path} lacks parameters that {symbol_path.name} needs: {listed(missing)}")
     arguments, _outputs, states = _infer(symbol, data, symbol_path)
     for name, expected in zip(names, [*arguments, *states], strict=True):
         if name in params and _is_known(expected) and params[name].shape != expected:
@@ -215,10 +213,6 @@ def _rows(known: Shapes) -> str:
     """Format the input's shape, the first of the known shapes, for any batch size."""
     shape = next(iter(known.values()))
     return f"(N, {', '.join(map(str, shape[1:]))})"
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _reason(error: Exception) -> str:

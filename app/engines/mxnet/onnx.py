@@ -1,7 +1,4 @@
-"""MXNet checkpoints exported to ONNX, and ONNX files imported, by MXNet's own converters.
-
-MXNet's translations are written for the operators of ONNX's opset 13. But MXNet marks the file, and has it checked, as
-of the newest opset of the installed ``onnx``, in which some operators mean something else or nothing at all.
+"""ONNX files imported as MXNet checkpoints by MXNet's own importer.
 
 This runs in a separate process, as in :mod:`app.engines.conversion_process` and for the same reasons. The child reads a
 pickle of (ONNX file, stem of the checkpoint, signature) from its standard input, and prints the error, if any.
@@ -9,7 +6,6 @@ pickle of (ONNX file, stem of the checkpoint, signature) from its standard input
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,11 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from app.engines.base import Network
-from app.engines.mxnet.compat import prepare, quietly
-from app.engines.mxnet.passes import rewrite
 from app.engines.parity import LIMIT, difference, predict_each, samples
 from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles, infer_signature
@@ -29,59 +20,6 @@ from app.formats.onnx_graph import read_onnx
 from app.types import Signature, TensorSpec
 from app.utils.error_text import reason_of
 from app.utils.process import run_job, run_module
-
-OPSET = 13
-
-
-def export_onnx(network: Network, path: Path) -> None:
-    """Write a network as an ONNX model for one row at a time, (1, …) -> (1, …).
-
-    Call it in a process of its own: it changes what ``onnx`` checks by default.
-
-    :raises Exception: of any kind, if MXNet's exporter cannot translate the network.
-    """
-    prepare()
-    with quietly():  # each of the two uses what the other deprecates
-        import mxnet as mx
-        import mxnet.onnx
-        import onnx
-
-        onnx.checker.DEFAULT_CONTEXT.opset_imports = {"": OPSET}
-        document, arrays = rewrite(network.document, network.arrays, _shapes(network))
-        symbol = mx.sym.load_json(json.dumps(document))
-        needed = {*symbol.list_arguments(), *symbol.list_auxiliary_states()}
-        params = {name: mx.nd.array(array, dtype=array.dtype) for name, array in arrays.items() if name in needed}
-        mxnet.onnx.export_model(symbol, params, [(1, *network.row_shape)], [np.float32], str(path))
-    _put_right(path)
-
-
-def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    """Return the output shape for one row of each node with one output."""
-    import mxnet as mx
-
-    inner = mx.sym.load_json(json.dumps(network.document)).get_internals()
-    _arguments, outputs, _states = inner.infer_shape_partial(**{network.input_name: (1, *network.row_shape)})
-    named = zip(inner.list_outputs(), outputs, strict=True)
-    return {name.removesuffix("_output"): shape for name, shape in named if name.endswith("_output") and _known(shape)}
-
-
-def _known(shape: tuple[int, ...]) -> bool:
-    return bool(shape) and min(shape) > 0
-
-
-def _put_right(path: Path) -> None:
-    """Mark the file with its opset, and remove the parameters from the inputs, where a runtime may not fold them."""
-    import onnx
-
-    model = onnx.load(str(path))
-    del model.opset_import[:]
-    model.opset_import.extend([onnx.helper.make_opsetid("", OPSET)])
-    learned = {item.name for item in model.graph.initializer}
-    fed = [item for item in model.graph.input if item.name not in learned]
-    del model.graph.input[:]
-    model.graph.input.extend(fed)
-    onnx.save(model, str(path))
-
 
 LONGEST_SECONDS = 1800
 

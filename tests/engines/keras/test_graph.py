@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from app.engines.keras.engine import KerasEngine
-from app.engines.mxnet.onnx import export_onnx
+from app.engines.keras.network import read_network
+from app.engines.onnx_export.export import export_onnx
+from app.engines.onnx_file import read_model
 from app.engines.openvino import OpenvinoEngine
 from app.errors import ModelFormatError
 from app.types import FloatArray
-from app.utils.openvino_runtime import import_openvino
 
 TESTDATA = Path(__file__).parent.parent.parent / "testdata"
 BOUND = 4e-6
@@ -75,9 +76,9 @@ def test_a_file_answers_as_tensorflow_does(name: str) -> None:
 @pytest.mark.parametrize("name", FIXTURES)
 def test_openvino_answers_as_tensorflow_does(name: str, tmp_path: Path) -> None:
     pictures, answers = facts(name)
-    network = KerasEngine.load(TESTDATA / f"{name}.h5", (0, *pictures.shape[1:])).network()
+    network, _output = read_network(TESTDATA / f"{name}.h5", (0, *pictures.shape[1:]))
     export_onnx(network, tmp_path / "net.onnx")
-    converted = OpenvinoEngine(import_openvino().convert_model(str(tmp_path / "net.onnx")))
+    converted = OpenvinoEngine(read_model(tmp_path / "net.onnx")[0])
     assert converted.predict(pictures) == pytest.approx(answers, abs=BOUND)
 
 

@@ -1,0 +1,1 @@
+"""MXNet graphs written as ONNX, without MXNet."""
