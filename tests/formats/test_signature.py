@@ -129,5 +129,10 @@ def test_the_document_has_every_field_as_the_schema_has_it(part: str) -> None:
         assert row in DOCUMENT, row
 
 
+def test_the_example_in_the_document_can_be_read(tmp_path: Path) -> None:
+    example = DOCUMENT.split("```json")[1].split("```")[0]
+    assert read_signature(write(tmp_path, example)).preprocess.shorter_side == 256
+
+
 def shown_default(field: dict[str, Any]) -> str:
     return f"`{json.dumps(field['default'])}`" if "default" in field else "see left"
