@@ -92,7 +92,7 @@ def test_a_model_is_taught_tried_served_and_taught_again(
     expect(page.get_by_label("Pictures of discs").get_by_role("img")).to_have_count(11)
     page.get_by_role("button", name="Train again").click()
     expect(page.get_by_role("button", name="Replace the served model")).to_be_visible(timeout=TRAINING_MILLISECONDS)
-    expect(page.get_by_text("On the same 21 held-out pictures")).to_be_visible()
+    expect(page.get_by_text("On the same 21 held-out pictures, the new model corrects")).to_be_visible()
     with urllib.request.urlopen(server.url("/predict/shapes")) as answer:
         assert json.load(answer) == version
     check(page)
@@ -136,7 +136,7 @@ def test_classes_are_filled_by_zip_folder_and_camera_and_corrected(
     page.get_by_role("button", name="Take pictures of discs with the camera").click()
     shot = page.get_by_role("button", name="Hold to take pictures")
     expect(shot).to_be_enabled()
-    page.wait_for_function("document.querySelector('dialog video').videoWidth > 0")
+    expect(page.locator("dialog video")).to_have_js_property("videoWidth", 640)
     shot.press("Enter")
     expect(page.get_by_text(re.compile(r"^\d+ taken"))).to_be_visible()
     page.keyboard.press("Escape")
