@@ -29,7 +29,7 @@ def best_of(work: Path, name: str, picture: str) -> Prediction:
     return found
 
 
-@pytest.mark.parametrize("picture", ["kitten.jpg", "kitten_small.jpg"])
+@pytest.mark.parametrize("picture", [pytest.param("kitten.jpg", marks=pytest.mark.slow), "kitten_small.jpg"])
 def test_squeezenet_says_tabby_as_published(tmp_path: Path, picture: str) -> None:
     # published with the data: tabby 0.57 for both, by bilinear stretch to 227 x 227
     found = best_of(tmp_path, "squeezenet_v1.0", picture)
