@@ -53,7 +53,7 @@ def test_without_scripts_everything_works_by_forms_and_links(
     page.set_input_files("#file", [portrait, empty_wall])
     page.get_by_role("button", name="Classify").click()
     expect(page.locator("tbody tr")).to_have_count(2)
-    page.get_by_role("link", name="Recent").click()
+    page.get_by_role("link", name="Recent", exact=True).click()
     expect(page.locator(".recent li")).to_have_count(3)
     page.get_by_role("button", name="Delete portrait.jpg").first.click()
     expect(page.locator(".recent li")).to_have_count(2)

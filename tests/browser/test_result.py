@@ -109,7 +109,7 @@ def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answer
     assert kept.exists()
     answered.keyboard.press("Delete")
     expect(answered.get_by_role("button", name="Undo")).to_be_visible()
-    answered.get_by_role("link", name="Recent").click()  # leaving the page ends the time for "Undo"
+    answered.get_by_role("link", name="Recent", exact=True).click()  # leaving the page ends the time for "Undo"
     expect(answered.locator(".recent li:visible")).to_have_count(0)
     wait_until(lambda: not kept.exists())
     assert not list((server.log.parent / "uploads").glob(f"{identity}*"))
@@ -129,7 +129,8 @@ def test_one_of_a_thousand_classes_is_found_by_typing(open_page: Open, server: S
     expect(field).to_have_value("Bald eagle")
     field.press("Enter")
     expect(page.locator(".correct .notice")).to_contain_text("Saved as Bald eagle")
-    assert len(list(corrections(server).glob("imagenet/n01614925 bald eagle*/*.jpg"))) == 1
+    identity = page.locator("article.answer").get_attribute("data-id")
+    assert len(list(corrections(server).glob(f"imagenet/n01614925 bald eagle*/{identity}-1-*.jpg"))) == 1
 
 
 def test_recent_images_are_listed_and_deleted(answered: Page, shoot) -> None:  # type: ignore[no-untyped-def]
@@ -137,7 +138,7 @@ def test_recent_images_are_listed_and_deleted(answered: Page, shoot) -> None:  #
     expect(answered.locator("article.answer h2")).to_contain_text("Cat")
     answered.keyboard.press("ArrowRight")
     expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
-    answered.get_by_role("link", name="Recent").click()
+    answered.get_by_role("link", name="Recent", exact=True).click()
     shown = answered.locator(".recent li:visible")
     expect(shown).to_have_count(2)
     shoot(answered, "recent")
