@@ -88,3 +88,21 @@ def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(
     assert "nowhere" in failure(train(models, "new", work / "nowhere"))
     assert "one class only, 'discs'" in failure(train(models, "new", write_shapes(work / "one", classes=("discs",))))
     assert not (models / "new").exists()
+
+
+def test_it_is_compared_with_another_model_on_the_same_images(
+    work: Path, first: subprocess.CompletedProcess[str]
+) -> None:
+    options = ("--folds", 2, "--against", "shapes", "--predictions", work / "held-out.json", "--output", work / "other")
+    done = train(work / "models", "rival", work / "shapes", *options, "--progress", work / "progress.json")
+    assert done.returncode == 0, done.stderr
+    assert (work / "other" / "rival" / "metrics.json").is_file()
+    assert not (work / "models" / "rival").exists()
+    written = json.loads((work / "held-out.json").read_text())
+    metrics = json.loads((work / "other" / "rival" / "metrics.json").read_text())
+    right = sum(picture["class"] == picture["predicted"] for picture in written["pictures"])
+    assert right / len(written["pictures"]) == metrics["accuracy"]
+    earlier = written["earlier"]
+    assert (earlier["model"], earlier["n"]) == ("shapes", 24)
+    assert earlier["accuracy"] == (right + len(earlier["broken"]) - len(earlier["fixed"])) / 24
+    assert json.loads((work / "progress.json").read_text())["title"] == "finished"

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from app.utils import progress as module
-from app.utils.progress import echo, progress, track
+from app.utils.progress import echo, progress, record_progress, step, track
 
 
 class Clock:
@@ -129,3 +131,24 @@ def test_a_terminal_is_told_bytes_in_thousands() -> None:
     with a_terminal() as terminal, progress("fetching", 24_000_000, "B", done=12_000_000):
         pass
     assert "12.0M/24.0M" in terminal.getvalue()
+
+
+def test_a_file_always_holds_the_progress_of_the_current_task(tmp_path: Path, clock: Clock) -> None:
+    path = tmp_path / "progress.json"
+    record_progress(path)
+    try:
+        step("preparing")
+        assert json.loads(path.read_text()) == {"title": "preparing", "done": 0, "total": None, "unit": ""}
+        with progress("reading", 10, "pictures") as bar:
+            clock.now += 0.1
+            bar.advance()
+            assert json.loads(path.read_text())["done"] == 0
+            clock.now += 0.1
+            bar.advance(3)
+            assert json.loads(path.read_text()) == {"title": "reading", "done": 4, "total": 10, "unit": "pictures"}
+            bar.advance(6)
+            assert json.loads(path.read_text())["done"] == 10
+    finally:
+        record_progress(None)
+    step("afterwards")
+    assert json.loads(path.read_text())["title"] == "reading"
