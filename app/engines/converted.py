@@ -98,14 +98,14 @@ def converted_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry 
         proof = read_proof(folder.path)
         inference = _inference(path, proof, folder)
         _check_origin(folder, choice, proof)
-    except OSError as error:
-        return _ignored(folder, f"{error.strerror}: {error.filename}")
     except Exception as error:  # a damaged file may raise anything
-        return _ignored(folder, reason_of(error))
+        reason = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else reason_of(error)
+        _report_unusable(folder, reason)
+        return None
     return Entry(path, _checked(folder, proof, cache_dir), inference)
 
 
-def _ignored(folder: ModelFolder, reason: str) -> None:
+def _report_unusable(folder: ModelFolder, reason: str) -> None:
     """Log why a converted network is not served.
 
     :raises ModelFormatError: if there is no original that could be served instead.
@@ -235,9 +235,9 @@ def write_converted(folder: ModelFolder, choice: str, entry: Entry) -> Path:
         with replacing_folder(target, folder.path / MAKING) as path:
             for name in (MODEL, WEIGHTS, ANSWERS, INFERENCE):
                 shutil.copyfile(entry.path / name, path / name)
-        write_proof(
-            folder.path, {file.name: sha256_file(file) for file in files}, entry.inference.signature, entry.record
-        )
+        source = {file.name: sha256_file(file) for file in files}
+        parity = entry.record.parity
+        write_proof(folder.path, source, entry.inference.signature, _program(parity.reference) if parity else None)
     except OSError as error:
         raise ModelFormatError(f"{folder.path} cannot be written: {error}") from None
     return target
@@ -297,7 +297,8 @@ def _decide(probabilities: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the number of each row's class; one column is the probability of the second of two classes."""
     if probabilities.shape[1] == 1:
         return (probabilities[:, 0] >= 0.5).astype(np.int64)
-    return probabilities.argmax(axis=1).astype(np.int64)
+    numbers: NDArray[np.int64] = np.argmax(probabilities, axis=1)
+    return numbers
 
 
 def check_can_convert(folder: ModelFolder, choice: str) -> None:

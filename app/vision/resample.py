@@ -43,7 +43,8 @@ def resize(pixels: Pixels, width: int, height: int, interpolation: Interpolation
     if interpolation in ("bilinear", "area"):
         return _in_two_steps(lines, down)
     total = np.einsum("nk...,nk->n...", lines.astype(np.int64), down)
-    return np.clip((total + ONE * ONE // 2) // (ONE * ONE), 0, 255).astype(np.uint8)
+    rounded: Pixels = np.clip((total + ONE * ONE // 2) // (ONE * ONE), 0, 255).astype(np.uint8)
+    return rounded
 
 
 def _nearest(size: int, source: int) -> NDArray[np.int64]:
@@ -104,7 +105,8 @@ def _cubic(offset: Floats) -> Floats:
 def _lanczos(offset: Floats) -> Floats:
     distance = offset[:, np.newaxis] + 3 - np.arange(8)
     weights: Floats = np.sinc(distance) * np.sinc(distance / 4)
-    return weights / weights.sum(axis=1, keepdims=True)
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
 
 
 _KERNELS: dict[Interpolation, tuple[int, Callable[[Floats], Floats]]] = {
@@ -128,10 +130,12 @@ def _average(pixels: NDArray[Any], size: int, axis: int) -> Floats:
 
 
 def _rounded(values: Floats) -> Pixels:
-    return np.rint(values).clip(0, 255).astype(np.uint8)
+    rounded: Pixels = np.rint(values).clip(0, 255).astype(np.uint8)
+    return rounded
 
 
 def _halve(pixels: Pixels) -> Pixels:
     """Average 2 x 2 pixels, of which OpenCV rounds halves up."""
     rows = pixels[0::2].astype(np.uint16) + pixels[1::2]
-    return (rows[:, 0::2] + rows[:, 1::2] + 2 >> 2).astype(np.uint8)
+    averages: Pixels = (rows[:, 0::2] + rows[:, 1::2] + 2 >> 2).astype(np.uint8)
+    return averages

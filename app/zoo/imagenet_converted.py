@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ def _pad(ops: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
     return ops.pad(inputs[0], width[0::2], width[1::2], "constant", np.float32(0))
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[[Any, list[Any], dict[str, Any]], Any]] = {
     "Convolution": _convolution,
     "BatchNorm": lambda ops, inputs, attrs: ops.add(inputs[0], ops.constant(inputs[2])),
     "Pad": _pad,

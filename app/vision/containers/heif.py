@@ -221,7 +221,8 @@ def _check_items(reader: _Reader, items: _Items, limits: PictureLimits) -> None:
             pixels[item] = max(items.configured, _check_hevc(content, limits))
         elif kind == b"grid":
             size = 4 if content[1] & 1 else 2
-            check_size(*(int.from_bytes(content[4 + n * size : 4 + (n + 1) * size], "big") for n in (0, 1)), limits)
+            width, height = (int.from_bytes(content[at : at + size], "big") for at in (4, 4 + size))
+            check_size(width, height, limits)
     decoded = sum(pixels.values()) + sum(pixels.get(tile, 0) for tiles in items.tiles.values() for tile in tiles)
     if decoded > MAX_DECODED * limits.pixels:
         raise InvalidImage(f"its parts have {decoded:,} pixels together, many more than the image")
