@@ -89,8 +89,9 @@ check: .venv/.test-ready
 	$(BIN)/mypy
 
 train-smile train-dogcat: train-%: .venv/.run-ready
-	@exec bin/dimple $* train --recipe $(RECIPE) --resume \
+	@bin/dimple $* train --recipe $(RECIPE) --resume \
 		$(if $(SOURCE),--source "$(SOURCE)") $(if $(EPOCHS),--epochs $(EPOCHS))
+	@exec bin/dimple models convert $*
 
 parity: .venv/.run-ready
 	@exec $(BIN)/python bench/parity_mms.py $(if $(MODELS_FROM),--models-from "$(MODELS_FROM)") $(if $(WRITE),--write)

@@ -130,7 +130,8 @@ def _average(pixels: NDArray[Any], size: int, axis: int) -> Floats:
 
 
 def _rounded(values: Floats) -> Pixels:
-    return np.rint(values).clip(0, 255).astype(np.uint8)
+    rounded: Pixels = np.rint(values).clip(0, 255).astype(np.uint8)
+    return rounded
 
 
 def _halve(pixels: Pixels) -> Pixels:
