@@ -32,7 +32,6 @@ KINDS = {
     "saved_model": ("TensorFlow: SavedModel", "TensorFlow", 1e-5),
     "net.pb": ("TensorFlow: frozen graph (.pb)", "TensorFlow", 1e-5),
     "float.tflite": ("TFLite: float", "its interpreter", 1e-5),
-    "dynamic.tflite": ("TFLite: dynamic range", "its interpreter", 0.01),
     "int8.tflite": ("TFLite: full integer", "its interpreter", 0.01),
 }
 """Kind, reference, and the largest acceptable difference of each: 8 bits have steps of 1/256."""
