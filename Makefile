@@ -14,7 +14,8 @@
 # make cluster-test    a Ray head, two nodes and two servers on this machine, and all that can be lost is (CLUSTER="--nodes 2,4,8"); docs/scaling.md
 # make attack    hostile requests, and what each costs in time and memory; docs/reliability.md (ATTACK="--only JSON")
 # make reliability    processes killed, disks full, slow clients … under load, every request counted; docs/reliability.md
-# make model-files    every kind of model file against the program that says what it means (WRITE=1 for docs/models.md)
+# make model-files    every kind of model file against the program that says what it means
+# make rescue-matrix    the same, and the table in docs/rescue.md is written anew
 # make architecture    draw the packages and their imports again; docs/architecture.md
 # make faces FACES="--pictures …"    faces found and missed in photographs marked by eye (bench/faces.py says what it takes); docs/performance.md
 # make fuzz    damaged files for every reader, about half an hour on two cores (FUZZ="--cases 20000 --only h5"); SECURITY.md
@@ -57,7 +58,7 @@ PYTHON_SERVE ?= $(shell for python in python3 python3.14 python3.13 python3.12 p
 BIN = .venv/bin
 
 .PHONY: install install-serve lock run test test-serve test-all test-http-gunicorn27 check train-smile train-dogcat parity parity-load bench soak cluster-test reliability
-.PHONY: attack faces mms-suites model-files fuzz audit clean architecture
+.PHONY: attack faces mms-suites model-files rescue-matrix fuzz audit clean architecture
 
 install: .venv/.run-ready
 
@@ -123,6 +124,9 @@ reliability: .venv/.run-ready
 
 model-files: .venv/.test-ready
 	@WRITE=$(WRITE) exec $(BIN)/python -m pytest tests/kinds
+
+rescue-matrix: .venv/.test-ready
+	@WRITE=1 exec $(BIN)/python -m pytest tests/kinds
 
 attack: .venv/.run-ready
 	@exec $(BIN)/python bench/attack.py $(ATTACK)

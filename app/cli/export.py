@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 from flask.cli import with_appcontext
@@ -21,32 +21,34 @@ if TYPE_CHECKING:
     from app.formats.folder import ModelFolder
     from app.settings import Settings
 
-Target = Literal["onnx", "mar", "mxnet"]
+Target = Literal["onnx", "openvino", "mar", "mxnet"]
+FOLDERS = ("mxnet", "openvino")
+"""Formats that are a folder."""
 STOCK = "mxnet_vision_service:handle"
 
 
 @click.command("export")
 @click.argument("name", shell_complete=complete_model)
-@click.option("--to", "form", type=click.Choice(["onnx", "mar", "mxnet"]), required=True, help="Format to write.")
-@click.option("--output", type=click.Path(path_type=Path), help="File to write; for mxnet, the folder.")
+@click.option("--to", "form", type=click.Choice(get_args(Target)), required=True, help="Format to write.")
+@click.option("--output", type=click.Path(path_type=Path), help="File to write; for openvino and mxnet, the folder.")
 @click.option("--force", is_flag=True, help="Replace an existing file or folder.")
 @with_appcontext
 @report_errors
 def export(name: str, form: Target, output: Path | None, force: bool) -> None:
-    """Export a model to ONNX, MXNet or MMS.
+    """Export a model to ONNX, OpenVINO, MXNet or MMS.
 
-    onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; mar an archive for Multi Model
-    Server; mxnet a folder with NAME-symbol.json and NAME-0000.params. The weights are not changed, and dimple models
-    import (or unpack) makes the same model from the result.
+    onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; openvino a folder with NAME.xml and
+    NAME.bin; mar an archive for Multi Model Server; mxnet a folder with NAME-symbol.json and NAME-0000.params. The
+    weights are not changed, and dimple models import (or unpack) makes the same model from the result.
     """
     settings = current_settings()
     folder = _folder(name, settings)
-    target = output or Path(name if form == "mxnet" else f"{name}.{form}")
-    if target.is_dir() and form != "mxnet":
+    target = output or Path(name if form in FOLDERS else f"{name}.{form}")
+    if target.is_dir() and form not in FOLDERS:
         target /= f"{name}.{form}"
     if (target.exists() or target.is_symlink()) and not force:
         raise ModelFormatError(f"{target} is there already. Name another --output, or replace it with --force")
-    write = {"onnx": _write_onnx, "mar": _write_mar, "mxnet": _write_mxnet}[form]
+    write = {"onnx": _write_onnx, "openvino": _write_openvino, "mar": _write_mar, "mxnet": _write_mxnet}[form]
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as work:
             note = write(folder, Path(work), target, settings)
@@ -99,6 +101,23 @@ def _write_mxnet(folder: ModelFolder, work: Path, target: Path, settings: Settin
     write_labels(made, _labels(folder, settings))
     swap_folder(made, target.absolute())
     return ", ".join(sorted(path.name for path in target.iterdir()))
+
+
+def _write_openvino(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.formats.labels import write_labels
+    from app.formats.signature import FILE_NAME, write_signature
+    from app.serving.export import write_openvino
+    from app.utils.files import swap_folder
+
+    made = work / "made"
+    made.mkdir()
+    signature, parity = write_openvino(folder, made / f"{folder.name}.xml", settings)
+    write_signature(signature, made / FILE_NAME)
+    write_labels(made, _labels(folder, settings))
+    swap_folder(made, target.absolute())
+    if parity is None:
+        return "no reference computes the source, so this is not proven"
+    return f"its probabilities differ by {parity.max_abs_difference:.1e} at most from those of {parity.reference}"
 
 
 def _write_mar(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:

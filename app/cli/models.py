@@ -14,7 +14,7 @@ COMMANDS = {
     "evaluate": ("app.cli.evaluate:evaluate", "Measure accuracy on labelled images"),
     "convert": ("app.cli.convert:convert", "Convert models for installations that only serve"),
     "quantize": ("app.cli.quantize:quantize", "Convert a model to 8-bit integers (INT8)"),
-    "export": ("app.cli.export:export", "Export a model to ONNX, MXNet or MMS"),
+    "export": ("app.cli.export:export", "Export a model to ONNX, OpenVINO, MXNet or MMS"),
     "register": ("app.cli.manage:register", "Register a model with the running server"),
     "remove": ("app.cli.manage:remove", "Remove a model"),
     "archive": ("app.cli.archive:archive", "Package a model folder as an MMS archive"),

@@ -22,10 +22,11 @@ from app.formats.labels import find_labels, read_labels
 from app.formats.mxnet_params import no_graph
 from app.formats.openvino_graph import SAVED_MODEL, SUFFIXES, is_graph
 from app.formats.signature import FILE_NAME as SIGNATURE
-from app.formats.signature import read_stated
+from app.formats.signature import read_stated, signature_of
 from app.formats.torch_pickle import describe_torch
 from app.types import Signature
 from app.utils.files import sha256_file
+from app.utils.json import read_json
 
 KERAS = (".h5", ".hdf5", ".keras")
 MXNET = ("-symbol.json", ".params")
@@ -34,6 +35,8 @@ CONVERTED = "converted"
 """Folder with the converted network, which :mod:`app.engines.converted` reads."""
 SAVED_FOLDER = "saved_model"
 """Folder of a model folder that holds a SavedModel."""
+SHAPES = "model-shapes.json"
+"""SageMaker's description of a checkpoint's input."""
 OTHERS = {
     ".pt": "PyTorch",
     ".pth": "PyTorch",
@@ -121,7 +124,7 @@ def open_model_folder(path: Path) -> ModelFolder:
             raise InvalidArchive(NO_HANDLER)
         raise _no_weights(path)
     described, labels = path / SIGNATURE, find_labels(path)
-    signature, stated = read_stated(described) if described.is_file() else (None, frozenset())
+    signature, stated = read_stated(described) if described.is_file() else (sagemaker_signature(path), frozenset())
     return ModelFolder(
         path=path,
         name=path.name,
@@ -137,6 +140,24 @@ def open_model_folder(path: Path) -> ModelFolder:
         archived=manifest.document is not None,
         graph=graph,
     )
+
+
+def sagemaker_signature(path: Path) -> Signature | None:
+    """Return the input that ``model-shapes.json`` of SageMaker's MXNet containers states; None if there is none.
+
+    The file is a list of ``{"name", "shape"}``; the first axis is the batch.
+
+    :raises ModelFormatError: if it lists anything but one input.
+    """
+    file = path / SHAPES
+    if not file.is_file():
+        return None
+    try:
+        (entry,) = read_json(file)
+        document = {"inputs": [{"data_name": entry["name"], "data_shape": [0, *entry["shape"][1:]]}]}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ModelFormatError(f"{file} must list one input with its name and shape: {error}") from None
+    return signature_of(document, file)
 
 
 def write_manifest(path: Path, name: str, description: str = "") -> None:

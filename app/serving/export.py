@@ -15,7 +15,10 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from app.engines.base import Parity
+from app.engines.cache import MODEL, WEIGHTS
 from app.engines.conversion import load_reference, missing_reference, open_reference, read_network, reference_kind
+from app.engines.conversion_process import ConversionError, entry_of
 from app.engines.keras.engine import KerasEngine
 from app.engines.mxnet.engine import MxnetEngine
 from app.engines.mxnet.onnx import import_onnx
@@ -29,6 +32,7 @@ from app.formats.inference import settle
 from app.formats.mxnet_params import write_params
 from app.formats.onnx_graph import LABELS, SIGNATURE
 from app.formats.signature import document_of
+from app.settings import Settings
 from app.types import Signature, TensorSpec
 from app.utils.error_text import reason_of
 from app.utils.process import run_job, run_module
@@ -99,6 +103,24 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> str:
     if done.returncode:
         raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {last_line[:500] or done.returncode}")
     return last_line
+
+
+def write_openvino(folder: ModelFolder, path: Path, settings: Settings) -> tuple[Signature, Parity | None]:
+    """Write a model in OpenVINO's format, as it is served.
+
+    :param path: the ``.xml`` file; the weights are written beside it.
+    :returns: the model's complete signature, and the difference from its reference, None if there is no reference.
+    :raises ModelFormatError: if OpenVINO may not serve the model.
+    """
+    try:
+        entry = entry_of(folder, "auto", settings.cache)
+    except ConversionError as error:
+        raise ModelFormatError(f"{folder.path} cannot be written for openvino: {error}") from None
+    if entry.record.reason or entry.inference is None:
+        raise ModelFormatError(f"{folder.path} cannot be written for openvino: {entry.record.reason}")
+    shutil.copyfile(entry.path / MODEL, path)
+    shutil.copyfile(entry.path / WEIGHTS, path.with_suffix(".bin"))
+    return entry.inference.signature, entry.record.parity
 
 
 def _states(document: dict[str, object]) -> set[str]:

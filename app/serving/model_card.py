@@ -67,8 +67,8 @@ def _draw(model: Model, examples: Sequence[Example]) -> Image.Image:
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     for number, example in enumerate(examples):
         left, top = number % 2 * width + MARGIN, number // 2 * height + MARGIN
-        shown = ImageOps.contain(example.image, (SIDE, SIDE))
-        sheet.paste(shown, (left + (SIDE - shown.width) // 2, top + (SIDE - shown.height) // 2))
+        small = ImageOps.contain(example.image, (SIDE, SIDE))
+        sheet.paste(small, (left + (SIDE - small.width) // 2, top + (SIDE - small.height) // 2))
         for row, text in enumerate(_caption(model, example)):
             draw.text((left, top + SIDE + MARGIN + row * LINE), _shortened(text), "black", font)
     return sheet

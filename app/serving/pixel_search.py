@@ -1,6 +1,6 @@
 """Search for the preprocessing of a network with pictures: the plausible ways are tried and compared.
 
-Labelled pictures give the accuracy and the likelihood of each way. Without labels, each picture is shown twice, the
+Labelled pictures give the accuracy and the likelihood of each way. Without labels, each picture is computed twice, the
 second time shifted by a few pixels: the right way gives answers that are sure, differ between pictures, and stay the
 same for the shifted picture. The bits that the two answers share measure all three at once (mutual information).
 """
@@ -150,9 +150,9 @@ def lines_of(result: PixelSearch, most: int = 8) -> Iterator[str]:
     yield f"{result.pictures} pictures {kind}, {len(result.trials)} ways, {result.seconds:.0f} s"
     columns = ("right", "likely") if result.classes else ("bits", "stable")
     yield "".join(f"{column:>7}  " for column in (*columns, "sure")) + "pixels"
-    shown = [*result.trials[:most], *([chosen] if chosen not in result.trials[:most] else [])]
-    shown += [other] if other is not None and other not in shown else []
-    for trial in shown:
+    listed = [*result.trials[:most], *([chosen] if chosen not in result.trials[:most] else [])]
+    listed += [other] if other is not None and other not in listed else []
+    for trial in listed:
         mark = "  <- chosen" if trial is chosen else ""
         yield f"{_score(trial, result)}  {trial.confidence:7.1%}  {trial.name}{mark}"
     yield verdict(result)

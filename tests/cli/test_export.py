@@ -189,3 +189,22 @@ def test_an_onnx_model_that_mxnet_cannot_import_is_not_turned_into_a_checkpoint(
 def test_an_unknown_model_is_told_from_those_there_are(app: Flask, net: Path) -> None:
     done = app.test_cli_runner().invoke(export, ["nett", "--to", "mar"])
     assert (done.exit_code, "There are: net" in done.output) == (1, True)
+
+
+def test_openvinos_format_is_imported_as_the_same_model(app: Flask, net: Path, models: Path, tmp_path: Path) -> None:
+    done = app.test_cli_runner().invoke(export, ["net", "--to", "openvino", "--output", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "at most from those of mxnet" in done.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "net.xml",
+        "net.bin",
+        "signature.json",
+        "synset.txt",
+    }
+    again = app.test_cli_runner().invoke(import_command, [str(tmp_path / "out"), "--name", "again"])
+    assert again.exit_code == 0, again.output
+    before = open_model(open_model_folder(net), "mxnet", cache_dir=None)
+    after = open_model(open_model_folder(models / "again"), "auto", cache_dir=tmp_path / "cache")
+    assert (after.labels, after.preprocess, after.postprocess) == (before.labels, before.preprocess, before.postprocess)
+    rows = PICTURES.reshape(3, *before.input.shape[1:])
+    assert np.abs(after.probabilities(rows) - before.probabilities(rows)).max() < 1e-5

@@ -99,7 +99,7 @@ def test_every_guess_can_be_overridden(app: Flask, tmp_path: Path, models: Path)
         "--mean", "1,2,3", "--std", "2", "--scale", "1/255", "--activation", "sigmoid",
         "--labels", tmp_path / "names.txt",
     )  # fmt: skip
-    assert told(done)["labels"] == "cat; dog  (names.txt)"
+    assert told(done)["labels"] == "cat; dog  (listed in names.txt)"
     found = read_signature(models / "pets" / "signature.json")
     assert found.inputs[0].shape == (0, 3, 40, 24)
     given = found.preprocess

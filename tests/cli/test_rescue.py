@@ -122,3 +122,27 @@ def test_nothing_appears_if_a_file_cannot_be_rescued(app: Flask, models: Path, t
     assert done.exit_code == 1 and "broken.h5" in done.output and "Traceback" not in done.output
     assert list(models.iterdir()) == []
     assert run(app, rescue, ROOT / "models" / "dogcat", "--scale", "1").exit_code == 2
+
+
+def test_sagemakers_archive_states_the_input_in_its_own_file(app: Flask, models: Path, tmp_path: Path) -> None:
+    import tarfile
+
+    smile, inside = ROOT / "models" / "smile", tmp_path / "inside"
+    inside.mkdir()
+    (inside / "model-symbol.json").write_bytes((smile / "smile-symbol.json").read_bytes())
+    (inside / "model-0000.params").write_bytes((smile / "smile-0000.params").read_bytes())
+    shapes = [{"name": "/conv2d_1_input1", "shape": [1, 1, 64, 64]}]
+    (inside / "model-shapes.json").write_text(json.dumps(shapes))
+    with tarfile.open(tmp_path / "model.tar.gz", "w:gz") as archive:
+        for file in sorted(inside.iterdir()):
+            archive.add(file, file.name)
+    done = run(app, rescue, tmp_path / "model.tar.gz", "--name", "smiles")
+    assert done.exit_code == 0, done.output
+    written = json.loads((models / "smiles" / "signature.json").read_text())
+    assert written["inputs"] == [{"data_name": "/conv2d_1_input1", "data_shape": [0, 1, 64, 64]}]
+    (inside / "model-shapes.json").write_text("[]")
+    with tarfile.open(tmp_path / "bad.tar.gz", "w:gz") as archive:
+        for file in sorted(inside.iterdir()):
+            archive.add(file, file.name)
+    done = run(app, rescue, tmp_path / "bad.tar.gz")
+    assert done.exit_code == 1 and "must list one input with its name and shape" in done.output

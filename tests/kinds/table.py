@@ -1,6 +1,6 @@
-"""Table of the kinds of model files in docs/models.md, collected from the tests that compare each with a reference.
+"""Table of the kinds of model files in docs/rescue.md, collected from the tests that compare each with a reference.
 
-``make model-files WRITE=1`` runs these tests and writes the table.
+``make rescue-matrix`` runs these tests and writes the table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 
 from app.settings import ROOT
 
-DOCUMENT = ROOT / "docs" / "models.md"
+DOCUMENT = ROOT / "docs" / "rescue.md"
 BEGIN, END = "<!-- model files table: begin -->", "<!-- model files table: end -->"
 
 

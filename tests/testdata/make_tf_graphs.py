@@ -1,4 +1,4 @@
-"""A small classifier as TensorFlow 2.21 writes it: a SavedModel, a frozen graph, and TFLite files of three precisions.
+"""A small classifier as TensorFlow 2.21 writes it: a SavedModel, a frozen graph, and TFLite files in 32 and in 8 bits.
 
 Run it where tensorflow is installed: ``python make_tf_graphs.py graphs``. ``answers.json`` has what TensorFlow and its
 interpreter for TFLite files answer for four pictures.
@@ -58,11 +58,10 @@ def main(folder: Path) -> None:
 
     frozen = convert_variables_to_constants_v2(function).graph.as_graph_def()
     tf.io.write_graph(frozen, str(folder), "net.pb", as_text=False)
-    for name in ("float", "dynamic", "int8"):
+    for name in ("float", "int8"):
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function], network)
-        if name != "float":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if name == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: ([picture[np.newaxis]] for picture in pictures)
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = tf.uint8
