@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.engines.mxnet.checkpoint import read_checkpoint
 from app.engines.mxnet.engine import MxnetEngine
+from app.engines.onnx_export.export import export_onnx
+from app.engines.onnx_file import read_model
+from app.engines.openvino import OpenvinoEngine
 from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.mxnet_params import write_params
@@ -95,7 +99,7 @@ def by_mxnet(document: dict[str, Any], batch: Any) -> Any:
 
 @pytest.mark.parametrize("head", ["SoftmaxOutput", "Softmax", "SoftmaxActivation", ""])
 @pytest.mark.parametrize("version", ["0.8", "0.9", "1.0", "1.9"])
-def test_graphs_of_all_versions_are_described_and_computed(tmp_path: Path, version: str, head: str) -> None:
+def test_graphs_of_all_versions_are_described_computed_and_converted(tmp_path: Path, version: str, head: str) -> None:
     document = old("0.8", head) if version in ("0.8", "1.9") else with_states(old("0.8", head))
     if version == "1.9":
         document = with_states(document)
@@ -110,8 +114,11 @@ def test_graphs_of_all_versions_are_described_and_computed(tmp_path: Path, versi
     assert signature.outputs[0].shape == (0, 5)
     assert signature.postprocess.activation == ("none" if head else "softmax")
     batch = np.random.default_rng(8).normal(size=(3, *SHAPE[1:])).astype(np.float32)
-    engine = MxnetEngine.load(symbol, params, "data", SHAPE)
-    assert engine.predict(batch) == pytest.approx(by_mxnet(document, batch), abs=rounding(4, largest=10))
+    engine, expected = MxnetEngine.load(symbol, params, "data", SHAPE), by_mxnet(document, batch)
+    assert engine.predict(batch) == pytest.approx(expected, abs=rounding(4, largest=10))
+    export_onnx(read_checkpoint(symbol, params, "data", SHAPE), tmp_path / "vgg.onnx")
+    converted = OpenvinoEngine(read_model(tmp_path / "vgg.onnx")[0])
+    assert converted.predict(batch) == pytest.approx(expected, abs=rounding(4, largest=10))
 
 
 def test_a_missing_parameter_is_named_with_the_operation_that_needs_it(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ class Net:
         array = np.ascontiguousarray(values, np.float32)
         name = f"net_constant{len(self.arrays)}"
         self.arrays[name] = array
-        return variable(name)
+        return variable(name, array.shape)
 
     def row(self, value: Value, values: Any) -> Any:
         """Return a symbol for numbers that are broadcast against a value, aligned at its last axis as in NumPy.

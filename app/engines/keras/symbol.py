@@ -52,9 +52,12 @@ def _binary(op: str, with_number: str, left: Symbol, right: Any) -> Symbol:
     return apply(op, left, right) if isinstance(right, Symbol) else apply(with_number, left, scalar=right)
 
 
-def variable(name: str) -> Symbol:
-    """Return an array that is fed or learned."""
-    return Symbol("null", name, (), {})
+def variable(name: str, shape: tuple[int, ...] | None = None) -> Symbol:
+    """Return an array that is fed or learned.
+
+    :param shape: its shape, as MXNet needs it if no operation tells it.
+    """
+    return Symbol("null", name, (), {} if shape is None else {"__shape__": _text(shape)})
 
 
 def apply(op: str, *inputs: Symbol, name: str = "", **attrs: Any) -> Symbol:
@@ -68,7 +71,10 @@ def apply(op: str, *inputs: Symbol, name: str = "", **attrs: Any) -> Symbol:
 
 
 def _text(value: Any) -> str:
-    return f"({', '.join(map(str, value))})" if isinstance(value, tuple | list) else str(value)
+    if not isinstance(value, tuple | list):
+        return str(value)
+    numbers = [str(item) for item in value]  # not the tuple's own text, which names NumPy's types
+    return f"({', '.join(numbers)}{',' if len(numbers) == 1 else ''})"
 
 
 def operation(op: str) -> Callable[..., Symbol]:

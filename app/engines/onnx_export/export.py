@@ -7,10 +7,6 @@ written in ONNX, and not by OpenVINO, because ONNX runs everywhere.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 import app.engines.onnx_export.elementwise
 import app.engines.onnx_export.layers
@@ -99,8 +95,3 @@ def _call(network: Network, graph: Writer, node: Node, inputs: list[Tensor | Non
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:  # attributes are texts of any content
         raise ModelFormatError(f"the operation {node.op} does not fit (node {node.name}): {error}") from None
     return (made,) if isinstance(made, Tensor) else tuple(made)
-
-
-def float_arrays(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return arrays with all floats in 32 bits."""
-    return {key: array.astype(np.float32) if array.dtype.kind == "f" else array for key, array in arrays.items()}
