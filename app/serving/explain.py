@@ -20,7 +20,7 @@ from app.types import Box, FloatArray, Preprocess
 from app.vision.faces import crop
 from app.vision.preprocess import input_size, to_tensor
 
-__all__ = ["box_of", "crop", "face_tensor", "with_margin"]
+__all__ = ["box_of", "crop", "face_tensor", "input_size", "with_margin"]
 
 
 def face_tensor(model: Model, image: Image.Image, box: Box | None) -> FloatArray:

@@ -12,7 +12,6 @@ export function enliven(figure, article, page) {
   on("form.delete", "submit", (event) => { event.preventDefault(); remove(event.currentTarget, figure, article, page); });
   on(".correct", "toggle", () => searchable(article));
   on(".faces a[href]", "click", async (event) => { event.preventDefault(); await heat(figure, article, event.currentTarget.dataset.face); });
-  for (const one of article.querySelectorAll(".compare")) one.remove(); // the pills do the same
   const toggle = article.querySelector("a.heat-toggle");
   if (toggle) {
     toggle.setAttribute("role", "button");

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, send_from_directory
+from flask import Blueprint, Response
 
 from app.settings import ROOT
 
@@ -14,4 +14,7 @@ DAY = 24 * 3600
 @bp.get("/favicon.ico")
 def favicon() -> Response:
     """Return the logo in the format of old browsers."""
-    return send_from_directory(ROOT / "static", "favicon.ico", max_age=DAY)
+    response = Response((ROOT / "static" / "favicon.ico").read_bytes(), content_type="image/x-icon")
+    response.cache_control.public = True
+    response.cache_control.max_age = DAY
+    return response

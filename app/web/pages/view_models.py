@@ -13,6 +13,7 @@ from typing import Any
 from flask import request, url_for
 
 from app.security.tokens import PREDICTION
+from app.serving.explain import input_size
 from app.serving.feedback import FeedbackStore
 from app.serving.loader import Entry
 from app.serving.model import Model
@@ -115,8 +116,6 @@ def _read_once(path: Path, _changed: int) -> dict[str, Any]:
 PREVIEW_SIDE = 800
 FEW_LABELS = 20
 """Maximum number of labels in a selection list; with more, the user searches for the label."""
-SHOWN = 10
-"""Maximum number of classes with a bar."""
 
 
 @dataclass(frozen=True)
