@@ -69,11 +69,6 @@ class Model:
         return inferred_reasons(self.reasons)
 
     @property
-    def image_size(self) -> tuple[int, int]:
-        """Return the height and width of the network's input in pixels."""
-        return input_size(self.preprocess, self.input.shape)
-
-    @property
     def is_remote(self) -> bool:
         """Return whether another process computes the network."""
         return isinstance(self.queue, RemoteQueue)

@@ -11,6 +11,7 @@ from flask import Blueprint, Response, make_response, render_template, request, 
 
 from app.errors import DimpleError
 from app.security.tokens import PREDICTION
+from app.serving.explain import input_size
 from app.serving.loader import Entry
 from app.serving.model import Model
 from app.settings import ROOT
@@ -146,7 +147,7 @@ def _evaluated(name: str, labels: tuple[str, ...]) -> Measurement | None:
 
 def _facts(model: Model, folder: Path) -> list[tuple[str, str]]:
     preprocess = model.preprocess
-    height, width = model.image_size
+    height, width = input_size(preprocess, model.input.shape)
     facts = [
         ("Input", f"{width} \u00d7 {height} pixels, {COLORS[preprocess.color]}"),
         ("Images", "faces are found first, and each is classified" if preprocess.faces else RESIZES[preprocess.resize]),

@@ -171,7 +171,7 @@ class ResultView:
     def input_size(self) -> tuple[int, int]:
         """Return the height and width of the network's input in pixels; 0 if the model is not loaded."""
         model = self._model
-        return model.image_size if model else (0, 0)
+        return input_size(model.preprocess, model.input.shape) if model else (0, 0)
 
     @property
     def rivals(self) -> list[str]:
