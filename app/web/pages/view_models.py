@@ -13,6 +13,7 @@ from typing import Any
 from flask import request, url_for
 
 from app.security.tokens import PREDICTION
+from app.serving.explain import input_size
 from app.serving.feedback import FeedbackStore
 from app.serving.loader import Entry
 from app.serving.model import Model
