@@ -146,10 +146,10 @@ def _misspell(scene: Scene) -> None:
     file.write_text("DIMPLE_MAX_FILES=many\n")
     try:
         os.kill(served.master, signal.SIGHUP)
-        served.wait_for_line("Not reloaded; the server goes on as it is. The setting")
+        served.wait_for_line("Not reloaded; the server keeps running unchanged. The setting")
         before = served.workers()
         os.kill(before[0], signal.SIGKILL)
-        served.wait_for_line("Those that serve go on; the next try is in 2 s.")
+        served.wait_for_line("The current workers keep serving; the next attempt is in 2 s.")
         scene.check(before[1] in served.workers(), "the other worker ended, too")
     finally:
         file.unlink()

@@ -46,10 +46,10 @@ def _lock(scene: Scene) -> None:
     with (scene.served.instance / "registry.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         status, body = register(scene, GUEST)
-        scene.check(status == 503 and b"locked" in body, f"registering: {status} {body!r}")
+        scene.check(status == 503 and b"holds the lock" in body, f"registering: {status} {body!r}")
         scene.check(is_gone(scene, GUEST), "it was refused, and yet registered")
         status, body = unregister(scene, COLOUR)
-        scene.check(status == 503 and b"locked" in body, f"unregistering: {status} {body!r}")
+        scene.check(status == 503 and b"holds the lock" in body, f"unregistering: {status} {body!r}")
         scene.check(answers(scene, COLOUR), "it was to stay, and does not answer")
     scene.is_over()
     scene.note("meanwhile registering and unregistering were answered 503, and changed nothing")

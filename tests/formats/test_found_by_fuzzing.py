@@ -139,13 +139,13 @@ def test_a_number_of_thousands_of_digits_fits_nothing(tmp_path: Path) -> None:
         pytest.param(
             [DATA, WEIGHT, CONVOLUTION, {"op": "Pooling", "name": "p", "attrs": {"global_pool": "1"}, "inputs": []}],
             2,
-            "no classifier",
+            "not a classifier",
             id="a pooling of nothing",
         ),
         pytest.param(
             [DATA, {"op": "null", "name": "x", "inputs": []}, WEIGHT, CONVOLUTION | {"inputs": [[0, 0], [2, 0]]}],
             1,
-            "no classifier|does not tell",
+            "not a classifier|does not tell",
             id="an output that is not computed",
         ),
         pytest.param(
@@ -163,7 +163,7 @@ def test_a_number_of_thousands_of_digits_fits_nothing(tmp_path: Path) -> None:
                 {"op": "FullyConnected", "name": "fc", "attrs": {"num_hidden": "-5"}, "inputs": [[3, 0]]},
             ],
             4,
-            "no classifier",
+            "not a classifier",
             id="a negative number of classes",
         ),
     ],

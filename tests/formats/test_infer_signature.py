@@ -226,7 +226,7 @@ def test_of_several_outputs_the_distribution_is_taken_and_another_can_be_named(t
     assert "--output" in found.reasons["output"] and "logits" in found.reasons["output"]
     assert infer_signature(files, output="logits").signature.outputs == (TensorSpec("logits", (0, 5)),)
     for output in ("label", "maps"):
-        with pytest.raises(ModelFormatError, match=rf"no classifier.*{output}"):
+        with pytest.raises(ModelFormatError, match=rf"not a classifier.*{output}"):
             infer_signature(files, output=output)
 
 

@@ -110,7 +110,7 @@ def test_a_body_that_ends_early_is_told_so(served: Served) -> None:
         connection.shutdown(socket.SHUT_WR)
         ((status, body),) = answers(connection, 1)
     assert status == 400
-    assert "ended before" in json.loads(body)["message"]
+    assert "was closed before" in json.loads(body)["message"]
 
 
 def everything(connection: socket.socket) -> bytes:

@@ -301,8 +301,8 @@ def test_an_archive_of_nothing_is_refused(tmp_path: Path, place: Path, make: Mak
 
 
 def test_a_missing_archive_and_a_folder_are_refused(tmp_path: Path, place: Path) -> None:
-    assert "is no file" in refused(tmp_path / "none.mar", place)
-    assert "is no file" in refused(tmp_path, place)
+    assert "is not a file" in refused(tmp_path / "none.mar", place)
+    assert "is not a file" in refused(tmp_path, place)
 
 
 def test_what_is_there_is_never_overwritten(tmp_path: Path, place: Path) -> None:

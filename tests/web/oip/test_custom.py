@@ -99,7 +99,7 @@ def test_what_the_handler_refuses_has_its_status(client: FlaskClient) -> None:
         ({"inputs": [column("a", "x"), column("b", "x", "y")]}, 400, "different numbers of rows"),
         ({"inputs": [column("a", *"1234")]}, 413, "at most 3"),
         ({"inputs": [column("a", "x")], "outputs": [{"name": "labels"}]}, 400, "'labels' cannot be asked for"),
-        ({"inputs": [column("a", "\ud800")]}, 400, "no Unicode"),
+        ({"inputs": [column("a", "\ud800")]}, 400, "not Unicode"),
     ],
 )
 def test_what_it_cannot_take_is_refused(client: FlaskClient, document: Any, status: int, words: str) -> None:
