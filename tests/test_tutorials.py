@@ -48,6 +48,7 @@ def test_a_model_is_moved_from_multi_model_server(tmp_path: Path) -> None:
                 assert body in printed[-1]
 
 
+@pytest.mark.slow
 def test_a_classifier_of_photographs_is_trained_served_and_corrected(tmp_path: Path) -> None:
     with place(tmp_path) as here:
         here.use_store()

@@ -81,7 +81,7 @@ def test_the_address_is_the_results_and_reload_and_back_keep_it(open_page: Open,
     page.get_by_role("link", name="Clear").click()
     expect(page.locator(".placeholder")).to_be_visible()
     assert page.url.endswith("/")
-    page.locator(".pill", has_text="dogcat").click()
+    page.locator("#models .pill", has_text="dogcat").click()
     page.reload()
     expect(page.locator("input[value=dogcat]")).to_be_checked()  # the last choice
 
@@ -147,7 +147,7 @@ def test_models_are_compared_side_by_side_at_an_address(open_page: Open, portrai
     page.set_input_files("#file", portrait)
     expect(page.locator("article.answer")).to_have_attribute("data-model", "smile")
     page.get_by_role("button", name="Compare").click()
-    page.locator(".pill", has_text="dogcat").click()
+    page.locator("#models .pill", has_text="dogcat").click()
     verdicts = page.locator(".verdict")
     expect(verdicts).to_have_count(2)
     expect(page).to_have_url(re.compile(r"with=dogcat$"))

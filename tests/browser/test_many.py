@@ -105,9 +105,9 @@ def test_a_zip_becomes_a_table_that_is_sorted_filtered_and_downloaded(
 
 def test_two_models_over_several_images_show_first_where_they_differ(open_page: Open, tmp_path: Path) -> None:
     page = open_page("/")
-    page.locator(".pill", has_text="dogcat").click()
+    page.locator("#models .pill", has_text="dogcat").click()
     page.get_by_role("button", name="Compare").click()
-    page.locator(".pill", has_text="imagenet").click()
+    page.locator("#models .pill", has_text="imagenet").click()
     files = [tmp_path / f"{number}.png" for number in range(3)]
     for number, file in enumerate(files):
         file.write_bytes(encode(plain(40 + number, 40), "PNG"))
@@ -135,7 +135,7 @@ def test_five_hundred_images_stay_smooth(open_page: Open, tmp_path: Path) -> Non
         route.fulfill(body=answers[0], content_type="application/json")
 
     page.route("**/file/", answer)
-    page.locator(".pill", has_text="dogcat").click()
+    page.locator("#models .pill", has_text="dogcat").click()
     page.evaluate(LONG_TASKS)
     page.set_input_files("#file", path)
     expect(page.locator(".many [role=status]")).to_contain_text(re.compile(r"images/s · \d+ s left"))

@@ -104,6 +104,7 @@ def test_a_model_folder_keeps_its_files_and_a_model_without_a_proof_is_told_apar
     assert done.exit_code == 1 and "has no proof: make it with dimple rescue" in done.output
 
 
+@pytest.mark.slow
 def test_an_archive_is_rescued_as_its_folder_is(app: Flask, models: Path, tmp_path: Path) -> None:
     import zipfile
 
@@ -124,6 +125,7 @@ def test_nothing_appears_if_a_file_cannot_be_rescued(app: Flask, models: Path, t
     assert run(app, rescue, ROOT / "models" / "dogcat", "--scale", "1").exit_code == 2
 
 
+@pytest.mark.slow
 def test_sagemakers_archive_states_the_input_in_its_own_file(app: Flask, models: Path, tmp_path: Path) -> None:
     import tarfile
 

@@ -104,6 +104,7 @@ def test_a_killed_training_leaves_nothing_but_the_reason(
     assert not (settings.models_dir / "shapes").exists()
 
 
+@pytest.mark.slow
 def test_a_result_is_served_only_when_it_is_promoted_and_compared_with_the_next(
     settings: Settings, projects: Projects, project: Project
 ) -> None:

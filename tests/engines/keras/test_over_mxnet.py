@@ -109,7 +109,7 @@ def converted(path: Path, folder: Path) -> OpenvinoEngine:
     return OpenvinoEngine(read_model(folder / "net.onnx")[0])
 
 
-@pytest.mark.parametrize("order", ["channels_first", "channels_last"])
+@pytest.mark.parametrize("order", [pytest.param("channels_first", marks=pytest.mark.slow), "channels_last"])
 @pytest.mark.parametrize("name", BODIES)
 def test_a_layer_computes_as_in_keras_mxnet(tmp_path: Path, name: str, order: str) -> None:
     keras = import_keras()

@@ -244,7 +244,15 @@ def assert_equal(symbol: Any, folder: Path, shape: tuple[int, ...], batch: Any =
         assert answer == pytest.approx(expected, rel=2e-5, abs=2e-5)
 
 
-@pytest.mark.parametrize(("op", "options", "how"), OF_ONE, ids=lambda part: str(part).replace(" ", ""))
+def first_of_each(found: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> list[Any]:
+    """The cases; those of an operation after its first are slow."""
+    ops = [op for op, _, _ in found]
+    return [
+        pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in ops[:place])) for place, case in enumerate(found)
+    ]
+
+
+@pytest.mark.parametrize(("op", "options", "how"), first_of_each(OF_ONE), ids=lambda part: str(part).replace(" ", ""))
 def test_an_operation_on_one_array_computes_as_in_mxnet(
     tmp_path: Path, op: str, options: dict[str, Any], how: dict[str, Any]
 ) -> None:
