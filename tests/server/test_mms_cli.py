@@ -102,5 +102,5 @@ def test_urls_are_left_as_they_are(here: Path) -> None:
 def test_without_a_store_a_model_must_be_here() -> None:
     with pytest.raises(LaunchError, match=r"no model nowhere\.mar"):
         load_models(["x=nowhere.mar"], None)
-    with pytest.raises(LaunchError, match="ALL models of which folder"):
+    with pytest.raises(LaunchError, match="ALL needs a folder of models"):
         load_models(["ALL"], None)
