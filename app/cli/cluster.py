@@ -18,7 +18,7 @@ cluster_cli = click.Group("cluster", help="Run models on a Ray cluster.")
 @with_appcontext
 @report_errors
 def status() -> None:
-    """Show the cluster as this server sees it: its proxies, and this server's models there.
+    """Show the proxies and this server's models.
 
     Ray's own tools show the rest: ray status its machines, serve status its replicas.
     """

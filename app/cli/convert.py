@@ -20,7 +20,7 @@ from app.settings import Settings
 @with_appcontext
 @report_errors
 def convert(names: tuple[str, ...]) -> None:
-    """Convert models for installations that only serve.
+    """Convert models for installs that only serve.
 
     Writes converted/ into the model's folder: the network in OpenVINO's format, and the proof that it computes what the
     original computes. Any Dimple serves it then, also without MXNet, Keras and ONNX.
@@ -34,10 +34,10 @@ def convert(names: tuple[str, ...]) -> None:
 
 def _convert(settings: Settings, name: str) -> tuple[Path, float | None]:
     from app.engines.conversion_process import ConversionError, cached_entry
-    from app.engines.converted import has_original, write_converted
+    from app.engines.converted import write_converted
 
     model = find_model(settings, name)
-    if not has_original(model):
+    if not model.has_original:
         raise ModelFormatError(f"{model.path} holds only its converted network; the original is not there")
     try:
         entry = cached_entry(model, settings.engine, settings.cache)

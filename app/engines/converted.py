@@ -104,14 +104,9 @@ def _ignore(folder: ModelFolder, reason: str) -> None:
     :raises ModelFormatError: if there is no original that could be served instead.
     """
     text = f"{folder.path / CONVERTED} is not served: {reason}"
-    if not has_original(folder):
+    if not folder.has_original:
         raise ModelFormatError(text)
     log.warning("%s; convert it again: dimple models convert %s", text, folder.name)
-
-
-def has_original(folder: ModelFolder) -> bool:
-    """Return whether a folder has the file that its converted network was made from."""
-    return any(file is not None for file in (folder.checkpoint, folder.h5, folder.onnx, folder.graph))
 
 
 def _current_proof(folder: Path) -> Proof:
@@ -153,7 +148,7 @@ def _check_origin(folder: ModelFolder, choice: str, proof: Proof) -> None:
 
     :raises ValueError: if they are not.
     """
-    for file in sources(folder, reference_kind(folder, choice)) if has_original(folder) else ():
+    for file in sources(folder, reference_kind(folder, choice)) if folder.has_original else ():
         if proof.source.get(file.name) != sha256_file(file):
             raise ValueError(f"it was made from another file than {file.name}")
 

@@ -82,6 +82,11 @@ class ModelFolder:
     graph: Path | None = None
 
     @property
+    def has_original(self) -> bool:
+        """Return whether the folder holds more than its converted network."""
+        return any(file is not None for file in (self.checkpoint, self.h5, self.onnx, self.graph))
+
+    @property
     def weights(self) -> Path:
         """Return the file, or the folder, that holds the network's weights."""
         params = self.checkpoint.params if self.checkpoint is not None else None

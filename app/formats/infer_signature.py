@@ -58,7 +58,7 @@ def infer_folder(
     :param output: the name of the output to use, if the user overrides the signature.
     :raises ModelFormatError: if a file cannot be read, or is not an image classifier.
     """
-    if folder.checkpoint is None and folder.h5 is None and folder.onnx is None:
+    if not folder.has_original:
         raise ModelFormatError(
             f"{folder.path} holds only its converted network, and this needs the file that it was converted from"
         )

@@ -17,7 +17,7 @@ import numpy as np
 
 from app.engines.cache import ANSWERS, MODEL, WEIGHTS, Entry, sources
 from app.engines.conversion import reference_kind, refusal
-from app.engines.conversion_process import ConversionError, entry_of
+from app.engines.conversion_process import ConversionError, cached_entry
 from app.engines.openvino import OpenvinoEngine
 from app.engines.proof import (
     ONNX,
@@ -233,9 +233,11 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], e
 
 
 def _converted(folder: ModelFolder, settings: Settings) -> Entry:
-    """Return the network in OpenVINO's format, from the cache."""
+    """Return the network in OpenVINO's format, from the cache: what the folder has converted already is made anew."""
+    if not folder.has_original:
+        raise ModelFormatError(f"{folder.path} holds only its converted network; give the file that it was made from")
     try:
-        entry = entry_of(folder, CHOICE, settings.cache)
+        entry = cached_entry(folder, CHOICE, settings.cache)
     except ConversionError as error:
         raise ModelFormatError(f"{folder.path} cannot be converted: {error}") from None
     if entry.record.reason:

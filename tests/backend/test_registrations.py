@@ -102,7 +102,7 @@ def test_a_lock_that_another_program_keeps_is_told(
     monkeypatch.setattr(registrations, "LOCK_SECONDS", 0.0)
     with (tmp_path / "registry.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
-        with pytest.raises(RegistryBusy, match="locked"), file.locked():
+        with pytest.raises(RegistryBusy, match="holds the lock"), file.locked():
             pass
     written(file)
 
