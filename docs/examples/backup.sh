@@ -9,7 +9,7 @@ trap 'rm -rf "$work"' EXIT
 mkdir "$work/instance"
 
 # registry.json is replaced in one step, whoever writes meanwhile; archives and uploaded are what it points to
-for name in registry.json tokens.json settings.env catalogue.ini corrections archives uploaded; do
+for name in registry.json tokens.json settings.env catalogue.ini corrections teach archives uploaded; do
     [ ! -e "instance/$name" ] || cp -a "instance/$name" "$work/instance/"
 done
 

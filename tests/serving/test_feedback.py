@@ -31,7 +31,7 @@ def test_a_picture_has_one_label_the_last_one(tmp_path: Path) -> None:
 def test_a_full_folder_takes_no_more_and_loses_nothing(tmp_path: Path) -> None:
     corrections = FeedbackStore(tmp_path, 5)
     kept = corrections.keep("pets", "cat", "a.jpg", b"1234")
-    with pytest.raises(BadInput, match="no room"):
+    with pytest.raises(BadInput, match="No more corrections"):
         corrections.keep("pets", "dog", "a.jpg", b"12")
     assert kept.read_bytes() == b"1234"
 
