@@ -103,7 +103,7 @@ def test_every_request_here_is_of_a_row_of_the_table() -> None:
     assert set(REQUESTS) <= {row[0] for row in ROWS}
 
 
-def test_only_six_formats_are_decoded(small: FlaskClient) -> None:
+def test_only_seven_formats_are_decoded(small: FlaskClient) -> None:
     Image.init()  # Pillow's other plugins, too
     image = plain(300, 300)
     read, refused = [], []
@@ -116,5 +116,5 @@ def test_only_six_formats_are_decoded(small: FlaskClient) -> None:
         status = small.post("/predict/smile", data=buffer.getvalue()).status_code
         (read if status == 200 else refused).append(kind)
         assert status in (200, 415)
-    assert {"BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"} >= set(read)
+    assert {"AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"} >= set(read)
     assert len(refused) >= 10

@@ -30,7 +30,7 @@ from app.settings import Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 from app.utils.files import file_lock, replacing_folder, sha256_file
 from app.utils.package_data import content_error, packaged_file
-from app.zoo.imagenet_converted import write_converted
+from app.zoo.imagenet_converted import KNOWN, write_converted
 
 log = logging.getLogger(__name__)
 
@@ -287,3 +287,24 @@ def _weights() -> Path:
     if sha256_file(path) != WEIGHTS_SHA256:
         raise content_error(path, WEIGHTS[0])
     return path
+
+
+def main() -> None:
+    """Write MXNet's outputs, which prove the converted network."""
+    import tempfile
+    from importlib.metadata import version
+
+    from app.engines.conversion import load_reference
+    from app.engines.parity import predict_each, samples
+    from app.formats.folder import open_model_folder
+
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / NAME
+        write_checkpoint(folder)
+        opened = load_reference(open_model_folder(folder), "mxnet")
+        rows = samples(opened.signature.preprocess, opened.signature.inputs[0].shape)
+        np.savez_compressed(KNOWN, answers=predict_each(opened.engine, rows), mxnet=version("mxnet"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """The converted network of ``models/imagenet``, built from its graph without MXNet.
 
-MXNet's own outputs are part of the repository (``imagenet_answers.npz``, made by ``python -m
-app.zoo.imagenet_converted`` on a complete installation), so the network is proven where it is built.
+MXNet's own outputs are part of the repository (``imagenet_answers.npz``, made by ``python -m app.zoo.imagenet``
+on a complete installation), so the network is proven where it is built.
 """
 
 from __future__ import annotations
@@ -109,25 +109,3 @@ _OPERATIONS: dict[str, Callable[[Any, list[Any], dict[str, Any]], Any]] = {
     ),
     "softmax": lambda ops, inputs, attrs: ops.softmax(inputs[0], 1),
 }
-
-
-def main() -> None:
-    """Write MXNet's outputs."""
-    import tempfile
-    from importlib.metadata import version
-
-    from app.engines.conversion import load_reference
-    from app.engines.parity import predict_each, samples
-    from app.formats.folder import open_model_folder
-    from app.zoo.imagenet import NAME, write_checkpoint
-
-    with tempfile.TemporaryDirectory() as work:
-        folder = Path(work) / NAME
-        write_checkpoint(folder)
-        opened = load_reference(open_model_folder(folder), "mxnet")
-        rows = samples(opened.signature.preprocess, opened.signature.inputs[0].shape)
-        np.savez_compressed(KNOWN, answers=predict_each(opened.engine, rows), mxnet=version("mxnet"))
-
-
-if __name__ == "__main__":
-    main()
