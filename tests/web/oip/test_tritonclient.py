@@ -165,7 +165,7 @@ def test_requests_may_be_made_at_once(client: Any) -> None:
     ("model", "data", "status", "words"),
     [
         ("absent", PICTURES[1], "404", "There are: dogcat, imagenet, smile"),
-        ("smile", b"no picture", "415", "not a picture"),
+        ("smile", b"no picture", "415", "cannot be read as a picture"),
         ("smile", png_bomb(), "413", "40000 x 40000"),
         ("smile", b"", "400", "empty"),
     ],
