@@ -119,6 +119,7 @@ def test_two_models_over_several_images_show_first_where_they_differ(open_page: 
     expect(page.locator(".many thead")).to_contain_text("Probability")
 
 
+@pytest.mark.slow
 def test_five_hundred_images_stay_smooth(open_page: Open, tmp_path: Path) -> None:
     """The page alone is measured: the server's answer to the first image is given to the others."""
     image = encode(plain(320, 240), "JPEG")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import urllib.request
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ CLASSES = ("discs", "stripes")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ten pictures of each class, in folders."""
     return write_shapes(tmp_path_factory.mktemp("shapes") / "shapes", 10, CLASSES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _others_models_alone(server: Server, models_dir: Path) -> Iterator[None]:
+    """Remove the model that is taught here, since other tests share the server and its models."""
+    yield
+    if (models_dir / "shapes").exists():
+        url = f"http://127.0.0.1:{server.management_port}/models/shapes"
+        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE")) as answer:
+            assert answer.status == 200
+        shutil.rmtree(models_dir / "shapes")
 
 
 def begin(page: Page, name: str) -> None:

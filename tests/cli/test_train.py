@@ -90,6 +90,7 @@ def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(
     assert not (models / "new").exists()
 
 
+@pytest.mark.slow
 def test_it_is_compared_with_another_model_on_the_same_images(
     work: Path, first: subprocess.CompletedProcess[str]
 ) -> None:

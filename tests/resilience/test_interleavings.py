@@ -23,7 +23,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, lis
         yield served, versions
 
 
-@pytest.mark.parametrize(("seed", "kill"), [(1, False), (2, True)])
+@pytest.mark.parametrize(("seed", "kill"), [pytest.param(1, False, marks=pytest.mark.slow), (2, True)])
 def test_no_answer_is_stale_nothing_is_lost_and_nothing_is_left(
     four: tuple[Served, list[str]], seed: int, kill: bool
 ) -> None:

@@ -229,7 +229,9 @@ def test_a_long_list_of_numbers_gives_what_bytes_give(
 
 
 def test_what_is_no_picture_or_too_much_has_the_status_that_it_has_elsewhere(client: FlaskClient) -> None:
-    assert "Picture 1 of 0-1: This file cannot be read as a picture" in refusal(client, {"inputs": [picture(FACE, b"GIF89a")]}, status=415)
+    assert "Picture 1 of 0-1: This file cannot be read as a picture" in refusal(
+        client, {"inputs": [picture(FACE, b"GIF89a")]}, status=415
+    )
     assert "5 pictures" in refusal(client, {"inputs": [picture(*[FACE] * 5)]}, status=413)
     rows = {**ZEROS, "shape": [5, *SHAPE[1:]], "data": [0] * 4096 * 5}
     assert "at most 4" in refusal(client, {"inputs": [rows]}, status=413)

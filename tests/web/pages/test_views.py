@@ -126,7 +126,11 @@ def test_names_and_labels_are_text_and_never_markup(client: FlaskClient) -> None
 
 @pytest.mark.parametrize(
     ("data", "model", "code", "named"),
-    [(b"", "", 400, "empty"), (b"hello", "", 415, "cannot be read as a picture"), (b"x", "<b>nose</b>", 404, "<b>nose</b>")],
+    [
+        (b"", "", 400, "empty"),
+        (b"hello", "", 415, "cannot be read as a picture"),
+        (b"x", "<b>nose</b>", 404, "<b>nose</b>"),
+    ],
 )
 def test_a_browser_gets_its_errors_as_a_page(
     client: FlaskClient, data: bytes, model: str, code: int, named: str
