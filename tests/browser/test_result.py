@@ -36,6 +36,7 @@ def centre(element: Locator) -> tuple[float, float]:
 
 def test_the_heat_map_lies_over_the_image_for_any_class_with_an_opacity(answered: Page, shoot) -> None:  # type: ignore[no-untyped-def]
     address = answered.url
+    expect(answered.get_by_role("button", name="Heat map")).to_be_visible()
     answered.keyboard.press("h")
     layer = answered.locator(".heat-layer")
     expect(layer).to_have_attribute("opacity", "0.8")
