@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.errors import InvalidArchive, ModelFormatError
+from app.errors import BadParameter, InvalidArchive, ModelFormatError
 from app.formats.archive.manifest import CURRENT as MANIFEST
 from app.formats.archive.manifest import LEGACY, NAME, NO_HANDLER, Manifest, named_checkpoint, read_manifest
 from app.formats.keras_h5 import architecture_beside
@@ -35,6 +35,10 @@ CONVERTED = "converted"
 """Folder with the converted network, which :mod:`app.engines.converted` reads."""
 SAVED_FOLDER = "saved_model"
 """Folder of a model folder that holds a SavedModel."""
+SHIPPED = ("imagenet", "smile", "dogcat")
+"""Names of the models that Dimple has itself."""
+LONGEST_NAME = 100
+"""Largest number of characters in the name of a model that is trained here."""
 SHAPES = "model-shapes.json"
 """SageMaker's description of a checkpoint's input."""
 OTHERS = {
@@ -145,6 +149,19 @@ def open_model_folder(path: Path) -> ModelFolder:
         archived=manifest.document is not None,
         graph=graph,
     )
+
+
+def check_own_name(name: str, parameter: str) -> None:
+    """Check that a model that somebody trains may have this name.
+
+    :param parameter: the parameter, for the error.
+    :raises BadParameter: if it cannot be a model's name, is too long, or a shipped model has it.
+    """
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        expected = f"at most {LONGEST_NAME} letters, digits, '_', '-' and '.', a letter or digit first"
+        raise BadParameter(parameter, name, expected)
+    if name.lower() in SHIPPED:  # lower: some file systems ignore case
+        raise BadParameter(parameter, name, f"another one: Dimple ships {', '.join(SHIPPED)} itself")
 
 
 def sagemaker_signature(path: Path) -> Signature | None:

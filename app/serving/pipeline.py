@@ -20,6 +20,7 @@ from app.utils.system import cpu_count
 from app.vision.decode import decode
 from app.vision.faces import crop, find_faces, is_face_crop
 from app.vision.preprocess import to_tensor
+from app.vision.sniff import SUFFIXES
 
 NO_FACE = "No face was found; the picture was classified as a whole."
 
@@ -33,14 +34,14 @@ no faster."""
 class Picture:
     """An upright RGB picture, the milliseconds of decoding, and the seconds of waiting before it.
 
-    ``image`` may be smaller than the picture in the file, whose width and height are ``size``. ``format`` is the file's
-    ("JPEG", "PNG", …); ``note`` is a note on the file for the client.
+    ``image`` may be smaller than the picture in the file, whose width and height are ``size``. ``suffix`` is that of
+    files in its format (".jpg", ".png", …); ``note`` is a note on the file for the client.
     """
 
     image: Image.Image
     milliseconds: float
     size: tuple[int, int]
-    format: str = ""
+    suffix: str = ""
     note: str = ""
     waited: float = 0.0
 
@@ -60,7 +61,7 @@ def open_picture(data: bytes, limits: PictureLimits, enough: int = 0) -> Iterato
         started = time.perf_counter()
         decoded = decode(data, limits, enough)
         took = _since(started)
-        yield Picture(decoded.image, took, decoded.size, decoded.format, decoded.note, started - arrived)
+        yield Picture(decoded.image, took, decoded.size, SUFFIXES[decoded.format], decoded.note, started - arrived)
 
 
 @dataclass(frozen=True)

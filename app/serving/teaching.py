@@ -22,20 +22,17 @@ from typing import Any
 import numpy as np
 
 from app.errors import BadInput, BadParameter, EmptyFile, ProjectNotFound, StorageError
-from app.formats.archive.manifest import NAME
+from app.formats.folder import check_own_name
 from app.formats.pictures import SUFFIXES, open_pictures
 from app.serving.feedback import folder_name
+from app.serving.pipeline import open_picture
 from app.serving.rendering import jpeg
 from app.settings import PictureLimits
 from app.utils.files import atomic_write
-from app.utils.json import read_json
-from app.vision.decode import decode
+from app.utils.json import read_object
 
 ID = re.compile(r"[0-9a-f]{12}")
 PICTURE = re.compile(r"[0-9a-f]{32}\.[a-z]{3,4}")
-SHIPPED = ("imagenet", "smile", "dogcat")
-"""Names that ``dimple models train`` refuses, because Dimple has models of these names itself."""
-LONGEST_NAME = 100
 LONGEST_LABEL = 150
 LEAST = 5
 """Fewest pictures of a class that can be trained on."""
@@ -47,7 +44,6 @@ MOST_PICTURES = 5_000
 MOST_BYTES = 2**30
 """Limit on a project's pictures, in bytes."""
 SMALL_SIDE = 192
-SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 
 
 @dataclass(frozen=True)
@@ -136,18 +132,17 @@ class Project:
         folder = self._class_dir(label)
         if not data:
             raise EmptyFile()
-        decoded = decode(data, limits)
-        name = hashlib.sha256(data).hexdigest()[:32] + SUFFIX[decoded.format]
-        if (folder / name).exists():
-            return False
-        self._check_room(len(data))
         from app.vision.duplicates import thumbnail
 
         small = self.folder / "small"
-        with _storing(folder):
+        with open_picture(data, limits) as picture, _storing(folder):
+            name = hashlib.sha256(data).hexdigest()[:32] + picture.suffix
+            if (folder / name).exists():
+                return False
+            self._check_size(len(data))
             small.mkdir(exist_ok=True)
-            atomic_write(small / f"{name}.jpg", jpeg(decoded.image, SMALL_SIDE), mode=0o600)
-            atomic_write(small / f"{name}.grey", thumbnail(decoded.image).tobytes(), mode=0o600)
+            atomic_write(small / f"{name}.jpg", jpeg(picture.image, SMALL_SIDE), mode=0o600)
+            atomic_write(small / f"{name}.grey", thumbnail(picture.image).tobytes(), mode=0o600)
             atomic_write(folder / name, data, mode=0o600)
         return True
 
@@ -202,10 +197,7 @@ class Project:
         return self._facts().get(key)
 
     def _facts(self) -> dict[str, Any]:
-        with contextlib.suppress(OSError, ValueError):
-            document = read_json(self.folder / "project.json")
-            return document if isinstance(document, dict) else {}
-        return {}
+        return read_object(self.folder / "project.json")
 
     def _class_dir(self, label: str) -> Path:
         folder = self.pictures_dir / class_label(label)
@@ -213,7 +205,7 @@ class Project:
             raise BadParameter("class", label, "one of the project's classes")
         return folder
 
-    def _check_room(self, more: int) -> None:
+    def _check_size(self, more: int) -> None:
         sizes = [path.stat().st_size for folder in _folders(self.pictures_dir) for path in folder.iterdir()]
         if len(sizes) >= MOST_PICTURES or sum(sizes) + more > MOST_BYTES:
             raise BadInput(
@@ -252,13 +244,16 @@ class Projects:
         """Return the latest project that teaches a model of this name; None if there is none."""
         return next((project for project in self.all() if project.name == name), None)
 
-    def create(self, name: str, labels: list[str]) -> Project:
+    def create(self, name: str, labels: list[str], is_taken: bool = False) -> Project:
         """Create a project.
 
-        :raises BadParameter: if the name or a label cannot be used.
+        :param is_taken: whether a model has the name.
+        :raises BadParameter: if the name or a label cannot be used, or a model or another project has the name.
         :raises BadInput: if there are too many projects.
         """
-        check_name(name)
+        check_own_name(name, "name")
+        if is_taken or self.of_model(name) is not None:
+            raise BadParameter("name", name, "another one: there is a model or a project of this name")
         labels = [class_label(label) for label in labels]
         if len(self.all()) >= MOST_PROJECTS:
             raise BadInput(f"There are {MOST_PROJECTS} projects already. Delete one that is no longer needed.")
@@ -273,18 +268,6 @@ class Projects:
     def delete(self, project: Project) -> None:
         """Delete a project with its pictures. Models that were made of it stay."""
         shutil.rmtree(project.folder, ignore_errors=True)
-
-
-def check_name(name: str) -> None:
-    """Check that a model may have this name.
-
-    :raises BadParameter: if not.
-    """
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-        expected = f"at most {LONGEST_NAME} letters, digits, '_', '-' and '.', a letter or digit first"
-        raise BadParameter("name", name, expected)
-    if name.lower() in SHIPPED:  # some file systems ignore case
-        raise BadParameter("name", name, f"another one: Dimple ships {', '.join(SHIPPED)} itself")
 
 
 def class_label(text: str) -> str:

@@ -28,7 +28,7 @@ from app.serving.teaching import LEAST, Project, Projects
 from app.settings import ROOT, Settings, to_environment
 from app.telemetry.multiprocess import is_alive, process_key
 from app.utils.files import atomic_write, file_lock, replacing_folder, swap_folder
-from app.utils.json import read_json
+from app.utils.json import read_object
 
 FINISHED = "finished"
 """Title of the progress of a training that has ended well."""
@@ -107,7 +107,7 @@ class TrainingJob:
 
     def is_running(self) -> bool:
         """Return whether the training's process is at work."""
-        key, progress = str(self._facts().get("process", "")), _document(self._folder / "progress.json")
+        key, progress = str(self._facts().get("process", "")), read_object(self._folder / "progress.json")
         return _is_running(key) and progress.get("title") != FINISHED
 
     def state(self) -> JobState:
@@ -117,7 +117,7 @@ class TrainingJob:
             problem = str(self._project.fact("problem") or "")
             return JobState("failed", problem=problem) if problem else JobState("idle")
         if self.is_running():
-            progress, seconds = _document(self._folder / "progress.json"), max(0.0, time.time() - facts["started"])
+            progress, seconds = read_object(self._folder / "progress.json"), max(0.0, time.time() - facts["started"])
             title, done, total = str(progress.get("title", "starting")), progress.get("done", 0), progress.get("total")
             return JobState("running", title, int(done), total, seconds)
         self._settle(facts)
@@ -125,9 +125,9 @@ class TrainingJob:
 
     def result(self) -> JobResult | None:
         """Return the result of the last complete training; None if there is none."""
-        facts = _document(self._result / "result.json")
+        facts = read_object(self._result / "result.json")
         folder = self._result / "model" / str(facts.get("name", ""))
-        metrics, predictions = _document(folder / "metrics.json"), _document(self._result / "predictions.json")
+        metrics, predictions = read_object(folder / "metrics.json"), read_object(self._result / "predictions.json")
         if not facts or not metrics or not predictions:
             return None
         return JobResult(folder, metrics, predictions, float(facts["seconds"]), (self._result / "used").exists())
@@ -143,7 +143,7 @@ class TrainingJob:
         if result is None:
             raise BadInput("There is no trained model yet. Train one first.")
         folder = self._settings.models_dir / result.folder.name
-        made_by = _document(folder / "metrics.json").get("made_by")
+        made_by = read_object(folder / "metrics.json").get("made_by")
         if folder.exists() and made_by != result.metrics.get("made_by"):
             raise BadInput(f"There is another model {folder.name}, which was not taught here. Choose another name.")
         try:
@@ -200,7 +200,7 @@ class TrainingJob:
             if self._facts() != facts:
                 return  # another process has done it, or has started the next training
             progress = self._folder / "progress.json"
-            if _document(progress).get("title") != FINISHED:
+            if read_object(progress).get("title") != FINISHED:
                 self._clear(self._reason())
                 return
             seconds = progress.stat().st_mtime - float(facts["started"])
@@ -226,15 +226,7 @@ class TrainingJob:
             self._project.note(problem=problem)
 
     def _facts(self) -> dict[str, Any]:
-        return _document(self._folder / "job.json")
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        document = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        return read_object(self._folder / "job.json")
 
 
 def _lock(folder: Path) -> contextlib.AbstractContextManager[None]:

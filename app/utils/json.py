@@ -29,6 +29,15 @@ def read_json(path: Path) -> Any:
     return parse_json(content)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if it cannot be read, or holds something else."""
+    try:
+        document = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
 def parse_json(
     text: str | bytes,
     max_depth: int = MAX_DEPTH,

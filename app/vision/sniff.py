@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import codecs
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF", "HEIC", "BMP", "TIFF")
-"""The formats that are decoded, by Pillow's names; HEIC only with the package ``pi_heif``."""
+SUFFIXES = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "GIF": ".gif",
+    "WEBP": ".webp",
+    "AVIF": ".avif",
+    "HEIC": ".heic",
+    "BMP": ".bmp",
+    "TIFF": ".tif",
+}
+"""The suffixes of files in the formats that are decoded, by Pillow's names; HEIC only with the package ``pi_heif``."""
+FORMATS = tuple(SUFFIXES)
 
 _BMP_HEADER_AT = 14
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)

@@ -2,7 +2,7 @@
 
 import { Refused } from "./ask.js";
 
-const IMAGE = /\.(jpe?g|jfif|png|gif|webp|bmp|tiff?)$/i;
+const IMAGE = /\.(jpe?g|jpe|jfif|a?png|gif|webp|avif|hei[cf]|bmp|tiff?)$/i;
 const HIDDEN = /(^|\/)(\.|__MACOSX\/|Thumbs\.db$)/;
 const ZIP = /\.zip$/i;
 

@@ -6,11 +6,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from app.errors import BadInput, BadParameter, DataError, InvalidImage, PictureTooLarge, ProjectNotFound
+from app.formats.folder import check_own_name
+from app.formats.pictures import open_pictures
 from app.serving import teaching
-from app.serving.teaching import Project, Projects, check_name, class_label, zipped_pictures
+from app.serving.teaching import Project, Projects, class_label, zipped_pictures
 from app.settings import PictureLimits
+from app.vision.sniff import FORMATS
 from tests.pictures import encode, plain
 from tests.training.transfer.shapes import draw
 
@@ -37,6 +41,16 @@ def test_pictures_lie_as_the_training_reads_them(project: Project) -> None:
     small = project.thumbnail(stored.name)
     assert small is not None
     assert small.startswith(b"\xff\xd8")
+
+
+@pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"HEIC"}))
+def test_every_format_that_is_decoded_is_taken(project: Project, kind: str) -> None:
+    assert project.add("cat", encode(draw("discs", 1), kind), PictureLimits())
+    (stored,) = (project.pictures_dir / "cat").iterdir()
+    with Image.open(stored) as image:
+        assert image.format == kind
+    with open_pictures(project.pictures_dir) as source:
+        assert [name.partition("/")[2] for name in source.pictures] == [stored.name]
 
 
 def test_the_same_picture_counts_once_in_a_class(project: Project) -> None:
@@ -101,7 +115,7 @@ def test_a_label_is_never_a_path(text: str, label: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "../a", ".a", "a/b", "a" * 101, "smile", "ImageNet"])
 def test_what_cannot_name_a_model_is_refused(name: str) -> None:
     with pytest.raises(BadParameter):
-        check_name(name)
+        check_own_name(name, "name")
 
 
 def test_a_picture_of_two_classes_is_the_first_warning(project: Project) -> None:

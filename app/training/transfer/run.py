@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from app.engines.mxnet.compat import use_all_cores
 from app.errors import BadParameter, DataError, ModelFormatError
-from app.formats.archive.manifest import NAME
-from app.formats.folder import write_manifest
+from app.formats.folder import check_own_name, write_manifest
 from app.formats.labels import write_labels
 from app.formats.mxnet_params import Arrays, read_params, write_params
 from app.formats.pictures import PictureSource, by_class, open_pictures
@@ -116,8 +115,6 @@ def _counts(few: Mapping[str, int]) -> str:
     return ", ".join(texts) + (f" and {len(few) - 5} more classes" if len(few) > 5 else "")
 
 
-SHIPPED = ("imagenet", "smile", "dogcat")
-LONGEST = 100
 MADE_BY = "flask models train"
 """Value of ``made_by`` in the ``metrics.json`` of models from this module."""
 
@@ -128,12 +125,7 @@ def check_target(name: str, models_dir: Path, force: bool) -> None:
     :param force: whether a model that was made elsewhere may be replaced. Shipped models are never replaced.
     :raises BadParameter: if the name is not valid for a model or is taken, or the folder is not writable.
     """
-    if not NAME.fullmatch(name) or len(name) > LONGEST:
-        raise BadParameter(
-            "NAME", name, f"at most {LONGEST} letters, digits, '_', '-' and '.', a letter or digit first"
-        )
-    if name.lower() in SHIPPED:  # lower: some file systems ignore case
-        raise BadParameter("NAME", name, f"another one: Dimple ships {', '.join(SHIPPED)} itself")
+    check_own_name(name, "NAME")
     folder = models_dir / name
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise BadParameter("NAME", name, f"another one: {folder} is no folder of its own")

@@ -33,22 +33,33 @@ class Mistake:
 
 def project_view(found: Project) -> dict[str, Any]:
     """Return what the templates of a project show."""
-    job = TrainingJob(found, services().settings)
-    running = job.state()
-    result = job.result()
     classes = found.classes()
     return {
-        "project": found,
+        **_training_of(found, classes),
         "classes": classes,
         "total": sum(len(kind.pictures) for kind in classes),
         "warnings": _warnings(found, classes),
         "corrections": _new_corrections(found),
+        "max_bytes": services().settings.max_request_bytes,
+    }
+
+
+def training_view(found: Project) -> dict[str, Any]:
+    """Return what the template of a training shows, which the page requests several times a second."""
+    return _training_of(found, found.classes())
+
+
+def _training_of(found: Project, classes: list[TaughtClass]) -> dict[str, Any]:
+    job = TrainingJob(found, services().settings)
+    running = job.state()
+    result = job.result()
+    return {
+        "project": found,
         "job": running,
         "result": _result(classes, result) if result else None,
         "is_ready": len(classes) > 1 and all(len(kind.pictures) >= LEAST for kind in classes),
         "is_served": found.name in services().registry and job.served_predictions is not None,
         "limits": {"first": FIRST_PICTURES, "least": LEAST, "enough": ENOUGH},
-        "max_bytes": services().settings.max_request_bytes,
         "token": form_token(),
     }
 

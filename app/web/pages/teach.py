@@ -18,16 +18,16 @@ from flask import Blueprint, Response, current_app, jsonify, make_response, redi
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotFound
 
-from app.errors import BadInput, BadParameter, DataError, DimpleError, EmptyFile
+from app.errors import BadInput, DataError, DimpleError, EmptyFile
 from app.serving.feedback import stored_corrections
 from app.serving.management import RegistrationRequest, register
 from app.serving.serializers import answer_document
-from app.serving.teaching import Project, Projects, check_name, zipped_pictures
+from app.serving.teaching import Project, Projects, zipped_pictures
 from app.serving.training_job import TrainingJob
 from app.serving.trial import Trials
 from app.web.csrf import add_form_cookie, check_form, form_token
 from app.web.pages.about import public_problem
-from app.web.pages.project_view import corrections_dir, project_summary, project_view
+from app.web.pages.project_view import corrections_dir, project_summary, project_view, training_view
 from app.web.pages.view_models import requested_part
 from app.web.request import read_uploads, services, wants_html
 
@@ -47,8 +47,7 @@ def create() -> Response:
     labels = [label for label in request.form.getlist("class") if label.strip()]
     try:
         name = request.form.get("name", "").strip()
-        _check_free(name)
-        project = _projects().create(name, labels)
+        project = _projects().create(name, labels, is_taken=name in services().registry)
     except DimpleError as error:
         return _page(
             "teach.html", error, projects=[project_summary(project) for project in _projects().all()], form=request.form
@@ -74,9 +73,10 @@ def from_model(model: str) -> Response:
 def project(identity: str) -> Response:
     """Show a project; ``X-Part: result`` returns the part of the page that changes."""
     found = _projects().get(identity)
+    if requested_part() and "training" in request.args:
+        return make_response(render_template("_training.html", **training_view(found)))
     if requested_part():
-        part = "_training.html" if "training" in request.args else "_project.html"
-        return make_response(render_template(part, **_view(found)))
+        return make_response(render_template("_project.html", **_view(found)))
     return _page("project.html", **_view(found))
 
 
@@ -305,16 +305,6 @@ def _add_corrections(found: Project, model: str) -> None:
 
 def _view(found: Project) -> dict[str, Any]:
     return {**project_view(found), "all": "all" in request.args}
-
-
-def _check_free(name: str) -> None:
-    """Check that a new project may have this name.
-
-    :raises BadParameter: if a model or another project has it.
-    """
-    check_name(name)
-    if name in services().registry or _projects().of_model(name) is not None:
-        raise BadParameter("name", name, "another one: there is a model or a project of this name")
 
 
 def _free_name(model: str) -> str:

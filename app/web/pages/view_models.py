@@ -20,7 +20,7 @@ from app.serving.model import Model
 from app.serving.pipeline import Picture, PreparedInput
 from app.serving.rendering import jpeg, png, tensor_image
 from app.serving.uploads import StoredUpload, tag_of
-from app.utils.json import read_json
+from app.utils.json import read_object
 from app.web.auth import authorizer
 from app.web.csrf import visitor
 from app.web.pages.code_samples import code_samples
@@ -106,11 +106,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=256)
 def _read_once(path: Path, _changed: int) -> dict[str, Any]:
-    try:
-        document = read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    return read_object(path)
 
 
 PREVIEW_SIDE = 800

@@ -53,9 +53,6 @@ bp = Blueprint("pages", __name__)
 for _filter in (display_name, synonyms, unsure_reason, face_kind, percent, spoken_time, headline):
     bp.add_app_template_filter(_filter)
 
-SUFFIX = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
-SUFFIX |= {"AVIF": ".avif", "HEIC": ".heic"}
-
 LONGEST_NAME = 200
 """Maximum number of characters stored of a client's file name."""
 
@@ -153,12 +150,11 @@ def _classify(upload: Upload, name: str, owner: str, source: str = "") -> Result
         with open_picture(upload.data, here.settings.picture_limits, model.draft_side) as picture:
             prepared = prepare(model, picture)
             size: dict[str, Any] = dict(zip(("width", "height"), picture.size, strict=True))
-            suffix = SUFFIX[picture.format]
             extra: dict[str, Any] = from_upload(model, picture, prepared) if owner and not stays else {}
         answer = answer_document(postprocess(model, prepared, top, client_disconnected()))
     others = answers_of(compared_models(name), upload.data) if owner else []
     record = {"name": upload.name[:LONGEST_NAME], "answer": answer, **size} | ({"source": source} if source else {})
-    identity = here.uploads.keep(upload.data, suffix, owner, record)
+    identity = here.uploads.keep(upload.data, picture.suffix, owner, record)
     upload_found = here.uploads.find(identity) if identity else None
     if upload_found:
         return from_store(upload_found, others)

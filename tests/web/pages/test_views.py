@@ -12,7 +12,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from app import create_app, load_models
-from app.settings import Settings
+from app.formats.pictures import SUFFIXES
+from app.settings import ROOT, Settings
 from tests.conftest import CACHE
 from tests.pictures import astronaut, encode, plain
 
@@ -277,3 +278,9 @@ def test_the_page_does_not_advise_visitors_to_change_settings(client: FlaskClien
 )
 def test_error_pages_say_what_happened(client: FlaskClient, method: str, path: str, heading: str) -> None:
     assert heading in getattr(client, method)(path, headers=BROWSER).text
+
+
+def test_the_page_takes_from_folders_and_zips_what_commands_take() -> None:
+    (pattern,) = re.findall(r"const IMAGE = /(.*)/i;", (ROOT / "static" / "js" / "files.js").read_text())
+    assert all(re.search(pattern, f"picture{suffix}", re.IGNORECASE) for suffix in SUFFIXES)
+    assert not re.search(pattern, "notes.txt", re.IGNORECASE)
