@@ -7,17 +7,20 @@ from pathlib import Path
 
 from app.errors import ModelFormatError
 from app.formats.inference import (
+    SIGNED_PIXELS,
     SMALL,
     USUAL_GREY,
     USUAL_OPENVINO,
     USUAL_TENSORFLOW,
+    WHOLE_PIXELS,
     Inference,
     activation_of,
     as_grey,
+    choose_row,
     complete_shape,
+    is_row,
     no_picture,
     output_reason,
-    refuse_features,
 )
 from app.formats.openvino_graph import GraphFacts, GraphOutput, read_graph
 from app.formats.pixels import RAW, UNIT, pixels_of
@@ -34,7 +37,7 @@ def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: i
     :raises ModelFormatError: if it cannot be read, or is not an image classifier.
     """
     facts = read_graph(path)
-    chosen = _output_of(path, facts, output, labels)
+    chosen, classes = _output_of(path, facts, output, labels)
     try:
         if len(facts.input_shape) not in (3, 4):
             raise no_picture(facts.input_name, facts.input_shape)
@@ -43,7 +46,6 @@ def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: i
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from None
     preprocess, pixels_reason = _pixels_of(facts, shape, layout)
-    classes = next((axis for axis in chosen.shape[1:] if axis > 1), 0 if 0 in chosen.shape[1:] else 1)
     activation = activation_of(chosen.kind == "distribution", classes)
     others = [item.name for item in facts.outputs if item is not chosen]
     signature = Signature(
@@ -70,19 +72,11 @@ def _layout(facts: GraphFacts) -> str:
     return layout_of(shape)
 
 
-def _output_of(path: Path, facts: GraphFacts, name: str, labels: int | None) -> GraphOutput:
-    named = [item for item in facts.outputs if item.name == name]
-    rows = [item for item in named or facts.outputs if sum(axis != 1 for axis in item.shape[1:]) <= 1]
-    rows = [item for item in rows if len(item.shape) != 1]
-    if not rows:
-        listed = "; ".join(f"{item.name} {list(item.shape)}" for item in named or facts.outputs)
-        raise ModelFormatError(f"{path} is no classifier: no output is a row with a value for each class ({listed})")
-    order = ("distribution", "logits", "unknown", "features")
-    rows.sort(key=lambda item: (labels not in item.shape[1:], order.index(item.kind)))
-    chosen = rows[0]
-    if chosen.kind == "features" and (classes := max(chosen.shape[1:], default=0)):
-        refuse_features(path, chosen.name, classes, labels if labels is not None else len(facts.labels or ()))
-    return chosen
+def _output_of(path: Path, facts: GraphFacts, name: str, labels: int | None) -> tuple[GraphOutput, int]:
+    """Return the output that is a row of classes, and the number of its classes."""
+    named = [item for item in facts.outputs if item.name == name] or facts.outputs
+    listed = "; ".join(f"{item.name} {list(item.shape)}" for item in named)
+    return choose_row(path, [item for item in named if is_row(item.shape)], listed, labels, facts.labels)
 
 
 def _pixels_of(facts: GraphFacts, shape: tuple[int, ...], layout: str) -> tuple[Preprocess, str]:
@@ -93,9 +87,9 @@ def _pixels_of(facts: GraphFacts, shape: tuple[int, ...], layout: str) -> tuple[
 
 def _range_of(facts: GraphFacts, side: int, grey: bool) -> tuple[Preprocess, str]:
     if facts.input_type == "int8":
-        return replace(RAW, mean=(128.0,)), "-128 to 127: the input takes whole numbers with a sign"
+        return SIGNED_PIXELS
     if not facts.input_type.startswith("float"):
-        return RAW, "raw 0-255: the input takes whole numbers"
+        return WHOLE_PIXELS
     if (normal := pixels_of(facts.normalisation, side <= SMALL)) is not None:
         return normal
     if grey:

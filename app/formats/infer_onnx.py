@@ -8,17 +8,20 @@ from pathlib import Path
 from app.errors import ModelFormatError
 from app.formats.inference import (
     BY_METADATA,
+    SIGNED_PIXELS,
     SMALL,
     USUAL_GREY,
     USUAL_PYTORCH,
     USUAL_TENSORFLOW,
+    WHOLE_PIXELS,
     Inference,
     activation_of,
     as_grey,
+    choose_row,
     complete_shape,
+    is_row,
     no_picture,
     output_reason,
-    refuse_features,
     with_imagenet_crop,
 )
 from app.formats.onnx_graph import SIGNED_BYTES, OnnxFacts, OnnxOutput, read_onnx
@@ -44,13 +47,11 @@ def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: in
     if facts.signature is not None and not size and not output:
         by_file = dict.fromkeys(("input", "pixels", "output"), BY_METADATA)
         return Inference(facts.signature, by_file, facts.labels, settled=True)
-    chosen, others = _output_of(path, facts, output, labels)
+    chosen, classes = _output_of(path, facts, output, labels)
     shape, input_reason = _shape_of(path, facts, size)
     preprocess, pixels_reason = _pixels_of_onnx(facts, shape)
-    classes = next(
-        (axis for axis in chosen.shape[1:] if axis > 1), 0 if 0 in chosen.shape[1:] or not chosen.shape else 1
-    )
     activation = activation_of(chosen.kind == "distribution", classes)
+    others = [item.name for item in facts.outputs if item is not chosen]
     signature = Signature(
         (TensorSpec(facts.input_name, shape),),
         (TensorSpec(chosen.name, (0, classes)),),
@@ -60,36 +61,22 @@ def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: in
     reasons = {
         "input": input_reason,
         "pixels": pixels_reason,
-        "output": output_reason(activation, [other.name for other in others], chosen.name),
+        "output": output_reason(activation, others, chosen.name),
     }
     return Inference(signature, reasons, facts.labels)
 
 
-def _output_of(path: Path, facts: OnnxFacts, name: str, labels: int | None) -> tuple[OnnxOutput, list[OnnxOutput]]:
-    """Return the output that is a row of classes, and the other outputs.
+def _output_of(path: Path, facts: OnnxFacts, name: str, labels: int | None) -> tuple[OnnxOutput, int]:
+    """Return the output that is a row of classes, and the number of its classes.
 
     :raises ModelFormatError: if no output, or the named one, can be a row of classes.
     """
-    named = [output for output in facts.outputs if output.name == name]
-    rows = [output for output in named or facts.outputs if output.is_float and _is_row(output.shape)]
-    if not rows:
-        listed = "; ".join(
-            f"{output.name} {list(output.shape)}{'' if output.is_float else ' of whole numbers'}"
-            for output in named or facts.outputs
-        )
-        raise ModelFormatError(f"{path} is not a classifier: no output is a row with a value for each class ({listed})")
-    order = ("distribution", "logits", "unknown", "features")
-    rows.sort(key=lambda output: (labels not in output.shape[1:], order.index(output.kind)))
-    chosen = rows[0]
-    classes = max(chosen.shape[1:], default=0)
-    if chosen.kind == "features" and classes != 0:
-        refuse_features(path, chosen.name, classes, labels if labels is not None else len(facts.labels or ()))
-    return chosen, [output for output in facts.outputs if output is not chosen]
-
-
-def _is_row(shape: tuple[int, ...]) -> bool:
-    """Return whether an output may be one value for each class: one axis besides the batch, any others of size 1."""
-    return len(shape) != 1 and sum(axis != 1 for axis in shape[1:]) <= 1
+    named = [output for output in facts.outputs if output.name == name] or facts.outputs
+    listed = "; ".join(
+        f"{output.name} {list(output.shape)}{'' if output.is_float else ' of whole numbers'}" for output in named
+    )
+    rows = [output for output in named if output.is_float and is_row(output.shape)]
+    return choose_row(path, rows, listed, labels, facts.labels)
 
 
 def _shape_of(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> tuple[tuple[int, ...], str]:
@@ -120,9 +107,9 @@ def _pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...]) -> tuple[Preproces
 def _colour_pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...], grey: bool) -> tuple[Preprocess, str]:
     side = min(shape[1:3]) if layout_of(shape) == "NHWC" else shape[-1]
     if facts.element_type == SIGNED_BYTES:
-        return replace(RAW, mean=(128.0,)), "-128 to 127: the input takes whole numbers with a sign"
+        return SIGNED_PIXELS
     if facts.element_type in WHOLE_NUMBERS:
-        return RAW, "raw 0-255: the input takes whole numbers"
+        return WHOLE_PIXELS
     nominal = ONNX_RANGES.get(facts.metadata.get("Image.NominalPixelRange", ""))
     colour = ONNX_COLOURS.get(facts.metadata.get("Image.BitmapPixelFormat", ""))
     if nominal is not None or colour is not None:

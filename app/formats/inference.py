@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
 from app.errors import ModelFormatError
-from app.formats.pixels import TORCH
+from app.formats.pixels import RAW, TORCH
 from app.types import Activation, FloatArray, Preprocess, Signature
 
 USUAL_SIDE = 224
@@ -28,6 +28,9 @@ BY_LABELS = "listed in "
 """Beginning of the reason for labels from a file."""
 MEASURED = "pictures were tried"
 """Beginning of the reason for a preprocessing that was found by pictures."""
+WHOLE_PIXELS = RAW, "raw 0-255: the input takes whole numbers"
+SIGNED_PIXELS = replace(RAW, mean=(128.0,)), "-128 to 127: the input takes whole numbers with a sign"
+"""Preprocessing of inputs of integers, and the reason."""
 USUAL_SIZE = "the file leaves it open; the usual size"
 USUAL_KERAS = "from 0 to 1, as most who train with Keras give them"
 USUAL_GREY = "0-1, as grey pictures mostly are"
@@ -159,6 +162,50 @@ def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
             f"{path} is not a classifier: its output {output} has the shape {list(shape[1:])} for one picture, not one "
             "row of classes"
         )
+
+
+class Output(Protocol):
+    """An output of a network.
+
+    ``shape`` has the batch axis; 0 stands for any size, and no axes for an unknown shape. ``kind`` is what the graph
+    ends in: ``distribution``, ``logits``, ``features`` or ``unknown``.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def kind(self) -> str: ...
+
+
+SomeOutput = TypeVar("SomeOutput", bound=Output)
+
+
+def is_row(shape: tuple[int, ...]) -> bool:
+    """Return whether an output may be one value for each class: one axis besides the batch, any others of size 1."""
+    return len(shape) != 1 and sum(axis != 1 for axis in shape[1:]) <= 1
+
+
+def choose_row(
+    path: Path, rows: Sequence[SomeOutput], listed: str, labels: int | None, own: Sequence[str] | None
+) -> tuple[SomeOutput, int]:
+    """Return the output that is most probably a row of classes, and the number of its classes, 0 if that is open.
+
+    :param rows: outputs that may be one, as :func:`is_row` says.
+    :param listed: all outputs, for the error.
+    :param labels: the number of labels, if there are any.
+    :param own: the labels in the file, if it has any.
+    :raises ModelFormatError: if there is no row, or it is a vector of features.
+    """
+    if not rows:
+        raise ModelFormatError(f"{path} is not a classifier: no output is a row with a value for each class ({listed})")
+    order = ("distribution", "logits", "unknown", "features")
+    chosen = min(rows, key=lambda output: (labels not in output.shape[1:], order.index(output.kind)))
+    if chosen.kind == "features" and (values := max(chosen.shape[1:], default=0)):
+        refuse_features(path, chosen.name, values, labels if labels is not None else len(own or ()))
+    is_open = 0 in chosen.shape[1:] or not chosen.shape
+    return chosen, next((axis for axis in chosen.shape[1:] if axis > 1), 0 if is_open else 1)
 
 
 def output_reason(activation: Activation, others: Sequence[str], chosen: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,11 +18,10 @@ from app.formats.import_files import gather
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import confidence_of
 from app.serving.model import Model, open_model
-from app.serving.pipeline import classify
-from app.settings import PictureLimits, Settings
+from app.settings import Settings
 from app.utils.openvino_runtime import import_openvino
 from tests.kinds.table import Table
-from tests.kinds.test_kinds import png
+from tests.kinds.test_kinds import answers
 
 GRAPHS = Path(__file__).parent.parent / "testdata" / "graphs"
 FACTS = json.loads((GRAPHS / "answers.json").read_text())
@@ -59,15 +57,6 @@ def opened(folder: Path, place: Path) -> Model:
     return open_model(open_model_folder(folder), "auto", cache_dir=place / "cache")
 
 
-def answers(model: Model) -> Any:
-    rows = []
-    for picture in PICTURES:
-        found = classify(model, png(picture), PictureLimits(), top=0).predictions
-        by_label = {item.label: item.probability for item in found}
-        rows.append([by_label[label] for label in model.labels])
-    return np.array(rows)
-
-
 @pytest.mark.parametrize("name", KINDS)
 def test_a_file_dropped_into_the_models_folder_answers_as_the_program_that_made_it(
     place: Path, table: Table, name: str
@@ -86,7 +75,7 @@ def test_a_file_dropped_into_the_models_folder_answers_as_the_program_that_made_
     assert model.labels == (("ant", "bee", "cat") if name == "float.tflite" else ("0", "1", "2"))
     expected = np.array(FACTS["answers"][name])
     assert np.ptp(expected, axis=0).max() > 0.05
-    worst = float(np.abs(answers(model) - expected).max())
+    worst = float(np.abs(answers(model, PICTURES) - expected).max())
     assert worst < limit
     table.add(kind, f"TensorFlow {FACTS['tensorflow']}", reference, worst)
 
@@ -97,7 +86,7 @@ def test_an_openvino_model_answers_as_the_file_that_it_was_made_from(place: Path
         openvino.convert_model(str(GRAPHS / "net.pb")), place / "models" / "net" / "net.xml", compress_to_fp16=False
     )
     model = opened(place / "models" / "net", place)
-    worst = float(np.abs(answers(model) - np.array(FACTS["answers"]["net.pb"])).max())
+    worst = float(np.abs(answers(model, PICTURES) - np.array(FACTS["answers"]["net.pb"])).max())
     assert worst < 1e-5
     table.add("OpenVINO: IR (.xml and .bin)", f"OpenVINO {openvino.__version__.partition('-')[0]}", "TensorFlow", worst)
     (place / "models" / "net" / "net.bin").unlink()
@@ -118,7 +107,7 @@ def test_it_is_rescued_with_its_answers_but_not_called_proven(app: Flask, place:
     originals = {file.name for file in (GRAPHS / "saved_model").rglob("*") if file.name != "fingerprint.pb"}
     assert {Path(file).name for file in proof["source"]} <= originals | {"made.tflite"}
     expected = np.array(FACTS["answers"][name])
-    assert np.abs(answers(opened(made, place)) - expected).max() < 0.01
+    assert np.abs(answers(opened(made, place), PICTURES) - expected).max() < 0.01
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,10 @@ def png(picture: Any) -> bytes:
     return file.getvalue()
 
 
-def answers(model: Model) -> Any:
+def answers(model: Model, pictures: Any = PICTURES) -> Any:
     """The probabilities that a model answers for the pictures, in the order of its labels."""
     rows = []
-    for picture in PICTURES:
+    for picture in pictures:
         found = classify(model, png(picture), PictureLimits(), top=0).predictions
         by_label = {item.label: item.probability for item in found}
         rows.append([by_label[label] for label in model.labels])
