@@ -11,9 +11,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,16 +72,18 @@ class History:
 
         :param now: in seconds since 1970.
         """
+        return self.read_each([model], now, minutes)[model]
+
+    def read_each(self, models: Iterable[str], now: float, minutes: int = MINUTES) -> dict[str, list[Minute]]:
+        """Return the minutes of several models, as :meth:`read`, from one reading of the file."""
         try:
             data = self._path.read_bytes()[HEADER:]
         except OSError:
-            return []
+            data = b""
         records = np.frombuffer(data[: len(data) // RECORD.itemsize * RECORD.itemsize], RECORD)
-        recent = records[(records["model"] == _key(model)) & (records["minute"] > now // 60 - minutes)]
-        return [
-            Minute(int(one["minute"]), int(one["requests"]), int(one["errors"]), float(one["p50"]), float(one["p95"]))
-            for one in recent[np.argsort(recent["minute"], kind="stable")]
-        ]
+        recent = records[records["minute"] > now // 60 - minutes]
+        recent = recent[np.argsort(recent["minute"], kind="stable")]
+        return {model: [_minute(row) for row in recent[recent["model"] == _key(model)]] for model in models}
 
 
 def record_history(path: Path) -> None:
@@ -156,6 +159,11 @@ def quantile(buckets: Mapping[float, float], share: float) -> float:
             return lower + (edge - lower) * ((rank - below) / inside if inside else 1.0)
         below, lower = buckets[edge], edge
     return lower
+
+
+def _minute(row: Any) -> Minute:
+    numbers = int(row["minute"]), int(row["requests"]), int(row["errors"])
+    return Minute(*numbers, float(row["p50"]), float(row["p95"]))
 
 
 def _key(model: str) -> NDArray[np.uint64]:

@@ -152,10 +152,7 @@ def _facts(model: Model, folder: Path) -> list[tuple[str, str]]:
         ("Input", f"{width} \u00d7 {height} pixels, {COLORS[preprocess.color]}"),
         ("Images", "faces are found first, and each is classified" if preprocess.faces else RESIZES[preprocess.resize]),
         ("Version", model.version),
-        (
-            "Engine",
-            {"openvino": "OpenVINO", "mxnet": "MXNet", "keras": "Keras", "ray": "Ray"}.get(model.kind, model.kind),
-        ),
+        ("Engine", ENGINES.get(model.kind, model.kind)),
         ("Precision", model.precision),
     ]
     if model.parity:

@@ -25,11 +25,10 @@ from app.errors import BadParameter, DimpleError
 from app.serving.management import RegistrationRequest, Scale, register, scale
 from app.serving.teaching import Projects
 from app.settings import ROOT
-from app.telemetry.multiprocess import Count, counts
 from app.utils.progress import record_progress
 from app.web.csrf import add_form_cookie, check_form, form_token
 from app.web.pages.about import about_page, public_problem
-from app.web.pages.model_table import last_day, model_row, model_rows, sparkline
+from app.web.pages.model_table import last_day, model_rows, sparkline
 from app.web.pages.view_models import corrections, read_document, requested_part
 from app.web.ports import port_scope
 from app.web.request import services
@@ -94,8 +93,8 @@ def state() -> Response:
 def details(name: str) -> Response:
     """Show the details of a model with its last 24 hours; for the page's script, a part of the page."""
     entry = services().registry.entry(name)
-    counted = counts().get(name, Count())
-    context: dict[str, Any] = {"model": model_row(entry, counted), "day": last_day(name), "most_workers": MOST_WORKERS}
+    (row,) = model_rows([entry])
+    context: dict[str, Any] = {"model": row, "day": last_day(name), "most_workers": MOST_WORKERS}
     if requested_part():
         return make_response(render_template("_model.html", token=form_token(), **context))
     return _page_of("model.html", **context)

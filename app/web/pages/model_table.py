@@ -21,19 +21,20 @@ DAY_STEP = 10
 """Minutes in a step of the charts of 24 hours."""
 
 
-def model_rows() -> list[dict[str, Any]]:
-    """Return a row for every model."""
+def model_rows(entries: Sequence[Entry] | None = None) -> list[dict[str, Any]]:
+    """Return a row for each of some models, by default for every model."""
+    entries = services().registry.entries() if entries is None else entries
     counted = counts()
-    return [model_row(entry, counted.get(entry.name, Count())) for entry in services().registry.entries()]
+    history = _history().read_each([entry.name for entry in entries], time.time(), SPARK_MINUTES)
+    return [_row(entry, counted.get(entry.name, Count()), history[entry.name]) for entry in entries]
 
 
-def model_row(entry: Entry, counted: Count) -> dict[str, Any]:
+def _row(entry: Entry, counted: Count, history: list[Minute]) -> dict[str, Any]:
     """Return a model's facts, counts, latencies in seconds and requests of the last hour, without server paths."""
     document = entry_document(entry)
     if "reason" in document:
         document["reason"] = public_text(document["reason"])
     workers = describe(entry)["workers"]
-    history = _history().read(entry.name, time.time(), SPARK_MINUTES)
     numbers = {key: getattr(counted, key) for key in ("requests", "errors", "inside", "seconds")}
     return {
         **{key: value for key, value in document.items() if key not in ("labels", "input")},
