@@ -1,5 +1,7 @@
 // Ask the server, in the way the page needs it: with progress, with patience, and with errors in words.
 
+import { pause } from "./ui.js";
+
 const TRIES = 20;
 const LONGEST_WAIT = 30;
 const LASTING = ["ModelUnavailable", "NoWorker"];
@@ -23,7 +25,7 @@ export async function ask(address, form, tell = () => {}, part = "result") {
     if (!mayPass(answer) || tries === TRIES) throw refused(answer);
     const seconds = Math.min(answer.retryAfter, LONGEST_WAIT);
     tell({ busy: seconds });
-    await pause(seconds);
+    await pause(seconds * 1000);
   }
 }
 
@@ -68,25 +70,21 @@ export async function get(address, { part = "", waiting = () => {} } = {}) {
     const refusal = { status: answer.status, retryAfter: Number(answer.headers.get("Retry-After")), text: await answer.text() };
     if (!mayPass(refusal) || tries === TRIES) throw refused(refusal);
     waiting(refusal.retryAfter);
-    await pause(Math.min(refusal.retryAfter, LONGEST_WAIT));
+    await pause(1000 * Math.min(refusal.retryAfter, LONGEST_WAIT));
   }
-}
-
-function pause(seconds) {
-  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
 function refused(answer) {
   if (mayPass(answer)) return new Refused("The model is busy. Try again later.", true);
-  return new Refused(told(answer).message || `The server answered ${answer.status}.`);
+  return new Refused(problemOf(answer).message || `The server answered ${answer.status}.`);
 }
 
 // A busy model has time again soon; one that is not loaded, or has no worker, has not.
 function mayPass(answer) {
-  return answer.status === 503 && answer.retryAfter > 0 && !LASTING.includes(told(answer).type);
+  return answer.status === 503 && answer.retryAfter > 0 && !LASTING.includes(problemOf(answer).type);
 }
 
-function told(answer) {
+function problemOf(answer) {
   try {
     return JSON.parse(answer.text);
   } catch {

@@ -2,7 +2,7 @@
 
 import { ask, get, Refused } from "./ask.js";
 import { listen } from "./keys.js";
-import { element, parsed } from "./ui.js";
+import { carriesFiles, element, overLimit, parsed } from "./ui.js";
 
 const PREVIEW_SIDE = 800;
 const CHOICE = "dimple-model";
@@ -129,10 +129,6 @@ function addressOf(id, others = []) {
 
 // Images
 
-function carriesFiles(event) {
-  return [...(event.dataTransfer?.types ?? [])].includes("Files");
-}
-
 function takeEvent(event, data) {
   const files = [...(data?.files ?? [])];
   const entries = [...(data?.items ?? [])].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
@@ -180,7 +176,7 @@ async function classify(one, keepPicture = false) {
   const [model, ...others] = one.fields.sample ? orderedFor(one) : chosen();
   const most = Number(form.dataset.maxBytes);
   await show((tell) => {
-    if (one.fields.file && one.fields.file.size > most) throw new Refused(tooLarge(one.fields.file.size, most));
+    if (one.fields.file && one.fields.file.size > most) throw new Refused(`${overLimit(one.fields.file.size, most)} Choose a smaller file.`);
     const body = new FormData();
     body.set("model", model);
     if (others.length) body.set("with", others.join(","));
@@ -193,11 +189,6 @@ async function classify(one, keepPicture = false) {
 function orderedFor(one) {
   const own = form.querySelector(`button.sample[value="${one.fields.sample}"]`).dataset.model;
   return [own, ...chosen().filter((name) => name !== own)];
-}
-
-function tooLarge(size, most) {
-  const said = (bytes) => `${Number((bytes / 2 ** 20).toPrecision(3))} MB`;
-  return `${said(size)} is over the ${said(most)} limit. Choose a smaller file.`;
 }
 
 // Show what `work(tell)` resolves to, the server's markup of a result; its progress before, its error in its place.

@@ -2,7 +2,7 @@
 // Without this file all of it works, too, by links and forms that load a page.
 
 import { combobox } from "./combobox.js";
-import { confirmed, element, parsed, toast } from "./ui.js";
+import { confirmed, element, parsed, pause, toast } from "./ui.js";
 
 const PERIOD = 2000;
 const PROGRESS_PERIOD = 400;
@@ -25,10 +25,6 @@ async function follow() {
     if (!document.hidden) await look();
     await pause(PERIOD);
   }
-}
-
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
 // Numbers

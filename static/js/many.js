@@ -1,7 +1,7 @@
 // Several images: a table with a row each, which is sorted, filtered and downloaded.
 
 import { ask, get, Refused } from "./ask.js";
-import { element } from "./ui.js";
+import { element, overLimit } from "./ui.js";
 
 const AT_ONCE = 3;
 const THUMBNAIL = 80;
@@ -76,8 +76,7 @@ export class Table {
 
   async send(row, models) {
     const most = Number(this.form.dataset.maxBytes);
-    const said = (bytes) => `${Number((bytes / 2 ** 20).toPrecision(3))} MB`;
-    if (row.file.size > most) throw new Refused(`${said(row.file.size)} is over the ${said(most)} limit.`);
+    if (row.file.size > most) throw new Refused(overLimit(row.file.size, most));
     const file = row.file.open ? await row.file.open() : row.file;
     await thumbnail(row, file);
     const body = new FormData();

@@ -1,7 +1,7 @@
 // Teach a model: fill classes by drop, folder, zip or camera; watch the training; try the result.
 // Every form works without this file, too: it then loads the page again.
 
-import { confirmed, element, openDialog, parsed, shape, toast } from "./ui.js";
+import { carriesFiles, confirmed, element, openDialog, overLimit, parsed, pause, shape, toast } from "./ui.js";
 
 const AT_ONCE = 2;
 const BURST_MILLISECONDS = 200;
@@ -129,10 +129,6 @@ function state() {
   return page.querySelector("[data-state]")?.dataset.state;
 }
 
-function pause(milliseconds) {
-  return new Promise((resolve) => setTimeout(resolve, milliseconds));
-}
-
 // Pictures
 
 function choose(event) {
@@ -142,10 +138,6 @@ function choose(event) {
   if (input.form.classList.contains("try")) tryPicture(input.form, files[0], files[0]);
   else upload(files.map((file) => ({ file, label: input.form.elements.class.value })));
   input.value = "";
-}
-
-function carriesFiles(event) {
-  return [...(event.dataTransfer?.types ?? [])].includes("Files");
 }
 
 function mark(target) {
@@ -185,7 +177,7 @@ async function walk(entry, folder, files) {
   }
 }
 
-const isPicture = (file) => file.type.startsWith("image/") || /\.(tiff?|zip)$/i.test(file.name) || file.type.includes("zip");
+const isPicture = (file) => file.type.startsWith("image/") || /\.(tiff?|hei[cf]|zip)$/i.test(file.name) || file.type.includes("zip");
 
 async function upload(items) {
   const pictures = items.filter(({ file }) => isPicture(file));
@@ -214,8 +206,9 @@ async function upload(items) {
 }
 
 async function store({ file, label }, done) {
-  if (!/\.zip$/i.test(file.name) && file.size > Number(page.dataset.maxBytes)) {
-    done.refused.push({ name: file.name, message: `${(file.size / 2 ** 20).toFixed(0)} MB is over the ${(Number(page.dataset.maxBytes) / 2 ** 20).toFixed(0)} MB limit.` });
+  const most = Number(page.dataset.maxBytes);
+  if (!/\.zip$/i.test(file.name) && file.size > most) {
+    done.refused.push({ name: file.name, message: overLimit(file.size, most) });
     return;
   }
   if (label && !page.querySelector(`[data-class="${CSS.escape(label)}"]`)) await send(`${page.dataset.address}/classes`, form({ class: label }), true);

@@ -22,6 +22,20 @@ export function shape(name, attributes = {}, ...children) {
   return made;
 }
 
+export function pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+export function carriesFiles(event) {
+  return [...(event.dataTransfer?.types ?? [])].includes("Files");
+}
+
+// A sentence on a file of `size` bytes, of which at most `most` are taken.
+export function overLimit(size, most) {
+  const megabytes = (bytes) => `${Number((bytes / 2 ** 20).toPrecision(3))} MB`;
+  return `${megabytes(size)} is over the ${megabytes(most)} limit.`;
+}
+
 // The server's own markup as elements. Scripts inside would not run: DOMParser makes them inert.
 export function parsed(markup) {
   return [...new DOMParser().parseFromString(markup, "text/html").body.children];
