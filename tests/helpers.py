@@ -1,12 +1,16 @@
-"""Waits for conditions."""
+"""Waits for conditions, and servers in a thread."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from socketserver import BaseServer
 from typing import TypeVar
 
 Value = TypeVar("Value")
+Server = TypeVar("Server", bound=BaseServer)
 
 SECONDS = 60.0
 """Far longer than a busy machine takes; a test waits as long only before it fails."""
@@ -26,3 +30,16 @@ def wait_until(
         assert time.monotonic() < deadline, f"condition not met within {seconds:.0f} s {message()}".rstrip()
         time.sleep(pause)
     return value
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """Run a server in a thread, for as long as it is needed."""
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from app.engines.ray.engine import describe
 from app.engines.ray.serve_config import application_name
 from app.formats.folder import digest_of
 from app.types import FloatArray, Signature, TensorSpec
+from tests.helpers import running
 
 LOST = 0
 """In place of a status: the connection ends without a response."""
@@ -100,15 +99,6 @@ def description_of(folder: Path) -> dict[str, Any]:
     return describe(LoadedEngine(_Sum(), "openvino", signature, parity, labels=("small", "large")))
 
 
-@contextmanager
-def proxy(folder: Path, name: str = "net", port: int = 0) -> Iterator[Proxy]:
+def proxy(folder: Path, name: str = "net", port: int = 0) -> AbstractContextManager[Proxy]:
     """A proxy that serves the model of a folder, for as long as it is needed."""
-    server = Proxy(application_name(name, digest_of(folder)), description_of(folder), port)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return running(Proxy(application_name(name, digest_of(folder)), description_of(folder), port))

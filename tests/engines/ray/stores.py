@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.helpers import running
 
 
 class Files(ThreadingHTTPServer):
@@ -58,15 +58,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(data)
 
 
-@contextmanager
-def store_server(takes: bool = True) -> Iterator[Files]:
+def store_server(takes: bool = True) -> AbstractContextManager[Files]:
     """A server, for as long as it is needed."""
-    server = Files(takes)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return running(Files(takes))
