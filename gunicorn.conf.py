@@ -94,7 +94,7 @@ if "OMP_NUM_THREADS" not in os.environ:
 # nohup starts a program with SIGHUP ignored; gunicorn would handle the signal, and reload when its user logs out. The
 # leader of a session of its own, as `dimple serve` starts it, gets no SIGHUP from a terminal.
 _under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN and os.getsid(0) != os.getpid()
-_herald = ReadyNotifier(os.environ)
+_readiness = ReadyNotifier(os.environ)
 _pid_file = _settings.instance_dir / "server.pid"
 
 
@@ -173,7 +173,7 @@ def post_worker_init(worker: object) -> None:
     from app.telemetry.history import record_history  # not before the metrics are shared
 
     record_history(_settings.instance_dir / "history.ring")
-    if _herald.is_first():
+    if _readiness.is_first():
         _announce(worker)
 
 

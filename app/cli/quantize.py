@@ -14,6 +14,7 @@ from app.cli.running import current_settings
 from app.formats.pictures import open_pictures
 from app.settings import Settings
 
+NOT_FASTER = "That is no faster: this processor may lack instructions for 8-bit integers (VNNI). "
 MISSING = "Quantizing needs NNCF: python -m pip install -r requirements-quantize.txt"
 
 
@@ -86,5 +87,6 @@ def _quantize(settings: Settings, name: str, data: Path, samples: int, holdout: 
         f"{name} is in {made.folder}. It calls {made.agreement.top1:.2%} of {made.agreement.samples:,} pictures as "
         f"before, and takes {made.milliseconds:.2f} ms a picture on one core instead of "
         f"{made.milliseconds_before:.2f} ms.\n"
+        f"{'' if made.milliseconds < made.milliseconds_before else NOT_FASTER}"
         "The server has it after its next start; --remove takes it away."
     )
