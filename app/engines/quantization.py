@@ -21,7 +21,7 @@ import numpy as np
 
 from app.engines.base import Agreement
 from app.engines.cache import MODEL, WEIGHTS, write_inference
-from app.engines.conversion import milliseconds
+from app.engines.conversion import predict_timed
 from app.engines.conversion_process import ConversionError, entry_of
 from app.engines.int8 import FOLDER, Record, content_hash, made_from, write_record
 from app.engines.openvino import OpenvinoEngine
@@ -30,7 +30,7 @@ from app.formats.folder import ModelFolder
 from app.types import FloatArray
 from app.utils.error_text import reason_of
 from app.utils.files import replacing_folder
-from app.utils.openvino_runtime import compile_model, core, import_openvino
+from app.utils.openvino_runtime import core, import_openvino
 from app.utils.process import run_module
 from app.utils.progress import echo, track
 
@@ -140,7 +140,7 @@ def _make(order: QuantizationJob) -> tuple[Record, float]:
     import_openvino().save_model(quantized, order.path / MODEL, compress_to_fp16=False)
     del model, quantized
     top1 = _agreement(order, held_out)
-    before, after = (_milliseconds(path, held_out[:1]) for path in (order.model, order.path / MODEL))
+    before, after = (predict_timed(path, held_out[:1])[1] for path in (order.model, order.path / MODEL))
     record = Record(
         made_from=order.made_from,
         made=content_hash((order.path / MODEL, order.path / WEIGHTS)),
@@ -153,10 +153,6 @@ def _make(order: QuantizationJob) -> tuple[Record, float]:
         ),
     )
     return record, before
-
-
-def _milliseconds(path: Path, row: FloatArray) -> float:
-    return round(milliseconds(compile_model(core().read_model(path), streams=1, threads=1), row), 3)
 
 
 def _rows(path: Path, row_shape: tuple[int, ...]) -> FloatArray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,11 +20,13 @@ from app.serving.model import Model
 from app.settings import Settings
 from app.telemetry import metrics
 from app.utils.dispatch import about_to_block
-from app.utils.steps import numbered
+from app.utils.steps import item
 
 log = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 1.0
+LOADED_AT_ONCE = 2
+"""Models that a process loads at the same time when it starts."""
 
 
 class Registry:
@@ -59,10 +62,26 @@ class Registry:
         self._started = backend
         backend.wait_started()
         self.refresh()
-        for name in numbered(sorted(self._registered)):
-            with suppress(ModelNotFound):
-                self.entry(name)
+        self._load_all()
         threading.Thread(target=self._keep_following, name="registry", daemon=True).start()
+
+    def _load_all(self) -> None:
+        """Load all registered models, several at once: one may wait for the backend while another computes."""
+        names = sorted(self._registered)
+        waiting = deque(enumerate(names, 1))
+
+        def load_next() -> None:
+            while waiting:
+                with suppress(IndexError, ModelNotFound):
+                    number, name = waiting.popleft()
+                    with item(number, len(names)):
+                        self.entry(name)
+
+        threads = [threading.Thread(target=load_next, name="loading", daemon=True) for _ in range(LOADED_AT_ONCE)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
     def refresh(self) -> None:
         """Apply changes of the registrations. Call this before every request: without changes it takes less than a

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
-
-T = TypeVar("T")
 
 _position: ContextVar[str] = ContextVar("position", default="")
 
 
-def numbered(items: Sequence[T]) -> Iterator[T]:
-    """Yield the items; meanwhile :func:`position` returns the number of the current one."""
-    for number, item in enumerate(items, 1):
-        token = _position.set(f"{number}/{len(items)}")
-        try:
-            yield item
-        finally:
-            _position.reset(token)
+@contextmanager
+def item(number: int, total: int) -> Iterator[None]:
+    """Process an item in this context: :func:`position` returns its number."""
+    token = _position.set(f"{number}/{total}")
+    try:
+        yield
+    finally:
+        _position.reset(token)
 
 
 def position() -> str:
-    """Return the number of the current item and the total, as ``2/3``; empty outside :func:`numbered`."""
+    """Return the number of the current item and the total, as ``2/3``; empty outside :func:`item`."""
     return _position.get()

@@ -1,17 +1,21 @@
-"""The position in a list."""
+"""The position of the current item."""
 
 from __future__ import annotations
 
-from app.utils.steps import numbered, position
+import contextlib
+
+from app.utils.steps import item, position
 
 
-def test_the_position_is_that_of_the_item_that_is_worked_on() -> None:
-    assert [(item, position()) for item in numbered("abc")] == [("a", "1/3"), ("b", "2/3"), ("c", "3/3")]
-    assert position() == ""
+def test_each_item_knows_its_position() -> None:
+    positions = []
+    for number in (1, 2):
+        with item(number, 2):
+            positions.append(position())
+    assert positions == ["1/2", "2/2"]
 
 
-def test_after_a_loop_that_ends_early_there_is_no_position() -> None:
-    items = numbered("abc")
-    next(items)
-    items.close()
-    assert position() == ""
+def test_there_is_no_position_outside_an_item_even_after_an_error() -> None:
+    with contextlib.suppress(ValueError), item(1, 3):
+        raise ValueError
+    assert not position()
