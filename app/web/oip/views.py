@@ -13,10 +13,19 @@ from app.serving.model import Model
 from app.serving.tensors import row_shape
 from app.settings import VERSION
 from app.web.errors import oip_error, oip_error_response
-from app.web.oip import infer as handlers
-from app.web.oip import infer as pictures
 from app.web.oip.codec import answer
-from app.web.oip.infer import BODY, LABELS, PICTURE, SCORES, raw_name
+from app.web.oip.infer import (
+    BODY,
+    CUSTOM_OUTPUTS,
+    INPUTS,
+    LABELS,
+    OUTPUTS,
+    PICTURE,
+    SCORES,
+    infer_custom,
+    infer_network,
+    raw_name,
+)
 from app.web.oip.requests import BYTES, FLOAT, parse_request, read_body
 from app.web.request import services
 
@@ -34,7 +43,8 @@ def server_document() -> Json:
 
 def model_document(model: Model | CustomModel) -> Json:
     """Return the metadata of a model that answers."""
-    inputs, outputs = _custom_tensors() if isinstance(model, CustomModel) else _network_tensors(model)
+    body = [_tensor(BODY, BYTES, [-1])]
+    inputs, outputs = (body, body) if isinstance(model, CustomModel) else _network_tensors(model)
     return {
         "name": model.name,
         "versions": [model.version],
@@ -62,10 +72,6 @@ def index_document(entry: Entry) -> Json:
         "state": "UNAVAILABLE" if reason else READY,
         "reason": reason,
     }
-
-
-def _custom_tensors() -> tuple[list[Json], list[Json]]:
-    return [_tensor(BODY, BYTES, [-1])], [_tensor(BODY, BYTES, [-1])]
 
 
 def _network_tensors(model: Model) -> tuple[list[Json], list[Json]]:
@@ -141,15 +147,14 @@ def infer(model: str, version: str = "") -> Response:
     with here.registry.acquire(model) as loaded:
         _check_version(loaded, version)
         if isinstance(loaded, CustomModel):
-            inference = parse_request(read_body(), handlers.BODY, here.settings.max_form_parts, handlers.CUSTOM_OUTPUTS)
-            response = handlers.infer_custom(loaded, inference, here.settings)
-            return (
-                _refusal(response)
-                if isinstance(response, HandlerAnswer)
-                else answer(model, loaded.version, inference, response)
-            )
-        inference = parse_request(read_body(), pictures.PICTURE, pictures.INPUTS, pictures.OUTPUTS)
-        return answer(model, loaded.version, inference, pictures.infer_network(loaded, inference, here.settings))
+            inference = parse_request(read_body(), BODY, here.settings.max_form_parts, CUSTOM_OUTPUTS)
+            outputs = infer_custom(loaded, inference, here.settings)
+            if isinstance(outputs, HandlerAnswer):
+                return _refusal(outputs)
+        else:
+            inference = parse_request(read_body(), PICTURE, INPUTS, OUTPUTS)
+            outputs = infer_network(loaded, inference, here.settings)
+        return answer(model, loaded.version, inference, outputs)
 
 
 @bp.post("/v2/repository/index")
@@ -174,5 +179,5 @@ def _refusal(response: HandlerAnswer) -> Response:
     """Return the response of a model's own code that failed: an error, or its own status and body."""
     message = response.error[1] if response.error else response.body.decode(errors="replace")
     return oip_error(
-        response.status if response.status >= 400 else 500, message or response.phrase or "The model said nothing."
+        response.status if response.status >= 400 else 500, message or response.phrase or "The model gave no reason."
     )
