@@ -67,6 +67,7 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._size: tuple[int, int] | None = None  # number and bytes of the pictures; None until they are counted
 
     @property
     def id(self) -> str:
@@ -118,7 +119,7 @@ class Project:
 
         :raises BadParameter: if there is no such class.
         """
-        folder = self._class_dir(label)
+        folder, self._size = self._class_dir(label), None
         for path in folder.iterdir():
             self._forget(path.name)
         shutil.rmtree(folder)
@@ -139,7 +140,7 @@ class Project:
             name = hashlib.sha256(data).hexdigest()[:32] + picture.suffix
             if (folder / name).exists():
                 return False
-            self._check_size(len(data))
+            self._reserve(len(data))
             small.mkdir(exist_ok=True)
             atomic_write(small / f"{name}.jpg", jpeg(picture.image, SMALL_SIDE), mode=0o600)
             atomic_write(small / f"{name}.grey", thumbnail(picture.image).tobytes(), mode=0o600)
@@ -148,7 +149,7 @@ class Project:
 
     def remove(self, label: str, picture: str) -> None:
         """Remove a picture from a class; nothing happens if it is not there."""
-        folder = self._class_dir(label)
+        folder, self._size = self._class_dir(label), None
         if PICTURE.fullmatch(picture):
             (folder / picture).unlink(missing_ok=True)
             self._forget(picture)
@@ -205,13 +206,18 @@ class Project:
             raise BadParameter("class", label, "one of the project's classes")
         return folder
 
-    def _check_size(self, more: int) -> None:
-        sizes = [path.stat().st_size for folder in _folders(self.pictures_dir) for path in folder.iterdir()]
-        if len(sizes) >= MOST_PICTURES or sum(sizes) + more > MOST_BYTES:
+    def _reserve(self, more: int) -> None:
+        """Count one more picture. This object counts the files once: a request may add thousands of pictures."""
+        if self._size is None:
+            sizes = [path.stat().st_size for folder in _folders(self.pictures_dir) for path in folder.iterdir()]
+            self._size = len(sizes), sum(sizes)
+        count, size = self._size
+        if count >= MOST_PICTURES or size + more > MOST_BYTES:
             raise BadInput(
                 f"A project can hold {MOST_PICTURES:,} pictures of {MOST_BYTES / 2**20:,.0f} MB in total. Remove some, "
                 "or train with: dimple models train NAME FOLDER"
             )
+        self._size = count + 1, size + more
 
     def _forget(self, picture: str) -> None:
         """Remove a picture's thumbnails, unless another class has the same picture."""
