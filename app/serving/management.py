@@ -34,12 +34,12 @@ class RegistrationRequest:
 
     url: str
     name: str
-    handler: str
-    runtime: str
-    batch_size: int
-    max_batch_delay: int
     workers: int
-    response_timeout: float
+    handler: str = ""
+    runtime: str = ""
+    batch_size: int = 1
+    max_batch_delay: int = 100
+    response_timeout: float = 0.0
     replacing: bool = False
 
 

@@ -42,17 +42,8 @@ RESIZES = {
 @bp.get("/about/<model>")
 def about(model: str) -> Response:
     """Show the page of a model."""
-    return about_page(model, request.url_root)
-
-
-def about_page(name: str, start_page: str, **context: Any) -> Response:
-    """Return the page of a model.
-
-    :param start_page: address of the port of predictions; empty if it is unknown.
-    """
-    entry = services().registry.entry(name)
-    page = render_template("about.html", about=about_view(entry, start_page), **context)
-    return make_response(page)
+    view = about_view(services().registry.entry(model), request.url_root)
+    return make_response(render_template("about.html", about=view))
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,10 @@ class Measurement:
 
 
 def about_view(entry: Entry, start_page: str) -> dict[str, Any]:
-    """Return what the page of a model shows."""
+    """Return what the page of a model shows.
+
+    :param start_page: address of the port of predictions; empty if it is unknown.
+    """
     model, folder = entry.model, Path(entry.registration.path)
     builtin = model if isinstance(model, Model) else None
     labels = builtin.labels if builtin else ()

@@ -27,7 +27,7 @@ from app.serving.teaching import Projects
 from app.settings import ROOT
 from app.utils.progress import record_progress
 from app.web.csrf import add_form_cookie, check_form, form_token
-from app.web.pages.about import about_page, public_problem
+from app.web.pages.about import about_view, public_problem
 from app.web.pages.model_table import last_day, model_rows, sparkline
 from app.web.pages.view_models import corrections, read_document, requested_part
 from app.web.ports import port_scope
@@ -97,21 +97,18 @@ def details(name: str) -> Response:
     context: dict[str, Any] = {"model": row, "day": last_day(name), "most_workers": MOST_WORKERS}
     if requested_part():
         return make_response(render_template("_model.html", token=form_token(), **context))
-    return _page_of("model.html", **context)
+    return management_page("model.html", **context)
 
 
 @bp.get("/about/<name>")
 def about(name: str) -> Response:
     """Show the page of a model, with its corrections."""
-    token = form_token()
-    response = about_page(
-        name,
-        str(_start_page()["start_page"]),
-        token=token,
+    return management_page(
+        "about.html",
+        about=about_view(services().registry.entry(name), _start_page()["start_page"]),
         corrections=corrections().count(name),
         project=Projects(services().settings.instance_dir / "teach").of_model(name),
     )
-    return add_form_cookie(response, token, url_for("manage.models"))
 
 
 @bp.get("/catalogue")
@@ -178,12 +175,8 @@ def _register() -> None:
     order = RegistrationRequest(
         url=request.form.get("url", "").strip(),
         name=request.form.get("model_name", "").strip(),
-        handler="",
-        runtime="python",
-        batch_size=1,
-        max_batch_delay=100,
         workers=_workers(),
-        response_timeout=0.0,
+        runtime="python",
     )
     if sent is None or not sent.filename:
         register(here.registry, order, here.settings, here.by_name)
@@ -217,13 +210,17 @@ def _workers() -> int:
 
 
 def _page(error: DimpleError | None = None) -> Response:
-    return _page_of("manage.html", error, models=model_rows(), settings=services().settings)
+    return management_page("manage.html", error, models=model_rows(), settings=services().settings)
 
 
-def _page_of(template: str, error: DimpleError | None = None, **context: Any) -> Response:
-    token = form_token()
+def management_page(template: str, error: DimpleError | None = None, **context: Any) -> Response:
+    """Return a management page whose forms :func:`app.web.csrf.check_form` accepts.
+
+    :param error: error that the page shows, and whose status the response has.
+    """
+    token = context.setdefault("token", form_token())
     problem = public_problem(error) if error else None
-    page = render_template(template, token=token, problem=problem, **context)
+    page = render_template(template, problem=problem, **context)
     response = make_response(page, problem.code if problem else 200)
     return add_form_cookie(response, token, url_for("manage.models"))
 

@@ -14,22 +14,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import NotFound
 
-from app.errors import BadInput, DataError, DimpleError, EmptyFile
+from app.errors import BadInput, DataError, DimpleError
 from app.serving.feedback import stored_corrections
 from app.serving.management import RegistrationRequest, register
 from app.serving.serializers import answer_document
 from app.serving.teaching import Project, Projects, zipped_pictures
-from app.serving.training_job import TrainingJob
-from app.serving.trial import Trials
-from app.web.csrf import add_form_cookie, check_form, form_token
+from app.serving.training_job import TrainingJob, Trials
+from app.web.csrf import check_form
 from app.web.pages.about import public_problem
+from app.web.pages.manage import management_page
 from app.web.pages.project_view import corrections_dir, project_summary, project_view, training_view
 from app.web.pages.view_models import requested_part
-from app.web.request import read_uploads, services, wants_html
+from app.web.request import read_upload, services, wants_html
 
 bp = Blueprint("teach", __name__, url_prefix="/manage/teach")
 
@@ -37,7 +37,7 @@ bp = Blueprint("teach", __name__, url_prefix="/manage/teach")
 @bp.get("/", strict_slashes=False)
 def projects() -> Response:
     """Show all projects, and a form for a new one."""
-    return _page("teach.html", projects=[project_summary(project) for project in _projects().all()])
+    return _overview()
 
 
 @bp.post("/", strict_slashes=False)
@@ -49,9 +49,7 @@ def create() -> Response:
         name = request.form.get("name", "").strip()
         project = _projects().create(name, labels, is_taken=name in services().registry)
     except DimpleError as error:
-        return _page(
-            "teach.html", error, projects=[project_summary(project) for project in _projects().all()], form=request.form
-        )
+        return _overview(error, form=request.form)
     return _to(project)
 
 
@@ -73,11 +71,11 @@ def from_model(model: str) -> Response:
 def project(identity: str) -> Response:
     """Show a project; ``X-Part: result`` returns the part of the page that changes."""
     found = _projects().get(identity)
-    if requested_part() and "training" in request.args:
+    if not requested_part():
+        return _page(found)
+    if "training" in request.args:
         return make_response(render_template("_training.html", **training_view(found)))
-    if requested_part():
-        return make_response(render_template("_project.html", **_view(found)))
-    return _page("project.html", **_view(found))
+    return make_response(render_template("_project.html", **_view(found)))
 
 
 @bp.get("/<identity>/state")
@@ -142,7 +140,7 @@ def add_pictures(identity: str) -> Response:
     for file in request.files.getlist("file"):
         for name, inside, data in _pictures(file, refused):
             try:
-                is_new = found.add(label or found.add_class(inside), data, services().settings.picture_limits)
+                is_new = _add(found, label, inside, data)
             except BadInput as error:
                 refused.append({"name": name, "message": str(error)})
             else:
@@ -150,7 +148,7 @@ def add_pictures(identity: str) -> Response:
     if not wants_html():
         return jsonify({"added": added, "same": same, "refused": refused})
     if refused:
-        return _page("project.html", BadInput(refused[0]["message"]), **_view(found))
+        return _page(found, BadInput(refused[0]["message"]))
     return _to(found)
 
 
@@ -209,17 +207,12 @@ def try_result(identity: str) -> Response:
         result = _job(found).result()
         if result is None:
             raise BadInput("There is no trained model yet. Train one first.")
-        upload = read_uploads(1)[0]
-        if not upload.data:
-            raise EmptyFile(upload.name)
-        answer = answer_document(_trials().classify(result.folder, upload.data))
+        answer = answer_document(_trials(services().settings).classify(result.folder, read_upload().data))
     except DimpleError as error:
         if not wants_html():
             raise
-        return _page("project.html", error, **_view(found))
-    if not wants_html():
-        return jsonify(answer)
-    return _page("project.html", answer=answer, **_view(found))
+        return _page(found, error)
+    return _page(found, answer=answer) if wants_html() else jsonify(answer)
 
 
 @bp.post("/<identity>/use")
@@ -232,15 +225,7 @@ def _use(found: Project) -> None:
     here = services()
     folder = _job(found).promote()
     order = RegistrationRequest(
-        url=folder.name,
-        name=folder.name,
-        handler="",
-        runtime="python",
-        batch_size=1,
-        max_batch_delay=100,
-        workers=1,
-        response_timeout=0.0,
-        replacing=folder.name in here.registry,
+        url=folder.name, name=folder.name, workers=1, runtime="python", replacing=folder.name in here.registry
     )
     register(here.registry, order, here.settings)
 
@@ -248,21 +233,19 @@ def _use(found: Project) -> None:
 def _change(identity: str, work: Callable[[Project], object]) -> Response:
     """Change a project, and show it again: with the new state, or with the error."""
     check_form()
-    found = _projects().get(identity)
+    found, problem = _projects().get(identity), None
     try:
         work(found)
     except DimpleError as error:
-        if not wants_html() and not requested_part():
+        if wants_html():
+            return _page(found, error)
+        if not requested_part():
             raise
-        return _page("project.html", error, **_view(found)) if wants_html() else _part_with(error, found)
-    if requested_part():
-        return make_response(render_template("_project.html", **_view(found)))
-    return _to(found)
-
-
-def _part_with(error: DimpleError, found: Project) -> Response:
-    body = public_problem(error)
-    return make_response(render_template("_project.html", problem=body, **_view(found)), body.code)
+        problem = public_problem(error)
+    if not requested_part():
+        return _to(found)
+    part = render_template("_project.html", problem=problem, **_view(found))
+    return make_response(part, problem.code if problem else 200)
 
 
 def _pictures(file: FileStorage, refused: list[dict[str, str]]) -> Iterator[tuple[str, str, bytes]]:
@@ -270,31 +253,28 @@ def _pictures(file: FileStorage, refused: list[dict[str, str]]) -> Iterator[tupl
 
     :param refused: list that collects what cannot be read.
     """
-    name, most = (file.filename or "picture")[:200], services().settings.max_request_bytes
+    name = (file.filename or "picture")[:200]
     is_zip = zipfile.is_zipfile(file.stream)
     file.stream.seek(0)
     if not is_zip:
-        data = file.stream.read(most + 1)
-        if len(data) <= most:
-            yield name, "", data
-        else:
-            refused.append({"name": name, "message": _too_long()})
+        yield name, "", file.stream.read(services().settings.max_request_bytes + 1)
         return
     with tempfile.TemporaryDirectory(prefix="dimple-") as folder:
         path = Path(folder) / "pictures.zip"
         file.save(path)
         try:
             for inside, picture, data in zipped_pictures(path):
-                if len(data) <= most:
-                    yield f"{name}: {picture}", inside, data
-                else:
-                    refused.append({"name": f"{name}: {picture}", "message": _too_long()})
+                yield f"{name}: {picture}", inside, data
         except DataError as error:
             refused.append({"name": name, "message": str(error).replace(str(path), name)})
 
 
-def _too_long() -> str:
-    return f"A picture may have {services().settings.max_request_bytes / 2**20:,.0f} MB. Choose a smaller file."
+def _add(found: Project, label: str, folder: str, data: bytes) -> bool:
+    """Add a picture to a class, without a label to the class that is named as its folder in a zip."""
+    settings = services().settings
+    if len(data) > settings.max_request_bytes:
+        raise BadInput(f"A picture may have {settings.max_request_bytes / 2**20:,.0f} MB. Choose a smaller file.")
+    return found.add(label or found.add_class(folder), data, settings.picture_limits)
 
 
 def _add_corrections(found: Project, model: str) -> None:
@@ -321,21 +301,16 @@ def _job(found: Project) -> TrainingJob:
     return TrainingJob(found, services().settings)
 
 
-def _trials() -> Trials:
-    return _trials_of(current_app.extensions["dimple"].settings)
+_trials = cache(Trials)
 
 
-@cache
-def _trials_of(settings: Any) -> Trials:
-    return Trials(settings)
+def _overview(error: DimpleError | None = None, **context: Any) -> Response:
+    summaries = [project_summary(project) for project in _projects().all()]
+    return management_page("teach.html", error, projects=summaries, **context)
 
 
-def _page(template: str, error: DimpleError | None = None, **context: Any) -> Response:
-    problem = public_problem(error) if error else None
-    token = context.setdefault("token", form_token())
-    page = render_template(template, problem=problem, **context)
-    response = make_response(page, problem.code if problem else 200)
-    return add_form_cookie(response, token, url_for("manage.models"))
+def _page(found: Project, error: DimpleError | None = None, **context: Any) -> Response:
+    return management_page("project.html", error, **_view(found), **context)
 
 
 def _to(found: Project) -> Response:
