@@ -23,8 +23,8 @@ from app.server.certificates import server_context as _server_context
 from app.server.daemon import ReadyNotifier
 from app.server.daemon import remove_pid as _remove_pid
 from app.server.daemon import write_pid as _write_pid
-from app.server.greeting import Greeting as _Greeting
 from app.server.host_metrics import report_host as _report_host
+from app.server.status import Greeting as _Greeting
 from app.settings import VERSION as _VERSION
 from app.settings import read_settings
 from app.telemetry.tracing import trace_endpoint as _trace_endpoint

@@ -16,9 +16,8 @@ from flask.cli import with_appcontext
 
 from app.backend.handlers import HandlerModel
 from app.backend.registrations import Registration
-from app.cli.errors import report_errors
+from app.cli.common import current_settings, first_labels, report_errors
 from app.cli.packers import archiver_options, pack_job, pack_model
-from app.cli.running import current_settings
 from app.errors import DimpleError, InvalidArchive, ModelFormatError, NoWorker
 from app.formats.archive.cache import open_archive, unpack_into
 from app.formats.archive.manifest import Handler, Manifest, find_handler, own_handler, read_manifest, refuse_torchserve
@@ -34,7 +33,6 @@ from app.serving.model import open_model
 from app.settings import Settings
 from app.types import Signature, TensorSpec
 
-FIRST_LABELS = 3
 Fact = tuple[str, list[str]]
 
 
@@ -51,7 +49,7 @@ def describe(folder: Path) -> Iterator[Fact]:
     if isinstance(model, ModelFolder):
         yield from _inferred_facts(model)
         if model.labels is not None:
-            yield "labels", [_describe_labels(model.labels)]
+            yield "labels", [f"{len(model.labels):,}: {first_labels(model.labels)}"]
     yield "files", [f"{size:>13,}  {name}" for name, size in _files(folder)]
     yield "served", [_serving_fact(folder, manifest, model)]
 
@@ -125,10 +123,6 @@ def _signature_facts(signature: Signature) -> Iterator[Fact]:
 
 def _tensor(tensor: TensorSpec) -> str:
     return f"{tensor.name} ({', '.join(str(size) if size else 'any' for size in tensor.shape)})"
-
-
-def _describe_labels(labels: tuple[str, ...]) -> str:
-    return f"{len(labels):,}: {'; '.join(labels[:FIRST_LABELS])}{'; …' if len(labels) > FIRST_LABELS else ''}"
 
 
 def _files(folder: Path) -> list[tuple[str, int]]:

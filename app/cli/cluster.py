@@ -8,8 +8,7 @@ from tempfile import TemporaryDirectory
 import click
 from flask.cli import with_appcontext
 
-from app.cli.errors import report_errors
-from app.cli.running import current_settings
+from app.cli.common import current_settings, report_errors
 
 cluster_cli = click.Group("cluster", help="Run models on a Ray cluster.")
 

@@ -7,10 +7,8 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 
-from app.cli.completion import complete_model
-from app.cli.errors import report_errors
+from app.cli.common import complete_model, current_settings, report_errors
 from app.cli.predict import find_model
-from app.cli.running import current_settings
 from app.errors import ModelFormatError
 from app.settings import Settings
 

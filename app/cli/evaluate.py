@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,8 @@ import click
 import numpy as np
 from flask.cli import with_appcontext
 
-from app.cli.completion import complete_model
-from app.cli.errors import report_errors
+from app.cli.common import complete_model, current_settings, report_errors
 from app.cli.predict import Failure, Item, answers, opened_model
-from app.cli.running import current_settings
 from app.errors import DataError, ModelFormatError, SettingError
 from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.serving.model import Model
@@ -105,7 +104,7 @@ def _judge(
     :param columns: map of labels to class indices.
     :raises DataError: if no image could be read.
     """
-    items = [Item(picture, _reader(source, picture)) for picture in truth]
+    items = [Item(picture, partial(source.read, picture)) for picture in truth]
     names, rows, skipped = [], [], 0
     for item, result in track(answers(model, items, limits, 0), "evaluated", len(items), "pictures"):
         if isinstance(result, Failure):
@@ -119,10 +118,6 @@ def _judge(
     if not rows:
         raise DataError(f"{source.path}: none of its {len(items):,} pictures could be evaluated.")
     return Judgement(tuple(names), np.stack(rows), np.array([truth[name] for name in names]), skipped)
-
-
-def _reader(source: PictureSource, picture: str) -> Callable[[], bytes]:
-    return lambda: source.read(picture)
 
 
 def _row(answer: Answer, columns: dict[str, int]) -> FloatArray:

@@ -10,9 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import click
 from flask.cli import with_appcontext
 
-from app.cli.completion import complete_model
-from app.cli.errors import report_errors
-from app.cli.running import current_settings
+from app.cli.common import complete_model, current_settings, report_errors
 from app.errors import ModelFormatError, ModelNotFound
 from app.formats.archive.manifest import NAME
 from app.formats.folder import is_model_folder, open_model_folder

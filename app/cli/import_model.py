@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from flask.cli import with_appcontext
 
-from app.cli.errors import report_errors
-from app.cli.running import current_settings, next_steps
+from app.cli.common import current_settings, first_labels, next_steps, report_errors
 from app.formats.inference import BY_CALLER
 from app.formats.pixels import describe_pixels
 from app.types import Activation, Color, Layout, Resize
@@ -129,17 +128,9 @@ def _report(plan: ImportPlan, model: Model, seconds: float) -> Iterator[str]:
     lines = [
         ("files", ", ".join(file.name for file in _files(files)), ""),
         ("input", f"{model.input.name} ({size}), {pixels.layout}", reasons["input"]),
-        (
-            "pixels",
-            describe_pixels(pixels),
-            reasons["pixels"],
-        ),
-        (
-            "output",
-            f"{len(model.labels):,} classes, activation {model.postprocess.activation}",
-            reasons["output"],
-        ),
-        ("labels", _abbreviate(model.labels), labels_reason(plan, len(model.labels))),
+        ("pixels", describe_pixels(pixels), reasons["pixels"]),
+        ("output", f"{len(model.labels):,} classes, activation {model.postprocess.activation}", reasons["output"]),
+        ("labels", first_labels(model.labels), labels_reason(plan, len(model.labels))),
         ("answered", f"by {model.kind}, after {seconds:.1f} s", ""),
     ]
     if files.h5 is not None and (note := _backend_note(files, overrides)):
@@ -163,10 +154,6 @@ def _backend_note(files: ImportFiles, overrides: Overrides) -> tuple[str, str] |
     if overrides.keras_backend:
         return overrides.keras_backend, BY_CALLER
     return "theano" if model.theano else "tensorflow", "Keras 1 does not state it; --keras-backend does"
-
-
-def _abbreviate(labels: tuple[str, ...]) -> str:
-    return "; ".join(labels[:3]) + ("; …" if len(labels) > 3 else "")
 
 
 def _number(text: str) -> float:

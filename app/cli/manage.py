@@ -12,9 +12,7 @@ import click
 from flask.cli import with_appcontext
 
 from app.cli.archive import describe, kind_of, printable
-from app.cli.completion import complete_model
-from app.cli.errors import report_errors
-from app.cli.running import current_settings, program, running_settings
+from app.cli.common import complete_model, current_settings, program, report_errors, running_settings, table
 from app.errors import DimpleError, LaunchError, ModelNotFound
 from app.formats.archive.manifest import NAME, read_manifest
 from app.formats.folder import is_model_folder
@@ -58,9 +56,7 @@ def list_models() -> None:
     if len(rows) == 1:
         click.echo(f"There are no models in {current_settings().models_dir}. {program()} models available lists some.")
         return
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for row in rows:
-        click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=True)), row[3]]))
+    click.echo(table(rows))
 
 
 @click.command("info")
@@ -161,12 +157,12 @@ def _known_models(settings: Settings) -> list[KnownModel]:
     :raises StorageError: if the registrations cannot be read.
     """
     from app.backend.registrations import read_registrations
-    from app.server.status import fetch_readyz
+    from app.server.status import ask
 
     running = running_settings(settings)
     states: dict[str, str] = {}
     if running is not None:
-        _, answer = fetch_readyz(running)
+        _, answer = ask(running, "GET", "/readyz")
         states = dict.fromkeys(answer["models"], "ready")
         states |= {name: f"failed: {reason}" for name, reason in answer["failed"].items()}
     rest = NOT_REGISTERED if running else "stopped"

@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from flask.cli import with_appcontext
 
-from app.cli.completion import complete_model
-from app.cli.errors import report_errors
-from app.cli.running import current_settings
+from app.cli.common import complete_model, current_settings, report_errors, table
 from app.errors import DataError, DimpleError, EmptyFile, ModelNotFound
 from app.formats.archive.manifest import NAME
 from app.formats.folder import ModelFolder, is_model_folder, open_model_folder
@@ -183,11 +182,7 @@ def _inside(name: str, source: PictureSource) -> list[Item]:
         raise DataError(
             "It holds no pictures: JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF files, known by their names' ends."
         )
-    return [Item(f"{name.rstrip('/')}/{click.format_filename(p)}", _reader(source, p)) for p in source.pictures]
-
-
-def _reader(source: PictureSource, picture: str) -> Callable[[], bytes]:
-    return lambda: source.read(picture)
+    return [Item(f"{name.rstrip('/')}/{click.format_filename(p)}", partial(source.read, p)) for p in source.pictures]
 
 
 def _with_progress(
@@ -247,12 +242,9 @@ def _write_table(good: Sequence[tuple[str, Answer]], faces: bool) -> None:
     rows = [["file", "class", "probability", "faces"]]
     for name, result in good:
         for rank, prediction in enumerate(result.predictions):
-            first = (name, _face_count(result)) if rank == 0 else ("", "")
-            rows.append([first[0], prediction.label, f"{prediction.probability:.4f}", first[1]])
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    for file, label, probability, count in rows:
-        line = f"{file:<{widths[0]}}  {label:<{widths[1]}}  {probability:>{widths[2]}}"
-        click.echo((f"{line}  {count:>5}" if faces else line).rstrip())
+            file, count = (name, _face_count(result)) if rank == 0 else ("", "")
+            rows.append([file, prediction.label, f"{prediction.probability:.4f}", count])
+    click.echo(table([row if faces else row[:3] for row in rows], right=(2, 3)))
 
 
 def _face_count(result: Answer) -> str:

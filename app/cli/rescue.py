@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import with_appcontext
 
-from app.cli.completion import complete_model
-from app.cli.errors import report_errors
+from app.cli.common import complete_model, current_settings, first_labels, next_steps, program, report_errors
 from app.cli.import_model import PATH, model_options
-from app.cli.running import current_settings, next_steps, program
 
 if TYPE_CHECKING:
     from app.engines.proof import Comparison
@@ -157,12 +155,11 @@ def _rescue_lines(result: Rescue, target: Path) -> Iterator[str]:
 
     model, proof, reasons = result.model, result.proof, result.reasons
     shape = " x ".join(str(size) if size else "any" for size in model.input.shape)
-    first = "; ".join(model.labels[:3]) + ("; …" if len(model.labels) > 3 else "")
     facts = {
         "input": f"{model.input.name} ({shape}), {model.preprocess.layout}",
         "pixels": describe_pixels(model.preprocess),
         "output": f"{len(model.labels):,} classes, activation {model.postprocess.activation}",
-        "labels": first,
+        "labels": first_labels(model.labels),
     }
     yield f"{target.name} is rescued: {target}"
     yield ""

@@ -10,8 +10,8 @@ from typing import Any
 import click
 from flask.cli import with_appcontext
 
-from app.cli.errors import report_errors
-from app.cli.running import current_settings, find_server, pid_file, program
+from app.cli.common import current_settings, find_server, pid_file, program, report_errors, running_settings
+from app.server import daemon
 from app.settings import Settings, to_environment
 
 NOT_RUNNING = 3
@@ -33,7 +33,6 @@ def serve(foreground: bool, **options: Any) -> None:
     the settings of the same names. The log is instance/logs/server.log, and access.log beside it has the requests.
     """
     from app.security.authorization import check_exposed_management
-    from app.server.daemon import Launch, find, run, settings_of, start
 
     here = current_settings()
     check_exposed_management(here)
@@ -43,18 +42,17 @@ def serve(foreground: bool, **options: Any) -> None:
         log_file = here.log_file or logs / "server.log"
         access_log = str(logs / "access.log") if here.access_log == "-" else here.access_log
         values |= {"log_file": log_file, "log_console": False, "access_log": access_log}
-    launch = Launch(
+    launch = daemon.Launch(
         environ={**os.environ, **to_environment(values)},
         pid_file=pid_file(here),
         output=logs / "output.log",
         log=values.get("log_file"),
     )
     if foreground:
-        run(launch)
+        daemon.run(launch)
     click.echo(f"Starting Dimple; its log is {_shortest(launch.log)}", err=True)
-    start(launch, lambda line: click.echo(line, err=True))
-    process = find(launch.pid_file)
-    _print_ready(settings_of(process) if process else here)
+    daemon.start(launch, lambda line: click.echo(line, err=True))
+    _print_ready(running_settings(here) or here)
 
 
 @click.command("stop")
@@ -65,9 +63,7 @@ def stop() -> None:
 
     It finishes the requests in progress first. The server may have been started by dimple serve, make run or gunicorn.
     """
-    from app.server.daemon import stop as stop_server
-
-    click.echo("stopped" if stop_server(pid_file(current_settings())) else "not running")
+    click.echo("stopped" if daemon.stop(pid_file(current_settings())) else "not running")
 
 
 @click.command("reload")
@@ -79,13 +75,11 @@ def reload() -> None:
     New workers load the models and take over; the old ones finish their requests. The code and instance/settings.env
     are read again. If the new workers cannot start, the old ones stay.
     """
-    from app.server.daemon import reload as reload_server
-
     process = find_server(current_settings())
     if process is None:
         click.echo(f"not running; start the server with {program()} serve", err=True)
         raise SystemExit(NOT_RUNNING)
-    reload_server(process)
+    daemon.reload(process)
     click.echo("reloaded")
 
 
@@ -97,18 +91,17 @@ def status() -> None:
 
     The exit status is 0 if the server is ready, 1 if it runs but is not ready, and 3 if it is not running.
     """
-    from app.server.daemon import settings_of
-    from app.server.status import fetch_readyz, server_url
+    from app.server.status import ask, server_url
 
     process = find_server(current_settings())
     if process is None:
         click.echo("not running")
         raise SystemExit(NOT_RUNNING)
-    running = settings_of(process)
+    running = daemon.settings_of(process)
     click.echo(f"process      {process.pid}")
     click.echo(f"predictions  {server_url(running)}")
     click.echo(f"management   {server_url(running, management=True)}")
-    code, answer = fetch_readyz(running)
+    code, answer = ask(running, "GET", "/readyz")
     click.echo(f"ready        {', '.join(answer['models']) or 'no model'}")
     for name, reason in answer["failed"].items():
         click.echo(f"failed       {name}: {reason}")
@@ -118,10 +111,9 @@ def status() -> None:
 
 def _print_ready(running: Settings) -> None:
     """Print the address of the server and its models."""
-    from app.server.greeting import Greeting
-    from app.server.status import fetch_readyz
+    from app.server.status import Greeting, ask
 
-    _, answer = fetch_readyz(running)
+    _, answer = ask(running, "GET", "/readyz")
     greeting = Greeting(running, len(answer["models"]), len(answer["failed"]), f"{program()} stop")
     click.echo(greeting.box() if sys.stdout.isatty() else greeting.line())
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import click
 from flask.cli import AppGroup, with_appcontext
 
-from app.cli.errors import report_errors
-from app.cli.running import current_settings
+from app.cli.common import current_settings, report_errors
 
 token_cli = AppGroup("token", help="Manage access tokens.")
 LONGEST_DAYS = 36_500

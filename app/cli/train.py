@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import click
 from flask.cli import with_appcontext
 
-from app.cli.errors import report_errors
+from app.cli.common import current_settings, next_steps, report_errors
 from app.cli.predict import Item, answers, opened_model
-from app.cli.running import current_settings, next_steps
 from app.errors import DimpleError
 from app.types import Answer
 from app.utils.progress import echo, track

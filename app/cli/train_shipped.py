@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from flask.cli import AppGroup
 
-from app.cli.errors import report_errors
-from app.cli.running import current_settings
+from app.cli.common import current_settings, report_errors
 from app.errors import DataError
 
 if TYPE_CHECKING:

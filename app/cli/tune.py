@@ -15,21 +15,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from flask.cli import with_appcontext
 
-from app.cli.completion import complete_model
-from app.cli.errors import report_errors
-from app.cli.running import current_settings
+from app.cli.common import complete_model, current_settings, report_errors
 from app.errors import LaunchError, SettingError
+from app.server.daemon import Launch, start, stop
 from app.settings import FILE, PREFIX, Settings, to_environment, write_settings
 from app.utils.progress import track
 from app.utils.system import PROCESS_BYTES, cpu_count, memory_limit
-
-if TYPE_CHECKING:
-    pass
 
 PATIENCE_SECONDS = 60
 
@@ -119,11 +114,7 @@ class Result:
 @click.command("tune")
 @click.argument("name", shell_complete=complete_model)
 @click.option(
-    "--seconds",
-    type=click.FloatRange(min=0.1),
-    default=5.0,
-    show_default=True,
-    help="Seconds for each measurement.",
+    "--seconds", type=click.FloatRange(min=0.1), default=5.0, show_default=True, help="Seconds for each measurement."
 )
 @click.option(
     "--workers",
@@ -208,9 +199,6 @@ def picture() -> bytes:
 
 def _measure(settings: Settings, name: str, tried: tuple[int, int], body: bytes, seconds: float) -> Result:
     """Start a server for one model, with its own folder and ports, measure it, and stop it."""
-    pass
-    from app.server.daemon import Launch, start, stop
-
     path = f"/predict/{name}"
     with ExitStack() as stack:
         settings.instance_dir.mkdir(parents=True, exist_ok=True)

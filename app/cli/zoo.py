@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from flask.cli import with_appcontext
 
-from app.cli.errors import report_errors
-from app.cli.running import current_settings, next_steps, program
+from app.cli.common import current_settings, next_steps, program, report_errors, table
 
 if TYPE_CHECKING:
     from app.zoo.catalogue import CatalogueEntry
@@ -37,9 +36,10 @@ def available(form: str) -> None:
     if form == "json":
         click.echo(json.dumps([facts_of(entry) | {"pulled": here.get(entry.name, [])} for entry in entries], indent=2))
         return
-    rows = [_row(entry, here.get(entry.name, [])) for entry in entries]
-    click.echo("\n".join(_table(rows)))
-    click.echo(f"\n{len(rows)} models; {program()} models pull NAME downloads one. top-1 is the accuracy in per cent.")
+    click.echo(table([HEADS, *(_row(entry, here.get(entry.name, [])) for entry in entries)], right=range(1, 5)))
+    click.echo(
+        f"\n{len(entries)} models; {program()} models pull NAME downloads one. top-1 is the accuracy in per cent."
+    )
 
 
 @click.command("pull")
@@ -79,15 +79,3 @@ def _row(entry: CatalogueEntry, here: list[str]) -> tuple[str, ...]:
         entry.licence,
         "yes" if here == [entry.name] else ", ".join(here),
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[column]) for row in [HEADS, *rows]) for column in range(len(HEADS))]
-    numbers = range(1, 5)
-    return [
-        "  ".join(
-            cell.rjust(width) if column in numbers else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [HEADS, *rows]
-    ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NoReturn
 
 from app.errors import LaunchError
-from app.settings import PREFIX, ROOT, Settings, read_settings
+from app.settings import ROOT, Settings, read_settings
 
 if TYPE_CHECKING:
     import psutil
@@ -258,7 +258,7 @@ def settings_of(process: psutil.Process) -> Settings:
         raise LaunchError(
             f"The server (process {process.pid}) belongs to another user, and only that user can signal it."
         ) from None
-    return read_settings({name: value for name, value in environ.items() if name.startswith(PREFIX)})
+    return read_settings(environ)
 
 
 def _prepare(launch: Launch) -> None:
@@ -281,4 +281,6 @@ def _reason(launch: Launch, logged: int) -> str:
             output = log.read() + output
     lines = [line for line in output.decode(errors="replace").splitlines() if line.strip()]
     tail = "\n".join(f"  {line}" for line in lines[-LOG_TAIL_LINES:])
-    return f"The server could not be started. It said:\n{tail}" if tail else "The server ended and said nothing."
+    if tail:
+        return f"The server could not be started. The end of its output:\n{tail}"
+    return "The server ended without any output. Start it with --foreground to see more."

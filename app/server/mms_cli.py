@@ -18,7 +18,7 @@ from app.server.addresses import Address, parse_address
 from app.server.certificates import certificate_files, server_context
 from app.server.daemon import Launch
 from app.server.mms_config import java_options, meaningless, read_configuration, read_log4j, settings_of, unknown
-from app.settings import PREFIX, Settings, read_settings, to_environment
+from app.settings import read_settings, to_environment
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,8 @@ def plan_launch(flags: Flags, environ: Mapping[str, str], instance_dir: Path) ->
         "models_dir": store or state / "models",
         "instance_dir": state,
         "cache_dir": instance_dir / "cache",
-        "tokens_file": _own(environ).tokens_file or instance_dir / "tokens.json",  # shared, as dimple token expects
+        "tokens_file": read_settings(environ).tokens_file
+        or instance_dir / "tokens.json",  # shared, as dimple token expects
         "shipped_models": False,
         "load_models": models,
     }
@@ -130,7 +131,7 @@ def plan_launch(flags: Flags, environ: Mapping[str, str], instance_dir: Path) ->
         values["number_of_gpu"], device_environ = 1, _only_gpu(flags.gpu, environ)
         warnings.append("--gpu is for services of archives; networks without one are computed on the processor")
     if strange := unknown(configuration):
-        warnings.append(f"the configuration has keys that nobody knows: {', '.join(strange)}")
+        warnings.append(f"the configuration has unknown keys: {', '.join(strange)}")
     log.debug("accepted, without meaning here: %s", ", ".join(meaningless(configuration)))
     (state / "models").mkdir(parents=True, exist_ok=True)
     launch = Launch(
@@ -140,7 +141,9 @@ def plan_launch(flags: Flags, environ: Mapping[str, str], instance_dir: Path) ->
         log=values["log_file"],
     )
     source = f"management_address={configuration.get('management_address', '')}"
-    check_exposed_management(_own(launch.environ), source, "management_without_token=true in the configuration file")
+    check_exposed_management(
+        read_settings(launch.environ), source, "management_without_token=true in the configuration file"
+    )
     return LaunchPlan(launch, warnings)
 
 
@@ -159,11 +162,6 @@ def _models(flags: Flags, configuration: Mapping[str, str]) -> tuple[Path | None
         warnings.append("load_models=ALL, but there is no model_store: nothing is loaded")
         configured = []
     return store, load_models(flags.models or configured, store), warnings
-
-
-def _own(environ: Mapping[str, str]) -> Settings:
-    """Return Dimple's settings in an environment."""
-    return read_settings({name: value for name, value in environ.items() if name.startswith(PREFIX)})
 
 
 def _check(flags: Flags, environ: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Requests to a running server on this machine."""
+"""A running server on this machine: its addresses, requests to it, and the message that it is ready."""
 
 from __future__ import annotations
 
@@ -6,24 +6,16 @@ import http.client
 import json
 import socket
 import ssl
+from dataclasses import dataclass
 from typing import Any
 
 from app.errors import LaunchError
 from app.server.addresses import speaks_https
-from app.settings import Settings
+from app.settings import VERSION, Settings
 
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 LOCAL = {*ANYWHERE, "127.0.0.1", "::1"}
 SECONDS = 30
-
-
-def fetch_readyz(settings: Settings) -> tuple[int, dict[str, Any]]:
-    """Request ``/readyz`` from the inference address.
-
-    :returns: status and JSON body of the response.
-    :raises LaunchError: if the server does not answer.
-    """
-    return ask(settings, "GET", "/readyz")
 
 
 def ask(
@@ -87,3 +79,48 @@ class _ThroughSocket(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self._path)
+
+
+@dataclass(frozen=True)
+class Greeting:
+    """The server's addresses and number of models.
+
+    :param models: number of models that are ready.
+    :param failed: number of models that failed to load.
+    :param stop: command that stops the server.
+    """
+
+    settings: Settings
+    models: int
+    failed: int
+    stop: str
+
+    def line(self) -> str:
+        """Return the message as one line."""
+        return f"Dimple {VERSION} is ready at {self._page}, management at {self._management}, models: {self._counts}"
+
+    def box(self) -> str:
+        """Return the message in a frame."""
+        rows = [
+            ("Page", self._page),
+            ("Management", self._management),
+            ("Models", self._counts),
+            ("Stop", self.stop),
+        ]
+        lines = [f"Dimple {VERSION} is ready", "", *(f"{name:<12}{value}" for name, value in rows)]
+        width = max(map(len, lines))
+        inside = [f"│ {line:<{width}} │" for line in lines]
+        return "\n".join([f"╭{'─' * (width + 2)}╮", *inside, f"╰{'─' * (width + 2)}╯"])
+
+    @property
+    def _page(self) -> str:
+        return server_url(self.settings)
+
+    @property
+    def _management(self) -> str:
+        url = server_url(self.settings, management=True)
+        return url if url.startswith("unix:") else f"{url}/manage"
+
+    @property
+    def _counts(self) -> str:
+        return f"{self.models}, and {self.failed} failed to load" if self.failed else str(self.models)

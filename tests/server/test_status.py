@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.server.greeting import Greeting
+from app.server.status import Greeting
 from app.settings import VERSION, Settings
 
 
