@@ -19,12 +19,9 @@ from app.formats.archive.manifest import read_manifest
 from app.handlers.home import prepare_environment
 from app.handlers.pool import Workers
 from app.handlers.types import HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus
-from app.handlers.worker import usable_gpus
+from app.handlers.worker import LOAD_SECONDS, usable_gpus
 from app.settings import Settings
 from app.telemetry.metrics import handler_restarted
-
-LOAD_SECONDS = 120.0
-"""Timeout of loading a model in seconds. Multi Model Server waits as long for its workers."""
 
 log = logging.getLogger(__name__)
 metrics = logging.getLogger("dimple.metrics")
@@ -62,13 +59,13 @@ class HandlerModel:
         """
         return self._queue.submit(request, is_disconnected)
 
-    def start(self, registration: Registration, seconds: float = LOAD_SECONDS) -> None:
+    def start(self, registration: Registration) -> None:
         """Start the workers, and wait until they have loaded the model.
 
         :raises HandlerLoadError: if they cannot load it; they keep retrying.
         """
         self.scale(registration)
-        self.wait_until_loaded(registration.min_workers, seconds)
+        self.wait_until_loaded(registration.min_workers, LOAD_SECONDS)
 
     def wait_until_loaded(self, count: int, seconds: float) -> None:
         """Wait until a number of workers have loaded the model.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.backend.batching import IsDisconnected, QueueResult
-from app.backend.handlers import LOAD_SECONDS, HandlerModel
+from app.backend.handlers import HandlerModel
 from app.backend.networks import Networks
 from app.backend.registrations import Registration, RegistrationFile, Registrations
 from app.backend.shared_state import MODELS, SharedState
@@ -37,6 +37,7 @@ from app.errors import (
 from app.formats.archive.cache import remove_unused
 from app.formats.archive.manifest import own_handler
 from app.handlers.types import HandlerAnswer, HandlerRequest
+from app.handlers.worker import LOAD_SECONDS
 from app.settings import Settings
 
 FOLLOW_SECONDS = 1.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from app.handlers.log_relay import OnMetric, follow
 from app.handlers.protocol import Connection, Disconnected, ProtocolError, Reply
 from app.handlers.reaper import GUARD
 from app.handlers.types import HandlerSpec
+from app.utils.process import kill_group
 
 PROGRAM = Path(__file__).parent / "runtime"
 GRACE_SECONDS = 5.0
@@ -89,7 +89,7 @@ class WorkerProcess:
         """Kill the process and its process group at once."""
         with self._reaping:
             if not self.exited.is_set():  # afterwards its process id may belong to another process
-                self._kill_group()
+                kill_group(self.pid)
 
     def ending(self) -> str:
         """Return why the process ended."""
@@ -113,26 +113,18 @@ class WorkerProcess:
         if hasattr(os, "waitid"):  # wait without reaping: until then no other process can have its process id
             os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with self._reaping:
-            self._kill_group()
+            kill_group(self.pid)
             self._process.wait()
             self.exited.set()
         GUARD.forget(self.pid)
         self._wire.hang_up()
         self._on_exit()
 
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-
 
 def _start(spec: HandlerSpec, descriptor: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     # The child itself asks the kernel to die with us: running Python between fork and exec (preexec_fn) can deadlock in
     # a server with threads.
-    arguments = [
-        str(descriptor),
-        str(os.getpid()),
-        spec.model_name,
-    ]  # the model name is for readers of the process list
+    arguments = (str(descriptor), str(os.getpid()), spec.model_name)  # the name is for readers of the process list
     return subprocess.Popen(
         [str(spec.python), "-u", str(PROGRAM), *arguments],
         cwd=spec.model_dir,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from app.handlers.log_relay import MAX_LINE
 from app.handlers.reaper import GUARD
+from app.utils.process import kill_group
 
 # isolated, so that modules in the archive's folder, the current folder, do not shadow their own
 PIP = (
@@ -100,7 +99,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], d
     finally:
         clock.cancel()
         clock.join()
-        _kill(process.pid)
+        kill_group(process.pid)
         process.wait()
         GUARD.forget(process.pid)
     if late.is_set():
@@ -131,9 +130,4 @@ def _follow(process: subprocess.Popen[bytes]) -> str:
 
 def _stop(group: int, late: threading.Event) -> None:
     late.set()
-    _kill(group)
-
-
-def _kill(group: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, signal.SIGKILL)
+    kill_group(group)

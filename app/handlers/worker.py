@@ -70,7 +70,8 @@ class PoolState:
 
 
 LOAD_SECONDS = 120.0
-"""Minimum timeout of loading in seconds; the response timeout applies if it is longer."""
+"""Timeout of loading a model in seconds, as in Multi Model Server. For the reply of a worker, the response timeout
+applies if it is longer."""
 
 Pause = Callable[[threading.Event, float], object]
 

@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from app.backend.handlers import LOAD_SECONDS
 from app.backend.registrations import Registration
 from app.backend.sources import ByName, locate
 from app.errors import BadInput, BadParameter, MissingParameter, ModelFormatError
 from app.formats.archive.manifest import NAME, Manifest, read_manifest
 from app.handlers.types import WorkerStatus
+from app.handlers.worker import LOAD_SECONDS
 from app.security.ssrf import fetch_policy
 from app.serving.custom_model import CustomModel
 from app.serving.loader import Entry

@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -33,6 +32,7 @@ from app.telemetry.multiprocess import is_alive, process_key
 from app.types import Answer
 from app.utils.files import atomic_write, file_lock, replacing_folder, swap_folder
 from app.utils.json import read_object
+from app.utils.process import kill_group
 
 FINISHED = "finished"
 """Title of the progress of a training that has ended well."""
@@ -248,8 +248,7 @@ def _is_running(key: str) -> bool:
 
 def _kill(pid: int) -> None:
     """Kill a training with the processes that it has started, and wait until it is gone."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
+    kill_group(pid)
     until = time.monotonic() + KILL_SECONDS
     while _is_running(process_key(pid)) and time.monotonic() < until:
         time.sleep(0.02)

@@ -1,8 +1,10 @@
-"""Child processes that end with their parent or do one job."""
+"""Child processes that end with their parent or do one job, and process groups."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
 import pickle
 import signal
 import subprocess
@@ -23,6 +25,12 @@ def die_with_parent() -> None:
     unnoticed. This does nothing on systems other than Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def kill_group(group: int) -> None:
+    """Kill all processes of a group; nothing happens if it has ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
 
 
 ROOT = Path(__file__).resolve().parents[2]
