@@ -18,7 +18,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     from flask import Flask
 
-    from app.cli import register_commands
+    from app.cli.main import register_commands
     from app.settings import ROOT
     from app.web.forms import FormRequest
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from app.backend.shared_state import SharedState
 from app.settings import ROOT
-from app.utils.backoff import Backoff
+from app.utils.process import Backoff
 
 MODULE = "app.server.backend_process"
 BACKLOG = 1024

@@ -25,8 +25,7 @@ from app.formats.folder import ModelFolder
 from app.utils.error_text import reason_of
 from app.utils.files import file_lock, replacing_folder
 from app.utils.process import REFUSED, run_module
-from app.utils.progress import step
-from app.utils.steps import position
+from app.utils.progress import position, step
 
 log = logging.getLogger(__name__)
 

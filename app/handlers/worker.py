@@ -17,7 +17,7 @@ from app.handlers.log_relay import OnMetric
 from app.handlers.process import WorkerProcess
 from app.handlers.protocol import Disconnected, Reply
 from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus, worker_died
-from app.utils.backoff import Backoff
+from app.utils.process import Backoff
 from app.utils.system import gpus
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from app.serving.model import Model
 from app.settings import Settings
 from app.telemetry import metrics
 from app.utils.dispatch import about_to_block
-from app.utils.steps import item
+from app.utils.progress import item
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, otherwise occasional plain lines."""
+"""Progress of long work: a bar on a terminal, otherwise occasional plain lines; and the position in a list of items."""
 
 from __future__ import annotations
 
@@ -152,3 +152,21 @@ class _Lines:
         if self._unit == "B":
             return f"{units / 1e6:.1f}"
         return f"{units:.1f}" if isinstance(units, float) else f"{units:,}"
+
+
+_position: ContextVar[str] = ContextVar("position", default="")
+
+
+@contextmanager
+def item(number: int, total: int) -> Iterator[None]:
+    """Process an item in this context: :func:`position` returns its number."""
+    token = _position.set(f"{number}/{total}")
+    try:
+        yield
+    finally:
+        _position.reset(token)
+
+
+def position() -> str:
+    """Return the number of the current item and the total, as ``2/3``; empty outside :func:`item`."""
+    return _position.get()

@@ -13,10 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from app.cli import COMMANDS
-from app.cli.lazy import LazyGroup
-from app.cli.main import dimple
-from app.cli.models import models_cli
+from app.cli.main import COMMANDS, LazyGroup, dimple, models_cli
 from app.settings import ROOT
 from tests.test_imports import HEAVY
 

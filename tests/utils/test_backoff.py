@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from app.utils.backoff import Backoff
+from app.utils.process import Backoff
 
 
 def test_delays_are_those_of_multi_model_server() -> None:

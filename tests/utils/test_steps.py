@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from app.utils.steps import item, position
+from app.utils.progress import item, position
 
 
 def test_each_item_knows_its_position() -> None:

@@ -17,7 +17,7 @@ from app.serving.management import RegistrationRequest, Scale, describe, list_pa
 from app.web.csrf import check_same_origin
 from app.web.errors import mms_error_response
 from app.web.json import parse_json
-from app.web.mms.responses import json_response, set_no_cache
+from app.web.mms.messages import json_response, set_no_cache
 from app.web.request import services, whole_body
 
 bp = Blueprint("management", __name__)

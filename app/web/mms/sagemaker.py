@@ -24,7 +24,7 @@ from app.serving.tensors import check_rows, compute_picture, compute_rows, row_s
 from app.settings import Settings
 from app.types import FloatArray
 from app.web.json import parse_json
-from app.web.mms.responses import json_response
+from app.web.mms.messages import json_response
 from app.web.request import accepted_type, client_disconnected
 from app.web.values import NumberList, decode_base64, read
 

@@ -16,9 +16,19 @@ from app.serving.loader import Entry
 from app.web.errors import mms_error, mms_error_response
 from app.web.instrumentation import request_id
 from app.web.json import parse_json
-from app.web.mms import legacy
-from app.web.mms.requests import OTHERS, URLENCODED, call, read_fields
-from app.web.mms.responses import json_response, model_document, set_no_cache, text_response
+from app.web.mms.messages import (
+    OTHERS,
+    URLENCODED,
+    call,
+    json_response,
+    model_document,
+    read_fields,
+    set_no_cache,
+    text_response,
+    with_pictures,
+    wrap_answer,
+    wrap_body,
+)
 from app.web.mms.sagemaker import answer_tensor, holds_tensor
 from app.web.request import client_disconnected, services
 
@@ -87,7 +97,7 @@ def invoke_model(model: str) -> Response:
 def predict(model: str) -> Response:
     """Classify an image at the route of MMS 0.4. A model of a 0.x archive responds with 0.4's ``{"prediction": …}``.
 
-    Every other archive responds with the bare list of 1.x, for the reasons in ``app/web/mms/legacy.py``.
+    Every other archive responds with the bare list of 1.x, for the reasons in ``app/web/mms/messages.py``.
     """
     return _answer(model, with_query=True, legacy_route=True)
 
@@ -120,17 +130,17 @@ def _answer(name: str, with_query: bool, legacy_route: bool = False, tensors: bo
         return json_response(model_document(services().registry.entry(name).name), newline=True)
     with services().registry.acquire(name) as model:
         fields = read_fields(with_query)
-        as_legacy = legacy_route and legacy.is_legacy(model)
+        as_legacy = legacy_route and model.legacy
         if as_legacy:
-            fields = legacy.with_pictures(fields)
+            fields = with_pictures(fields)
         elif request.mimetype == URLENCODED and not isinstance(model, CustomModel):
-            fields = legacy.with_pictures(fields, OTHERS)  # such a form can carry an image only in Base64
+            fields = with_pictures(fields, OTHERS)  # such a form can carry an image only in Base64
         if isinstance(model, CustomModel):
             return _answer_custom(model, fields, as_legacy)
         if tensors and fields and holds_tensor(fields[-1].data):
             return answer_tensor(model, fields[-1].data, services().settings)
         answer = call(model, fields, services().settings.picture_limits, client_disconnected())
-        return text_response(legacy.wrap_answer(answer)) if as_legacy else json_response(answer)
+        return text_response(wrap_answer(answer)) if as_legacy else json_response(answer)
 
 
 def _answer_custom(model: CustomModel, fields: tuple[Field, ...], as_legacy: bool) -> Response:
@@ -140,7 +150,7 @@ def _answer_custom(model: CustomModel, fields: tuple[Field, ...], as_legacy: boo
         kind, message = response.error
         return mms_error(response.status, kind, message)
     if as_legacy and response.status == 200:
-        return text_response(legacy.wrap_body(response.body))
+        return text_response(wrap_body(response.body))
     return _handler_response(model.name, response)
 
 

@@ -12,7 +12,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from app.settings import VERSION
 from app.web.errors import mms_error_response
-from app.web.mms.responses import json_response, set_no_cache
+from app.web.mms.messages import json_response, set_no_cache
 from app.web.ports import PortScope, port_scope
 
 BLUEPRINTS = {
