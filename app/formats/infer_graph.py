@@ -1,4 +1,4 @@
-"""Signature of a network that OpenVINO's front ends read, inferred from its graph."""
+"""Signature of an ONNX file, or of another network that OpenVINO reads, inferred from its graph."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from pathlib import Path
 
 from app.errors import ModelFormatError
 from app.formats.inference import (
+    BY_METADATA,
     SIGNED_PIXELS,
     SMALL,
     USUAL_GREY,
     USUAL_OPENVINO,
+    USUAL_PYTORCH,
     USUAL_TENSORFLOW,
     WHOLE_PIXELS,
     Inference,
-    activation_of,
     as_grey,
     choose_row,
     complete_shape,
-    is_row,
+    inference_of,
     no_picture,
-    output_reason,
+    with_imagenet_crop,
 )
-from app.formats.openvino_graph import GraphFacts, GraphOutput, read_graph
-from app.formats.pixels import RAW, UNIT, pixels_of
+from app.formats.onnx_graph import SIGNED_BYTES, OnnxFacts, read_onnx
+from app.formats.openvino_graph import GraphFacts, read_graph
+from app.formats.pixels import RAW, SIGNED, TORCH, UNIT, pixels_of
 from app.formats.signature import is_grey, layout_of
-from app.types import Postprocess, Preprocess, Signature, TensorSpec
+from app.types import Preprocess, TensorSpec
 
 
 def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
@@ -37,7 +39,7 @@ def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: i
     :raises ModelFormatError: if it cannot be read, or is not an image classifier.
     """
     facts = read_graph(path)
-    chosen, classes = _output_of(path, facts, output, labels)
+    chosen, classes = choose_row(path, facts.outputs, output, labels, facts.labels)
     try:
         if len(facts.input_shape) not in (3, 4):
             raise no_picture(facts.input_name, facts.input_shape)
@@ -46,20 +48,15 @@ def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: i
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from None
     preprocess, pixels_reason = _pixels_of(facts, shape, layout)
-    activation = activation_of(chosen.kind == "distribution", classes)
-    others = [item.name for item in facts.outputs if item is not chosen]
-    signature = Signature(
-        (TensorSpec(facts.input_name, shape),),
-        (TensorSpec(chosen.name, (0, classes)),),
+    return inference_of(
+        TensorSpec(facts.input_name, shape),
         replace(preprocess, layout=layout_of(shape) if len(shape) == 4 else "NCHW"),
-        Postprocess(activation),
+        TensorSpec(chosen.name, (0, classes)),
+        chosen.kind == "distribution",
+        [item.name for item in facts.outputs if item is not chosen],
+        (input_reason, pixels_reason),
+        facts.labels,
     )
-    reasons = {
-        "input": input_reason,
-        "pixels": pixels_reason,
-        "output": output_reason(activation, others, chosen.name),
-    }
-    return Inference(signature, reasons, facts.labels)
 
 
 def _layout(facts: GraphFacts) -> str:
@@ -70,13 +67,6 @@ def _layout(facts: GraphFacts) -> str:
     if shape[3] not in (1, 3) and shape[1] not in (1, 3):
         return "NCHW" if facts.program == "OpenVINO" else "NHWC"
     return layout_of(shape)
-
-
-def _output_of(path: Path, facts: GraphFacts, name: str, labels: int | None) -> tuple[GraphOutput, int]:
-    """Return the output that is a row of classes, and the number of its classes."""
-    named = [item for item in facts.outputs if item.name == name] or facts.outputs
-    listed = "; ".join(f"{item.name} {list(item.shape)}" for item in named)
-    return choose_row(path, [item for item in named if is_row(item.shape)], listed, labels, facts.labels)
 
 
 def _pixels_of(facts: GraphFacts, shape: tuple[int, ...], layout: str) -> tuple[Preprocess, str]:
@@ -95,3 +85,83 @@ def _range_of(facts: GraphFacts, side: int, grey: bool) -> tuple[Preprocess, str
     if grey:
         return UNIT, USUAL_GREY
     return (RAW, USUAL_OPENVINO) if facts.program == "OpenVINO" else (UNIT, USUAL_TENSORFLOW)
+
+
+WHOLE_NUMBERS = (2, 4, 5, 6, 7, 12, 13)
+"""``TensorProto.DataType`` of all integers except int8."""
+ONNX_COLOURS = {"Gray8": "grey", "Rgb8": "rgb", "Srgb8": "rgb", "Bgr8": "bgr"}
+ONNX_RANGES = {"NominalRange_0_255": RAW, "Normalized_0_1": UNIT, "Normalized_1_1": SIGNED}
+
+
+def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
+    """Infer the signature of an ONNX file; use the file's own if Dimple exported it.
+
+    :param size: height and width of the input, if the user states them.
+    :param output: the name of the output to use, if the user states it.
+    :param labels: the number of labels, if there are any.
+    :raises ModelFormatError: if the file cannot be read, or is not an image classifier.
+    """
+    facts = read_onnx(path)
+    if facts.signature is not None and not size and not output:
+        by_file = dict.fromkeys(("input", "pixels", "output"), BY_METADATA)
+        return Inference(facts.signature, by_file, facts.labels, settled=True)
+    chosen, classes = choose_row(path, facts.outputs, output, labels, facts.labels)
+    shape, input_reason = _shape_of(path, facts, size)
+    preprocess, pixels_reason = _pixels_of_onnx(facts, shape)
+    return inference_of(
+        TensorSpec(facts.input_name, shape),
+        with_imagenet_crop(replace(preprocess, layout=layout_of(shape)), shape),
+        TensorSpec(chosen.name, (0, classes)),
+        chosen.kind == "distribution",
+        [item.name for item in facts.outputs if item is not chosen],
+        (input_reason, pixels_reason),
+        facts.labels,
+    )
+
+
+def _shape_of(path: Path, facts: OnnxFacts, size: tuple[int, int] | None) -> tuple[tuple[int, ...], str]:
+    """Return the input's shape with every size but the batch's, and the reason for it.
+
+    :raises ModelFormatError: if the input is not a picture, or fixed at another size than ``size``.
+    """
+    shape = facts.input_shape
+    try:
+        if len(shape) not in (3, 4):
+            raise no_picture(facts.input_name, shape)
+        return complete_shape(facts.input_name, shape, layout_of(shape) if len(shape) == 4 else "NHW", size)
+    except ModelFormatError as error:
+        raise ModelFormatError(f"{path}: {error}") from None
+
+
+def _pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...]) -> tuple[Preprocess, str]:
+    """Return the preprocessing for an ONNX file's network, and the reason for it.
+
+    Without information in the file, channels first are assumed to be PyTorch's, with the normalisation of torchvision's
+    models; channels last TensorFlow's, with pixels of 0-1.
+    """
+    grey = is_grey(shape)
+    preprocess, reason = _colour_pixels_of_onnx(facts, shape, grey)
+    return (as_grey(preprocess), reason) if grey else (preprocess, reason)
+
+
+def _colour_pixels_of_onnx(facts: OnnxFacts, shape: tuple[int, ...], grey: bool) -> tuple[Preprocess, str]:
+    side = min(shape[1:3]) if layout_of(shape) == "NHWC" else shape[-1]
+    if facts.element_type == SIGNED_BYTES:
+        return SIGNED_PIXELS
+    if facts.element_type in WHOLE_NUMBERS:
+        return WHOLE_PIXELS
+    nominal = ONNX_RANGES.get(facts.metadata.get("Image.NominalPixelRange", ""))
+    colour = ONNX_COLOURS.get(facts.metadata.get("Image.BitmapPixelFormat", ""))
+    if nominal is not None or colour is not None:
+        preprocess = nominal or RAW
+        return replace(preprocess, color=colour or "rgb"), BY_METADATA  # type: ignore[arg-type]
+    normal = pixels_of(facts.normalisation, side <= SMALL)
+    if normal is not None:
+        return normal
+    if facts.metadata.get("task") == "classify" and "names" in facts.metadata:
+        return replace(UNIT, resize="crop"), "0-1, cropped at the centre, as Ultralytics trains its classifiers"
+    if grey:
+        return UNIT, USUAL_GREY
+    if facts.producer.lower() in ("tf2onnx", "keras2onnx", "onnxmltools") or layout_of(shape) == "NHWC":
+        return UNIT, USUAL_TENSORFLOW
+    return TORCH, USUAL_PYTORCH

@@ -12,9 +12,8 @@ from app.formats.inference import (
     SMALL,
     USUAL_MXNET,
     Inference,
-    activation_of,
     as_grey,
-    output_reason,
+    inference_of,
     refuse_features,
     with_imagenet_crop,
 )
@@ -22,7 +21,7 @@ from app.formats.mxnet_describe import CheckpointFacts, describe_checkpoint
 from app.formats.mxnet_graph import Graph, read_graph
 from app.formats.mxnet_params import read_params
 from app.formats.pixels import CIFAR, RAW, TORCH, UNIT, mxnet_normalisation, pixels_of
-from app.types import Postprocess, Preprocess, Signature, TensorSpec
+from app.types import Preprocess, TensorSpec
 
 
 def infer_checkpoint(
@@ -47,19 +46,14 @@ def infer_checkpoint(
     if facts.kind == "features":
         refuse_features(symbol, facts.output_name, facts.classes, labels)
     preprocess, reason = _pixels_of_checkpoint(graph, facts, arrays)
-    activation = activation_of(facts.kind == "distribution", facts.classes)
-    signature = Signature(
-        (TensorSpec(facts.input_name, facts.input_shape),),
-        (TensorSpec(facts.output_name, (0, facts.classes)),),
+    return inference_of(
+        TensorSpec(facts.input_name, facts.input_shape),
         with_imagenet_crop(preprocess, facts.input_shape),
-        Postprocess(activation),
+        TensorSpec(facts.output_name, (0, facts.classes)),
+        facts.kind == "distribution",
+        facts.others,
+        (BY_CALLER if size else "it fits the weights", reason),
     )
-    reasons = {
-        "input": BY_CALLER if size else "it fits the weights",
-        "pixels": reason,
-        "output": output_reason(activation, facts.others, facts.output_name),
-    }
-    return Inference(signature, reasons)
 
 
 def _pixels_of_checkpoint(graph: Graph, facts: CheckpointFacts, arrays: Any) -> tuple[Preprocess, str]:

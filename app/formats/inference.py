@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal
 
 import numpy as np
 
 from app.errors import ModelFormatError
 from app.formats.pixels import RAW, TORCH
-from app.types import Activation, FloatArray, Preprocess, Signature
+from app.types import Activation, FloatArray, Postprocess, Preprocess, Signature, TensorSpec
 
 USUAL_SIDE = 224
 """Height and width of a picture in pixels if the file leaves them open."""
@@ -164,41 +164,44 @@ def check_row(path: Path, output: str, shape: Sequence[int]) -> None:
         )
 
 
-class Output(Protocol):
+Kind = Literal["distribution", "logits", "features", "unknown"]
+
+
+@dataclass(frozen=True)
+class Output:
     """An output of a network.
 
     ``shape`` has the batch axis; 0 stands for any size, and no axes for an unknown shape. ``kind`` is what the graph
-    ends in: ``distribution``, ``logits``, ``features`` or ``unknown``.
+    ends in: a distribution, a layer with weights (``logits``), a normalisation or pooled maps (``features``).
     """
 
+    name: str
+    shape: tuple[int, ...]
+    kind: Kind
+    is_float: bool = True
+
     @property
-    def name(self) -> str: ...
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-    @property
-    def kind(self) -> str: ...
-
-
-SomeOutput = TypeVar("SomeOutput", bound=Output)
-
-
-def is_row(shape: tuple[int, ...]) -> bool:
-    """Return whether an output may be one value for each class: one axis besides the batch, any others of size 1."""
-    return len(shape) != 1 and sum(axis != 1 for axis in shape[1:]) <= 1
+    def is_row(self) -> bool:
+        """Return whether it may be one value for each class: one axis besides the batch, any others of size 1."""
+        return self.is_float and len(self.shape) != 1 and sum(axis != 1 for axis in self.shape[1:]) <= 1
 
 
 def choose_row(
-    path: Path, rows: Sequence[SomeOutput], listed: str, labels: int | None, own: Sequence[str] | None
-) -> tuple[SomeOutput, int]:
+    path: Path, outputs: Sequence[Output], name: str, labels: int | None, own: Sequence[str] | None
+) -> tuple[Output, int]:
     """Return the output that is most probably a row of classes, and the number of its classes, 0 if that is open.
 
-    :param rows: outputs that may be one, as :func:`is_row` says.
-    :param listed: all outputs, for the error.
+    :param name: the name of the output to use, if the user states it.
     :param labels: the number of labels, if there are any.
     :param own: the labels in the file, if it has any.
-    :raises ModelFormatError: if there is no row, or it is a vector of features.
+    :raises ModelFormatError: if no output, or the named one, can be a row of classes, or it is a vector of features.
     """
+    named = [output for output in outputs if output.name == name] or outputs
+    rows = [output for output in named if output.is_row]
     if not rows:
+        listed = "; ".join(
+            f"{item.name} {list(item.shape)}{'' if item.is_float else ' of whole numbers'}" for item in named
+        )
         raise ModelFormatError(f"{path} is not a classifier: no output is a row with a value for each class ({listed})")
     order = ("distribution", "logits", "unknown", "features")
     chosen = min(rows, key=lambda output: (labels not in output.shape[1:], order.index(output.kind)))
@@ -206,6 +209,29 @@ def choose_row(
         refuse_features(path, chosen.name, values, labels if labels is not None else len(own or ()))
     is_open = 0 in chosen.shape[1:] or not chosen.shape
     return chosen, next((axis for axis in chosen.shape[1:] if axis > 1), 0 if is_open else 1)
+
+
+def inference_of(
+    tensor: TensorSpec,
+    preprocess: Preprocess,
+    output: TensorSpec,
+    is_distribution: bool,
+    others: Sequence[str],
+    reasons: tuple[str, str],
+    labels: tuple[str, ...] | None = None,
+) -> Inference:
+    """Return the inference of a network's signature.
+
+    :param output: the output with the classes, (0, classes).
+    :param is_distribution: whether the graph ends in a distribution.
+    :param others: names of the other outputs.
+    :param reasons: the reasons for the input and for the preprocessing.
+    :param labels: the labels in the file, if it has any.
+    """
+    activation = activation_of(is_distribution, output.shape[-1])
+    signature = Signature((tensor,), (output,), preprocess, Postprocess(activation))
+    by_part = {"input": reasons[0], "pixels": reasons[1], "output": output_reason(activation, others, output.name)}
+    return Inference(signature, by_part, labels)
 
 
 def output_reason(activation: Activation, others: Sequence[str], chosen: str) -> str:

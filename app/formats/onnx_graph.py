@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from app.errors import ModelFormatError
+from app.formats.inference import Kind, Output
 from app.formats.labels import labels_of
 from app.formats.lfs import refuse_pointer
 from app.formats.pixels import Normalisation, arithmetic
@@ -35,7 +36,6 @@ SIGNED_BYTES = 3
 LARGEST_CONSTANT = 4_000_000
 """The largest number of values of a constant that may be a mean picture; larger constants are weights."""
 
-Kind = Literal["distribution", "logits", "features", "unknown"]
 DISTRIBUTIONS = ("Softmax", "Sigmoid", "HardSigmoid")
 LOGITS = ("Gemm", "MatMul", "Conv", "LogSoftmax", "QLinearMatMul", "QLinearConv", "ConvInteger", "MatMulInteger")
 NORMALISATIONS = ("BatchNormalization", "LpNormalization", "LayerNormalization", "InstanceNormalization")
@@ -45,20 +45,6 @@ PASSES = (*SHAPES_ALONE, *QUANTIZERS, "Clip", "ZipMap")
 """Operations that do not change probabilities."""
 ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "HardSwish", "Elu", "Mul")
 POOLS = ("GlobalAveragePool", "ReduceMean", "AveragePool", "GlobalMaxPool")
-
-
-@dataclass(frozen=True)
-class OnnxOutput:
-    """One output of a network. ``shape`` has the batch axis; 0 stands for any size, and no axes for an unknown shape.
-
-    ``kind`` is ``distribution`` if the graph ends in a distribution, ``logits`` if it ends in a layer with weights,
-    ``features`` if it ends in a normalisation or in pooled maps, ``unknown`` otherwise.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    is_float: bool
-    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -74,7 +60,7 @@ class OnnxFacts:
     input_name: str
     input_shape: tuple[int, ...]
     element_type: int
-    outputs: tuple[OnnxOutput, ...]
+    outputs: tuple[Output, ...]
     files: tuple[Path, ...]
     normalisation: Normalisation = field(default_factory=Normalisation.none)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -198,9 +184,9 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(max(0, axis.dim_value) for axis in value.type.tensor_type.shape.dim)
 
 
-def _output(output: Any, makers: dict[str, Any]) -> OnnxOutput:
+def _output(output: Any, makers: dict[str, Any]) -> Output:
     is_float = output.type.tensor_type.elem_type in (0, *FLOATS)  # 0: some writers omit the type
-    return OnnxOutput(output.name, _shape(output), is_float, _kind(makers, output.name))
+    return Output(output.name, _shape(output), _kind(makers, output.name), is_float)
 
 
 def _kind(makers: dict[str, Any], name: str) -> Kind:

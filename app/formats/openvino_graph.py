@@ -5,11 +5,12 @@ from __future__ import annotations
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from app.errors import ModelFormatError
+from app.formats.inference import Kind, Output
 from app.formats.labels import NAMED_AS_LABELS, text_labels
 from app.formats.lfs import refuse_pointer
 from app.formats.pixels import Normalisation, arithmetic
@@ -26,17 +27,6 @@ LOGITS = ("MatMul", "Convolution", "GroupConvolution")
 POOLS = ("ReduceMean", "AvgPool", "MaxPool", "ReduceMax", "ReduceL2", "NormalizeL2")
 LARGEST_LABELS = 2**20
 
-Kind = Literal["distribution", "logits", "features", "unknown"]
-
-
-@dataclass(frozen=True)
-class GraphOutput:
-    """One output: its name, its shape with the batch axis (0 stands for any size), and what its graph ends in."""
-
-    name: str
-    shape: tuple[int, ...]
-    kind: Kind
-
 
 @dataclass(frozen=True)
 class GraphFacts:
@@ -50,7 +40,7 @@ class GraphFacts:
     input_name: str
     input_shape: tuple[int, ...]
     input_type: str
-    outputs: tuple[GraphOutput, ...]
+    outputs: tuple[Output, ...]
     normalisation: Normalisation = field(default_factory=Normalisation.none)
     labels: tuple[str, ...] | None = None
 
@@ -82,7 +72,7 @@ def read_graph(path: Path) -> GraphFacts:
     shape = _sizes(parameter.get_partial_shape())
     kind = np.dtype(parameter.get_element_type().to_dtype()).name
     outputs = tuple(
-        GraphOutput(name_of(output, number), _sizes(output.get_partial_shape()), _kind(source_of(output)))
+        Output(name_of(output, number), _sizes(output.get_partial_shape()), _kind(source_of(output)))
         for number, output in enumerate(model.outputs)
     )
     program = KINDS.get(path.suffix.lower(), "TensorFlow")

@@ -1,4 +1,4 @@
-"""The id of a request in logs and traces, and the configuration of tracing, whose packages are not part of the server."""
+"""The id of a request, and the configuration of tracing, whose packages are not part of the server."""
 
 from __future__ import annotations
 
