@@ -99,16 +99,10 @@ def explain(
 
 def cover_cell(tensor: FloatArray, preprocess: Preprocess, row: int, column: int) -> FloatArray:
     """Return the tensor with a cell and its neighbours covered by its mean colour."""
-    channels_first = preprocess.layout == "NCHW"
-    axes = (2, 3) if channels_first else (1, 2)
-    height, width = tensor.shape[axes[0]], tensor.shape[axes[1]]
-    rows, columns = _span(row, height), _span(column, width)
     result = tensor.copy()
-    mean = tensor.mean(axis=axes, keepdims=True)
-    if channels_first:
-        result[:, :, rows, columns] = mean
-    else:
-        result[:, rows, columns, :] = mean
+    planes = result if preprocess.layout == "NCHW" else np.moveaxis(result, 3, 1)  # a view
+    rows, columns = _span(row, planes.shape[2]), _span(column, planes.shape[3])
+    planes[:, :, rows, columns] = planes.mean(axis=(2, 3), keepdims=True)
     return result
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from flask import Flask
 
 from app.settings import Settings
-from app.web import api, health, metrics
+from app.web import api, metrics
 from app.web.errors import register_error_handlers
+from app.web.metrics import ops_bp
 from app.web.middleware import Middleware, trust_proxies
 from app.web.mms import management
 from app.web.mms import views as mms
 from app.web.oip import views as oip
 from app.web.openapi import views as openapi
-from app.web.pages import about, corrections, explain, icon, login, manage, results, teach
+from app.web.pages import about, corrections, explain, login, manage, results, teach
 from app.web.pages import views as pages
-from app.web.pages.views import live_bp
+from app.web.pages.views import icon_bp, live_bp
 from app.web.request_policy import RequestPolicy
 
 MODULES = (
@@ -27,15 +28,13 @@ MODULES = (
     api,
     mms,
     management,
-    health,
     metrics,
     openapi,
     oip,
     login,
-    icon,
     corrections,
 )
-BLUEPRINTS = (live_bp, *(module.bp for module in MODULES))
+BLUEPRINTS = (live_bp, ops_bp, icon_bp, *(module.bp for module in MODULES))
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""``/metrics``: all metrics in Prometheus's text format."""
+"""Health checks and metrics for operators: ``/healthz``, ``/readyz``, and ``/metrics`` in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
-from flask import Blueprint, Response, make_response, request
+from flask import Blueprint, Response, jsonify, make_response, request
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
@@ -22,6 +22,29 @@ from app.telemetry.metrics import MOST_NAMES
 from app.telemetry.multiprocess import collect, processes
 from app.utils.system import memory_limit
 from app.web.request import services
+
+ops_bp = Blueprint("ops", __name__)
+
+
+@ops_bp.get("/healthz")
+def alive() -> Response:
+    """Return 200 while the process answers."""
+    return jsonify({"status": "alive"})
+
+
+@ops_bp.get("/readyz")
+def ready() -> Response:
+    """Return 200 if the models are loaded; 503 if no model answers, or the cluster that computes them is unreachable.
+
+    Models that could not be loaded are listed with the reason.
+    """
+    problems = {entry.name: entry.problem for entry in services().registry.entries()}
+    loaded = [name for name, problem in problems.items() if not problem]
+    failed = {name: problem for name, problem in problems.items() if problem}
+    away = services().registry.cluster_error()
+    status = "ready" if loaded and not away else "not ready"
+    document = {"status": status, "models": loaded, "failed": failed} | ({"cluster": away} if away else {})
+    return make_response(jsonify(document), 200 if status == "ready" else 503)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
-"""Form at ``/``, its results at ``/file/``, and the webcam pages."""
+"""Form at ``/``, its results at ``/file/``, the webcam pages, and the icon."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, send_file, url_for
 
 from app.errors import BadInput, BadParameter, EmptyFile, ModelNotFound, TooManyFiles
 from app.serving.pipeline import open_picture, postprocess, prepare
@@ -20,6 +20,7 @@ from app.web.request import Upload, check_filled, client_disconnected, read_top,
 
 live_bp = Blueprint("live", __name__)
 
+DAY = 24 * 3600
 SMILES = ("smiling", "non-smiling")
 """Labels of a model that recognizes smiles."""
 
@@ -47,6 +48,15 @@ def _smile_model() -> str:
         if model.preprocess.faces and set(SMILES) <= set(model.labels):
             return name
     return ""
+
+
+icon_bp = Blueprint("icon", __name__)
+
+
+@icon_bp.get("/favicon.ico")
+def favicon() -> Response:
+    """Return the logo in the format of old browsers, which request it for responses that are no pages, too."""
+    return send_file(ROOT / "static" / "favicon.ico", "image/x-icon", max_age=DAY)
 
 
 bp = Blueprint("pages", __name__)
