@@ -27,7 +27,7 @@ from app.formats.infer_signature import infer_folder
 from app.formats.inference import inferred_reasons
 from app.formats.mxnet_describe import free_inputs
 from app.formats.mxnet_graph import read_graph
-from app.formats.mxnet_params import read_params
+from app.formats.mxnet_params import bare_name, read_params
 from app.formats.signature import FILE_NAME, read_signature
 from app.serving.model import open_model
 from app.settings import Settings
@@ -274,7 +274,7 @@ def _fits(model: ModelFolder) -> Iterator[tuple[str, Callable[[], str]]]:
 
 def _checkpoint(model: ModelFolder, checkpoint: Checkpoint) -> str:
     """Check that every array of the graph is either learned or an input of the signature."""
-    learned = {name.removeprefix("arg:").removeprefix("aux:") for name in read_params(checkpoint.params)}
+    learned = {bare_name(name) for name in read_params(checkpoint.params)}
     free = free_inputs(read_graph(checkpoint.symbol), learned)
     inputs = infer_folder(model).signature.inputs
     named = [tensor.name for tensor in inputs]

@@ -19,7 +19,7 @@ from app.formats.inference import (
 )
 from app.formats.mxnet_describe import CheckpointFacts, describe_checkpoint
 from app.formats.mxnet_graph import Graph, read_graph
-from app.formats.mxnet_params import read_params
+from app.formats.mxnet_params import bare_name, read_params
 from app.formats.pixels import CIFAR, RAW, TORCH, UNIT, mxnet_normalisation, pixels_of
 from app.types import Preprocess, TensorSpec
 
@@ -35,7 +35,7 @@ def infer_checkpoint(
     :raises ModelFormatError: if a file cannot be read, or the checkpoint is not an image classifier.
     """
     graph, listed = read_graph(symbol), read_params(params)
-    arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in listed.items()}
+    arrays = {bare_name(name): array for name, array in listed.items()}
     shapes = {name: array.shape for name, array in listed.items()}
     try:
         facts = describe_checkpoint(graph, shapes, symbol, params, size, output)

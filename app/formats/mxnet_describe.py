@@ -15,7 +15,7 @@ from typing import Literal
 
 from app.errors import ModelFormatError
 from app.formats.mxnet_graph import Graph, Node
-from app.formats.mxnet_params import missing_params
+from app.formats.mxnet_params import bare_name, missing_params
 from app.formats.mxnet_shapes import Shape, ShapeMismatch, UnknownShape, infer_shapes, pools_whole_map, windows
 
 SIZES = (224, 227, 299, 32, 28, 64, 96, 112, 128, 150, 160, 192, 256, 331, 48, 100)
@@ -106,7 +106,7 @@ def _of_head(
     graph: Graph, params: Mapping[str, Shape], path: Path, params_path: Path, size: tuple[int, int] | None
 ) -> tuple[Shape, int, str]:
     """Return the input's shape (C, H, W), the number of classes and the input's name, for a graph with one output."""
-    weights = {name.removeprefix("arg:").removeprefix("aux:"): shape for name, shape in params.items()}
+    weights = {bare_name(name): shape for name, shape in params.items()}
     name = _input_name(graph, weights, params, path, params_path)
     shape, shapes = _input(graph, name, weights, path, size)
     row = shapes[graph.heads[0]]

@@ -47,6 +47,11 @@ def read_params(path: Path) -> Arrays:
         raise ModelFormatError(f"{path} cannot be read as MXNet parameters: {error}") from None
 
 
+def bare_name(name: str) -> str:
+    """Return the name of an array without the prefix of a checkpoint."""
+    return name.removeprefix("arg:").removeprefix("aux:")
+
+
 def write_params(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write arrays to a ``.params`` file that MXNet 0.12 and later reads.
 

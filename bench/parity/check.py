@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bench.parity.answer import NONE, Answer
@@ -46,23 +47,23 @@ def predict(
     says: str = "",
     body: Any = None,
     headers: Mapping[str, str] = NONE,
+    management: bool = False,
     **more: Any,
 ) -> Check:
-    """A request at the inference port. ``line`` is ``METHOD path``."""
-    return _http(id, line, status, says, body, headers, False, more)
+    """A request at the inference port, or at the management port. ``line`` is ``METHOD path``."""
+    method, path = line.split(" ", 1)
+    sent = body.encode() if isinstance(body, str) else body
+
+    def ask(peer: Peer) -> Answer:
+        # a body that is sent in chunks is read once only
+        return peer.ask(method, path, sent() if callable(sent) else sent, headers, management)
+
+    where = "management " if management else ""
+    told = f", {'; '.join(f'{key}: {value}' for key, value in headers.items())}" if headers else ""
+    return Check(id, f"{where}{line}{told}{_shown(sent)}", ask, status, says, **more)
 
 
-def manage(
-    id: str,
-    line: str,
-    status: int = 200,
-    says: str = "",
-    body: Any = None,
-    headers: Mapping[str, str] = NONE,
-    **more: Any,
-) -> Check:
-    """A request at the management port."""
-    return _http(id, line, status, says, body, headers, True, more)
+manage = partial(predict, management=True)
 
 
 def describe(id: str, model: str, says: str = "", masked: tuple[str, ...] = WORKERS) -> Check:
@@ -82,21 +83,6 @@ def describe(id: str, model: str, says: str = "", masked: tuple[str, ...] = WORK
 def probe(id: str, asks: str, ask: Callable[[Peer], Answer], status: int = 200, says: str = "", **more: Any) -> Check:
     """A question that takes more than one request."""
     return Check(id, asks, ask, status, says, **more)
-
-
-def _http(
-    id: str, line: str, status: int, says: str, body: Any, headers: Mapping[str, str], management: bool, more: Any
-) -> Check:
-    method, path = line.split(" ", 1)
-    sent = body.encode() if isinstance(body, str) else body
-
-    def ask(peer: Peer) -> Answer:
-        # a body that is sent in chunks is read once only
-        return peer.ask(method, path, sent() if callable(sent) else sent, headers, management)
-
-    where = "management " if management else ""
-    told = f", {'; '.join(f'{key}: {value}' for key, value in headers.items())}" if headers else ""
-    return Check(id, f"{where}{line}{told}{_shown(sent)}", ask, status, says, **more)
 
 
 def _shown(body: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from bench.perf.records import DIMPLE, ENGINE, MMS, PEERS, Cell, Record, Run
 from bench.perf.subjects import INT8, PHOTOGRAPH, RESNET, ROWS, SMILE, SQUEEZENET
@@ -42,28 +43,9 @@ def of_runs(record: Record, server: str, figure: Callable[[Run], float]) -> dict
     return {run.round: figure(run) for run in record.runs if run.server == server}
 
 
-def per_second(one: Cell) -> float:
-    return one.per_second
-
-
-def p50(one: Cell) -> float:
-    return one.p50
-
-
-def p99(one: Cell) -> float:
-    return one.p99
-
-
-def pss(one: Run) -> float:
-    return one.pss
-
-
-def rss(one: Run) -> float:
-    return one.rss
-
-
-def start_seconds(one: Run) -> float:
-    return one.start_seconds
+per_second, p50, p99 = attrgetter("per_second"), attrgetter("p50"), attrgetter("p99")
+pss, rss, start_seconds = attrgetter("pss"), attrgetter("rss"), attrgetter("start_seconds")
+"""Figures of a cell, and of a run."""
 
 
 @dataclass(frozen=True)

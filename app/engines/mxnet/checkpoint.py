@@ -10,7 +10,7 @@ from app.engines.base import Network
 from app.errors import ModelFormatError
 from app.formats.mxnet_describe import free_inputs
 from app.formats.mxnet_graph import graph_of, read_document
-from app.formats.mxnet_params import read_params
+from app.formats.mxnet_params import bare_name, read_params
 
 
 def read_checkpoint(
@@ -25,7 +25,7 @@ def read_checkpoint(
         size.
     """
     document = read_document(symbol, output)
-    arrays = {name.removeprefix("arg:").removeprefix("aux:"): array for name, array in read_params(params).items()}
+    arrays = {bare_name(name): array for name, array in read_params(params).items()}
     arrays.pop(input_name, None)
     free = free_inputs(graph_of(document, symbol), set(arrays))
     if input_name not in free:

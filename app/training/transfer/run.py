@@ -18,7 +18,7 @@ from app.engines.mxnet.compat import use_all_cores
 from app.errors import BadParameter, DataError, ModelFormatError
 from app.formats.folder import check_own_name, write_manifest
 from app.formats.labels import write_labels
-from app.formats.mxnet_params import Arrays, read_params, write_params
+from app.formats.mxnet_params import Arrays, bare_name, read_params, write_params
 from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.formats.signature import FILE_NAME, write_signature
 from app.settings import PictureLimits
@@ -198,14 +198,10 @@ def _symbol(body: Backbone, classes: int) -> dict[str, Any]:
 
 def _params(body: Backbone, head: Head) -> Arrays:
     names = array_names(body)
-    arrays = {key: array for key, array in read_params(body.checkpoint.params).items() if _bare(key) in names}
+    arrays = {key: array for key, array in read_params(body.checkpoint.params).items() if bare_name(key) in names}
     arrays[f"arg:{body.head}_weight"] = head.weight.astype(np.float32)
     arrays[f"arg:{body.head}_bias"] = head.bias.astype(np.float32)
     return arrays
-
-
-def _bare(key: str) -> str:
-    return key.removeprefix("arg:").removeprefix("aux:")
 
 
 def _write_json(path: Path, document: dict[str, Any]) -> None:
