@@ -39,7 +39,7 @@ class BackendServer:
 
     def __init__(self, listener: socket.socket, service: BackendService) -> None:
         self._listener = listener
-        self._service = service
+        self.service = service
         self._lock = threading.Lock()
         self._connections = 0
         self._ending = False
@@ -58,7 +58,7 @@ class BackendServer:
             item.setblocking(False)
             selector.register(item, selectors.EVENT_READ)
         while not (self._ending and not self._connections):
-            self._service.state.beat()
+            self.service.state.beat()
             ready = {key.fileobj for key, _ in selector.select(BEAT_SECONDS)}
             if self._woken in ready:
                 self._woken.recv(4096)
@@ -98,11 +98,6 @@ class BackendServer:
         with self._lock:
             self._connections -= 1
         self._wake.send(b".")
-
-    @property
-    def service(self) -> BackendService:
-        """Return the backend service."""
-        return self._service
 
 
 class _Connection:

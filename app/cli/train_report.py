@@ -65,7 +65,10 @@ def report(settings: Settings, course: TrainingTask, data: Path | None) -> None:
     :raises DataError: if there is no prepared data, or the images cannot be used.
     """
     with opened_model(settings, course.name) as model:
-        part = _test_part(settings, course, model) if data is None else _all(course, model, data)
+        if data is None:
+            part = _test_part(settings, course, model)
+        else:
+            part = read_all(data, course.folders, model.preprocess, model.input.shape)
         rows = np.concatenate(
             [model.probabilities(part.pictures[i : i + BATCH]) for i in range(0, len(part.pictures), BATCH)]
         )
@@ -87,10 +90,6 @@ def _test_part(settings: Settings, course: TrainingTask, model: Model) -> Part:
             f"The model takes {key} pictures, which {course.name} prepare does not make. Give --data instead."
         )
     return prepared.part("test", key)
-
-
-def _all(course: TrainingTask, model: Model, data: Path) -> Part:
-    return read_all(data, course.folders, model.preprocess, model.input.shape)
 
 
 def _loader(pixels: FloatArray) -> Callable[[], Image.Image]:

@@ -50,7 +50,8 @@ class OnnxReference:
         fed = next(value for value in model.graph.input if value.name not in learned)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(fed.type.tensor_type.elem_type)
         sizes = signature.inputs[0].shape[1:]
-        row_shape = tuple(size or axis.dim_value for size, axis in zip(sizes, _axes(fed)[1:], strict=False)) or sizes
+        axes = fed.type.tensor_type.shape.dim[1:]
+        row_shape = tuple(size or axis.dim_value for size, axis in zip(sizes, axes, strict=False)) or sizes
         try:
             sort_nodes(model.graph)
             compute, package = _open(model, fed.name, model.graph.output[0].name)
@@ -78,10 +79,6 @@ class OnnxReference:
             row = np.clip(np.rint(row), limits.min, limits.max)
         answer: FloatArray = np.asarray(self._compute(row.astype(self._dtype))).reshape(1, -1).astype(np.float32)
         return answer
-
-
-def _axes(value: Any) -> list[Any]:
-    return list(value.type.tensor_type.shape.dim)
 
 
 def _open(model: Any, fed: str, output: str) -> tuple[Any, str]:

@@ -13,14 +13,6 @@ from app.handlers.types import HandlerAnswer, HandlerRequest, HandlerSpec, Worke
 from app.handlers.worker import Pause, PoolState, Worker, WorkerContext
 
 
-def _ignore(line: str) -> None:
-    """Drop a metric."""
-
-
-def _ignore_restart() -> None:
-    """Ignore a restart."""
-
-
 class Workers:
     """A pool of a model's workers, empty at first. All methods are thread-safe.
 
@@ -33,9 +25,9 @@ class Workers:
     def __init__(
         self,
         spec: HandlerSpec,
-        on_metric: OnMetric = _ignore,
+        on_metric: OnMetric = lambda line: None,
         pause: Pause = threading.Event.wait,
-        on_restart: Callable[[], None] = _ignore_restart,
+        on_restart: Callable[[], None] = lambda: None,
     ) -> None:
         self.spec = spec
         self._state = PoolState()
