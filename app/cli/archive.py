@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import platform
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,14 +44,17 @@ def describe(folder: Path) -> Iterator[Fact]:
     manifest = read_manifest(folder)
     yield "model", [folder.name]
     yield from _manifest_facts(manifest)
-    yield "handler", [_describe_handler(folder, manifest)]
+    handler = find_handler(folder, manifest)
+    has_code = handler is not None and not handler.is_stock
+    yield "handler", [_describe_handler(handler, manifest)]
     model = _open_or_reason(folder)
     if isinstance(model, ModelFolder):
-        yield from _inferred_facts(model)
+        if not has_code:  # a model's own code has its own way from a request to the network
+            yield from _inferred_facts(model)
         if model.labels is not None:
             yield "labels", [f"{len(model.labels):,}: {first_labels(model.labels)}"]
     yield "files", [f"{size:>13,}  {name}" for name, size in _files(folder)]
-    yield "served", [_serving_fact(folder, manifest, model)]
+    yield "served", [_serving_fact(folder, handler, model)]
 
 
 def kind_of(folder: Path) -> str:
@@ -72,20 +75,25 @@ def printable(text: str) -> str:
     return "".join(item if item.isprintable() else item.encode("unicode_escape").decode() for item in text)
 
 
+def print_fact(name: str, values: Sequence[str]) -> None:
+    """Print the lines of a fact, the name in front of the first."""
+    for index, value in enumerate(values):
+        click.echo(f"{'' if index else name:<12}{printable(value)}".rstrip())
+
+
 def _manifest_facts(manifest: Manifest) -> Iterator[Fact]:
     if manifest.document is None:
         yield "manifest", ["none"]
         return
     yield "manifest", [f"of Multi Model Server {'0.x' if manifest.is_legacy else '1.x'}"]
-    yield "version", [manifest.model_version or "not said"]
+    yield "version", [manifest.model_version or "not stated"]
     runs = f" (its code runs under Python {platform.python_version()})" if manifest.runtime == "python2" else ""
     yield "runtime", [manifest.runtime + runs]
     if manifest.engine is not None:
         yield "engine", [f"{manifest.engine} {manifest.engine_version or ''}".rstrip()]
 
 
-def _describe_handler(folder: Path, manifest: Manifest) -> str:
-    handler = find_handler(folder, manifest)
+def _describe_handler(handler: Handler | None, manifest: Manifest) -> str:
     if handler is None:
         return "none"
     if handler.is_stock:
@@ -130,8 +138,7 @@ def _files(folder: Path) -> list[tuple[str, int]]:
     return [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in files]
 
 
-def _serving_fact(folder: Path, manifest: Manifest, model: ModelFolder | str) -> str:
-    handler = find_handler(folder, manifest)
+def _serving_fact(folder: Path, handler: Handler | None, model: ModelFolder | str) -> str:
     if handler is not None and not handler.is_stock:
         if handler.file is None:
             return f"not at all: it has no {handler.module.replace('.', '/')}.py, which its handler names"
@@ -350,9 +357,8 @@ def inspect(path: Path) -> None:
     The output includes how Dimple would serve it. No code of the archive is run.
     """
     with _as_folder(path) as folder:
-        for name, values in describe(folder):
-            for index, value in enumerate(values):
-                click.echo(f"{'' if index else name:<12}{printable(value)}".rstrip())
+        for fact, values in describe(folder):
+            print_fact(fact, [value.replace(str(folder), str(path)) for value in values])
 
 
 @click.command("verify")

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 import click
 from flask.cli import with_appcontext
 
-from app.cli.archive import describe, kind_of, printable
+from app.cli.archive import describe, kind_of, print_fact
 from app.cli.common import complete_model, current_settings, program, report_errors, running_settings, table
 from app.errors import DimpleError, LaunchError, ModelNotFound
 from app.formats.archive.manifest import NAME, read_manifest
@@ -69,10 +69,9 @@ def info(name: str) -> None:
     The output lists the files, input, preprocessing and labels of the model NAME, and its state if the server runs.
     """
     model = _find(name, current_settings())
-    click.echo(f"{'state':<12}{printable(model.state)}")
+    print_fact("state", [model.state])
     for fact, values in describe(model.path):
-        for index, value in enumerate(values):
-            click.echo(f"{'' if index else fact:<12}{printable(value)}".rstrip())
+        print_fact(fact, values)
 
 
 @click.command("register")

@@ -119,6 +119,12 @@ def test_inspect_tells_own_code_and_does_not_run_it(app: Flask, tmp_path: Path) 
     assert not trap.exists()
 
 
+def test_inspect_leaves_the_weights_of_own_code_to_the_code(app: Flask, tmp_path: Path) -> None:
+    own = manifest(modelName="own", handler="service:handle")
+    files = {"MAR-INF/MANIFEST.json": own, "service.py": "handle = print", "own.onnx": "of another format"}
+    assert not {"signature", "inputs"} & said(run(app, inspect, zipped(tmp_path / "own.mar", files))).keys()
+
+
 def test_inspect_of_an_old_archive(app: Flask, tmp_path: Path) -> None:
     files = {"MANIFEST.json": json.dumps(LEGACY), "custom_service.py": "class A(B): pass"}
     facts = said(run(app, inspect, zipped(tmp_path / "smile.model", files)))
