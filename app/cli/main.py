@@ -84,7 +84,7 @@ MODEL_COMMANDS = {
     "train": ("app.cli.train:train", "Train a classifier on your images"),
     "evaluate": ("app.cli.evaluate:evaluate", "Measure accuracy on labelled images"),
     "convert": ("app.cli.convert:convert", "Convert models for installs that only serve"),
-    "quantize": ("app.cli.quantize:quantize", "Convert a model to 8-bit integers (INT8)"),
+    "quantize": ("app.cli.convert:quantize", "Convert a model to 8-bit integers (INT8)"),
     "export": ("app.cli.export:export", "Export to ONNX, OpenVINO, MXNet or MMS"),
     "register": ("app.cli.manage:register", "Register a model with the running server"),
     "remove": ("app.cli.manage:remove", "Remove a model"),

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from app.errors import DataError, ModelFormatError
 from app.types import FloatArray, Interpolation, Preprocess
 from app.vision import resample
-from app.vision.centerface import CANVASES
+from app.vision.faces import CANVASES
 
 Pixels = NDArray[np.uint8]
 

@@ -15,7 +15,7 @@ from flask import Flask
 from PIL import Image
 
 from app import load_models
-from app.cli.quantize import quantize
+from app.cli.convert import quantize
 from app.settings import ROOT
 from tests.cli.test_predict import grey, light, make_app
 from tests.conftest import CACHE

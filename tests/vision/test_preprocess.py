@@ -15,8 +15,8 @@ from PIL import Image
 from app.errors import ModelFormatError
 from app.settings import PictureLimits
 from app.types import Interpolation, Preprocess
-from app.vision.centerface import CANVASES
 from app.vision.decode import decode
+from app.vision.faces import CANVASES
 from app.vision.preprocess import draft_side, to_tensor
 
 from .pictures import noise

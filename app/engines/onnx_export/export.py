@@ -11,7 +11,6 @@ from pathlib import Path
 import app.engines.onnx_export.elementwise
 import app.engines.onnx_export.layers
 import app.engines.onnx_export.layout
-import app.engines.onnx_export.normalization
 import app.engines.onnx_export.pooling  # noqa: F401
 from app.engines.base import Network
 from app.engines.onnx_export.operators import OPERATORS, Call
