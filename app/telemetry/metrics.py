@@ -47,7 +47,7 @@ STAGE_SECONDS = Histogram(
 )
 IN_FLIGHT = Gauge(
     "dimple_requests_in_flight",
-    "Requests that a model has let in and not answered yet.",
+    "Requests that a model has accepted and not answered yet.",
     ("model",),
     multiprocess_mode="livesum",
     **_own,
@@ -55,9 +55,7 @@ IN_FLIGHT = Gauge(
 QUEUE_DEPTH = Gauge(
     "dimple_queue_depth", "Requests that wait for their turn.", ("model",), multiprocess_mode="livesum", **_own
 )
-QUEUE_FULL = Counter(
-    "dimple_queue_full", "Requests that were refused because as many waited as may.", ("model",), **_own
-)
+QUEUE_FULL = Counter("dimple_queue_full", "Requests that were refused because the queue was full.", ("model",), **_own)
 BATCH_SIZE = Histogram("dimple_batch_size", "Requests that were computed together.", ("model",), buckets=SIZES, **_own)
 LOAD_TIME = Histogram(
     "dimple_model_load_duration_seconds",

@@ -119,15 +119,15 @@ class _Now(Collector):
         yield from collect()
         yield _models(self._models.entries()[:MOST_NAMES])
         yield from _memory()
-        limit = "Memory that the server may use: the machine's, or less where its control group allows less."
+        limit = "Memory that the server may use: the machine's, or less if its control group allows less."
         yield GaugeMetricFamily("dimple_memory_limit_bytes", limit, memory_limit())
 
 
 def _models(entries: list[Entry]) -> Metric:
     family = GaugeMetricFamily(
         "dimple_model_up",
-        "1 where a model answers, 0 where it could not be loaded or none of its handler processes runs; without a "
-        "value where it was given no workers.",
+        "1 if a model answers, 0 if it could not be loaded or none of its handler processes runs; no value if it has "
+        "no workers.",
         labels=("model", "version", "engine"),
     )
     for entry in entries:
@@ -147,10 +147,12 @@ def _answers(entry: Entry) -> bool:
 def _memory() -> Iterator[Metric]:
     labels = ("pid", "kind", "model")
     resident = GaugeMetricFamily(
-        "dimple_process_resident_memory_bytes", "Memory of a process, what it shares included.", labels=labels
+        "dimple_process_resident_memory_bytes", "Memory of a process, including shared memory.", labels=labels
     )
     proportional = GaugeMetricFamily(
-        "dimple_process_proportional_memory_bytes", "Memory of a process, of what it shares its part.", labels=labels
+        "dimple_process_proportional_memory_bytes",
+        "Memory of a process, with its part of shared memory.",
+        labels=labels,
     )
     for item in memory():
         resident.add_metric((str(item.pid), item.kind, item.model), item.resident)
