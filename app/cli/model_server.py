@@ -22,7 +22,7 @@ RUNNING = f"Model server is already running, please use {NAME} --stop to stop MM
 OLD_LEVELS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warning", "WARN": "warning", "ERROR": "error"}
 NOT_FOLLOWED = {
     "service": "pack the archive with its own service, or name it when you register the model",
-    "log_rotation_time": "logs are put aside when they reach 100 MB",
+    "log_rotation_time": "a log file is rotated when it reaches 100 MB",
     "metrics_write_to": "metrics are written to logs/",
     "gen_api": "no client code is made; OPTIONS / describes the API",
 }
@@ -36,7 +36,7 @@ def multi_model_server() -> None:
 
 def mxnet_model_server() -> None:
     """Run ``mxnet-model-server``, the former name of ``multi-model-server``."""
-    _warn(f"{OLD_NAME} is the former name of {NAME}; both start Dimple. Scripts had better call {NAME}.")
+    _warn(f"{OLD_NAME} is the former name of {NAME}; both start Dimple. Call {NAME} in scripts.")
     _ends_with_status(_parser(OLD_NAME), old=True)
 
 
@@ -46,10 +46,10 @@ def _parser(name: str) -> argparse.ArgumentParser:
     )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--start", action="store_true", help="start it; so does a command without flags")
-    what.add_argument("--stop", action="store_true", help="stop the one that runs, when it has answered its requests")
-    parser.add_argument("--model-store", metavar="FOLDER", help="where models and archives lie")
+    what.add_argument("--stop", action="store_true", help="stop the running server after it has answered its requests")
+    parser.add_argument("--model-store", metavar="FOLDER", help="folder of models and archives")
     parser.add_argument(
-        "--models", nargs="+", default=[], metavar="[NAME=]PLACE", help="what is loaded at start: archives, URLs or ALL"
+        "--models", nargs="+", default=[], metavar="[NAME=]PLACE", help="models to load at start: archives, URLs, ALL"
     )
     parser.add_argument("--mms-config", metavar="FILE", help="instead of ./config.properties; sagemaker is built in")
     parser.add_argument("--log-config", metavar="FILE", help="a log4j2 XML file, for the level and the files' places")
@@ -64,7 +64,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
 def _add_old_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--host", help="address of predictions (127.0.0.1)")
     group.add_argument("--port", type=int, help="port of predictions (8080)")
-    group.add_argument("--gpu", type=int, metavar="ID", help="the GPU that services of archives are given")
+    group.add_argument("--gpu", type=int, metavar="ID", help="GPU for the services of archives")
     group.add_argument("--log-level", choices=list(OLD_LEVELS), type=str.upper)
     group.add_argument("--log-file", metavar="FILE", help="instead of logs/mms_log.log")
     for flag in NOT_FOLLOWED:
