@@ -31,6 +31,11 @@ class FairSemaphore:
         self._free = count
         self._waiting: deque[threading.Event] = deque()
 
+    @property
+    def waiting(self) -> int:
+        """Return the number of threads that wait for a slot."""
+        return len(self._waiting)
+
     def __enter__(self) -> None:
         with self._lock:
             if self._free:
@@ -132,6 +137,11 @@ class BatchQueue(Generic[Item, Result]):
         self._busy = 0
         self._waiting: deque[_Job[Item, Result]] = deque()
         self._joinable: _Batch[Item, Result] | None = None  # still accepts jobs; while it exists, no job waits
+
+    @property
+    def waiting(self) -> int:
+        """Return the number of requests that are not in a batch yet."""
+        return len(self._waiting)
 
     def resize(self, concurrency: int) -> None:
         """Set the number of batches that are computed at once."""

@@ -125,7 +125,8 @@ def _unsafe(folder: ModelFolder, what: str) -> ModelFormatError:
     return ModelFormatError(f"{folder.path} cannot be opened: reading its files {what}. They may be damaged")
 
 
-def _report_opened() -> None:
+def report_opened() -> None:
+    """Stop the limit of processor time for opening a model, and print OPENED."""
     signal.setitimer(signal.ITIMER_PROF, 0)
     print(OPENED.decode(), flush=True)
 
@@ -138,7 +139,7 @@ def main() -> int:
     os.chdir(working_dir)
     signal.setitimer(signal.ITIMER_PROF, OPENING_SECONDS)  # SIGPROF then kills the process
     try:
-        build(folder, choice, path, _report_opened)
+        build(folder, choice, path, report_opened)
     except ModelFormatError as error:
         print(error, file=sys.stderr)
         return REFUSED

@@ -278,7 +278,7 @@ class Trainer:
         columns = self._columns
         with progress(f"epoch {epoch + 1}/{self._epochs}", per_epoch, "batches") as bar:
             for step, batch in enumerate(batches(material, self._fitting, columns, draw)):
-                rate = self._rate(epoch * per_epoch + step, self._epochs * per_epoch)
+                rate = learning_rate(self._fitting, epoch * per_epoch + step, self._epochs * per_epoch)
                 keras.backend.set_value(self.network.optimizer.lr, rate)
                 weights = [batch.weights, *(np.ones_like(batch.weights) for _ in batch.targets[1:])]
                 figures = self.network.train_on_batch(batch.pictures, batch.targets, sample_weight=weights)
@@ -292,17 +292,22 @@ class Trainer:
     def _columns(self) -> int:
         return int(_first(self.network.output_shape)[-1])
 
-    def _rate(self, step: int, steps: int) -> float:
-        if self._fitting.schedule == "constant":
-            return self._fitting.rate
-        rising = min(1.0, (step + 1) / (WARMUP * steps))
-        return self._fitting.rate * rising * (1 + math.cos(math.pi * step / steps)) / 2
-
     def _save(self) -> None:
         state = Checkpoint(
             self._run, self.history, self.network.get_weights(), self._best, optimizer_state(self.network)
         )
         save_checkpoint(state, self._path)
+
+
+def learning_rate(fitting: FitOptions, step: int, steps: int) -> float:
+    """Return the learning rate of a batch: after a short linear warm-up it falls along half a cosine, unless constant.
+
+    :param step: number of the batch, 0 to ``steps``, which is the number of batches of all epochs.
+    """
+    if fitting.schedule == "constant":
+        return fitting.rate
+    rising = min(1.0, (step + 1) / (WARMUP * steps))
+    return fitting.rate * rising * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def class_one(network: Any, pictures: FloatArray) -> FloatArray:

@@ -274,7 +274,7 @@ def write_checkpoint(folder: Path) -> tuple[str, dict[str, NDArray[np.float32]]]
     :raises ModelFormatError: if the package with the weights is missing or has other content.
     """
     write_manifest(folder, NAME, DESCRIPTION)
-    symbol, params = build(read_state_dict(_weights()))
+    symbol, params = build(read_state_dict(weights_path()))
     write_signature(SIGNATURE, folder / "signature.json")
     (folder / "synset.txt").write_text("".join(f"{label}\n" for label in imagenet_labels()), encoding="utf-8")
     (folder / CHECKPOINT[0]).write_text(symbol, encoding="utf-8")
@@ -282,7 +282,11 @@ def write_checkpoint(folder: Path) -> tuple[str, dict[str, NDArray[np.float32]]]
     return symbol, params
 
 
-def _weights() -> Path:
+def weights_path() -> Path:
+    """Return the file of EfficientNet-Lite0's weights.
+
+    :raises ModelFormatError: if the package with the weights is missing or has other content.
+    """
     path = packaged_file(*WEIGHTS)
     if sha256_file(path) != WEIGHTS_SHA256:
         raise content_error(path, WEIGHTS[0])

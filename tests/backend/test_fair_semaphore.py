@@ -25,7 +25,7 @@ def test_no_more_at_once_than_there_are_places_and_the_first_is_next() -> None:
     for number in range(4):
         threads.append(threading.Thread(target=work, args=(number,)))
         threads[-1].start()
-        wait_until(lambda: len(order) + len(slots._waiting) == len(threads), 0.001)
+        wait_until(lambda: len(order) + slots.waiting == len(threads), 0.001)
     assert order == [0]
 
     for thread in threads:

@@ -79,7 +79,7 @@ def test_a_model_that_is_never_opened_is_refused(
 def test_the_time_to_open_ends_when_the_model_is_open(capfd: pytest.CaptureFixture[str]) -> None:
     signal.setitimer(signal.ITIMER_PROF, 1000)
     try:
-        conversion_process._report_opened()
+        conversion_process.report_opened()
         assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
         assert capfd.readouterr().out.encode().strip() == conversion_process.OPENED
     finally:

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from app.errors import HandlerLoadError
@@ -301,10 +302,11 @@ def test_a_guard_kills_the_groups_that_it_was_told_of_and_not_taken_from_it() ->
 def test_a_guard_that_was_killed_is_replaced_and_knows_what_the_first_one_knew() -> None:
     guard = Reaper()
     with sleeper() as first, sleeper() as second:
+        before = set(psutil.Process().children())
         guard.watch(first.pid)
-        assert guard._process is not None
-        guard._process.kill()
-        guard._process.wait()
+        (process,) = set(psutil.Process().children()) - before
+        process.kill()
+        process.wait(DEADLINE)
         guard.watch(second.pid)
         guard.end()
         assert [first.wait(DEADLINE), second.wait(DEADLINE)] == [-signal.SIGKILL] * 2

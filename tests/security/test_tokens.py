@@ -113,14 +113,16 @@ def test_many_processes_add_tokens_and_none_is_lost(path: Path) -> None:
 def test_a_change_counts_without_a_start_and_without_a_look_at_each_request(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    now = [0.0]
+    monkeypatch.setattr("app.security.tokens.time.monotonic", lambda: now[0])
     known_tokens = TokenCache(path)
     assert not known_tokens.guard_management()
     add_token(path, "boss", "management")
-    assert not known_tokens.guard_management()  # it has looked within this second
-    monkeypatch.setattr(known, "LOOK_SECONDS", 0.0)
-    known_tokens._look_at = 0.0
+    assert not known_tokens.guard_management()  # the file was read within this second
+    now[0] = known.LOOK_SECONDS
     assert known_tokens.guard_management()
     revoke_token(path, "boss")
+    now[0] = 2 * known.LOOK_SECONDS
     assert not known_tokens.guard_management()
 
 

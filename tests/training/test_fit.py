@@ -11,7 +11,15 @@ from app.engines.mxnet.compat import import_keras
 from app.errors import DataError
 from app.training.augment import Augmentation
 from app.training.batchnorm_folding import build_folded_network
-from app.training.fit import History, Material, Trainer, apply_temperature, calibrated_loss, temperature
+from app.training.fit import (
+    History,
+    Material,
+    Trainer,
+    apply_temperature,
+    calibrated_loss,
+    learning_rate,
+    temperature,
+)
 from app.training.recipes import DistillationOptions, FitOptions, smile_tutorial_network
 
 
@@ -163,8 +171,7 @@ def test_a_teacher_is_learned_from(tmp_path: Path) -> None:
     assert np.mean(taught.argmax(axis=1) == material().classes) > 0.9
 
 
-def test_the_rate_rises_shortly_and_falls_along_a_cosine(tmp_path: Path) -> None:
-    trainer = Trainer(network(), FITTING, {}, 5, tmp_path / "state.npz")
-    assert trainer._rate(0, 1000) == pytest.approx(1e-2 / 30)
-    assert trainer._rate(500, 1000) == pytest.approx(1e-2 / 2)
-    assert trainer._rate(1000, 1000) == pytest.approx(0)
+def test_the_learning_rate_rises_briefly_and_then_falls_along_a_cosine() -> None:
+    assert learning_rate(FITTING, 0, 1000) == pytest.approx(1e-2 / 30)
+    assert learning_rate(FITTING, 500, 1000) == pytest.approx(1e-2 / 2)
+    assert learning_rate(FITTING, 1000, 1000) == pytest.approx(0)

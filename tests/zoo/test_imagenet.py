@@ -217,7 +217,7 @@ def test_a_models_folder_that_cannot_be_written_is_an_error_with_its_name(tmp_pa
 
 
 def test_weights_of_another_network_are_refused() -> None:
-    state = dict(read_state_dict(imagenet._weights()))
+    state = dict(read_state_dict(imagenet.weights_path()))
     with pytest.raises(ModelFormatError, match=r"_fc\.bias has the shape \(3,\)"):
         build({**state, "_fc.bias": np.zeros(3, np.float32)})
     del state["_conv_head.weight"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import time
+import threading
 from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,7 +17,7 @@ from app.engines.ray.engine import describe
 from app.engines.ray.serve_config import application_name
 from app.formats.folder import digest_of
 from app.types import FloatArray, Signature, TensorSpec
-from tests.helpers import running
+from tests.helpers import SECONDS, running
 
 LOST = 0
 """In place of a status: the connection ends without a response."""
@@ -26,7 +26,7 @@ LOST = 0
 class Proxy(ThreadingHTTPServer):
     """A proxy with one application. ``answers`` are statuses and texts that it gives before it computes.
 
-    ``seconds`` is how long each request takes.
+    Requests are answered only while ``answering`` is set.
     """
 
     daemon_threads = True
@@ -37,7 +37,8 @@ class Proxy(ThreadingHTTPServer):
         self.description = description
         self.answers: list[tuple[int, str]] = []
         self.requests: list[tuple[str, str]] = []
-        self.seconds = 0.0
+        self.answering = threading.Event()
+        self.answering.set()
 
     @property
     def address(self) -> str:
@@ -65,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: bytes) -> None:
         self.server.requests.append((self.command, self.path))
-        time.sleep(self.server.seconds)
+        self.server.answering.wait(SECONDS)
         if self.path != self.server.route:
             self._give(404, b"Path not found.")
         elif self.server.answers:

@@ -163,7 +163,8 @@ def test_processes_that_ask_at_once_find_one_whole_folder(tmp_path: Path, work: 
 def test_what_a_killed_process_left_is_cleared_away(archive: Path, work: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; import app.formats.archive.cache as opening; "
-        "opening._list = lambda home, name: (Path(sys.argv[3]).touch(), time.sleep(60)); "
+        "unpack = opening.unpack; "
+        "opening.unpack = lambda *where: (unpack(*where), Path(sys.argv[3]).touch(), time.sleep(60)); "
         "opening.open_archive(Path(sys.argv[1]), Path(sys.argv[2]))"
     )
     sign = archive.parent / "unpacked"
