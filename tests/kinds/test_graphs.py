@@ -17,9 +17,10 @@ from app.formats.folder import open_model_folder
 from app.formats.import_files import gather
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import confidence_of
-from app.serving.model import Model, open_model
+from app.serving.model import Model
 from app.settings import Settings
 from app.utils.openvino_runtime import import_openvino
+from tests.kinds.conftest import converted
 from tests.kinds.table import Table
 from tests.kinds.test_kinds import answers
 
@@ -54,7 +55,7 @@ def put(source: Path, folder: Path) -> None:
 
 
 def opened(folder: Path, place: Path) -> Model:
-    return open_model(open_model_folder(folder), "auto", cache_dir=place / "cache")
+    return converted(folder, place / "cache")
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -31,6 +31,7 @@ from app.formats.mxnet_params import write_params
 from app.serving.model import Model, open_model
 from app.serving.pipeline import classify
 from app.settings import PictureLimits, Settings
+from tests.kinds.conftest import converted
 from tests.kinds.table import Table
 
 TESTDATA = Path(__file__).parent.parent / "testdata"
@@ -284,7 +285,7 @@ def test_an_onnx_file_answers_as_onnx_runtime(tmp_path: Path, case: Onnx, table:
     folder = tmp_path / "net"
     folder.mkdir()
     write_onnx(folder / "net.onnx", case)
-    model = open_model(open_model_folder(folder), "auto", cache_dir=tmp_path / "cache")
+    model = converted(folder, tmp_path / "cache")
     expected = by_onnxruntime(folder / "net.onnx", case)
     assert np.ptp(expected, axis=0).max() > 1e-4  # the two pictures differ
     if "labels" in dict(case.metadata):
@@ -440,7 +441,7 @@ def test_an_export_dropped_again_keeps_labels_faces_and_pixels(app: Flask, tmp_p
     folder.mkdir()
     export(smile, smile.labels, folder / "smile.onnx")
     before = open_model(smile, "mxnet", cache_dir=None)
-    after = open_model(open_model_folder(folder), "auto", cache_dir=cache)
+    after = converted(folder, cache)
     assert (after.labels, after.preprocess, after.postprocess) == (before.labels, before.preprocess, before.postprocess)
     worst = difference(answers(after), answers(before))
     assert worst < 1e-5
@@ -466,5 +467,5 @@ def test_what_is_no_classifier_is_refused_by_its_shape(
     folder.mkdir()
     write_onnx(folder / "net.onnx", case)
     with pytest.raises(ModelFormatError, match=message):
-        open_model(open_model_folder(folder), "auto", cache_dir=tmp_path / "cache")
+        converted(folder, tmp_path / "cache")
     table.add(kind, "onnx", "", "refused, with the shape")
