@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -39,14 +39,17 @@ HEAVY |= {"ray", "opentelemetry"}
 Graph = dict[str, set[str]]
 
 
-def imported(tree: ast.AST) -> Iterator[str]:
-    """Yield the names that a module imports, inside functions, too."""
-    for node in ast.walk(tree):
+@cache
+def imported(path: Path) -> tuple[str, ...]:
+    """Return the names that a module imports, inside functions, too."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "relative imports hide what is imported"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return tuple(found)
 
 
 def modules(package: str) -> list[Path]:
@@ -60,7 +63,7 @@ def import_graph() -> Graph:
     graph: Graph = {}
     for name, path in paths.items():
         targets = set()
-        for target in imported(ast.parse(path.read_text())):
+        for target in imported(path):
             while target and target not in paths:
                 target = target.rpartition(".")[0]
             targets.add(target)
@@ -89,7 +92,7 @@ def test_every_package_has_its_direction() -> None:
 @pytest.mark.parametrize("package", sorted(MAY_IMPORT))
 def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
     for path in modules(package) or [APP / f"{package}.py"]:
-        targets = {name.split(".")[1] for name in imported(ast.parse(path.read_text())) if name.startswith("app.")}
+        targets = {name.split(".")[1] for name in imported(path) if name.startswith("app.")}
         assert targets <= MAY_IMPORT[package] | LEAVES | {package}, path
 
 
@@ -128,7 +131,7 @@ def test_the_drawing_in_docs_is_of_these_packages() -> None:
 def test_only_the_web_and_the_command_line_know_flask() -> None:
     for package in sorted(set(MAY_IMPORT) - {"web", "cli"}):
         for path in modules(package):
-            assert not {name.split(".")[0] for name in imported(ast.parse(path.read_text()))} & {"flask", "werkzeug"}
+            assert not {name.split(".")[0] for name in imported(path)} & {"flask", "werkzeug"}
 
 
 def test_building_the_application_imports_no_heavy_module() -> None:

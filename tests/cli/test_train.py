@@ -1,32 +1,37 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
+from app import create_app
+from app.cli.train import train as command
 from app.errors import BadInput
 from app.formats.folder import open_model_folder
 from app.serving.model import open_model
-from app.settings import ROOT, PictureLimits
+from app.settings import PictureLimits, Settings
 from app.vision.decode import decode
+from tests.conftest import CACHE
 from tests.pictures import unreadable
 from tests.training.transfer.shapes import CLASSES, write_shapes
 
 
-def train(models_dir: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("DIMPLE_")}
-    environ |= {"DIMPLE_MODELS_DIR": str(models_dir), "DIMPLE_PORT": "8123"}
-    command = [sys.executable, "-m", "flask", "--app", "app", "models", "train", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, check=False)
+def train(models_dir: Path, *arguments: object) -> Result:
+    settings = Settings(
+        models_dir=models_dir,
+        instance_dir=models_dir.parent / "instance",
+        uploads_dir=models_dir.parent / "uploads",
+        cache_dir=CACHE,
+        port=8123,
+    )
+    return create_app(settings).test_cli_runner().invoke(command, [str(argument) for argument in arguments])
 
 
-def failure(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of a command that failed."""
-    assert done.returncode == 1
+def failure(done: Result) -> str:
+    """Return the one line of a command that failed."""
+    assert done.exit_code == 1
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
     return done.stderr
@@ -44,14 +49,12 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def first(work: Path) -> subprocess.CompletedProcess[str]:
+def first(work: Path) -> Result:
     return train(work / "models", "shapes", work / "shapes", "--folds", 2, "--seed", 7)
 
 
-def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(
-    work: Path, first: subprocess.CompletedProcess[str]
-) -> None:
-    assert first.returncode == 0, first.stderr
+def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(work: Path, first: Result) -> None:
+    assert first.exit_code == 0, first.stderr
     lines = first.stdout.splitlines()
     assert [line.split()[:2] for line in lines[:4]] == [["class", "n"], *([kind, "8"] for kind in CLASSES)]
     metrics = json.loads((work / "models" / "shapes" / "metrics.json").read_text())
@@ -69,20 +72,18 @@ def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(
     model.engine.close()
 
 
-def test_it_replaces_its_own_model_but_no_other(work: Path, first: subprocess.CompletedProcess[str]) -> None:
+def test_it_replaces_its_own_model_but_no_other(work: Path, first: Result) -> None:
     folder = work / "models" / "shapes"
     before = (folder / "shapes-0000.params").read_bytes()
     again = train(work / "models", "shapes", work / "shapes", "--folds", 2, "--seed", 7)
-    assert again.returncode == 0, again.stderr
+    assert again.exit_code == 0, again.stderr
     assert (folder / "shapes-0000.params").read_bytes() == before
     (folder / "metrics.json").unlink()
     assert "--force" in failure(train(work / "models", "shapes", work / "shapes"))
     assert (folder / "shapes-0000.params").read_bytes() == before
 
 
-def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(
-    work: Path, first: subprocess.CompletedProcess[str]
-) -> None:
+def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(work: Path, first: Result) -> None:
     models = work / "models"
     assert "'dogcat'" in failure(train(models, "dogcat", work / "shapes", "--force"))
     assert "nowhere" in failure(train(models, "new", work / "nowhere"))
@@ -91,12 +92,10 @@ def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(
 
 
 @pytest.mark.slow
-def test_it_is_compared_with_another_model_on_the_same_images(
-    work: Path, first: subprocess.CompletedProcess[str]
-) -> None:
+def test_it_is_compared_with_another_model_on_the_same_images(work: Path, first: Result) -> None:
     options = ("--folds", 2, "--against", "shapes", "--predictions", work / "held-out.json", "--output", work / "other")
     done = train(work / "models", "rival", work / "shapes", *options, "--progress", work / "progress.json")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert (work / "other" / "rival" / "metrics.json").is_file()
     assert not (work / "models" / "rival").exists()
     written = json.loads((work / "held-out.json").read_text())
