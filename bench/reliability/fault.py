@@ -102,7 +102,7 @@ class Size:
     pause: float = PAUSE_SECONDS
 
 
-SMALL = Size(clients=4, before=0.2, after=0.2, pause=0.03)
+SMALL = Size(clients=4, before=0.2, after=0.2, pause=0.06)
 """For tests."""
 
 

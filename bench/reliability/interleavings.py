@@ -69,17 +69,18 @@ class Outcome:
         )
 
 
-def write_versions(models: Path) -> list[str]:
+def write_versions(models: Path, count: int = VERSIONS) -> list[str]:
     """Write archives of networks, fast and slow, and of models with code, whose answers tell their version.
 
     :param models: the server's models folder.
+    :param count: number of versions of each kind.
     :returns: the versions; each is an archive ``store/VERSION.mar``.
     """
     store, work = models / STORE, models.parent / "versions"
     store.mkdir(parents=True)
     versions = []
     for kind, write in (("fast", write_colour), ("slow", write_heavy), ("code", write_handled)):
-        for number in range(VERSIONS):
+        for number in range(count):
             version = f"{kind}{number}"
             folder = write(work / version)
             if kind == "code":

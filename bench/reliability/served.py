@@ -22,7 +22,8 @@ from bench.reliability.models import COLOUR, HANDLED, HEAVY, write_colour, write
 
 START_SECONDS = 120
 ANSWER_SECONDS = 60
-TICK_SECONDS = 0.02
+TICK_SECONDS = 0.05
+"""Between two looks at all processes, which cost the server processor time if they follow each other too fast."""
 FULL_MIB = 4
 """Of the disk that a server has for itself in :func:`with_small_disk`."""
 

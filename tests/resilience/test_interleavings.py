@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -12,22 +14,29 @@ from bench.reliability.models import COLOUR
 from bench.reliability.served import Served, make, running
 from tests.conftest import CACHE
 
-CALLS = 25
 
-
-@pytest.fixture(scope="module")
-def four(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, list[str]]]:
-    served = make(tmp_path_factory.mktemp("interleaved"), CACHE, (COLOUR,), workers=4, job_queue_size=1000)
-    versions = write_versions(served.models)
+@contextmanager
+def serving(folder: Path, workers: int, versions: int) -> Iterator[tuple[Served, list[str]]]:
+    """Run a server whose models folder holds archives, so many versions of each kind; yield their names, too."""
+    served = make(folder, CACHE, (COLOUR,), workers=workers, job_queue_size=1000)
+    names = write_versions(served.models, versions)
     with running(served):
-        yield served, versions
+        yield served, names
 
 
-@pytest.mark.parametrize(("seed", "kill"), [pytest.param(1, False, marks=pytest.mark.slow), (2, True)])
+@pytest.mark.parametrize(
+    ("seed", "kill", "workers", "versions", "calls"),
+    [
+        (2, True, 2, 2, 10),
+        pytest.param(1, False, 4, 4, 25, marks=pytest.mark.slow),
+        pytest.param(2, True, 4, 4, 25, marks=pytest.mark.slow),
+    ],
+)
 def test_no_answer_is_stale_nothing_is_lost_and_nothing_is_left(
-    four: tuple[Served, list[str]], seed: int, kill: bool
+    tmp_path: Path, seed: int, kill: bool, workers: int, versions: int, calls: int
 ) -> None:
-    outcome = Interleaving(*four, seed=seed, calls=CALLS, kill=kill).run()
+    with serving(tmp_path, workers, versions) as served:
+        outcome = Interleaving(*served, seed=seed, calls=calls, kill=kill).run()
     assert outcome.mistakes == []
     assert outcome.counts["predict 200"] and outcome.counts["register 200"] and outcome.counts["unregister 200"]
 

@@ -6,6 +6,8 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from bench.reliability.fault import suffer
 from bench.reliability.processes import HANDLER, MASTER, MISSPELT, RELOAD, TERM, WORKER
 from bench.reliability.served import Served, make
@@ -24,6 +26,7 @@ def test_a_killed_handler_is_replaced_and_its_request_can_be_repeated(served: Se
     assert (row.samples, row.lost) == ((), 0)
 
 
+@pytest.mark.slow  # test_a_reload_brings_another_and_costs_no_request is the same under more load
 def test_a_reload_harms_no_request_and_somebody_always_answers(served: Served) -> None:
     row = suffer(RELOAD, served)
     assert row.samples == ()
