@@ -46,14 +46,14 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         shutil.copy(ROOT / "models" / "smile" / "smile.h5", here.folder / "model.h5")
         shutil.copy(ROOT / "models" / "smile" / "synset.txt", here.folder / "labels.txt")
         shutil.copytree(ROOT / "models" / "dogcat", here.store / "net")
-        done = here.dimple("models", "export", "net", "--to", "mxnet", "--output", "checkpoint")
+        done = here.invoke("models", "export", "net", "--to", "mxnet", "--output", "checkpoint")
         assert done.returncode == 0, done.stderr
         shutil.rmtree(here.store / "net")
         for name in ("net-symbol.json", "net-0000.params", "synset.txt"):
             shutil.copy(here.folder / "checkpoint" / name, here.folder)
         for name, form in (("flowers", "onnx"), ("classifier", "mar")):
             shutil.copytree(here.store / "smile", here.store / name)
-            done = here.dimple("models", "export", name, "--to", form)
+            done = here.invoke("models", "export", name, "--to", form)
             assert done.returncode == 0, done.stderr
             shutil.rmtree(here.store / name)
         make_photographs(here, "my-pictures", {"bright": 220, "dark": 30})

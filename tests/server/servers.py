@@ -8,9 +8,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 
+from click.testing import CliRunner
+
+from app.cli.main import dimple
 from app.settings import ROOT
 from bench.ports import free_ports
 from tests.conftest import CACHE
@@ -71,6 +74,13 @@ class Place:
     def dimple(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run ``bin/dimple``."""
         return self.typed([sys.executable, str(ROOT / "bin" / "dimple"), *arguments], **environ)
+
+    def invoke(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``bin/dimple`` in this process, which is faster."""
+        with chdir(self.folder):
+            runner = CliRunner(env=self.environ | environ)
+            done = runner.invoke(dimple, list(arguments), catch_exceptions=False)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
     def typed(self, command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the folder, until it ends."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from app.security.tokens import add_token
 from app.settings import ROOT
 from tests.conftest import START_SECONDS, Server
 from tests.helpers import wait_until
@@ -30,7 +31,7 @@ WAYS_OUT = ("token add NAME --role management", "MANAGEMENT_WITHOUT_TOKEN=true")
 def guarded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, str]]]:
     """A server of two processes, managed from other machines too, with a token for each role."""
     work = tmp_path_factory.mktemp("guarded")
-    tokens = {role: flask(work, "token", "add", role, "--role", role).strip() for role in ("management", "prediction")}
+    tokens = {role: add_token(tokens_of(work), role, role) for role in ("management", "prediction")}
     server = Server(
         models_dir,
         work,
@@ -49,6 +50,11 @@ def guarded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield server, tokens
     finally:
         server.stop()
+
+
+def tokens_of(work: Path) -> Path:
+    """Return the tokens file of a server."""
+    return work / "instance" / "tokens.json"
 
 
 def flask(work: Path, *arguments: str) -> str:
@@ -110,7 +116,7 @@ def test_health_is_for_all_and_predictions_are_not(guarded: tuple[Server, dict[s
 
 def test_a_rate_is_that_of_the_server_and_not_of_each_process(guarded: tuple[Server, dict[str, str]]) -> None:
     server, _ = guarded
-    counted = flask(server.log.parent, "token", "add", "counted", "--role", "prediction").strip()
+    counted = add_token(tokens_of(server.log.parent), "counted", "prediction")
     wait_until(lambda: code_of(server.url("/predict/"), counted) == 200, 0.1)
     request = f"GET /predict/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {counted}\r\nConnection: close\r\n\r\n"
     started = time.monotonic()
@@ -219,7 +225,7 @@ def test_the_server_of_a_configuration_file_has_the_tokens_of_flask_token(here: 
     configuration.write_text(
         f"inference_address=http://127.0.0.1:{here.port}\nmanagement_address=http://0.0.0.0:{here.management_port}\n"
     )
-    token = here.dimple("token", "add", "boss", "--role", "management").stdout.strip()
+    token = here.invoke("token", "add", "boss", "--role", "management").stdout.strip()
     started = here.run("multi-model-server", "--start")
     assert started.returncode == 0, started.stderr
     try:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,19 +35,30 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture
-def served(here: Place) -> Iterator[Place]:
-    done = here.dimple("serve", "--port", str(here.port))
-    assert done.returncode == 0, done.stderr
-    assert f"is ready at http://localhost:{here.port}, " in done.stdout
-    yield here
-    here.dimple("stop")
+def served(here: Place) -> Place:
+    """The server, started if the test before has stopped it."""
+    if not here.pid_files[1].exists():
+        done = here.dimple("serve", "--port", str(here.port))
+        assert done.returncode == 0, done.stderr
+        assert f"is ready at http://localhost:{here.port}, " in done.stdout
+    return here
+
+
+def test_a_reload_replaces_the_workers_and_keeps_the_server(served: Place) -> None:
+    server = psutil.Process(int(served.pid_files[1].read_text()))
+    before = {process.pid for process in server.children()}
+    done = served.invoke("reload")
+    assert (done.returncode, done.stdout) == (0, "reloaded\n"), done.stderr
+    after = {process.pid for process in server.children()}
+    assert len(after) == len(before) and not after & before
+    assert served.invoke("status").returncode == 0
 
 
 def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
     pid = int(served.pid_files[1].read_text())
     assert os.getsid(pid) == pid, "it must not belong to the terminal's session"
     assert psutil.Process(pid).terminal() is None
-    told = served.dimple("status")
+    told = served.invoke("status")
     assert told.returncode == 0, told.stderr
     assert f"process      {pid}" in told.stdout
     assert f"http://localhost:{served.management_port}" in told.stdout
@@ -62,10 +75,10 @@ def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
     assert "running already" in again.stderr
     assert "GET /readyz" in (served.instance / "logs" / "access.log").read_text()
 
-    assert served.dimple("stop").stdout == "stopped\n"
+    assert served.invoke("stop").stdout == "stopped\n"
     assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    assert served.dimple("status").returncode == 3
-    assert served.dimple("stop").stdout == "not running\n"
+    assert served.invoke("status").returncode == 3
+    assert served.invoke("stop").stdout == "not running\n"
 
 
 def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served: Place) -> None:
@@ -96,14 +109,15 @@ def test_a_server_that_cannot_start_says_why(here: Place) -> None:
     assert not here.pid_files[1].exists()
 
 
-def test_a_reload_replaces_the_workers_and_keeps_the_server(served: Place) -> None:
-    server = psutil.Process(int(served.pid_files[1].read_text()))
-    before = {process.pid for process in server.children()}
-    done = served.dimple("reload")
-    assert (done.returncode, done.stdout) == (0, "reloaded\n"), done.stderr
-    after = {process.pid for process in server.children()}
-    assert len(after) == len(before) and not after & before
-    assert served.dimple("status").returncode == 0
+def wait_until_ready(here: Place) -> None:
+    """Wait until the server of a place answers."""
+
+    def is_ready() -> bool:
+        with contextlib.suppress(OSError):
+            return bool(urllib.request.urlopen(f"http://127.0.0.1:{here.port}/readyz", timeout=SECONDS).status == 200)
+        return False
+
+    wait_until(is_ready, 0.05, SECONDS)
 
 
 def test_a_server_that_nohup_keeps_from_hanging_up_says_so(here: Place, tmp_path: Path) -> None:
@@ -112,8 +126,8 @@ def test_a_server_that_nohup_keeps_from_hanging_up_says_so(here: Place, tmp_path
     with (tmp_path / "output.txt").open("wb") as output:
         server = subprocess.Popen(command, cwd=ROOT, env=here.environ | ports, stdout=output, stderr=output)
     try:
-        wait_until(lambda: here.dimple("status").returncode == 0, 0.5)
-        done = here.dimple("reload")
+        wait_until_ready(here)
+        done = here.invoke("reload")
         assert (done.returncode, done.stderr.count("\n")) == (1, 1)
         assert f"process {server.pid}" in done.stderr and "nohup" in done.stderr
     finally:
@@ -122,7 +136,7 @@ def test_a_server_that_nohup_keeps_from_hanging_up_says_so(here: Place, tmp_path
 
 
 def test_a_server_that_does_not_run_cannot_be_reloaded(here: Place) -> None:
-    done = here.dimple("reload")
+    done = here.invoke("reload")
     assert done.returncode == 3
     assert "dimple serve" in done.stderr
 
@@ -140,8 +154,8 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
     with output.open("w") as file, busy.open("w") as again:
         make = subprocess.Popen(["make", "run", *ports], cwd=ROOT, env=here.environ, stdout=file, stderr=file)
         try:
-            wait_until(lambda: here.dimple("status").returncode == 0, pause=0.5, seconds=SECONDS)
-            told = here.dimple("status").stdout
+            wait_until_ready(here)
+            told = here.invoke("status").stdout
             assert f"http://localhost:{here.port}" in told
             command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
             environ = here.environ | {"DIMPLE_PORT": str(here.port)}
@@ -150,10 +164,10 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
             assert len(greeting) <= 1  # gunicorn's, with its version
             assert f"Port {here.port} of 127.0.0.1 is in use by process " in line
             assert "gunicorn" in line and f"DIMPLE_PORT={here.port + 10}" in line
-            assert here.dimple("status").stdout == told  # the second has not taken the pid file
-            assert here.dimple("stop").stdout == "stopped\n"
+            assert here.invoke("status").stdout == told  # the second has not taken the pid file
+            assert here.invoke("stop").stdout == "stopped\n"
             make.wait(timeout=SECONDS)
-            assert here.dimple("status").returncode == 3
+            assert here.invoke("status").returncode == 3
         finally:
             if make.poll() is None:
                 make.terminate()
@@ -163,8 +177,8 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
 def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> None:
     here.pid_files[1].parent.mkdir(exist_ok=True)
     here.pid_files[1].write_text(str(os.getpid()))  # the number has gone to another process since
-    assert here.dimple("status").returncode == 3
-    assert here.dimple("stop").stdout == "not running\n"
+    assert here.invoke("status").returncode == 3
+    assert here.invoke("stop").stdout == "not running\n"
     assert not here.pid_files[1].exists()
 
 

@@ -103,12 +103,10 @@ def test_a_legacy_call_names_the_input_as_the_form_field(mms: MmsServer) -> None
     assert [item["class"] for item in answer] == ["smiling", "non-smiling"]
 
 
-def test_no_process_of_a_handler_is_left_when_the_server_stops(tmp_path: Path) -> None:
-    server = MmsServer(tmp_path)
-    server.wait_until_ready()
-    shutil.move(server.store / "kept.bin", server.store / "sized.mar")
-    server.manage("POST", "/models?url=sized.mar&initial_workers=2")
-    pid = json.loads(server.predict("sized"))["pid"]
+def test_no_process_of_a_handler_is_left_when_the_server_stops(mms: MmsServer) -> None:
+    """Stop the server of this file; this test is its last."""
+    mms.manage("POST", "/models?url=sized.mar&initial_workers=2")
+    pid = json.loads(mms.predict("sized"))["pid"]
     assert Path(f"/proc/{pid}").exists()
-    server.stop()
+    mms.stop()
     wait_until(lambda: not Path(f"/proc/{pid}").exists(), 0.05)
