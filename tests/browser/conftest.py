@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,10 +118,11 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
 
 @pytest.fixture
 def shoot() -> Callable[[Page, str], None]:
-    """Keep a picture of the whole page, for people."""
+    """Save a picture of the whole page for people, if SCREENSHOTS=1 is set."""
     SHOTS.mkdir(parents=True, exist_ok=True)
 
     def take(page: Page, name: str) -> None:
-        page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=True)
+        if os.environ.get("SCREENSHOTS"):
+            page.screenshot(path=str(SHOTS / f"{name}.png"), full_page=True)
 
     return take
