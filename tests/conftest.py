@@ -23,12 +23,26 @@ from app.settings import ROOT, Settings
 from bench.ports import free_ports
 from tests.helpers import wait_until
 
+# The tests start hundreds of processes; without compiled files each of them compiles the application again.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 SHIPPED = ("smile", "dogcat")
 START_SECONDS = 120
 CACHE = ROOT / "instance" / "cache"
 """Networks that are converted once for all tests, as the server itself keeps them."""
-LONGEST = ("resilience", "browser", "server", "training", "cli", "kinds")
-"""Packages of tests whose files take longest: they begin first, so that both processes end at the same time."""
+LONGEST = (
+    "resilience",
+    "browser",
+    "server",
+    "test_readme.py",
+    "test_tutorials.py",
+    "cli",
+    "training",
+    "bin",
+    "telemetry",
+)
+"""Packages and files of tests that take longest: they begin first, so that both processes end at the same time."""
 
 hypothesis_settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True, database=None)
 hypothesis_settings.register_profile("thorough", max_examples=200, deadline=None)
