@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import wait_until
 from tests.server.servers import PICTURE, Place, place
 
 HEADS = ["name", "version", "weights", "state"]
@@ -27,7 +28,7 @@ def served(here: Place) -> Iterator[Place]:
     done = here.dimple("serve")
     assert done.returncode == 0, done.stderr
     yield here
-    here.dimple("stop")
+    here.invoke("stop")
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def grin(here: Place) -> Iterator[Path]:
 
 
 def table(here: Place) -> list[list[str]]:
-    done = here.dimple("models", "list")
+    done = here.invoke("models", "list")
     assert done.returncode == 0, done.stderr
     return [line.split(maxsplit=2) for line in done.stdout.replace("MXNet, Keras", "MXNet+Keras").splitlines()]
 
@@ -51,7 +52,7 @@ def test_without_a_server_the_models_folder_is_listed(here: Place) -> None:
 
 
 def test_without_a_server_nothing_can_be_registered(here: Place) -> None:
-    done = here.dimple("models", "register", "smile")
+    done = here.invoke("models", "register", "smile")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: No server is running.")
     assert done.stderr.count("\n") == 1
@@ -59,16 +60,16 @@ def test_without_a_server_nothing_can_be_registered(here: Place) -> None:
 
 def test_a_model_that_is_not_there_is_one_line_with_those_that_are(here: Place) -> None:
     for command in ("info", "remove"):
-        done = here.dimple("models", command, "smiel")
+        done = here.invoke("models", command, "smiel")
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert "smile" in done.stderr
 
 
 def test_a_folder_is_deleted_only_after_a_yes(here: Place, grin: Path) -> None:
-    assert here.dimple("models", "remove", "grin").returncode == 1  # its standard input is empty
+    assert here.invoke("models", "remove", "grin").returncode == 1  # its standard input is empty
     assert grin.is_dir()
-    done = here.dimple("models", "remove", "grin", "--yes")
+    done = here.invoke("models", "remove", "grin", "--yes")
     assert (done.returncode, done.stdout) == (0, f"deleted {grin}\n")
     assert not grin.exists()
 
@@ -78,33 +79,35 @@ def test_a_model_is_registered_answers_and_is_removed(served: Place, grin: Path)
         ("grin", ["not", "registered"]),
         ("smile", ["ready"]),
     ]
-    done = served.dimple("models", "register", "grin", "--workers", "1")
+    done = served.invoke("models", "register", "grin", "--workers", "1")
     assert done.returncode == 0, done.stderr
     assert f"http://localhost:{served.port}/predict/grin" in done.stdout
-    assert "state       ready" in served.dimple("models", "info", "grin").stdout
+    assert "state       ready" in served.invoke("models", "info", "grin").stdout
     request = urllib.request.Request(f"http://127.0.0.1:{served.port}/predict/grin", PICTURE.read_bytes())
     with urllib.request.urlopen(request, timeout=60) as response:
         assert json.load(response)["predictions"][0]["class"] == "smiling"
 
-    again = served.dimple("models", "register", "grin")
+    again = served.invoke("models", "register", "grin")
     assert again.returncode == 1
     assert "grin is already registered" in again.stderr
 
-    done = served.dimple("models", "remove", "grin", "--yes")
+    done = served.invoke("models", "remove", "grin", "--yes")
     assert (done.returncode, done.stdout) == (0, f"unregistered grin\ndeleted {grin}\n")
     assert [row[0] for row in table(served)] == ["name", "smile"]
 
 
 def test_a_server_with_tokens_wants_one(served: Place, grin: Path) -> None:
-    token = served.dimple("token", "add", "ops", "--role", "management").stdout.strip()
+    token = served.invoke("token", "add", "ops", "--role", "management").stdout.strip()
+    asked = ("-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{served.management_port}/models")
     try:
-        refused = served.dimple("models", "register", "grin")
+        wait_until(lambda: served.curl(*asked) == "401", 0.05)  # the server looks for new tokens every second
+        refused = served.invoke("models", "register", "grin")
         assert refused.returncode == 1
         assert "--token" in refused.stderr and refused.stderr.count("\n") == 1
-        done = served.dimple("models", "register", "grin", MANAGEMENT_TOKEN=token)
+        done = served.invoke("models", "register", "grin", MANAGEMENT_TOKEN=token)
         assert done.returncode == 0, done.stderr
-        done = served.dimple("models", "remove", "grin", "--keep-files", "--token", token)
+        done = served.invoke("models", "remove", "grin", "--keep-files", "--token", token)
         assert (done.returncode, done.stdout) == (0, "unregistered grin\n")
         assert grin.is_dir()
     finally:
-        served.dimple("token", "revoke", "ops")
+        served.invoke("token", "revoke", "ops")
