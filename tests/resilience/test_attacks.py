@@ -30,8 +30,8 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served,
 
 
 def case(attack: Attack) -> Any:
-    """An attack that another path also gets is slow; one parser reads the forms of all."""
-    again = "form" in attack.name or "urlencoded" in attack.name
+    """Mark an attack that another path also gets as slow: the same parsers read the forms and pictures of all paths."""
+    again = any(kind in attack.name for kind in ("form", "urlencoded", "TIFF", "PNG"))
     again = again and attack.name.endswith((", /predictions/smile", ", /file/"))
     return pytest.param(attack, id=attack.name, marks=[pytest.mark.slow] if again else [])
 

@@ -52,6 +52,7 @@ def test_its_memory_is_told(served: Served) -> None:
     assert f'dimple_process_resident_memory_bytes{{kind="engine",model="",pid="{engine}"}}' in said.decode()
 
 
+@pytest.mark.slow  # test_a_killed_master_leaves_nothing_behind_… looks for all processes
 def test_an_engine_process_does_not_outlive_its_master(place: Path) -> None:
     served = make(place, CACHE, (HEAVY,), default_model=HEAVY)
     with running(served):
