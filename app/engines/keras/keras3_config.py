@@ -13,8 +13,11 @@ from typing import Any
 
 import numpy as np
 
+import app.engines.keras.convolutions
+import app.engines.keras.resampling
+import app.engines.keras.sequences  # noqa: F401
 from app.engines.keras.graph import Array
-from app.engines.keras.layers import IDENTITIES, KINDS
+from app.engines.keras.layers import IDENTITIES, KINDS, check
 from app.errors import ModelFormatError
 from app.formats.keras3 import HARD_SIGMOID
 from app.formats.keras3 import OPTIONS as FROM_KERAS3
@@ -228,7 +231,7 @@ def _layer(leaf: Leaf, name: str) -> dict[str, Any]:
     try:
         kind, options = _options(kind, config)
     except ModelFormatError as error:
-        raise ModelFormatError(f"its layer {leaf.name} {error}") from None
+        raise ModelFormatError(f"its layer {leaf.name}: {error}") from None
     return _described(kind, {**own, **options}, "keras.layers")
 
 
@@ -236,6 +239,7 @@ def _options(kind: str, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]
     """Return a layer's kind and its own options in Keras 3."""
     if kind == "ThresholdedReLU":
         return "ReLU", {"threshold": config.get("theta", 1.0)}
+    check(kind, config)
     given = {**DEFAULTS.get(kind, {}), **config}
     known, renamed = KINDS[kind].options, TO_KERAS3.get(kind, {})
     made = {renamed.get(key, key): value for key, value in given.items() if key in known}
@@ -262,5 +266,7 @@ def _activation(value: Any) -> Any:
         kind, options = _options(kind, inner or {})
         return _described(kind, options, "keras.layers")
     if value not in ACTIVATIONS:
-        raise ModelFormatError(f"has the activation {value!r}, which Keras 3 does not have. Export it with --to onnx")
+        raise ModelFormatError(
+            f"it has the activation {value!r}, which Keras 3 does not have. Export it with --to onnx"
+        )
     return ACTIVATIONS[value]
