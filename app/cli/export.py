@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from app.formats.folder import ModelFolder
     from app.settings import Settings
 
-Target = Literal["onnx", "openvino", "mar", "mxnet"]
+Target = Literal["onnx", "openvino", "mar", "mxnet", "keras", "tflite"]
 FOLDERS = ("mxnet", "openvino")
 """Formats that are a folder."""
 STOCK = "mxnet_vision_service:handle"
@@ -33,11 +33,12 @@ STOCK = "mxnet_vision_service:handle"
 @with_appcontext
 @report_errors
 def export(name: str, form: Target, output: Path | None, force: bool) -> None:
-    """Export to ONNX, OpenVINO, MXNet or MMS.
+    """Export to ONNX, OpenVINO, MXNet, MMS, Keras 3 or TFLite.
 
     onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; openvino a folder with NAME.xml and
-    NAME.bin; mar an archive for Multi Model Server; mxnet a folder with NAME-symbol.json and NAME-0000.params. The
-    weights are not changed, and dimple models import (or unpack) makes the same model from the result.
+    NAME.bin; mar an archive for Multi Model Server; mxnet a folder with NAME-symbol.json and NAME-0000.params; keras
+    writes a model of any Keras as NAME.keras, which Keras 3 opens; tflite copies the model's own file. The weights are
+    not changed, and dimple models import (or unpack) makes the same model from the result.
     """
     settings = current_settings()
     folder = _folder(name, settings)
@@ -46,7 +47,7 @@ def export(name: str, form: Target, output: Path | None, force: bool) -> None:
         target /= f"{name}.{form}"
     if (target.exists() or target.is_symlink()) and not force:
         raise ModelFormatError(f"{target} is there already. Name another --output, or replace it with --force")
-    write = {"onnx": _write_onnx, "openvino": _write_openvino, "mar": _write_mar, "mxnet": _write_mxnet}[form]
+    write = WRITERS[form]
     try:
         with tempfile.TemporaryDirectory(prefix=".export-", dir=target.absolute().parent) as work:
             note = write(folder, Path(work), target, settings)
@@ -99,6 +100,22 @@ def _write_mxnet(folder: ModelFolder, work: Path, target: Path, settings: Settin
     write_labels(made, _labels(folder, settings))
     swap_folder(made, target.absolute())
     return ", ".join(sorted(path.name for path in target.iterdir()))
+
+
+def _write_keras(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.serving.export_keras import write_keras
+
+    comparison = write_keras(folder, work / "model.keras")
+    os.replace(work / "model.keras", target)
+    return comparison
+
+
+def _write_tflite(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
+    from app.serving.export_keras import copy_tflite
+
+    note = copy_tflite(folder, work / "model.tflite")
+    os.replace(work / "model.tflite", target)
+    return note
 
 
 def _write_openvino(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
@@ -165,3 +182,13 @@ def _as_mms_wants_it(folder: ModelFolder, path: Path, settings: Settings) -> Pat
     if not (path / SYNSET).exists():
         write_labels(path, _labels(folder, settings))
     return path
+
+
+WRITERS = {
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+    "mar": _write_mar,
+    "mxnet": _write_mxnet,
+    "keras": _write_keras,
+    "tflite": _write_tflite,
+}

@@ -93,9 +93,9 @@ def import_command(
 ) -> None:
     """Import model files.
 
-    PATHS are the files of one model: symbol and params of an MXNet checkpoint, an .h5 or an .onnx file, and optionally
-    labels and a signature.json. Everything that the files do not state is inferred and printed with the reason; the
-    options override it. The model is tried on several images before its folder appears.
+    PATHS are the files of one model: symbol and params of an MXNet checkpoint, an .h5, a .keras or an .onnx file, and
+    optionally labels and a signature.json. Everything that the files do not state is inferred and printed with the
+    reason; the options override it. The model is tried on several images before its folder appears.
     """
     from app.formats.import_files import gather
     from app.serving.model_import import Overrides, check_target, default_name, plan_import, run_import

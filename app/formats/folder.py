@@ -252,7 +252,7 @@ def _no_weights(path: Path) -> ModelFormatError:
     params = next((file for file in files if file.name.endswith(".params")), None)
     if params is not None:
         return no_graph(params)
-    known = "*-symbol.json with *.params, *.h5, *.onnx, *.tflite, *.pb, a SavedModel or *.xml with *.bin"
+    known = "*-symbol.json with *.params, *.h5, *.keras, *.onnx, *.tflite, *.pb, a SavedModel or *.xml with *.bin"
     for file in files:
         if file.name.endswith(".onnx.data"):
             graph = file.name.removesuffix(".data")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.folder import OTHERS, SAVED_FOLDER, refuse_other, write_manifest
+from app.formats.folder import KERAS, OTHERS, SAVED_FOLDER, refuse_other, write_manifest
 from app.formats.infer_signature import ModelFiles
 from app.formats.keras_h5 import architecture_beside, is_architecture
 from app.formats.labels import NAMED_AS_LABELS, USUAL, lists_labels, write_labels
@@ -22,7 +22,6 @@ from app.formats.signature import FILE_NAME as SIGNATURE
 from app.types import Signature
 from app.utils.json import read_json
 
-H5 = (".h5", ".hdf5", ".keras")
 ARCHIVES = (".mar", ".model")
 EPOCH = re.compile(r"(?P<prefix>.+)-(?P<epoch>\d+)\.params")
 
@@ -77,7 +76,7 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
     if not kinds:
         raise ModelFormatError(
             f"{', '.join(str(path) for path in paths)}: there are no weights: neither *-symbol.json with *.params nor "
-            "*.h5 nor *.onnx nor *.tflite nor *.pb nor *.xml with *.bin"
+            "*.h5 nor *.keras nor *.onnx nor *.tflite nor *.pb nor *.xml with *.bin"
         )
     return files
 
@@ -92,9 +91,9 @@ def _unknown(file: Path) -> ModelFormatError:
     if program := next((program for suffix, program in OTHERS.items() if file.name.lower().endswith(suffix)), ""):
         return refuse_other(file, program)
     return ModelFormatError(
-        f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.onnx, *.tflite, *.pb, a folder "
-        "with saved_model.pb, *.xml, a model.json of Keras, signature.json, or labels (synset.txt, labels.txt, "
-        "class_indices.json)"
+        f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.keras, *.onnx, *.tflite, *.pb, "
+        "a folder with saved_model.pb, *.xml, a model.json of Keras, signature.json, or labels (synset.txt, "
+        "labels.txt, class_indices.json)"
     )
 
 
@@ -117,7 +116,7 @@ def _kind(file: Path) -> str | None:
         return "labels"
     if name.endswith(".params"):
         return "params"
-    if name.endswith(H5):
+    if name.endswith(KERAS):
         return "h5"
     if name.endswith(".onnx"):
         return "onnx"
@@ -198,7 +197,7 @@ def make_folder(
         shutil.copyfile(files.symbol, folder / f"{name}-symbol.json")
         shutil.copyfile(files.params, folder / f"{name}-0000.params")
     if files.h5 is not None:
-        shutil.copyfile(files.h5, folder / f"{name}.h5")
+        shutil.copyfile(files.h5, folder / keras_name(files.h5, name))
     if files.architecture is not None:
         shutil.copyfile(files.architecture, folder / "model.json")
     if files.onnx is not None:
@@ -208,6 +207,11 @@ def make_folder(
     write_signature(signature, folder / FILE_NAME, parts)
     if labels is not None:
         write_labels(folder, labels)
+
+
+def keras_name(h5: Path, name: str) -> str:
+    """Return the name of a Keras file in a model folder, with its own suffix."""
+    return name + next((suffix for suffix in KERAS if h5.name.lower().endswith(suffix)), KERAS[0])
 
 
 def write_backend(h5: Path, backend: str) -> None:

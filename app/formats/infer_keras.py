@@ -22,7 +22,8 @@ from app.formats.inference import (
     refuse_features,
 )
 from app.formats.keras_graph import Call, Graph, Leaf, model_names, output_names, picture_shape, read_graph, tensors_in
-from app.formats.keras_h5 import H5Model, assign_weights, read_h5
+from app.formats.keras_h5 import H5Model, read_h5
+from app.formats.keras_weights import assign_weights
 from app.formats.pixels import CAFFE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, Normalisation, arithmetic, pixels_of
 from app.formats.signature import layout_of
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec

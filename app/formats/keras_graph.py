@@ -50,6 +50,7 @@ class Nested:
     name: str
     trainable: bool
     children: tuple[Leaf | Nested, ...]
+    class_name: str = "Functional"
 
     def leaves(self) -> Iterator[Leaf]:
         """Yield every layer, including those of inner models."""
@@ -138,9 +139,25 @@ def read_graph(config: dict[str, Any], output: str = "") -> Graph:
     try:
         return _read(config, output)
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
-        raise ModelFormatError(
-            f"its model_config does not describe layers as Keras does: {type(error).__name__}: {error}"
-        ) from None
+        raise _damaged(error) from None
+
+
+def read_layers(config: dict[str, Any]) -> Nested:
+    """Read the layers of an architecture, as :func:`read_graph` does, without their connections.
+
+    :raises ModelFormatError: if it is damaged.
+    """
+    try:
+        parsed = _parse(config, None)
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
+        raise _damaged(error) from None
+    if not isinstance(parsed, _Model):
+        raise ModelFormatError("its model_config describes no layers")
+    return parsed.nested()
+
+
+def _damaged(error: Exception) -> ModelFormatError:
+    return ModelFormatError(f"its model_config does not describe layers as Keras does: {type(error).__name__}: {error}")
 
 
 def _read(config: dict[str, Any], output: str) -> Graph:
@@ -195,7 +212,8 @@ class _Model:
 
     def nested(self) -> Nested:
         children = (child.nested() if isinstance(child, _Model) else child for child in self.children.values())
-        return Nested(self.name, self.trainable, tuple(children))
+        kind = "Sequential" if self.sequential else "Functional"
+        return Nested(self.name, self.trainable, tuple(children), kind)
 
     def offsets(self) -> dict[str, int]:
         """Return the number of each inner model's first node: 1, or 0 for a Sequential that was built by that call."""

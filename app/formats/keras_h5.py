@@ -1,25 +1,24 @@
-"""A reader of Keras's ``.h5`` files, as Keras 1.2 to 2 save them: an architecture in JSON and each layer's weights.
+"""A reader of Keras's files, as Keras 1.2 to 3 save them: an architecture in JSON and each layer's weights.
 
-The file has one group for each layer of the outermost model. An inner model is one such layer. Its group lists the
-trainable arrays of all its layers first, then all the others, as ``model.weights`` does: kernels and biases, scales and
-shifts, then the moving means and variances. Frozen arrays are among the others. So arrays are assigned in that order,
-or by name if the names contain layers: ``Conv1/kernel:0``.
+An ``.h5`` file has one group for each layer of the outermost model. An inner model is one such layer. Its group lists
+the trainable arrays of all its layers first, then all the others, as ``model.weights`` does: kernels and biases, scales
+and shifts, then the moving means and variances. Frozen arrays are among the others. So arrays are assigned in that
+order, or by name if the names contain layers: ``Conv1/kernel:0``.
 
 Format: the root has an attribute ``model_config`` (JSON); the group ``model_weights`` has the attributes
 ``layer_names``, ``backend`` and ``keras_version``, and a group for every layer with an attribute ``weight_names`` and
 as many datasets. Attributes are bytes in files of h5py 2 and text in files of h5py 3; long lists are split into
 ``layer_names0``, ``layer_names1`` and so on.
 
-A file of weights alone (``save_weights``) is such a group without ``model_config``. The architecture is then in a JSON
-file beside it, as ``to_json`` writes it. Keras 1 writes no ``backend``.
+A file of weights alone (``save_weights``) is such a group without ``model_config``, or is as
+:mod:`app.formats.keras_archive` describes for ``.weights.h5``. The architecture is then in a JSON file beside it, as
+``to_json`` writes it. Keras 1 writes no ``backend``. That module also unpacks ``.keras`` files.
 """
 
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,120 +27,14 @@ from numpy.typing import NDArray
 
 from app.errors import ModelFormatError
 from app.formats.hdf5 import Arrays, check_file, member
-from app.formats.keras_graph import Leaf, Nested
+from app.formats.keras3 import is_keras3
+from app.formats.keras3 import to_keras2 as of_keras3
+from app.formats.keras_archive import is_archive, is_store, stored_weights, unpacked
+from app.formats.keras_graph import read_layers
 from app.formats.keras_legacy import channels_first, is_keras1, kernel_to_keras2, to_keras2
+from app.formats.keras_weights import Group, slots
 from app.formats.lfs import refuse_pointer
 from app.utils.json import parse_json, read_json
-
-Slot = tuple[Leaf, str]
-"""A place for an array: a layer and the array's role in it."""
-
-_ROLES = {
-    "Conv1D": ("kernel", "bias"),
-    "Conv2D": ("kernel", "bias"),
-    "Conv2DTranspose": ("kernel", "bias"),
-    "Dense": ("kernel", "bias"),
-    "DepthwiseConv2D": ("depthwise_kernel", "bias"),
-    "SeparableConv2D": ("depthwise_kernel", "pointwise_kernel", "bias"),
-    "SimpleRNN": ("kernel", "recurrent_kernel", "bias"),
-    "GRU": ("kernel", "recurrent_kernel", "bias"),
-    "LSTM": ("kernel", "recurrent_kernel", "bias"),
-    "PReLU": ("alpha",),
-    "LayerScale": ("gamma",),
-}
-NORMALIZATIONS = ("BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization")
-_WORDS = {*(role for roles in _ROLES.values() for role in roles), "gamma", "beta", "moving_mean", "moving_variance"}
-
-
-@dataclass(frozen=True)
-class Group:
-    """The arrays of one layer of the outermost model, with their names in the file."""
-
-    name: str
-    weight_names: tuple[str, ...]
-    arrays: tuple[NDArray[Any], ...]
-
-
-def assign_weights(root: Nested, groups: Sequence[Group]) -> dict[Leaf, dict[str, NDArray[Any]]]:
-    """Return every layer's arrays by role (``kernel``, ``bias``, ``gamma``, …).
-
-    :param root: the outermost model.
-    :param groups: the groups that have arrays, in file order.
-    :raises ModelFormatError: if the number of a layer's arrays is wrong.
-    """
-    layers = [child for child in root.children if any(_slots(child))]
-    if len(layers) != len(groups):
-        raise ModelFormatError(f"it has {len(layers)} layers with weights, and holds those of {len(groups)}")
-    by_name = {group.name: group for group in groups}
-    # otherwise file order: weights alone may have the layer names of another session
-    if {layer.name for layer in layers} == set(by_name):
-        groups = [by_name[layer.name] for layer in layers]
-    dealt: dict[Leaf, dict[str, NDArray[Any]]] = {}
-    for layer, group in zip(layers, groups, strict=True):
-        trained, others = _slots(layer)
-        for (leaf, role), array in _match_slots(layer, [*trained, *others], group):
-            dealt.setdefault(leaf, {})[role] = array
-    return dealt
-
-
-def _slots(layer: Leaf | Nested) -> tuple[list[Slot], list[Slot]]:
-    """Return the trained and the other slots of a layer or model, each in Keras's order."""
-    if isinstance(layer, Leaf):
-        trained, others = roles(layer.class_name, layer.config)
-        if layer.config.get("trainable") is False:
-            trained, others = [], [*trained, *others]
-        return [(layer, role) for role in trained], [(layer, role) for role in others]
-    pairs = [_slots(child) for child in layer.children]
-    trained_slots, other_slots = ([slot for pair in pairs for slot in pair[side]] for side in (0, 1))
-    return (trained_slots, other_slots) if layer.trainable else ([], [*trained_slots, *other_slots])
-
-
-def roles(class_name: str, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Return the roles of a layer's arrays: the trained ones, and the others."""
-    if class_name in NORMALIZATIONS:
-        return _affine(config), ["moving_mean", "moving_variance"]
-    if class_name == "LayerNormalization":
-        return _affine(config), []
-    if class_name == "Normalization":
-        return [], ["mean", "variance", "count"] if config.get("mean") is None else []
-    if class_name in ("Bidirectional", "TimeDistributed"):
-        inner = config.get("layer") or {}
-        trained, others = roles(str(inner.get("class_name")), inner.get("config") or {})
-        if class_name == "TimeDistributed":
-            return trained, others
-        return [f"{way}_{role}" for way in ("forward", "backward") for role in trained], []
-    listed = _ROLES.get(class_name, ())
-    return [role for role in listed if role != "bias" or config.get("use_bias", True)], []
-
-
-def _affine(config: Mapping[str, Any]) -> list[str]:
-    return [role for role, option in (("gamma", "scale"), ("beta", "center")) if config.get(option, True)]
-
-
-def _match_slots(layer: Leaf | Nested, slots: list[Slot], group: Group) -> list[tuple[Slot, NDArray[Any]]]:
-    if len(slots) != len(group.arrays):
-        raise ModelFormatError(
-            f"its {'layer' if isinstance(layer, Leaf) else 'model'} {layer.name} has {len(slots)} arrays of weights, "
-            f"and the file holds {len(group.arrays)} for it"
-        )
-    named = [_split_name(name) for name in group.weight_names]
-    places = {(leaf.name, role): (leaf, role) for leaf, role in slots}
-    if len(places) == len(slots) and set(named) == set(places):
-        return [(places[name], array) for name, array in zip(named, group.arrays, strict=True)]
-    for (leaf, role), (_layer, word) in zip(slots, named, strict=False):
-        if word in _WORDS and role in _WORDS and word != role:
-            raise ModelFormatError(
-                f"its layer {leaf.name} would get the array {word} of the file as its {role}: the weights lie in "
-                "another order than Keras gives them"
-            )
-    return list(zip(slots, group.arrays, strict=True))
-
-
-def _split_name(name: str) -> tuple[str, str]:
-    """Split a weight's name into layer and role: ``block/Conv1/kernel:0`` is the ``kernel`` of ``block/Conv1``."""
-    layer, _, word = name.partition(":")[0].rpartition("/")
-    return layer, re.sub(r"_\d+$", "", word)
-
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 
@@ -149,15 +42,16 @@ MODELS = ("Sequential", "Model", "Functional")
 CODE = ("Lambda",)
 """Layers that contain code."""
 
-MAX_METADATA = 2**16
-
-BESIDE = ("{stem}.json", "{stem}_model.json", "{stem}-model.json", "{short}.json", "model.json", "architecture.json")
+BESIDE = (
+    *("{stem}.json", "{stem}_model.json", "{stem}-model.json", "{short}.json"),
+    *("model.json", "architecture.json", "config.json"),
+)
 """Possible names of the architecture for weights alone; ``short`` is the file's stem without ``weights``."""
 
 
 @dataclass(frozen=True)
 class H5Model:
-    """The content of an ``.h5`` file. ``weights`` has only the layers with weights, in file order.
+    """The content of a file of Keras. ``weights`` has only the layers with weights, in file order.
 
     ``config`` is in the format of Keras 2, whichever version wrote the file. If ``backend`` is ``tensorflow``, the
     weights have the axes of Keras 2 over TensorFlow. ``theano`` is true if they were trained over Theano nevertheless,
@@ -199,7 +93,7 @@ def is_architecture(path: Path) -> bool:
 
 
 def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
-    """Read an ``.h5`` file without executing any of it.
+    """Read an ``.h5`` or a ``.keras`` file without executing any of it. Its content decides which it is, not its name.
 
     :param architecture: the model's description, if the file holds weights alone; by default the file beside it.
     :raises ModelFormatError: if the file cannot be read, holds weights alone without a description beside it, or holds
@@ -209,7 +103,11 @@ def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
 
     refuse_pointer(path)
     try:
-        _refuse_archive(path)
+        if is_archive(path):
+            with unpacked(path) as saved:
+                check_file(saved.weights)
+                with h5py.File(saved.weights, "r") as file:
+                    return _of_store(file, saved.weights, saved.config, saved.keras_version)
         check_file(path)
         with h5py.File(path, "r") as file:
             return _read(file, path, architecture)
@@ -232,58 +130,44 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
             )
         config, group = read_json(architecture), file
         version = str(config.get("keras_version", ""))
-    written_by = _text(group.attrs.get("keras_version", version))
-    if written_by.startswith("3") or _is_keras3(config):
-        raise ModelFormatError(_of_keras3(written_by, path))
     if "layer_names" not in group.attrs and "layer_names0" not in group.attrs:
-        raise ModelFormatError(
-            "its weights are not listed by layers, as Keras 1 and 2 list them: it was saved by save_weights() of Keras "
-            "3, or under a name that ends in .weights.h5. Save all with model.save('model.h5') of Keras 2"
-        )
+        if is_store(group):
+            return _of_store(group, path, config, version)
+        raise ModelFormatError("its weights are not listed by layers, as Keras lists them")
     _refuse_code(config)
+    version = _text(group.attrs.get("keras_version", version))
     arrays = Arrays(path.stat().st_size)
     layers = [(name, member(group, name)) for name in _names(group, "layer_names")]
     named = [(name, layer, tuple(_names(layer, "weight_names"))) for name, layer in layers]
     weights = tuple((name, tuple(arrays.take(layer, name) for name in names)) for name, layer, names in named if names)
     backend = _text(group.attrs.get("backend", ""))
-    if is_keras1(config):
+    if version.startswith("3") or is_keras3(config):
+        model = H5Model(of_keras3(config), weights, version or "3", "tensorflow")
+    elif is_keras1(config):
         model = _of_keras1(config, weights, backend)
     else:
-        version = _text(group.attrs.get("keras_version", version or "2"))
-        model = _of_theano(H5Model(config, weights, version, backend))
+        model = _of_theano(H5Model(config, weights, version or "2", backend))
     return replace(model, weight_names=tuple(names for _name, _layer, names in named if names))
 
 
-def _refuse_archive(path: Path) -> None:
-    """Refuse a file of the ``.keras`` format, which is a zip, with a message for the Keras version in its metadata.
+def _of_store(file: Any, path: Path, config: Any, version: str) -> H5Model:
+    """Return the content of a ``.keras`` file, with its weights in the order of ``.h5`` files.
 
-    :raises ModelFormatError: if the file is of that format.
+    :param file: the open file of the weights, at ``path``.
     """
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("metadata.json") as file:
-            metadata: Any = parse_json(file.read(MAX_METADATA))
-    except (zipfile.BadZipFile, KeyError, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error):
-        return
-    version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
-    if not version.startswith("2"):
-        raise ModelFormatError(_of_keras3(version, path))
-    raise ModelFormatError(
-        f"it is of the .keras format of Keras {version}, which is not read. With the TensorFlow that wrote it, "
-        f"tf.keras.models.load_model({path.name!r}).save({path.stem + '.h5'!r}) writes the format that is"
-    )
-
-
-def _is_keras3(config: Any) -> bool:
-    """Return whether an architecture is in the format of Keras 3, which names an input's shape ``batch_shape``."""
-    return any(isinstance(layer.get("config"), dict) and "batch_shape" in layer["config"] for layer in _layers(config))
-
-
-def _of_keras3(version: str, path: Path) -> str:
-    """Return instructions for a file of Keras 3, which exports ONNX since 3.8, from a model that was called once."""
-    return (
-        f"it was saved by Keras {version or 3}, and files of Keras 1.2 to 2 are read. Keras 3.8 or newer with tf2onnx "
-        f"writes an ONNX file of it, which is read: model = keras.models.load_model({path.name!r}); "
-        f"model(numpy.zeros((1, *model.input_shape[1:]))); model.export({path.stem + '.onnx'!r}, format='onnx')"
+    _refuse_code(config)
+    config = of_keras3(config, is_older=version.startswith("2") and not is_keras3(config))
+    root = read_layers(config)
+    found = stored_weights(file, root, Arrays(path.stat().st_size))
+    listed = [(child.name, [slot for side in slots(child) for slot in side]) for child in root.children]
+    return H5Model(
+        config,
+        tuple((name, tuple(found[leaf][role] for leaf, role in places)) for name, places in listed if places),
+        version or "3",
+        "tensorflow",
+        weight_names=tuple(
+            tuple(f"{leaf.name}/{role}:0" for leaf, role in places) for _name, places in listed if places
+        ),
     )
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from app.errors import ModelFormatError
 from app.formats.archive.manifest import NAME
 from app.formats.folder import SAVED_FOLDER, Checkpoint, ModelFolder, open_model_folder
-from app.formats.import_files import ImportFiles, make_folder, write_backend
+from app.formats.import_files import ImportFiles, keras_name, make_folder, write_backend
 from app.formats.infer_signature import infer_folder
 from app.formats.inference import BY_CALLER, BY_LABELS, BY_METADATA, IMAGENETS, NUMBERED, Inference
 from app.formats.labels import SYNSET, read_labels, write_labels
@@ -79,7 +79,7 @@ def run_import(
     try:
         make_folder(files, signature, known, made, name, parts)
         if plan.overrides.keras_backend and files.h5 is not None:
-            write_backend(made / f"{name}.h5", plan.overrides.keras_backend)
+            write_backend(made / keras_name(files.h5, name), plan.overrides.keras_backend)
         model = open_model(open_model_folder(made), settings.engine, cache_dir=settings.cache)
         model.engine.close()
         final = replace(signature, outputs=(model.output,), postprocess=model.postprocess)
@@ -120,7 +120,7 @@ def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: 
     copies = {
         f"{name}-symbol.json": files.symbol,
         f"{name}-0000.params": files.params,
-        f"{name}.h5": files.h5,
+        keras_name(files.h5, name) if files.h5 is not None else "": files.h5,
         f"{name}.onnx": files.onnx,
         SAVED_FOLDER if files.graph is not None and files.graph.is_dir() else f"{name}{_suffix(files)}": files.graph,
         "model.json": files.architecture,

@@ -210,3 +210,30 @@ def test_openvinos_format_is_imported_as_the_same_model(app: Flask, net: Path, m
     assert (after.labels, after.preprocess, after.postprocess) == (before.labels, before.preprocess, before.postprocess)
     rows = PICTURES.reshape(3, *before.input.shape[1:])
     assert np.abs(after.probabilities(rows) - before.probabilities(rows)).max() < 1e-5
+
+
+def test_an_old_keras_file_becomes_a_keras_3_file_that_imports_as_the_same_model(
+    app: Flask, models: Path, tmp_path: Path
+) -> None:
+    put(models / "old", {"old.h5": (TESTDATA / "tf215_nested_once.h5").read_bytes()})
+    done = run(app, export, "old", "--to", "keras", "--output", tmp_path / "new.keras")
+    assert "read again, its probabilities differ from the model's own by" in done.stdout
+    run(app, import_command, tmp_path / "new.keras", "--name", "again")
+    assert (models / "again" / "again.keras").read_bytes() == (tmp_path / "new.keras").read_bytes()
+    run(app, export, "again", "--to", "keras", "--output", tmp_path / "twice.keras")  # handed back
+    assert (tmp_path / "twice.keras").read_bytes() == (tmp_path / "new.keras").read_bytes()
+
+
+def failed(app: Flask, *arguments: object) -> str:
+    done = app.test_cli_runner().invoke(export, [str(argument) for argument in arguments])
+    assert done.exit_code == 1
+    return done.output
+
+
+def test_what_cannot_be_exported_is_refused_with_what_can(app: Flask, net: Path, models: Path, tmp_path: Path) -> None:
+    put(models / "theano", {"theano.h5": (TESTDATA / "keras1_th_sequential.h5").read_bytes()})
+    refused = failed(app, "theano", "--to", "keras", "--output", tmp_path / "a")
+    assert "pads at other sides than Keras 3" in refused and "--to onnx" in refused
+    assert "pre-0003.params is not a file of Keras" in failed(app, "net", "--to", "keras", "--output", tmp_path / "a")
+    assert "onnx2tf -i net.onnx" in failed(app, "net", "--to", "tflite", "--output", tmp_path / "a")
+    assert not (tmp_path / "a").exists()

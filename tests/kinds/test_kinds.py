@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -379,15 +380,27 @@ def test_a_checkpoint_answers_as_mxnets_own_module(
 # --- Keras: files of the real versions, with what these have answered
 
 KERAS = {
-    path.stem: json.loads(path.read_text())
-    for path in sorted(TESTDATA.glob("*.json"))
-    if path.with_suffix(".h5").is_file() and "lambda" not in path.stem and "answers" in json.loads(path.read_text())
+    path.name: json.loads(path.with_suffix(".json").read_text())
+    for path in sorted([*TESTDATA.glob("*.h5"), *TESTDATA.glob("*.keras")])
+    if "lambda" not in path.stem
+    and path.with_suffix(".json").is_file()
+    and "answers" in json.loads(path.with_suffix(".json").read_text())
 }
+
+
+def version_of(path: Path) -> str:
+    """The version of Keras in a file."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    with h5py.File(path) as file:
+        version = file.get("model_weights", file).attrs.get("keras_version", "1.2")
+    return version.decode() if isinstance(version, bytes) else str(version)
 
 
 @pytest.mark.parametrize("name", KERAS)
 def test_a_keras_file_answers_as_the_version_that_saved_it(table: Table, name: str) -> None:
-    facts, path = KERAS[name], TESTDATA / f"{name}.h5"
+    facts, path = KERAS[name], TESTDATA / name
     pictures = np.array(facts["pictures"], np.float32)
     if pictures.ndim == 3:
         pictures = pictures[..., np.newaxis]  # grey ones, of which Keras wants no axis for the channel
@@ -395,11 +408,9 @@ def test_a_keras_file_answers_as_the_version_that_saved_it(table: Table, name: s
     engine = KerasEngine.load(path, (0, *pictures.shape[1:]))
     worst = difference(engine.predict(pictures), expected) / max(1.0, float(np.abs(expected).max()))
     assert worst < 1e-5
-    with h5py.File(path) as file:
-        version = file.get("model_weights", file).attrs.get("keras_version", "1.2")
-    made_by = f"Keras {version.decode() if isinstance(version, bytes) else version}"
-    described = re.sub(r"^(tf\d*_)?(keras1?_)?", "", name).replace("_", " ")
-    table.add(f"Keras: {described}", made_by, "the Keras that saved it", worst)
+    described = re.sub(r"^(tf\d*_)?(keras\d*_)?", "", path.stem).replace("_", " ")
+    kind = f"Keras: {described}" + (" (.keras)" if path.suffix == ".keras" else "")
+    table.add(kind, f"Keras {version_of(path)}", "the Keras that saved it", worst)
 
 
 # --- both ways in

@@ -83,7 +83,7 @@ class KerasEngine:
 
     @classmethod
     def load(cls, path: Path, input_shape: tuple[int, ...] | None = None, output: str = "") -> KerasEngine:
-        """Open an ``.h5`` file, saved by Keras-MXNet, or by Keras 1.2 to 2 over TensorFlow or Theano.
+        """Open an ``.h5`` or a ``.keras`` file, saved by Keras-MXNet, or by Keras 1.2 to 3 over another backend.
 
         :param input_shape: shape of the input with the batch axis, whose size is ignored; it provides the sizes that
             the file leaves open.

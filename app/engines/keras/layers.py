@@ -36,7 +36,10 @@ _EVERY_LAYER = {"name", "trainable", "dtype", "batch_input_shape", "batch_size",
 IDENTITIES = {
     *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout"),
     *("AlphaDropout", "ActivityRegularization", "FixedDropout", "RandomFlip", "RandomRotation", "RandomZoom"),
-    *("RandomTranslation", "RandomContrast", "RandomBrightness", "RandomHeight", "RandomWidth"),
+    *("RandomTranslation", "RandomContrast", "RandomBrightness", "RandomHeight", "RandomWidth", "Identity"),
+    *("RandomShear", "RandomHue", "RandomSaturation", "RandomSharpness", "RandomColorJitter", "RandomGrayscale"),
+    *("RandomColorDegeneration", "RandomPosterization", "RandomErasing", "RandomGaussianBlur", "RandomPerspective"),
+    *("RandomElasticTransform", "RandomInvert", "RandAugment", "AugMix", "MixUp", "CutMix"),
 }
 """Layers that act only during training, whatever their options."""
 
@@ -203,7 +206,7 @@ def _only(axis: Any) -> int:
     return int(listed[0])
 
 
-@kind("LayerNormalization", "axis epsilon center scale")
+@kind("LayerNormalization", "axis epsilon center scale", rms_scaling=(False,))
 def _layer_normalization(layer: Layer, x: Value) -> Value:
     axis, size = _only(layer.options.get("axis", -1)), x.size(-1)
     if axis not in (-1, len(x.shape)):

@@ -18,7 +18,8 @@ from app.engines.keras.over_mxnet import turned, with_all_weights
 from app.engines.keras.symbol import apply, document_of, variable
 from app.errors import ModelFormatError
 from app.formats.keras_graph import Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph
-from app.formats.keras_h5 import H5Model, assign_weights, read_h5
+from app.formats.keras_h5 import H5Model, read_h5
+from app.formats.keras_weights import assign_weights
 from app.types import TensorSpec
 
 FLOATS = ("float32", "float64", "float16", "bfloat16")
@@ -27,7 +28,7 @@ FLOATS = ("float32", "float64", "float16", "bfloat16")
 def read_network(
     path: Path, input_shape: tuple[int, ...] | None = None, output: str = ""
 ) -> tuple[Network, TensorSpec]:
-    """Read an ``.h5`` file as a network, saved by Keras 1.2 to 2 over TensorFlow, Theano or MXNet.
+    """Read an ``.h5`` or a ``.keras`` file as a network, saved by Keras 1.2 to 3 over any backend.
 
     :param input_shape: shape of the input with the batch axis, whose size is ignored; it provides the sizes that the
         file leaves open.

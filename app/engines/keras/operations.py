@@ -134,6 +134,9 @@ for _function, _compute in {
     "nn.elu": ELEMENTWISE["elu"],
     "nn.selu": ELEMENTWISE["selu"],
     "nn.softsign": ELEMENTWISE["softsign"],
+    "nn.mish": ELEMENTWISE["mish"],
+    "nn.hard_silu": ELEMENTWISE["hard_silu"],
+    "nn.hard_sigmoid": ELEMENTWISE["hard_sigmoid of Keras 3"],
     "identity": lambda x: x,
     "stop_gradient": lambda x: x,
 }.items():
@@ -225,6 +228,13 @@ def _concat(net: Net, values: list[Any], axis: int, name: Any = None) -> Value:
     if not all(isinstance(value, Value) for value in values):
         raise ModelFormatError("it joins constants with what is computed")
     return concatenate(int(axis), *values)
+
+
+@_operation("stack", "values axis name")
+def _stack(net: Net, values: list[Any], axis: int = 0, name: Any = None) -> Value:
+    return _concat(
+        net, [_expand_dims(net, value, axis) if isinstance(value, Value) else value for value in values], axis
+    )
 
 
 @_operation("pad compat.v1.pad", "tensor paddings mode constant_values name")

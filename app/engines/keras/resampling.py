@@ -90,7 +90,15 @@ def resize(net: Net, x: Value, height: int, width: int, method: str) -> Value:
     return replace(x, whole=False)
 
 
-@kind("Resizing", "height width interpolation crop_to_aspect_ratio", data_format=("channels_last", None))
+@kind(
+    "Resizing",
+    "height width interpolation crop_to_aspect_ratio",
+    data_format=("channels_last", None),
+    pad_to_aspect_ratio=(False,),
+    antialias=(False,),
+    fill_mode=(),
+    fill_value=(),
+)
 def _resizing(layer: Layer, x: Value) -> Value:
     method = str(layer.options.get("interpolation") or "bilinear").lower()
     if layer.options.get("crop_to_aspect_ratio"):

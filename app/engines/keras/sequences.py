@@ -24,6 +24,7 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     **{"dropout": (), "recurrent_dropout": (), "implementation": (), "unroll": (), "unit_forget_bias": ()},
     **{"stateful": (False,), "return_state": (False,), "time_major": (False,), "zero_output_for_mask": ()},
     "input_dim": (),
+    "seed": (),
     "input_length": (),
 }
 

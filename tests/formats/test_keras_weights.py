@@ -9,7 +9,7 @@ import pytest
 
 from app.errors import ModelFormatError
 from app.formats.keras_graph import Leaf, Nested
-from app.formats.keras_h5 import Group, assign_weights
+from app.formats.keras_weights import Group, assign_weights
 
 
 def leaf(kind: str, name: str, **options: Any) -> Leaf:

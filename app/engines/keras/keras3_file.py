@@ -1,0 +1,80 @@
+"""Writing of Keras models as ``.keras`` files, which Keras 3 opens; :mod:`app.formats.keras_archive` has the format."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from app.engines.keras.graph import Array, Net
+from app.engines.keras.keras3_config import Keras3Writer
+from app.engines.keras.over_mxnet import turned, with_all_weights
+from app.errors import ModelFormatError
+from app.formats.keras_archive import CONFIG, METADATA, WEIGHTS
+from app.formats.keras_graph import Leaf, read_graph
+from app.formats.keras_h5 import H5Model
+from app.formats.keras_weights import NORMALIZATIONS, assign_weights
+
+VERSION = "3.0.0"
+"""The oldest Keras that opens the files."""
+DATE = (2000, 1, 1, 0, 0, 0)
+"""The time of the entries, so that the same model gives the same bytes."""
+
+
+def write_keras3(model: H5Model, path: Path) -> None:
+    """Write a model as a ``.keras`` file.
+
+    :raises ModelFormatError: if a layer cannot be expressed in Keras 3, or the weights do not fit the layers.
+    """
+    over_mxnet = model.backend == "mxnet"
+    config = with_all_weights(model.config) if over_mxnet else model.config
+    graph = read_graph(config)
+    _refuse_older(model, graph.root.leaves())
+    arrays: Mapping[Leaf, Mapping[str, Array]] = assign_weights(graph.root, model.groups)
+    if over_mxnet:
+        arrays = {leaf: _over_tensorflow(leaf, turned(leaf, roles)) for leaf, roles in arrays.items()}
+    writer = Keras3Writer(arrays)
+    described = writer.model(config, graph.root, graph.input_shape)
+    parts = {
+        METADATA: json.dumps({"keras_version": VERSION}).encode(),
+        CONFIG: json.dumps(described).encode(),
+        WEIGHTS: _stored(writer.groups),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name, DATE), content)
+
+
+def _over_tensorflow(leaf: Leaf, arrays: dict[str, Array]) -> dict[str, Array]:
+    """Return a layer's arrays without the scale that Keras-MXNet ignores."""
+    if leaf.class_name in NORMALIZATIONS:
+        return {**arrays, "gamma": np.ones_like(arrays["gamma"])}
+    return arrays
+
+
+def _refuse_older(model: H5Model, leaves: Any) -> None:
+    net = Net(model.keras_version)
+    for leaf in leaves:
+        method = leaf.config.get("interpolation") or "nearest"
+        if leaf.class_name == "UpSampling2D" and method != "nearest" and net.before(2, 4):
+            raise ModelFormatError(
+                f"its layer {leaf.name} has the interpolation {method!r} of Keras {model.keras_version}, which Keras 3 "
+                "does not have. Export it with --to onnx"
+            )
+
+
+def _stored(groups: Mapping[str, list[Array]]) -> bytes:
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for path, arrays in groups.items():
+            group = file.require_group(path)
+            for number, array in enumerate(arrays):
+                group.create_dataset(str(number), data=array)
+    return content.getvalue()

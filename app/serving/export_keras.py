@@ -1,0 +1,101 @@
+"""Export of Keras models of any age as ``.keras`` files, which Keras 3 opens.
+
+A separate process writes the file and compares it, as in :mod:`app.serving.export`. The child reads a pickle of
+(working folder, model folder, path) from its standard input, and prints the result of the comparison or an error.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from app.engines.base import Network
+from app.engines.keras.keras3_file import write_keras3
+from app.engines.keras.network import read_network
+from app.engines.onnx_export.export import export_onnx
+from app.engines.onnx_file import read_model
+from app.engines.openvino import OpenvinoEngine
+from app.engines.parity import LIMIT, difference, predict_each, samples
+from app.errors import ModelFormatError
+from app.formats.folder import ModelFolder
+from app.formats.infer_signature import infer_folder
+from app.formats.keras_archive import is_archive
+from app.formats.keras_h5 import read_h5
+from app.types import FloatArray
+from app.utils.error_text import reason_of
+from app.utils.process import run_job, run_module
+
+LONGEST_SECONDS = 1800
+
+
+def write_keras(folder: ModelFolder, path: Path) -> str:
+    """Write a Keras model as a ``.keras`` file; one that Keras 3 saved is copied unchanged.
+
+    :returns: what the file was compared with, and the largest difference between probabilities.
+    :raises ModelFormatError: if the model is no Keras model, or has a layer that Keras 3 does not have, or the written
+        file computes other outputs.
+    """
+    if folder.h5 is None:
+        raise ModelFormatError(
+            f"{folder.path}: {folder.weights.name} is not a file of Keras, and no other is written for Keras. "
+            "Export it with --to onnx"
+        )
+    if is_archive(folder.h5) and read_h5(folder.h5).keras_version.startswith("3"):
+        shutil.copyfile(folder.h5, path)
+        return "the model's own file"
+    try:
+        done = run_module("app.serving.export_keras", (os.getcwd(), folder, path.absolute()), LONGEST_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ModelFormatError(f"{folder.path}: writing for Keras took more than {LONGEST_SECONDS} seconds") from None
+    last_line = reason_of(done.stderr if done.returncode else done.stdout, None)
+    if done.returncode:
+        raise ModelFormatError(f"{folder.h5} cannot be written for Keras 3: {last_line[:500] or done.returncode}")
+    return last_line
+
+
+def copy_tflite(folder: ModelFolder, path: Path) -> str:
+    """Copy the TensorFlow Lite file that a model is made of.
+
+    :returns: a note for the user.
+    :raises ModelFormatError: if it is made of another file.
+    """
+    if folder.graph is None or folder.graph.suffix.lower() != ".tflite":
+        raise ModelFormatError(
+            f"{folder.path}: nothing here writes TensorFlow Lite of {folder.weights.name}. Export it with --to onnx; "
+            f"onnx2tf, a package of its own, makes a .tflite of that: onnx2tf -i {folder.name}.onnx"
+        )
+    shutil.copyfile(folder.graph, path)
+    return "the model's own file"
+
+
+def _write(working_dir: str, folder: ModelFolder, path: Path) -> str:
+    os.chdir(working_dir)
+    assert folder.h5 is not None
+    write_keras3(read_h5(folder.h5, folder.architecture), path)
+    signature = infer_folder(folder, "keras").signature
+    shape, output = signature.inputs[0].shape, signature.outputs[0].name if signature.outputs else ""
+    rows = samples(signature.preprocess, shape)
+    expected = _answers(read_network(folder.h5, shape, output)[0], rows)
+    actual = _answers(read_network(path, shape, output.replace("/", "_"))[0], rows)
+    worst = difference(actual, expected, signature.postprocess.activation)
+    if worst > LIMIT:
+        raise ModelFormatError(
+            f"its probabilities would differ by {worst:.1e}: its backend pads at other sides than Keras 3. "
+            "Export it with --to onnx"
+        )
+    return f"read again, its probabilities differ from the model's own by {worst:.1e} at most, on test pictures"
+
+
+def _answers(network: Network, rows: FloatArray) -> FloatArray:
+    with tempfile.TemporaryDirectory() as work:
+        file = Path(work) / "model.onnx"
+        export_onnx(network, file)
+        return predict_each(OpenvinoEngine(read_model(file)[0]), rows)
+
+
+if __name__ == "__main__":
+    sys.exit(run_job(_write))

@@ -1,0 +1,103 @@
+"""Files for Keras 3: read again, they answer as the Keras that saved the original."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.engines.keras.engine import KerasEngine
+from app.engines.keras.keras3_file import write_keras3
+from app.errors import ModelFormatError
+from app.formats.keras_h5 import read_h5
+from app.settings import ROOT
+
+TESTDATA = ROOT / "tests" / "testdata"
+WRITTEN = (
+    *("keras1_tf_graph.h5", "keras1_tf_sequential.h5", "keras_branches.h5", "keras_nested.h5", "tf_keras_newer.h5"),
+    *("tf215_entrance.h5", "tf215_lines.h5", "tf215_nested_once.h5", "tf215_nested_three.h5", "tf215_open_size.h5"),
+    *("tf215_options.h5", "tf215_recurrent.h5", "tf215_shared.h5", "tf215_teachable.h5", "tf23_teachable.h5"),
+    "keras315_legacy_options.h5",
+)
+
+
+def facts(name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures beside a file, as Dimple takes them, and what the Keras that saved it answered."""
+    document = json.loads((TESTDATA / name).with_suffix(".json").read_text())
+    pictures = np.array(document["pictures"], np.float32)
+    answers = np.array(document["answers"], np.float64).reshape(len(pictures), -1)
+    return pictures[..., np.newaxis] if pictures.ndim == 3 else pictures, answers
+
+
+def written(name: str, folder: Path) -> Path:
+    path = folder / f"{name}.keras"
+    write_keras3(read_h5(TESTDATA / name), path)
+    return path
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_written_file_answers_as_the_keras_that_saved_the_original(tmp_path: Path, name: str) -> None:
+    pictures, expected = facts(name)
+    found = KerasEngine.load(written(name, tmp_path), (0, *pictures.shape[1:])).predict(pictures)
+    assert np.abs(found - expected).max() < 1e-5 * max(1.0, float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("name", ["tf215_nested_three.h5", "tf215_shared.h5", "keras1_tf_graph.h5"])
+def test_a_round_trip_changes_no_weight_and_no_byte(tmp_path: Path, name: str) -> None:
+    source, first = read_h5(TESTDATA / name), written(name, tmp_path)
+    again = read_h5(first)
+    assert [arrays for _name, arrays in source.weights]
+    for (_name, before), (_same, after) in zip(source.weights, again.weights, strict=True):
+        assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+    write_keras3(again, tmp_path / "twice.keras")
+    assert (tmp_path / "twice.keras").read_bytes() == first.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tf215_operations.h5", "tf.__operators__.getitem is the operation __operators__.getitem of TensorFlow"),
+        ("tf23_operations.h5", "strided_slice is the operation TensorFlowOpLayer of TensorFlow"),
+    ],
+)
+def test_what_keras_3_does_not_have_is_refused_by_name(tmp_path: Path, name: str, message: str) -> None:
+    with pytest.raises(ModelFormatError, match=message) as raised:
+        written(name, tmp_path)
+    assert "--to onnx" in str(raised.value)
+    assert not list(tmp_path.iterdir())
+
+
+CHECK = """
+import sys, keras, numpy
+for path in sys.argv[1:]:
+    facts = numpy.load(path + ".npz")
+    answers = numpy.asarray(keras.models.load_model(path, compile=False).predict(facts["pictures"], verbose=0))
+    worst = abs(answers.reshape(facts["answers"].shape) - facts["answers"]).max()
+    assert worst < 1e-5 * max(1, abs(facts["answers"]).max()), (path, worst)
+    print("opened", path)
+"""
+
+
+@pytest.mark.slow
+def test_keras_3_opens_the_files_and_answers_the_same(tmp_path: Path) -> None:
+    venv, files = tmp_path / "venv", []
+    subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    command = [venv / "bin" / "pip", "install", "-q", "keras==3.15.1", "jax==0.10.2", "jaxlib==0.10.2"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=540)
+    if done.returncode:
+        pytest.skip(f"Keras 3 cannot be installed here: {done.stderr.strip()[-200:]}")
+    for name in WRITTEN:
+        file = written(name, tmp_path)
+        pictures = np.array(json.loads((TESTDATA / name).with_suffix(".json").read_text())["pictures"], np.float32)
+        np.savez(f"{file}.npz", pictures=pictures, answers=facts(name)[1])
+        files.append(str(file))
+    environ = {**os.environ, "KERAS_BACKEND": "jax", "KERAS_HOME": str(tmp_path)}
+    done = subprocess.run(
+        [venv / "bin" / "python", "-c", CHECK, *files], capture_output=True, text=True, env=environ, timeout=540
+    )
+    assert done.stdout.count("opened") == len(WRITTEN), done.stderr[-2000:]
