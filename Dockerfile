@@ -31,7 +31,7 @@ RUN python -m venv /opt/venv && pip install --no-cache-dir --no-deps --require-h
 FROM base AS serve
 COPY --from=serve-packages /opt/venv /opt/venv
 COPY . .
-RUN mkdir -p instance uploads && chown -R dimple instance uploads models
+RUN python -m compileall -q app && mkdir -p instance uploads && chown -R dimple instance uploads models
 USER dimple
 # models/imagenet is written once, here, and not at every start
 RUN python -c "from pathlib import Path; from app.zoo.imagenet import ensure_imagenet; ensure_imagenet(Path('models'))"
@@ -43,6 +43,6 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=full-packages /opt/venv /opt/venv
 COPY . .
-RUN mkdir -p instance uploads && chown -R dimple instance uploads models
+RUN python -m compileall -q app && mkdir -p instance uploads && chown -R dimple instance uploads models
 USER dimple
 RUN python -c "from pathlib import Path; from app.zoo.imagenet import ensure_imagenet; ensure_imagenet(Path('models'))"
