@@ -25,7 +25,7 @@ from app.formats.inference import (
 )
 from app.formats.onnx_graph import SIGNED_BYTES, OnnxFacts, read_onnx
 from app.formats.openvino_graph import GraphFacts, read_graph
-from app.formats.pixels import RAW, SIGNED, TORCH, UNIT, pixels_of
+from app.formats.pixels import BY_TEACHABLE_MACHINE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, pixels_of
 from app.formats.signature import is_grey, layout_of
 from app.types import Preprocess, TensorSpec
 
@@ -72,6 +72,9 @@ def _layout(facts: GraphFacts) -> str:
 def _pixels_of(facts: GraphFacts, shape: tuple[int, ...], layout: str) -> tuple[Preprocess, str]:
     grey = is_grey(shape)
     preprocess, reason = _range_of(facts, min(shape[layout.index("H")], shape[layout.index("W")]), grey)
+    if facts.teachable_machine and not facts.input_type.startswith("float"):
+        preprocess = replace(preprocess, resize=TEACHABLE_MACHINE.resize, interpolation=TEACHABLE_MACHINE.interpolation)
+        reason = f"{reason}; the centre, as Teachable Machine gives it"
     return (as_grey(preprocess), reason) if grey else (preprocess, reason)
 
 
@@ -82,6 +85,8 @@ def _range_of(facts: GraphFacts, side: int, grey: bool) -> tuple[Preprocess, str
         return WHOLE_PIXELS
     if (normal := pixels_of(facts.normalisation, side <= SMALL)) is not None:
         return normal
+    if facts.teachable_machine:
+        return TEACHABLE_MACHINE, BY_TEACHABLE_MACHINE
     if grey:
         return UNIT, USUAL_GREY
     return (RAW, USUAL_OPENVINO) if facts.program == "OpenVINO" else (UNIT, USUAL_TENSORFLOW)

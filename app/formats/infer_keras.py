@@ -24,7 +24,19 @@ from app.formats.inference import (
 from app.formats.keras_graph import Call, Graph, Leaf, model_names, output_names, picture_shape, read_graph, tensors_in
 from app.formats.keras_h5 import H5Model, read_h5
 from app.formats.keras_weights import assign_weights
-from app.formats.pixels import CAFFE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, Normalisation, arithmetic, pixels_of
+from app.formats.pixels import (
+    BY_TEACHABLE_MACHINE,
+    CAFFE,
+    RAW,
+    SIGNED,
+    TEACHABLE_MACHINE,
+    TORCH,
+    UNIT,
+    Normalisation,
+    arithmetic,
+    from_teachable_machine,
+    pixels_of,
+)
 from app.formats.signature import layout_of
 from app.types import Layout, Postprocess, Preprocess, Signature, TensorSpec
 
@@ -40,8 +52,6 @@ KERAS_APPLICATIONS: tuple[tuple[tuple[str, ...], Preprocess, str], ...] = (
     (("mobilenetv3",), RAW, "0-255"),
 )
 """Preprocessing of ``keras.applications`` by the beginning of a network's name; the last match counts."""
-TEACHABLE_MACHINE_LAYER = re.compile(r"(global_average_pooling2d_GlobalAveragePooling2D|dense_Dense)\d+")
-"""TensorFlow.js's names of layers in networks that Teachable Machine exports."""
 NORMALISATIONS = ("BatchNormalization", "UnitNormalization", "LayerNormalization")
 AUGMENTATIONS = re.compile(r"Random\w+|GaussianNoise|.*Dropout\w*|Resizing|CenterCrop|Reshape|Permute|ZeroPadding2D")
 """Keras layers that at prediction leave pixel values unchanged or only move them."""
@@ -158,8 +168,8 @@ def _pixels_of_h5(model: H5Model, graph: Graph) -> tuple[Preprocess, str]:
     side = next((side for side in graph.input_shape[1:] if side and side > 3), USUAL_SIDE)
     if (normal := pixels_of(normalisation, side <= SMALL)) is not None:
         return normal
-    if any(TEACHABLE_MACHINE_LAYER.fullmatch(call.leaf.name) for call in graph.calls):
-        return TEACHABLE_MACHINE, "from -1 to 1, the centre, as Teachable Machine gives them"
+    if from_teachable_machine("\n".join(call.leaf.name for call in graph.calls).encode()):
+        return TEACHABLE_MACHINE, BY_TEACHABLE_MACHINE
     bodies = [(name, name.lower().replace("_", "")) for name in model_names(model.config)]
     matches = [(name, entry) for name, plain in bodies for entry in KERAS_APPLICATIONS if plain.startswith(entry[0])]
     if matches:

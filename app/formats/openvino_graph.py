@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass, field
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from app.errors import ModelFormatError
 from app.formats.inference import Kind, Output
 from app.formats.labels import NAMED_AS_LABELS, text_labels
 from app.formats.lfs import refuse_pointer
-from app.formats.pixels import Normalisation, arithmetic
+from app.formats.pixels import Normalisation, arithmetic, from_teachable_machine
 from app.utils.error_text import reason_of
 from app.utils.openvino_runtime import core, import_openvino
 
@@ -33,7 +34,8 @@ class GraphFacts:
     """The facts of a network. ``input_shape`` has the batch axis; 0 stands for any size.
 
     ``input_type`` is the input's type, such as ``float32`` or ``uint8``. ``normalisation`` is the graph's own
-    normalisation of its input. ``labels`` are those in the file, None if it has none.
+    normalisation of its input. ``labels`` are those in the file, None if it has none. ``teachable_machine`` is true if
+    the names of its layers are those of a network that Teachable Machine exports.
     """
 
     program: str
@@ -43,6 +45,7 @@ class GraphFacts:
     outputs: tuple[Output, ...]
     normalisation: Normalisation = field(default_factory=Normalisation.none)
     labels: tuple[str, ...] | None = None
+    teachable_machine: bool = False
 
 
 def is_graph(path: Path) -> bool:
@@ -75,9 +78,15 @@ def read_graph(path: Path) -> GraphFacts:
         Output(name_of(output, number), _sizes(output.get_partial_shape()), _kind(source_of(output)))
         for number, output in enumerate(model.outputs)
     )
-    program = KINDS.get(path.suffix.lower(), "TensorFlow")
     return GraphFacts(
-        program, name_of(model.inputs[0], 0), shape, kind, outputs, _normalisation(parameter), _labels(path)
+        KINDS.get(path.suffix.lower(), "TensorFlow"),
+        name_of(model.inputs[0], 0),
+        shape,
+        kind,
+        outputs,
+        _normalisation(parameter),
+        _labels(path),
+        _from_teachable_machine(path),
     )
 
 
@@ -99,6 +108,12 @@ def load_graph(path: Path) -> Any:
         names = ", ".join(name_of(item, number) for number, item in enumerate(model.inputs[:4])) or "none"
         raise ModelFormatError(f"{path} has {len(model.inputs)} inputs ({names}); an image classifier has one")
     return model
+
+
+def _from_teachable_machine(path: Path) -> bool:
+    """Return whether Teachable Machine made a network; the names are read from the file, as OpenVINO drops many."""
+    with graph_files(path)[0].open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return from_teachable_machine(content)
 
 
 def cut(model: Any, name: str) -> Any:

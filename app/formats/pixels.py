@@ -7,8 +7,10 @@ the deviation. The range of the input follows from these two.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from mmap import mmap
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +27,13 @@ UNIT = replace(RAW, scale=1 / 255)
 SIGNED = replace(RAW, scale=1 / 127.5, mean=(1.0,))
 CAFFE = replace(RAW, color="bgr", mean=(103.939, 116.779, 123.68))
 TEACHABLE_MACHINE = replace(SIGNED, resize="fit", interpolation="lanczos")
+BY_TEACHABLE_MACHINE = "from -1 to 1, the centre, as Teachable Machine gives them"
+TEACHABLE_MACHINE_NAMES = (
+    re.compile(rb"dense_Dense\d"),
+    re.compile(rb"global_average_pooling2d_GlobalAveragePooling2D\d|sequential_\d+_input"),
+)
+"""TensorFlow.js's names in a network that Teachable Machine exports: of its last layers, and of the pooling before
+these or of the input of a model in a model, as newer TFLite files have lost the pooling's."""
 
 Range = Literal["raw", "unit", "signed", "normalised"]
 DESCRIPTIONS: dict[Range, str] = {"raw": "0-255", "unit": "0-1", "signed": "-1 to 1", "normalised": "normalised"}
@@ -111,6 +120,16 @@ class Normalisation:
         mean = -self.offset / self.scale
         caffe = np.abs(mean - CAFFE.mean).max() < CAFFE_TOLERANCE if mean.size == len(CAFFE.mean) else False
         return bool(caffe and not self.reversed)
+
+
+def from_teachable_machine(names: bytes | mmap) -> bool:
+    """Return whether Teachable Machine made a network.
+
+    Another network that was trained in TensorFlow.js may have such a dense layer, but hardly the other name too.
+
+    :param names: the names of its layers, or the file that contains them.
+    """
+    return all(pattern.search(names) for pattern in TEACHABLE_MACHINE_NAMES)
 
 
 def pixels_of(normalisation: Normalisation, small: bool) -> tuple[Preprocess, str] | None:

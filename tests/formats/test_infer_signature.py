@@ -492,21 +492,23 @@ def test_caffes_means_on_reversed_channels_ask_for_raw_rgb(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "pixels"),
+    ("pooling", "name", "pixels"),
     [
-        ("dense_Dense1", (224, 224, 3), ("fit", "lanczos", -1, 1)),  # Teachable Machine's
-        ("dense_1", (224, 224, 3), ("stretch", "bilinear", 0, 1)),
+        # Teachable Machine's
+        ("global_average_pooling2d_GlobalAveragePooling2D1", "dense_Dense1", ("fit", "lanczos", -1, 1)),
+        ("pooled", "dense_Dense1", ("stretch", "bilinear", 0, 1)),  # another one's, trained in TensorFlow.js
+        ("pooled", "dense_1", ("stretch", "bilinear", 0, 1)),
     ],
 )
 def test_teachable_machines_layers_tell_its_pixels(
-    tmp_path: Path, name: str, shape: tuple[int, ...], pixels: tuple[Any, ...]
+    tmp_path: Path, pooling: str, name: str, pixels: tuple[Any, ...]
 ) -> None:
     write_keras(
         tmp_path / "net.h5",
         [
-            keras_layer("InputLayer", "x", batch_input_shape=[None, *shape]),
-            keras_layer("GlobalAveragePooling2D", "pooled", "x", data_format="channels_last"),
-            keras_layer("Dense", name, "pooled", units=2, activation="softmax", use_bias=False),
+            keras_layer("InputLayer", "x", batch_input_shape=[None, 224, 224, 3]),
+            keras_layer("GlobalAveragePooling2D", pooling, "x", data_format="channels_last"),
+            keras_layer("Dense", name, pooling, units=2, activation="softmax", use_bias=False),
         ],
         [name],
         {name: [np.ones((3, 2), np.float32)]},
