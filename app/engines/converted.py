@@ -149,7 +149,7 @@ def _check_origin(folder: ModelFolder, choice: str, proof: Proof) -> None:
     :raises ValueError: if they are not.
     """
     for file in sources(folder, reference_kind(folder, choice)) if folder.has_original else ():
-        if proof.source.get(file.name) != sha256_file(file):
+        if proof.source.get(file.relative_to(folder.path).as_posix()) != sha256_file(file):
             raise ValueError(f"it was made from another file than {file.name}")
 
 
