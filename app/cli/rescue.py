@@ -68,10 +68,11 @@ def rescue(
         else:
             options["scale"] = scale[0] if scale else None
             result, target = _rescue_files(paths, request, options, source, settings)
-    click.echo("\n".join(_rescue_lines(result, target)))
-    for warning in result.model.warnings:
+    is_served = target.absolute().parent == settings.models_dir
+    click.echo("\n".join(_rescue_lines(result, target, target.name if is_served else str(target.absolute()))))
+    for warning in (*result.notes, *result.model.warnings):
         click.echo(f"warning   {warning}", err=True)
-    if target.absolute().parent == settings.models_dir:
+    if is_served:
         click.echo(f"\n{next_steps(settings, target.name)}")
 
 
@@ -132,21 +133,23 @@ def _rescue_whole(
 def prove(name: str) -> None:
     """Check the proof of a rescued model again.
 
-    The converted network of the model NAME computes the inputs of the proof on this machine. Its answers are compared
-    with those of the source's own program if that is installed, and with the stored ones. The exit status is 1 if they
-    differ, or a file was changed.
+    The converted network of the model NAME computes the inputs of the proof on this machine; a NAME with a slash is
+    the path of a model folder elsewhere. Its answers are compared with those of the source's own program if that is
+    installed, and with the stored ones. The exit status is 1 if they differ, or a file was changed.
     """
     from app.cli.predict import find_model
+    from app.formats.folder import is_model_folder, open_model_folder
     from app.serving.rescue import check_proof
 
-    verdict = check_proof(find_model(current_settings(), name))
+    is_path = "/" in name and is_model_folder(Path(name))
+    verdict = check_proof(open_model_folder(Path(name)) if is_path else find_model(current_settings(), name))
     click.echo("\n".join(_verdict_lines(name, verdict)))
     if not verdict.holds:
         raise SystemExit(1)
 
 
-def _rescue_lines(result: Rescue, target: Path) -> Iterator[str]:
-    """Yield one screen of what was found, made and proven."""
+def _rescue_lines(result: Rescue, target: Path, name: str) -> Iterator[str]:
+    """Yield one screen of what was found, made and proven; ``name`` is what ``dimple prove`` takes."""
     from app.formats.folder import CONVERTED
     from app.formats.inference import confidence_of
     from app.formats.pixels import describe_pixels
@@ -179,7 +182,7 @@ def _rescue_lines(result: Rescue, target: Path) -> Iterator[str]:
         yield ""
     if confidence_of(reasons.get("pixels", "")) == "assumed":
         yield "The pixels are assumed. Some pictures would show whether they are right: --with PICTURES"
-    yield f"To check it again, on any machine: {program()} prove {target.name}"
+    yield f"To check it again, on any machine: {program()} prove {name}"
 
 
 def _verdict_lines(name: str, verdict: Verdict) -> Iterator[str]:

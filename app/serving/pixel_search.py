@@ -177,7 +177,8 @@ def verdict(result: PixelSearch) -> str:
     own = [trial for trial in result.tied if arithmetic(trial.preprocess) != arithmetic(chosen.preprocess)]
     text = []
     if own:
-        text.append(f"The values of the pixels cannot be told apart from {own[0].name}: take more pictures.")
+        more = ": take more pictures" if result.pictures < MOST else f", even by {result.pictures} pictures"
+        text.append(f"The values of the pixels cannot be told apart from {own[0].name}{more}.")
     elif other is not None:
         text.append(f"The values are better than the next, {other.name}, by {_margin(chosen, other, result)}.")
     forms = {form(trial.preprocess) for trial in result.tied} - {form(chosen.preprocess)}

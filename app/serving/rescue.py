@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import numpy as np
@@ -51,6 +51,8 @@ from app.utils.files import swap_folder
 
 CHOICE = "auto"
 ARCHIVES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
+LISTED = 5
+"""The number of names in a note."""
 LABELS_OF_FOLDER = f"{BY_LABELS}the folder"
 
 
@@ -58,13 +60,15 @@ LABELS_OF_FOLDER = f"{BY_LABELS}the folder"
 class Rescue:
     """A rescued model, its proof, and the reasons for ``input``, ``pixels``, ``output`` and ``labels``.
 
-    ``found`` is the search for its preprocessing; None without pictures.
+    ``found`` is the search for its preprocessing; None without pictures. ``notes`` say which of the pictures do not
+    count, or count as unlabelled.
     """
 
     model: Model
     proof: Proof
     reasons: dict[str, str]
     found: PixelSearch | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -146,12 +150,13 @@ def _complete(path: Path, reasons: Mapping[str, str], settings: Settings, pictur
     The folder must be one that nobody uses yet: a failure leaves it half made.
     """
     reasons, found, examples, folder = dict(reasons), None, [], open_model_folder(path)
+    notes: tuple[str, ...] = ()
     model = open_model(folder, settings.engine, cache_dir=settings.cache)
     try:
         entry = _converted(folder, settings)
         signature = Signature((model.input,), (model.output,), model.preprocess, model.postprocess)
         if pictures is not None:
-            chosen = _choose(pictures, model.labels)
+            chosen, notes = _choose(pictures, model.labels)
             found = search(model.engine, signature, chosen, settings.picture_limits)
             if found.chosen.preprocess != model.preprocess:  # its warnings are about other pixels
                 model = replace(model, preprocess=found.chosen.preprocess, warnings=())
@@ -166,11 +171,14 @@ def _complete(path: Path, reasons: Mapping[str, str], settings: Settings, pictur
         write_card(path, model, proof, reasons, examples, list(lines_of(found)) if found is not None else [])
     finally:
         model.engine.close()
-    return Rescue(model, proof, reasons, found)
+    return Rescue(model, proof, reasons, found, notes)
 
 
-def _choose(source: PictureSource, labels: Sequence[str]) -> list[TrialPicture]:
-    """Return at most :data:`MOST` pictures, evenly from the classes; all of them without a class if none has one."""
+def _choose(source: PictureSource, labels: Sequence[str]) -> tuple[list[TrialPicture], tuple[str, ...]]:
+    """Return at most :data:`MOST` pictures, evenly from the classes, and notes about folders that name no class.
+
+    The pictures have no class if none of their folders names one.
+    """
     truth = classes_of(source.pictures, labels)
     by_class: dict[int | None, list[str]] = {}
     for name in truth or source.pictures:
@@ -180,7 +188,22 @@ def _choose(source: PictureSource, labels: Sequence[str]) -> list[TrialPicture]:
         draw.shuffle(names)
     rounds = itertools.zip_longest(*by_class.values())
     chosen = itertools.islice((name for turn in rounds for name in turn if name is not None), MOST)
-    return [TrialPicture(name, partial(source.read, name), truth.get(name)) for name in chosen]
+    trials = [TrialPicture(name, partial(source.read, name), truth.get(name)) for name in chosen]
+    return trials, _notes(source.pictures, truth, labels)
+
+
+def _notes(pictures: Sequence[str], truth: Mapping[str, int], labels: Sequence[str]) -> tuple[str, ...]:
+    """Return a note about folders that hold pictures and name no class; none if no folder holds any."""
+    unnamed = sorted({PurePosixPath(name).parent.name for name in pictures if name not in truth} - {""})
+    if not unnamed or (not truth and len(unnamed) == 1):
+        return ()
+    outcome = "their pictures are left out" if truth else "so the pictures count as unlabelled"
+    return (f"no label is named {_first(unnamed)}: {outcome}. The labels are {_first(labels)}",)
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ", ".join(names[:LISTED]) + more
 
 
 def _examples(pictures: Sequence[TrialPicture], settings: Settings) -> list[Example]:

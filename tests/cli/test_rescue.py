@@ -104,6 +104,32 @@ def test_a_model_folder_keeps_its_files_and_a_model_without_a_proof_is_told_apar
     assert done.exit_code == 1 and "has no proof: make it with dimple rescue" in done.output
 
 
+@pytest.mark.parametrize(
+    ("folders", "note"),
+    [
+        (
+            ("this", "that"),
+            "no label is named that, this: so the pictures count as unlabelled. The labels are cat, dog",
+        ),
+        (("cats", "dogs", "owls"), "no label is named owls: their pictures are left out. The labels are cat, dog"),
+    ],
+)
+def test_folders_that_name_no_label_are_mentioned_and_a_folder_elsewhere_is_proven_by_its_path(
+    app: Flask, tmp_path: Path, folders: tuple[str, ...], note: str
+) -> None:
+    draw = np.random.default_rng(1)
+    for number in range(12):
+        folder = tmp_path / "pictures" / folders[number % len(folders)]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (160, 170, 3), np.uint8)).save(folder / f"{number}.png")
+    elsewhere = tmp_path / "elsewhere"
+    done = run(app, rescue, ROOT / "models" / "dogcat", "--to", elsewhere, "--with", tmp_path / "pictures")
+    assert done.exit_code == 0 and f"warning   {note}" in done.output
+    assert ("without labels" in done.output) == ("unlabelled" in note)
+    assert f"prove {elsewhere}\n" in done.output
+    assert run(app, prove, elsewhere).exit_code == 0
+
+
 @pytest.mark.slow
 def test_an_archive_is_rescued_as_its_folder_is(app: Flask, models: Path, tmp_path: Path) -> None:
     import zipfile

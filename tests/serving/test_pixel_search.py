@@ -69,7 +69,7 @@ def found(
     signature = Signature(
         (TensorSpec("x", (0, 3, SIDE, SIDE)),), (TensorSpec("y", (0, 1)),), inferred, Postprocess("sigmoid")
     )
-    return search(network(weights), signature, pictures(weights, labelled=labelled), PictureLimits())
+    return search(network(weights), signature, pictures(weights, count, labelled), PictureLimits())
 
 
 @pytest.mark.parametrize("inferred", [RAW, TORCH, CAFFE, SIGNED])
@@ -88,6 +88,8 @@ def test_orders_that_make_no_difference_are_not_told_apart() -> None:
     result = found((0.0, 1.0, 0.0), UNIT)
     assert arithmetic(result.chosen.preprocess) == arithmetic(UNIT)
     assert "The values of the pixels cannot be told apart from bgr 0-1" in verdict(result)
+    assert "take more pictures" in verdict(result)
+    assert "even by 200 pictures" in verdict(found((0.0, 1.0, 0.0), UNIT, count=200))
 
 
 def test_without_labels_sure_answers_that_never_change_are_worth_nothing() -> None:
