@@ -20,7 +20,7 @@ from app.engines.mxnet.compat import prepare, quietly
 from app.formats.mxnet_params import read_params
 from app.zoo.build import build_folder
 from app.zoo.catalogue import CatalogueEntry, load_catalogue
-from tests.zoo.networks import direct, random_batch, random_network, saved, served
+from tests.zoo.networks import converted, direct, random_batch, random_network, saved, served
 
 ENTRIES = {entry.network: entry for entry in load_catalogue(Path("nowhere")).entries.values() if entry.kind == "gluon"}
 HAS_GLUONCV = importlib.util.find_spec("gluoncv") is not None
@@ -102,7 +102,8 @@ def test_what_is_served_is_what_gluon_computes(network: str, tmp_path: Path) -> 
     gc.collect()
     folder = _made(entry, tmp_path)
     assert expected.max() > 2 * expected.mean()  # it has an opinion
-    np.testing.assert_allclose(served(folder, batch), expected, rtol=0, atol=ROUNDING.get(network, 1e-4))
+    for answer in (served(folder, batch), converted(folder, batch)):
+        np.testing.assert_allclose(answer, expected, rtol=0, atol=ROUNDING.get(network, 1e-4))
     learned, all_numbers = sizes(next(folder.glob("*.params")))
     assert all_numbers == entry.parameters == DOCUMENTED.get(network, all_numbers)
     assert learned == LEARNED.get(network, learned)

@@ -9,7 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.loader import load
+from app.engines.mxnet.checkpoint import read_checkpoint
 from app.engines.mxnet.compat import prepare
+from app.engines.onnx_export.export import export_onnx
+from app.engines.onnx_file import read_model
+from app.engines.openvino import OpenvinoEngine
 from app.formats.folder import open_model_folder
 
 SPREAD = 1.0
@@ -102,6 +106,18 @@ def served(folder: Path, batch: NDArray[np.float32]) -> NDArray[Any]:
         return opened.engine.predict(batch)
     finally:
         opened.engine.close()
+
+
+def converted(folder: Path, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What OpenVINO says of a batch, from the ONNX file that our exporter writes of a model folder's checkpoint."""
+    symbol, params = next(folder.glob("*-symbol.json")), next(folder.glob("*.params"))
+    export_onnx(read_checkpoint(symbol, params, "data", batch.shape), folder / "net.onnx")
+    engine = OpenvinoEngine(read_model(folder / "net.onnx")[0])
+    (folder / "net.onnx").unlink()
+    try:
+        return engine.predict(batch)
+    finally:
+        engine.close()
 
 
 def saved(net: Any, path: Path) -> bytes:
