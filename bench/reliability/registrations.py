@@ -167,8 +167,9 @@ def _at_rest(scene: Scene) -> Held:
 
 
 def _files(scene: Scene) -> set[str]:
+    """Return the files of the instance folder, but for the history, one file that the first full minute creates."""
     root = scene.served.instance
-    return {str(path.relative_to(root)) for path in root.rglob("*") if "journal" not in path.name}
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.name != "history.ring"}
 
 
 LOCKED = Fault("registry locked by another program", _lock, _can_register)
