@@ -108,6 +108,8 @@ def test_the_commands_for_what_one_has_do_it(line: str, newcomer: Place) -> None
     assert done.returncode == 0, done.stderr
     if " predict " in line:
         assert "holiday/astronaut.jpg,smiling," in done.stdout
+    elif " export " in line:
+        assert "read again, its probabilities differ from the model's own by" in done.stdout
     elif " unpack " not in line:
         assert "/predict/" in done.stdout  # the next step
 

@@ -75,16 +75,16 @@ def copy_tflite(folder: ModelFolder, path: Path) -> str:
 def _write(working_dir: str, folder: ModelFolder, path: Path) -> str:
     os.chdir(working_dir)
     assert folder.h5 is not None
-    write_keras3(read_h5(folder.h5, folder.architecture), path)
     signature = infer_folder(folder, "keras").signature
     shape, output = signature.inputs[0].shape, signature.outputs[0].name if signature.outputs else ""
+    write_keras3(read_h5(folder.h5, folder.architecture), path, shape, output)
     rows = samples(signature.preprocess, shape)
     expected = _answers(read_network(folder.h5, shape, output)[0], rows)
     actual = _answers(read_network(path, shape, output.replace("/", "_"))[0], rows)
     worst = difference(actual, expected, signature.postprocess.activation)
     if worst > LIMIT:
         raise ModelFormatError(
-            f"its probabilities would differ by {worst:.1e}: its backend pads at other sides than Keras 3. "
+            f"its probabilities would differ by {worst:.1e}, since its backend computes otherwise than Keras 3. "
             "Export it with --to onnx"
         )
     return f"read again, its probabilities differ from the model's own by {worst:.1e} at most, on test pictures"

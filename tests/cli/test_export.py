@@ -224,6 +224,17 @@ def test_an_old_keras_file_becomes_a_keras_3_file_that_imports_as_the_same_model
     assert (tmp_path / "twice.keras").read_bytes() == (tmp_path / "new.keras").read_bytes()
 
 
+def test_a_file_of_keras_1_over_theano_becomes_one_of_keras_3_that_answers_as_keras_1_did(
+    app: Flask, models: Path, tmp_path: Path
+) -> None:
+    put(models / "theano", {"theano.h5": (TESTDATA / "keras1_th_sequential.h5").read_bytes()})
+    run(app, export, "theano", "--to", "keras", "--output", tmp_path / "new.keras")
+    run(app, import_command, tmp_path / "new.keras", "--name", "again")
+    facts = json.loads((TESTDATA / "keras1_th_sequential.json").read_text())
+    found, _labels = answers(models / "again", np.array(facts["pictures"], np.float32))
+    assert found == pytest.approx(np.array(facts["answers"]), abs=rounding(layers=10))
+
+
 def failed(app: Flask, *arguments: object) -> str:
     done = app.test_cli_runner().invoke(export, [str(argument) for argument in arguments])
     assert done.exit_code == 1
@@ -231,9 +242,9 @@ def failed(app: Flask, *arguments: object) -> str:
 
 
 def test_what_cannot_be_exported_is_refused_with_what_can(app: Flask, net: Path, models: Path, tmp_path: Path) -> None:
-    put(models / "theano", {"theano.h5": (TESTDATA / "keras1_th_sequential.h5").read_bytes()})
-    refused = failed(app, "theano", "--to", "keras", "--output", tmp_path / "a")
-    assert "pads at other sides than Keras 3" in refused and "--to onnx" in refused
+    put(models / "functions", {"functions.h5": (TESTDATA / "tf215_operations.h5").read_bytes()})
+    refused = failed(app, "functions", "--to", "keras", "--output", tmp_path / "a")
+    assert "of TensorFlow, which is not written" in refused and "--to onnx" in refused
     assert "pre-0003.params is not a file of Keras" in failed(app, "net", "--to", "keras", "--output", tmp_path / "a")
     assert "onnx2tf -i net.onnx" in failed(app, "net", "--to", "tflite", "--output", tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -16,7 +16,7 @@ import numpy as np
 import app.engines.keras.convolutions
 import app.engines.keras.resampling
 import app.engines.keras.sequences  # noqa: F401
-from app.engines.keras.graph import Array
+from app.engines.keras.graph import Array, Sides
 from app.engines.keras.layers import IDENTITIES, KINDS, check
 from app.errors import ModelFormatError
 from app.formats.keras3 import HARD_SIGMOID
@@ -66,12 +66,14 @@ class Keras3Writer:
     ``groups`` has the arrays of the groups of the weights by their paths, such as ``layers/conv2d/vars``.
     """
 
-    def __init__(self, arrays: Mapping[Leaf, Mapping[str, Array]]) -> None:
+    def __init__(self, arrays: Mapping[Leaf, Mapping[str, Array]], padding: Mapping[Leaf, Sides] | None = None) -> None:
         """Begin a model.
 
         :param arrays: every layer's arrays by role, as TensorFlow's.
+        :param padding: the layers that need a layer of padding before them.
         """
         self._arrays = arrays
+        self._padding = padding or {}
         self.groups: dict[str, list[Array]] = {"vars": []}
 
     def model(self, node: Mapping[str, Any], model: Nested, input_shape: Sequence[int | None] = ()) -> dict[str, Any]:
@@ -89,20 +91,26 @@ class Keras3Writer:
         options = node["config"] if isinstance(node["config"], dict) else {"layers": node["config"]}
         layers, counted = options["layers"], Counter[str]()
         names = _names([str(layer.get("name") or layer["config"]["name"]) for layer in layers])
-        made = []
+        written: list[tuple[Any, dict[str, Any], list[dict[str, Any]]]] = []
         for layer, child in zip(layers, model.children, strict=True):
-            key = next(key for key in names if key == str(layer.get("name") or layer["config"]["name"]))
-            described = self._child(layer, child, path, names[key], counted)
-            described["name"] = names[key]
-            made.append(described)
+            own = names[str(layer.get("name") or layer["config"]["name"])]
+            before = []
+            if isinstance(child, Leaf) and child in self._padding:
+                before = [self._padding_layer(child, path, _unused(f"{own}_padding", names), counted)]
+            written.append((layer, {**self._child(layer, child, path, own, counted), "name": own}, before))
+        made: list[dict[str, Any]] = []
+        first = {} if model.class_name == "Sequential" else _first_nodes(layers, options)
+        for layer, described, before in written:
+            calls = [_call(described, data, names, first) for data in layer.get("inbound_nodes") or []]
+            for added in before:
+                made.append({**added, "inbound_nodes": calls})
+                calls = [_arguments([[added["name"], number, 0]]) for number in range(len(calls))]
+            made.append({**described, "inbound_nodes": calls})
         config: dict[str, Any] = {"name": name, "trainable": model.trainable}
         if model.class_name == "Sequential":
-            config["layers"] = [*_input_layer(layers, input_shape), *made]
+            inner = [{key: value for key, value in layer.items() if key != "inbound_nodes"} for layer in made]
+            config["layers"] = [*_input_layer(layers, input_shape), *inner]
             return _described("Sequential", config, "keras")
-        first = _first_nodes(layers, options)
-        for layer, described in zip(layers, made, strict=True):
-            calls = layer.get("inbound_nodes") or []
-            described["inbound_nodes"] = [_call(described, data, names, first) for data in calls]
         config["layers"] = made
         for side in ("input_layers", "output_layers"):
             config[side] = _ends(options[side], names, first, layers)
@@ -116,6 +124,8 @@ class Keras3Writer:
             self.groups[f"{group}/vars"] = []
             return self._model(node, child, group, name, [])
         described = _layer(child, name)
+        if child in self._padding:
+            described["config"]["padding"] = "valid"
         group = _group(path, described["class_name"], counted)
         self.groups[f"{group}/vars"] = []
         if child.class_name in RATES:
@@ -123,6 +133,16 @@ class Keras3Writer:
         for place, listed in array_places(child).items():
             self.groups[f"{group}/{place}"] = [self._arrays[child][role] for role in listed]
         return described
+
+    def _padding_layer(self, padded: Leaf, path: str, name: str, counted: Counter[str]) -> dict[str, Any]:
+        """Return the description of the layer that pads the input of another."""
+        self.groups[f"{_group(path, 'ZeroPadding2D', counted)}/vars"] = []
+        config = {
+            "name": name,
+            "padding": [list(lines) for lines in self._padding[padded]],
+            "data_format": padded.config.get("data_format") or "channels_last",
+        }
+        return {**_described("ZeroPadding2D", config, "keras.layers"), "name": name}
 
 
 def _group(path: str, class_name: str, counted: Counter[str]) -> str:
@@ -140,11 +160,14 @@ def _names(keys: Sequence[str]) -> dict[str, str]:
     """Return the names of layers in Keras 3 by those in Keras 2."""
     made: dict[str, str] = {}
     for key in keys:
-        name = _plain_name(key)
-        while name in made.values():
-            name += "_"
-        made[key] = name
+        made[key] = _unused(_plain_name(key), made)
     return made
+
+
+def _unused(name: str, names: Mapping[str, str]) -> str:
+    while name in names.values():
+        name += "_"
+    return name
 
 
 def _described(class_name: str, config: dict[str, Any], module: str, registered: str | None = None) -> dict[str, Any]:
@@ -192,16 +215,26 @@ def _ends(ends: Any, names: Mapping[str, str], first: Mapping[str, int], layers:
 def _call(
     described: Mapping[str, Any], data: Sequence[Any], names: Mapping[str, str], first: Mapping[str, int]
 ) -> dict[str, Any]:
-    tensors = []
+    places = []
     for name, number, tensor, *options in data:
         given = {key: value for key, value in (options[0] if options else {}).items() if value not in (None, False, 0)}
         if name == CONSTANT or given:
             raise ModelFormatError(
                 f"its layer {described['name']} is called with {', '.join(given) or 'a constant'}, which is not written"
             )
-        history = [names[name], int(number) - first.get(name, 0), int(tensor)]
-        config = {"shape": [None], "dtype": "float32", "keras_history": history}
-        tensors.append({"class_name": "__keras_tensor__", "config": config})
+        places.append([names[name], int(number) - first.get(name, 0), int(tensor)])
+    return _arguments(places)
+
+
+def _arguments(places: Sequence[Sequence[Any]]) -> dict[str, Any]:
+    """Return the description of a call with the tensors of some layers."""
+    tensors = [
+        {
+            "class_name": "__keras_tensor__",
+            "config": {"shape": [None], "dtype": "float32", "keras_history": list(place)},
+        }
+        for place in places
+    ]
     return {"args": tensors if len(tensors) == 1 else [tensors], "kwargs": {}}
 
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from app.engines.keras.graph import Array, Net
+from app.engines.keras.explicit_padding import explicit_padding
+from app.engines.keras.graph import Array, Net, Sides
 from app.engines.keras.keras3_config import Keras3Writer
+from app.engines.keras.network import compute_graph
 from app.engines.keras.over_mxnet import turned, with_all_weights
 from app.errors import ModelFormatError
 from app.formats.keras_archive import CONFIG, METADATA, WEIGHTS
@@ -26,19 +28,27 @@ DATE = (2000, 1, 1, 0, 0, 0)
 """The time of the entries, so that the same model gives the same bytes."""
 
 
-def write_keras3(model: H5Model, path: Path) -> None:
+def write_keras3(model: H5Model, path: Path, input_shape: tuple[int, ...] | None = None, output: str = "") -> None:
     """Write a model as a ``.keras`` file.
 
+    :param input_shape: shape of the input with the batch axis, for sizes that the file leaves open.
+    :param output: the name of the output to use if there are several.
     :raises ModelFormatError: if a layer cannot be expressed in Keras 3, or the weights do not fit the layers.
     """
     over_mxnet = model.backend == "mxnet"
     config = with_all_weights(model.config) if over_mxnet else model.config
-    graph = read_graph(config)
+    graph = read_graph(config, output)
     _refuse_older(model, graph.root.leaves())
     arrays: Mapping[Leaf, Mapping[str, Array]] = assign_weights(graph.root, model.groups)
     if over_mxnet:
-        arrays = {leaf: _over_tensorflow(leaf, turned(leaf, roles)) for leaf, roles in arrays.items()}
-    writer = Keras3Writer(arrays)
+        arrays = {leaf: turned(leaf, roles) for leaf, roles in arrays.items()}
+    padding: dict[Leaf, Sides] = {}
+    if over_mxnet or model.theano:
+        net = Net(model.keras_version, theano=model.theano, mxnet=over_mxnet)
+        padding = explicit_padding(net, graph, compute_graph(net, graph, arrays, input_shape)[1])
+    if over_mxnet:
+        arrays = {leaf: _over_tensorflow(leaf, roles) for leaf, roles in arrays.items()}
+    writer = Keras3Writer(arrays, padding)
     described = writer.model(config, graph.root, graph.input_shape)
     parts = {
         METADATA: json.dumps({"keras_version": VERSION}).encode(),
@@ -50,7 +60,7 @@ def write_keras3(model: H5Model, path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name, DATE), content)
 
 
-def _over_tensorflow(leaf: Leaf, arrays: dict[str, Array]) -> dict[str, Array]:
+def _over_tensorflow(leaf: Leaf, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
     """Return a layer's arrays without the scale that Keras-MXNet ignores."""
     if leaf.class_name in NORMALIZATIONS:
         return {**arrays, "gamma": np.ones_like(arrays["gamma"])}

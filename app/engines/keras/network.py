@@ -17,7 +17,7 @@ from app.engines.keras.operations import compute_operation
 from app.engines.keras.over_mxnet import turned, with_all_weights
 from app.engines.keras.symbol import apply, document_of, variable
 from app.errors import ModelFormatError
-from app.formats.keras_graph import Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph
+from app.formats.keras_graph import INPUT, Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph
 from app.formats.keras_h5 import H5Model, read_h5
 from app.formats.keras_weights import assign_weights
 from app.types import TensorSpec
@@ -51,7 +51,6 @@ def build(file: H5Model, input_shape: tuple[int, ...] | None, output: str) -> tu
             f"it was saved over the backend {file.backend!r}; known are tensorflow, theano and mxnet"
         )
     graph = read_graph(with_all_weights(file.config) if file.backend == "mxnet" else file.config, output)
-    shape = _input_shape(picture_shape(graph), input_shape)
     for leaf in graph.root.leaves():
         with _naming_layer(leaf):
             if not is_operation(leaf) and leaf.class_name != "InputLayer":
@@ -60,7 +59,8 @@ def build(file: H5Model, input_shape: tuple[int, ...] | None, output: str) -> tu
     if file.backend == "mxnet":
         arrays = {leaf: turned(leaf, roles) for leaf, roles in arrays.items()}
     net = Net(file.keras_version, theano=file.theano, mxnet=file.backend == "mxnet")
-    answer = _compute_graph(net, graph, arrays, shape)
+    shape, values = compute_graph(net, graph, arrays, input_shape)
+    answer = values[graph.output.call]
     document = document_of(apply("identity", answer.plain(), name="answer"))
     last = graph.calls[graph.output.call].leaf.name if graph.calls else graph.input_name
     return Network(document, net.arrays, graph.input_name, shape[1:]), TensorSpec(last, (0, *answer.shape))
@@ -78,28 +78,38 @@ def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tup
     return shape
 
 
-def _compute_graph(
-    net: Net, graph: Graph, arrays: Mapping[Leaf, Mapping[str, Array]], input_shape: tuple[int, ...]
-) -> Value:
-    x = Value(variable(graph.input_name), input_shape[1:], whole=graph.input_dtype not in FLOATS)
-    if len(graph.input_shape) == len(input_shape) - 1:  # grey pictures without an axis for their single channel
-        x = reshape(x, input_shape[1:-1])
-    values: list[Value] = []
+def compute_graph(
+    net: Net,
+    graph: Graph,
+    arrays: Mapping[Leaf, Mapping[str, Array]],
+    input_shape: tuple[int, ...] | None,
+) -> tuple[tuple[int, ...], dict[int, Value]]:
+    """Compute every call of a graph.
+
+    :param arrays: every layer's arrays by role, as TensorFlow's.
+    :param input_shape: as in :func:`read_network`.
+    :returns: the input's shape with the batch axis (0), and the results by the calls' places; -1 is the input.
+    :raises ModelFormatError: if a layer cannot be computed.
+    """
+    shape = _input_shape(picture_shape(graph), input_shape)
+    x = Value(variable(graph.input_name), shape[1:], whole=graph.input_dtype not in FLOATS)
+    if len(graph.input_shape) == len(shape) - 1:  # grey pictures without an axis for their single channel
+        x = reshape(x, shape[1:-1])
+    values = {INPUT.call: x}
 
     def filled(argument: Any) -> Any:
         if isinstance(argument, Tensor):
-            return values[argument.call] if argument.call >= 0 else x
+            return values[argument.call]
         if isinstance(argument, list):
             return [filled(item) for item in argument]
         if isinstance(argument, dict):
             return {key: filled(item) for key, item in argument.items()}
         return argument
 
-    for call in graph.calls:
+    for place, call in enumerate(graph.calls):
         with _naming_layer(call.leaf):
-            values.append(_call(net, call, filled(list(call.arguments)), filled(call.options), arrays))
-    answer: Value = filled(graph.output)
-    return answer
+            values[place] = _call(net, call, filled(list(call.arguments)), filled(call.options), arrays)
+    return shape, values
 
 
 def _call(

@@ -101,3 +101,22 @@ def test_keras_3_opens_the_files_and_answers_the_same(tmp_path: Path) -> None:
         [venv / "bin" / "python", "-c", CHECK, *files], capture_output=True, text=True, env=environ, timeout=540
     )
     assert done.stdout.count("opened") == len(WRITTEN), done.stderr[-2000:]
+
+
+def test_an_adapted_normalization_in_an_inner_model_subtracts_the_mean_in_the_file() -> None:
+    """Keras 3.15 itself ignores these arrays in an ``.h5``; the model answered with them when it was saved."""
+    from app.engines.keras.network import build
+    from app.engines.mxnet.engine import MxnetEngine
+    from app.formats.keras_h5 import H5Model
+
+    options = {"name": "n", "axis": [-1], "batch_input_shape": [None, 2, 2, 3]}
+    adapted = {"class_name": "Normalization", "config": options}
+    inner = {"class_name": "Sequential", "config": {"name": "inner", "layers": [adapted]}}
+    flat = {"class_name": "Flatten", "config": {"name": "flat"}}
+    mean, variance = np.float32([120, 90, 60]), np.float32([400, 900, 1600])
+    config = {"class_name": "Sequential", "config": {"name": "net", "layers": [inner, flat]}}
+    names = (("n/mean", "n/variance", "n/count"),)
+    model = H5Model(config, (("inner", (mean, variance, np.int32(0))),), "3.15.1", "tensorflow", weight_names=names)
+    pictures = np.random.default_rng(5).uniform(0, 255, (2, 2, 2, 3)).astype(np.float32)
+    found = MxnetEngine.of_network(build(model, None, "")[0]).predict(pictures)
+    assert found == pytest.approx(((pictures - mean) / np.sqrt(variance)).reshape(2, -1), abs=1e-5)
