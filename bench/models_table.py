@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from app.errors import DimpleError  # noqa: E402
 from app.formats.folder import ModelFolder, is_model_folder, open_model_folder  # noqa: E402
-from app.formats.keras_h5 import read_h5  # noqa: E402
+from app.formats.keras_file import read_h5  # noqa: E402
 from app.formats.mxnet_params import read_params  # noqa: E402
 from app.settings import read_settings  # noqa: E402
 

@@ -33,7 +33,7 @@ STOCK = "mxnet_vision_service:handle"
 @with_appcontext
 @report_errors
 def export(name: str, form: Target, output: Path | None, force: bool) -> None:
-    """Export to ONNX, OpenVINO, MMS, Keras or others.
+    """Export to ONNX, OpenVINO, MMS, Keras, MXNet.
 
     onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; openvino a folder with NAME.xml and
     NAME.bin; mar an archive for Multi Model Server; mxnet a folder with NAME-symbol.json and NAME-0000.params; keras

@@ -145,7 +145,7 @@ def _files(files: ImportFiles) -> list[Path]:
 
 
 def _backend_note(files: ImportFiles, overrides: Overrides) -> tuple[str, str] | None:
-    from app.formats.keras_h5 import read_h5
+    from app.formats.keras_file import read_h5
 
     assert files.h5 is not None
     model = read_h5(files.h5, files.architecture)

@@ -85,7 +85,7 @@ MODEL_COMMANDS = {
     "evaluate": ("app.cli.evaluate:evaluate", "Measure accuracy on labelled images"),
     "convert": ("app.cli.convert:convert", "Convert models for installs that only serve"),
     "quantize": ("app.cli.convert:quantize", "Convert a model to 8-bit integers (INT8)"),
-    "export": ("app.cli.export:export", "Export to ONNX, OpenVINO, MMS, Keras or others"),
+    "export": ("app.cli.export:export", "Export to ONNX, OpenVINO, MMS, Keras, MXNet"),
     "register": ("app.cli.manage:register", "Register a model with the running server"),
     "remove": ("app.cli.manage:remove", "Remove a model"),
     "archive": ("app.cli.archive:archive", "Package a model folder as an MMS archive"),

@@ -17,7 +17,7 @@ from pathlib import Path
 from app.errors import BadParameter, InvalidArchive, ModelFormatError
 from app.formats.archive.manifest import CURRENT as MANIFEST
 from app.formats.archive.manifest import LEGACY, NAME, NO_HANDLER, Manifest, named_checkpoint, read_manifest
-from app.formats.keras_h5 import architecture_beside
+from app.formats.keras_file import architecture_beside
 from app.formats.labels import find_labels, read_labels
 from app.formats.mxnet_params import no_graph
 from app.formats.openvino_graph import SAVED_MODEL, SUFFIXES, is_graph

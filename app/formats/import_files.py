@@ -12,7 +12,7 @@ from typing import Any
 from app.errors import ModelFormatError
 from app.formats.folder import KERAS, OTHERS, SAVED_FOLDER, refuse_other, write_manifest
 from app.formats.infer_signature import ModelFiles
-from app.formats.keras_h5 import architecture_beside, is_architecture
+from app.formats.keras_file import architecture_beside, is_architecture
 from app.formats.labels import NAMED_AS_LABELS, USUAL, lists_labels, write_labels
 from app.formats.mxnet_params import no_graph
 from app.formats.onnx_graph import read_onnx

@@ -21,8 +21,8 @@ from app.formats.inference import (
     output_reason,
     refuse_features,
 )
+from app.formats.keras_file import H5Model, read_h5
 from app.formats.keras_graph import Call, Graph, Leaf, model_names, output_names, picture_shape, read_graph, tensors_in
-from app.formats.keras_h5 import H5Model, read_h5
 from app.formats.keras_weights import assign_weights
 from app.formats.pixels import (
     BY_TEACHABLE_MACHINE,
@@ -62,7 +62,7 @@ def infer_h5(
 ) -> Inference:
     """Infer the signature of a Keras file.
 
-    :param architecture: the model's description, as in :func:`app.formats.keras_h5.read_h5`.
+    :param architecture: the model's description, as in :func:`app.formats.keras_file.read_h5`.
     :param size: height and width of the input, if the user states them.
     :param output: the name of the output to use, if the user states it.
     :param labels: the number of labels, if there are any.

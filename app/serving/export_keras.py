@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from app.engines.base import Network
-from app.engines.keras.keras3_file import write_keras3
+from app.engines.keras.keras3_writer import write_keras3
 from app.engines.keras.network import read_network
 from app.engines.onnx_export.export import export_onnx
 from app.engines.onnx_file import read_model
@@ -24,7 +24,7 @@ from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.keras_archive import is_archive
-from app.formats.keras_h5 import read_h5
+from app.formats.keras_file import read_h5
 from app.types import FloatArray
 from app.utils.error_text import reason_of
 from app.utils.process import run_job, run_module

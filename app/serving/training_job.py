@@ -26,7 +26,7 @@ from app.errors import BadInput, StorageError
 from app.formats.folder import open_model_folder
 from app.serving.model import Model, open_model
 from app.serving.pipeline import classify
-from app.serving.teaching import LEAST, Project, Projects
+from app.serving.teaching_projects import LEAST, Project, Projects
 from app.settings import ROOT, Settings, to_environment
 from app.telemetry.multiprocess import is_alive, process_key
 from app.types import Answer

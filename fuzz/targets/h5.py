@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.formats.infer_signature import ModelFiles, infer_signature
-from app.formats.keras_h5 import read_h5
+from app.formats.keras_file import read_h5
 from fuzz import seeds
 from fuzz.mutations import h5_objects
 from fuzz.target import Target

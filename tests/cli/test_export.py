@@ -146,7 +146,7 @@ def test_an_h5_becomes_a_checkpoint_that_answers_as_its_keras_did(
 
 
 def test_the_weights_of_an_h5_are_those_of_its_checkpoint(app: Flask, models: Path, tmp_path: Path) -> None:
-    from app.formats.keras_h5 import read_h5
+    from app.formats.keras_file import read_h5
 
     run(app, import_command, TESTDATA / "keras_sequential.h5", "--name", "net")
     run(app, export, "net", "--to", "mxnet", "--output", tmp_path / "out")

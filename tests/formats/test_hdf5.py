@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from app.errors import ModelFormatError
-from app.formats.keras_h5 import read_h5
+from app.formats.keras_file import read_h5
 from app.settings import ROOT
 
 DENSE = {"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input_shape": [None, 3]}}

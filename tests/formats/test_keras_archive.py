@@ -15,7 +15,7 @@ import pytest
 from app.errors import ModelFormatError
 from app.formats.infer_signature import ModelFiles, infer_signature
 from app.formats.keras_archive import snake_case
-from app.formats.keras_h5 import read_h5
+from app.formats.keras_file import read_h5
 from app.settings import ROOT
 
 TESTDATA = ROOT / "tests" / "testdata"

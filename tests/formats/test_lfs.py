@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import ModelFormatError
 from app.formats.archive.unpack import unpack
-from app.formats.keras_h5 import read_h5
+from app.formats.keras_file import read_h5
 from app.formats.mxnet_graph import read_graph
 from app.formats.mxnet_params import read_params
 from app.formats.onnx_graph import read_onnx

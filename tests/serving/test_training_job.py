@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from app.errors import BadInput
-from app.serving.teaching import Project, Projects
+from app.serving.teaching_projects import Project, Projects
 from app.serving.training_job import TrainingJob
 from app.settings import PictureLimits, Settings
 from app.zoo.imagenet import ensure_imagenet

@@ -19,8 +19,8 @@ from app.engines.keras.network import build
 from app.engines.mxnet.compat import import_keras, quietly
 from app.engines.mxnet.engine import MxnetEngine
 from app.errors import ModelFormatError
+from app.formats.keras_file import H5Model, read_h5
 from app.formats.keras_graph import MODELS
-from app.formats.keras_h5 import H5Model, read_h5
 from app.types import FloatArray, TensorSpec
 from app.utils.dispatch import about_to_block
 

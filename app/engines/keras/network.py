@@ -17,8 +17,8 @@ from app.engines.keras.operations import compute_operation
 from app.engines.keras.over_mxnet import turned, with_all_weights
 from app.engines.keras.symbol import apply, document_of, variable
 from app.errors import ModelFormatError
+from app.formats.keras_file import H5Model, read_h5
 from app.formats.keras_graph import INPUT, Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph
-from app.formats.keras_h5 import H5Model, read_h5
 from app.formats.keras_weights import assign_weights
 from app.types import TensorSpec
 

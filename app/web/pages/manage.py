@@ -23,7 +23,7 @@ from werkzeug.exceptions import NotFound, abort
 from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
 from app.serving.management import RegistrationRequest, Scale, register, scale
-from app.serving.teaching import Projects
+from app.serving.teaching_projects import Projects
 from app.settings import ROOT
 from app.utils.progress import record_progress
 from app.web.csrf import add_form_cookie, check_form, form_token

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from app.serving.feedback import stored_corrections
-from app.serving.teaching import ENOUGH, LEAST, Project, TaughtClass
+from app.serving.teaching_projects import ENOUGH, LEAST, Project, TaughtClass
 from app.serving.training_job import JobResult, TrainingJob
 from app.web.csrf import form_token
 from app.web.pages.about import MATRIX_CLASSES, confusion_table

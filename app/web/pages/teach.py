@@ -22,7 +22,7 @@ from app.errors import BadInput, DataError, DimpleError
 from app.serving.feedback import stored_corrections
 from app.serving.management import RegistrationRequest, register
 from app.serving.serializers import answer_document
-from app.serving.teaching import Project, Projects, zipped_pictures
+from app.serving.teaching_projects import Project, Projects, zipped_pictures
 from app.serving.training_job import TrainingJob, Trials
 from app.web.csrf import check_form
 from app.web.pages.about import public_problem

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines.keras.keras3_file import write_keras3
+from app.engines.keras.keras3_writer import write_keras3
 from app.engines.keras.network import build, read_network
 from app.engines.mxnet.engine import MxnetEngine
 from app.errors import ModelFormatError
-from app.formats.keras_h5 import H5Model, read_h5
+from app.formats.keras_file import H5Model, read_h5
 from app.settings import ROOT
 from tests.rounding import rounding
 

@@ -12,7 +12,7 @@ import pytest
 
 from app.engines.keras.engine import KerasEngine
 from app.errors import ModelFormatError
-from app.formats.keras_h5 import read_h5
+from app.formats.keras_file import read_h5
 from tests.rounding import rounding
 
 TESTDATA = Path(__file__).parent.parent.parent / "testdata"

@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import encode_multipart
 
-from app.serving.teaching import Project, Projects
+from app.serving.teaching_projects import Project, Projects
 from app.settings import PictureLimits
 from tests.pictures import encode, plain
 from tests.training.transfer.shapes import draw

@@ -13,13 +13,13 @@ import numpy as np
 
 from app.engines.keras.explicit_padding import explicit_padding
 from app.engines.keras.graph import Array, Net, Sides
-from app.engines.keras.keras3_config import Keras3Writer
+from app.engines.keras.keras2_to_keras3 import Keras3Writer
 from app.engines.keras.network import compute_graph
 from app.engines.keras.over_mxnet import turned, with_all_weights
 from app.errors import ModelFormatError
 from app.formats.keras_archive import CONFIG, METADATA, WEIGHTS
+from app.formats.keras_file import H5Model
 from app.formats.keras_graph import Leaf, read_graph
-from app.formats.keras_h5 import H5Model
 from app.formats.keras_weights import NORMALIZATIONS, assign_weights
 
 VERSION = "3.0.0"

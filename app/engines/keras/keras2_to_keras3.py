@@ -1,5 +1,5 @@
-"""Translation of the architectures of Keras 2 to Keras 3, the inverse of :mod:`app.formats.keras3`, with the groups of
-the weights in a ``.keras`` file.
+"""Translation of the architectures of Keras 2 to Keras 3, the inverse of :mod:`app.formats.keras3_to_keras2`, with
+the groups of the weights in a ``.keras`` file.
 
 Only options that change what a layer computes at prediction are written; initializers and regularizers are not. Layers
 that augment pictures in training become ``Identity``.
@@ -19,8 +19,8 @@ import app.engines.keras.sequences  # noqa: F401
 from app.engines.keras.graph import Array, Sides
 from app.engines.keras.layers import IDENTITIES, KINDS, check
 from app.errors import ModelFormatError
-from app.formats.keras3 import HARD_SIGMOID
-from app.formats.keras3 import OPTIONS as FROM_KERAS3
+from app.formats.keras3_to_keras2 import HARD_SIGMOID
+from app.formats.keras3_to_keras2 import OPTIONS as FROM_KERAS3
 from app.formats.keras_archive import array_places, snake_case
 from app.formats.keras_graph import CONSTANT, MODELS, Leaf, Nested, is_operation
 from app.formats.keras_weights import NORMALIZATIONS

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from app.engines.keras.engine import KerasEngine
-from app.engines.keras.keras3_file import write_keras3
+from app.engines.keras.keras3_writer import write_keras3
 from app.errors import ModelFormatError
-from app.formats.keras_h5 import read_h5
+from app.formats.keras_file import read_h5
 from app.settings import ROOT
 
 TESTDATA = ROOT / "tests" / "testdata"
@@ -107,7 +107,7 @@ def test_an_adapted_normalization_in_an_inner_model_subtracts_the_mean_in_the_fi
     """Keras 3.15 itself ignores these arrays in an ``.h5``; the model answered with them when it was saved."""
     from app.engines.keras.network import build
     from app.engines.mxnet.engine import MxnetEngine
-    from app.formats.keras_h5 import H5Model
+    from app.formats.keras_file import H5Model
 
     options = {"name": "n", "axis": [-1], "batch_input_shape": [None, 2, 2, 3]}
     adapted = {"class_name": "Normalization", "config": options}

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from app.errors import ModelFormatError
 from app.formats.hdf5 import Arrays, check_file, member
-from app.formats.keras3 import is_keras3
-from app.formats.keras3 import to_keras2 as of_keras3
+from app.formats.keras3_to_keras2 import is_keras3
+from app.formats.keras3_to_keras2 import to_keras2 as of_keras3
 from app.formats.keras_archive import is_archive, is_store, stored_weights, unpacked
 from app.formats.keras_graph import read_layers
 from app.formats.keras_legacy import channels_first, is_keras1, kernel_to_keras2, to_keras2

@@ -11,8 +11,8 @@ from PIL import Image
 from app.errors import BadInput, BadParameter, DataError, InvalidImage, PictureTooLarge, ProjectNotFound
 from app.formats.folder import check_own_name
 from app.formats.pictures import open_pictures
-from app.serving import teaching
-from app.serving.teaching import Project, Projects, class_label, zipped_pictures
+from app.serving import teaching_projects
+from app.serving.teaching_projects import Project, Projects, class_label, zipped_pictures
 from app.settings import PictureLimits
 from app.vision.sniff import FORMATS
 from tests.pictures import encode, plain
@@ -71,7 +71,7 @@ def test_what_is_no_picture_or_too_large_is_refused(project: Project) -> None:
 
 
 def test_a_full_project_takes_no_more(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teaching, "MOST_PICTURES", 1)
+    monkeypatch.setattr(teaching_projects, "MOST_PICTURES", 1)
     project.add("cat", shape(1), PictureLimits())
     with pytest.raises(BadInput, match="can hold 1 pictures"):
         project.add("dog", shape(2), PictureLimits())
