@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.errors import BadInput
-from app.utils.files import atomic_write
+from app.utils.files import atomic_write, file_sizes
 
 LONGEST = 200
 """Maximum length of a folder's name in bytes; file systems allow 255."""
@@ -95,7 +95,7 @@ class FeedbackStore:
         with _lock:
             until, size = _sizes.get(self._folder, (0.0, 0))
             if time.monotonic() > until:
-                size = sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
+                size = sum(file_sizes(self._folder.rglob("*")))
                 until = time.monotonic() + SECONDS
             if size + more <= self._max_bytes:
                 _sizes[self._folder] = until, size + more

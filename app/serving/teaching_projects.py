@@ -28,7 +28,7 @@ from app.serving.feedback import folder_name
 from app.serving.pipeline import open_picture
 from app.serving.rendering import jpeg
 from app.settings import PictureLimits
-from app.utils.files import atomic_write
+from app.utils.files import atomic_write, file_sizes
 from app.utils.json import read_object
 
 ID = re.compile(r"[0-9a-f]{12}")
@@ -209,7 +209,7 @@ class Project:
     def _reserve(self, more: int) -> None:
         """Count one more picture. This object counts the files once: a request may add thousands of pictures."""
         if self._size is None:
-            sizes = [path.stat().st_size for folder in _folders(self.pictures_dir) for path in folder.iterdir()]
+            sizes = file_sizes(path for folder in _folders(self.pictures_dir) for path in folder.iterdir())
             self._size = len(sizes), sum(sizes)
         count, size = self._size
         if count >= MOST_PICTURES or size + more > MOST_BYTES:
@@ -234,8 +234,11 @@ class Projects:
 
     def all(self) -> list[Project]:
         """Return the projects, the latest first."""
-        paths = [path for path in _folders(self._folder) if (path / "project.json").is_file()]
-        return [Project(path) for path in sorted(paths, key=lambda path: -(path / "project.json").stat().st_mtime)]
+        times: dict[Path, float] = {}
+        for path in _folders(self._folder):
+            with contextlib.suppress(OSError):  # no project, or deleted meanwhile
+                times[path] = (path / "project.json").stat().st_mtime
+        return [Project(path) for path in sorted(times, key=lambda path: -times[path])]
 
     def get(self, identity: str) -> Project:
         """Return a project.

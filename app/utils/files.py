@@ -8,7 +8,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +39,18 @@ def atomic_write(
             os.utime(temporary, (modified, modified))
     if sync:
         _sync_folder(path.parent)
+
+
+def file_sizes(paths: Iterable[Path]) -> list[int]:
+    """Return the sizes in bytes of the files among some paths, without files that another process removes or renames
+    meanwhile, such as the temporary files of :func:`atomic_write`."""
+    found: list[int] = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            status = path.stat()
+            if stat.S_ISREG(status.st_mode):
+                found.append(status.st_size)
+    return found
 
 
 @contextmanager

@@ -46,6 +46,7 @@ def begin(page: Page, name: str) -> None:
         page.get_by_label(f"Class {number}").fill(label)
     page.get_by_role("button", name="Create").click()
     expect(page.get_by_role("heading", name=name, level=1)).to_be_visible()
+    page.wait_for_load_state()  # its scripts, which take the files, run before that
 
 
 def pictures(page: Page, label: str) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -159,3 +160,14 @@ def test_the_pictures_of_a_zip_come_with_their_folders(tmp_path: Path) -> None:
 def test_a_damaged_file_of_facts_is_no_project_name(project: Project) -> None:
     (project.folder / "project.json").write_text(json.dumps(["pets"]))
     assert project.name == ""
+
+
+def test_pictures_are_added_by_several_requests_at_once(project: Project) -> None:
+    contents = [shape(number) for number in range(80)]
+
+    def add(part: int) -> list[bool]:
+        return [Project(project.folder).add("cat", data, PictureLimits()) for data in contents[part::4]]
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(all(added) for added in pool.map(add, range(4)))
+    assert [len(kind.pictures) for kind in project.classes()] == [80, 0]

@@ -15,6 +15,7 @@ from app.serving.explain import input_size
 from app.serving.loader import Entry
 from app.serving.model import Model
 from app.settings import ROOT
+from app.utils.files import file_sizes
 from app.web.auth import authorizer
 from app.web.errors import ErrorBody, error_body
 from app.web.pages.code_samples import code_samples
@@ -163,7 +164,7 @@ def _facts(model: Model, folder: Path) -> list[tuple[str, str]]:
 def folder_bytes(folder: Path) -> int:
     """Return the size of the files directly in a folder."""
     try:
-        return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+        return sum(file_sizes(folder.iterdir()))
     except OSError:
         return 0
 
