@@ -131,7 +131,9 @@ def on_starting(server: object) -> None:
 
 def _import_libraries() -> None:
     """Import the workers' libraries before the workers are forked: it takes a third of a second, and their memory is
-    shared."""
+    shared. Only on Linux: numpy on macOS loads system libraries that a fork may not use."""
+    if sys.platform != "linux":
+        return
     for name in ("PIL.Image", "fastjsonschema", "flask", "http.client", "numpy", "prometheus_client", "psutil"):
         importlib.import_module(name)
     _import_openvino()
