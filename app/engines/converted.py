@@ -36,8 +36,7 @@ from app.engines.cache import (
     read_inference,
     sources,
 )
-from app.engines.conversion import measure, reference_kind, time_row
-from app.engines.openvino import OpenvinoEngine
+from app.engines.conversion import measure, predict_timed, reference_kind, time_row
 from app.engines.parity import ORDER
 from app.engines.proof import (
     FORMAT,
@@ -58,7 +57,6 @@ from app.types import Signature
 from app.utils.error_text import reason_of
 from app.utils.files import atomic_write, file_lock, replacing_folder, sha256_file
 from app.utils.json import read_json
-from app.utils.openvino_runtime import core
 
 log = logging.getLogger(__name__)
 
@@ -240,9 +238,9 @@ def make_proof(
     path, comparison = folder / CONVERTED, None
     expected = read_answers(folder)
     rows = proof_inputs(signature, tuple(numbers[: None if expected is None else len(expected)]))
+    actual, milliseconds = predict_timed(path / MODEL, rows)
     if expected is not None and reference is not None:
-        engine = OpenvinoEngine(core().read_model(path / MODEL))
-        comparison = compare(engine, (reference, openvino_program()), rows, expected, signature.postprocess.activation)
+        comparison = compare((reference, openvino_program()), actual, expected, signature.postprocess.activation)
     return Proof(
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         source=source,
@@ -255,7 +253,7 @@ def make_proof(
         engine=openvino_program(),
         onnx=None,
         no_onnx="only the network for OpenVINO was written",
-        milliseconds=time_row(path, signature),
+        milliseconds=milliseconds,
     )
 
 

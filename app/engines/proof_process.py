@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.engines.base import Engine
 from app.engines.cache import MODEL
 from app.engines.conversion import Reference, name_of, open_reference, reference_kind
 from app.engines.onnx_reference import OnnxReference
@@ -62,13 +61,12 @@ def measure(folder: ModelFolder, choice: str, signature: Signature) -> Measureme
 
 
 def compare(
-    engine: Engine, programs: tuple[Program, Program], rows: FloatArray, expected: FloatArray, activation: Activation
+    programs: tuple[Program, Program], actual: FloatArray, expected: FloatArray, activation: Activation
 ) -> Comparison:
-    """Compare an engine's outputs for rows (N, …) with the reference's, (M, classes), for the first M rows.
+    """Compare an engine's outputs (N, classes) with the reference's for the same inputs.
 
     :param programs: the reference and the engine.
     """
-    actual = predict_each(engine, rows[: len(expected)])
     worst, same = difference(actual, expected, activation), 0
     if actual.shape == expected.shape:
         same = int((classes(actual, activation) == classes(expected, activation)).sum())
@@ -106,12 +104,13 @@ def _measure(working_dir: str, folder: ModelFolder, choice: str, signature: Sign
     if answers is None or reference is None:
         answers = predict_each(engine, rows)  # so that later machines can be compared with this one
     else:
-        proven = compare(engine, (reference, openvino_program()), rows, answers, activation)
+        actual = predict_each(engine, rows[: len(answers)])
+        proven = compare((reference, openvino_program()), actual, answers, activation)
         if (converted / ONNX).is_file():
             portable = OnnxReference.load(converted / ONNX, replace(signature, outputs=()))
             few = predict_within(portable, rows[: len(answers)], LONGEST_COMPARISON)
             program = Program(portable.package, portable.version)
-            onnx = compare(portable, (reference, program), rows[: len(few)], answers[: len(few)], activation)
+            onnx = compare((reference, program), few, answers[: len(few)], activation)
     digest = hashlib.sha256(rows.tobytes()).hexdigest()
     numbers = ORDER[: len(answers)]
     path.write_bytes(pickle.dumps(Measurement(answers, unproven, proven, onnx, numbers, digest)))

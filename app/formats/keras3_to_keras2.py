@@ -13,12 +13,12 @@ translation has another name for the newer one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.keras_graph import CONSTANT, MODELS
+from app.formats.keras_graph import CONSTANT, MODELS, described_objects
 
 ACTIVATIONS = ("activation", "recurrent_activation")
 HARD_SIGMOID = "hard_sigmoid of Keras 3"
@@ -85,7 +85,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 def is_keras3(config: Any) -> bool:
     """Return whether an architecture is in the format of Keras 3."""
-    for node in _objects(config):
+    for node in described_objects(config):
         options, calls = node.get("config"), node.get("inbound_nodes")
         if isinstance(options, dict) and "batch_shape" in options:
             return True
@@ -117,17 +117,6 @@ def _replaced(node: Any) -> Any:
         return node
     made = {key: _replaced(value) for key, value in node.items()}
     return made | {key: HARD_SIGMOID for key in ACTIVATIONS if made.get(key) == "hard_sigmoid"}
-
-
-def _objects(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        if "class_name" in node:
-            yield node
-        for value in node.values():
-            yield from _objects(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _objects(value)
 
 
 def _rewrite(node: Any) -> dict[str, Any]:

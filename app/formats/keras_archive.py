@@ -20,7 +20,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from app.errors import InvalidArchive, ModelFormatError
-from app.formats.archive.unpack import Limits, SizeLimiter, read_entries
+from app.formats.archive.unpack import ZIP, Limits, SizeLimiter, read_entries
 from app.formats.hdf5 import Arrays, member
 from app.formats.keras_graph import Leaf, Nested
 from app.formats.keras_weights import roles
@@ -30,7 +30,6 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 LISTS = ("layers", "_layer_checkpoint_dependencies")
 """Names of the group of a model's layers."""
 MAX_METADATA = 2**16
-ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def is_archive(path: Path) -> bool:
     :raises OSError: if it cannot be read.
     """
     with path.open("rb") as file:
-        return file.read(len(ZIP)) == ZIP
+        return file.read(len(ZIP[0])) == ZIP[0]
 
 
 @contextlib.contextmanager
@@ -141,9 +140,17 @@ def named_children(model: Nested) -> Iterator[tuple[str, Leaf | Nested]]:
     """Yield a model's layers with the names of their groups: ``conv2d``, ``conv2d_1`` …"""
     counted: Counter[str] = Counter()
     for child in model.children:
-        name = snake_case(child.class_name)
-        yield f"{name}_{counted[name]}" if counted[name] else name, child
-        counted[name] += 1
+        yield group_name(child.class_name, counted), child
+
+
+def group_name(class_name: str, counted: Counter[str]) -> str:
+    """Return the name of the next layer's group: ``conv2d``, and ``conv2d_1`` for the second of a kind.
+
+    :param counted: the layers of the model so far by their kinds; it is updated.
+    """
+    name = snake_case(class_name)
+    counted[name] += 1
+    return f"{name}_{counted[name] - 1}" if counted[name] > 1 else name
 
 
 def snake_case(name: str) -> str:

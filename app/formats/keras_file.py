@@ -18,7 +18,6 @@ A file of weights alone (``save_weights``) is such a group without ``model_confi
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from app.formats.hdf5 import Arrays, check_file, member
 from app.formats.keras3_to_keras2 import is_keras3
 from app.formats.keras3_to_keras2 import to_keras2 as of_keras3
 from app.formats.keras_archive import is_archive, is_store, stored_weights, unpacked
-from app.formats.keras_graph import read_layers
+from app.formats.keras_graph import described_objects, read_layers
 from app.formats.keras_legacy import channels_first, is_keras1, kernel_to_keras2, to_keras2
 from app.formats.keras_weights import Group, slots
 from app.formats.lfs import refuse_pointer
@@ -195,7 +194,7 @@ def _of_theano(model: H5Model) -> H5Model:
 
 
 def _refuse_code(config: Any) -> None:
-    for layer in _layers(config):
+    for layer in described_objects(config):
         # newer versions of Keras write Package>Name, which is read as Name
         if str(layer["class_name"]).rpartition(">")[2] in CODE:
             options = layer.get("config")
@@ -220,14 +219,3 @@ def _names(group: Any, attribute: str) -> list[str]:
 
 def _text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
-
-
-def _layers(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        if "class_name" in node:
-            yield node
-        for value in node.values():
-            yield from _layers(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _layers(value)

@@ -111,6 +111,18 @@ def picture_shape(graph: Graph) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def described_objects(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every description, ``{"class_name", …}``, in an architecture, of layers, models and values."""
+    if isinstance(node, dict):
+        if "class_name" in node:
+            yield node
+        for value in node.values():
+            yield from described_objects(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from described_objects(value)
+
+
 def is_operation(leaf: Leaf) -> bool:
     """Return whether a layer is a TensorFlow operation that was applied to a Keras tensor."""
     return leaf.class_name in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")

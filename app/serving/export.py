@@ -14,6 +14,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from app.engines.base import Parity
 from app.engines.cache import MODEL, WEIGHTS
@@ -95,13 +96,25 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> str:
         shutil.copyfile(folder.onnx, path)
         return "the model's own file"
     order = (os.getcwd(), folder, labels, path.absolute())
+    return run_export("app.serving.export", order, f"{folder.path} cannot be written as ONNX")
+
+
+def run_export(module: str, order: tuple[Any, ...], failure: str) -> str:
+    """Write and compare a model in a separate process.
+
+    :param module: the module that does it, as a program.
+    :param order: what the program reads.
+    :param failure: the beginning of the error.
+    :returns: what the written model was compared with.
+    :raises ModelFormatError: if the model cannot be written, or the written model computes other outputs.
+    """
     try:
-        done = run_module("app.serving.export", order, LONGEST_SECONDS)
+        done = run_module(module, order, LONGEST_SECONDS)
     except subprocess.TimeoutExpired:
-        raise ModelFormatError(f"{folder.path}: writing ONNX took more than {LONGEST_SECONDS} seconds") from None
+        raise ModelFormatError(f"{failure}: it took more than {LONGEST_SECONDS} seconds") from None
     last_line = reason_of(done.stderr if done.returncode else done.stdout, None)
     if done.returncode:
-        raise ModelFormatError(f"{folder.path} cannot be written as ONNX: {last_line[:500] or done.returncode}")
+        raise ModelFormatError(f"{failure}: {last_line[:500] or done.returncode}")
     return last_line
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -25,11 +24,11 @@ from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.keras_archive import is_archive
 from app.formats.keras_file import read_h5
+from app.serving.export import run_export
 from app.types import FloatArray
-from app.utils.error_text import reason_of
-from app.utils.process import run_job, run_module
+from app.utils.process import run_job
 
-LONGEST_SECONDS = 1800
+OWN_FILE = "the model's own file"
 
 
 def write_keras(folder: ModelFolder, path: Path) -> str:
@@ -44,17 +43,8 @@ def write_keras(folder: ModelFolder, path: Path) -> str:
             f"{folder.path}: {folder.weights.name} is not a file of Keras, and no other is written for Keras. "
             "Export it with --to onnx"
         )
-    if is_archive(folder.h5) and read_h5(folder.h5).keras_version.startswith("3"):
-        shutil.copyfile(folder.h5, path)
-        return "the model's own file"
-    try:
-        done = run_module("app.serving.export_keras", (os.getcwd(), folder, path.absolute()), LONGEST_SECONDS)
-    except subprocess.TimeoutExpired:
-        raise ModelFormatError(f"{folder.path}: writing for Keras took more than {LONGEST_SECONDS} seconds") from None
-    last_line = reason_of(done.stderr if done.returncode else done.stdout, None)
-    if done.returncode:
-        raise ModelFormatError(f"{folder.h5} cannot be written for Keras 3: {last_line[:500] or done.returncode}")
-    return last_line
+    order = (os.getcwd(), folder, path.absolute())
+    return run_export("app.serving.export_keras", order, f"{folder.h5} cannot be written for Keras 3")
 
 
 def copy_tflite(folder: ModelFolder, path: Path) -> str:
@@ -69,15 +59,19 @@ def copy_tflite(folder: ModelFolder, path: Path) -> str:
             f"onnx2tf, a package of its own, makes a .tflite of that: onnx2tf -i {folder.name}.onnx"
         )
     shutil.copyfile(folder.graph, path)
-    return "the model's own file"
+    return OWN_FILE
 
 
 def _write(working_dir: str, folder: ModelFolder, path: Path) -> str:
     os.chdir(working_dir)
     assert folder.h5 is not None
+    model = read_h5(folder.h5, folder.architecture)
+    if is_archive(folder.h5) and model.keras_version.startswith("3"):
+        shutil.copyfile(folder.h5, path)
+        return OWN_FILE
     signature = infer_folder(folder, "keras").signature
     shape, output = signature.inputs[0].shape, signature.outputs[0].name if signature.outputs else ""
-    write_keras3(read_h5(folder.h5, folder.architecture), path, shape, output)
+    write_keras3(model, path, shape, output)
     rows = samples(signature.preprocess, shape)
     expected = _answers(read_network(folder.h5, shape, output)[0], rows)
     actual = _answers(read_network(path, shape, output.replace("/", "_"))[0], rows)

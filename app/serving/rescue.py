@@ -19,6 +19,7 @@ from app.engines.cache import ANSWERS, MODEL, WEIGHTS, Entry, sources
 from app.engines.conversion import reference_kind, refusal
 from app.engines.conversion_process import ConversionError, cached_entry
 from app.engines.openvino import OpenvinoEngine
+from app.engines.parity import predict_each
 from app.engines.proof import (
     ONNX,
     Comparison,
@@ -297,6 +298,7 @@ def check_proof(folder: ModelFolder) -> Verdict:
         activation = proof.signature.postprocess.activation
         author = proof.converted.reference if proof.converted is not None else proof.engine
         programs = (author, openvino_program())
-        stored = compare(engine, programs, proof_inputs(proof.signature, proof.samples), answers, activation)
+        actual = predict_each(engine, proof_inputs(proof.signature, proof.samples)[: len(answers)])
+        stored = compare(programs, actual, answers, activation)
         engine.close()
     return Verdict(proof, tuple(changed), measured.converted, measured.unproven, stored)

@@ -21,7 +21,7 @@ from app.engines.keras.layers import IDENTITIES, KINDS, check
 from app.errors import ModelFormatError
 from app.formats.keras3_to_keras2 import HARD_SIGMOID
 from app.formats.keras3_to_keras2 import OPTIONS as FROM_KERAS3
-from app.formats.keras_archive import array_places, snake_case
+from app.formats.keras_archive import array_places, group_name
 from app.formats.keras_graph import CONSTANT, MODELS, Leaf, Nested, is_operation
 from app.formats.keras_weights import NORMALIZATIONS
 
@@ -146,10 +146,7 @@ class Keras3Writer:
 
 
 def _group(path: str, class_name: str, counted: Counter[str]) -> str:
-    key = snake_case(class_name)
-    counted[key] += 1
-    numbered = f"{key}_{counted[key] - 1}" if counted[key] > 1 else key
-    return f"{path}/layers/{numbered}".lstrip("/")
+    return f"{path}/layers/{group_name(class_name, counted)}".lstrip("/")
 
 
 def _plain_name(name: str) -> str:

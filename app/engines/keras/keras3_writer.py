@@ -17,6 +17,7 @@ from app.engines.keras.keras2_to_keras3 import Keras3Writer
 from app.engines.keras.network import compute_graph
 from app.engines.keras.over_mxnet import turned, with_all_weights
 from app.errors import ModelFormatError
+from app.formats.archive.pack import zip_info
 from app.formats.keras_archive import CONFIG, METADATA, WEIGHTS
 from app.formats.keras_file import H5Model
 from app.formats.keras_graph import Leaf, read_graph
@@ -24,8 +25,6 @@ from app.formats.keras_weights import NORMALIZATIONS, assign_weights
 
 VERSION = "3.0.0"
 """The oldest Keras that opens the files."""
-DATE = (2000, 1, 1, 0, 0, 0)
-"""The time of the entries, so that the same model gives the same bytes."""
 
 
 def write_keras3(model: H5Model, path: Path, input_shape: tuple[int, ...] | None = None, output: str = "") -> None:
@@ -57,7 +56,7 @@ def write_keras3(model: H5Model, path: Path, input_shape: tuple[int, ...] | None
     }
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in parts.items():
-            archive.writestr(zipfile.ZipInfo(name, DATE), content)
+            archive.writestr(zip_info(name, zipfile.ZIP_STORED), content)
 
 
 def _over_tensorflow(leaf: Leaf, arrays: Mapping[str, Array]) -> Mapping[str, Array]:
