@@ -151,7 +151,7 @@ class Settings:
     )
     shipped_models: bool = setting(True, "Whether the imagenet model is put into the models folder when it is missing.")
     default_workers_per_model: int = setting(
-        0, "Worker processes of a model with code of its own that is told none; 0 takes one a core at start.", low=0
+        0, "Worker processes of a model with its own code if the registration states none; 0: one for each core.", low=0
     )
     default_service_handler: str = setting(
         "", "Handler (module:function) of archives whose manifest names none.", empty=True
@@ -213,7 +213,9 @@ class Settings:
     job_queue_size: int = setting(
         100, "Requests of one model that may wait, in all server processes together; one more is answered 503.", low=1
     )
-    response_timeout: int = setting(120, "Seconds that a model has for an answer, where it is told no others.", low=1)
+    response_timeout: int = setting(
+        120, "Seconds that a model has for an answer if its registration states none.", low=1
+    )
     unregister_timeout: int = setting(120, "Seconds that a model which goes has for what it is answering.", low=0)
     max_response_bytes: int = setting(32 * 2**20, "Longest answer of a handler, in bytes.", low=1)
     cors_allowed_origin: str = setting("", "Access-Control-Allow-Origin of every answer; empty for none.", empty=True)
@@ -225,8 +227,7 @@ class Settings:
     private_key_file: Path | None = setting(None, "The certificate's private key, PEM.", empty=True, kind=Path)
     hsts_seconds: int = setting(
         365 * 24 * 3600,
-        "Seconds for which browsers are told to use HTTPS only (Strict-Transport-Security), where both ports speak it; "
-        "0 for none.",
+        "Seconds for which browsers use HTTPS only (Strict-Transport-Security), if both ports speak it; 0 for none.",
         low=0,
     )
     https: str = setting(

@@ -35,10 +35,10 @@ def settings(environ: Mapping[str, str], is_model: bool = True) -> Mapping[str, 
 
 
 def test_the_port_is_sagemakers_and_management_takes_a_safe_one() -> None:
-    told = settings({PORTS[0]: "9100", PORTS[1]: "9100-9120"})
-    assert (told["DIMPLE_HOST"], told["DIMPLE_PORT"]) == ("0.0.0.0", "9100")
-    assert (told["DIMPLE_MANAGEMENT_HOST"], told["DIMPLE_MANAGEMENT_PORT"]) == ("127.0.0.1", "9101")
-    assert told["DIMPLE_MANAGEMENT_WITHOUT_TOKEN"] == "false"
+    environ = settings({PORTS[0]: "9100", PORTS[1]: "9100-9120"})
+    assert (environ["DIMPLE_HOST"], environ["DIMPLE_PORT"]) == ("0.0.0.0", "9100")
+    assert (environ["DIMPLE_MANAGEMENT_HOST"], environ["DIMPLE_MANAGEMENT_PORT"]) == ("127.0.0.1", "9101")
+    assert environ["DIMPLE_MANAGEMENT_WITHOUT_TOKEN"] == "false"
     assert settings({})["DIMPLE_PORT"] == "8080"
     assert settings({PORTS[0]: "8081"})["DIMPLE_MANAGEMENT_PORT"] == "8082"
 
@@ -50,25 +50,27 @@ def test_the_model_lies_where_sagemaker_unpacks_it() -> None:
 
 
 def test_a_folder_of_models_is_served_whole_and_without_one_the_own(tmp_path: Path) -> None:
-    told = settings({"SAGEMAKER_MODEL_STORE": str(tmp_path)}, is_model=False)
-    assert (told["DIMPLE_MODELS_DIR"], told["DIMPLE_LOAD_MODELS"]) == (str(tmp_path), "ALL")
-    told = settings({"SAGEMAKER_MODEL_STORE": str(tmp_path / "none")}, is_model=False)
-    assert not {"DIMPLE_MODELS_DIR", "DIMPLE_LOAD_MODELS"} & set(told)
+    environ = settings({"SAGEMAKER_MODEL_STORE": str(tmp_path)}, is_model=False)
+    assert (environ["DIMPLE_MODELS_DIR"], environ["DIMPLE_LOAD_MODELS"]) == (str(tmp_path), "ALL")
+    environ = settings({"SAGEMAKER_MODEL_STORE": str(tmp_path / "none")}, is_model=False)
+    assert not {"DIMPLE_MODELS_DIR", "DIMPLE_LOAD_MODELS"} & set(environ)
 
 
 def test_for_many_models_all_is_at_one_port_and_each_gets_a_worker() -> None:
-    told = settings({"SAGEMAKER_MULTI_MODEL": "true", PORTS[0]: "9100"}, is_model=False)
-    assert told["DIMPLE_MANAGEMENT_PORT"] == told["DIMPLE_PORT"] == "9100"
-    assert told["DIMPLE_MANAGEMENT_HOST"] == told["DIMPLE_HOST"]
-    assert (told["DIMPLE_MODELS_DIR"], told["DIMPLE_LOAD_MODELS"]) == ("/", "NONE")
-    assert told["DIMPLE_DEFAULT_WORKERS_PER_MODEL"] == "1"
-    told = settings({"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}, is_model=False)
-    assert told["DIMPLE_DEFAULT_WORKERS_PER_MODEL"] == "3"
+    environ = settings({"SAGEMAKER_MULTI_MODEL": "true", PORTS[0]: "9100"}, is_model=False)
+    assert environ["DIMPLE_MANAGEMENT_PORT"] == environ["DIMPLE_PORT"] == "9100"
+    assert environ["DIMPLE_MANAGEMENT_HOST"] == environ["DIMPLE_HOST"]
+    assert (environ["DIMPLE_MODELS_DIR"], environ["DIMPLE_LOAD_MODELS"]) == ("/", "NONE")
+    assert environ["DIMPLE_DEFAULT_WORKERS_PER_MODEL"] == "1"
+    environ = settings({"SAGEMAKER_MULTI_MODEL": "true", "SAGEMAKER_MODEL_SERVER_WORKERS": "3"}, is_model=False)
+    assert environ["DIMPLE_DEFAULT_WORKERS_PER_MODEL"] == "3"
 
 
 def test_what_is_set_for_dimple_goes_before() -> None:
-    told = settings({"DIMPLE_MAX_REQUEST_BYTES": "7", "SAGEMAKER_MAX_REQUEST_SIZE": "9", "DIMPLE_PING_STATUS": "false"})
-    assert (told["DIMPLE_MAX_REQUEST_BYTES"], told["DIMPLE_PING_STATUS"]) == ("7", "false")
+    environ = settings(
+        {"DIMPLE_MAX_REQUEST_BYTES": "7", "SAGEMAKER_MAX_REQUEST_SIZE": "9", "DIMPLE_PING_STATUS": "false"}
+    )
+    assert (environ["DIMPLE_MAX_REQUEST_BYTES"], environ["DIMPLE_PING_STATUS"]) == ("7", "false")
 
 
 @pytest.mark.parametrize(
@@ -97,8 +99,8 @@ class Container:
     def ask(self, method: str, path: str, data: Any = None, **headers: str) -> tuple[int, Any]:
         """The status and the JSON of an answer."""
         body = data if isinstance(data, bytes | None) else json.dumps(data).encode()
-        told = {name.replace("_", "-"): text for name, text in headers.items()}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, told, method=method)
+        environ = {name.replace("_", "-"): text for name, text in headers.items()}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, environ, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as response:
                 return response.status, json.load(response)
@@ -121,12 +123,12 @@ class Container:
 def container(here: Place, **environ: str) -> Iterator[Container]:
     """``bin/serve``, started as ``docker run IMAGE serve`` starts it; SIGTERM ends it."""
     log = here.folder / "container.log"
-    told = (
+    environ = (
         here.environ | {PORTS[0]: str(here.port), PORTS[1]: f"{here.management_port}-{here.management_port}"} | environ
     )
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [ROOT / "bin" / "serve"], cwd=here.folder, env=told, stdout=out, stderr=subprocess.STDOUT
+            [ROOT / "bin" / "serve"], cwd=here.folder, env=environ, stdout=out, stderr=subprocess.STDOUT
         )
     try:
         yield Container(here.port, process, log)
@@ -158,15 +160,15 @@ def test_an_endpoint_whose_model_is_broken_does_not_come_into_service(here: Plac
 
 def test_an_endpoint_of_many_models_keeps_the_contract(here: Place) -> None:
     url = str(here.store / "smile")
-    told = {"model_name": "0123abcd", "url": url}
+    environ = {"model_name": "0123abcd", "url": url}
     with container(here, SAGEMAKER_MULTI_MODEL="true") as endpoint:
         assert endpoint.wait() == 200
         assert endpoint.ask("GET", "/models") == (200, {"models": []})
         assert endpoint.ask("POST", "/models/0123abcd/invoke", b"x")[0] == 404
         assert endpoint.ask("GET", "/models/0123abcd")[0] == 404
         assert endpoint.ask("DELETE", "/models/0123abcd")[0] == 404
-        assert endpoint.ask("POST", "/models", told, Content_Type="application/json")[0] == 200
-        assert endpoint.ask("POST", "/models", told, Content_Type="application/json")[0] == 409
+        assert endpoint.ask("POST", "/models", environ, Content_Type="application/json")[0] == 200
+        assert endpoint.ask("POST", "/models", environ, Content_Type="application/json")[0] == 409
         assert endpoint.ask("GET", "/models") == (200, {"models": [{"modelName": "0123abcd", "modelUrl": url}]})
         status, described = endpoint.ask("GET", "/models/0123abcd")
         assert (status, described["modelName"], described["modelUrl"]) == (200, "0123abcd", url)

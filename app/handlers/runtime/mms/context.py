@@ -1,4 +1,4 @@
-"""What a handler is told about its model and its requests, and what it may say about the answers."""
+"""The description of a model and its requests for a handler, and the headers of its answers."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Service:
 
     @property
     def context(self) -> Context:
-        """What the handler is told."""
+        """Return the description of the model and its requests that the handler gets."""
         return self._context
 
     def handle(self, data: list[dict[str, Any]] | None) -> Any:

@@ -6,7 +6,7 @@ from typing import Any
 
 
 class Dimension:
-    """What a metric is told apart by, such as ``Level:Model``."""
+    """A property that distinguishes metrics of one name, such as ``Level:Model``."""
 
     def __init__(self, name: str, value: Any) -> None:
         self.name = name
