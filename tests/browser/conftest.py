@@ -116,6 +116,12 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
     assert complaints == []
 
 
+def follow(page: Page, link: str) -> None:
+    """Follow a link, and wait for the page behind it: a click before its scripts run would be lost."""
+    with page.expect_navigation():
+        page.get_by_role("link", name=link).click()
+
+
 @pytest.fixture
 def shoot() -> Callable[[Page, str], None]:
     """Save a picture of the whole page for people, if SCREENSHOTS=1 is set."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, follow
 from tests.conftest import Server
 
 
@@ -37,7 +37,7 @@ def test_a_face_before_the_camera_is_framed_with_its_smile_and_no_frame_is_kept(
 
 def test_any_model_looks_at_the_camera(open_page: Open) -> None:
     page = open_page("/live")
-    page.get_by_role("link", name="dogcat").click()
+    follow(page, "dogcat")
     page.click("#start")
     expect(page.locator("#said .bar")).to_have_count(2)
     expect(page.locator("#frames .face")).to_have_count(0)
