@@ -116,10 +116,10 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
     assert complaints == []
 
 
-def follow(page: Page, link: str) -> None:
-    """Follow a link, and wait for the page behind it: a click before its scripts run would be lost."""
+def follow(page: Page, link: str, exact: bool = False) -> None:
+    """Follow a link, and wait for the scripts of the page behind it: a click before that does what it does without."""
     with page.expect_navigation():
-        page.get_by_role("link", name=link).click()
+        page.get_by_role("link", name=link, exact=exact).click()
 
 
 @pytest.fixture

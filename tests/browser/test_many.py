@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, follow
 from tests.pictures import encode, plain
 
 MANY = 500
@@ -90,7 +90,7 @@ def test_a_zip_becomes_a_table_that_is_sorted_filtered_and_downloaded(
     assert len(documents["holiday/group.png"]["answers"][0]["faces"]) == 3
     assert "looks like text" in documents["broken.jpg"]["error"]
 
-    page.get_by_role("link", name="holiday/portrait.jpg").click()
+    follow(page, "holiday/portrait.jpg")
     expect(page.locator("article.answer h2")).to_contain_text("Smiling")
     page.keyboard.press("ArrowRight")
     expect(page.locator("article.answer h2")).to_contain_text("2 of 3 smiling")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, follow
 from tests.conftest import Server
 from tests.helpers import wait_until
 
@@ -102,7 +102,7 @@ def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answer
         re.compile(r"Saved as Not smiling: \d+ corrections? of smile so far")
     )
     (kept,) = (corrections(server) / "smile" / "non-smiling").glob(f"{identity}-1-*.png")
-    answered.get_by_role("link", name="View yours").click()
+    follow(answered, "View yours")
     expect(answered.locator("tbody tr")).to_have_count(1)
     with answered.expect_download() as download:
         answered.get_by_role("link", name="Download as zip").click()
@@ -115,7 +115,7 @@ def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answer
     assert kept.exists()
     answered.keyboard.press("Delete")
     expect(answered.get_by_role("button", name="Undo")).to_be_visible()
-    answered.get_by_role("link", name="Recent", exact=True).click()  # leaving the page ends the time for "Undo"
+    follow(answered, "Recent", exact=True)  # leaving the page ends the time for "Undo"
     expect(answered.locator(".recent li:visible")).to_have_count(0)
     wait_until(lambda: not kept.exists())
     assert not list((server.log.parent / "uploads").glob(f"{identity}*"))
@@ -144,7 +144,7 @@ def test_recent_images_are_listed_and_deleted(answered: Page, shoot) -> None:  #
     expect(answered.locator("article.answer h2")).to_contain_text("Cat")
     answered.keyboard.press("ArrowRight")
     expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
-    answered.get_by_role("link", name="Recent", exact=True).click()
+    follow(answered, "Recent", exact=True)
     shown = answered.locator(".recent li:visible")
     expect(shown).to_have_count(2)
     shoot(answered, "recent")
