@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 COLUMN = 11
+with_tensorflow = click.option(
+    "--with-tensorflow",
+    is_flag=True,
+    help="Prove files of TensorFlow and Keras by these programs, installed for it the first time (2 GB).",
+)
 MEGABYTE = 10**6
 
 
@@ -34,6 +39,7 @@ MEGABYTE = 10**6
     type=PATH,
     help="Folder or zip of 20 to 200 pictures, best in folders named by label, that show which pixels are right.",
 )
+@with_tensorflow
 @with_appcontext
 @report_errors
 def rescue(
@@ -43,6 +49,7 @@ def rescue(
     force: bool,
     scale: tuple[float, ...] | None,
     pictures: Path | None,
+    with_tensorflow: bool,
     **options: Any,
 ) -> None:
     """Convert a model of any age, and prove it.
@@ -58,6 +65,8 @@ def rescue(
     from app.formats.pictures import open_pictures
 
     settings = current_settings()
+    if with_tensorflow:
+        _install_tensorflow(settings)
     request = _Request(name, to, force)
     with ExitStack() as stack:
         source = stack.enter_context(open_pictures(pictures)) if pictures is not None else None
@@ -126,11 +135,18 @@ def _rescue_whole(
         return rescue_folder(unpack(path, Path(work) / target.name), target, settings, source), target
 
 
+def _install_tensorflow(settings: Settings) -> None:
+    from app.serving.tensorflow_reference import TensorflowReference
+
+    TensorflowReference(settings).install()
+
+
 @click.command("prove")
 @click.argument("name", shell_complete=complete_model)
+@with_tensorflow
 @with_appcontext
 @report_errors
-def prove(name: str) -> None:
+def prove(name: str, with_tensorflow: bool) -> None:
     """Check the proof of a rescued model again.
 
     The converted network of the model NAME computes the inputs of the proof on this machine; a NAME with a slash is
@@ -141,9 +157,15 @@ def prove(name: str) -> None:
     from app.formats.folder import is_model_folder, open_model_folder
     from app.serving.rescue import check_proof
 
+    settings = current_settings()
+    if with_tensorflow:
+        _install_tensorflow(settings)
     is_path = "/" in name and is_model_folder(Path(name))
-    verdict = check_proof(open_model_folder(Path(name)) if is_path else find_model(current_settings(), name))
+    folder = open_model_folder(Path(name)) if is_path else find_model(settings, name)
+    verdict = check_proof(folder, settings)
     click.echo("\n".join(_verdict_lines(name, verdict)))
+    if verdict.note:
+        click.echo(f"warning   {verdict.note}", err=True)
     if not verdict.holds:
         raise SystemExit(1)
 

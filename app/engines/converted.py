@@ -49,10 +49,11 @@ from app.engines.proof import (
     read_proof,
     write_proof,
 )
-from app.engines.proof_process import PACKAGES, compare, openvino_program, proof_inputs
+from app.engines.proof_process import compare, openvino_program, proof_inputs
 from app.errors import ModelFormatError
 from app.formats.folder import CONVERTED, ModelFolder
 from app.formats.inference import Inference
+from app.formats.keras_file import read_h5
 from app.types import Signature
 from app.utils.error_text import reason_of
 from app.utils.files import atomic_write, file_lock, replacing_folder, sha256_file
@@ -66,8 +67,7 @@ CHECKS = "checks"
 """Folder of the cache with the results of this machine, one file for each model folder."""
 NEEDED = {"mxnet": ("onnx",), "keras": ("h5py", "onnx"), "": ("onnx",)}
 """Modules that convert a file, by its reference engine."""
-REFERENCES = {package: name for name, package in PACKAGES.items()}
-"""Names of reference engines by their packages."""
+KERAS_MXNET = "keras-mxnet"
 
 
 def converted_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry | None:
@@ -191,7 +191,7 @@ def _check(folder: ModelFolder, proof: Proof) -> Record:
         expected = read_answers(folder.path)
         if proof.converted is None or expected is None:  # no reference could compute the original
             return Record(str(folder.path), milliseconds=time_row(path, proof.signature), files=proof.result)
-        reference = REFERENCES.get(proof.converted.reference.name, proof.converted.reference.name)
+        reference = proof.converted.reference.name.replace(KERAS_MXNET, "keras")
         record = measure(path, proof.signature, expected, reference, proof.samples)
     except Exception as error:  # OpenVINO may raise anything
         return Record(str(folder.path), reason=f"this machine cannot compute it: {reason_of(error)}")
@@ -214,12 +214,19 @@ def write_converted(folder: ModelFolder, choice: str, entry: Entry) -> Path:
                 if (entry.path / name).is_file():
                     shutil.copyfile(entry.path / name, path / name)
         source, parity = hashes(folder.path, list(files)), entry.record.parity
-        package = PACKAGES.get(parity.reference, parity.reference) if parity else ""
+        package = _package(folder, parity.reference) if parity else ""
         reference = Program(package, version(package)) if package else None
         write_proof(make_proof(folder.path, source, entry.inference.signature, reference), folder.path)
     except OSError as error:
         raise ModelFormatError(f"{folder.path} cannot be written: {error}") from None
     return target
+
+
+def _package(folder: ModelFolder, reference: str) -> str:
+    """Return the package of a reference engine; MXNet computes the files of Keras over other backends."""
+    if reference != "keras" or folder.h5 is None:
+        return reference
+    return KERAS_MXNET if read_h5(folder.h5, folder.architecture).backend == "mxnet" else "mxnet"
 
 
 def make_proof(

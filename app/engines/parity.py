@@ -17,17 +17,19 @@ from app.types import Activation, FloatArray, Preprocess, Signature
 
 LIMIT = 1e-4
 """Largest acceptable difference between two probabilities: it changes no decision."""
-ONNX_LIMIT = 0.02
-"""The same for an ONNX file, which no other engine could serve: networks in 8 or 16 bits round differently, and
-exponentials of large logits enlarge the last bits."""
+LOOSE_LIMIT = 0.02
+"""The same for files that no other engine could serve, of ONNX and of TensorFlow Lite in 8 bits: networks in 8 or 16
+bits round differently, and exponentials of large logits enlarge the last bits."""
+LOOSE = ("onnxruntime", "onnx", "tensorflow-lite")
+"""The references of such files."""
 
 
 def limit_of(reference: str) -> float:
     """Return the largest acceptable difference from a reference.
 
-    :param reference: ``mxnet``, ``keras``, ``onnxruntime``, ``onnx`` or the package of one of them.
+    :param reference: name of the reference, as an engine or as a package.
     """
-    return ONNX_LIMIT if reference.startswith("onnx") else LIMIT
+    return LOOSE_LIMIT if reference in LOOSE else LIMIT
 
 
 def predict_each(engine: Engine, rows: FloatArray) -> FloatArray:

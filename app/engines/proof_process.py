@@ -1,7 +1,8 @@
 """The proof that a converted network computes the same as its source, measured in a process of its own.
 
 The reference may crash, and the server shall not import it. The child reads a pickle of (working folder, model folder,
-choice, path) from its standard input, and writes a pickle of a :class:`Measurement` to that path.
+choice, signature, another program's answers or None, path) from its standard input, and writes a pickle of a
+:class:`Measurement` to that path.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.cache import MODEL
-from app.engines.conversion import Reference, name_of, open_reference, reference_kind
+from app.engines.conversion import Reference, open_reference, reference_kind
+from app.engines.mxnet.engine import MxnetEngine
 from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import ORDER, activate, difference, limit_of, predict_each, predict_within, samples
@@ -35,20 +37,23 @@ from app.utils.process import run_job, run_module
 LONGEST_SECONDS = 1800
 LONGEST_COMPARISON = 120.0
 """Seconds after which a slow reference computes no further input."""
-PACKAGES = {"mxnet": "mxnet", "keras": "keras-mxnet"}
-"""Packages of the references, by their names as engines."""
 
 
-def measure(folder: ModelFolder, choice: str, signature: Signature) -> Measurement:
+Answers = tuple[FloatArray, Program]
+"""The outputs (N, classes) of a program for :func:`proof_inputs`."""
+
+
+def measure(folder: ModelFolder, choice: str, signature: Signature, answers: Answers | None = None) -> Measurement:
     """Compute the same inputs by a model folder's reference and by what is in its folder ``converted``.
 
     :param choice: as in :func:`app.engines.loader.load`.
     :param signature: the complete signature.
+    :param answers: the answers of another program, which is the reference then.
     :raises ModelFormatError: if the converted network cannot be computed.
     """
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "measurement"
-        order = (os.getcwd(), folder, choice, signature, path)
+        order = (os.getcwd(), folder, choice, signature, answers, path)
         try:
             done = run_module("app.engines.proof_process", order, LONGEST_SECONDS)
         except subprocess.TimeoutExpired:
@@ -94,11 +99,13 @@ def proof_inputs(signature: Signature, numbers: tuple[int, ...] = ORDER) -> Floa
     return samples(signature.preprocess, signature.inputs[0].shape, numbers)
 
 
-def _measure(working_dir: str, folder: ModelFolder, choice: str, signature: Signature, path: Path) -> None:
+def _measure(
+    working_dir: str, folder: ModelFolder, choice: str, signature: Signature, given: Answers | None, path: Path
+) -> None:
     os.chdir(working_dir)
     rows, converted = proof_inputs(signature), folder.path / CONVERTED
     activation = signature.postprocess.activation
-    answers, reference, unproven = _expected(folder, choice, signature, rows)
+    answers, reference, unproven = (*given, "") if given else _expected(folder, choice, signature, rows)
     proven, onnx = None, None
     engine = OpenvinoEngine(core().read_model(converted / MODEL))
     if answers is None or reference is None:
@@ -134,8 +141,7 @@ def _expected(
         if kind:
             raise
         return None, None, str(error)
-    name = name_of(reference)
-    package = PACKAGES.get(name, name)
+    package = "mxnet" if isinstance(reference, MxnetEngine) else reference.package
     return predict_within(reference, rows, LONGEST_COMPARISON), Program(package, version(package)), ""
 
 

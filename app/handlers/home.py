@@ -77,7 +77,7 @@ def _ensure_installed(name: str, folder: Path, place: Path, settings: Settings) 
             shutil.rmtree(place / "venv", ignore_errors=True)  # left by an interrupted installation
             try:
                 install(
-                    folder / REQUIREMENTS, place / "venv", _options(settings), environment, settings.install_timeout
+                    folder / REQUIREMENTS, place / "venv", pip_options(settings), environment, settings.install_timeout
                 )
             except InstallFailed as failed:
                 raise RequirementsError(name, str(failed)) from None
@@ -85,7 +85,11 @@ def _ensure_installed(name: str, folder: Path, place: Path, settings: Settings) 
     return place / "venv" / "bin" / "python"
 
 
-def _options(settings: Settings) -> list[str]:
+def pip_options(settings: Settings) -> list[str]:
+    """Return the options of ``pip install``.
+
+    :raises SettingError: if they are not quoted correctly.
+    """
     try:
         return shlex.split(settings.pip_options)
     except ValueError as error:

@@ -23,6 +23,7 @@ from app.engines.parity import predict_each
 from app.engines.proof import (
     ONNX,
     Comparison,
+    Measurement,
     Proof,
     changed_files,
     hashes,
@@ -46,6 +47,7 @@ from app.serving.model_card import EXAMPLES, Example, write_card
 from app.serving.model_import import ImportPlan, labels_reason, run_import
 from app.serving.pipeline import open_picture
 from app.serving.pixel_search import MOST, PixelSearch, TrialPicture, lines_of, search, summary
+from app.serving.tensorflow_reference import TensorflowReference, program_of
 from app.settings import Settings
 from app.types import Signature
 from app.utils.files import swap_folder
@@ -55,6 +57,7 @@ ARCHIVES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTED = 5
 """The number of names in a note."""
 LABELS_OF_FOLDER = f"{BY_LABELS}the folder"
+EIGHT_BITS = "tensorflow-lite"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Rescue:
     """A rescued model, its proof, and the reasons for ``input``, ``pixels``, ``output`` and ``labels``.
 
     ``found`` is the search for its preprocessing; None without pictures. ``notes`` say which of the pictures do not
-    count, or count as unlabelled.
+    count, or count as unlabelled, and why TensorFlow or Keras did not prove it.
     """
 
     model: Model
@@ -78,7 +81,8 @@ class Verdict:
 
     ``changed`` are files whose content is not what was proven, by their names in the model folder. ``reference`` is the
     comparison with the reference, None if it cannot be used here, for the reason in ``no_reference``; ``stored`` is the
-    comparison with the stored answers, None if there are none.
+    comparison with the stored answers, None if there are none. ``note`` says why TensorFlow or Keras are not the
+    reference of a file of theirs, although they are installed.
     """
 
     proof: Proof
@@ -86,6 +90,7 @@ class Verdict:
     reference: Comparison | None
     no_reference: str
     stored: Comparison | None
+    note: str = ""
 
     @property
     def holds(self) -> bool:
@@ -168,7 +173,8 @@ def _complete(path: Path, reasons: Mapping[str, str], settings: Settings, pictur
         write_signature(signature, path / FILE_NAME, inferred=inferred)
         if not (path / SYNSET).is_file():
             write_labels(path, model.labels)
-        proof = _prove(open_model_folder(path), signature, model.labels, entry)
+        proof, note = _prove(open_model_folder(path), signature, model.labels, entry, settings)
+        notes += (note,) if note else ()
         write_card(path, model, proof, reasons, examples, list(lines_of(found)) if found is not None else [])
     finally:
         model.engine.close()
@@ -218,15 +224,17 @@ def _examples(pictures: Sequence[TrialPicture], settings: Settings) -> list[Exam
     return examples
 
 
-def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], entry: Entry) -> Proof:
-    """Write the folder ``converted``."""
+def _prove(
+    folder: ModelFolder, signature: Signature, labels: tuple[str, ...], entry: Entry, settings: Settings
+) -> tuple[Proof, str]:
+    """Write the folder ``converted``, and return its proof and a note, which may be empty."""
     made = folder.path / CONVERTED
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir()
     for name in (MODEL, WEIGHTS):
         shutil.copyfile(entry.path / name, made / name)
     no_onnx = _write_onnx(folder, labels, made)
-    measured = measure(folder, CHOICE, signature)
+    measured, note = _measure(folder, signature, settings)
     if measured.converted is not None and not measured.converted.holds:
         reason = refusal(
             measured.converted.max_abs_difference, measured.converted.reference.name, measured.converted.limit
@@ -253,7 +261,28 @@ def _prove(folder: ModelFolder, signature: Signature, labels: tuple[str, ...], e
         milliseconds=entry.record.milliseconds,
     )
     write_proof(proof, folder.path)
-    return proof
+    return proof, note
+
+
+def _measure(folder: ModelFolder, signature: Signature, settings: Settings) -> tuple[Measurement, str]:
+    """Measure a proof, with TensorFlow or Keras as the reference if they are installed and the source is theirs.
+
+    :returns: the measurement, and why they are not the reference; empty if there is no reason to name.
+    """
+    tensorflow = TensorflowReference(settings)
+    if not tensorflow.is_installed or not program_of(folder):
+        return measure(folder, CHOICE, signature), ""
+    try:
+        answers = tensorflow.compute(folder, signature, proof_inputs(signature))
+    except ModelFormatError as error:
+        return measure(folder, CHOICE, signature), str(error)
+    measured = measure(folder, CHOICE, signature, answers)
+    compared = measured.converted
+    if compared is not None and not compared.holds and compared.reference.name == EIGHT_BITS:
+        worst = compared.max_abs_difference
+        differs = f"{compared.reference} computes it in 8 bits; a probability differs by {worst:.1e} at most"
+        return replace(measure(folder, CHOICE, signature), unproven=differs), ""
+    return measured, ""
 
 
 def _converted(folder: ModelFolder, settings: Settings) -> Entry:
@@ -281,7 +310,7 @@ def _write_onnx(folder: ModelFolder, labels: tuple[str, ...], made: Path) -> str
     return ""
 
 
-def check_proof(folder: ModelFolder) -> Verdict:
+def check_proof(folder: ModelFolder, settings: Settings) -> Verdict:
     """Check the proof of a rescued model again, on this machine.
 
     :raises ModelFormatError: if it has no proof, or its network cannot be computed.
@@ -291,7 +320,7 @@ def check_proof(folder: ModelFolder) -> Verdict:
     changed = changed_files(folder.path, {**proof.source, **proof.result})
     if any((folder.path / name).parent == made for name in changed if name.endswith((MODEL, WEIGHTS))):
         return Verdict(proof, tuple(changed), None, "the converted network is not what was proven", None)
-    measured = measure(folder, CHOICE, proof.signature)
+    measured, note = _measure(folder, proof.signature, settings)
     stored, answers = None, read_answers(folder.path)
     if answers is not None:
         engine = OpenvinoEngine.load(made / MODEL, proof.milliseconds)
@@ -301,4 +330,4 @@ def check_proof(folder: ModelFolder) -> Verdict:
         actual = predict_each(engine, proof_inputs(proof.signature, proof.samples)[: len(answers)])
         stored = compare(programs, actual, answers, activation)
         engine.close()
-    return Verdict(proof, tuple(changed), measured.converted, measured.unproven, stored)
+    return Verdict(proof, tuple(changed), measured.converted, measured.unproven, stored, note)

@@ -117,6 +117,11 @@ class KerasEngine:
         engine.predict(np.zeros((1, *network.row_shape), np.float32))
         return cls(engine, network.input_name, (0, *network.row_shape), output)
 
+    @property
+    def package(self) -> str:
+        """Return the package that computes the network: ``keras-mxnet``, or ``mxnet`` for the files of other Keras."""
+        return "keras-mxnet" if isinstance(self._computing, _KerasMxnet) else "mxnet"
+
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch (N, …) -> (N, classes), from any thread at any time."""
         return self._computing.predict(batch)

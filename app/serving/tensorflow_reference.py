@@ -1,0 +1,117 @@
+"""TensorFlow and Keras as the reference of what is made of their files, in an environment of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import app.engines.tensorflow_job as job
+from app.engines.proof import Program
+from app.engines.proof_process import Answers
+from app.errors import ModelFormatError
+from app.formats.folder import ModelFolder
+from app.formats.keras_file import read_h5
+from app.handlers.home import pip_options
+from app.handlers.requirements import InstallFailed, install
+from app.settings import ROOT, Settings
+from app.types import FloatArray, Signature
+from app.utils.error_text import reason_of
+from app.utils.files import file_lock
+from app.utils.progress import echo
+
+REQUIREMENTS = ROOT / "requirements-tensorflow.txt"
+SIZE = "about 300 MB to download, 2 GB on disk"
+LONGEST_SECONDS = 1800
+GRAPHS = {".pb": "frozen", ".tflite": "tflite"}
+
+
+class TensorflowReference:
+    """An environment with TensorFlow and Keras, in ``instance/tensorflow``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._folder = settings.instance_dir / "tensorflow"
+        self._marker = self._folder / "installed"
+
+    @property
+    def is_installed(self) -> bool:
+        """Return whether the packages are installed, at their present versions."""
+        return self._marker.is_file() and self._marker.read_text() == self._expected()
+
+    def _expected(self) -> str:
+        return f"{sys.version}\n{REQUIREMENTS.read_text()}"
+
+    def install(self) -> None:
+        """Install the packages, unless they are installed already.
+
+        :raises ModelFormatError: if that fails.
+        :raises OSError: if the folder cannot be written.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(self._folder / "lock"):
+            if self.is_installed:
+                return
+            echo(f"Installing TensorFlow and Keras into {self._folder}, the first time only: {SIZE}")
+            options, seconds = pip_options(self._settings), self._settings.install_timeout
+            shutil.rmtree(self._folder / "venv", ignore_errors=True)
+            try:
+                install(REQUIREMENTS, self._folder / "venv", options, os.environ, seconds)
+            except InstallFailed as failed:
+                raise ModelFormatError(
+                    f"TensorFlow cannot be installed into {self._folder}: {failed}. It takes a package index "
+                    "(DIMPLE_PIP_OPTIONS); without --with-tensorflow, what is installed here proves the model"
+                ) from None
+            self._marker.write_text(self._expected())
+
+    def compute(self, folder: ModelFolder, signature: Signature, rows: FloatArray) -> Answers:
+        """Compute inputs (N, …) with the program that the files of a model folder belong to.
+
+        :raises ModelFormatError: if it belongs to another program, or TensorFlow or Keras cannot compute it.
+        """
+        kind = program_of(folder)
+        if not kind:
+            raise ModelFormatError(f"{folder.weights.name} is no file that TensorFlow or Keras of today opens")
+        source, output = signature.inputs[0].name, signature.outputs[0].name if signature.outputs else ""
+        with tempfile.TemporaryDirectory(prefix="dimple-") as work:
+            given, answers = Path(work) / "rows.npy", Path(work) / "answers.npy"
+            np.save(given, rows)
+            files = (str(folder.weights.absolute()), str(folder.architecture.absolute()) if folder.architecture else "")
+            command = [str(self._folder / "venv" / "bin" / "python"), "-I", job.__file__, kind, *files]
+            environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_HOME": work}
+            environ["KERAS_BACKEND"] = "tensorflow"
+            try:
+                done = subprocess.run(
+                    [*command, source, output, str(given), str(answers)],
+                    capture_output=True,
+                    env=environ,
+                    timeout=LONGEST_SECONDS,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                raise ModelFormatError(f"{kind} has not computed it in {LONGEST_SECONDS} seconds") from None
+            if done.returncode:
+                raise ModelFormatError(f"{kind} cannot compute it: {reason_of(done.stderr)}")
+            name, _, version = done.stdout.decode().split("\n")[-2].partition(" ")
+            return np.load(answers, allow_pickle=False), Program(name, version)
+
+
+def program_of(folder: ModelFolder) -> str:
+    """Return the kind of a folder's files, of :mod:`app.engines.tensorflow_job`; empty if they are of other programs.
+
+    Keras 1 and Keras over Theano, CNTK or MXNet computed otherwise than Keras does today.
+    """
+    if folder.h5 is not None and folder.checkpoint is None:
+        model = read_h5(folder.h5, folder.architecture)
+        if model.keras_version.startswith("3"):
+            return "keras"
+        known = model.keras_version.startswith("2") and model.backend == "tensorflow"
+        return "tf_keras" if known and not (model.theano or model.guessed) else ""
+    if folder.graph is None or folder.checkpoint is not None or folder.onnx is not None:
+        return ""
+    return "saved_model" if folder.graph.is_dir() else GRAPHS.get(folder.graph.suffix.lower(), "")
