@@ -29,7 +29,7 @@ from app.formats.signature import document_of, signature_of
 from app.utils.files import sha256_file
 from app.utils.json import read_json
 
-FORMAT = 6
+FORMAT = 7
 """Version of the entries; an increase, after a change of conversion or comparison, invalidates them all."""
 MAX_ENTRIES = 64
 """Limit on the number of entries; the least recently opened are removed first."""

@@ -162,6 +162,9 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
         else:
             _convert(network or read_network(folder, kind, inference.signature), path)
         record, inference = _prove(record, reference, inference, path)
+        if record.reason and folder.onnx is not None:
+            convert_file(folder, inference.signature, path, in_floats=True)
+            record, inference = _prove(replace(record, reason=""), reference, inference, path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the exporter and OpenVINO may raise anything

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from app.engines.cache import MODEL
+from app.engines.onnx_qlinear import QUANTIZED, rewrite_quantized
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.onnx_graph import load_onnx, prune, weight_files
@@ -19,7 +20,7 @@ from app.types import Signature, TensorSpec
 from app.utils.openvino_runtime import import_openvino
 
 
-def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signature:
+def convert_file(folder: ModelFolder, signature: Signature, path: Path, in_floats: bool = False) -> Signature:
     """Convert a folder's ONNX file to OpenVINO's format, for one row at a time.
 
     The output is the one that the signature names, or the first if the signature names none of them. Operations that
@@ -27,6 +28,8 @@ def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signa
 
     :param signature: its input shape applies; 0 leaves a size as it is in the file.
     :param path: the folder in which the model is written.
+    :param in_floats: whether a network with quantized maps is computed in floats. OpenVINO computes it in 8 bits
+        otherwise, which is faster, but wrong on processors without VNNI.
     :returns: the signature with the output's name in the file, and its shape.
     :raises ModelFormatError: if the file cannot be read, has weights elsewhere than beside it, or lacks either a single
         input or an output of fixed shape.
@@ -34,6 +37,8 @@ def convert_file(folder: ModelFolder, signature: Signature, path: Path) -> Signa
     """
     assert folder.onnx is not None
     model, name = read_model(folder.onnx, signature.outputs[0].name if signature.outputs else "")
+    if in_floats or _has_whole_weights_alone(model):
+        _compute_in_floats(model)
     return _save(model, name, folder.onnx, signature, path)
 
 
@@ -47,6 +52,14 @@ def convert_graph(folder: ModelFolder, signature: Signature, path: Path) -> Sign
     part = cut(model, name)
     _compute_in_floats(part)
     return _save(part, name, folder.graph, signature, path)
+
+
+def _has_whole_weights_alone(model: Any) -> bool:
+    """Return whether a model has weights of 8 bits and maps of floats, for which OpenVINO rounds the maps, too."""
+    kinds = import_openvino().Type
+    nodes = [(node.get_type_name(), node.output(0).get_element_type()) for node in model.get_ops() if node.outputs()]
+    whole = any(name == "Constant" and kind in (kinds.i8, kinds.u8) for name, kind in nodes)
+    return whole and all(name != "FakeQuantize" for name, _kind in nodes)
 
 
 def _compute_in_floats(model: Any) -> None:
@@ -130,9 +143,12 @@ def _source(file: Path, output: str) -> tuple[Any, str]:
     rewritten = len(outputs) > 1 or len(model.functions) > 0
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)  # functions of another opset stay, and are rejected by name
-    if not _part(model.graph) and not rewritten:
+    quantized = any(node.op_type.startswith(QUANTIZED) for node in model.graph.node)
+    if not _part(model.graph) and not rewritten and not quantized:
         return str(file), name
     onnx.load_external_data_for_model(model, str(file.parent))
+    if quantized:
+        rewrite_quantized(model.graph)
     return io.BytesIO(model.SerializeToString()), name
 
 

@@ -36,15 +36,19 @@ SIGNED_BYTES = 3
 LARGEST_CONSTANT = 4_000_000
 """The largest number of values of a constant that may be a mean picture; larger constants are weights."""
 
-DISTRIBUTIONS = ("Softmax", "Sigmoid", "HardSigmoid")
-LOGITS = ("Gemm", "MatMul", "Conv", "LogSoftmax", "QLinearMatMul", "QLinearConv", "ConvInteger", "MatMulInteger")
+DISTRIBUTIONS = ("Softmax", "Sigmoid", "HardSigmoid", "QLinearSoftmax", "QLinearSigmoid")
+LOGITS = (
+    *("Gemm", "MatMul", "Conv", "LogSoftmax"),
+    *("QGemm", "QLinearMatMul", "QLinearConv", "MatMulInteger", "ConvInteger"),
+)
 NORMALISATIONS = ("BatchNormalization", "LpNormalization", "LayerNormalization", "InstanceNormalization")
 SHAPES_ALONE = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast", "Dropout", "Transpose")
 QUANTIZERS = ("QuantizeLinear", "DequantizeLinear")
 PASSES = (*SHAPES_ALONE, *QUANTIZERS, "Clip", "ZipMap")
 """Operations that do not change probabilities."""
-ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "HardSwish", "Elu", "Mul")
-POOLS = ("GlobalAveragePool", "ReduceMean", "AveragePool", "GlobalMaxPool")
+ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu", "HardSwish", "Elu", "Mul", "QLinearLeakyRelu", "QLinearMul")
+MEANS = ("GlobalAveragePool", "ReduceMean", "AveragePool")
+POOLS = (*MEANS, *(f"QLinear{name}" for name in MEANS), "GlobalMaxPool")
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ def _kind(makers: dict[str, Any], name: str) -> Kind:
         return "logits" if source.op_type in LOGITS else "features"
     if node.op_type in NORMALISATIONS or _divides_by_norm(makers, node):
         return "features"
-    if node.op_type == "Add":  # a layer and its bias
+    if node.op_type in ("Add", "QLinearAdd"):  # a layer and its bias
         sources = [_behind(makers, operand, PASSES) for operand in node.input]
         return "logits" if any(source is not None and source.op_type in LOGITS for source in sources) else "unknown"
     return "logits" if node.op_type in LOGITS else "unknown"

@@ -32,8 +32,8 @@ from tests.kinds.test_kinds import (
 
 MAKERS = Path(__file__).parent.parent / "testdata" / "makers"
 NAMES = sorted(path.stem for path in MAKERS.glob("*.json") if not path.stem.endswith("-symbol"))
-LIMITS = {"dynamic_range": 0.02}
-"""Where the largest difference of a probability may be more than 1e-5: the interpreter rounds maps to 8 bits."""
+LIMITS = dict.fromkeys(("dynamic_range", "dynamic", "qdq", "qoperator"), 0.02)
+"""Where the largest difference of a probability may be more than 1e-5: the program rounds maps to 8 bits."""
 SLOW = {"mxnet131", "gluon131", "torch_script", "tf2onnx_first"}
 """Files that are read as another one is."""
 
