@@ -32,7 +32,16 @@ TABLE_CLASSES = 25
 """Number of classes in the table of each class's figures; of more, those with the lowest recall."""
 SHADES = 5
 COLORS = {"rgb": "RGB", "bgr": "BGR", "grey": "grey"}
-ENGINES = {"openvino": "OpenVINO", "mxnet": "MXNet", "keras": "Keras", "ray": "Ray"}
+ENGINES = {
+    "openvino": "OpenVINO",
+    "mxnet": "MXNet",
+    "keras": "Keras",
+    "tf_keras": "Keras 2",
+    "tensorflow": "TensorFlow",
+    "tensorflow-lite": "TensorFlow Lite",
+    "onnxruntime": "ONNX Runtime",
+    "ray": "Ray",
+}
 RESIZES = {
     "stretch": "stretched to the size",
     "crop": "shorter side resized, then the centre cropped",
