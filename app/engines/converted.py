@@ -214,19 +214,19 @@ def write_converted(folder: ModelFolder, choice: str, entry: Entry) -> Path:
                 if (entry.path / name).is_file():
                     shutil.copyfile(entry.path / name, path / name)
         source, parity = hashes(folder.path, list(files)), entry.record.parity
-        package = _package(folder, parity.reference) if parity else ""
-        reference = Program(package, version(package)) if package else None
+        reference = reference_program(folder, parity) if parity else None
         write_proof(make_proof(folder.path, source, entry.inference.signature, reference), folder.path)
     except OSError as error:
         raise ModelFormatError(f"{folder.path} cannot be written: {error}") from None
     return target
 
 
-def _package(folder: ModelFolder, reference: str) -> str:
-    """Return the package of a reference engine; MXNet computes the files of Keras over other backends."""
-    if reference != "keras" or folder.h5 is None:
-        return reference
-    return KERAS_MXNET if read_h5(folder.h5, folder.architecture).backend == "mxnet" else "mxnet"
+def reference_program(folder: ModelFolder, parity: Parity) -> Program:
+    """Return the program of a comparison; MXNet computes the files of Keras over other backends."""
+    package = parity.reference
+    if package == "keras" and folder.h5 is not None:
+        package = KERAS_MXNET if read_h5(folder.h5, folder.architecture).backend == "mxnet" else "mxnet"
+    return Program(package, version(package))
 
 
 def make_proof(

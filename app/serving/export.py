@@ -1,8 +1,8 @@
 """Export of a model for other programs, as an MXNet checkpoint or an ONNX file.
 
 A separate process writes and compares ONNX, as in :mod:`app.engines.conversion_process` and for the same reasons. The
-child reads a pickle of (working folder, model folder, labels, path) from its standard input, and prints the result of
-the comparison or an error.
+child reads a pickle of (working folder, model folder, labels, path, whether to compare) from its standard input, and
+prints the result of the comparison or an error.
 """
 
 from __future__ import annotations
@@ -82,11 +82,13 @@ def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
     return replace(signature, inputs=(TensorSpec(network.input_name, row),), outputs=outputs)
 
 
-def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> str:
+def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path, compare: bool = True) -> str:
     """Write a model as one ONNX file for one picture at a time, with signature and labels in its metadata.
 
     A folder's own ``.onnx`` file is copied unchanged.
 
+    :param compare: whether the written model is compared with the reference. Otherwise the folder's signature must be
+        complete, and the caller compares.
     :returns: what the file was compared with, and the largest difference between probabilities.
     :raises ModelFormatError: if the model cannot be written, or the written model computes other outputs.
     """
@@ -95,7 +97,7 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path) -> str:
             raise ModelFormatError(f"{folder.path}: nothing leads from {folder.weights.name} to ONNX here")
         shutil.copyfile(folder.onnx, path)
         return "the model's own file"
-    order = (os.getcwd(), folder, labels, path.absolute())
+    order = (os.getcwd(), folder, labels, path.absolute(), compare)
     return run_export("app.serving.export", order, f"{folder.path} cannot be written as ONNX")
 
 
@@ -143,15 +145,18 @@ def _states(document: dict[str, object]) -> set[str]:
     return set(mx.sym.load_json(json.dumps(document)).list_auxiliary_states())
 
 
-def _export(working_dir: str, folder: ModelFolder, labels: tuple[str, ...], path: Path) -> str:
+def _export(working_dir: str, folder: ModelFolder, labels: tuple[str, ...], path: Path, compare: bool) -> str:
     os.chdir(working_dir)
     from app.engines.openvino import OpenvinoEngine
 
     kind = reference_kind(folder, "auto")
     missing = missing_reference(kind)
     inference = infer_folder(folder, kind)
-    reference = None if missing else open_reference(folder, kind, inference.signature)
+    reference = None if missing or not compare else open_reference(folder, kind, inference.signature)
     export_onnx(read_network(folder, kind, inference.signature), path)
+    if not compare:
+        _write_metadata(path, inference.signature, labels)
+        return "not compared"
     engine = OpenvinoEngine(read_model(path)[0])
     rows = samples(inference.signature.preprocess, inference.signature.inputs[0].shape)
     actual = predict_each(engine, rows)

@@ -18,6 +18,7 @@ import numpy as np
 from app.engines.cache import ANSWERS, MODEL, WEIGHTS, Entry, sources
 from app.engines.conversion import reference_kind, refusal
 from app.engines.conversion_process import ConversionError, cached_entry
+from app.engines.converted import reference_program
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import predict_each
 from app.engines.proof import (
@@ -31,7 +32,7 @@ from app.engines.proof import (
     read_proof,
     write_proof,
 )
-from app.engines.proof_process import compare, measure, openvino_program, proof_inputs
+from app.engines.proof_process import Answers, compare, measure, openvino_program, proof_inputs
 from app.errors import DimpleError, ModelFormatError
 from app.formats.archive.manifest import CURRENT, LEGACY
 from app.formats.classes import classes_of
@@ -234,7 +235,7 @@ def _prove(
     for name in (MODEL, WEIGHTS):
         shutil.copyfile(entry.path / name, made / name)
     no_onnx = _write_onnx(folder, labels, made)
-    measured, note = _measure(folder, signature, settings)
+    measured, note = _measure(folder, signature, settings, _known_answers(folder, signature, entry))
     if measured.converted is not None and not measured.converted.holds:
         reason = refusal(
             measured.converted.max_abs_difference, measured.converted.reference.name, measured.converted.limit
@@ -264,24 +265,38 @@ def _prove(
     return proof, note
 
 
-def _measure(folder: ModelFolder, signature: Signature, settings: Settings) -> tuple[Measurement, str]:
+def _known_answers(folder: ModelFolder, signature: Signature, entry: Entry) -> Answers | None:
+    """Return the reference's answers from the conversion; None if it had none, or the inputs were others."""
+    parity, inference = entry.record.parity, entry.inference
+    if parity is None or inference is None or not (entry.path / ANSWERS).is_file():
+        return None
+    then = inference.signature
+    if (then.preprocess, then.inputs[0].shape) != (signature.preprocess, signature.inputs[0].shape):
+        return None
+    return np.load(entry.path / ANSWERS, allow_pickle=False), reference_program(folder, parity)
+
+
+def _measure(
+    folder: ModelFolder, signature: Signature, settings: Settings, known: Answers | None = None
+) -> tuple[Measurement, str]:
     """Measure a proof, with TensorFlow or Keras as the reference if they are installed and the source is theirs.
 
+    :param known: the answers of the other reference, if they are known.
     :returns: the measurement, and why they are not the reference; empty if there is no reason to name.
     """
     tensorflow = TensorflowReference(settings)
     if not tensorflow.is_installed or not program_of(folder):
-        return measure(folder, CHOICE, signature), ""
+        return measure(folder, CHOICE, signature, known), ""
     try:
         answers = tensorflow.compute(folder, signature, proof_inputs(signature))
     except ModelFormatError as error:
-        return measure(folder, CHOICE, signature), str(error)
+        return measure(folder, CHOICE, signature, known), str(error)
     measured = measure(folder, CHOICE, signature, answers)
     compared = measured.converted
     if compared is not None and not compared.holds and compared.reference.name == EIGHT_BITS:
         worst = compared.max_abs_difference
         differs = f"{compared.reference} computes it in 8 bits; a probability differs by {worst:.1e} at most"
-        return replace(measure(folder, CHOICE, signature), unproven=differs), ""
+        return replace(measure(folder, CHOICE, signature, known), unproven=differs), ""
     return measured, ""
 
 
@@ -303,7 +318,7 @@ def _write_onnx(folder: ModelFolder, labels: tuple[str, ...], made: Path) -> str
     if not reference_kind(folder, CHOICE):
         return "the source is ONNX" if folder.onnx is not None else "nothing leads from the source to ONNX"
     try:
-        write_onnx(folder, labels, made / ONNX)
+        write_onnx(folder, labels, made / ONNX, compare=False)
     except ModelFormatError as error:
         (made / ONNX).unlink(missing_ok=True)
         return str(error)
