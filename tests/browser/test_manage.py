@@ -118,7 +118,7 @@ def test_the_management_port_leads_to_the_page(open_page: Open) -> None:
     expect(page.get_by_role("heading", name="Models", level=1)).to_be_visible()
 
 
-@pytest.mark.parametrize("path", ["/about/smile", "/about/imagenet"])
+@pytest.mark.parametrize("path", ["/about/smile", pytest.param("/about/imagenet", marks=pytest.mark.slow)])
 def test_a_model_has_a_page(open_page: Open, server: Server, path: str, shoot: Callable[[Page, str], None]) -> None:
     for scheme, (width, height) in zip(("light", "dark", "light", "dark"), SIZES, strict=True):
         page = open_page(path, width=width, height=height, color_scheme=scheme)

@@ -31,13 +31,14 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", autouse=True)
 def _others_models_alone(server: Server, models_dir: Path) -> Iterator[None]:
-    """Remove the model that is taught here, since other tests share the server and its models."""
+    """Remove the models that are taught here, since other tests share the server and its models."""
     yield
-    if (models_dir / "shapes").exists():
-        url = f"http://127.0.0.1:{server.management_port}/models/shapes"
-        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE")) as answer:
-            assert answer.status == 200
-        shutil.rmtree(models_dir / "shapes")
+    for name in ("shapes", "shapes-again"):
+        if (models_dir / name).exists():
+            url = f"http://127.0.0.1:{server.management_port}/models/{name}"
+            with urllib.request.urlopen(urllib.request.Request(url, method="DELETE")) as answer:
+                assert answer.status == 200
+            shutil.rmtree(models_dir / name)
 
 
 def begin(page: Page, name: str) -> None:
@@ -59,7 +60,7 @@ def fill(page: Page, shapes: Path) -> None:
         expect(page.get_by_label(f"Pictures of {label}").get_by_role("img")).to_have_count(10)
 
 
-def test_a_model_is_taught_tried_served_and_taught_again(
+def test_a_model_is_taught_tried_and_served(
     open_page: Open, server: Server, shapes: Path, tmp_path: Path, shoot: Callable[[Page, str], None]
 ) -> None:
     page = open_page("/manage/teach", management=True, width=1280, height=720)
@@ -84,8 +85,7 @@ def test_a_model_is_taught_tried_served_and_taught_again(
     expect(page.locator(".tried canvas")).to_have_count(0)  # the camera's answers have taken its place
     expect(page.locator(".tried .bar").first).to_be_visible()
     page.get_by_role("button", name="Stop the camera").click()
-    names = [model["model"] for model in json.load(urllib.request.urlopen(server.url("/predict/")))["models"]]
-    assert "shapes" not in names  # nothing is served before somebody says so
+    assert "shapes" not in served_names(server)  # nothing is served before somebody says so
     page.get_by_role("button", name="Use it").click()
     expect(page.get_by_text("It is served as shapes")).to_be_visible()
     with urllib.request.urlopen(server.url("/predict/shapes"), picture.read_bytes()) as answer:
@@ -95,9 +95,26 @@ def test_a_model_is_taught_tried_served_and_taught_again(
 
     about = open_page("/about/shapes")
     expect(about.get_by_text("Estimated by 5-fold cross-validation on its 20 training images")).to_be_visible()
-    about.context.close()
 
-    with urllib.request.urlopen(server.url("/predict/shapes")) as answer:
+
+def served_names(server: Server) -> list[str]:
+    """Return the names of the models that are served."""
+    with urllib.request.urlopen(server.url("/predict/")) as answer:
+        return [model["model"] for model in json.load(answer)["models"]]
+
+
+@pytest.mark.slow
+def test_a_model_is_taught_again_and_compared_before_it_replaces_the_first(
+    open_page: Open, server: Server, shapes: Path, shoot: Callable[[Page, str], None]
+) -> None:
+    page = open_page("/manage/teach", management=True, width=1280, height=720)
+    begin(page, "shapes-again")
+    fill(page, shapes)
+    page.get_by_role("button", name="Train", exact=True).click()
+    expect(page.locator(".accuracy")).to_be_visible(timeout=TRAINING_MILLISECONDS)
+    page.get_by_role("button", name="Use it").click()
+    expect(page.get_by_text("It is served as shapes-again")).to_be_visible()
+    with urllib.request.urlopen(server.url("/predict/shapes-again")) as answer:
         version = json.load(answer)
     page.get_by_label("Add pictures of discs").set_input_files(
         {"name": "more.png", "mimeType": "image/png", "buffer": encode(draw("discs", 50), "PNG")}
@@ -106,7 +123,7 @@ def test_a_model_is_taught_tried_served_and_taught_again(
     page.get_by_role("button", name="Train again").click()
     expect(page.get_by_role("button", name="Replace the served model")).to_be_visible(timeout=TRAINING_MILLISECONDS)
     expect(page.get_by_text("On the same 21 held-out pictures, the new model corrects")).to_be_visible()
-    with urllib.request.urlopen(server.url("/predict/shapes")) as answer:
+    with urllib.request.urlopen(server.url("/predict/shapes-again")) as answer:
         assert json.load(answer) == version
     check(page)
     for scheme, (width, height) in zip(("light", "dark", "light", "dark"), SIZES, strict=True):
@@ -115,7 +132,7 @@ def test_a_model_is_taught_tried_served_and_taught_again(
         shoot(other, f"teach-{width}")
         other.context.close()
     page.get_by_role("button", name="Replace the served model").click()
-    expect(page.get_by_text("It is served as shapes")).to_be_visible()
+    expect(page.get_by_text("It is served as shapes-again")).to_be_visible()
 
 
 def test_a_training_is_cancelled(open_page: Open, shapes: Path) -> None:
