@@ -20,7 +20,7 @@ from app.engines.mxnet.checkpoint import read_checkpoint
 from app.engines.mxnet.compat import is_installed
 from app.engines.mxnet.engine import MxnetEngine
 from app.engines.onnx_export.export import export_onnx
-from app.engines.onnx_file import convert_file, convert_graph, read_model
+from app.engines.onnx_file import convert_file, convert_graph, has_quantized_maps, read_model
 from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import ORDER, difference, limit_of, predict_each, predict_within, samples
@@ -162,7 +162,7 @@ def build(folder: ModelFolder, choice: str, path: Path, opened: Callable[[], Non
         else:
             _convert(network or read_network(folder, kind, inference.signature), path)
         record, inference = _prove(record, reference, inference, path)
-        if record.reason and folder.onnx is not None:
+        if record.reason and folder.onnx is not None and has_quantized_maps(folder.onnx):
             convert_file(folder, inference.signature, path, in_floats=True)
             record, inference = _prove(replace(record, reason=""), reference, inference, path)
     except (OSError, MemoryError):

@@ -54,6 +54,11 @@ def convert_graph(folder: ModelFolder, signature: Signature, path: Path) -> Sign
     return _save(part, name, folder.graph, signature, path)
 
 
+def has_quantized_maps(file: Path) -> bool:
+    """Return whether an ONNX file quantizes maps, not only weights."""
+    return any(node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear") for node in load_onnx(file).graph.node)
+
+
 def _has_whole_weights_alone(model: Any) -> bool:
     """Return whether a model has weights of 8 bits and maps of floats, for which OpenVINO rounds the maps, too."""
     kinds = import_openvino().Type

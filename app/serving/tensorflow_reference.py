@@ -51,23 +51,24 @@ class TensorflowReference:
         """Install the packages, unless they are installed already.
 
         :raises ModelFormatError: if that fails.
-        :raises OSError: if the folder cannot be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        with file_lock(self._folder / "lock"):
-            if self.is_installed:
-                return
-            echo(f"Installing TensorFlow and Keras into {self._folder}, the first time only: {SIZE}")
-            options, seconds = pip_options(self._settings), self._settings.install_timeout
-            shutil.rmtree(self._folder / "venv", ignore_errors=True)
-            try:
-                install(REQUIREMENTS, self._folder / "venv", options, os.environ, seconds)
-            except InstallFailed as failed:
-                raise ModelFormatError(
-                    f"TensorFlow cannot be installed into {self._folder}: {failed}. It takes a package index "
-                    "(DIMPLE_PIP_OPTIONS); without --with-tensorflow, what is installed here proves the model"
-                ) from None
-            self._marker.write_text(self._expected())
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with file_lock(self._folder / "lock"):
+                if not self.is_installed:
+                    echo(f"Installing TensorFlow and Keras into {self._folder}, the first time only: {SIZE}")
+                    self._install()
+        except (InstallFailed, OSError) as error:
+            raise ModelFormatError(
+                f"TensorFlow cannot be installed into {self._folder}: {error}. It takes a package index "
+                "(DIMPLE_PIP_OPTIONS); without --with-tensorflow, what is installed here proves the model"
+            ) from None
+
+    def _install(self) -> None:
+        options, seconds = pip_options(self._settings), self._settings.install_timeout
+        shutil.rmtree(self._folder / "venv", ignore_errors=True)  # left by an interrupted installation
+        install(REQUIREMENTS, self._folder / "venv", options, os.environ, seconds)
+        self._marker.write_text(self._expected())
 
     def compute(self, folder: ModelFolder, signature: Signature, rows: FloatArray) -> Answers:
         """Compute inputs (N, …) with the program that the files of a model folder belong to.

@@ -27,6 +27,7 @@ BIAS = DRAW.integers(-3000, 3000, CLASSES).astype(np.int32)
 QUANTIZED = ["q", "x_scale", "x_zero"]
 WEIGHTS = ["w", "w_scales", "w_zeros"]
 RESULT = ["y_scale", "y_zero"]
+QDQ = Path(__file__).parent.parent / "testdata" / "makers" / "qdq.onnx"
 NODES: dict[str, tuple[Any, dict[str, Any]]] = {
     "columns of a product": (
         helper.make_node("QLinearMatMul", [*QUANTIZED, *WEIGHTS, *RESULT], ["y"]),
@@ -86,3 +87,20 @@ def test_a_quantized_operation_answers_as_in_onnx_runtime(tmp_path: Path, kind: 
     convert_file(folder, Signature((TensorSpec("pixels", (0, 3, SIZE, SIZE)),), ()), tmp_path)
     actual = OpenvinoEngine.load(tmp_path / "model.xml", 0).predict(rows[:, 0])
     assert np.abs(actual - expected).max() <= STEP * 1.01  # a sum may be rounded to the next step
+
+
+@pytest.mark.parametrize("in_floats", [False, True])
+def test_a_network_with_quantized_maps_answers_as_in_onnx_runtime_also_in_floats(
+    tmp_path: Path, in_floats: bool
+) -> None:
+    import onnxruntime
+
+    rows = DRAW.normal(0, 1.0, (6, 1, 3, 12, 12)).astype(np.float32)
+    session = onnxruntime.InferenceSession(str(QDQ), providers=["CPUExecutionProvider"])
+    expected = np.concatenate([session.run(None, {"x": row})[0] for row in rows])
+    folder = ModelFolder(tmp_path, "net", "1.0", None, None, None, None, onnx=QDQ)
+    convert_file(folder, Signature((TensorSpec("x", (0, 3, 12, 12)),), ()), tmp_path, in_floats)
+    model = (tmp_path / "model.xml").read_text()
+    assert ('type="FakeQuantize"' in model) is not in_floats
+    actual = OpenvinoEngine.load(tmp_path / "model.xml", 0).predict(rows[:, 0])
+    assert np.abs(actual - expected).max() <= 2 / 255  # two steps of the output
