@@ -137,8 +137,13 @@ def test_the_page_of_a_model_says_how_it_was_measured_and_tries_it(open_page: Op
     expect(page.get_by_text("Smiling").first).to_be_visible()
 
 
-@pytest.mark.parametrize("management", [False, True])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("management", "scheme"),
+    [
+        *((False, "light"), (True, "dark")),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((False, "dark"), (True, "light"))),
+    ],
+)
 def test_the_documentation_has_our_own_api_first_and_open(
     open_page: Open, management: bool, scheme: str, shoot: Callable[[Page, str], None]
 ) -> None:

@@ -111,7 +111,11 @@ def test_a_model_folder_keeps_its_files_and_a_model_without_a_proof_is_told_apar
             ("this", "that"),
             "no label is named that, this: so the pictures count as unlabelled. The labels are cat, dog",
         ),
-        (("cats", "dogs", "owls"), "no label is named owls: their pictures are left out. The labels are cat, dog"),
+        pytest.param(
+            ("cats", "dogs", "owls"),
+            "no label is named owls: their pictures are left out. The labels are cat, dog",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_folders_that_name_no_label_are_mentioned_and_a_folder_elsewhere_is_proven_by_its_path(
