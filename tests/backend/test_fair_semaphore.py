@@ -13,7 +13,7 @@ from tests.helpers import wait_until
 SECONDS = 60.0
 
 
-def test_no_more_at_once_than_there_are_places_and_the_first_is_next() -> None:
+def test_the_semaphore_limits_concurrency_and_is_first_come_first_served() -> None:
     slots, order, leave = FairSemaphore(1), [], threading.Semaphore(0)
 
     def work(number: int) -> None:

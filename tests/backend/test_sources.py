@@ -57,13 +57,13 @@ def served() -> Iterator[Served]:
         registry.close()
 
 
-def test_a_models_folder_that_is_not_there_is_an_empty_one(settings: Settings, tmp_path: Path, served: Served) -> None:
+def test_a_missing_models_folder_counts_as_empty(settings: Settings, tmp_path: Path, served: Served) -> None:
     gone = tmp_path / "gone"
     assert served(replace(settings, models_dir=gone)) == []
     assert not gone.exists()
 
 
-def test_a_python_2_archive_says_what_it_runs_under(
+def test_the_log_names_the_python_version_that_runs_a_python_2_archive(
     settings: Settings, caplog: pytest.LogCaptureFixture, served: Served
 ) -> None:
     manifest = settings.models_dir / "one" / "MAR-INF" / "MANIFEST.json"
@@ -90,7 +90,7 @@ def test_the_setting_is_read_as_multi_model_server_reads_it(text: str, expected:
     assert named_models(text) == expected
 
 
-def test_everything_or_nothing_or_what_is_named_is_served(settings: Settings, served: Served, tmp_path: Path) -> None:
+def test_all_models_or_none_or_the_named_ones_are_served(settings: Settings, served: Served, tmp_path: Path) -> None:
     outside = archive(tmp_path / "elsewhere" / "three", ECHO)
 
     assert served(settings) == ["one", "two"]
@@ -99,7 +99,7 @@ def test_everything_or_nothing_or_what_is_named_is_served(settings: Settings, se
     assert served(replace(settings, load_models=f"a=two,b={outside}")) == ["a", "b"]
 
 
-def test_what_is_not_there_spoils_no_other(settings: Settings) -> None:
+def test_a_missing_model_does_not_affect_the_others(settings: Settings) -> None:
     registry = started(replace(settings, load_models="x=absent.mar,y=one,z=/absent,http://127.0.0.1:1/gone.mar"))
 
     assert registry.names() == ["y"]
@@ -111,7 +111,7 @@ def test_what_is_not_there_spoils_no_other(settings: Settings) -> None:
     registry.close()
 
 
-def test_an_archive_of_a_web_server_is_fetched_once(settings: Settings, served: Served, tmp_path: Path) -> None:
+def test_an_archive_from_a_web_server_is_fetched_once(settings: Settings, served: Served, tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "web" / "echo"), "zip", archive(tmp_path / "echo", ECHO))
     (tmp_path / "web" / "echo.zip").rename(tmp_path / "web" / "echo.mar")
     asked = []
@@ -134,7 +134,7 @@ def test_an_archive_of_a_web_server_is_fetched_once(settings: Settings, served: 
     assert len(asked) == first > 0
 
 
-def test_what_was_unregistered_is_back_where_a_start_names_it(settings: Settings, served: Served) -> None:
+def test_an_unregistered_model_is_served_again_if_a_start_names_it(settings: Settings, served: Served) -> None:
     named = replace(settings, load_models="echo=one")
     registry = started(named)
     registry.unregister("echo")
@@ -145,14 +145,14 @@ def test_what_was_unregistered_is_back_where_a_start_names_it(settings: Settings
     assert served(named) == ["echo"]
 
 
-def test_the_default_handler_serves_what_has_no_manifest(settings: Settings, served: Served) -> None:
+def test_the_default_handler_serves_an_archive_without_a_manifest(settings: Settings, served: Served) -> None:
     archive(settings.models_dir / "bare", {"service.py": ECHO["service.py"]})
 
     assert served(replace(settings, load_models="bare")) == []
     assert served(replace(settings, load_models="bare", default_service_handler="service:handle")) == ["bare"]
 
 
-def test_an_archive_that_was_packed_anew_keeps_its_settings_and_serves_the_new(settings: Settings) -> None:
+def test_a_repacked_archive_keeps_its_settings_and_serves_the_new_content(settings: Settings) -> None:
     def pack(word: str) -> None:
         files = {**ECHO, "service.py": ECHO["service.py"].replace("yes", word)}
         folder = archive(settings.instance_dir.parent / word, files)
@@ -175,7 +175,7 @@ def test_an_archive_that_was_packed_anew_keeps_its_settings_and_serves_the_new(s
 
 
 @pytest.mark.parametrize("damage", ["", "no JSON", None])
-def test_the_file_that_other_processes_read_is_there_after_a_start_from_its_copy(
+def test_a_start_from_the_copy_restores_the_file_for_other_processes(
     settings: Settings, served: Served, damage: str | None
 ) -> None:
     assert served(settings) == ["one", "two"]

@@ -62,12 +62,12 @@ def wait_for_another(backend: BackendProcess, before: int) -> None:
     wait_until(another)
 
 
-def test_it_answers_at_its_address(backend: BackendProcess) -> None:
+def test_the_backend_answers_at_its_address(backend: BackendProcess) -> None:
     with connected(backend.address) as channel:
         assert number(channel) == backend.pid
 
 
-def test_it_is_started_again_and_answers_who_asked_meanwhile(
+def test_a_killed_backend_is_restarted_and_answers_waiting_connections(
     backend: BackendProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
@@ -80,7 +80,7 @@ def test_it_is_started_again_and_answers_who_asked_meanwhile(
     assert len(warnings) == 2 and all("SIGKILL" in warning for warning in warnings)
 
 
-def test_it_is_started_again_where_somebody_else_has_seen_it_end(backend: BackendProcess) -> None:
+def test_a_backend_is_restarted_if_another_caller_has_reaped_it(backend: BackendProcess) -> None:
     """gunicorn's master asks the system for all children that have ended, whoever they are."""
     before = backend.pid
     os.kill(before, signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_it_is_started_again_where_somebody_else_has_seen_it_end(backend: Backen
         assert number(channel) == backend.pid
 
 
-def test_one_that_ends_again_and_again_is_started_after_a_pause(backend: BackendProcess) -> None:
+def test_a_backend_that_ends_repeatedly_is_restarted_after_a_pause(backend: BackendProcess) -> None:
     first = backend.pid
     os.kill(first, signal.SIGKILL)
     wait_for_another(backend, first)
@@ -101,7 +101,7 @@ def test_one_that_ends_again_and_again_is_started_after_a_pause(backend: Backend
     assert backend.pid == second
 
 
-def test_one_that_was_told_to_end_goes_and_nobody_waits_for_it(backend: BackendProcess) -> None:
+def test_a_backend_that_is_told_to_end_is_not_restarted(backend: BackendProcess) -> None:
     with connected(backend.address) as channel:
         assert number(channel) == backend.pid
     address = backend.address
@@ -112,7 +112,7 @@ def test_one_that_was_told_to_end_goes_and_nobody_waits_for_it(backend: BackendP
         pass
 
 
-def test_one_that_does_not_end_is_killed(backend: BackendProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_does_not_end_is_killed(backend: BackendProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.backend.supervisor.END_SECONDS", 0.2)
     os.kill(backend.pid, signal.SIGSTOP)
     backend.stop()
@@ -120,7 +120,7 @@ def test_one_that_does_not_end_is_killed(backend: BackendProcess, monkeypatch: p
 
 
 @pytest.mark.parametrize("timeout", [5.0])
-def test_one_that_hangs_is_killed_and_another_answers(backend: BackendProcess) -> None:
+def test_a_backend_that_hangs_is_killed_and_replaced(backend: BackendProcess) -> None:
     before = backend.pid
     os.kill(before, signal.SIGSTOP)
     with connected(backend.address) as channel:
@@ -128,7 +128,7 @@ def test_one_that_hangs_is_killed_and_another_answers(backend: BackendProcess) -
         assert number(channel) == backend.pid
 
 
-def test_one_that_nobody_asks_gives_signs_of_life(backend: BackendProcess) -> None:
+def test_an_idle_backend_keeps_sending_heartbeats(backend: BackendProcess) -> None:
     with connected(backend.address):
         pass
     until = time.monotonic()

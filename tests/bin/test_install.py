@@ -37,7 +37,7 @@ def command(status: int) -> list[str]:
     return [sys.executable, str(ROOT / "bin" / "_install.py"), "-r", "requirements.txt", str(status)]
 
 
-def test_in_a_log_the_outcome_is_one_line_and_the_options_are_pips(environ: dict[str, str]) -> None:
+def test_a_log_gets_one_line_and_options_are_passed_to_pip(environ: dict[str, str]) -> None:
     done = subprocess.run(command(0), env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "")
     options, outcome = done.stderr.splitlines()
@@ -45,7 +45,7 @@ def test_in_a_log_the_outcome_is_one_line_and_the_options_are_pips(environ: dict
     assert outcome.startswith("Installed 2 packages in ")
 
 
-def test_the_status_of_pip_is_passed_on_and_nothing_is_claimed(environ: dict[str, str]) -> None:
+def test_the_exit_status_of_pip_is_passed_on_without_a_success_message(environ: dict[str, str]) -> None:
     done = subprocess.run(command(2), env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "Installed" not in done.stderr

@@ -84,7 +84,7 @@ def check_logs(logs: Path) -> None:
         assert found, name
 
 
-def test_an_archive_of_the_store_is_loaded_and_what_it_measures_is_logged(here: Place) -> None:
+def test_an_archive_of_the_store_is_loaded_and_its_metrics_are_logged(here: Place) -> None:
     source = here.folder / "source"
     source.mkdir()
     (source / "service.py").write_text(SERVICE)
@@ -175,14 +175,14 @@ def test_the_command_line_of_04_runs_in_the_foreground(here: Place) -> None:
         (["--models", "s3://bucket/a.mar"], "s3:// cannot be fetched"),
     ],
 )
-def test_what_is_missing_is_told_in_a_line(here: Place, arguments: list[str], reason: str) -> None:
+def test_a_missing_file_or_folder_is_reported_in_one_line(here: Place, arguments: list[str], reason: str) -> None:
     done = here.run("multi-model-server", "--start", *arguments)
     assert done.returncode == 1
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_configuration_that_makes_no_sense_is_told_in_a_line(here: Place) -> None:
+def test_an_invalid_configuration_is_reported_in_one_line(here: Place) -> None:
     here.configure("model_store=$$NOWHERE$$")
     done = here.run("multi-model-server")
     assert (done.returncode, done.stderr) == (1, "Invalid configuration: Invalid Environment Variable NOWHERE\n")
@@ -198,5 +198,5 @@ def test_a_stale_pid_file_is_removed(here: Place) -> None:
     assert here.run("multi-model-server", "--stop").stdout == "Model server is not currently running.\n"
 
 
-def test_start_and_stop_exclude_one_another(here: Place) -> None:
+def test_start_and_stop_are_mutually_exclusive(here: Place) -> None:
     assert here.run("multi-model-server", "--start", "--stop").returncode == 2

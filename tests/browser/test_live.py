@@ -16,7 +16,7 @@ def kept(server: Server) -> set[Path]:
     return set(folder.iterdir()) if folder.exists() else set()
 
 
-def test_a_face_before_the_camera_is_framed_with_its_smile_and_no_frame_is_kept(
+def test_a_face_before_the_camera_is_framed_and_no_video_frame_is_stored(
     open_page: Open, server: Server, shoot
 ) -> None:  # type: ignore[no-untyped-def]
     before = kept(server)
@@ -35,7 +35,7 @@ def test_a_face_before_the_camera_is_framed_with_its_smile_and_no_frame_is_kept(
     assert kept(server) == before
 
 
-def test_any_model_looks_at_the_camera(open_page: Open) -> None:
+def test_any_model_classifies_the_camera_image(open_page: Open) -> None:
     page = open_page("/live")
     follow(page, "dogcat")
     page.click("#start")
@@ -92,7 +92,7 @@ def test_faces_keep_their_numbers_while_they_move_and_when_they_are_missed_for_a
     assert numbers == [[1, 2], [1, 2], [1, 2], [1, 2], [1, 2], [2], [2, 3]]
 
 
-def test_a_box_moves_half_the_way_so_that_it_does_not_flicker(open_page: Open) -> None:
+def test_a_box_moves_half_the_distance_to_avoid_flicker(open_page: Open) -> None:
     page = open_page("/live")
     followed = page.evaluate(FOLLOWED, [[[100, 50, 40, 1.0]], [[104, 50, 40, 0.5]], [[100, 50, 40, 0.5]]])
     assert followed == [[[1, 100, 1.0]], [[1, 102, 0.75]], [[1, 101, 0.625]]]

@@ -103,7 +103,7 @@ def test_a_zip_becomes_a_table_that_is_sorted_filtered_and_downloaded(
     expect(page.locator(".placeholder")).to_be_visible()
 
 
-def test_two_models_over_several_images_show_first_where_they_differ(open_page: Open, tmp_path: Path) -> None:
+def test_two_models_on_several_images_list_differing_answers_first(open_page: Open, tmp_path: Path) -> None:
     page = open_page("/")
     page.locator("#models .pill", has_text="dogcat").click()
     page.get_by_role("button", name="Compare").click()
@@ -120,7 +120,7 @@ def test_two_models_over_several_images_show_first_where_they_differ(open_page: 
 
 
 @pytest.mark.slow
-def test_five_hundred_images_stay_smooth(open_page: Open, tmp_path: Path) -> None:
+def test_the_page_stays_responsive_with_five_hundred_images(open_page: Open, tmp_path: Path) -> None:
     """The page alone is measured: the server's answer to the first image is given to the others."""
     image = encode(plain(320, 240), "JPEG")
     path = tmp_path / "many.zip"

@@ -64,12 +64,12 @@ def test_every_face_has_its_heat_map(open_page: Open, group: Path) -> None:
     assert heat["x"] < left["x"] < heat["x"] + heat["width"]
 
 
-def test_the_models_input_has_its_size(answered: Page) -> None:
+def test_the_displayed_input_has_the_size_of_the_models_input(answered: Page) -> None:
     answered.get_by_text(re.compile(r"Model input \(64 . 64\)")).click()
     expect(answered.locator(".seen img")).to_have_js_property("naturalWidth", 64)
 
 
-def test_another_browser_sees_the_result_by_its_address_and_cannot_change_it(answered: Page, open_page: Open) -> None:
+def test_another_browser_can_view_a_result_by_its_url_but_not_change_it(answered: Page, open_page: Open) -> None:
     address = answered.locator("a.share").get_attribute("href") or ""
     other = open_page(address)
     expect(other.locator("article.answer h2")).to_contain_text("Smiling")
@@ -77,7 +77,7 @@ def test_another_browser_sees_the_result_by_its_address_and_cannot_change_it(ans
     assert answered.locator("form.delete").count() == 1
 
 
-def test_programs_are_a_click_away_and_get_the_same(answered: Page, server: Server, portrait: Path) -> None:
+def test_the_code_examples_of_a_result_give_the_same_answer(answered: Page, server: Server, portrait: Path) -> None:
     answered.get_by_text("Use it from code").click()
     curl = answered.get_by_label("curl", exact=True).locator("pre").inner_text()
     assert server.url("/predict/smile") in curl

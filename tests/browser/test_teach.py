@@ -177,7 +177,7 @@ def test_classes_are_filled_by_zip_folder_and_camera_and_corrected(
     expect(page.get_by_role("heading", name="Teach a model")).to_be_visible()
 
 
-def test_it_works_without_scripts_and_refuses_with_a_reason(open_page: Open, shapes: Path) -> None:
+def test_teaching_works_without_scripts_and_refuses_with_a_reason(open_page: Open, shapes: Path) -> None:
     page = open_page("/manage/teach", management=True, java_script_enabled=False)
     page.get_by_label("Name", exact=True).fill("smile")
     for number, label in enumerate(CLASSES, 1):
@@ -190,7 +190,7 @@ def test_it_works_without_scripts_and_refuses_with_a_reason(open_page: Open, sha
     expect(page.get_by_label("Pictures of discs").get_by_role("img")).to_have_count(3)
 
 
-def test_corrections_of_visitors_become_pictures(open_page: Open, server: Server, portrait: Path) -> None:
+def test_corrections_of_visitors_become_training_pictures(open_page: Open, server: Server, portrait: Path) -> None:
     page = open_page("/about/smile")
     page.get_by_label("Image").set_input_files(portrait)
     page.get_by_role("button", name="Classify").click()

@@ -115,7 +115,7 @@ def test_logits_get_a_softmax(app: Flask, tmp_path: Path, models: Path) -> None:
     assert read_signature(models / "net" / "signature.json").postprocess.activation == "softmax"
 
 
-def test_a_size_that_contradicts_the_weights_is_refused_by_the_layer(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_a_size_that_contradicts_the_weights_is_refused_with_the_layer(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
     done = run(app, tmp_path / "in", "--input-size", "64")
     assert done.exit_code == 1
@@ -123,7 +123,7 @@ def test_a_size_that_contradicts_the_weights_is_refused_by_the_layer(app: Flask,
     assert not list(models.iterdir())
 
 
-def test_labels_of_another_number_leave_nothing_behind(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_a_wrong_number_of_labels_leaves_nothing_behind(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
     (tmp_path / "in" / "labels.txt").write_text("a\nb\n")
     done = run(app, tmp_path / "in")
@@ -131,7 +131,7 @@ def test_labels_of_another_number_leave_nothing_behind(app: Flask, tmp_path: Pat
     assert not list(models.iterdir())
 
 
-def test_what_is_there_is_replaced_only_by_force(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_an_existing_model_is_replaced_only_with_force(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
     told(run(app, tmp_path / "in"))
     (models / "net" / "mine.txt").write_text("")
@@ -142,7 +142,7 @@ def test_what_is_there_is_replaced_only_by_force(app: Flask, tmp_path: Path, mod
     assert not (models / "net" / "mine.txt").exists()
 
 
-def test_a_folder_elsewhere_can_be_made(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_the_model_folder_can_be_written_elsewhere(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
     told(run(app, tmp_path / "in", "--to", tmp_path / "elsewhere"))
     assert (tmp_path / "elsewhere" / "elsewhere-symbol.json").is_file()
@@ -195,7 +195,7 @@ def gluon(folder: Path) -> Any:
     return net, picture.asnumpy(), expected
 
 
-def test_an_export_of_gluons_opens_and_answers_as_gluon_does(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_an_export_of_gluon_answers_as_gluon_does(app: Flask, tmp_path: Path, models: Path) -> None:
     net, picture, expected = gluon(tmp_path / "in")
     net.export(str(tmp_path / "in" / "net"), epoch=12)
     said = told(run(app, tmp_path / "in"))
@@ -211,7 +211,7 @@ def test_parameters_that_gluon_saved_without_a_graph_ask_for_an_export(app: Flas
     assert "net.params" in done.output and "0.bias" in done.output and "export(" in done.output
 
 
-def test_parameters_by_places_beside_a_graph_by_names_are_told_apart(app: Flask, tmp_path: Path) -> None:
+def test_parameters_without_names_beside_a_graph_with_names_are_refused(app: Flask, tmp_path: Path) -> None:
     net, _picture, _expected = gluon(tmp_path / "in")
     net.export(str(tmp_path / "in" / "net"))
     net.save_parameters(str(tmp_path / "in" / "net-0000.params"))
@@ -241,7 +241,7 @@ def test_weights_of_keras_take_the_architecture_that_is_given(app: Flask, tmp_pa
     assert found == pytest.approx(np.array(facts["answers"]), abs=rounding(layers=10))
 
 
-def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_said(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_overridden(app: Flask, tmp_path: Path, models: Path) -> None:
     file = TESTDATA / "keras1_th_sequential.h5"
     assert "theano" in told(run(app, file, "--name", "net"))["backend"]
     said = told(run(app, file, "--name", "other", "--keras-backend", "tensorflow"))
@@ -332,7 +332,7 @@ def test_a_truncated_onnx_file_is_refused(app: Flask, tmp_path: Path, models: Pa
         ({"a.h5": b"", "b.h5": b""}, "a.h5, b.h5"),
     ],
 )
-def test_files_that_make_no_model_are_refused(
+def test_files_that_form_no_model_are_refused(
     app: Flask, tmp_path: Path, models: Path, files: dict[str, bytes], named: str
 ) -> None:
     for name, content in files.items():
@@ -345,13 +345,13 @@ def test_files_that_make_no_model_are_refused(
 @pytest.mark.parametrize(
     "arguments", [("--input-size", "0,3"), ("--mean", "a"), ("--scale", "1/0"), ("--std", "1,0"), ("--name", "../x")]
 )
-def test_values_that_make_no_sense_are_refused(app: Flask, tmp_path: Path, models: Path, arguments: Any) -> None:
+def test_invalid_option_values_are_refused(app: Flask, tmp_path: Path, models: Path, arguments: Any) -> None:
     checkpoint(tmp_path / "in", network())
     assert run(app, tmp_path / "in", *arguments).exit_code in (1, 2)
     assert not list(models.iterdir())
 
 
-def test_published_weights_name_the_kitten(app: Flask, models: Path) -> None:
+def test_published_weights_classify_the_kitten(app: Flask, models: Path) -> None:
     if not (SHARED / "squeezenet_v1.0").is_dir():
         pytest.skip("the published checkpoint is not beside this checkout (../shared/data)")
     said = told(run(app, SHARED / "squeezenet_v1.0", "--name", "squeezenet"))

@@ -139,7 +139,7 @@ def test_csv_has_a_column_for_each_class_and_quotes_what_needs_it(app: Flask, fo
     assert float(rows[str(odd)]["probability2"]) == pytest.approx(light(90), rel=1e-4)
 
 
-def test_csv_has_the_best_class_alone_where_no_more_are_asked_for(app: Flask, folder: Path) -> None:
+def test_csv_has_only_the_best_class_by_default(app: Flask, folder: Path) -> None:
     done = run(app, "shade", folder / "black.png", "--format", "csv")
     (row,) = rows_of(done.stdout)
     assert list(row) == ["file", "class", "probability"]
@@ -172,7 +172,7 @@ def test_jsonl_notes_that_no_face_was_found(app: Flask, tmp_path: Path) -> None:
     assert "No face" in said["note"]
 
 
-def test_faces_are_counted_where_they_are_looked_for(app: Flask, tmp_path: Path) -> None:
+def test_faces_are_counted_if_they_are_searched_for(app: Flask, tmp_path: Path) -> None:
     (tmp_path / "crop.png").write_bytes(encode(Image.new("L", (64, 64), 90), "PNG"))  # taken whole, without a search
     done = run(app, "smile", ASTRONAUT, tmp_path / "crop.png", "--format", "csv")
     assert [row["faces"] for row in rows_of(done.stdout)] == ["1", ""]
@@ -181,7 +181,7 @@ def test_faces_are_counted_where_they_are_looked_for(app: Flask, tmp_path: Path)
     assert line.split()[-1] == "1"
 
 
-def test_a_zip_is_read_where_it_lies(app: Flask, folder: Path, tmp_path: Path) -> None:
+def test_a_zip_is_read_without_unpacking(app: Flask, folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.ZIP", "w") as archive:
         archive.write(folder / "black.png", "in/black.png")
         archive.write(folder / "deep" / "white.PNG", "white.PNG")
@@ -201,7 +201,7 @@ def test_a_dash_is_standard_input(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
-def test_what_fails_is_listed_last_and_stops_nothing(app: Flask, folder: Path, tmp_path: Path, form: str) -> None:
+def test_failures_are_listed_last_and_do_not_stop_the_run(app: Flask, folder: Path, tmp_path: Path, form: str) -> None:
     (folder / "cut.png").write_bytes(grey(100)[:60])
     (folder / "empty.jpg").touch()
     (tmp_path / "nothing").mkdir()
@@ -228,7 +228,7 @@ def test_a_picture_that_cannot_be_opened_is_a_failure_among_others(app: Flask, f
     assert "gone.png" in done.stderr.splitlines()[-1]
 
 
-def test_a_picture_of_too_many_pixels_is_refused_as_the_server_does(app: Flask, tmp_path: Path) -> None:
+def test_a_picture_with_too_many_pixels_is_refused_as_by_the_server(app: Flask, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(encode(Image.new("L", (1001, 1000)), "PNG"))
     done = run(app, "shade", tmp_path / "large.png")
     assert done.exit_code == 1
@@ -246,14 +246,14 @@ def test_many_pictures_keep_their_order(app: Flask, tmp_path: Path) -> None:
     assert found == pytest.approx([light(level) for level in levels], abs=1e-5)
 
 
-def test_an_unknown_model_is_an_error_that_lists_those_there_are(app: Flask, folder: Path) -> None:
+def test_an_unknown_model_is_an_error_that_lists_the_existing_models(app: Flask, folder: Path) -> None:
     for name in ("smail", "../models/smile", "."):
         done = run(app, name, folder)
         assert done.exit_code == 1
         assert f"Model not found: {name}. There are: broken, imagenet, shade, smile." in done.stderr
 
 
-def test_a_broken_model_is_an_error_and_no_trace(app: Flask, folder: Path) -> None:
+def test_a_broken_model_is_an_error_without_a_traceback(app: Flask, folder: Path) -> None:
     done = run(app, "broken", folder)
     assert done.exit_code == 1
     assert "broken" in done.stderr
@@ -269,7 +269,7 @@ def test_a_broken_model_is_an_error_and_no_trace(app: Flask, folder: Path) -> No
         ("shade", ASTRONAUT, "--top", "0"),
     ],
 )
-def test_wrong_usage_ends_with_two(app: Flask, arguments: tuple[object, ...]) -> None:
+def test_a_usage_error_exits_with_status_two(app: Flask, arguments: tuple[object, ...]) -> None:
     done = run(app, *arguments)
     assert done.exit_code == 2
     assert "Usage" in done.stderr

@@ -58,7 +58,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 @needs_nncf
-def test_the_quantized_model_is_served_shown_and_taken_away(app: Flask, tmp_path: Path) -> None:
+def test_the_quantized_model_is_served_listed_and_removed(app: Flask, tmp_path: Path) -> None:
     before = everything(shade(app))
     folder = write_pictures(tmp_path / "greys", ENOUGH + 20)
     with zipfile.ZipFile(tmp_path / "greys.zip", "w") as archive:
@@ -128,7 +128,7 @@ def test_an_interrupted_run_leaves_nothing(app: Flask, tmp_path: Path) -> None:
     assert not list((shade(app)).glob(".int8*"))
 
 
-def test_without_nncf_it_says_what_to_install(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_nncf_is_an_error_that_says_what_to_install(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     done = run(app, "--data", write_pictures(tmp_path / "greys", 3))
     assert done.exit_code == 1
@@ -136,7 +136,7 @@ def test_without_nncf_it_says_what_to_install(app: Flask, tmp_path: Path, monkey
     assert (ROOT / "requirements-quantize.txt").is_file()
 
 
-def test_without_pictures_it_says_how_to_name_them(app: Flask) -> None:
+def test_missing_pictures_are_an_error_that_names_the_option(app: Flask) -> None:
     done = run(app)
     assert done.exit_code == 2
     assert "--data" in done.stderr

@@ -56,7 +56,7 @@ def wait_for_child(act: Callable[[psutil.Process], None]) -> None:
         (signal.SIGPROF, "takes more than 180 s of processor time"),
     ],
 )
-def test_a_model_that_ends_the_process_that_opens_it_is_refused(
+def test_a_model_that_crashes_the_process_that_opens_it_is_refused(
     unconverted: ModelFolder, tmp_path: Path, number: int, reason: str
 ) -> None:
     """It is sent here the signal that a C library's crash would end it with, long before it has opened the model."""
@@ -68,7 +68,7 @@ def test_a_model_that_ends_the_process_that_opens_it_is_refused(
     assert not [path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".")]
 
 
-def test_a_model_that_is_never_opened_is_refused(
+def test_a_model_that_never_finishes_opening_is_refused(
     unconverted: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversion_process, "LONGEST_SECONDS", 0.01)
@@ -76,7 +76,7 @@ def test_a_model_that_is_never_opened_is_refused(
         load(unconverted, "auto", tmp_path / "cache")
 
 
-def test_the_time_to_open_ends_when_the_model_is_open(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_time_limit_for_opening_ends_when_the_model_is_open(capfd: pytest.CaptureFixture[str]) -> None:
     signal.setitimer(signal.ITIMER_PROF, 1000)
     try:
         conversion_process.report_opened()

@@ -80,13 +80,13 @@ print(opened.engine.predict(batch).tobytes().hex(), {{"mxnet", "keras", "onnx", 
 
 
 @pytest.mark.parametrize("choice", ["auto", "mxnet", "keras"])
-def test_the_reference_serves_where_it_is_chosen_or_there_is_no_cache(choice: str, tmp_path: Path) -> None:
+def test_the_reference_serves_if_it_is_chosen_or_there_is_no_cache(choice: str, tmp_path: Path) -> None:
     opened = load(open_model_folder(SMILE), choice, None if choice == "auto" else tmp_path)
     assert (opened.kind, opened.parity) == ("keras" if choice == "keras" else "mxnet", None)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_entry_is_made_anew(tmp_path: Path, conversions: Any) -> None:
+def test_a_damaged_entry_is_rebuilt(tmp_path: Path, conversions: Any) -> None:
     folder, cache = model_folder(tmp_path / "net", simple()), tmp_path / "cache"
     before = load(folder, "auto", cache).engine.predict(pictures(3))
     [entry] = entries(cache)
@@ -100,7 +100,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, conversions: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_was_trained_further_is_converted_again_and_its_old_entry_goes(tmp_path: Path) -> None:
+def test_a_retrained_model_is_converted_again_and_its_old_entry_removed(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     old = load(model_folder(tmp_path / "net", simple(), seed=0), "auto", cache)
     [first] = entries(cache)
@@ -130,7 +130,7 @@ print(load(open_model_folder(Path({str(tmp_path / "net")!r})), "auto", Path({str
     assert all(lines[-2] == "openvino" for lines in said)
 
 
-def test_what_cannot_be_proven_equal_is_served_by_the_reference_and_not_tried_again(
+def test_an_unproven_conversion_is_served_by_the_reference_and_not_retried(
     tmp_path: Path, conversions: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, cache = model_folder(tmp_path / "net", chaotic()), tmp_path / "cache"
@@ -145,7 +145,7 @@ def test_what_cannot_be_proven_equal_is_served_by_the_reference_and_not_tried_ag
     assert conversions() == 1
 
 
-def test_what_the_reference_refuses_is_refused_in_its_words_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_model_refused_by_the_reference_keeps_its_message_and_leaves_no_entry(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "net", simple())
     assert folder.checkpoint is not None
     folder.checkpoint.symbol.write_text(folder.checkpoint.symbol.read_text().replace("Convolution", "Nonsense"))
@@ -155,7 +155,7 @@ def test_what_the_reference_refuses_is_refused_in_its_words_and_leaves_nothing(t
     assert not entries(tmp_path / "cache")
 
 
-def test_a_cache_that_cannot_be_written_leaves_the_reference(tmp_path: Path) -> None:
+def test_an_unwritable_cache_falls_back_to_the_reference(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, where a folder is wanted")
     opened = load(model_folder(tmp_path / "net", simple()), "auto", tmp_path / "cache")
     assert opened.kind == "mxnet"

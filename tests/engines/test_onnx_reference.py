@@ -43,7 +43,7 @@ def write_sums(path: Path, element: int, *more: onnx.NodeProto, output: str = "y
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnx"])
-def test_whole_numbers_are_rounded_and_nodes_are_sorted(
+def test_integers_are_rounded_and_nodes_are_sorted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     signature = write_sums(tmp_path / "net.onnx", TensorProto.UINT8)

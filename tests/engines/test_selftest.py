@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_the_file_holds_what_the_network_says(folder: Path) -> None:
+def test_the_file_has_the_outputs_of_the_network(folder: Path) -> None:
     told = json.loads((folder / FILE).read_text())
     assert told["picture"] == "selftest.png" and (folder / "selftest.png").is_file()
     assert len(told["probabilities"]) == 2 and sum(told["probabilities"]) == pytest.approx(1, abs=1e-6)
@@ -62,7 +62,7 @@ def test_a_model_without_a_picture_passes(folder: Path) -> None:
         ({"picture": "gone.png"}, "gone.png cannot be read"),
     ],
 )
-def test_another_answer_keeps_it_from_being_loaded(folder: Path, change: dict[str, object], reason: str) -> None:
+def test_a_model_that_fails_its_self_test_is_not_loaded(folder: Path, change: dict[str, object], reason: str) -> None:
     told = json.loads((folder / FILE).read_text())
     (folder / FILE).write_text(json.dumps(told | change))
     with pytest.raises(ModelFormatError, match=reason):

@@ -131,7 +131,7 @@ def test_a_missing_parameter_is_named_with_the_operation_that_needs_it(tmp_path:
         infer_signature(ModelFiles(symbol, params))
 
 
-def test_inputs_of_other_outputs_are_not_asked_for(tmp_path: Path) -> None:
+def test_inputs_of_other_outputs_are_not_required(tmp_path: Path) -> None:
     document = old("0.8")
     document["nodes"] += [
         {"op": "null", "param": {}, "name": "truth", "inputs": [], "backward_source_id": -1},
@@ -148,7 +148,7 @@ def test_an_operation_that_does_not_exist_is_named_with_its_node(tmp_path: Path)
         infer_signature(ModelFiles(symbol, params))
 
 
-def test_a_weight_of_the_wrong_shape_is_named_with_what_was_expected(tmp_path: Path) -> None:
+def test_a_weight_of_the_wrong_shape_is_named_with_the_expected_shape(tmp_path: Path) -> None:
     symbol, params = write(tmp_path, old("0.8"))
     write_params(params, {**arrays(), "arg:conv1_weight": np.zeros((7, 3, 3, 3), np.float32)})
     said = r"vgg-0000\.params does not fit vgg-symbol\.json.*conv1_weight has the shape \(7, 3, 3, 3\), \(4, 3, 3, 3\)"
@@ -157,7 +157,7 @@ def test_a_weight_of_the_wrong_shape_is_named_with_what_was_expected(tmp_path: P
 
 
 @pytest.mark.parametrize("side", [33, 50, 90, 180, 300])
-def test_a_size_that_is_not_usual_follows_from_the_weights(tmp_path: Path, side: int) -> None:
+def test_an_unusual_size_follows_from_the_weights(tmp_path: Path, side: int) -> None:
     maps = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=2, name="conv")
     net = mx.sym.FullyConnected(mx.sym.Flatten(maps), num_hidden=3, name="fc")
     net.save(str(tmp_path / "net-symbol.json"))
@@ -173,7 +173,7 @@ def test_a_size_that_is_not_usual_follows_from_the_weights(tmp_path: Path, side:
 
 
 @pytest.mark.parametrize(("kernel", "side"), [(7, 224), (8, 256), (5, 150)])
-def test_a_pooling_that_says_how_large_its_maps_are_tells_the_size(tmp_path: Path, kernel: int, side: int) -> None:
+def test_a_pooling_with_a_stated_window_determines_the_size(tmp_path: Path, kernel: int, side: int) -> None:
     maps = mx.sym.var("data")
     for number in range(5):
         maps = mx.sym.Convolution(

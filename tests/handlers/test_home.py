@@ -76,7 +76,7 @@ def ask(registry: Registry, name: str) -> dict[str, object]:
         return dict(json.loads(model.answer(request()).body))
 
 
-def test_two_models_with_conflicting_packages_are_served_at_once(registry: Registry, tmp_path: Path) -> None:
+def test_two_models_with_conflicting_packages_are_served_together(registry: Registry, tmp_path: Path) -> None:
     registry.register(told(tmp_path / "old", "dimple-probe==1.0"))
     registry.register(told(tmp_path / "new", "dimple-probe==2.0"))
     registry.register(told(tmp_path / "none"))
@@ -85,7 +85,7 @@ def test_two_models_with_conflicting_packages_are_served_at_once(registry: Regis
 
 
 @pytest.mark.slow
-def test_a_model_whose_packages_cannot_be_installed_is_not_registered_until_they_can(
+def test_a_model_is_registered_only_when_its_packages_can_be_installed(
     registry: Registry, tmp_path: Path
 ) -> None:
     with pytest.raises(RequirementsError, match=r"model own could not .* No matching distribution .* dimple-probe==3"):
@@ -99,7 +99,7 @@ def test_a_model_whose_packages_cannot_be_installed_is_not_registered_until_they
     assert not (begun / "left").exists()  # nothing is built upon what was cut off
 
 
-def test_nothing_is_installed_unless_it_is_asked_for(
+def test_packages_are_installed_only_if_the_setting_allows_it(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     off = dataclasses.replace(settings, install_requirements=False)
@@ -136,7 +136,7 @@ def test_packages_are_installed_once_and_again_when_the_file_has_changed(
     assert len([record for record in caplog.records if record.name == "app.handlers.home"]) == 2
 
 
-def test_a_model_has_a_home_of_its_own(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_model_has_its_own_home(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "t")
     for name in ("one", "two"):
         registry.register(told(tmp_path / name))
@@ -166,7 +166,7 @@ def list_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
 
 @pytest.mark.parametrize(("listed", "number", "usable"), [(4, 3, 3), (2, 3, 2), (0, 1, 0), (2, 0, 0), (None, 1, 0)])
-def test_handlers_are_given_no_more_gpus_than_there_are(
+def test_handlers_get_no_more_gpus_than_there_are(
     list_gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, listed: int | None, number: int, usable: int
 ) -> None:
     if listed is None:
@@ -176,7 +176,7 @@ def test_handlers_are_given_no_more_gpus_than_there_are(
     assert usable_gpus(number) == usable
 
 
-def test_gpus_are_given_and_told_of(settings: Settings, tmp_path: Path, list_gpus: Callable[[int], None]) -> None:
+def test_gpus_are_assigned_and_reported(settings: Settings, tmp_path: Path, list_gpus: Callable[[int], None]) -> None:
     list_gpus(4)
     told(settings.models_dir / "own")
     with_gpus = dataclasses.replace(settings, number_of_gpu=3, workers=1)
@@ -190,7 +190,7 @@ def test_gpus_are_given_and_told_of(settings: Settings, tmp_path: Path, list_gpu
         registry.close()
 
 
-def test_homes_that_nobody_uses_are_removed(settings: Settings, tmp_path: Path) -> None:
+def test_unused_homes_are_removed(settings: Settings, tmp_path: Path) -> None:
     told(tmp_path / "own")
     made = prepare_environment("own", tmp_path / "own", settings)
     homes = settings.instance_dir / "handlers"
@@ -200,7 +200,7 @@ def test_homes_that_nobody_uses_are_removed(settings: Settings, tmp_path: Path) 
     assert made.home.is_dir()
 
 
-def test_options_for_pip_that_no_shell_would_read_are_a_setting_error(settings: Settings, tmp_path: Path) -> None:
+def test_unparsable_pip_options_are_a_setting_error(settings: Settings, tmp_path: Path) -> None:
     told(tmp_path / "own", "dimple-probe==1.0")
     with pytest.raises(SettingError, match="pip_options"):
         prepare_environment("own", tmp_path / "own", dataclasses.replace(settings, pip_options="--find-links 'open"))

@@ -338,7 +338,7 @@ MXNET = [
     MXNET,
     ids=[case[0].replace(" ", "-") for case in MXNET],
 )
-def test_a_checkpoint_answers_as_mxnets_own_module(
+def test_a_checkpoint_answers_as_the_module_of_mxnet(
     tmp_path: Path,
     table: Table,
     kind: str,
@@ -442,7 +442,7 @@ def test_an_import_answers_as_the_same_file_dropped_into_the_models_folder(
     table.add("both ways: imported, or dropped into the folder", "onnx", "each other", worst)
 
 
-def test_an_export_dropped_again_keeps_labels_faces_and_pixels(app: Flask, tmp_path: Path, table: Table) -> None:
+def test_an_export_served_again_keeps_labels_faces_and_pixels(app: Flask, tmp_path: Path, table: Table) -> None:
     from app.serving.export import write_onnx as export
     from app.settings import ROOT
 
@@ -471,7 +471,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("kind", "case", "message"), REFUSALS, ids=[kind for kind, _case, _message in REFUSALS])
-def test_what_is_no_classifier_is_refused_by_its_shape(
+def test_networks_that_are_not_classifiers_are_refused_by_output_shape(
     tmp_path: Path, table: Table, kind: str, case: Onnx, message: str
 ) -> None:
     folder = tmp_path / "net"

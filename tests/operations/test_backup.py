@@ -45,7 +45,7 @@ def names(server: Server) -> dict[str, str]:
     return {item["modelName"]: item["modelUrl"] for item in listed["models"]}
 
 
-def test_what_was_lost_is_there_again(tmp_path: Path) -> None:
+def test_a_restored_backup_brings_back_lost_files(tmp_path: Path) -> None:
     place = tmp_path / "place"
     for name in SHIPPED:
         shutil.copytree(ROOT / "models" / name, place / "models" / name)
@@ -73,7 +73,7 @@ def test_what_was_lost_is_there_again(tmp_path: Path) -> None:
         assert names(server) == before
 
 
-def test_a_backup_is_its_owners_and_holds_nothing_that_can_be_made_again(tmp_path: Path) -> None:
+def test_a_backup_is_private_and_contains_nothing_that_can_be_rebuilt(tmp_path: Path) -> None:
     instance = tmp_path / "instance"
     for name in ("cache", "logs", "archives/a"):
         (instance / name).mkdir(parents=True)
@@ -91,13 +91,13 @@ def test_a_backup_is_its_owners_and_holds_nothing_that_can_be_made_again(tmp_pat
     assert not [name for name in held if name.startswith(("instance/cache", "instance/logs"))]
 
 
-def test_elsewhere_than_in_a_checkout_nothing_is_made(tmp_path: Path) -> None:
+def test_no_backup_is_made_outside_a_checkout(tmp_path: Path) -> None:
     done = run("backup.sh", tmp_path, tmp_path / "backup.tar.gz")
     assert (done.returncode, "run it in the checkout" in done.stderr) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_backup_takes_nothing_away(tmp_path: Path) -> None:
+def test_restoring_an_invalid_backup_deletes_nothing(tmp_path: Path) -> None:
     (tmp_path / "instance").mkdir()
     (tmp_path / "other.tar.gz").write_bytes(b"no archive")
     assert run("restore.sh", tmp_path, tmp_path / "other.tar.gz").returncode != 0

@@ -37,7 +37,7 @@ def case(attack: Attack) -> Any:
 
 
 @pytest.mark.parametrize("attack", [case(attack) for attack in ALL])
-def test_a_request_takes_memory_in_proportion_to_its_body_and_blames_no_server(
+def test_memory_grows_in_proportion_to_the_body_and_no_attack_is_a_server_error(
     attacked: tuple[Served, float], attack: Attack
 ) -> None:
     served, before = attacked

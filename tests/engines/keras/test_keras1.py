@@ -31,7 +31,7 @@ def test_a_file_of_keras_1_answers_as_keras_1_does(name: str) -> None:
     assert engine.predict(pictures) == pytest.approx(answers, abs=rounding(layers=10))
 
 
-def test_weights_alone_take_the_architecture_beside_them(tmp_path: Path) -> None:
+def test_weights_alone_are_loaded_with_the_architecture_beside_them(tmp_path: Path) -> None:
     pictures, answers = facts("keras1_tf_sequential")
     shutil.copy(TESTDATA / "keras1_tf_sequential_weights.h5", tmp_path / "net.h5")
     with pytest.raises(ModelFormatError, match=r"net\.h5 .* model\.json"):
@@ -40,7 +40,7 @@ def test_weights_alone_take_the_architecture_beside_them(tmp_path: Path) -> None
     assert KerasEngine.load(tmp_path / "net.h5").predict(pictures) == pytest.approx(answers, abs=rounding(layers=10))
 
 
-def test_the_backend_is_a_guess_until_the_file_says_it(tmp_path: Path) -> None:
+def test_the_backend_is_guessed_unless_the_file_states_it(tmp_path: Path) -> None:
     shutil.copy(TESTDATA / "keras1_th_sequential.h5", tmp_path / "net.h5")
     guessed = read_h5(tmp_path / "net.h5")
     assert (guessed.theano, guessed.guessed) == (True, True)

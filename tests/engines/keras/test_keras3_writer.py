@@ -65,7 +65,7 @@ def test_a_round_trip_changes_no_weight_and_no_byte(tmp_path: Path, name: str) -
         ("tf23_operations.h5", "strided_slice is the operation TensorFlowOpLayer of TensorFlow"),
     ],
 )
-def test_what_keras_3_does_not_have_is_refused_by_name(tmp_path: Path, name: str, message: str) -> None:
+def test_a_layer_that_keras_3_lacks_is_refused_by_name(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ModelFormatError, match=message) as raised:
         written(name, tmp_path)
     assert "--to onnx" in str(raised.value)
@@ -84,7 +84,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.slow
-def test_keras_3_opens_the_files_and_answers_the_same(tmp_path: Path) -> None:
+def test_keras_3_opens_the_files_and_gives_the_same_outputs(tmp_path: Path) -> None:
     venv, files = tmp_path / "venv", []
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     command = [venv / "bin" / "pip", "install", "-q", "keras==3.15.1", "jax==0.10.2", "jaxlib==0.10.2"]

@@ -102,7 +102,7 @@ def test_the_deployment_comes_with_probes_an_autoscaler_and_a_budget() -> None:
         ("inference-service.yaml", ("spec", "predictor", "container"), []),
     ],
 )
-def test_a_mistake_would_be_found(file: str, place: tuple[Any, ...], value: Any) -> None:
+def test_the_validation_detects_a_mistake(file: str, place: tuple[Any, ...], value: Any) -> None:
     document = next(documents(FOLDER / file))
     inner: Any = document
     for key in place[:-1]:
