@@ -40,7 +40,9 @@ def test_written_registrations_are_read_back(file: RegistrationFile, tmp_path: P
     assert RegistrationFile(tmp_path).read() == BOTH
 
 
-def test_changes_by_other_processes_are_detected_but_own_changes_are_not(file: RegistrationFile, tmp_path: Path) -> None:
+def test_changes_by_other_processes_are_detected_but_own_changes_are_not(
+    file: RegistrationFile, tmp_path: Path
+) -> None:
     written(file)
     assert not file.is_changed()
     written(RegistrationFile(tmp_path), Registrations({}, 7))

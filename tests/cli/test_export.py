@@ -241,7 +241,9 @@ def failed(app: Flask, *arguments: object) -> str:
     return done.output
 
 
-def test_an_unsupported_export_is_refused_with_an_alternative(app: Flask, net: Path, models: Path, tmp_path: Path) -> None:
+def test_an_unsupported_export_is_refused_with_an_alternative(
+    app: Flask, net: Path, models: Path, tmp_path: Path
+) -> None:
     put(models / "functions", {"functions.h5": (TESTDATA / "tf215_operations.h5").read_bytes()})
     refused = failed(app, "functions", "--to", "keras", "--output", tmp_path / "a")
     assert "of TensorFlow, which is not written" in refused and "--to onnx" in refused

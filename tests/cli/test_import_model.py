@@ -115,7 +115,9 @@ def test_logits_get_a_softmax(app: Flask, tmp_path: Path, models: Path) -> None:
     assert read_signature(models / "net" / "signature.json").postprocess.activation == "softmax"
 
 
-def test_a_size_that_contradicts_the_weights_is_refused_with_the_layer(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_a_size_that_contradicts_the_weights_is_refused_with_the_layer(
+    app: Flask, tmp_path: Path, models: Path
+) -> None:
     checkpoint(tmp_path / "in", network())
     done = run(app, tmp_path / "in", "--input-size", "64")
     assert done.exit_code == 1
@@ -241,7 +243,9 @@ def test_weights_of_keras_take_the_architecture_that_is_given(app: Flask, tmp_pa
     assert found == pytest.approx(np.array(facts["answers"]), abs=rounding(layers=10))
 
 
-def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_overridden(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_overridden(
+    app: Flask, tmp_path: Path, models: Path
+) -> None:
     file = TESTDATA / "keras1_th_sequential.h5"
     assert "theano" in told(run(app, file, "--name", "net"))["backend"]
     said = told(run(app, file, "--name", "other", "--keras-backend", "tensorflow"))

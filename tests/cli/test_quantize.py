@@ -128,7 +128,9 @@ def test_an_interrupted_run_leaves_nothing(app: Flask, tmp_path: Path) -> None:
     assert not list((shade(app)).glob(".int8*"))
 
 
-def test_a_missing_nncf_is_an_error_that_says_what_to_install(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_nncf_is_an_error_that_says_what_to_install(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     done = run(app, "--data", write_pictures(tmp_path / "greys", 3))
     assert done.exit_code == 1

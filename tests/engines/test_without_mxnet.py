@@ -113,15 +113,15 @@ def test_a_file_of_keras_mxnet_answers_as_keras_mxnet_does(tmp_path: Path, opene
         ("mxnet", "cannot be opened by mxnet: mxnet is not installed; pip install -r requirements.txt"),
     ],
 )
-def test_an_engine_that_needs_mxnet_is_an_error_that_says_what_to_install(tmp_path: Path, opened: Any, choice: str, message: str) -> None:
+def test_an_engine_that_needs_mxnet_is_an_error_that_says_what_to_install(
+    tmp_path: Path, opened: Any, choice: str, message: str
+) -> None:
     folder = model_folder(tmp_path / "net", classifier(convolution()))
     with pytest.raises(ModelFormatError, match=message):
         raise ModelFormatError(opened(folder.path, choice, pictures(1))["error"])
 
 
-def test_an_unconvertible_model_is_refused_with_the_operation_and_the_remedy(
-    tmp_path: Path, opened: Any
-) -> None:
+def test_an_unconvertible_model_is_refused_with_the_operation_and_the_remedy(tmp_path: Path, opened: Any) -> None:
     folder = model_folder(tmp_path / "net", classifier(mx.sym.sort(convolution(), axis=1, name="sorted")))
     message = opened(folder.path, "auto", pictures(1))["error"]
     assert "the operation sort cannot be converted (node sorted)" in message

@@ -172,7 +172,9 @@ PROBABILITIES = node("Softmax", ["logits"], "p", axis=1)
         ([node("LogSoftmax", ["logits"], "y", axis=1)], "softmax"),
     ],
 )  # fmt: skip
-def test_a_distribution_is_recognised_behind_operations_that_preserve_it(tmp_path: Path, last: Nodes, kind: str) -> None:
+def test_a_distribution_is_recognised_behind_operations_that_preserve_it(
+    tmp_path: Path, last: Nodes, kind: str
+) -> None:
     outputs = [("y" if last else "logits", TensorProto.FLOAT, ["N", 5])]
     graph = onnx_file(tmp_path / "net.onnx", last=last, outputs=outputs)
     model = onnx.load(str(graph))
@@ -198,7 +200,9 @@ def signature(activation: Any) -> Inference:
         ("none", [[1.3], [-0.9]], "sigmoid"),
     ],
 )
-def test_the_outputs_of_the_network_determine_the_activation(inferred: str, rows: list[list[float]], activation: str) -> None:
+def test_the_outputs_of_the_network_determine_the_activation(
+    inferred: str, rows: list[list[float]], activation: str
+) -> None:
     found = settle(signature(inferred), np.array(rows, np.float32))
     assert found.signature.postprocess.activation == activation
     assert ("inferred" in found.reasons["output"]) is (activation == inferred)
@@ -238,7 +242,9 @@ def test_the_distribution_among_several_outputs_is_used_unless_another_is_named(
         ([], ("row", TensorProto.INT64, ["N", 5])),
     ],
 )
-def test_an_output_that_is_not_a_row_of_classes_is_refused_with_its_shape(tmp_path: Path, last: Nodes, output: Any) -> None:
+def test_an_output_that_is_not_a_row_of_classes_is_refused_with_its_shape(
+    tmp_path: Path, last: Nodes, output: Any
+) -> None:
     file = onnx_file(tmp_path / "net.onnx", last=last, outputs=[output])
     with pytest.raises(ModelFormatError, match=r"net\.onnx is not a classifier: .*(40, 31|5)"):
         infer_signature(ModelFiles(onnx=file))

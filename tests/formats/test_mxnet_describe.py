@@ -133,7 +133,9 @@ def test_a_stated_input_shape_is_used(tmp_path: Path) -> None:
         (lambda mx, net: mx.sym.BlockGrad(mx.sym.Flatten(mx.sym.softmax(net))), "distribution"),
     ],
 )
-def test_the_head_distinguishes_probabilities_from_logits(tmp_path: Path, head: Callable[[Any, Any], Any], kind: str) -> None:
+def test_the_head_distinguishes_probabilities_from_logits(
+    tmp_path: Path, head: Callable[[Any, Any], Any], kind: str
+) -> None:
     mx = mxnet()
     found = facts(tmp_path, head(mx, flat_head(conv(mx.sym.var("data"), 4, 3), 10)), 32)
     assert found.kind == kind

@@ -123,7 +123,9 @@ def write_beside(path: Path) -> None:
         (run_a_program, "touches-subprocess."),
     ],
 )
-def test_the_judge_detects_forbidden_behaviour_of_a_reader(read: Any, kind: str | None, folder: Path, watch: Watch) -> None:
+def test_the_judge_detects_forbidden_behaviour_of_a_reader(
+    read: Any, kind: str | None, folder: Path, watch: Watch
+) -> None:
     try:
         fault = judge(reading(read), folder / "case.bin", watch)
     finally:

@@ -200,9 +200,7 @@ def test_requests_waiting_for_a_load_that_fails_are_refused(tmp_path: Path, run:
         ("surrogate", 503, "Unsupported model output data type."),
     ],
 )
-def test_each_fault_of_a_handler_has_its_own_error(
-    misbehaving: Workers, what: str, status: int, message: str
-) -> None:
+def test_each_fault_of_a_handler_has_its_own_error(misbehaving: Workers, what: str, status: int, message: str) -> None:
     (answer,) = misbehaving.predict([request(what.encode(), "text/plain")])
     assert error_of(answer) == (status, "InternalServerException", message)
     (after,) = misbehaving.predict([request(b"fine", "text/plain")])

@@ -85,9 +85,7 @@ def test_two_models_with_conflicting_packages_are_served_together(registry: Regi
 
 
 @pytest.mark.slow
-def test_a_model_is_registered_only_when_its_packages_can_be_installed(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_a_model_is_registered_only_when_its_packages_can_be_installed(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(RequirementsError, match=r"model own could not .* No matching distribution .* dimple-probe==3"):
         registry.register(told(tmp_path / "own", "dimple-probe==3"))
     assert registry.entries() == []

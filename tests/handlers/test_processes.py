@@ -170,9 +170,7 @@ def test_output_of_a_handler_is_logged_and_cannot_corrupt_a_response(
         ("much", "The worker sent an invalid message: ValueError('10,000 bytes; at most 5,000 are allowed')"),
     ],
 )
-def test_a_worker_that_dies_fails_its_batch_and_is_restarted(
-    tmp_path: Path, run: Run, order: str, reason: str
-) -> None:
+def test_a_worker_that_dies_fails_its_batch_and_is_restarted(tmp_path: Path, run: Run, order: str, reason: str) -> None:
     folder = archive(tmp_path, {"service.py": OBEDIENT})
     workers = run(folder, response_timeout=0.5 if order == "hang" else DEADLINE, max_response_bytes=5000)
     before = int(workers.predict([request(b"pid")])[0].body)

@@ -27,7 +27,9 @@ def run_in(venv: Path, code: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_package_is_installed_in_addition_to_those_of_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_package_is_installed_in_addition_to_those_of_the_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "app.handlers")
     make_wheel(tmp_path / "wheels", "1.2")
     install_from(tmp_path / "wheels", "dimple-probe\nnumpy\n", tmp_path / "venv")  # numpy is there already

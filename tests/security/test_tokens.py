@@ -126,9 +126,7 @@ def test_a_change_takes_effect_without_a_restart_or_a_check_per_request(
     assert not known_tokens.guard_management()
 
 
-def test_a_corrupted_file_closes_management_instead_of_opening_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corrupted_file_closes_management_instead_of_opening_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_token(path, "boss", "management")
     monkeypatch.setattr(known, "LOOK_SECONDS", 0.0)
     known_tokens = TokenCache(path)

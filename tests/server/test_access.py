@@ -78,7 +78,7 @@ def raw(server: Server, text: bytes) -> tuple[int, dict[str, str], bytes]:
     return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
 
 
-def test_a_token_counts_in_all_processes_from_one_second_on_and_so_does_its_end(
+def test_a_token_and_its_revocation_take_effect_in_all_processes_within_a_second(
     guarded: tuple[Server, dict[str, str]],
 ) -> None:
     server, tokens = guarded
@@ -100,7 +100,7 @@ def test_a_token_counts_in_all_processes_from_one_second_on_and_so_does_its_end(
     assert not any(token in logged for token in (fresh, *tokens.values()))
 
 
-def test_health_is_for_all_and_predictions_are_not(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
+def test_health_routes_need_no_token_and_predictions_do(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
     server, tokens = guarded
     (tmp_path / "face.jpg").write_bytes(FACE)
     sending = ("-T", str(tmp_path / "face.jpg"))
@@ -114,7 +114,7 @@ def test_health_is_for_all_and_predictions_are_not(guarded: tuple[Server, dict[s
     assert b'name="token"' in body
 
 
-def test_a_rate_is_that_of_the_server_and_not_of_each_process(guarded: tuple[Server, dict[str, str]]) -> None:
+def test_the_rate_limit_applies_to_the_server_and_not_to_each_process(guarded: tuple[Server, dict[str, str]]) -> None:
     server, _ = guarded
     counted = add_token(tokens_of(server.log.parent), "counted", "prediction")
     wait_until(lambda: code_of(server.url("/predict/"), counted) == 200, 0.1)
@@ -151,7 +151,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "status", "kind"), REFUSED)
-def test_what_is_refused_before_the_application_is_refused_in_its_form(
+def test_requests_refused_before_the_application_get_its_error_format(
     guarded: tuple[Server, dict[str, str]], text: bytes, status: int, kind: str
 ) -> None:
     server, _ = guarded
@@ -164,7 +164,7 @@ def test_what_is_refused_before_the_application_is_refused_in_its_form(
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_packed_bomb_is_refused_in_chunks_too(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
+def test_a_compressed_bomb_is_refused_in_chunks_too(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
     server, tokens = guarded
     bomb, fair = tmp_path / "bomb.gz", tmp_path / "fair.gz"
     bomb.write_bytes(gzip.compress(bytes(200 * 2**20), 9))  # 200 MB in 200 KB
@@ -176,7 +176,7 @@ def test_a_packed_bomb_is_refused_in_chunks_too(guarded: tuple[Server, dict[str,
         assert code_of(*asked, "-T", str(fair)) == 200
 
 
-def test_management_for_strangers_needs_a_token_or_a_word(models_dir: Path, tmp_path: Path) -> None:
+def test_public_management_requires_a_token_or_an_explicit_setting(models_dir: Path, tmp_path: Path) -> None:
     server = Server(models_dir, tmp_path, DIMPLE_MANAGEMENT_HOST="0.0.0.0")
     assert server.process.wait(timeout=START_SECONDS) != 0
     said = server.log.read_text().strip()
@@ -185,7 +185,7 @@ def test_management_for_strangers_needs_a_token_or_a_word(models_dir: Path, tmp_
     assert all(way in said for way in WAYS_OUT)
 
 
-def test_one_port_for_all_takes_a_token_too(models_dir: Path, tmp_path: Path) -> None:
+def test_a_single_public_port_accepts_a_token_too(models_dir: Path, tmp_path: Path) -> None:
     one = {
         "DIMPLE_HOST": "0.0.0.0",
         "DIMPLE_MANAGEMENT_HOST": "0.0.0.0",
@@ -203,7 +203,7 @@ def here(tmp_path: Path) -> Iterator[Place]:
         yield here
 
 
-def test_the_commands_say_the_same_in_one_line(here: Place) -> None:
+def test_the_commands_report_the_same_error_in_one_line(here: Place) -> None:
     done = here.dimple("serve", DIMPLE_MANAGEMENT_HOST="0.0.0.0")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
@@ -222,7 +222,7 @@ def test_the_commands_say_the_same_in_one_line(here: Place) -> None:
     assert "management_without_token=true" in line
 
 
-def test_the_server_of_a_configuration_file_has_the_tokens_of_flask_token(here: Place) -> None:
+def test_a_server_with_a_configuration_file_uses_the_tokens_of_flask_token(here: Place) -> None:
     configuration = here.folder / "config.properties"
     configuration.write_text(
         f"inference_address=http://127.0.0.1:{here.port}\nmanagement_address=http://0.0.0.0:{here.management_port}\n"
@@ -237,7 +237,7 @@ def test_the_server_of_a_configuration_file_has_the_tokens_of_flask_token(here: 
         here.run("multi-model-server", "--stop")
 
 
-def test_a_configuration_file_may_say_that_it_is_meant_so(here: Place) -> None:
+def test_a_configuration_file_may_allow_management_without_a_token(here: Place) -> None:
     here.configure("management_without_token=true")
     text = (here.folder / "config.properties").read_text()
     (here.folder / "config.properties").write_text(

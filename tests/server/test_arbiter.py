@@ -11,7 +11,7 @@ from bench.reliability.served import make, running
 from tests.conftest import CACHE
 
 
-def test_a_server_that_is_replaced_under_make_leaves_its_successor_running(tmp_path: Path) -> None:
+def test_replacing_a_server_under_make_leaves_the_new_server_running(tmp_path: Path) -> None:
     served = make(tmp_path / "server", CACHE, workers=1)
     served.environ["MAKELEVEL"] = "1"
     with running(served):

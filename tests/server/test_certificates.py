@@ -37,7 +37,7 @@ def keystore(pair: tuple[Path, Path]) -> Path:
     return path
 
 
-def test_a_keystore_becomes_pem_files_that_only_their_owner_may_read(keystore: Path, tmp_path: Path) -> None:
+def test_a_keystore_is_converted_to_private_pem_files(keystore: Path, tmp_path: Path) -> None:
     certificate, key = certificate_files({"keystore": str(keystore)}, tmp_path / "tls", "localhost")
     assert "CN = told" in openssl("x509", "-in", str(certificate), "-noout", "-subject").replace("CN=told", "CN = told")
     public = openssl("x509", "-in", str(certificate), "-noout", "-pubkey")
@@ -45,14 +45,14 @@ def test_a_keystore_becomes_pem_files_that_only_their_owner_may_read(keystore: P
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
 
 
-def test_a_wrong_password_and_a_java_keystore_are_refused_with_what_to_do(keystore: Path, tmp_path: Path) -> None:
+def test_a_wrong_password_or_a_java_keystore_is_refused_with_the_next_step(keystore: Path, tmp_path: Path) -> None:
     with pytest.raises(LaunchError, match=r"keystore_pass is wrong\. Convert it: keytool"):
         certificate_files({"keystore": str(keystore), "keystore_pass": "other"}, tmp_path, "localhost")
     with pytest.raises(LaunchError, match="keystore_type=JKS cannot be read"):
         certificate_files({"keystore": str(keystore), "keystore_type": "JKS"}, tmp_path, "localhost")
 
 
-def test_pem_files_are_taken_as_they_are_and_a_keystore_goes_before_them(
+def test_pem_files_are_used_unchanged_and_a_keystore_takes_precedence(
     pair: tuple[Path, Path], keystore: Path, tmp_path: Path
 ) -> None:
     told = {"certificate_file": str(pair[0]), "private_key_file": str(pair[1])}
@@ -62,7 +62,7 @@ def test_pem_files_are_taken_as_they_are_and_a_keystore_goes_before_them(
         certificate_files({"certificate_file": str(pair[0])}, tmp_path, "localhost")
 
 
-def test_without_any_there_is_a_self_signed_one_for_the_host(tmp_path: Path) -> None:
+def test_a_self_signed_certificate_for_the_host_is_the_default(tmp_path: Path) -> None:
     certificate, key = certificate_files({}, tmp_path / "tls", "10.1.2.3")
     ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key)
     names = openssl("x509", "-in", str(certificate), "-noout", "-ext", "subjectAltName")
@@ -92,7 +92,7 @@ def signed(folder: Path, bits: int) -> tuple[Path, Path]:
     return certificate, key
 
 
-def test_a_key_like_that_of_mms_tests_is_served_with_a_warning(tmp_path: Path) -> None:
+def test_a_weak_key_like_that_of_the_mms_tests_is_served_with_a_warning(tmp_path: Path) -> None:
     context, warning = server_context(*signed(tmp_path, 1024))
     assert handshake(context) == "TLSv1.3"
     assert "c1024.pem is weaker" in warning
@@ -101,7 +101,7 @@ def test_a_key_like_that_of_mms_tests_is_served_with_a_warning(tmp_path: Path) -
     assert (handshake(context), warning) == ("TLSv1.3", "")
 
 
-def test_a_key_that_is_weaker_still_or_anothers_is_refused(tmp_path: Path, pair: tuple[Path, Path]) -> None:
+def test_an_even_weaker_or_mismatched_key_is_refused(tmp_path: Path, pair: tuple[Path, Path]) -> None:
     with pytest.raises(LaunchError, match=r"c512\.pem .* too weak .*rsa:2048"):
         server_context(*signed(tmp_path, 512))
     with pytest.raises(LaunchError, match="KEY_VALUES_MISMATCH"):

@@ -54,7 +54,7 @@ def test_a_reload_replaces_the_workers_and_keeps_the_server(served: Place) -> No
     assert served.invoke("status").returncode == 0
 
 
-def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
+def test_a_server_is_started_queried_and_stopped(served: Place) -> None:
     pid = int(served.pid_files[1].read_text())
     assert os.getsid(pid) == pid, "it must not belong to the terminal's session"
     assert psutil.Process(pid).terminal() is None
@@ -81,7 +81,7 @@ def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
     assert served.invoke("stop").stdout == "not running\n"
 
 
-def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served: Place) -> None:
+def test_a_running_request_is_answered_before_the_server_stops(served: Place) -> None:
     picture = PICTURE.read_bytes()
     log = served.instance / "logs" / "server.log"
     address = ("127.0.0.1", served.port)
@@ -120,7 +120,7 @@ def wait_until_ready(here: Place) -> None:
     wait_until(is_ready, 0.05, SECONDS)
 
 
-def test_a_server_that_nohup_keeps_from_hanging_up_says_so(here: Place, tmp_path: Path) -> None:
+def test_a_server_under_nohup_cannot_be_reloaded_and_says_why(here: Place, tmp_path: Path) -> None:
     command = ["nohup", str(ROOT / ".venv" / "bin" / "gunicorn")]
     ports = {"DIMPLE_PORT": str(here.port), "DIMPLE_MANAGEMENT_PORT": str(here.management_port)}
     with (tmp_path / "output.txt").open("wb") as output:
@@ -141,7 +141,7 @@ def test_a_server_that_does_not_run_cannot_be_reloaded(here: Place) -> None:
     assert "dimple serve" in done.stderr
 
 
-def test_a_wrong_setting_is_one_line(here: Place) -> None:
+def test_an_invalid_setting_is_reported_in_one_line(here: Place) -> None:
     done = here.dimple("status", DIMPLE_PROT="9000")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -174,7 +174,7 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
                 make.wait(timeout=SECONDS)
 
 
-def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> None:
+def test_a_stale_pid_file_does_not_affect_other_processes(here: Place) -> None:
     here.pid_files[1].parent.mkdir(exist_ok=True)
     here.pid_files[1].write_text(str(os.getpid()))  # the number has gone to another process since
     assert here.invoke("status").returncode == 3
@@ -182,7 +182,7 @@ def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> N
     assert not here.pid_files[1].exists()
 
 
-def test_in_the_foreground_the_command_is_the_server(here: Place, tmp_path: Path) -> None:
+def test_the_foreground_command_is_the_server_process(here: Place, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "bin" / "dimple"), "serve", "--foreground"]
     output = tmp_path / "output.txt"
     with output.open("w") as file:

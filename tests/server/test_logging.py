@@ -47,7 +47,7 @@ def untouched() -> Iterator[None]:
         item.setLevel(level)
 
 
-def test_what_somebody_says_cannot_end_a_line_and_begin_another() -> None:
+def test_a_message_cannot_forge_a_log_line() -> None:
     said = record("x", logging.INFO, "a\r\n2026-01-01 [1] [INFO] forged\x1b[2J\u2028b")
     (line, more) = PlainFormatter("%(levelname)s %(message)s").format(said).split("\n")
     assert line == "INFO a\\x0d"
@@ -76,7 +76,7 @@ def record(name: str, level: int, message: str, thread: str = "MainThread") -> l
     return made
 
 
-def test_an_access_line_is_that_of_mms() -> None:
+def test_an_access_line_has_the_format_of_mms() -> None:
     environ = {
         "REQUEST_METHOD": "POST",
         "RAW_URI": "/predictions/resnet-18?a=1",
@@ -88,7 +88,7 @@ def test_an_access_line_is_that_of_mms() -> None:
     assert line == '/127.0.0.1:64003 "POST /predictions/resnet-18?a=1 HTTP/1.1" 200 118'
 
 
-def test_a_client_cannot_write_a_line_of_its_own_into_the_access_log() -> None:
+def test_a_client_cannot_forge_a_line_of_the_access_log() -> None:
     environ = {"REQUEST_METHOD": "GET", "RAW_URI": '/\r\n"x', "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": ""}
     assert access_line(environ, 404, timedelta()) == '/unix:0 "GET /\\x0d\\x0a\\x22x HTTP/1.1" 404 0'
 
@@ -114,7 +114,7 @@ def test_a_log_line_has_the_level_the_thread_and_the_logger_of_mms() -> None:
         ),
     ],
 )
-def test_a_handlers_metric_gets_the_names_of_its_request_and_time(said: str, written: str) -> None:
+def test_a_metric_of_a_handler_gets_its_request_id_and_time(said: str, written: str) -> None:
     line = MetricFormatter().format(record("dimple.metrics", logging.INFO, said))
     assert re.fullmatch(rf"{TIME} - {re.escape(written)}", line)
 
@@ -137,7 +137,7 @@ def test_every_kind_of_line_goes_to_its_own_file(tmp_path: Path) -> None:
     assert len(lines["model_metrics_log"]) == 1
 
 
-def test_processes_that_write_and_rotate_at_once_lose_no_line(tmp_path: Path) -> None:
+def test_concurrent_writes_and_rotations_lose_no_line(tmp_path: Path) -> None:
     path, count, writers = tmp_path / "x.log", 400, 4
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=write_lines, args=(path, writer, count)) for writer in range(writers)]
@@ -160,7 +160,7 @@ def write_lines(path: Path, writer: int, count: int) -> None:
         handler.handle(record("x", logging.INFO, f"{writer} {number:05}"))
 
 
-def test_the_oldest_file_goes(tmp_path: Path) -> None:
+def test_the_oldest_file_is_removed(tmp_path: Path) -> None:
     handler = SharedFile(tmp_path / "x.log", max_bytes=4, backups=2)
     for number in range(5):
         handler.handle(record("x", logging.INFO, f"line{number}"))
@@ -175,7 +175,7 @@ def test_the_oldest_file_goes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("told", "terminal", "style"), [("auto", True, "gunicorn"), ("auto", False, "json"), ("mms", True, "mms")]
 )
-def test_people_get_text_on_a_terminal_and_programs_json_elsewhere(
+def test_a_terminal_gets_text_and_any_other_output_gets_json(
     monkeypatch: pytest.MonkeyPatch, told: str, terminal: bool, style: str
 ) -> None:
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))

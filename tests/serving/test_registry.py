@@ -85,7 +85,7 @@ def in_flight(name: str) -> float:
     return metrics.REGISTRY.get_sample_value("dimple_requests_in_flight", {"model": name}) or 0.0
 
 
-def test_requests_of_one_moment_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:
+def test_simultaneous_requests_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:
     registry.register(told(tmp_path / "own", SAYS_HOW_MANY, batch_size=3, max_batch_delay=int(DEADLINE * 1000)))
 
     with ThreadPoolExecutor(3) as pool:
@@ -94,7 +94,7 @@ def test_requests_of_one_moment_reach_the_handler_as_one_batch(registry: Registr
     assert answers == ["3", "3", "3"]
 
 
-def test_one_more_than_may_wait_is_refused_at_once(registry: Registry, tmp_path: Path) -> None:
+def test_a_request_beyond_the_queue_limit_is_refused_at_once(registry: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     registry.register(told(folder, WAITS))
     os.mkfifo(folder / "gate")
@@ -112,7 +112,7 @@ def test_one_more_than_may_wait_is_refused_at_once(registry: Registry, tmp_path:
             assert answer.result(DEADLINE).body == b"done"
 
 
-def test_a_model_put_in_anothers_place_leaves_no_gap_and_no_process(registry: Registry, tmp_path: Path) -> None:
+def test_replacing_a_model_leaves_no_gap_and_no_process(registry: Registry, tmp_path: Path) -> None:
     registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
     _, pid, version = said(registry)
     assert version == "old"
@@ -138,7 +138,7 @@ def test_a_model_put_in_anothers_place_leaves_no_gap_and_no_process(registry: Re
     assert said(registry)[2] == "new"
 
 
-def test_what_cannot_be_loaded_takes_nobodys_place(registry: Registry, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_replaces_no_other(registry: Registry, tmp_path: Path) -> None:
     registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
     broken = told(tmp_path / "new", SAYS_HOW_MANY)
     (tmp_path / "new" / "service.py").unlink()
@@ -149,7 +149,7 @@ def test_what_cannot_be_loaded_takes_nobodys_place(registry: Registry, tmp_path:
     assert said(registry)[2] == "old"
 
 
-def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settings, tmp_path: Path) -> None:
+def test_a_model_that_still_computes_after_the_timeout_stays_registered(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     impatient = dataclasses.replace(settings, unregister_timeout=0)
     with started(impatient) as registry, ThreadPoolExecutor(1) as pool:
@@ -169,7 +169,7 @@ def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settin
 
 
 @pytest.mark.parametrize("then", ["replaced", "scaled", "unregistered"])
-def test_scaling_waits_for_workers_no_longer_than_anybody_wants_them(
+def test_scaling_stops_waiting_for_workers_that_are_not_needed_any_more(
     registry: Registry, tmp_path: Path, then: str
 ) -> None:
     hangs_when_told_so = 'import os\nif os.path.exists("gate"):\n    open("gate").read()\n' + dedent(SAYS_HOW_MANY)

@@ -69,7 +69,7 @@ def selectors(node: Any) -> Iterator[tuple[str, set[str]]]:
 
 
 @pytest.mark.parametrize(("title", "query"), list(queries()))
-def test_every_query_asks_for_metrics_and_labels_that_are_there(
+def test_every_query_uses_existing_metrics_and_labels(
     real: dict[str, tuple[str, set[str]]], title: str, query: str
 ) -> None:
     found = list(selectors(parsed(query)))
@@ -91,7 +91,7 @@ def test_the_table_has_every_metric_with_its_type_and_labels(real: dict[str, tup
     assert told == families
 
 
-def test_the_dashboard_and_the_alerts_leave_nothing_out(real: dict[str, tuple[str, set[str]]]) -> None:
+def test_the_dashboard_and_the_alerts_cover_all_metrics(real: dict[str, tuple[str, set[str]]]) -> None:
     def family(name: str) -> str:
         return re.sub("_(bucket|sum|count)$", "", name)
 
@@ -104,7 +104,7 @@ def test_every_alert_of_the_rules_is_in_the_document() -> None:
     assert set(re.findall(r"^\| `(Dimple\w+)` \|", DOCUMENT.read_text(), re.MULTILINE)) == rules
 
 
-def test_the_dashboard_is_one() -> None:
+def test_the_dashboard_is_valid() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -124,7 +124,7 @@ def test_the_dashboard_is_one() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is part of Prometheus")
-def test_promtool_finds_no_fault_and_every_alert_fires(tmp_path: Path) -> None:
+def test_promtool_accepts_the_rules_and_every_alert_fires(tmp_path: Path) -> None:
     for command in (["check", "rules", str(RULES)], ["test", "rules", str(RULES.with_name("dimple.test.yml"))]):
         done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

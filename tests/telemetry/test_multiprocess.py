@@ -42,7 +42,7 @@ def child(folder: Path, *names: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def test_processes_that_have_ended_are_counted_and_their_files_become_one(tmp_path: Path) -> None:
+def test_the_counts_of_ended_processes_are_kept_in_merged_files(tmp_path: Path) -> None:
     for _ in range(3):
         seen = child(tmp_path, "a", "a", "bad")
     assert "a 6 0 0 3.0" in seen
@@ -57,7 +57,7 @@ def test_processes_that_have_ended_are_counted_and_their_files_become_one(tmp_pa
     ]
 
 
-def test_what_an_earlier_server_counted_is_removed(tmp_path: Path) -> None:
+def test_the_counts_of_an_earlier_server_are_removed(tmp_path: Path) -> None:
     old = tmp_path / "1-1"  # the first process of the machine has not started at its first tick
     old.mkdir()
     child(tmp_path)
@@ -65,7 +65,7 @@ def test_what_an_earlier_server_counted_is_removed(tmp_path: Path) -> None:
     assert folder.name.startswith(f"{os.getpid()}-")
 
 
-def test_files_that_a_killed_process_has_left_half_made_do_no_harm(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_ignored(tmp_path: Path) -> None:
     child(tmp_path, "a")
     (folder,) = tmp_path.iterdir()
     (folder / "counter_1-1.db").touch()

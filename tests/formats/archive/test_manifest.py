@@ -70,7 +70,9 @@ def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
         ("[" * 100_000, "Failed to parse signature.json."),
     ],
 )
-def test_an_unusable_manifest_is_refused_with_the_message_of_mms(tmp_path: Path, document: object, message: str) -> None:
+def test_an_unusable_manifest_is_refused_with_the_message_of_mms(
+    tmp_path: Path, document: object, message: str
+) -> None:
     with pytest.raises(InvalidArchive) as raised:
         read(tmp_path, document)
     assert str(raised.value) == message

@@ -162,7 +162,9 @@ def test_the_no_archive_format_in_place_writes_only_the_manifest(tmp_path: Path)
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_an_archive_written_into_the_model_folder_does_not_contain_itself(tmp_path: Path, archive_format: Format) -> None:
+def test_an_archive_written_into_the_model_folder_does_not_contain_itself(
+    tmp_path: Path, archive_format: Format
+) -> None:
     folder = put(tmp_path / "model", {"a.py": ""})
     order = PackJob("m.1", folder, "a", export_path=folder, archive_format=archive_format, force=True)
     pack(order)
