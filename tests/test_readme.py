@@ -62,7 +62,7 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield here
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= LONGEST
 
 
@@ -78,7 +78,7 @@ def assert_same_answer(given: Any, shown: Any) -> None:
 
 
 @pytest.mark.parametrize("text", [README, API], ids=["README", "api"])
-def test_each_answer_shown_is_that_of_the_command_above_it(text: str, server: Server) -> None:
+def test_each_response_in_the_readme_is_that_of_its_command(text: str, server: Server) -> None:
     pairs = re.findall(r"^```bash\n(curl .*)\n```\n\n```json\n((?:.*\n)*?)```$", text, re.MULTILINE)
     assert pairs
     for command, shown in pairs:
@@ -92,7 +92,7 @@ def test_each_answer_shown_is_that_of_the_command_above_it(text: str, server: Se
 
 
 @pytest.mark.parametrize("text", [README, API], ids=["README", "api"])
-def test_the_python_code_prints_what_its_remarks_say(text: str, server: Server) -> None:
+def test_the_python_code_prints_the_output_in_its_comments(text: str, server: Server) -> None:
     for code in blocks(text, "python"):
         expected = re.findall(r"^(?:print\(.*\)  )?# (?!session)(.*)$", code, re.MULTILINE)
         code = code.replace("http://localhost:8080", server.url(""))
@@ -103,7 +103,7 @@ def test_the_python_code_prints_what_its_remarks_say(text: str, server: Server) 
 
 
 @pytest.mark.parametrize("line", [line for line in table_commands() if " pull " not in line])
-def test_the_commands_for_what_one_has_do_it(line: str, newcomer: Place) -> None:
+def test_the_commands_for_existing_models_work(line: str, newcomer: Place) -> None:
     done = typed(newcomer, line)
     assert done.returncode == 0, done.stderr
     if " predict " in line:
@@ -119,7 +119,7 @@ def test_the_network_to_pull_is_in_the_catalogue(tmp_path: Path) -> None:
     assert load_catalogue(tmp_path).get(name).name == name
 
 
-def test_the_server_is_started_shown_reloaded_and_stopped(newcomer: Place) -> None:
+def test_the_server_is_started_queried_reloaded_and_stopped(newcomer: Place) -> None:
     (block,) = [block for block in blocks(README, "bash") if "bin/dimple serve" in block]
     lines = [line for line in block.splitlines() if line.startswith("bin/")]
     assert [line.split()[1] for line in lines] == ["serve", "status", "reload", "stop"]
@@ -140,7 +140,7 @@ def test_every_target_of_make_exists() -> None:
         subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, timeout=SECONDS, check=True)
 
 
-def test_the_figures_are_those_measured() -> None:
+def test_the_figures_are_the_measured_ones() -> None:
     measured = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 
     def figure(what: str) -> str:
@@ -159,7 +159,7 @@ def test_the_figures_are_those_measured() -> None:
 
 
 @pytest.mark.parametrize("model", ["smile", "dogcat"])
-def test_the_accuracies_of_the_model_cards_are_those_measured(model: str) -> None:
+def test_the_accuracies_of_the_model_cards_are_the_measured_ones(model: str) -> None:
     metrics = json.loads((ROOT / "models" / model / "metrics.json").read_text())
     cards = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     row = next(line for line in cards.splitlines() if line.startswith(f"| `{model}` |"))

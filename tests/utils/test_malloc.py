@@ -33,7 +33,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
-def test_what_a_picture_took_is_there_for_the_next() -> None:
+def test_the_memory_of_a_picture_is_reused_for_the_next() -> None:
     asked = [
         int(subprocess.run([sys.executable, "-c", PAGES, *kept], cwd=ROOT, capture_output=True, check=True).stdout)
         for kept in ([], ["kept"])
@@ -42,7 +42,7 @@ def test_what_a_picture_took_is_there_for_the_next() -> None:
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
-def test_memory_that_answers_left_behind_goes_back_after_them() -> None:
+def test_memory_is_returned_to_the_system_after_responses() -> None:
     memory = psutil.Process().memory_info
     chunks = [b"x" * CHUNK for _ in range(2_000)]
     last = chunks.pop()  # on top of the heap: as long as it is there, nothing below goes back by itself

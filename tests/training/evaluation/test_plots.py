@@ -76,7 +76,7 @@ def test_rows_are_the_true_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_classes_have_room_for_their_labels(tmp_path: Path) -> None:
+def test_the_labels_of_a_hundred_classes_fit(tmp_path: Path) -> None:
     rows = np.eye(100)
     plots.confusion_matrix(
         tmp_path / "c.png", compute_metrics(rows, np.arange(100), tuple(f"class {i}" for i in range(100)))
@@ -108,13 +108,13 @@ def thousand(n: int) -> Metrics:
     return compute_metrics(np.eye(1000)[calls], truth, tuple(f"class {i}" for i in range(1000)))
 
 
-def test_classes_that_do_not_occur_are_left_out() -> None:
+def test_classes_that_do_not_occur_are_omitted() -> None:
     labels, counts = plots.plotted_classes(thousand(3))
     assert labels == ["class 0", "class 1", "class 2", "class 999"]
     assert counts.tolist() == [[2, 0, 0, 1], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_of_more_than_a_hundred_classes_the_rarest_are_added_up() -> None:
+def test_the_rarest_of_more_than_a_hundred_classes_are_merged() -> None:
     labels, counts = plots.plotted_classes(thousand(110))
     assert len(labels) == 100
     assert labels[98:] == ["class 98", "(others)"]
@@ -125,7 +125,7 @@ def test_of_more_than_a_hundred_classes_the_rarest_are_added_up() -> None:
 
 
 @pytest.mark.parametrize(("right", "corner"), [(True, (0, 0)), (False, (1, 1))])
-def test_the_threshold_of_a_perfect_classifier_is_up_on_the_left(
+def test_the_threshold_of_a_perfect_classifier_is_at_the_top_left(
     tmp_path: Path, right: bool, corner: tuple[int, int]
 ) -> None:
     rows, truth = of_two(right)
