@@ -48,7 +48,7 @@ def write(samples: NDArray[Any], colour: int, bits: int, interlaced: bool, befor
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(("colour", "bits"), KINDS)
-def test_a_kind_of_png_gives_the_colours_of_its_samples(
+def test_every_png_type_is_decoded_to_the_colours_of_its_samples(
     colour: int, bits: int, interlaced: bool, transparent: bool
 ) -> None:
     chance = np.random.default_rng(bits)

@@ -50,7 +50,7 @@ def kept(places: Sources) -> list[str]:
     return sorted(path.name for path in places.work_dir.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
-def test_what_is_pulled_says_what_gluon_says(
+def test_a_pulled_model_answers_as_gluon_does(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, small_net: Any
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -61,7 +61,7 @@ def test_what_is_pulled_says_what_gluon_says(
     assert kept(places) == []
 
 
-def test_the_folder_is_an_ordinary_model_with_its_facts(
+def test_the_folder_is_an_ordinary_model_folder_with_metadata(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, small_sha1: str
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -80,7 +80,7 @@ def test_the_folder_is_an_ordinary_model_with_its_facts(
     assert "274,042" in readme and "arxiv.org/abs/1512.03385" in readme and "91.25 %" in readme
 
 
-def test_a_download_that_is_cut_goes_on_where_it_stopped(
+def test_a_truncated_download_is_resumed(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(data=small_zip, cut=100_000), small_zip)
@@ -110,7 +110,7 @@ def bad_replies(good: bytes, other: bytes) -> dict[str, Reply]:
 
 
 @pytest.mark.parametrize("fault", bad_replies(b"", b""))
-def test_where_one_place_fails_the_next_is_asked(
+def test_the_next_source_is_tried_if_a_source_fails(
     fault: str,
     small: CatalogueEntry,
     shelf: Shelf,
@@ -140,7 +140,7 @@ def test_a_redirect_is_followed(
     assert shelf.asked() == ["moved", f"one/{small_path}"]
 
 
-def test_where_every_place_fails_the_error_names_each_and_nothing_is_left(
+def test_the_error_names_every_source_if_all_fail_and_nothing_is_left(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_params: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(status=404))
@@ -157,7 +157,7 @@ def test_where_every_place_fails_the_error_names_each_and_nothing_is_left(
     assert kept(places) == []
 
 
-def test_the_beginning_of_a_download_is_kept_for_the_next_run(
+def test_a_partial_download_is_kept_for_the_next_run(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     cut = Reply(data=small_zip, cut=100_000)
@@ -170,7 +170,7 @@ def test_the_beginning_of_a_download_is_kept_for_the_next_run(
     assert shelf.ranges(f"one/{small_path}")[-1] == "bytes=100000-"
 
 
-def test_a_pull_that_is_killed_leaves_no_model_and_the_next_one_goes_on(
+def test_a_killed_pull_leaves_no_model_and_the_next_pull_resumes(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, tmp_path: Path
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(data=small_zip, cut=200_000, silent=True), small_zip)
@@ -205,7 +205,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> 
     wait_until(happened_while_it_lives)
 
 
-def test_two_pulls_at_once_fetch_once(
+def test_two_concurrent_pulls_download_once(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -219,7 +219,7 @@ def test_two_pulls_at_once_fetch_once(
     assert shelf.ranges(f"one/{small_path}") == [""]
 
 
-def test_the_same_model_is_pulled_under_two_names_at_once(
+def test_the_same_model_can_be_pulled_under_two_names_at_once(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -234,7 +234,7 @@ def test_the_same_model_is_pulled_under_two_names_at_once(
     ).read_bytes()
 
 
-def test_what_is_there_is_not_fetched_again(
+def test_an_existing_model_is_not_downloaded_again(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -243,7 +243,7 @@ def test_what_is_there_is_not_fetched_again(
     assert shelf.ranges(f"one/{small_path}") == [""]
 
 
-def test_another_model_of_that_name_is_left_as_it_is(small: CatalogueEntry, shelf: Shelf, places: Sources) -> None:
+def test_another_model_with_the_same_name_is_not_replaced(small: CatalogueEntry, shelf: Shelf, places: Sources) -> None:
     (places.models_dir / "small").mkdir(parents=True)
     (places.models_dir / "small" / "mine.h5").write_bytes(b"mine")
     with pytest.raises(ModelFormatError, match="small is there already, and is not small of the catalogue"):
@@ -252,7 +252,7 @@ def test_another_model_of_that_name_is_left_as_it_is(small: CatalogueEntry, shel
     assert (places.models_dir / "small" / "mine.h5").read_bytes() == b"mine"
 
 
-def test_force_replaces_it_and_where_that_fails_it_stays(
+def test_force_replaces_a_model_and_keeps_it_if_the_download_fails(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     (places.models_dir / "small").mkdir(parents=True)
@@ -268,14 +268,12 @@ def test_force_replaces_it_and_where_that_fails_it_stays(
 
 
 @pytest.mark.parametrize("name", ["../small", ".small", "a b", "small/x"])
-def test_a_name_that_no_model_can_have_is_refused(small: CatalogueEntry, places: Sources, name: str) -> None:
+def test_an_invalid_model_name_is_refused(small: CatalogueEntry, places: Sources, name: str) -> None:
     with pytest.raises(ModelFormatError, match="cannot be a model's name"):
         pull(small, places, name=name, patience=QUICK)
 
 
-def test_a_network_that_nobody_defines_is_refused_before_anything_is_fetched(
-    catalogue: Write, shelf: Shelf, places: Sources
-) -> None:
+def test_an_undefined_network_is_refused_before_any_download(catalogue: Write, shelf: Shelf, places: Sources) -> None:
     entry = catalogue(
         f"[odd]\nkind = gluon\nnetwork = oddnet\nfile = odd.params\nbases = {shelf.url}\ninput = imagenet", "odd"
     )
@@ -286,7 +284,7 @@ def test_a_network_that_nobody_defines_is_refused_before_anything_is_fetched(
 
 @pytest.mark.parametrize("layout", ["as at the source", "flat", "unpacked", "unpacked and flat"])
 @pytest.mark.parametrize("form", ["folder", "file URL"])
-def test_a_site_without_the_web_has_a_folder(
+def test_a_folder_can_be_the_mirror_of_an_offline_site(
     layout: str,
     form: str,
     small: CatalogueEntry,
@@ -314,7 +312,7 @@ def test_a_site_without_the_web_has_a_folder(
     assert path.is_file()
 
 
-def test_a_mirror_that_lacks_the_model_leaves_the_others(
+def test_the_other_sources_are_tried_if_a_mirror_lacks_the_model(
     small: CatalogueEntry, shelf: Shelf, places: Sources, tmp_path: Path, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -323,7 +321,7 @@ def test_a_mirror_that_lacks_the_model_leaves_the_others(
     assert shelf.asked() == [f"mirror/{small_path}", f"one/{small_path}"]
 
 
-def test_a_mirror_on_the_web_is_asked_first(
+def test_a_mirror_on_the_web_is_tried_first(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"mirror/{small_path}", small_zip)
@@ -332,7 +330,7 @@ def test_a_mirror_on_the_web_is_asked_first(
     assert shelf.asked() == [f"mirror/{small_path}"]
 
 
-def test_a_password_of_a_mirror_is_used_but_not_written_down(
+def test_the_password_of_a_mirror_is_used_but_not_stored(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"mirror/{small_path}", small_zip)
@@ -347,7 +345,7 @@ def test_a_password_of_a_mirror_is_used_but_not_written_down(
     assert "secret" not in str(caught.value) and "404" in str(caught.value)
 
 
-def test_mxnet_gluon_repo_takes_the_place_of_gluons_own(
+def test_mxnet_gluon_repo_replaces_the_default_source_of_gluon(
     catalogue: Write, shelf: Shelf, tmp_path: Path, small_sha1: str, small_path: str, small_zip: bytes
 ) -> None:
     entry = catalogue(
@@ -392,7 +390,7 @@ input = cifar10
 """
 
 
-def test_a_checkpoint_comes_from_one_place_alone(
+def test_all_files_of_a_checkpoint_come_from_one_source(
     catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes], small_net: Any
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="cifar10"), "loose")
@@ -407,7 +405,7 @@ def test_a_checkpoint_comes_from_one_place_alone(
     assert signature is not None and signature.postprocess.activation == "softmax"
 
 
-def test_a_page_in_the_place_of_parameters_is_not_taken_though_no_checksum_was_published(
+def test_an_html_page_instead_of_parameters_is_refused_without_a_checksum(
     catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes]
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="cifar10"), "loose")
@@ -420,7 +418,7 @@ def test_a_page_in_the_place_of_parameters_is_not_taken_though_no_checksum_was_p
     assert models(places) == []
 
 
-def test_labels_come_from_a_file_and_must_be_as_many_as_the_classes(
+def test_labels_are_read_from_a_file_and_must_match_the_number_of_classes(
     catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes]
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="deep/words.txt"), "loose")
@@ -434,7 +432,7 @@ def test_labels_come_from_a_file_and_must_be_as_many_as_the_classes(
     assert labels is not None and labels[3] == "wörd 3"
 
 
-def test_an_archive_is_unpacked_as_it_is(catalogue: Write, shelf: Shelf, places: Sources) -> None:
+def test_an_archive_is_unpacked_unchanged(catalogue: Write, shelf: Shelf, places: Sources) -> None:
     manifest = {"model": {"modelName": "packed", "handler": "service:handle"}, "runtime": "python"}
     files = {
         "MAR-INF/MANIFEST.json": json.dumps(manifest).encode(),
@@ -452,7 +450,7 @@ def test_an_archive_is_unpacked_as_it_is(catalogue: Write, shelf: Shelf, places:
     assert (folder / "catalogue.json").is_file()
 
 
-def test_another_file_system_makes_no_difference(
+def test_the_work_folder_may_be_on_another_file_system(
     small: CatalogueEntry, places: Sources, shelf: Shelf, small_path: str, small_zip: bytes, tmp_path: Path
 ) -> None:
     memory = Path("/dev/shm")
@@ -470,13 +468,13 @@ def test_another_file_system_makes_no_difference(
         work.rmdir()
 
 
-def test_a_place_that_cannot_be_written_is_told(small: CatalogueEntry, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(small: CatalogueEntry, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ModelFormatError, match="cannot be written"):
         pull(small, Sources(tmp_path / "file" / "models", tmp_path / "work"), patience=QUICK)
 
 
-def test_the_server_is_given_a_function_that_knows_the_catalogue(
+def test_the_server_gets_a_function_that_resolves_catalogue_names(
     small: CatalogueEntry, shelf: Shelf, tmp_path: Path, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)

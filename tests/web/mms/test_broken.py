@@ -37,7 +37,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         yield app
 
 
-def test_nothing_says_that_it_is_ready(client: FlaskClient) -> None:
+def test_no_route_reports_a_broken_model_as_ready(client: FlaskClient) -> None:
     told = client.get("/predict/coded").json
     assert told["state"] == "failed" and CAUSE in told["reason"]
     assert CAUSE in client.get("/v2/models/coded/ready").json["reason"]

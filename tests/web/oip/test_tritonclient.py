@@ -64,7 +64,7 @@ def test_the_client_finds_the_server_and_its_models(client: Any) -> None:
     assert told == {"dogcat": "READY", "imagenet": "READY", "smile": "READY"}
 
 
-def test_the_metadata_have_the_signatures_names_and_shapes(client: Any) -> None:
+def test_the_metadata_have_the_names_and_shapes_of_the_signature(client: Any) -> None:
     told = client.get_model_metadata("dogcat", "1.0")
     assert told["versions"] == ["1.0"]
     assert told["inputs"] == [
@@ -83,7 +83,7 @@ def test_the_metadata_have_the_signatures_names_and_shapes(client: Any) -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_a_tensor_gives_the_networks_own_numbers(client: Any, server: Server, binary: bool) -> None:
+def test_a_tensor_request_returns_the_outputs_of_the_network(client: Any, server: Server, binary: bool) -> None:
     image = astronaut()
     values = dogcat_tensor(image)
     wanted = [triton.InferRequestedOutput("sigmoid", binary_data=binary)]
@@ -97,7 +97,7 @@ def test_a_tensor_gives_the_networks_own_numbers(client: Any, server: Server, bi
     assert 1 - float(raw[0, 0]) == pytest.approx(said["cat"], abs=1e-7)
 
 
-def test_the_numbers_are_those_that_mxnet_computes(client: Any) -> None:
+def test_the_outputs_equal_those_of_mxnet(client: Any) -> None:
     values = np.concatenate([smile_tensor(face_crop()), smile_tensor(plain())])
     found = client.infer("smile", [tensor("/conv2d_1_input1", values, "FP32")]).as_numpy("softmax")
     engine = load_reference(open_model_folder(ROOT / "models" / "smile"), "mxnet").engine
@@ -105,7 +105,7 @@ def test_the_numbers_are_those_that_mxnet_computes(client: Any) -> None:
     assert found.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
 
 
-def test_every_protocol_says_the_same_of_a_picture(client: Any, server: Server) -> None:
+def test_every_protocol_gives_the_same_answer_to_a_picture(client: Any, server: Server) -> None:
     for model in ("smile", "dogcat", "imagenet"):
         together = client.infer(model, [pictures(*PICTURES)])
         for row, data in enumerate(PICTURES):
@@ -120,7 +120,7 @@ def test_every_protocol_says_the_same_of_a_picture(client: Any, server: Server) 
             assert scores == pytest.approx([score for _, score in own], abs=1e-6)
 
 
-def test_classes_are_written_as_triton_writes_them(client: Any, models_dir: Path) -> None:
+def test_classes_are_formatted_as_by_triton(client: Any, models_dir: Path) -> None:
     wanted = [triton.InferRequestedOutput("softmax", class_count=2), triton.InferRequestedOutput("labels")]
     found = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=wanted)
     classes, labels = found.as_numpy("softmax"), found.as_numpy("labels")
@@ -136,7 +136,7 @@ def test_classes_are_written_as_triton_writes_them(client: Any, models_dir: Path
 
 @pytest.mark.parametrize("sent", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("wanted", [None, "gzip", "deflate"])
-def test_compressed_or_not_it_is_the_same(client: Any, sent: str | None, wanted: str | None) -> None:
+def test_compressed_requests_give_the_same_outputs(client: Any, sent: str | None, wanted: str | None) -> None:
     values = tensor("data", np.zeros((1, 3, 224, 224), np.float32), "FP32")
     plainly = client.infer("imagenet", [values]).as_numpy("softmax")
     packed = client.infer(
@@ -146,7 +146,7 @@ def test_compressed_or_not_it_is_the_same(client: Any, sent: str | None, wanted:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float64"])
-def test_other_types_are_taken_where_nothing_is_lost(client: Any, dtype: str) -> None:
+def test_other_types_are_accepted_if_no_precision_is_lost(client: Any, dtype: str) -> None:
     names = {"uint8": "UINT8", "int16": "INT16", "int64": "INT64", "float16": "FP16", "float64": "FP64"}
     values = np.arange(64 * 64).reshape(1, 1, 64, 64) % 2
     exact = client.infer("smile", [tensor("/conv2d_1_input1", values.astype(np.float32), "FP32")])
@@ -154,7 +154,7 @@ def test_other_types_are_taken_where_nothing_is_lost(client: Any, dtype: str) ->
     assert other.as_numpy("softmax").tobytes() == exact.as_numpy("softmax").tobytes()
 
 
-def test_requests_may_be_made_at_once(client: Any) -> None:
+def test_requests_may_be_sent_concurrently(client: Any) -> None:
     alone = client.infer("dogcat", [pictures(PICTURES[1])]).as_numpy("scores")
     waiting = [client.async_infer("dogcat", [pictures(PICTURES[1])]) for _ in range(8)]
     for item in waiting:
@@ -170,7 +170,7 @@ def test_requests_may_be_made_at_once(client: Any) -> None:
         ("smile", b"", "400", "empty"),
     ],
 )
-def test_what_is_wrong_is_told_in_the_clients_exception(
+def test_errors_are_raised_as_exceptions_of_the_client(
     client: Any, model: str, data: bytes, status: str, words: str
 ) -> None:
     with pytest.raises(InferenceServerException) as caught:
@@ -179,7 +179,7 @@ def test_what_is_wrong_is_told_in_the_clients_exception(
     assert words in caught.value.message()
 
 
-def test_what_the_server_does_not_have_is_told_too(client: Any) -> None:
+def test_unsupported_calls_are_raised_as_exceptions_of_the_client(client: Any) -> None:
     for call in (
         lambda: client.load_model("smile"),
         lambda: client.get_model_config("smile"),

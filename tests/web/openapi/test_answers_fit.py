@@ -118,10 +118,10 @@ def ask_all(address: str) -> list[str]:
     return [operation.label for operation in found]
 
 
-def test_answers_of_inference_fit_the_document(server: Server) -> None:
+def test_responses_of_inference_match_the_document(server: Server) -> None:
     asked = ask_all(server.url(""))
     assert {"POST /predict/{model}", "POST /v2/models/{model}/infer", "GET /v2/models/{model}/ready"} <= set(asked)
 
 
-def test_answers_of_management_fit_the_document(server: Server) -> None:
+def test_responses_of_management_match_the_document(server: Server) -> None:
     assert "PUT /models/{name}" in ask_all(f"http://127.0.0.1:{server.management_port}")
