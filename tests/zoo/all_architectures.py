@@ -88,7 +88,7 @@ def theirs(network: str, classes: int) -> Any:
 
 
 @pytest.mark.parametrize("network", sorted(ENTRIES))
-def test_what_is_served_is_what_gluon_computes(network: str, tmp_path: Path) -> None:
+def test_the_served_model_matches_gluon(network: str, tmp_path: Path) -> None:
     entry = ENTRIES[network]
     prepare()
     if entry.note.startswith("needs the package") and not HAS_GLUONCV:
