@@ -101,8 +101,8 @@ def run(given: argparse.Namespace, work: Path, began: float) -> Found:
             found.hops = [hop.with_cluster(measure_hop(made.fronts[0], hop.model, made.processes())) for hop in local]
             for hop in found.hops:
                 echo("  " + ", ".join(map(": ".join, zip(Hop.HEAD, hop.row(), strict=True))))
-        asked = pictures()
-        asks = [Ask(name, asked[name], _versions(name, right, rolled)) for name in NAMES]
+        requests = pictures()
+        asks = [Ask(name, requests[name], _versions(name, right, rolled)) for name in NAMES]
         load = Load([front.port for front in made.fronts], asks, given.per_second, CLIENTS)
         load.start()
         try:
@@ -127,9 +127,9 @@ def alone(made: Rig, work: Path, hop: bool) -> tuple[Answers, dict[str, float], 
     front.start()
     try:
         wait_for("the server without a cluster is ready", lambda: front.ready(len(NAMES) + 1), 180)
-        asked = pictures()
-        right = answers(front.url(""), asked)
-        rolled = answers(front.url(""), {NEW: asked[ROLLED]})[NEW]
+        requests = pictures()
+        right = answers(front.url(""), requests)
+        rolled = answers(front.url(""), {NEW: requests[ROLLED]})[NEW]
         local = [measure_hop(front, name, made.processes()) for name in NAMES] if hop else []
     finally:
         front.stop()

@@ -99,12 +99,12 @@ def matched(faces: Sequence[Sequence[int]], boxes: Sequence[Box]) -> int:
 def photographs(folders: Sequence[Path], fetch: Path | None) -> Iterator[tuple[str, Image.Image, list[list[int]]]]:
     """Yield the labelled photographs that are there: the source, the picture and its faces."""
     labels = json.loads(LABELS.read_text())
-    wanted = {label["sha256"]: label for label in labels}
+    missing = {label["sha256"]: label for label in labels}
     for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
-        if one := wanted.pop(hashlib.sha256(data).hexdigest(), None):
+        if one := missing.pop(hashlib.sha256(data).hexdigest(), None):
             yield one["source"], decode(data, LIMITS).image, one["faces"]
-    for digest, item in wanted.items():
+    for digest, item in missing.items():
         if fetch and item["source"].startswith("https://"):
             fetch.mkdir(parents=True, exist_ok=True)
             answer = requests.get(item["source"], timeout=60)

@@ -41,13 +41,13 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps(_measure(Path(asked.measure[0]), asked.measure[1])))
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(_measure(Path(arguments.measure[0]), arguments.measure[1])))
         return
-    table = _table([row for path in _models(asked.folders) for row in _rows(path)])
+    table = _table([row for path in _models(arguments.folders) for row in _rows(path)])
     print(table)
-    if asked.write:
+    if arguments.write:
         text = DOCUMENT.read_text(encoding="utf-8")
         before, _, rest = text.partition(BEGIN)
         if not rest:
@@ -75,9 +75,13 @@ def _rows(path: Path) -> list[tuple[str, ...]]:
         if done.returncode:
             rows.append((*first, engine, f"refused: {done.stderr.strip().splitlines()[-1][:80]}", "", ""))
             continue
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        parity = f"{told['parity']:.0e}" if told["parity"] is not None else "reference" if engine != "openvino" else ""
-        rows.append((*first[:2], told["input"], first[3], engine, parity, f"{told['ms']:.2f}", f"{told['mb']:.0f}"))
+        values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        parity = (
+            f"{values['parity']:.0e}" if values["parity"] is not None else "reference" if engine != "openvino" else ""
+        )
+        rows.append(
+            (*first[:2], values["input"], first[3], engine, parity, f"{values['ms']:.2f}", f"{values['mb']:.0f}")
+        )
     return [rows[0], *[("", "", "", "", *row[4:]) for row in rows[1:]]] if rows else []
 
 

@@ -122,8 +122,8 @@ def compare_under(setup: Setup, given: argparse.Namespace, python: Path, folder:
         shutil.copytree(archives, home / "store")
     peers = [mms(python, homes[0], setup), _dimple(setup, given, homes[1])]
     hidden = by(given) == "environment"
-    asked = [*setup.checks, *(_of_archives(given) if setup.archives else ())]
-    asked = [item for item in asked if item.id.startswith(given.only or "")]
+    selected = [*setup.checks, *(_of_archives(given) if setup.archives else ())]
+    selected = [item for item in selected if item.id.startswith(given.only or "")]
     try:
         for peer in peers:
             if hidden:
@@ -132,7 +132,7 @@ def compare_under(setup: Setup, given: argparse.Namespace, python: Path, folder:
             peer.start()
             if hidden:
                 reveal(peer)
-        return run(asked, peers[0], peers[1], setup.name)
+        return run(selected, peers[0], peers[1], setup.name)
     finally:
         for peer in peers:
             peer.stop()

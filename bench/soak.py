@@ -78,14 +78,14 @@ def measure(given: argparse.Namespace) -> Soak:
         subjects = make_subjects(folder / "models", given.models.split(","), python, ROOT, models_from)
         home = folder / "d"
         home.mkdir()
-        told = [pack(subject, home / "store", python, ROOT, "dimple") for subject in subjects]
+        load_models = [pack(subject, home / "store", python, ROOT, "dimple") for subject in subjects]
         shutil.copytree(ROOT / "bench" / "parity" / "models" / HANDLED, home / "store" / HANDLED)
-        config = {"load_models": ",".join(told), "default_workers_per_model": str(cpu_count())}
+        config = {"load_models": ",".join(load_models), "default_workers_per_model": str(cpu_count())}
         peer = dimple(ROOT, home, Setup("soak", (), config), default_worker_count())
         try:
             echo("starting Dimple")
             start(peer, subjects)
-            guests = [told[0].partition("=")[2], HANDLED]
+            guests = [load_models[0].partition("=")[2], HANDLED]
             return soak(peer, kinds(subjects), guests, CLIENTS, given.minutes * 60)
         finally:
             peer.stop()

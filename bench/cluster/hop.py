@@ -91,16 +91,16 @@ def _times(front: Front, model: str, count: int | None, seconds: float) -> Itera
     """
     picture = pictures()[model]
     connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
-    ending, asked = time.monotonic() + seconds, 0
-    while time.monotonic() < ending and (count is None or asked < count):
+    ending, count_sent = time.monotonic() + seconds, 0
+    while time.monotonic() < ending and (count is None or count_sent < count):
         began = time.perf_counter()
         connection.request("POST", f"/predict/{model}", picture, {"Content-Type": "image/jpeg"})
         answer = connection.getresponse()
         answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{model} answered {answer.status}")
-        asked += 1
-        yield time.perf_counter() - began, asked
+        count_sent += 1
+        yield time.perf_counter() - began, count_sent
     connection.close()
 
 

@@ -26,14 +26,14 @@ class Ask:
 
     def judge(self, body: bytes) -> float:
         """The largest difference of a probability to the answer that is nearest."""
-        said = {load["class"]: load["probability"] for load in json.loads(body)["predictions"]}
-        return min(_difference(said, right) for right in self.right)
+        probabilities = {load["class"]: load["probability"] for load in json.loads(body)["predictions"]}
+        return min(_difference(probabilities, right) for right in self.right)
 
 
-def _difference(said: Mapping[str, float], right: Mapping[str, float]) -> float:
-    if not set(said) <= set(right):
+def _difference(probabilities: Mapping[str, float], right: Mapping[str, float]) -> float:
+    if not set(probabilities) <= set(right):
         return float("inf")
-    return max(abs(said[name] - right[name]) for name in said)
+    return max(abs(probabilities[name] - right[name]) for name in probabilities)
 
 
 @dataclass

@@ -45,9 +45,9 @@ def make(folder: Path, cache: Path) -> None:
         shutil.copytree(ROOT / "models" / ROLLED, other)
         _shift(other)
         write_selftest(open_model_folder(other), picture, "auto", cache)
-    told = json.loads((folder / "others" / BAD / FILE).read_text())
-    told["probabilities"].reverse()
-    (folder / "others" / BAD / FILE).write_text(json.dumps(told))
+    facts = json.loads((folder / "others" / BAD / FILE).read_text())
+    facts["probabilities"].reverse()
+    (folder / "others" / BAD / FILE).write_text(json.dumps(facts))
 
 
 def face() -> bytes:
@@ -68,17 +68,17 @@ def archive(folder: Path, target: Path) -> None:
             packed.write(path, path.relative_to(folder).as_posix())
 
 
-def answers(url: str, asked: Mapping[str, bytes]) -> Answers:
+def answers(url: str, requests: Mapping[str, bytes]) -> Answers:
     """What a server says of each picture: the probabilities by class."""
-    return dict(_answers(url, asked))
+    return dict(_answers(url, requests))
 
 
-def _answers(url: str, asked: Mapping[str, bytes]) -> Iterator[tuple[str, dict[str, float]]]:
-    for model, picture in asked.items():
+def _answers(url: str, requests: Mapping[str, bytes]) -> Iterator[tuple[str, dict[str, float]]]:
+    for model, picture in requests.items():
         request = urllib.request.Request(f"{url}/predict/{model}?top=1000", picture, {"Content-Type": "image/jpeg"})
         with urllib.request.urlopen(request, timeout=120) as answer:
-            said = json.load(answer)["predictions"]
-        yield model, {item["class"]: item["probability"] for item in said}
+            predictions = json.load(answer)["predictions"]
+        yield model, {item["class"]: item["probability"] for item in predictions}
 
 
 def _shift(folder: Path) -> None:

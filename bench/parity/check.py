@@ -59,8 +59,8 @@ def predict(
         return peer.ask(method, path, sent() if callable(sent) else sent, headers, management)
 
     where = "management " if management else ""
-    told = f", {'; '.join(f'{key}: {value}' for key, value in headers.items())}" if headers else ""
-    return Check(id, f"{where}{line}{told}{_shown(sent)}", ask, status, says, **more)
+    header_text = f", {'; '.join(f'{key}: {value}' for key, value in headers.items())}" if headers else ""
+    return Check(id, f"{where}{line}{header_text}{_body_text(sent)}", ask, status, says, **more)
 
 
 manage = partial(predict, management=True)
@@ -85,7 +85,7 @@ def probe(id: str, asks: str, ask: Callable[[Peer], Answer], status: int = 200, 
     return Check(id, asks, ask, status, says, **more)
 
 
-def _shown(body: Any) -> str:
+def _body_text(body: Any) -> str:
     if not isinstance(body, bytes) or not body:
         return ""
     return f", body {body.decode()!r}" if len(body) < 80 and body.isascii() else f", body of {len(body):,} bytes"

@@ -14,7 +14,7 @@ from bench.parity.answer import Answer
 TOLERANCE = 1e-4
 """How far two figures of a prediction may be apart."""
 ABSENT = "(absent)"
-SHOWN = 300
+MOST_CHARACTERS = 300
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -143,4 +143,4 @@ def _text(body: bytes) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"

@@ -59,8 +59,8 @@ def peers_python(folder: Path) -> Path:
 
 def _environment(folder: Path, packages: tuple[str, ...], title: str, site: str = "") -> Path:
     python, mark = folder / "bin" / "python", folder / "packages.txt"
-    wanted = "\n".join(packages)
-    if mark.exists() and mark.read_text() == wanted:
+    requirements = "\n".join(packages)
+    if mark.exists() and mark.read_text() == requirements:
         return python
     echo(f"installing {title} into {folder}, once")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
@@ -70,5 +70,5 @@ def _environment(folder: Path, packages: tuple[str, ...], title: str, site: str 
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     found = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
     (Path(found.stdout.strip()) / "sitecustomize.py").write_text(site)
-    mark.write_text(wanted)
+    mark.write_text(requirements)
     return python

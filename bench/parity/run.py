@@ -35,9 +35,9 @@ class Result:
 def run(checks: Sequence[Check], mms: Peer, dimple: Peer, title: str) -> list[Result]:
     """Ask both at once, one check after the other: what a check does, the next ones build on."""
     results = []
-    with progress(title, len(checks), "checks") as shown, ThreadPoolExecutor(2) as pool:
+    with progress(title, len(checks), "checks") as bar, ThreadPoolExecutor(2) as pool:
         for check in checks:
-            shown.note(check.id)
+            bar.note(check.id)
             started = [pool.submit(_timed, check.ask, peer) for peer in (mms, dimple)]
             (one, its), (other, others) = (future.result() for future in started)
             found = differences(check.id, one, other, check.masked, check.unordered)
@@ -47,7 +47,7 @@ def run(checks: Sequence[Check], mms: Peer, dimple: Peer, title: str) -> list[Re
                 for peer in (mms, dimple):
                     peer.ask("DELETE", f"/models/{check.drops}", management=True)
             _tell(result)
-            shown.advance()
+            bar.advance()
     return results
 
 

@@ -37,11 +37,11 @@ def written(document: str, table: str) -> str:
 def write_table(path: Path, known: Sequence[Known]) -> bool:
     """Write the table into a document; say whether it had to be changed."""
     document = path.read_text(encoding="utf-8")
-    wanted = written(document, markdown(known))
-    if wanted == document:
+    new = written(document, markdown(known))
+    if new == document:
         return False
     whole = path.with_name(path.name + ".new")
-    whole.write_text(wanted, encoding="utf-8")
+    whole.write_text(new, encoding="utf-8")
     whole.replace(path)
     return True
 

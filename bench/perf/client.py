@@ -71,17 +71,17 @@ def measure(
 
     :returns: requests answered a second, percentiles, and how many were complete, lost and refused.
     """
-    wanted = amount(connections, seconds, per_second)
+    amount_options = amount(connections, seconds, per_second)
     with tempfile.TemporaryDirectory(prefix="ab-") as folder:
         served = Path(folder) / "served.csv"
-        command = [ab, "-k", "-l", "-r", "-q", *wanted, "-c", str(connections), "-s", str(PATIENCE_SECONDS)]
+        command = [ab, "-k", "-l", "-r", "-q", *amount_options, "-c", str(connections), "-s", str(PATIENCE_SECONDS)]
         command += ["-e", str(served), "-T", body.content_type, "-p", str(body.path), url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
         found = percentiles(served.read_text().splitlines()) if served.exists() else {}
     load = parse(done.stdout + done.stderr)
     lost = load.failed
     if load.broke_off:
-        lost += max(1, int(wanted[1]) - load.complete) if wanted[0] == "-n" else connections
+        lost += max(1, int(amount_options[1]) - load.complete) if amount_options[0] == "-n" else connections
     return load.per_second, found, load.complete, lost, load.refused
 
 

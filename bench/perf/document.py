@@ -56,9 +56,9 @@ def between(document: str, markers: tuple[str, str], text: str) -> str:
 
 def write_between(path: Path, markers: tuple[str, str], text: str) -> None:
     """The same in a file, which is replaced as a whole."""
-    wanted = between(path.read_text(encoding="utf-8"), markers, text)
+    content = between(path.read_text(encoding="utf-8"), markers, text)
     new = path.with_name(path.name + ".new")
-    new.write_text(wanted, encoding="utf-8")
+    new.write_text(content, encoding="utf-8")
     new.replace(path)
 
 
@@ -149,9 +149,9 @@ def _losses(record: Record) -> str:
     for model in _models(record):
         for connections in CONNECTIONS:
             found = [lost(record, model, connections, server) for server in HTTP_SERVERS]
-            asked = sum(by_round(record, DIMPLE, model, connections, lambda item: item.complete).values())
+            requests = sum(by_round(record, DIMPLE, model, connections, lambda item: item.complete).values())
             counts = [number(sum(item)) if item else NONE for item in found]
-            rows.append((f"{TITLES[model]}, {connections}", *counts, f"{asked:,.0f}"))
+            rows.append((f"{TITLES[model]}, {connections}", *counts, f"{requests:,.0f}"))
     head = ("model, connections", *(SERVERS[server] for server in HTTP_SERVERS), "asked of Dimple")
     return table(head, rows)
 

@@ -47,8 +47,8 @@ def drive(engine: Engine, tensor: FloatArray, threads: int, seconds: float) -> t
 
 
 def main(seconds: float, cache: Path, crowds: list[int], models: list[str]) -> None:
-    for told in models:
-        name, folder, picture = told.split("=")
+    for description in models:
+        name, folder, picture = description.split("=")
         opened = load(open_model_folder(Path(folder)), "auto", cache)
         shape, preprocess = opened.signature.inputs[0].shape, opened.signature.preprocess
         with Image.open(picture) as image:

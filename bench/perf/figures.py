@@ -34,8 +34,8 @@ def by_round(
     record: Record, server: str, model: str, connections: int, figure: Callable[[Cell], float]
 ) -> dict[int, float]:
     """A figure of the same cell in every round."""
-    wanted = (server, model, connections)
-    return {cell.round: figure(cell) for cell in record.cells if (cell.server, cell.model, cell.connections) == wanted}
+    key = (server, model, connections)
+    return {cell.round: figure(cell) for cell in record.cells if (cell.server, cell.model, cell.connections) == key}
 
 
 def of_runs(record: Record, server: str, figure: Callable[[Run], float]) -> dict[int, float]:

@@ -44,6 +44,6 @@ def _system() -> str:
 
 
 def _java() -> str:
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
-    found = re.search(r'version "([^"]+)"', said)
+    version_output = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
+    found = re.search(r'version "([^"]+)"', version_output)
     return f"Java {found[1]}" if found else "Java"

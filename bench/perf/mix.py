@@ -80,13 +80,13 @@ class Tally:
     samples: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, kind: str, status: int, allowed: Sequence[int], said: str) -> None:
+    def count(self, kind: str, status: int, allowed: Sequence[int], message: str) -> None:
         with self.lock:
             self.ended[kind, status] += 1
             if status not in allowed:
                 self.wrong += 1
                 if len(self.samples) < 20:
-                    self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {status} {said[:300]}")
+                    self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {status} {message[:300]}")
 
     @property
     def total(self) -> int:
@@ -100,8 +100,8 @@ def client(port: int, choices: Sequence[Kind], tally: Tally, stop: threading.Eve
     weights = [choice.weight for choice in choices]
     while not stop.is_set():
         (kind,) = chance.choices(choices, weights)
-        status, said = ask(connection, kind)
-        tally.count(kind.name, status, kind.allowed, said)
+        status, message = ask(connection, kind)
+        tally.count(kind.name, status, kind.allowed, message)
     connection.close()
 
 

@@ -40,9 +40,9 @@ def _measure(port: int, model: str, picture: Path, connections: int, seconds: fl
         while time.monotonic() < ends:
             started = time.perf_counter()
             connection.request("POST", f"/predict/{model}", body, {"Content-Type": "image/jpeg"})
-            said = connection.getresponse().read()
+            response = connection.getresponse().read()
             waited = (time.perf_counter() - started) * 1000
-            rows.append(shares(json.loads(said)["timing_ms"], waited))
+            rows.append(shares(json.loads(response)["timing_ms"], waited))
         connection.close()
 
     running = [threading.Thread(target=ask) for _ in range(connections)]
@@ -55,8 +55,8 @@ def _measure(port: int, model: str, picture: Path, connections: int, seconds: fl
 
 def shares(timing: dict[str, float], waited: float) -> dict[str, float]:
     """Split what a client waited (ms) into the steps that the answer tells, and the rest."""
-    told = {name: timing.get(name, 0.0) for name in STEPS[:-1]}
-    return {**told, "http": max(0.0, waited - sum(told.values()))}
+    measured = {name: timing.get(name, 0.0) for name in STEPS[:-1]}
+    return {**measured, "http": max(0.0, waited - sum(measured.values()))}
 
 
 def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:

@@ -61,8 +61,10 @@ class Bench:
         for kind in (MMS, DIMPLE):
             home = self.homes[kind] = self.folder / kind[0]
             home.mkdir()
-            told = [pack(subject, home / "store", self.mms_python, self.checkout, kind) for subject in self.subjects]
-            (home / "load").write_text(",".join(told))
+            load_models = [
+                pack(subject, home / "store", self.mms_python, self.checkout, kind) for subject in self.subjects
+            ]
+            (home / "load").write_text(",".join(load_models))
         home = self.homes[INT8] = self.folder / "i"
         self.int8 = int8_of(self.subjects, home / "store", home / "instance" / "cache")
         if self.int8:
@@ -119,10 +121,12 @@ def _first_start(bench: Bench, kind: str) -> dict[str, dict[str, float]]:
         peer.start()
         answers = {}
         for subject in bench.subjects:
-            said = peer.ask("POST", f"/predictions/{subject.name}", subject.picture.read_bytes(), JPEG)
-            if said.status != 200:
-                raise NotReady(f"{kind} answers {said.status} for {subject.name}: {said.body[:500]!r}; see {peer.log}")
-            answers[subject.name] = {row["class"]: row["probability"] for row in said.document()}
+            response = peer.ask("POST", f"/predictions/{subject.name}", subject.picture.read_bytes(), JPEG)
+            if response.status != 200:
+                raise NotReady(
+                    f"{kind} answers {response.status} for {subject.name}: {response.body[:500]!r}; see {peer.log}"
+                )
+            answers[subject.name] = {row["class"]: row["probability"] for row in response.document()}
         return answers
     finally:
         peer.stop()
@@ -260,9 +264,9 @@ def _engine(bench: Bench, number: int) -> None:
     if done.returncode:
         raise Missing(f"the engine alone failed:\n{done.stderr[-2000:]}")
     for line in done.stdout.splitlines():
-        told = json.loads(line)
-        if told.pop("kind") != "openvino":
-            echo(f"  the engine of {told['model']} is not openvino: the comparison with Dimple's HTTP means little")
-        found = Cell(round=number, server=ENGINE, **told)
+        row = json.loads(line)
+        if row.pop("kind") != "openvino":
+            echo(f"  the engine of {row['model']} is not openvino: the comparison with Dimple's HTTP means little")
+        found = Cell(round=number, server=ENGINE, **row)
         bench.record.cells.append(found)
         tell(found)

@@ -70,13 +70,13 @@ def soak(peer: Peer, choices: Sequence[Kind], guests: Sequence[str], clients: in
     """
     tally, samples, began = Tally(), [], time.monotonic()
     warm = min(120.0, seconds / 5)
-    with progress("soak", round(seconds), "s") as shown:
+    with progress("soak", round(seconds), "s") as bar:
         # more clients than later, so that every process has all its threads once and for all
         with _loaded(peer, choices, guests, tally, 4 * clients):
-            samples += _watch(peer, began, warm, shown)
+            samples += _watch(peer, began, warm, bar)
         before = at_rest(peer)
         with _loaded(peer, choices, guests, tally, clients) as registered:
-            samples += _watch(peer, began, seconds - warm, shown)
+            samples += _watch(peer, began, seconds - warm, bar)
         after = at_rest(peer)
     return Soak(warm, before, after, samples, tally, registered[0])
 
@@ -104,22 +104,22 @@ def _come_and_go(peer: Peer, guests: Sequence[str], tally: Tally, stop: threadin
     while not stop.is_set():
         archive = guests[registered[0] % len(guests)]
         path = f"/models?url={archive}&model_name={GUEST}&initial_workers=1&synchronous=true"
-        said = peer.ask("POST", path, management=True)
-        tally.count("register", said.status, (200,), f"{said.reason} {said.body[:200]!r}")
+        response = peer.ask("POST", path, management=True)
+        tally.count("register", response.status, (200,), f"{response.reason} {response.body[:200]!r}")
         registered[0] += 1
         stop.wait(GUEST_SECONDS)
-        said = peer.ask("DELETE", f"/models/{GUEST}", management=True)
-        tally.count("unregister", said.status, (200,), f"{said.reason} {said.body[:200]!r}")
+        response = peer.ask("DELETE", f"/models/{GUEST}", management=True)
+        tally.count("unregister", response.status, (200,), f"{response.reason} {response.body[:200]!r}")
 
 
-def _watch(peer: Peer, began: float, seconds: float, shown: Any) -> Iterator[Sample]:
+def _watch(peer: Peer, began: float, seconds: float, bar: Any) -> Iterator[Sample]:
     """Look now and then, for so many seconds."""
     ends, last = time.monotonic() + seconds, time.monotonic()
     while (now := time.monotonic()) < ends:
         yield Sample(now - began, look(peer))
         time.sleep(min(SAMPLE_SECONDS, max(0.0, ends - time.monotonic())))
         passed = time.monotonic() - last
-        shown.advance(int(passed))
+        bar.advance(int(passed))
         last += int(passed)
 
 

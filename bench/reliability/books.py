@@ -96,8 +96,8 @@ def _first_is(colour: str) -> Callable[[int, bytes], bool]:
     def right(status: int, body: bytes) -> bool:
         if status != 200:
             return False
-        said = json.loads(body)
-        first = (said["predictions"] if isinstance(said, dict) else said)[0]
+        document = json.loads(body)
+        first = (document["predictions"] if isinstance(document, dict) else document)[0]
         return bool(first["class"] == colour and first["probability"] > 0.99)
 
     return right
@@ -116,12 +116,12 @@ class Books:
     slowest: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, end: End, kind: str, said: str, seconds: float = 0.0) -> None:
+    def count(self, end: End, kind: str, message: str, seconds: float = 0.0) -> None:
         with self.lock:
             self.ended[end] += 1
             self.slowest = max(self.slowest, seconds)
             if end is End.LOST and len(self.samples) < SAMPLES:
-                self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {said[:300]}")
+                self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {message[:300]}")
 
     def knock(self) -> None:
         """Nobody listened."""

@@ -103,9 +103,9 @@ def _slow(scene: Scene) -> None:
         scene.check(len(slow.ended) < SLOW, "the slow ones were gone before others were asked")
         scene.served.wait(lambda: slow.all_ended)
         scene.is_over()
-    told = sum(b" 408 " in text for text in slow.heard.values())
-    scene.note(f"{SLOW} slow connections, {told} of them answered 408, the others closed")
-    scene.check(told >= SLOW // 3, f"only {told} were told that they are too slow")
+    timeouts = sum(b" 408 " in text for text in slow.heard.values())
+    scene.note(f"{SLOW} slow connections, {timeouts} of them answered 408, the others closed")
+    scene.check(timeouts >= SLOW // 3, f"only {timeouts} were told that they are too slow")
 
 
 def _vanish(scene: Scene) -> None:
@@ -119,7 +119,7 @@ def _vanish(scene: Scene) -> None:
         one.close()
     scene.is_over()
     scene.note("100 clients went in the middle of a body, half of them with a reset")
-    scene.check("Traceback" not in scene.said(), "the log has a stack trace")
+    scene.check("Traceback" not in scene.log_text(), "the log has a stack trace")
 
 
 def _deaf(scene: Scene) -> None:
@@ -181,7 +181,7 @@ def _slow_models(scene: Scene) -> None:
             status, _, _ = served.ask("GET", "/ping")
             pings.append(time.monotonic() - began)
             scene.check(status == 200, f"/ping is answered {status}")
-        said = Counter(_status(client) for client in clients)
+        statuses = Counter(_status(client) for client in clients)
     finally:
         for client in clients:
             client.close()
@@ -190,11 +190,11 @@ def _slow_models(scene: Scene) -> None:
         shutil.rmtree(served.models / SLOW_MODEL)
     scene.is_over()
     scene.note(
-        f"of {WAITING} clients of two models of {SLOW_SECONDS:g} s, {said[503]} were answered 503 at once; the longest "
-        f"of {len(pings)} /ping meanwhile {max(pings):.2f} s"
+        f"of {WAITING} clients of two models of {SLOW_SECONDS:g} s, {statuses[503]} were answered 503 at once; "
+        f"the longest of {len(pings)} /ping meanwhile {max(pings):.2f} s"
     )
-    scene.check(set(said) <= {0, 200, 503}, f"their answers are {said}")
-    scene.check(said[503] > 0, "none was refused")
+    scene.check(set(statuses) <= {0, 200, 503}, f"their answers are {statuses}")
+    scene.check(statuses[503] > 0, "none was refused")
 
 
 def _status(one: socket.socket) -> int:

@@ -40,8 +40,8 @@ def _jump(scene: Scene) -> None:
         scene.check(status == 200, f"unregistering: {status} {body!r}")
         time.sleep(1.5)  # longer than anything here waits for the next look
     scene.is_over()
-    said = time.strftime("%Y-%m-%d", time.localtime(time.time() - DAY))
-    scene.check(said in scene.served.said(), "the server's clock did not jump")
+    date = time.strftime("%Y-%m-%d", time.localtime(time.time() - DAY))
+    scene.check(date in scene.served.log_text(), "the server's clock did not jump")
     scene.check(scene.served.workers() == before, "a worker was replaced")
     scene.note("a day forward, two back; no worker was replaced")
 

@@ -26,20 +26,20 @@ class Scene:
     served: Served
     books: Books = field(default_factory=Books)
     notes: list[str] = field(default_factory=list)
-    kept: dict[str, object] = field(default_factory=dict)
+    memo: dict[str, object] = field(default_factory=dict)
     logged: int = 0
     ended: float = 0.0
 
     def __post_init__(self) -> None:
-        self.logged = len(self.served.said())
+        self.logged = len(self.served.log_text())
 
     def is_over(self) -> None:
         """To be called where a fault that lasts has ended: recovery begins now."""
         self.ended = time.monotonic()
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         """What the server has logged since the scene began."""
-        return self.served.said()[self.logged :]
+        return self.served.log_text()[self.logged :]
 
     def note(self, text: str) -> None:
         self.notes.append(text)
@@ -47,7 +47,7 @@ class Scene:
     def check(self, holds: bool, what: str) -> None:
         """:raises Failed: where something does not hold."""
         if not holds:
-            raise Failed(f"{what}\n{self.served.said()[-2000:]}")
+            raise Failed(f"{what}\n{self.served.log_text()[-2000:]}")
 
 
 @dataclass(frozen=True)

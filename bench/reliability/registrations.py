@@ -72,7 +72,7 @@ def _overwrite(scene: Scene) -> None:
     status, body = register(scene, "after")
     scene.check(status == 200, f"registering after it: {status} {body!r}")
     scene.served.wait(lambda: answers(scene, "before") and answers(scene, "after"))
-    scene.check("is damaged" in scene.served.said(), "the log does not say it")
+    scene.check("is damaged" in scene.served.log_text(), "the log does not say it")
     scene.note("what was registered before stayed, and the file was written again")
 
 

@@ -90,7 +90,7 @@ class Served:
         """Whether somebody answers, and has all models."""
         assert self.process
         if self.process.poll() is not None:
-            raise NotInTime(f"the server has ended:\n{self.said()[-3000:]}")
+            raise NotInTime(f"the server has ended:\n{self.log_text()[-3000:]}")
         with contextlib.suppress(OSError, http.client.HTTPException):
             return self.ask("GET", "/readyz")[0] == 200
         return False
@@ -104,15 +104,15 @@ class Served:
         while not condition():
             if time.monotonic() > deadline:
                 raise NotInTime(
-                    f"{getattr(condition, '__name__', condition)}: not in {seconds} s:\n{self.said()[-3000:]}"
+                    f"{getattr(condition, '__name__', condition)}: not in {seconds} s:\n{self.log_text()[-3000:]}"
                 )
             time.sleep(TICK_SECONDS)
 
     def wait_for_line(self, text: str, seconds: float = START_SECONDS) -> None:
         """Wait until the log says something, since the start."""
-        self.wait(lambda: text in self.said(), seconds)
+        self.wait(lambda: text in self.log_text(), seconds)
 
-    def said(self) -> str:
+    def log_text(self) -> str:
         """The log since the last start."""
         with self.log.open("rb") as log:
             log.seek(self.logged)
@@ -138,12 +138,14 @@ class Served:
     @property
     def master(self) -> int:
         """gunicorn's first process; the log tells, since a wrapping command may stand before it."""
-        found = re.findall(r"is starting as process (\d+)", self.said())
+        found = re.findall(r"is starting as process (\d+)", self.log_text())
         return int(found[-1]) if found else self.pid
 
     def serving(self) -> list[int]:
         """The workers that have loaded their models."""
-        loaded = {int(item) for item in re.findall(r"\[(\d+)\] \[INFO\] (?:serving|model \S+ \S+ loaded)", self.said())}
+        loaded = {
+            int(item) for item in re.findall(r"\[(\d+)\] \[INFO\] (?:serving|model \S+ \S+ loaded)", self.log_text())
+        }
         return [worker for worker in self.workers() if worker in loaded]
 
     def handlers(self) -> list[int]:
@@ -212,7 +214,7 @@ def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **setting
         write_handled(folder / "models" / HANDLED)
     for name in set(models) - {COLOUR, HEAVY, HANDLED}:
         (folder / "models" / name).symlink_to(ROOT / "models" / name)
-    told: dict[str, object] = {
+    variables: dict[str, object] = {
         "host": "127.0.0.1", "port": port, "management_port": management_port, "workers": 2,
         "models_dir": folder / "models",
         "uploads_dir": folder / "uploads", "instance_dir": folder / "instance", "cache_dir": cache,
@@ -221,7 +223,7 @@ def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **setting
     }  # fmt: skip
     hidden = ("DIMPLE_", "MMS_", "MAKE", "MFLAGS")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    environ |= {f"DIMPLE_{name.upper()}": str(value) for name, value in told.items()}
+    environ |= {f"DIMPLE_{name.upper()}": str(value) for name, value in variables.items()}
     environ |= {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
     return Served(folder, environ, port, management_port)
 

@@ -23,4 +23,4 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def test_a_full_disk_fails_only_requests_that_store_something(served: Served, fault: Fault) -> None:
     row = suffer(fault, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
-    assert "Traceback" not in served.said()
+    assert "Traceback" not in served.log_text()

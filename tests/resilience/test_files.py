@@ -14,7 +14,7 @@ from tests.conftest import CACHE
 def test_a_model_answers_without_its_files_until_the_next_start(served: Served) -> None:
     row = suffer(HARMED, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
-    assert "Traceback" not in served.said()
+    assert "Traceback" not in served.log_text()
 
 
 def test_a_jump_of_the_clock_fails_no_request(place: Path) -> None:

@@ -25,5 +25,5 @@ def test_repeated_registrations_leave_nothing_behind(served: Served) -> None:
 def test_a_server_starts_with_the_last_good_state_if_the_registry_is_damaged(served: Served) -> None:
     row = suffer(GARBAGE, served)
     assert (row.samples, row.lost) == ((), 0)
-    assert "is damaged" in served.said()
-    assert "kept as" in served.said()
+    assert "is damaged" in served.log_text()
+    assert "kept as" in served.log_text()

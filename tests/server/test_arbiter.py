@@ -24,7 +24,7 @@ def test_replacing_a_server_under_make_leaves_the_new_server_running(tmp_path: P
             assert served.process is not None
             assert served.process.wait(timeout=60) == 0
             assert served.ask("POST", f"/predictions/{COLOUR}", picture("red"))[0] == 200
-            assert served.said().count("Handling signal: term") == 1
+            assert served.log_text().count("Handling signal: term") == 1
         finally:
             os.kill(successor, signal.SIGTERM)
         served.wait(lambda: not Path(f"/proc/{successor}/exe").exists())

@@ -97,12 +97,12 @@ def processes(peer: Peer) -> Answer:
     return of_document({"processes": len({answer.body for answer in answers})})
 
 
-def told_by_all(peer: Peer) -> Answer:
+def count_descriptions(peer: Peer) -> Answer:
     """How many descriptions there are of one model that fails: whichever process is asked, it should be one."""
     peer.ask("POST", "/models?url=init-error", management=True)
     peer.ask("PUT", "/models/init_error?min_worker=1&synchronous=true", management=True)
-    asked = [peer.ask("GET", "/models/init_error", management=True) for _ in range(30)]
-    documents = [answer.document() for answer in asked]
+    responses = [peer.ask("GET", "/models/init_error", management=True) for _ in range(30)]
+    documents = [answer.document() for answer in responses]
     peer.ask("DELETE", "/models/init_error", management=True)
     kinds = {
         (document.get("modelVersion"), document.get("status"), len(document.get("workers", ())))
@@ -112,7 +112,7 @@ def told_by_all(peer: Peer) -> Answer:
 
 
 CHECKS = [
-    probe("handlers.told-by-all", "describe a model that fails, 30 times: how many descriptions", told_by_all),
+    probe("handlers.told-by-all", "describe a model that fails, 30 times: how many descriptions", count_descriptions),
     manage("handlers.register", "POST /models?url=actor&initial_workers=1", 200, "Workers scaled"),
     probe("handlers.processes", "40 requests to one worker: how many processes answer", processes),
     *ANSWERS,

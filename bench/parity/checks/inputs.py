@@ -9,11 +9,11 @@ NUL = bytes(range(256))
 
 def sent(name: str, line: str, says: str = "", kind: str = "", body: object = None, **headers: str) -> Check:
     """A request to ``echo`` of this content type."""
-    told = {
+    sent_headers = {
         **({"Content-Type": kind} if kind else {}),
         **{key.replace("_", "-"): text for key, text in headers.items()},
     }
-    return predict(f"inputs.{name}", line, 200, says, body, told)
+    return predict(f"inputs.{name}", line, 200, says, body, sent_headers)
 
 
 def parts(name: str, line: str = "POST /predictions/echo", says: str = "", **fields: object) -> Check:
