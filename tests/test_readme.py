@@ -66,13 +66,13 @@ def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= LONGEST
 
 
-def assert_same_answer(given: Any, shown: Any) -> None:
-    assert list(given) == list(shown)
-    assert given["timing_ms"].keys() == shown["timing_ms"].keys()
-    for mine, theirs in zip(given["predictions"], shown["predictions"], strict=True):
+def assert_same_answer(given: Any, documented: Any) -> None:
+    assert list(given) == list(documented)
+    assert given["timing_ms"].keys() == documented["timing_ms"].keys()
+    for mine, theirs in zip(given["predictions"], documented["predictions"], strict=True):
         assert mine["class"] == theirs["class"]
         assert mine["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
-    (mine,), (theirs,) = given["faces"], shown["faces"]
+    (mine,), (theirs,) = given["faces"], documented["faces"]
     # processors differ in the last bits, and a face's frame moves a pixel for it
     assert mine["box"] == pytest.approx(theirs["box"], abs=3)
 
@@ -81,10 +81,10 @@ def assert_same_answer(given: Any, shown: Any) -> None:
 def test_each_response_in_the_readme_is_that_of_its_command(text: str, server: Server) -> None:
     pairs = re.findall(r"^```bash\n(curl .*)\n```\n\n```json\n((?:.*\n)*?)```$", text, re.MULTILINE)
     assert pairs
-    for command, shown in pairs:
+    for command, documented in pairs:
         words = shlex.split(command.replace("localhost:8080", f"127.0.0.1:{server.port}"))
         done = subprocess.run([*words, "-sS"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        given, expected = json.loads(done.stdout), json.loads(shown)
+        given, expected = json.loads(done.stdout), json.loads(documented)
         if "code" in expected:
             assert given == expected
         else:
@@ -178,9 +178,9 @@ def test_every_error_of_the_api_has_its_status() -> None:
     classes = [var for var in vars(errors).values() if isinstance(var, type) and issubclass(var, errors.DimpleError)]
     statuses = {item.type: item.status for item in classes}
     rows = re.findall(r"^\| (\d{3}) \| (.*?) \|", API, re.MULTILINE)
-    shown = {name: int(code) for code, names in rows for name in re.findall(r"`(\w+)`", names)}
-    assert shown == {name: statuses[name] for name in shown}
-    assert len(shown) > 15
+    documented = {name: int(code) for code, names in rows for name in re.findall(r"`(\w+)`", names)}
+    assert documented == {name: statuses[name] for name in documented}
+    assert len(documented) > 15
 
 
 @pytest.mark.parametrize("name", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])

@@ -215,9 +215,9 @@ def _chunked(scene: Scene) -> None:
         scene.check(len(slow.ended) < CHUNKED_CLIENTS, "the chunked ones were gone before others were asked")
         scene.served.wait(lambda: slow.all_ended)
         scene.is_over()
-    told = sum(text.split()[1:2] in ([b"400"], [b"408"]) for text in slow.heard.values())
-    scene.note(f"{CHUNKED_CLIENTS} bodies in chunks that did not end, {told} of them refused")
-    scene.check(told == CHUNKED_CLIENTS, f"only {told} were told so")
+    refusals = sum(text.split()[1:2] in ([b"400"], [b"408"]) for text in slow.heard.values())
+    scene.note(f"{CHUNKED_CLIENTS} bodies in chunks that did not end, {refusals} of them refused")
+    scene.check(refusals == CHUNKED_CLIENTS, f"only {refusals} were told so")
 
 
 def limits(pid: int, files: int) -> None:

@@ -126,19 +126,19 @@ def test_a_request_that_ended_the_process_twice_is_not_sent_a_third_time(path: P
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("")
         listener.listen()
-        asked: list[int] = []
-        thread = threading.Thread(target=hang_up_when_asked, args=(listener, asked), daemon=True)
+        request_counts: list[int] = []
+        thread = threading.Thread(target=hang_up_on_requests, args=(listener, request_counts), daemon=True)
         thread.start()
         engine = RemoteEngine(listener.getsockname(), path, LONG)
         with pytest.raises(EngineUnavailable, match="2 times"):
             engine.predict(pictures(1))
-        assert asked == [1, 2]
+        assert request_counts == [1, 2]
         engine.close()
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
-def hang_up_when_asked(listener: socket.socket, asked: list[int]) -> None:
+def hang_up_on_requests(listener: socket.socket, request_counts: list[int]) -> None:
     """Speak as engine processes of the numbers 1, 2, … do which end over every request."""
     while True:
         try:
@@ -146,13 +146,13 @@ def hang_up_when_asked(listener: socket.socket, asked: list[int]) -> None:
         except OSError:
             return
         channel = Channel(connection)
-        channel.send(Kind.HELLO, generation=len(asked) + 1)
+        channel.send(Kind.HELLO, generation=len(request_counts) + 1)
         _, text, length, *_ = channel.receive(Kind.CALL)
         channel.read(text, length)
         channel.send(Kind.DONE, [3, 8, 8])
         channel.receive_buffer(channel.receive(Kind.BUFFER)[1])
         channel.receive(Kind.ASK)
-        asked.append(len(asked) + 1)
+        request_counts.append(len(request_counts) + 1)
         channel.close()
 
 

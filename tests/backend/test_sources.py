@@ -69,8 +69,8 @@ def test_the_log_names_the_python_version_that_runs_a_python_2_archive(
     manifest = settings.models_dir / "one" / "MAR-INF" / "MANIFEST.json"
     manifest.write_text(manifest.read_text().replace('{"model"', '{"runtime": "python2", "model"'))
     served(settings)
-    said = [record.getMessage() for record in caplog.records if "Python 2" in record.getMessage()]
-    assert said == [f"one asks for Python 2; its code runs under Python {platform.python_version()}"]
+    messages = [record.getMessage() for record in caplog.records if "Python 2" in record.getMessage()]
+    assert messages == [f"one asks for Python 2; its code runs under Python {platform.python_version()}"]
 
 
 @pytest.mark.parametrize(
@@ -114,24 +114,24 @@ def test_a_missing_model_does_not_affect_the_others(settings: Settings) -> None:
 def test_an_archive_from_a_web_server_is_fetched_once(settings: Settings, served: Served, tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "web" / "echo"), "zip", archive(tmp_path / "echo", ECHO))
     (tmp_path / "web" / "echo.zip").rename(tmp_path / "web" / "echo.mar")
-    asked = []
+    paths = []
 
     class Handler(SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
             super().__init__(*args, directory=str(tmp_path / "web"))  # type: ignore[arg-type]
 
         def log_request(self, *args: object) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/echo.mar"
         assert served(replace(settings, load_models=url)) == ["echo"]
-        first = len(asked)
+        first = len(paths)
         server.shutdown()
 
     assert served(replace(settings, load_models=url)) == ["echo"]
-    assert len(asked) == first > 0
+    assert len(paths) == first > 0
 
 
 def test_an_unregistered_model_is_served_again_if_a_start_names_it(settings: Settings, served: Served) -> None:

@@ -206,22 +206,23 @@ def test_the_documentation_has_its_markers() -> None:
 
 
 def test_the_report_marks_goals_that_were_not_reached() -> None:
-    said = performance(FULL)
-    assert "| smile CNN: requests/s at 8 | \u2265 4\u00d7 | 4.50\u00d7 (4.00\u20135.00) | yes |" in said
+    report = performance(FULL)
+    assert "| smile CNN: requests/s at 8 | \u2265 4\u00d7 | 4.50\u00d7 (4.00\u20135.00) | yes |" in report
     assert (
-        "| all together: start to first answers | \u2264 0.4\u00d7 | 0.500\u00d7 (0.500\u20130.500) | **no** |" in said
+        "| all together: start to first answers | \u2264 0.4\u00d7 | 0.500\u00d7 (0.500\u20130.500) | **no** |"
+        in report
     )
     assert (
         "| smile CNN, 8 | 100 (100\u2013100) | 450 (400\u2013500) | 4.50\u00d7 (4.00\u20135.00) "
-        "| \u2013 | \u2013 | 800 (800\u2013800) | \u2013 |" in said
+        "| \u2013 | \u2013 | 800 (800\u2013800) | \u2013 |" in report
     )
 
 
 def test_every_plot_that_the_report_shows_is_drawn(tmp_path: Path) -> None:
     full = replace(FULL, profile=[Step("smile", 1, dict.fromkeys(STEPS, 1.0))])
     draw(full, tmp_path)
-    shown = {part.partition(")")[0] for part in performance(full).split("(performance/")[1:]}
-    assert {file.name for file in tmp_path.iterdir()} == shown
+    linked_plots = {part.partition(")")[0] for part in performance(full).split("(performance/")[1:]}
+    assert {file.name for file in tmp_path.iterdir()} == linked_plots
     assert all(
         file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size < 100_000 for file in tmp_path.iterdir()
     )

@@ -55,8 +55,8 @@ def test_on_a_terminal_one_line_counts_the_packages(environ: dict[str, str]) -> 
     reading, writing = pty.openpty()
     done = subprocess.run(command(0), env=environ, stderr=writing, timeout=60, check=False)
     os.close(writing)
-    shown = os.read(reading, 65536).decode()
+    output = os.read(reading, 65536).decode()
     os.close(reading)
     assert done.returncode == 0
-    counts = [text.partition("\r")[0] for text in shown.split("Installing packages, first start only: ")[1:]]
+    counts = [text.partition("\r")[0] for text in output.split("Installing packages, first start only: ")[1:]]
     assert counts == ["1 found, now werkzeug", "2 found, now Flask", "3 found, now numpy", "unpacking 2"]

@@ -104,16 +104,16 @@ def test_an_archive_of_the_store_is_loaded_and_its_metrics_are_logged(here: Plac
     assert started.stdout == "Model server started.\n", started.stderr
     listed = json.loads(here.curl(f"http://127.0.0.1:{here.management_port}/models"))["models"]
     assert [model["modelName"] for model in listed] == ["sized"]
-    asked = f"http://127.0.0.1:{here.port}/predictions/sized"
-    assert json.loads(here.curl("--data-binary", "1234", "-H", "Content-Type: image/jpeg", asked)) == {"bytes": 4}
+    url = f"http://127.0.0.1:{here.port}/predictions/sized"
+    assert json.loads(here.curl("--data-binary", "1234", "-H", "Content-Type: image/jpeg", url)) == {"bytes": 4}
     assert here.run("mxnet-model-server", "--stop").stdout == "Model server stopped.\n"
     assert sorted(path.name for path in here.store.iterdir()) == ["sized.mar", "smile"]
     metrics = (here.folder / "logs" / "model_metrics.log").read_text().splitlines()
     tail = r"#hostname:[^,|]+,requestID:[0-9a-f-]{36},timestamp:\d{10}"
     assert any(re.fullmatch(rf"{TIME} - Read\.Bytes:4\|[^|]*\|{tail}", line) for line in metrics), metrics
-    said = (here.folder / "logs" / "mms_log.log").read_text()
+    log_text = (here.folder / "logs" / "mms_log.log").read_text()
     logger = r"com\.amazonaws\.ml\.mms\.wlm\.WorkerLifeCycle"
-    assert re.search(rf"^{TIME} \[INFO \] W-9000-sized\S* {logger} - a handler's words$", said, re.MULTILINE)
+    assert re.search(rf"^{TIME} \[INFO \] W-9000-sized\S* {logger} - a handler's words$", log_text, re.MULTILINE)
 
 
 def test_https_for_predictions_and_a_socket_for_management(here: Place) -> None:
@@ -122,8 +122,8 @@ def test_https_for_predictions_and_a_socket_for_management(here: Place) -> None:
         f"inference_address=https://127.0.0.1:{here.port}\nmanagement_address=unix:{socket}\nmodel_store=store\n"
     )
     assert here.run("mxnet-model-server", "--start").returncode == 0
-    asked = here.curl("-k", f"https://127.0.0.1:{here.port}/ping")
-    assert json.loads(asked)["status"] == "Healthy"
+    body = here.curl("-k", f"https://127.0.0.1:{here.port}/ping")
+    assert json.loads(body)["status"] == "Healthy"
     through = ("--unix-socket", str(socket))
     assert "models" in json.loads(here.curl(*through, "http://localhost/models"))
     # whatever a client writes into Host, management answers at its socket alone, and nothing else does there
@@ -159,9 +159,9 @@ def test_the_command_line_of_04_runs_in_the_foreground(here: Place) -> None:
         answer = json.loads(here.curl("-T", str(PICTURE), f"http://127.0.0.1:{here.port}/predictions/grin"))
         assert answer[0]["class"] == "smiling"
         assert here.run("mxnet-model-server", "--stop").stdout == "Model server stopped.\n"
-        _, said = process.communicate(timeout=SECONDS)
-    assert "multi-model-server" in said
-    assert "--gpu is for services of archives" in said
+        _, stderr = process.communicate(timeout=SECONDS)
+    assert "multi-model-server" in stderr
+    assert "--gpu is for services of archives" in stderr
     assert process.returncode == 0
 
 

@@ -11,7 +11,7 @@ from tests.browser.conftest import Open, follow
 from tests.conftest import Server
 
 
-def kept(server: Server) -> set[Path]:
+def uploads(server: Server) -> set[Path]:
     folder = server.log.parent / "uploads"
     return set(folder.iterdir()) if folder.exists() else set()
 
@@ -19,7 +19,7 @@ def kept(server: Server) -> set[Path]:
 def test_a_face_before_the_camera_is_framed_and_no_video_frame_is_stored(
     open_page: Open, server: Server, shoot
 ) -> None:  # type: ignore[no-untyped-def]
-    before = kept(server)
+    before = uploads(server)
     page = open_page("/live")
     expect(page.locator("#before")).to_contain_text("a frame around every face")
     page.click("#start")
@@ -32,7 +32,7 @@ def test_a_face_before_the_camera_is_framed_and_no_video_frame_is_stored(
     shoot(page, "live")
     page.click("#stop")
     expect(page.locator("#mirror")).to_be_hidden()
-    assert kept(server) == before
+    assert uploads(server) == before
 
 
 def test_any_model_classifies_the_camera_image(open_page: Open) -> None:

@@ -85,12 +85,12 @@ def test_the_code_examples_of_a_result_give_the_same_answer(answered: Page, serv
     answered.keyboard.press("ArrowRight")
     python = answered.locator("pre[aria-label=Python]").inner_text()
     answered.get_by_role("tab", name="Answer").click()
-    shown = json.loads(answered.get_by_label("Answer as JSON").inner_text())
+    displayed = json.loads(answered.get_by_label("Answer as JSON").inner_text())
     done = subprocess.run(curl, shell=True, cwd=portrait.parent, capture_output=True, check=True)
-    assert json.loads(done.stdout)["predictions"] == shown["predictions"]
+    assert json.loads(done.stdout)["predictions"] == displayed["predictions"]
     names: dict[str, Any] = {}
     exec(python.replace('"portrait.jpg"', repr(str(portrait))), names)
-    assert names["response"].json()["predictions"] == shown["predictions"]
+    assert names["response"].json()["predictions"] == displayed["predictions"]
 
 
 def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answered: Page, server: Server) -> None:
@@ -101,23 +101,23 @@ def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answer
     expect(answered.locator(".correct .notice")).to_contain_text(
         re.compile(r"Saved as Not smiling: \d+ corrections? of smile so far")
     )
-    (kept,) = (corrections(server) / "smile" / "non-smiling").glob(f"{identity}-1-*.png")
+    (correction,) = (corrections(server) / "smile" / "non-smiling").glob(f"{identity}-1-*.png")
     follow(answered, "View yours")
     expect(answered.locator("tbody tr")).to_have_count(1)
     with answered.expect_download() as download:
         answered.get_by_role("link", name="Download as zip").click()
-    assert download.value.path().stat().st_size > kept.stat().st_size
+    assert download.value.path().stat().st_size > correction.stat().st_size
     answered.go_back()
     answered.get_by_role("button", name="Delete").click()
     expect(answered.locator(".placeholder")).to_be_visible()
     answered.get_by_role("button", name="Undo").click()
     expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
-    assert kept.exists()
+    assert correction.exists()
     answered.keyboard.press("Delete")
     expect(answered.get_by_role("button", name="Undo")).to_be_visible()
     follow(answered, "Recent", exact=True)  # leaving the page ends the time for "Undo"
     expect(answered.locator(".recent li:visible")).to_have_count(0)
-    wait_until(lambda: not kept.exists())
+    wait_until(lambda: not correction.exists())
     assert not list((server.log.parent / "uploads").glob(f"{identity}*"))
 
 
@@ -145,13 +145,13 @@ def test_recent_images_are_listed_and_deleted(answered: Page, shoot) -> None:  #
     answered.keyboard.press("ArrowRight")
     expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
     follow(answered, "Recent", exact=True)
-    shown = answered.locator(".recent li:visible")
-    expect(shown).to_have_count(2)
+    visible_rows = answered.locator(".recent li:visible")
+    expect(visible_rows).to_have_count(2)
     shoot(answered, "recent")
     answered.get_by_role("button", name="Delete chelsea.jpg").click()
-    expect(shown).to_have_count(1)
+    expect(visible_rows).to_have_count(1)
     answered.get_by_role("button", name="Undo").click()
-    expect(shown).to_have_count(2)
+    expect(visible_rows).to_have_count(2)
     answered.get_by_role("button", name="Delete all").click()
     answered.get_by_role("dialog").get_by_role("button", name="Delete all").click()
     expect(answered.locator("main")).to_contain_text("No images yet")

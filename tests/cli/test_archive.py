@@ -34,7 +34,7 @@ def run(app: Flask, command: click.Command, *arguments: object) -> Result:
     return app.test_cli_runner().invoke(command, [str(argument) for argument in arguments])
 
 
-def said(done: Result) -> dict[str, str]:
+def facts_of(done: Result) -> dict[str, str]:
     """The first line of each fact."""
     return {line.split()[0]: line[12:] for line in done.stdout.splitlines() if not line.startswith(" ")}
 
@@ -92,7 +92,7 @@ def test_a_refusal_is_one_message_with_exit_status_one(app: Flask, shade: Path, 
 def test_inspect_lists_the_contents_of_an_archive(app: Flask, shade: Path) -> None:
     done = run(app, inspect, packed(app, shade))
     assert done.exit_code == 0, done.output
-    facts = said(done)
+    facts = facts_of(done)
     assert facts["model"] == "shade"
     assert facts["manifest"] == "of Multi Model Server 1.x"
     assert facts["handler"] == "mxnet_vision_service:handle (Multi Model Server's own vision service)"
@@ -106,7 +106,7 @@ def test_inspect_lists_the_contents_of_an_archive(app: Flask, shade: Path) -> No
 
 
 def test_inspect_of_a_folder_gives_its_version(app: Flask, shade: Path) -> None:
-    assert said(run(app, inspect, shade))["version"] == "2.5"
+    assert facts_of(run(app, inspect, shade))["version"] == "2.5"
 
 
 def test_inspect_reports_own_code_without_running_it(app: Flask, tmp_path: Path) -> None:
@@ -115,19 +115,19 @@ def test_inspect_reports_own_code_without_running_it(app: Flask, tmp_path: Path)
     folder = put(tmp_path / "own", {"service.py": code, "MAR-INF/MANIFEST.json": manifest(handler="service:handle")})
     for command, options in ((inspect, ()), (verify, ("--no-run",))):
         assert run(app, command, folder, *options).exit_code == 0
-    assert said(run(app, inspect, folder))["served"] == "by its own code in service.py, in processes of its own"
+    assert facts_of(run(app, inspect, folder))["served"] == "by its own code in service.py, in processes of its own"
     assert not trap.exists()
 
 
 def test_inspect_does_not_check_the_weights_of_an_archive_with_own_code(app: Flask, tmp_path: Path) -> None:
     own = manifest(modelName="own", handler="service:handle")
     files = {"MAR-INF/MANIFEST.json": own, "service.py": "handle = print", "own.onnx": "of another format"}
-    assert not {"signature", "inputs"} & said(run(app, inspect, zipped(tmp_path / "own.mar", files))).keys()
+    assert not {"signature", "inputs"} & facts_of(run(app, inspect, zipped(tmp_path / "own.mar", files))).keys()
 
 
 def test_inspect_reads_an_old_archive(app: Flask, tmp_path: Path) -> None:
     files = {"MANIFEST.json": json.dumps(LEGACY), "custom_service.py": "class A(B): pass"}
-    facts = said(run(app, inspect, zipped(tmp_path / "smile.model", files)))
+    facts = facts_of(run(app, inspect, zipped(tmp_path / "smile.model", files)))
     assert (facts["model"], facts["version"], facts["engine"]) == ("smileCNN", "snapshot", "MXNet 0.12")
     assert facts["handler"] == "custom_service.py (own code)"
 
@@ -136,7 +136,7 @@ def test_text_of_an_archive_cannot_control_the_terminal(app: Flask, shade: Path)
     (shade / "synset.txt").write_text("dark\x1b[2J\nlight\u202e\n")
     done = run(app, inspect, shade)
     assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
-    assert said(done)["labels"] == r"2: dark\x1b[2J; light\u202e"
+    assert facts_of(done)["labels"] == r"2: dark\x1b[2J; light\u202e"
 
 
 def test_verify_of_an_intact_model_passes(app: Flask, shade: Path) -> None:

@@ -82,8 +82,8 @@ def test_flask_without_an_application_loads_no_model_either(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("group, table", [(dimple, COMMANDS), (models_cli, models_cli.commands)])
 def test_the_one_line_help_is_that_of_the_command(group: LazyGroup, table: dict[str, object]) -> None:
-    shown = {name: group.commands.short_help(name) for name in table}
-    assert shown == {name: group.commands[name].get_short_help_str(200).rstrip(".") for name in table}
+    short_helps = {name: group.commands.short_help(name) for name in table}
+    assert short_helps == {name: group.commands[name].get_short_help_str(200).rstrip(".") for name in table}
 
 
 @pytest.mark.parametrize("path", EVERY)

@@ -96,16 +96,16 @@ def test_unreadable_pictures_are_named_counted_and_skipped(app: Flask, pictures:
 def test_the_commands_report_unreadable_files_with_the_servers_messages(app: Flask, pictures: Path) -> None:
     load_models(app)
     client = app.test_client()
-    said = {}
+    messages = {}
     for name, data in unreadable().items():
         (pictures / "dark" / name).write_bytes(data)
         answer = client.post("/predict/shade", data=data)
         assert answer.status_code in (413, 415)
-        said[name] = answer.json["message"]
-    assert len(set(said.values())) == len(said)
+        messages[name] = answer.json["message"]
+    assert len(set(messages.values())) == len(messages)
     evaluated = run(app, "shade", pictures).stderr.splitlines()
     predicted = app.test_cli_runner().invoke(predict, ["shade", str(pictures)]).stderr.splitlines()
-    for name, message in said.items():
+    for name, message in messages.items():
         assert f"skipped: dark/{name}: {message}" in evaluated
         assert f"{pictures}/dark/{name}: {message}" in predicted
 

@@ -98,9 +98,9 @@ def test_a_model_is_registered_answers_and_is_removed(served: Place, grin: Path)
 
 def test_a_server_with_tokens_requires_a_token(served: Place, grin: Path) -> None:
     token = served.invoke("token", "add", "ops", "--role", "management").stdout.strip()
-    asked = ("-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{served.management_port}/models")
+    curl_arguments = ("-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{served.management_port}/models")
     try:
-        wait_until(lambda: served.curl(*asked) == "401", 0.05)  # the server looks for new tokens every second
+        wait_until(lambda: served.curl(*curl_arguments) == "401", 0.05)  # the server looks for new tokens every second
         refused = served.invoke("models", "register", "grin")
         assert refused.returncode == 1
         assert "--token" in refused.stderr and refused.stderr.count("\n") == 1

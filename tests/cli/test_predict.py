@@ -154,22 +154,22 @@ def test_csv_has_no_more_columns_than_there_are_classes(app: Flask, folder: Path
 def test_jsonl_is_the_servers_answer_and_the_file(app: Flask) -> None:
     done = run(app, "smile", ASTRONAUT, "--format", "jsonl")
     (line,) = done.stdout.splitlines()
-    said: dict[str, Any] = json.loads(line)
+    document: dict[str, Any] = json.loads(line)
     load_models(app)
     served = app.test_client().post("/predict/smile", data=ASTRONAUT.read_bytes(), content_type="image/jpeg").json
     app.extensions["dimple"].registry.close()
-    assert list(said) == ["file", *served]
-    assert said.pop("file") == str(ASTRONAUT)
-    assert said.pop("timing_ms").keys() == served.pop("timing_ms").keys()
-    assert said == served
-    assert said["faces"][0]["predictions"][0]["class"] == "smiling"
+    assert list(document) == ["file", *served]
+    assert document.pop("file") == str(ASTRONAUT)
+    assert document.pop("timing_ms").keys() == served.pop("timing_ms").keys()
+    assert document == served
+    assert document["faces"][0]["predictions"][0]["class"] == "smiling"
 
 
 def test_jsonl_notes_that_no_face_was_found(app: Flask, tmp_path: Path) -> None:
     (tmp_path / "plain.png").write_bytes(encode(Image.new("RGB", (300, 200), (9, 90, 9)), "PNG"))
-    said = json.loads(run(app, "smile", tmp_path / "plain.png", "--format", "jsonl").stdout)
-    assert said["faces"] == []
-    assert "No face" in said["note"]
+    document = json.loads(run(app, "smile", tmp_path / "plain.png", "--format", "jsonl").stdout)
+    assert document["faces"] == []
+    assert "No face" in document["note"]
 
 
 def test_faces_are_counted_if_they_are_searched_for(app: Flask, tmp_path: Path) -> None:
@@ -240,9 +240,9 @@ def test_many_pictures_keep_their_order(app: Flask, tmp_path: Path) -> None:
     for number, level in enumerate(levels):
         (tmp_path / f"{number:02}.png").write_bytes(grey(level))
     done = run(app, "shade", tmp_path, "--format", "jsonl")
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [Path(item["file"]).name for item in said] == [f"{number:02}.png" for number in range(60)]
-    found = [{p["class"]: p["probability"] for p in item["predictions"]}["light"] for item in said]
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(item["file"]).name for item in documents] == [f"{number:02}.png" for number in range(60)]
+    found = [{p["class"]: p["probability"] for p in item["predictions"]}["light"] for item in documents]
     assert found == pytest.approx([light(level) for level in levels], abs=1e-5)
 
 

@@ -115,10 +115,10 @@ def test_an_interrupted_run_leaves_nothing(app: Flask, tmp_path: Path) -> None:
         command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stderr
-        said = [""]
-        while not said[-1].startswith("calibrating"):
-            said.append(process.stderr.readline())
-            assert said[-1], said
+        lines = [""]
+        while not lines[-1].startswith("calibrating"):
+            lines.append(process.stderr.readline())
+            assert lines[-1], lines
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         rest = process.stderr.read()
     assert process.returncode == 1

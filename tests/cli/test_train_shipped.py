@@ -67,9 +67,9 @@ def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 
 def test_training_writes_a_model_folder_that_both_engines_serve_alike(trained: tuple[Path, str]) -> None:
-    work, said = trained
-    assert "/conv2d_1_input1" in said  # the exported input, as the tutorials' curl lines call it
-    assert "1, 32, 32)" in said
+    work, output = trained
+    assert "/conv2d_1_input1" in output  # the exported input, as the tutorials' curl lines call it
+    assert "1, 32, 32)" in output
     folder = work / "models" / "smile"
     models = [open_model(open_model_folder(folder), engine) for engine in ("mxnet", "keras")]
     assert [model.kind for model in models] == ["mxnet", "keras"]
@@ -79,11 +79,11 @@ def test_training_writes_a_model_folder_that_both_engines_serve_alike(trained: t
 
 
 def test_the_files_of_the_network_may_have_the_names_of_the_tutorial(trained: tuple[Path, str]) -> None:
-    work, said = trained
+    work, output = trained
     for name in ("-symbol.json", "-0000.params", ".h5"):
         copy = work / f"smileCNN_model{name}"
         assert copy.read_bytes() == (work / "models" / "smile" / f"smile{name}").read_bytes()
-        assert str(copy) in said.splitlines()
+        assert str(copy) in output.splitlines()
 
 
 def test_a_prefix_in_a_missing_folder_is_an_error_before_training(tmp_path: Path) -> None:

@@ -67,11 +67,11 @@ def test_the_table_lists_the_catalogue_and_the_local_models(app: Flask) -> None:
 
 def test_json_has_every_fact(app: Flask) -> None:
     run(app, pull, "mine", "--name", "other")
-    told = {load["name"]: load for load in json.loads(run(app, available, "--format", "json").stdout)}
-    assert told["mine"]["pulled"] == ["other"]
-    assert told["vgg16"]["pulled"] == []
-    assert told["vgg16"]["checksum"] == "sha1:e660d4569ccb679ec68f1fd3cce07a387252a90a"
-    assert told["vgg16"]["paper_url"] == "https://arxiv.org/abs/1409.1556"
+    rows = {load["name"]: load for load in json.loads(run(app, available, "--format", "json").stdout)}
+    assert rows["mine"]["pulled"] == ["other"]
+    assert rows["vgg16"]["pulled"] == []
+    assert rows["vgg16"]["checksum"] == "sha1:e660d4569ccb679ec68f1fd3cce07a387252a90a"
+    assert rows["vgg16"]["paper_url"] == "https://arxiv.org/abs/1409.1556"
 
 
 def test_a_pulled_model_is_present_and_the_next_step_is_printed(app: Flask) -> None:

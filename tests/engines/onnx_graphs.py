@@ -118,11 +118,11 @@ class Drawn:
         """What makes a row of maps: averages, in many spellings, or their maxima."""
         kind = self._draw.choice(["flatten", "reshape", "shape", "squeeze", "mean", "mean axis kept", "max"])
         if kind.startswith("mean"):
-            kept = int(kind != "mean")
+            keepdims = int(kind != "mean")
             if self._opset < 18:
-                row = self._add("ReduceMean", maps, axes=[2, 3], keepdims=kept)
+                row = self._add("ReduceMean", maps, axes=[2, 3], keepdims=keepdims)
             else:
-                row = self._add("ReduceMean", maps, self._array(np.array([-2, -1])), keepdims=kept)
+                row = self._add("ReduceMean", maps, self._array(np.array([-2, -1])), keepdims=keepdims)
             return self._add("Flatten", row), channels
         pooled = self._add("GlobalMaxPool" if kind == "max" else "GlobalAveragePool", maps)
         if kind == "reshape":

@@ -125,9 +125,9 @@ print(load(open_model_folder(Path({str(tmp_path / "net")!r})), "auto", Path({str
     started = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    said = [process.communicate(timeout=300)[0].split("\n") for process in started]
-    assert sorted(len(lines) for lines in said) == [2, 3]  # "openvino", and once "Converting" before it
-    assert all(lines[-2] == "openvino" for lines in said)
+    outputs = [process.communicate(timeout=300)[0].split("\n") for process in started]
+    assert sorted(len(lines) for lines in outputs) == [2, 3]  # "openvino", and once "Converting" before it
+    assert all(lines[-2] == "openvino" for lines in outputs)
 
 
 def test_an_unproven_conversion_is_served_by_the_reference_and_not_retried(
@@ -138,8 +138,8 @@ def test_an_unproven_conversion_is_served_by_the_reference_and_not_retried(
         opened = load(folder, "auto", cache)
         assert (opened.kind, opened.parity) == ("mxnet", None)
         assert_equal(opened, load_reference(folder, "auto"), pictures(3))
-    said = [record for record in caplog.records if "not by openvino" in record.getMessage()]
-    assert len(said) == 2 and all(record.levelno == logging.INFO for record in said)
+    log_records = [record for record in caplog.records if "not by openvino" in record.getMessage()]
+    assert len(log_records) == 2 and all(record.levelno == logging.INFO for record in log_records)
     with pytest.raises(ModelFormatError, match=r"cannot be served by openvino: .* by \d\.\de-0[123]; 1e-04 .*'auto'"):
         load(folder, "openvino", cache)
     assert conversions() == 1

@@ -68,9 +68,9 @@ def test_many_threads_get_the_same_results_as_one(engine: OpenvinoEngine) -> Non
 
 def test_a_result_is_not_overwritten_by_the_next(engine: OpenvinoEngine) -> None:
     first = engine.predict(pictures(1, seed=1))
-    kept = first.copy()
+    before = first.copy()
     engine.predict(pictures(1, seed=2))
-    assert np.array_equal(first, kept)
+    assert np.array_equal(first, before)
 
 
 def test_a_batch_that_is_not_contiguous_or_not_float32_is_accepted(engine: OpenvinoEngine) -> None:

@@ -32,10 +32,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_file_has_the_outputs_of_the_network(folder: Path) -> None:
-    told = json.loads((folder / FILE).read_text())
-    assert told["picture"] == "selftest.png" and (folder / "selftest.png").is_file()
-    assert len(told["probabilities"]) == 2 and sum(told["probabilities"]) == pytest.approx(1, abs=1e-6)
-    assert told["probabilities"][1] > 0.9  # it smiles
+    facts = json.loads((folder / FILE).read_text())
+    assert facts["picture"] == "selftest.png" and (folder / "selftest.png").is_file()
+    assert len(facts["probabilities"]) == 2 and sum(facts["probabilities"]) == pytest.approx(1, abs=1e-6)
+    assert facts["probabilities"][1] > 0.9  # it smiles
 
 
 def test_the_same_network_passes(folder: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_model_without_a_picture_passes(folder: Path) -> None:
     ],
 )
 def test_a_model_that_fails_its_self_test_is_not_loaded(folder: Path, change: dict[str, object], reason: str) -> None:
-    told = json.loads((folder / FILE).read_text())
-    (folder / FILE).write_text(json.dumps(told | change))
+    facts = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps(facts | change))
     with pytest.raises(ModelFormatError, match=reason):
         open_model(open_model_folder(folder), "auto", cache_dir=CACHE)

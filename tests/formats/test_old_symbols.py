@@ -124,10 +124,10 @@ def test_graphs_of_all_versions_are_described_computed_and_converted(tmp_path: P
 def test_a_missing_parameter_is_named_with_the_operation_that_needs_it(tmp_path: Path) -> None:
     symbol, params = write(tmp_path, old("0.8"))
     write_params(params, {name: array for name, array in arrays().items() if name != "arg:bn_gamma"})
-    said = (
+    message = (
         r"vgg-0000\.params does not hold bn_gamma, which BatchNorm bn of vgg-symbol\.json needs\. It holds arg:bn_beta"
     )
-    with pytest.raises(ModelFormatError, match=said):
+    with pytest.raises(ModelFormatError, match=message):
         infer_signature(ModelFiles(symbol, params))
 
 
@@ -151,8 +151,10 @@ def test_an_operation_that_does_not_exist_is_named_with_its_node(tmp_path: Path)
 def test_a_weight_of_the_wrong_shape_is_named_with_the_expected_shape(tmp_path: Path) -> None:
     symbol, params = write(tmp_path, old("0.8"))
     write_params(params, {**arrays(), "arg:conv1_weight": np.zeros((7, 3, 3, 3), np.float32)})
-    said = r"vgg-0000\.params does not fit vgg-symbol\.json.*conv1_weight has the shape \(7, 3, 3, 3\), \(4, 3, 3, 3\)"
-    with pytest.raises(ModelFormatError, match=said):
+    message = (
+        r"vgg-0000\.params does not fit vgg-symbol\.json.*conv1_weight has the shape \(7, 3, 3, 3\), \(4, 3, 3, 3\)"
+    )
+    with pytest.raises(ModelFormatError, match=message):
         MxnetEngine.load(symbol, params, "data", SHAPE)
 
 

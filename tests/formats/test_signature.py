@@ -125,7 +125,7 @@ def test_the_document_has_every_field_as_the_schema_has_it(part: str) -> None:
     schema = json.loads(SCHEMA.read_text())
     for name, field in schema["properties"][part]["properties"].items():
         values = {**schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {}), **field}["title"]
-        row = f"| `{name}` | {values} | {field['description']} | {shown_default(field)} |"
+        row = f"| `{name}` | {values} | {field['description']} | {default_text(field)} |"
         assert row in DOCUMENT, row
 
 
@@ -134,5 +134,5 @@ def test_the_example_in_the_document_can_be_read(tmp_path: Path) -> None:
     assert read_signature(write(tmp_path, example)).preprocess.shorter_side == 256
 
 
-def shown_default(field: dict[str, Any]) -> str:
+def default_text(field: dict[str, Any]) -> str:
     return f"`{json.dumps(field['default'])}`" if "default" in field else "see left"

@@ -172,13 +172,13 @@ def test_a_limit_above_that_of_the_server_is_lowered_to_it(tmp_path: Path, run: 
 
 
 def test_a_handler_leaves_no_core_dump_has_a_private_umask_and_no_new_privileges(tmp_path: Path, run: Run) -> None:
-    told = ask(run(archive(tmp_path, {"service.py": TELLS}), limits=HandlerLimits(nice=3)))
-    assert told["core"] == [0, 0]
-    assert told["mode"] == 0o600
-    assert told["privileges"] == "1"
-    assert told["nice"] == os.nice(0) + 3
-    assert told["oom"] == min(1000, int(Path("/proc/self/oom_score_adj").read_text()) + 500)
-    assert told["group"] == told["session"] == told["pid"]
+    facts = ask(run(archive(tmp_path, {"service.py": TELLS}), limits=HandlerLimits(nice=3)))
+    assert facts["core"] == [0, 0]
+    assert facts["mode"] == 0o600
+    assert facts["privileges"] == "1"
+    assert facts["nice"] == os.nice(0) + 3
+    assert facts["oom"] == min(1000, int(Path("/proc/self/oom_score_adj").read_text()) + 500)
+    assert facts["group"] == facts["session"] == facts["pid"]
 
 
 def test_a_handler_inherits_only_its_pipes_and_no_files_of_the_server(tmp_path: Path, run: Run) -> None:
@@ -213,8 +213,8 @@ def test_the_environment_of_a_handler_has_only_variables_that_libraries_need() -
 def test_the_home_of_a_handler_is_not_that_of_the_server(tmp_path: Path, run: Run) -> None:
     (tmp_path / "home").mkdir()
     folder = archive(tmp_path / "model", {"service.py": TELLS})
-    told = ask(run(folder, home=tmp_path / "home", passed_variables="HOME"))
-    assert told["environ"]["HOME"] == str(tmp_path / "home")
+    facts = ask(run(folder, home=tmp_path / "home", passed_variables="HOME"))
+    assert facts["environ"]["HOME"] == str(tmp_path / "home")
 
 
 def test_workers_get_gpus_in_turn_and_keep_them(tmp_path: Path, run: Run) -> None:
@@ -277,10 +277,10 @@ time.sleep(1000)
 def test_processes_started_by_a_handler_end_with_a_killed_server(greedy: Path) -> None:
     with server_that_runs(greedy) as process:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
+        facts = json.loads(process.stdout.readline())
         process.kill()
-    assert len(told["answer"]) == 2
-    assert all(wait_for_end(pid) for pid in (told["pid"], *told["answer"]))
+    assert len(facts["answer"]) == 2
+    assert all(wait_for_end(pid) for pid in (facts["pid"], *facts["answer"]))
 
 
 def sleeper() -> subprocess.Popen[bytes]:

@@ -264,20 +264,20 @@ def received(module: Module, data: bytes) -> Any:
         return module("mms.protocol.otf_message_handler").retrieve_msg(ours)
 
 
-@pytest.mark.parametrize(("gpu", "told"), [(-1, {}), (2, {"gpu": 2})])
-def test_the_message_that_loads_a_model_is_read(module: Module, gpu: int, told: dict[str, int]) -> None:
+@pytest.mark.parametrize(("gpu", "fields"), [(-1, {}), (2, {"gpu": 2})])
+def test_the_message_that_loads_a_model_is_read(module: Module, gpu: int, fields: dict[str, int]) -> None:
     sent = b"L" + message(b"net", b"/models/net", 8, b"service:handle", gpu, b"io")
     expected = {"modelName": b"net", "modelPath": b"/models/net", "batchSize": 8, "handler": b"service:handle"}
-    assert received(module, sent) == (b"L", expected | told | {"ioFileDescriptor": b"io"})
+    assert received(module, sent) == (b"L", expected | fields | {"ioFileDescriptor": b"io"})
 
 
 def test_a_batch_of_the_mms_front_end_is_read_computed_and_answered(module: Module) -> None:
     request = (b"r0", b"Accept", b"*/*", -1, b"a", b"application/json", b'{"b": 1}', b"c", b"text/plain", "é".encode())
     _, batch = received(module, b"I" + message(*request, b"d", b"", b"\xff", -1, b"r1", -1, -1, -1))
-    asked: list[Any] = []
+    received_values: list[Any] = []
 
     def handle(data: Any, context: Any) -> list[Any]:
-        asked.extend([data, context.get_request_header(0, "Accept"), context.get_request_header(0, "a")])
+        received_values.extend([data, context.get_request_header(0, "Accept"), context.get_request_header(0, "a")])
         context.set_response_content_type(1, "text/plain")
         context.set_response_status(507, "Full", 1)
         context.set_response_header(1, "x", "y")
@@ -285,14 +285,18 @@ def test_a_batch_of_the_mms_front_end_is_read_computed_and_answered(module: Modu
 
     service = module("mms.service").Service("net", "/models/net", None, handle, None, 2)
     answer = service.predict(batch)
-    assert asked == [[{"a": {"b": 1}, "c": "é", "d": b"\xff"}, {}], "*/*", {"content-type": "application/json"}]
+    assert received_values == [
+        [{"a": {"b": 1}, "c": "é", "d": b"\xff"}, {}],
+        "*/*",
+        {"content-type": "application/json"},
+    ]
     first = (b"r0", b"", 200, b"", 0, "è".encode())
     second = (b"r1", b"text/plain", 507, b"Full", 2, b"content-type", b"text/plain", b"x", b"y", b"[\n  1\n]")
     assert answer == message(200, b"Prediction success", *first, *second, -1)
 
 
 @pytest.mark.parametrize(
-    ("result", "code", "said"),
+    ("result", "code", "reason"),
     [
         (["a"], 503, b"number of batch response mismatched"),
         ("ab", 503, b"Invalid model predict output"),
@@ -303,7 +307,7 @@ def test_a_batch_of_the_mms_front_end_is_read_computed_and_answered(module: Modu
     ],
 )
 def test_a_failed_batch_is_answered_with_the_message_of_mms(
-    module: Module, result: object, code: int, said: bytes
+    module: Module, result: object, code: int, reason: bytes
 ) -> None:
     def handle(data: Any, context: Any) -> Any:
         if result is None:
@@ -315,7 +319,7 @@ def test_a_failed_batch_is_answered_with_the_message_of_mms(
     service = module("mms.service").Service("net", "/models/net", None, handle, None, 2)
     batch = [{"requestId": name, "parameters": []} for name in (b"r0", b"r1")]
     failed = [(name, b"", code, b"", 0, b"error") for name in (b"r0", b"r1")]
-    assert service.predict(batch) == message(code, said, *failed[0], *failed[1], -1)
+    assert service.predict(batch) == message(code, reason, *failed[0], *failed[1], -1)
 
 
 def test_an_invalid_or_truncated_message_is_refused(module: Module) -> None:

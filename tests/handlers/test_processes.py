@@ -72,8 +72,8 @@ NO_WORKER = "No worker is available to serve request for model: model. Consider 
 def test_a_handler_has_no_access_to_our_settings_files_and_code(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"DIMPLE_PORT": "80", "AWS_SECRET": "s", "AWS": "kept", "TOKEN": "t", "OMP_NUM_THREADS": "3"}
-    for name, value in told.items():
+    variables = {"DIMPLE_PORT": "80", "AWS_SECRET": "s", "AWS": "kept", "TOKEN": "t", "OMP_NUM_THREADS": "3"}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), "/elsewhere"]))
     folder = archive(tmp_path / "model", {"service.py": SURROUNDINGS})

@@ -28,7 +28,7 @@ def serving(place: Path) -> Iterator[Server]:
         server.stop()
 
 
-def asked(server: Server, path: str, method: str = "GET") -> object:
+def fetch(server: Server, path: str, method: str = "GET") -> object:
     address = f"http://127.0.0.1:{server.management_port}{path}"
     with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=120) as answer:
         return json.load(answer)
@@ -40,7 +40,7 @@ def run(script: str, place: Path, argument: Path) -> subprocess.CompletedProcess
 
 
 def names(server: Server) -> dict[str, str]:
-    listed = asked(server, "/models?limit=100")
+    listed = fetch(server, "/models?limit=100")
     assert isinstance(listed, dict)
     return {item["modelName"]: item["modelUrl"] for item in listed["models"]}
 
@@ -52,8 +52,8 @@ def test_a_restored_backup_brings_back_lost_files(tmp_path: Path) -> None:
     (place / ".venv").symlink_to(ROOT / ".venv")
     backup = tmp_path / "backup.tar.gz"
     with serving(place) as server:
-        asked(server, "/models?url=smile&model_name=second&initial_workers=1", "POST")
-        asked(server, "/models/dogcat", "DELETE")
+        fetch(server, "/models?url=smile&model_name=second&initial_workers=1", "POST")
+        fetch(server, "/models/dogcat", "DELETE")
         before = names(server)
         assert "second" in before and "dogcat" not in before
         (place / "instance" / "corrections").mkdir()

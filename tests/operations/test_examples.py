@@ -105,7 +105,7 @@ def test_the_documented_fixed_limits_are_those_of_the_code() -> None:
     from app.web import json as requests
 
     text, archive = DOCUMENTS["SECURITY.md"].replace("\u2013", "-"), Limits()
-    for said in (
+    for sentence in (
         f"{model_json.MAX_BYTES // 2**20} MiB, {model_json.MAX_DEPTH} |",
         f"{signature.MAX_VALUES:,} |",
         f"{hdf5.FREE_BYTES // 2**20} MiB, or times the file's length | - | {hdf5.RATIO} |",
@@ -118,7 +118,7 @@ def test_the_documented_fixed_limits_are_those_of_the_code() -> None:
         f"{container.LONGEST_SIDE:,} |",
         f"{blocks.MAX_SCANS}; {container.MAX_BLOCKS:,}; {container.MAX_RUNS:,}; {tiff.MAX_VALUES:,} |",
     ):
-        assert said in text, said
+        assert sentence in text, sentence
 
 
 def test_the_documented_versions_are_the_installed_ones() -> None:
@@ -163,8 +163,8 @@ def test_the_limits_of_nginx_exceed_those_of_dimple() -> None:
     longest = int(DEFAULTS["DIMPLE_MAX_REQUEST_BYTES"])
     assert longest < int(body[:-1]) * UNITS[body[-1]] < 1.1 * longest
     assert seconds(nginx("proxy_read_timeout")[0]) > int(DEFAULTS["DIMPLE_RESPONSE_TIMEOUT"])
-    (kept,) = re.findall(r"^keepalive = (\d+)", GUNICORN, re.MULTILINE)
-    assert seconds(nginx("keepalive_timeout")[0]) < int(kept)
+    (keepalive,) = re.findall(r"^keepalive = (\d+)", GUNICORN, re.MULTILINE)
+    assert seconds(nginx("keepalive_timeout")[0]) < int(keepalive)
     trusted = [directive for directive in directives("Environment") if directive.startswith("DIMPLE_TRUSTED_PROXIES=")]
     assert trusted == ["DIMPLE_TRUSTED_PROXIES=127.0.0.1"]
 

@@ -48,8 +48,8 @@ def test_a_reload_replaces_the_engine_process_and_loses_no_request(served: Serve
 
 def test_the_memory_of_the_engine_process_is_a_metric(served: Served) -> None:
     (engine,) = served.engines()
-    _, said, _ = served.ask("GET", "/metrics", management=True)
-    assert f'dimple_process_resident_memory_bytes{{kind="engine",model="",pid="{engine}"}}' in said.decode()
+    _, body, _ = served.ask("GET", "/metrics", management=True)
+    assert f'dimple_process_resident_memory_bytes{{kind="engine",model="",pid="{engine}"}}' in body.decode()
 
 
 @pytest.mark.slow  # test_a_killed_master_leaves_nothing_behind_… looks for all processes

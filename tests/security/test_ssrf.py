@@ -85,12 +85,12 @@ class Site:
     """A web server on this machine, and the requests that it got."""
 
     def __init__(self, answers: dict[str, tuple[int, str]]) -> None:
-        self.answers, self.asked = answers, list[tuple[str, str]]()
+        self.answers, self.requests = answers, list[tuple[str, str]]()
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                site.asked.append((self.headers["Host"], self.path))
+                site.requests.append((self.headers["Host"], self.path))
                 status, text = site.answers.get(self.path, (404, ""))
                 self.send_response(status)
                 if status in (301, 302, 303, 307, 308):
@@ -126,7 +126,7 @@ def fetch(url: str, folder: Path, reach: FetchPolicy) -> str:
 def test_the_name_is_resolved_once_and_sent_in_the_host_header(site: Site, tmp_path: Path) -> None:
     reach = FetchPolicy(private=True, resolve=names({"models.example": ["127.0.0.1"]}))
     assert fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach) == "a model"
-    assert site.asked == [(f"models.example:{site.port}", "/m.mar")]
+    assert site.requests == [(f"models.example:{site.port}", "/m.mar")]
 
 
 def test_a_private_address_among_public_ones_is_refused_before_any_request(site: Site, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_private_address_among_public_ones_is_refused_before_any_request(site:
         reach = FetchPolicy(resolve=names({"models.example": addresses}))
         with pytest.raises(UrlNotAllowed, match=r"models\.example.*not public.*DIMPLE_MODEL_URL_PRIVATE"):
             fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach)
-    assert site.asked == []
+    assert site.requests == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_a_private_address_among_public_ones_is_refused_before_any_request(site:
 def test_every_notation_of_this_machine_is_refused(site: Site, tmp_path: Path, host: str) -> None:
     with pytest.raises((UrlNotAllowed, DataError)):
         fetch(f"http://{host}:{site.port}/m.mar", tmp_path, FetchPolicy())
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_the_second_address_is_tried_if_the_first_does_not_answer(site: Site, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_redirects_are_followed_and_each_is_checked(site: Site, tmp_path: Path) 
 
     assert fetch(f"{base}/near", tmp_path, reach()) == "a model"
     assert fetch(f"{base}/away", tmp_path, reach()) == "a model"
-    assert site.asked[-1] == (f"other.example:{site.port}", "/m.mar")
+    assert site.requests[-1] == (f"other.example:{site.port}", "/m.mar")
     with pytest.raises(UrlNotAllowed, match=r"not fetched from other\.example"):
         fetch(f"{base}/away", tmp_path, reach(hosts=("models.example",)))
     with pytest.raises(UrlNotAllowed, match="metadata"):
@@ -179,10 +179,10 @@ def test_redirects_are_followed_and_each_is_checked(site: Site, tmp_path: Path) 
     for path in ("/file", "/gopher"):
         with pytest.raises(UrlNotAllowed, match="scheme must be http or https"):
             fetch(base + path, tmp_path, reach())
-    site.asked.clear()
+    site.requests.clear()
     with pytest.raises(UrlNotAllowed, match="more than 5 redirects"):
         fetch(f"{base}/round", tmp_path, reach())
-    assert len(site.asked) == 6
+    assert len(site.requests) == 6
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,9 @@ def test_a_token_has_256_random_bits_and_only_its_hash_is_stored(path: Path) -> 
     found = re.fullmatch(r"dimple_([0-9a-f]{12})_([A-Za-z0-9_-]+)", token)
     assert found
     assert len(found[2]) * 6 >= 256  # base64: six bits a letter
-    kept = path.read_text()
-    assert found[2] not in kept
-    (entry,) = json.loads(kept)["tokens"]
+    content = path.read_text()
+    assert found[2] not in content
+    (entry,) = json.loads(content)["tokens"]
     assert entry["hash"] == hashlib.sha256(bytes.fromhex(entry["salt"]) + found[2].encode()).hexdigest()
     assert (entry["name"], entry["role"], entry["expires"]) == ("grafana", "management", None)
     assert abs(entry["created"] - time.time()) < 60

@@ -72,8 +72,8 @@ def raw(server: Server, text: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes, and take the answer apart: status, headers, body."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(text)
-        said = b"".join(iter(lambda: connection.recv(65536), b""))
-    head, _, body = said.partition(b"\r\n\r\n")
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = response.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
 
@@ -171,18 +171,18 @@ def test_a_compressed_bomb_is_refused_in_chunks_too(guarded: tuple[Server, dict[
     fair.write_bytes(gzip.compress(FACE))
     for way in ((), ("-H", "Transfer-Encoding: chunked")):
         packed = ("-H", "Content-Encoding: gzip", *way)
-        asked = (server.url("/predict/smile"), tokens["management"], *packed)
-        assert code_of(*asked, "-T", str(bomb)) == 413
-        assert code_of(*asked, "-T", str(fair)) == 200
+        curl_arguments = (server.url("/predict/smile"), tokens["management"], *packed)
+        assert code_of(*curl_arguments, "-T", str(bomb)) == 413
+        assert code_of(*curl_arguments, "-T", str(fair)) == 200
 
 
 def test_public_management_requires_a_token_or_an_explicit_setting(models_dir: Path, tmp_path: Path) -> None:
     server = Server(models_dir, tmp_path, DIMPLE_MANAGEMENT_HOST="0.0.0.0")
     assert server.process.wait(timeout=START_SECONDS) != 0
-    said = server.log.read_text().strip()
-    assert len(said.splitlines()) == 1
-    assert "DIMPLE_MANAGEMENT_HOST=0.0.0.0" in said
-    assert all(way in said for way in WAYS_OUT)
+    log_text = server.log.read_text().strip()
+    assert len(log_text.splitlines()) == 1
+    assert "DIMPLE_MANAGEMENT_HOST=0.0.0.0" in log_text
+    assert all(way in log_text for way in WAYS_OUT)
 
 
 def test_a_single_public_port_accepts_a_token_too(models_dir: Path, tmp_path: Path) -> None:

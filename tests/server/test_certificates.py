@@ -55,9 +55,9 @@ def test_a_wrong_password_or_a_java_keystore_is_refused_with_the_next_step(keyst
 def test_pem_files_are_used_unchanged_and_a_keystore_takes_precedence(
     pair: tuple[Path, Path], keystore: Path, tmp_path: Path
 ) -> None:
-    told = {"certificate_file": str(pair[0]), "private_key_file": str(pair[1])}
-    assert certificate_files(told, tmp_path, "localhost") == pair
-    assert certificate_files(told | {"keystore": str(keystore)}, tmp_path, "localhost")[0].parent == tmp_path
+    pem_files = {"certificate_file": str(pair[0]), "private_key_file": str(pair[1])}
+    assert certificate_files(pem_files, tmp_path, "localhost") == pair
+    assert certificate_files(pem_files | {"keystore": str(keystore)}, tmp_path, "localhost")[0].parent == tmp_path
     with pytest.raises(LaunchError, match="only one"):
         certificate_files({"certificate_file": str(pair[0])}, tmp_path, "localhost")
 

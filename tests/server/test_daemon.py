@@ -58,11 +58,11 @@ def test_a_server_is_started_queried_and_stopped(served: Place) -> None:
     pid = int(served.pid_files[1].read_text())
     assert os.getsid(pid) == pid, "it must not belong to the terminal's session"
     assert psutil.Process(pid).terminal() is None
-    told = served.invoke("status")
-    assert told.returncode == 0, told.stderr
-    assert f"process      {pid}" in told.stdout
-    assert f"http://localhost:{served.management_port}" in told.stdout
-    assert "smile" in told.stdout
+    status_result = served.invoke("status")
+    assert status_result.returncode == 0, status_result.stderr
+    assert f"process      {pid}" in status_result.stdout
+    assert f"http://localhost:{served.management_port}" in status_result.stdout
+    assert "smile" in status_result.stdout
 
     head = served.curl("-si", f"http://127.0.0.1:{served.port}/readyz")
     assert "Access-Control-Allow-Origin: https://example.org" in head
@@ -155,8 +155,8 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
         make = subprocess.Popen(["make", "run", *ports], cwd=ROOT, env=here.environ, stdout=file, stderr=file)
         try:
             wait_until_ready(here)
-            told = here.invoke("status").stdout
-            assert f"http://localhost:{here.port}" in told
+            status_output = here.invoke("status").stdout
+            assert f"http://localhost:{here.port}" in status_output
             command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
             environ = here.environ | {"DIMPLE_PORT": str(here.port)}
             assert subprocess.run(command, cwd=ROOT, env=environ, stdout=again, stderr=again, timeout=60).returncode
@@ -164,7 +164,7 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
             assert len(greeting) <= 1  # gunicorn's, with its version
             assert f"Port {here.port} of 127.0.0.1 is in use by process " in line
             assert "gunicorn" in line and f"DIMPLE_PORT={here.port + 10}" in line
-            assert here.invoke("status").stdout == told  # the second has not taken the pid file
+            assert here.invoke("status").stdout == status_output  # the second has not taken the pid file
             assert here.invoke("stop").stdout == "stopped\n"
             make.wait(timeout=SECONDS)
             assert here.invoke("status").returncode == 3

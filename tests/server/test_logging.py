@@ -48,26 +48,30 @@ def untouched() -> Iterator[None]:
 
 
 def test_a_message_cannot_forge_a_log_line() -> None:
-    said = record("x", logging.INFO, "a\r\n2026-01-01 [1] [INFO] forged\x1b[2J\u2028b")
-    (line, more) = PlainFormatter("%(levelname)s %(message)s").format(said).split("\n")
+    log_record = record("x", logging.INFO, "a\r\n2026-01-01 [1] [INFO] forged\x1b[2J\u2028b")
+    (line, more) = PlainFormatter("%(levelname)s %(message)s").format(log_record).split("\n")
     assert line == "INFO a\\x0d"
     assert more == "    2026-01-01 [1] [INFO] forged\\x1b[2J\\x2028b"
-    assert MmsFormatter(MMS_STYLE).format(said).count("\n") == 1
+    assert MmsFormatter(MMS_STYLE).format(log_record).count("\n") == 1
 
 
 def test_an_error_is_one_object_with_its_trace() -> None:
     try:
         raise ValueError('bad\n"thing"')
     except ValueError:
-        said = logging.LogRecord("x", logging.ERROR, "", 0, "it broke: %s", ("\u2028",), sys.exc_info())
-    said.created = 1713870183.657  # 2024-04-23T11:03:03.657Z by date -u -d @1713870183
-    line = JsonFormatter().format(said)
+        log_record = logging.LogRecord("x", logging.ERROR, "", 0, "it broke: %s", ("\u2028",), sys.exc_info())
+    log_record.created = 1713870183.657  # 2024-04-23T11:03:03.657Z by date -u -d @1713870183
+    line = JsonFormatter().format(log_record)
     assert line.isascii()
     assert "\n" not in line
-    told = json.loads(line)
-    assert (told["time"], told["level"], told["message"]) == ("2024-04-23T11:03:03.657Z", "error", "it broke: \u2028")
-    assert told["exception"].endswith('ValueError: bad\n"thing"')
-    assert "request_id" not in told
+    fields = json.loads(line)
+    assert (fields["time"], fields["level"], fields["message"]) == (
+        "2024-04-23T11:03:03.657Z",
+        "error",
+        "it broke: \u2028",
+    )
+    assert fields["exception"].endswith('ValueError: bad\n"thing"')
+    assert "request_id" not in fields
 
 
 def record(name: str, level: int, message: str, thread: str = "MainThread") -> logging.LogRecord:
@@ -94,15 +98,15 @@ def test_a_client_cannot_forge_a_line_of_the_access_log() -> None:
 
 
 def test_a_log_line_has_the_level_the_thread_and_the_logger_of_mms() -> None:
-    said = record("app.handlers.log_relay", logging.WARNING, "careful", "W-9000-squeezenet-stderr")
-    line = MmsFormatter(MMS_STYLE).format(said)
+    log_record = record("app.handlers.log_relay", logging.WARNING, "careful", "W-9000-squeezenet-stderr")
+    line = MmsFormatter(MMS_STYLE).format(log_record)
     assert re.fullmatch(
         rf"{TIME} \[WARN \] W-9000-squeezenet-stderr com\.amazonaws\.ml\.mms\.wlm\.WorkerLifeCycle - careful", line
     )
 
 
 @pytest.mark.parametrize(
-    ("said", "written"),
+    ("text", "written"),
     [
         (
             "PredictionTime.Milliseconds:4.05|#ModelName:noop,Level:Model|#hostname:vm,1542157988,a-b",
@@ -114,8 +118,8 @@ def test_a_log_line_has_the_level_the_thread_and_the_logger_of_mms() -> None:
         ),
     ],
 )
-def test_a_metric_of_a_handler_gets_its_request_id_and_time(said: str, written: str) -> None:
-    line = MetricFormatter().format(record("dimple.metrics", logging.INFO, said))
+def test_a_metric_of_a_handler_gets_its_request_id_and_time(text: str, written: str) -> None:
+    line = MetricFormatter().format(record("dimple.metrics", logging.INFO, text))
     assert re.fullmatch(rf"{TIME} - {re.escape(written)}", line)
 
 
@@ -173,10 +177,10 @@ def test_the_oldest_file_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "terminal", "style"), [("auto", True, "gunicorn"), ("auto", False, "json"), ("mms", True, "mms")]
+    ("setting", "terminal", "style"), [("auto", True, "gunicorn"), ("auto", False, "json"), ("mms", True, "mms")]
 )
 def test_a_terminal_gets_text_and_any_other_output_gets_json(
-    monkeypatch: pytest.MonkeyPatch, told: str, terminal: bool, style: str
+    monkeypatch: pytest.MonkeyPatch, setting: str, terminal: bool, style: str
 ) -> None:
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))
-    assert style_name(Settings(log_style=told)) == style
+    assert style_name(Settings(log_style=setting)) == style

@@ -18,15 +18,15 @@ def test_handlers_see_only_the_named_gpu(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     environ: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": seen} if seen else {}
-    told = plan_launch(Flags(gpu=gpu), environ, tmp_path / "instance")
-    assert (told.launch.environ["DIMPLE_NUMBER_OF_GPU"], told.launch.environ["CUDA_VISIBLE_DEVICES"]) == ("1", device)
-    assert [warning for warning in told.warnings if "--gpu" in warning]
+    plan = plan_launch(Flags(gpu=gpu), environ, tmp_path / "instance")
+    assert (plan.launch.environ["DIMPLE_NUMBER_OF_GPU"], plan.launch.environ["CUDA_VISIBLE_DEVICES"]) == ("1", device)
+    assert [warning for warning in plan.warnings if "--gpu" in warning]
 
 
 def test_no_gpu_settings_are_made_without_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told = plan_launch(Flags(), {}, tmp_path / "instance")
-    assert not {"DIMPLE_NUMBER_OF_GPU", "CUDA_VISIBLE_DEVICES"} & set(told.launch.environ)
+    plan = plan_launch(Flags(), {}, tmp_path / "instance")
+    assert not {"DIMPLE_NUMBER_OF_GPU", "CUDA_VISIBLE_DEVICES"} & set(plan.launch.environ)
 
 
 @pytest.mark.parametrize(
@@ -50,11 +50,11 @@ def test_an_unusable_entry_of_a_configuration_only_causes_a_warning(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.properties").write_text(configuration)
-    told = plan_launch(Flags(), {}, tmp_path / "instance")
-    assert Path(told.launch.environ["DIMPLE_MODELS_DIR"]).name == models_dir
-    assert told.launch.environ["DIMPLE_LOAD_MODELS"] == load_models
-    (said,) = told.warnings
-    assert warning.format(tmp_path) in said
+    plan = plan_launch(Flags(), {}, tmp_path / "instance")
+    assert Path(plan.launch.environ["DIMPLE_MODELS_DIR"]).name == models_dir
+    assert plan.launch.environ["DIMPLE_LOAD_MODELS"] == load_models
+    (message,) = plan.warnings
+    assert warning.format(tmp_path) in message
     assert not (tmp_path / "gone").exists()
 
 
@@ -90,8 +90,8 @@ def test_all_is_read_in_any_case_and_an_empty_list_loads_nothing(here: Path) -> 
 
 
 def test_models_of_the_store_keep_relative_paths_and_local_ones_become_absolute(here: Path) -> None:
-    told = ["first=a.mar", "smileCNN=smileCNN.model", "missing.mar"]
-    assert load_models(told, here / "store") == f"first=a.mar,smileCNN={here}/smileCNN.model,missing.mar"
+    models = ["first=a.mar", "smileCNN=smileCNN.model", "missing.mar"]
+    assert load_models(models, here / "store") == f"first=a.mar,smileCNN={here}/smileCNN.model,missing.mar"
 
 
 def test_urls_are_left_unchanged(here: Path) -> None:

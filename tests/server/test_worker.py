@@ -148,9 +148,9 @@ def test_pipelined_requests_are_answered_in_order(connect: Connect) -> None:
         connection.connect()
         connection.sock.sendall(b"GET /process HTTP/1.1\r\nHost: x\r\n\r\nGET /thread HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         with connection.sock.makefile("rb") as file:
-            said = [read_answer(file) for _ in range(40)]
-    assert len(set(said[::2])) == 1
-    assert len(set(said[1::2])) <= 4
+            bodies = [read_answer(file) for _ in range(40)]
+    assert len(set(bodies[::2])) == 1
+    assert len(set(bodies[1::2])) <= 4
 
 
 def read_answer(file: BinaryIO) -> bytes:

@@ -30,17 +30,17 @@ def test_a_picture_keeps_only_its_last_label(tmp_path: Path) -> None:
 
 def test_a_full_folder_accepts_no_more_and_loses_nothing(tmp_path: Path) -> None:
     corrections = FeedbackStore(tmp_path, 5)
-    kept = corrections.keep("pets", "cat", "a.jpg", b"1234")
+    path = corrections.keep("pets", "cat", "a.jpg", b"1234")
     with pytest.raises(BadInput, match="No more corrections"):
         corrections.keep("pets", "dog", "a.jpg", b"12")
-    assert kept.read_bytes() == b"1234"
+    assert path.read_bytes() == b"1234"
 
 
 @pytest.mark.parametrize("label", ["../../etc/passwd", "..", ".hidden", "a/b", "a\\b", "\0", "", "x" * 300, "é" * 300])
 def test_a_label_is_never_used_as_a_path(tmp_path: Path, label: str) -> None:
     name = folder_name(label)
-    kept = FeedbackStore(tmp_path, 1000).keep("pets", label, "a.jpg", b"x")
-    assert kept.parent.parent == tmp_path / "pets"
-    assert kept.resolve() == kept
+    path = FeedbackStore(tmp_path, 1000).keep("pets", label, "a.jpg", b"x")
+    assert path.parent.parent == tmp_path / "pets"
+    assert path.resolve() == path
     with open_pictures(tmp_path / "pets") as source:
         assert source.pictures == (f"{name}/a.jpg",)

@@ -61,7 +61,7 @@ def started(settings: Settings) -> Iterator[Registry]:
         registry.close()
 
 
-def told(folder: Path, code: str, **options: object) -> Registration:
+def make_registration(folder: Path, code: str, **options: object) -> Registration:
     manifest = json.dumps({"model": {"modelName": "own", "handler": "service:handle"}})
     archive(folder, {"service.py": code, "MAR-INF/MANIFEST.json": manifest})
     return dataclasses.replace(
@@ -76,7 +76,7 @@ def ask(registry: Registry) -> HandlerAnswer:
         return model.answer(request())
 
 
-def said(registry: Registry) -> list[str]:
+def answer_words(registry: Registry) -> list[str]:
     return ask(registry).body.decode().split()
 
 
@@ -86,17 +86,19 @@ def in_flight(name: str) -> float:
 
 
 def test_simultaneous_requests_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:
-    registry.register(told(tmp_path / "own", SAYS_HOW_MANY, batch_size=3, max_batch_delay=int(DEADLINE * 1000)))
+    registry.register(
+        make_registration(tmp_path / "own", SAYS_HOW_MANY, batch_size=3, max_batch_delay=int(DEADLINE * 1000))
+    )
 
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: said(registry)[0], range(3)))
+        answers = list(pool.map(lambda _: answer_words(registry)[0], range(3)))
 
     assert answers == ["3", "3", "3"]
 
 
 def test_a_request_beyond_the_queue_limit_is_refused_at_once(registry: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "own"
-    registry.register(told(folder, WAITS))
+    registry.register(make_registration(folder, WAITS))
     os.mkfifo(folder / "gate")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, registry)
@@ -113,8 +115,8 @@ def test_a_request_beyond_the_queue_limit_is_refused_at_once(registry: Registry,
 
 
 def test_replacing_a_model_leaves_no_gap_and_no_process(registry: Registry, tmp_path: Path) -> None:
-    registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
-    _, pid, version = said(registry)
+    registry.register(make_registration(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
+    _, pid, version = answer_words(registry)
     assert version == "old"
     gaps, stop = [], threading.Event()
 
@@ -126,7 +128,7 @@ def test_replacing_a_model_leaves_no_gap_and_no_process(registry: Registry, tmp_
 
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask_all_the_time)
-        new = told(tmp_path / "new", SAYS_HOW_MANY.replace("VERSION", "new"))
+        new = make_registration(tmp_path / "new", SAYS_HOW_MANY.replace("VERSION", "new"))
         with pytest.raises(ModelConflict):
             registry.register(new)
         registry.register(new, replacing=True)
@@ -135,25 +137,25 @@ def test_replacing_a_model_leaves_no_gap_and_no_process(registry: Registry, tmp_
         asking.result(DEADLINE)
 
     assert not gaps
-    assert said(registry)[2] == "new"
+    assert answer_words(registry)[2] == "new"
 
 
 def test_a_model_that_cannot_be_loaded_replaces_no_other(registry: Registry, tmp_path: Path) -> None:
-    registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
-    broken = told(tmp_path / "new", SAYS_HOW_MANY)
+    registry.register(make_registration(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
+    broken = make_registration(tmp_path / "new", SAYS_HOW_MANY)
     (tmp_path / "new" / "service.py").unlink()
 
     with pytest.raises(ModelFormatError, match=r"service\.py"):
         registry.register(broken, replacing=True)
 
-    assert said(registry)[2] == "old"
+    assert answer_words(registry)[2] == "old"
 
 
 def test_a_model_that_still_computes_after_the_timeout_stays_registered(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     impatient = dataclasses.replace(settings, unregister_timeout=0)
     with started(impatient) as registry, ThreadPoolExecutor(1) as pool:
-        registry.register(told(folder, WAITS))
+        registry.register(make_registration(folder, WAITS))
         os.mkfifo(folder / "gate")
         lost = pool.submit(ask, registry)
         wait_until((folder / "begun").exists)
@@ -172,15 +174,15 @@ def test_a_model_that_still_computes_after_the_timeout_stays_registered(settings
 def test_scaling_stops_waiting_for_workers_that_are_not_needed_any_more(
     registry: Registry, tmp_path: Path, then: str
 ) -> None:
-    hangs_when_told_so = 'import os\nif os.path.exists("gate"):\n    open("gate").read()\n' + dedent(SAYS_HOW_MANY)
-    registry.register(told(tmp_path / "own", hangs_when_told_so))
+    waits_at_a_gate = 'import os\nif os.path.exists("gate"):\n    open("gate").read()\n' + dedent(SAYS_HOW_MANY)
+    registry.register(make_registration(tmp_path / "own", waits_at_a_gate))
     os.mkfifo(tmp_path / "own" / "gate")
     with ThreadPoolExecutor(1) as pool:
         scaling = pool.submit(registry.scale, "own", 2, 2, DEADLINE)
         wait_until(lambda: registry.entry("own").registration.min_workers == 2)
         match then:
             case "replaced":
-                registry.register(told(tmp_path / "new", SAYS_HOW_MANY), replacing=True)
+                registry.register(make_registration(tmp_path / "new", SAYS_HOW_MANY), replacing=True)
             case "scaled":
                 registry.scale("own", 1, 1, 0)
             case "unregistered":

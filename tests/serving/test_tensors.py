@@ -45,7 +45,7 @@ def test_numbers_that_float32_can_represent_are_unchanged(values: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (np.array([1.0, 0.1], np.float64), "0.1 at [1]"),
         (np.array([[0, 2**24 + 1]], np.int64), "16777217 at [0, 1]"),
@@ -55,8 +55,8 @@ def test_numbers_that_float32_can_represent_are_unchanged(values: Any) -> None:
         (np.array([1e300]), "1e+300"),
     ],
 )
-def test_other_values_are_refused_with_their_position(values: Any, told: str) -> None:
-    with pytest.raises(BadInput, match=re.escape(told)):
+def test_other_values_are_refused_with_their_position(values: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)):
         as_float32(values)
 
 

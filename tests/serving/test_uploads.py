@@ -50,11 +50,11 @@ def test_an_invalid_id_finds_nothing(tmp_path: Path, number: str) -> None:
 
 def test_a_deleted_picture_leaves_nothing(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
-    kept = uploads.find(uploads.keep(b"abc", ".jpg", "me", {}) or "")
-    assert kept is not None
-    uploads.delete(kept)
+    upload = uploads.find(uploads.keep(b"abc", ".jpg", "me", {}) or "")
+    assert upload is not None
+    uploads.delete(upload)
     assert names(tmp_path) == set()
-    assert uploads.find(kept.id) is None
+    assert uploads.find(upload.id) is None
 
 
 def test_a_record_is_removed_with_its_picture_despite_later_changes(tmp_path: Path) -> None:
@@ -62,10 +62,10 @@ def test_a_record_is_removed_with_its_picture_despite_later_changes(tmp_path: Pa
     identity = uploads.keep(b"abc", ".jpg", "me", {}) or ""
     for path in tmp_path.iterdir():
         os.utime(path, (time.time() - 59,) * 2)
-    kept = uploads.find(identity)
-    assert kept is not None
-    uploads.note(kept, {"corrected": True})
-    assert abs((tmp_path / f"{identity}.{kept.tag}.json").stat().st_mtime - kept.since) < 1
+    upload = uploads.find(identity)
+    assert upload is not None
+    uploads.note(upload, {"corrected": True})
+    assert abs((tmp_path / f"{identity}.{upload.tag}.json").stat().st_mtime - upload.since) < 1
     for path in tmp_path.iterdir():
         os.utime(path, (time.time() - 61,) * 2)
     assert uploads.find(identity) is None
@@ -84,23 +84,23 @@ def test_expired_uploads_are_removed_at_the_next_upload(tmp_path: Path) -> None:
 
 def test_the_oldest_upload_is_removed_if_the_size_limit_is_exceeded(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 10)
-    kept = []
+    stored = []
     for age, letter in ((30, b"a"), (20, b"b"), (10, b"c")):
         name = f"{uploads.keep(letter * 4, '.png')}.png"
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-        kept.append(name)
+        stored.append(name)
     uploads.sweep()
-    assert names(tmp_path) == set(kept[1:])
+    assert names(tmp_path) == set(stored[1:])
 
 
 def test_the_number_of_uploads_is_limited(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 10**6, 3)
-    kept = []
+    stored = []
     for age in (50, 40, 30, 20, 10):
-        kept.append(f"{uploads.keep(b'x', '.png')}.png")
-        os.utime(tmp_path / kept[-1], (time.time() - age,) * 2)
+        stored.append(f"{uploads.keep(b'x', '.png')}.png")
+        os.utime(tmp_path / stored[-1], (time.time() - age,) * 2)
     uploads.sweep()
-    assert names(tmp_path) == set(kept[2:])
+    assert names(tmp_path) == set(stored[2:])
 
 
 def test_the_latest_uploads_of_an_owner_are_listed_and_all_are_counted(tmp_path: Path) -> None:
@@ -186,25 +186,25 @@ from pathlib import Path
 from app.errors import StorageError
 from app.serving.uploads import Uploads
 uploads = Uploads(Path(sys.argv[1]), 60, 10**6)
-kept = uploads.find(uploads.keep(b"first", ".jpg", "me", {"label": "a"}))
+record = uploads.find(uploads.keep(b"first", ".jpg", "me", {"label": "a"}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # no file can be longer, as on a disk that is full
 for attempt in (
     lambda: uploads.keep(bytes(1000), ".jpg"),
     lambda: uploads.keep(bytes(10), ".jpg", "me", {"label": "b" * 1000}),
-    lambda: uploads.note(kept, {"label": "c" * 1000}),
+    lambda: uploads.note(record, {"label": "c" * 1000}),
 ):
     try:
         attempt()
     except StorageError as error:
         print(error)
-print(uploads.find(kept.id).record["label"])
+print(uploads.find(record.id).record["label"])
 """
 
 
 def test_a_failed_write_is_reported_and_leaves_no_partial_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
-    *told, label = done.stdout.splitlines()
-    assert len(told) == 3, done.stderr
-    assert all(str(tmp_path) in line and "File too large" in line for line in told)
+    *errors, label = done.stdout.splitlines()
+    assert len(errors) == 3, done.stderr
+    assert all(str(tmp_path) in line and "File too large" in line for line in errors)
     assert label == "a"
     assert len(names(tmp_path)) == 2  # the first picture and its record

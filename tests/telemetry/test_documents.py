@@ -58,12 +58,12 @@ def selectors(node: Any) -> Iterator[tuple[str, set[str]]]:
     if isinstance(node, promql.VectorSelector):
         yield node.name, {matcher.name for matcher in node.matchers.matchers}
         return
-    wanted: set[str] = set()
+    grouping: set[str] = set()
     if isinstance(node, promql.AggregateExpr) and node.modifier:
-        wanted = set(node.modifier.labels)
+        grouping = set(node.modifier.labels)
     for part in ("lhs", "rhs", "expr", "vector_selector"):
         if (below := getattr(node, part, None)) is not None:
-            yield from ((name, labels | wanted) for name, labels in selectors(below))
+            yield from ((name, labels | grouping) for name, labels in selectors(below))
     for below in getattr(node, "args", ()):
         yield from selectors(below)
 
@@ -80,7 +80,7 @@ def test_every_query_uses_existing_metrics_and_labels(
 
 
 def test_the_table_has_every_metric_with_its_type_and_labels(real: dict[str, tuple[str, set[str]]]) -> None:
-    told = {
+    documented = {
         name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in ROW.findall(DOCUMENT.read_text())
     }
     families = {
@@ -88,7 +88,7 @@ def test_the_table_has_every_metric_with_its_type_and_labels(real: dict[str, tup
         for name, (kind, labels) in real.items()
         if not name.endswith(("_sum", "_count"))
     }
-    assert told == families
+    assert documented == families
 
 
 def test_the_dashboard_and_the_alerts_cover_all_metrics(real: dict[str, tuple[str, set[str]]]) -> None:

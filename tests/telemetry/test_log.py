@@ -77,8 +77,8 @@ def test_a_line_of_the_application_names_the_request(watched: Watched) -> None:
     line = watched.line_of("of-management", logger="app.serving.registry")
     assert line["message"] == "model grin registered from smile"
     assert watched.ask("DELETE", "/models/grin", management=True, X_Request_Id="afterwards").status == 200
-    said = [line["message"] for line in watched.lines() if line.get("request_id") == "afterwards"]
-    assert "Model grin unregistered." in said
+    messages = [line["message"] for line in watched.lines() if line.get("request_id") == "afterwards"]
+    assert "Model grin unregistered." in messages
 
 
 @pytest.mark.parametrize("path", ["/%0a%7B%22level%22:%22forged%22%7D", "/predict/a%0d%0ab%e2%80%a8c%00", "/%22%5c"])
@@ -87,7 +87,7 @@ def test_every_log_line_is_a_json_object(watched: Watched, path: str) -> None:
     assert watched.line_of(given)["path"] == path
     for line in watched.log.read_bytes().split(b"\n"):
         if line:
-            told = json.loads(line)
-            assert set(told) >= {"time", "level", "logger", "message"}
-            assert told["level"] in ("debug", "info", "warning", "error", "critical")
+            fields = json.loads(line)
+            assert set(fields) >= {"time", "level", "logger", "message"}
+            assert fields["level"] in ("debug", "info", "warning", "error", "critical")
             assert line.isascii()

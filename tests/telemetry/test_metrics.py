@@ -133,8 +133,8 @@ def test_restarts_and_memory_of_handlers_are_metrics(watched: Watched) -> None:
         assert {sample.labels["model"] for sample in samples if sample.labels["kind"] == "handler"} <= {"echo"}
         assert all(sample.value > 2**20 for sample in samples)
     pid = watched.pids()[0]
-    told = watched.value("dimple_process_resident_memory_bytes", pid=str(pid))
-    assert told == pytest.approx(psutil.Process(pid).memory_info().rss, rel=0.2)
+    memory = watched.value("dimple_process_resident_memory_bytes", pid=str(pid))
+    assert memory == pytest.approx(psutil.Process(pid).memory_info().rss, rel=0.2)
 
 
 def test_models_and_their_loading_times_are_metrics(watched: Watched) -> None:

@@ -22,9 +22,9 @@ for name in sys.argv[2:]:
         metrics.request(name, "/predict/<model>", 500 if name == "bad" else 200, 0.5)
 stuck = metrics.in_flight("stuck")
 stuck.__enter__()
-told = counts()
-for name in sorted(told):
-    print(name, told[name].requests, told[name].errors, told[name].inside, told[name].seconds)
+found = counts()
+for name in sorted(found):
+    print(name, found[name].requests, found[name].errors, found[name].inside, found[name].seconds)
 samples = [one for metric in collect() for one in metric.samples]
 print("files", len(list(Path(sys.argv[1]).glob("*/*.db"))), "left", "PROMETHEUS_MULTIPROC_DIR" in os.environ)
 for one in samples:

@@ -39,9 +39,9 @@ def test_a_trace_is_continued_with_a_span_for_each_stage(
     request = spans.pop("POST /predict/<model>")
     assert request.parent_span_id.hex() == PARENT
     assert request.kind == Span.SPAN_KIND_SERVER
-    told = texts(request)
-    assert (told["http.route"], told["http.response.status_code"]) == ("/predict/<model>", 200)
-    assert (told["dimple.model"], told["dimple.request_id"]) == ("smile", "traced")
+    span_attributes = texts(request)
+    assert (span_attributes["http.route"], span_attributes["http.response.status_code"]) == ("/predict/<model>", 200)
+    assert (span_attributes["dimple.model"], span_attributes["dimple.request_id"]) == ("smile", "traced")
     assert set(spans) == {"decode", "faces", "preprocess", "queue", "infer"}
     for item in spans.values():
         assert item.parent_span_id == request.span_id

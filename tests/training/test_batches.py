@@ -23,9 +23,9 @@ def draw() -> np.random.Generator:
 
 
 def test_an_epoch_has_every_picture_once_except_an_incomplete_batch() -> None:
-    shown = [batch.pictures[:, 0, 0, 0] for batch in batches(material(), FitOptions(8, 1, 1e-3), 2, draw())]
-    assert [len(numbers) for numbers in shown] == [8] * 6
-    assert len(set(np.concatenate(shown))) == 48
+    numbers_by_batch = [batch.pictures[:, 0, 0, 0] for batch in batches(material(), FitOptions(8, 1, 1e-3), 2, draw())]
+    assert [len(numbers) for numbers in numbers_by_batch] == [8] * 6
+    assert len(set(np.concatenate(numbers_by_batch))) == 48
 
 
 def test_targets_belong_to_their_pictures() -> None:

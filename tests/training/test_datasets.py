@@ -139,8 +139,8 @@ def test_a_zip_gives_the_same_data_as_its_folder(tmp_path: Path) -> None:
 def test_a_url_is_fetched_once_and_cached(tmp_path: Path) -> None:
     archive = pack(write(tmp_path / "data"), tmp_path / "data.zip")
     prepare(SPEC, archive.as_uri(), tmp_path / "work")
-    (kept,) = (tmp_path / "work" / "faces").glob("*.zip")
-    assert kept.read_bytes() == archive.read_bytes()
+    (cached,) = (tmp_path / "work" / "faces").glob("*.zip")
+    assert cached.read_bytes() == archive.read_bytes()
     archive.unlink()
     dataset = prepare(replace(SPEC, test=0.3), archive.as_uri(), tmp_path / "work")
     assert len(dataset.names) == 2 * COUNT
@@ -368,9 +368,9 @@ def test_a_run_after_a_killed_one_prepares_the_data(tmp_path: Path) -> None:
 def test_one_of_two_concurrent_processes_prepares_and_the_other_waits(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     with preparing(folder, tmp_path / "work") as one, preparing(folder, tmp_path / "work") as other:
-        told = [process.communicate(timeout=60)[1] for process in (one, other)]
-    assert [one.returncode, other.returncode] == [0, 0], told
-    assert sorted("already prepared" in text for text in told) == [False, True]
+        outputs = [process.communicate(timeout=60)[1] for process in (one, other)]
+    assert [one.returncode, other.returncode] == [0, 0], outputs
+    assert sorted("already prepared" in text for text in outputs) == [False, True]
 
 
 def test_reading_all_gives_every_picture_without_splitting(tmp_path: Path) -> None:

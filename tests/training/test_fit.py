@@ -28,8 +28,8 @@ def test_the_temperature_is_the_factor_by_which_scores_were_multiplied(true: flo
     draw = np.random.default_rng(0)
     score = draw.normal(0, 2, 40_000)
     classes = (draw.random(40_000) < 1 / (1 + np.exp(-score))).astype(np.int64)
-    shown = 1 / (1 + np.exp(-score * true))
-    assert temperature(shown.astype(np.float32), classes) == pytest.approx(true, rel=0.05)
+    scaled = 1 / (1 + np.exp(-score * true))
+    assert temperature(scaled.astype(np.float32), classes) == pytest.approx(true, rel=0.05)
 
 
 def test_the_temperature_stays_in_range_for_a_useless_network() -> None:
@@ -97,12 +97,12 @@ def run(state: Path, stop: int | None = None, resume: bool = False, seed: int = 
     trainer = Trainer(network(), FITTING, {"model": "tiny"}, seed, state)
     assert trainer.resume() == resume
 
-    def shown(history: History) -> None:
+    def check(history: History) -> None:
         if len(history) == stop:
             raise Killed
 
     with contextlib.suppress(Killed):
-        trainer.fit(material(), material(), shown)
+        trainer.fit(material(), material(), check)
     return trainer.network.get_weights(), trainer.history
 
 
@@ -133,12 +133,14 @@ def test_the_seed_determines_the_weights(tmp_path: Path) -> None:
 
 def test_the_network_keeps_the_weights_of_the_best_epoch(tmp_path: Path) -> None:
     trainer = Trainer(network(), FITTING, {}, 5, tmp_path / "state.npz")
-    kept: dict[float, list[np.ndarray]] = {}
+    weights_by_loss: dict[float, list[np.ndarray]] = {}
     trainer.fit(
-        material(), material(), lambda history: kept.update({history[-1]["val_loss"]: trainer.network.get_weights()})
+        material(),
+        material(),
+        lambda history: weights_by_loss.update({history[-1]["val_loss"]: trainer.network.get_weights()}),
     )
-    assert len(kept) == 4
-    for weight, best in zip(trainer.network.get_weights(), kept[min(kept)], strict=True):
+    assert len(weights_by_loss) == 4
+    for weight, best in zip(trainer.network.get_weights(), weights_by_loss[min(weights_by_loss)], strict=True):
         assert np.array_equal(weight, best)
 
 

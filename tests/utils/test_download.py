@@ -47,12 +47,12 @@ class Site:
     """What the server will answer, request by request (the last one for ever), and what it was asked."""
 
     replies: list[Reply] = field(default_factory=list)
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
     def ranges(self) -> list[str]:
-        return [headers.get("Range", "") for headers in self.asked]
+        return [headers.get("Range", "") for headers in self.requests]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     site: Site
 
     def do_GET(self) -> None:
-        self.site.asked.append(dict(self.headers))
+        self.site.requests.append(dict(self.headers))
         reply = self.site.replies.pop(0) if len(self.site.replies) > 1 else self.site.replies[0]
         self.close_connection = True
         status, body, extra = self.answer(reply)
@@ -84,10 +84,10 @@ class Handler(BaseHTTPRequestHandler):
         }
         headers = {name: value for name, value in headers.items() if value}
         status, body = reply.status, reply.data if reply.status == 200 else b"an excuse"
-        wanted = self.headers.get("Range", "")
+        range_header = self.headers.get("Range", "")
         same = not reply.heeds_if_range or self.headers.get("If-Range") in (reply.etag, reply.changed)
-        if status == 200 and wanted and reply.ranges and same:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) + reply.shift
+        if status == 200 and range_header and reply.ranges and same:
+            start = int(range_header.removeprefix("bytes=").removesuffix("-")) + reply.shift
             if start >= len(body):
                 return 416, b"", headers | {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"}
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
@@ -142,7 +142,7 @@ def test_a_truncated_download_is_resumed(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=100_000), Reply(cut=50_000), Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
     assert site.ranges() == ["", "bytes=100000-", "bytes=150000-"]
-    assert [headers.get("If-Range") for headers in site.asked] == [None, '"one"', '"one"']
+    assert [headers.get("If-Range") for headers in site.requests] == [None, '"one"', '"one"']
 
 
 def test_a_later_call_resumes_a_failed_download(site: Site, tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_the_modification_date_is_used_if_there_is_no_etag(site: Site, tmp_path:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     site.replies = [Reply(etag="", changed=date, cut=100_000), Reply(etag="", changed=date)]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
-    assert site.asked[1]["If-Range"] == date
-    assert site.asked[1]["Range"] == "bytes=100000-"
+    assert site.requests[1]["If-Range"] == date
+    assert site.requests[1]["Range"] == "bytes=100000-"
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"one"'])
@@ -234,21 +234,21 @@ def test_a_server_that_stays_silent_is_an_error(site: Site, tmp_path: Path) -> N
     site.replies = [Reply(cut=0, silent=True)]
     with pytest.raises(DataError, match="nothing came in time"):
         download(site.url, tmp_path / "data", patience=Patience(connect=60, read=0.3, pause=0))
-    wait_until(lambda: len(site.asked) >= 4)  # the server may be slower than the client is patient
-    assert len(site.asked) == 4
+    wait_until(lambda: len(site.requests) >= 4)  # the server may be slower than the client is patient
+    assert len(site.requests) == 4
 
 
 def test_attempts_that_make_progress_are_not_counted(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=40_000)] * 7 + [Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
-    assert len(site.asked) == 8
+    assert len(site.requests) == 8
 
 
 def test_repeated_restarts_are_limited(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(ranges=False, cut=100_000)]
     with pytest.raises(DataError, match="cut"):
         download(site.url, tmp_path / "data", patience=QUICK)
-    assert len(site.asked) == 4
+    assert len(site.requests) == 4
 
 
 def test_an_archive_without_a_length_is_downloaded_completely(site: Site, tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_refusal_is_an_error_at_once_with_its_url_and_status(site: Site, tmp_p
     site.replies = [Reply(status=status)]
     with pytest.raises(DataError, match=rf"{site.url}.* {status} .*--source"):
         download(site.url, tmp_path / "data", patience=QUICK)
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     assert left(tmp_path) == []
 
 
@@ -319,7 +319,7 @@ def test_a_persistent_server_error_is_reported_with_url_and_status(site: Site, t
     site.replies = [Reply(status=500)]
     with pytest.raises(DataError, match=rf"{site.url}.* 500 .*--source"):
         download(site.url, tmp_path / "data", patience=QUICK)
-    assert len(site.asked) == 4
+    assert len(site.requests) == 4
 
 
 def test_a_server_error_during_a_download_loses_nothing(site: Site, tmp_path: Path) -> None:

@@ -34,11 +34,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
 def test_the_memory_of_a_picture_is_reused_for_the_next() -> None:
-    asked = [
-        int(subprocess.run([sys.executable, "-c", PAGES, *kept], cwd=ROOT, capture_output=True, check=True).stdout)
-        for kept in ([], ["kept"])
+    page_counts = [
+        int(subprocess.run([sys.executable, "-c", PAGES, *options], cwd=ROOT, capture_output=True, check=True).stdout)
+        for options in ([], ["kept"])
     ]
-    assert asked[1] < asked[0] / 20  # pages that the system was asked for
+    assert page_counts[1] < page_counts[0] / 20  # pages that the system was asked for
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")

@@ -45,10 +45,10 @@ def a_terminal() -> Iterator[Terminal]:
 
 
 def test_a_log_gets_a_line_every_ten_seconds(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("reading", 1000, "pictures") as shown:
+    with progress("reading", 1000, "pictures") as task:
         for _ in range(25):  # 100 s
             clock.now += 4
-            shown.advance(10)
+            task.advance(10)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 8  # at 12, 24, … 96 s
     # 30 pictures in 12 s are 2.5 a second; the other 970 take 388 s
@@ -56,47 +56,47 @@ def test_a_log_gets_a_line_every_ten_seconds(clock: Clock, capsys: pytest.Captur
 
 
 def test_short_tasks_print_no_line(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("reading", 2, "pictures") as shown:
+    with progress("reading", 2, "pictures") as task:
         clock.now += 9.9
-        shown.advance(2)
+        task.advance(2)
     assert capsys.readouterr().err == ""
 
 
 def test_bytes_are_counted_in_megabytes(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("fetching", 24_000_000, "B") as shown:
+    with progress("fetching", 24_000_000, "B") as task:
         clock.now += 10
-        shown.advance(6_000_000)
+        task.advance(6_000_000)
     assert capsys.readouterr().err == "fetching: 6.0 of 24.0 MB, 0.6/s, 30 s left\n"
 
 
 def test_earlier_progress_does_not_count_for_the_rate(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("fetching", 24_000_000, "B", done=12_000_000) as shown:
+    with progress("fetching", 24_000_000, "B", done=12_000_000) as task:
         clock.now += 10
-        shown.advance(6_000_000)
+        task.advance(6_000_000)
     assert capsys.readouterr().err == "fetching: 18.0 of 24.0 MB, 0.6/s, 10 s left\n"
 
 
 def test_a_task_of_unknown_length_has_no_remaining_time(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("fetching", None, "B") as shown:
+    with progress("fetching", None, "B") as task:
         clock.now += 10
-        shown.advance(6_000_000)
+        task.advance(6_000_000)
     assert capsys.readouterr().err == "fetching: 6.0 MB, 0.6/s\n"
 
 
 def test_a_note_is_shown_until_the_next_note(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("training", 4, "epochs") as shown:
+    with progress("training", 4, "epochs") as task:
         for note in ("loss 0.9", "", "loss 0.3"):
             if note:
-                shown.note(note)
+                task.note(note)
             clock.now += 10
-            shown.advance()
+            task.advance()
     assert [line.split(", ")[-1] for line in capsys.readouterr().err.splitlines()] == ["loss 0.9"] * 2 + ["loss 0.3"]
 
 
 def test_a_rate_of_zero_does_not_divide_by_zero(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
-    with progress("training", 4, "epochs") as shown:
+    with progress("training", 4, "epochs") as task:
         clock.now += 10
-        shown.advance(0)
+        task.advance(0)
     assert capsys.readouterr().err == "training: 0 of 4 epochs, 0.0/s\n"
 
 
@@ -114,9 +114,9 @@ def test_counting_passes_every_item_on(clock: Clock, capsys: pytest.CaptureFixtu
 
 
 def test_a_terminal_gets_a_bar_that_is_removed_at_the_end() -> None:
-    with a_terminal() as terminal, progress("reading", 1000, "pictures") as shown:
-        shown.note("now a.jpg")
-        shown.advance(250)
+    with a_terminal() as terminal, progress("reading", 1000, "pictures") as task:
+        task.note("now a.jpg")
+        task.advance(250)
         echo("a word between")
     written = terminal.getvalue()
     assert "reading:" in written

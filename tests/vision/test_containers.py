@@ -186,13 +186,13 @@ def test_a_bitmap_with_alpha_zero_everywhere_is_opaque_as_in_browsers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "said"),
+    ("at", "value", "message"),
     [(14, 16, "a header of 16 bytes"), (28, 2, "2 bits a pixel"), (30, 4, "a JPEG"), (30, 5, "a PNG"),
      (30, 9, "compression 9"), (28, 64, "64 bits a pixel")],
 )  # fmt: skip
-def test_a_kind_of_bitmap_that_is_not_decoded_is_named(at: int, value: int, said: str) -> None:
+def test_a_kind_of_bitmap_that_is_not_decoded_is_named(at: int, value: int, message: str) -> None:
     data = saved(quarters(), "BMP")
-    with pytest.raises(InvalidImage, match=f"{said}.*not supported"):
+    with pytest.raises(InvalidImage, match=f"{message}.*not supported"):
         decode(data[:at] + struct.pack("<H", value) + data[at + 2 :], LIMITS)
 
 
@@ -237,15 +237,15 @@ def test_a_lossless_jpeg_is_decoded_at_full_size(enough: int) -> None:
 
 @pytest.mark.parametrize("enough", [0, 1])
 @pytest.mark.parametrize(
-    ("marker", "bits", "said"),
+    ("marker", "bits", "message"),
     [(0xC1, 12, "samples of 12 bits"), (0xC3, 16, "samples of 16 bits"), (0xC5, 8, "hierarchical coding"),
      (0xCB, 8, "lossless arithmetic coding"), (0xF7, 8, "the coding of JPEG-LS")],
 )  # fmt: skip
-def test_a_kind_of_jpeg_that_is_not_decoded_is_named(marker: int, bits: int, said: str, enough: int) -> None:
+def test_a_kind_of_jpeg_that_is_not_decoded_is_named(marker: int, bits: int, message: str, enough: int) -> None:
     data = saved(quarters(), "JPEG")
     at = data.index(b"\xff\xc0")
     changed = data[:at] + bytes((0xFF, marker)) + data[at + 2 : at + 4] + bytes((bits,)) + data[at + 5 :]
-    with pytest.raises(InvalidImage, match=f"a JPEG with {said}, which is not supported"):
+    with pytest.raises(InvalidImage, match=f"a JPEG with {message}, which is not supported"):
         decode(changed, LIMITS, enough)
 
 

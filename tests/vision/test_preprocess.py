@@ -53,16 +53,16 @@ def test_pixels_without_antialias_equal_those_of_opencv(interpolation: Interpola
     picture = noise(61, 47)
     cv2.ipp.setUseIPP(False)  # MXNet's OpenCV has no such routines
     expected = cv2.resize(np.asarray(picture), size, interpolation=CV2[interpolation])
-    asked = Preprocess(interpolation=interpolation, layout="NHWC")
-    assert np.array_equal(to_tensor(picture, asked, (0, size[1], size[0], 3))[0], expected)
+    given = Preprocess(interpolation=interpolation, layout="NHWC")
+    assert np.array_equal(to_tensor(picture, given, (0, size[1], size[0], 3))[0], expected)
 
 
 @pytest.mark.parametrize("interpolation", PILLOW)
 def test_pixels_with_antialias_equal_those_of_pillow(interpolation: Interpolation) -> None:
     picture = noise(61, 47)
     expected = np.asarray(picture.resize((17, 13), PILLOW[interpolation]))
-    asked = Preprocess(interpolation=interpolation, antialias=True, layout="NHWC")
-    assert np.array_equal(to_tensor(picture, asked, (0, 13, 17, 3))[0], expected)
+    given = Preprocess(interpolation=interpolation, antialias=True, layout="NHWC")
+    assert np.array_equal(to_tensor(picture, given, (0, 13, 17, 3))[0], expected)
 
 
 def test_only_antialias_averages_a_fine_chequerboard() -> None:
@@ -98,18 +98,18 @@ def test_both_layouts_have_the_same_values_and_are_contiguous() -> None:
 
 def test_scale_is_applied_before_mean_and_std() -> None:
     # ((10, 20, 30) * 0.1 - (0, 1, 2)) / (1, 2, 4) = (1, 0.5, 0.25)
-    asked = Preprocess(scale=0.1, mean=(0.0, 1.0, 2.0), std=(1.0, 2.0, 4.0))
-    assert np.allclose(to_tensor(ONE_COLOUR, asked, (1, 3, 1, 1)).ravel(), [1, 0.5, 0.25])
+    given = Preprocess(scale=0.1, mean=(0.0, 1.0, 2.0), std=(1.0, 2.0, 4.0))
+    assert np.allclose(to_tensor(ONE_COLOUR, given, (1, 3, 1, 1)).ravel(), [1, 0.5, 0.25])
 
 
 def test_bgr_means_are_in_the_order_of_the_tensor() -> None:
-    asked = Preprocess(color="bgr", mean=(30.0, 20.0, 10.0))
-    assert not to_tensor(ONE_COLOUR, asked, (1, 3, 4, 5)).any()
+    given = Preprocess(color="bgr", mean=(30.0, 20.0, 10.0))
+    assert not to_tensor(ONE_COLOUR, given, (1, 3, 4, 5)).any()
 
 
 def test_a_single_mean_and_std_apply_to_all_channels() -> None:
-    asked = Preprocess(mean=(127.0,), std=(128.0,))
-    assert np.allclose(to_tensor(ONE_COLOUR, asked, (1, 3, 1, 1)).ravel(), np.array([-117, -107, -97]) / 128)
+    given = Preprocess(mean=(127.0,), std=(128.0,))
+    assert np.allclose(to_tensor(ONE_COLOUR, given, (1, 3, 1, 1)).ravel(), np.array([-117, -107, -97]) / 128)
 
 
 def _stripes(width: int, height: int) -> Image.Image:
@@ -130,8 +130,8 @@ def test_crop_by_the_shorter_side_resizes_and_takes_the_centre() -> None:
     picture = noise(400, 300)
     whole = np.asarray(picture.resize((341, 256), Image.Resampling.BICUBIC))  # 400 * 256 / 300 = 341.3
     expected = whole[16 : 16 + 224, 58 : 58 + 224]
-    asked = Preprocess(resize="crop", shorter_side=256, antialias=True, layout="NHWC")
-    assert np.array_equal(to_tensor(picture, asked, (0, 224, 224, 3))[0], expected)
+    given = Preprocess(resize="crop", shorter_side=256, antialias=True, layout="NHWC")
+    assert np.array_equal(to_tensor(picture, given, (0, 224, 224, 3))[0], expected)
 
 
 def test_crop_covers_an_input_that_is_wider_than_the_picture() -> None:
@@ -146,13 +146,13 @@ def test_stretch_uses_the_whole_picture_and_ignores_its_aspect_ratio() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 65_535), (65_535, 1), (3, 5000)])
-@pytest.mark.parametrize("asked", [Preprocess(), Preprocess(resize="crop", shorter_side=256)])
+@pytest.mark.parametrize("given", [Preprocess(), Preprocess(resize="crop", shorter_side=256)])
 @pytest.mark.parametrize("antialias", [False, True])
 def test_pictures_of_any_aspect_ratio_fit_without_enlargement(
-    size: tuple[int, int], asked: Preprocess, antialias: bool
+    size: tuple[int, int], given: Preprocess, antialias: bool
 ) -> None:
     picture = Image.new("RGB", size, (1, 2, 3))
-    tensor = to_tensor(picture, replace(asked, antialias=antialias), (0, 3, 224, 224))
+    tensor = to_tensor(picture, replace(given, antialias=antialias), (0, 3, 224, 224))
     assert tensor.shape == (1, 3, 224, 224)
     assert tensor[0, :, 100, 100].tolist() == [1, 2, 3]
 
@@ -163,18 +163,18 @@ def test_a_shape_that_is_not_that_of_a_picture_is_refused(shape: tuple[int, ...]
         to_tensor(ONE_COLOUR, Preprocess(), shape)
 
 
-@pytest.mark.parametrize("asked", [Preprocess(color="grey"), Preprocess(layout="NHWC")])
-def test_a_number_of_channels_that_contradicts_the_colour_is_refused(asked: Preprocess) -> None:
+@pytest.mark.parametrize("given", [Preprocess(color="grey"), Preprocess(layout="NHWC")])
+def test_a_number_of_channels_that_contradicts_the_colour_is_refused(given: Preprocess) -> None:
     with pytest.raises(ModelFormatError, match="channels"):
-        to_tensor(ONE_COLOUR, asked, (0, 3, 32, 32))
+        to_tensor(ONE_COLOUR, given, (0, 3, 32, 32))
 
 
 @pytest.mark.parametrize(
-    "asked", [Preprocess(mean=(1.0, 2.0)), Preprocess(std=(1.0, 2.0)), Preprocess(mean=()), Preprocess(std=(0.0,))]
+    "given", [Preprocess(mean=(1.0, 2.0)), Preprocess(std=(1.0, 2.0)), Preprocess(mean=()), Preprocess(std=(0.0,))]
 )
-def test_unusable_means_and_stds_are_refused(asked: Preprocess) -> None:
+def test_unusable_means_and_stds_are_refused(given: Preprocess) -> None:
     with pytest.raises(ModelFormatError):
-        to_tensor(ONE_COLOUR, asked, (0, 3, 32, 32))
+        to_tensor(ONE_COLOUR, given, (0, 3, 32, 32))
 
 
 def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> None:

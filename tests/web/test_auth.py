@@ -176,10 +176,10 @@ def test_predictions_require_a_token_if_the_setting_says_so(make: Make, tokens: 
 
 def test_a_browser_logs_in_by_a_form_and_logs_out(make: Make, tokens: dict[str, str]) -> None:
     client = make(models=True, prediction_tokens=True)
-    asked = client.get("/recent?x=1", base_url=PUBLIC, headers=BROWSER)
-    assert asked.status_code == 401
-    assert 'name="token"' in asked.text
-    assert 'value="/recent?x=1"' in asked.text
+    response = client.get("/recent?x=1", base_url=PUBLIC, headers=BROWSER)
+    assert response.status_code == 401
+    assert 'name="token"' in response.text
+    assert 'value="/recent?x=1"' in response.text
     form = {"token": tokens["prediction"], "next": "/recent"}
     entered = client.post("/login", data=form, base_url=PUBLIC, headers=SAME)
     assert (entered.status_code, entered.headers["Location"]) == (303, "/recent")
@@ -358,9 +358,9 @@ def test_uploads_are_served_only_as_pictures(make: Make) -> None:
     client = make(models=True)
     script = b"<script>alert(1)</script>"
     polyglot = FACE + script
-    shown = client.post("/file/", data=polyglot, base_url=PUBLIC, headers=SAME | {"Content-Type": "text/html"})
-    assert shown.status_code == 200
-    address = shown.text.partition('src="/result/')[2].partition('"')[0]
+    response = client.post("/file/", data=polyglot, base_url=PUBLIC, headers=SAME | {"Content-Type": "text/html"})
+    assert response.status_code == 200
+    address = response.text.partition('src="/result/')[2].partition('"')[0]
     picture = client.get(f"/result/{address}", base_url=PUBLIC)
     assert picture.mimetype in ("image/jpeg", "image/png")
     assert picture.headers["X-Content-Type-Options"] == "nosniff"

@@ -24,15 +24,15 @@ class Shelf:
 
     def put(self, path: str, *replies: Reply | bytes) -> None:
         """Answer a path with these, one request after the other, and with the last for ever."""
-        told = [Reply(data=reply) if isinstance(reply, bytes) else reply for reply in replies]
-        self._sites[f"/{path}"] = Site(told, over=self.over)
+        site_replies = [Reply(data=reply) if isinstance(reply, bytes) else reply for reply in replies]
+        self._sites[f"/{path}"] = Site(site_replies, over=self.over)
 
     def site(self, path: str) -> Site:
         return self._sites.setdefault(path, Site([MISSING], over=self.over))
 
-    def asked(self) -> list[str]:
+    def requested_paths(self) -> list[str]:
         """The paths that were asked for, each once."""
-        return sorted(path.lstrip("/") for path, site in self._sites.items() if site.asked)
+        return sorted(path.lstrip("/") for path, site in self._sites.items() if site.requests)
 
     def ranges(self, path: str) -> list[str]:
         return self.site(f"/{path}").ranges()

@@ -45,7 +45,7 @@ def models(places: Sources) -> list[str]:
     return sorted(path.name for path in places.models_dir.iterdir())
 
 
-def kept(places: Sources) -> list[str]:
+def stored_files(places: Sources) -> list[str]:
     """The files that are kept after a pull, but for locks, which are empty."""
     return sorted(path.name for path in places.work_dir.rglob("*") if path.is_file() and path.suffix != ".lock")
 
@@ -58,7 +58,7 @@ def test_a_pulled_model_answers_as_gluon_does(
     batch = random_batch(SHAPE)
     np.testing.assert_allclose(served(folder, batch), direct(small_net, batch), atol=1e-5)
     assert models(places) == ["small"]
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
 def test_the_folder_is_an_ordinary_model_folder_with_metadata(
@@ -86,7 +86,7 @@ def test_a_truncated_download_is_resumed(
     shelf.put(f"one/{small_path}", Reply(data=small_zip, cut=100_000), small_zip)
     pull(small, places, patience=QUICK)
     assert shelf.ranges(f"one/{small_path}") == ["", "bytes=100000-"]
-    assert shelf.asked() == [f"one/{small_path}"]
+    assert shelf.requested_paths() == [f"one/{small_path}"]
 
 
 def bad_replies(good: bytes, other: bytes) -> dict[str, Reply]:
@@ -126,9 +126,9 @@ def test_the_next_source_is_tried_if_a_source_fails(
     shelf.put(f"two/{small_path}", small_zip)
     folder = pull(small, places, patience=HASTY if fault == "silent" else QUICK)
     assert json.loads((folder / "catalogue.json").read_text())["from"] == f"{shelf.url}/two/"
-    assert f"three/{small_path}" not in shelf.asked()
+    assert f"three/{small_path}" not in shelf.requested_paths()
     assert models(places) == ["small"]
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
 def test_a_redirect_is_followed(
@@ -137,7 +137,7 @@ def test_a_redirect_is_followed(
     shelf.put(f"one/{small_path}", Reply(status=302, location="/moved"))
     shelf.put("moved", small_zip)
     assert pull(small, places, patience=QUICK).is_dir()
-    assert shelf.asked() == ["moved", f"one/{small_path}"]
+    assert shelf.requested_paths() == ["moved", f"one/{small_path}"]
 
 
 def test_the_error_names_every_source_if_all_fail_and_nothing_is_left(
@@ -148,13 +148,13 @@ def test_the_error_names_every_source_if_all_fail_and_nothing_is_left(
     shelf.put(f"three/{small_path}", b"<html>")
     with pytest.raises(DownloadError) as caught:
         pull(small, places, patience=QUICK)
-    told = str(caught.value)
-    assert f"{shelf.url}/one: " in told and "404" in told
-    assert f"{shelf.url}/two/: " in told and small.checksum[5:] in told
-    assert f"{shelf.url}/three/: " in told and "DIMPLE_MIRROR" in told and small_path in told
-    assert "\n" not in told and "--source" not in told
+    message = str(caught.value)
+    assert f"{shelf.url}/one: " in message and "404" in message
+    assert f"{shelf.url}/two/: " in message and small.checksum[5:] in message
+    assert f"{shelf.url}/three/: " in message and "DIMPLE_MIRROR" in message and small_path in message
+    assert "\n" not in message and "--source" not in message
     assert models(places) == []
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
 def test_a_partial_download_is_kept_for_the_next_run(
@@ -192,7 +192,7 @@ pull(load_catalogue(Path({str(tmp_path / "instance")!r})).get("small"), where)
     pull(small, places, patience=QUICK)
     assert shelf.ranges(f"one/{small_path}") == ["", "bytes=200000-"]
     assert models(places) == ["small"]
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -248,7 +248,7 @@ def test_another_model_with_the_same_name_is_not_replaced(small: CatalogueEntry,
     (places.models_dir / "small" / "mine.h5").write_bytes(b"mine")
     with pytest.raises(ModelFormatError, match="small is there already, and is not small of the catalogue"):
         pull(small, places, patience=QUICK)
-    assert shelf.asked() == []
+    assert shelf.requested_paths() == []
     assert (places.models_dir / "small" / "mine.h5").read_bytes() == b"mine"
 
 
@@ -279,7 +279,7 @@ def test_an_undefined_network_is_refused_before_any_download(catalogue: Write, s
     )
     with pytest.raises(ModelFormatError, match="'oddnet'"):
         pull(entry, places, patience=QUICK)
-    assert shelf.asked() == []
+    assert shelf.requested_paths() == []
 
 
 @pytest.mark.parametrize("layout", ["as at the source", "flat", "unpacked", "unpacked and flat"])
@@ -308,7 +308,7 @@ def test_a_folder_can_be_the_mirror_of_an_offline_site(
     location = str(mirror) if form == "folder" else mirror.as_uri()
     folder = pull(small, Sources(places.models_dir, places.work_dir, location), patience=QUICK)
     assert json.loads((folder / "catalogue.json").read_text())["from"] == location
-    assert shelf.asked() == []
+    assert shelf.requested_paths() == []
     assert path.is_file()
 
 
@@ -318,7 +318,7 @@ def test_the_other_sources_are_tried_if_a_mirror_lacks_the_model(
     shelf.put(f"one/{small_path}", small_zip)
     for mirror in (str(tmp_path / "nowhere"), f"{shelf.url}/mirror"):
         pull(small, Sources(places.models_dir, places.work_dir, mirror), force=True, patience=QUICK)
-    assert shelf.asked() == [f"mirror/{small_path}", f"one/{small_path}"]
+    assert shelf.requested_paths() == [f"mirror/{small_path}", f"one/{small_path}"]
 
 
 def test_a_mirror_on_the_web_is_tried_first(
@@ -327,7 +327,7 @@ def test_a_mirror_on_the_web_is_tried_first(
     shelf.put(f"mirror/{small_path}", small_zip)
     shelf.put(f"one/{small_path}", small_zip)
     pull(small, Sources(places.models_dir, places.work_dir, f"{shelf.url}/mirror/"), patience=QUICK)
-    assert shelf.asked() == [f"mirror/{small_path}"]
+    assert shelf.requested_paths() == [f"mirror/{small_path}"]
 
 
 def test_the_password_of_a_mirror_is_used_but_not_stored(
@@ -336,7 +336,7 @@ def test_the_password_of_a_mirror_is_used_but_not_stored(
     shelf.put(f"mirror/{small_path}", small_zip)
     mirror = f"{shelf.url}/mirror".replace("http://", "http://reader:secret@")
     folder = pull(small, Sources(places.models_dir, places.work_dir, mirror), patience=QUICK)
-    assert shelf.site(f"/mirror/{small_path}").asked[0]["Authorization"].startswith("Basic ")
+    assert shelf.site(f"/mirror/{small_path}").requests[0]["Authorization"].startswith("Basic ")
     written = (folder / "catalogue.json").read_text() + (folder / "README.md").read_text()
     assert "secret" not in written and f"{shelf.url}/mirror" in written
     shelf.put(f"mirror/{small_path}", Reply(status=404))

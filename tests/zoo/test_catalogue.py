@@ -191,9 +191,9 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_in_an_own_catalogue_is_reported_with_its_file(mistake: str, tmp_path: Path) -> None:
-    text, told = MISTAKES[mistake]
+    text, message = MISTAKES[mistake]
     (tmp_path / "catalogue.ini").write_text(text)
-    with pytest.raises(SettingError, match=told) as caught:
+    with pytest.raises(SettingError, match=message) as caught:
         load_catalogue(tmp_path)
     assert str(tmp_path / "catalogue.ini") in str(caught.value)
 

@@ -99,7 +99,7 @@ def computed(prefix: Path, batch: Any, shape: tuple[int, int, int]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("network", "classes", "shape", "told"),
+    ("network", "classes", "shape", "message"),
     [
         ("cifar_resnet56_v1", CLASSES, SHAPE, "it lacks features.2.3.body.0.weight"),
         ("squeezenet1.1", CLASSES, (3, 64, 64), "it lacks .* it holds"),
@@ -107,10 +107,10 @@ def computed(prefix: Path, batch: Any, shape: tuple[int, int, int]) -> Any:
     ],
 )
 def test_parameters_of_another_network_are_refused(
-    network: str, classes: int, shape: tuple[int, int, int], told: str, small_params: bytes, tmp_path: Path
+    network: str, classes: int, shape: tuple[int, int, int], message: str, small_params: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "small.params").write_bytes(small_params)
-    with pytest.raises(ModelFormatError, match=told):
+    with pytest.raises(ModelFormatError, match=message):
         export(tmp_path / "small.params", network, classes, shape, tmp_path / "out")
 
 

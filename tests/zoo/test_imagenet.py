@@ -80,8 +80,8 @@ def test_every_layer_and_the_logits_equal_those_of_pytorch(made: Path, monkeypat
         added = f"block{index}_add_output"
         names[f"block{index}"] = added if added in internals.list_outputs() else f"block{index}_project_bn_output"
     assert set(names) == set(EXPECTED["stages"])
-    wanted = mx.sym.Group([internals[name] for name in [*names.values(), "fc_output"]])
-    executor = wanted.bind(mx.cpu(), parts["arg"], grad_req="null", aux_states=parts["aux"])
+    all_outputs = mx.sym.Group([internals[name] for name in [*names.values(), "fc_output"]])
+    executor = all_outputs.bind(mx.cpu(), parts["arg"], grad_req="null", aux_states=parts["aux"])
     outputs = [output.asnumpy().astype(np.float64) for output in executor.forward()]
     for stage, output in zip(names, outputs, strict=False):
         np.testing.assert_allclose(

@@ -19,8 +19,8 @@ TESTDATA = Path(__file__).parent.parent.parent / "testdata"
 
 
 def facts(name: str) -> tuple[np.ndarray, np.ndarray]:
-    told = json.loads((TESTDATA / f"{name}.json").read_text())
-    return np.array(told["pictures"], np.float32), np.array(told["answers"])
+    recorded = json.loads((TESTDATA / f"{name}.json").read_text())
+    return np.array(recorded["pictures"], np.float32), np.array(recorded["answers"])
 
 
 @pytest.mark.parametrize("name", ["tf_sequential", "tf_graph", "th_sequential", "th_graph"])
@@ -46,7 +46,7 @@ def test_the_backend_is_guessed_unless_the_file_states_it(tmp_path: Path) -> Non
     assert (guessed.theano, guessed.guessed) == (True, True)
     with h5py.File(tmp_path / "net.h5", "r+") as file:
         file["model_weights"].attrs["backend"] = "tensorflow"
-    said = read_h5(tmp_path / "net.h5")
-    assert (said.theano, said.guessed) == (False, False)
-    kernel, turned = said.weights[0][1][0], guessed.weights[0][1][0]
+    weights_file = read_h5(tmp_path / "net.h5")
+    assert (weights_file.theano, weights_file.guessed) == (False, False)
+    kernel, turned = weights_file.weights[0][1][0], guessed.weights[0][1][0]
     assert np.array_equal(kernel[::-1, ::-1], turned)

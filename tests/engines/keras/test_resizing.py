@@ -19,7 +19,7 @@ from app.errors import ModelFormatError
         (4, 2, "area", [[0.5, 0.5, 0, 0], [0, 0, 0.5, 0.5]]),
         (3, 2, "area", [[2 / 3, 1 / 3, 0], [0, 1 / 3, 2 / 3]]),
         # middles at 0.5 * 14 / 5 = 1.4, then 4.2, 7.0, 9.8 and 12.6
-        (14, 5, "nearest", [[float(line == kept) for line in range(14)] for kept in (1, 4, 7, 9, 12)]),
+        (14, 5, "nearest", [[float(line == source) for line in range(14)] for source in (1, 4, 7, 9, 12)]),
         (2, 2, "lanczos3", [[1, 0], [0, 1]]),
     ],
 )

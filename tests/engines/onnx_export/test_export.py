@@ -208,8 +208,10 @@ def test_an_unsupported_operation_is_refused_by_name(tmp_path: Path, what: str) 
 def test_a_parameter_of_a_wrong_shape_is_named_with_its_node(tmp_path: Path) -> None:
     network = read(tmp_path, classifier(convolution()))
     network.arrays["fc_weight"] = network.arrays["fc_weight"][:, 1:]
-    said = r"FullyConnected does not fit \(node fc\): its parameter fc_weight has the shape \(5, 143\), \(5, 144\) is"
-    with pytest.raises(ModelFormatError, match=said):
+    mismatch = (
+        r"FullyConnected does not fit \(node fc\): its parameter fc_weight has the shape \(5, 143\), \(5, 144\) is"
+    )
+    with pytest.raises(ModelFormatError, match=mismatch):
         export_onnx(network, tmp_path / "net.onnx")
 
 

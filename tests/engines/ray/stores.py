@@ -15,7 +15,7 @@ class Files(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.takes = takes
         self.files: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
     @property
     def url(self) -> str:
@@ -45,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _note(self) -> None:
-        self.server.asked.append((self.command, self.path))
+        self.server.requests.append((self.command, self.path))
 
     def _give(self, body: bool) -> None:
         self._note()

@@ -29,8 +29,8 @@ def test_the_digest_covers_paths_lengths_and_hashes_in_order(folder: Path) -> No
     # sha256 of "abc" is in FIPS 180-2, appendix B.1
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     empty = hashlib.sha256(b"{}").hexdigest()
-    wanted = hashlib.sha256(f"MAR-INF/MANIFEST.json\x002\x00{empty}\na.txt\x003\x00{abc}\n".encode()).hexdigest()
-    assert digest_of(folder) == wanted
+    expected = hashlib.sha256(f"MAR-INF/MANIFEST.json\x002\x00{empty}\na.txt\x003\x00{abc}\n".encode()).hexdigest()
+    assert digest_of(folder) == expected
 
 
 def test_hidden_files_and_dates_do_not_change_the_digest(folder: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_model_is_uploaded_only_if_the_web_server_lacks_it(tmp_path: Path, dig
         publish(MODEL, digest, server.url + "/models/")
         folder = fetch(digest, server.url + "/models/", "smile", tmp_path / "node")
     name = f"/models/{digest}.zip"
-    assert server.asked == [("HEAD", name), ("PUT", name), ("HEAD", name), ("GET", name)]
+    assert server.requests == [("HEAD", name), ("PUT", name), ("HEAD", name), ("GET", name)]
     assert digest_of(folder) == digest
 
 
@@ -120,9 +120,9 @@ def test_requests_to_a_bucket_are_signed(tmp_path: Path, digest: str, monkeypatc
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         publish(MODEL, digest, "s3://bucket/dimple")
         folder = fetch(digest, "s3://bucket/dimple", "smile", tmp_path / "node")
-    assert all(path.startswith(f"/bucket/dimple/{digest}.zip?") for _, path in server.asked)
-    assert all("X-Amz-Credential=who%2F" in path and "X-Amz-Signature=" in path for _, path in server.asked)
-    assert [method for method, _ in server.asked] == ["HEAD", "PUT", "GET"]
+    assert all(path.startswith(f"/bucket/dimple/{digest}.zip?") for _, path in server.requests)
+    assert all("X-Amz-Credential=who%2F" in path and "X-Amz-Signature=" in path for _, path in server.requests)
+    assert [method for method, _ in server.requests] == ["HEAD", "PUT", "GET"]
     assert digest_of(folder) == digest
 
 

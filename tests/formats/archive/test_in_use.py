@@ -69,12 +69,12 @@ def test_a_registered_folder_is_kept_although_no_process_has_opened_it(tmp_path:
 def test_only_unpacked_folders_are_removed(tmp_path: Path, work: Path) -> None:
     other = Process(packed(tmp_path / "m.mar", "1"), work)
     other.kill()
-    kept = {"fetched/half.mar": b"x", "notes.txt": b"mine", f"{'a' * 63}/file": b"short"}
-    for name, content in kept.items():
+    foreign = {"fetched/half.mar": b"x", "notes.txt": b"mine", f"{'a' * 63}/file": b"short"}
+    for name, content in foreign.items():
         (work / name).parent.mkdir(exist_ok=True)
         (work / name).write_bytes(content)
     remove_unused(work, [])
-    assert {name: data for name, data in read_tree(work).items() if name != ".lock"} == kept
+    assert {name: data for name, data in read_tree(work).items() if name != ".lock"} == foreign
 
 
 def test_an_archive_that_was_removed_can_be_opened_again(tmp_path: Path, work: Path) -> None:

@@ -45,12 +45,12 @@ def test_the_worst_mistake_is_first_and_correct_pictures_are_omitted(tmp_path: P
 
 
 def test_fifty_mistakes_are_eight_rows_of_six_without_the_two_mildest(tmp_path: Path) -> None:
-    shown = colours(50)
-    contact_sheet(tmp_path / "sheet.png", [mistake(colour, i / 100) for i, colour in enumerate(shown)])
-    assert order_of(tmp_path / "sheet.png", shown) == shown[:48]
+    all_colours = colours(50)
+    contact_sheet(tmp_path / "sheet.png", [mistake(colour, i / 100) for i, colour in enumerate(all_colours)])
+    assert order_of(tmp_path / "sheet.png", all_colours) == all_colours[:48]
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet)[::4, ::4]
-    tops = {np.nonzero((pixels == colour).all(axis=2))[0].min() for colour in shown[:48]}
+    tops = {np.nonzero((pixels == colour).all(axis=2))[0].min() for colour in all_colours[:48]}
     assert len(tops) == 8
 
 

@@ -58,25 +58,25 @@ def test_one_class_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_an_empty_class_and_a_small_one_are_named_with_their_counts(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path, ant=0, bee=4, cat=5))
-    assert "'ant' (none), 'bee' (4)." in said
-    assert "cat" not in said
+    message = refusal(fill(tmp_path, ant=0, bee=4, cat=5))
+    assert "'ant' (none), 'bee' (4)." in message
+    assert "cat" not in message
 
 
 def test_more_folds_than_pictures_of_a_class_are_refused(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path, ant=7, bee=20), folds=8)
-    assert "'ant' (7)" in said
-    assert "--folds 7" in said
+    message = refusal(fill(tmp_path, ant=7, bee=20), folds=8)
+    assert "'ant' (7)" in message
+    assert "--folds 7" in message
 
 
 def test_many_small_classes_are_not_all_listed(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path, **{f"class{number:04}": 1 for number in range(30)}))
-    assert "and 25 more classes" in said
+    message = refusal(fill(tmp_path, **{f"class{number:04}": 1 for number in range(30)}))
+    assert "and 25 more classes" in message
 
 
 def test_folder_names_that_differ_only_in_spaces_or_unicode_form_conflict(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path / "spaces", **{"cat": 5, "cat ": 5}))
-    assert "'cat' and 'cat '" in said
+    message = refusal(fill(tmp_path / "spaces", **{"cat": 5, "cat ": 5}))
+    assert "'cat' and 'cat '" in message
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     assert "both name the class 'caf\u00e9'" in refusal(fill(tmp_path / "accents", **{composed: 5, decomposed: 5}))
 
@@ -214,9 +214,9 @@ def test_an_unseen_picture_is_classified_correctly_by_the_serving_code(model: Mo
         file = io.BytesIO()
         draw(kind, 200).save(file, "PNG")
         with open_picture(file.getvalue(), LIMITS) as picture:
-            said = answer(model, picture)
-        assert said.predictions[0].label == kind
-        assert sum(prediction.probability for prediction in said.predictions) == pytest.approx(1, abs=1e-6)
+            result = answer(model, picture)
+        assert result.predictions[0].label == kind
+        assert sum(prediction.probability for prediction in result.predictions) == pytest.approx(1, abs=1e-6)
 
 
 def test_the_signature_equals_that_of_the_body_except_for_the_classes(order: TransferJob, model: Model) -> None:

@@ -38,8 +38,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 
 
 def test_no_route_reports_a_broken_model_as_ready(client: FlaskClient) -> None:
-    told = client.get("/predict/coded").json
-    assert told["state"] == "failed" and CAUSE in told["reason"]
+    description = client.get("/predict/coded").json
+    assert description["state"] == "failed" and CAUSE in description["reason"]
     assert CAUSE in client.get("/v2/models/coded/ready").json["reason"]
     answer = client.get("/readyz")
     assert answer.status_code == 503

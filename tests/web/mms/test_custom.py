@@ -39,7 +39,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("command", "words"),
     [
         ({"headers": {"X-Name": "\N{GREEK SMALL LETTER ALPHA}"}}, "X-Name"),
         ({"headers": {"X Name": "a"}}, "X Name"),
@@ -49,8 +49,8 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         ({"phrase": "\N{GREEK SMALL LETTER ALPHA}"}, "status 200"),
     ],
 )
-def test_an_invalid_http_header_is_an_error_of_the_handler(client: FlaskClient, told: object, words: str) -> None:
-    response = client.post("/predictions/coded", data=json.dumps(told))
+def test_an_invalid_http_header_is_an_error_of_the_handler(client: FlaskClient, command: object, words: str) -> None:
+    response = client.post("/predictions/coded", data=json.dumps(command))
     assert response.status_code == 502
     assert "handler of the model coded" in response.json["message"]
     assert words in response.json["message"]

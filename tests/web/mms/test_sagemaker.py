@@ -70,8 +70,8 @@ def test_a_single_row_may_lack_the_batch_axis(client: FlaskClient) -> None:
 
 def test_probabilities_are_sent_as_csv_or_npy_if_accepted(client: FlaskClient) -> None:
     answers = ask(client, npy(ROWS), "application/x-npy").json
-    said = [{item["class"]: item["probability"] for item in row} for row in answers]
-    expected = [[row["non-smiling"], row["smiling"]] for row in said]  # in the order of synset.txt
+    probabilities = [{item["class"]: item["probability"] for item in row} for row in answers]
+    expected = [[row["non-smiling"], row["smiling"]] for row in probabilities]  # in the order of synset.txt
     response = ask(client, npy(ROWS), "application/x-npy", accept="application/x-npy")
     values = np.load(io.BytesIO(response.data))
     assert (response.mimetype, values.dtype, values.tolist()) == ("application/x-npy", np.float32, expected)

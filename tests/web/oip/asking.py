@@ -30,8 +30,8 @@ def elements(*values: bytes) -> bytes:
 def infer(client: FlaskClient, model: str, document: Any, binary: bytes = b"", **headers: str) -> TestResponse:
     """Send a request, with the bytes behind it, if any."""
     head = document if isinstance(document, bytes) else json.dumps(document).encode()
-    told = {LENGTH: str(len(head)), **headers} if binary else headers
-    return client.post(f"/v2/models/{model}/infer", data=head + binary, headers=told)
+    sent_headers = {LENGTH: str(len(head)), **headers} if binary else headers
+    return client.post(f"/v2/models/{model}/infer", data=head + binary, headers=sent_headers)
 
 
 def outputs(response: TestResponse) -> dict[str, Any]:

@@ -55,17 +55,17 @@ def column(name: str, *texts: str, **parameters: Any) -> dict[str, Any]:
 
 def test_a_custom_model_is_ready_and_has_bytes_inputs_and_outputs(client: FlaskClient) -> None:
     assert client.get("/v2/models/coded/ready").json == {"name": "coded", "ready": True}
-    told = client.get("/v2/models/coded").json
-    assert told["platform"] == "dimple_handler"
-    assert told["inputs"] == told["outputs"] == [{"name": "body", "datatype": "BYTES", "shape": [-1]}]
+    metadata = client.get("/v2/models/coded").json
+    assert metadata["platform"] == "dimple_handler"
+    assert metadata["inputs"] == metadata["outputs"] == [{"name": "body", "datatype": "BYTES", "shape": [-1]}]
 
 
 def test_an_element_is_passed_to_the_handler_like_a_body(client: FlaskClient) -> None:
     found = outputs(infer(client, "coded", {"inputs": [column("body", "hello")]}))
     assert found["body"]["shape"] == [1]
-    said = json.loads(found["body"]["data"][0])
+    received = json.loads(found["body"]["data"][0])
     by_mms = client.post("/predictions/coded", data=b"hello", content_type="application/octet-stream")
-    assert said == by_mms.json == {"body": "bytearray"}
+    assert received == by_mms.json == {"body": "bytearray"}
 
 
 def test_rows_are_requests_and_inputs_their_fields(client: FlaskClient) -> None:
@@ -79,8 +79,8 @@ def test_outputs_that_are_not_text_are_sent_in_base64_or_as_bytes(client: FlaskC
     assert body["parameters"] == {"content_type": "base64"}
     assert base64.b64decode(body["data"][0]) == bytes([255, 0, 254])
     coded = column("body", base64.b64encode(b"bytes").decode(), content_type="base64")
-    wanted = [{"name": "body", "parameters": {"binary_data": True}}]
-    response = infer(client, "coded", {"inputs": [coded], "outputs": wanted})
+    requested_outputs = [{"name": "body", "parameters": {"binary_data": True}}]
+    response = infer(client, "coded", {"inputs": [coded], "outputs": requested_outputs})
     assert response.data.endswith(elements(bytes([255, 0, 254])))
 
 

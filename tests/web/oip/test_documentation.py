@@ -24,8 +24,8 @@ def test_the_document_has_commands() -> None:
 
 @pytest.mark.parametrize("commands", COMMANDS)
 def test_the_documented_commands_succeed(server: Server, commands: str) -> None:
-    told = commands.replace("localhost:8080", f"127.0.0.1:{server.port}").replace("curl ", "curl -sSf --max-time 60 ")
-    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", told], cwd=ROOT, capture_output=True, text=True)
+    script = commands.replace("localhost:8080", f"127.0.0.1:{server.port}").replace("curl ", "curl -sSf --max-time 60 ")
+    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("smiling" in done.stdout) != ("Accept: text/csv" in commands)
 

@@ -64,12 +64,12 @@ def test_data_may_be_flat_or_nested(client: FlaskClient) -> None:
 
 
 def test_a_response_may_mix_binary_and_json_outputs(client: FlaskClient) -> None:
-    wanted = [
+    requested_outputs = [
         {"name": "labels", "parameters": {"binary_data": True}},
         {"name": "softmax"},
         {"name": "scores", "parameters": {"binary_data": True}},
     ]
-    response = infer(client, "smile", {"inputs": [picture(FACE)], "outputs": wanted})
+    response = infer(client, "smile", {"inputs": [picture(FACE)], "outputs": requested_outputs})
     assert response.mimetype == "application/octet-stream"
     length = int(response.headers[LENGTH])
     document, binary = json.loads(response.data[:length]), response.data[length:]
@@ -105,8 +105,8 @@ def test_more_or_fewer_classes_can_be_requested(client: FlaskClient) -> None:
 
 
 def test_the_single_output_of_a_sigmoid_has_no_label(client: FlaskClient) -> None:
-    wanted = [{"name": name, "parameters": {"classification": 9}} for name in ("sigmoid", "scores")]
-    found = outputs(infer(client, "dogcat", {"inputs": [picture(encode(plain()))], "outputs": wanted}))
+    requested_outputs = [{"name": name, "parameters": {"classification": 9}} for name in ("sigmoid", "scores")]
+    found = outputs(infer(client, "dogcat", {"inputs": [picture(encode(plain()))], "outputs": requested_outputs}))
     (raw,), classes = found["sigmoid"]["data"], dict(text.split(":", 2)[1:] for text in found["scores"]["data"])
     assert raw.split(":")[1:] == ["0"]
     assert classes == {"0": "cat", "1": "dog"}

@@ -60,18 +60,18 @@ def test_the_client_finds_the_server_and_its_models(client: Any) -> None:
     assert client.is_model_ready("smile") and client.is_model_ready("smile", "1.0")
     assert not client.is_model_ready("smile", "2") and not client.is_model_ready("absent")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
-    told = {item["name"]: item["state"] for item in client.get_model_repository_index()}
-    assert told == {"dogcat": "READY", "imagenet": "READY", "smile": "READY"}
+    states = {item["name"]: item["state"] for item in client.get_model_repository_index()}
+    assert states == {"dogcat": "READY", "imagenet": "READY", "smile": "READY"}
 
 
 def test_the_metadata_have_the_names_and_shapes_of_the_signature(client: Any) -> None:
-    told = client.get_model_metadata("dogcat", "1.0")
-    assert told["versions"] == ["1.0"]
-    assert told["inputs"] == [
+    metadata = client.get_model_metadata("dogcat", "1.0")
+    assert metadata["versions"] == ["1.0"]
+    assert metadata["inputs"] == [
         {"name": "conv2d_1_input", "datatype": "FP32", "shape": [-1, 3, 150, 150]},
         {"name": "image", "datatype": "BYTES", "shape": [-1]},
     ]
-    assert told["outputs"] == [
+    assert metadata["outputs"] == [
         {"name": "sigmoid", "datatype": "FP32", "shape": [-1, 1]},
         {"name": "labels", "datatype": "BYTES", "shape": [-1, 2]},
         {"name": "scores", "datatype": "FP32", "shape": [-1, 2]},
@@ -86,15 +86,17 @@ def test_the_metadata_have_the_names_and_shapes_of_the_signature(client: Any) ->
 def test_a_tensor_request_returns_the_outputs_of_the_network(client: Any, server: Server, binary: bool) -> None:
     image = astronaut()
     values = dogcat_tensor(image)
-    wanted = [triton.InferRequestedOutput("sigmoid", binary_data=binary)]
-    found = client.infer("dogcat", [tensor("conv2d_1_input", values, "FP32", binary)], request_id="7", outputs=wanted)
+    requested_outputs = [triton.InferRequestedOutput("sigmoid", binary_data=binary)]
+    found = client.infer(
+        "dogcat", [tensor("conv2d_1_input", values, "FP32", binary)], request_id="7", outputs=requested_outputs
+    )
     raw = found.as_numpy("sigmoid")
     assert (raw.shape, raw.dtype, found.get_response()["id"]) == ((1, 1), np.float32, "7")
     # one sigmoid p stands for 1 - p of the first class and p of the second
     answer = curl(server, "/predict/dogcat", encode(image, "PNG"))["predictions"]
-    said = {item["class"]: item["probability"] for item in answer}
-    assert float(raw[0, 0]) == said["dog"]
-    assert 1 - float(raw[0, 0]) == pytest.approx(said["cat"], abs=1e-7)
+    probabilities = {item["class"]: item["probability"] for item in answer}
+    assert float(raw[0, 0]) == probabilities["dog"]
+    assert 1 - float(raw[0, 0]) == pytest.approx(probabilities["cat"], abs=1e-7)
 
 
 def test_the_outputs_equal_those_of_mxnet(client: Any) -> None:
@@ -121,8 +123,11 @@ def test_every_protocol_gives_the_same_answer_to_a_picture(client: Any, server: 
 
 
 def test_classes_are_formatted_as_by_triton(client: Any, models_dir: Path) -> None:
-    wanted = [triton.InferRequestedOutput("softmax", class_count=2), triton.InferRequestedOutput("labels")]
-    found = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=wanted)
+    requested_outputs = [
+        triton.InferRequestedOutput("softmax", class_count=2),
+        triton.InferRequestedOutput("labels"),
+    ]
+    found = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=requested_outputs)
     classes, labels = found.as_numpy("softmax"), found.as_numpy("labels")
     synset = (models_dir / "imagenet" / "synset.txt").read_text().splitlines()
     assert classes.shape == (2, 2)
@@ -135,12 +140,14 @@ def test_classes_are_formatted_as_by_triton(client: Any, models_dir: Path) -> No
 
 
 @pytest.mark.parametrize("sent", [None, "gzip", "deflate"])
-@pytest.mark.parametrize("wanted", [None, "gzip", "deflate"])
-def test_compressed_requests_give_the_same_outputs(client: Any, sent: str | None, wanted: str | None) -> None:
+@pytest.mark.parametrize("response_compression", [None, "gzip", "deflate"])
+def test_compressed_requests_give_the_same_outputs(
+    client: Any, sent: str | None, response_compression: str | None
+) -> None:
     values = tensor("data", np.zeros((1, 3, 224, 224), np.float32), "FP32")
     plainly = client.infer("imagenet", [values]).as_numpy("softmax")
     packed = client.infer(
-        "imagenet", [values], request_compression_algorithm=sent, response_compression_algorithm=wanted
+        "imagenet", [values], request_compression_algorithm=sent, response_compression_algorithm=response_compression
     )
     assert packed.as_numpy("softmax").tobytes() == plainly.tobytes()
 

@@ -92,7 +92,7 @@ def ask(operation: schemathesis.APIOperation) -> None:
         version=st.sampled_from(["1.0", "1.0", "2", "ü"]),
         sent=inputs(),
     )
-    def asked(case: schemathesis.Case, name: str, url: str, version: str, sent: dict[str, Any]) -> None:
+    def send(case: schemathesis.Case, name: str, url: str, version: str, sent: dict[str, Any]) -> None:
         case.path_parameters.update({key: name for key in case.path_parameters})
         if "version" in case.path_parameters:
             case.path_parameters["version"] = version
@@ -102,7 +102,7 @@ def ask(operation: schemathesis.APIOperation) -> None:
             case.query = {**(case.query or {}), "url": url}
         case.call_and_validate(checks=CHECKS)
 
-    asked()
+    send()
 
 
 def ask_all(address: str) -> list[str]:
@@ -119,8 +119,8 @@ def ask_all(address: str) -> list[str]:
 
 
 def test_responses_of_inference_match_the_document(server: Server) -> None:
-    asked = ask_all(server.url(""))
-    assert {"POST /predict/{model}", "POST /v2/models/{model}/infer", "GET /v2/models/{model}/ready"} <= set(asked)
+    operations = ask_all(server.url(""))
+    assert {"POST /predict/{model}", "POST /v2/models/{model}/infer", "GET /v2/models/{model}/ready"} <= set(operations)
 
 
 def test_responses_of_management_match_the_document(server: Server) -> None:

@@ -98,8 +98,8 @@ def test_every_part_has_a_description(client: FlaskClient) -> None:
     for document in documents(client).values():
         for operations in document["paths"].values():
             for operation in operations.values():
-                told = [*operation["parameters"], *operation["responses"].values()]
-                assert all(part["description"] for part in told)
+                parts = [*operation["parameters"], *operation["responses"].values()]
+                assert all(part["description"] for part in parts)
 
 
 def test_the_documents_are_valid_except_for_duplicate_names_of_mms(client: FlaskClient) -> None:
@@ -172,8 +172,8 @@ def one_port(tmp_path: Path) -> Flask:
 
 
 def test_a_single_port_has_the_document_of_both_apis(one_port: Flask) -> None:
-    told = list(one_port.test_client().options("/").json["paths"])
-    assert told == [
+    paths = list(one_port.test_client().options("/").json["paths"])
+    assert paths == [
         "/",
         "/{model_name}/predict",
         "/ping",

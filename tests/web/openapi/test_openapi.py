@@ -104,14 +104,14 @@ def test_the_example_request_for_inference_gets_the_example_response(client: Fla
     post = whole["paths"]["/v2/models/{model}/infer"]["post"]
     body, answer = component(whole, post["requestBody"]), component(whole, post["responses"]["200"])
     request = body["content"]["application/json"]["examples"]["picture"]["value"]
-    told = answer["content"]["application/json"]["examples"]["picture"]["value"]
+    example = answer["content"]["application/json"]["examples"]["picture"]["value"]
     response = client.post("/v2/models/dogcat/infer", json=request)
     assert response.status_code == 200, response.text
 
     def without_data(answer: Any) -> Any:
         return {**answer, "outputs": [{**item, "data": len(item["data"])} for item in answer["outputs"]]}
 
-    assert without_data(response.json) == without_data(told)
+    assert without_data(response.json) == without_data(example)
 
 
 def test_the_readiness_without_its_cluster_matches_the_schema(

@@ -135,8 +135,8 @@ def test_a_correction_stores_only_the_face(app: Flask, client: FlaskClient, port
     assert response.location == f"/result/{portrait}"
     folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "smile" / "non-smiling"
     (path,) = folder.glob(f"{portrait}-1-*.png")
-    with Image.open(path) as kept:
-        size = kept.size
+    with Image.open(path) as stored_image:
+        size = stored_image.size
     assert size == (face["box"]["width"], face["box"]["height"])
     assert "Saved as Not smiling" in client.get(f"/result/{portrait}", headers=BROWSER).text
 
@@ -252,18 +252,18 @@ def test_another_model_classifies_a_stored_picture(client: FlaskClient, portrait
 
 def test_an_explanation_has_the_probability_and_a_drop_for_every_cell(client: FlaskClient, portrait: str) -> None:
     answer = client.get(f"/result/{portrait}").json
-    told = client.get(f"/result/{portrait}/why", headers={"Accept": "application/json"}).json
-    assert told["class"] == "smiling"
-    assert told["probability"] == pytest.approx(answer["predictions"][0]["probability"], abs=1e-6)
-    assert told["region"] == answer["faces"][0]["box"]
-    drops = np.array(told["drops"])
-    assert drops.size == told["occlusions"] <= 200
+    explanation = client.get(f"/result/{portrait}/why", headers={"Accept": "application/json"}).json
+    assert explanation["class"] == "smiling"
+    assert explanation["probability"] == pytest.approx(answer["predictions"][0]["probability"], abs=1e-6)
+    assert explanation["region"] == answer["faces"][0]["box"]
+    drops = np.array(explanation["drops"])
+    assert drops.size == explanation["occlusions"] <= 200
     # a smile is in the lower half of a face
     assert np.unravel_index(drops.argmax(), drops.shape)[0] >= len(drops) / 2
     by_program = client.post(
         "/explain/smile?class=smiling", data=encode(astronaut()), headers={"Accept": "application/json"}
     ).json
-    assert by_program["drops"] == told["drops"]
+    assert by_program["drops"] == explanation["drops"]
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_the_command_quotes_any_file_name(
     command = html.unescape(re.search(r'<pre [^>]*"curl">(.*?)</pre>', page, re.DOTALL)[1])  # type: ignore[index]
     (tmp_path / name).write_bytes(b"x")
     # curl reads the file before it finds nobody at port 1; where it cannot, it ends with 26
-    told = re.sub(r"http://[^ ']*", "http://127.0.0.1:1/", command)
-    done = subprocess.run(told, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    test_command = re.sub(r"http://[^ ']*", "http://127.0.0.1:1/", command)
+    done = subprocess.run(test_command, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 7
     assert [path.name for path in tmp_path.iterdir()] == [name]

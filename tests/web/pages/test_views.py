@@ -107,9 +107,9 @@ def test_an_upload_is_stored_but_never_under_the_name_from_the_client(app: Flask
     folder = app.extensions["dimple"].settings.uploads_dir
     picture = encode(plain(33, 44), "PNG")
     send(client, picture, "dogcat", name="../../evil.jpg")
-    kept = [path for path in folder.iterdir() if path.read_bytes() == picture]
-    assert [path.suffix for path in kept] == [".png"]
-    assert "evil" not in kept[0].name
+    stored = [path for path in folder.iterdir() if path.read_bytes() == picture]
+    assert [path.suffix for path in stored] == [".png"]
+    assert "evil" not in stored[0].name
 
 
 def test_a_bad_upload_is_not_stored(app: Flask, client: FlaskClient) -> None:
