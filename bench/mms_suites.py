@@ -1,4 +1,4 @@
-"""Runs Multi Model Server's own test suites on Dimple: ``make mms-suites MMS=checkout``.
+"""Multi Model Server's own test suites, run on Dimple: ``make mms-suites MMS=checkout``.
 
 Its Python unit tests are run on the package ``mms`` that Dimple gives archives, its three Postman collections each on a
 server of its own. A test that fails, but for those that ``NOT_OURS`` names, makes the exit status 1.
@@ -92,7 +92,7 @@ def unit_tests(checkout: Path, bench_dir: Path) -> int:
 
 
 def _environment(folder: Path) -> Path:
-    """An environment with the tests' own needs, on top of Dimple's packages."""
+    """Return an environment with what the tests need, on top of Dimple's packages."""
     python, mark = folder / "bin" / "python", folder / "packages.txt"
     packages = "\n".join(UNIT_PACKAGES)
     if not mark.exists() or mark.read_text() != packages:
@@ -120,7 +120,7 @@ def _judge(report: Path) -> int:
 
 
 def install_newman(folder: Path) -> Path:
-    """Postman's runner, which is installed where it is missing."""
+    """Return Postman's runner, which is installed if it is missing."""
     npm = need("npm", NODE)
     program = folder / "node_modules" / ".bin" / "newman"
     if not program.exists():
@@ -152,7 +152,7 @@ def postman(checkout: Path, newman: Path, folder: Path, is_selected: Callable[[s
 
 @contextmanager
 def started(folder: Path, checkout: Path, suite: str) -> Iterator[Peer]:
-    """A server, with MMS's own key for HTTPS."""
+    """Yield a server, with MMS's own key for HTTPS."""
     home = folder / suite
     (home / "store").mkdir(parents=True)
     keys = {"certificate_file": "certs.pem", "private_key_file": "key.pem"}

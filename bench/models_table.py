@@ -1,4 +1,4 @@
-"""The table of models in docs/models.md: what was opened, by which engine, how exactly, how fast, in how much memory.
+"""The table of models in docs/models.md: engines, parity, speed and memory of each.
 
     .venv/bin/python bench/models_table.py [FOLDER…] [--write]
 
@@ -36,7 +36,7 @@ SECONDS = 2.0
 
 
 def main() -> None:
-    """Measure, print, and write where that is asked for."""
+    """Measure and print, and write if that is requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--write", action="store_true")
@@ -96,7 +96,7 @@ def _formats(folder: ModelFolder) -> list[str]:
 
 
 def _parameters(folder: ModelFolder) -> int:
-    """Learned numbers; moving means and variances are not counted, as papers do not."""
+    """Count learned numbers; moving means and variances are not counted, as in papers."""
     if folder.checkpoint is not None:
         arrays = read_params(folder.checkpoint.params)
         return sum(math.prod(array.shape) for name, array in arrays.items() if not name.startswith("aux:"))

@@ -1,4 +1,4 @@
-"""Compares Dimple with a real Multi Model Server, request by request: ``make parity``.
+"""The comparison of Dimple with a real Multi Model Server, request by request: ``make parity``.
 
 Both get the same archives and, one after the other, the same configurations. What they answer differently must be
 declared in ``bench/parity/differences.json``; what is not, or is declared and does not show, makes the exit status 1.
@@ -76,12 +76,12 @@ def main() -> int:
 
 
 def by(given: argparse.Namespace) -> str:
-    """How Dimple is started: by its command where the checkout has it."""
+    """Return how Dimple is started: by its command if the checkout has it."""
     return given.by or ("command" if (given.dimple / "bin" / "multi-model-server").exists() else "environment")
 
 
 def compare(given: argparse.Namespace, python: Path) -> list[Result]:
-    """Run every configuration that was asked for."""
+    """Run every selected configuration."""
     results = []
     # short, because the names of the servers' sockets are in it
     with _folder(given.keep) as folder:
@@ -115,7 +115,7 @@ def _folder(keep: bool) -> Iterator[str]:
 
 
 def compare_under(setup: Setup, given: argparse.Namespace, python: Path, folder: Path, archives: Path) -> list[Result]:
-    """Start both servers with one configuration, and ask them everything that belongs to it."""
+    """Start both servers with one configuration, and send them every check that belongs to it."""
     homes = [folder / setup.name / kind for kind in ("m", "d")]
     for home in homes:
         home.mkdir(parents=True)

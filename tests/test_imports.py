@@ -1,4 +1,4 @@
-"""Packages import each other in one direction, and heavy libraries are imported only where they are used."""
+"""The imports between packages, which go in one direction, and of heavy libraries, which only their users import."""
 
 from __future__ import annotations
 

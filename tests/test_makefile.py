@@ -1,4 +1,4 @@
-"""What make removes, and what it leaves."""
+"""The files that make removes, and the files that it keeps."""
 
 from __future__ import annotations
 

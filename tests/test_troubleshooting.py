@@ -1,4 +1,4 @@
-"""Every text that docs/troubleshooting.md quotes is one that the code has."""
+"""The texts that docs/troubleshooting.md quotes, which the code must have."""
 
 from __future__ import annotations
 

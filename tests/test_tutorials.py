@@ -1,4 +1,4 @@
-"""The tutorials' commands are typed in their order, their code is run, and their answers are compared."""
+"""The commands of the tutorials in their order, their code and their answers, compared with the real ones."""
 
 from __future__ import annotations
 

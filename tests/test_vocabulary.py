@@ -1,4 +1,4 @@
-"""Names and docstrings use the glossary of CONTRIBUTING.md, not participles in place of nouns."""
+"""The names of the application, which use the glossary of CONTRIBUTING.md, not participles in place of nouns."""
 
 from __future__ import annotations
 

@@ -32,8 +32,9 @@ Answers = dict[str, dict[str, float]]
 
 
 def make(folder: Path, cache: Path) -> None:
-    """Make a models folder with the three, and beside it two others to roll to: one that is right, and one whose
-    self-test cannot hold."""
+    """Make a models folder with the three models, and beside it two others to roll to: a right one, and one whose
+    self-test cannot hold.
+    """
     for name in NAMES:
         if name != IMAGENET:
             shutil.copytree(ROOT / "models" / name, folder / "models" / name)
@@ -51,12 +52,12 @@ def make(folder: Path, cache: Path) -> None:
 
 
 def face() -> bytes:
-    """The photograph's face, which is asked of ``smile`` without a search for faces."""
+    """Return the face in the photograph, which is sent to ``smile`` without a search for faces."""
     return _jpeg(Image.open(PHOTOGRAPH).crop(FACE))
 
 
 def pictures() -> dict[str, bytes]:
-    """What each model is asked."""
+    """Return what is sent to each model."""
     whole = _jpeg(Image.open(PHOTOGRAPH))
     return {"smile": face(), "dogcat": whole, "imagenet": whole}
 
@@ -69,7 +70,7 @@ def archive(folder: Path, target: Path) -> None:
 
 
 def answers(url: str, requests: Mapping[str, bytes]) -> Answers:
-    """What a server says of each picture: the probabilities by class."""
+    """Return the answers of a server to each picture: the probabilities by class."""
     return dict(_answers(url, requests))
 
 

@@ -1,4 +1,4 @@
-"""What a comparison needs of the machine: Java, and Multi Model Server in an environment of its own."""
+"""The requirements of a comparison: Java, and Multi Model Server in an environment of its own."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ JAVA = "Multi Model Server needs Java 8 or later: apt-get install openjdk-17-jre
 
 
 class Missing(Exception):
-    """Something that only the one who runs this can install; the message says what."""
+    """Missing software that only the user can install; the message says what."""
 
 
 def need(program: str, how: str) -> str:
     """Find a program.
 
-    :raises Missing: with what to install, where there is none.
+    :raises Missing: with what to install, if it is missing.
     """
     if found := shutil.which(program):
         return found
@@ -45,9 +45,9 @@ def need(program: str, how: str) -> str:
 
 
 def mms_python(folder: Path) -> Path:
-    """The Python of MMS's environment, which is made where it is missing or has other packages.
+    """Return the Python of MMS's environment, which is made if it is missing or has other packages.
 
-    :param folder: where the environment is.
+    :param folder: of the environment.
     """
     return _environment(folder, PACKAGES, "Multi Model Server", OLD_NAME)
 

@@ -1,4 +1,4 @@
-"""A run's outcome: on the terminal, and as JSON."""
+"""The outcome of a run: on the terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from bench.parity.tables import columns
 
 
 def exit_status(results: Sequence[Result], verdict: Verdict) -> int:
-    """0 where everything is the same or declared, and every check proved something."""
+    """Return 0 if everything is the same or declared, and every check proved something."""
     return 0 if results and verdict.passed and not any(result.void for result in results) else 1
 
 
 def print_report(results: Sequence[Result], verdict: Verdict) -> None:
-    """Print what differs undeclared, then a table of all."""
+    """Print the undeclared differences, then a table of all."""
     questions = {result.check.id: result.check.asks for result in results}
     for check, found in groupby(verdict.undeclared, lambda item: item.check):
         print(f"\n{check}: {questions[check]}")

@@ -1,4 +1,4 @@
-"""The client: ``ab`` for the figures, a plain HTTP connection for what an answer says of itself."""
+"""The client: ``ab`` for the figures, a plain HTTP connection for the timings that an answer reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ counted, so that nobody could say that none was lost."""
 
 @dataclass(frozen=True)
 class Body:
-    """What a request carries.
+    """The body of a request.
 
     :param path: of a file with it.
     """
@@ -47,7 +47,7 @@ def multipart(picture: Path, path: Path) -> Body:
 def percentiles(lines: Iterable[str]) -> dict[int, float]:
     """Read what ``ab -e`` wrote: percentage served -> milliseconds, to the microsecond. Its report has whole ones."""
     found = {int(percent): float(milliseconds) for percent, milliseconds in list(csv.reader(lines))[1:]}
-    # of fewer than 50 requests ab takes the 99th percentile from behind the last one, where there are zeros
+    # of fewer than 50 requests ab reads the 99th percentile behind the last one, among zeros
     before = 0.0
     for percent in sorted(found):
         before = found[percent] = found[percent] if found[percent] >= before else found[100]
@@ -55,7 +55,8 @@ def percentiles(lines: Iterable[str]) -> dict[int, float]:
 
 
 def amount(connections: int, seconds: float, per_second: float) -> list[str]:
-    """How much ``ab`` is to ask: for so many seconds; a crowd, about as many requests as take so long.
+    """Return the options of ``ab`` for an amount: seconds, or for many connections about as many requests as take so
+    long.
 
     :param per_second: what fewer connections were answered.
     """

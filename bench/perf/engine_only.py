@@ -1,4 +1,4 @@
-"""The engine without HTTP: threads that ask it one after the other. Prints a line of JSON for every cell.
+"""The engine without HTTP: threads that compute one picture after the other. Prints a line of JSON for every cell.
 
 ``engine_only.py SECONDS CACHE THREADS,… MODEL=FOLDER=PICTURE …``
 """
@@ -24,7 +24,7 @@ from app.vision.preprocess import to_tensor
 
 
 def drive(engine: Engine, tensor: FloatArray, threads: int, seconds: float) -> tuple[float, list[float]]:
-    """Ask from so many threads at once.
+    """Compute from the given number of threads at once.
 
     :returns: answers a second, and what each took in milliseconds.
     """

@@ -38,7 +38,7 @@ class Kind:
 
 
 def kinds(subjects: Sequence[Subject]) -> list[Kind]:
-    """Good and bad pictures for every network, in JPEG and PNG, on both APIs; and what else a server is asked."""
+    """Return good and bad pictures for every network, in JPEG and PNG, on both APIs, and other requests."""
     found = [
         Kind("page", "GET", "/", b"", GOOD, 0.3),
         Kind("health", "GET", "/ping", b"", GOOD),
@@ -62,7 +62,7 @@ def kinds(subjects: Sequence[Subject]) -> list[Kind]:
 
 
 def other_format(jpeg: bytes) -> bytes:
-    """The same picture as PNG."""
+    """Return the same picture as PNG."""
     from PIL import Image
 
     written = io.BytesIO()
@@ -73,7 +73,7 @@ def other_format(jpeg: bytes) -> bytes:
 
 @dataclass
 class Tally:
-    """How requests ended: (kind, status) -> how many; and what a few of the wrong ones said."""
+    """The ends of requests: (kind, status) -> count; and the messages of a few of the wrong ones."""
 
     ended: Counter[tuple[str, int]] = field(default_factory=Counter)
     wrong: int = 0
@@ -94,7 +94,7 @@ class Tally:
 
 
 def client(port: int, choices: Sequence[Kind], tally: Tally, stop: threading.Event, seed: int) -> None:
-    """Ask one after the other on a connection that is kept, until told to stop."""
+    """Send one request after the other on a persistent connection, until told to stop."""
     chance = random.Random(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     weights = [choice.weight for choice in choices]
@@ -106,7 +106,7 @@ def client(port: int, choices: Sequence[Kind], tally: Tally, stop: threading.Eve
 
 
 def ask(connection: http.client.HTTPConnection, kind: Kind) -> tuple[int, str]:
-    """Ask once. A request without a whole answer has the status ``NO_ANSWER``; it is not repeated."""
+    """Send one request. A request without a complete answer has the status ``NO_ANSWER``; it is not repeated."""
     try:
         connection.request(kind.method, kind.path, kind.body or None, {"Content-Type": "image/jpeg"})
         response = connection.getresponse()

@@ -15,7 +15,7 @@ SITE = Path(__file__).parent / "clock_site"
 
 
 def with_own_clock(folder: Path, cache: Path, workers: int = 2) -> Served:
-    """A server whose clock is set by a file."""
+    """Return a server whose clock is set by a file."""
     served = make(folder, cache, (COLOUR, HANDLED), workers=workers)
     served.environ |= {"PYTHONPATH": str(SITE), "CLOCK_FILE": str(folder / "clock")}
     set_clock(served, 0)
@@ -23,7 +23,7 @@ def with_own_clock(folder: Path, cache: Path, workers: int = 2) -> Served:
 
 
 def set_clock(served: Served, seconds: int) -> None:
-    """Let the server's clock be so many seconds ahead."""
+    """Set the clock of the server ahead by a number of seconds."""
     new = served.folder / "clock.new"
     new.write_text(f"{seconds}\n")
     new.replace(served.folder / "clock")

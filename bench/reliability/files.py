@@ -1,4 +1,4 @@
-"""Model files that go, change or are cut while they are served."""
+"""Model files that are removed, changed or truncated while they are served."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NETWORK = "colour.onnx"
 
 
 def prepare(scene: Scene) -> None:
-    """Register models that lie in the models folder, besides the one that is asked all the time."""
+    """Register models in the models folder, besides the model that gets requests all the time."""
     models = scene.served.models
     for name in (GONE, CUT, SWAPPED):
         write_colour(models / name)
@@ -30,12 +30,12 @@ def prepare(scene: Scene) -> None:
 
 
 def loaded_by(scene: Scene, name: str) -> set[str]:
-    """The processes that have loaded a model: the one that was asked to register it, and those that followed."""
+    """Return the processes that have loaded a model: the process that registered it, and those that followed."""
     return set(re.findall(rf"\[(\d+)\] \[INFO\] model {name} (?:registered|\S+ loaded)", scene.served.log_text()))
 
 
 def _harm(scene: Scene) -> None:
-    """Delete one, cut one, replace one, and take a handler's code away; then let a worker start anew."""
+    """Delete a file, truncate one, replace one, and remove the code of a handler; then restart a worker."""
     prepare(scene)
     served = scene.served
     names = (GONE, CUT, SWAPPED, ELSEWHERE)

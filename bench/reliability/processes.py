@@ -55,7 +55,7 @@ def _engine_is_back(scene: Scene) -> bool:
 
 
 def _kill_master(scene: Scene) -> None:
-    """Kill it, and start another as soon as it is gone, as a supervisor does."""
+    """Kill the master, and start another as soon as it has ended, as a supervisor does."""
     served = scene.served
     name = f"{COLOUR}-guest"
     status, body, _ = served.ask("POST", f"/models?url={COLOUR}&model_name={name}&initial_workers=1", management=True)
@@ -83,7 +83,7 @@ def _master_is_back(scene: Scene) -> bool:
 
 
 def _terminate(scene: Scene) -> None:
-    """Tell the server to end while it works on requests whose bodies are still to come."""
+    """Terminate the server while it computes requests whose bodies are still to come."""
     served = scene.served
     began = [_begin(served.port) for _ in range(4)]
     os.kill(served.master, signal.SIGTERM)
@@ -141,7 +141,7 @@ def _reload(scene: Scene) -> None:
 
 
 def _misspell(scene: Scene) -> None:
-    """Settings that make no sense, met by a reload and by a worker that has to be replaced: who serves goes on."""
+    """Reload, and replace a worker, with settings that make no sense: serving workers continue."""
     served, file = scene.served, scene.served.instance / "settings.env"
     file.write_text("DIMPLE_MAX_FILES=many\n")
     try:

@@ -1,4 +1,4 @@
-"""The queue before a model. What must hold is worked out by hand; threads meet at events, never by time."""
+"""The queue before a model, with events instead of times; expected results are worked out by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 60.0
 
 
 class Engine:
-    """Doubles numbers, a batch at a time, once it is let."""
+    """An engine that doubles numbers, a batch at a time, once it is released."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

@@ -1,4 +1,4 @@
-"""Fair places: who waits longest is next."""
+"""The semaphore that admits the longest-waiting thread first."""
 
 from __future__ import annotations
 
@@ -49,5 +49,5 @@ def test_the_thread_that_reads_all_connections_never_waits_for_a_place() -> None
     slots = FairSemaphore(1)
     with slots, pytest.raises(WouldBlock), not_blocking(), slots:
         pass
-    with slots:  # nobody stands in line for it
+    with slots:  # no thread waits for it
         pass

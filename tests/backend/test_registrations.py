@@ -1,4 +1,4 @@
-"""The file of the registrations: whole at every moment, recovered from its copy, and taken over from SQLite."""
+"""The file of the registrations: complete at every moment, recovered from its copy, and migrated from SQLite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network in a process of its own, asked as if it were in this one."""
+"""A network in a process of its own, used as if it were in this process."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_a_request_is_refused_if_no_process_answers(running: Backend, path: Path
 
 
 def test_a_request_that_ended_the_process_twice_is_not_sent_a_third_time(path: Path) -> None:
-    """Its input might be what ends it; in this process it would end everything."""
+    """Its input may be the cause; in this process it would end everything."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("")
         listener.listen()
@@ -139,7 +139,7 @@ def test_a_request_that_ended_the_process_twice_is_not_sent_a_third_time(path: P
 
 
 def hang_up_on_requests(listener: socket.socket, request_counts: list[int]) -> None:
-    """Speak as engine processes of the numbers 1, 2, … do which end over every request."""
+    """Answer as engine processes with the numbers 1, 2, … that end at every request."""
     while True:
         try:
             connection, _ = listener.accept()

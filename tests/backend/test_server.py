@@ -1,4 +1,4 @@
-"""The backend process itself: what it holds and for how long, whom it lets in, and when it ends."""
+"""The backend process: its networks and their lifetime, its access control, and its end."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_it_ends_after_sigterm_when_its_last_network_is_released(running: Backen
     process = running.process
     assert process is not None
     process.send_signal(signal.SIGTERM)
-    with ThreadPoolExecutor(8) as threads:  # who holds something may need more connections
+    with ThreadPoolExecutor(8) as threads:  # a client with an open network may need more connections
         assert len(list(threads.map(engine.predict, [pictures(200)] * 8))) == 8
     assert process.poll() is None
     engine.close()

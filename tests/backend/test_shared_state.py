@@ -1,4 +1,4 @@
-"""Numbers that several processes have mapped."""
+"""Counters in memory that several processes share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def state() -> SharedState:
 
 
 def enter(state: SharedState, limit: int, tries: int) -> Process:
-    """Let another process have so many requests enter, and stay."""
+    """Let another process start the given number of requests, and keep them open."""
     return subprocess.Popen(
         [sys.executable, "-c", ENTER, str(state.fileno()), str(limit), str(tries)],
         cwd=ROOT,

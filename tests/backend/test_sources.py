@@ -1,4 +1,4 @@
-"""Which models are served from the start."""
+"""The models that are served from the start."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def started(settings: Settings) -> Registry:
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    """Names of the models that answer under given settings."""
+    """Yield a function that returns the names of the models that answer under given settings."""
     open_ones = []
 
     def names_under(settings: Settings) -> list[str]:
@@ -95,7 +95,7 @@ def test_all_models_or_none_or_the_named_ones_are_served(settings: Settings, ser
 
     assert served(settings) == ["one", "two"]
     assert served(replace(settings, load_models="NONE")) == []
-    assert served(replace(settings, load_models="two")) == ["echo"]  # as its manifest calls it
+    assert served(replace(settings, load_models="two")) == ["echo"]  # its name in the manifest
     assert served(replace(settings, load_models=f"a=two,b={outside}")) == ["a", "b"]
 
 

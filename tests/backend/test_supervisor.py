@@ -1,4 +1,4 @@
-"""The master's part: the backend process is there, is there again, and ends."""
+"""The supervision of the backend process by the master: its start, its restart and its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS = 30
 
 @pytest.fixture
 def timeout() -> float:
-    """Seconds without a sign of life after which the backend process is killed."""
+    """Return the seconds without a heartbeat after which the backend process is killed."""
     return SECONDS
 
 
@@ -81,7 +81,7 @@ def test_a_killed_backend_is_restarted_and_answers_waiting_connections(
 
 
 def test_a_backend_is_restarted_if_another_caller_has_reaped_it(backend: BackendProcess) -> None:
-    """gunicorn's master asks the system for all children that have ended, whoever they are."""
+    """gunicorn's master reaps all children that have ended, including this one."""
     before = backend.pid
     os.kill(before, signal.SIGKILL)
     os.waitpid(before, 0)
@@ -132,11 +132,11 @@ def test_an_idle_backend_keeps_sending_heartbeats(backend: BackendProcess) -> No
     with connected(backend.address):
         pass
     until = time.monotonic()
-    wait_until(lambda: backend.state.silence() < time.monotonic() - until)  # one came after that
+    wait_until(lambda: backend.state.silence() < time.monotonic() - until)  # a heartbeat came after that
 
 
 def test_the_first_process_stays_small() -> None:
-    """What it imports, workers inherit: numpy's threads would be as many in each as the machine has cores."""
+    """Workers inherit its imports: numpy's threads would be as many in each as the machine has cores."""
     code = "import sys, runpy; runpy.run_path('gunicorn.conf.py'); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

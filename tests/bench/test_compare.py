@@ -1,4 +1,4 @@
-"""Answers are compared as a client would see them."""
+"""The comparison of answers as a client would see them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def answer_with(body: bytes = b"", status: int = 200, reason: str = "OK", **head
 
 
 def found(mms: Any, dimple: Any, **how: Any) -> list[tuple[str, str, str]]:
-    """The differences of two JSON bodies."""
+    """Return the differences of two JSON bodies."""
     answers = [answer_with(json.dumps(document).encode()) for document in (mms, dimple)]
     return [
         (difference.aspect, difference.mms, difference.dimple) for difference in differences("a.check", *answers, **how)

@@ -1,4 +1,4 @@
-"""How faces are counted. The boxes were drawn on squared paper."""
+"""The count of detected faces. The boxes were drawn on squared paper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A difference is excused by what is declared for it, and a declaration that excuses nothing is told."""
+"""Declared differences between the servers, which explain what was found or are reported."""
 
 from __future__ import annotations
 

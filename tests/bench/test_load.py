@@ -1,4 +1,4 @@
-"""What ``ab`` says is read as it writes it. The report is ``ab`` 2.3's layout with figures of our own."""
+"""The parser of the report of ``ab``. The report has the layout of ``ab`` 2.3 with figures of our own."""
 
 from __future__ import annotations
 

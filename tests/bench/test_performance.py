@@ -1,4 +1,4 @@
-"""What the benchmark counts, and how it is told. Expected figures were worked out by hand."""
+"""The figures of the benchmark, and its report. Expected figures were worked out by hand."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_percentile_beyond_the_last_request_is_that_of_the_slowest() -> None:
 def test_many_connections_are_measured_for_a_number_of_requests() -> None:
     assert amount(8, 3.4, 100.0) == ["-t", "3", "-n", "200000"]
     assert amount(100, 10.0, 150.0) == ["-n", "1500"]
-    assert amount(100, 10.0, 3.0) == ["-n", "200"]  # each connection asks at least twice
+    assert amount(100, 10.0, 3.0) == ["-n", "200"]  # each connection sends at least two requests
 
 
 # --- figures
@@ -273,7 +273,7 @@ def test_growth_and_lost_requests_are_reported(
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Answers 200 with a body, but breaks off at ``/cut``."""
+    """A server that answers 200 with a body, but breaks off at ``/cut``."""
 
     protocol_version = "HTTP/1.1"
 

@@ -1,4 +1,4 @@
-"""The table of the documentation comes out of what is declared."""
+"""The table of the documentation, which is made from the declarations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of an installation, with a pip that says what a real one says and installs nothing."""
+"""The progress of an installation, with a pip that prints what a real one prints and installs nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts as they are started. Texts and statuses were seen of model-archiver 1.0.3."""
+"""The scripts as they are started. Texts and exit statuses are those of model-archiver 1.0.3."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(script: str | Path, *arguments: object, cwd: Path) -> Done:
-    """Start a script with the interpreter that runs the tests, which need not be the checkout's own."""
+    """Start a script with the interpreter of the tests, which need not be that of the checkout."""
     command = [sys.executable, str(ROOT / "bin" / script), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 

@@ -1,4 +1,4 @@
-"""Tutorials of Multi Model Server, walked with its commands against a real server."""
+"""Tutorials of Multi Model Server, followed with its commands against a real server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_start_and_stop_with_a_configuration_file(here: Place) -> None:
 
 
 def check_logs(logs: Path) -> None:
-    """The five files of Multi Model Server, and its lines in them."""
+    """Check the five files of Multi Model Server, and its lines in them."""
     expected = {"access_log.log", "mms_log.log", "model_log.log", "mms_metrics.log", "model_metrics.log"}
     assert {path.name for path in logs.iterdir()} == expected
     access = (logs / "access_log.log").read_text().splitlines()
@@ -126,7 +126,7 @@ def test_https_for_predictions_and_a_socket_for_management(here: Place) -> None:
     assert json.loads(body)["status"] == "Healthy"
     through = ("--unix-socket", str(socket))
     assert "models" in json.loads(here.curl(*through, "http://localhost/models"))
-    # whatever a client writes into Host, management answers at its socket alone, and nothing else does there
+    # with any Host header, management answers only at its socket, and nothing else does there
     for host in ("x", f"x:{here.port}", "x:8080", "x:8081"):
         assert "models" in json.loads(here.curl(*through, "-H", f"Host: {host}", "http://localhost/models"))
         assert (

@@ -1,4 +1,4 @@
-"""Choose, drop, paste, photograph: an image and its answer side by side."""
+"""The ways to choose an image, and its result beside it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SHIFTS = """() => {
 
 
 def transfer(page: Page, path: Path):  # type: ignore[no-untyped-def]
-    """What the browser carries while a file is dragged or pasted."""
+    """Return what the browser carries while a file is dragged or pasted."""
     return page.evaluate_handle(TRANSFER, {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()})
 
 
 def in_view(page: Page, selector: str) -> bool:
-    """Whether an element is in the window as a whole."""
+    """Return whether an element is completely in the window."""
     box = page.locator(selector).first.bounding_box()
     size = page.viewport_size
     assert box and size

@@ -1,4 +1,4 @@
-"""Without scripts, without a mouse, on a small screen, in the dark, by ear."""
+"""The page without scripts, without a mouse, on a small screen, in dark mode, and for screen readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGES = (
 
 
 def violations(page: Page) -> str:
-    """What axe-core finds, as text; empty where it finds nothing."""
+    """Return the violations that axe-core finds, as text; empty if there are none."""
     found = Axe().run(page)
     return found.generate_report() if found.violations_count else ""
 

@@ -1,4 +1,4 @@
-"""The camera, which sees a video of somebody who smiles."""
+"""The camera page, with a video of a smiling face."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_face_before_the_camera_is_framed_and_no_video_frame_is_stored(
     expect(page.locator("#rate")).to_contain_text("frames/s")
     with page.expect_response("**/predict/**"), page.expect_response("**/predict/**"):
         pass
-    expect(page.locator("#frames .face")).to_have_attribute("data-face", "1")  # the same face, not the third one
+    expect(page.locator("#frames .face")).to_have_attribute("data-face", "1")  # the same face, not the third face
     shoot(page, "live")
     page.click("#stop")
     expect(page.locator("#mirror")).to_be_hidden()

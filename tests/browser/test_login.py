@@ -1,4 +1,4 @@
-"""The login, in a browser, at the prediction port of a server that takes tokens."""
+"""The login, in a browser, at the prediction port of a server that requires tokens."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ SIZES = ((360, 740), (768, 1024), (1280, 720), (1920, 1080))
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smile network under another name, as a .mar."""
+    """Return the smile network under another name, as a .mar."""
     folder = tmp_path_factory.mktemp("archive") / "grin"
     shutil.copytree(ROOT / "models" / "smile", folder, ignore=shutil.ignore_patterns("*.h5", "*.png"))
     manifest = folder / "MAR-INF" / "MANIFEST.json"
@@ -35,7 +35,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(page: Page) -> None:
-    """Nothing that axe finds, and no scrolling sideways."""
+    """Check that axe finds no violation, and that the page does not scroll sideways."""
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

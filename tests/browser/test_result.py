@@ -1,4 +1,4 @@
-"""What can be done with an answer."""
+"""The actions on a result."""
 
 from __future__ import annotations
 

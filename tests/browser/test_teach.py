@@ -1,4 +1,4 @@
-"""A model that somebody teaches in the browser, from its first picture to its answers."""
+"""The teaching of a model in the browser, from its first picture to its answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = ("discs", "stripes")
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of each class, in folders."""
+    """Return ten pictures of each class, in folders."""
     return write_shapes(tmp_path_factory.mktemp("shapes") / "shapes", 10, CLASSES)
 
 
@@ -85,7 +85,7 @@ def test_a_model_is_taught_tried_served_and_taught_again(
     expect(page.locator(".tried .bar").first).to_be_visible()
     page.get_by_role("button", name="Stop the camera").click()
     names = [model["model"] for model in json.load(urllib.request.urlopen(server.url("/predict/")))["models"]]
-    assert "shapes" not in names  # nothing is served before somebody says so
+    assert "shapes" not in names  # nothing is served before the promotion
     page.get_by_role("button", name="Use it").click()
     expect(page.get_by_text("It is served as shapes")).to_be_visible()
     with urllib.request.urlopen(server.url("/predict/shapes"), picture.read_bytes()) as answer:

@@ -25,7 +25,7 @@ def app(tmp_path: Path) -> Flask:
 
 @pytest.fixture
 def shade(tmp_path: Path, app: Flask) -> Path:
-    """A model folder of one small checkpoint with two classes, outside of the models folder."""
+    """Return a model folder of one small checkpoint with two classes, outside of the models folder."""
     shutil.copytree(tmp_path / "app" / "models" / "shade", tmp_path / "shade")
     return put(tmp_path / "shade", {"MAR-INF/MANIFEST.json": STOCK})
 
@@ -35,7 +35,7 @@ def run(app: Flask, command: click.Command, *arguments: object) -> Result:
 
 
 def facts_of(done: Result) -> dict[str, str]:
-    """The first line of each fact."""
+    """Return the first line of each fact."""
     return {line.split()[0]: line[12:] for line in done.stdout.splitlines() if not line.startswith(" ")}
 
 

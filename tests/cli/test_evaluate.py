@@ -26,7 +26,7 @@ def app(tmp_path: Path) -> Flask:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Five pictures in two folders. One of the light ones is darker than the middle, so it is called dark."""
+    """Return five pictures in two folders. One light picture is darker than the middle, so it is called dark."""
     for name, levels in (("dark", (0, 60)), ("light", (100, 200, 255))):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for level in levels:
@@ -175,7 +175,7 @@ def test_a_report_that_cannot_be_written_is_an_error_after_the_figures(app: Flas
 
 def test_faces_are_detected_as_in_serving(app: Flask, tmp_path: Path) -> None:
     # The README's answer: the astronaut's face smiles at 0.9999. The whole photograph, taken at once, has no such say:
-    # so only where the face is looked for is the picture all but certain.
+    # so the picture is all but certain only if the face is searched for.
     (tmp_path / "faces" / "smiling").mkdir(parents=True)
     (tmp_path / "faces" / "smiling" / "photograph.jpg").write_bytes((ROOT / "static" / "astronaut.jpg").read_bytes())
     (tmp_path / "faces" / "smiling" / "crop.png").write_bytes(encode(face_crop(), "PNG"))

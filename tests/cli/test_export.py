@@ -1,4 +1,4 @@
-"""What is exported and imported again is the same model: the same weights to the bit, the same answers."""
+"""Exports that are imported again: the same weights to the bit, the same answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def app(tmp_path: Path, models: Path) -> Flask:
 
 @pytest.fixture
 def net(models: Path) -> Path:
-    """A model with everything that could get lost: an epoch, labels, preprocessing, auxiliary states, logits."""
+    """Return a model with everything that could get lost: an epoch, labels, preprocessing, auxiliary states, logits."""
     from app.formats.mxnet_params import write_params
 
     folder = models / "net"

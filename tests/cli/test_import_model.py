@@ -52,7 +52,7 @@ def summary_of(done: Result) -> dict[str, str]:
 
 
 def network(head: str = "SoftmaxOutput", label: str = "prob_label", size: int = 16) -> Any:
-    """A network whose weights fix the size of its pictures."""
+    """Return a network whose weights fix the size of its pictures."""
     maps = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="conv")
     logits = mx.sym.FullyConnected(mx.sym.Flatten(maps), num_hidden=5, name="fc")
     return mx.sym.SoftmaxOutput(logits, mx.sym.var(label), name="prob") if head else logits
@@ -265,7 +265,7 @@ def test_a_lambda_layer_is_refused_by_its_name(app: Flask, models: Path) -> None
 
 
 def write_onnx(path: Path, external: str = "") -> tuple[Any, Any]:
-    """A convolution, an average, a layer and softmax; give the two weights."""
+    """Write a convolution, an average, a layer and softmax; return the two weights."""
     draw = np.random.default_rng(2)
     kernel, weight = draw.normal(size=(4, 3, 1, 1)), draw.normal(size=(4, 6))
     learned = {"kernel": kernel.astype(np.float32), "weight": weight.astype(np.float32)}
@@ -367,7 +367,7 @@ def test_published_weights_classify_the_kitten(app: Flask, models: Path) -> None
 
 
 def _answer(folder: Path, pictures: Any, cache_dir: Path | None = None) -> Any:
-    """The probabilities that a model folder gives."""
+    """Return the probabilities that a model folder gives."""
     from app.formats.folder import open_model_folder
     from app.serving.model import open_model
 
@@ -375,5 +375,5 @@ def _answer(folder: Path, pictures: Any, cache_dir: Path | None = None) -> Any:
 
 
 def _rows(answers: Any) -> Any:
-    """What Keras answered, as probabilities of all classes: one sigmoid stands for two."""
+    """Return what Keras answered, as probabilities of all classes: one sigmoid stands for two."""
     return np.hstack([1 - answers, answers]) if answers.shape[1] == 1 else answers

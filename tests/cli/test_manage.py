@@ -33,7 +33,7 @@ def served(here: Place) -> Iterator[Place]:
 
 @pytest.fixture
 def grin(here: Place) -> Iterator[Path]:
-    """A second model, put into the models folder while the server runs."""
+    """Yield a second model, put into the models folder while the server runs."""
     folder = here.store / "grin"
     shutil.copytree(here.store / "smile", folder)
     yield folder

@@ -29,7 +29,9 @@ ASTRONAUT = ROOT / "static" / "astronaut.jpg"
 
 
 def write_shade_model(folder: Path) -> None:
-    """A network of one weight for each pixel, all the same: it says how light a picture is, as :func:`light` does."""
+    """Write a network of one weight for each pixel, all equal: it computes how light a picture is, as :func:`light`
+    does.
+    """
     folder.mkdir(parents=True)
     nodes = [
         {"op": "null", "name": "data", "inputs": []},
@@ -58,7 +60,7 @@ def write_shade_model(folder: Path) -> None:
 
 
 def light(grey: int) -> float:
-    """The probability of light that the shade network gives a picture of one grey, 0-255."""
+    """Return the probability of light that the shade network gives a picture of one grey, 0-255."""
     return 1 / (1 + math.exp(-STEEP * (grey / 255 - 0.5)))
 
 
@@ -67,7 +69,7 @@ def grey(level: int) -> bytes:
 
 
 def make_app(folder: Path) -> Flask:
-    """The application with the shade model and the smile network; nothing is loaded."""
+    """Return the application with the shade model and the smile network; nothing is loaded."""
     write_shade_model(folder / "models" / "shade")
     shutil.copytree(ROOT / "models" / "smile", folder / "models" / "smile")
     (folder / "models" / "broken").mkdir()
@@ -90,7 +92,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures, one of them deeper, and a text that is none."""
+    """Return three pictures, one of them in a subfolder, and a text file."""
     found = tmp_path / "pictures"
     (found / "deep").mkdir(parents=True)
     (found / "black.png").write_bytes(grey(0))

@@ -34,8 +34,9 @@ def app(tmp_path: Path) -> Flask:
 
 
 def write_pictures(folder: Path, count: int) -> Path:
-    """Pictures that are black on the left and white on the right: clearly more of the one or of the other, so that
-    eight bits call each as 32 do."""
+    """Write pictures that are black on the left and white on the right: clearly more of the one or of the other, so
+    that eight bits classify each as 32 do.
+    """
     folder.mkdir()
     for number in range(count):
         pixels = np.zeros((8, 4 * count), np.uint8)

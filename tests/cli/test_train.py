@@ -39,7 +39,7 @@ def failure(done: Result) -> str:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures to learn from, where the first test trains."""
+    """Return a folder with training pictures, in which the first test trains."""
     work = tmp_path_factory.mktemp("work")
     write_shapes(work / "shapes")
     (work / "shapes" / "noise" / "broken.jpg").write_bytes(b"no picture")

@@ -43,7 +43,7 @@ def invoke(work: Path, *arguments: str) -> Result:
 
 
 def draw_faces(folder: Path, count: int) -> Path:
-    """Noise that is darker for class 0 and lighter for class 1."""
+    """Draw noise that is darker for class 0 and lighter for class 1."""
     for name, level in (("negatives", 90), ("positives", 150)):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -59,7 +59,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A work folder after a whole training of two epochs, and what it printed."""
+    """Return a work folder after a whole training of two epochs, and what it printed."""
     work = tmp_path_factory.mktemp("work")
     done = flask(work, *TRAIN, "--source", str(faces), "--epochs", "2", "--prefix", str(work / "smileCNN_model"))
     assert done.returncode == 0, done.stderr

@@ -57,7 +57,7 @@ def test_the_picture_is_a_deterministic_jpeg() -> None:
 
 
 class Counter(http.server.BaseHTTPRequestHandler):
-    """Answers everything, and counts; after the third answer it refuses where it is told so."""
+    """A server that answers everything, and counts; after the third answer it refuses if configured to."""
 
     protocol_version = "HTTP/1.1"
     answers = 0

@@ -28,7 +28,7 @@ input = cifar10
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with an archive that the user's own catalogue names."""
+    """Return a folder with an archive that the user's own catalogue names."""
     return tmp_path / "place"
 
 

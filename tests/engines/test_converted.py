@@ -1,4 +1,4 @@
-"""A model's converted network in its own folder: what is served of it, where, and why not."""
+"""A model's converted network in its own folder, when it is served, and why not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ORIGINAL = ("net-symbol.json", "net-0000.params")
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was converted on a complete installation."""
+    """Return a model that was converted on a complete installation."""
     work = tmp_path_factory.mktemp("converted")
     folder = model_folder(work / "net", classifier(mx.sym.relu(convolution())))
     write_converted(folder, "auto", cached_entry(folder, "auto", work / "cache"))
@@ -38,7 +38,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def net(converted: Path, tmp_path: Path) -> Path:
-    """A copy of the converted model."""
+    """Return a copy of the converted model."""
     return Path(shutil.copytree(converted, tmp_path / "net"))
 
 
@@ -117,7 +117,7 @@ def change_the_original(net: Path) -> None:
 
 
 def change_the_answers(net: Path) -> None:
-    """The answers of another network, as a processor would find them on which OpenVINO computes something else."""
+    """Store the answers of another network, as on a processor that computes different outputs."""
     path = net / "converted" / "answers.npy"
     np.save(path, np.load(path)[:, ::-1].copy())
     proof = json.loads((net / "proof.json").read_text())

@@ -31,13 +31,13 @@ def network() -> Any:
 
 
 def coloured(count: int, seed: int) -> Any:
-    """Noise of many colours, so that not every picture is of the same class."""
+    """Return noise of many colours, so that not every picture is of the same class."""
     draw = np.random.default_rng(seed)
     return (pictures(count, seed=seed) * draw.uniform(0, 1, (count, 3, 1, 1))).astype(np.float32)
 
 
 def inputs(folder: Path) -> tuple[Path, Path]:
-    """Rows to calibrate with, and others, as files."""
+    """Return rows for the calibration, and others, as files."""
     files = folder / "calibration", folder / "others"
     coloured(40, seed=1).tofile(files[0])
     coloured(HELD_OUT, seed=2).tofile(files[1])
@@ -51,7 +51,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModelFolder:
-    """A model with a quantized network; no test may change it."""
+    """Return a model with a quantized network; no test may change it."""
     work = tmp_path_factory.mktemp("made")
     folder = model_folder(work / "net", network(), seed=1)
     quantization.quantize(folder, "auto", cache, inputs(work), 0.5)
@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModelFolder:
 
 @pytest.fixture
 def own(made: ModelFolder, tmp_path: Path) -> ModelFolder:
-    """The same elsewhere, to be changed."""
+    """Return a copy of the model, which may be changed."""
     shutil.copytree(made.path, tmp_path / "net")
     return open_model_folder(tmp_path / "net")
 

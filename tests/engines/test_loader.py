@@ -25,13 +25,13 @@ def simple() -> Any:
 
 
 def chaotic() -> Any:
-    """A network that makes the engines' different rounding as large as its answer."""
+    """Return a network that makes the engines' different rounding as large as its answer."""
     return classifier(mx.sym.sin(convolution() * 1e6))
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the smile model."""
+    """Return a cache that holds the smile model."""
     folder = tmp_path_factory.mktemp("cache")
     load(open_model_folder(SMILE), "auto", folder).engine.close()
     return folder
@@ -39,7 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def conversions(caplog: pytest.LogCaptureFixture) -> Any:
-    """How often something was converted in this test."""
+    """Return a function that counts the conversions in this test."""
     caplog.set_level(logging.INFO, "app.engines")
     return lambda: sum("Converting" in record.getMessage() for record in caplog.records)
 

@@ -1,4 +1,4 @@
-"""ONNX files that people bring, against ONNX Runtime."""
+"""ONNX files of users, against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WEIGHT = DRAW.normal(0, 1.0, (4, 5)).astype(np.float32)
 
 
 def write(path: Path, shape: list[Any], opset: int = 13, softmax: bool = True, last: bool = False) -> None:
-    """Convolution, ReLU, average, layer and, where asked for, softmax."""
+    """Write convolution, ReLU, average, layer and, if requested, softmax."""
     nodes = [
         helper.make_node("Transpose", ["pixels"], ["maps0"], perm=[0, 3, 1, 2])
         if last
@@ -184,7 +184,7 @@ def turn_round(model: onnx.ModelProto) -> None:
     ids=["ir3", "ir11", "ir12", "ir13", "not sorted"],
 )
 def test_newer_files_and_nodes_in_any_order_answer_as_the_plain_file_does(tmp_path: Path, change: Any) -> None:
-    """None of the operations means anything else in these versions."""
+    """All of the operations mean the same in these versions."""
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     expected = by_onnxruntime(tmp_path / "net.onnx", BATCH)
     edit(tmp_path / "net.onnx", change)
@@ -194,7 +194,7 @@ def test_newer_files_and_nodes_in_any_order_answer_as_the_plain_file_does(tmp_pa
 
 @pytest.mark.parametrize("opset", [13, 18, 22, 24])
 def test_functions_defined_in_a_file_are_inlined(tmp_path: Path, opset: int) -> None:
-    """One calls the other, and a third is needed by an output that does not count."""
+    """One function calls the other, and a third is needed by an output that is not used."""
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     inner = helper.make_function(
         "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 13)]
@@ -220,7 +220,7 @@ def test_functions_defined_in_a_file_are_inlined(tmp_path: Path, opset: int) -> 
     expected = by_onnxruntime(tmp_path / "net.onnx", BATCH)
 
     def relabel(model: onnx.ModelProto) -> None:
-        """Addition and ReLU have been the same since opset 13."""
+        """Change the opset; addition and ReLU have been the same since opset 13."""
         model.opset_import[0].version = opset
         for function in model.functions:
             function.opset_import[0].version = opset
@@ -279,7 +279,7 @@ def test_networks_of_other_float_types_take_and_return_float32(tmp_path: Path, k
 
 
 def with_heads(file: Path, external: bool) -> None:
-    """Beside the answer: logits, features, a loss with an input of its own, and an operation that nobody knows."""
+    """Write beside the answer: logits, features, a loss with an input of its own, and an unknown operation."""
     write(file, ["N", 3, 16, 16])
 
     def change(model: onnx.ModelProto) -> None:
@@ -362,7 +362,7 @@ def test_an_if_keeps_the_outer_values_that_its_branches_read(tmp_path: Path) -> 
 
 
 def test_a_zip_map_is_replaced_by_the_row_that_it_labels(tmp_path: Path) -> None:
-    """So Custom Vision's files end: a class as text, and a dictionary of probabilities."""
+    """Files of Custom Vision end so: a class as text, and a dictionary of probabilities."""
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     expected = by_onnxruntime(tmp_path / "net.onnx", BATCH)
 

@@ -22,7 +22,7 @@ WEIGHTS = np.float32([[1, 2], [3, -4], [0.5, 0]])
 
 
 def write_sums(path: Path, element: int, *more: onnx.NodeProto, output: str = "y") -> Signature:
-    """A network whose two outputs are weighted sums of the channels' means."""
+    """Write a network whose two outputs are weighted sums of the channels' means."""
     nodes = [
         *more,
         helper.make_node("MatMul", ["row", "weights"], ["y"]),

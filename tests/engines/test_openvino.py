@@ -21,7 +21,7 @@ WEIGHT = DRAW.normal(0, 0.3, (144, 5)).astype(np.float32)
 
 
 def forward(batch: Any) -> Any:
-    """Convolution, ReLU and a layer, by their definitions."""
+    """Compute convolution, ReLU and a layer, by their definitions."""
     windows = np.lib.stride_tricks.sliding_window_view(batch.astype(np.float64), (3, 3), axis=(2, 3))
     maps = np.maximum(np.einsum("nchwij,fcij->nfhw", windows, KERNEL), 0)
     return maps.reshape(len(batch), -1) @ WEIGHT
@@ -91,7 +91,7 @@ def test_a_closed_engine_does_not_predict(engine: OpenvinoEngine) -> None:
 
 
 def sets_ones_at_the_places_of_its_input() -> Any:
-    """A network (1, 2) -> (1, 4) that fails while it computes where a place is not below 4."""
+    """Return a network (1, 2) -> (1, 4) that fails while it computes if a position is not below 4."""
     ops = import_openvino().opset13
     data = ops.parameter([1, 2], np.float32)
     places = ops.convert(ops.squeeze(data, ops.constant(np.array([0]))), "i64")

@@ -1,4 +1,4 @@
-"""A model that no longer says what it said of its own picture does not answer anybody."""
+"""The self-test of a model, which must answer its own picture as before to be loaded."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ else:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that has all packages of this one but the two references."""
+    """Return the Python of an environment that has all packages of this one but the two references."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     here = Path(sysconfig.get_path("purelib"))
@@ -56,7 +56,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(python: Path, tmp_path: Path) -> Any:
-    """How a model is opened there, with a cache of this test."""
+    """Return how a model is opened in that environment, with a cache of this test."""
 
     def ask(path: Path, choice: str, rows: Any) -> dict[str, Any]:
         np.save(tmp_path / "rows.npy", rows)

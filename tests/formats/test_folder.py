@@ -91,7 +91,9 @@ def test_a_name_that_does_not_fit_into_a_url_is_refused(tmp_path: Path) -> None:
 def test_a_broken_manifest_is_refused(folder: Path, content: str) -> None:
     touch(folder, "net.h5")
     put(folder, {"MAR-INF/MANIFEST.json": content})
-    with pytest.raises(InvalidArchive, match=r"^Failed to parse signature\.json\.$"):  # MMS's words; it means this file
+    with pytest.raises(
+        InvalidArchive, match=r"^Failed to parse signature\.json\.$"
+    ):  # the message of MMS; it means this file
         open_model_folder(folder)
 
 
@@ -108,7 +110,7 @@ CHECKPOINTS = ("pre-symbol.json", "pre-0000.params", "pre-0003.params", "other-s
 
 @pytest.mark.parametrize(
     ("parameters", "epoch"),
-    # 0.4 reads the epoch after the model's name, and takes 0 where the parameters are called otherwise
+    # 0.4 reads the epoch after the model's name, and takes 0 if the parameters have another name
     [("cats-0003.params", 3), ("pre-0003.params", 0), ("cats.params", 0)],
 )
 def test_an_old_archive_names_its_symbol_and_its_epoch(folder: Path, parameters: str, epoch: int) -> None:

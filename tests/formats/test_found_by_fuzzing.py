@@ -1,4 +1,4 @@
-"""What ``make fuzz`` has found in the readers, each with the smallest file that shows it."""
+"""Faults that ``make fuzz`` has found in the readers, each with the smallest file that shows it."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_a_graph_with_dangling_references_is_refused(tmp_path: Path, nodes: Any,
 
 @pytest.mark.slow
 def test_an_endless_network_is_refused_in_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No size fits it, so that all 633 would be tried on each of its operations."""
+    """It fits no size, so that all 633 would be tried on each of its operations."""
     walks: list[int] = []
 
     def counted(graph: Any, *rest: Any) -> Any:
@@ -235,7 +235,7 @@ def onnx_file(path: Path, nodes: list[Any], *arrays: Any) -> Path:
 
 
 def elsewhere(name: str, place: str) -> Any:
-    """An array whose values are in another file."""
+    """Return an array whose values are in another file."""
     from onnx import TensorProto
 
     array = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
@@ -246,7 +246,7 @@ def elsewhere(name: str, place: str) -> Any:
 def test_an_onnx_graph_with_a_cycle_terminates(tmp_path: Path) -> None:
     from onnx import helper
 
-    (tmp_path / "w.bin").write_bytes(bytes(4))  # with weights elsewhere, ONNX's own checker is not asked
+    (tmp_path / "w.bin").write_bytes(bytes(4))  # with external weights, ONNX's own checker is not used
     circle = helper.make_node("Identity", ["y"], ["y"])
     path = onnx_file(tmp_path / "a.onnx", [circle], elsewhere("w", "w.bin"))
     assert read_onnx(path).outputs[0].kind == "unknown"

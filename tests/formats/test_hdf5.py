@@ -1,4 +1,4 @@
-"""What a stranger's HDF5 file may make of a reader."""
+"""HDF5 files from untrusted sources, and what they can do to a reader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DENSE = {"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input
 
 
 def model(path: Path, layers: Any = (DENSE,), **datasets: Any) -> Path:
-    """A Keras file of one layer; each keyword makes its dataset in the group that it is given."""
+    """Return a Keras file of one layer; each keyword makes its dataset in the group that it is given."""
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": list(layers)})
         group = file.create_group("model_weights")

@@ -68,7 +68,7 @@ def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
 
 
 def arithmetic(preprocess: Preprocess) -> tuple[Any, Any]:
-    """What black and white become."""
+    """Return the values of black and white."""
     mean, std = np.array(preprocess.mean), np.array(preprocess.std)
     return (0 - mean) / std, (255 * preprocess.scale - mean) / std
 

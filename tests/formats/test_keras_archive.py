@@ -1,4 +1,4 @@
-"""The ``.keras`` format: what is read of it, and what a stranger's file may make of a reader."""
+"""The ``.keras`` format: the parts that are read, and the effects of an untrusted file on a reader."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config_of(*layers: Any) -> dict[str, Any]:
 
 
 def weights(**arrays: Any) -> bytes:
-    """The file of weights; each keyword is a path, with two underscores for a slash."""
+    """Return the file of weights; each keyword is a path, with two underscores for a slash."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for name, array in arrays.items():

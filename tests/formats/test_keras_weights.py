@@ -1,4 +1,4 @@
-"""The order in which Keras lists the weights of models inside models: what is trained first, then the rest."""
+"""The order in which Keras lists the weights of nested models: the trainable ones first, then the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pointers of Git LFS in the place of every kind of model file, as the specification of Git LFS has them."""
+"""Pointers of Git LFS instead of every kind of model file, as the specification of Git LFS has them."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def mxnet() -> Any:
 
 
 def shapes_of(symbol: Any, **inputs: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The shapes that MXNet gives the parameters for these inputs."""
+    """Return the shapes that MXNet gives the parameters for these inputs."""
     arguments, _outputs, states = symbol.infer_shape(**inputs)
     named = [*zip(symbol.list_arguments(), arguments, strict=True)]
     named += zip(symbol.list_auxiliary_states(), states, strict=True)
@@ -35,7 +35,7 @@ def shapes_of(symbol: Any, **inputs: tuple[int, ...]) -> dict[str, tuple[int, ..
 
 
 def facts(tmp_path: Path, symbol: Any, size: int, channels: int = 3, data: str = "data") -> CheckpointFacts:
-    """What is worked out of a network whose weights are those for pictures of that size."""
+    """Return the description of a network whose weights are those for pictures of that size."""
     path = tmp_path / "net-symbol.json"
     symbol.save(str(path))
     params = {f"arg:{name}": shape for name, shape in shapes_of(symbol, **{data: (1, channels, size, size)}).items()}

@@ -73,7 +73,7 @@ def test_an_array_that_is_not_contiguous_is_written_in_order(tmp_path: Path) -> 
 
 
 def one_array(head: bytes) -> bytes:
-    """A file with one array of two float32 called ``w``; ``head`` is the array's beginning, up to its shape."""
+    """Return a file with one array of two float32 called ``w``; ``head`` is the array's beginning, up to its shape."""
     values = struct.pack("<iii2f", 1, 0, 0, 1.5, -2.0)
     return struct.pack("<QQQ", 0x112, 0, 1) + head + values + struct.pack("<QQ", 1, 1) + b"w"
 

@@ -44,7 +44,7 @@ HEADS: dict[str, tuple[str, dict[str, str], list[int]]] = {
 
 
 def old(version: str, head: str = "SoftmaxOutput", **changes: Any) -> dict[str, Any]:
-    """A graph as that version of MXNet wrote it. Before 0.9 auxiliary states were no inputs of their operation."""
+    """Return a graph as that version of MXNet wrote it. Before 0.9, operations had no auxiliary states as inputs."""
     listed = [*NODES, (HEADS[head][0], "prob", *HEADS[head][1:])] if head else NODES[:12]
     nodes: list[dict[str, Any]] = []
     for op, name, options, inputs in listed:
@@ -65,7 +65,7 @@ def old(version: str, head: str = "SoftmaxOutput", **changes: Any) -> dict[str, 
 
 
 def with_states(document: dict[str, Any]) -> dict[str, Any]:
-    """The same as 0.9 and later write it: a normalisation takes its states as inputs."""
+    """Return the same as 0.9 and later write it: a normalisation takes its states as inputs."""
     loaded = mx.sym.load_json(json.dumps(document))
     upgraded: dict[str, Any] = json.loads(loaded.tojson())
     return upgraded
@@ -88,7 +88,7 @@ def write(folder: Path, document: dict[str, Any], epoch: int = 0) -> tuple[Path,
 
 
 def by_mxnet(document: dict[str, Any], batch: Any) -> Any:
-    """What MXNet's own module answers, of the graph that MXNet's own loader made of the old one."""
+    """Return what MXNet's own module answers for the graph that MXNet's own loader made of the old one."""
     symbol = mx.sym.load_json(json.dumps(document))
     learned = {name.partition(":")[2]: mx.nd.array(array) for name, array in arrays().items()}
     fed = {"data": mx.nd.array(batch), "prob_label": mx.nd.zeros(len(batch))}

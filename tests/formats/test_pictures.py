@@ -11,7 +11,7 @@ from app.formats.pictures import by_class, open_pictures
 
 
 def lay(folder: Path, *names: str) -> Path:
-    """Files whose content is their name; names ending with ``/`` are folders."""
+    """Write files whose content is their name; names ending with ``/`` are folders."""
     for name in names:
         path = folder / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)

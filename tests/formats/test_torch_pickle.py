@@ -17,21 +17,21 @@ MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"shor
 
 
 class Named:
-    """Pickles as a name alone, as PyTorch's storage types do."""
+    """An object that is pickled as a name alone, as PyTorch's storage types are."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
 
 
 class Stored:
-    """Pickles as a persistent id."""
+    """An object that is pickled as a persistent id."""
 
     def __init__(self, *pid: Any) -> None:
         self.pid = pid
 
 
 class Writer(pickle._Pickler):  # type: ignore[misc, name-defined]
-    """Writes names of modules that are not installed here, and persistent ids."""
+    """A pickler that writes names of modules that are not installed here, and persistent ids."""
 
     def persistent_id(self, obj: Any) -> Any:
         return obj.pid if isinstance(obj, Stored) else None
@@ -121,7 +121,7 @@ def test_an_impossible_tensor_is_refused(tmp_path: Path, bad: Any) -> None:
 
 
 class Hostile:
-    """Runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target

@@ -1,4 +1,4 @@
-"""A few damaged files for every reader, as ``make fuzz`` reads a million; and what judges them sees what it should."""
+"""A few damaged files for every reader, as ``make fuzz`` reads a million, and the judgement of the readers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
 
 @pytest.fixture
 def folder(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The only folder that may be written to; Python's own compiled files are another matter."""
+    """Yield the only folder that may be written to; Python's own compiled files are another matter."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(watch.folder)
     yield watch.folder

@@ -1,4 +1,4 @@
-"""What a handler may not take, and what becomes of one that tries: each limit is exceeded by a real process."""
+"""The limits of a handler, each exceeded by a real process, and the consequences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a handler gets and what becomes of what it returns: Multi Model Server's contract."""
+"""The arguments of a handler and the use of its results: Multi Model Server's contract."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MISBEHAVING = """
 
 
 def never(leaving: threading.Event, seconds: float) -> None:
-    """A pause until the worker is to leave."""
+    """Pause until the worker is to end."""
     leaving.wait()
 
 

@@ -248,7 +248,7 @@ def test_each_system_metric_function_can_be_called_and_gives_json(module: Module
 
 
 def message(*parts: bytes | int) -> bytes:
-    """Numbers as MMS's front end writes them, and bytes with their length before them."""
+    """Return numbers as MMS's front end writes them, and bytes with their length before them."""
     lengths = (part.to_bytes(4, "big", signed=True) if isinstance(part, int) else None for part in parts)
     return b"".join(
         number if number is not None else len(part).to_bytes(4, "big") + part  # type: ignore[arg-type,operator]

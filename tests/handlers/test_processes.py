@@ -1,4 +1,4 @@
-"""The processes: apart from the server and from each other, killed and started again, gone when the server is."""
+"""The handler processes: isolated from the server and from each other, killed and restarted, ended with the server."""
 
 from __future__ import annotations
 

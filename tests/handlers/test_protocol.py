@@ -1,4 +1,4 @@
-"""What the server makes of a reply that a handler's process should not have sent."""
+"""Invalid replies of a handler's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pip, for real: local wheels into virtual environments of their own."""
+"""A real pip, with local wheels and virtual environments of their own."""
 
 from __future__ import annotations
 

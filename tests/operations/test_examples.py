@@ -1,4 +1,4 @@
-"""What the example files and the two documents for operators name, exists; and their numbers agree."""
+"""The example files and the two documents for operators: everything that they name exists, and their numbers agree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNITS = {"s": 1, "m": 2**20, "g": 2**30}
 
 
 def directives(name: str) -> list[str]:
-    """What a unit says under a name, once for each line."""
+    """Return the values of a directive of the unit, one for each line."""
     return re.findall(rf"^{name}=(.*)$", SERVICE, re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""Clients that are slow, that vanish, or that are too many, beside others who must not notice."""
+"""Clients that are slow, that disconnect, or that are too many, beside others that must not be affected."""
 
 from __future__ import annotations
 

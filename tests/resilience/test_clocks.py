@@ -1,4 +1,4 @@
-"""Deadlines go by the monotonic clock; what goes by the one that may jump is listed here, with its reason."""
+"""Uses of the clocks: deadlines use the monotonic clock; uses of the wall clock are listed here, with the reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Model files that go, change or are cut while they are served; and a clock that jumps."""
+"""Model files that are removed, changed or truncated while they are served; and a clock that jumps."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from tests.conftest import CACHE
 
 @contextmanager
 def serving(folder: Path, workers: int, versions: int) -> Iterator[tuple[Served, list[str]]]:
-    """Run a server whose models folder holds archives, so many versions of each kind; yield their names, too."""
+    """Run a server whose models folder has archives, some versions of each kind; yield their names, too."""
     served = make(folder, CACHE, (COLOUR,), workers=workers, job_queue_size=1000)
     names = write_versions(served.models, versions)
     with running(served):
@@ -51,8 +51,8 @@ def call(op: Op, begun: float, ended: float, status: int, version: str = "") -> 
         (call(Op.PREDICT, 7, 8, 200, "v2"), False),
         (call(Op.PREDICT, 7, 8, 200, "v1"), True),  # replaced before
         (call(Op.PREDICT, 5, 8, 200, "v1"), False),  # replaced meanwhile
-        (call(Op.PREDICT, 7, 8, 200, "v3"), True),  # nobody's
-        (call(Op.PREDICT, 7, 8, 404), True),  # nobody took it away
+        (call(Op.PREDICT, 7, 8, 200, "v3"), True),  # of no registration
+        (call(Op.PREDICT, 7, 8, 404), True),  # it was never unregistered
         (call(Op.PREDICT, 10, 11, 404), False),
         (call(Op.PREDICT, 10, 11, 200, "v2"), True),  # unregistered before
         (call(Op.PREDICT, 8.5, 11, 404), False),

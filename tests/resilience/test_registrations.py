@@ -1,4 +1,4 @@
-"""The registry locked or damaged, and registrations that come and go."""
+"""A locked or damaged registry, and repeated registrations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that arrive in pieces, or several at once: a thread is given to each when it is whole, and none is lost."""
+"""Requests that arrive in pieces, or several at once: each gets a thread when it is complete, and none is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def post(body: bytes, *headers: bytes) -> bytes:
 
 
 def answers(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
-    """Read so many answers: status and body."""
+    """Read the given number of answers: status and body."""
     found, file = [], connection.makefile("rb")
     for _ in range(count):
         status = int(file.readline().split()[1])
@@ -82,7 +82,7 @@ def test_a_client_that_expects_100_continue_gets_it_once(served: Served) -> None
         assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(data)
         assert answers(connection, 1)[0][0] == 200
-        connection.sendall(whole)  # what has come needs no invitation (RFC 9110, section 10.1.1)
+        connection.sendall(whole)  # a body that has arrived needs no 100 Continue (RFC 9110, section 10.1.1)
         assert [status for status, _ in answers(connection, 1)] == [200]
 
 
@@ -114,7 +114,7 @@ def test_a_truncated_body_is_answered_with_400(served: Served) -> None:
 
 
 def everything(connection: socket.socket) -> bytes:
-    """All that the server sends until it closes the connection."""
+    """Return all that the server sends until it closes the connection."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 

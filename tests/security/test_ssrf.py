@@ -1,4 +1,4 @@
-"""What may be fetched: addresses by IANA's registries, real servers on this machine, and names that change."""
+"""The URLs that may be fetched: addresses by IANA's registries, real servers on this machine, and names that change."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_metadata_services_are_refused_even_if_private_addresses_are_allowed(add
 
 
 def names(known: dict[str, list[str]]) -> Any:
-    """A name server: addresses by name, told once each; a second question is an error."""
+    """Return a name server: addresses by name, each returned once; a second query is an error."""
     left = dict(known)
 
     def resolve(host: str, port: int, **_: object) -> list[Any]:
@@ -82,7 +82,7 @@ def names(known: dict[str, list[str]]) -> Any:
 
 
 class Site:
-    """A web server on this machine, and the requests that it got."""
+    """A web server on this machine, and its requests."""
 
     def __init__(self, answers: dict[str, tuple[int, str]]) -> None:
         self.answers, self.requests = answers, list[tuple[str, str]]()
@@ -149,7 +149,7 @@ def test_every_notation_of_this_machine_is_refused(site: Site, tmp_path: Path, h
 def test_the_second_address_is_tried_if_the_first_does_not_answer(site: Site, tmp_path: Path) -> None:
     reach = FetchPolicy(
         private=True, resolve=names({"models.example": ["127.0.0.2", "127.0.0.1"]})
-    )  # nobody listens at .2
+    )  # no server listens at .2
     assert fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach) == "a model"
 
 
@@ -221,7 +221,7 @@ def test_the_download_of_a_too_large_model_is_stopped(site: Site, tmp_path: Path
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for models.example, which vouches for itself, and its key."""
+    """Return a self-signed certificate for models.example, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     now = datetime.datetime.now(datetime.UTC)

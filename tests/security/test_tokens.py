@@ -1,4 +1,4 @@
-"""What is kept of tokens, and which of them count."""
+"""The stored form of tokens, and their validity."""
 
 from __future__ import annotations
 

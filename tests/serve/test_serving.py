@@ -33,7 +33,7 @@ def predict(slim: Server, model: str) -> Any:
 
 
 def reference_input(models: Path, name: str) -> tuple[Any, Any]:
-    """The picture as the network's input, and what MXNet or Keras computes for it."""
+    """Return the picture as the network's input, and what MXNet or Keras computes for it."""
     opened = load_reference(open_model_folder(models / name), "auto")
     image = decode(PICTURE.read_bytes(), PictureLimits()).image
     rows = to_tensor(image, opened.signature.preprocess, opened.signature.inputs[0].shape)

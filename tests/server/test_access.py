@@ -1,4 +1,4 @@
-"""Access, as a real gunicorn gives it: the start, tokens in all processes, limits of both layers."""
+"""Access control with a real gunicorn: the start, tokens in all processes, limits of both layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAYS_OUT = ("token add NAME --role management", "MANAGEMENT_WITHOUT_TOKEN=true")
 
 @pytest.fixture(scope="module")
 def guarded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, str]]]:
-    """A server of two processes, managed from other machines too, with a token for each role."""
+    """Yield a server of two processes, managed from other machines too, with a token for each role."""
     work = tmp_path_factory.mktemp("guarded")
     tokens = {role: add_token(tokens_of(work), role, role) for role in ("management", "prediction")}
     server = Server(
@@ -69,7 +69,7 @@ def code_of(url: str, token: str = "", *more: str) -> int:
 
 
 def raw(server: Server, text: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes, and take the answer apart: status, headers, body."""
+    """Send bytes, and parse the response: status, headers, body."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(text)
         response = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -88,7 +88,7 @@ def test_a_token_and_its_revocation_take_effect_in_all_processes_within_a_second
     assert code_of(models, tokens["management"]) == 200
     work = server.log.parent
     fresh = flask(work, "token", "add", "fresh", "--role", "management", "--days", "2").strip()
-    # whichever process answers
+    # from any process
     wait_until(lambda: all(code_of(models, fresh) == 200 for _ in range(4)), 0.1)
     listed = flask(work, "token", "list")
     assert "fresh" in listed

@@ -1,4 +1,4 @@
-"""Whether a port is free, and the message if it is not."""
+"""The check that a port is free, and its message."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.server import addresses
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port on which this process listens."""
+    """Yield a port on which this process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""Certificates, judged by openssl."""
+"""Certificates, checked by openssl."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def openssl(*arguments: str) -> str:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate and its key, made by openssl."""
+    """Return a certificate and its key, made by openssl."""
     folder = tmp_path_factory.mktemp("tls")
     certificate, key = folder / "c.pem", folder / "k.pem"
     options = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(key), "-out", str(certificate), "-subj", "/CN=told"]
@@ -72,7 +72,7 @@ def test_a_self_signed_certificate_for_the_host_is_the_default(tmp_path: Path) -
 
 
 def handshake(server: ssl.SSLContext) -> str | None:
-    """Let a client that trusts everybody shake hands with a server, in memory; return the version they agree on."""
+    """Let a client that trusts every certificate shake hands with a server, in memory; return their TLS version."""
     client = ssl.create_default_context()
     client.check_hostname, client.verify_mode = False, ssl.CERT_NONE
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -85,7 +85,7 @@ def handshake(server: ssl.SSLContext) -> str | None:
 
 
 def signed(folder: Path, bits: int) -> tuple[Path, Path]:
-    """A certificate and its RSA key of so many bits, made by openssl."""
+    """Return a certificate and its RSA key of so many bits, made by openssl."""
     certificate, key = folder / f"c{bits}.pem", folder / f"k{bits}.pem"
     openssl("genrsa", "-out", str(key), str(bits))
     openssl("req", "-x509", "-sha256", "-key", str(key), "-out", str(certificate), "-subj", "/CN=told")

@@ -1,4 +1,4 @@
-"""How many connections each process has."""
+"""The number of connections of each process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_processes_that_have_ended_are_ignored() -> None:
         counts.set(process, 0)
     counts.retain([PLACES + 8])
     assert not counts.should_accept(1, waiting=1)
-    counts.retain([7])  # began in the place of nobody
+    counts.retain([7])  # started without a predecessor
     assert counts.should_accept(1, waiting=1)
 
 

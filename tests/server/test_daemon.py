@@ -36,7 +36,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def served(here: Place) -> Place:
-    """The server, started if the test before has stopped it."""
+    """Return the server, started if the test before has stopped it."""
     if not here.pid_files[1].exists():
         done = here.dimple("serve", "--port", str(here.port))
         assert done.returncode == 0, done.stderr

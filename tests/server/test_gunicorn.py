@@ -1,4 +1,4 @@
-"""A real gunicorn, asked by real clients."""
+"""A real gunicorn, with requests of real clients."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_the_management_port_serves_health_and_nothing_else(server: Server) -> N
     management = f"http://127.0.0.1:{server.management_port}"
     assert curl(f"{management}/healthz")[0] == 200
     assert curl(f"{management}/predict/")[0] == 404
-    # what a client writes into Host does not choose the port
+    # the Host header does not choose the port
     assert curl("-H", f"Host: x:{server.port}", f"{management}/predict/")[0] == 404
     assert curl("-H", f"Host: x:{server.management_port}", server.url("/predict/"))[0] == 200
 

@@ -1,4 +1,4 @@
-"""Lines as Multi Model Server's logs have them. The patterns are written from its lines, not from our formats."""
+"""Lines in the format of Multi Model Server's logs. The patterns are written from its lines, not from our formats."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}"
 
 @pytest.fixture
 def untouched() -> Iterator[None]:
-    """Put the process's loggers back as they were."""
+    """Restore the process's loggers."""
     names = (None, "gunicorn.error", "gunicorn.access", HOST_METRICS.name, METRICS.name)
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in loggers]

@@ -1,4 +1,4 @@
-"""Tutorials of Multi Model Server, walked with curl against a real server of two processes."""
+"""Tutorials of Multi Model Server, followed with curl against a real server of two processes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class MmsServer(Server):
         return curl("-T", str(PICTURE), self.url(f"/predictions/{name}"))
 
     def processes(self) -> list[int]:
-        """The server processes under the one that was started."""
+        """Return the server processes under the one that was started."""
         return [
             int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         ]

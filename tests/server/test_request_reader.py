@@ -1,4 +1,4 @@
-"""The reader of requests, by the letter of RFC 9112: what is a request, and what is none and ends the connection."""
+"""The reader of requests, by the letter of RFC 9112: valid requests, and invalid ones that end the connection."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def reader(max_body: int = 2**20, proxied: bool = False) -> RequestReader:
 
 
 def read(data: bytes, piece: int, one: RequestReader | None = None) -> Read:
-    """Read requests out of bytes that come in pieces; each is method, target and body."""
+    """Read requests out of bytes that arrive in pieces; each is method, target and body."""
     one, found = one or reader(), []
     for start in range(0, len(data), piece):
         state = one.feed(data[start : start + piece])

@@ -91,13 +91,13 @@ def test_an_invalid_value_is_refused_with_its_name(name: str, value: str) -> Non
 
 
 class Container:
-    """What SageMaker sees of a container."""
+    """A container as SageMaker sees it."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         self.port, self.process, self.log = port, process, log
 
     def ask(self, method: str, path: str, data: Any = None, **headers: str) -> tuple[int, Any]:
-        """The status and the JSON of an answer."""
+        """Return the status and the JSON of an answer."""
         body = data if isinstance(data, bytes | None) else json.dumps(data).encode()
         environ = {name.replace("_", "-"): text for name, text in headers.items()}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, environ, method=method)
@@ -109,7 +109,7 @@ class Container:
                 return error.code, json.load(error)
 
     def wait(self) -> int:
-        """The status of the first ping that is answered."""
+        """Return the status of the first ping that is answered."""
         return wait_until(self._ping, 0.05, START_SECONDS, self.log.read_text)
 
     def _ping(self) -> int:
@@ -121,7 +121,7 @@ class Container:
 
 @contextmanager
 def container(here: Place, **environ: str) -> Iterator[Container]:
-    """``bin/serve``, started as ``docker run IMAGE serve`` starts it; SIGTERM ends it."""
+    """Run ``bin/serve`` as ``docker run IMAGE serve`` starts it; SIGTERM ends it."""
     log = here.folder / "container.log"
     environ = (
         here.environ | {PORTS[0]: str(here.port), PORTS[1]: f"{here.management_port}-{here.management_port}"} | environ

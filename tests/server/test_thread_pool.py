@@ -1,4 +1,4 @@
-"""How many threads work, and when."""
+"""The number of working threads."""
 
 from __future__ import annotations
 

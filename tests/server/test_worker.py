@@ -1,4 +1,4 @@
-"""Which thread of a server process answers a request, and that none waits for another one that takes long."""
+"""The thread of a server process that answers a request, which never waits for another slow request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Connect = Callable[[], http.client.HTTPConnection]
 
 @contextmanager
 def serving(place: Path, workers: int) -> Iterator[Connect]:
-    """A gunicorn of its own, with the worker and nothing else of ours."""
+    """Yield a gunicorn of its own, with the worker and nothing else of ours."""
     (port,) = free_ports(1)
     (place / "config.py").write_text("control_socket_disable = True\nkeepalive = 60\n")
     command = [sys.executable, "-m", "gunicorn", "-c", str(place / "config.py"), "-b", f"127.0.0.1:{port}"]
@@ -76,7 +76,7 @@ def test_a_long_request_does_not_delay_other_connections(connect: Connect, kind:
         os.mkfifo(until)
     with closing(connect()) as slow, closing(connect()) as quick:
         slow.request("GET", f"/{kind}?{until}")
-        here = {ask(quick, "/process") for _ in range(20)}  # each would wait for ever, were there but one thread
+        here = {ask(quick, "/process") for _ in range(20)}  # with one thread only, each would wait for ever
         until.open("w").close()
         assert {slow.getresponse().read().decode()} == here
         assert ask(slow, "/process") in here  # its connection goes on

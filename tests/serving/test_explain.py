@@ -19,7 +19,7 @@ SIDE = 50  # five pixels a cell
 
 
 class Corner:
-    """A network that looks at the upper left quarter alone: its one probability is the quarter's mean."""
+    """A network that uses only the upper left quarter: its one probability is the quarter's mean."""
 
     def __init__(self) -> None:
         self.rows = 0

@@ -1,4 +1,4 @@
-"""Which models a cluster computes."""
+"""The models that a cluster computes."""
 
 from __future__ import annotations
 

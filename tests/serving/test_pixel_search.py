@@ -1,4 +1,4 @@
-"""The search for a network's preprocessing, with networks whose right one is known by their formula."""
+"""The search for a network's preprocessing, with networks whose right preprocessing is known by their formula."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BAND = (0.3, 0.7)
 
 
 def network(weights: tuple[float, float, float]) -> OpenvinoEngine:
-    """A network that tells whether the weighted mean of the channels, 0-1 each, is in the band."""
+    """Return a network that decides whether the weighted mean of the channels, 0-1 each, is in the band."""
     arrays = {
         "dense": np.float32(weights).reshape(3, 1),
         "middle": np.float32([-sum(BAND) / 2]),
@@ -52,7 +52,7 @@ def network(weights: tuple[float, float, float]) -> OpenvinoEngine:
 
 
 def pictures(weights: tuple[float, float, float], count: int = 60, labelled: bool = True) -> list[TrialPicture]:
-    """Pictures of one colour each, and the class that the formula gives their values of 0-1."""
+    """Return pictures of one colour each, and the class that the formula gives their values of 0-1."""
     draw, made = np.random.default_rng(3), []
     for number in range(count):
         color = draw.uniform(0, 1, 3)

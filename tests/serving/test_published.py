@@ -1,4 +1,4 @@
-"""Published checkpoints, dropped into a models folder as they are."""
+"""Published checkpoints, put unchanged into a models folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of archives with code of their own, in the registry: their line, their batches, their going."""
+"""Models of archives with code of their own, in the registry: their queue, their batches, their removal."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def answer_words(registry: Registry) -> list[str]:
 
 
 def in_flight(name: str) -> float:
-    """Return how many requests the model has let in, as the metrics say."""
+    """Return how many requests the model has admitted, by the metrics."""
     return metrics.REGISTRY.get_sample_value("dimple_requests_in_flight", {"model": name}) or 0.0
 
 
@@ -110,7 +110,7 @@ def test_a_request_beyond_the_queue_limit_is_refused_at_once(registry: Registry,
 
         for answer in (first, second):
             with (folder / "gate").open("w"):
-                pass  # whoever reads comes to the end
+                pass  # every reader gets to the end
             assert answer.result(DEADLINE).body == b"done"
 
 

@@ -38,7 +38,7 @@ OTHERS = {
 
 
 def folder_of(source: Path, path: Path) -> ModelFolder:
-    """A model folder with a file, or with a SavedModel."""
+    """Return a model folder with a file, or with a SavedModel."""
     path.mkdir()
     if source.is_dir():
         shutil.copytree(source, path / source.name)
@@ -75,7 +75,7 @@ def test_a_failed_installation_is_an_error_with_the_next_step(tmp_path: Path, mo
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The settings of an instance with TensorFlow, which takes a minute to install."""
+    """Return the settings of an instance with TensorFlow, which takes a minute to install."""
     settings = Settings(instance_dir=tmp_path_factory.mktemp("instance"))
     try:
         TensorflowReference(settings).install()
@@ -85,7 +85,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def recorded(source: Path) -> tuple[FloatArray, FloatArray]:
-    """The pictures of a file and the answers of the program that wrote it, as recorded when it was written."""
+    """Return the pictures of a file and the answers of the program that wrote it, as recorded when it was written."""
     facts = json.loads(
         (GRAPHS / "answers.json" if source.parent == GRAPHS else source.with_suffix(".json")).read_text()
     )

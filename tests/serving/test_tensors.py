@@ -1,4 +1,4 @@
-"""Networks asked with tensors of their own."""
+"""Networks with requests that are tensors."""
 
 from __future__ import annotations
 

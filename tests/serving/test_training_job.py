@@ -48,7 +48,7 @@ def project(projects: Projects) -> Iterator[Project]:
 
 
 def files(project: Project) -> set[str]:
-    """What a project's folder holds beside the pictures."""
+    """Return the files of a project's folder other than the pictures."""
     return {path.name for path in project.folder.iterdir()} - {"pictures", "small", "project.json"}
 
 

@@ -1,4 +1,4 @@
-"""The documents, the dashboard and the alerts speak of the metrics and labels that a real server has, and of all."""
+"""The documents, the dashboard and the alerts, which cover exactly the metrics and labels that a real server has."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def parsed(query: str) -> Any:
 
 
 def selectors(node: Any) -> Iterator[tuple[str, set[str]]]:
-    """Each metric of a query with the labels that it is expected to have."""
+    """Yield each metric of a query with the labels that it is expected to have."""
     if isinstance(node, promql.VectorSelector):
         yield node.name, {matcher.name for matcher in node.matchers.matchers}
         return

@@ -1,4 +1,4 @@
-"""The numbers that the queue before a model counts."""
+"""The metrics of the queue before a model."""
 
 from __future__ import annotations
 

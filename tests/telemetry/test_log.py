@@ -1,4 +1,4 @@
-"""What a server writes with log_style=json."""
+"""The log of a server with log_style=json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What /metrics tells of a server of several processes."""
+"""The metrics of a server of several processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_requests_are_counted_by_model_route_and_code(watched: Watched, portrait
         ("smile", "/predictions/<model>", "200"): 1,
         ("smile", rule, "415"): 1,
         ("other", rule, "404"): 1,
-        ("", rule, "200"): 1,  # a description asks no model
+        ("", rule, "200"): 1,  # a description needs no model
         ("", "other", "404"): 1,
         ("", "/metrics", "200"): 1,  # the first scrape
     }
@@ -98,7 +98,7 @@ def test_the_gauges_of_a_killed_process_are_dropped_and_its_counters_kept(watche
     wait_until(lambda: watched.value("dimple_requests_in_flight", model="echo") == 1, 0.05)
     before, starts = watched.value("dimple_requests_total", model="smile"), watched.value("dimple_worker_starts_total")
     seconds = watched.value("dimple_stage_duration_seconds_sum", model="smile")
-    # one after the other, until the one has gone that answered the request
+    # one after the other, until the process that answered the request has ended
     for killed, pid in enumerate(watched.pids(), 1):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not psutil.pid_exists(pid), 0.05)  # noqa: B023
@@ -116,7 +116,7 @@ def test_the_gauges_of_a_killed_process_are_dropped_and_its_counters_kept(watche
     (folder,) = (watched.log.parent / "instance" / "metrics").iterdir()
     wait_until(lambda: watched.value("dimple_workers") == 2 and len(list(folder.glob("*.db"))) == 3 * 3 + 2, 0.05)
     sleeping.join(10)
-    # nobody waits for its answer any more, but the handler still sleeps: later tests need another
+    # no client waits for its answer any more, but the handler still sleeps: later tests need another one
     (handler,) = watched.pids("handler")
     os.kill(handler, signal.SIGKILL)
     wait_until(lambda: watched.pids("handler") not in ([], [handler]), 0.05)

@@ -1,4 +1,4 @@
-"""Counts of processes that come and go; each is a real one."""
+"""Counts of processes that start and end; each is a real process."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ for one in samples:
 
 
 def child(folder: Path, *names: str) -> list[str]:
-    """What a server process sees that was asked for these models."""
+    """Return what a server process prints that got requests for these models."""
     command = [sys.executable, "-c", CHILD, str(folder), *names]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
@@ -47,7 +47,7 @@ def test_the_counts_of_ended_processes_are_kept_in_merged_files(tmp_path: Path) 
         seen = child(tmp_path, "a", "a", "bad")
     assert "a 6 0 0 3.0" in seen
     assert "bad 3 3 0 1.5" in seen
-    assert "stuck 0 0 1 0.0" in seen  # what the others were doing, nobody does any more
+    assert "stuck 0 0 1 0.0" in seen  # the running requests of the others are over
     assert "dimple_workers 1.0" in seen
     assert "dimple_worker_starts_total 3.0" in seen
     assert "files 5 left False" in seen  # a process's three, and the sums of counters and of histograms

@@ -1,4 +1,4 @@
-"""Traces reach a collector, which reads them as the protocol's own definition has them."""
+"""Traces sent to a collector, which reads them as the protocol's own definition has them."""
 
 from __future__ import annotations
 

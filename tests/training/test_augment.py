@@ -9,7 +9,7 @@ DRAW = np.random.default_rng
 
 
 def ramp() -> np.ndarray:
-    """A picture of 3 x 16 x 16 that is darker on the left, and whose channels differ."""
+    """Return a picture of 3 x 16 x 16 that is darker on the left, and whose channels differ."""
     one = np.tile(np.linspace(0.2, 0.8, 16, dtype=np.float32), (16, 1))
     return np.stack([one, one / 2, one / 4])
 

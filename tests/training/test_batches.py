@@ -10,7 +10,7 @@ COUNT = 50
 
 
 def material(taught: bool = False) -> Material:
-    """Pictures whose every pixel is their number, a fifth of them of class 1."""
+    """Return pictures whose every pixel is their number, a fifth of them of class 1."""
     numbers = np.arange(COUNT, dtype=np.float32)
     pictures = np.tile(numbers[:, None, None, None], (1, 1, 2, 2))
     return Material(

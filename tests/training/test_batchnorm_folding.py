@@ -17,7 +17,7 @@ def _fresh_names() -> None:
 
 
 def disturbed(network: Any) -> Any:
-    """A twin whose normalisations do something: fresh ones do next to nothing."""
+    """Return a twin whose normalisations do something: fresh ones do next to nothing."""
     draw = np.random.default_rng(0)
     for layer in network.layers:
         if layer.name.endswith("_norm"):

@@ -55,7 +55,7 @@ def test_a_group_takes_the_split_of_its_alphabetically_first_file_name() -> None
 
 
 def test_groups_are_sorted_by_file_names_without_folders() -> None:
-    # "abc" is at 0.728; whatever "abd" is at, it gives way, though its folder comes first
+    # "abc" is at 0.728; "abd" takes the same split, though its folder comes first
     assert split(["a/abd", "z/abc"], [[0, 1]], 0.73) == ("test", "test")
     assert split(["a/abd", "z/abc"], [[0, 1]], 0.1) == ("train", "train")
 
@@ -72,12 +72,12 @@ COUNT = 60
 
 
 def pixels(number: int, bright: bool) -> NDArray[np.uint8]:
-    """Noise, dark (0-99) or bright (150-249), that is another one for every number."""
+    """Return noise, dark (0-99) or bright (150-249), that differs for every number."""
     return np.random.default_rng([number, bright]).integers(0, 100, (8, 8)).astype(np.uint8) + np.uint8(150 * bright)
 
 
 def write(folder: Path, count: int = COUNT) -> Path:
-    """Dark pictures of class 0 and bright ones of class 1, in the folders that SMILEsmileD has."""
+    """Write dark pictures of class 0 and bright pictures of class 1, in the folders that SMILEsmileD has."""
     for name, bright in (("negatives/negatives7", False), ("positives/positives7", True)):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -90,7 +90,7 @@ def png(values: NDArray[np.uint8]) -> bytes:
 
 
 def pack(folder: Path, path: Path) -> Path:
-    """A zip of the folder, in no particular order."""
+    """Return a zip of the folder, in no particular order."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*.png"), key=lambda file: file.name[::-1]):
             archive.write(file, file.relative_to(folder.parent))
@@ -341,7 +341,7 @@ def preparing(source: Path, work: Path) -> subprocess.Popen[str]:
 
 
 def wait_until_read(pipe: Path) -> None:
-    """Wait until somebody reads the named pipe; nobody does before all pictures ahead of it are read."""
+    """Wait until a process reads the named pipe; none does before all pictures ahead of it are read."""
     opening = threading.Thread(target=lambda: os.open(pipe, os.O_WRONLY), daemon=True)
     opening.start()
     opening.join(60)

@@ -49,7 +49,7 @@ def test_a_network_with_a_temperature_divides_its_scores() -> None:
 
 
 def test_the_loss_is_computed_at_the_best_temperature() -> None:
-    # three in four right, all equally sure: the best that can be said is 3/4, whatever the network said
+    # three in four right, all equally sure: the best confidence is 3/4, for any output of the network
     probability, classes = np.array([0.99, 0.99, 0.99, 0.99], np.float32), np.array([1, 1, 1, 0])
     entropy = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
     assert calibrated_loss(probability, classes) == pytest.approx(entropy, abs=1e-4)
@@ -59,11 +59,11 @@ FITTING = FitOptions(batch=16, epochs=4, rate=1e-2, augmentation=Augmentation(zo
 
 
 class Killed(Exception):
-    """Stands for whatever ends a run between two epochs."""
+    """The error that stands for any end of a run between two epochs."""
 
 
 def network(teacher_classes: int = 0) -> Any:
-    """A tiny network with everything in it that draws by lot, and the same first weights each time."""
+    """Return a tiny network with all random elements, and the same first weights each time."""
     keras = import_keras()
     import mxnet
 
@@ -86,7 +86,7 @@ def network(teacher_classes: int = 0) -> Any:
 
 
 def material(taught: bool = False) -> Material:
-    """Noise that is lighter for class 1."""
+    """Return noise that is lighter for class 1."""
     draw = np.random.default_rng(0)
     classes = np.arange(64) % 2
     pictures = (draw.random((64, 1, 8, 8)) * 0.5 + classes[:, None, None, None] * 0.3).astype(np.float32)
@@ -165,7 +165,7 @@ def test_too_few_pictures_for_a_batch_are_an_error(tmp_path: Path) -> None:
 
 
 def test_training_learns_from_a_teacher(tmp_path: Path) -> None:
-    """The teacher's classes are those of the labels, so its output must come to say them."""
+    """The classes of the teacher are those of the labels, so its output must come to predict them."""
     fitting = FitOptions(batch=16, epochs=6, rate=2e-2, teaching=DistillationOptions(1, 1))
     trainer = Trainer(network(teacher_classes=3), fitting, {}, 5, tmp_path / "state.npz")
     trainer.fit(material(taught=True), material(), lambda history: None)

@@ -1,4 +1,4 @@
-"""What a network is trained on is what it is served, to the last bit."""
+"""The tensors of training and serving, equal to the last bit."""
 
 from __future__ import annotations
 

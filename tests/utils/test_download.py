@@ -1,4 +1,4 @@
-"""Against a real server on this machine that cuts, falls silent, lies and forgets."""
+"""Downloads from a real server on this machine that truncates, stays silent, sends false headers and loses files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_SECOND_TRY = Patience(connect=60, read=60, tries=1)
 
 @dataclass(frozen=True)
 class Reply:
-    """How one request is answered. ``cut`` ends the connection after so many bytes; ``silent`` keeps it open then."""
+    """The answer to one request. ``cut`` ends the connection after so many bytes; ``silent`` keeps it open then."""
 
     status: int = 200
     data: bytes = DATA
@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass
 class Site:
-    """What the server will answer, request by request (the last one for ever), and what it was asked."""
+    """The answers of the server, request by request (the last one repeats), and the requests."""
 
     replies: list[Reply] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -204,7 +204,7 @@ def test_a_partial_file_without_metadata_is_dropped(site: Site, tmp_path: Path) 
 
 
 def test_a_complete_partial_file_is_used(site: Site, tmp_path: Path) -> None:
-    """As after a kill between the last byte and the renaming."""
+    """This happens after a kill between the last byte and the renaming."""
     site.replies = [Reply(cut=100_000)]
     with pytest.raises(DataError):
         download(site.url, tmp_path / "data", patience=NO_SECOND_TRY)

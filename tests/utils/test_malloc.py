@@ -38,7 +38,7 @@ def test_the_memory_of_a_picture_is_reused_for_the_next() -> None:
         int(subprocess.run([sys.executable, "-c", PAGES, *options], cwd=ROOT, capture_output=True, check=True).stdout)
         for options in ([], ["kept"])
     ]
-    assert page_counts[1] < page_counts[0] / 20  # pages that the system was asked for
+    assert page_counts[1] < page_counts[0] / 20  # pages requested from the system
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")

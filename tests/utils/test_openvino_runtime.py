@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothi
 
 
 def resident_kilobytes(path: Path) -> int:
-    """What proc(5) says of a file's mappings in ``smaps``; -1 where it is not mapped."""
+    """Return what proc(5) states about a file's mappings in ``smaps``; -1 if it is not mapped."""
     found, mine = -1, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if line[:1].isdigit() or line[:1] in "abcdef":

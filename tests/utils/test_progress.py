@@ -14,7 +14,7 @@ from app.utils.progress import echo, progress, record_progress, step, track
 
 
 class Clock:
-    """Seconds that pass when they are told to."""
+    """A clock whose seconds pass only when it is set."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -37,7 +37,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @contextmanager
 def a_terminal() -> Iterator[Terminal]:
-    """Standard error; no fixture, because pytest puts its own there between the fixtures and the test."""
+    """Yield standard error; no fixture, because pytest sets its own between the fixtures and the test."""
     terminal = Terminal()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", terminal)

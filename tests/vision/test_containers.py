@@ -1,4 +1,4 @@
-"""Files are walked over within limits, and what their decoder gets wrong is put right or refused."""
+"""The parsing of files within limits, and corrections or refusals of what their decoder gets wrong."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_truncated_animation_is_its_first_frame_or_refused(data: bytes) -> Non
 
 
 def _tiff_with_tags(mark: bytes, tags: int, payload: bytes) -> bytes:
-    """A picture with tags that each claim the whole of the same payload."""
+    """Return a picture with tags that each claim the whole of the same payload."""
     order, big = ("<" if mark.startswith(b"I") else ">"), b"+" in mark
     needless = {50_000 + number: (1, [0] * 20) for number in range(tags)}
     data = bytearray(Tiff(order=order, big=big, tags=needless).write(np.zeros((8, 8, 3), int)))

@@ -1,4 +1,4 @@
-"""Decoding: every format as people have it, and everything else refused."""
+"""Decoding of every format in common use, and refusals of everything else."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
 
 
 def near(found: Any, expected: Any, tolerance: int = 8) -> bool:
-    """True where no channel is further off than a lossy format may be."""
+    """Return whether no channel is further off than a lossy format may be."""
     return bool(np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= tolerance)
 
 
-# What people send
+# Common formats
 
 
 @every_kind
@@ -158,7 +158,7 @@ def test_the_first_picture_of_a_multi_picture_jpeg_is_decoded() -> None:
     assert near(corners(decode(data, MANY)), [RED, GREEN, BLUE, YELLOW])
 
 
-# Which way up. Which stored corner is seen in each corner, by CIPA DC-008's table of where row 0 and column 0 are.
+# Orientation. The stored corner that is seen in each corner, by CIPA DC-008's table of row 0 and column 0.
 
 UPRIGHT = {
     1: ("top left", "top right", "bottom left", "bottom right"),
@@ -318,7 +318,7 @@ def test_a_picture_with_a_damaged_text_chunk_is_decoded() -> None:
     assert decode(data, MANY).getpixel((0, 0)) == (7, 7, 7)
 
 
-# What is no picture
+# Other files
 
 NOT_PICTURES = {
     "it looks like text": b"Hello, I was renamed to picture.jpg.",
@@ -380,7 +380,7 @@ def test_damaged_files_raise_only_bad_input(format: str, options: dict[str, Any]
     for _ in range(300):
         damaged = bytearray(data)
         for _ in range(chance.randint(1, 8)):
-            # Half of the damage is done to the header, where all decisions are made.
+            # Half of the damage is done to the header, which determines all decisions.
             end = len(data) if chance.random() < 0.5 else min(len(data), 200)
             damaged[chance.randrange(end)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
         try:
@@ -409,7 +409,9 @@ def test_a_png_is_decoded_at_full_size() -> None:
 
 
 def lossless_jpeg(width: int, height: int) -> bytes:
-    """A lossless JPEG (T.81, annex H) of grey 128: predictor 1, and every difference has the one code, 0, for zero."""
+    """Return a lossless JPEG (T.81, annex H) of grey 128: predictor 1, and every difference has the one code for zero,
+    0.
+    """
     frame = struct.pack(">BHHB3B", 8, height, width, 1, 1, 0x11, 0)
     table = bytes([0x00, 1, *[0] * 15, 0])
     scan = bytes([1, 1, 0x00, 1, 0, 0])

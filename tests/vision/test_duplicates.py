@@ -15,7 +15,7 @@ def noise(count: int) -> NDArray[np.uint8]:
 
 
 def blended(base: NDArray[np.uint8], correlation: float) -> NDArray[np.uint8]:
-    """A thumbnail of the wanted correlation with ``base``: a sum of it and of what is orthogonal to it."""
+    """Return a thumbnail of the wanted correlation with ``base``: a sum of it and of what is orthogonal to it."""
     one = base.ravel() - base.mean()
     one /= np.linalg.norm(one)
     other = DRAW.normal(size=256)

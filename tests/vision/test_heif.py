@@ -1,4 +1,4 @@
-"""AVIF and HEIC: what is decoded, and the limits of what a decoder may be told to do."""
+"""AVIF and HEIC: the supported kinds, and the limits on the work of a decoder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def avif(image: Image.Image | None = None, **options: object) -> bytes:
 
 
 def assert_corners(image: Image.Image, *names: str) -> None:
-    """The colours near the corners, in reading order."""
+    """Check the colours near the corners, in reading order."""
     right, bottom = image.width - 5, image.height - 5
     for place, name in zip(((4, 4), (right, 4), (4, bottom), (right, bottom)), names, strict=True):
         assert image.getpixel(place) == pytest.approx(QUARTERS[name], abs=16)
@@ -92,7 +92,7 @@ def test_a_heic_is_refused_with_the_missing_package() -> None:
 
 
 def declared(data: bytes, width: int, height: int) -> bytes:
-    """The file with another size in its container."""
+    """Return the file with another size in its container."""
     at = data.index(b"ispe") + 8
     return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
 
@@ -142,7 +142,7 @@ def box(kind: bytes, content: bytes) -> bytes:
 
 
 def test_the_tiles_of_a_grid_are_counted_each_time_they_are_decoded() -> None:
-    """One tile that a grid of 100 x 100 names in every place: its size is allowed, ten thousand of it are not."""
+    """A grid of 100 x 100 names one tile in every place: its size is allowed, ten thousand times of it are not."""
     data = avif(Image.new("RGB", (256, 256)), speed=10)
     limits = PictureLimits(pixels=2**16)
     read_heif("AVIF", data, limits)

@@ -27,7 +27,7 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def packed(samples: NDArray[Any], bits: int) -> bytes:
-    """Rows of samples, each behind its filter's number, 0 for none."""
+    """Return rows of samples, each behind its filter's number, 0 for none."""
     rows = samples.reshape(samples.shape[0], -1)
     if bits == 16:
         return b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)

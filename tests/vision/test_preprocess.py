@@ -113,7 +113,7 @@ def test_a_single_mean_and_std_apply_to_all_channels() -> None:
 
 
 def _stripes(width: int, height: int) -> Image.Image:
-    """A picture whose red is its column and whose green is its row."""
+    """Return a picture whose red is its column and whose green is its row."""
     rows, columns = np.indices((height, width))
     return Image.fromarray(np.stack([columns, rows, np.zeros_like(rows)], axis=-1).astype(np.uint8))
 

@@ -24,7 +24,7 @@ EXACT = ("nearest", "bilinear")
 
 
 def sizes(count: int) -> list[tuple[int, int, int, int]]:
-    """Heights and widths before and after: any, halves, thirds, and strips."""
+    """Return heights and widths before and after: any, halves, thirds, and strips."""
     draw = np.random.default_rng(0)
     drawn = [tuple(int(size) for size in draw.integers(1, 150, 4)) for _ in range(count)]
     halves = [(2 * height, 2 * width, height, width) for _, _, height, width in drawn[:5]]

@@ -1,4 +1,4 @@
-"""Files are recognized by their signatures, as each format's specification has them."""
+"""The recognition of files by their signatures, as each format's specification has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .pictures import quarters, saved
 
 
 def media(*brands: bytes) -> bytes:
-    """The box ``ftyp`` (ISO/IEC 14496-12, section 4.3): the major brand, its version, and the compatible brands."""
+    """Return the box ``ftyp`` (ISO/IEC 14496-12, section 4.3): the major brand, its version, the compatible brands."""
     body = brands[0] + bytes(4) + b"".join(brands[1:])
     return struct.pack(">I", 8 + len(body)) + b"ftyp" + body + bytes(64)
 

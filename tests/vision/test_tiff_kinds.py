@@ -54,7 +54,7 @@ ARRANGEMENTS = [(order, planar, fill) for order in "<>" for planar in (1, 2) for
 
 
 def is_decoded(kind: Tiff) -> bool:
-    """Return what the table says of a kind."""
+    """Return whether the table states that a kind is decoded."""
     key = (kind.photometric, kind.bits, kind.sample_format)
     planes, mirrored, swapped = kind.planar == 2, kind.fill == 2, kind.order == ">"
     alpha = bool(kind.extra) and kind.extra[0] != 0
@@ -84,7 +84,7 @@ def is_decoded(kind: Tiff) -> bool:
 
 
 def variants(kind: Tiff) -> Iterator[Tiff]:
-    """The same samples as they may be compressed, in strips or tiles."""
+    """Yield the same samples as they may be compressed, in strips or tiles."""
     for number, compression in enumerate((NONE, LZW, DEFLATE, PACKBITS)):
         yield replace(kind, compression=compression, tiled=number % 2 == kind.fill % 2)
         if compression in (LZW, DEFLATE) and kind.bits in (8, 16) and kind.sample_format == UINT:
@@ -92,7 +92,7 @@ def variants(kind: Tiff) -> Iterator[Tiff]:
 
 
 def samples_of(kind: Tiff) -> NDArray[Any]:
-    """Random samples, (19, 37, C); what is multiplied with alpha is no larger than it."""
+    """Return random samples, (19, 37, C); premultiplied samples are no larger than alpha."""
     chance = np.random.default_rng(kind.bits)
     colours = CHANNELS[kind.photometric]
     values = chance.random((19, 37, colours + len(kind.extra)))
@@ -105,7 +105,7 @@ def samples_of(kind: Tiff) -> NDArray[Any]:
 
 
 def colours_of(kind: Tiff, samples: NDArray[Any], palette: NDArray[Any]) -> NDArray[np.int64]:
-    """Return what TIFF 6.0 says that the samples look like on white, (19, 37, 3)."""
+    """Return the colours on white of the samples by TIFF 6.0, (19, 37, 3)."""
     values = samples / (1 if kind.sample_format == FLOAT else 2**kind.bits - 1)
     count = CHANNELS[kind.photometric]
     colour = values[:, :, :count]

@@ -155,7 +155,7 @@ def test_bad_input_is_refused_with_the_fault(
 
 
 def copy_part(value: Any) -> Any:
-    """Flask's client closes what it sends; parameters are used by more than one run."""
+    """Copy a part, as Flask's client closes what it sends, and parameters are used by more than one run."""
     if isinstance(value, list):
         return [copy_part(item) for item in value]
     return (io.BytesIO(value[0].getvalue()), value[1]) if isinstance(value, tuple) else value

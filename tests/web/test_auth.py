@@ -1,4 +1,4 @@
-"""Who is let in, and in what words the others are refused: RFC 6750, RFC 6585, the Fetch standard's preflights."""
+"""Authentication, and the messages of refusals: RFC 6750, RFC 6585, the Fetch standard's preflights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Make = Callable[..., FlaskClient]
 
 @pytest.fixture
 def make(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Make an application, without models unless it is to have some, that knows every change of the tokens at once."""
+    """Make an application that knows every change of the tokens at once, with models only on request."""
     monkeypatch.setattr(known, "LOOK_SECONDS", 0.0)
     started: list[Flask] = []
     base = Settings(
@@ -273,11 +273,11 @@ def test_clients_behind_a_trusted_proxy_are_limited_separately(make: Make) -> No
             for hop in hops
         ]
 
-    assert codes(make(rate_limit=1), "203.0.113.1", "203.0.113.2") == [200, 429]  # nobody is believed
+    assert codes(make(rate_limit=1), "203.0.113.1", "203.0.113.2") == [200, 429]  # no proxy is trusted
     assert codes(make(rate_limit=1, trusted_proxies="1"), "203.0.113.3", "x, 203.0.113.3") == [200, 429]
     listed = make(rate_limit=1, trusted_proxies="10.0.0.0/8, 2001:db8::1")
     assert codes(listed, "203.0.113.4", "1.2.3.4, 203.0.113.4, 10.9.9.9", "203.0.113.5") == [200, 429, 200]
-    assert codes(listed, "203.0.113.6", "203.0.113.7", peer="192.0.2.99") == [200, 429]  # that one is no proxy
+    assert codes(listed, "203.0.113.6", "203.0.113.7", peer="192.0.2.99") == [200, 429]  # that address is no proxy
     with pytest.raises(SettingError, match="DIMPLE_TRUSTED_PROXIES"):
         make(trusted_proxies="nginx")
 
@@ -323,7 +323,7 @@ def test_management_refuses_foreign_host_names(make: Make) -> None:
     for path in ("/models", "/models/smile", "/metrics", "/manage/", "/manage/state", "/healthz", "/", "/docs"):
         assert (
             client.get(path, base_url=evil).status_code == 403
-        )  # its page reads what a browser asks for without Origin
+        )  # its page reads what a browser requests without Origin
     for name in ("localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081"):
         assert client.get("/models", base_url=MANAGEMENT, headers={"Host": name}).status_code == 200
     assert client.get("/models", base_url=MANAGEMENT, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200

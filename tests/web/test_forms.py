@@ -1,4 +1,4 @@
-"""Forms as clients send them, and as they should not. Bodies are written by hand after RFC 7578 and RFC 2046."""
+"""Forms as clients send them, and malformed ones. Bodies are written by hand after RFC 7578 and RFC 2046."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose id a request has."""
+"""The id of a request."""
 
 from __future__ import annotations
 

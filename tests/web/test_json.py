@@ -1,4 +1,4 @@
-"""JSON and base64 as clients send them, and bombs of both. The standard library says what JSON means."""
+"""JSON and base64 as clients send them, and bombs of both. The standard library defines what JSON means."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALUES = st.recursive(
 
 
 def plain(document: Any) -> Any:
-    """What the standard library makes of it: long lists parsed."""
+    """Return what the standard library parses: long lists as lists."""
     if isinstance(document, NumberList):
         return json.loads(bytes(document.text))
     if isinstance(document, list):

@@ -1,4 +1,4 @@
-"""What a request costs, by its path and its size."""
+"""The cost of a request, by its path and its size."""
 
 from __future__ import annotations
 

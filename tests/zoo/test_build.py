@@ -1,4 +1,4 @@
-"""Against a real server that cuts, falls silent, lies about lengths, sends other bytes, redirects, answers errors."""
+"""Pulls from a real server that truncates, stays silent, sends false lengths, other bytes, redirects and errors."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ Write = Callable[[str, str], CatalogueEntry]
 
 @pytest.fixture
 def small_zip(small_params: bytes, small_sha1: str) -> bytes:
-    """As Gluon publishes it."""
+    """Return the zip as Gluon publishes it."""
     return zipped_names({f"small-{small_sha1[:8]}.params": small_params})
 
 
 def models(places: Sources) -> list[str]:
-    """Everything that lies in the models folder, hidden or not."""
+    """Return all entries of the models folder, hidden or not."""
     return sorted(path.name for path in places.models_dir.iterdir())
 
 
 def stored_files(places: Sources) -> list[str]:
-    """The files that are kept after a pull, but for locks, which are empty."""
+    """Return the files that are stored after a pull, except locks, which are empty."""
     return sorted(path.name for path in places.work_dir.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
@@ -365,7 +365,7 @@ def test_mxnet_gluon_repo_replaces_the_default_source_of_gluon(
 
 @pytest.fixture
 def checkpoint(small_net: Any, tmp_path: Path) -> tuple[bytes, bytes]:
-    """The small network as Gluon's ``export`` writes it: symbol and parameters, logits at the end."""
+    """Return the small network as Gluon's ``export`` writes it: symbol and parameters, logits at the end."""
     import mxnet as mx
 
     small_net.hybridize()

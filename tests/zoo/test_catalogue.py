@@ -1,4 +1,4 @@
-"""What the catalogue says is held against the packages that the facts come from; mistakes are told with their place."""
+"""The facts of the catalogue, compared with the packages that they come from, and the messages of mistakes."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_a_binary_catalogue_is_reported(tmp_path: Path) -> None:
 
 
 def test_the_catalogue_needs_no_heavy_module() -> None:
-    """``dimple models available`` is to answer at once: MXNet is for :mod:`app.zoo.gluon` and what it builds."""
+    """``dimple models available`` must answer at once: MXNet is for :mod:`app.zoo.gluon` and what it builds."""
     folder = Path(load_catalogue.__code__.co_filename).parent
     for name in ("build", "catalogue", "download"):
         top = ast.parse((folder / f"{name}.py").read_text()).body

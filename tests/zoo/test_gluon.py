@@ -1,4 +1,4 @@
-"""Networks are held against Gluon's own forward pass, and their sizes against what was published.
+"""Networks, compared with Gluon's own forward pass, and their sizes, with published ones.
 
 The heavy ones are in ``all_architectures.py``, which ``make test`` leaves out.
 """
@@ -36,7 +36,7 @@ PUBLISHED = {
 
 
 def count(folder: Path) -> int:
-    """The numbers that are in a model's parameters."""
+    """Return the number of values in a model's parameters."""
     return sum(array.size for path in folder.glob("*.params") for array in read_params(path).values())
 
 
@@ -50,7 +50,7 @@ def test_every_network_of_the_catalogue_answers_as_gluon_does(name: str, tmp_pat
     build_folder(unchecked, [path], tmp_path / "model", "model", "here")
     batch = random_batch((3, 224, 224))
     expected = direct(net, batch)
-    assert expected.max() > 5 / 1000  # it has an opinion
+    assert expected.max() > 5 / 1000  # it prefers a class
     np.testing.assert_allclose(served(tmp_path / "model", batch), expected, rtol=1e-3, atol=1e-6)
     assert count(tmp_path / "model") == PUBLISHED[name] == entry.parameters
     assert pulled_from(tmp_path / "model") == name
@@ -77,7 +77,7 @@ def test_the_graph_has_the_same_names_in_every_run(small_params: bytes, tmp_path
 
 
 def test_parameters_named_after_their_layers_are_accepted_too(tmp_path: Path) -> None:
-    """As ``save_params`` named them before MXNet 1.2, without the network's own name; and as ``export`` does."""
+    """``save_params`` named them so before MXNet 1.2, without the network's own name; and ``export`` does."""
     import mxnet as mx
 
     net = random_network("mobilenet0.25", (3, 224, 224), 10)

@@ -1,4 +1,4 @@
-"""The conversion is held against PyTorch's own numbers, which ``testdata/make_efficientnet_lite0_expected.py`` made."""
+"""The conversion, compared with PyTorch's own numbers, which ``testdata/make_efficientnet_lite0_expected.py`` made."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def two_inputs() -> Any:
-    """The inputs of the expected numbers: slow waves and quick ones."""
+    """Return the inputs of the expected numbers: slow waves and quick ones."""
     index = np.arange(3 * 224 * 224, dtype=np.float64)
     slow, quick = np.sin(index / 997.0) * np.cos(index / 31.0), np.sin(index * index * 0.001)
     return np.stack([slow, quick]).reshape(2, 3, 224, 224).astype(np.float32)

@@ -1,4 +1,4 @@
-"""What ``config.properties`` changes."""
+"""The effects of ``config.properties``."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TWO = form({"data": ("a.txt", "text/plain", b"a"), "more": ("b.json", JSON, b"{}
 
 
 def crowd(peer: Peer) -> Answer:
-    """One request that keeps the worker, and five that come meanwhile, two of which may wait."""
+    """Send one request that keeps the worker busy, and five more meanwhile, two of which may wait."""
     with ThreadPoolExecutor(6) as pool:
         pending = [pool.submit(_slow, peer)]
         time.sleep(0.4)

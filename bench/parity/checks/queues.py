@@ -15,7 +15,7 @@ Request = tuple[str, bytes, dict[str, str]]
 
 
 def at_once(requests: Sequence[Request]) -> Callable[[Peer], Answer]:
-    """Send requests together; tell of each, in an order that means nothing, its status and its body."""
+    """Send requests together; return the status and body of each, in an order that means nothing."""
 
     def ask(peer: Peer) -> Answer:
         with ThreadPoolExecutor(len(requests)) as pool:
@@ -35,12 +35,12 @@ def batch(*bodies: bytes) -> Callable[[Peer], Answer]:
 
 
 def slow(seconds: float, times: int) -> Callable[[Peer], Answer]:
-    """Send as many requests that take this long."""
+    """Send the given number of requests that take this long."""
     return at_once([("/predictions/actor", str(seconds).encode(), {"do": "sleep"})] * times)
 
 
 def crowd(peer: Peer) -> Answer:
-    """What 300 requests get that come while the only worker is busy: how many of which status."""
+    """Return how many of 300 requests get which status while the only worker is busy."""
     with ThreadPoolExecutor(301) as pool:
         busy = pool.submit(peer.ask, "POST", "/predictions/actor", b"6", {"do": "sleep"})
         time.sleep(1.0)  # long enough for that to reach the worker
@@ -50,14 +50,14 @@ def crowd(peer: Peer) -> Answer:
 
 
 def processes(peer: Peer) -> Answer:
-    """How many processes answer 60 requests to one worker, sent eight at a time."""
+    """Return how many processes answer 60 requests to one worker, sent eight at a time."""
     with ThreadPoolExecutor(8) as pool:
         pending = [pool.submit(peer.ask, "POST", "/predictions/actor", b"x", {"do": "process"}) for _ in range(60)]
         return of_document({"processes": len({item.result().body for item in pending})})
 
 
 def unregister_while_answering(peer: Peer) -> Answer:
-    """What a request gets whose model is unregistered while it is computed, and what the unregistering says."""
+    """Return the answers to a request whose model is unregistered while it is computed, and to the unregistering."""
     with ThreadPoolExecutor(1) as pool:
         pending = pool.submit(peer.ask, "POST", "/predictions/actor", b"2", {"do": "sleep"})
         time.sleep(0.5)  # long enough for the request to reach its worker

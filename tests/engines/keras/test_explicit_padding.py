@@ -29,7 +29,7 @@ def layer(kind: str, name: str, calls: list[tuple[str, int]], **options: Any) ->
 
 
 def model(*layers: Any, sizes: Any = (8, 9), backend: str = "tensorflow", calls: int = 1) -> H5Model:
-    """A functional model over Theano or MXNet, whose convolutions have random kernels."""
+    """Return a functional model over Theano or MXNet, whose convolutions have random kernels."""
     first = layer("InputLayer", "in", [], batch_input_shape=[None, *sizes, 3])
     described = {"name": "m", "layers": [first, *layers], "input_layers": [["in", 0, 0]]}
     described["output_layers"] = [[layers[-1]["name"], calls - 1, 0]]

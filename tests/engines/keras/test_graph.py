@@ -30,7 +30,7 @@ FIXTURES = [f"tf215_{name}" for name in [*PICTURES, *GREY, "teachable"]] + ["tf2
 
 
 def facts(name: str) -> tuple[FloatArray, FloatArray]:
-    """The input of a file, as pictures with an axis for their channels, and TensorFlow's answer."""
+    """Return the input of a file, as pictures with an axis for their channels, and TensorFlow's answer."""
     written = json.loads((TESTDATA / f"{name}.json").read_text())
     pictures, answers = (np.array(written[key], np.float32) for key in ("pictures", "answers"))
     return pictures if pictures.ndim == 4 else pictures[..., np.newaxis], answers
@@ -52,7 +52,7 @@ def editable(tmp_path: Path) -> Callable[[str, Callable[[dict[str, Any]], None]]
 
 
 def layer_of(config: dict[str, Any], class_name: str) -> dict[str, Any]:
-    """The first layer of a kind, in models inside too."""
+    """Return the first layer of a kind, in models inside too."""
     for layer in config["config"]["layers"]:
         if layer["class_name"] == class_name:
             return layer  # type: ignore[no-any-return]

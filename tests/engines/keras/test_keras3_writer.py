@@ -1,4 +1,4 @@
-"""Files for Keras 3: read again, they answer as the Keras that saved the original."""
+"""Files for Keras 3, which answer as the Keras that saved the original."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WRITTEN = (
 
 
 def facts(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures beside a file, as Dimple takes them, and what the Keras that saved it answered."""
+    """Return the pictures beside a file, as Dimple takes them, and what the Keras that saved it answered."""
     document = json.loads((TESTDATA / name).with_suffix(".json").read_text())
     pictures = np.array(document["pictures"], np.float32)
     answers = np.array(document["answers"], np.float64).reshape(len(pictures), -1)

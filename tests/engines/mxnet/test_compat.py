@@ -1,4 +1,4 @@
-"""What the import of MXNet brings along, in a process of its own."""
+"""The modules that the import of MXNet loads, in a process of its own."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def network(softmax: bool = False) -> Any:
 
 
 def forward(batch: Any) -> Any:
-    """The same network in NumPy, written from the operations' definitions."""
+    """Return the same network in NumPy, written from the operations' definitions."""
     w = {name.partition(":")[2]: array.astype(np.float64) for name, array in WEIGHTS.items()}
     windows = np.lib.stride_tricks.sliding_window_view(batch.astype(np.float64), (3, 3), axis=(2, 3))
     maps = np.einsum("nchwij,fcij->nfhw", windows, w["conv_weight"]) + w["conv_bias"][:, None, None]
@@ -247,7 +247,7 @@ def test_the_first_of_several_outputs_is_returned(tmp_path: Path) -> None:
 
 
 def by_module(folder: Path, batch: Any, output: int = 0) -> Any:
-    """What MXNet's own Module answers, with the files that lie in a folder."""
+    """Return what MXNet's own Module answers, with the files in a folder."""
     mx = mxnet()
     symbol, arguments, states = mx.model.load_checkpoint(str(folder / "net"), 0)
     module = mx.mod.Module(symbol, label_names=None)
@@ -286,7 +286,7 @@ MAPS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("flat", ["", "Flatten", "Reshape", "flatten=False"])
 @pytest.mark.parametrize("name", MAPS)
 def test_maps_of_one_pixel_pass_a_fully_connected_layer_repeatedly(tmp_path: Path, name: str, flat: str) -> None:
-    """LeNet-5 and MobileFaceNet end so. Every batch is asked for more than once, between others of other sizes."""
+    """LeNet-5 and MobileFaceNet end so. Every batch is computed more than once, between others of other sizes."""
     mx = mxnet()
     net = MAPS[name](mx.sym.Convolution(mx.sym.var("data"), kernel=(8, 8), num_filter=4, name="c1"))
     if flat == "Flatten":
@@ -350,7 +350,7 @@ def test_the_named_output_is_returned(tmp_path: Path, name: str, number: int) ->
 
 
 def test_missing_parameters_of_another_output_do_not_matter(tmp_path: Path) -> None:
-    """A loss of an operation and of arrays that nobody has."""
+    """The other output is a loss of an operation and of arrays that are missing."""
     mx = mxnet()
     net = network()
     loss = mx.sym.MakeLoss(mx.sym.broadcast_sub(net, mx.sym.var("centres")), name="loss")

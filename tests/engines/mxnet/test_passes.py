@@ -20,7 +20,7 @@ DRAW = np.random.default_rng(4)
 
 
 def as_keras_writes_it(residual: bool = False) -> Any:
-    """Convolution, bias, ReLU, twice; with ``residual`` the sums with the two biases are added once more."""
+    """Return convolution, bias and ReLU, twice; with ``residual`` the sums with the two biases are added once more."""
     flow = mx.sym.var("data")
     firsts = []
     for number, filters in enumerate((4, 4)):
@@ -37,7 +37,7 @@ def as_keras_writes_it(residual: bool = False) -> Any:
 
 
 def operations(document: dict[str, Any]) -> list[str]:
-    """What MXNet computes of a network, after dropping what nothing needs."""
+    """Return the operations that MXNet computes of a network, after dropping unused ones."""
     left = json.loads(mx.sym.load_json(json.dumps(document)).tojson())
     return [node["op"] for node in left["nodes"] if node["op"] != "null"]
 

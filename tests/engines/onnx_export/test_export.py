@@ -1,4 +1,4 @@
-"""What MXNet's exporter cannot write, or writes wrongly, is computed by OpenVINO as MXNet computes it."""
+"""Networks that MXNet's exporter cannot write, or writes wrongly, computed by OpenVINO as by MXNet."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def read(folder: Path, symbol: Any) -> Network:
 
 
 def compared(folder: Path, symbol: Any, batch: Any) -> tuple[Any, Any]:
-    """What OpenVINO computes of the exported file, and what the reference engine computes."""
+    """Return what OpenVINO computes of the exported file, and what the reference engine computes."""
     export_onnx(read(folder, symbol), folder / "net.onnx")
     reference = MxnetEngine.load(*files(folder), "data", SHAPE)
     return OpenvinoEngine(read_model(folder / "net.onnx")[0]).predict(batch), reference.predict(batch)

@@ -20,7 +20,7 @@ sym = mx.sym
 
 
 def named(op: str) -> Any:
-    """An operation by any name that a graph may have, also those that Python hides."""
+    """Return an operation by any name that a graph may have, also those that Python hides."""
     for module in (sym, sym._internal, sym.contrib, sym.linalg):
         for name in (op, op.removeprefix("_contrib_"), op.removeprefix("_"), op.removeprefix("linalg_")):
             function = getattr(module, name, None)
@@ -245,7 +245,7 @@ def assert_equal(symbol: Any, folder: Path, shape: tuple[int, ...], batch: Any =
 
 
 def first_of_each(found: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> list[Any]:
-    """The cases; those of an operation after its first are slow."""
+    """Return the cases; those of an operation after its first are slow."""
     ops = [op for op, _, _ in found]
     return [
         pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in ops[:place])) for place, case in enumerate(found)

@@ -1,4 +1,4 @@
-"""A real web server that keeps what is PUT, as object stores and WebDAV servers do."""
+"""A real web server that stores what is PUT, as object stores and WebDAV servers do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.helpers import running
 
 
 class Files(ThreadingHTTPServer):
-    """Its files by path, and the requests that it had."""
+    """The stored files by path, and the requests."""
 
     def __init__(self, takes: bool) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -59,5 +59,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def store_server(takes: bool = True) -> AbstractContextManager[Files]:
-    """A server, for as long as it is needed."""
+    """Yield a server, for as long as it is needed."""
     return running(Files(takes))

@@ -1,4 +1,4 @@
-"""Model files reach nodes from a folder, a web server or a bucket, and are checked when they arrive."""
+"""The transfer of model files to nodes by a folder, a web server or a bucket, with their verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request survives the loss of a proxy or a replica; what the cluster cannot do is answered as by a server alone."""
+"""Requests despite the loss of a proxy or a replica, and the answers to what the cluster cannot do."""
 
 from __future__ import annotations
 

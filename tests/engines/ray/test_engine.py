@@ -1,4 +1,4 @@
-"""A model of the cluster is opened by its content, and computes through a proxy."""
+"""A model of the cluster, opened by its content and computed through a proxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifests of docs/kubernetes are what Kubernetes and KServe accept."""
+"""The manifests of docs/kubernetes, which Kubernetes and KServe must accept."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def documents(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def validate(document: dict[str, Any]) -> None:
-    """Hold a manifest against its schema; of an InferenceService's predictor, what a pod has against a pod's."""
+    """Validate a manifest against its schema; of an InferenceService's predictor, the part of a pod against the schema
+    of a pod.
+    """
     if document["kind"] != "InferenceService":
         kubernetes_validate.validate(document, VERSION, strict=True)
         return

@@ -1,4 +1,4 @@
-"""The config for ``serve deploy`` has the models, their files and their numbers of workers."""
+"""The config for ``serve deploy``, with the models, their files and their numbers of workers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_batch_and_queue_sizes_are_those_of_the_registration() -> None:
     options = options_of(1, 1, batch_size=8, max_batch_delay=50, queue_size=17)
     assert options["user_config"] == {"batch_size": 8, "max_batch_delay": 50}
     assert options["max_queued_requests"] == 17
-    assert options["max_ongoing_requests"] == 16  # one batch is computed while the next comes together
+    assert options["max_ongoing_requests"] == 16  # one batch is computed while the next is collected
 
 
 def test_the_config_has_an_application_for_each_version_of_the_content(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The manifest's keys, their order and the rules are those of mxnet-model-export 0.4."""
+"""Archives with the manifest's keys, their order and the rules of mxnet-model-export 0.4."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def signature(input_type: str = "image/jpeg", **changes: object) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The files of the SmileCNN tutorial, and some that no archive should hold."""
+    """Return the files of the SmileCNN tutorial, and some that no archive should hold."""
     return put(
         tmp_path / "given",
         {

@@ -1,4 +1,4 @@
-"""What is expected here was seen of model-archiver 1.0.3: the names, the manifest's text, the refusals."""
+"""Archives with the names, the manifest's text and the refusals of model-archiver 1.0.3."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Make = Callable[[Path, dict[str, str]], Path]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """Where archives are unpacked: a folder in a folder, so that what leads out of it is seen."""
+    """Yield a folder in a folder for unpacked archives, so that files outside of it are noticed."""
     place = tmp_path / "outer" / "place"
     place.mkdir(parents=True)
     yield place
@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def refused(archive: Path, place: Path, limits: Limits | None = None) -> str:
-    """Unpack what must be refused, see that nothing is left, and give the reason."""
+    """Unpack an archive that must be refused, check that nothing is left, and return the reason."""
     with pytest.raises(InvalidArchive) as raised:
         unpack(archive, place / "model", limits)
     assert list(place.iterdir()) == []
@@ -120,7 +120,7 @@ def test_an_absolute_path_is_refused_and_writes_nothing(tmp_path: Path, place: P
 
 
 def test_a_name_with_a_null_byte_is_refused(tmp_path: Path, place: Path) -> None:
-    """The standard library cuts it there, so that one name is checked and another one used."""
+    """The standard library truncates it there, so that one name is checked and another one used."""
     zipped(tmp_path / "m.mar", {"aXb.py": ""})
     data = (tmp_path / "m.mar").read_bytes().replace(b"aXb.py", b"a\0b.py")
     (tmp_path / "m.mar").write_bytes(data)
@@ -165,7 +165,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, place: Path, kin
 
 
 def overlapping(path: Path, entries: int, size: int) -> Path:
-    """A zip whose entries are all one: each unpacks to ``size`` zeros."""
+    """Return a zip whose entries are all one: each unpacks to ``size`` zeros."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = deflate.compress(bytes(size)) + deflate.flush()
     sizes = struct.pack("<HHHHHIII", 20, 0, 8, 0, 33, zlib.crc32(bytes(size)), len(data), size)
@@ -258,7 +258,7 @@ def test_a_changed_byte_in_the_content_is_detected(tmp_path: Path, place: Path, 
 
 
 def test_a_tar_with_a_damaged_header_in_the_middle_is_refused(tmp_path: Path, place: Path) -> None:
-    """The standard library takes such a header for the end."""
+    """The standard library reads such a header as the end."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("a"))

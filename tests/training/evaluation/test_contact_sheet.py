@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 
 
 def colours(count: int) -> list[Colour]:
-    """Bright colours, none like another."""
+    """Return bright colours, all different."""
     made = []
     for number in range(count):
         red, green, blue = colorsys.hsv_to_rgb(number / count, 1, 1 if number % 2 else 0.7)
@@ -26,7 +26,7 @@ def mistake(colour: Colour, probability: float, called: str = "dog") -> JudgedPi
 
 
 def order_of(path: Path, among: list[Colour]) -> list[Colour]:
-    """The colours that are in a picture over an area, in reading order."""
+    """Return the colours that are in a picture over an area, in reading order."""
     with Image.open(path) as sheet:
         pixels = np.asarray(sheet)[::4, ::4]
     found = {}

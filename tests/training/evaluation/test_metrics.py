@@ -20,7 +20,7 @@ DRAW = np.random.default_rng(3)
 
 
 def of_two(*probabilities: float) -> Any:
-    """Rows of two classes, by the probability of class 1."""
+    """Return rows of two classes, by the probability of class 1."""
     return np.array([[1 - p, p] for p in probabilities])
 
 

@@ -1,4 +1,4 @@
-"""The pictures are read again, and what they show is looked for in their pixels."""
+"""The plots, read again, with their content found by the colours of their pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pixels_of(path: Path) -> Any:
 
 
 def places(pixels: Any, colour: tuple[int, int, int]) -> Any:
-    """Rows and columns of a colour, as parts of the picture's height and width, from above and from the left."""
+    """Return rows and columns of a colour, as parts of the height and width, from the top and from the left."""
     found = np.argwhere((abs(pixels - colour) <= 2).all(axis=2))
     return found / np.array(pixels.shape[:2])
 
@@ -44,7 +44,7 @@ def of_two(called_right: bool, count: int = 20) -> tuple[Any, Any]:
 
 
 def cells(path: Path) -> list[str]:
-    """A confusion of two classes by its colours, read near the corners of its cells."""
+    """Return a confusion of two classes by its colours, read near the corners of its cells."""
     pixels = pixels_of(path)
     ends = [(abs(pixels - colour) <= 1).all(axis=2) for colour in (PALEST, DARKEST)]
     either = ends[0] | ends[1]
@@ -101,7 +101,9 @@ def test_labels_of_any_text_are_drawn(tmp_path: Path) -> None:
 
 
 def thousand(n: int) -> Metrics:
-    """A thousand classes; class i occurs n - i times and is always called rightly, but for one that is called 999."""
+    """Return a thousand classes; class i occurs n - i times and is always predicted rightly, except one that is called
+    999.
+    """
     truth = np.repeat(np.arange(n), np.arange(n, 0, -1))
     calls = truth.copy()
     calls[0] = 999

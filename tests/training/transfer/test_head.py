@@ -73,13 +73,13 @@ WIDTH = 12
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Matrices as small as these are multiplied more slowly by several threads."""
+    """Limit the threads: matrices as small as these are multiplied more slowly by several threads."""
     with threadpool_limits(1):
         yield
 
 
 def draw(classes: int, each: int, distance: float, seed: int = 0) -> Rows:
-    """Clouds of points around centres, on axes of very different lengths."""
+    """Return clouds of points around centres, on axes of very different lengths."""
     lot = np.random.default_rng(seed)
     numbers = np.repeat(np.arange(classes), each)
     centres = lot.normal(0, distance, (classes, WIDTH))

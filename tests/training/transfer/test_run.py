@@ -31,7 +31,7 @@ from tests.training.transfer.shapes import CLASSES, draw, write_shapes
 
 
 def fill(folder: Path, **counts: int) -> Path:
-    """Empty files that have pictures' names: nobody reads them here."""
+    """Write empty files that have pictures' names: these tests do not read them."""
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -143,7 +143,7 @@ LIMITS = PictureLimits(1_000_000)
 
 @pytest.fixture(scope="module")
 def order(tmp_path_factory: pytest.TempPathFactory) -> TransferJob:
-    """Three classes of eight pictures, and two files that are none."""
+    """Return a job with three classes of eight pictures, and two files that are no pictures."""
     work = tmp_path_factory.mktemp("transfer")
     shapes = write_shapes(work / "shapes")
     (shapes / "discs" / "broken.jpg").write_bytes(b"no picture")
@@ -179,7 +179,7 @@ def tensors(order: TransferJob, images: list[Image.Image]) -> Any:
 
 
 def features_by_mxnet(order: TransferJob, images: Any) -> Any:
-    """What the whole imagenet network has behind its last pooling, by MXNet's own means."""
+    """Return the output of the last pooling of the whole imagenet network, by MXNet's own means."""
     prepare()
     import mxnet as mx
 
@@ -290,7 +290,7 @@ def test_copies_of_a_picture_are_in_one_fold(order: TransferJob, trained: Transf
 def test_near_identical_pictures_of_a_fixed_camera_can_be_learned(
     order: TransferJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """All pictures near-identical: to keep them in one fold would leave nothing to judge."""
+    """All pictures are near-identical: keeping them in one fold would leave none to validate."""
     scene = draw("discs", 0)
     for kind, spot in (("defect", (200, 0, 0)), ("fine", (0, 0, 200))):
         (tmp_path / "scene" / kind).mkdir(parents=True)

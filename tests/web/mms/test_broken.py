@@ -1,4 +1,4 @@
-"""Archives with code of their own that cannot serve: nothing says that they do, and every answer says why."""
+"""Archives with code of their own that cannot serve: no route reports them as ready, all answers have the reason."""
 
 from __future__ import annotations
 

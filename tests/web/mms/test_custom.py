@@ -1,4 +1,4 @@
-"""What a model's own code may answer; its process is real."""
+"""The answers of a model's own code, in a real process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives of MXNet Model Server 0.x, asked as its tutorials ask them; replies are those that the tutorials show."""
+"""Archives of MXNet Model Server 0.x, with the requests of its tutorials and the replies that the tutorials show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Service(SingleNodeService):
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """``new`` is a model folder of today; ``old`` the same model, packed as 0.x did; ``coded`` has a service."""
+    """Yield an application with three models: ``new`` is a model folder of today; ``old`` the same model, packed as 0.x
+    did; ``coded`` has a service.
+    """
     work = tmp_path_factory.mktemp("legacy")
     models = work / "models"
     shutil.copytree(ROOT / "models" / "smile", models / "new")

@@ -1,4 +1,4 @@
-"""Multi Model Server's management API; what is expected is what its own tests and documents show."""
+"""Multi Model Server's management API; expected values are those of its own tests and documents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def handle(data, context):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A models folder with ``smile``, and beside it, in ``store``, what is registered later."""
+    """Return a models folder with ``smile``, and beside it, in ``store``, what is registered later."""
     models = tmp_path / "models"
     copy_smile(models / "smile")
     copy_smile(models / "later" / "grin")
@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def copy_smile(folder: Path) -> Path:
-    """The smile model under the folder's name, which its manifest says, too."""
+    """Copy the smile model under the folder's name, which its manifest states, too."""
     shutil.copytree(ROOT / "models" / "smile", folder)
     manifest = folder / "MAR-INF" / "MANIFEST.json"
     manifest.write_text(manifest.read_text().replace('"modelName": "smile"', f'"modelName": "{folder.name}"'))

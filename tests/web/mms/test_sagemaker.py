@@ -1,4 +1,4 @@
-"""Tensors at SageMaker's routes; what is expected is what a picture gives, and what the formats say."""
+"""Tensors at SageMaker's routes; expected values are those of a picture, and those that the formats define."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_parameters_of_the_accept_header_are_ignored(client: FlaskClient) -> Non
 
 
 def header(shape: str, kind: str = "<f4") -> bytes:
-    """A .npy file of version 1 whose header says so, with four bytes of data (format: NEP 1)."""
+    """Return a .npy file of version 1 with the given header, and four bytes of data (format: NEP 1)."""
     text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
     text += b" " * (64 - (10 + len(text) + 1) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(4)

@@ -1,4 +1,4 @@
-"""The routes of Multi Model Server; what is expected is what its own tests, documents and tutorials show."""
+"""The routes of Multi Model Server; expected values are those of its own tests, documents and tutorials."""
 
 from __future__ import annotations
 

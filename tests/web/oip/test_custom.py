@@ -1,4 +1,4 @@
-"""Models with code of their own, asked by the Open Inference Protocol; their processes are real."""
+"""Models with code of their own in the Open Inference Protocol; their processes are real."""
 
 from __future__ import annotations
 

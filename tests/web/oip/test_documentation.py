@@ -1,4 +1,4 @@
-"""What docs/protocols.md shows can be typed as it stands."""
+"""The commands and the program of docs/protocols.md, typed unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests written by hand: what the protocol lets clients leave out, and what must be refused."""
+"""Requests written by hand: parts that the protocol makes optional, and requests that must be refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ZEROS = {"name": NAME, "datatype": "FP32", "shape": SHAPE, "data": [0] * 4096}
 
 
 def refusal(client: FlaskClient, document: Any, binary: bytes = b"", status: int = 400, **headers: str) -> str:
-    """Why a request is refused."""
+    """Return why a request is refused."""
     response = infer(client, "smile", document, binary, **headers)
     assert response.status_code == status, response.text
     assert response.json

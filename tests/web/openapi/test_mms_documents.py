@@ -1,4 +1,4 @@
-"""Multi Model Server's documents; what is expected is the structure of those of MMS 1.1.11, without its words."""
+"""Multi Model Server's documents; expected is the structure of those of MMS 1.1.11, without its words."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def documents(client: FlaskClient, path: str = "/", method: str = "OPTIONS") -> 
 
 
 def wordless(document: Any) -> Any:
-    """A document without its descriptions."""
+    """Return a document without its descriptions."""
     if isinstance(document, list):
         return [wordless(item) for item in document]
     if not isinstance(document, dict):
@@ -47,7 +47,7 @@ def wordless(document: Any) -> Any:
 
 
 def structure(document: Any) -> dict[str, Any]:
-    """The operations of a document, as STRUCTURE has them."""
+    """Return the operations of a document, as STRUCTURE has them."""
     return {
         f"{method} {path}": {
             "operationId": operation["operationId"],
@@ -65,7 +65,7 @@ def structure(document: Any) -> dict[str, Any]:
 
 
 def put_right(api: str, operations: dict[str, Any]) -> dict[str, Any]:
-    """MMS's structure with what its document says wrongly of its own server put right."""
+    """Correct MMS's structure in the parts that are wrong about its own server."""
     numbers = {"integer": int, "boolean": lambda text: text == "true"}
     for operation in operations.values():
         for _, _, _, schema in operation["parameters"]:

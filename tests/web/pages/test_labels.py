@@ -1,4 +1,4 @@
-"""How labels, faces and probabilities are put into words."""
+"""The wording of labels, faces and probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def predictions(*probabilities: float) -> list[dict[str, object]]:
 
 
 def face(*classes: str) -> dict[str, list[dict[str, object]]]:
-    """A face of an answer's document, its most probable class first."""
+    """Return a face of an answer's document, its most probable class first."""
     return {"predictions": [{"class": name, "probability": 1 / (1 + index)} for index, name in enumerate(classes)]}
 
 

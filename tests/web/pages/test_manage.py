@@ -1,4 +1,4 @@
-"""The models page keeps out who is not to manage. What it does is tried in a browser, in tests/browser."""
+"""The access control of the models page. Its functions are tested in a browser, in tests/browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLIC = "http://localhost:8080"
 
 @pytest.fixture
 def token(client: FlaskClient) -> str:
-    """That of the page's forms, after the page was opened."""
+    """Return the token of the page's forms, after the page was opened."""
     page = client.get("/manage/", base_url=MANAGEMENT)
     assert page.status_code == 200
     found = re.search(r'name="token" value="([0-9a-f]+)"', page.text)
@@ -44,7 +44,7 @@ def test_only_requests_from_the_page_can_unregister_a_model(app: Flask, client: 
     assert unregister(app.test_client(), token) == 403  # the token without its cookie
     assert unregister(client, token, **{"Sec-Fetch-Site": "cross-site"}) == 403
     assert unregister(client, token, Origin="http://evil.example") == 403
-    # a name that somebody else has pointed at this machine
+    # a foreign name that resolves to this machine
     assert unregister(client, token, base="http://evil.example:8081") == 403
     assert client.get("/predict/dogcat").json["state"] == "ready"
 

@@ -1,4 +1,4 @@
-"""Results at their addresses: who sees them, who may change them, what becomes of them."""
+"""Results at their URLs: who can view and change them, and their lifetime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stranger(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def portrait(client: FlaskClient) -> str:
-    """The number of the astronaut's result."""
+    """Return the number of the astronaut's result."""
     return send(client, encode(astronaut()))
 
 
@@ -315,7 +315,7 @@ def test_the_command_quotes_any_file_name(
     page = client.get(f"/result/{identity}", headers=BROWSER).text
     command = html.unescape(re.search(r'<pre [^>]*"curl">(.*?)</pre>', page, re.DOTALL)[1])  # type: ignore[index]
     (tmp_path / name).write_bytes(b"x")
-    # curl reads the file before it finds nobody at port 1; where it cannot, it ends with 26
+    # curl reads the file before its connection to port 1 is refused; if it cannot read it, it exits with 26
     test_command = re.sub(r"http://[^ ']*", "http://127.0.0.1:1/", command)
     done = subprocess.run(test_command, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 7

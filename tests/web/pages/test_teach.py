@@ -1,4 +1,4 @@
-"""The pages that teach a model keep out who is not to manage. What they do is tried in a browser, in tests/browser."""
+"""The access control of the pages that teach a model. Their functions are tested in a browser, in tests/browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PART = {"Accept": "application/json", "X-Part": "result"}
 
 @pytest.fixture
 def token(client: FlaskClient) -> str:
-    """That of the forms, after the page was opened."""
+    """Return the token of the forms, after the page was opened."""
     page = client.get("/manage/teach/", base_url=MANAGEMENT)
     assert page.status_code == 200
     found = re.search(r'name="token" value="([0-9a-f]+)"', page.text)
