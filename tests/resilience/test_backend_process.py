@@ -52,7 +52,7 @@ def test_the_memory_of_the_engine_process_is_a_metric(served: Served) -> None:
     assert f'dimple_process_resident_memory_bytes{{kind="engine",model="",pid="{engine}"}}' in body.decode()
 
 
-@pytest.mark.slow  # test_a_killed_master_leaves_nothing_behind_… looks for all processes
+@pytest.mark.slow  # test_a_killed_master_leaves_no_process_… looks for all processes
 def test_an_engine_process_does_not_outlive_its_master(place: Path) -> None:
     served = make(place, CACHE, (HEAVY,), default_model=HEAVY)
     with running(served):

@@ -26,7 +26,7 @@ def test_a_killed_handler_is_replaced_and_its_request_can_be_repeated(served: Se
     assert (row.samples, row.lost) == ((), 0)
 
 
-@pytest.mark.slow  # test_a_reload_brings_another_and_costs_no_request is the same under more load
+@pytest.mark.slow  # test_a_reload_replaces_the_engine_process_and_loses_no_request is the same under more load
 def test_a_reload_fails_no_request_and_leaves_no_gap(served: Served) -> None:
     row = suffer(RELOAD, served)
     assert row.samples == ()
