@@ -44,7 +44,7 @@ FUZZ ?=
 # what depends on the version of gunicorn
 HTTP_TESTS = tests/server/test_worker.py tests/server/test_request_reader.py tests/server/test_arbiter.py \
 	tests/server/test_gunicorn.py tests/resilience/test_requests.py tests/resilience/test_clients.py \
-	--deselect tests/server/test_gunicorn.py::test_a_model_dropped_in_is_served_and_a_broken_one_spoils_nothing
+	--deselect tests/server/test_gunicorn.py::test_a_new_model_folder_is_served_and_a_broken_one_does_not_affect_others
 
 # The first interpreter that is new and old enough; PYTHON=… overrides it.
 SUPPORTED = import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))

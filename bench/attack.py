@@ -1,4 +1,4 @@
-"""Sends hostile requests to a real server, and measures what each costs: ``make attack``.
+"""Hostile requests to a real server, and the cost of each: ``make attack``.
 
 The result goes to ``docs/reliability.md``. The exit status is 1 if a request cost more than its bound, or was answered
 with a status that blames the server.
@@ -58,7 +58,7 @@ def measured(folder: Path, only: str, mib: int) -> Iterator[Cost]:
 
 
 def cells(one: Cost) -> Sequence[str]:
-    """A line of the table."""
+    """Return a row of the table."""
     attack = one.attack
     return (
         attack.name, f"{one.sent:.1f}", str(one.status), f"{one.seconds:.2f}", f"{one.seconds_per_mib:.3f}",
@@ -69,7 +69,7 @@ def cells(one: Cost) -> Sequence[str]:
 
 
 def text(costs: Sequence[Cost]) -> str:
-    """The tables."""
+    """Return the tables."""
     machine = {name: value for name, value in describe().items() if name not in ("Multi Model Server", "client")}
     facts = "".join(f"| {name} | {value} |\n" for name, value in machine.items())
     rows = table(HEAD, [cells(cost) for cost in costs])

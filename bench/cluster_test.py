@@ -1,7 +1,7 @@
-"""A head, two nodes and two servers on one machine, under steady load, losing all that can be lost.
+"""A head, two nodes and two servers on one machine, under steady load, with the loss of each part.
 
 No request may be lost: each is answered as without a cluster, or refused with 503 and ``Retry-After``. The exit status
-is 1 where something of that does not hold. The tables go to ``docs/scaling.md``.
+is 1 if something of that does not hold. The tables go to ``docs/scaling.md``.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def main() -> int:
 
 
 class Found:
-    """What came of it."""
+    """The results."""
 
     def __init__(self) -> None:
         self.acts: list[tuple[str, str, Tally]] = []
@@ -83,7 +83,7 @@ class Found:
 
 
 def run(given: argparse.Namespace, work: Path, began: float) -> Found:
-    """Start everything, do everything, take everything away."""
+    """Start everything, run all acts, and remove everything."""
     found, cache = Found(), work / "cache"
     here = with_absolute_paths(Settings()).cache
     if here.is_dir():
@@ -101,8 +101,8 @@ def run(given: argparse.Namespace, work: Path, began: float) -> Found:
             found.hops = [hop.with_cluster(measure_hop(made.fronts[0], hop.model, made.processes())) for hop in local]
             for hop in found.hops:
                 echo("  " + ", ".join(map(": ".join, zip(Hop.HEAD, hop.row(), strict=True))))
-        asked = pictures()
-        asks = [Ask(name, asked[name], _versions(name, right, rolled)) for name in NAMES]
+        requests = pictures()
+        asks = [Ask(name, requests[name], _versions(name, right, rolled)) for name in NAMES]
         load = Load([front.port for front in made.fronts], asks, given.per_second, CLIENTS)
         load.start()
         try:
@@ -120,16 +120,16 @@ def run(given: argparse.Namespace, work: Path, began: float) -> Found:
 
 
 def alone(made: Rig, work: Path, hop: bool) -> tuple[Answers, dict[str, float], list[Hop]]:
-    """What a server without a cluster answers, the new network's answer among it, and how fast."""
+    """Return what a server without a cluster answers, including the new network, and how fast."""
     echo("asking a server without a cluster")
     front = made.fronts[0]
     shutil.copytree(work / "others" / NEW, front.folder / "models" / NEW)
     front.start()
     try:
         wait_for("the server without a cluster is ready", lambda: front.ready(len(NAMES) + 1), 180)
-        asked = pictures()
-        right = answers(front.url(""), asked)
-        rolled = answers(front.url(""), {NEW: asked[ROLLED]})[NEW]
+        requests = pictures()
+        right = answers(front.url(""), requests)
+        rolled = answers(front.url(""), {NEW: requests[ROLLED]})[NEW]
         local = [measure_hop(front, name, made.processes()) for name in NAMES] if hop else []
     finally:
         front.stop()
@@ -138,7 +138,7 @@ def alone(made: Rig, work: Path, hop: bool) -> tuple[Answers, dict[str, float], 
 
 
 def play(scene: Scene, found: Found, only: str | None, began: float) -> None:
-    """One act after another."""
+    """Run one act after another."""
     for name, act in ACTS:
         if only and only not in name:
             continue
@@ -162,7 +162,7 @@ def play(scene: Scene, found: Found, only: str | None, began: float) -> None:
 
 
 def report(found: Found, seconds: float) -> str:
-    """The tables for the document."""
+    """Return the tables for the document."""
     rows = [
         (
             name,
@@ -206,12 +206,12 @@ def report(found: Found, seconds: float) -> str:
 
 
 def hop_of(found: Found) -> float:
-    """What the way takes of a core: of the model whose network takes least, and so blurs it least."""
+    """Return the core time of the way: of the model whose network takes least, which blurs it least."""
     return min(found.hops, key=lambda hop: hop.local.core).core
 
 
 def keep_logs(made: Rig, target: Path) -> None:
-    """Copy what fronts and nodes have written."""
+    """Copy the logs of fronts and nodes."""
     for path in [front.log for front in made.fronts] + [node.log for node in (made.head, *made.nodes)]:
         if path.exists():
             (target / path.parent.name).mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ def _only_files(folder: str, names: list[str]) -> list[str]:
 
 
 def _versions(name: str, right: Answers, rolled: dict[str, float]) -> tuple[dict[str, float], ...]:
-    """The answers that are right: before and after the roll."""
+    """Return the right answers before and after the roll."""
     return (right[name], rolled) if name == ROLLED else (right[name],)
 
 

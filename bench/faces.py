@@ -1,4 +1,4 @@
-"""Measures how well faces are found, and what the smile network makes of them: ``make faces FACES="…"``.
+"""The accuracy of face detection, and of the smile network on detected faces: ``make faces FACES="…"``.
 
 ``--pictures`` are folders with the photographs of ``face_labels.json``, whose faces were marked by eye: every face of
 at least 2.2 % of the longer side with an eye and the mouth visible. ``--fetch`` downloads those that are on GitHub.
@@ -51,7 +51,7 @@ Finder = Callable[[Image.Image], Sequence[Box]]
 
 @dataclass
 class Found:
-    """What a detector found: faces that are there, boxes where no face is marked, seconds of processor time."""
+    """The detections: faces that are there, boxes without a marked face, seconds of processor time."""
 
     faces: int = 0
     others: int = 0
@@ -99,12 +99,12 @@ def matched(faces: Sequence[Sequence[int]], boxes: Sequence[Box]) -> int:
 def photographs(folders: Sequence[Path], fetch: Path | None) -> Iterator[tuple[str, Image.Image, list[list[int]]]]:
     """Yield the labelled photographs that are there: the source, the picture and its faces."""
     labels = json.loads(LABELS.read_text())
-    wanted = {label["sha256"]: label for label in labels}
+    missing = {label["sha256"]: label for label in labels}
     for path in sorted(path for folder in folders for path in folder.rglob("*") if path.is_file()):
         data = path.read_bytes()
-        if one := wanted.pop(hashlib.sha256(data).hexdigest(), None):
+        if one := missing.pop(hashlib.sha256(data).hexdigest(), None):
             yield one["source"], decode(data, LIMITS).image, one["faces"]
-    for digest, item in wanted.items():
+    for digest, item in missing.items():
         if fetch and item["source"].startswith("https://"):
             fetch.mkdir(parents=True, exist_ok=True)
             answer = requests.get(item["source"], timeout=60)
@@ -142,7 +142,7 @@ def recall(given: argparse.Namespace) -> list[str]:
 
 
 def false_faces(given: argparse.Namespace) -> list[str]:
-    """Search photographs without people, a random sample of ``--number``, and keep the hits to be looked at."""
+    """Search photographs without people, a random sample of ``--number``, and save the hits for inspection."""
     lines = []
     given.hits.mkdir(parents=True, exist_ok=True)
     with open_pictures(given.without) as source:

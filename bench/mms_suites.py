@@ -1,4 +1,4 @@
-"""Runs Multi Model Server's own test suites on Dimple: ``make mms-suites MMS=checkout``.
+"""Multi Model Server's own test suites, run on Dimple: ``make mms-suites MMS=checkout``.
 
 Its Python unit tests are run on the package ``mms`` that Dimple gives archives, its three Postman collections each on a
 server of its own. A test that fails, but for those that ``NOT_OURS`` names, makes the exit status 1.
@@ -54,15 +54,15 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     given = arguments()
-    checkout, wanted = given.mms.resolve(), lambda name: given.only in (None, name)
+    checkout, is_selected = given.mms.resolve(), lambda name: given.only in (None, name)
     try:
         if not (checkout / "test" / "postman").is_dir():
             raise Missing(f"{checkout} is no checkout of Multi Model Server: git clone its repository, and name it")
-        failed = unit_tests(checkout, given.bench_dir.resolve()) if wanted("unit") else 0
+        failed = unit_tests(checkout, given.bench_dir.resolve()) if is_selected("unit") else 0
         if given.only != "unit":
             newman = install_newman(given.bench_dir.resolve() / "newman")
             with tempfile.TemporaryDirectory(prefix="suites-") as folder:
-                failed += postman(checkout, newman, Path(folder), wanted)
+                failed += postman(checkout, newman, Path(folder), is_selected)
     except (Missing, NotReady) as error:
         echo(str(error))
         return 2
@@ -92,16 +92,16 @@ def unit_tests(checkout: Path, bench_dir: Path) -> int:
 
 
 def _environment(folder: Path) -> Path:
-    """An environment with the tests' own needs, on top of Dimple's packages."""
+    """Return an environment with what the tests need, on top of Dimple's packages."""
     python, mark = folder / "bin" / "python", folder / "packages.txt"
-    wanted = "\n".join(UNIT_PACKAGES)
-    if not mark.exists() or mark.read_text() != wanted:
+    packages = "\n".join(UNIT_PACKAGES)
+    if not mark.exists() or mark.read_text() != packages:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *UNIT_PACKAGES], check=True)
         code = "import sysconfig; print(sysconfig.get_path('purelib'))"
         found = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
         (Path(found.stdout.strip()) / "dimple.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        mark.write_text(wanted)
+        mark.write_text(packages)
     return python
 
 
@@ -120,7 +120,7 @@ def _judge(report: Path) -> int:
 
 
 def install_newman(folder: Path) -> Path:
-    """Postman's runner, which is installed where it is missing."""
+    """Return Postman's runner, which is installed if it is missing."""
     npm = need("npm", NODE)
     program = folder / "node_modules" / ".bin" / "newman"
     if not program.exists():
@@ -130,7 +130,7 @@ def install_newman(folder: Path) -> Path:
     return program
 
 
-def postman(checkout: Path, newman: Path, folder: Path, wanted: Callable[[str], bool]) -> int:
+def postman(checkout: Path, newman: Path, folder: Path, is_selected: Callable[[str], bool]) -> int:
     """Run the collections, each on a server of its own.
 
     :returns: how many assertions failed.
@@ -144,7 +144,7 @@ def postman(checkout: Path, newman: Path, folder: Path, wanted: Callable[[str], 
         for source in tests.glob("*.json"):
             (folder / source.name).write_text(source.read_text().replace(ZOO, f"{url}/"))
         for suite in ("management", "inference", "https"):
-            if wanted(suite):
+            if is_selected(suite):
                 with started(folder, checkout, suite) as peer:
                     failed += collection(suite, newman, folder, checkout, peer)
     return failed
@@ -152,7 +152,7 @@ def postman(checkout: Path, newman: Path, folder: Path, wanted: Callable[[str], 
 
 @contextmanager
 def started(folder: Path, checkout: Path, suite: str) -> Iterator[Peer]:
-    """A server, with MMS's own key for HTTPS."""
+    """Yield a server, with MMS's own key for HTTPS."""
     home = folder / suite
     (home / "store").mkdir(parents=True)
     keys = {"certificate_file": "certs.pem", "private_key_file": "key.pem"}
@@ -184,10 +184,10 @@ def collection(suite: str, newman: Path, folder: Path, checkout: Path, peer: Pee
     subprocess.run(command, cwd=checkout, stdout=subprocess.DEVNULL)
     if not report.is_file():
         raise Missing(f"newman did not run: {' '.join(command)}")
-    return _told(suite, json.loads(report.read_text())["run"])
+    return _report_failures(suite, json.loads(report.read_text())["run"])
 
 
-def _told(suite: str, run: Mapping[str, Any]) -> int:
+def _report_failures(suite: str, run: Mapping[str, Any]) -> int:
     counted = run["stats"]["assertions"]
     echo(f"{suite}: {counted['total'] - counted['failed']} of {counted['total']} assertions")
     for failure in run["failures"]:

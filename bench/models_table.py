@@ -1,4 +1,4 @@
-"""The table of models in docs/models.md: what was opened, by which engine, how exactly, how fast, in how much memory.
+"""The table of models in docs/models.md: engines, parity, speed and memory of each.
 
     .venv/bin/python bench/models_table.py [FOLDER…] [--write]
 
@@ -36,18 +36,18 @@ SECONDS = 2.0
 
 
 def main() -> None:
-    """Measure, print, and write where that is asked for."""
+    """Measure and print, and write if that is requested."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.measure:
-        print(json.dumps(_measure(Path(asked.measure[0]), asked.measure[1])))
+    arguments = parser.parse_args()
+    if arguments.measure:
+        print(json.dumps(_measure(Path(arguments.measure[0]), arguments.measure[1])))
         return
-    table = _table([row for path in _models(asked.folders) for row in _rows(path)])
+    table = _table([row for path in _models(arguments.folders) for row in _rows(path)])
     print(table)
-    if asked.write:
+    if arguments.write:
         text = DOCUMENT.read_text(encoding="utf-8")
         before, _, rest = text.partition(BEGIN)
         if not rest:
@@ -75,9 +75,13 @@ def _rows(path: Path) -> list[tuple[str, ...]]:
         if done.returncode:
             rows.append((*first, engine, f"refused: {done.stderr.strip().splitlines()[-1][:80]}", "", ""))
             continue
-        told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        parity = f"{told['parity']:.0e}" if told["parity"] is not None else "reference" if engine != "openvino" else ""
-        rows.append((*first[:2], told["input"], first[3], engine, parity, f"{told['ms']:.2f}", f"{told['mb']:.0f}"))
+        values: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        parity = (
+            f"{values['parity']:.0e}" if values["parity"] is not None else "reference" if engine != "openvino" else ""
+        )
+        rows.append(
+            (*first[:2], values["input"], first[3], engine, parity, f"{values['ms']:.2f}", f"{values['mb']:.0f}")
+        )
     return [rows[0], *[("", "", "", "", *row[4:]) for row in rows[1:]]] if rows else []
 
 
@@ -92,7 +96,7 @@ def _formats(folder: ModelFolder) -> list[str]:
 
 
 def _parameters(folder: ModelFolder) -> int:
-    """Learned numbers; moving means and variances are not counted, as papers do not."""
+    """Count learned numbers; moving means and variances are not counted, as in papers."""
     if folder.checkpoint is not None:
         arrays = read_params(folder.checkpoint.params)
         return sum(math.prod(array.shape) for name, array in arrays.items() if not name.startswith("aux:"))

@@ -1,7 +1,7 @@
-"""Puts Dimple and a real Multi Model Server under the same load: ``make parity-load``.
+"""Dimple and a real Multi Model Server under the same load: ``make parity-load``.
 
 100 clients at a time must all be answered, each on one connection; 200 are answered or refused as ``job_queue_size``
-says. The exit status is 1 where Dimple fails a request, or refuses one that its queue should take.
+says. The exit status is 1 if Dimple fails a request, or refuses one that its queue should take.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def measure(given: argparse.Namespace, python: Path, ab: str) -> list[tuple[dict[str, str | int], Load]]:
-    """Run every load against either server, one at a time: they would take each other's cores."""
+    """Run every load against each server, one server at a time, as they would compete for the cores."""
     found = []
     folder = Path(tempfile.mkdtemp(prefix="parity-"))
     try:
@@ -107,7 +107,9 @@ def _under_load(
 
 
 def mistakes(key: dict[str, str | int], load: Load) -> list[str]:
-    """What Dimple may not do: fail, or refuse what fits into the queue, or close a connection of those it answers."""
+    """Return what Dimple did wrong: fail, refuse a request that fits into the queue, or close a connection that it
+    answers.
+    """
     if key["server"] != "dimple":
         return []
     where = f"Dimple, {key['model']}, job_queue_size {key['queue']}, {key['clients']} clients"

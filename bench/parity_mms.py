@@ -1,4 +1,4 @@
-"""Compares Dimple with a real Multi Model Server, request by request: ``make parity``.
+"""The comparison of Dimple with a real Multi Model Server, request by request: ``make parity``.
 
 Both get the same archives and, one after the other, the same configurations. What they answer differently must be
 declared in ``bench/parity/differences.json``; what is not, or is declared and does not show, makes the exit status 1.
@@ -76,12 +76,12 @@ def main() -> int:
 
 
 def by(given: argparse.Namespace) -> str:
-    """How Dimple is started: by its command where the checkout has it."""
+    """Return how Dimple is started: by its command if the checkout has it."""
     return given.by or ("command" if (given.dimple / "bin" / "multi-model-server").exists() else "environment")
 
 
 def compare(given: argparse.Namespace, python: Path) -> list[Result]:
-    """Run every configuration that was asked for."""
+    """Run every selected configuration."""
     results = []
     # short, because the names of the servers' sockets are in it
     with _folder(given.keep) as folder:
@@ -115,15 +115,15 @@ def _folder(keep: bool) -> Iterator[str]:
 
 
 def compare_under(setup: Setup, given: argparse.Namespace, python: Path, folder: Path, archives: Path) -> list[Result]:
-    """Start both servers with one configuration, and ask them everything that belongs to it."""
+    """Start both servers with one configuration, and send them every check that belongs to it."""
     homes = [folder / setup.name / kind for kind in ("m", "d")]
     for home in homes:
         home.mkdir(parents=True)
         shutil.copytree(archives, home / "store")
     peers = [mms(python, homes[0], setup), _dimple(setup, given, homes[1])]
     hidden = by(given) == "environment"
-    asked = [*setup.checks, *(_of_archives(given) if setup.archives else ())]
-    asked = [item for item in asked if item.id.startswith(given.only or "")]
+    selected = [*setup.checks, *(_of_archives(given) if setup.archives else ())]
+    selected = [item for item in selected if item.id.startswith(given.only or "")]
     try:
         for peer in peers:
             if hidden:
@@ -132,7 +132,7 @@ def compare_under(setup: Setup, given: argparse.Namespace, python: Path, folder:
             peer.start()
             if hidden:
                 reveal(peer)
-        return run(asked, peers[0], peers[1], setup.name)
+        return run(selected, peers[0], peers[1], setup.name)
     finally:
         for peer in peers:
             peer.stop()

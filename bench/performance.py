@@ -1,4 +1,4 @@
-"""Measures Dimple against a real Multi Model Server: ``make bench``.
+"""The measurement of Dimple against a real Multi Model Server: ``make bench``.
 
 Both serve the same checkpoints on the same cores, one after the other, in rounds; ``ab -k`` asks. Beside them: a
 tutorial's kind of server, and Dimple's engine without HTTP. Everything goes to ``instance/bench/performance.json``, and
@@ -73,8 +73,8 @@ def main() -> int:
 def measure(given: argparse.Namespace) -> Record:
     """Run all rounds.
 
-    :raises Missing: where something is not installed.
-    :raises NotReady: where a server does not start.
+    :raises Missing: if something is not installed.
+    :raises NotReady: if a server does not start.
     """
     need("java", JAVA)
     ab = need("ab", AB)

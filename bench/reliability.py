@@ -1,7 +1,6 @@
-"""Lets everything go wrong while a real server is under load, and counts what becomes of every request:
-``make reliability``.
+"""Faults of a real server under load, and the end of every request: ``make reliability``.
 
-The result goes to ``docs/reliability.md``. The exit status is 1 where a request was lost, or something that must hold
+The result goes to ``docs/reliability.md``. The exit status is 1 if a request was lost, or something that must hold
 does not.
 """
 
@@ -61,7 +60,7 @@ def main() -> int:
 
 
 def measured(folder: Path, only: str, size: Size, count: int, calls: int) -> Iterator[Row]:
-    """Let the faults happen, on a server for those that need no other, and on others for the rest."""
+    """Run the faults, on one server for those that need no other, and on others for the rest."""
     many = [registrations.come_and_go(count) if item is registrations.CAME_AND_WENT else item for item in SHARED]
     yield from on(make(folder / "shared", CACHE, MODELS, client_timeout=5), many, only, size)
     if reason := disk.why_not():
@@ -74,7 +73,7 @@ def measured(folder: Path, only: str, size: Size, count: int, calls: int) -> Ite
 
 
 def interleaved(folder: Path, calls: int) -> Iterator[Row]:
-    """Change and ask a few names from many clients over four server processes, without kills and with them."""
+    """Change and query a few names from many clients over four server processes, without kills and with them."""
     for kill in (False, True):
         name = f"random changes and predictions{', the backend and server processes killed' if kill else ''}"
         echo(name)
@@ -87,7 +86,7 @@ def interleaved(folder: Path, calls: int) -> Iterator[Row]:
 
 
 def on(served: Served, faults: Sequence[Fault], only: str, size: Size) -> Iterator[Row]:
-    """Let faults happen to a server, one after the other."""
+    """Run faults on a server, one after the other."""
     chosen = [fault for fault in faults if only in fault.name]
     if not chosen:
         return
@@ -105,7 +104,7 @@ def on(served: Served, faults: Sequence[Fault], only: str, size: Size) -> Iterat
 
 
 def tell(row: Row) -> None:
-    """Say what came of a fault."""
+    """Print the result of a fault."""
     echo(
         f"  {'ok' if row.holds else 'NOT OK'}: {row.sent:,} sent, {row.answered:,} answered, {row.refused:,} refused, "
         f"{row.cut:,} cut off, {row.lost:,} lost; recovered after {row.recovery:.1f} s, longest {row.slowest:.2f} s"

@@ -1,7 +1,7 @@
-"""Keeps Dimple under a mixed load for long: ``make soak``.
+"""Dimple under a mixed load for a long time: ``make soak``.
 
 All networks, good and bad pictures, models that are registered and unregistered. No request may be lost, memory must
-stay flat, and at rest the server must hold no more threads and files than after the warm-up. The exit status is 1 where
+stay flat, and at rest the server must hold no more threads and files than after the warm-up. The exit status is 1 if
 something of that does not hold. The result goes to ``docs/performance.md``, figures to ``instance/bench/soak.json``.
 """
 
@@ -78,14 +78,14 @@ def measure(given: argparse.Namespace) -> Soak:
         subjects = make_subjects(folder / "models", given.models.split(","), python, ROOT, models_from)
         home = folder / "d"
         home.mkdir()
-        told = [pack(subject, home / "store", python, ROOT, "dimple") for subject in subjects]
+        load_models = [pack(subject, home / "store", python, ROOT, "dimple") for subject in subjects]
         shutil.copytree(ROOT / "bench" / "parity" / "models" / HANDLED, home / "store" / HANDLED)
-        config = {"load_models": ",".join(told), "default_workers_per_model": str(cpu_count())}
+        config = {"load_models": ",".join(load_models), "default_workers_per_model": str(cpu_count())}
         peer = dimple(ROOT, home, Setup("soak", (), config), default_worker_count())
         try:
             echo("starting Dimple")
             start(peer, subjects)
-            guests = [told[0].partition("=")[2], HANDLED]
+            guests = [load_models[0].partition("=")[2], HANDLED]
             return soak(peer, kinds(subjects), guests, CLIENTS, given.minutes * 60)
         finally:
             peer.stop()
@@ -97,7 +97,7 @@ def measure(given: argparse.Namespace) -> Soak:
 
 
 def report(found: Soak, minutes: float) -> str:
-    """The tables for the document."""
+    """Return the tables for the document."""
     rows = [(what, measured, "yes" if holds else "**no**") for what, measured, holds in checks(found)]
     ended = [(kind, str(status), f"{count:,}") for (kind, status), count in sorted(found.tally.ended.items())]
     at_rest = f"at rest {found.before.pss:,.0f} MiB (PSS) before and {found.after.pss:,.0f} MiB after"
@@ -112,7 +112,7 @@ def report(found: Soak, minutes: float) -> str:
 
 
 def draw(found: Soak, path: Path) -> None:
-    """Memory, threads and open files over time."""
+    """Draw memory, threads and open files over time."""
     figure = new_figure(7, 5)
     minutes = [sample.second / 60 for sample in found.samples]
     lines: tuple[tuple[str, list[Any]], ...] = (

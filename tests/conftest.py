@@ -1,4 +1,4 @@
-"""Fixtures: the application with the models it ships, and a real server."""
+"""Fixtures: the application with the models that it includes, and a real server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def heard_loggers() -> None:
-    """Let every logger of the application be heard again, whatever an earlier test's server or library has set."""
+    """Reset the log levels of the application, which an earlier test's server or library may have changed."""
     logging.disable(logging.NOTSET)
     listed = [logging.root.manager.loggerDict[name] for name in list(logging.root.manager.loggerDict)]
     for logger in (logging.root, *(item for item in listed if isinstance(item, logging.Logger))):
@@ -69,7 +69,7 @@ def heard_loggers() -> None:
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder like that of a fresh clone, the tests' own."""
+    """Return a models folder like that of a fresh clone, the tests' own."""
     folder = tmp_path_factory.mktemp("models")
     for name in SHIPPED:
         shutil.copytree(ROOT / "models" / name, folder / name)
@@ -78,7 +78,7 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.contextmanager
 def running_app(settings: Settings) -> Iterator[Flask]:
-    """The application with its models, in this process."""
+    """Yield the application with its models, in this process."""
     app = create_app(settings)
     load_models(app)
     try:
@@ -89,7 +89,7 @@ def running_app(settings: Settings) -> Iterator[Flask]:
 
 @pytest.fixture(scope="session")
 def app(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """The whole application, with its models, in this process."""
+    """Yield the whole application, with its models, in this process."""
     settings = Settings(
         models_dir=models_dir,
         cache_dir=CACHE,
@@ -109,7 +109,7 @@ def client(app: Flask) -> FlaskClient:
 
 
 class Server:
-    """A real gunicorn with the shipped models, and where it is reached."""
+    """A real gunicorn with the included models, and its addresses."""
 
     def __init__(
         self,
@@ -165,7 +165,7 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A running server, shared by the tests: none of them may harm it."""
+    """Yield a running server, shared by the tests: no test may damage it."""
     server = Server(models_dir, tmp_path_factory.mktemp("server"))
     try:
         server.wait_until_ready()

@@ -17,19 +17,19 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a language."""
+    """Return the fenced blocks of a language."""
     return [body for kind, body in BLOCK.findall(text) if kind == language]
 
 
 def lay_out(here: Place) -> None:
-    """Make the place look like a checkout: with the programs, the pictures and the models that documents name."""
+    """Make the folder look like a checkout: with the programs, the pictures and the models that documents name."""
     for name in ("bin", "static", "README.md"):
         (here.folder / name).symlink_to(ROOT / name)
     (here.folder / "models").symlink_to(here.store)
 
 
 def typed(here: Place, line: str) -> subprocess.CompletedProcess[str]:
-    """Type a command in the place, in the environment of the tests and at the place's ports."""
+    """Type a command in the folder, in the environment of the tests and at the ports of the folder."""
     line = line.replace("localhost:8080", f"127.0.0.1:{here.port}")
     words = shlex.split(line.replace("localhost:8081", f"127.0.0.1:{here.management_port}"), comments=True)
     if words[0].startswith("bin/"):

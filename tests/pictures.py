@@ -18,22 +18,22 @@ def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
 
 
 def astronaut() -> Image.Image:
-    """Eileen Collins smiling, a portrait by NASA in the public domain, 512 x 512; scikit-image ships it."""
+    """Return Eileen Collins smiling, a portrait by NASA in the public domain, 512 x 512; scikit-image ships it."""
     return Image.fromarray(data.astronaut())
 
 
 def face_crop() -> Image.Image:
-    """The astronaut's face as the smile network's data set has faces: grey, 64 x 64."""
+    """Return the astronaut's face as the smile network's data set has faces: grey, 64 x 64."""
     return astronaut().crop((170, 60, 280, 170)).resize((64, 64)).convert("L")
 
 
 def plain(width: int = 64, height: int = 48) -> Image.Image:
-    """A picture with nothing in it."""
+    """Return a picture with nothing in it."""
     return Image.new("RGB", (width, height), (200, 180, 40))
 
 
 def png_bomb(width: int = 40_000, height: int = 40_000) -> bytes:
-    """A tiny PNG file whose header announces a huge picture."""
+    """Return a tiny PNG file whose header announces a huge picture."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = zlib.compress(bytes(1_000_000), 9)
     parts = [(b"IHDR", header), (b"IDAT", body), (b"IEND", b"")]
@@ -42,15 +42,16 @@ def png_bomb(width: int = 40_000, height: int = 40_000) -> bytes:
 
 
 def animation(frames: int = 300) -> bytes:
-    """A GIF of many frames, none like the next; the first is red."""
+    """Return a GIF of many frames, none like the next; the first is red."""
     colours = [(255, 0, 0), *[(0, number % 256, 255 - number % 256) for number in range(1, frames)]]
     images = [Image.new("RGB", (300, 300), colour) for colour in colours]
     return encode(images[0], "GIF", save_all=True, append_images=images[1:])
 
 
 def unreadable() -> dict[str, bytes]:
-    """Files that are refused, each for a reason of its own: too many frames, cut off, a kind or a format that is not
-    decoded."""
+    """Return files that are refused, each for a reason of its own: too many frames, cut off, a kind or a format that is
+    not decoded.
+    """
     gif, tiff = encode(plain(), "GIF"), encode(Image.new("RGB", (64, 48)), "TIFF")
     frame = gif[gif.index(b"\x2c\0\0\0\0\x40\0\x30\0") : -1]
     jpeg = encode(plain())
@@ -65,6 +66,6 @@ def unreadable() -> dict[str, bytes]:
 
 
 def noise(width: int, height: int) -> bytes:
-    """A JPEG that does not compress well: about a byte a pixel."""
+    """Return a JPEG that does not compress well: about a byte a pixel."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     return encode(Image.fromarray(pixels), quality=95)

@@ -1,4 +1,4 @@
-"""Packages import each other in one direction, and heavy libraries are imported only where they are used."""
+"""The imports between packages, which go in one direction, and of heavy libraries, which only their users import."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_every_package_has_its_direction() -> None:
 
 
 @pytest.mark.parametrize("package", sorted(MAY_IMPORT))
-def test_a_package_imports_only_what_lies_below_it(package: str) -> None:
+def test_a_package_imports_only_packages_below_it(package: str) -> None:
     for path in modules(package) or [APP / f"{package}.py"]:
         targets = {name.split(".")[1] for name in imported(path) if name.startswith("app.")}
         assert targets <= MAY_IMPORT[package] | LEAVES | {package}, path
@@ -119,7 +119,7 @@ def test_no_package_has_parts_that_import_each_other() -> None:
     assert cycles == []
 
 
-def test_the_drawing_in_docs_is_of_these_packages() -> None:
+def test_the_diagram_in_docs_shows_these_packages() -> None:
     code = "import sys; sys.path.insert(0, 'docs'); import draw_architecture; print(draw_architecture.svg(), end='')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=APP.parent)
     drawing = (APP.parent / "docs" / "architecture.svg").read_text(encoding="utf-8")
@@ -128,7 +128,7 @@ def test_the_drawing_in_docs_is_of_these_packages() -> None:
         assert f">{package}</text>" in drawing
 
 
-def test_only_the_web_and_the_command_line_know_flask() -> None:
+def test_only_the_web_and_cli_packages_import_flask() -> None:
     for package in sorted(set(MAY_IMPORT) - {"web", "cli"}):
         for path in modules(package):
             assert not {name.split(".")[0] for name in imported(path)} & {"flask", "werkzeug"}

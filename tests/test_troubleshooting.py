@@ -1,4 +1,4 @@
-"""Every text that docs/troubleshooting.md quotes is one that the code has."""
+"""The texts that docs/troubleshooting.md quotes, which the code must have."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ SOURCE = re.sub(
 
 
 @pytest.mark.parametrize("text", quoted())
-def test_the_code_has_the_text(text: str) -> None:
+def test_every_documented_message_is_in_the_code(text: str) -> None:
     for part in re.split(r"…|: ", text):
         assert part.strip() in SOURCE, f"no file of app/ has {part.strip()!r}: change docs/troubleshooting.md"
 
 
-def test_there_are_enough_of_them() -> None:
+def test_the_document_has_enough_messages() -> None:
     assert len(quoted()) > 25

@@ -1,4 +1,4 @@
-"""The tutorials' commands are typed in their order, their code is run, and their answers are compared."""
+"""The commands of the tutorials in their order, their code and their answers, compared with the real ones."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def test_a_classifier_of_photographs_is_trained_served_and_corrected(tmp_path: P
             if kind == "bash":
                 printed = type_all(here, body)
             elif kind == "json":
-                given, shown = json.loads(printed[-1]), json.loads(body)
-                assert (list(given), given["model"]) == (list(shown), "pets")
+                given, expected = json.loads(printed[-1]), json.loads(body)
+                assert (list(given), given["model"]) == (list(expected), "pets")
                 assert {item["class"] for item in given["predictions"]} == {"cat", "dog"}
             else:
                 first_words = [line.split()[0] for line in body.splitlines() if line and " called " not in line]

@@ -1,4 +1,4 @@
-"""Names and docstrings use the glossary of CONTRIBUTING.md, not participles in place of nouns."""
+"""The names of the application, which use the glossary of CONTRIBUTING.md, not participles in place of nouns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOREIGN = ROOT / "app" / "handlers" / "runtime" / "mms"  # MMS's own names
 
 
 @pytest.mark.parametrize("package", sorted({path.parent for path in (ROOT / "app").rglob("*.py")}))
-def test_no_name_is_a_participle(package: Path) -> None:
+def test_no_name_is_a_participle_used_as_a_noun(package: Path) -> None:
     found = []
     for path in package.glob("*.py"):
         if path.is_relative_to(FOREIGN):

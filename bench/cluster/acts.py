@@ -1,4 +1,4 @@
-"""What is done to the cluster while it is under load, and what must be true afterwards."""
+"""The acts on the cluster while it is under load, and the conditions that must hold afterwards."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Scene:
     others: Path
 
     def replicas(self, application: str) -> list[psutil.Process]:
-        """The processes that compute a model, or one of its versions."""
+        """Return the processes that compute a model, or one of its versions."""
         mark = f"ray::ServeReplica:{application}-"
         return [process for process in self.rig.processes() if mark in " ".join(_command(process))]
 
     def whole(self) -> bool:
-        """Whether each model has its two replicas."""
+        """Return whether each model has its two replicas."""
         return all(len(self.replicas(name)) >= 2 for name in self.right)
 
     def wait_back(self, what: str, condition: Callable[[], bool]) -> tuple[float, float]:
-        """Wait until something holds.
+        """Wait until a condition holds.
 
         :returns: the seconds that took, and those of them in which a front was not ready.
         """
@@ -59,13 +59,13 @@ Act = Callable[[Scene], str]
 
 
 def steady(scene: Scene) -> str:
-    """Nothing happens."""
+    """Do nothing."""
     time.sleep(3 * SETTLE_SECONDS)
     return "two fronts, a head, two nodes"
 
 
 def kill_replica(scene: Scene) -> str:
-    """One of two replicas is killed."""
+    """Kill one of two replicas."""
     before = scene.replicas("dogcat")
     before[0].kill()
     seconds, away = scene.wait_back(
@@ -76,7 +76,7 @@ def kill_replica(scene: Scene) -> str:
 
 
 def kill_node(scene: Scene) -> str:
-    """A machine loses its whole Ray node."""
+    """Kill the whole Ray node of a machine."""
     node = scene.rig.nodes[1]
     node.kill()
     seconds, away = scene.wait_back("the replicas are back", scene.whole)
@@ -86,7 +86,7 @@ def kill_node(scene: Scene) -> str:
 
 
 def kill_head(scene: Scene) -> str:
-    """The head is killed with everything on it."""
+    """Kill the head with everything on it."""
     scene.rig.head.kill()
     seconds, away = scene.wait_back(
         "the head is back", lambda: scene.rig.head.has_started() and _all_run(scene) and scene.whole()
@@ -96,7 +96,7 @@ def kill_head(scene: Scene) -> str:
 
 
 def roll_bad(scene: Scene) -> str:
-    """A new version that fails its self-test is deployed, and registered in the model's place."""
+    """Deploy a new version that fails its self-test, and register it in place of the model."""
     scene.rig.deploy("--add", f"{ROLLED}={scene.others / BAD}")
     bad = application_name(ROLLED, digest_of(scene.others / BAD))
     wait_for("the new version fails", lambda: "FAILED" in scene.rig.status().get(bad, ""), BACK_SECONDS)
@@ -111,7 +111,7 @@ def roll_bad(scene: Scene) -> str:
 
 
 def roll(scene: Scene) -> str:
-    """A new version is deployed beside the old one, registered at one front after the other, and the old one goes."""
+    """Deploy a new version beside the old one, register it at one front after the other, and remove the old one."""
     old = application_name(ROLLED, digest_of(scene.rig.fronts[0].folder / "models" / ROLLED))
     scene.rig.deploy("--add", f"{ROLLED}={scene.others / NEW}")
     new = application_name(ROLLED, digest_of(scene.others / NEW))
@@ -127,7 +127,7 @@ def roll(scene: Scene) -> str:
 
 
 def scale(scene: Scene) -> str:
-    """1, 4 and 1 replicas."""
+    """Scale to 1, 4 and 1 replicas."""
     took = []
     for count in (1, 4, 1):
         _scale(scene, count)
@@ -137,7 +137,7 @@ def scale(scene: Scene) -> str:
 
 
 def grow(scene: Scene, nodes: int) -> tuple[object, ...]:
-    """Let so many nodes take part, each with a replica of one model.
+    """Let the given number of nodes take part, each with a replica of one model.
 
     :returns: nodes, replicas, nodes that compute, seconds until all answer; requests sent, answered, refused and lost.
     """

@@ -41,10 +41,10 @@ class Cost:
 
 
 def costs_of(document: str, hop: float) -> list[Cost]:
-    """Read docs/performance.md: eight connections keep all cores busy, so cores over requests a second is the time.
+    """Read docs/performance.md: eight connections keep all cores busy, so the time is cores over requests a second.
 
     :param hop: milliseconds of a core that the way to a replica takes; of a machine that was measured.
-    :raises ValueError: where the document has no such table.
+    :raises ValueError: if the document has no such table.
     """
     cores, found = MACHINE.search(document), TABLE.search(document)
     if not (cores and found):
@@ -60,7 +60,7 @@ def costs_of(document: str, hop: float) -> list[Cost]:
 
 @dataclass(frozen=True)
 class Need:
-    """What a load takes: machines, network (Gbit/s), dollars a million requests."""
+    """The resources for a load: machines, network (Gbit/s), dollars per million requests."""
 
     fronts: int
     nodes: int
@@ -70,13 +70,13 @@ class Need:
 
 
 def whole(cost: Cost, rate: float = RATE) -> Need:
-    """Every machine a whole server, behind a balancer."""
+    """Return what a load takes if every machine is a whole server, behind a balancer."""
     spent = cost.engine + cost.front
     return Need(_machines(spent, rate), 0, _gigabits(JPEG_BYTES, rate), 0.0, _dollars(spent))
 
 
 def cluster(cost: Cost, rate: float = RATE) -> Need:
-    """Fronts and nodes, with the tensor (float32) on its way between them."""
+    """Return what a load takes with fronts and nodes, and the tensor (float32) on its way between them."""
     shape, _ = MODELS[cost.model]
     front, spent = cost.front + cost.hop, cost.engine + cost.front + cost.hop
     return Need(
@@ -97,12 +97,12 @@ def _gigabits(size: int, rate: float) -> float:
 
 
 def _dollars(milliseconds: float) -> float:
-    """A million requests, in core-hours of which a part is used."""
+    """Return the dollars for a million requests, in core-hours of which a part is used."""
     return 1e6 * milliseconds / 1000 / 3600 / USED * CORE_HOUR
 
 
 def report(document: str, hop: float) -> str:
-    """The tables for docs/scaling.md."""
+    """Return the tables for docs/scaling.md."""
     costs = [cost for cost in costs_of(document, hop) if cost.model in MODELS]
     rows = [(cost.model, number(cost.engine), number(cost.front), number(cost.hop)) for cost in costs]
     text = table(("one request, in ms of a core", "engine", "HTTP and picture", "the hop"), rows) + "\n"

@@ -1,5 +1,6 @@
-"""What the way to the cluster costs: the same requests to a server that computes itself, and to one that asks the
-cluster."""
+"""The cost of the way to the cluster: the same requests to a server that computes itself, and to one that uses the
+cluster.
+"""
 
 from __future__ import annotations
 
@@ -51,18 +52,18 @@ class Hop:
     )
 
     def with_cluster(self, other: Hop) -> Hop:
-        """The same with what was measured of a front of a cluster."""
+        """Return a copy with the measurements of a front of a cluster."""
         return replace(self, cluster=other.local)
 
     def row(self) -> tuple[str, ...]:
-        """As it stands in the document."""
+        """Return the row of the document."""
         assert self.cluster is not None
         pairs = [(getattr(self.local, what), getattr(self.cluster, what)) for what in ("median", "per_second", "core")]
         return (self.model, *(number(figure) for pair in pairs for figure in pair))
 
     @property
     def core(self) -> float:
-        """Milliseconds of a core that the way takes."""
+        """Return the milliseconds of a core that the way takes."""
         assert self.cluster is not None
         return self.cluster.core - self.local.core
 
@@ -85,31 +86,33 @@ def measure_hop(front: Front, model: str, processes: Sequence[psutil.Process]) -
 
 
 def _times(front: Front, model: str, count: int | None, seconds: float) -> Iterator[tuple[float, int]]:
-    """Ask over one connection; the seconds of each answer.
+    """Send requests over one connection; yield the seconds of each answer.
 
-    :raises RuntimeError: where one is not 200.
+    :raises RuntimeError: if one is not 200.
     """
     picture = pictures()[model]
     connection = http.client.HTTPConnection("127.0.0.1", front.port, timeout=60)
-    ending, asked = time.monotonic() + seconds, 0
-    while time.monotonic() < ending and (count is None or asked < count):
+    ending, count_sent = time.monotonic() + seconds, 0
+    while time.monotonic() < ending and (count is None or count_sent < count):
         began = time.perf_counter()
         connection.request("POST", f"/predict/{model}", picture, {"Content-Type": "image/jpeg"})
         answer = connection.getresponse()
         answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{model} answered {answer.status}")
-        asked += 1
-        yield time.perf_counter() - began, asked
+        count_sent += 1
+        yield time.perf_counter() - began, count_sent
     connection.close()
 
 
 def _at_work(processes: Sequence[psutil.Process], model: str) -> list[psutil.Process]:
-    """Fronts, proxies and the model's replicas: not Ray's own daemons, which work without requests, too."""
+    """Return the fronts, the proxies and the replicas of the model, but not Ray's own daemons, which also work without
+    requests.
+    """
     marks = ("gunicorn", "ray::ProxyActor", f"ray::ServeReplica:{model}-")
     return [process for process in processes if any(mark in " ".join(process.cmdline()) for mark in marks)]
 
 
 def _seconds(processes: Sequence[psutil.Process]) -> float:
-    """What they have computed so far."""
+    """Return the processor seconds that the processes have used so far."""
     return sum(process.cpu_times().user + process.cpu_times().system for process in processes)

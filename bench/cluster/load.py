@@ -17,29 +17,31 @@ CLIENT_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked of a model, and the answers that are right: probabilities by class, one map for each version that
-    may answer at this time."""
+    """A request to a model, and the right answers: probabilities by class, one map for each version that may answer at
+    this time.
+    """
 
     model: str
     picture: bytes
     right: tuple[Mapping[str, float], ...]
 
     def judge(self, body: bytes) -> float:
-        """The largest difference of a probability to the answer that is nearest."""
-        said = {load["class"]: load["probability"] for load in json.loads(body)["predictions"]}
-        return min(_difference(said, right) for right in self.right)
+        """Return the largest difference of a probability from the nearest right answer."""
+        probabilities = {load["class"]: load["probability"] for load in json.loads(body)["predictions"]}
+        return min(_difference(probabilities, right) for right in self.right)
 
 
-def _difference(said: Mapping[str, float], right: Mapping[str, float]) -> float:
-    if not set(said) <= set(right):
+def _difference(probabilities: Mapping[str, float], right: Mapping[str, float]) -> float:
+    if not set(probabilities) <= set(right):
         return float("inf")
-    return max(abs(said[name] - right[name]) for name in said)
+    return max(abs(probabilities[name] - right[name]) for name in probabilities)
 
 
 @dataclass
 class Tally:
-    """How requests ended. ``refused`` were answered 503 with ``Retry-After``. Anything else but a right answer, above
-    all no answer, is ``lost``. ``silence`` is the longest time without an answer of a front, in seconds."""
+    """The ends of requests. ``refused`` were answered 503 with ``Retry-After``. Anything else but a right answer, above
+    all no answer, is ``lost``. ``silence`` is the longest time without an answer of a front, in seconds.
+    """
 
     sent: int = 0
     answered: int = 0
@@ -52,7 +54,7 @@ class Tally:
 
 
 class Load:
-    """Clients that run until :meth:`stop`. ``phase`` names what is counted at the moment of asking."""
+    """Clients that run until :meth:`stop`. ``phase`` is the name under which new requests are counted."""
 
     def __init__(self, ports: Sequence[int], asks: Sequence[Ask], per_second: float, clients: int) -> None:
         self.asks = tuple(asks)
@@ -76,7 +78,7 @@ class Load:
             thread.join(2 * CLIENT_SECONDS)
 
     def count(self) -> Tally:
-        """What is counted at this moment."""
+        """Return the tally of this moment."""
         with self._lock:
             return self.tallies.setdefault(self.phase, Tally())
 

@@ -32,8 +32,9 @@ Answers = dict[str, dict[str, float]]
 
 
 def make(folder: Path, cache: Path) -> None:
-    """Make a models folder with the three, and beside it two others to roll to: one that is right, and one whose
-    self-test cannot hold."""
+    """Make a models folder with the three models, and beside it two others to roll to: a right one, and one whose
+    self-test cannot hold.
+    """
     for name in NAMES:
         if name != IMAGENET:
             shutil.copytree(ROOT / "models" / name, folder / "models" / name)
@@ -45,18 +46,18 @@ def make(folder: Path, cache: Path) -> None:
         shutil.copytree(ROOT / "models" / ROLLED, other)
         _shift(other)
         write_selftest(open_model_folder(other), picture, "auto", cache)
-    told = json.loads((folder / "others" / BAD / FILE).read_text())
-    told["probabilities"].reverse()
-    (folder / "others" / BAD / FILE).write_text(json.dumps(told))
+    facts = json.loads((folder / "others" / BAD / FILE).read_text())
+    facts["probabilities"].reverse()
+    (folder / "others" / BAD / FILE).write_text(json.dumps(facts))
 
 
 def face() -> bytes:
-    """The photograph's face, which is asked of ``smile`` without a search for faces."""
+    """Return the face in the photograph, which is sent to ``smile`` without a search for faces."""
     return _jpeg(Image.open(PHOTOGRAPH).crop(FACE))
 
 
 def pictures() -> dict[str, bytes]:
-    """What each model is asked."""
+    """Return what is sent to each model."""
     whole = _jpeg(Image.open(PHOTOGRAPH))
     return {"smile": face(), "dogcat": whole, "imagenet": whole}
 
@@ -68,17 +69,17 @@ def archive(folder: Path, target: Path) -> None:
             packed.write(path, path.relative_to(folder).as_posix())
 
 
-def answers(url: str, asked: Mapping[str, bytes]) -> Answers:
-    """What a server says of each picture: the probabilities by class."""
-    return dict(_answers(url, asked))
+def answers(url: str, requests: Mapping[str, bytes]) -> Answers:
+    """Return the answers of a server to each picture: the probabilities by class."""
+    return dict(_answers(url, requests))
 
 
-def _answers(url: str, asked: Mapping[str, bytes]) -> Iterator[tuple[str, dict[str, float]]]:
-    for model, picture in asked.items():
+def _answers(url: str, requests: Mapping[str, bytes]) -> Iterator[tuple[str, dict[str, float]]]:
+    for model, picture in requests.items():
         request = urllib.request.Request(f"{url}/predict/{model}?top=1000", picture, {"Content-Type": "image/jpeg"})
         with urllib.request.urlopen(request, timeout=120) as answer:
-            said = json.load(answer)["predictions"]
-        yield model, {item["class"]: item["probability"] for item in said}
+            predictions = json.load(answer)["predictions"]
+        yield model, {item["class"]: item["probability"] for item in predictions}
 
 
 def _shift(folder: Path) -> None:

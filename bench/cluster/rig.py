@@ -46,10 +46,10 @@ class Failed(Exception):
 
 
 def wait_for(what: str, condition: Callable[[], bool], seconds: float) -> float:
-    """Wait until something holds.
+    """Wait until a condition holds.
 
     :returns: the seconds that took.
-    :raises Failed: where it does not hold in time.
+    :raises Failed: if it does not hold in time.
     """
     began = time.monotonic()
     while not condition():
@@ -81,7 +81,7 @@ class Front:
             )
 
     def stop(self) -> None:
-        """End it when it has answered what it works on."""
+        """Stop the server when it has answered its running requests."""
         if self.process is not None:
             self.process.terminate()
             try:
@@ -95,7 +95,7 @@ class Front:
         return f"http://127.0.0.1:{self.port + management}{path}"
 
     def ask(self, method: str, path: str, management: bool = False, seconds: float = 120) -> tuple[int, str]:
-        """One request: status and body; 0 where nobody answers."""
+        """Send one request; return status and body, or status 0 if nothing answers."""
         request = urllib.request.Request(self.url(path, management), method=method)
         try:
             with urllib.request.urlopen(request, timeout=seconds) as answer:
@@ -106,7 +106,7 @@ class Front:
             return 0, str(error)
 
     def ready(self, models: int = 1) -> bool:
-        """Whether it says that it is ready, with so many models at least."""
+        """Return whether the server is ready, with the given number of models at least."""
         if self.process is not None and self.process.poll() is not None:
             raise Failed(f"a front has ended:\n{self.log.read_text(errors='replace')[-3000:]}")
         status, body = self.ask("GET", "/readyz", seconds=10)
@@ -133,7 +133,7 @@ class Node:
         return self.log.exists() and "Ray runtime started" in self.log.read_text(errors="replace")
 
     def processes(self) -> list[psutil.Process]:
-        """All processes of the node."""
+        """Return all processes of the node."""
         return self._supervisor.children(recursive=True) if self._supervisor else []
 
     def kill(self) -> None:
@@ -141,7 +141,7 @@ class Node:
         kill_children(self._supervisor)
 
     def stop(self) -> None:
-        """End it for good."""
+        """Stop the node for good."""
         if self._supervisor:
             self._supervisor.terminate()
             self._supervisor.wait(30)
@@ -164,7 +164,7 @@ class Rig:
 
     @property
     def proxies(self) -> str:
-        """The setting ``DIMPLE_CLUSTER``. On one machine, the proxies share their port."""
+        """Return the setting ``DIMPLE_CLUSTER``. On one machine, the proxies share their port."""
         return f"127.0.0.3:{self.proxy_port},127.0.0.4:{self.proxy_port}"
 
     def start_nodes(self) -> None:
@@ -175,7 +175,7 @@ class Rig:
         self.deploy()
 
     def join_more(self, count: int) -> None:
-        """Let more nodes join, until there are so many."""
+        """Let more nodes join, until there are the given number of nodes."""
         while len(self.nodes) < count:
             self.nodes.append(self._node(3 + len(self.nodes), [f"--address=127.0.0.2:{self.ray_port}"]))
             self.nodes[-1].start()
@@ -187,7 +187,7 @@ class Rig:
         self.run("serve", "deploy", str(self.folder / "serve.yaml"), "--address", self.dashboard)
 
     def status(self) -> dict[str, str]:
-        """The status of each application, and its messages; empty while the head does not answer."""
+        """Return the status of each application, and its messages; empty while the head does not answer."""
         token = (self.folder / "home" / ".ray" / "auth_token").read_text().strip()
         url = f"{self.dashboard}/api/serve/applications/"
         try:
@@ -221,7 +221,7 @@ class Rig:
             wait_for("the fronts are ready", lambda front=front: front.ready(models), START_SECONDS)
 
     def processes(self) -> list[psutil.Process]:
-        """Everything that was started here and lives."""
+        """Return everything that was started here and still runs."""
         found = [process for node in (self.head, *self.nodes) for process in node.processes()]
         for front in self.fronts:
             if front.process is not None:
@@ -230,7 +230,7 @@ class Rig:
         return found
 
     def measure(self) -> None:
-        """Note what all of it takes of memory now (PSS, MiB), where that is more than ever."""
+        """Note the memory that all processes take now (PSS, MiB), if it is more than ever before."""
         self.peak = max(self.peak, held([process.pid for process in self.processes()]).pss)
 
     def close(self) -> None:
@@ -274,7 +274,7 @@ class Rig:
 
 
 def _two_ports() -> int:
-    """A free port with a free one after it."""
+    """Return a free port with a free one after it."""
     while True:
         with socket.socket() as one, socket.socket() as after, contextlib.suppress(OSError, OverflowError):
             one.bind(("127.0.0.1", 0))
@@ -285,7 +285,7 @@ def _two_ports() -> int:
 
 @contextlib.contextmanager
 def rig(models: Path, cache: Path) -> Iterator[Rig]:
-    """A rig that is taken away again, however it goes."""
+    """Yield a rig that is removed in any case."""
     made = Rig(models, cache)
     try:
         yield made

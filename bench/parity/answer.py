@@ -1,4 +1,4 @@
-"""What a server answered, whatever it was."""
+"""The answer of a server, of any kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NONE: Mapping[str, str] = {}
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer. ``status`` is 0 where there was none; ``reason`` then says what was there instead.
+    """One answer. ``status`` is 0 if there was none; ``reason`` then says what happened instead.
 
     :param headers: names in lower case; a header that came twice has both values, with ``, `` between.
     """
@@ -24,22 +24,22 @@ class Answer:
     body: bytes
 
     def document(self) -> Any:
-        """The body read as JSON.
+        """Return the body read as JSON.
 
-        :raises ValueError: where it is none.
+        :raises ValueError: if it is none.
         """
         return json.loads(self.body)
 
 
 def of_document(document: Any) -> Answer:
-    """An answer that did not come over HTTP: what a probe found out about a server."""
+    """Return an answer that did not arrive over HTTP: the result of a probe of a server."""
     return Answer(200, "", NONE, json.dumps(document, indent=2).encode())
 
 
 def exchange(
     connection: http.client.HTTPConnection, method: str, path: str, headers: Mapping[str, str], body: Any
 ) -> Answer:
-    """Ask once, with these headers and no others but Host, Content-Length and Accept-Encoding.
+    """Send one request, with these headers and no others but Host, Content-Length and Accept-Encoding.
 
     :param body: bytes, or an iterable of bytes, which is sent in chunks.
     """

@@ -1,4 +1,4 @@
-"""One check: a question that both servers get, and what of the answers is compared."""
+"""One check: a request that both servers get, and the parts of the answers to compare."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETTLE_TRIES, SETTLE_SECONDS = 100, 0.2
 
 @dataclass(frozen=True)
 class Check:
-    """A question, and what Multi Model Server must answer for it to prove anything.
+    """A request, and the answer of Multi Model Server that is needed for it to prove anything.
 
     :param id: ``suite.name``; known differences refer to it.
     :param asks: the question in words, for the report.
@@ -50,7 +50,7 @@ def predict(
     management: bool = False,
     **more: Any,
 ) -> Check:
-    """A request at the inference port, or at the management port. ``line`` is ``METHOD path``."""
+    """Return a check of a request at the inference port, or at the management port. ``line`` is ``METHOD path``."""
     method, path = line.split(" ", 1)
     sent = body.encode() if isinstance(body, str) else body
 
@@ -59,15 +59,17 @@ def predict(
         return peer.ask(method, path, sent() if callable(sent) else sent, headers, management)
 
     where = "management " if management else ""
-    told = f", {'; '.join(f'{key}: {value}' for key, value in headers.items())}" if headers else ""
-    return Check(id, f"{where}{line}{told}{_shown(sent)}", ask, status, says, **more)
+    header_text = f", {'; '.join(f'{key}: {value}' for key, value in headers.items())}" if headers else ""
+    return Check(id, f"{where}{line}{header_text}{_body_text(sent)}", ask, status, says, **more)
 
 
 manage = partial(predict, management=True)
 
 
 def describe(id: str, model: str, says: str = "", masked: tuple[str, ...] = WORKERS) -> Check:
-    """A description, once no worker comes or goes any more: either server starts and ends them in its own time."""
+    """Return a check of a description once no worker starts or ends any more: each server starts and ends them in its
+    own time.
+    """
 
     def ask(peer: Peer) -> Answer:
         for _ in range(SETTLE_TRIES):
@@ -81,18 +83,18 @@ def describe(id: str, model: str, says: str = "", masked: tuple[str, ...] = WORK
 
 
 def probe(id: str, asks: str, ask: Callable[[Peer], Answer], status: int = 200, says: str = "", **more: Any) -> Check:
-    """A question that takes more than one request."""
+    """Return a check that takes more than one request."""
     return Check(id, asks, ask, status, says, **more)
 
 
-def _shown(body: Any) -> str:
+def _body_text(body: Any) -> str:
     if not isinstance(body, bytes) or not body:
         return ""
     return f", body {body.decode()!r}" if len(body) < 80 and body.isascii() else f", body of {len(body):,} bytes"
 
 
 def form(parts: Mapping[str, str | bytes | tuple[str, str, bytes]]) -> tuple[bytes, dict[str, str]]:
-    """A multipart body and its header. A part is a text, or a file: name, content type ("" for none), bytes."""
+    """Return a multipart body and its header. A part is a text, or a file: name, content type ("" for none), bytes."""
     boundary = "parity-bench-boundary"
     lines = []
     for name, part in parts.items():

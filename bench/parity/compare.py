@@ -1,4 +1,4 @@
-"""Two answers, and where they differ."""
+"""The differences between two answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.parity.answer import Answer
 TOLERANCE = 1e-4
 """How far two figures of a prediction may be apart."""
 ABSENT = "(absent)"
-SHOWN = 300
+MOST_CHARACTERS = 300
 UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
@@ -36,7 +36,7 @@ class Difference:
 def differences(
     check: str, mms: Answer, dimple: Answer, masked: Sequence[str] = (), unordered: Sequence[str] = ()
 ) -> list[Difference]:
-    """Everything in which two answers differ, but what differs from run to run anyway."""
+    """Return everything in which two answers differ, except for what differs from run to run anyway."""
     found = [("status", str(mms.status), str(dimple.status)), ("reason", _reason(mms), _reason(dimple))]
     found += [(f"header {name}", a, b) for name, a, b in _headers(mms, dimple)]
     found += list(_bodies(mms, dimple, masked, unordered))
@@ -49,12 +49,12 @@ def _headers(mms: Answer, dimple: Answer) -> Iterator[tuple[str, str, str]]:
 
 
 def _reason(answer: Answer) -> str:
-    """The reason phrase; its letters' case says nothing (RFC 9112, 4: nor does the phrase)."""
+    """Return the reason phrase in one letter case, which is ignored (RFC 9112, section 4: the phrase is, too)."""
     return answer.reason.lower() if answer.status else answer.reason
 
 
 def _header(name: str, answer: Answer) -> str:
-    """A header's value; of one whose value says nothing to another server, whether it is right."""
+    """Return the value of a header; if the value means nothing to another server, whether it is right."""
     value = answer.headers.get(name)
     if value is None:
         return ABSENT
@@ -87,7 +87,7 @@ def _bodies(
 
 
 def _settled(value: Any, path: tuple[str, ...], masked: Sequence[str], unordered: Sequence[str]) -> Any:
-    """A document with its volatile values replaced by their kinds, and its unordered lists sorted."""
+    """Return a document with its volatile values replaced by their kinds, and its unordered lists sorted."""
     here = ".".join(path)
     if any(fnmatchcase(here, pattern) for pattern in masked):
         return f"({type(value).__name__})"
@@ -100,7 +100,7 @@ def _settled(value: Any, path: tuple[str, ...], masked: Sequence[str], unordered
 
 
 def json_differences(mms: Any, dimple: Any, path: str = "body") -> Iterator[tuple[str, str, str]]:
-    """Walk two JSON documents; numbers that are not whole may be :data:`TOLERANCE` apart."""
+    """Walk two JSON documents; numbers that are not integers may differ by :data:`TOLERANCE`."""
     if isinstance(mms, dict) and isinstance(dimple, dict):
         yield from _of_objects(mms, dimple, path)
     elif isinstance(mms, list) and isinstance(dimple, list):
@@ -130,7 +130,7 @@ def _same(mms: Any, dimple: Any) -> bool:
 
 
 def _key_order(value: Any) -> str:
-    """The keys of a document in the order in which they are written."""
+    """Return the keys of a document in the order in which they are written."""
     if isinstance(value, dict):
         return "{" + ", ".join(key + _key_order(item) for key, item in value.items()) + "}"
     if isinstance(value, list):
@@ -143,4 +143,4 @@ def _text(body: bytes) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… ({len(text):,} characters)"
+    return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}… ({len(text):,} characters)"

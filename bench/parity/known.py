@@ -1,4 +1,4 @@
-"""The differences that are meant, and which of those that were found they explain."""
+"""The declared differences, and the found differences that they explain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FILE = Path(__file__).parent / "differences.json"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a known difference shows. Each may have ``*`` for any text."""
+    """An answer in which a known difference appears. Each field may have ``*`` for any text."""
 
     check: str
     aspect: str
@@ -30,7 +30,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Known:
-    """A difference that is meant: what either server does, why, and where it shows."""
+    """A declared difference: what each server does, why, and in which answers it appears."""
 
     id: str
     mms: str
@@ -40,14 +40,14 @@ class Known:
 
 
 def _fits(pattern: str, text: str) -> bool:
-    """Like fnmatch, but only ``*`` is special: bodies are full of brackets and question marks."""
+    """Match like fnmatch, but only ``*`` is special: bodies are full of brackets and question marks."""
     return re.fullmatch(".*".join(re.escape(part) for part in pattern.split("*")), text, re.DOTALL) is not None
 
 
 def read_known(path: Path = FILE) -> list[Known]:
     """Read the file of known differences.
 
-    :raises ValueError: where two have one id, or one has no place where it shows.
+    :raises ValueError: if two have one id, or one has no place.
     """
     known = [
         Known(
@@ -65,7 +65,7 @@ def read_known(path: Path = FILE) -> list[Known]:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was found, sorted: explained (by id), not explained, and the places that explained nothing."""
+    """The differences that were found: explained (by id), not explained, and the places that explained nothing."""
 
     explained: dict[str, list[Difference]]
     undeclared: list[Difference]
@@ -77,9 +77,9 @@ class Verdict:
 
 
 def judge(found: Iterable[Difference], known: Iterable[Known], ran: Iterable[str] | None = None) -> Verdict:
-    """Explain what was found by what is known.
+    """Explain the differences that were found by the known ones.
 
-    :param ran: the checks that ran, None for all; a place that explains nothing proves nothing where its did not.
+    :param ran: the checks that ran, None for all; an unused place proves nothing if its check did not run.
     """
     known = list(known)
     explained: dict[str, list[Difference]] = {item.id: [] for item in known}

@@ -1,4 +1,4 @@
-"""``ab``, as the load test of MMS's tutorial runs it, and what it counted."""
+"""``ab``, as the load test of MMS's tutorial runs it, and its counts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNTS = {
 
 @dataclass(frozen=True)
 class Load:
-    """What ``ab`` counted. A refused request is complete, too; its status was not 200. ``p50`` and ``p99`` are ms.
+    """The counts of ``ab``. A refused request is complete, too; its status was not 200. ``p50`` and ``p99`` are ms.
 
     :param broke_off: why ``ab`` gave up, if it did; it counts nothing but the complete ones then.
     """
@@ -43,7 +43,7 @@ class Load:
 
 
 def parse(text: str) -> Load:
-    """Read ``ab``'s report. What it does not mention, such as refused requests, is none."""
+    """Read the report of ``ab``. A count that it does not mention, such as refused requests, is zero."""
     if "Complete requests" not in text:
         complete = re.search(r"Total of (\d+) requests completed", text)
         words = [line for line in text.splitlines() if line.startswith(("apr_", "ab:"))]
@@ -56,7 +56,7 @@ def parse(text: str) -> Load:
 
 
 def run_ab(ab: str, url: str, picture: Path, requests: int, clients: int) -> Load:
-    """Ask a prediction route for the same picture, keeping connections alive. One that is reset counts as failed."""
+    """Send the same picture to a prediction route, with persistent connections. A reset connection counts as failed."""
     command = [ab, "-k", "-l", "-n", str(requests), "-c", str(clients), "-s", str(PATIENCE_SECONDS), "-q", "-r"]
     command += ["-T", "image/jpeg", "-p", str(picture), url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)

@@ -1,4 +1,4 @@
-"""What a comparison needs of the machine: Java, and Multi Model Server in an environment of its own."""
+"""The requirements of a comparison: Java, and Multi Model Server in an environment of its own."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ JAVA = "Multi Model Server needs Java 8 or later: apt-get install openjdk-17-jre
 
 
 class Missing(Exception):
-    """Something that only the one who runs this can install; the message says what."""
+    """Missing software that only the user can install; the message says what."""
 
 
 def need(program: str, how: str) -> str:
     """Find a program.
 
-    :raises Missing: with what to install, where there is none.
+    :raises Missing: with what to install, if it is missing.
     """
     if found := shutil.which(program):
         return found
@@ -45,9 +45,9 @@ def need(program: str, how: str) -> str:
 
 
 def mms_python(folder: Path) -> Path:
-    """The Python of MMS's environment, which is made where it is missing or has other packages.
+    """Return the Python of MMS's environment, which is made if it is missing or has other packages.
 
-    :param folder: where the environment is.
+    :param folder: of the environment.
     """
     return _environment(folder, PACKAGES, "Multi Model Server", OLD_NAME)
 
@@ -59,8 +59,8 @@ def peers_python(folder: Path) -> Path:
 
 def _environment(folder: Path, packages: tuple[str, ...], title: str, site: str = "") -> Path:
     python, mark = folder / "bin" / "python", folder / "packages.txt"
-    wanted = "\n".join(packages)
-    if mark.exists() and mark.read_text() == wanted:
+    requirements = "\n".join(packages)
+    if mark.exists() and mark.read_text() == requirements:
         return python
     echo(f"installing {title} into {folder}, once")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
@@ -70,5 +70,5 @@ def _environment(folder: Path, packages: tuple[str, ...], title: str, site: str 
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     found = subprocess.run([str(python), "-c", code], check=True, capture_output=True, text=True)
     (Path(found.stdout.strip()) / "sitecustomize.py").write_text(site)
-    mark.write_text(wanted)
+    mark.write_text(requirements)
     return python

@@ -1,4 +1,6 @@
-"""Writes small networks with weights from a fixed seed. Run by the Python of MMS's environment: ``nets.py FOLDER``."""
+"""A program that writes small networks with weights from a fixed seed, run by the Python of MMS's environment:
+``nets.py FOLDER``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ SIDES = {"tiny32": 32, "tiny224": 224}
 
 
 def network() -> Any:
-    """Two convolutions, the mean of each channel, and a softmax over six classes."""
+    """Return a network of two convolutions, the mean of each channel, and a softmax over six classes."""
     import mxnet as mx
 
     x = mx.sym.Variable("data") * (1 / 255)

@@ -1,4 +1,4 @@
-"""A running server of either kind, and how it is asked."""
+"""A running server of either kind, and requests to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STOP_SECONDS = 30
 
 
 class NotReady(Exception):
-    """A server that did not come up; the message has the end of its log."""
+    """The error of a server that did not start; the message has the end of its log."""
 
 
 @dataclass
@@ -52,9 +52,9 @@ class Peer:
         return self.home / "server.log"
 
     def start(self) -> None:
-        """Start it in a process group of its own, and wait until it answers.
+        """Start the server in a process group of its own, and wait until it answers.
 
-        :raises NotReady: where it ends, or does not answer in time.
+        :raises NotReady: if it ends, or does not answer in time.
         """
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -70,12 +70,12 @@ class Peer:
         raise NotReady(f"{self.kind} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
 
     def _is_up(self) -> bool:
-        """Both load their models before they listen."""
+        """Return whether the server listens; both load their models before they listen."""
         answers = [self.ask("GET", "/ping"), self.ask("GET", "/models", management=True)]
         return all(answer.status == 200 for answer in answers)
 
     def stop(self) -> None:
-        """End it and everything that it started."""
+        """End the server and everything that it started."""
         if self.process is None:
             return
         for number in (signal.SIGTERM, signal.SIGKILL):
@@ -87,7 +87,7 @@ class Peer:
         (self.home / "tmp" / ".model_server.pid").unlink(missing_ok=True)  # MMS's; only --stop removes it
 
     def _wait_for_end(self) -> None:
-        """Wait until the last of the group is gone: the first, MMS's command, ends long before its Java.
+        """Wait until the last process of the group has ended: the first, MMS's command, ends long before its Java.
 
         :raises ProcessLookupError: as soon as all are.
         """
@@ -99,7 +99,7 @@ class Peer:
             time.sleep(0.1)
 
     def processes(self) -> int:
-        """How many processes there are under the server."""
+        """Return the number of processes under the server."""
         parents = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):  # it has ended meanwhile

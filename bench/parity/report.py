@@ -1,4 +1,4 @@
-"""A run's outcome: on the terminal, and as JSON."""
+"""The outcome of a run: on the terminal, and as JSON."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from bench.parity.tables import columns
 
 
 def exit_status(results: Sequence[Result], verdict: Verdict) -> int:
-    """0 where everything is the same or declared, and every check proved something."""
+    """Return 0 if everything is the same or declared, and every check proved something."""
     return 0 if results and verdict.passed and not any(result.void for result in results) else 1
 
 
 def print_report(results: Sequence[Result], verdict: Verdict) -> None:
-    """Print what differs undeclared, then a table of all."""
-    asked = {result.check.id: result.check.asks for result in results}
+    """Print the undeclared differences, then a table of all."""
+    questions = {result.check.id: result.check.asks for result in results}
     for check, found in groupby(verdict.undeclared, lambda item: item.check):
-        print(f"\n{check}: {asked[check]}")
+        print(f"\n{check}: {questions[check]}")
         for item in found:
             print(f"  {item.aspect}\n    MMS     {item.mms}\n    Dimple  {item.dimple}")
     for result in results:
@@ -38,13 +38,13 @@ def print_report(results: Sequence[Result], verdict: Verdict) -> None:
 
 
 def _rows(results: Sequence[Result], verdict: Verdict) -> list[list[str]]:
-    asked = Counter(result.check.id.split(".")[0] for result in results)
+    counts = Counter(result.check.id.split(".")[0] for result in results)
     undeclared = Counter(item.check.split(".")[0] for item in verdict.undeclared)
     explained = Counter(item.check.split(".")[0] for found in verdict.explained.values() for item in found)
     void = Counter(result.check.id.split(".")[0] for result in results if result.void)
     rows = [["suite", "checks", "declared differences", "undeclared", "void"]]
     rows += [[suite, str(count), str(explained[suite]), str(undeclared[suite]), str(void[suite])]
-             for suite, count in asked.items()]  # fmt: skip
+             for suite, count in counts.items()]  # fmt: skip
     rows += [["declared as", "times", "", "", ""]]
     rows += [[id, str(len(found)), "", "", ""] for id, found in verdict.explained.items()]
     return rows
@@ -66,14 +66,14 @@ def write_report(path: Path, results: Sequence[Result], verdict: Verdict) -> Pat
         "undeclared": [asdict(item) for item in verdict.undeclared],
         "gone": [{"id": id, **asdict(place)} for id, place in verdict.gone],
         "explained": {id: [asdict(item) for item in found] for id, found in verdict.explained.items()},
-        "checks": [_told(result) for result in results],
+        "checks": [_result_document(result) for result in results],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, json.dumps(document, indent=1))
     return path
 
 
-def _told(result: Result) -> dict[str, Any]:
+def _result_document(result: Result) -> dict[str, Any]:
     answers = {
         kind: {"status": answer.status, "reason": answer.reason, "headers": dict(answer.headers),
                "body": answer.body[:2000].decode("utf-8", "backslashreplace")}

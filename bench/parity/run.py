@@ -1,4 +1,4 @@
-"""Asks both servers the same, check by check."""
+"""The run of the checks against both servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SLOW_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Result:
-    """What one check came to.
+    """The result of one check.
 
     :param void: why it proves nothing: MMS itself did not answer as its contract says.
     :param seconds: of MMS and of Dimple.
@@ -33,11 +33,11 @@ class Result:
 
 
 def run(checks: Sequence[Check], mms: Peer, dimple: Peer, title: str) -> list[Result]:
-    """Ask both at once, one check after the other: what a check does, the next ones build on."""
+    """Send a check to both servers at once, one check after the other: later checks build on earlier ones."""
     results = []
-    with progress(title, len(checks), "checks") as shown, ThreadPoolExecutor(2) as pool:
+    with progress(title, len(checks), "checks") as bar, ThreadPoolExecutor(2) as pool:
         for check in checks:
-            shown.note(check.id)
+            bar.note(check.id)
             started = [pool.submit(_timed, check.ask, peer) for peer in (mms, dimple)]
             (one, its), (other, others) = (future.result() for future in started)
             found = differences(check.id, one, other, check.masked, check.unordered)
@@ -47,7 +47,7 @@ def run(checks: Sequence[Check], mms: Peer, dimple: Peer, title: str) -> list[Re
                 for peer in (mms, dimple):
                     peer.ask("DELETE", f"/models/{check.drops}", management=True)
             _tell(result)
-            shown.advance()
+            bar.advance()
     return results
 
 
@@ -61,7 +61,7 @@ def _timed(ask: Callable[[Peer], Answer], peer: Peer) -> tuple[Answer, float]:
 
 
 def not_run(title: str, error: Exception) -> Result:
-    """What stands for the checks of a configuration under which a server did not start."""
+    """Return the result that stands for the checks of a configuration under which a server did not start."""
     nothing = Answer(0, "NotReady", NONE, b"")
     echo(f"{title}: {error}")
     return Result(probe(f"{title}.start", "start both servers", lambda peer: nothing), nothing, nothing, (), str(error))

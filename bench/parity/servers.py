@@ -18,7 +18,7 @@ BASE = {"max_request_size": "10485760"}
 
 
 def mms(python: Path, home: Path, setup: Setup) -> Peer:
-    """Multi Model Server as its own command starts it.
+    """Return Multi Model Server as its own command starts it.
 
     :param python: of the environment that it is installed in.
     :param home: its own folder; a short one, because the names of sockets must be.
@@ -31,7 +31,7 @@ def mms(python: Path, home: Path, setup: Setup) -> Peer:
 
 
 def dimple(checkout: Path, home: Path, setup: Setup, workers: int) -> Peer:
-    """Dimple by its own ``multi-model-server``, with the same configuration.
+    """Return Dimple by its own ``multi-model-server``, with the same configuration.
 
     :param workers: server processes.
     """
@@ -42,7 +42,7 @@ def dimple(checkout: Path, home: Path, setup: Setup, workers: int) -> Peer:
 
 
 def dimple_by_environment(checkout: Path, home: Path, setup: Setup, workers: int) -> Peer:
-    """Dimple by gunicorn, with as much of the configuration as its environment variables can say."""
+    """Return Dimple by gunicorn, with as much of the configuration as its environment variables can express."""
     ports = _ports(setup)
     environ = _own(home, setup, workers) | {
         "DIMPLE_HOST": "127.0.0.1",
@@ -65,7 +65,7 @@ def _own(home: Path, setup: Setup, workers: int) -> dict[str, str]:
 
 
 def _environ(home: Path, setup: Setup) -> dict[str, str]:
-    """This process's environment without what steers either server, and with what the setup has."""
+    """Return the environment of this process without the variables of either server, and with those of the setup."""
     for name in ("home", "tmp"):
         (home / name).mkdir(exist_ok=True)
     temporary = str(home / "tmp")  # a pid file lies there, and sockets
@@ -96,7 +96,7 @@ def write_config(home: Path, ports: tuple[int, int], setup: Setup) -> Path:
 
 
 def certificate(home: Path) -> dict[str, str]:
-    """Make a key and a certificate that nobody vouches for; MMS cannot make its own under recent Javas.
+    """Make a key and a self-signed certificate; MMS cannot make its own under recent versions of Java.
 
     :raises Missing: without openssl.
     """

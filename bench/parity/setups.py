@@ -1,4 +1,4 @@
-"""The configurations under which the two servers are compared, and what is asked under each."""
+"""The configurations under which the two servers are compared, and the checks under each."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ SETUPS = (
 
 
 def hide(peer: Peer) -> None:
-    """Leave in the store what is loaded at the start: by environment variables, Dimple loads all that it finds."""
+    """Leave in the store what is loaded at startup: by environment variables, Dimple loads everything that it finds."""
     hidden = peer.home / "hidden"
     shutil.move(peer.store, hidden)
     peer.store.mkdir()
@@ -84,7 +84,7 @@ def hide(peer: Peer) -> None:
 
 
 def reveal(peer: Peer) -> None:
-    """Put back what :func:`hide` took away, and take out of service what Dimple brings itself."""
+    """Restore what :func:`hide` removed, and unregister the models that Dimple includes."""
     hidden = peer.home / "hidden"
     for path in sorted(hidden.iterdir()):
         if not (peer.store / path.name).exists():

@@ -1,4 +1,4 @@
-"""Archives in the place of Multi Model Server's zoo, which is no longer to be had, and a web server that has them.
+"""Archives that replace Multi Model Server's zoo, which is no longer available, and a web server for them.
 
 Each holds a network that answers every picture with the five classes and values that MMS's own tests expect of the
 archive whose name it has, packed with the handler that MMS's examples come with.
@@ -49,7 +49,7 @@ def make_archives(folder: Path, checkout: Path, expected: Mapping[str, Answers])
 
 
 def _write_checkpoint(prefix: Path, values: Sequence[float]) -> None:
-    """Write a network whose outputs are ``values``, whatever it is shown."""
+    """Write a network whose outputs are ``values`` for every picture."""
     prepare()
     import mxnet as mx
 
@@ -79,5 +79,5 @@ def web_server(folder: Path) -> Iterator[str]:
 
 
 def read_expected(data: Path) -> dict[str, Answers]:
-    """Read what the requests of a Postman collection are to be answered, by the URL of the archive that answers."""
+    """Read the expected answers to the requests of a Postman collection, by the URL of the archive that answers."""
     return {row["url"]: row["expected"] for row in json.loads(data.read_text(encoding="utf-8"))}

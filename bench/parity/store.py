@@ -1,4 +1,4 @@
-"""The archives that both servers get, made anew for every run."""
+"""The archives that both servers get, rebuilt for every run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _pack(archiver: Path, source: Path, target: Path) -> None:
 
 
 def signature(side: int, classes: int) -> str:
-    """What MMS wants to know of a network for pictures."""
+    """Return the signature that MMS needs of a network for pictures."""
     inputs = [{"data_name": "data", "data_shape": [0, 3, side, side]}]
     outputs = [{"data_name": "softmax", "data_shape": [0, classes]}]
     kinds = {"input_type": "image/jpeg", "output_type": "application/json"}
@@ -74,7 +74,7 @@ def _take(source: Path, target: Path) -> None:
 
 
 def _legacy(name: str, source: Path, store: Path, checkout: Path) -> None:
-    """An archive of 0.x by Dimple's ``mxnet-model-export``, with the service that comes with it."""
+    """Make an archive of 0.x by Dimple's ``mxnet-model-export``, with the service that comes with it."""
     plain = store.parent / name
     shutil.copytree(source, plain, ignore=shutil.ignore_patterns("*.py"))
     exporter = str(checkout / "bin" / "mxnet-model-export")
@@ -82,7 +82,7 @@ def _legacy(name: str, source: Path, store: Path, checkout: Path) -> None:
 
 
 def _odd(store: Path) -> None:
-    """Archives that nobody should make, and some that are only written in another way."""
+    """Make archives that nobody should make, and some that are only written in another way."""
     (store / "garbage.mar").write_bytes(b"this is no archive" * 100)
     (store / "empty-file.mar").write_bytes(b"")
     manifest = json.loads((store / "noop-v1.0/MAR-INF/MANIFEST.json").read_text())
@@ -104,7 +104,7 @@ def _zip(path: Path, manifest: dict[str, object], name: str, files: dict[str, by
 
 
 def pictures(checkout: Path, models_from: Path | None) -> dict[str, bytes]:
-    """Pictures to classify: Dimple's portrait in several formats, and photographs where there are some.
+    """Return pictures to classify: Dimple's portrait in several formats, and photographs if there are some.
 
     :param models_from: its neighbours ``../images/*.jpg`` and its own are taken, if any.
     """

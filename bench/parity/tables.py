@@ -1,4 +1,4 @@
-"""The tables: of what differs, for the documentation, and of a run, for the terminal."""
+"""The table of differences for the documentation, and the table of a run for the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ END = "<!-- parity: end -->"
 
 
 def markdown(known: Sequence[Known]) -> str:
-    """The known differences as a table of Markdown."""
+    """Return the known differences as a table of Markdown."""
     rows = [(item.mms, item.dimple, item.because) for item in known]
     lines = ["| MMS | Dimple | because |", "|---|---|---|"]
     return "\n".join([*lines, *("| " + " | ".join(map(_cell, row)) + " |" for row in rows)]) + "\n"
@@ -23,9 +23,9 @@ def _cell(text: str) -> str:
 
 
 def written(document: str, table: str) -> str:
-    """A document with the table between its two markers.
+    """Return a document with the table between its two markers.
 
-    :raises ValueError: where the markers are not there, once each and in their order.
+    :raises ValueError: if the markers are not there, once each and in their order.
     """
     before, found, rest = document.partition(START)
     _, closed, after = rest.partition(END)
@@ -35,19 +35,19 @@ def written(document: str, table: str) -> str:
 
 
 def write_table(path: Path, known: Sequence[Known]) -> bool:
-    """Write the table into a document; say whether it had to be changed."""
+    """Write the table into a document; return whether it had to be changed."""
     document = path.read_text(encoding="utf-8")
-    wanted = written(document, markdown(known))
-    if wanted == document:
+    new = written(document, markdown(known))
+    if new == document:
         return False
     whole = path.with_name(path.name + ".new")
-    whole.write_text(wanted, encoding="utf-8")
+    whole.write_text(new, encoding="utf-8")
     whole.replace(path)
     return True
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows in columns that are as wide as their longest cell; numbers stand at the right."""
+    """Return rows in columns that are as wide as their longest cell; numbers are aligned on the right."""
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -1,4 +1,4 @@
-"""The client: ``ab`` for the figures, a plain HTTP connection for what an answer says of itself."""
+"""The client: ``ab`` for the figures, a plain HTTP connection for the timings that an answer reports."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ counted, so that nobody could say that none was lost."""
 
 @dataclass(frozen=True)
 class Body:
-    """What a request carries.
+    """The body of a request.
 
     :param path: of a file with it.
     """
@@ -47,7 +47,7 @@ def multipart(picture: Path, path: Path) -> Body:
 def percentiles(lines: Iterable[str]) -> dict[int, float]:
     """Read what ``ab -e`` wrote: percentage served -> milliseconds, to the microsecond. Its report has whole ones."""
     found = {int(percent): float(milliseconds) for percent, milliseconds in list(csv.reader(lines))[1:]}
-    # of fewer than 50 requests ab takes the 99th percentile from behind the last one, where there are zeros
+    # of fewer than 50 requests ab reads the 99th percentile behind the last one, among zeros
     before = 0.0
     for percent in sorted(found):
         before = found[percent] = found[percent] if found[percent] >= before else found[100]
@@ -55,7 +55,8 @@ def percentiles(lines: Iterable[str]) -> dict[int, float]:
 
 
 def amount(connections: int, seconds: float, per_second: float) -> list[str]:
-    """How much ``ab`` is to ask: for so many seconds; a crowd, about as many requests as take so long.
+    """Return the options of ``ab`` for an amount: seconds, or for many connections about as many requests as take so
+    long.
 
     :param per_second: what fewer connections were answered.
     """
@@ -71,17 +72,17 @@ def measure(
 
     :returns: requests answered a second, percentiles, and how many were complete, lost and refused.
     """
-    wanted = amount(connections, seconds, per_second)
+    amount_options = amount(connections, seconds, per_second)
     with tempfile.TemporaryDirectory(prefix="ab-") as folder:
         served = Path(folder) / "served.csv"
-        command = [ab, "-k", "-l", "-r", "-q", *wanted, "-c", str(connections), "-s", str(PATIENCE_SECONDS)]
+        command = [ab, "-k", "-l", "-r", "-q", *amount_options, "-c", str(connections), "-s", str(PATIENCE_SECONDS)]
         command += ["-e", str(served), "-T", body.content_type, "-p", str(body.path), url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_SECONDS)
         found = percentiles(served.read_text().splitlines()) if served.exists() else {}
     load = parse(done.stdout + done.stderr)
     lost = load.failed
     if load.broke_off:
-        lost += max(1, int(wanted[1]) - load.complete) if wanted[0] == "-n" else connections
+        lost += max(1, int(amount_options[1]) - load.complete) if amount_options[0] == "-n" else connections
     return load.per_second, found, load.complete, lost, load.refused
 
 

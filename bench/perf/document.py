@@ -42,9 +42,9 @@ SOAK = ("<!-- soak: start; written by make soak -->", "<!-- soak: end -->")
 
 
 def between(document: str, markers: tuple[str, str], text: str) -> str:
-    """A document with a text between two markers.
+    """Return a document with a text between two markers.
 
-    :raises ValueError: where the markers are not there, once each and in their order.
+    :raises ValueError: if the markers are not there, once each and in their order.
     """
     start, end = markers
     before, found, rest = document.partition(start)
@@ -55,21 +55,21 @@ def between(document: str, markers: tuple[str, str], text: str) -> str:
 
 
 def write_between(path: Path, markers: tuple[str, str], text: str) -> None:
-    """The same in a file, which is replaced as a whole."""
-    wanted = between(path.read_text(encoding="utf-8"), markers, text)
+    """Write a text between two markers of a file, which is replaced as a whole."""
+    content = between(path.read_text(encoding="utf-8"), markers, text)
     new = path.with_name(path.name + ".new")
-    new.write_text(wanted, encoding="utf-8")
+    new.write_text(content, encoding="utf-8")
     new.replace(path)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown; its first column stands at the left, the others at the right."""
+    """Return a table of Markdown; its first column is aligned on the left, the others on the right."""
     rule = ["---", *["---:"] * (len(head) - 1)]
     return "".join("| " + " | ".join(row) + " |\n" for row in (head, rule, *rows))
 
 
 def number(value: float) -> str:
-    """Three digits that count: 0.284, 12.3, 1,670."""
+    """Return a number with three significant digits: 0.284, 12.3, 1,670."""
     if value == 0:
         return "0"
     if abs(value) >= 100:
@@ -78,7 +78,7 @@ def number(value: float) -> str:
 
 
 def with_spread(found: Spread | None, sign: str = "") -> str:
-    """The median with the least and the most in brackets; a dash where nothing was measured.
+    """Return the median with minimum and maximum in brackets; a dash if nothing was measured.
 
     :param sign: that follows the median.
     """
@@ -88,7 +88,7 @@ def with_spread(found: Spread | None, sign: str = "") -> str:
 
 
 def performance(record: Record) -> str:
-    """Everything that ``make bench`` says."""
+    """Return everything that ``make bench`` reports."""
     parts = [_measured(record), "### What was to be reached\n", _goals(record), "![ratios](performance/ratios.png)\n"]
     for title, figure, name in (
         ("Requests per second", per_second, "throughput"),
@@ -149,9 +149,9 @@ def _losses(record: Record) -> str:
     for model in _models(record):
         for connections in CONNECTIONS:
             found = [lost(record, model, connections, server) for server in HTTP_SERVERS]
-            asked = sum(by_round(record, DIMPLE, model, connections, lambda item: item.complete).values())
+            requests = sum(by_round(record, DIMPLE, model, connections, lambda item: item.complete).values())
             counts = [number(sum(item)) if item else NONE for item in found]
-            rows.append((f"{TITLES[model]}, {connections}", *counts, f"{asked:,.0f}"))
+            rows.append((f"{TITLES[model]}, {connections}", *counts, f"{requests:,.0f}"))
     head = ("model, connections", *(SERVERS[server] for server in HTTP_SERVERS), "asked of Dimple")
     return table(head, rows)
 

@@ -1,4 +1,4 @@
-"""The engine without HTTP: threads that ask it one after the other. Prints a line of JSON for every cell.
+"""The engine without HTTP: threads that compute one picture after the other. Prints a line of JSON for every cell.
 
 ``engine_only.py SECONDS CACHE THREADS,… MODEL=FOLDER=PICTURE …``
 """
@@ -24,7 +24,7 @@ from app.vision.preprocess import to_tensor
 
 
 def drive(engine: Engine, tensor: FloatArray, threads: int, seconds: float) -> tuple[float, list[float]]:
-    """Ask from so many threads at once.
+    """Compute from the given number of threads at once.
 
     :returns: answers a second, and what each took in milliseconds.
     """
@@ -47,8 +47,8 @@ def drive(engine: Engine, tensor: FloatArray, threads: int, seconds: float) -> t
 
 
 def main(seconds: float, cache: Path, crowds: list[int], models: list[str]) -> None:
-    for told in models:
-        name, folder, picture = told.split("=")
+    for description in models:
+        name, folder, picture = description.split("=")
         opened = load(open_model_folder(Path(folder)), "auto", cache)
         shape, preprocess = opened.signature.inputs[0].shape, opened.signature.preprocess
         with Image.open(picture) as image:

@@ -1,4 +1,4 @@
-"""From what was measured to what is said: ratios of the same round, their spread, and whether a goal is reached."""
+"""The figures of the report: ratios of the same round, their spread, and the goals."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread | None:
-    """Median, least and most; None of nothing."""
+    """Return median, minimum and maximum; None for an empty list."""
     return Spread(statistics.median(values), min(values), max(values)) if values else None
 
 
 def ratios(ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
-    """One ratio for every round that both have a figure of: figures of different rounds met different neighbours."""
+    """Return one ratio for every round that has both figures: other rounds had other neighbours on the machine."""
     return [ours[number] / theirs[number] for number in sorted(ours) if theirs.get(number)]
 
 
 def by_round(
     record: Record, server: str, model: str, connections: int, figure: Callable[[Cell], float]
 ) -> dict[int, float]:
-    """A figure of the same cell in every round."""
-    wanted = (server, model, connections)
-    return {cell.round: figure(cell) for cell in record.cells if (cell.server, cell.model, cell.connections) == wanted}
+    """Return a figure of the same cell in every round."""
+    key = (server, model, connections)
+    return {cell.round: figure(cell) for cell in record.cells if (cell.server, cell.model, cell.connections) == key}
 
 
 def of_runs(record: Record, server: str, figure: Callable[[Run], float]) -> dict[int, float]:
-    """A figure of the same server in every round."""
+    """Return a figure of the same server in every round."""
     return {run.round: figure(run) for run in record.runs if run.server == server}
 
 
@@ -50,7 +50,7 @@ pss, rss, start_seconds = attrgetter("pss"), attrgetter("rss"), attrgetter("star
 
 @dataclass(frozen=True)
 class Goal:
-    """What is to be reached: a ratio to MMS (or to the engine alone) of at most, or at least, ``limit``."""
+    """A goal: a ratio to MMS (or to the engine alone) of at most, or at least, ``limit``."""
 
     model: str
     what: str
@@ -60,7 +60,7 @@ class Goal:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the median is; None where it was not measured."""
+        """Return whether the median reaches the goal; None if it was not measured."""
         if self.measured is None:
             return None
         return self.measured.median >= self.limit if self.at_least else self.measured.median <= self.limit
@@ -78,7 +78,7 @@ MEMORY, START, OF_ENGINE = 0.45, 0.40, 0.93
 
 
 def goals(record: Record) -> list[Goal]:
-    """Every goal, with what was measured."""
+    """Return every goal, with its measurement."""
     found = [goal for model in ROWS if _has(record, model) for goal in _of_model(record, model)]
     for what, limit, figure in (
         ("resident memory (PSS)", MEMORY, pss),
@@ -131,5 +131,5 @@ def of_engine(record: Record, model: str, connections: int) -> Spread | None:
 
 
 def lost(record: Record, model: str, connections: int, server: str = DIMPLE) -> list[float]:
-    """Requests that were not answered with 200, round by round."""
+    """Return the number of requests that were not answered with 200, by round."""
     return list(by_round(record, server, model, connections, lambda item: item.lost + item.refused).values())

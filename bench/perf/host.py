@@ -1,4 +1,4 @@
-"""The machine that was measured on, in words."""
+"""The machine of the measurement, in words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FLAGS = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
 
 
 def describe() -> dict[str, str]:
-    """What matters for speed: processor, cores, memory, system, and the versions of what is compared."""
+    """Return what matters for speed: processor, cores, memory, system, and the versions of the compared programs."""
     cpu = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpu, re.MULTILINE)
     has = set((re.search(r"^flags\s*:\s*(.+)$", cpu, re.MULTILINE) or ["", ""])[1].split())
@@ -44,6 +44,6 @@ def _system() -> str:
 
 
 def _java() -> str:
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
-    found = re.search(r'version "([^"]+)"', said)
+    version_output = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
+    found = re.search(r'version "([^"]+)"', version_output)
     return f"Java {found[1]}" if found else "Java"

@@ -1,4 +1,4 @@
-"""ResNet-50 as eight-bit integers, in a home of its own: what MMS's own, of 32-bit floats, is compared with."""
+"""ResNet-50 as eight-bit integers, in a home of its own, to be compared with MMS's own of 32-bit floats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEAST = 0.0
 def int8_of(subjects: Sequence[Subject], store: Path, cache: Path) -> Subject | None:
     """Quantize the ResNet-50 among the networks, if it is there and NNCF is installed.
 
-    :param store: where the quantized model's folder goes.
+    :param store: the parent of the quantized model's folder.
     :param cache: of what is converted for OpenVINO.
     """
     found = [subject for subject in subjects if subject.name == RESNET]
@@ -46,7 +46,7 @@ def int8_of(subjects: Sequence[Subject], store: Path, cache: Path) -> Subject | 
 
 
 def _rows(picture: Path, preprocess: Preprocess, shape: tuple[int, ...]) -> Iterator[FloatArray]:
-    """Parts of a picture, as the network takes them."""
+    """Yield parts of a picture, as the network takes them."""
     random = np.random.default_rng(SEED)
     with Image.open(picture) as opened:
         whole = opened.convert("RGB")

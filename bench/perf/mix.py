@@ -38,7 +38,7 @@ class Kind:
 
 
 def kinds(subjects: Sequence[Subject]) -> list[Kind]:
-    """Good and bad pictures for every network, in JPEG and PNG, on both APIs; and what else a server is asked."""
+    """Return good and bad pictures for every network, in JPEG and PNG, on both APIs, and other requests."""
     found = [
         Kind("page", "GET", "/", b"", GOOD, 0.3),
         Kind("health", "GET", "/ping", b"", GOOD),
@@ -62,7 +62,7 @@ def kinds(subjects: Sequence[Subject]) -> list[Kind]:
 
 
 def other_format(jpeg: bytes) -> bytes:
-    """The same picture as PNG."""
+    """Return the same picture as PNG."""
     from PIL import Image
 
     written = io.BytesIO()
@@ -73,20 +73,20 @@ def other_format(jpeg: bytes) -> bytes:
 
 @dataclass
 class Tally:
-    """How requests ended: (kind, status) -> how many; and what a few of the wrong ones said."""
+    """The ends of requests: (kind, status) -> count; and the messages of a few of the wrong ones."""
 
     ended: Counter[tuple[str, int]] = field(default_factory=Counter)
     wrong: int = 0
     samples: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, kind: str, status: int, allowed: Sequence[int], said: str) -> None:
+    def count(self, kind: str, status: int, allowed: Sequence[int], message: str) -> None:
         with self.lock:
             self.ended[kind, status] += 1
             if status not in allowed:
                 self.wrong += 1
                 if len(self.samples) < 20:
-                    self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {status} {said[:300]}")
+                    self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {status} {message[:300]}")
 
     @property
     def total(self) -> int:
@@ -94,19 +94,19 @@ class Tally:
 
 
 def client(port: int, choices: Sequence[Kind], tally: Tally, stop: threading.Event, seed: int) -> None:
-    """Ask one after the other on a connection that is kept, until told to stop."""
+    """Send one request after the other on a persistent connection, until told to stop."""
     chance = random.Random(seed)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_SECONDS)
     weights = [choice.weight for choice in choices]
     while not stop.is_set():
         (kind,) = chance.choices(choices, weights)
-        status, said = ask(connection, kind)
-        tally.count(kind.name, status, kind.allowed, said)
+        status, message = ask(connection, kind)
+        tally.count(kind.name, status, kind.allowed, message)
     connection.close()
 
 
 def ask(connection: http.client.HTTPConnection, kind: Kind) -> tuple[int, str]:
-    """Ask once. A request without a whole answer has the status ``NO_ANSWER``; it is not repeated."""
+    """Send one request. A request without a complete answer has the status ``NO_ANSWER``; it is not repeated."""
     try:
         connection.request(kind.method, kind.path, kind.body or None, {"Content-Type": "image/jpeg"})
         response = connection.getresponse()

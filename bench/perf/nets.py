@@ -1,4 +1,5 @@
-"""Writes a network of Gluon's model zoo with weights from a fixed seed, as a checkpoint that ends in a softmax.
+"""A program that writes a network of Gluon's model zoo with weights from a fixed seed, as a checkpoint that ends in a
+softmax.
 
 Run by the Python of MMS's environment: ``nets.py FOLDER NAME ARCHITECTURE``. What a network costs does not depend on
 what it has learnt.

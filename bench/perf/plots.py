@@ -43,7 +43,7 @@ def draw(record: Record, folder: Path) -> None:
 def _by_model(
     record: Record, path: Path, label: str, figures: Sequence[tuple[Callable[[Cell], float], str, float]]
 ) -> None:
-    """A panel for every network, groups of bars for the connections; a figure is drawn over the one before."""
+    """Draw a panel for every network, with groups of bars for the connections; each figure replaces the one before."""
     models = [name for name in ROWS if any(cell.model == name for cell in record.cells)]
     canvas = new_figure(3.2 * len(models) + 0.6, 3.4)
     for panel, model in zip(canvas.subplots(1, len(models), squeeze=False)[0], models, strict=True):
@@ -98,7 +98,7 @@ def _resources(record: Record, path: Path) -> None:
 
 
 def _ratios(found: Sequence[Goal], path: Path) -> None:
-    """Every goal as a bar: what was measured, in parts of the limit."""
+    """Draw every goal as a bar: the measurement, in parts of the limit."""
     canvas = new_figure(6.4, 0.6 + 0.27 * len(found))
     panel = canvas.add_subplot()
     for row, item in enumerate(reversed(found)):

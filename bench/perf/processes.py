@@ -1,4 +1,4 @@
-"""All processes of a server, and what they hold."""
+"""All processes of a server, and their resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Held:
-    """What processes hold together: memory in MiB (see :class:`bench.perf.records.Run`), threads, open files."""
+    """The resources of processes together: memory in MiB (see :class:`bench.perf.records.Run`), threads, open files."""
 
     processes: int
     pss: float
@@ -22,7 +22,7 @@ class Held:
 
 
 def family(group: int, proc: Path = PROC) -> list[int]:
-    """The processes of a process group and everything under them."""
+    """Return the processes of a process group and everything under them."""
     parents, found = {}, set()
     for stat in proc.glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):  # it has ended meanwhile
@@ -37,7 +37,7 @@ def family(group: int, proc: Path = PROC) -> list[int]:
 
 
 def held(numbers: list[int], proc: Path = PROC) -> Held:
-    """Add up what processes hold; one that ends meanwhile holds nothing."""
+    """Add up the resources of processes; a process that ends meanwhile counts as zero."""
     pss = rss = threads = files = count = 0
     for number in numbers:
         folder = proc / str(number)

@@ -1,4 +1,4 @@
-"""Where a request's time goes: what Dimple's answer says of it, and what the client waited beside that."""
+"""The parts of a request's time: those that Dimple's answer reports, and the rest of the client's waiting time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MOST_SECONDS = 5.0
 
 
 def steps(port: int, subjects: Sequence[Subject], seconds: float) -> list[Step]:
-    """Ask ``POST /predict/MODEL``, whose answer has ``timing_ms``, and take the means."""
+    """Send ``POST /predict/MODEL``, whose answer has ``timing_ms``, and return the means."""
     return [
         Step(
             subject.name,
@@ -40,9 +40,9 @@ def _measure(port: int, model: str, picture: Path, connections: int, seconds: fl
         while time.monotonic() < ends:
             started = time.perf_counter()
             connection.request("POST", f"/predict/{model}", body, {"Content-Type": "image/jpeg"})
-            said = connection.getresponse().read()
+            response = connection.getresponse().read()
             waited = (time.perf_counter() - started) * 1000
-            rows.append(shares(json.loads(said)["timing_ms"], waited))
+            rows.append(shares(json.loads(response)["timing_ms"], waited))
         connection.close()
 
     running = [threading.Thread(target=ask) for _ in range(connections)]
@@ -54,11 +54,11 @@ def _measure(port: int, model: str, picture: Path, connections: int, seconds: fl
 
 
 def shares(timing: dict[str, float], waited: float) -> dict[str, float]:
-    """Split what a client waited (ms) into the steps that the answer tells, and the rest."""
-    told = {name: timing.get(name, 0.0) for name in STEPS[:-1]}
-    return {**told, "http": max(0.0, waited - sum(told.values()))}
+    """Split the client's waiting time (ms) into the steps that the answer reports, and the rest."""
+    measured = {name: timing.get(name, 0.0) for name in STEPS[:-1]}
+    return {**measured, "http": max(0.0, waited - sum(measured.values()))}
 
 
 def mean(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The mean of each step; nothing where there are no rows."""
+    """Return the mean of each step; nothing if there are no rows."""
     return {name: sum(row[name] for row in rows) / len(rows) for name in STEPS} if rows else {}

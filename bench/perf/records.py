@@ -1,4 +1,4 @@
-"""What was measured, as it is kept in ``performance.json``."""
+"""The measurements, as they are stored in ``performance.json``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Cell:
     """One load on one network of one server.
 
     :param round: counted from 0.
-    :param connections: clients at a time; threads where there is no HTTP.
+    :param connections: clients at a time; threads if there is no HTTP.
     :param per_second: answered requests.
     :param p50: milliseconds; ``p99`` likewise.
     :param lost: requests without an answer.
@@ -59,8 +59,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Step:
-    """Where the mean request of Dimple's spends its time, in milliseconds by step. ``http`` is all that the client
-    waited beside what the answer's ``timing_ms`` says."""
+    """The time of the mean request of Dimple in milliseconds by step. ``http`` is the rest of the client's waiting
+    time, which the ``timing_ms`` of the answer does not report.
+    """
 
     model: str
     connections: int
@@ -69,7 +70,7 @@ class Step:
 
 @dataclass
 class Record:
-    """Everything. ``agreement`` is the largest difference of a probability between the two servers, by network."""
+    """All results. ``agreement`` is the largest difference of a probability between the two servers, by network."""
 
     machine: dict[str, str]
     options: dict[str, Any]
@@ -81,7 +82,7 @@ class Record:
 
 
 def write_record(record: Record, path: Path) -> None:
-    """Write it as JSON; the file appears whole."""
+    """Write the record as JSON; the file appears whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path, json.dumps(asdict(record), indent=1) + "\n")
 

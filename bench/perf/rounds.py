@@ -39,7 +39,7 @@ REST_SECONDS = 3.0
 
 @dataclass
 class Bench:
-    """What all rounds share.
+    """The state that all rounds share.
 
     :param folder: for the servers' homes; a short path, because the names of sockets are in it.
     :param seconds: of one cell.
@@ -57,12 +57,14 @@ class Bench:
     int8: Subject | None = None
 
     def make_homes(self) -> None:
-        """A home for each server with its store, and what it is to load."""
+        """Make a home for each server with its store, and the list of models to load."""
         for kind in (MMS, DIMPLE):
             home = self.homes[kind] = self.folder / kind[0]
             home.mkdir()
-            told = [pack(subject, home / "store", self.mms_python, self.checkout, kind) for subject in self.subjects]
-            (home / "load").write_text(",".join(told))
+            load_models = [
+                pack(subject, home / "store", self.mms_python, self.checkout, kind) for subject in self.subjects
+            ]
+            (home / "load").write_text(",".join(load_models))
         home = self.homes[INT8] = self.folder / "i"
         self.int8 = int8_of(self.subjects, home / "store", home / "instance" / "cache")
         if self.int8:
@@ -70,7 +72,7 @@ class Bench:
             self.record.origins[INT8] = self.int8.origin
 
     def peer(self, kind: str) -> Peer:
-        """A server that is not started yet, with all configured alike.
+        """Return a server that is not started yet, with all configured alike.
 
         :param kind: ``mms``, ``dimple``, or the quantized network's name for Dimple with nothing but that.
         """
@@ -119,17 +121,19 @@ def _first_start(bench: Bench, kind: str) -> dict[str, dict[str, float]]:
         peer.start()
         answers = {}
         for subject in bench.subjects:
-            said = peer.ask("POST", f"/predictions/{subject.name}", subject.picture.read_bytes(), JPEG)
-            if said.status != 200:
-                raise NotReady(f"{kind} answers {said.status} for {subject.name}: {said.body[:500]!r}; see {peer.log}")
-            answers[subject.name] = {row["class"]: row["probability"] for row in said.document()}
+            response = peer.ask("POST", f"/predictions/{subject.name}", subject.picture.read_bytes(), JPEG)
+            if response.status != 200:
+                raise NotReady(
+                    f"{kind} answers {response.status} for {subject.name}: {response.body[:500]!r}; see {peer.log}"
+                )
+            answers[subject.name] = {row["class"]: row["probability"] for row in response.document()}
         return answers
     finally:
         peer.stop()
 
 
 def agreement(one: Mapping[str, Mapping[str, float]], other: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """The largest difference of a probability, by network; classes that only one of the two reports are left out."""
+    """Return the largest difference of a probability, by network; classes in only one of the reports are left out."""
     return {
         name: max(
             (abs(found - other[name][label]) for label, found in row.items() if label in other[name]), default=1.0
@@ -156,7 +160,7 @@ def _one_server(bench: Bench, kind: str, number: int, last: bool) -> None:
 
 
 def _int8(bench: Bench, subject: Subject, number: int) -> None:
-    """Measure the quantized network, and put what MMS needed for the other one beside it."""
+    """Measure the quantized network, and put the measurement of MMS for the other one beside it."""
     peer = bench.peer(INT8)
     try:
         start(peer, [subject])
@@ -189,7 +193,7 @@ def _cells(bench: Bench, url: str, one: Subject, key: tuple[int, str], body: Bod
 
 
 def tell(one: Cell) -> None:
-    """Say what was measured just now."""
+    """Print the last measurement."""
     wrong = f", {one.lost} LOST" if one.lost else ""
     wrong += f", {one.refused} refused" if one.refused else ""
     echo(f"  {one.server}: {one.model}, {one.connections}: {one.per_second:.1f}/s, "
@@ -220,7 +224,7 @@ def _tutorial(bench: Bench, subject: Subject, number: int) -> None:
 
 
 def _service(bench: Bench, kind: str, subject: Subject, number: int) -> None:
-    """Start a peer's service of one network, measure, and stop it. What it takes is a form."""
+    """Start a peer's service of one network, measure, and stop it. The service takes a form."""
     home = bench.folder / kind
     home.mkdir(exist_ok=True)
     (port,) = free_ports(1)
@@ -260,9 +264,9 @@ def _engine(bench: Bench, number: int) -> None:
     if done.returncode:
         raise Missing(f"the engine alone failed:\n{done.stderr[-2000:]}")
     for line in done.stdout.splitlines():
-        told = json.loads(line)
-        if told.pop("kind") != "openvino":
-            echo(f"  the engine of {told['model']} is not openvino: the comparison with Dimple's HTTP means little")
-        found = Cell(round=number, server=ENGINE, **told)
+        row = json.loads(line)
+        if row.pop("kind") != "openvino":
+            echo(f"  the engine of {row['model']} is not openvino: the comparison with Dimple's HTTP means little")
+        found = Cell(round=number, server=ENGINE, **row)
         bench.record.cells.append(found)
         tell(found)

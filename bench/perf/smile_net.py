@@ -1,4 +1,5 @@
-"""Writes the smile network of the tutorials, with weights from a fixed seed, as Keras saves it and as MMS takes it.
+"""A program that writes the smile network of the tutorials, with weights from a fixed seed, as Keras saves it and as
+MMS takes it.
 
 ``smile_net.py FOLDER`` makes ``FOLDER/smile``. What a network costs does not depend on what it has learnt.
 """

@@ -1,4 +1,4 @@
-"""A server under mixed load for a long time: clients, registrations coming and going, and a look at it now and then."""
+"""A server under mixed load for a long time: clients, repeated registrations, and regular samples of its resources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLAT = 0.03
 
 @dataclass(frozen=True)
 class Sample:
-    """What the processes held, so many seconds after the start."""
+    """The resources of the processes, at a number of seconds after the start."""
 
     second: float
     held: Held
@@ -35,7 +35,7 @@ class Sample:
 
 @dataclass
 class Soak:
-    """What came out. ``before`` and ``after`` are at rest: after the warm-up, and at the end.
+    """The result. ``before`` and ``after`` are at rest: after the warm-up, and at the end.
 
     :param warm_seconds: how long the warm-up took.
     """
@@ -49,7 +49,7 @@ class Soak:
     notes: list[str] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the result as JSON has it."""
         return {
             "warm_seconds": self.warm_seconds,
             "before": asdict(self.before),
@@ -70,13 +70,13 @@ def soak(peer: Peer, choices: Sequence[Kind], guests: Sequence[str], clients: in
     """
     tally, samples, began = Tally(), [], time.monotonic()
     warm = min(120.0, seconds / 5)
-    with progress("soak", round(seconds), "s") as shown:
+    with progress("soak", round(seconds), "s") as bar:
         # more clients than later, so that every process has all its threads once and for all
         with _loaded(peer, choices, guests, tally, 4 * clients):
-            samples += _watch(peer, began, warm, shown)
+            samples += _watch(peer, began, warm, bar)
         before = at_rest(peer)
         with _loaded(peer, choices, guests, tally, clients) as registered:
-            samples += _watch(peer, began, seconds - warm, shown)
+            samples += _watch(peer, began, seconds - warm, bar)
         after = at_rest(peer)
     return Soak(warm, before, after, samples, tally, registered[0])
 
@@ -104,33 +104,34 @@ def _come_and_go(peer: Peer, guests: Sequence[str], tally: Tally, stop: threadin
     while not stop.is_set():
         archive = guests[registered[0] % len(guests)]
         path = f"/models?url={archive}&model_name={GUEST}&initial_workers=1&synchronous=true"
-        said = peer.ask("POST", path, management=True)
-        tally.count("register", said.status, (200,), f"{said.reason} {said.body[:200]!r}")
+        response = peer.ask("POST", path, management=True)
+        tally.count("register", response.status, (200,), f"{response.reason} {response.body[:200]!r}")
         registered[0] += 1
         stop.wait(GUEST_SECONDS)
-        said = peer.ask("DELETE", f"/models/{GUEST}", management=True)
-        tally.count("unregister", said.status, (200,), f"{said.reason} {said.body[:200]!r}")
+        response = peer.ask("DELETE", f"/models/{GUEST}", management=True)
+        tally.count("unregister", response.status, (200,), f"{response.reason} {response.body[:200]!r}")
 
 
-def _watch(peer: Peer, began: float, seconds: float, shown: Any) -> Iterator[Sample]:
-    """Look now and then, for so many seconds."""
+def _watch(peer: Peer, began: float, seconds: float, bar: Any) -> Iterator[Sample]:
+    """Sample the resources now and then, for the given number of seconds."""
     ends, last = time.monotonic() + seconds, time.monotonic()
     while (now := time.monotonic()) < ends:
         yield Sample(now - began, look(peer))
         time.sleep(min(SAMPLE_SECONDS, max(0.0, ends - time.monotonic())))
         passed = time.monotonic() - last
-        shown.advance(int(passed))
+        bar.advance(int(passed))
         last += int(passed)
 
 
 def look(peer: Peer) -> Held:
-    """What all its processes hold now."""
+    """Return the resources of all processes now."""
     assert peer.process
     return held(family(peer.process.pid))
 
 
 def at_rest(peer: Peer) -> Held:
-    """The same once nothing ends or closes any more; a server that never comes to rest is taken as it is then.
+    """Return the resources once nothing ends or closes any more; a server that never comes to rest is measured as it is
+    then.
 
     It is left alone meanwhile: in pauses it gives back what it has kept for the next pictures.
     """
@@ -148,8 +149,9 @@ def _still(seen: Sequence[Held]) -> bool:
 
 
 def growth(samples: Sequence[Sample], warm_seconds: float) -> float:
-    """How much memory grew under load after the warm-up: the median of the last quarter of the looks to that of the
-    first, less one. 0.0 where there are too few to say."""
+    """Return how much memory grew under load after the warm-up: the ratio of the medians of the last and the first
+    quarter of the samples, less one. 0.0 if there are too few samples.
+    """
     sizes = [sample.held.pss for sample in samples if sample.second >= warm_seconds]
     quarter = len(sizes) // 4
     if not quarter:
@@ -158,7 +160,7 @@ def growth(samples: Sequence[Sample], warm_seconds: float) -> float:
 
 
 def checks(found: Soak) -> list[tuple[str, str, bool]]:
-    """What was to hold: what it is, what was measured, whether it does."""
+    """Return the conditions that had to hold: name, measurement, and whether it holds."""
     load = growth(found.samples, found.warm_seconds)
     rest = found.after.pss / found.before.pss - 1 if found.before.pss else 0.0
     more = {

@@ -26,7 +26,7 @@ def start(peer: Peer, subjects: Sequence[Subject]) -> float:
     """Start a server.
 
     :returns: seconds from the command to the moment when every network has answered once.
-    :raises NotReady: where that takes too long.
+    :raises NotReady: if that takes too long.
     """
     began = time.monotonic()
     spawn(peer)
@@ -36,9 +36,9 @@ def start(peer: Peer, subjects: Sequence[Subject]) -> float:
 
 
 def wait_for(peer: Peer, path: str, body: bytes, deadline: float, headers: Mapping[str, str] = JPEG) -> None:
-    """Ask until the answer is 200.
+    """Send requests until the answer is 200.
 
-    :raises NotReady: where the server ends, or the time is over.
+    :raises NotReady: if the server ends, or the time is over.
     """
     while peer.ask("POST", path, body, headers).status != 200:
         if time.monotonic() > deadline or (peer.process and peer.process.poll() is not None):

@@ -1,4 +1,4 @@
-"""What is measured: the networks, as each server takes them, and the picture that each is asked for."""
+"""The subjects of the measurement: the networks, as each server takes them, and their pictures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Subject:
 
     :param source: folder with checkpoint, ``signature.json`` and ``synset.txt``.
     :param picture: the file that is sent.
-    :param origin: where the weights are from, for the document.
+    :param origin: the source of the weights, for the document.
     """
 
     name: str
@@ -56,7 +56,7 @@ def make_subjects(
 ) -> list[Subject]:
     """Make the checkpoints and pictures.
 
-    :param folder: where they go.
+    :param folder: for the files.
     :param python: of MMS's environment.
     :param given: folder that may have ``squeezenet_v1.0``; None makes one with weights of a fixed seed.
     """
@@ -85,7 +85,7 @@ def _subject(source: Path, name: str, python: Path, checkout: Path, given: Path 
 
 
 def _look_for_faces(smile: Path, target: Path) -> None:
-    """Copy the smile network, as one that is given the faces of a photograph."""
+    """Copy the smile network, as a model that gets the faces of a photograph."""
     shutil.copytree(smile, target, ignore=shutil.ignore_patterns("MAR-INF", "*.png"))
     for path in target.glob(f"{SMILE}*"):
         path.rename(target / path.name.replace(SMILE, PHOTOGRAPH, 1))
@@ -95,8 +95,9 @@ def _look_for_faces(smile: Path, target: Path) -> None:
 
 
 def _face(portrait: Path, source: Path) -> Path:
-    """The portrait's face as the network takes it: grey, of the input's size, so that nobody has to look for it, and no
-    two ways to resize can differ."""
+    """Return the portrait's face as the network takes it: grey, of the input's size, so that no search is needed, and
+    no two ways to resize can differ.
+    """
     from PIL import Image
 
     side = json.loads((source / "signature.json").read_text())["inputs"][0]["data_shape"][-1]
@@ -107,7 +108,7 @@ def _face(portrait: Path, source: Path) -> Path:
 
 
 def pack(subject: Subject, store: Path, python: Path, checkout: Path, kind: str) -> str:
-    """Put a network's archive into a server's store. The checkpoint in it is the same for both.
+    """Put the archive of a network into the store of a server. The checkpoint in it is the same for both.
 
     :param kind: ``mms`` or ``dimple``.
     :returns: what the server's ``load_models`` is to say.
@@ -130,7 +131,7 @@ def pack(subject: Subject, store: Path, python: Path, checkout: Path, kind: str)
 
 
 def _checkpoint(subject: Subject, kind: str) -> Path:
-    """The checkpoint alone, without what Keras saved."""
+    """Return the checkpoint alone, without what Keras saved."""
     target = subject.source.parent / f"{subject.name}-{kind}"
     shutil.copytree(subject.source, target, ignore=shutil.ignore_patterns("MAR-INF", "*.h5", "*.png"))
     return target

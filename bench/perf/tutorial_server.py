@@ -1,4 +1,4 @@
-"""The kind of server that tutorials end with: one process, one request at a time, Keras called in the view.
+"""The kind of server at the end of tutorials: one process, one request at a time, Keras called in the view.
 
 ``tutorial_server.py PORT MODEL.h5 [faces]``; with ``faces`` it looks for a face first, with OpenCV's cascade.
 """

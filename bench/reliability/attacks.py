@@ -1,5 +1,4 @@
-"""Hostile requests, one kind after the other, and what each costs the server: processor time and memory for every MiB
-that was sent."""
+"""Hostile requests of every kind, and their cost for the server: processor time and memory per MiB sent."""
 
 from __future__ import annotations
 
@@ -58,7 +57,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a request cost: MiB sent, the answer's status, processor seconds, MiB at most above what was held before."""
+    """The cost of a request: MiB sent, the status, processor seconds, and the peak in MiB above the memory before."""
 
     attack: Attack
     sent: float
@@ -76,13 +75,13 @@ class Cost:
 
     @property
     def holds(self) -> bool:
-        """Whether the answer is one that the client is to blame for, or has earned, within the bounds."""
+        """Return whether the status is a client error or a deserved success, within the bounds."""
         bearable = self.memory <= self.attack.free + self.attack.times * self.sent
         return self.status < 500 and bearable and self.seconds_per_mib <= self.attack.seconds
 
 
 def filled(unit: bytes, size: int) -> bytes:
-    """As much of a text as goes into so many bytes."""
+    """Return as much of a text as fits into the given number of bytes."""
     return unit * (size // len(unit))
 
 
@@ -118,7 +117,7 @@ def _npy(shape: tuple[int, ...], kind: str) -> Callable[[int], bytes]:
 
 
 def _rows(write: Callable[[np.ndarray], bytes]) -> Callable[[int], bytes]:
-    """As many rows as may be, as the network takes them."""
+    """Return as many rows as are allowed, as the network takes them."""
     return lambda _: write(np.ones((32, 3, 150, 150), np.uint8))
 
 
@@ -168,13 +167,13 @@ def _png(chunks: Callable[[int], bytes], width: int = 64, height: int = 64) -> C
 
 
 def _texts(size: int) -> bytes:
-    """Compressed comments, each of which unpacks to a megabyte."""
+    """Return compressed comments, each of which unpacks to a megabyte."""
     packed = _chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(MIB), 9))
     return filled(packed, min(size, MIB))
 
 
 def _tiff(order: bytes, count: int) -> Callable[[int], bytes]:
-    """A TIFF whose tags each claim all of the file (TIFF 6.0, section 2; BigTIFF has longer offsets)."""
+    """Return a TIFF whose tags each claim all of the file (TIFF 6.0, section 2; BigTIFF has longer offsets)."""
     sign = "<" if order[:1] == b"I" else ">"
     big = b"+" in order
 
@@ -196,7 +195,7 @@ def _tiff(order: bytes, count: int) -> Callable[[int], bytes]:
 
 
 def _rle(width: int, height: int, bits: int) -> Callable[[int], bytes]:
-    """A BMP of runs of one pixel (Windows' BI_RLE8 and BI_RLE4)."""
+    """Return a BMP of runs of one pixel (Windows' BI_RLE8 and BI_RLE4)."""
 
     def made(size: int) -> bytes:
         table = bytes(4 << bits)
@@ -210,7 +209,7 @@ def _rle(width: int, height: int, bits: int) -> Callable[[int], bytes]:
 
 
 def _gif(size: int) -> bytes:
-    """A GIF of one picture whose data are blocks of one byte."""
+    """Return a GIF of one picture whose data are blocks of one byte."""
     head = b"GIF89a" + struct.pack("<HHBBB", 2000, 2000, 0x80, 0, 0) + bytes(6)
     return head + b"," + struct.pack("<HHHHB", 0, 0, 2000, 2000, 0) + b"\2" + filled(b"\1\0", size) + b"\0;"
 
@@ -367,7 +366,7 @@ def cost(served: Served, attack: Attack, size: int, before: float | None = None)
 
 
 def settled(processes: list[psutil.Process]) -> float:
-    """Wait until the processes give no more memory back; return the MiB that they hold."""
+    """Wait until the processes return no more memory; return the MiB that they hold."""
     held = float("inf")
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""Clients that keep honest books: what became of every request that was sent."""
+"""Clients that count the end of every request that was sent."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIED = b'"Worker died."'
 
 
 class End(enum.Enum):
-    """What became of a request."""
+    """The end of a request."""
 
     ANSWERED = "answered"
     """With the right answer."""
@@ -53,7 +53,7 @@ class Kind:
 
 
 def predictions(model: str = COLOUR) -> list[Kind]:
-    """Pictures whose answer is known, on both APIs, and what is no picture."""
+    """Return pictures with known answers, on both APIs, and files that are no pictures."""
     found = [Kind("no picture", "POST", f"/predict/{model}", b"this is no picture", lambda status, _: status == 415)]
     for colour in COLOURS:
         body = picture(colour)
@@ -65,12 +65,12 @@ def predictions(model: str = COLOUR) -> list[Kind]:
 
 
 def heavy() -> list[Kind]:
-    """The same of a network that takes long, and of one that does not."""
+    """Return pictures for a slow network and for a fast one."""
     return [*predictions(HEAVY), *predictions()]
 
 
 def pages() -> list[Kind]:
-    """The page's form, of which the picture is kept."""
+    """Return the form of the page, whose picture is stored."""
     asks = (("Accept", "text/html"), ("Content-Type", "image/png"))
     return [
         Kind(
@@ -82,7 +82,7 @@ def pages() -> list[Kind]:
 
 
 def handled() -> list[Kind]:
-    """Requests to the model with code of its own, which says how many bytes it got."""
+    """Return requests to the model with code of its own, which answers how many bytes it got."""
     return [
         Kind(
             "handler", "POST", f"/predictions/{HANDLED}", bytes(size),
@@ -96,8 +96,8 @@ def _first_is(colour: str) -> Callable[[int, bytes], bool]:
     def right(status: int, body: bytes) -> bool:
         if status != 200:
             return False
-        said = json.loads(body)
-        first = (said["predictions"] if isinstance(said, dict) else said)[0]
+        document = json.loads(body)
+        first = (document["predictions"] if isinstance(document, dict) else document)[0]
         return bool(first["class"] == colour and first["probability"] > 0.99)
 
     return right
@@ -105,7 +105,7 @@ def _first_is(colour: str) -> Callable[[int, bytes], bool]:
 
 @dataclass
 class Books:
-    """What became of all requests.
+    """The ends of all requests.
 
     :param unreached: attempts on which nothing was sent, because nobody listened; each was repeated until somebody did.
     """
@@ -116,15 +116,15 @@ class Books:
     slowest: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def count(self, end: End, kind: str, said: str, seconds: float = 0.0) -> None:
+    def count(self, end: End, kind: str, message: str, seconds: float = 0.0) -> None:
         with self.lock:
             self.ended[end] += 1
             self.slowest = max(self.slowest, seconds)
             if end is End.LOST and len(self.samples) < SAMPLES:
-                self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {said[:300]}")
+                self.samples.append(f"{time.strftime('%H:%M:%S')} {kind}: {message[:300]}")
 
     def knock(self) -> None:
-        """Nobody listened."""
+        """Count an attempt while nothing listens."""
         with self.lock:
             self.unreached += 1
 
@@ -135,15 +135,16 @@ class Books:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a fault excuses: ``cuts``, that a process takes what it works on with it; ``away``, that nobody listens for
-    a while. Everything else is lost."""
+    """The losses that a fault excuses: ``cuts``, that a process loses the requests that it computes; ``away``, that
+    nothing listens for a while. Everything else is lost.
+    """
 
     cuts: bool = False
     away: bool = False
 
 
 class Client:
-    """One client, which asks one request after the other; every other one keeps its connection."""
+    """A client, which sends one request after the other; every other client has a persistent connection."""
 
     def __init__(
         self, port: int, kinds: Sequence[Kind], books: Books, rules: Rules, seed: int, pause: float = PAUSE_SECONDS
@@ -154,14 +155,14 @@ class Client:
         self._connection: http.client.HTTPConnection | None = None
 
     def run(self, stop: threading.Event) -> None:
-        """Ask until told to stop."""
+        """Send requests until told to stop."""
         while not stop.is_set():
             self.ask(self._chance.choice(self._kinds), stop)
             stop.wait(self._pause)
         self._hang_up()
 
     def ask(self, kind: Kind, stop: threading.Event) -> None:
-        """One request, until it is known what became of it."""
+        """Send one request, until its end is known."""
         began, cut = time.monotonic(), ""
         while True:
             connection = self._connect(stop)
@@ -223,7 +224,7 @@ def _judge(kind: Kind, status: int, body: bytes, headers: http.client.HTTPMessag
 
 @contextmanager
 def load(port: int, kinds: Sequence[Kind], clients: int, rules: Rules, pause: float = PAUSE_SECONDS) -> Iterator[Books]:
-    """Ask from so many clients meanwhile. The books are right afterwards."""
+    """Send requests from the given number of clients meanwhile. The books are right afterwards."""
     books, stop = Books(), threading.Event()
     running = [
         threading.Thread(target=Client(port, kinds, books, rules, seed, pause).run, args=(stop,))

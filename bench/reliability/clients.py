@@ -1,4 +1,4 @@
-"""Clients that are slow, that vanish, or that are too many."""
+"""Clients that are slow, that disconnect, or that are too many."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Dripping:
         self.ended: set[socket.socket] = set()
 
     def drip(self) -> None:
-        """Send a byte on each, and hear what the server says."""
+        """Send a byte on each connection, and read what the server sends."""
         for item in self._sockets:
             if item in self.ended:
                 continue
@@ -72,7 +72,7 @@ class Dripping:
 
 @contextmanager
 def dripping(port: int, starts: list[bytes]) -> Iterator[Dripping]:
-    """Slow clients, that go on meanwhile."""
+    """Yield slow clients, which continue meanwhile."""
     slow, stop = Dripping(port, starts), threading.Event()
 
     def run() -> None:
@@ -90,26 +90,26 @@ def dripping(port: int, starts: list[bytes]) -> Iterator[Dripping]:
 
 
 def slow_starts(count: int) -> list[bytes]:
-    """A third each: nothing at all, half a head, and a head with half a body."""
+    """Return the starts of slow requests, a third each: nothing, half a head, and a head with half a body."""
     body = b"POST /predictions/%s HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\nhalf" % COLOUR.encode()
     return [(b"", HEAD, body)[number % 3] for number in range(count)]
 
 
 def _slow(scene: Scene) -> None:
-    """Others are answered while the slow ones drip, and each of these is refused in time."""
+    """Check that others are answered while slow clients send, and that each slow client is refused in time."""
     with dripping(scene.served.port, slow_starts(SLOW)) as slow:
         answered = scene.books.sent
         scene.served.wait(lambda: scene.books.sent > answered + 50)
         scene.check(len(slow.ended) < SLOW, "the slow ones were gone before others were asked")
         scene.served.wait(lambda: slow.all_ended)
         scene.is_over()
-    told = sum(b" 408 " in text for text in slow.heard.values())
-    scene.note(f"{SLOW} slow connections, {told} of them answered 408, the others closed")
-    scene.check(told >= SLOW // 3, f"only {told} were told that they are too slow")
+    timeouts = sum(b" 408 " in text for text in slow.heard.values())
+    scene.note(f"{SLOW} slow connections, {timeouts} of them answered 408, the others closed")
+    scene.check(timeouts >= SLOW // 3, f"only {timeouts} were told that they are too slow")
 
 
 def _vanish(scene: Scene) -> None:
-    """Clients go in the middle of a body, with and without saying so."""
+    """Disconnect clients in the middle of a body, with a reset or a normal end."""
     head = f"POST /predict/{COLOUR} HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n".encode()
     for number in range(100):
         one = socket.create_connection(("127.0.0.1", scene.served.port), timeout=30)
@@ -119,11 +119,11 @@ def _vanish(scene: Scene) -> None:
         one.close()
     scene.is_over()
     scene.note("100 clients went in the middle of a body, half of them with a reset")
-    scene.check("Traceback" not in scene.said(), "the log has a stack trace")
+    scene.check("Traceback" not in scene.log_text(), "the log has a stack trace")
 
 
 def _deaf(scene: Scene) -> None:
-    """Clients that ask on and on, and take no answer."""
+    """Start clients that send requests without end, and read no answer."""
     request = b"GET /static/screenshot.png HTTP/1.1\r\nHost: x\r\n\r\n"
     deaf = []
     for _ in range(20):
@@ -161,7 +161,7 @@ def _is_reset(one: socket.socket) -> bool:
 
 
 def _slow_models(scene: Scene) -> None:
-    """More clients than there are threads ask two models that take seconds: all else goes on being answered."""
+    """Send more requests than there are threads to two models that take seconds: all others are still answered."""
     served = scene.served
     write_handled(served.models / SLOW_MODEL, SLOW_SECONDS)
     names = [f"{SLOW_MODEL}-{number}" for number in range(2)]
@@ -181,7 +181,7 @@ def _slow_models(scene: Scene) -> None:
             status, _, _ = served.ask("GET", "/ping")
             pings.append(time.monotonic() - began)
             scene.check(status == 200, f"/ping is answered {status}")
-        said = Counter(_status(client) for client in clients)
+        statuses = Counter(_status(client) for client in clients)
     finally:
         for client in clients:
             client.close()
@@ -190,15 +190,15 @@ def _slow_models(scene: Scene) -> None:
         shutil.rmtree(served.models / SLOW_MODEL)
     scene.is_over()
     scene.note(
-        f"of {WAITING} clients of two models of {SLOW_SECONDS:g} s, {said[503]} were answered 503 at once; the longest "
-        f"of {len(pings)} /ping meanwhile {max(pings):.2f} s"
+        f"of {WAITING} clients of two models of {SLOW_SECONDS:g} s, {statuses[503]} were answered 503 at once; "
+        f"the longest of {len(pings)} /ping meanwhile {max(pings):.2f} s"
     )
-    scene.check(set(said) <= {0, 200, 503}, f"their answers are {said}")
-    scene.check(said[503] > 0, "none was refused")
+    scene.check(set(statuses) <= {0, 200, 503}, f"their answers are {statuses}")
+    scene.check(statuses[503] > 0, "none was refused")
 
 
 def _status(one: socket.socket) -> int:
-    """The status of the answer that has come; 0 if none has."""
+    """Return the status of the received answer; 0 if there is none."""
     try:
         one.setblocking(False)
         return int(one.recv(4096).split()[1])
@@ -207,7 +207,7 @@ def _status(one: socket.socket) -> int:
 
 
 def _chunked(scene: Scene) -> None:
-    """More clients than there are threads send a chunk that looks like the end of a body, and nothing more."""
+    """Send from more clients than there are threads a chunk that looks like the end of a body, and nothing more."""
     start = HEAD.partition(b"X-Padding")[0] + b"Transfer-Encoding: chunked\r\n\r\n8\r\n\r\n\r\n"
     with dripping(scene.served.port, [start] * CHUNKED_CLIENTS) as slow:
         answered = scene.books.sent
@@ -215,19 +215,21 @@ def _chunked(scene: Scene) -> None:
         scene.check(len(slow.ended) < CHUNKED_CLIENTS, "the chunked ones were gone before others were asked")
         scene.served.wait(lambda: slow.all_ended)
         scene.is_over()
-    told = sum(text.split()[1:2] in ([b"400"], [b"408"]) for text in slow.heard.values())
-    scene.note(f"{CHUNKED_CLIENTS} bodies in chunks that did not end, {told} of them refused")
-    scene.check(told == CHUNKED_CLIENTS, f"only {told} were told so")
+    refusals = sum(text.split()[1:2] in ([b"400"], [b"408"]) for text in slow.heard.values())
+    scene.note(f"{CHUNKED_CLIENTS} bodies in chunks that did not end, {refusals} of them refused")
+    scene.check(refusals == CHUNKED_CLIENTS, f"only {refusals} were told so")
 
 
 def limits(pid: int, files: int) -> None:
-    """Give a process that runs another limit of open files. The hard one stays, or it could not be taken back."""
+    """Give a running process another limit of open files. The hard limit stays, or it could not be restored."""
     _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(files, hard), hard))
 
 
 def _too_many(scene: Scene) -> None:
-    """More connections than the processes may have files: nobody dies, nobody spins, and who waits is answered."""
+    """Open more connections than the processes may have files: no process ends or spins, and waiting clients are
+    answered.
+    """
     served = scene.served
     workers = served.workers()
     for worker in workers:

@@ -15,7 +15,7 @@ SITE = Path(__file__).parent / "clock_site"
 
 
 def with_own_clock(folder: Path, cache: Path, workers: int = 2) -> Served:
-    """A server whose clock is set by a file."""
+    """Return a server whose clock is set by a file."""
     served = make(folder, cache, (COLOUR, HANDLED), workers=workers)
     served.environ |= {"PYTHONPATH": str(SITE), "CLOCK_FILE": str(folder / "clock")}
     set_clock(served, 0)
@@ -23,7 +23,7 @@ def with_own_clock(folder: Path, cache: Path, workers: int = 2) -> Served:
 
 
 def set_clock(served: Served, seconds: int) -> None:
-    """Let the server's clock be so many seconds ahead."""
+    """Set the clock of the server ahead by a number of seconds."""
     new = served.folder / "clock.new"
     new.write_text(f"{seconds}\n")
     new.replace(served.folder / "clock")
@@ -40,8 +40,8 @@ def _jump(scene: Scene) -> None:
         scene.check(status == 200, f"unregistering: {status} {body!r}")
         time.sleep(1.5)  # longer than anything here waits for the next look
     scene.is_over()
-    said = time.strftime("%Y-%m-%d", time.localtime(time.time() - DAY))
-    scene.check(said in scene.served.said(), "the server's clock did not jump")
+    date = time.strftime("%Y-%m-%d", time.localtime(time.time() - DAY))
+    scene.check(date in scene.served.log_text(), "the server's clock did not jump")
     scene.check(scene.served.workers() == before, "a worker was replaced")
     scene.note("a day forward, two back; no worker was replaced")
 

@@ -1,7 +1,7 @@
 """A disk that is full: of the uploads, of the instance folder, of the cache.
 
 Each lies on a small disk of its own, in memory, which the server alone sees: it runs in a mount namespace (Linux,
-``unshare``), for which nobody has to be root where the system allows such namespaces.
+``unshare``), which do not need root if the system allows such namespaces.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FILLER = "filler"
 
 
 def why_not() -> str:
-    """Why a server cannot be given small disks here; empty where it can."""
+    """Return why a server cannot have small disks here; empty if it can."""
     if not shutil.which("unshare"):
         return "there is no unshare (Linux, util-linux)"
     done = subprocess.run([*_command([]), "true"], capture_output=True, text=True)
@@ -34,7 +34,7 @@ def why_not() -> str:
 
 
 def on_small_disks(folder: Path) -> Served:
-    """A server whose uploads, instance folder and cache are each on a disk of its own."""
+    """Return a server whose uploads, instance folder and cache are each on a disk of its own."""
     served = make(folder, folder / "cache")
     (folder / "cache").mkdir()
     served.wrapped = _command([folder / name for name in PLACES])
@@ -47,12 +47,12 @@ def _command(folders: list[Path]) -> list[str]:
 
 
 def seen(served: Served, name: str) -> Path:
-    """One of the folders, as the server sees it."""
+    """Return one of the folders, as the server sees it."""
     return Path(f"/proc/{served.pid}/root{served.folder}/{name}")
 
 
 def fill(served: Served, name: str) -> None:
-    """Leave no byte."""
+    """Leave no byte free."""
     with (seen(served, name) / FILLER).open("wb", buffering=0) as file:
         for size in (2**16, 2**12, 1):
             with contextlib.suppress(OSError):
@@ -69,7 +69,7 @@ def _files(served: Served, name: str) -> set[str]:
 
 
 def _uploads(scene: Scene) -> None:
-    """Pictures sent through the page are answered, and not kept; the page says so by giving no address."""
+    """Check that pictures sent through the page are answered, and not stored; the page then shows no URL."""
     served = scene.served
     fill(served, "uploads")
     before, answered = _files(served, "uploads"), scene.books.sent
@@ -90,7 +90,7 @@ def _pictures_are_kept(scene: Scene) -> bool:
 
 
 def _instance(scene: Scene) -> None:
-    """Nothing can be registered or unregistered, and it says so; a worker that dies is replaced all the same."""
+    """Check that registering and unregistering are refused with the reason; a worker that dies is still replaced."""
     served = scene.served
     fill(served, "instance")
     try:
@@ -118,7 +118,7 @@ def _can_register(scene: Scene) -> bool:
 
 
 def _cache(scene: Scene) -> None:
-    """A network that has to be converted cannot be, and it says so."""
+    """Check that a network that has to be converted is refused with the reason."""
     served = scene.served
     write_colour(served.folder / "other" / GUEST, scale=1 / 8)
     write_archive(served.folder / "other" / GUEST, served.models / f"{GUEST}.mar", GUEST)

@@ -1,4 +1,4 @@
-"""``docs/reliability.md``: what became of every request, and how long it took until all was as before."""
+"""``docs/reliability.md``: the end of every request, and the time until all was as before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEAD = (
 
 
 def text(rows: Sequence[Row], size: Size, machine: Mapping[str, str], date: str) -> str:
-    """The tables, and what happened beside."""
+    """Return the tables, and the notes."""
     facts = "".join(f"| {name} | {value} |\n" for name, value in machine.items())
     load = f"{size.clients} clients"
     cells = [

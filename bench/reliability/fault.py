@@ -1,4 +1,4 @@
-"""A fault: what is done to a server under load, and what must hold while and after it."""
+"""A fault of a server under load, and the conditions that must hold while and after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Check = Callable[[], bool]
 
 
 class Failed(Exception):
-    """Something that had to hold, and does not."""
+    """A condition that had to hold, and does not."""
 
 
 @dataclass
@@ -26,28 +26,28 @@ class Scene:
     served: Served
     books: Books = field(default_factory=Books)
     notes: list[str] = field(default_factory=list)
-    kept: dict[str, object] = field(default_factory=dict)
+    memo: dict[str, object] = field(default_factory=dict)
     logged: int = 0
     ended: float = 0.0
 
     def __post_init__(self) -> None:
-        self.logged = len(self.served.said())
+        self.logged = len(self.served.log_text())
 
     def is_over(self) -> None:
-        """To be called where a fault that lasts has ended: recovery begins now."""
+        """Mark the end of a fault that lasts: recovery begins now."""
         self.ended = time.monotonic()
 
-    def said(self) -> str:
-        """What the server has logged since the scene began."""
-        return self.served.said()[self.logged :]
+    def log_text(self) -> str:
+        """Return what the server has logged since the scene began."""
+        return self.served.log_text()[self.logged :]
 
     def note(self, text: str) -> None:
         self.notes.append(text)
 
     def check(self, holds: bool, what: str) -> None:
-        """:raises Failed: where something does not hold."""
+        """:raises Failed: if something does not hold."""
         if not holds:
-            raise Failed(f"{what}\n{self.served.said()[-2000:]}")
+            raise Failed(f"{what}\n{self.served.log_text()[-2000:]}")
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class Row:
-    """What came of a fault: requests, seconds to recovery, and the longest that an answer took. ``failed`` says what
-    had to hold and did not."""
+    """The result of a fault: requests, seconds to recovery, and the longest time of an answer. ``failed`` says what had
+    to hold and did not.
+    """
 
     name: str
     sent: int = 0
@@ -88,13 +89,15 @@ class Row:
 
     @property
     def holds(self) -> bool:
-        """Whether no request was lost, and all that had to hold did."""
+        """Return whether no request was lost, and all conditions held."""
         return not self.lost and not self.failed
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much load, and for how many seconds before and after the fault. ``pause`` is what a client rests."""
+    """The amount of load, and the seconds before and after the fault. ``pause`` is the rest of a client between
+    requests.
+    """
 
     clients: int = 8
     before: float = 2.0
@@ -107,10 +110,10 @@ SMALL = Size(clients=4, before=0.2, after=0.2, pause=0.06)
 
 
 def suffer(fault: Fault, served: Served, size: Size = SMALL) -> Row:
-    """Let a fault happen to a server that runs.
+    """Run a fault on a running server.
 
-    :raises Failed: where something that the fault checks does not hold.
-    :raises NotInTime: where the server does not recover.
+    :raises Failed: if something that the fault checks does not hold.
+    :raises NotInTime: if the server does not recover.
     """
     scene = Scene(served)
     with load(served.port, fault.loaded(), size.clients, fault.rules, size.pause) as books:

@@ -1,4 +1,4 @@
-"""Model files that go, change or are cut while they are served."""
+"""Model files that are removed, changed or truncated while they are served."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NETWORK = "colour.onnx"
 
 
 def prepare(scene: Scene) -> None:
-    """Register models that lie in the models folder, besides the one that is asked all the time."""
+    """Register models in the models folder, besides the model that gets requests all the time."""
     models = scene.served.models
     for name in (GONE, CUT, SWAPPED):
         write_colour(models / name)
@@ -30,12 +30,12 @@ def prepare(scene: Scene) -> None:
 
 
 def loaded_by(scene: Scene, name: str) -> set[str]:
-    """The processes that have loaded a model: the one that was asked to register it, and those that followed."""
-    return set(re.findall(rf"\[(\d+)\] \[INFO\] model {name} (?:registered|\S+ loaded)", scene.served.said()))
+    """Return the processes that have loaded a model: the process that registered it, and those that followed."""
+    return set(re.findall(rf"\[(\d+)\] \[INFO\] model {name} (?:registered|\S+ loaded)", scene.served.log_text()))
 
 
 def _harm(scene: Scene) -> None:
-    """Delete one, cut one, replace one, and take a handler's code away; then let a worker start anew."""
+    """Delete a file, truncate one, replace one, and remove the code of a handler; then restart a worker."""
     prepare(scene)
     served = scene.served
     names = (GONE, CUT, SWAPPED, ELSEWHERE)
@@ -47,12 +47,12 @@ def _harm(scene: Scene) -> None:
     (served.models / ELSEWHERE / "service.py").unlink()
     for name in names:
         scene.check(answers(scene, name), f"{name} was loaded, and does not answer any more")
-    scene.kept["before"] = served.workers()
+    scene.memo["before"] = served.workers()
     os.kill(served.master, signal.SIGHUP)
 
 
 def _others_answer(scene: Scene) -> bool:
-    served, before = scene.served, scene.kept["before"]
+    served, before = scene.served, scene.memo["before"]
     assert isinstance(before, list)
     if not served.is_whole() or set(before) & set(served.workers()):
         return False
@@ -60,9 +60,9 @@ def _others_answer(scene: Scene) -> bool:
     for name in (GONE, CUT, ELSEWHERE):
         status, body, _ = served.ask("POST", f"/predictions/{name}", picture("red"))
         scene.check(status == 503, f"{name}: {status} {body!r}")
-        told = json.loads(served.ask("GET", f"/models/{name}", management=True)[1])
-        told = told[0] if isinstance(told, list) else told
-        scene.check(name in told.get("lastError", ""), f"{name}: {told}")
+        description = json.loads(served.ask("GET", f"/models/{name}", management=True)[1])
+        description = description[0] if isinstance(description, list) else description
+        scene.check(name in description.get("lastError", ""), f"{name}: {description}")
         scene.check(unregister(scene, name)[0] == 200, f"{name} cannot be unregistered")
     unregister(scene, SWAPPED)
     scene.note("deleted, cut and replaced models answered until the reload; after it each said what it lacks")

@@ -1,4 +1,4 @@
-"""What clients have seen of names that come and go, checked against what a registry may do.
+"""The observations of clients of changing names, checked against what a registry may do.
 
 Every call has a beginning and an end, and takes effect at one moment between them. Calls whose answer was lost may have
 taken effect at any later moment, or not at all. From that follows, whatever else goes on:
@@ -20,7 +20,7 @@ DEADLINE = 60.0
 
 
 class Op(StrEnum):
-    """What a client does with a name."""
+    """An operation of a client on a name."""
 
     REGISTER = "register"
     REPLACE = "replace"
@@ -53,27 +53,27 @@ class Call:
 
     @property
     def is_lost(self) -> bool:
-        """Whether nobody knows if it took effect."""
+        """Return whether it is unknown if the call took effect."""
         return self.status in (0, 500, 503)
 
     @property
     def puts(self) -> bool:
-        """Whether it may have put a version under the name."""
+        """Return whether the call may have put a version under the name."""
         return self.op in (Op.REGISTER, Op.REPLACE) and (self.succeeded or self.is_lost)
 
     @property
     def takes(self) -> bool:
-        """Whether it may have taken away what was under the name."""
+        """Return whether the call may have removed what was under the name."""
         return self.op is Op.UNREGISTER and (self.succeeded or self.is_lost)
 
     @property
     def last(self) -> float:
-        """The last moment at which it may have taken effect."""
+        """Return the last moment at which it may have taken effect."""
         return math.inf if self.is_lost else self.ended
 
 
 def mistakes(calls: Sequence[Call]) -> Iterator[str]:
-    """Yield what cannot be, one line each."""
+    """Yield each impossible answer in one line."""
     by_name: dict[str, list[Call]] = {}
     for call in calls:
         by_name.setdefault(call.name, []).append(call)
@@ -101,7 +101,7 @@ def _mistake(call: Call, changes: Sequence[Call]) -> str:
 
 
 def _stale(call: Call, changes: Sequence[Call]) -> str:
-    """Say why an answer cannot be of its version; empty if it can."""
+    """Return why an answer cannot be of its version; empty if it can."""
     own = [
         change for change in changes if change.puts and change.version == call.version and change.begun <= call.ended
     ]
@@ -115,7 +115,7 @@ def _stale(call: Call, changes: Sequence[Call]) -> str:
 
 
 def _lost(call: Call, changes: Sequence[Call]) -> str:
-    """Say why a name cannot have been missing; empty if it can."""
+    """Return why a name cannot have been missing; empty if it can."""
     for put in changes:
         taken = (change for change in changes if change.takes and change.begun < call.ended and change.last > put.begun)
         if put.puts and put.succeeded and put.ended < call.begun and not any(taken):

@@ -1,4 +1,4 @@
-"""Clients that change and ask the same few names at once, in random order, while processes are killed."""
+"""Clients that change and query the same few names at once, in random order, while processes are killed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ REST_SECONDS = 60
 
 @dataclass
 class Outcome:
-    """What came of it.
+    """The result.
 
     :param counts: of calls by operation and status.
     :param kills: processes that were killed: ``backend``, ``worker``.
@@ -49,7 +49,7 @@ class Outcome:
     slowest: float = 0.0
 
     def row(self, name: str) -> Row:
-        """Return what came of it for the table."""
+        """Return the result for the table."""
 
         def count(*statuses: str) -> int:
             return sum(number for what, number in self.counts.items() if what.endswith(statuses))
@@ -111,7 +111,7 @@ class Interleaving:
         self._done = threading.Event()
 
     def run(self) -> Outcome:
-        """Make all calls, take everything away, and say what was wrong."""
+        """Make all calls, unregister everything, and return the mistakes."""
         outcome = Outcome()
         before = self._at_rest()
         with ThreadPoolExecutor(CLIENTS + 1) as threads:
@@ -190,7 +190,7 @@ class Interleaving:
         return False
 
     def _end_all(self) -> None:
-        """Take away what is left; all workers must agree about it first."""
+        """Unregister what is left; all workers must agree about it first."""
         seen = {self._listed() for _ in range(4 * int(self._served.environ["DIMPLE_WORKERS"]))}
         if len(seen) > 1:
             self._made.append(Call(Op.DESCRIBE, "(list)", 0.0, 0.0, 418, text=f"workers disagree: {seen}"))
@@ -204,12 +204,12 @@ class Interleaving:
         return tuple(sorted(item["modelName"] for item in document["models"]))
 
     def _at_rest(self) -> tuple[int, set[str]]:
-        """Return how many handler processes there are, and the files that are kept."""
+        """Return the number of handler processes, and the stored files."""
         files = {path.name for path in self._served.instance.iterdir()}
         return len(_handlers(self._served)), files
 
     def _left(self, before: tuple[int, set[str]]) -> list[str]:
-        """Say what is left of models that are over."""
+        """Return what is left of unregistered models."""
         deadline = time.monotonic() + REST_SECONDS
         while (now := self._at_rest())[0] > before[0] and time.monotonic() < deadline:
             time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""Models that load at once, and whose right answers everybody can see: a picture's colour; and what a handler says."""
+"""Models that load at once, with obvious right answers: a picture's colour, or the handler's own process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def handle(data, context):
 
 
 def picture(colour: str) -> bytes:
-    """A picture in one colour, as PNG."""
+    """Return a picture in one colour, as PNG."""
     from PIL import Image
 
     written = io.BytesIO()
@@ -38,14 +38,16 @@ def picture(colour: str) -> bytes:
 
 
 def write_colour(folder: Path, scale: float = 1 / 16) -> Path:
-    """A network that averages each of the three channels, 0-255, scales that, and takes the softmax: of a picture in
-    one colour that is 1 - 2e-7 for it."""
+    """Write a network that averages each of the three channels, 0-255, scales that, and takes the softmax: of a picture
+    in one colour that is 1 - 2e-7 for it.
+    """
     return _write_average(folder, COLOUR, SIDE, [], {}, scale)
 
 
 def write_heavy(folder: Path) -> Path:
-    """A network that gives the same answers, and takes long: the three channels go through convolutions unchanged,
-    beside many that nobody looks at."""
+    """Write a slow network with the same answers: the three channels go through convolutions unchanged, beside many
+    that are not used.
+    """
     import numpy as np
     from onnx import helper
 
@@ -96,7 +98,9 @@ def _write_average(
 
 
 def write_handled(folder: Path, seconds: float = 0.02) -> Path:
-    """A model with code of its own, which says its process and how many bytes it was sent, after so many seconds."""
+    """Write a model with code of its own, which answers its process and how many bytes it got, after a number of
+    seconds.
+    """
     (folder / "MAR-INF").mkdir(parents=True)
     manifest = {
         "runtime": "python",
@@ -108,7 +112,7 @@ def write_handled(folder: Path, seconds: float = 0.02) -> Path:
 
 
 def write_archive(folder: Path, archive: Path, name: str) -> Path:
-    """An archive of a model folder, with a name in its manifest."""
+    """Write an archive of a model folder, with a name in its manifest."""
     with zipfile.ZipFile(archive, "w") as file:
         for path in sorted(folder.rglob("*")):
             if path.is_file() and path.name != "MANIFEST.json":

@@ -27,13 +27,13 @@ def _kill_worker(scene: Scene) -> None:
 
 
 def _kill_handler(scene: Scene) -> None:
-    scene.kept["handlers"] = before = scene.served.handlers()
+    scene.memo["handlers"] = before = scene.served.handlers()
     scene.check(bool(before), "there is no handler to kill")
     os.kill(before[0], signal.SIGKILL)
 
 
 def _handlers_are_back(scene: Scene) -> bool:
-    before, now = scene.kept["handlers"], scene.served.handlers()
+    before, now = scene.memo["handlers"], scene.served.handlers()
     assert isinstance(before, list)
     return len(now) >= len(before) and before[0] not in now and _handlers_ready(scene)
 
@@ -43,7 +43,7 @@ def _handlers_ready(scene: Scene) -> bool:
 
 
 def _kill_engine(scene: Scene) -> None:
-    scene.kept["engines"] = before = scene.served.engines()
+    scene.memo["engines"] = before = scene.served.engines()
     scene.check(len(before) == 1, f"one process should compute what takes long, not {len(before)}")
     os.kill(before[0], signal.SIGKILL)
 
@@ -51,11 +51,11 @@ def _kill_engine(scene: Scene) -> None:
 def _engine_is_back(scene: Scene) -> bool:
     now = scene.served.engines()
     computes = scene.served.ask("POST", f"/predictions/{HEAVY}", picture("red"))[0] == 200
-    return len(now) == 1 and now != scene.kept["engines"] and computes
+    return len(now) == 1 and now != scene.memo["engines"] and computes
 
 
 def _kill_master(scene: Scene) -> None:
-    """Kill it, and start another as soon as it is gone, as a supervisor does."""
+    """Kill the master, and start another as soon as it has ended, as a supervisor does."""
     served = scene.served
     name = f"{COLOUR}-guest"
     status, body, _ = served.ask("POST", f"/models?url={COLOUR}&model_name={name}&initial_workers=1", management=True)
@@ -65,15 +65,15 @@ def _kill_master(scene: Scene) -> None:
     os.kill(served.master, signal.SIGKILL)
     served.process.wait()
     served.launch()
-    scene.kept["before"] = before
-    scene.kept["guest"] = name
+    scene.memo["before"] = before
+    scene.memo["guest"] = name
 
 
 def _master_is_back(scene: Scene) -> bool:
-    served, name = scene.served, scene.kept["guest"]
+    served, name = scene.served, scene.memo["guest"]
     if not served.is_whole():
         return False
-    left = [item for item in scene.kept["before"] if os.path.exists(f"/proc/{item}/exe")]  # type: ignore[attr-defined]
+    left = [item for item in scene.memo["before"] if os.path.exists(f"/proc/{item}/exe")]  # type: ignore[attr-defined]
     if left:
         return False
     status, body, _ = served.ask("POST", f"/predictions/{name}", picture("red"))
@@ -83,7 +83,7 @@ def _master_is_back(scene: Scene) -> bool:
 
 
 def _terminate(scene: Scene) -> None:
-    """Tell the server to end while it works on requests whose bodies are still to come."""
+    """Terminate the server while it computes requests whose bodies are still to come."""
     served = scene.served
     began = [_begin(served.port) for _ in range(4)]
     os.kill(served.master, signal.SIGTERM)
@@ -111,7 +111,7 @@ def _begin(port: int) -> http.client.HTTPConnection:
 
 
 def _reload(scene: Scene) -> None:
-    scene.kept["before"] = scene.served.workers()
+    scene.memo["before"] = scene.served.workers()
     longest, stop = [0.0], threading.Event()
 
     def watch() -> None:
@@ -129,11 +129,11 @@ def _reload(scene: Scene) -> None:
     finally:
         stop.set()
         watching.join()
-    said = scene.served.said()
-    before = scene.kept["before"]
+    log_text = scene.served.log_text()
+    before = scene.memo["before"]
     assert isinstance(before, list)
-    ends = sorted(said.index(f"Worker exiting (pid: {item})") for item in before)
-    begins = sorted(said.index(f"[{worker}] [INFO] model {COLOUR} ") for worker in scene.served.workers())
+    ends = sorted(log_text.index(f"Worker exiting (pid: {item})") for item in before)
+    begins = sorted(log_text.index(f"[{worker}] [INFO] model {COLOUR} ") for worker in scene.served.workers())
     # the first goes when one has come, the second when two have
     good = all(begin < end for begin, end in zip(begins, ends, strict=True))
     scene.check(good, "an old worker ended before a new one had its models")
@@ -141,7 +141,7 @@ def _reload(scene: Scene) -> None:
 
 
 def _misspell(scene: Scene) -> None:
-    """Settings that make no sense, met by a reload and by a worker that has to be replaced: who serves goes on."""
+    """Reload, and replace a worker, with settings that make no sense: serving workers continue."""
     served, file = scene.served, scene.served.instance / "settings.env"
     file.write_text("DIMPLE_MAX_FILES=many\n")
     try:
@@ -157,7 +157,7 @@ def _misspell(scene: Scene) -> None:
 
 
 def _workers_are_others(scene: Scene) -> bool:
-    before = scene.kept["before"]
+    before = scene.memo["before"]
     assert isinstance(before, list)
     return scene.served.is_whole() and not set(before) & set(scene.served.workers())
 

@@ -1,4 +1,4 @@
-"""The registry locked or damaged, and registrations that come and go."""
+"""The registry locked or damaged, and repeated registrations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _registry(scene: Scene) -> Path:
 
 
 def register(scene: Scene, name: str, url: str = COLOUR) -> tuple[int, bytes]:
-    """Register a model that is there under another name."""
+    """Register an existing model under another name."""
     path = f"/models?url={url}&model_name={name}&initial_workers=1&synchronous=true"
     return scene.served.ask("POST", path, management=True)[:2]
 
@@ -33,7 +33,7 @@ def unregister(scene: Scene, name: str) -> tuple[int, bytes]:
 
 
 def answers(scene: Scene, name: str) -> bool:
-    """Whether every process has a model: several are asked."""
+    """Return whether every process has a model, by several requests."""
     return all(scene.served.ask("POST", f"/predictions/{name}", picture("red"))[0] == 200 for _ in range(6))
 
 
@@ -42,7 +42,7 @@ def is_gone(scene: Scene, name: str) -> bool:
 
 
 def _lock(scene: Scene) -> None:
-    """Another program keeps the file locked: nothing can be registered, and it says so; nobody else notices."""
+    """Lock the file by another program: registering is refused with the reason; other requests are not affected."""
     with (scene.served.instance / "registry.lock").open("w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         status, body = register(scene, GUEST)
@@ -65,14 +65,14 @@ def _can_register(scene: Scene) -> bool:
 
 
 def _overwrite(scene: Scene) -> None:
-    """The file becomes garbage while the server runs."""
+    """Overwrite the file with garbage while the server runs."""
     status, body = register(scene, "before")
     scene.check(status == 200, f"registering: {status} {body!r}")
     _registry(scene).write_bytes(b"this is no registry" * 1000)
     status, body = register(scene, "after")
     scene.check(status == 200, f"registering after it: {status} {body!r}")
     scene.served.wait(lambda: answers(scene, "before") and answers(scene, "after"))
-    scene.check("is damaged" in scene.served.said(), "the log does not say it")
+    scene.check("is damaged" in scene.served.log_text(), "the log does not say it")
     scene.note("what was registered before stayed, and the file was written again")
 
 
@@ -103,7 +103,7 @@ def _restart_with(damage: bytes | None) -> Fault:
 
 
 def come_and_go(count: int, names: int = NAMES) -> Fault:
-    """So many models registered and unregistered, under a few names in turn; nothing may be left of them.
+    """Register and unregister a number of models, under a few names in turn; nothing may be left of them.
 
     Each name that was ever asked keeps its numbers in the metrics, so all of them are asked before anything is counted.
     """
@@ -155,7 +155,7 @@ def _one(scene: Scene, number: int) -> None:
 
 
 def _at_rest(scene: Scene) -> Held:
-    """What the processes hold once nothing ends or closes any more."""
+    """Return the resources of the processes once nothing ends or closes any more."""
     seen = [scene.served.held()]
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -29,14 +29,14 @@ FULL_MIB = 4
 
 
 class NotInTime(Exception):
-    """What was waited for has not come; the message has the end of the server's log."""
+    """The error of a condition that did not hold in time; the message has the end of the server's log."""
 
 
 @dataclass
 class Served:
     """A server.
 
-    :param folder: where all that it writes goes, in folders of their own; the models lie in ``models``.
+    :param folder: for all files that it writes, in folders of their own; the models lie in ``models``.
     :param wrapped: a command line that the server's own is appended to.
     """
 
@@ -66,7 +66,7 @@ class Served:
         return Path(self.environ["DIMPLE_MODELS_DIR"])
 
     def launch(self) -> None:
-        """Start it, in a process group of its own."""
+        """Start the server, in a process group of its own."""
         command = [*self.wrapped, sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
         before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored, under nohup, the server would not reload
         with self.log.open("ab") as log:
@@ -78,52 +78,52 @@ class Served:
         signal.signal(signal.SIGHUP, before)
 
     def start(self) -> None:
-        """Start it, and wait until all its processes answer."""
+        """Start the server, and wait until all its processes answer."""
         self.launch()
         self.wait(self.is_whole)
 
     def is_whole(self) -> bool:
-        """Whether as many processes serve as are wanted."""
+        """Return whether as many processes serve as are configured."""
         return self.answers() and len(self.serving()) >= int(self.environ["DIMPLE_WORKERS"])
 
     def answers(self) -> bool:
-        """Whether somebody answers, and has all models."""
+        """Return whether a process answers, and has all models."""
         assert self.process
         if self.process.poll() is not None:
-            raise NotInTime(f"the server has ended:\n{self.said()[-3000:]}")
+            raise NotInTime(f"the server has ended:\n{self.log_text()[-3000:]}")
         with contextlib.suppress(OSError, http.client.HTTPException):
             return self.ask("GET", "/readyz")[0] == 200
         return False
 
     def wait(self, condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
-        """Wait until something holds.
+        """Wait until a condition holds.
 
-        :raises NotInTime: where it does not, in time.
+        :raises NotInTime: if it does not, in time.
         """
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
                 raise NotInTime(
-                    f"{getattr(condition, '__name__', condition)}: not in {seconds} s:\n{self.said()[-3000:]}"
+                    f"{getattr(condition, '__name__', condition)}: not in {seconds} s:\n{self.log_text()[-3000:]}"
                 )
             time.sleep(TICK_SECONDS)
 
     def wait_for_line(self, text: str, seconds: float = START_SECONDS) -> None:
-        """Wait until the log says something, since the start."""
-        self.wait(lambda: text in self.said(), seconds)
+        """Wait until the log has a text, since the start."""
+        self.wait(lambda: text in self.log_text(), seconds)
 
-    def said(self) -> str:
-        """The log since the last start."""
+    def log_text(self) -> str:
+        """Return the log since the last start."""
         with self.log.open("rb") as log:
             log.seek(self.logged)
             return log.read().decode(errors="replace")
 
     def workers(self) -> list[int]:
-        """The worker processes that live: the children of gunicorn's first process, but for those of engines."""
+        """Return the worker processes that live: the children of gunicorn's first process, but for those of engines."""
         return [child for child in self._children() if not _is_engine(child)]
 
     def engines(self) -> list[int]:
-        """The processes that compute for all workers what takes long."""
+        """Return the processes that compute slow networks for all workers."""
         return [child for child in self._children() if _is_engine(child)]
 
     def _children(self) -> list[int]:
@@ -137,28 +137,30 @@ class Served:
 
     @property
     def master(self) -> int:
-        """gunicorn's first process; the log tells, since a wrapping command may stand before it."""
-        found = re.findall(r"is starting as process (\d+)", self.said())
+        """Return gunicorn's first process, from the log, since a wrapping command may stand before it."""
+        found = re.findall(r"is starting as process (\d+)", self.log_text())
         return int(found[-1]) if found else self.pid
 
     def serving(self) -> list[int]:
-        """The workers that have loaded their models."""
-        loaded = {int(item) for item in re.findall(r"\[(\d+)\] \[INFO\] (?:serving|model \S+ \S+ loaded)", self.said())}
+        """Return the workers that have loaded their models."""
+        loaded = {
+            int(item) for item in re.findall(r"\[(\d+)\] \[INFO\] (?:serving|model \S+ \S+ loaded)", self.log_text())
+        }
         return [worker for worker in self.workers() if worker in loaded]
 
     def handlers(self) -> list[int]:
-        """The processes of models with code of their own: what is under the workers."""
+        """Return the processes of models with code of their own, which are under the workers."""
         return [item for item in family(self.pid) if item not in (self.pid, self.master, *self._children())]
 
     def held(self) -> Held:
-        """What all processes hold."""
+        """Return the resources of all processes."""
         return held(family(self.pid))
 
     def ask(
         self, method: str, path: str, body: bytes | None = None, management: bool = False,
         headers: Mapping[str, str] = {}, seconds: float = ANSWER_SECONDS,
     ) -> tuple[int, bytes, Mapping[str, str]]:  # fmt: skip
-        """One request on a connection of its own: status, body, headers."""
+        """Send one request on a connection of its own; return status, body, headers."""
         port = self.management_port if management else self.port
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
         try:
@@ -169,9 +171,9 @@ class Served:
             connection.close()
 
     def stop(self) -> int | None:
-        """End it, and everything under it.
+        """End the server, and everything under it.
 
-        :returns: its exit status, where it ended by itself.
+        :returns: its exit status, if it ended by itself.
         """
         if self.process is None:
             return None
@@ -195,7 +197,7 @@ def _is_engine(process: int) -> bool:
 
 
 def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **settings: object) -> Served:
-    """A server that is not started yet.
+    """Return a server that is not started yet.
 
     :param models: of :mod:`bench.reliability.models`, and of those that come with Dimple.
     :param cache: folder of converted networks, shared by all.
@@ -212,7 +214,7 @@ def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **setting
         write_handled(folder / "models" / HANDLED)
     for name in set(models) - {COLOUR, HEAVY, HANDLED}:
         (folder / "models" / name).symlink_to(ROOT / "models" / name)
-    told: dict[str, object] = {
+    variables: dict[str, object] = {
         "host": "127.0.0.1", "port": port, "management_port": management_port, "workers": 2,
         "models_dir": folder / "models",
         "uploads_dir": folder / "uploads", "instance_dir": folder / "instance", "cache_dir": cache,
@@ -221,14 +223,14 @@ def make(folder: Path, cache: Path, models: Sequence[str] = (COLOUR,), **setting
     }  # fmt: skip
     hidden = ("DIMPLE_", "MMS_", "MAKE", "MFLAGS")
     environ = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
-    environ |= {f"DIMPLE_{name.upper()}": str(value) for name, value in told.items()}
+    environ |= {f"DIMPLE_{name.upper()}": str(value) for name, value in variables.items()}
     environ |= {"HOME": str(folder / "home"), "TMPDIR": str(folder / "tmp")}
     return Served(folder, environ, port, management_port)
 
 
 @contextlib.contextmanager
 def running(served: Served) -> Iterator[Served]:
-    """Start a server, and end it."""
+    """Start a server, and stop it at the end."""
     try:
         served.start()
         yield served

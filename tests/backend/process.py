@@ -22,7 +22,7 @@ LONG = 10.0
 
 
 class Backend:
-    """It is started, killed and started again at the same address.
+    """A backend process that can be started, killed and started again at the same address.
 
     :param folder: of what it writes.
     """
@@ -38,16 +38,16 @@ class Backend:
         self._opened: list[RemoteEngine] = []
 
     def open(self, path: Path) -> RemoteEngine:
-        """Have a network computed by it. It is closed at the end."""
+        """Open a network that the process computes. It is closed at the end."""
         self._opened.append(RemoteEngine(self.address, path, LONG))
         return self._opened[-1]
 
     def client(self) -> BackendClient:
-        """Return a client of it."""
+        """Return a client of the process."""
         return BackendClient(self.address, self.state, self.settings)
 
     def start(self) -> subprocess.Popen[bytes]:
-        """Start it. Whoever asks waits until it accepts."""
+        """Start the process. Connections wait until it accepts."""
         files = [self._listener.fileno(), self.state.fileno()]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DIMPLE_")}
         environ |= {
@@ -60,18 +60,18 @@ class Backend:
         return self.process
 
     def kill(self) -> None:
-        """Kill it; connections wait for the next."""
+        """Kill the process; connections wait for the next one."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
 
     def give_up(self) -> None:
-        """Let nobody connect any more."""
+        """Refuse all further connections."""
         self.kill()
         self._listener.close()
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """End the process and remove its files."""
         self.give_up()
         self.state.close()
         for item in self._opened:
@@ -80,7 +80,7 @@ class Backend:
 
 @contextmanager
 def backend_process(folder: Path) -> Iterator[Backend]:
-    """Run one."""
+    """Run a backend process."""
     made = Backend(folder)
     made.start()
     try:
@@ -90,7 +90,7 @@ def backend_process(folder: Path) -> Iterator[Backend]:
 
 
 def write_network(folder: Path, name: str = "model") -> Path:
-    """The network of :mod:`tests.engines.test_openvino`, of which its ``forward`` tells the answers."""
+    """Write the network of :mod:`tests.engines.test_openvino`, whose ``forward`` computes its outputs."""
     path = folder / f"{name}.xml"
     import_openvino().save_model(model(), path, compress_to_fp16=False)
     return path

@@ -1,4 +1,4 @@
-"""The queue before a model. What must hold is worked out by hand; threads meet at events, never by time."""
+"""The queue before a model, with events instead of times; expected results are worked out by hand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 60.0
 
 
 class Engine:
-    """Doubles numbers, a batch at a time, once it is let."""
+    """An engine that doubles numbers, a batch at a time, once it is released."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -66,7 +66,7 @@ def test_no_more_batches_at_once_than_there_are_slots(engine: Engine, ask: Ask) 
     assert sorted(engine.batches) == [[0], [1], [2], [3], [4]]
 
 
-def test_those_who_wait_are_served_in_their_order(engine: Engine, ask: Ask) -> None:
+def test_waiting_requests_are_served_in_order(engine: Engine, ask: Ask) -> None:
     queue = BatchQueue("doubler", engine, QueueConfig())
     answers = []
     for number in range(4):
@@ -78,7 +78,7 @@ def test_those_who_wait_are_served_in_their_order(engine: Engine, ask: Ask) -> N
     assert engine.batches == [[0], [1], [2], [3]]
 
 
-def test_those_who_waited_are_computed_together(engine: Engine, ask: Ask) -> None:
+def test_waiting_requests_are_computed_in_batches(engine: Engine, ask: Ask) -> None:
     queue = BatchQueue("doubler", engine, QueueConfig(batch_size=3))
     first = ask(queue, 0)
     assert engine.begun.acquire(timeout=SECONDS)
@@ -102,7 +102,7 @@ def test_a_full_batch_does_not_wait_for_the_delay(engine: Engine, ask: Ask) -> N
     assert [sorted(batch) for batch in engine.batches] == [[1, 2]]
 
 
-def test_a_batch_that_nobody_joins_is_computed_after_the_delay(engine: Engine) -> None:
+def test_a_batch_that_does_not_fill_is_computed_after_the_delay(engine: Engine) -> None:
     queue = BatchQueue("doubler", engine, QueueConfig(batch_size=2, max_delay=0.05))
     engine.let.release()
 
@@ -112,7 +112,7 @@ def test_a_batch_that_nobody_joins_is_computed_after_the_delay(engine: Engine) -
     assert engine.batches == [[1]]
 
 
-def test_what_goes_wrong_in_a_batch_reaches_all_of_it_and_nobody_else(ask: Ask) -> None:
+def test_an_error_in_a_batch_reaches_only_the_requests_of_the_batch(ask: Ask) -> None:
     def compute(items: Sequence[int]) -> list[int]:
         if 13 in items:
             raise ValueError("unlucky")
@@ -127,14 +127,14 @@ def test_what_goes_wrong_in_a_batch_reaches_all_of_it_and_nobody_else(ask: Ask) 
     assert [ask(queue, 1), ask(queue, 2)][0].result(SECONDS) == 2
 
 
-def test_too_few_results_are_an_error_and_no_hang() -> None:
+def test_too_few_results_raise_an_error_instead_of_a_hang() -> None:
     queue: BatchQueue[int, int] = BatchQueue("doubler", lambda items: [], QueueConfig())
 
     with pytest.raises(ValueError):
         queue.submit(1)
 
 
-def test_a_request_that_waits_too_long_leaves_and_the_rest_is_served(engine: Engine, ask: Ask) -> None:
+def test_a_request_that_waits_too_long_times_out_and_the_others_are_served(engine: Engine, ask: Ask) -> None:
     queue = BatchQueue("doubler", engine, QueueConfig(timeout=0.02))
     first = ask(queue, 1)
     assert engine.begun.acquire(timeout=SECONDS)
@@ -147,7 +147,7 @@ def test_a_request_that_waits_too_long_leaves_and_the_rest_is_served(engine: Eng
     assert engine.batches == [[1], [3]]
 
 
-def test_what_nobody_waits_for_is_not_computed(engine: Engine, ask: Ask) -> None:
+def test_requests_of_disconnected_clients_are_not_computed(engine: Engine, ask: Ask) -> None:
     queue = BatchQueue("doubler", engine, QueueConfig(batch_size=2))
     gone = threading.Event()
     first = ask(queue, 1)
@@ -165,7 +165,7 @@ def test_what_nobody_waits_for_is_not_computed(engine: Engine, ask: Ask) -> None
     assert engine.batches == [[1], [3]]
 
 
-def test_what_waits_is_refused_at_once_and_what_computes_is_finished(engine: Engine, ask: Ask) -> None:
+def test_closing_refuses_waiting_requests_and_finishes_running_ones(engine: Engine, ask: Ask) -> None:
     queue = BatchQueue("doubler", engine, QueueConfig())
     first = ask(queue, 1)
     assert engine.begun.acquire(timeout=SECONDS)
@@ -201,7 +201,7 @@ def test_new_slots_are_used_at_once(engine: Engine, ask: Ask) -> None:
     assert [answer.result(SECONDS) for answer in answers] == [0, 2, 4]
 
 
-def test_nothing_is_lost_or_mixed_up_in_a_crowd() -> None:
+def test_many_concurrent_requests_each_get_their_own_result() -> None:
     largest = 0
 
     def compute(items: Sequence[int]) -> list[int]:

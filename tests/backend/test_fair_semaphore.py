@@ -1,4 +1,4 @@
-"""Fair places: who waits longest is next."""
+"""The semaphore that admits the longest-waiting thread first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.helpers import wait_until
 SECONDS = 60.0
 
 
-def test_no_more_at_once_than_there_are_places_and_the_first_is_next() -> None:
+def test_the_semaphore_limits_concurrency_and_is_first_come_first_served() -> None:
     slots, order, leave = FairSemaphore(1), [], threading.Semaphore(0)
 
     def work(number: int) -> None:
@@ -49,5 +49,5 @@ def test_the_thread_that_reads_all_connections_never_waits_for_a_place() -> None
     slots = FairSemaphore(1)
     with slots, pytest.raises(WouldBlock), not_blocking(), slots:
         pass
-    with slots:  # nobody stands in line for it
+    with slots:  # no thread waits for it
         pass

@@ -22,7 +22,7 @@ def sides() -> Iterator[Sides]:
     other.close()
 
 
-def test_what_one_side_writes_the_other_reads(sides: Sides) -> None:
+def test_each_side_reads_the_rows_that_the_other_writes(sides: Sides) -> None:
     ours, theirs = sides
     here = ours.send_buffer(48)
     kind, size, *_ = theirs.receive(Kind.BUFFER)
@@ -61,7 +61,7 @@ def test_a_document_and_byte_strings_arrive_as_they_were_sent(sides: Sides) -> N
     [ModelNotFound("a", ["b"]), QueueFull("a"), HandlerLoadError("a", "h", "no memory", 507)],
     ids=lambda error: type(error).__name__,
 )
-def test_an_error_is_the_same_on_the_other_side(sides: Sides, error: DimpleError) -> None:
+def test_an_error_is_raised_unchanged_on_the_other_side(sides: Sides, error: DimpleError) -> None:
     ours, theirs = sides
     ours.send_error(error)
     _, text, length, *_ = theirs.receive(Kind.FAILED)

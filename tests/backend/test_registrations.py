@@ -1,4 +1,4 @@
-"""The file of the registrations: whole at every moment, recovered from its copy, and taken over from SQLite."""
+"""The file of the registrations: complete at every moment, recovered from its copy, and migrated from SQLite."""
 
 from __future__ import annotations
 
@@ -34,13 +34,15 @@ def recovered(folder: Path) -> Registrations:
         return again.recover()
 
 
-def test_what_was_written_is_read(file: RegistrationFile, tmp_path: Path) -> None:
+def test_written_registrations_are_read_back(file: RegistrationFile, tmp_path: Path) -> None:
     written(file)
     assert recovered(tmp_path) == BOTH
     assert RegistrationFile(tmp_path).read() == BOTH
 
 
-def test_a_change_by_another_process_is_noticed_and_an_own_one_is_not(file: RegistrationFile, tmp_path: Path) -> None:
+def test_changes_by_other_processes_are_detected_but_own_changes_are_not(
+    file: RegistrationFile, tmp_path: Path
+) -> None:
     written(file)
     assert not file.is_changed()
     written(RegistrationFile(tmp_path), Registrations({}, 7))
@@ -65,7 +67,7 @@ def test_a_damaged_or_missing_file_is_recovered_from_its_copy(
     assert aside == ([] if damage is None else [damage])
 
 
-def test_what_a_killed_process_has_not_written_to_the_end_is_removed(file: RegistrationFile, tmp_path: Path) -> None:
+def test_a_partial_file_of_a_killed_process_is_removed(file: RegistrationFile, tmp_path: Path) -> None:
     written(file)
     (tmp_path / ".registry.json.0123456789abcdef.part").write_bytes(b"half")
     recovered(tmp_path)
@@ -79,7 +81,7 @@ def test_without_a_copy_nothing_is_registered(file: RegistrationFile, tmp_path: 
     assert recovered(tmp_path) == Registrations()
 
 
-def test_the_registrations_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
+def test_the_registrations_of_an_earlier_version_are_migrated(tmp_path: Path) -> None:
     columns = "name, url, path, handler, runtime, batch_size, max_batch_delay, min_workers, max_workers"
     with sqlite3.connect(tmp_path / "registry.sqlite3") as database:
         database.execute(f"CREATE TABLE models ({columns}, response_timeout, removed)")
@@ -96,7 +98,7 @@ def test_the_registrations_of_an_earlier_version_are_taken_over(tmp_path: Path) 
     )
 
 
-def test_a_lock_that_another_program_keeps_is_told(
+def test_a_lock_held_by_another_program_is_reported(
     file: RegistrationFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(registrations, "LOCK_SECONDS", 0.0)
@@ -107,13 +109,13 @@ def test_a_lock_that_another_program_keeps_is_told(
     written(file)
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError), RegistrationFile(tmp_path / "file" / "instance").locked():
         pass
 
 
-def test_only_what_differs_from_the_defaults_is_written(file: RegistrationFile) -> None:
+def test_only_values_that_differ_from_the_defaults_are_written(file: RegistrationFile) -> None:
     written(file, Registrations({"a": Registration("a", "u", "/p")}, 2))
     assert json.loads(file.path.read_text()) == {
         "next_generation": 2,

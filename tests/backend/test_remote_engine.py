@@ -1,4 +1,4 @@
-"""A network in a process of its own, asked as if it were in this one."""
+"""A network in a process of its own, used as if it were in this process."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each 
 
 
 @pytest.mark.parametrize("count", [1, 2, 33])
-def test_every_batch_gives_what_the_formula_says(running: Backend, path: Path, count: int) -> None:
+def test_every_batch_matches_the_formula(running: Backend, path: Path, count: int) -> None:
     found = running.open(path).predict(pictures(count))
     assert found.dtype == np.float32 and found.shape == (count, 5)
     assert found == pytest.approx(forward(pictures(count)), abs=1e-5)
 
 
-def test_its_answers_are_those_of_an_engine_in_this_process(running: Backend, path: Path) -> None:
+def test_its_outputs_equal_those_of_an_engine_in_this_process(running: Backend, path: Path) -> None:
     own = OpenvinoEngine.load(path, LONG)
     assert running.open(path).predict(pictures(9)) == pytest.approx(own.predict(pictures(9)), abs=1e-6)
 
 
-def test_many_threads_get_what_one_gets(running: Backend, path: Path) -> None:
+def test_many_threads_get_the_same_results_as_one(running: Backend, path: Path) -> None:
     engine = running.open(path)
     batches = [pictures(1 + number % 4, seed=number) for number in range(120)]
     alone = [engine.predict(batch) for batch in batches]
@@ -48,7 +48,7 @@ def test_many_threads_get_what_one_gets(running: Backend, path: Path) -> None:
         assert item == pytest.approx(other, abs=1e-6)
 
 
-def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(running: Backend, path: Path) -> None:
+def test_a_batch_that_is_not_contiguous_or_not_float32_is_accepted(running: Backend, path: Path) -> None:
     batch = pictures(2).transpose(0, 2, 3, 1).copy().astype(np.float64).transpose(0, 3, 1, 2)
     assert running.open(path).predict(batch) == pytest.approx(forward(batch), abs=1e-5)
 
@@ -66,7 +66,7 @@ def test_a_closed_engine_does_not_predict(running: Backend, path: Path) -> None:
         engine.predict(pictures(1))
 
 
-def test_what_openvino_cannot_compute_is_told_and_the_next_is_computed(running: Backend, tmp_path: Path) -> None:
+def test_a_batch_that_openvino_cannot_compute_fails_and_the_next_succeeds(running: Backend, tmp_path: Path) -> None:
     import_openvino().save_model(sets_ones_at_the_places_of_its_input(), tmp_path / "places.xml")
     engine = running.open(tmp_path / "places.xml")
     with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network"):
@@ -75,7 +75,7 @@ def test_what_openvino_cannot_compute_is_told_and_the_next_is_computed(running: 
 
 
 @pytest.mark.parametrize("damage", ["missing", "no model"])
-def test_what_cannot_be_loaded_is_refused_as_in_this_process(running: Backend, path: Path, damage: str) -> None:
+def test_a_model_that_cannot_be_loaded_is_refused_as_in_this_process(running: Backend, path: Path, damage: str) -> None:
     if damage == "missing":
         path.unlink()
     else:
@@ -86,7 +86,7 @@ def test_what_cannot_be_loaded_is_refused_as_in_this_process(running: Backend, p
         running.open(path)
 
 
-def test_calls_are_answered_although_the_process_is_killed_under_them(running: Backend, path: Path) -> None:
+def test_calls_are_answered_although_the_process_is_killed_meanwhile(running: Backend, path: Path) -> None:
     engine = running.open(path)
     stop, counts, wrong = threading.Event(), [0] * 6, []
 
@@ -113,7 +113,7 @@ def test_calls_are_answered_although_the_process_is_killed_under_them(running: B
     assert wrong == []
 
 
-def test_a_request_is_refused_if_no_process_answers_any_more(running: Backend, path: Path) -> None:
+def test_a_request_is_refused_if_no_process_answers(running: Backend, path: Path) -> None:
     engine = running.open(path)
     assert engine.predict(pictures(1)).shape == (1, 5)
     running.give_up()
@@ -121,42 +121,42 @@ def test_a_request_is_refused_if_no_process_answers_any_more(running: Backend, p
         engine.predict(pictures(1))
 
 
-def test_a_process_that_ends_twice_over_a_request_does_not_get_it_a_third_time(path: Path) -> None:
-    """Its input might be what ends it; in this process it would end everything."""
+def test_a_request_that_ended_the_process_twice_is_not_sent_a_third_time(path: Path) -> None:
+    """Its input may be the cause; in this process it would end everything."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("")
         listener.listen()
-        asked: list[int] = []
-        thread = threading.Thread(target=hang_up_when_asked, args=(listener, asked), daemon=True)
+        request_counts: list[int] = []
+        thread = threading.Thread(target=hang_up_on_requests, args=(listener, request_counts), daemon=True)
         thread.start()
         engine = RemoteEngine(listener.getsockname(), path, LONG)
         with pytest.raises(EngineUnavailable, match="2 times"):
             engine.predict(pictures(1))
-        assert asked == [1, 2]
+        assert request_counts == [1, 2]
         engine.close()
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 
-def hang_up_when_asked(listener: socket.socket, asked: list[int]) -> None:
-    """Speak as engine processes of the numbers 1, 2, … do which end over every request."""
+def hang_up_on_requests(listener: socket.socket, request_counts: list[int]) -> None:
+    """Answer as engine processes with the numbers 1, 2, … that end at every request."""
     while True:
         try:
             connection, _ = listener.accept()
         except OSError:
             return
         channel = Channel(connection)
-        channel.send(Kind.HELLO, generation=len(asked) + 1)
+        channel.send(Kind.HELLO, generation=len(request_counts) + 1)
         _, text, length, *_ = channel.receive(Kind.CALL)
         channel.read(text, length)
         channel.send(Kind.DONE, [3, 8, 8])
         channel.receive_buffer(channel.receive(Kind.BUFFER)[1])
         channel.receive(Kind.ASK)
-        asked.append(len(asked) + 1)
+        request_counts.append(len(request_counts) + 1)
         channel.close()
 
 
-def test_a_successor_does_not_compute_what_has_come_into_the_files_place(running: Backend, path: Path) -> None:
+def test_a_restarted_process_refuses_a_file_that_was_replaced(running: Backend, path: Path) -> None:
     engine = running.open(path)
     before = engine.predict(pictures(1))
     other = write_network(path.parent, "other")
@@ -168,7 +168,7 @@ def test_a_successor_does_not_compute_what_has_come_into_the_files_place(running
         engine.predict(pictures(1))
 
 
-def test_the_surplus_of_a_crowd_is_let_go_of(running: Backend, path: Path) -> None:
+def test_surplus_connections_are_closed_after_a_burst_of_requests(running: Backend, path: Path) -> None:
     engine = running.open(path)
     assert running.process is not None
     process = psutil.Process(running.process.pid)
@@ -190,7 +190,7 @@ def test_the_surplus_of_a_crowd_is_let_go_of(running: Backend, path: Path) -> No
     wait_until(lambda: len(process.net_connections("unix")) < before + 2 * cpu_count())
 
 
-def test_only_what_takes_long_is_computed_over_there(running: Backend, path: Path) -> None:
+def test_only_slow_networks_are_computed_in_the_backend_process(running: Backend, path: Path) -> None:
     client = running.client()
     remote = client.load_network(path, 4.0)
     assert isinstance(remote, RemoteEngine)
@@ -198,7 +198,7 @@ def test_only_what_takes_long_is_computed_over_there(running: Backend, path: Pat
     assert isinstance(client.load_network(path, 3.9), OpenvinoEngine)
 
 
-def test_a_terminal_does_not_end_it(running: Backend, path: Path) -> None:
+def test_signals_of_a_terminal_do_not_end_it(running: Backend, path: Path) -> None:
     engine = running.open(path)
     assert running.process is not None
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""The backend process itself: what it holds and for how long, whom it lets in, and when it ends."""
+"""The backend process: its networks and their lifetime, its access control, and its end."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def compute(network: Network) -> FloatArray:
     return network.submit("net", 1, pictures(1), SECONDS, never_disconnected).result
 
 
-def test_a_network_that_many_ask_for_at_once_is_loaded_once(file: NetworkFile) -> None:
+def test_a_network_requested_by_many_threads_at_once_is_loaded_once(file: NetworkFile) -> None:
     networks = Networks()
     with ExitStack() as stack, ThreadPoolExecutor(8) as threads:
         held = list(threads.map(lambda _: stack.enter_context(networks.acquire(file)), range(8)))
     assert len(set(map(id, held))) == 1
 
 
-def test_a_network_is_there_until_its_last_holder_lets_go(file: NetworkFile) -> None:
+def test_a_network_stays_loaded_until_its_last_user_releases_it(file: NetworkFile) -> None:
     networks = Networks()
     with networks.acquire(file) as first:
         with networks.acquire(file):
@@ -56,7 +56,7 @@ def test_a_network_is_there_until_its_last_holder_lets_go(file: NetworkFile) -> 
         assert compute(again).shape == (1, 5)
 
 
-def test_what_could_not_be_loaded_is_tried_again(file: NetworkFile, path: Path) -> None:
+def test_a_network_that_could_not_be_loaded_is_tried_again(file: NetworkFile, path: Path) -> None:
     networks, aside = Networks(), path.with_suffix(".aside")
     path.rename(aside)
     with pytest.raises(OSError), networks.acquire(file):
@@ -66,7 +66,7 @@ def test_what_could_not_be_loaded_is_tried_again(file: NetworkFile, path: Path) 
         assert network.row_shape == (3, 8, 8)
 
 
-def test_who_is_another_user_is_not_let_in(running: Backend) -> None:
+def test_a_process_of_another_user_cannot_connect(running: Backend) -> None:
     if os.getuid():
         pytest.skip("only root can be somebody else")
     code = """
@@ -82,7 +82,7 @@ print(connection.recv(1))
     assert done.stdout == "b''\n"
 
 
-def test_who_says_nonsense_is_hung_up_on_and_harms_nobody(running: Backend, path: Path) -> None:
+def test_a_connection_that_sends_invalid_messages_is_closed(running: Backend, path: Path) -> None:
     engine = running.open(path)
     head = HEAD.pack(Kind.CALL, 2, 2, 0, 0.0, 0.0)
     for nonsense in (b"\xff" * 64, head + b"no", HEAD.pack(Kind.ASK, 1, 0, 0, 0.0, 0.0)):
@@ -102,19 +102,19 @@ def hung_up(connection: socket.socket) -> bool:
         return True
 
 
-def test_it_ends_when_told_to_and_nobody_holds_anything_any_more(running: Backend, path: Path) -> None:
+def test_it_ends_after_sigterm_when_its_last_network_is_released(running: Backend, path: Path) -> None:
     engine = running.open(path)
     process = running.process
     assert process is not None
     process.send_signal(signal.SIGTERM)
-    with ThreadPoolExecutor(8) as threads:  # who holds something may need more connections
+    with ThreadPoolExecutor(8) as threads:  # a client with an open network may need more connections
         assert len(list(threads.map(engine.predict, [pictures(200)] * 8))) == 8
     assert process.poll() is None
     engine.close()
     assert process.wait(timeout=60) == 0
 
 
-def test_it_ends_when_whoever_started_it_is_killed(tmp_path: Path) -> None:
+def test_it_ends_when_its_parent_process_is_killed(tmp_path: Path) -> None:
     code = """
 import sys, time
 from pathlib import Path
@@ -130,7 +130,7 @@ time.sleep(600)
         wait_until(lambda: not Path(f"/proc/{process}/exe").exists())
 
 
-def test_it_imports_little(running: Backend) -> None:
+def test_it_imports_no_heavy_module(running: Backend) -> None:
     code = """
 import sys
 import app.server.backend_process, app.backend.server

@@ -1,4 +1,4 @@
-"""Numbers that several processes have mapped."""
+"""Counters in memory that several processes share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def state() -> SharedState:
 
 
 def enter(state: SharedState, limit: int, tries: int) -> Process:
-    """Let another process have so many requests enter, and stay."""
+    """Let another process start the given number of requests, and keep them open."""
     return subprocess.Popen(
         [sys.executable, "-c", ENTER, str(state.fileno()), str(limit), str(tries)],
         cwd=ROOT,
@@ -49,7 +49,7 @@ def end(process: Process) -> None:
     process.communicate()
 
 
-def test_four_processes_and_their_threads_let_in_exactly_as_many_as_may(state: SharedState) -> None:
+def test_four_processes_with_threads_admit_exactly_the_limit(state: SharedState) -> None:
     processes = [enter(state, 100, 75) for _ in range(4)]
     with ThreadPoolExecutor(8) as threads:
         own = sum(threads.map(lambda _: state.enter(7, 100), range(75)))
@@ -62,14 +62,14 @@ def test_four_processes_and_their_threads_let_in_exactly_as_many_as_may(state: S
         end(process)
 
 
-def test_models_are_counted_apart(state: SharedState) -> None:
+def test_models_are_counted_separately(state: SharedState) -> None:
     assert state.enter(1, 1) and state.enter(2, 1)
     assert not state.enter(1, 1)
     state.leave(1)
     assert state.enter(1, 1)
 
 
-def test_what_a_killed_process_had_inside_goes_when_another_takes_its_place(state: SharedState) -> None:
+def test_requests_of_a_killed_process_are_forgotten_when_its_slot_is_reused(state: SharedState) -> None:
     process = enter(state, 10, 10)
     assert entered(process) == 10
     end(process)
@@ -78,7 +78,7 @@ def test_what_a_killed_process_had_inside_goes_when_another_takes_its_place(stat
     end(successor)
 
 
-def test_the_version_and_the_heartbeat_are_seen_by_others(state: SharedState) -> None:
+def test_the_version_and_the_heartbeat_are_visible_to_other_processes(state: SharedState) -> None:
     other = SharedState(os.dup(state.fileno()))
     assert other.version == 0
     state.next_version()

@@ -1,4 +1,4 @@
-"""Which models are served from the start."""
+"""The models that are served from the start."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def started(settings: Settings) -> Registry:
 
 @pytest.fixture
 def served() -> Iterator[Served]:
-    """Names of the models that answer under given settings."""
+    """Yield a function that returns the names of the models that answer under given settings."""
     open_ones = []
 
     def names_under(settings: Settings) -> list[str]:
@@ -57,20 +57,20 @@ def served() -> Iterator[Served]:
         registry.close()
 
 
-def test_a_models_folder_that_is_not_there_is_an_empty_one(settings: Settings, tmp_path: Path, served: Served) -> None:
+def test_a_missing_models_folder_counts_as_empty(settings: Settings, tmp_path: Path, served: Served) -> None:
     gone = tmp_path / "gone"
     assert served(replace(settings, models_dir=gone)) == []
     assert not gone.exists()
 
 
-def test_a_python_2_archive_says_what_it_runs_under(
+def test_the_log_names_the_python_version_that_runs_a_python_2_archive(
     settings: Settings, caplog: pytest.LogCaptureFixture, served: Served
 ) -> None:
     manifest = settings.models_dir / "one" / "MAR-INF" / "MANIFEST.json"
     manifest.write_text(manifest.read_text().replace('{"model"', '{"runtime": "python2", "model"'))
     served(settings)
-    said = [record.getMessage() for record in caplog.records if "Python 2" in record.getMessage()]
-    assert said == [f"one asks for Python 2; its code runs under Python {platform.python_version()}"]
+    messages = [record.getMessage() for record in caplog.records if "Python 2" in record.getMessage()]
+    assert messages == [f"one asks for Python 2; its code runs under Python {platform.python_version()}"]
 
 
 @pytest.mark.parametrize(
@@ -90,16 +90,16 @@ def test_the_setting_is_read_as_multi_model_server_reads_it(text: str, expected:
     assert named_models(text) == expected
 
 
-def test_everything_or_nothing_or_what_is_named_is_served(settings: Settings, served: Served, tmp_path: Path) -> None:
+def test_all_models_or_none_or_the_named_ones_are_served(settings: Settings, served: Served, tmp_path: Path) -> None:
     outside = archive(tmp_path / "elsewhere" / "three", ECHO)
 
     assert served(settings) == ["one", "two"]
     assert served(replace(settings, load_models="NONE")) == []
-    assert served(replace(settings, load_models="two")) == ["echo"]  # as its manifest calls it
+    assert served(replace(settings, load_models="two")) == ["echo"]  # its name in the manifest
     assert served(replace(settings, load_models=f"a=two,b={outside}")) == ["a", "b"]
 
 
-def test_what_is_not_there_spoils_no_other(settings: Settings) -> None:
+def test_a_missing_model_does_not_affect_the_others(settings: Settings) -> None:
     registry = started(replace(settings, load_models="x=absent.mar,y=one,z=/absent,http://127.0.0.1:1/gone.mar"))
 
     assert registry.names() == ["y"]
@@ -111,30 +111,30 @@ def test_what_is_not_there_spoils_no_other(settings: Settings) -> None:
     registry.close()
 
 
-def test_an_archive_of_a_web_server_is_fetched_once(settings: Settings, served: Served, tmp_path: Path) -> None:
+def test_an_archive_from_a_web_server_is_fetched_once(settings: Settings, served: Served, tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "web" / "echo"), "zip", archive(tmp_path / "echo", ECHO))
     (tmp_path / "web" / "echo.zip").rename(tmp_path / "web" / "echo.mar")
-    asked = []
+    paths = []
 
     class Handler(SimpleHTTPRequestHandler):
         def __init__(self, *args: object) -> None:
             super().__init__(*args, directory=str(tmp_path / "web"))  # type: ignore[arg-type]
 
         def log_request(self, *args: object) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/echo.mar"
         assert served(replace(settings, load_models=url)) == ["echo"]
-        first = len(asked)
+        first = len(paths)
         server.shutdown()
 
     assert served(replace(settings, load_models=url)) == ["echo"]
-    assert len(asked) == first > 0
+    assert len(paths) == first > 0
 
 
-def test_what_was_unregistered_is_back_where_a_start_names_it(settings: Settings, served: Served) -> None:
+def test_an_unregistered_model_is_served_again_if_a_start_names_it(settings: Settings, served: Served) -> None:
     named = replace(settings, load_models="echo=one")
     registry = started(named)
     registry.unregister("echo")
@@ -145,14 +145,14 @@ def test_what_was_unregistered_is_back_where_a_start_names_it(settings: Settings
     assert served(named) == ["echo"]
 
 
-def test_the_default_handler_serves_what_has_no_manifest(settings: Settings, served: Served) -> None:
+def test_the_default_handler_serves_an_archive_without_a_manifest(settings: Settings, served: Served) -> None:
     archive(settings.models_dir / "bare", {"service.py": ECHO["service.py"]})
 
     assert served(replace(settings, load_models="bare")) == []
     assert served(replace(settings, load_models="bare", default_service_handler="service:handle")) == ["bare"]
 
 
-def test_an_archive_that_was_packed_anew_keeps_its_settings_and_serves_the_new(settings: Settings) -> None:
+def test_a_repacked_archive_keeps_its_settings_and_serves_the_new_content(settings: Settings) -> None:
     def pack(word: str) -> None:
         files = {**ECHO, "service.py": ECHO["service.py"].replace("yes", word)}
         folder = archive(settings.instance_dir.parent / word, files)
@@ -175,7 +175,7 @@ def test_an_archive_that_was_packed_anew_keeps_its_settings_and_serves_the_new(s
 
 
 @pytest.mark.parametrize("damage", ["", "no JSON", None])
-def test_the_file_that_other_processes_read_is_there_after_a_start_from_its_copy(
+def test_a_start_from_the_copy_restores_the_file_for_other_processes(
     settings: Settings, served: Served, damage: str | None
 ) -> None:
     assert served(settings) == ["one", "two"]

@@ -1,4 +1,4 @@
-"""The master's part: the backend process is there, is there again, and ends."""
+"""The supervision of the backend process by the master: its start, its restart and its end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS = 30
 
 @pytest.fixture
 def timeout() -> float:
-    """Seconds without a sign of life after which the backend process is killed."""
+    """Return the seconds without a heartbeat after which the backend process is killed."""
     return SECONDS
 
 
@@ -62,12 +62,12 @@ def wait_for_another(backend: BackendProcess, before: int) -> None:
     wait_until(another)
 
 
-def test_it_answers_at_its_address(backend: BackendProcess) -> None:
+def test_the_backend_answers_at_its_address(backend: BackendProcess) -> None:
     with connected(backend.address) as channel:
         assert number(channel) == backend.pid
 
 
-def test_it_is_started_again_and_answers_who_asked_meanwhile(
+def test_a_killed_backend_is_restarted_and_answers_waiting_connections(
     backend: BackendProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(2):
@@ -80,8 +80,8 @@ def test_it_is_started_again_and_answers_who_asked_meanwhile(
     assert len(warnings) == 2 and all("SIGKILL" in warning for warning in warnings)
 
 
-def test_it_is_started_again_where_somebody_else_has_seen_it_end(backend: BackendProcess) -> None:
-    """gunicorn's master asks the system for all children that have ended, whoever they are."""
+def test_a_backend_is_restarted_if_another_caller_has_reaped_it(backend: BackendProcess) -> None:
+    """gunicorn's master reaps all children that have ended, including this one."""
     before = backend.pid
     os.kill(before, signal.SIGKILL)
     os.waitpid(before, 0)
@@ -90,7 +90,7 @@ def test_it_is_started_again_where_somebody_else_has_seen_it_end(backend: Backen
         assert number(channel) == backend.pid
 
 
-def test_one_that_ends_again_and_again_is_started_after_a_pause(backend: BackendProcess) -> None:
+def test_a_backend_that_ends_repeatedly_is_restarted_after_a_pause(backend: BackendProcess) -> None:
     first = backend.pid
     os.kill(first, signal.SIGKILL)
     wait_for_another(backend, first)
@@ -101,7 +101,7 @@ def test_one_that_ends_again_and_again_is_started_after_a_pause(backend: Backend
     assert backend.pid == second
 
 
-def test_one_that_was_told_to_end_goes_and_nobody_waits_for_it(backend: BackendProcess) -> None:
+def test_a_backend_that_is_told_to_end_is_not_restarted(backend: BackendProcess) -> None:
     with connected(backend.address) as channel:
         assert number(channel) == backend.pid
     address = backend.address
@@ -112,7 +112,7 @@ def test_one_that_was_told_to_end_goes_and_nobody_waits_for_it(backend: BackendP
         pass
 
 
-def test_one_that_does_not_end_is_killed(backend: BackendProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_does_not_end_is_killed(backend: BackendProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.backend.supervisor.END_SECONDS", 0.2)
     os.kill(backend.pid, signal.SIGSTOP)
     backend.stop()
@@ -120,7 +120,7 @@ def test_one_that_does_not_end_is_killed(backend: BackendProcess, monkeypatch: p
 
 
 @pytest.mark.parametrize("timeout", [5.0])
-def test_one_that_hangs_is_killed_and_another_answers(backend: BackendProcess) -> None:
+def test_a_backend_that_hangs_is_killed_and_replaced(backend: BackendProcess) -> None:
     before = backend.pid
     os.kill(before, signal.SIGSTOP)
     with connected(backend.address) as channel:
@@ -128,15 +128,15 @@ def test_one_that_hangs_is_killed_and_another_answers(backend: BackendProcess) -
         assert number(channel) == backend.pid
 
 
-def test_one_that_nobody_asks_gives_signs_of_life(backend: BackendProcess) -> None:
+def test_an_idle_backend_keeps_sending_heartbeats(backend: BackendProcess) -> None:
     with connected(backend.address):
         pass
     until = time.monotonic()
-    wait_until(lambda: backend.state.silence() < time.monotonic() - until)  # one came after that
+    wait_until(lambda: backend.state.silence() < time.monotonic() - until)  # a heartbeat came after that
 
 
 def test_the_first_process_stays_small() -> None:
-    """What it imports, workers inherit: numpy's threads would be as many in each as the machine has cores."""
+    """Workers inherit its imports: numpy's threads would be as many in each as the machine has cores."""
     code = "import sys, runpy; runpy.run_path('gunicorn.conf.py'); print('numpy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -25,7 +25,7 @@ def test_time_is_cores_over_requests_a_second() -> None:
     assert cost == Cost("SqueezeNet", engine=4.0, front=46.0, hop=3.0)  # 4 cores / 1,000; 4 cores / 80 less that
 
 
-def test_whole_servers_by_hand() -> None:
+def test_whole_servers_match_a_calculation_by_hand() -> None:
     need = whole(Cost("SqueezeNet", engine=12.0, front=7.2), rate=100_000)
     # 1,920 cores busy; of 32 a machine 60 % are planned for, 19.2: 100 machines
     assert (need.fronts, need.nodes) == (100, 0)
@@ -34,7 +34,7 @@ def test_whole_servers_by_hand() -> None:
     assert need.dollars == pytest.approx(0.4444, abs=1e-4)
 
 
-def test_a_cluster_by_hand() -> None:
+def test_a_cluster_matches_a_calculation_by_hand() -> None:
     need = cluster(Cost("SqueezeNet", engine=12.0, front=7.2, hop=2.4), rate=100_000)
     assert (need.fronts, need.nodes) == (50, 63)  # 960 / 19.2 = 50; 1,200 / 19.2 = 62.5
     assert need.gigabits_hop == pytest.approx(481.7, abs=0.1)  # 3 x 224 x 224 x 4 bytes = 602,112

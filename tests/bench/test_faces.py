@@ -1,4 +1,4 @@
-"""How faces are counted. The boxes were drawn on squared paper."""
+"""The count of detected faces. The boxes were drawn on squared paper."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def test_the_labels_are_of_many_faces_each_large_enough_to_be_marked() -> None:
     assert len({label["sha256"] for label in labels}) == len(labels)
 
 
-def test_the_cascade_beside_it_finds_the_astronaut() -> None:
+def test_the_cascade_finds_the_face_of_the_astronaut() -> None:
     (box,) = cascade(astronaut())
     assert matched([[178, 60, 268, 185]], [box]) == 1

@@ -1,4 +1,4 @@
-"""A difference is excused by what is declared for it, and a declaration that excuses nothing is told."""
+"""Declared differences between the servers, which explain what was found or are reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_declared_differences_pass() -> None:
     assert verdict.explained == {"server": [HEADER], "empty": [STATUS]}
 
 
-def test_one_that_is_not_declared_fails() -> None:
+def test_an_undeclared_difference_fails() -> None:
     verdict = judge([HEADER, STATUS], [SERVER])
     assert verdict.undeclared == [STATUS]
     assert not verdict.passed
@@ -33,22 +33,22 @@ def test_a_declaration_excuses_only_the_values_that_it_names() -> None:
     assert judge([STATUS, worse], [EMPTY]).undeclared == [worse]
 
 
-def test_a_declaration_that_shows_nowhere_fails() -> None:
+def test_a_declaration_that_matches_no_difference_fails() -> None:
     verdict = judge([HEADER], [SERVER, EMPTY])
     assert verdict.gone == [("empty", EMPTY.places[0])]
     assert not verdict.passed
 
 
-def test_every_place_of_a_declaration_must_show() -> None:
+def test_every_place_of_a_declaration_must_match_a_difference() -> None:
     two = Known("server", "none", "sends it", "", (*SERVER.places, Place("routes.*", "header date")))
     assert [place.aspect for _, place in judge([HEADER], [two]).gone] == ["header date"]
 
 
-def test_a_run_of_some_checks_says_nothing_about_declarations_that_do_not_show() -> None:
+def test_a_partial_run_ignores_declarations_that_match_no_difference() -> None:
     assert judge([HEADER], [SERVER, EMPTY], ran=[]).passed
 
 
-def test_a_difference_that_two_declarations_fit_wears_neither_out() -> None:
+def test_a_difference_may_match_two_declarations() -> None:
     all_headers = Known("headers", "", "", "", (Place("*", "header *"),))
     verdict = judge([HEADER], [SERVER, all_headers])
     assert verdict.passed
@@ -82,11 +82,11 @@ def test_the_file_is_read(tmp_path: Path) -> None:
     assert (first.id, second.id, first.places) == ("x", "y", (Place("*", "status"),))
 
 
-def test_two_with_one_id_are_refused(tmp_path: Path) -> None:
+def test_two_declarations_with_one_id_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="two differences are called x"):
         read_known(declared(tmp_path / "known.json", id="x"))
 
 
-def test_one_that_shows_nowhere_is_refused(tmp_path: Path) -> None:
+def test_a_declaration_without_a_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="y shows nowhere"):
         read_known(declared(tmp_path / "known.json", where=[]))

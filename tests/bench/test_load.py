@@ -1,4 +1,4 @@
-"""What ``ab`` says is read as it writes it. The report is ``ab`` 2.3's layout with figures of our own."""
+"""The parser of the report of ``ab``. The report has the layout of ``ab`` 2.3 with figures of our own."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_a_report_is_read() -> None:
     assert load.answered == 9750
 
 
-def test_what_is_not_mentioned_is_none() -> None:
+def test_a_count_that_the_report_omits_is_zero() -> None:
     assert parse("Complete requests:      5\n").refused == 0
 
 
-def test_a_run_that_broke_off_is_told() -> None:
+def test_an_aborted_run_is_reported() -> None:
     load = parse("Total of 10 requests completed\napr_socket_recv: Connection reset by peer (104)\n")
     assert (load.complete, load.broke_off) == (10, "apr_socket_recv: Connection reset by peer (104)")
     assert "broke off after 10 requests" in mistakes({**FITS, "clients": 200}, load)[0]
@@ -43,7 +43,7 @@ def test_all_answered_is_no_mistake() -> None:
     assert mistakes(FITS, GOOD) == []
 
 
-def test_what_fits_into_the_queue_may_not_be_refused() -> None:
+def test_requests_that_fit_into_the_queue_may_not_be_refused() -> None:
     refused = Load(complete=100, failed=0, refused=2, kept_alive=100, per_second=1.0, p50=1, p99=2)
     assert len(mistakes(FITS, refused)) == 1
     assert mistakes({**FITS, "clients": 200}, refused) == []
@@ -54,7 +54,7 @@ def test_a_connection_may_not_be_closed() -> None:
     assert "2 were answered on a connection that was closed" in mistakes(FITS, closed)[0]
 
 
-def test_a_failure_is_one_whatever_the_crowd() -> None:
+def test_a_failed_request_is_a_mistake_at_any_number_of_clients() -> None:
     failed = Load(complete=100, failed=1, refused=0, kept_alive=100, per_second=1.0, p50=1, p99=2)
     assert len(mistakes({**FITS, "clients": 200}, failed)) == 1
     assert mistakes({**FITS, "server": "mms"}, failed) == []

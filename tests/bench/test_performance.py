@@ -1,4 +1,4 @@
-"""What the benchmark counts, and how it is told. Expected figures were worked out by hand."""
+"""The figures of the benchmark, and its report. Expected figures were worked out by hand."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def test_percentiles_are_read_to_the_microsecond() -> None:
     assert (found[50], found[99]) == (2.239, 16.64)
 
 
-def test_what_ab_reads_from_behind_the_last_request_is_the_slowest() -> None:
+def test_a_percentile_beyond_the_last_request_is_that_of_the_slowest() -> None:
     found = percentiles(["Percentage served,Time in ms", "50,100.0", "97,120.0", "98,0.000", "99,0.000", "100,150.0"])
     assert (found[50], found[97], found[98], found[99]) == (100.0, 120.0, 150.0, 150.0)
 
 
-def test_a_crowd_is_given_requests_and_not_seconds() -> None:
+def test_many_connections_are_measured_for_a_number_of_requests() -> None:
     assert amount(8, 3.4, 100.0) == ["-t", "3", "-n", "200000"]
     assert amount(100, 10.0, 150.0) == ["-n", "1500"]
-    assert amount(100, 10.0, 3.0) == ["-n", "200"]  # each connection asks at least twice
+    assert amount(100, 10.0, 3.0) == ["-n", "200"]  # each connection sends at least two requests
 
 
 # --- figures
@@ -74,23 +74,23 @@ def test_a_ratio_is_of_one_round() -> None:
     assert ratios({0: 30.0, 1: 10.0, 2: 5.0}, {0: 10.0, 1: 20.0}) == [3.0, 0.5]
 
 
-def test_nothing_is_divided_by_nothing() -> None:
+def test_a_ratio_without_a_denominator_is_undefined() -> None:
     assert ratios({0: 30.0}, {0: 0.0}) == []
 
 
-def test_a_spread_is_median_least_and_most() -> None:
+def test_a_spread_is_the_median_minimum_and_maximum() -> None:
     assert spread([4.0, 1.0, 2.0]) == Spread(2.0, 1.0, 4.0)
     assert spread([1.0, 2.0]) == Spread(1.5, 1.0, 2.0)
     assert spread([]) is None
 
 
-def test_a_cell_is_found_by_server_model_and_connections() -> None:
+def test_a_cell_is_looked_up_by_server_model_and_connections() -> None:
     found = record(cell(MMS, 5.0), cell(MMS, 6.0, 1), cell(MMS, 7.0, connections=1), cell(DIMPLE, 8.0))
     assert by_round(found, MMS, "smile", 8, per_second) == {0: 5.0, 1: 6.0}
     assert to_mms(found, "smile", 8, per_second) == Spread(1.6, 1.6, 1.6)  # the second round has no Dimple
 
 
-def test_lost_and_refused_count_alike() -> None:
+def test_lost_and_refused_requests_count_alike() -> None:
     assert lost(record(cell(DIMPLE, 5.0, lost=2, refused=3), cell(DIMPLE, 5.0, 1)), "smile", 8) == [5, 0]
 
 
@@ -98,11 +98,11 @@ def test_lost_and_refused_count_alike() -> None:
     ("median", "at_least", "reached"),
     [(0.5, False, True), (0.51, False, False), (0.51, True, True), (0.49, True, False)],
 )
-def test_a_goal_is_reached_by_the_median(median: float, at_least: bool, reached: bool) -> None:
+def test_a_goal_is_judged_by_the_median(median: float, at_least: bool, reached: bool) -> None:
     assert Goal("smile", "", 0.5, at_least, Spread(median, 0.0, 9.0)).reached is reached
 
 
-def test_what_was_not_measured_is_neither_reached_nor_missed() -> None:
+def test_a_goal_without_measurements_is_neither_reached_nor_missed() -> None:
     assert Goal("smile", "", 0.5, False, None).reached is None
 
 
@@ -116,7 +116,7 @@ def test_the_goals_of_a_run_are_judged() -> None:
     assert found["lost or refused at 100"] == (0.0, True)
 
 
-def test_one_lost_request_of_a_crowd_misses_the_goal() -> None:
+def test_one_lost_request_of_many_connections_misses_the_goal() -> None:
     (found,) = (goal for goal in goals(record(cell(DIMPLE, 5.0, connections=100, lost=1))) if "lost" in goal.what)
     assert found.reached is False
 
@@ -130,7 +130,7 @@ def test_answers_are_compared_class_by_class() -> None:
 # --- a request's time
 
 
-def test_what_the_answer_does_not_tell_is_http() -> None:
+def test_time_that_the_response_does_not_report_counts_as_http() -> None:
     split = shares({"decode": 1.0, "faces": 0.0, "preprocess": 0.5, "queue": 0.25, "predict": 2.0, "total": 3.75}, 5.0)
     assert split == {"decode": 1.0, "faces": 0.0, "preprocess": 0.5, "queue": 0.25, "predict": 2.0, "http": 1.25}
 
@@ -156,13 +156,13 @@ def write_process(proc: Path, number: int, parent: int, group: int, pss: int = 1
         (folder / "fd" / str(descriptor)).touch()
 
 
-def test_children_of_other_groups_belong_to_the_family(tmp_path: Path) -> None:
+def test_children_in_other_process_groups_belong_to_the_server(tmp_path: Path) -> None:
     for process, parent, group in ((10, 1, 10), (11, 10, 10), (12, 11, 12), (13, 12, 12), (20, 1, 20)):
         write_process(tmp_path, process, parent, group)
     assert family(10, tmp_path) == [10, 11, 12, 13]
 
 
-def test_what_processes_hold_is_added_up(tmp_path: Path) -> None:
+def test_the_resources_of_processes_are_added_up(tmp_path: Path) -> None:
     write_process(tmp_path, 10, 1, 10, pss=1024)
     write_process(tmp_path, 11, 10, 10, pss=3072, files=5)
     assert held([10, 11, 99], tmp_path) == Held(processes=2, pss=4.0, rss=8.0, threads=6, files=7)
@@ -187,7 +187,7 @@ def test_a_table_has_a_rule_under_its_head() -> None:
     assert table(("a", "b"), [("1", "2")]) == "| a | b |\n| --- | ---: |\n| 1 | 2 |\n"
 
 
-def test_only_what_is_between_the_markers_is_replaced(tmp_path: Path) -> None:
+def test_only_the_text_between_the_markers_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "performance.md"
     path.write_text(f"top\n{BENCH[0]}\nold\n{BENCH[1]}\nmiddle\n{SOAK[0]}\nold soak\n{SOAK[1]}\nend\n")
     write_between(path, BENCH, "new\n")
@@ -205,23 +205,24 @@ def test_the_documentation_has_its_markers() -> None:
     assert between(between(text, BENCH, ""), SOAK, "") != text
 
 
-def test_the_report_marks_what_was_not_reached() -> None:
-    said = performance(FULL)
-    assert "| smile CNN: requests/s at 8 | \u2265 4\u00d7 | 4.50\u00d7 (4.00\u20135.00) | yes |" in said
+def test_the_report_marks_goals_that_were_not_reached() -> None:
+    report = performance(FULL)
+    assert "| smile CNN: requests/s at 8 | \u2265 4\u00d7 | 4.50\u00d7 (4.00\u20135.00) | yes |" in report
     assert (
-        "| all together: start to first answers | \u2264 0.4\u00d7 | 0.500\u00d7 (0.500\u20130.500) | **no** |" in said
+        "| all together: start to first answers | \u2264 0.4\u00d7 | 0.500\u00d7 (0.500\u20130.500) | **no** |"
+        in report
     )
     assert (
         "| smile CNN, 8 | 100 (100\u2013100) | 450 (400\u2013500) | 4.50\u00d7 (4.00\u20135.00) "
-        "| \u2013 | \u2013 | 800 (800\u2013800) | \u2013 |" in said
+        "| \u2013 | \u2013 | 800 (800\u2013800) | \u2013 |" in report
     )
 
 
 def test_every_plot_that_the_report_shows_is_drawn(tmp_path: Path) -> None:
     full = replace(FULL, profile=[Step("smile", 1, dict.fromkeys(STEPS, 1.0))])
     draw(full, tmp_path)
-    shown = {part.partition(")")[0] for part in performance(full).split("(performance/")[1:]}
-    assert {file.name for file in tmp_path.iterdir()} == shown
+    linked_plots = {part.partition(")")[0] for part in performance(full).split("(performance/")[1:]}
+    assert {file.name for file in tmp_path.iterdir()} == linked_plots
     assert all(
         file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size < 100_000 for file in tmp_path.iterdir()
     )
@@ -241,7 +242,7 @@ def samples(*sizes: float) -> list[Sample]:
     return [Sample(float(second), Held(3, pss, pss, 20, 50)) for second, pss in enumerate(sizes)]
 
 
-def test_growth_is_of_the_last_quarter_to_the_first_after_the_warm_up() -> None:
+def test_growth_compares_the_last_quarter_with_the_first_after_the_warm_up() -> None:
     assert growth(samples(1, 1, 100, 102, 200, 200, 200, 200, 104, 106), 2) == pytest.approx(105 / 101 - 1)
     assert growth(samples(1, 1), 0) == 0.0
 
@@ -263,7 +264,7 @@ def result(after: Held, sizes: tuple[float, ...] = (100,) * 8, wrong: int = 0) -
         (Held(2, 90.0, 0, 19, 49), (100,) * 8, 1, ["requests that ended"]),
     ],
 )  # fmt: skip
-def test_whatever_grows_or_is_lost_is_told(
+def test_growth_and_lost_requests_are_reported(
     after: Held, sizes: tuple[float, ...], wrong: int, broken: list[str]
 ) -> None:
     missed = [what for what, _, holds in checks(result(after, sizes, wrong)) if not holds]
@@ -272,7 +273,7 @@ def test_whatever_grows_or_is_lost_is_told(
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Answers 200 with a body, but breaks off at ``/cut``."""
+    """A server that answers 200 with a body, but breaks off at ``/cut``."""
 
     protocol_version = "HTTP/1.1"
 
@@ -287,7 +288,7 @@ class Answering(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_answer_that_breaks_off_is_lost_and_the_next_is_not() -> None:
+def test_a_truncated_response_counts_as_lost_and_the_next_does_not() -> None:
     import http.client
 
     with HTTPServer(("127.0.0.1", 0), Answering) as server:

@@ -1,4 +1,4 @@
-"""The table of the documentation comes out of what is declared."""
+"""The table of the documentation, which is made from the declarations."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ KNOWN = [Known("a", "`x | y`", "two\nlines", "because", ()), Known("b", "m", "d"
 TABLE = "| MMS | Dimple | because |\n|---|---|---|\n| `x \\| y` | two lines | because |\n| m | d |  |\n"
 
 
-def test_cells_are_kept_in_their_columns() -> None:
+def test_the_table_has_a_row_for_each_declared_difference() -> None:
     assert markdown(KNOWN) == TABLE
 
 
-def test_only_what_is_between_the_markers_is_replaced() -> None:
+def test_only_the_text_between_the_markers_is_replaced() -> None:
     assert written(f"before\n{START}\nold\n{END}\nafter\n", "new\n") == f"before\n{START}\nnew\n{END}\nafter\n"
 
 
 @pytest.mark.parametrize("document", ["no markers", START, END, f"{END}\n{START}", f"{START}\n{END}\n{START}\n{END}"])
-def test_a_document_without_its_two_markers_is_left_alone(tmp_path: Path, document: str) -> None:
+def test_a_document_without_both_markers_is_refused(tmp_path: Path, document: str) -> None:
     path = tmp_path / "document.md"
     path.write_text(document)
     with pytest.raises(ValueError, match="must have, once each"):
@@ -31,7 +31,7 @@ def test_a_document_without_its_two_markers_is_left_alone(tmp_path: Path, docume
     assert path.read_text() == document
 
 
-def test_a_table_is_written_once(tmp_path: Path) -> None:
+def test_writing_a_table_twice_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "document.md"
     path.write_text(f"# Title\n\n{START}\n{END}\n")
     assert write_table(path, KNOWN)
@@ -46,6 +46,6 @@ def test_columns_are_as_wide_as_their_longest_cell() -> None:
     )
 
 
-def test_the_documentation_has_the_table_of_what_is_declared() -> None:
+def test_the_documentation_has_the_table_of_declared_differences() -> None:
     document = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
     assert written(document, markdown(read_known())) == document

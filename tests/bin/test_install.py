@@ -1,4 +1,4 @@
-"""The progress of an installation, with a pip that says what a real one says and installs nothing."""
+"""The progress of an installation, with a pip that prints what a real one prints and installs nothing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def command(status: int) -> list[str]:
     return [sys.executable, str(ROOT / "bin" / "_install.py"), "-r", "requirements.txt", str(status)]
 
 
-def test_in_a_log_the_outcome_is_one_line_and_the_options_are_pips(environ: dict[str, str]) -> None:
+def test_a_log_gets_one_line_and_options_are_passed_to_pip(environ: dict[str, str]) -> None:
     done = subprocess.run(command(0), env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "")
     options, outcome = done.stderr.splitlines()
@@ -45,7 +45,7 @@ def test_in_a_log_the_outcome_is_one_line_and_the_options_are_pips(environ: dict
     assert outcome.startswith("Installed 2 packages in ")
 
 
-def test_the_status_of_pip_is_passed_on_and_nothing_is_claimed(environ: dict[str, str]) -> None:
+def test_the_exit_status_of_pip_is_passed_on_without_a_success_message(environ: dict[str, str]) -> None:
     done = subprocess.run(command(2), env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert "Installed" not in done.stderr
@@ -55,8 +55,8 @@ def test_on_a_terminal_one_line_counts_the_packages(environ: dict[str, str]) -> 
     reading, writing = pty.openpty()
     done = subprocess.run(command(0), env=environ, stderr=writing, timeout=60, check=False)
     os.close(writing)
-    shown = os.read(reading, 65536).decode()
+    output = os.read(reading, 65536).decode()
     os.close(reading)
     assert done.returncode == 0
-    counts = [text.partition("\r")[0] for text in shown.split("Installing packages, first start only: ")[1:]]
+    counts = [text.partition("\r")[0] for text in output.split("Installing packages, first start only: ")[1:]]
     assert counts == ["1 found, now werkzeug", "2 found, now Flask", "3 found, now numpy", "unpacking 2"]

@@ -1,4 +1,4 @@
-"""The scripts as they are started. Texts and statuses were seen of model-archiver 1.0.3."""
+"""The scripts as they are started. Texts and exit statuses are those of model-archiver 1.0.3."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(script: str | Path, *arguments: object, cwd: Path) -> Done:
-    """Start a script with the interpreter that runs the tests, which need not be the checkout's own."""
+    """Start a script with the interpreter of the tests, which need not be that of the checkout."""
     command = [sys.executable, str(ROOT / "bin" / script), *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
 
 
-def test_an_archive_is_made_in_the_current_folder_without_a_word(folder: Path) -> None:
+def test_an_archive_is_made_in_the_current_folder_without_output(folder: Path) -> None:
     done = run(
         "model-archiver",
         "--model-name",
@@ -51,7 +51,7 @@ def test_an_archive_is_made_in_the_current_folder_without_a_word(folder: Path) -
         assert archive.read("MAR-INF/MANIFEST.json").decode() == MANIFEST
 
 
-def test_errors_are_told_and_end_as_the_originals_do(folder: Path) -> None:
+def test_errors_have_the_messages_and_exit_codes_of_the_original(folder: Path) -> None:
     here = folder.parent
     options = ["--model-name", "m.1", "--model-path", "given", "--handler", "s", "--export-path", "."]
     assert run("model-archiver", *options, cwd=here).returncode == 0

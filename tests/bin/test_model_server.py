@@ -1,4 +1,4 @@
-"""Tutorials of Multi Model Server, walked with its commands against a real server."""
+"""Tutorials of Multi Model Server, followed with its commands against a real server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_start_and_stop_with_a_configuration_file(here: Place) -> None:
 
 
 def check_logs(logs: Path) -> None:
-    """The five files of Multi Model Server, and its lines in them."""
+    """Check the five files of Multi Model Server, and its lines in them."""
     expected = {"access_log.log", "mms_log.log", "model_log.log", "mms_metrics.log", "model_metrics.log"}
     assert {path.name for path in logs.iterdir()} == expected
     access = (logs / "access_log.log").read_text().splitlines()
@@ -84,7 +84,7 @@ def check_logs(logs: Path) -> None:
         assert found, name
 
 
-def test_an_archive_of_the_store_is_loaded_and_what_it_measures_is_logged(here: Place) -> None:
+def test_an_archive_of_the_store_is_loaded_and_its_metrics_are_logged(here: Place) -> None:
     source = here.folder / "source"
     source.mkdir()
     (source / "service.py").write_text(SERVICE)
@@ -104,16 +104,16 @@ def test_an_archive_of_the_store_is_loaded_and_what_it_measures_is_logged(here: 
     assert started.stdout == "Model server started.\n", started.stderr
     listed = json.loads(here.curl(f"http://127.0.0.1:{here.management_port}/models"))["models"]
     assert [model["modelName"] for model in listed] == ["sized"]
-    asked = f"http://127.0.0.1:{here.port}/predictions/sized"
-    assert json.loads(here.curl("--data-binary", "1234", "-H", "Content-Type: image/jpeg", asked)) == {"bytes": 4}
+    url = f"http://127.0.0.1:{here.port}/predictions/sized"
+    assert json.loads(here.curl("--data-binary", "1234", "-H", "Content-Type: image/jpeg", url)) == {"bytes": 4}
     assert here.run("mxnet-model-server", "--stop").stdout == "Model server stopped.\n"
     assert sorted(path.name for path in here.store.iterdir()) == ["sized.mar", "smile"]
     metrics = (here.folder / "logs" / "model_metrics.log").read_text().splitlines()
     tail = r"#hostname:[^,|]+,requestID:[0-9a-f-]{36},timestamp:\d{10}"
     assert any(re.fullmatch(rf"{TIME} - Read\.Bytes:4\|[^|]*\|{tail}", line) for line in metrics), metrics
-    said = (here.folder / "logs" / "mms_log.log").read_text()
+    log_text = (here.folder / "logs" / "mms_log.log").read_text()
     logger = r"com\.amazonaws\.ml\.mms\.wlm\.WorkerLifeCycle"
-    assert re.search(rf"^{TIME} \[INFO \] W-9000-sized\S* {logger} - a handler's words$", said, re.MULTILINE)
+    assert re.search(rf"^{TIME} \[INFO \] W-9000-sized\S* {logger} - a handler's words$", log_text, re.MULTILINE)
 
 
 def test_https_for_predictions_and_a_socket_for_management(here: Place) -> None:
@@ -122,11 +122,11 @@ def test_https_for_predictions_and_a_socket_for_management(here: Place) -> None:
         f"inference_address=https://127.0.0.1:{here.port}\nmanagement_address=unix:{socket}\nmodel_store=store\n"
     )
     assert here.run("mxnet-model-server", "--start").returncode == 0
-    asked = here.curl("-k", f"https://127.0.0.1:{here.port}/ping")
-    assert json.loads(asked)["status"] == "Healthy"
+    body = here.curl("-k", f"https://127.0.0.1:{here.port}/ping")
+    assert json.loads(body)["status"] == "Healthy"
     through = ("--unix-socket", str(socket))
     assert "models" in json.loads(here.curl(*through, "http://localhost/models"))
-    # whatever a client writes into Host, management answers at its socket alone, and nothing else does there
+    # with any Host header, management answers only at its socket, and nothing else does there
     for host in ("x", f"x:{here.port}", "x:8080", "x:8081"):
         assert "models" in json.loads(here.curl(*through, "-H", f"Host: {host}", "http://localhost/models"))
         assert (
@@ -159,9 +159,9 @@ def test_the_command_line_of_04_runs_in_the_foreground(here: Place) -> None:
         answer = json.loads(here.curl("-T", str(PICTURE), f"http://127.0.0.1:{here.port}/predictions/grin"))
         assert answer[0]["class"] == "smiling"
         assert here.run("mxnet-model-server", "--stop").stdout == "Model server stopped.\n"
-        _, said = process.communicate(timeout=SECONDS)
-    assert "multi-model-server" in said
-    assert "--gpu is for services of archives" in said
+        _, stderr = process.communicate(timeout=SECONDS)
+    assert "multi-model-server" in stderr
+    assert "--gpu is for services of archives" in stderr
     assert process.returncode == 0
 
 
@@ -175,14 +175,14 @@ def test_the_command_line_of_04_runs_in_the_foreground(here: Place) -> None:
         (["--models", "s3://bucket/a.mar"], "s3:// cannot be fetched"),
     ],
 )
-def test_what_is_missing_is_told_in_a_line(here: Place, arguments: list[str], reason: str) -> None:
+def test_a_missing_file_or_folder_is_reported_in_one_line(here: Place, arguments: list[str], reason: str) -> None:
     done = here.run("multi-model-server", "--start", *arguments)
     assert done.returncode == 1
     assert reason in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_configuration_that_makes_no_sense_is_told_in_a_line(here: Place) -> None:
+def test_an_invalid_configuration_is_reported_in_one_line(here: Place) -> None:
     here.configure("model_store=$$NOWHERE$$")
     done = here.run("multi-model-server")
     assert (done.returncode, done.stderr) == (1, "Invalid configuration: Invalid Environment Variable NOWHERE\n")
@@ -198,5 +198,5 @@ def test_a_stale_pid_file_is_removed(here: Place) -> None:
     assert here.run("multi-model-server", "--stop").stdout == "Model server is not currently running.\n"
 
 
-def test_start_and_stop_exclude_one_another(here: Place) -> None:
+def test_start_and_stop_are_mutually_exclusive(here: Place) -> None:
     assert here.run("multi-model-server", "--start", "--stop").returncode == 2

@@ -1,4 +1,4 @@
-"""A browser that looks at the page of a real server, and says what it saw."""
+"""A browser with the page of a real server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SENTENCES_OF_ERRORS = ("Failed to load resource",)
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the camera sees: the smiling astronaut, as YUV4MPEG2 (4:2:0) of 640 x 480."""
+    """Return the video of the camera: the smiling astronaut, as YUV4MPEG2 (4:2:0) of 640 x 480."""
     image = astronaut().crop((80, 0, 400, 240)).resize((640, 480))
     luma, blue, red = image.convert("YCbCr").split()
     half = (320, 240)
@@ -45,7 +45,7 @@ def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def group(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smiling astronaut twice, and once with her mouth hidden, which is not a smile."""
+    """Return the smiling astronaut twice, and once with her mouth hidden, which is not a smile."""
     face = astronaut().crop((120, 0, 320, 220))
     serious = face.copy()
     serious.paste(face.crop((80, 110, 130, 125)).resize((60, 28)), (74, 134))
@@ -66,7 +66,7 @@ def empty_wall(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def browser(video: Path) -> Iterator[Browser]:
-    """The system's Chromium, with a camera that shows the video and asks nobody."""
+    """Yield the system's Chromium, with a camera that shows the video without a permission prompt."""
     arguments = [
         "--no-sandbox",
         "--use-fake-device-for-media-stream",
@@ -84,8 +84,9 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(browser: Browser, server: Server) -> Iterator[Open]:
-    """Open a page of the server as a new visitor, in a window of some kind. At the end of the test: nothing was asked
-    of another host, no script failed, and no policy was broken."""
+    """Open a page of the server as a new visitor, in a window of some kind. At the end of the test: no request was sent
+    to another host, no script failed, and no policy was broken.
+    """
     contexts: list[BrowserContext] = []
     elsewhere: list[str] = []
     complaints: list[str] = []
@@ -117,7 +118,7 @@ def open_page(browser: Browser, server: Server) -> Iterator[Open]:
 
 
 def follow(page: Page, link: str, exact: bool = False) -> None:
-    """Follow a link, and wait for the scripts of the page behind it: a click before that does what it does without."""
+    """Follow a link, and wait for the scripts of the page behind it: an earlier click would act as without scripts."""
     with page.expect_navigation():
         page.get_by_role("link", name=link, exact=exact).click()
 

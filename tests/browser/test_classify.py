@@ -1,4 +1,4 @@
-"""Choose, drop, paste, photograph: an image and its answer side by side."""
+"""The ways to choose an image, and its result beside it."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ SHIFTS = """() => {
 
 
 def transfer(page: Page, path: Path):  # type: ignore[no-untyped-def]
-    """What the browser carries while a file is dragged or pasted."""
+    """Return what the browser carries while a file is dragged or pasted."""
     return page.evaluate_handle(TRANSFER, {"name": path.name, "data": base64.b64encode(path.read_bytes()).decode()})
 
 
 def in_view(page: Page, selector: str) -> bool:
-    """Whether an element is in the window as a whole."""
+    """Return whether an element is completely in the window."""
     box = page.locator(selector).first.bounding_box()
     size = page.viewport_size
     assert box and size
@@ -42,7 +42,7 @@ def in_view(page: Page, selector: str) -> bool:
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (360, 740)])
-def test_the_answer_comes_into_view_focused_and_nothing_moves(
+def test_the_result_scrolls_into_view_with_focus_and_nothing_shifts(
     open_page: Open, portrait: Path, shoot, width: int, height: int
 ) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/", width=width, height=height, reduced_motion="reduce")
@@ -62,7 +62,7 @@ def test_the_answer_comes_into_view_focused_and_nothing_moves(
     shoot(page, f"answer-{width}")
 
 
-def test_the_address_is_the_results_and_reload_and_back_keep_it(open_page: Open, portrait: Path) -> None:
+def test_the_url_is_that_of_the_result_and_reload_and_back_keep_it(open_page: Open, portrait: Path) -> None:
     page = open_page("/")
     page.set_input_files("#file", portrait)
     expect(page).to_have_url(re.compile(r"/result/[0-9a-f]{32}$"))
@@ -95,7 +95,7 @@ def test_another_model_answers_for_the_same_image(open_page: Open, portrait: Pat
     expect(page.locator(".picture svg image")).to_be_visible()
 
 
-def test_a_face_has_a_frame_where_it_is(open_page: Open, portrait: Path) -> None:
+def test_a_face_is_framed_at_its_position(open_page: Open, portrait: Path) -> None:
     page = open_page("/")
     page.set_input_files("#file", portrait)
     expect(page.locator("g.face text")).to_have_text(re.compile(r"^Smiling \d+%$"))
@@ -104,7 +104,7 @@ def test_a_face_has_a_frame_where_it_is(open_page: Open, portrait: Path) -> None
     expect(page.locator("#status")).to_contain_text("Smiling")
 
 
-def test_dropped_and_pasted_images_are_taken(open_page: Open, portrait: Path) -> None:
+def test_dropped_and_pasted_images_are_accepted(open_page: Open, portrait: Path) -> None:
     page = open_page("/")
     page.dispatch_event("#stage", "drop", {"dataTransfer": transfer(page, portrait)})
     expect(page.locator("article.answer h2")).to_contain_text("Smiling")
@@ -117,7 +117,7 @@ def test_dropped_and_pasted_images_are_taken(open_page: Open, portrait: Path) ->
     expect(page.locator("article.answer h2")).to_contain_text("Smiling")
 
 
-def test_several_faces_are_a_row_each_that_shows_its_frame(open_page: Open, group: Path, shoot) -> None:  # type: ignore[no-untyped-def]
+def test_each_of_several_faces_has_a_row_that_highlights_its_frame(open_page: Open, group: Path, shoot) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/")
     page.set_input_files("#file", group)
     answer = page.locator("article.answer")
@@ -133,7 +133,7 @@ def test_several_faces_are_a_row_each_that_shows_its_frame(open_page: Open, grou
     shoot(page, "group")
 
 
-def test_an_image_without_faces_is_classified_only_if_one_wants(open_page: Open, empty_wall: Path) -> None:
+def test_an_image_without_faces_is_classified_only_on_request(open_page: Open, empty_wall: Path) -> None:
     page = open_page("/")
     page.set_input_files("#file", empty_wall)
     expect(page.locator("h2", has_text="No face found")).to_be_visible()
@@ -142,7 +142,7 @@ def test_an_image_without_faces_is_classified_only_if_one_wants(open_page: Open,
     expect(page.locator(".anyway .bar")).to_be_visible()
 
 
-def test_models_are_compared_side_by_side_at_an_address(open_page: Open, portrait: Path, shoot) -> None:  # type: ignore[no-untyped-def]
+def test_models_are_compared_side_by_side_at_a_shareable_url(open_page: Open, portrait: Path, shoot) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/")
     page.set_input_files("#file", portrait)
     expect(page.locator("article.answer")).to_have_attribute("data-model", "smile")
@@ -163,7 +163,7 @@ def test_models_are_compared_side_by_side_at_an_address(open_page: Open, portrai
     expect(page).to_have_url(re.compile(r"/result/[0-9a-f]{32}$"))
 
 
-def test_the_image_is_seen_before_it_is_sent(open_page: Open, server: Server, portrait: Path) -> None:
+def test_the_image_is_previewed_before_it_is_sent(open_page: Open, server: Server, portrait: Path) -> None:
     page = open_page("/")
     seen = []
 
@@ -179,7 +179,7 @@ def test_the_image_is_seen_before_it_is_sent(open_page: Open, server: Server, po
     assert seen == [server.url("/file/")]
 
 
-def test_what_cannot_work_is_explained_without_a_useless_second_try(open_page: Open, tmp_path: Path) -> None:
+def test_an_unusable_file_is_explained_without_a_retry_button(open_page: Open, tmp_path: Path) -> None:
     page = open_page("/")
     large, text = tmp_path / "large.jpg", tmp_path / "letter.jpg"
     large.write_bytes(noise(2600, 2600))
@@ -194,7 +194,7 @@ def test_what_cannot_work_is_explained_without_a_useless_second_try(open_page: O
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
 
 
-def test_a_busy_model_is_tried_again_when_the_server_said(open_page: Open, portrait: Path) -> None:
+def test_a_request_to_a_busy_model_is_retried_after_the_stated_delay(open_page: Open, portrait: Path) -> None:
     page = open_page("/")
     refused = 0
 
@@ -213,7 +213,7 @@ def test_a_busy_model_is_tried_again_when_the_server_said(open_page: Open, portr
     assert refused == 2
 
 
-def test_a_server_that_is_gone_is_said_and_can_be_tried_again(open_page: Open, portrait: Path, shoot) -> None:  # type: ignore[no-untyped-def]
+def test_an_unreachable_server_is_reported_with_a_retry_button(open_page: Open, portrait: Path, shoot) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/")
     page.route("**/file/", lambda route: route.abort())
     page.set_input_files("#file", portrait)
@@ -232,7 +232,7 @@ def test_file_names_with_markup_are_text(open_page: Open, portrait: Path) -> Non
     assert page.locator("img[src=x]").count() == 0
 
 
-def test_the_first_view_is_light(open_page: Open, server: Server) -> None:
+def test_the_first_page_view_loads_few_bytes(open_page: Open, server: Server) -> None:
     page = open_page("/healthz")
     sizes: list[int] = []
     page.on(

@@ -1,4 +1,4 @@
-"""Without scripts, without a mouse, on a small screen, in the dark, by ear."""
+"""The page without scripts, without a mouse, on a small screen, in dark mode, and for screen readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAGES = (
 
 
 def violations(page: Page) -> str:
-    """What axe-core finds, as text; empty where it finds nothing."""
+    """Return the violations that axe-core finds, as text; empty if there are none."""
     found = Axe().run(page)
     return found.generate_report() if found.violations_count else ""
 
@@ -32,7 +32,7 @@ def fits(page: Page) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-def test_without_scripts_everything_works_by_forms_and_links(
+def test_the_page_works_without_scripts_by_forms_and_links(
     open_page: Open, portrait: Path, group: Path, empty_wall: Path, shoot
 ) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/", java_script_enabled=False)
@@ -71,7 +71,7 @@ def tab_to(page: Page, expression: str) -> None:
     raise AssertionError(f"nothing that can be reached fits {expression}")
 
 
-def test_by_keyboard_alone_a_model_is_chosen_a_sample_sent_and_its_answer_opened(open_page: Open) -> None:
+def test_the_keyboard_alone_chooses_a_model_sends_a_sample_and_opens_the_result(open_page: Open) -> None:
     page = open_page("/")
     press = page.keyboard.press
     tab_to(page, "here.name === 'model'")
@@ -94,14 +94,14 @@ def test_by_keyboard_alone_a_model_is_chosen_a_sample_sent_and_its_answer_opened
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_axe_finds_nothing_and_nothing_sticks_out_on_a_small_screen(open_page: Open, path: str) -> None:
+def test_axe_finds_no_violation_and_nothing_overflows_a_small_screen(open_page: Open, path: str) -> None:
     page = open_page(path, width=360, height=740)
     assert violations(page) == ""
     assert fits(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_in_answers(open_page: Open, portrait: Path, group: Path, shoot, scheme: str) -> None:  # type: ignore[no-untyped-def]
+def test_axe_finds_no_violation_in_results(open_page: Open, portrait: Path, group: Path, shoot, scheme: str) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/", color_scheme=scheme)
     page.set_input_files("#file", group)
     expect(page.locator(".faces li")).to_have_count(3)
@@ -117,7 +117,7 @@ def test_axe_finds_nothing_in_answers(open_page: Open, portrait: Path, group: Pa
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 1920])
-def test_nothing_sticks_out_at_any_width(open_page: Open, group: Path, shoot, width: int) -> None:  # type: ignore[no-untyped-def]
+def test_nothing_overflows_at_any_width(open_page: Open, group: Path, shoot, width: int) -> None:  # type: ignore[no-untyped-def]
     page = open_page("/", width=width, height=900)
     assert fits(page)
     page.set_input_files("#file", group)
@@ -126,7 +126,7 @@ def test_nothing_sticks_out_at_any_width(open_page: Open, group: Path, shoot, wi
     shoot(page, f"width-{width}")
 
 
-def test_dark_is_dark(open_page: Open) -> None:
+def test_the_dark_colour_scheme_is_dark(open_page: Open) -> None:
     ground = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)"
     assert max(open_page("/", color_scheme="dark").evaluate(ground)) < 64
     assert min(open_page("/", color_scheme="light").evaluate(ground)) > 192

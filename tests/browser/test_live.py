@@ -1,4 +1,4 @@
-"""The camera, which sees a video of somebody who smiles."""
+"""The camera page, with a video of a smiling face."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from tests.browser.conftest import Open, follow
 from tests.conftest import Server
 
 
-def kept(server: Server) -> set[Path]:
+def uploads(server: Server) -> set[Path]:
     folder = server.log.parent / "uploads"
     return set(folder.iterdir()) if folder.exists() else set()
 
 
-def test_a_face_before_the_camera_is_framed_with_its_smile_and_no_frame_is_kept(
+def test_a_face_before_the_camera_is_framed_and_no_video_frame_is_stored(
     open_page: Open, server: Server, shoot
 ) -> None:  # type: ignore[no-untyped-def]
-    before = kept(server)
+    before = uploads(server)
     page = open_page("/live")
     expect(page.locator("#before")).to_contain_text("a frame around every face")
     page.click("#start")
@@ -28,14 +28,14 @@ def test_a_face_before_the_camera_is_framed_with_its_smile_and_no_frame_is_kept(
     expect(page.locator("#rate")).to_contain_text("frames/s")
     with page.expect_response("**/predict/**"), page.expect_response("**/predict/**"):
         pass
-    expect(page.locator("#frames .face")).to_have_attribute("data-face", "1")  # the same face, not the third one
+    expect(page.locator("#frames .face")).to_have_attribute("data-face", "1")  # the same face, not the third face
     shoot(page, "live")
     page.click("#stop")
     expect(page.locator("#mirror")).to_be_hidden()
-    assert kept(server) == before
+    assert uploads(server) == before
 
 
-def test_any_model_looks_at_the_camera(open_page: Open) -> None:
+def test_any_model_classifies_the_camera_image(open_page: Open) -> None:
     page = open_page("/live")
     follow(page, "dogcat")
     page.click("#start")
@@ -92,7 +92,7 @@ def test_faces_keep_their_numbers_while_they_move_and_when_they_are_missed_for_a
     assert numbers == [[1, 2], [1, 2], [1, 2], [1, 2], [1, 2], [2], [2, 3]]
 
 
-def test_a_box_moves_half_the_way_so_that_it_does_not_flicker(open_page: Open) -> None:
+def test_a_box_moves_half_the_distance_to_avoid_flicker(open_page: Open) -> None:
     page = open_page("/live")
     followed = page.evaluate(FOLLOWED, [[[100, 50, 40, 1.0]], [[104, 50, 40, 0.5]], [[100, 50, 40, 0.5]]])
     assert followed == [[[1, 100, 1.0]], [[1, 102, 0.75]], [[1, 101, 0.625]]]

@@ -1,4 +1,4 @@
-"""The login, in a browser, at the prediction port of a server that takes tokens."""
+"""The login, in a browser, at the prediction port of a server that requires tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.security.tokens import add_token
 from tests.conftest import Server
 
 
-def test_who_has_a_token_logs_in_predicts_and_logs_out(
+def test_a_user_with_a_token_logs_in_predicts_and_logs_out(
     browser: Browser, models_dir: Path, tmp_path: Path, portrait: Path
 ) -> None:
     token = add_token(tmp_path / "instance" / "tokens.json", "page", "prediction")

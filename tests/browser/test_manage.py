@@ -22,7 +22,7 @@ SIZES = ((360, 740), (768, 1024), (1280, 720), (1920, 1080))
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smile network under another name, as a .mar."""
+    """Return the smile network under another name, as a .mar."""
     folder = tmp_path_factory.mktemp("archive") / "grin"
     shutil.copytree(ROOT / "models" / "smile", folder, ignore=shutil.ignore_patterns("*.h5", "*.png"))
     manifest = folder / "MAR-INF" / "MANIFEST.json"
@@ -35,7 +35,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def check(page: Page) -> None:
-    """Nothing that axe finds, and no scrolling sideways."""
+    """Check that axe finds no violation, and that the page does not scroll sideways."""
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -79,7 +79,7 @@ def test_a_model_is_registered_watched_scaled_and_unregistered(
     expect(page.locator("[data-model=smile]")).to_be_visible()
 
 
-def test_what_cannot_be_registered_is_said_on_the_page(open_page: Open, server: Server) -> None:
+def test_a_failed_registration_is_reported_on_the_page(open_page: Open, server: Server) -> None:
     page = open_page("/manage", management=True)
     page.get_by_label("URL, or file name in models/").fill("nothing.mar")
     page.get_by_role("button", name="Register").nth(1).click()
@@ -96,7 +96,7 @@ def test_the_catalogue_is_searched(open_page: Open) -> None:
     expect(page.locator("#chosen")).to_contain_text("MB")
 
 
-def test_it_works_without_scripts(open_page: Open) -> None:
+def test_the_manage_page_works_without_scripts(open_page: Open) -> None:
     page = open_page("/manage", management=True, java_script_enabled=False)
     page.get_by_role("link", name="Details of dogcat").click()
     expect(page.get_by_role("heading", name="dogcat", level=1)).to_be_visible()
@@ -108,7 +108,7 @@ def test_it_works_without_scripts(open_page: Open) -> None:
     expect(page.get_by_role("alert")).to_contain_text("nothing.mar")
 
 
-def test_the_page_is_not_where_everybody_may_ask(open_page: Open) -> None:
+def test_the_manage_page_is_not_at_the_inference_port(open_page: Open) -> None:
     page = open_page("/manage")
     expect(page.locator("h1")).to_contain_text("not found")
 
@@ -129,7 +129,7 @@ def test_a_model_has_a_page(open_page: Open, server: Server, path: str, shoot: C
     expect(page.get_by_text(f"curl -F file=@image.jpg {server.url('/predict/')}")).to_be_visible()
 
 
-def test_the_page_of_a_model_says_how_it_was_measured_and_tries_it(open_page: Open, portrait: Path) -> None:
+def test_the_page_of_a_model_names_its_test_set_and_classifies_an_image(open_page: Open, portrait: Path) -> None:
     page = open_page("/about/smile", java_script_enabled=False)
     expect(page.get_by_text("1,142 images of SMILEsmileD that were held out from training")).to_be_visible()
     page.get_by_label("Image").set_input_files(portrait)
@@ -144,7 +144,7 @@ def test_the_page_of_a_model_says_how_it_was_measured_and_tries_it(open_page: Op
         *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((False, "dark"), (True, "light"))),
     ],
 )
-def test_the_documentation_has_our_own_api_first_and_open(
+def test_the_api_documentation_shows_our_own_api_first_and_expanded(
     open_page: Open, management: bool, scheme: str, shoot: Callable[[Page, str], None]
 ) -> None:
     page = open_page("/docs", width=360 if scheme == "dark" else 1280, management=management, color_scheme=scheme)

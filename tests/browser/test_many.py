@@ -38,7 +38,7 @@ SCROLL = """async () => {
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory, portrait: Path, group: Path, empty_wall: Path) -> Path:
-    """A zip with three images in a folder, stored and deflated, and what is no image."""
+    """Return a zip with three images in a folder, stored and deflated, and a file that is no image."""
     path = tmp_path_factory.mktemp("zip") / "holiday.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.write(portrait, "holiday/portrait.jpg")
@@ -103,7 +103,7 @@ def test_a_zip_becomes_a_table_that_is_sorted_filtered_and_downloaded(
     expect(page.locator(".placeholder")).to_be_visible()
 
 
-def test_two_models_over_several_images_show_first_where_they_differ(open_page: Open, tmp_path: Path) -> None:
+def test_two_models_on_several_images_list_differing_answers_first(open_page: Open, tmp_path: Path) -> None:
     page = open_page("/")
     page.locator("#models .pill", has_text="dogcat").click()
     page.get_by_role("button", name="Compare").click()
@@ -120,8 +120,8 @@ def test_two_models_over_several_images_show_first_where_they_differ(open_page: 
 
 
 @pytest.mark.slow
-def test_five_hundred_images_stay_smooth(open_page: Open, tmp_path: Path) -> None:
-    """The page alone is measured: the server's answer to the first image is given to the others."""
+def test_the_page_stays_responsive_with_five_hundred_images(open_page: Open, tmp_path: Path) -> None:
+    """Only the page is measured: every image gets the server's answer to the first one."""
     image = encode(plain(320, 240), "JPEG")
     path = tmp_path / "many.zip"
     with zipfile.ZipFile(path, "w") as packed:

@@ -1,4 +1,4 @@
-"""What can be done with an answer."""
+"""The actions on a result."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ def test_every_face_has_its_heat_map(open_page: Open, group: Path) -> None:
     assert heat["x"] < left["x"] < heat["x"] + heat["width"]
 
 
-def test_the_models_input_has_its_size(answered: Page) -> None:
+def test_the_displayed_input_has_the_size_of_the_models_input(answered: Page) -> None:
     answered.get_by_text(re.compile(r"Model input \(64 . 64\)")).click()
     expect(answered.locator(".seen img")).to_have_js_property("naturalWidth", 64)
 
 
-def test_another_browser_sees_the_result_by_its_address_and_cannot_change_it(answered: Page, open_page: Open) -> None:
+def test_another_browser_can_view_a_result_by_its_url_but_not_change_it(answered: Page, open_page: Open) -> None:
     address = answered.locator("a.share").get_attribute("href") or ""
     other = open_page(address)
     expect(other.locator("article.answer h2")).to_contain_text("Smiling")
@@ -77,7 +77,7 @@ def test_another_browser_sees_the_result_by_its_address_and_cannot_change_it(ans
     assert answered.locator("form.delete").count() == 1
 
 
-def test_programs_are_a_click_away_and_get_the_same(answered: Page, server: Server, portrait: Path) -> None:
+def test_the_code_examples_of_a_result_give_the_same_answer(answered: Page, server: Server, portrait: Path) -> None:
     answered.get_by_text("Use it from code").click()
     curl = answered.get_by_label("curl", exact=True).locator("pre").inner_text()
     assert server.url("/predict/smile") in curl
@@ -85,12 +85,12 @@ def test_programs_are_a_click_away_and_get_the_same(answered: Page, server: Serv
     answered.keyboard.press("ArrowRight")
     python = answered.locator("pre[aria-label=Python]").inner_text()
     answered.get_by_role("tab", name="Answer").click()
-    shown = json.loads(answered.get_by_label("Answer as JSON").inner_text())
+    displayed = json.loads(answered.get_by_label("Answer as JSON").inner_text())
     done = subprocess.run(curl, shell=True, cwd=portrait.parent, capture_output=True, check=True)
-    assert json.loads(done.stdout)["predictions"] == shown["predictions"]
+    assert json.loads(done.stdout)["predictions"] == displayed["predictions"]
     names: dict[str, Any] = {}
     exec(python.replace('"portrait.jpg"', repr(str(portrait))), names)
-    assert names["response"].json()["predictions"] == shown["predictions"]
+    assert names["response"].json()["predictions"] == displayed["predictions"]
 
 
 def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answered: Page, server: Server) -> None:
@@ -101,23 +101,23 @@ def test_a_correction_is_saved_listed_exported_and_deleted_with_its_image(answer
     expect(answered.locator(".correct .notice")).to_contain_text(
         re.compile(r"Saved as Not smiling: \d+ corrections? of smile so far")
     )
-    (kept,) = (corrections(server) / "smile" / "non-smiling").glob(f"{identity}-1-*.png")
+    (correction,) = (corrections(server) / "smile" / "non-smiling").glob(f"{identity}-1-*.png")
     follow(answered, "View yours")
     expect(answered.locator("tbody tr")).to_have_count(1)
     with answered.expect_download() as download:
         answered.get_by_role("link", name="Download as zip").click()
-    assert download.value.path().stat().st_size > kept.stat().st_size
+    assert download.value.path().stat().st_size > correction.stat().st_size
     answered.go_back()
     answered.get_by_role("button", name="Delete").click()
     expect(answered.locator(".placeholder")).to_be_visible()
     answered.get_by_role("button", name="Undo").click()
     expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
-    assert kept.exists()
+    assert correction.exists()
     answered.keyboard.press("Delete")
     expect(answered.get_by_role("button", name="Undo")).to_be_visible()
     follow(answered, "Recent", exact=True)  # leaving the page ends the time for "Undo"
     expect(answered.locator(".recent li:visible")).to_have_count(0)
-    wait_until(lambda: not kept.exists())
+    wait_until(lambda: not correction.exists())
     assert not list((server.log.parent / "uploads").glob(f"{identity}*"))
 
 
@@ -145,13 +145,13 @@ def test_recent_images_are_listed_and_deleted(answered: Page, shoot) -> None:  #
     answered.keyboard.press("ArrowRight")
     expect(answered.locator("article.answer h2")).to_contain_text("Smiling")
     follow(answered, "Recent", exact=True)
-    shown = answered.locator(".recent li:visible")
-    expect(shown).to_have_count(2)
+    visible_rows = answered.locator(".recent li:visible")
+    expect(visible_rows).to_have_count(2)
     shoot(answered, "recent")
     answered.get_by_role("button", name="Delete chelsea.jpg").click()
-    expect(shown).to_have_count(1)
+    expect(visible_rows).to_have_count(1)
     answered.get_by_role("button", name="Undo").click()
-    expect(shown).to_have_count(2)
+    expect(visible_rows).to_have_count(2)
     answered.get_by_role("button", name="Delete all").click()
     answered.get_by_role("dialog").get_by_role("button", name="Delete all").click()
     expect(answered.locator("main")).to_contain_text("No images yet")

@@ -1,4 +1,4 @@
-"""A model that somebody teaches in the browser, from its first picture to its answers."""
+"""The teaching of a model in the browser, from its first picture to its answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLASSES = ("discs", "stripes")
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten pictures of each class, in folders."""
+    """Return ten pictures of each class, in folders."""
     return write_shapes(tmp_path_factory.mktemp("shapes") / "shapes", 10, CLASSES)
 
 
@@ -85,7 +85,7 @@ def test_a_model_is_taught_tried_and_served(
     expect(page.locator(".tried canvas")).to_have_count(0)  # the camera's answers have taken its place
     expect(page.locator(".tried .bar").first).to_be_visible()
     page.get_by_role("button", name="Stop the camera").click()
-    assert "shapes" not in served_names(server)  # nothing is served before somebody says so
+    assert "shapes" not in served_names(server)  # nothing is served before the promotion
     page.get_by_role("button", name="Use it").click()
     expect(page.get_by_text("It is served as shapes")).to_be_visible()
     with urllib.request.urlopen(server.url("/predict/shapes"), picture.read_bytes()) as answer:
@@ -194,7 +194,7 @@ def test_classes_are_filled_by_zip_folder_and_camera_and_corrected(
     expect(page.get_by_role("heading", name="Teach a model")).to_be_visible()
 
 
-def test_it_works_without_scripts_and_refuses_with_a_reason(open_page: Open, shapes: Path) -> None:
+def test_teaching_works_without_scripts_and_refuses_with_a_reason(open_page: Open, shapes: Path) -> None:
     page = open_page("/manage/teach", management=True, java_script_enabled=False)
     page.get_by_label("Name", exact=True).fill("smile")
     for number, label in enumerate(CLASSES, 1):
@@ -207,7 +207,7 @@ def test_it_works_without_scripts_and_refuses_with_a_reason(open_page: Open, sha
     expect(page.get_by_label("Pictures of discs").get_by_role("img")).to_have_count(3)
 
 
-def test_corrections_of_visitors_become_pictures(open_page: Open, server: Server, portrait: Path) -> None:
+def test_corrections_of_visitors_become_training_pictures(open_page: Open, server: Server, portrait: Path) -> None:
     page = open_page("/about/smile")
     page.get_by_label("Image").set_input_files(portrait)
     page.get_by_role("button", name="Classify").click()

@@ -25,7 +25,7 @@ def app(tmp_path: Path) -> Flask:
 
 @pytest.fixture
 def shade(tmp_path: Path, app: Flask) -> Path:
-    """A model folder of one small checkpoint with two classes, outside of the models folder."""
+    """Return a model folder of one small checkpoint with two classes, outside of the models folder."""
     shutil.copytree(tmp_path / "app" / "models" / "shade", tmp_path / "shade")
     return put(tmp_path / "shade", {"MAR-INF/MANIFEST.json": STOCK})
 
@@ -34,8 +34,8 @@ def run(app: Flask, command: click.Command, *arguments: object) -> Result:
     return app.test_cli_runner().invoke(command, [str(argument) for argument in arguments])
 
 
-def said(done: Result) -> dict[str, str]:
-    """The first line of each fact."""
+def facts_of(done: Result) -> dict[str, str]:
+    """Return the first line of each fact."""
     return {line.split()[0]: line[12:] for line in done.stdout.splitlines() if not line.startswith(" ")}
 
 
@@ -53,7 +53,7 @@ def packed(app: Flask, folder: Path, *more: object, handler: str = "mxnet_vision
     return Path(done.stdout.strip())
 
 
-def test_a_folder_is_packed_and_unpacked_again(app: Flask, shade: Path, tmp_path: Path) -> None:
+def test_a_folder_is_packed_and_unpacked(app: Flask, shade: Path, tmp_path: Path) -> None:
     made = packed(app, shade)
     assert made == tmp_path / "shade.mar"
     done = run(app, unpack_command, made, "--to", tmp_path / "again")
@@ -74,7 +74,7 @@ def test_an_archive_is_unpacked_among_the_models(app: Flask, shade: Path, tmp_pa
     assert "is there already" in again.stderr
 
 
-def test_refusals_are_one_message_and_status_one(app: Flask, shade: Path, tmp_path: Path) -> None:
+def test_a_refusal_is_one_message_with_exit_status_one(app: Flask, shade: Path, tmp_path: Path) -> None:
     packed(app, shade)
     options = ["--model-path", shade, "--handler", "a", "--export-path", tmp_path]
     done = run(app, archive, "--model-name", "shade", *options)
@@ -89,10 +89,10 @@ def test_refusals_are_one_message_and_status_one(app: Flask, shade: Path, tmp_pa
         assert "bad.mar" in done.stderr and "neither a zip" in done.stderr
 
 
-def test_inspect_tells_what_an_archive_holds(app: Flask, shade: Path) -> None:
+def test_inspect_lists_the_contents_of_an_archive(app: Flask, shade: Path) -> None:
     done = run(app, inspect, packed(app, shade))
     assert done.exit_code == 0, done.output
-    facts = said(done)
+    facts = facts_of(done)
     assert facts["model"] == "shade"
     assert facts["manifest"] == "of Multi Model Server 1.x"
     assert facts["handler"] == "mxnet_vision_service:handle (Multi Model Server's own vision service)"
@@ -106,40 +106,40 @@ def test_inspect_tells_what_an_archive_holds(app: Flask, shade: Path) -> None:
 
 
 def test_inspect_of_a_folder_gives_its_version(app: Flask, shade: Path) -> None:
-    assert said(run(app, inspect, shade))["version"] == "2.5"
+    assert facts_of(run(app, inspect, shade))["version"] == "2.5"
 
 
-def test_inspect_tells_own_code_and_does_not_run_it(app: Flask, tmp_path: Path) -> None:
+def test_inspect_reports_own_code_without_running_it(app: Flask, tmp_path: Path) -> None:
     trap = tmp_path / "trap"
     code = f"open({str(trap)!r}, 'w')\ndef handle(data, context): return []\n"
     folder = put(tmp_path / "own", {"service.py": code, "MAR-INF/MANIFEST.json": manifest(handler="service:handle")})
     for command, options in ((inspect, ()), (verify, ("--no-run",))):
         assert run(app, command, folder, *options).exit_code == 0
-    assert said(run(app, inspect, folder))["served"] == "by its own code in service.py, in processes of its own"
+    assert facts_of(run(app, inspect, folder))["served"] == "by its own code in service.py, in processes of its own"
     assert not trap.exists()
 
 
-def test_inspect_leaves_the_weights_of_own_code_to_the_code(app: Flask, tmp_path: Path) -> None:
+def test_inspect_does_not_check_the_weights_of_an_archive_with_own_code(app: Flask, tmp_path: Path) -> None:
     own = manifest(modelName="own", handler="service:handle")
     files = {"MAR-INF/MANIFEST.json": own, "service.py": "handle = print", "own.onnx": "of another format"}
-    assert not {"signature", "inputs"} & said(run(app, inspect, zipped(tmp_path / "own.mar", files))).keys()
+    assert not {"signature", "inputs"} & facts_of(run(app, inspect, zipped(tmp_path / "own.mar", files))).keys()
 
 
-def test_inspect_of_an_old_archive(app: Flask, tmp_path: Path) -> None:
+def test_inspect_reads_an_old_archive(app: Flask, tmp_path: Path) -> None:
     files = {"MANIFEST.json": json.dumps(LEGACY), "custom_service.py": "class A(B): pass"}
-    facts = said(run(app, inspect, zipped(tmp_path / "smile.model", files)))
+    facts = facts_of(run(app, inspect, zipped(tmp_path / "smile.model", files)))
     assert (facts["model"], facts["version"], facts["engine"]) == ("smileCNN", "snapshot", "MXNet 0.12")
     assert facts["handler"] == "custom_service.py (own code)"
 
 
-def test_what_an_archive_says_cannot_steer_the_terminal(app: Flask, shade: Path) -> None:
+def test_text_of_an_archive_cannot_control_the_terminal(app: Flask, shade: Path) -> None:
     (shade / "synset.txt").write_text("dark\x1b[2J\nlight\u202e\n")
     done = run(app, inspect, shade)
     assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
-    assert said(done)["labels"] == r"2: dark\x1b[2J; light\u202e"
+    assert facts_of(done)["labels"] == r"2: dark\x1b[2J; light\u202e"
 
 
-def test_verify_of_a_whole_model_finds_everything_in_order(app: Flask, shade: Path) -> None:
+def test_verify_of_an_intact_model_passes(app: Flask, shade: Path) -> None:
     for path in (shade, packed(app, shade), packed(app, shade, "--archive-format", "tgz")):
         done = run(app, verify, path)
         assert done.exit_code == 0, done.output
@@ -147,7 +147,7 @@ def test_verify_of_a_whole_model_finds_everything_in_order(app: Flask, shade: Pa
         assert "two pictures were answered twice by openvino, 2 classes" in done.stdout
 
 
-def test_verify_of_a_model_with_own_code_says_what_it_did_not_try(app: Flask, shade: Path) -> None:
+def test_verify_of_a_model_with_own_code_reports_skipped_checks(app: Flask, shade: Path) -> None:
     put(
         shade,
         {"service.py": "def handle(data, context): return []", "MAR-INF/MANIFEST.json": manifest(handler="service")},
@@ -159,7 +159,7 @@ def test_verify_of_a_model_with_own_code_says_what_it_did_not_try(app: Flask, sh
     }  # fmt: skip
 
 
-def test_verify_of_a_model_whose_worker_cannot_start_gives_the_cause(app: Flask, tmp_path: Path) -> None:
+def test_verify_reports_the_cause_if_a_worker_cannot_start(app: Flask, tmp_path: Path) -> None:
     text = """
         def handle(data, context):
             if data is None:
@@ -226,14 +226,14 @@ def test_verify_names_the_part_that_does_not_fit(
     assert done.stderr.count("\n") == 1 and "1 of its checks failed" in done.stderr
 
 
-def test_verify_names_the_archive_and_not_the_folder_that_it_is_unpacked_in(app: Flask, shade: Path) -> None:
+def test_verify_names_the_archive_and_not_its_temporary_folder(app: Flask, shade: Path) -> None:
     made = packed(app, put(shade, {"shade-0000.params": "cut"}))
     done = run(app, verify, made)
     assert done.exit_code == 1
     assert f"failed   symbol and parameters: {made}/shade-0000.params cannot be read" in done.stdout
 
 
-def test_looking_into_an_archive_leaves_nothing(
+def test_inspecting_an_archive_leaves_no_files(
     app: Flask, shade: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = packed(app, shade)

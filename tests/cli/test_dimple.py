@@ -82,8 +82,8 @@ def test_flask_without_an_application_loads_no_model_either(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("group, table", [(dimple, COMMANDS), (models_cli, models_cli.commands)])
 def test_the_one_line_help_is_that_of_the_command(group: LazyGroup, table: dict[str, object]) -> None:
-    shown = {name: group.commands.short_help(name) for name in table}
-    assert shown == {name: group.commands[name].get_short_help_str(200).rstrip(".") for name in table}
+    short_helps = {name: group.commands.short_help(name) for name in table}
+    assert short_helps == {name: group.commands[name].get_short_help_str(200).rstrip(".") for name in table}
 
 
 @pytest.mark.parametrize("path", EVERY)
@@ -97,7 +97,7 @@ def test_every_command_and_option_has_help(path: str) -> None:
             assert parameter.help[0].isupper() or " " in parameter.help
 
 
-def test_the_commands_of_the_issue_are_there() -> None:
+def test_the_expected_commands_exist() -> None:
     expected = {"serve", "status", "stop", "reload", "predict", "models", "token"}
     assert expected <= set(COMMANDS)
     verbs = ["list", "info", "pull", "import", "train", "evaluate", "quantize", "export", "register", "remove"]
@@ -110,7 +110,7 @@ def test_a_wrong_command_gets_a_suggestion() -> None:
     assert "Did you mean 'serve'?" in done.stderr
 
 
-def test_a_wrong_setting_is_one_line() -> None:
+def test_an_invalid_setting_is_reported_in_one_line() -> None:
     done = run("token", "list", DIMPLE_PROT="9000")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1

@@ -26,7 +26,7 @@ def app(tmp_path: Path) -> Flask:
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Five pictures in two folders. One of the light ones is darker than the middle, so it is called dark."""
+    """Return five pictures in two folders. One light picture is darker than the middle, so it is called dark."""
     for name, levels in (("dark", (0, 60)), ("light", (100, 200, 255))):
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for level in levels:
@@ -63,7 +63,7 @@ def test_the_figures_are_printed_and_the_report_is_written(app: Flask, pictures:
             assert image.format == "PNG"
 
 
-def test_nothing_is_written_but_the_report_and_a_cache(app: Flask, pictures: Path, tmp_path: Path) -> None:
+def test_only_the_report_and_a_cache_are_written(app: Flask, pictures: Path, tmp_path: Path) -> None:
     before = {path for path in tmp_path.rglob("*") if path.is_file()}
     run(app, "shade", pictures)
     after = {path for path in tmp_path.rglob("*") if path.is_file()}
@@ -72,7 +72,7 @@ def test_nothing_is_written_but_the_report_and_a_cache(app: Flask, pictures: Pat
 
 
 @pytest.mark.slow
-def test_a_zip_gives_the_same_as_its_folder(app: Flask, pictures: Path, tmp_path: Path) -> None:
+def test_a_zip_gives_the_same_results_as_its_folder(app: Flask, pictures: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for path in pictures.rglob("*.png"):
             archive.write(path, Path("top") / path.relative_to(pictures))
@@ -81,7 +81,7 @@ def test_a_zip_gives_the_same_as_its_folder(app: Flask, pictures: Path, tmp_path
     assert figures[0] == figures[1]
 
 
-def test_what_cannot_be_read_is_named_counted_and_skipped(app: Flask, pictures: Path) -> None:
+def test_unreadable_pictures_are_named_counted_and_skipped(app: Flask, pictures: Path) -> None:
     (pictures / "dark" / "bad.jpg").write_bytes(b"no picture")
     (pictures / "light" / "empty.png").touch()
     done = run(app, "shade", pictures)
@@ -93,24 +93,24 @@ def test_what_cannot_be_read_is_named_counted_and_skipped(app: Flask, pictures: 
     assert (metrics["n"], metrics["skipped"]) == (5, 2)
 
 
-def test_the_commands_say_of_a_file_what_the_server_says(app: Flask, pictures: Path) -> None:
+def test_the_commands_report_unreadable_files_with_the_servers_messages(app: Flask, pictures: Path) -> None:
     load_models(app)
     client = app.test_client()
-    said = {}
+    messages = {}
     for name, data in unreadable().items():
         (pictures / "dark" / name).write_bytes(data)
         answer = client.post("/predict/shade", data=data)
         assert answer.status_code in (413, 415)
-        said[name] = answer.json["message"]
-    assert len(set(said.values())) == len(said)
+        messages[name] = answer.json["message"]
+    assert len(set(messages.values())) == len(messages)
     evaluated = run(app, "shade", pictures).stderr.splitlines()
     predicted = app.test_cli_runner().invoke(predict, ["shade", str(pictures)]).stderr.splitlines()
-    for name, message in said.items():
+    for name, message in messages.items():
         assert f"skipped: dark/{name}: {message}" in evaluated
         assert f"{pictures}/dark/{name}: {message}" in predicted
 
 
-def test_nothing_that_can_be_evaluated_is_an_error(app: Flask, tmp_path: Path) -> None:
+def test_a_source_without_readable_pictures_is_an_error(app: Flask, tmp_path: Path) -> None:
     for name in ("dark", "light"):
         (tmp_path / "none" / name).mkdir(parents=True)
     assert run(app, "shade", tmp_path / "none").exit_code == 1
@@ -133,7 +133,7 @@ def test_an_unknown_folder_is_an_error_until_it_is_mapped(app: Flask, pictures: 
 
 
 @pytest.mark.parametrize("text", ["bright", "=light", "bright="])
-def test_a_mapping_without_both_sides_is_wrong_usage(app: Flask, pictures: Path, text: str) -> None:
+def test_a_mapping_without_both_sides_is_a_usage_error(app: Flask, pictures: Path, text: str) -> None:
     done = run(app, "shade", pictures, "--classes", text)
     assert done.exit_code == 2
     assert "FOLDER=LABEL" in done.stderr
@@ -146,13 +146,13 @@ def test_pictures_outside_of_any_folder_are_an_error(app: Flask, pictures: Path)
     assert "loose.png" in done.stderr
 
 
-def test_an_unknown_model_is_an_error_that_lists_those_there_are(app: Flask, pictures: Path) -> None:
+def test_an_unknown_model_is_an_error_that_lists_the_existing_models(app: Flask, pictures: Path) -> None:
     done = run(app, "shadow", pictures)
     assert done.exit_code == 1
     assert "There are: broken, imagenet, shade, smile." in done.stderr
 
 
-def test_labels_that_are_not_told_apart_are_an_error(app: Flask, pictures: Path) -> None:
+def test_duplicate_labels_are_an_error(app: Flask, pictures: Path) -> None:
     models = Path(app.extensions["dimple"].settings.models_dir)
     shutil.copytree(models / "shade", models / "twins")
     (models / "twins" / "synset.txt").write_text("same\nsame\n")
@@ -173,9 +173,9 @@ def test_a_report_that_cannot_be_written_is_an_error_after_the_figures(app: Flas
     assert "Traceback" not in done.output
 
 
-def test_faces_are_looked_for_as_in_serving(app: Flask, tmp_path: Path) -> None:
+def test_faces_are_detected_as_in_serving(app: Flask, tmp_path: Path) -> None:
     # The README's answer: the astronaut's face smiles at 0.9999. The whole photograph, taken at once, has no such say:
-    # so only where the face is looked for is the picture all but certain.
+    # so the picture is all but certain only if the face is searched for.
     (tmp_path / "faces" / "smiling").mkdir(parents=True)
     (tmp_path / "faces" / "smiling" / "photograph.jpg").write_bytes((ROOT / "static" / "astronaut.jpg").read_bytes())
     (tmp_path / "faces" / "smiling" / "crop.png").write_bytes(encode(face_crop(), "PNG"))
@@ -189,7 +189,7 @@ def test_faces_are_looked_for_as_in_serving(app: Flask, tmp_path: Path) -> None:
     assert not (report_of(app, "smile") / "roc.png").exists()
 
 
-def test_imagenet_is_made_where_it_is_missing_and_its_folders_go_by_name(app: Flask, tmp_path: Path) -> None:
+def test_imagenet_is_built_if_missing_and_matches_folders_by_name(app: Flask, tmp_path: Path) -> None:
     kitten = ROOT.parent / "shared" / "data" / "images" / "kitten.jpg"
     if not kitten.is_file():
         pytest.skip("the published pictures are not beside this checkout")

@@ -1,4 +1,4 @@
-"""What is exported and imported again is the same model: the same weights to the bit, the same answers."""
+"""Exports that are imported again: the same weights to the bit, the same answers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def app(tmp_path: Path, models: Path) -> Flask:
 
 @pytest.fixture
 def net(models: Path) -> Path:
-    """A model with everything that could get lost: an epoch, labels, preprocessing, auxiliary states, logits."""
+    """Return a model with everything that could get lost: an epoch, labels, preprocessing, auxiliary states, logits."""
     from app.formats.mxnet_params import write_params
 
     folder = models / "net"
@@ -166,7 +166,7 @@ def test_an_archive_with_code_of_its_own_keeps_it(app: Flask, net: Path, tmp_pat
     assert json.loads((made / "MAR-INF" / "MANIFEST.json").read_text())["model"]["handler"] == "mine:handle"
 
 
-def test_what_is_there_is_replaced_only_by_force(app: Flask, net: Path, tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_with_force(app: Flask, net: Path, tmp_path: Path) -> None:
     (tmp_path / "net.mar").write_text("mine")
     done = app.test_cli_runner().invoke(export, ["net", "--to", "mar", "--output", str(tmp_path / "net.mar")])
     assert (done.exit_code, "--force" in done.output) == (1, True)
@@ -188,7 +188,7 @@ def test_an_onnx_model_that_mxnet_cannot_import_is_not_turned_into_a_checkpoint(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["app", "net.onnx"]
 
 
-def test_an_unknown_model_is_told_from_those_there_are(app: Flask, net: Path) -> None:
+def test_an_unknown_model_is_an_error_that_lists_the_existing_models(app: Flask, net: Path) -> None:
     done = app.test_cli_runner().invoke(export, ["nett", "--to", "mar"])
     assert (done.exit_code, "There are: net" in done.output) == (1, True)
 
@@ -224,7 +224,7 @@ def test_an_old_keras_file_becomes_a_keras_3_file_that_imports_as_the_same_model
     assert (tmp_path / "twice.keras").read_bytes() == (tmp_path / "new.keras").read_bytes()
 
 
-def test_a_file_of_keras_1_over_theano_becomes_one_of_keras_3_that_answers_as_keras_1_did(
+def test_a_keras_1_theano_file_becomes_a_keras_3_file_with_the_same_outputs(
     app: Flask, models: Path, tmp_path: Path
 ) -> None:
     put(models / "theano", {"theano.h5": (TESTDATA / "keras1_th_sequential.h5").read_bytes()})
@@ -241,7 +241,9 @@ def failed(app: Flask, *arguments: object) -> str:
     return done.output
 
 
-def test_what_cannot_be_exported_is_refused_with_what_can(app: Flask, net: Path, models: Path, tmp_path: Path) -> None:
+def test_an_unsupported_export_is_refused_with_an_alternative(
+    app: Flask, net: Path, models: Path, tmp_path: Path
+) -> None:
     put(models / "functions", {"functions.h5": (TESTDATA / "tf215_operations.h5").read_bytes()})
     refused = failed(app, "functions", "--to", "keras", "--output", tmp_path / "a")
     assert "of TensorFlow, which is not written" in refused and "--to onnx" in refused

@@ -45,14 +45,14 @@ def run(app: Flask, *arguments: object, command: click.Command = import_command)
     return app.test_cli_runner().invoke(command, [str(argument) for argument in arguments])
 
 
-def told(done: Result) -> dict[str, str]:
+def summary_of(done: Result) -> dict[str, str]:
     assert done.exit_code == 0, done.output
     lines = done.stdout.split("\n\n")[0].splitlines()
     return {line[:10].strip(): line[10:] for line in lines}
 
 
 def network(head: str = "SoftmaxOutput", label: str = "prob_label", size: int = 16) -> Any:
-    """A network whose weights fix the size of its pictures."""
+    """Return a network whose weights fix the size of its pictures."""
     maps = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=4, name="conv")
     logits = mx.sym.FullyConnected(mx.sym.Flatten(maps), num_hidden=5, name="fc")
     return mx.sym.SoftmaxOutput(logits, mx.sym.var(label), name="prob") if head else logits
@@ -68,10 +68,12 @@ def checkpoint(folder: Path, symbol: Any, size: int = 32) -> None:
 
 def test_a_checkpoint_becomes_a_model_folder_with_its_bytes(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
-    said = told(run(app, tmp_path / "in" / "net-symbol.json", tmp_path / "in" / "net-0007.params", "--name", "five"))
-    assert said["input"].startswith("data (any, 3, 32, 32), NCHW")
-    assert said["output"].startswith("5 classes, activation none")
-    assert said["labels"].startswith("0; 1; 2; …")
+    summary = summary_of(
+        run(app, tmp_path / "in" / "net-symbol.json", tmp_path / "in" / "net-0007.params", "--name", "five")
+    )
+    assert summary["input"].startswith("data (any, 3, 32, 32), NCHW")
+    assert summary["output"].startswith("5 classes, activation none")
+    assert summary["labels"].startswith("0; 1; 2; …")
     made = read_tree(models / "five")
     assert made["five-symbol.json"] == (tmp_path / "in" / "net-symbol.json").read_bytes()
     assert made["five-0000.params"] == (tmp_path / "in" / "net-0007.params").read_bytes()
@@ -85,7 +87,7 @@ def test_a_checkpoint_becomes_a_model_folder_with_its_bytes(app: Flask, tmp_path
 @pytest.mark.parametrize("given", ["net-symbol.json", "net-0007.params", "."])
 def test_one_file_of_a_checkpoint_finds_the_other(app: Flask, tmp_path: Path, models: Path, given: str) -> None:
     checkpoint(tmp_path / "in", network())
-    told(run(app, tmp_path / "in" / given))
+    summary_of(run(app, tmp_path / "in" / given))
     assert (models / "net" / "net-0000.params").is_file()
 
 
@@ -99,7 +101,7 @@ def test_every_guess_can_be_overridden(app: Flask, tmp_path: Path, models: Path)
         "--mean", "1,2,3", "--std", "2", "--scale", "1/255", "--activation", "sigmoid",
         "--labels", tmp_path / "names.txt",
     )  # fmt: skip
-    assert told(done)["labels"] == "cat; dog  (listed in names.txt)"
+    assert summary_of(done)["labels"] == "cat; dog  (listed in names.txt)"
     found = read_signature(models / "pets" / "signature.json")
     assert found.inputs[0].shape == (0, 3, 40, 24)
     given = found.preprocess
@@ -111,11 +113,13 @@ def test_every_guess_can_be_overridden(app: Flask, tmp_path: Path, models: Path)
 
 def test_logits_get_a_softmax(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network(head=""))
-    assert "activation softmax" in told(run(app, tmp_path / "in"))["output"]
+    assert "activation softmax" in summary_of(run(app, tmp_path / "in"))["output"]
     assert read_signature(models / "net" / "signature.json").postprocess.activation == "softmax"
 
 
-def test_a_size_that_contradicts_the_weights_is_refused_by_the_layer(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_a_size_that_contradicts_the_weights_is_refused_with_the_layer(
+    app: Flask, tmp_path: Path, models: Path
+) -> None:
     checkpoint(tmp_path / "in", network())
     done = run(app, tmp_path / "in", "--input-size", "64")
     assert done.exit_code == 1
@@ -123,7 +127,7 @@ def test_a_size_that_contradicts_the_weights_is_refused_by_the_layer(app: Flask,
     assert not list(models.iterdir())
 
 
-def test_labels_of_another_number_leave_nothing_behind(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_a_wrong_number_of_labels_leaves_nothing_behind(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
     (tmp_path / "in" / "labels.txt").write_text("a\nb\n")
     done = run(app, tmp_path / "in")
@@ -131,20 +135,20 @@ def test_labels_of_another_number_leave_nothing_behind(app: Flask, tmp_path: Pat
     assert not list(models.iterdir())
 
 
-def test_what_is_there_is_replaced_only_by_force(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_an_existing_model_is_replaced_only_with_force(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
-    told(run(app, tmp_path / "in"))
+    summary_of(run(app, tmp_path / "in"))
     (models / "net" / "mine.txt").write_text("")
     refused = run(app, tmp_path / "in")
     assert (refused.exit_code, "--force" in refused.output) == (1, True)
     assert (models / "net" / "mine.txt").exists()
-    told(run(app, tmp_path / "in", "--force"))
+    summary_of(run(app, tmp_path / "in", "--force"))
     assert not (models / "net" / "mine.txt").exists()
 
 
-def test_a_folder_elsewhere_can_be_made(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_the_model_folder_can_be_written_elsewhere(app: Flask, tmp_path: Path, models: Path) -> None:
     checkpoint(tmp_path / "in", network())
-    told(run(app, tmp_path / "in", "--to", tmp_path / "elsewhere"))
+    summary_of(run(app, tmp_path / "in", "--to", tmp_path / "elsewhere"))
     assert (tmp_path / "elsewhere" / "elsewhere-symbol.json").is_file()
     assert not list(models.iterdir())
 
@@ -195,11 +199,11 @@ def gluon(folder: Path) -> Any:
     return net, picture.asnumpy(), expected
 
 
-def test_an_export_of_gluons_opens_and_answers_as_gluon_does(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_an_export_of_gluon_answers_as_gluon_does(app: Flask, tmp_path: Path, models: Path) -> None:
     net, picture, expected = gluon(tmp_path / "in")
     net.export(str(tmp_path / "in" / "net"), epoch=12)
-    said = told(run(app, tmp_path / "in"))
-    assert "exported by Gluon" in said["pixels"] and "activation softmax" in said["output"]
+    summary = summary_of(run(app, tmp_path / "in"))
+    assert "exported by Gluon" in summary["pixels"] and "activation softmax" in summary["output"]
     assert _answer(models / "net", picture) == pytest.approx(expected, abs=rounding(layers=4))
 
 
@@ -211,7 +215,7 @@ def test_parameters_that_gluon_saved_without_a_graph_ask_for_an_export(app: Flas
     assert "net.params" in done.output and "0.bias" in done.output and "export(" in done.output
 
 
-def test_parameters_by_places_beside_a_graph_by_names_are_told_apart(app: Flask, tmp_path: Path) -> None:
+def test_parameters_without_names_beside_a_graph_with_names_are_refused(app: Flask, tmp_path: Path) -> None:
     net, _picture, _expected = gluon(tmp_path / "in")
     net.export(str(tmp_path / "in" / "net"))
     net.save_parameters(str(tmp_path / "in" / "net-0000.params"))
@@ -223,7 +227,7 @@ def test_parameters_by_places_beside_a_graph_by_names_are_told_apart(app: Flask,
 def test_an_h5_becomes_a_model_that_answers_as_its_keras_did(
     app: Flask, tmp_path: Path, models: Path, name: str
 ) -> None:
-    told(run(app, TESTDATA / f"{name}.h5", "--name", "net"))
+    summary_of(run(app, TESTDATA / f"{name}.h5", "--name", "net"))
     facts = json.loads((TESTDATA / f"{name}.json").read_text())
     found = _answer(models / "net", np.array(facts["pictures"], np.float32))
     assert found == pytest.approx(_rows(np.array(facts["answers"])), abs=rounding(layers=10))
@@ -235,17 +239,19 @@ def test_weights_of_keras_take_the_architecture_that_is_given(app: Flask, tmp_pa
         shutil.copy(TESTDATA / name, tmp_path / name.replace("weights_model", "arch"))
     refused = run(app, tmp_path / "keras1_tf_sequential_weights.h5")
     assert (refused.exit_code, "model.to_json()" in refused.output) == (1, True)
-    told(run(app, tmp_path / "keras1_tf_sequential_weights.h5", tmp_path / "keras1_tf_sequential_arch.json"))
+    summary_of(run(app, tmp_path / "keras1_tf_sequential_weights.h5", tmp_path / "keras1_tf_sequential_arch.json"))
     facts = json.loads((TESTDATA / "keras1_tf_sequential.json").read_text())
     found = _answer(models / "keras1_tf_sequential", np.array(facts["pictures"], np.float32))
     assert found == pytest.approx(np.array(facts["answers"]), abs=rounding(layers=10))
 
 
-def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_said(app: Flask, tmp_path: Path, models: Path) -> None:
+def test_the_backend_of_a_keras_1_file_is_guessed_and_can_be_overridden(
+    app: Flask, tmp_path: Path, models: Path
+) -> None:
     file = TESTDATA / "keras1_th_sequential.h5"
-    assert "theano" in told(run(app, file, "--name", "net"))["backend"]
-    said = told(run(app, file, "--name", "other", "--keras-backend", "tensorflow"))
-    assert said["backend"] == "tensorflow  (you state it)"
+    assert "theano" in summary_of(run(app, file, "--name", "net"))["backend"]
+    summary = summary_of(run(app, file, "--name", "other", "--keras-backend", "tensorflow"))
+    assert summary["backend"] == "tensorflow  (you state it)"
     facts = json.loads((TESTDATA / "keras1_th_sequential.json").read_text())
     pictures, answers = np.array(facts["pictures"], np.float32), np.array(facts["answers"])
     assert _answer(models / "net", pictures) == pytest.approx(answers, abs=rounding(layers=10))
@@ -259,7 +265,7 @@ def test_a_lambda_layer_is_refused_by_its_name(app: Flask, models: Path) -> None
 
 
 def write_onnx(path: Path, external: str = "") -> tuple[Any, Any]:
-    """A convolution, an average, a layer and softmax; give the two weights."""
+    """Write a convolution, an average, a layer and softmax; return the two weights."""
     draw = np.random.default_rng(2)
     kernel, weight = draw.normal(size=(4, 3, 1, 1)), draw.normal(size=(4, 6))
     learned = {"kernel": kernel.astype(np.float32), "weight": weight.astype(np.float32)}
@@ -290,8 +296,8 @@ def test_an_onnx_file_becomes_a_model_that_answers_by_the_formula(
     app: Flask, tmp_path: Path, models: Path, external: str
 ) -> None:
     kernel, weight = write_onnx(tmp_path / "net.onnx", external)
-    said = told(run(app, tmp_path / "net.onnx"))
-    assert said["input"].startswith("pixels (any, 3, 24, 32), NCHW") and "6 classes" in said["output"]
+    summary = summary_of(run(app, tmp_path / "net.onnx"))
+    assert summary["input"].startswith("pixels (any, 3, 24, 32), NCHW") and "6 classes" in summary["output"]
     assert not (models / "net" / "weights.bin").exists()
     pictures = np.random.default_rng(3).normal(size=(2, 3, 24, 32)).astype(np.float32)
     logits = np.exp(np.einsum("nchw,oc->no", pictures, kernel[:, :, 0, 0]) / (24 * 32) @ weight)
@@ -332,7 +338,7 @@ def test_a_truncated_onnx_file_is_refused(app: Flask, tmp_path: Path, models: Pa
         ({"a.h5": b"", "b.h5": b""}, "a.h5, b.h5"),
     ],
 )
-def test_files_that_make_no_model_are_refused(
+def test_files_that_form_no_model_are_refused(
     app: Flask, tmp_path: Path, models: Path, files: dict[str, bytes], named: str
 ) -> None:
     for name, content in files.items():
@@ -345,23 +351,23 @@ def test_files_that_make_no_model_are_refused(
 @pytest.mark.parametrize(
     "arguments", [("--input-size", "0,3"), ("--mean", "a"), ("--scale", "1/0"), ("--std", "1,0"), ("--name", "../x")]
 )
-def test_values_that_make_no_sense_are_refused(app: Flask, tmp_path: Path, models: Path, arguments: Any) -> None:
+def test_invalid_option_values_are_refused(app: Flask, tmp_path: Path, models: Path, arguments: Any) -> None:
     checkpoint(tmp_path / "in", network())
     assert run(app, tmp_path / "in", *arguments).exit_code in (1, 2)
     assert not list(models.iterdir())
 
 
-def test_published_weights_name_the_kitten(app: Flask, models: Path) -> None:
+def test_published_weights_classify_the_kitten(app: Flask, models: Path) -> None:
     if not (SHARED / "squeezenet_v1.0").is_dir():
         pytest.skip("the published checkpoint is not beside this checkout (../shared/data)")
-    said = told(run(app, SHARED / "squeezenet_v1.0", "--name", "squeezenet"))
-    assert said["input"].startswith("data (any, 3, 227, 227)")
+    summary = summary_of(run(app, SHARED / "squeezenet_v1.0", "--name", "squeezenet"))
+    assert summary["input"].startswith("data (any, 3, 227, 227)")
     done = run(app, "squeezenet", SHARED / "images" / "kitten.jpg", command=predict)
     assert "tabby" in done.output
 
 
 def _answer(folder: Path, pictures: Any, cache_dir: Path | None = None) -> Any:
-    """The probabilities that a model folder gives."""
+    """Return the probabilities that a model folder gives."""
     from app.formats.folder import open_model_folder
     from app.serving.model import open_model
 
@@ -369,5 +375,5 @@ def _answer(folder: Path, pictures: Any, cache_dir: Path | None = None) -> Any:
 
 
 def _rows(answers: Any) -> Any:
-    """What Keras answered, as probabilities of all classes: one sigmoid stands for two."""
+    """Return what Keras answered, as probabilities of all classes: one sigmoid stands for two."""
     return np.hstack([1 - answers, answers]) if answers.shape[1] == 1 else answers

@@ -33,7 +33,7 @@ def served(here: Place) -> Iterator[Place]:
 
 @pytest.fixture
 def grin(here: Place) -> Iterator[Path]:
-    """A second model, put into the models folder while the server runs."""
+    """Yield a second model, put into the models folder while the server runs."""
     folder = here.store / "grin"
     shutil.copytree(here.store / "smile", folder)
     yield folder
@@ -58,7 +58,7 @@ def test_without_a_server_nothing_can_be_registered(here: Place) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_model_that_is_not_there_is_one_line_with_those_that_are(here: Place) -> None:
+def test_a_missing_model_is_reported_in_one_line_with_the_existing_models(here: Place) -> None:
     for command in ("info", "remove"):
         done = here.invoke("models", command, "smiel")
         assert done.returncode == 1
@@ -66,7 +66,7 @@ def test_a_model_that_is_not_there_is_one_line_with_those_that_are(here: Place) 
         assert "smile" in done.stderr
 
 
-def test_a_folder_is_deleted_only_after_a_yes(here: Place, grin: Path) -> None:
+def test_a_folder_is_deleted_only_after_confirmation(here: Place, grin: Path) -> None:
     assert here.invoke("models", "remove", "grin").returncode == 1  # its standard input is empty
     assert grin.is_dir()
     done = here.invoke("models", "remove", "grin", "--yes")
@@ -96,11 +96,11 @@ def test_a_model_is_registered_answers_and_is_removed(served: Place, grin: Path)
     assert [row[0] for row in table(served)] == ["name", "smile"]
 
 
-def test_a_server_with_tokens_wants_one(served: Place, grin: Path) -> None:
+def test_a_server_with_tokens_requires_a_token(served: Place, grin: Path) -> None:
     token = served.invoke("token", "add", "ops", "--role", "management").stdout.strip()
-    asked = ("-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{served.management_port}/models")
+    curl_arguments = ("-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{served.management_port}/models")
     try:
-        wait_until(lambda: served.curl(*asked) == "401", 0.05)  # the server looks for new tokens every second
+        wait_until(lambda: served.curl(*curl_arguments) == "401", 0.05)  # the server looks for new tokens every second
         refused = served.invoke("models", "register", "grin")
         assert refused.returncode == 1
         assert "--token" in refused.stderr and refused.stderr.count("\n") == 1

@@ -30,7 +30,9 @@ ASTRONAUT = ROOT / "static" / "astronaut.jpg"
 
 
 def write_shade_model(folder: Path) -> None:
-    """A network of one weight for each pixel, all the same: it says how light a picture is, as :func:`light` does."""
+    """Write a network of one weight for each pixel, all equal: it computes how light a picture is, as :func:`light`
+    does.
+    """
     folder.mkdir(parents=True)
     nodes = [
         {"op": "null", "name": "data", "inputs": []},
@@ -59,7 +61,7 @@ def write_shade_model(folder: Path) -> None:
 
 
 def light(grey: int) -> float:
-    """The probability of light that the shade network gives a picture of one grey, 0-255."""
+    """Return the probability of light that the shade network gives a picture of one grey, 0-255."""
     return 1 / (1 + math.exp(-STEEP * (grey / 255 - 0.5)))
 
 
@@ -68,7 +70,7 @@ def grey(level: int) -> bytes:
 
 
 def make_app(folder: Path) -> Flask:
-    """The application with the shade model and the smile network; nothing is loaded."""
+    """Return the application with the shade model and the smile network; nothing is loaded."""
     write_shade_model(folder / "models" / "shade")
     shutil.copytree(ROOT / "models" / "smile", folder / "models" / "smile")
     (folder / "models" / "broken").mkdir()
@@ -91,7 +93,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Flask:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Three pictures, one of them deeper, and a text that is none."""
+    """Return three pictures, one of them in a subfolder, and a text file."""
     found = tmp_path / "pictures"
     (found / "deep").mkdir(parents=True)
     (found / "black.png").write_bytes(grey(0))
@@ -140,7 +142,7 @@ def test_csv_has_a_column_for_each_class_and_quotes_what_needs_it(app: Flask, fo
     assert float(rows[str(odd)]["probability2"]) == pytest.approx(light(90), rel=1e-4)
 
 
-def test_csv_has_the_best_class_alone_where_no_more_are_asked_for(app: Flask, folder: Path) -> None:
+def test_csv_has_only_the_best_class_by_default(app: Flask, folder: Path) -> None:
     done = run(app, "shade", folder / "black.png", "--format", "csv")
     (row,) = rows_of(done.stdout)
     assert list(row) == ["file", "class", "probability"]
@@ -155,26 +157,26 @@ def test_csv_has_no_more_columns_than_there_are_classes(app: Flask, folder: Path
 def test_jsonl_is_the_servers_answer_and_the_file(app: Flask) -> None:
     done = run(app, "smile", ASTRONAUT, "--format", "jsonl")
     (line,) = done.stdout.splitlines()
-    said: dict[str, Any] = json.loads(line)
+    document: dict[str, Any] = json.loads(line)
     load_models(app)
     answer = app.test_client().post("/predict/smile", data=ASTRONAUT.read_bytes(), content_type="image/jpeg")
     served = json.loads(answer.data, parse_float=lambda number: pytest.approx(float(number), abs=rounding(layers=20)))
     app.extensions["dimple"].registry.close()
-    assert list(said) == ["file", *served]
-    assert said.pop("file") == str(ASTRONAUT)
-    assert said.pop("timing_ms").keys() == served.pop("timing_ms").keys()
-    assert said == served
-    assert said["faces"][0]["predictions"][0]["class"] == "smiling"
+    assert list(document) == ["file", *served]
+    assert document.pop("file") == str(ASTRONAUT)
+    assert document.pop("timing_ms").keys() == served.pop("timing_ms").keys()
+    assert document == served
+    assert document["faces"][0]["predictions"][0]["class"] == "smiling"
 
 
 def test_jsonl_notes_that_no_face_was_found(app: Flask, tmp_path: Path) -> None:
     (tmp_path / "plain.png").write_bytes(encode(Image.new("RGB", (300, 200), (9, 90, 9)), "PNG"))
-    said = json.loads(run(app, "smile", tmp_path / "plain.png", "--format", "jsonl").stdout)
-    assert said["faces"] == []
-    assert "No face" in said["note"]
+    document = json.loads(run(app, "smile", tmp_path / "plain.png", "--format", "jsonl").stdout)
+    assert document["faces"] == []
+    assert "No face" in document["note"]
 
 
-def test_faces_are_counted_where_they_are_looked_for(app: Flask, tmp_path: Path) -> None:
+def test_faces_are_counted_if_they_are_searched_for(app: Flask, tmp_path: Path) -> None:
     (tmp_path / "crop.png").write_bytes(encode(Image.new("L", (64, 64), 90), "PNG"))  # taken whole, without a search
     done = run(app, "smile", ASTRONAUT, tmp_path / "crop.png", "--format", "csv")
     assert [row["faces"] for row in rows_of(done.stdout)] == ["1", ""]
@@ -183,7 +185,7 @@ def test_faces_are_counted_where_they_are_looked_for(app: Flask, tmp_path: Path)
     assert line.split()[-1] == "1"
 
 
-def test_a_zip_is_read_where_it_lies(app: Flask, folder: Path, tmp_path: Path) -> None:
+def test_a_zip_is_read_without_unpacking(app: Flask, folder: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.ZIP", "w") as archive:
         archive.write(folder / "black.png", "in/black.png")
         archive.write(folder / "deep" / "white.PNG", "white.PNG")
@@ -203,7 +205,7 @@ def test_a_dash_is_standard_input(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl"])
-def test_what_fails_is_listed_last_and_stops_nothing(app: Flask, folder: Path, tmp_path: Path, form: str) -> None:
+def test_failures_are_listed_last_and_do_not_stop_the_run(app: Flask, folder: Path, tmp_path: Path, form: str) -> None:
     (folder / "cut.png").write_bytes(grey(100)[:60])
     (folder / "empty.jpg").touch()
     (tmp_path / "nothing").mkdir()
@@ -230,7 +232,7 @@ def test_a_picture_that_cannot_be_opened_is_a_failure_among_others(app: Flask, f
     assert "gone.png" in done.stderr.splitlines()[-1]
 
 
-def test_a_picture_of_too_many_pixels_is_refused_as_the_server_does(app: Flask, tmp_path: Path) -> None:
+def test_a_picture_with_too_many_pixels_is_refused_as_by_the_server(app: Flask, tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(encode(Image.new("L", (1001, 1000)), "PNG"))
     done = run(app, "shade", tmp_path / "large.png")
     assert done.exit_code == 1
@@ -242,20 +244,20 @@ def test_many_pictures_keep_their_order(app: Flask, tmp_path: Path) -> None:
     for number, level in enumerate(levels):
         (tmp_path / f"{number:02}.png").write_bytes(grey(level))
     done = run(app, "shade", tmp_path, "--format", "jsonl")
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [Path(item["file"]).name for item in said] == [f"{number:02}.png" for number in range(60)]
-    found = [{p["class"]: p["probability"] for p in item["predictions"]}["light"] for item in said]
+    documents = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [Path(item["file"]).name for item in documents] == [f"{number:02}.png" for number in range(60)]
+    found = [{p["class"]: p["probability"] for p in item["predictions"]}["light"] for item in documents]
     assert found == pytest.approx([light(level) for level in levels], abs=1e-5)
 
 
-def test_an_unknown_model_is_an_error_that_lists_those_there_are(app: Flask, folder: Path) -> None:
+def test_an_unknown_model_is_an_error_that_lists_the_existing_models(app: Flask, folder: Path) -> None:
     for name in ("smail", "../models/smile", "."):
         done = run(app, name, folder)
         assert done.exit_code == 1
         assert f"Model not found: {name}. There are: broken, imagenet, shade, smile." in done.stderr
 
 
-def test_a_broken_model_is_an_error_and_no_trace(app: Flask, folder: Path) -> None:
+def test_a_broken_model_is_an_error_without_a_traceback(app: Flask, folder: Path) -> None:
     done = run(app, "broken", folder)
     assert done.exit_code == 1
     assert "broken" in done.stderr
@@ -271,7 +273,7 @@ def test_a_broken_model_is_an_error_and_no_trace(app: Flask, folder: Path) -> No
         ("shade", ASTRONAUT, "--top", "0"),
     ],
 )
-def test_wrong_usage_ends_with_two(app: Flask, arguments: tuple[object, ...]) -> None:
+def test_a_usage_error_exits_with_status_two(app: Flask, arguments: tuple[object, ...]) -> None:
     done = run(app, *arguments)
     assert done.exit_code == 2
     assert "Usage" in done.stderr

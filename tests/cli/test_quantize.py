@@ -34,8 +34,9 @@ def app(tmp_path: Path) -> Flask:
 
 
 def write_pictures(folder: Path, count: int) -> Path:
-    """Pictures that are black on the left and white on the right: clearly more of the one or of the other, so that
-    eight bits call each as 32 do."""
+    """Write pictures that are black on the left and white on the right: clearly more of the one or of the other, so
+    that eight bits classify each as 32 do.
+    """
     folder.mkdir()
     for number in range(count):
         pixels = np.zeros((8, 4 * count), np.uint8)
@@ -58,7 +59,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 
 @needs_nncf
-def test_the_quantized_model_is_served_shown_and_taken_away(app: Flask, tmp_path: Path) -> None:
+def test_the_quantized_model_is_served_listed_and_removed(app: Flask, tmp_path: Path) -> None:
     before = everything(shade(app))
     folder = write_pictures(tmp_path / "greys", ENOUGH + 20)
     with zipfile.ZipFile(tmp_path / "greys.zip", "w") as archive:
@@ -115,10 +116,10 @@ def test_an_interrupted_run_leaves_nothing(app: Flask, tmp_path: Path) -> None:
         command, cwd=ROOT, env=environ, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stderr
-        said = [""]
-        while not said[-1].startswith("calibrating"):
-            said.append(process.stderr.readline())
-            assert said[-1], said
+        lines = [""]
+        while not lines[-1].startswith("calibrating"):
+            lines.append(process.stderr.readline())
+            assert lines[-1], lines
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         rest = process.stderr.read()
     assert process.returncode == 1
@@ -128,7 +129,9 @@ def test_an_interrupted_run_leaves_nothing(app: Flask, tmp_path: Path) -> None:
     assert not list((shade(app)).glob(".int8*"))
 
 
-def test_without_nncf_it_says_what_to_install(app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_nncf_is_an_error_that_says_what_to_install(
+    app: Flask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     done = run(app, "--data", write_pictures(tmp_path / "greys", 3))
     assert done.exit_code == 1
@@ -136,7 +139,7 @@ def test_without_nncf_it_says_what_to_install(app: Flask, tmp_path: Path, monkey
     assert (ROOT / "requirements-quantize.txt").is_file()
 
 
-def test_without_pictures_it_says_how_to_name_them(app: Flask) -> None:
+def test_missing_pictures_are_an_error_that_names_the_option(app: Flask) -> None:
     done = run(app)
     assert done.exit_code == 2
     assert "--data" in done.stderr

@@ -83,7 +83,7 @@ def test_a_changed_file_is_no_longer_proven(app: Flask, models: Path) -> None:
     assert done.output.startswith("poses: NOT proven\n") and "changed: converted/model.bin" in done.output
 
 
-def test_the_stored_answers_prove_it_where_the_source_is_gone(app: Flask, models: Path) -> None:
+def test_the_stored_outputs_prove_a_model_if_its_source_is_gone(app: Flask, models: Path) -> None:
     assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
     answers = models / "dogcat" / "converted" / "answers.npy"
     np.save(answers, 1 - np.load(answers))
@@ -91,7 +91,7 @@ def test_the_stored_answers_prove_it_where_the_source_is_gone(app: Flask, models
     assert done.exit_code == 1 and "stored     DIFFERENT" in done.output and "now        proven" in done.output
 
 
-def test_a_model_folder_keeps_its_files_and_a_model_without_a_proof_is_told_apart(app: Flask, models: Path) -> None:
+def test_a_rescued_folder_keeps_its_files_and_a_missing_proof_is_reported(app: Flask, models: Path) -> None:
     assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
     for file in (ROOT / "models" / "dogcat").glob("*.json"):
         if file.name not in ("signature.json", "proof.json"):
@@ -118,7 +118,7 @@ def test_a_model_folder_keeps_its_files_and_a_model_without_a_proof_is_told_apar
         ),
     ],
 )
-def test_folders_that_name_no_label_are_mentioned_and_a_folder_elsewhere_is_proven_by_its_path(
+def test_folders_without_a_label_are_reported_and_a_path_can_be_proven(
     app: Flask, tmp_path: Path, folders: tuple[str, ...], note: str
 ) -> None:
     draw = np.random.default_rng(1)
@@ -156,7 +156,7 @@ def test_nothing_appears_if_a_file_cannot_be_rescued(app: Flask, models: Path, t
 
 
 @pytest.mark.slow
-def test_sagemakers_archive_states_the_input_in_its_own_file(app: Flask, models: Path, tmp_path: Path) -> None:
+def test_an_archive_of_sagemaker_states_its_input_in_a_file(app: Flask, models: Path, tmp_path: Path) -> None:
     import tarfile
 
     smile, inside = ROOT / "models" / "smile", tmp_path / "inside"

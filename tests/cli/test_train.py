@@ -39,7 +39,7 @@ def failure(done: Result) -> str:
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures to learn from, where the first test trains."""
+    """Return a folder with training pictures, in which the first test trains."""
     work = tmp_path_factory.mktemp("work")
     write_shapes(work / "shapes")
     (work / "shapes" / "noise" / "broken.jpg").write_bytes(b"no picture")
@@ -53,7 +53,7 @@ def first(work: Path) -> Result:
     return train(work / "models", "shapes", work / "shapes", "--folds", 2, "--seed", 7)
 
 
-def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(work: Path, first: Result) -> None:
+def test_train_writes_a_servable_model_and_reports_its_accuracy(work: Path, first: Result) -> None:
     assert first.exit_code == 0, first.stderr
     lines = first.stdout.splitlines()
     assert [line.split()[:2] for line in lines[:4]] == [["class", "n"], *([kind, "8"] for kind in CLASSES)]
@@ -72,7 +72,7 @@ def test_it_writes_a_model_that_is_served_and_tells_how_good_it_is(work: Path, f
     model.engine.close()
 
 
-def test_it_replaces_its_own_model_but_no_other(work: Path, first: Result) -> None:
+def test_train_replaces_only_models_of_its_own(work: Path, first: Result) -> None:
     folder = work / "models" / "shapes"
     before = (folder / "shapes-0000.params").read_bytes()
     again = train(work / "models", "shapes", work / "shapes", "--folds", 2, "--seed", 7)
@@ -83,7 +83,7 @@ def test_it_replaces_its_own_model_but_no_other(work: Path, first: Result) -> No
     assert (folder / "shapes-0000.params").read_bytes() == before
 
 
-def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(work: Path, first: Result) -> None:
+def test_invalid_names_missing_folders_and_single_classes_are_one_line_errors(work: Path, first: Result) -> None:
     models = work / "models"
     assert "'dogcat'" in failure(train(models, "dogcat", work / "shapes", "--force"))
     assert "nowhere" in failure(train(models, "new", work / "nowhere"))
@@ -92,7 +92,7 @@ def test_a_wrong_name_a_missing_folder_and_a_single_class_are_one_line_each(work
 
 
 @pytest.mark.slow
-def test_it_is_compared_with_another_model_on_the_same_images(work: Path, first: Result) -> None:
+def test_train_compares_with_another_model_on_the_same_images(work: Path, first: Result) -> None:
     options = ("--folds", 2, "--against", "shapes", "--predictions", work / "held-out.json", "--output", work / "other")
     done = train(work / "models", "rival", work / "shapes", *options, "--progress", work / "progress.json")
     assert done.exit_code == 0, done.stderr

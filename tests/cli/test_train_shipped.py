@@ -43,7 +43,7 @@ def invoke(work: Path, *arguments: str) -> Result:
 
 
 def draw_faces(folder: Path, count: int) -> Path:
-    """Noise that is darker for class 0 and lighter for class 1."""
+    """Draw noise that is darker for class 0 and lighter for class 1."""
     for name, level in (("negatives", 90), ("positives", 150)):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -59,7 +59,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A work folder after a whole training of two epochs, and what it printed."""
+    """Return a work folder after a whole training of two epochs, and what it printed."""
     work = tmp_path_factory.mktemp("work")
     done = flask(work, *TRAIN, "--source", str(faces), "--epochs", "2", "--prefix", str(work / "smileCNN_model"))
     assert done.returncode == 0, done.stderr
@@ -67,9 +67,9 @@ def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 
 def test_training_writes_a_model_folder_that_both_engines_serve_alike(trained: tuple[Path, str]) -> None:
-    work, said = trained
-    assert "/conv2d_1_input1" in said  # the exported input, as the tutorials' curl lines call it
-    assert "1, 32, 32)" in said
+    work, output = trained
+    assert "/conv2d_1_input1" in output  # the exported input, as the tutorials' curl lines call it
+    assert "1, 32, 32)" in output
     folder = work / "models" / "smile"
     models = [open_model(open_model_folder(folder), engine) for engine in ("mxnet", "keras")]
     assert [model.kind for model in models] == ["mxnet", "keras"]
@@ -78,21 +78,21 @@ def test_training_writes_a_model_folder_that_both_engines_serve_alike(trained: t
     assert models[0].probabilities(batch) == pytest.approx(models[1].probabilities(batch), abs=1e-5)
 
 
-def test_the_networks_files_may_have_the_tutorials_names(trained: tuple[Path, str]) -> None:
-    work, said = trained
+def test_the_files_of_the_network_may_have_the_names_of_the_tutorial(trained: tuple[Path, str]) -> None:
+    work, output = trained
     for name in ("-symbol.json", "-0000.params", ".h5"):
         copy = work / f"smileCNN_model{name}"
         assert copy.read_bytes() == (work / "models" / "smile" / f"smile{name}").read_bytes()
-        assert str(copy) in said.splitlines()
+        assert str(copy) in output.splitlines()
 
 
-def test_a_prefix_in_no_folder_is_an_error_before_anything_is_trained(tmp_path: Path) -> None:
+def test_a_prefix_in_a_missing_folder_is_an_error_before_training(tmp_path: Path) -> None:
     done = invoke(tmp_path, *TRAIN, "--prefix", str(tmp_path / "nowhere" / "net"))
     assert done.exit_code == 1
     assert f"there is no folder {tmp_path}/nowhere" in done.stderr
 
 
-def test_the_metrics_are_those_of_the_pictures_that_training_never_saw(trained: tuple[Path, str]) -> None:
+def test_the_metrics_are_computed_from_held_out_pictures(trained: tuple[Path, str]) -> None:
     metrics = json.loads((trained[0] / "models" / "smile" / "metrics.json").read_text())
     assert metrics["n"] == metrics["pictures"]["test"] == sum(map(sum, metrics["confusion"])) > 20
     assert sum(metrics["pictures"].values()) == 280
@@ -103,7 +103,7 @@ def test_the_metrics_are_those_of_the_pictures_that_training_never_saw(trained: 
         assert curves.format == "PNG"
 
 
-def test_evaluating_finds_the_figures_that_training_found(trained: tuple[Path, str]) -> None:
+def test_evaluation_reproduces_the_metrics_of_training(trained: tuple[Path, str]) -> None:
     done = invoke(trained[0], "smile", "evaluate")
     assert done.exit_code == 0, done.stderr
     report = trained[0] / "instance" / "reports" / "smile"
@@ -116,13 +116,13 @@ def test_evaluating_finds_the_figures_that_training_found(trained: tuple[Path, s
     assert {"roc.png", "confusion.png", "mistakes.png"} <= {path.name for path in report.iterdir()}
 
 
-def test_all_pictures_of_another_set_are_measured(trained: tuple[Path, str], tmp_path: Path) -> None:
+def test_all_pictures_of_another_data_set_are_evaluated(trained: tuple[Path, str], tmp_path: Path) -> None:
     done = invoke(trained[0], "smile", "evaluate", "--data", str(draw_faces(tmp_path / "others", 30)))
     assert done.exit_code == 0, done.stderr
     assert "pictures           60" in done.stdout
 
 
-def test_one_picture_gets_the_tutorials_line(trained: tuple[Path, str], faces: Path) -> None:
+def test_one_picture_gets_the_line_of_the_tutorial(trained: tuple[Path, str], faces: Path) -> None:
     done = invoke(trained[0], "smile", "evaluate", "--data", str(faces / "positives" / "positives0.png"))
     assert done.exit_code == 0, done.stderr
     left, line, right = done.stdout.split()[:3]
@@ -131,7 +131,7 @@ def test_one_picture_gets_the_tutorials_line(trained: tuple[Path, str], faces: P
     assert line.count("#") == 3
 
 
-def test_a_killed_training_harms_no_model_and_is_resumed_to_the_same_weights(
+def test_a_killed_training_changes_no_model_and_resumes_to_the_same_weights(
     trained: tuple[Path, str], faces: Path, tmp_path: Path
 ) -> None:
     line, environ = command(tmp_path, *TRAIN, "--source", str(faces), "--epochs", "2")
@@ -157,14 +157,14 @@ def test_a_killed_training_harms_no_model_and_is_resumed_to_the_same_weights(
         assert np.array_equal(array, resumed[name]), name
 
 
-def test_too_few_pictures_are_an_error_and_no_trace(tmp_path: Path) -> None:
+def test_too_few_pictures_are_an_error_without_a_traceback(tmp_path: Path) -> None:
     done = invoke(tmp_path, *TRAIN, "--source", str(draw_faces(tmp_path / "data", 30)))
     assert done.exit_code == 1
     assert "128" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_source_of_another_kind_is_an_error_and_no_trace(tmp_path: Path) -> None:
+def test_a_source_of_another_kind_is_an_error_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "data.zip").write_bytes(b"no zip")
     done = invoke(tmp_path, "dogcat", "train", "--source", str(tmp_path / "data.zip"))
     assert done.exit_code == 1
@@ -173,7 +173,7 @@ def test_a_source_of_another_kind_is_an_error_and_no_trace(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("verb", ["prepare", "train", "evaluate"])
-def test_without_pictures_each_verb_says_which_option_gives_them(tmp_path: Path, verb: str) -> None:
+def test_each_command_without_pictures_names_the_missing_option(tmp_path: Path, verb: str) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "dogcat").symlink_to(ROOT / "models" / "dogcat")
     done = invoke(tmp_path, "dogcat", verb)

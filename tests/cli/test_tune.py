@@ -23,41 +23,41 @@ def result(workers: int, lone: float, crowd: float) -> Result:
     return Result(workers, 0, LoadResult(lone, 1, 1), LoadResult(crowd, 1, 1))
 
 
-def test_the_default_is_tried_first_and_nothing_that_memory_does_not_hold() -> None:
+def test_the_default_is_tried_first_and_nothing_that_exceeds_the_memory() -> None:
     assert server_processes(8, 100) == [8, 1, 4, 16]
     assert server_processes(2, 3) == [2, 1]
     assert server_processes(1, 1) == [1]
     assert server_processes(4, 0) == [1]
 
 
-def test_a_combination_must_be_clearly_better_than_those_before_it() -> None:
+def test_a_combination_must_be_clearly_better_than_its_predecessors() -> None:
     usual, little, much = result(2, 100, 100), result(1, 104, 104), result(4, 90, 150)
     assert best([usual, little]) is usual
     assert best([usual, little, much]) is much  # sqrt(90 * 150) = 116
     assert best([usual, result(4, 50, 150)]) is usual  # sqrt(50 * 150) = 87
 
 
-def test_the_table_marks_what_was_chosen() -> None:
+def test_the_table_marks_the_chosen_combination() -> None:
     one, other = result(1, 10, 20), result(2, 30, 40)
     lines = table([one, other], other)
     assert [line[0] for line in lines] == [" ", " ", "*"]
     assert lines[2].split() == ["*", "2", "enough", "30.0", "1.0", "40.0", "1.0", "1.0"]
 
 
-def test_percentiles_are_nearest_ranks() -> None:
+def test_percentiles_are_computed_by_nearest_rank() -> None:
     """The example of Wikipedia's article on percentiles."""
     values = [20, 15, 50, 35, 40]
     assert [percentile(values, part) for part in (5, 30, 40, 50, 100)] == [15, 20, 20, 35, 50]
 
 
-def test_the_picture_is_a_jpeg_that_is_always_the_same() -> None:
+def test_the_picture_is_a_deterministic_jpeg() -> None:
     with Image.open(io.BytesIO(picture())) as image:
         assert (image.format, image.size) == ("JPEG", (640, 480))
     assert picture() == picture()
 
 
 class Counter(http.server.BaseHTTPRequestHandler):
-    """Answers everything, and counts; after the third answer it refuses where it is told so."""
+    """A server that answers everything, and counts; after the third answer it refuses if configured to."""
 
     protocol_version = "HTTP/1.1"
     answers = 0
@@ -78,7 +78,7 @@ class Counter(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("refuses", [False, True])
-def test_every_answer_is_counted_and_a_refusal_is_an_error(refuses: bool) -> None:
+def test_every_response_is_counted_and_a_refusal_is_an_error(refuses: bool) -> None:
     class Handler(Counter): ...
 
     Handler.refuses = refuses
@@ -122,7 +122,7 @@ def test_real_servers_are_measured_and_the_best_is_written_into_the_settings(tmp
     assert [path.name for path in instance.iterdir() if path.name.startswith("tuning-")] == []
 
 
-def test_a_model_that_is_not_there_is_named_at_once(tmp_path: Path) -> None:
+def test_a_missing_model_is_reported_at_once(tmp_path: Path) -> None:
     done = make_app(tmp_path / "app").test_cli_runner().invoke(tune, ["nothing"])
     assert done.exit_code == 1
     assert "Model not found: nothing" in done.stderr

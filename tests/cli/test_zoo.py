@@ -28,7 +28,7 @@ input = cifar10
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder with an archive that the user's own catalogue names."""
+    """Return a folder with an archive that the user's own catalogue names."""
     return tmp_path / "place"
 
 
@@ -54,7 +54,7 @@ def models(app: Flask) -> Path:
     return folder
 
 
-def test_the_table_shows_what_there_is_and_what_is_here(app: Flask) -> None:
+def test_the_table_lists_the_catalogue_and_the_local_models(app: Flask) -> None:
     before = run(app, available)
     assert before.exit_code == 0, before.output
     row = next(line for line in before.stdout.splitlines() if line.startswith("mine "))
@@ -67,21 +67,21 @@ def test_the_table_shows_what_there_is_and_what_is_here(app: Flask) -> None:
 
 def test_json_has_every_fact(app: Flask) -> None:
     run(app, pull, "mine", "--name", "other")
-    told = {load["name"]: load for load in json.loads(run(app, available, "--format", "json").stdout)}
-    assert told["mine"]["pulled"] == ["other"]
-    assert told["vgg16"]["pulled"] == []
-    assert told["vgg16"]["checksum"] == "sha1:e660d4569ccb679ec68f1fd3cce07a387252a90a"
-    assert told["vgg16"]["paper_url"] == "https://arxiv.org/abs/1409.1556"
+    rows = {load["name"]: load for load in json.loads(run(app, available, "--format", "json").stdout)}
+    assert rows["mine"]["pulled"] == ["other"]
+    assert rows["vgg16"]["pulled"] == []
+    assert rows["vgg16"]["checksum"] == "sha1:e660d4569ccb679ec68f1fd3cce07a387252a90a"
+    assert rows["vgg16"]["paper_url"] == "https://arxiv.org/abs/1409.1556"
 
 
-def test_what_is_pulled_is_there_and_how_to_go_on_is_told(app: Flask) -> None:
+def test_a_pulled_model_is_present_and_the_next_step_is_printed(app: Flask) -> None:
     done = run(app, pull, "mine", "--name", "tint")
     assert done.exit_code == 0, done.output
     assert (models(app) / "tint" / "shade-symbol.json").is_file()
     assert "/predict/tint" in done.stdout and "mine alone" in done.stdout
 
 
-def test_force_is_needed_to_replace_a_model_of_ones_own(app: Flask) -> None:
+def test_replacing_an_own_model_requires_force(app: Flask) -> None:
     done = run(app, pull, "mine", "--name", "shade")
     assert done.exit_code == 1
     assert "is there already" in done.stderr and "--force" in done.stderr
@@ -89,13 +89,13 @@ def test_force_is_needed_to_replace_a_model_of_ones_own(app: Flask) -> None:
     assert (models(app) / "shade" / "catalogue.json").is_file()
 
 
-def test_a_name_that_is_not_in_the_catalogue_is_one_line(app: Flask) -> None:
+def test_a_name_missing_from_the_catalogue_is_reported_in_one_line(app: Flask) -> None:
     done = run(app, pull, "vgg-17")
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1 and "vgg-16" in done.stderr
 
 
-def test_a_model_that_cannot_be_fetched_is_one_line_at_the_end(app: Flask, place: Path) -> None:
+def test_a_failed_download_is_reported_in_one_line_at_the_end(app: Flask, place: Path) -> None:
     (place / "shade.mar").unlink()
     done = run(app, pull, "mine")
     assert done.exit_code == 1
@@ -103,7 +103,7 @@ def test_a_model_that_cannot_be_fetched_is_one_line_at_the_end(app: Flask, place
     assert not (models(app) / "mine").exists()
 
 
-def test_a_mistake_in_ones_own_catalogue_is_one_line(app: Flask) -> None:
+def test_a_mistake_in_an_own_catalogue_is_reported_in_one_line(app: Flask) -> None:
     (app.extensions["dimple"].settings.instance_dir / "catalogue.ini").write_text("[x]\nkind = y\n")
     for command, arguments in ((available, ()), (pull, ("vgg16",))):
         done = run(app, command, *arguments)

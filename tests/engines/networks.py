@@ -1,4 +1,4 @@
-"""Small networks of MXNet's with random weights, and folders of models made of them."""
+"""Small networks of MXNet with random weights, and model folders made of them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def classifier(maps: Any) -> Any:
 
 
 def random_params(symbol: Any, seed: int = 0, shape: tuple[int, ...] = SHAPE) -> dict[str, Any]:
-    """Weights under which neither maps nor answers grow with the number of a layer's inputs."""
+    """Return weights under which neither maps nor outputs grow with the number of a layer's inputs."""
     draw = np.random.default_rng(seed)
     arguments, _outputs, states = symbol.infer_shape(data=(1, *shape[1:]))
     named = zip(symbol.list_arguments(), arguments, strict=True)
@@ -62,7 +62,7 @@ def write_description(folder: Path, shape: tuple[int, ...] = SHAPE, **preprocess
 
 
 def model_folder(folder: Path, symbol: Any, seed: int = 0) -> ModelFolder:
-    """A model folder with a checkpoint, whose outputs are probabilities."""
+    """Return a model folder with a checkpoint, whose outputs are probabilities."""
     folder.mkdir(exist_ok=True)
     write_checkpoint(folder, symbol, seed)
     write_description(folder)

@@ -40,7 +40,7 @@ class Drawn:
         self.model = self._model([self._nodes[n] for n in self._draw.permutation(len(self._nodes))])
 
     def batch(self, count: int) -> Any:
-        """Pictures (count, …), float32, as the input is laid out."""
+        """Return pictures (count, …), float32, as the input is laid out."""
         shape = (SIDE, SIDE, 3) if self._last else (3, SIDE, SIDE)
         return self._draw.normal(size=(count, *shape)).astype(np.float32)
 
@@ -115,14 +115,14 @@ class Drawn:
         return self._add(str(kind), maps)
 
     def _row(self, maps: str, channels: int) -> tuple[str, int]:
-        """What makes a row of maps: averages, in many spellings, or their maxima."""
+        """Add the operations that make a row of maps: averages, in many spellings, or their maxima."""
         kind = self._draw.choice(["flatten", "reshape", "shape", "squeeze", "mean", "mean axis kept", "max"])
         if kind.startswith("mean"):
-            kept = int(kind != "mean")
+            keepdims = int(kind != "mean")
             if self._opset < 18:
-                row = self._add("ReduceMean", maps, axes=[2, 3], keepdims=kept)
+                row = self._add("ReduceMean", maps, axes=[2, 3], keepdims=keepdims)
             else:
-                row = self._add("ReduceMean", maps, self._array(np.array([-2, -1])), keepdims=kept)
+                row = self._add("ReduceMean", maps, self._array(np.array([-2, -1])), keepdims=keepdims)
             return self._add("Flatten", row), channels
         pooled = self._add("GlobalMaxPool" if kind == "max" else "GlobalAveragePool", maps)
         if kind == "reshape":

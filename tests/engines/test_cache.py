@@ -36,7 +36,7 @@ def entry(cache: Path, name: str, record: Record, age: float = 0.0) -> Path:
     return path
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_written_entry_is_read_back(tmp_path: Path) -> None:
     record = Record("models/net", parity=Parity(1e-7, 14, "mxnet", "2026-11-21T15:08:22+00:00"), milliseconds=4.25)
     found = read_entry(entry(tmp_path, "key", record))
     assert found is not None and found.inference is None
@@ -65,14 +65,14 @@ def shorten_record(path: Path) -> None:
         shorten_record,
     ],
 )
-def test_an_entry_that_is_damaged_does_not_count(tmp_path: Path, harm: Callable[[Path], None]) -> None:
+def test_a_damaged_entry_is_ignored(tmp_path: Path, harm: Callable[[Path], None]) -> None:
     path = entry(tmp_path, "key", Record("net"))
     assert read_entry(path) is not None
     harm(path)
     assert read_entry(path) is None
 
 
-def test_the_key_follows_all_that_the_outcome_depends_on(folder: ModelFolder) -> None:
+def test_the_key_depends_on_everything_that_affects_the_result(folder: ModelFolder) -> None:
     keys = [key_of(folder, "mxnet")]
     assert key_of(replace(folder, name="other", version="2.0"), "mxnet") == keys[0]
     stated = replace(folder, stated=frozenset({"preprocess"}))
@@ -89,7 +89,7 @@ def test_the_key_follows_all_that_the_outcome_depends_on(folder: ModelFolder) ->
     assert key_of(folder, "mxnet") == keys[0]
 
 
-def test_older_entries_of_the_same_model_go_and_others_stay(tmp_path: Path) -> None:
+def test_only_older_entries_of_the_same_model_are_removed(tmp_path: Path) -> None:
     old, other = entry(tmp_path, "old", Record("net")), entry(tmp_path, "other", Record("other"))
     exact = entry(tmp_path, "int8", Record("net", precision="int8"))
     newest = entry(tmp_path, "new", Record("net"))
@@ -98,7 +98,7 @@ def test_older_entries_of_the_same_model_go_and_others_stay(tmp_path: Path) -> N
     assert newest.exists() and other.exists() and exact.exists()
 
 
-def test_of_too_many_entries_those_not_used_for_longest_go(tmp_path: Path) -> None:
+def test_the_least_recently_used_entries_beyond_the_limit_are_removed(tmp_path: Path) -> None:
     paths = [entry(tmp_path, f"key{age}", Record(f"net{age}", reason="…"), age) for age in range(MAX_ENTRIES + 3)]
     newest = entry(tmp_path, "newest", Record("newest"), age=10_000)
     prune(tmp_path, newest)
@@ -112,7 +112,7 @@ def test_an_entry_that_is_read_counts_as_used(tmp_path: Path) -> None:
     assert time.time() - path.stat().st_mtime < 500
 
 
-def test_what_a_killed_build_left_goes_after_a_day(tmp_path: Path) -> None:
+def test_files_of_a_killed_build_are_removed_after_a_day(tmp_path: Path) -> None:
     newest = entry(tmp_path, "newest", Record("net"))
     for name, hours in ((".building-1", 25), (".building-2", 23)):
         (tmp_path / name).mkdir()

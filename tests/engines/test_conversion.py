@@ -71,14 +71,14 @@ def test_an_operation_that_cannot_be_converted_is_the_reason_and_nothing_else_is
     assert [file.name for file in entry.path.iterdir()] == ["record.json"]
 
 
-def test_the_difference_is_the_reason_where_it_is_too_large(tmp_path: Path) -> None:
+def test_a_too_large_difference_is_the_reason_for_the_refusal(tmp_path: Path) -> None:
     maps = mx.sym.sin(convolution() * 1e6)  # it makes the engines' different rounding as large as its answer
     record = built(model_folder(tmp_path / "net", classifier(maps)), tmp_path / "entry").record
     assert record.parity is not None and record.parity.max_abs_difference > LIMIT
     assert f"by {record.parity.max_abs_difference:.1e}" in record.reason
 
 
-def test_weights_that_are_not_numbers_are_not_called_equal(tmp_path: Path) -> None:
+def test_nan_weights_are_not_considered_equal(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "net", classifier(convolution()))
     assert folder.checkpoint is not None
     params = {name: np.array(array) for name, array in read_params(folder.checkpoint.params).items()}
@@ -91,7 +91,7 @@ def test_weights_that_are_not_numbers_are_not_called_equal(tmp_path: Path) -> No
     ("shape", "layout"),
     [((0, 3, 32, 48), "NCHW"), ((0, 32, 48, 3), "NHWC"), ((0, 1, 64, 64), "NCHW"), ((0, 4, 20, 20), "NCHW")],
 )
-def test_samples_are_many_unlike_and_scaled(shape: tuple[int, ...], layout: Layout) -> None:
+def test_samples_are_many_diverse_and_scaled(shape: tuple[int, ...], layout: Layout) -> None:
     rows = samples(Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,), layout=layout), shape)
     assert rows.shape == (14, *shape[1:]) and rows.dtype == np.float32
     assert (rows.min(), rows.max()) == pytest.approx((-2, 2), abs=0.02)  # (0 - 0.5) / 0.25 and (1 - 0.5) / 0.25
@@ -100,6 +100,6 @@ def test_samples_are_many_unlike_and_scaled(shape: tuple[int, ...], layout: Layo
     assert np.array_equal(rows, samples(Preprocess(scale=1 / 255, mean=(0.5,), std=(0.25,), layout=layout), shape))
 
 
-def test_an_input_that_is_no_picture_gets_noise() -> None:
+def test_an_input_that_is_not_a_picture_is_sampled_with_noise() -> None:
     rows = samples(Preprocess(), (0, 6))
     assert rows.shape == (14, 6) and 100 < rows.mean() < 155

@@ -1,4 +1,4 @@
-"""A model on which the process ends that opens it first is not opened in the server."""
+"""Models that crash the process that opens them first, which the server must not open."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SMILE = ROOT / "models" / "smile"
 
 @pytest.fixture
 def unconverted(tmp_path: Path) -> ModelFolder:
-    """The smile model as it was trained."""
+    """Return the smile model as it was trained."""
     path = shutil.copytree(SMILE, tmp_path / "models" / "smile", ignore=shutil.ignore_patterns("converted"))
     return open_model_folder(path)
 
@@ -32,7 +32,7 @@ SECONDS = 60
 
 
 def child() -> psutil.Process | None:
-    """The process that opens a model now."""
+    """Return the process that opens a model now."""
     for process in psutil.Process().children():
         try:
             if "app.engines.conversion_process" in process.cmdline():
@@ -56,10 +56,10 @@ def wait_for_child(act: Callable[[psutil.Process], None]) -> None:
         (signal.SIGPROF, "takes more than 180 s of processor time"),
     ],
 )
-def test_a_model_that_ends_the_process_that_opens_it_is_refused(
+def test_a_model_that_crashes_the_process_that_opens_it_is_refused(
     unconverted: ModelFolder, tmp_path: Path, number: int, reason: str
 ) -> None:
-    """It is sent here the signal that a C library's crash would end it with, long before it has opened the model."""
+    """The process gets the signal of a crash in a C library, long before it has opened the model."""
     killer = threading.Thread(target=wait_for_child, args=(lambda process: process.send_signal(number),))
     killer.start()
     with pytest.raises(ModelFormatError, match=rf"smile cannot be opened: reading its files {reason}"):
@@ -68,7 +68,7 @@ def test_a_model_that_ends_the_process_that_opens_it_is_refused(
     assert not [path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".")]
 
 
-def test_a_model_that_is_never_opened_is_refused(
+def test_a_model_that_never_finishes_opening_is_refused(
     unconverted: ModelFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(conversion_process, "LONGEST_SECONDS", 0.01)
@@ -76,7 +76,7 @@ def test_a_model_that_is_never_opened_is_refused(
         load(unconverted, "auto", tmp_path / "cache")
 
 
-def test_the_time_to_open_ends_when_the_model_is_open(capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_time_limit_for_opening_ends_when_the_model_is_open(capfd: pytest.CaptureFixture[str]) -> None:
     signal.setitimer(signal.ITIMER_PROF, 1000)
     try:
         conversion_process.report_opened()

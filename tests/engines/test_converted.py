@@ -1,4 +1,4 @@
-"""A model's converted network in its own folder: what is served of it, where, and why not."""
+"""A model's converted network in its own folder, when it is served, and why not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ORIGINAL = ("net-symbol.json", "net-0000.params")
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was converted on a complete installation."""
+    """Return a model that was converted on a complete installation."""
     work = tmp_path_factory.mktemp("converted")
     folder = model_folder(work / "net", classifier(mx.sym.relu(convolution())))
     write_converted(folder, "auto", cached_entry(folder, "auto", work / "cache"))
@@ -38,7 +38,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def net(converted: Path, tmp_path: Path) -> Path:
-    """A copy of the converted model."""
+    """Return a copy of the converted model."""
     return Path(shutil.copytree(converted, tmp_path / "net"))
 
 
@@ -52,7 +52,7 @@ def conversions(caplog: pytest.LogCaptureFixture) -> int:
     return sum("Converting" in record.getMessage() for record in caplog.records)
 
 
-def test_the_proof_names_what_was_compared(converted: Path) -> None:
+def test_the_proof_states_the_comparison(converted: Path) -> None:
     proof = json.loads((converted / "proof.json").read_text())
     assert set(proof["source"]) == set(ORIGINAL)
     assert {"converted/model.xml", "converted/model.bin"} < set(proof["result"])
@@ -66,13 +66,13 @@ def test_the_proof_names_what_was_compared(converted: Path) -> None:
     assert np.load(converted / "converted" / "answers.npy") == pytest.approx(expected, abs=1e-6)
 
 
-def test_nothing_in_it_names_the_machine_that_made_it(converted: Path) -> None:
+def test_a_converted_model_does_not_contain_paths_of_its_machine(converted: Path) -> None:
     for path in (converted / "proof.json", *(converted / "converted").iterdir()):
         assert str(converted.parent).encode() not in path.read_bytes()
 
 
 @pytest.mark.parametrize("original", [True, False])
-def test_it_is_served_without_a_conversion(
+def test_a_converted_model_is_served_without_a_conversion(
     net: Path, original: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -117,7 +117,7 @@ def change_the_original(net: Path) -> None:
 
 
 def change_the_answers(net: Path) -> None:
-    """The answers of another network, as a processor would find them on which OpenVINO computes something else."""
+    """Store the answers of another network, as on a processor that computes different outputs."""
     path = net / "converted" / "answers.npy"
     np.save(path, np.load(path)[:, ::-1].copy())
     proof = json.loads((net / "proof.json").read_text())
@@ -134,7 +134,7 @@ def change_the_answers(net: Path) -> None:
         (change_the_original, "made from another file than net-symbol.json"),
     ],
 )
-def test_what_is_not_what_was_proven_is_not_served(
+def test_files_that_differ_from_the_proof_are_not_served(
     net: Path, harm: Any, reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     harm(net)
@@ -152,13 +152,13 @@ def test_the_original_is_then_converted_again(net: Path, tmp_path: Path, caplog:
     assert conversions(caplog) == 1
 
 
-def test_without_the_original_it_is_refused_if_it_is_not_what_was_proven(net: Path, tmp_path: Path) -> None:
+def test_a_model_without_its_original_is_refused_if_it_differs_from_the_proof(net: Path, tmp_path: Path) -> None:
     flip_a_weight(net)
     with pytest.raises(ModelFormatError, match=r"model\.bin is not the file that was proven"):
         load(without_original(net), "auto", tmp_path / "cache")
 
 
-def test_a_machine_that_computes_something_else_refuses_it(net: Path, tmp_path: Path) -> None:
+def test_a_machine_that_computes_different_outputs_refuses_the_model(net: Path, tmp_path: Path) -> None:
     change_the_answers(net)
     with pytest.raises(ModelFormatError, match=r"its probabilities differ from those of mxnet by"):
         load(without_original(net), "auto", tmp_path / "cache")
@@ -177,7 +177,7 @@ def test_signature_json_may_change_the_pixels_but_not_the_input(net: Path, tmp_p
         load(open_model_folder(folder.path), "auto", tmp_path / "cache")
 
 
-def test_a_serving_installation_says_which_command_converts_a_model_where(net: Path, tmp_path: Path) -> None:
+def test_a_serving_installation_names_the_command_that_converts_a_model(net: Path, tmp_path: Path) -> None:
     shutil.rmtree(net / "converted")
     code = f"""
 import importlib.util, sys

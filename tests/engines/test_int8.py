@@ -31,13 +31,13 @@ def network() -> Any:
 
 
 def coloured(count: int, seed: int) -> Any:
-    """Noise of many colours, so that not every picture is of the same class."""
+    """Return noise of many colours, so that not every picture is of the same class."""
     draw = np.random.default_rng(seed)
     return (pictures(count, seed=seed) * draw.uniform(0, 1, (count, 3, 1, 1))).astype(np.float32)
 
 
 def inputs(folder: Path) -> tuple[Path, Path]:
-    """Rows to calibrate with, and others, as files."""
+    """Return rows for the calibration, and others, as files."""
     files = folder / "calibration", folder / "others"
     coloured(40, seed=1).tofile(files[0])
     coloured(HELD_OUT, seed=2).tofile(files[1])
@@ -51,7 +51,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModelFolder:
-    """A model with a quantized network; no test may change it."""
+    """Return a model with a quantized network; no test may change it."""
     work = tmp_path_factory.mktemp("made")
     folder = model_folder(work / "net", network(), seed=1)
     quantization.quantize(folder, "auto", cache, inputs(work), 0.5)
@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> ModelFolder:
 
 @pytest.fixture
 def own(made: ModelFolder, tmp_path: Path) -> ModelFolder:
-    """The same elsewhere, to be changed."""
+    """Return a copy of the model, which may be changed."""
     shutil.copytree(made.path, tmp_path / "net")
     return open_model_folder(tmp_path / "net")
 
@@ -71,7 +71,7 @@ def opened(folder: ModelFolder, cache: Path, choice: str = "auto") -> LoadedEngi
     return found
 
 
-def test_the_agreement_is_what_the_reference_engine_and_the_served_one_have(made: ModelFolder, cache: Path) -> None:
+def test_the_agreement_compares_the_served_engine_with_the_reference(made: ModelFolder, cache: Path) -> None:
     found = load(made, "auto", cache)
     assert (found.kind, found.precision, found.parity) == ("openvino", "int8", None)
     others = coloured(HELD_OUT, seed=2)
@@ -85,18 +85,18 @@ def test_the_agreement_is_what_the_reference_engine_and_the_served_one_have(made
     assert 1e-5 < np.abs(answers - expected).max() < 0.2  # quantized, and still the same network
 
 
-def test_the_weights_are_bytes_and_take_a_quarter(made: ModelFolder, cache: Path) -> None:
+def test_the_weights_are_bytes_and_a_quarter_of_the_size(made: ModelFolder, cache: Path) -> None:
     weights = sum(value.size for value in random_params(network()).values())
     assert weights < (made.path / "int8" / "model.bin").stat().st_size < 2 * weights
     assert 'element_type="i8"' in (made.path / "int8" / "model.xml").read_text()
 
 
-def test_it_is_served_from_wherever_the_folder_is_moved_without_a_conversion(own: ModelFolder, tmp_path: Path) -> None:
+def test_a_moved_folder_is_served_without_a_conversion(own: ModelFolder, tmp_path: Path) -> None:
     assert opened(own, tmp_path / "empty").precision == "int8"
     assert not list((tmp_path / "empty").glob("*/model.xml"))
 
 
-def test_the_reference_serves_where_it_is_chosen(made: ModelFolder, cache: Path) -> None:
+def test_the_reference_serves_if_it_is_chosen(made: ModelFolder, cache: Path) -> None:
     found = opened(made, cache, "mxnet")
     assert (found.kind, found.precision) == ("mxnet", "fp32")
 
@@ -120,7 +120,7 @@ def break_record(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [change_weights, change_description, damage, break_record])
-def test_what_does_not_belong_to_the_model_is_not_served_and_the_log_says_so(
+def test_a_mismatched_int8_network_is_not_served_and_the_log_says_why(
     own: ModelFolder, spoil: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoil(own.path)
@@ -131,21 +131,21 @@ def test_what_does_not_belong_to_the_model_is_not_served_and_the_log_says_so(
     assert "dimple models quantize" in line
 
 
-def test_the_network_of_32_bits_serves_instead_of_a_damaged_one(own: ModelFolder, cache: Path) -> None:
+def test_the_32_bit_network_is_served_if_the_int8_network_is_damaged(own: ModelFolder, cache: Path) -> None:
     damage(own.path)
     found, reference = load(own, "auto", cache), load_reference(own, "auto")
     assert (found.kind, found.precision, found.agreement) == ("openvino", "fp32", None)
     assert found.engine.predict(pictures(3)) == pytest.approx(reference.engine.predict(pictures(3)), abs=1e-5)
 
 
-def test_it_is_taken_away_once(own: ModelFolder, cache: Path) -> None:
+def test_the_int8_network_is_removed_once(own: ModelFolder, cache: Path) -> None:
     assert quantization.remove(own)
     assert not quantization.remove(own)
     assert opened(own, cache).precision == "fp32"
     assert sorted(path.name for path in own.path.iterdir()) == ["net-0000.params", "net-symbol.json", "signature.json"]
 
 
-def test_a_network_that_calls_pictures_otherwise_is_refused_and_the_one_before_it_stays(
+def test_a_network_that_disagrees_too_often_is_refused_and_the_previous_one_kept(
     own: ModelFolder, cache: Path, tmp_path: Path
 ) -> None:
     misleading = inputs(tmp_path)
@@ -157,7 +157,7 @@ def test_a_network_that_calls_pictures_otherwise_is_refused_and_the_one_before_i
 
 
 @pytest.mark.slow
-def test_a_model_that_openvino_may_not_serve_is_not_quantized(tmp_path: Path, cache: Path) -> None:
+def test_a_model_that_openvino_must_not_serve_is_not_quantized(tmp_path: Path, cache: Path) -> None:
     pooled = mx.sym.Pooling(
         convolution(), kernel=(3, 3), stride=(2, 2), pad=(1, 1), pool_type="avg", pooling_convention="full"
     )

@@ -25,13 +25,13 @@ def simple() -> Any:
 
 
 def chaotic() -> Any:
-    """A network that makes the engines' different rounding as large as its answer."""
+    """Return a network that makes the engines' different rounding as large as its answer."""
     return classifier(mx.sym.sin(convolution() * 1e6))
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache that holds the smile model."""
+    """Return a cache that holds the smile model."""
     folder = tmp_path_factory.mktemp("cache")
     load(open_model_folder(SMILE), "auto", folder).engine.close()
     return folder
@@ -39,7 +39,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def conversions(caplog: pytest.LogCaptureFixture) -> Any:
-    """How often something was converted in this test."""
+    """Return a function that counts the conversions in this test."""
     caplog.set_level(logging.INFO, "app.engines")
     return lambda: sum("Converting" in record.getMessage() for record in caplog.records)
 
@@ -80,13 +80,13 @@ print(opened.engine.predict(batch).tobytes().hex(), {{"mxnet", "keras", "onnx", 
 
 
 @pytest.mark.parametrize("choice", ["auto", "mxnet", "keras"])
-def test_the_reference_serves_where_it_is_chosen_or_there_is_no_cache(choice: str, tmp_path: Path) -> None:
+def test_the_reference_serves_if_it_is_chosen_or_there_is_no_cache(choice: str, tmp_path: Path) -> None:
     opened = load(open_model_folder(SMILE), choice, None if choice == "auto" else tmp_path)
     assert (opened.kind, opened.parity) == ("keras" if choice == "keras" else "mxnet", None)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_entry_is_made_anew(tmp_path: Path, conversions: Any) -> None:
+def test_a_damaged_entry_is_rebuilt(tmp_path: Path, conversions: Any) -> None:
     folder, cache = model_folder(tmp_path / "net", simple()), tmp_path / "cache"
     before = load(folder, "auto", cache).engine.predict(pictures(3))
     [entry] = entries(cache)
@@ -100,7 +100,7 @@ def test_a_damaged_entry_is_made_anew(tmp_path: Path, conversions: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_model_that_was_trained_further_is_converted_again_and_its_old_entry_goes(tmp_path: Path) -> None:
+def test_a_retrained_model_is_converted_again_and_its_old_entry_removed(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     old = load(model_folder(tmp_path / "net", simple(), seed=0), "auto", cache)
     [first] = entries(cache)
@@ -125,12 +125,12 @@ print(load(open_model_folder(Path({str(tmp_path / "net")!r})), "auto", Path({str
     started = [
         subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
-    said = [process.communicate(timeout=300)[0].split("\n") for process in started]
-    assert sorted(len(lines) for lines in said) == [2, 3]  # "openvino", and once "Converting" before it
-    assert all(lines[-2] == "openvino" for lines in said)
+    outputs = [process.communicate(timeout=300)[0].split("\n") for process in started]
+    assert sorted(len(lines) for lines in outputs) == [2, 3]  # "openvino", and once "Converting" before it
+    assert all(lines[-2] == "openvino" for lines in outputs)
 
 
-def test_what_cannot_be_proven_equal_is_served_by_the_reference_and_not_tried_again(
+def test_an_unproven_conversion_is_served_by_the_reference_and_not_retried(
     tmp_path: Path, conversions: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder, cache = model_folder(tmp_path / "net", chaotic()), tmp_path / "cache"
@@ -138,14 +138,14 @@ def test_what_cannot_be_proven_equal_is_served_by_the_reference_and_not_tried_ag
         opened = load(folder, "auto", cache)
         assert (opened.kind, opened.parity) == ("mxnet", None)
         assert_equal(opened, load_reference(folder, "auto"), pictures(3))
-    said = [record for record in caplog.records if "not by openvino" in record.getMessage()]
-    assert len(said) == 2 and all(record.levelno == logging.INFO for record in said)
+    log_records = [record for record in caplog.records if "not by openvino" in record.getMessage()]
+    assert len(log_records) == 2 and all(record.levelno == logging.INFO for record in log_records)
     with pytest.raises(ModelFormatError, match=r"cannot be served by openvino: .* by \d\.\de-0[123]; 1e-04 .*'auto'"):
         load(folder, "openvino", cache)
     assert conversions() == 1
 
 
-def test_what_the_reference_refuses_is_refused_in_its_words_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_model_refused_by_the_reference_keeps_its_message_and_leaves_no_entry(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "net", simple())
     assert folder.checkpoint is not None
     folder.checkpoint.symbol.write_text(folder.checkpoint.symbol.read_text().replace("Convolution", "Nonsense"))
@@ -155,7 +155,7 @@ def test_what_the_reference_refuses_is_refused_in_its_words_and_leaves_nothing(t
     assert not entries(tmp_path / "cache")
 
 
-def test_a_cache_that_cannot_be_written_leaves_the_reference(tmp_path: Path) -> None:
+def test_an_unwritable_cache_falls_back_to_the_reference(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, where a folder is wanted")
     opened = load(model_folder(tmp_path / "net", simple()), "auto", tmp_path / "cache")
     assert opened.kind == "mxnet"

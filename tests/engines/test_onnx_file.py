@@ -1,4 +1,4 @@
-"""ONNX files that people bring, against ONNX Runtime."""
+"""ONNX files of users, against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WEIGHT = DRAW.normal(0, 1.0, (4, 5)).astype(np.float32)
 
 
 def write(path: Path, shape: list[Any], opset: int = 13, softmax: bool = True, last: bool = False) -> None:
-    """Convolution, ReLU, average, layer and, where asked for, softmax."""
+    """Write convolution, ReLU, average, layer and, if requested, softmax."""
     nodes = [
         helper.make_node("Transpose", ["pixels"], ["maps0"], perm=[0, 3, 1, 2])
         if last
@@ -109,13 +109,13 @@ def test_the_input_has_the_size_that_the_signature_gives(
     assert answers(tmp_path, batch) == pytest.approx(by_onnxruntime(tmp_path / "open.onnx", batch), abs=1e-6)
 
 
-def test_an_input_whose_size_nobody_gives_is_refused(tmp_path: Path) -> None:
+def test_an_input_without_a_known_size_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "net.onnx", ["N", 3, "H", "W"])
     with pytest.raises(ModelFormatError, match=r"leaves the size of its input open: \(3, 0, 0\)"):
         convert(tmp_path / "net.onnx", (0, 3, 0, 0))
 
 
-def test_weights_beside_the_file_are_taken_and_elsewhere_refused(tmp_path: Path) -> None:
+def test_external_weights_are_accepted_only_beside_the_file(tmp_path: Path) -> None:
     for name, taken in (("net.onnx.data", True), ("../secret", False)):
         folder = tmp_path / ("taken" if taken else "refused")
         folder.mkdir()
@@ -134,7 +134,7 @@ def test_weights_beside_the_file_are_taken_and_elsewhere_refused(tmp_path: Path)
             convert(folder / "net.onnx")
 
 
-def test_a_folder_with_an_onnx_file_is_opened_whatever_engine_is_chosen(tmp_path: Path) -> None:
+def test_a_folder_with_an_onnx_file_is_opened_with_any_chosen_engine(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     write(tmp_path / "net" / "net.onnx", ["N", 3, 16, 16])
     batch = DRAW.normal(size=(2, 3, 16, 16)).astype(np.float32)
@@ -184,7 +184,7 @@ def turn_round(model: onnx.ModelProto) -> None:
     ids=["ir3", "ir11", "ir12", "ir13", "not sorted"],
 )
 def test_newer_files_and_nodes_in_any_order_answer_as_the_plain_file_does(tmp_path: Path, change: Any) -> None:
-    """None of the operations means anything else in these versions."""
+    """All of the operations mean the same in these versions."""
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     expected = by_onnxruntime(tmp_path / "net.onnx", BATCH)
     edit(tmp_path / "net.onnx", change)
@@ -193,8 +193,8 @@ def test_newer_files_and_nodes_in_any_order_answer_as_the_plain_file_does(tmp_pa
 
 
 @pytest.mark.parametrize("opset", [13, 18, 22, 24])
-def test_functions_that_a_file_defines_are_inlined(tmp_path: Path, opset: int) -> None:
-    """One calls the other, and a third is needed by an output that does not count."""
+def test_functions_defined_in_a_file_are_inlined(tmp_path: Path, opset: int) -> None:
+    """One function calls the other, and a third is needed by an output that is not used."""
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     inner = helper.make_function(
         "own", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 13)]
@@ -220,7 +220,7 @@ def test_functions_that_a_file_defines_are_inlined(tmp_path: Path, opset: int) -
     expected = by_onnxruntime(tmp_path / "net.onnx", BATCH)
 
     def relabel(model: onnx.ModelProto) -> None:
-        """Addition and ReLU have been the same since opset 13."""
+        """Change the opset; addition and ReLU have been the same since opset 13."""
         model.opset_import[0].version = opset
         for function in model.functions:
             function.opset_import[0].version = opset
@@ -230,7 +230,7 @@ def test_functions_that_a_file_defines_are_inlined(tmp_path: Path, opset: int) -
     assert answers(tmp_path, BATCH) == pytest.approx(expected, abs=1e-6)
 
 
-def test_functions_do_not_reach_weights_in_other_folders(tmp_path: Path) -> None:
+def test_functions_cannot_read_weights_in_other_folders(tmp_path: Path) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     secret = numpy_helper.from_array(np.zeros(4, np.float32), "secret")
     secret.ClearField("raw_data")
@@ -244,7 +244,7 @@ def test_functions_do_not_reach_weights_in_other_folders(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int16", "int32", "int64"])
-def test_whole_number_inputs_are_given_the_nearest_number_that_they_can_hold(tmp_path: Path, kind: str) -> None:
+def test_integer_inputs_get_the_nearest_representable_number(tmp_path: Path, kind: str) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 16, 16], softmax=False)
 
     def change(model: onnx.ModelProto) -> None:
@@ -262,7 +262,7 @@ def test_whole_number_inputs_are_given_the_nearest_number_that_they_can_hold(tmp
 
 
 @pytest.mark.parametrize(("kind", "difference"), [("float16", 5e-3), ("float64", 1e-6)])
-def test_networks_of_other_floats_take_and_give_floats_of_32_bits(tmp_path: Path, kind: str, difference: float) -> None:
+def test_networks_of_other_float_types_take_and_return_float32(tmp_path: Path, kind: str, difference: float) -> None:
     """The bound for 16 bits is ten times what they round at. ONNX Runtime computes in 32, as it has no other Conv."""
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     expected = by_onnxruntime(tmp_path / "net.onnx", BATCH)
@@ -279,7 +279,7 @@ def test_networks_of_other_floats_take_and_give_floats_of_32_bits(tmp_path: Path
 
 
 def with_heads(file: Path, external: bool) -> None:
-    """Beside the answer: logits, features, a loss with an input of its own, and an operation that nobody knows."""
+    """Write beside the answer: logits, features, a loss with an input of its own, and an unknown operation."""
     write(file, ["N", 3, 16, 16])
 
     def change(model: onnx.ModelProto) -> None:
@@ -306,7 +306,7 @@ def with_heads(file: Path, external: bool) -> None:
 
 @pytest.mark.parametrize("external", [False, True])
 @pytest.mark.parametrize("output", ["answer", "features", "logits", "", "nothing of the kind"])
-def test_of_several_outputs_the_one_that_is_named_counts_alone(tmp_path: Path, external: bool, output: str) -> None:
+def test_only_the_named_output_of_several_is_converted(tmp_path: Path, external: bool, output: str) -> None:
     with_heads(tmp_path / "net.onnx", external)
     found = convert(tmp_path / "net.onnx", output=output).outputs
     taken = output if output in ("answer", "features", "logits") else "logits"  # the first
@@ -325,7 +325,7 @@ def test_an_output_with_an_input_of_its_own_or_an_unknown_operation_is_refused(t
     assert reason_of(caught.value) == "No conversion rule found for operations: nobody.Wobble"
 
 
-def test_what_does_not_fit_is_named_with_its_node(tmp_path: Path) -> None:
+def test_a_shape_mismatch_is_reported_with_its_node(tmp_path: Path) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     weight = numpy_helper.from_array(np.zeros((7, 5), np.float32), "weight")
     edit(tmp_path / "net.onnx", lambda model: model.graph.initializer[1].CopyFrom(weight))
@@ -338,7 +338,7 @@ def test_what_does_not_fit_is_named_with_its_node(tmp_path: Path) -> None:
     assert re.match(r"maps1: .*channel count \(1\) does not match .* \(3\)", reason_of(raised.value))
 
 
-def test_an_if_keeps_what_its_branches_read_from_around_it(tmp_path: Path) -> None:
+def test_an_if_keeps_the_outer_values_that_its_branches_read(tmp_path: Path) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
 
     def change(model: onnx.ModelProto) -> None:
@@ -361,8 +361,8 @@ def test_an_if_keeps_what_its_branches_read_from_around_it(tmp_path: Path) -> No
     assert answers(tmp_path, BATCH) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_zip_map_is_taken_for_the_row_that_it_names(tmp_path: Path) -> None:
-    """So Custom Vision's files end: a class as text, and a dictionary of probabilities."""
+def test_a_zip_map_is_replaced_by_the_row_that_it_labels(tmp_path: Path) -> None:
+    """Files of Custom Vision end so: a class as text, and a dictionary of probabilities."""
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
     expected = by_onnxruntime(tmp_path / "net.onnx", BATCH)
 
@@ -401,7 +401,7 @@ def test_a_zip_map_is_taken_for_the_row_that_it_names(tmp_path: Path) -> None:
     assert answers(tmp_path, BATCH) == pytest.approx(expected, abs=1e-6)
 
 
-def test_an_output_whose_shape_depends_on_the_picture_is_refused(tmp_path: Path) -> None:
+def test_an_output_with_a_data_dependent_shape_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 16, 16])
 
     def change(model: onnx.ModelProto) -> None:
@@ -445,7 +445,7 @@ def test_networks_of_any_exporter_answer_as_in_onnx_runtime(tmp_path: Path, seed
         ("MaxPool", None, {"auto_pad": "SAME_UPPER", "kernel_shape": [3, 3], "strides": [2, 2]}),
     ],
 )
-def test_a_pad_counts_beside_the_padding_of_what_follows(
+def test_a_pad_is_added_to_the_padding_of_the_following_operation(
     tmp_path: Path, op: str, shape: tuple[int, ...] | None, options: dict[str, Any], between: str
 ) -> None:
     import onnxruntime

@@ -22,7 +22,7 @@ WEIGHTS = np.float32([[1, 2], [3, -4], [0.5, 0]])
 
 
 def write_sums(path: Path, element: int, *more: onnx.NodeProto, output: str = "y") -> Signature:
-    """A network whose two outputs are weighted sums of the channels' means."""
+    """Write a network whose two outputs are weighted sums of the channels' means."""
     nodes = [
         *more,
         helper.make_node("MatMul", ["row", "weights"], ["y"]),
@@ -43,7 +43,7 @@ def write_sums(path: Path, element: int, *more: onnx.NodeProto, output: str = "y
 
 
 @pytest.mark.parametrize("package", ["onnxruntime", "onnx"])
-def test_whole_numbers_are_rounded_and_nodes_are_sorted(
+def test_integers_are_rounded_and_nodes_are_sorted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str
 ) -> None:
     signature = write_sums(tmp_path / "net.onnx", TensorProto.UINT8)

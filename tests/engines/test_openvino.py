@@ -21,7 +21,7 @@ WEIGHT = DRAW.normal(0, 0.3, (144, 5)).astype(np.float32)
 
 
 def forward(batch: Any) -> Any:
-    """Convolution, ReLU and a layer, by their definitions."""
+    """Compute convolution, ReLU and a layer, by their definitions."""
     windows = np.lib.stride_tricks.sliding_window_view(batch.astype(np.float64), (3, 3), axis=(2, 3))
     maps = np.maximum(np.einsum("nchwij,fcij->nfhw", windows, KERNEL), 0)
     return maps.reshape(len(batch), -1) @ WEIGHT
@@ -45,19 +45,19 @@ def pictures(count: int, seed: int = 0) -> Any:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 8, 33])
-def test_every_batch_gives_what_the_formula_says(engine: OpenvinoEngine, count: int) -> None:
+def test_every_batch_matches_the_formula(engine: OpenvinoEngine, count: int) -> None:
     found = engine.predict(pictures(count))
     assert found.dtype == np.float32 and found.shape == (count, 5)
     assert found == pytest.approx(forward(pictures(count)), abs=1e-5)
 
 
-def test_a_row_gives_the_same_alone_and_beside_others(engine: OpenvinoEngine) -> None:
+def test_a_row_gives_the_same_result_alone_and_in_a_batch(engine: OpenvinoEngine) -> None:
     batch = pictures(9)
     alone = np.concatenate([engine.predict(batch[number : number + 1]) for number in range(9)])
     assert engine.predict(batch) == pytest.approx(alone, abs=1e-6)
 
 
-def test_many_threads_get_what_one_gets(engine: OpenvinoEngine) -> None:
+def test_many_threads_get_the_same_results_as_one(engine: OpenvinoEngine) -> None:
     batches = [pictures(1 + number % 4, seed=number) for number in range(120)]
     alone = [engine.predict(batch) for batch in batches]
     with ThreadPoolExecutor(16) as threads:
@@ -66,14 +66,14 @@ def test_many_threads_get_what_one_gets(engine: OpenvinoEngine) -> None:
         assert item == pytest.approx(other, abs=1e-6)
 
 
-def test_an_answer_is_not_overwritten_by_the_next(engine: OpenvinoEngine) -> None:
+def test_a_result_is_not_overwritten_by_the_next(engine: OpenvinoEngine) -> None:
     first = engine.predict(pictures(1, seed=1))
-    kept = first.copy()
+    before = first.copy()
     engine.predict(pictures(1, seed=2))
-    assert np.array_equal(first, kept)
+    assert np.array_equal(first, before)
 
 
-def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(engine: OpenvinoEngine) -> None:
+def test_a_batch_that_is_not_contiguous_or_not_float32_is_accepted(engine: OpenvinoEngine) -> None:
     batch = pictures(2).transpose(0, 2, 3, 1).copy().astype(np.float64).transpose(0, 3, 1, 2)
     assert engine.predict(batch) == pytest.approx(forward(batch), abs=1e-5)
 
@@ -91,7 +91,7 @@ def test_a_closed_engine_does_not_predict(engine: OpenvinoEngine) -> None:
 
 
 def sets_ones_at_the_places_of_its_input() -> Any:
-    """A network (1, 2) -> (1, 4) that fails while it computes where a place is not below 4."""
+    """Return a network (1, 2) -> (1, 4) that fails while it computes if a position is not below 4."""
     ops = import_openvino().opset13
     data = ops.parameter([1, 2], np.float32)
     places = ops.convert(ops.squeeze(data, ops.constant(np.array([0]))), "i64")
@@ -100,7 +100,7 @@ def sets_ones_at_the_places_of_its_input() -> Any:
 
 
 @pytest.mark.parametrize("milliseconds", [None, 0.0, 1000.0])  # streams of all cores, of one thread, one of all cores
-def test_what_openvino_cannot_compute_is_told_in_one_line(milliseconds: float | None) -> None:
+def test_a_batch_that_openvino_cannot_compute_is_reported_in_one_line(milliseconds: float | None) -> None:
     engine = OpenvinoEngine(sets_ones_at_the_places_of_its_input(), milliseconds)
     for rows in (1, 2):
         with pytest.raises(ModelFormatError, match="OpenVINO cannot compute this network") as caught:
@@ -110,7 +110,7 @@ def test_what_openvino_cannot_compute_is_told_in_one_line(milliseconds: float | 
 
 
 @pytest.mark.parametrize("starts", [2, pytest.param(8, marks=pytest.mark.slow)])
-def test_threads_that_are_the_first_to_ask_do_not_wait_for_each_other(starts: int) -> None:
+def test_the_first_threads_do_not_wait_for_each_other(starts: int) -> None:
     """Without the engine's own first request a quarter of these processes hang."""
     code = """
 import sys, threading
@@ -137,7 +137,7 @@ for thread in threads:
             process.wait()
 
 
-def test_the_import_writes_nothing_into_the_home_and_reports_to_nobody(tmp_path: Path) -> None:
+def test_the_import_writes_nothing_into_the_home_and_sends_no_telemetry(tmp_path: Path) -> None:
     code = "import sys; from app.utils.openvino_runtime import core; core(); print(sys.modules['openvino_telemetry'])"
     environ = {**os.environ, "HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)

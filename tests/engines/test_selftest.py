@@ -1,4 +1,4 @@
-"""A model that no longer says what it said of its own picture does not answer anybody."""
+"""The self-test of a model, which must answer its own picture as before to be loaded."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_the_file_holds_what_the_network_says(folder: Path) -> None:
-    told = json.loads((folder / FILE).read_text())
-    assert told["picture"] == "selftest.png" and (folder / "selftest.png").is_file()
-    assert len(told["probabilities"]) == 2 and sum(told["probabilities"]) == pytest.approx(1, abs=1e-6)
-    assert told["probabilities"][1] > 0.9  # it smiles
+def test_the_file_has_the_outputs_of_the_network(folder: Path) -> None:
+    facts = json.loads((folder / FILE).read_text())
+    assert facts["picture"] == "selftest.png" and (folder / "selftest.png").is_file()
+    assert len(facts["probabilities"]) == 2 and sum(facts["probabilities"]) == pytest.approx(1, abs=1e-6)
+    assert facts["probabilities"][1] > 0.9  # it smiles
 
 
 def test_the_same_network_passes(folder: Path) -> None:
@@ -62,8 +62,8 @@ def test_a_model_without_a_picture_passes(folder: Path) -> None:
         ({"picture": "gone.png"}, "gone.png cannot be read"),
     ],
 )
-def test_another_answer_keeps_it_from_being_loaded(folder: Path, change: dict[str, object], reason: str) -> None:
-    told = json.loads((folder / FILE).read_text())
-    (folder / FILE).write_text(json.dumps(told | change))
+def test_a_model_that_fails_its_self_test_is_not_loaded(folder: Path, change: dict[str, object], reason: str) -> None:
+    facts = json.loads((folder / FILE).read_text())
+    (folder / FILE).write_text(json.dumps(facts | change))
     with pytest.raises(ModelFormatError, match=reason):
         open_model(open_model_folder(folder), "auto", cache_dir=CACHE)

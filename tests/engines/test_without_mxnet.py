@@ -43,7 +43,7 @@ else:
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The Python of an environment that has all packages of this one but the two references."""
+    """Return the Python of an environment that has all packages of this one but the two references."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     here = Path(sysconfig.get_path("purelib"))
@@ -56,7 +56,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(python: Path, tmp_path: Path) -> Any:
-    """How a model is opened there, with a cache of this test."""
+    """Return how a model is opened in that environment, with a cache of this test."""
 
     def ask(path: Path, choice: str, rows: Any) -> dict[str, Any]:
         np.save(tmp_path / "rows.npy", rows)
@@ -68,7 +68,7 @@ def opened(python: Path, tmp_path: Path) -> Any:
     return ask
 
 
-def test_a_checkpoint_is_converted_and_served_but_not_called_equal(tmp_path: Path, opened: Any) -> None:
+def test_a_checkpoint_is_converted_and_served_without_a_parity_claim(tmp_path: Path, opened: Any) -> None:
     folder, batch = model_folder(tmp_path / "net", classifier(mx.sym.relu(convolution()))), pictures(3)
     found = opened(folder.path, "auto", batch)
     assert (found["kind"], found["parity"]) == ("openvino", None)
@@ -93,7 +93,7 @@ def test_a_keras_file_is_converted_and_answers_as_tensorflow_did(tmp_path: Path,
     assert np.array(found["answers"]) == pytest.approx(np.array(facts["answers"]), abs=1e-5)
 
 
-def test_a_file_of_keras_mxnet_answers_as_keras_mxnet_does_here(tmp_path: Path, opened: Any) -> None:
+def test_a_file_of_keras_mxnet_answers_as_keras_mxnet_does(tmp_path: Path, opened: Any) -> None:
     folder = tmp_path / "smile"
     folder.mkdir()
     for name in ("smile.h5", "signature.json"):
@@ -113,15 +113,15 @@ def test_a_file_of_keras_mxnet_answers_as_keras_mxnet_does_here(tmp_path: Path, 
         ("mxnet", "cannot be opened by mxnet: mxnet is not installed; pip install -r requirements.txt"),
     ],
 )
-def test_a_choice_that_needs_mxnet_says_what_to_install(tmp_path: Path, opened: Any, choice: str, message: str) -> None:
+def test_an_engine_that_needs_mxnet_is_an_error_that_says_what_to_install(
+    tmp_path: Path, opened: Any, choice: str, message: str
+) -> None:
     folder = model_folder(tmp_path / "net", classifier(convolution()))
     with pytest.raises(ModelFormatError, match=message):
         raise ModelFormatError(opened(folder.path, choice, pictures(1))["error"])
 
 
-def test_what_cannot_be_converted_is_refused_with_the_operation_and_what_to_install(
-    tmp_path: Path, opened: Any
-) -> None:
+def test_an_unconvertible_model_is_refused_with_the_operation_and_the_remedy(tmp_path: Path, opened: Any) -> None:
     folder = model_folder(tmp_path / "net", classifier(mx.sym.sort(convolution(), axis=1, name="sorted")))
     message = opened(folder.path, "auto", pictures(1))["error"]
     assert "the operation sort cannot be converted (node sorted)" in message

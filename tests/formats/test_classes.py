@@ -16,7 +16,7 @@ IMAGENET = (
 
 
 @pytest.mark.parametrize("folder", ["cat", "CAT", "Cats", "cats"])
-def test_a_label_goes_by_any_case_and_by_its_plural(folder: str) -> None:
+def test_a_label_matches_in_any_case_and_in_the_plural(folder: str) -> None:
     assert match_classes([folder, "dog"], ("cat", "dog")) == {folder: 0, "dog": 1}
 
 
@@ -24,15 +24,15 @@ def test_a_label_goes_by_any_case_and_by_its_plural(folder: str) -> None:
     ("folder", "label"),
     [("fox", "foxes"), ("foxes", "fox"), ("butterflies", "butterfly"), ("benches", "bench"), ("buses", "bus")],
 )
-def test_plurals_of_other_kinds_are_known(folder: str, label: str) -> None:
+def test_irregular_plurals_are_known(folder: str, label: str) -> None:
     assert match_classes([folder], ("x", label)) == {folder: 1}
 
 
-def test_a_label_itself_goes_before_what_is_like_it() -> None:
+def test_an_exact_match_takes_precedence_over_a_similar_label() -> None:
     assert match_classes(["cats", "cat", "Cat"], ("Cat", "cat", "cats")) == {"cats": 2, "cat": 1, "Cat": 0}
 
 
-def test_a_word_in_double_s_is_no_plural() -> None:
+def test_a_word_ending_in_double_s_is_not_a_plural() -> None:
     with pytest.raises(DataError, match="'glas' is none of"):
         match_classes(["glas"], ("cat", "glass"))
 
@@ -40,34 +40,34 @@ def test_a_word_in_double_s_is_no_plural() -> None:
 @pytest.mark.parametrize(
     "folder", ["n02123045", "n02123045 tabby, tabby cat", "n02123045-tabby", "tabby", "Tabby_Cat", "tabby cats"]
 )
-def test_an_imagenet_label_goes_by_its_number_and_each_of_its_names(folder: str) -> None:
+def test_an_imagenet_label_matches_its_id_and_each_of_its_names(folder: str) -> None:
     assert match_classes([folder], IMAGENET) == {folder: 2}
 
 
-def test_two_classes_of_one_name_are_told_apart_by_number_and_not_by_name() -> None:
+def test_two_classes_with_one_name_are_distinguished_by_id() -> None:
     assert match_classes(["n03126707"], IMAGENET) == {"n03126707": 3}
     with pytest.raises(DataError, match=r"n02012849 crane.*n03126707 crane.*--classes 'crane=LABEL'"):
         match_classes(["crane"], IMAGENET)
 
 
-def test_folders_are_mapped_by_hand_and_two_may_be_one_class() -> None:
+def test_folders_can_be_mapped_explicitly_and_two_to_one_class() -> None:
     given = {"positives": "smiling", "grins": "smiling", "negatives": "non-smiling"}
     found = match_classes(["positives", "grins", "negatives"], ("non-smiling", "smiling"), given)
     assert found == {"positives": 1, "grins": 1, "negatives": 0}
 
 
-def test_a_mapping_goes_before_the_folders_own_name() -> None:
+def test_a_mapping_takes_precedence_over_the_folder_name() -> None:
     assert match_classes(["cat"], ("cat", "dog"), {"cat": "dog"}) == {"cat": 1}
 
 
-def test_an_unknown_folder_is_named_with_the_first_ten_labels_and_how_many_more_there_are() -> None:
+def test_an_unknown_folder_is_reported_with_ten_labels_and_the_number_of_others() -> None:
     labels = [f"class {number}" for number in range(1000)]
     with pytest.raises(DataError, match=r"'unicorn'.* class 9 and 990 more\.") as caught:
         match_classes(["class 1", "unicorn"], labels)
     assert "class 10" not in str(caught.value)
 
 
-def test_a_mapping_to_no_class_or_from_no_folder_is_an_error() -> None:
+def test_a_mapping_to_an_unknown_class_or_from_an_unknown_folder_is_an_error() -> None:
     with pytest.raises(DataError, match="cats=lion"):
         match_classes(["cats"], ("cat", "dog"), {"cats": "lion"})
     with pytest.raises(DataError, match=r"no folder 'katzen'.*There are: cats"):

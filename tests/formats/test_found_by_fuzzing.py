@@ -1,4 +1,4 @@
-"""What ``make fuzz`` has found in the readers, each with the smallest file that shows it."""
+"""Faults that ``make fuzz`` has found in the readers, each with the smallest file that shows it."""
 
 from __future__ import annotations
 
@@ -56,21 +56,21 @@ def signature(tmp_path: Path, **changes: Any) -> Path:
     return written(tmp_path / "signature.json", {"inputs": inputs, **changes})
 
 
-def test_an_array_of_no_rows_that_are_too_many_to_count_is_refused(tmp_path: Path) -> None:
+def test_an_empty_array_with_overflowing_dimensions_is_refused(tmp_path: Path) -> None:
     array = struct.pack("<Iii3qiii", 0xF993FAC9, 0, 3, 0, 2**40, 2**40, 1, 0, 0)
     (tmp_path / "a.params").write_bytes(struct.pack("<QQQ", 0x112, 0, 1) + array + struct.pack("<QQ", 1, 1) + b"w")
     refused(tmp_path / "a.params", r"impossible shape \(0, 1099511627776, 1099511627776\)", read_params)
 
 
 @pytest.mark.parametrize("name", ["a" * 250, "é" * 130])
-def test_a_manifest_may_name_files_that_no_file_system_can_hold(tmp_path: Path, name: str) -> None:
+def test_a_manifest_may_name_files_with_impossible_names(tmp_path: Path, name: str) -> None:
     manifest = Manifest(model_name=name, handler=f"{name}:handle")
     assert named_checkpoint(tmp_path, manifest) is None
     found = find_handler(tmp_path, manifest)
     assert found is not None and found.file is None
 
 
-def test_a_model_whose_name_no_folder_can_have_is_refused(tmp_path: Path) -> None:
+def test_a_model_name_too_long_for_a_folder_is_refused(tmp_path: Path) -> None:
     for length, error in ((200, None), (201, "200 at most"), (300, "200 at most")):
         path = zipped(tmp_path / "a.mar", {"MAR-INF/MANIFEST.json": manifest(modelName="a" * length), "a.txt": ""})
         (tmp_path / str(length)).mkdir()
@@ -82,27 +82,27 @@ def test_a_model_whose_name_no_folder_can_have_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e400", "1" + "0" * 400])
-def test_a_signature_of_numbers_that_no_pixel_can_bear_is_refused(tmp_path: Path, number: str) -> None:
+def test_a_signature_with_extreme_pixel_values_is_refused(tmp_path: Path, number: str) -> None:
     path = signature(tmp_path, preprocess={"scale": 123456789})
     path.write_text(path.read_text().replace("123456789", number))
     refused(path, r"signature\.json: preprocess\.scale.* must be (a number from|numbers, not NaN)", read_signature)
 
 
 @pytest.mark.parametrize("shape", [[0, 3, 10**6, 10**6], [0, 3, 8, 2**26], [10**400, 1, 1, 1]])
-def test_a_signature_whose_tensor_no_memory_holds_is_refused(tmp_path: Path, shape: list[int]) -> None:
+def test_a_signature_with_a_tensor_larger_than_memory_is_refused(tmp_path: Path, shape: list[int]) -> None:
     path = signature(tmp_path, inputs=[{"data_name": "data", "data_shape": shape}])
     refused(path, "at most 67,108,864 values are possible", read_signature)
 
 
 @pytest.mark.parametrize("read", [read_signature, read_graph])
-def test_json_within_json_is_bounded(tmp_path: Path, read: Any) -> None:
+def test_nested_json_is_bounded(tmp_path: Path, read: Any) -> None:
     for depth in (201, 900, 100_000):
         (tmp_path / "deep.json").write_text("[" * depth + "]" * depth)
         refused(tmp_path / "deep.json", "more than 200 lists and objects within each other", read)
 
 
 @pytest.mark.parametrize("read", [read_signature, read_graph])
-def test_half_of_a_surrogate_pair_is_no_text(tmp_path: Path, read: Any) -> None:
+def test_half_of_a_surrogate_pair_is_refused(tmp_path: Path, read: Any) -> None:
     (tmp_path / "half.json").write_text('{"nodes": ["\\ud800"]}')
     refused(tmp_path / "half.json", "half of a surrogate pair", read)
 
@@ -113,7 +113,7 @@ def test_a_whole_surrogate_pair_is_a_character(tmp_path: Path) -> None:
     assert read_signature(path).inputs[0].name == "😀"
 
 
-def test_no_error_is_longer_than_a_page(tmp_path: Path) -> None:
+def test_error_messages_are_bounded(tmp_path: Path) -> None:
     path = signature(tmp_path, inputs=[{"data_name": "data", "data_shape": ["x" * 10**6]}])
     assert len(refused(path, "must be a whole number from 0, not 'xxx", read_signature)) < 4_100
     path = signature(tmp_path, preprocess={"x" * 10**6: 1})
@@ -123,11 +123,11 @@ def test_no_error_is_longer_than_a_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [DimpleError, InvalidArchive])
-def test_every_error_can_be_written(error: type[DimpleError]) -> None:
+def test_every_error_message_can_be_encoded(error: type[DimpleError]) -> None:
     assert str(error("a \ud800 b")).encode() == b"a ? b"
 
 
-def test_a_number_of_thousands_of_digits_fits_nothing(tmp_path: Path) -> None:
+def test_a_number_with_thousands_of_digits_is_refused(tmp_path: Path) -> None:
     convolution = CONVOLUTION | {"attrs": {"kernel": f"(1, {'9' * 5000})", "num_filter": "2"}}
     path = written(tmp_path / "a-symbol.json", {"nodes": [DATA, WEIGHT, convolution], "heads": [[2, 0]]})
     refused(path, "looks through a window", worked_out)
@@ -168,14 +168,14 @@ def test_a_number_of_thousands_of_digits_fits_nothing(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_graph_that_leads_nowhere_is_refused(tmp_path: Path, nodes: Any, head: int, reason: str) -> None:
+def test_a_graph_with_dangling_references_is_refused(tmp_path: Path, nodes: Any, head: int, reason: str) -> None:
     path = written(tmp_path / "a-symbol.json", {"nodes": nodes, "heads": [[head, 0]]})
     refused(path, reason, worked_out)
 
 
 @pytest.mark.slow
-def test_a_network_without_end_takes_no_time_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No size fits it, so that all 633 would be tried on each of its operations."""
+def test_an_endless_network_is_refused_in_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fits no size, so that all 633 would be tried on each of its operations."""
     walks: list[int] = []
 
     def counted(graph: Any, *rest: Any) -> Any:
@@ -194,7 +194,7 @@ def test_a_network_without_end_takes_no_time_without_end(tmp_path: Path, monkeyp
     refused(written(path, {"nodes": [DATA, *relu], "heads": [[0, 0]]}), "20,000 are possible", worked_out)
 
 
-def test_an_array_that_nothing_uses_is_told_to_be_missing(tmp_path: Path) -> None:
+def test_a_missing_array_of_an_unused_input_is_reported(tmp_path: Path) -> None:
     nodes = [DATA, WEIGHT, CONVOLUTION, {"op": "null", "name": "x", "inputs": []}]
     nodes.append({"op": "_Plus", "name": "sum", "inputs": [[2, 0], [3, 0]]})
     path = written(tmp_path / "a-symbol.json", {"nodes": nodes, "heads": [[4, 0]]})
@@ -202,13 +202,13 @@ def test_an_array_that_nothing_uses_is_told_to_be_missing(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("opcode", [pickle.BINBYTES8, pickle.BINUNICODE8, pickle.BYTEARRAY8])
-def test_a_pickled_text_that_is_longer_than_the_file_takes_no_memory(tmp_path: Path, opcode: bytes) -> None:
+def test_a_pickled_text_longer_than_the_file_takes_no_memory(tmp_path: Path, opcode: bytes) -> None:
     (tmp_path / "a.pth").write_bytes(pickle.dumps(MAGIC, 2) + b"\x80\x05" + opcode + struct.pack("<Q", 2**44) + b".")
     assert "MemoryError" not in refused(tmp_path / "a.pth", "the pickle at byte 15 is broken", read_state_dict)
 
 
 @pytest.mark.parametrize("keys", [[1], ["1", 1], [["1"]], ["1", "1"]])
-def test_the_keys_of_pickled_storages_are_texts(tmp_path: Path, keys: Any) -> None:
+def test_the_keys_of_pickled_storages_must_be_text(tmp_path: Path, keys: Any) -> None:
     state = {"w": tensor("1", 6, 0, (6,), (1,))}
     path = legacy(tmp_path / "a.pth", state, {"1": np.zeros(6, np.float32)})
     content = path.read_bytes()
@@ -218,7 +218,7 @@ def test_the_keys_of_pickled_storages_are_texts(tmp_path: Path, keys: Any) -> No
 
 
 @pytest.mark.parametrize(("shape", "strides"), [((0, 2**62, 2**62), (1, 1, 1)), ((0, 1), (2**80, 1))])
-def test_a_pickled_tensor_of_no_values_has_a_shape_that_can_be(tmp_path: Path, shape: Any, strides: Any) -> None:
+def test_an_empty_pickled_tensor_must_have_a_valid_shape(tmp_path: Path, shape: Any, strides: Any) -> None:
     path = legacy(tmp_path / "a.pth", {"w": tensor("1", 6, 0, shape, strides)}, {"1": np.zeros(6, np.float32)})
     refused(path, "the tensor w has the impossible shape", read_state_dict)
 
@@ -235,7 +235,7 @@ def onnx_file(path: Path, nodes: list[Any], *arrays: Any) -> Path:
 
 
 def elsewhere(name: str, place: str) -> Any:
-    """An array whose values are in another file."""
+    """Return an array whose values are in another file."""
     from onnx import TensorProto
 
     array = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[1], data_location=TensorProto.EXTERNAL)
@@ -243,23 +243,23 @@ def elsewhere(name: str, place: str) -> Any:
     return array
 
 
-def test_an_onnx_graph_that_goes_round_in_circles_ends(tmp_path: Path) -> None:
+def test_an_onnx_graph_with_a_cycle_terminates(tmp_path: Path) -> None:
     from onnx import helper
 
-    (tmp_path / "w.bin").write_bytes(bytes(4))  # with weights elsewhere, ONNX's own checker is not asked
+    (tmp_path / "w.bin").write_bytes(bytes(4))  # with external weights, ONNX's own checker is not used
     circle = helper.make_node("Identity", ["y"], ["y"])
     path = onnx_file(tmp_path / "a.onnx", [circle], elsewhere("w", "w.bin"))
     assert read_onnx(path).outputs[0].kind == "unknown"
 
 
-def test_an_onnx_file_may_name_files_that_no_file_system_can_hold(tmp_path: Path) -> None:
+def test_an_onnx_file_may_name_files_with_impossible_names(tmp_path: Path) -> None:
     from onnx import helper
 
     path = onnx_file(tmp_path / "a.onnx", [helper.make_node("Relu", ["x"], ["y"])], elsewhere("w", "w" * 300))
     refused(path, "File name too long", read_onnx)
 
 
-def test_an_onnx_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+def test_onnx_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     from onnx import helper
 
     path = onnx_file(tmp_path / "a.onnx", [helper.make_node("Relu", ["x"], ["y"])], elsewhere("w", "w-w-w"))
@@ -267,7 +267,7 @@ def test_an_onnx_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     refused(path, r"a\.onnx cannot be read as an ONNX model", read_onnx)
 
 
-def test_weights_of_nodes_and_of_graphs_in_nodes_may_not_lie_elsewhere_either(tmp_path: Path) -> None:
+def test_external_weights_of_nodes_and_nested_graphs_are_refused(tmp_path: Path) -> None:
     from onnx import helper
 
     constant = helper.make_node("Constant", [], ["y"], value=elsewhere("hidden", "../secret"))

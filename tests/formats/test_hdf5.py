@@ -1,4 +1,4 @@
-"""What a stranger's HDF5 file may make of a reader."""
+"""HDF5 files from untrusted sources, and what they can do to a reader."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DENSE = {"class_name": "Dense", "config": {"name": "d", "units": 2, "batch_input
 
 
 def model(path: Path, layers: Any = (DENSE,), **datasets: Any) -> Path:
-    """A Keras file of one layer; each keyword makes its dataset in the group that it is given."""
+    """Return a Keras file of one layer; each keyword makes its dataset in the group that it is given."""
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": list(layers)})
         group = file.create_group("model_weights")
@@ -42,12 +42,12 @@ def refused(path: Path) -> str:
     return str(raised.value)
 
 
-def test_arrays_are_read_as_they_are(tmp_path: Path) -> None:
+def test_arrays_are_read_unchanged(tmp_path: Path) -> None:
     (name, (array,)) = read_h5(model(tmp_path / "a.h5", kernel=plain)).weights[0]
     assert (name, array.tolist()) == ("d", [[0, 1], [2, 3], [4, 5]])
 
 
-def test_arrays_may_be_packed_with_gzip(tmp_path: Path) -> None:
+def test_arrays_may_be_compressed_with_gzip(tmp_path: Path) -> None:
     (_name, (array,)) = read_h5(model(tmp_path / "a.h5", kernel=packed)).weights[0]
     assert array.tolist() == [0, 1, 2, 3]
 
@@ -117,13 +117,13 @@ def nothing(group: Any, name: str) -> None:
         (lambda group, name: None, "it has no w"),
     ],
 )
-def test_what_is_no_array_of_numbers_in_the_file_is_refused(tmp_path: Path, make: Any, reason: str) -> None:
+def test_datasets_that_are_not_local_numeric_arrays_are_refused(tmp_path: Path, make: Any, reason: str) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as other:
         other["secret"] = np.zeros(2, np.float32)
     assert reason in refused(model(tmp_path / "a.h5", w=make))
 
 
-def test_one_array_named_a_thousand_times_counts_each_time(tmp_path: Path) -> None:
+def test_an_array_referenced_a_thousand_times_counts_each_time(tmp_path: Path) -> None:
     path = model(tmp_path / "a.h5", w=lambda group, name: group.create_dataset(name, data=np.zeros(2**20, "f4")))
     with h5py.File(path, "a") as file:
         file["model_weights/d"].attrs["weight_names"] = np.array([b"w"] * 1000)
@@ -141,7 +141,7 @@ def test_the_weights_themselves_may_not_be_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("number", "length"), [(0, 0), (0, 8), (0, 2**63), (0, 2**64 - 8), (1, 2**63), (1, 2**64 - 8), (1, 2**64 - 16)]
 )
-def test_a_heap_that_sends_hdf5_round_for_ever_is_refused(tmp_path: Path, number: int, length: int) -> None:
+def test_a_heap_that_makes_hdf5_loop_forever_is_refused(tmp_path: Path, number: int, length: int) -> None:
     path = model(tmp_path / "a.h5", kernel=plain)  # the configuration is a text of any length, and lies in a heap
     content = bytearray(path.read_bytes())
     (text,) = struct.unpack_from("<Q", content, content.index(b"GCOL") + 24)
@@ -152,7 +152,7 @@ def test_a_heap_that_sends_hdf5_round_for_ever_is_refused(tmp_path: Path, number
 
 
 @pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_hdf5_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_files_that_are_not_hdf5_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.h5").write_bytes(content)
     assert str(tmp_path / "a.h5") in refused(tmp_path / "a.h5")
 
@@ -172,11 +172,11 @@ def code(kind: str, **options: Any) -> dict[str, Any]:
         code("Custom>Merge", mode_type="lambda"),
     ],
 )
-def test_a_layer_that_is_code_is_refused_under_every_name(tmp_path: Path, layer: Any) -> None:
+def test_a_layer_with_code_is_refused_under_every_name(tmp_path: Path, layer: Any) -> None:
     assert "evil" in refused(model(tmp_path / "a.h5", [DENSE, layer], kernel=plain))
 
 
-def test_weights_listed_in_no_known_way_are_refused(tmp_path: Path) -> None:
+def test_weights_listed_in_an_unknown_way_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["kernel"] = np.zeros(2)
     (tmp_path / "a.json").write_text(json.dumps({"class_name": "Sequential", "config": [DENSE]}))

@@ -68,7 +68,7 @@ def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
 
 
 def arithmetic(preprocess: Preprocess) -> tuple[Any, Any]:
-    """What black and white become."""
+    """Return the values of black and white."""
     mean, std = np.array(preprocess.mean), np.array(preprocess.std)
     return (0 - mean) / std, (255 * preprocess.scale - mean) / std
 
@@ -108,7 +108,7 @@ def arithmetic(preprocess: Preprocess) -> tuple[Any, Any]:
         ([("Add", "c"), ("Mul", "d")], {"c": 1, "d": 127.5}, -1, 1, "rgb"),
     ],
 )
-def test_a_graph_that_normalises_its_input_gets_the_pixels_that_it_takes(
+def test_a_graph_that_normalises_its_input_gets_unnormalised_pixels(
     tmp_path: Path, steps: list[tuple[str, str]], constants: dict[str, Any], black: float, white: float, color: str
 ) -> None:
     names = ["x", *(f"step{number}" for number in range(len(steps) - 1)), "pixels"]
@@ -141,7 +141,7 @@ def test_reversed_channels_before_the_means_leave_pictures_as_rgb(tmp_path: Path
         ([-0.05] * 3, [0.25] * 3, -1, 1),
     ],
 )
-def test_the_statistics_of_a_first_normalisation_tell_the_range_of_its_input(
+def test_the_range_of_the_input_follows_from_the_first_normalisation(
     tmp_path: Path, mean: list[float], variance: list[float], black: Any, white: Any
 ) -> None:
     constants = {"gamma": [1, 1, 1], "beta": [0, 0, 0], "mean": mean, "variance": variance}
@@ -152,7 +152,7 @@ def test_the_statistics_of_a_first_normalisation_tell_the_range_of_its_input(
 
 
 @pytest.mark.parametrize("element", [TensorProto.UINT8, TensorProto.INT64])
-def test_an_input_of_whole_numbers_gets_raw_pixels(tmp_path: Path, element: int) -> None:
+def test_an_integer_input_gets_raw_pixels(tmp_path: Path, element: int) -> None:
     first = [node("Cast", ["x"], "pixels", to=TensorProto.FLOAT)]
     file = onnx_file(tmp_path / "net.onnx", first, element=element)
     assert arithmetic(infer_signature(ModelFiles(onnx=file)).signature.preprocess) == (0, 255)
@@ -172,7 +172,9 @@ PROBABILITIES = node("Softmax", ["logits"], "p", axis=1)
         ([node("LogSoftmax", ["logits"], "y", axis=1)], "softmax"),
     ],
 )  # fmt: skip
-def test_a_distribution_is_seen_behind_operations_that_keep_it(tmp_path: Path, last: Nodes, kind: str) -> None:
+def test_a_distribution_is_recognised_behind_operations_that_preserve_it(
+    tmp_path: Path, last: Nodes, kind: str
+) -> None:
     outputs = [("y" if last else "logits", TensorProto.FLOAT, ["N", 5])]
     graph = onnx_file(tmp_path / "net.onnx", last=last, outputs=outputs)
     model = onnx.load(str(graph))
@@ -198,7 +200,9 @@ def signature(activation: Any) -> Inference:
         ("none", [[1.3], [-0.9]], "sigmoid"),
     ],
 )
-def test_the_networks_own_rows_settle_the_activation(inferred: str, rows: list[list[float]], activation: str) -> None:
+def test_the_outputs_of_the_network_determine_the_activation(
+    inferred: str, rows: list[list[float]], activation: str
+) -> None:
     found = settle(signature(inferred), np.array(rows, np.float32))
     assert found.signature.postprocess.activation == activation
     assert ("inferred" in found.reasons["output"]) is (activation == inferred)
@@ -209,7 +213,7 @@ def test_a_stated_activation_is_left_alone() -> None:
     assert settle(stated, np.array([[0.5, 0.5]], np.float32)) is stated
 
 
-def test_of_several_outputs_the_distribution_is_taken_and_another_can_be_named(tmp_path: Path) -> None:
+def test_the_distribution_among_several_outputs_is_used_unless_another_is_named(tmp_path: Path) -> None:
     last = [
         node("Softmax", ["logits"], "probabilities", axis=1),
         node("ArgMax", ["logits"], "label", axis=1, keepdims=0),
@@ -238,13 +242,15 @@ def test_of_several_outputs_the_distribution_is_taken_and_another_can_be_named(t
         ([], ("row", TensorProto.INT64, ["N", 5])),
     ],
 )
-def test_what_is_no_row_of_classes_is_refused_with_its_shape(tmp_path: Path, last: Nodes, output: Any) -> None:
+def test_an_output_that_is_not_a_row_of_classes_is_refused_with_its_shape(
+    tmp_path: Path, last: Nodes, output: Any
+) -> None:
     file = onnx_file(tmp_path / "net.onnx", last=last, outputs=[output])
     with pytest.raises(ModelFormatError, match=r"net\.onnx is not a classifier: .*(40, 31|5)"):
         infer_signature(ModelFiles(onnx=file))
 
 
-def test_labels_for_every_value_make_classes_of_a_vector(tmp_path: Path) -> None:
+def test_labels_for_every_value_turn_a_vector_into_classes(tmp_path: Path) -> None:
     last = [node("LpNormalization", ["logits"], "y", axis=1)]
     file = onnx_file(tmp_path / "net.onnx", last=last, outputs=[("y", TensorProto.FLOAT, ["N", 5])])
     assert infer_signature(ModelFiles(onnx=file), labels=5).signature.outputs == (TensorSpec("y", (0, 5)),)
@@ -262,7 +268,7 @@ def test_labels_for_every_value_make_classes_of_a_vector(tmp_path: Path) -> None
         ({"signature": '{"sha256": "00"}'}, None),
     ],
 )
-def test_metadata_give_labels_and_other_programs_entries_stop_nothing(
+def test_labels_are_read_from_metadata_and_unknown_entries_are_ignored(
     tmp_path: Path, metadata: dict[str, str], labels: tuple[str, ...] | None
 ) -> None:
     found = infer_signature(ModelFiles(onnx=onnx_file(tmp_path / "net.onnx", metadata=metadata)))
@@ -278,7 +284,7 @@ def test_metadata_give_labels_and_other_programs_entries_stop_nothing(
         ("Normalized_1_1", "Rgb8", -1, 1, "rgb"),
     ],
 )
-def test_onnxs_own_metadata_about_pictures_count(
+def test_the_image_metadata_of_onnx_are_used(
     tmp_path: Path, pixel_range: str, pixel_format: str, black: float, white: float, color: str
 ) -> None:
     metadata = {"Image.NominalPixelRange": pixel_range, "Image.BitmapPixelFormat": pixel_format}
@@ -294,7 +300,7 @@ def test_an_input_without_an_axis_for_channels_takes_grey_pictures(tmp_path: Pat
     assert (found.inputs[0].shape, found.preprocess.color) == ((0, 28, 28), "grey")
 
 
-def test_an_open_size_is_the_usual_one_or_the_stated_one_and_a_fixed_size_stays(tmp_path: Path) -> None:
+def test_an_open_size_is_the_stated_or_usual_one_and_a_fixed_size_is_kept(tmp_path: Path) -> None:
     open_sides = ModelFiles(onnx=onnx_file(tmp_path / "open.onnx", shape=("N", 3, "H", "W")))
     assert infer_signature(open_sides).signature.inputs[0].shape == (0, 3, 224, 224)
     assert infer_signature(open_sides, (96, 128)).signature.inputs[0].shape == (0, 3, 96, 128)
@@ -337,7 +343,7 @@ def layers(mx: Any, pixels: Any, classes: int = 5) -> Any:
         (lambda x: 2 * x - 1, 0, 1),
     ],
 )
-def test_a_checkpoint_that_normalises_its_input_gets_the_pixels_that_it_takes(
+def test_a_checkpoint_that_normalises_its_input_gets_unnormalised_pixels(
     tmp_path: Path, first: Any, black: float, white: float
 ) -> None:
     found = infer_signature(checkpoint(tmp_path, lambda mx, x: layers(mx, first(x)))).signature
@@ -347,7 +353,7 @@ def test_a_checkpoint_that_normalises_its_input_gets_the_pixels_that_it_takes(
 @pytest.mark.parametrize(
     ("mean", "variance", "raw"), [([-0.33, -0.3, -0.3], [1.4] * 3, False), ([120, 110, 105], [4000] * 3, True)]
 )
-def test_the_running_mean_of_a_first_batchnorm_tells_normalised_from_raw_pixels(
+def test_the_running_mean_of_the_first_batchnorm_distinguishes_raw_pixels(
     tmp_path: Path, mean: list[float], variance: list[float], raw: bool
 ) -> None:
     files = checkpoint(
@@ -359,7 +365,7 @@ def test_the_running_mean_of_a_first_batchnorm_tells_normalised_from_raw_pixels(
     assert (infer_signature(files).signature.preprocess.scale == 1) is raw
 
 
-def test_a_distribution_is_taken_before_an_earlier_output_of_boxes(tmp_path: Path) -> None:
+def test_a_distribution_is_preferred_to_an_earlier_output_of_boxes(tmp_path: Path) -> None:
     files = checkpoint(
         tmp_path,
         lambda mx, x: mx.sym.Group([layers(mx, x, 4), mx.sym.SoftmaxActivation(layers_of_two(mx, x), name="prob1")]),
@@ -383,7 +389,7 @@ def test_an_embedding_is_refused_as_a_vector(tmp_path: Path) -> None:
 # --- folders
 
 
-def test_what_a_signature_of_mms_leaves_open_follows_from_its_input(tmp_path: Path) -> None:
+def test_values_missing_in_a_signature_of_mms_follow_from_its_input(tmp_path: Path) -> None:
     """The smile tutorial's own folder: one channel is grey, Keras-MXNet's name for an input means values of 0-1."""
     folder = tmp_path / "smileCNN"
     folder.mkdir()
@@ -397,7 +403,7 @@ def test_what_a_signature_of_mms_leaves_open_follows_from_its_input(tmp_path: Pa
 
 
 @pytest.mark.parametrize(("archived", "activation"), [(False, "softmax"), (True, "none")])
-def test_logits_get_a_softmax_except_in_an_archive_whose_answers_are_mms_own(
+def test_logits_get_a_softmax_except_in_archives_of_the_mms_vision_service(
     tmp_path: Path, archived: bool, activation: str
 ) -> None:
     folder = tmp_path / "net"
@@ -441,7 +447,7 @@ def write_keras(path: Path, layers: list[dict[str, Any]], outputs: list[str], we
                 inside[f"{name}/{number}"] = array
 
 
-def test_of_a_keras_networks_outputs_the_distribution_is_taken_and_computed(tmp_path: Path) -> None:
+def test_the_distribution_among_the_outputs_of_a_keras_network_is_used(tmp_path: Path) -> None:
     draw = np.random.default_rng(4)
     boxes, classes = draw.normal(size=(3, 4)).astype(np.float32), draw.normal(size=(3, 2)).astype(np.float32)
     folder = tmp_path / "net"
@@ -468,7 +474,7 @@ def test_of_a_keras_networks_outputs_the_distribution_is_taken_and_computed(tmp_
     assert (named.outputs, named.postprocess.activation) == ((TensorSpec("boxes", (0, 4)),), "softmax")
 
 
-def test_caffes_means_on_reversed_channels_ask_for_raw_rgb(tmp_path: Path) -> None:
+def test_the_means_of_caffe_on_reversed_channels_imply_raw_rgb(tmp_path: Path) -> None:
     """``keras.applications.vgg16.preprocess_input`` in the graph, as TensorFlow 2 writes it."""
     ellipsis, back = {"class_name": "__ellipsis__"}, {"start": None, "stop": None, "step": -1}
     turned = keras_layer("SlicingOpLambda", "turned", function="__operators__.getitem")
@@ -500,7 +506,7 @@ def test_caffes_means_on_reversed_channels_ask_for_raw_rgb(tmp_path: Path) -> No
         ("pooled", "dense_1", ("stretch", "bilinear", 0, 1)),
     ],
 )
-def test_teachable_machines_layers_tell_its_pixels(
+def test_the_layers_of_teachable_machine_imply_its_pixel_range(
     tmp_path: Path, pooling: str, name: str, pixels: tuple[Any, ...]
 ) -> None:
     write_keras(

@@ -1,4 +1,4 @@
-"""The ``.keras`` format: what is read of it, and what a stranger's file may make of a reader."""
+"""The ``.keras`` format: the parts that are read, and the effects of an untrusted file on a reader."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config_of(*layers: Any) -> dict[str, Any]:
 
 
 def weights(**arrays: Any) -> bytes:
-    """The file of weights; each keyword is a path, with two underscores for a slash."""
+    """Return the file of weights; each keyword is a path, with two underscores for a slash."""
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for name, array in arrays.items():
@@ -69,7 +69,7 @@ def refused(path: Path) -> str:
 
 @pytest.mark.parametrize("name", ["a.keras", "a.h5"])
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_arrays_are_read_as_they_are_whatever_the_files_name(tmp_path: Path, name: str, compression: int) -> None:
+def test_arrays_are_read_unchanged_under_any_file_name(tmp_path: Path, name: str, compression: int) -> None:
     model = read_h5(archive(tmp_path / name, entries(), compression))
     ((layer_name, (kernel, bias)),) = model.weights
     assert (layer_name, kernel.tolist(), bias.tolist()) == ("d", KERNEL.tolist(), BIAS.tolist())
@@ -94,11 +94,11 @@ def test_weights_alone_are_read_with_the_architecture_beside_them(tmp_path: Path
         ("GlobalAveragePooling2D", "global_average_pooling2d"),
     ],
 )
-def test_groups_are_called_as_keras_calls_them(name: str, group: str) -> None:
+def test_groups_are_named_as_by_keras(name: str, group: str) -> None:
     assert snake_case(name) == group
 
 
-def test_a_second_layer_of_a_kind_has_a_number(tmp_path: Path) -> None:
+def test_a_second_layer_of_a_class_has_a_number(tmp_path: Path) -> None:
     stored = weights(
         layers__dense__vars__0=KERNEL,
         layers__dense__vars__1=BIAS,

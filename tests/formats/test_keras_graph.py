@@ -53,7 +53,7 @@ def listed(config: dict[str, Any]) -> list[tuple[str, str]]:
     return [(kind, options["name"]) for kind, options in leaf_layers(config)]
 
 
-def test_models_in_models_are_flattened() -> None:
+def test_nested_models_are_flattened() -> None:
     base = sequential("base", source("i"), layer("Conv2D", "c"))
     body = sequential("features", base, layer("Flatten", "f"))
     config = sequential("whole", source("x"), body, sequential("top", source("j", (None, 4)), layer("Dense", "d")))
@@ -62,7 +62,7 @@ def test_models_in_models_are_flattened() -> None:
     assert leaf_layers(config)[0][1]["batch_input_shape"] == [None, 8, 8, 3]
 
 
-def test_layers_come_in_the_order_of_computation_whatever_the_file_lists_first() -> None:
+def test_layers_are_in_the_order_of_computation_and_not_of_the_file() -> None:
     config = functional(
         "m",
         ["d", 0, 0],
@@ -75,14 +75,14 @@ def test_layers_come_in_the_order_of_computation_whatever_the_file_lists_first()
     assert [name for _kind, name in listed(config)] == ["x", "c", "a", "d"]
 
 
-def test_a_model_inside_counts_its_nodes_from_1_and_may_be_called_without_training() -> None:
+def test_a_nested_model_counts_its_nodes_from_1_and_may_lack_the_training_flag() -> None:
     base = functional("base", ["c", 0, 0], source("x"), layer("Conv2D", "c", [["x", 0, 0, {}]]))
     base["inbound_nodes"] = [[["x", 0, 0, {"training": False, "mask": None}]]]
     config = functional("m", ["d", 0, 0], source("x"), base, layer("Dense", "d", [["base", 1, 0, {}]]))
     assert listed(config) == [("InputLayer", "x"), ("Conv2D", "c"), ("Dense", "d")]
 
 
-def test_an_operation_brings_its_constants() -> None:
+def test_an_operation_keeps_its_constants() -> None:
     config = functional(
         "m",
         ["one", 0, 0],
@@ -99,7 +99,7 @@ def test_an_operation_brings_its_constants() -> None:
     ]
 
 
-def test_a_network_says_its_input_only_when_it_was_built() -> None:
+def test_a_network_has_an_input_shape_only_if_it_was_built() -> None:
     config = sequential("m", layer("Flatten", "f"), layer("Dense", "d"))
     with pytest.raises(ModelFormatError, match="input_shape"):
         leaf_layers(config)
@@ -122,14 +122,14 @@ def test_a_network_says_its_input_only_when_it_was_built() -> None:
         (lambda config: config.update(config=None), "no layers"),
     ],
 )
-def test_what_is_no_picture_classifier_is_refused(change: Any, reason: str) -> None:
+def test_a_network_that_is_not_a_picture_classifier_is_refused(change: Any, reason: str) -> None:
     config = functional("m", ["c", 0, 0], source("x"), layer("Conv2D", "c", [["x", 0, 0]]))
     change(config)
     with pytest.raises(ModelFormatError, match=reason):
         leaf_layers(config)
 
 
-def test_a_model_called_twice_by_models_called_twice_is_bounded() -> None:
+def test_repeated_calls_of_nested_models_are_bounded() -> None:
     model = functional("m0", ["c", 0, 0], source("x"), layer("Flatten", "c", [["x", 0, 0]]))
     for level in range(20):
         name = model["name"]

@@ -1,4 +1,4 @@
-"""The order in which Keras lists the weights of models inside models: what is trained first, then the rest."""
+"""The order in which Keras lists the weights of nested models: the trainable ones first, then the rest."""
 
 from __future__ import annotations
 
@@ -29,40 +29,40 @@ def dealt(child: Leaf | Nested, count: int, names: tuple[str, ...] = ()) -> dict
     return {layer.name: [int(array[0]) for array in found.values()] for layer, found in made.items()}
 
 
-def test_moving_means_come_after_all_that_is_trained() -> None:
+def test_moving_means_follow_all_trainable_weights() -> None:
     expected = {"c1": [0, 1], "n1": [2, 3, 8, 9], "c2": [4, 5], "n2": [6, 7, 10, 11]}
     assert dealt(Nested("base", True, block()), 12) == expected
 
 
-def test_models_in_models_are_one_list() -> None:
+def test_nested_models_form_one_list() -> None:
     inner = Nested("inner", True, block())
     expected = {"c1": [0, 1], "n1": [2, 3, 10, 11], "c2": [4, 5], "n2": [6, 7, 12, 13], "d": [8, 9]}
     assert dealt(Nested("outer", True, (inner, leaf("Dense", "d"))), 14) == expected
 
 
-def test_what_is_frozen_comes_with_what_is_never_trained() -> None:
+def test_frozen_weights_are_listed_with_the_untrainable_ones() -> None:
     expected = {"c1": [4, 5], "n1": [6, 7, 8, 9], "c2": [0, 1], "n2": [2, 3, 10, 11]}
     assert dealt(Nested("base", True, block(frozen=("c1", "n1"))), 12) == expected
 
 
-def test_a_frozen_model_lists_what_it_would_train_first() -> None:
+def test_a_frozen_model_lists_its_trainable_weights_first() -> None:
     dense = leaf("Dense", "d")
     expected = {"d": [0, 1], "c1": [2, 3], "n1": [4, 5, 10, 11], "c2": [6, 7], "n2": [8, 9, 12, 13]}
     assert dealt(Nested("outer", True, (Nested("inner", False, block()), dense)), 14) == expected
 
 
-def test_scales_and_biases_that_are_not_there_take_no_place() -> None:
+def test_absent_scales_and_biases_are_not_counted() -> None:
     layers = (leaf("Conv2D", "c", use_bias=False), leaf("BatchNormalization", "n", scale=False))
     assert dealt(Nested("base", True, layers), 4) == {"c": [0], "n": [1, 2, 3]}
 
 
-def test_names_that_say_each_array_s_layer_are_heeded() -> None:
+def test_names_that_state_the_layer_of_each_array_are_used() -> None:
     layers = (leaf("Dense", "a"), leaf("Dense", "b"))
     names = ("b/kernel:0", "b/bias:0", "a/kernel:0", "a/bias:0")
     assert dealt(Nested("base", True, layers), 4, names) == {"b": [0, 1], "a": [2, 3]}
 
 
-def test_groups_under_other_names_are_taken_in_their_order() -> None:
+def test_groups_with_other_names_are_matched_by_order() -> None:
     root = Nested("whole", True, (leaf("Dense", "dense_1"), leaf("Flatten", "f"), leaf("Dense", "dense_2")))
     groups = [Group(name, ("kernel", "bias"), (np.array([n]), np.array([n]))) for n, name in enumerate("xy")]
     assert [int(arrays["kernel"][0]) for arrays in assign_weights(root, groups).values()] == [0, 1]

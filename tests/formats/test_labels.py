@@ -23,7 +23,7 @@ ANIMALS = ("cat", "dog", "owl")
         b"00, cat\r\n01, dog\r\n02, owl\r\n",
     ],
 )
-def test_labels_are_read_however_their_lines_end_and_are_numbered(tmp_path: Path, content: bytes) -> None:
+def test_labels_are_read_with_any_line_ending_and_numbering(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "labels.txt").write_bytes(content)
     assert read_labels(tmp_path / "labels.txt") == ANIMALS
 
@@ -37,7 +37,7 @@ def test_labels_are_read_however_their_lines_end_and_are_numbered(tmp_path: Path
         ("0 cat\ndog\n", ("0 cat", "dog")),
     ],
 )
-def test_numbers_that_are_part_of_labels_stay(tmp_path: Path, lines: str, labels: tuple[str, ...]) -> None:
+def test_numbers_that_are_part_of_labels_are_kept(tmp_path: Path, lines: str, labels: tuple[str, ...]) -> None:
     (tmp_path / "labels.txt").write_text(lines)
     assert read_labels(tmp_path / "labels.txt") == labels
 
@@ -61,7 +61,7 @@ def test_the_index_of_imagenet_gives_synset_and_label(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"cat": 0, "dog": 2}', '{"a": "b"}', '[["cat"]]', "3"])
-def test_json_that_lists_no_labels_is_refused_by_its_file(tmp_path: Path, text: str) -> None:
+def test_json_without_labels_is_refused_with_its_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "labels.json").write_text(text)
     with pytest.raises(ModelFormatError, match=r"labels\.json cannot be read as labels"):
         read_labels(tmp_path / "labels.json")

@@ -1,4 +1,4 @@
-"""Pointers of Git LFS in the place of every kind of model file, as the specification of Git LFS has them."""
+"""Pointers of Git LFS instead of every kind of model file, as the specification of Git LFS has them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'4d7a' * 16}
         ("net.mar", lambda path: unpack(path, path.with_name("net"))),
     ],
 )
-def test_a_pointer_is_named_with_the_next_step(tmp_path: Path, name: str, read: Callable[[Path], Any]) -> None:
+def test_an_lfs_pointer_is_reported_with_the_next_step(tmp_path: Path, name: str, read: Callable[[Path], Any]) -> None:
     (tmp_path / name).write_text(POINTER)
     with pytest.raises(ModelFormatError, match=rf"{name} is a Git LFS pointer.* 22,845,858 bytes.*git lfs pull"):
         read(tmp_path / name)

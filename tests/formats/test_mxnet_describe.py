@@ -27,7 +27,7 @@ def mxnet() -> Any:
 
 
 def shapes_of(symbol: Any, **inputs: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The shapes that MXNet gives the parameters for these inputs."""
+    """Return the shapes that MXNet gives the parameters for these inputs."""
     arguments, _outputs, states = symbol.infer_shape(**inputs)
     named = [*zip(symbol.list_arguments(), arguments, strict=True)]
     named += zip(symbol.list_auxiliary_states(), states, strict=True)
@@ -35,7 +35,7 @@ def shapes_of(symbol: Any, **inputs: tuple[int, ...]) -> dict[str, tuple[int, ..
 
 
 def facts(tmp_path: Path, symbol: Any, size: int, channels: int = 3, data: str = "data") -> CheckpointFacts:
-    """What is worked out of a network whose weights are those for pictures of that size."""
+    """Return the description of a network whose weights are those for pictures of that size."""
     path = tmp_path / "net-symbol.json"
     symbol.save(str(path))
     params = {f"arg:{name}": shape for name, shape in shapes_of(symbol, **{data: (1, channels, size, size)}).items()}
@@ -80,11 +80,11 @@ def imagenet_stem(kernel: int, stride: int, pad: int) -> Any:
     return net
 
 
-def test_a_pooled_network_whose_first_windows_leave_an_edge_of_224_out_takes_227(tmp_path: Path) -> None:
+def test_a_pooled_network_that_would_drop_an_edge_of_224_takes_227(tmp_path: Path) -> None:
     assert facts(tmp_path, pooled_head(imagenet_stem(7, 2, 0), 9), 227).input_shape == (0, 3, 227, 227)
 
 
-def test_a_pooled_network_whose_padding_covers_the_edge_takes_224(tmp_path: Path) -> None:
+def test_a_pooled_network_that_pads_the_edge_takes_224(tmp_path: Path) -> None:
     assert facts(tmp_path, pooled_head(imagenet_stem(7, 2, 3), 9), 224).input_shape == (0, 3, 224, 224)
 
 
@@ -100,7 +100,7 @@ def test_an_average_over_both_axes_counts_as_pooling(tmp_path: Path) -> None:
     assert facts(tmp_path, net, 224).input_shape == (0, 3, 224, 224)
 
 
-def test_a_squeeze_inside_the_network_is_not_taken_for_its_last_pooling(tmp_path: Path) -> None:
+def test_a_squeeze_inside_the_network_is_not_mistaken_for_its_last_pooling(tmp_path: Path) -> None:
     mx = mxnet()
     early = conv(mx.sym.var("data"), 8, 3, 2, 1)
     gate = mx.sym.Activation(conv(mx.sym.Pooling(early, global_pool=True, kernel=(1, 1)), 8, 1), act_type="sigmoid")
@@ -110,7 +110,7 @@ def test_a_squeeze_inside_the_network_is_not_taken_for_its_last_pooling(tmp_path
     assert facts(tmp_path, pooled_head(net, 5), 224).input_shape == (0, 3, 224, 224)
 
 
-def test_a_shape_that_is_written_on_the_input_is_believed(tmp_path: Path) -> None:
+def test_a_stated_input_shape_is_used(tmp_path: Path) -> None:
     net = pooled_head(conv(mxnet().sym.var("data", shape=(1, 3, 71, 91)), 4, 3), 2)
     assert facts(tmp_path, net, 71).input_shape == (0, 3, 71, 91)
 
@@ -133,14 +133,16 @@ def test_a_shape_that_is_written_on_the_input_is_believed(tmp_path: Path) -> Non
         (lambda mx, net: mx.sym.BlockGrad(mx.sym.Flatten(mx.sym.softmax(net))), "distribution"),
     ],
 )
-def test_the_head_tells_probabilities_from_logits(tmp_path: Path, head: Callable[[Any, Any], Any], kind: str) -> None:
+def test_the_head_distinguishes_probabilities_from_logits(
+    tmp_path: Path, head: Callable[[Any, Any], Any], kind: str
+) -> None:
     mx = mxnet()
     found = facts(tmp_path, head(mx, flat_head(conv(mx.sym.var("data"), 4, 3), 10)), 32)
     assert found.kind == kind
     assert found.classes == 10
 
 
-def test_the_input_may_have_any_name_and_a_label_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_the_input_may_have_any_name_and_a_label_is_not_mistaken_for_it(tmp_path: Path) -> None:
     mx = mxnet()
     net = flat_head(conv(mx.sym.var("/conv2d_1_input1"), 4, 3), 10)
     labelled = mx.sym.SoftmaxOutput(net, mx.sym.var("truth"), name="softmax")
@@ -150,7 +152,7 @@ def test_the_input_may_have_any_name_and_a_label_is_not_taken_for_it(tmp_path: P
     assert describe_checkpoint(read_graph(path), shapes_of(labelled, **inputs), path).input_name == "/conv2d_1_input1"
 
 
-def test_shapes_are_those_that_mxnet_infers(tmp_path: Path) -> None:
+def test_shapes_equal_those_inferred_by_mxnet(tmp_path: Path) -> None:
     mx = mxnet()
     data = mx.sym.var("data")
     left = mx.sym.Activation(mx.sym.BatchNorm(conv(data, 6, 3, 2, 1)), act_type="relu")
@@ -231,13 +233,13 @@ def test_a_graph_without_an_input_is_refused(tmp_path: Path) -> None:
         describe(tmp_path, path, {**weights, "data": (1,)})
 
 
-def test_weights_that_no_square_size_fits_ask_for_a_signature(tmp_path: Path) -> None:
+def test_weights_that_fit_no_square_size_require_a_signature(tmp_path: Path) -> None:
     path, weights = tiny(tmp_path)
     with pytest.raises(ModelFormatError, match=r"no square size fits; at 224 x 224 fc takes .*signature\.json"):
         describe(tmp_path, path, {**weights, "fc_weight": (10, 4 * 31 * 30)})
 
 
-def test_an_operation_that_is_not_known_asks_for_a_signature(tmp_path: Path) -> None:
+def test_an_unknown_operation_requires_a_signature(tmp_path: Path) -> None:
     mx = mxnet()
     path = tmp_path / "net-symbol.json"
     net = flat_head(mx.sym.SwapAxis(conv(mx.sym.var("data"), 4, 3), dim1=1, dim2=3), 10)
@@ -246,7 +248,7 @@ def test_an_operation_that_is_not_known_asks_for_a_signature(tmp_path: Path) -> 
         describe(tmp_path, path, shapes_of(net, data=(1, 3, 32, 32)))
 
 
-def test_a_network_of_rows_asks_for_a_signature(tmp_path: Path) -> None:
+def test_a_network_of_rows_requires_a_signature(tmp_path: Path) -> None:
     mx = mxnet()
     path = tmp_path / "net-symbol.json"
     net = flat_head(mx.sym.var("data"), 10)
@@ -255,7 +257,7 @@ def test_a_network_of_rows_asks_for_a_signature(tmp_path: Path) -> None:
         describe(tmp_path, path, shapes_of(net, data=(1, 784)))
 
 
-def test_a_convolution_along_one_axis_asks_for_a_signature(tmp_path: Path) -> None:
+def test_a_convolution_along_one_axis_requires_a_signature(tmp_path: Path) -> None:
     mx = mxnet()
     path = tmp_path / "net-symbol.json"
     net = flat_head(mx.sym.Convolution(mx.sym.var("data"), kernel=(3,), num_filter=4), 10)
@@ -280,7 +282,7 @@ def test_a_convolution_along_one_axis_asks_for_a_signature(tmp_path: Path) -> No
         "[" * 100_000,
     ],
 )
-def test_a_file_that_is_no_graph_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_graph_is_refused_with_its_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad-symbol.json").write_text(text)
     with pytest.raises(ModelFormatError, match=r"bad-symbol\.json"):
         read_graph(tmp_path / "bad-symbol.json")

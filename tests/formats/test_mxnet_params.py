@@ -33,7 +33,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
         np.testing.assert_array_equal(found[name], array)
 
 
-def test_what_mxnet_saves_is_read(tmp_path: Path) -> None:
+def test_files_saved_by_mxnet_are_read(tmp_path: Path) -> None:
     mx = mxnet()
     made = {}
     for name, array in ARRAYS.items():
@@ -43,7 +43,7 @@ def test_what_mxnet_saves_is_read(tmp_path: Path) -> None:
     assert_same(read_params(tmp_path / "a.params"), ARRAYS)
 
 
-def test_what_mxnet_saves_with_numpy_shapes_is_read(tmp_path: Path) -> None:
+def test_files_saved_by_mxnet_with_numpy_shapes_are_read(tmp_path: Path) -> None:
     mx = mxnet()
     with mx.util.np_shape(True):
         mx.nd.save(str(tmp_path / "a.params"), {"scalar": mx.nd.ones(()), "row": mx.nd.ones((2,))})
@@ -51,7 +51,7 @@ def test_what_mxnet_saves_with_numpy_shapes_is_read(tmp_path: Path) -> None:
     assert_same(read_params(tmp_path / "a.params"), expected)
 
 
-def test_what_is_written_mxnet_loads(tmp_path: Path) -> None:
+def test_mxnet_loads_written_files(tmp_path: Path) -> None:
     write_params(tmp_path / "a.params", ARRAYS)
     loaded = mxnet().nd.load(str(tmp_path / "a.params"))
     assert set(loaded) == set(ARRAYS)
@@ -60,7 +60,7 @@ def test_what_is_written_mxnet_loads(tmp_path: Path) -> None:
         np.testing.assert_array_equal(loaded[name].asnumpy(), array)
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     arrays = {**ARRAYS, "half": np.ones((2, 2), np.float16), "flags": np.array([True, False]), "none": np.zeros((0, 3))}
     write_params(tmp_path / "a.params", arrays)
     assert_same(read_params(tmp_path / "a.params"), arrays)
@@ -73,7 +73,7 @@ def test_an_array_that_is_not_contiguous_is_written_in_order(tmp_path: Path) -> 
 
 
 def one_array(head: bytes) -> bytes:
-    """A file with one array of two float32 called ``w``; ``head`` is the array's beginning, up to its shape."""
+    """Return a file with one array of two float32 called ``w``; ``head`` is the array's beginning, up to its shape."""
     values = struct.pack("<iii2f", 1, 0, 0, 1.5, -2.0)
     return struct.pack("<QQQ", 0x112, 0, 1) + head + values + struct.pack("<QQ", 1, 1) + b"w"
 
@@ -93,7 +93,7 @@ def test_every_older_version_is_read_as_mxnet_reads_it(tmp_path: Path, head: byt
     np.testing.assert_array_equal(found["w"], np.array([1.5, -2.0], np.float32))
 
 
-def test_a_file_cut_short_anywhere_is_refused_with_its_name(tmp_path: Path) -> None:
+def test_a_file_truncated_anywhere_is_refused_with_its_name(tmp_path: Path) -> None:
     path = tmp_path / "cut.params"
     write_params(path, ARRAYS)
     whole = path.read_bytes()
@@ -139,13 +139,13 @@ V2_HEAD = struct.pack("<QQQI", 0x112, 0, 1, 0xF993FAC9)
         (V2_HEAD + struct.pack("<iiqiiifQQ", 0, 1, 1, 1, 0, 0, 1.0, 1, 1) + b"\xff", "not UTF-8"),
     ],
 )
-def test_a_broken_file_is_refused_with_what_is_wrong(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_broken_file_is_refused_with_the_fault(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "bad.params").write_bytes(content)
     with pytest.raises(ModelFormatError, match=reason):
         read_params(tmp_path / "bad.params")
 
 
-def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+def test_two_arrays_with_one_name_are_refused(tmp_path: Path) -> None:
     write_params(tmp_path / "a.params", {"x": np.ones(1, np.float32), "y": np.ones(1, np.float32)})
     (tmp_path / "a.params").write_bytes((tmp_path / "a.params").read_bytes()[:-1] + b"x")
     with pytest.raises(ModelFormatError, match="same name"):

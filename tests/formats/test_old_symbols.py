@@ -44,7 +44,7 @@ HEADS: dict[str, tuple[str, dict[str, str], list[int]]] = {
 
 
 def old(version: str, head: str = "SoftmaxOutput", **changes: Any) -> dict[str, Any]:
-    """A graph as that version of MXNet wrote it. Before 0.9 auxiliary states were no inputs of their operation."""
+    """Return a graph as that version of MXNet wrote it. Before 0.9, operations had no auxiliary states as inputs."""
     listed = [*NODES, (HEADS[head][0], "prob", *HEADS[head][1:])] if head else NODES[:12]
     nodes: list[dict[str, Any]] = []
     for op, name, options, inputs in listed:
@@ -65,7 +65,7 @@ def old(version: str, head: str = "SoftmaxOutput", **changes: Any) -> dict[str, 
 
 
 def with_states(document: dict[str, Any]) -> dict[str, Any]:
-    """The same as 0.9 and later write it: a normalisation takes its states as inputs."""
+    """Return the same as 0.9 and later write it: a normalisation takes its states as inputs."""
     loaded = mx.sym.load_json(json.dumps(document))
     upgraded: dict[str, Any] = json.loads(loaded.tojson())
     return upgraded
@@ -88,7 +88,7 @@ def write(folder: Path, document: dict[str, Any], epoch: int = 0) -> tuple[Path,
 
 
 def by_mxnet(document: dict[str, Any], batch: Any) -> Any:
-    """What MXNet's own module answers, of the graph that MXNet's own loader made of the old one."""
+    """Return what MXNet's own module answers for the graph that MXNet's own loader made of the old one."""
     symbol = mx.sym.load_json(json.dumps(document))
     learned = {name.partition(":")[2]: mx.nd.array(array) for name, array in arrays().items()}
     fed = {"data": mx.nd.array(batch), "prob_label": mx.nd.zeros(len(batch))}
@@ -124,14 +124,14 @@ def test_graphs_of_all_versions_are_described_computed_and_converted(tmp_path: P
 def test_a_missing_parameter_is_named_with_the_operation_that_needs_it(tmp_path: Path) -> None:
     symbol, params = write(tmp_path, old("0.8"))
     write_params(params, {name: array for name, array in arrays().items() if name != "arg:bn_gamma"})
-    said = (
+    message = (
         r"vgg-0000\.params does not hold bn_gamma, which BatchNorm bn of vgg-symbol\.json needs\. It holds arg:bn_beta"
     )
-    with pytest.raises(ModelFormatError, match=said):
+    with pytest.raises(ModelFormatError, match=message):
         infer_signature(ModelFiles(symbol, params))
 
 
-def test_inputs_of_other_outputs_are_not_asked_for(tmp_path: Path) -> None:
+def test_inputs_of_other_outputs_are_not_required(tmp_path: Path) -> None:
     document = old("0.8")
     document["nodes"] += [
         {"op": "null", "param": {}, "name": "truth", "inputs": [], "backward_source_id": -1},
@@ -148,16 +148,18 @@ def test_an_operation_that_does_not_exist_is_named_with_its_node(tmp_path: Path)
         infer_signature(ModelFiles(symbol, params))
 
 
-def test_a_weight_of_the_wrong_shape_is_named_with_what_was_expected(tmp_path: Path) -> None:
+def test_a_weight_of_the_wrong_shape_is_named_with_the_expected_shape(tmp_path: Path) -> None:
     symbol, params = write(tmp_path, old("0.8"))
     write_params(params, {**arrays(), "arg:conv1_weight": np.zeros((7, 3, 3, 3), np.float32)})
-    said = r"vgg-0000\.params does not fit vgg-symbol\.json.*conv1_weight has the shape \(7, 3, 3, 3\), \(4, 3, 3, 3\)"
-    with pytest.raises(ModelFormatError, match=said):
+    message = (
+        r"vgg-0000\.params does not fit vgg-symbol\.json.*conv1_weight has the shape \(7, 3, 3, 3\), \(4, 3, 3, 3\)"
+    )
+    with pytest.raises(ModelFormatError, match=message):
         MxnetEngine.load(symbol, params, "data", SHAPE)
 
 
 @pytest.mark.parametrize("side", [33, 50, 90, 180, 300])
-def test_a_size_that_is_not_usual_follows_from_the_weights(tmp_path: Path, side: int) -> None:
+def test_an_unusual_size_follows_from_the_weights(tmp_path: Path, side: int) -> None:
     maps = mx.sym.Convolution(mx.sym.var("data"), kernel=(3, 3), num_filter=2, name="conv")
     net = mx.sym.FullyConnected(mx.sym.Flatten(maps), num_hidden=3, name="fc")
     net.save(str(tmp_path / "net-symbol.json"))
@@ -173,7 +175,7 @@ def test_a_size_that_is_not_usual_follows_from_the_weights(tmp_path: Path, side:
 
 
 @pytest.mark.parametrize(("kernel", "side"), [(7, 224), (8, 256), (5, 150)])
-def test_a_pooling_that_says_how_large_its_maps_are_tells_the_size(tmp_path: Path, kernel: int, side: int) -> None:
+def test_a_pooling_with_a_stated_window_determines_the_size(tmp_path: Path, kernel: int, side: int) -> None:
     maps = mx.sym.var("data")
     for number in range(5):
         maps = mx.sym.Convolution(

@@ -31,7 +31,7 @@ def write(path: Path, shape: list[Any], opset: int = 13, op: str = "Softmax", he
 
 
 @pytest.mark.parametrize("opset", range(7, 25))
-def test_files_of_every_opset_tell_their_input(tmp_path: Path, opset: int) -> None:
+def test_the_input_of_files_of_every_opset_is_read(tmp_path: Path, opset: int) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 40, 50], opset)
     facts = read_onnx(tmp_path / "net.onnx")
     assert (facts.opset, facts.input_name, facts.input_shape) == (opset, "pixels", (0, 3, 40, 50))
@@ -40,7 +40,7 @@ def test_files_of_every_opset_tell_their_input(tmp_path: Path, opset: int) -> No
 
 
 @pytest.mark.parametrize("opset", [1, 6, 25])
-def test_other_opsets_are_refused_by_their_number(tmp_path: Path, opset: int) -> None:
+def test_other_opsets_are_refused_by_number(tmp_path: Path, opset: int) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 40, 50], opset, head="Relu")
     with pytest.raises(ModelFormatError, match=rf"net\.onnx.*opset {opset}; 7 to 24"):
         read_onnx(tmp_path / "net.onnx")
@@ -65,13 +65,13 @@ def test_the_signature_follows_from_the_inputs_shape(
 
 
 @pytest.mark.parametrize(("head", "activation"), [("Softmax", "none"), ("Sigmoid", "none"), ("Relu", "softmax")])
-def test_the_head_tells_probabilities_from_logits(tmp_path: Path, head: str, activation: str) -> None:
+def test_the_head_distinguishes_probabilities_from_logits(tmp_path: Path, head: str, activation: str) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 8, 8], head=head)
     found = infer_signature(ModelFiles(onnx=tmp_path / "net.onnx")).signature
     assert found.postprocess.activation == activation
 
 
-def test_a_file_of_two_inputs_names_them(tmp_path: Path) -> None:
+def test_a_file_with_two_inputs_is_refused_with_their_names(tmp_path: Path) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 8, 8])
     model = onnx.load(str(tmp_path / "net.onnx"))
     model.graph.input.append(helper.make_tensor_value_info("mask", TensorProto.FLOAT, [1]))
@@ -80,7 +80,7 @@ def test_a_file_of_two_inputs_names_them(tmp_path: Path) -> None:
         read_onnx(tmp_path / "net.onnx")
 
 
-def test_metadata_of_other_programs_are_left_alone(tmp_path: Path) -> None:
+def test_metadata_of_other_programs_are_ignored(tmp_path: Path) -> None:
     write(tmp_path / "net.onnx", ["N", 3, 8, 8])
     model = onnx.load(str(tmp_path / "net.onnx"))
     helper.set_model_props(model, {"labels": "not json", "author": "x"})

@@ -11,7 +11,7 @@ from app.formats.pictures import by_class, open_pictures
 
 
 def lay(folder: Path, *names: str) -> Path:
-    """Files whose content is their name; names ending with ``/`` are folders."""
+    """Write files whose content is their name; names ending with ``/`` are folders."""
     for name in names:
         path = folder / name
         (path if name.endswith("/") else path.parent).mkdir(parents=True, exist_ok=True)
@@ -32,13 +32,13 @@ def classes(path: Path) -> dict[str, tuple[str, ...]]:
         return by_class(source)
 
 
-def test_pictures_are_known_by_the_ends_of_their_names(tmp_path: Path) -> None:
+def test_pictures_are_recognised_by_their_file_name_suffix(tmp_path: Path) -> None:
     lay(tmp_path, "a.jpg", "b.JPEG", "c.png", "d.txt", "e", "f.webp", "jpg", "g.tif/")
     with open_pictures(tmp_path) as source:
         assert source.pictures == ("a.jpg", "b.JPEG", "c.png", "f.webp")
 
 
-def test_hidden_files_and_the_doubles_of_macos_are_left_out(tmp_path: Path) -> None:
+def test_hidden_files_and_the_resource_forks_of_macos_are_skipped(tmp_path: Path) -> None:
     names = ("cats/1.jpg", "cats/._1.jpg", "__MACOSX/cats/2.jpg", ".cache/3.jpg")
     lay(tmp_path / "data", *names)
     for path in (tmp_path / "data", pack(tmp_path / "data.zip", *names)):
@@ -52,7 +52,7 @@ def test_a_folder_below_a_hidden_one_is_read(tmp_path: Path) -> None:
         assert source.pictures == ("a.png",)
 
 
-def test_a_zip_and_its_folder_have_their_pictures_in_one_order(tmp_path: Path) -> None:
+def test_a_zip_and_its_folder_list_pictures_in_the_same_order(tmp_path: Path) -> None:
     # by whole names "-" (2D) comes before "/" (2F); by folders "cats" comes before "cats-2"
     names = ("cats/1.jpg", "cats-2/1.jpg", "cats/10.jpg", "cats/2.jpg")
     expected = ("cats-2/1.jpg", "cats/1.jpg", "cats/10.jpg", "cats/2.jpg")
@@ -64,12 +64,12 @@ def test_a_zip_and_its_folder_have_their_pictures_in_one_order(tmp_path: Path) -
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_name_that_a_zip_has_twice_is_one_picture(tmp_path: Path) -> None:
+def test_a_duplicate_name_in_a_zip_is_one_picture(tmp_path: Path) -> None:
     with open_pictures(pack(tmp_path / "data.zip", "a/1.jpg", "a/1.jpg")) as source:
         assert source.pictures == ("a/1.jpg",)
 
 
-def test_folders_without_pictures_are_folders_too(tmp_path: Path) -> None:
+def test_folders_without_pictures_are_listed(tmp_path: Path) -> None:
     names = ("data/cats/1.jpg", "data/dogs/")
     lay(tmp_path / "here", *names)
     for path in (tmp_path / "here", pack(tmp_path / "here.zip", *names)):
@@ -78,19 +78,19 @@ def test_folders_without_pictures_are_folders_too(tmp_path: Path) -> None:
         assert classes(path) == {"cats": ("data/cats/1.jpg",), "dogs": ()}
 
 
-def test_folders_around_the_classes_are_passed_through_and_those_within_belong_to_them(tmp_path: Path) -> None:
+def test_outer_folders_are_skipped_and_subfolders_belong_to_their_class(tmp_path: Path) -> None:
     names = ("top/SMILEs/negatives/negatives7/1.jpg", "top/SMILEs/positives/positives7/2.jpg", "top/README.md")
     path = pack(tmp_path / "data.zip", *names)
     assert classes(path) == {"negatives": (names[0],), "positives": (names[1],)}
 
 
-def test_a_class_whose_name_begins_like_another_keeps_its_own_pictures(tmp_path: Path) -> None:
+def test_a_class_name_may_be_a_prefix_of_another(tmp_path: Path) -> None:
     path = lay(tmp_path, "cat/1.jpg", "cats/2.jpg")
     assert classes(path) == {"cat": ("cat/1.jpg",), "cats": ("cats/2.jpg",)}
 
 
 @pytest.mark.parametrize("loose", ["top/cover.png", "cover.png"])
-def test_a_picture_outside_of_the_classes_is_an_error_with_its_name(tmp_path: Path, loose: str) -> None:
+def test_a_picture_outside_the_classes_is_an_error_with_its_name(tmp_path: Path, loose: str) -> None:
     lay(tmp_path, "top/cats/1.jpg", "top/dogs/1.jpg", loose)
     with pytest.raises(DataError, match=loose):
         classes(tmp_path)
@@ -102,18 +102,18 @@ def test_pictures_without_folders_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no zip"])
-def test_a_file_that_is_no_zip_is_an_error_with_its_name(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_zip_is_an_error_with_its_name(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "data.zip").write_bytes(content)
     with pytest.raises(DataError, match=r"data\.zip"), open_pictures(tmp_path / "data.zip"):
         pass
 
 
-def test_a_path_with_nothing_there_is_an_error_with_its_name(tmp_path: Path) -> None:
+def test_a_missing_path_is_an_error_with_its_name(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nothing\.zip"), open_pictures(tmp_path / "nothing.zip"):
         pass
 
 
-def test_a_zip_that_was_cut_is_an_error(tmp_path: Path) -> None:
+def test_a_truncated_zip_is_an_error(tmp_path: Path) -> None:
     path = pack(tmp_path / "data.zip", "a/1.jpg", "a/2.jpg")
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(DataError, match=r"data\.zip"), open_pictures(path):
@@ -131,7 +131,7 @@ def test_a_damaged_picture_in_a_zip_is_an_error_with_its_name(tmp_path: Path, me
         source.read(source.pictures[0])
 
 
-def test_a_link_to_nothing_is_an_error_when_it_is_read(tmp_path: Path) -> None:
+def test_a_broken_link_is_an_error_when_it_is_read(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to("nowhere.jpg")
     with open_pictures(tmp_path) as source, pytest.raises(DataError, match=r"a\.jpg"):
         source.read("a.jpg")

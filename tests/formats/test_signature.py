@@ -23,7 +23,7 @@ def write(folder: Path, document: Any) -> Path:
     return path
 
 
-def test_a_signature_of_mms_means_its_vision_template(tmp_path: Path) -> None:
+def test_a_signature_of_mms_is_read_as_for_its_vision_template(tmp_path: Path) -> None:
     signature = read_signature(write(tmp_path, {"inputs": INPUTS, "input_type": "image/jpeg"}))
     assert signature.inputs == (TensorSpec("data", (0, 3, 224, 224)),)
     # raw RGB pixels, stretched with OpenCV's bicubic, five classes
@@ -33,7 +33,7 @@ def test_a_signature_of_mms_means_its_vision_template(tmp_path: Path) -> None:
     assert signature.postprocess == Postprocess("none", 5)
 
 
-def test_our_two_objects_are_read(tmp_path: Path) -> None:
+def test_our_two_extra_objects_are_read(tmp_path: Path) -> None:
     document = {
         "inputs": INPUTS,
         "preprocess": {"color": "bgr", "mean": [104, 117, 123.5], "layout": "NHWC", "faces": True},
@@ -44,7 +44,7 @@ def test_our_two_objects_are_read(tmp_path: Path) -> None:
     assert signature.postprocess == Postprocess("softmax", 2)
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_a_written_signature_is_read_back(tmp_path: Path) -> None:
     signature = Signature(
         (TensorSpec("/conv2d_1_input1", (0, 1, 32, 32)),),
         (TensorSpec("softmax", (0, 2)),),
@@ -92,7 +92,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         ({"inputs": INPUTS, "postprocess": "softmax"}, "postprocess must be an object, not 'softmax'"),
     ],
 )
-def test_a_broken_signature_is_refused_by_what_is_wrong(tmp_path: Path, document: Any, reason: str) -> None:
+def test_a_broken_signature_is_refused_with_the_fault(tmp_path: Path, document: Any, reason: str) -> None:
     path = write(tmp_path, document)
     with pytest.raises(ModelFormatError) as caught:
         read_signature(path)
@@ -100,7 +100,7 @@ def test_a_broken_signature_is_refused_by_what_is_wrong(tmp_path: Path, document
     assert reason in str(caught.value)
 
 
-def test_the_schema_is_one_and_has_every_field_with_its_values_and_default() -> None:
+def test_the_schema_is_valid_and_has_every_field_with_its_values_and_default() -> None:
     schema = json.loads(SCHEMA.read_text())
     jsonschema.Draft7Validator.check_schema(schema)
     for name, kind in (("preprocess", Preprocess), ("postprocess", Postprocess)):
@@ -125,7 +125,7 @@ def test_the_document_has_every_field_as_the_schema_has_it(part: str) -> None:
     schema = json.loads(SCHEMA.read_text())
     for name, field in schema["properties"][part]["properties"].items():
         values = {**schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {}), **field}["title"]
-        row = f"| `{name}` | {values} | {field['description']} | {shown_default(field)} |"
+        row = f"| `{name}` | {values} | {field['description']} | {default_text(field)} |"
         assert row in DOCUMENT, row
 
 
@@ -134,5 +134,5 @@ def test_the_example_in_the_document_can_be_read(tmp_path: Path) -> None:
     assert read_signature(write(tmp_path, example)).preprocess.shorter_side == 256
 
 
-def shown_default(field: dict[str, Any]) -> str:
+def default_text(field: dict[str, Any]) -> str:
     return f"`{json.dumps(field['default'])}`" if "default" in field else "see left"

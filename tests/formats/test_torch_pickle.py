@@ -17,21 +17,21 @@ MACHINE = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"shor
 
 
 class Named:
-    """Pickles as a name alone, as PyTorch's storage types do."""
+    """An object that is pickled as a name alone, as PyTorch's storage types are."""
 
     def __init__(self, module: str, name: str) -> None:
         self.module, self.name = module, name
 
 
 class Stored:
-    """Pickles as a persistent id."""
+    """An object that is pickled as a persistent id."""
 
     def __init__(self, *pid: Any) -> None:
         self.pid = pid
 
 
 class Writer(pickle._Pickler):  # type: ignore[misc, name-defined]
-    """Writes names of modules that are not installed here, and persistent ids."""
+    """A pickler that writes names of modules that are not installed here, and persistent ids."""
 
     def persistent_id(self, obj: Any) -> Any:
         return obj.pid if isinstance(obj, Stored) else None
@@ -70,7 +70,7 @@ def legacy(path: Path, state: Any, storages: dict[str, Any]) -> Path:
 VALUES = np.arange(6, dtype=np.float32)
 
 
-def test_tensors_are_read_under_their_names_in_their_order(tmp_path: Path) -> None:
+def test_tensors_are_read_with_their_names_in_order(tmp_path: Path) -> None:
     state = collections.OrderedDict(b=tensor("1", 6, 0, (2, 3), (3, 1)), a=tensor("2", 1, 0, (), (), "LongStorage"))
     found = read_state_dict(legacy(tmp_path / "a.pth", state, {"1": VALUES, "2": np.array([9], np.int64)}))
     assert list(found) == ["b", "a"]
@@ -78,7 +78,7 @@ def test_tensors_are_read_under_their_names_in_their_order(tmp_path: Path) -> No
     assert found["a"].dtype == np.int64 and found["a"] == 9
 
 
-def test_strides_and_offset_are_followed(tmp_path: Path) -> None:
+def test_strides_and_offset_are_respected(tmp_path: Path) -> None:
     state = {"w": tensor("1", 6, 1, (2, 2), (1, 2))}
     found = read_state_dict(legacy(tmp_path / "a.pth", state, {"1": VALUES}))["w"]
     np.testing.assert_array_equal(found, [[1, 3], [2, 4]])
@@ -115,13 +115,13 @@ def test_the_tensors_may_carry_pytorchs_metadata(tmp_path: Path) -> None:
         pytest.param("text", id="no tensor"),
     ],
 )
-def test_a_tensor_that_cannot_be_is_refused(tmp_path: Path, bad: Any) -> None:
+def test_an_impossible_tensor_is_refused(tmp_path: Path, bad: Any) -> None:
     with pytest.raises(ModelFormatError, match=r"a\.pth"):
         read_state_dict(legacy(tmp_path / "a.pth", {"w": bad}, {"1": VALUES}))
 
 
 class Hostile:
-    """Runs a command when it is unpickled."""
+    """An object that runs a command when it is unpickled."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -138,13 +138,13 @@ def test_a_pickle_that_runs_a_command_is_refused_and_runs_nothing(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["builtins\neval", "builtins\ngetattr", "torch\nload", "torch._utils\nimport_module"])
-def test_a_pickle_as_the_first_thing_may_ask_for_nothing_else(tmp_path: Path, name: str) -> None:
+def test_a_plain_pickle_may_not_import_anything_else(tmp_path: Path, name: str) -> None:
     (tmp_path / "a.pth").write_bytes(b"\x80\x02c" + name.encode() + b"\n(tR.")
     with pytest.raises(ModelFormatError, match="no place among weights"):
         read_state_dict(tmp_path / "a.pth")
 
 
-def test_a_pickle_cannot_change_what_stands_for_pytorchs_function(tmp_path: Path) -> None:
+def test_a_pickle_cannot_modify_the_stub_of_a_pytorch_function(tmp_path: Path) -> None:
     change = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n}X\x01\x00\x00\x00xK\x01sb."  # BUILD with {"x": 1}
     (tmp_path / "a.pth").write_bytes(change)
     with pytest.raises(ModelFormatError):
@@ -168,7 +168,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, content: bytes) -> No
         read_state_dict(tmp_path / "a.pth")
 
 
-def test_a_file_cut_short_anywhere_is_refused(tmp_path: Path) -> None:
+def test_a_file_truncated_anywhere_is_refused(tmp_path: Path) -> None:
     path = legacy(tmp_path / "a.pth", {"w": tensor("1", 6, 0, (6,), (1,))}, {"1": VALUES})
     whole = path.read_bytes()
     for length in range(len(whole)):

@@ -1,4 +1,4 @@
-"""A few damaged files for every reader, as ``make fuzz`` reads a million; and what judges them sees what it should."""
+"""A few damaged files for every reader, as ``make fuzz`` reads a million, and the judgement of the readers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
 
 @pytest.fixture
 def folder(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The only folder that may be written to; Python's own compiled files are another matter."""
+    """Yield the only folder that may be written to; Python's own compiled files are another matter."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(watch.folder)
     yield watch.folder
@@ -43,7 +43,7 @@ def reading(read: Any) -> Target:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_seeds_are_read_and_not_refused(name: str, folder: Path) -> None:
+def test_seeds_are_read_without_refusals(name: str, folder: Path) -> None:
     target = load(name)
     for number, data in enumerate(target.seeds()):
         assert len(data) <= LONGEST
@@ -53,7 +53,7 @@ def test_seeds_are_read_and_not_refused(name: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_damaged_files_are_read_or_refused_and_nothing_else(name: str, folder: Path, watch: Watch) -> None:
+def test_damaged_files_are_either_read_or_refused(name: str, folder: Path, watch: Watch) -> None:
     target = load(name)
     seeds = target.seeds()
     path = folder / f"case{target.suffix}"
@@ -123,7 +123,9 @@ def write_beside(path: Path) -> None:
         (run_a_program, "touches-subprocess."),
     ],
 )
-def test_the_judge_sees_what_a_reader_must_not_do(read: Any, kind: str | None, folder: Path, watch: Watch) -> None:
+def test_the_judge_detects_forbidden_behaviour_of_a_reader(
+    read: Any, kind: str | None, folder: Path, watch: Watch
+) -> None:
     try:
         fault = judge(reading(read), folder / "case.bin", watch)
     finally:
@@ -134,7 +136,7 @@ def test_the_judge_sees_what_a_reader_must_not_do(read: Any, kind: str | None, f
     assert fault is None or fault.kind.startswith(str(kind))
 
 
-def test_damage_is_the_same_for_the_same_chance() -> None:
+def test_the_same_seed_gives_the_same_damage() -> None:
     for name in NAMES:
         target = load(name)
         seed = target.seeds()[0]
@@ -146,14 +148,14 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
 
-def test_the_command_reads_as_many_cases_as_it_is_told(tmp_path: Path) -> None:
+def test_the_command_reads_the_given_number_of_cases(tmp_path: Path) -> None:
     done = run(tmp_path, "--cases", "50", "--only", "params", "torch_pickle", "--jobs", "2", "--seed", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "params 30/30" in done.stdout and "torch_pickle 20/20" in done.stdout
     assert "0 findings" in done.stdout
 
 
-def test_a_kept_case_is_read_again(tmp_path: Path) -> None:
+def test_a_saved_case_is_replayed(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     case = tmp_path / "archive" / "case.mar"
     case.write_bytes(archives()[0])

@@ -29,12 +29,12 @@ def request(
     headers: Mapping[str, str] | None = None,
     request_id: str = "r0",
 ) -> HandlerRequest:
-    """A request with a raw body."""
+    """Return a request with a raw body."""
     return HandlerRequest(request_id, (Field("body", content_type, body, True),), headers or {})
 
 
 def wait_for_end(pid: int) -> bool:
-    """Wait until a process has ended, be it a child or not; say whether it has."""
+    """Wait until a process has ended, whether it is a child or not; return whether it has."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:

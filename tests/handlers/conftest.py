@@ -1,4 +1,4 @@
-"""Workers that are gone after the test."""
+"""Workers that are ended after the test."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Run = Callable[..., Workers]
 
 
 def at_once(leaving: threading.Event, seconds: float) -> None:
-    """A pause that takes no time."""
+    """Pause for no time."""
 
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Start workers for an unpacked archive; a process that dies is started again at once."""
+    """Start workers for an unpacked archive; a process that dies is restarted at once."""
     with contextlib.ExitStack() as stack:
 
         def start(folder: Path, handler: str = "service:handle", count: int = 1, **options: Any) -> Workers:

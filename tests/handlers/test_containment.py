@@ -1,4 +1,4 @@
-"""What a handler may not take, and what becomes of one that tries: each limit is exceeded by a real process."""
+"""The limits of a handler, each exceeded by a real process, and the consequences."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def greedy(tmp_path: Path) -> Path:
     return archive(tmp_path / "greedy", {"service.py": GREEDY})
 
 
-def test_memory_beyond_the_limit_is_507_and_the_worker_begins_anew(greedy: Path, run: Run) -> None:
+def test_memory_beyond_the_limit_is_507_and_the_worker_is_restarted(greedy: Path, run: Run) -> None:
     workers = run(greedy, count=2, limits=HandlerLimits(memory_bytes=GIGABYTE // 2))
     before = {status.pid for status in workers.statuses()}
     held = ask(workers, "memory", 1000)["pid"]
@@ -121,7 +121,7 @@ def test_memory_beyond_the_limit_is_507_and_the_worker_begins_anew(greedy: Path,
     assert held in before
 
 
-def test_memory_is_taken_in_steps_up_to_the_limit_and_not_beyond(greedy: Path, run: Run) -> None:
+def test_memory_can_be_allocated_up_to_the_limit_and_not_beyond(greedy: Path, run: Run) -> None:
     workers = run(greedy, limits=HandlerLimits(memory_bytes=GIGABYTE // 4))
     taken = 0
     while workers.predict([request(json.dumps(["memory", GIGABYTE // 32]).encode())])[0].status == 200:
@@ -129,21 +129,21 @@ def test_memory_is_taken_in_steps_up_to_the_limit_and_not_beyond(greedy: Path, r
     assert 4 <= taken <= 7  # of 8 that would fill it, without what Python takes itself
 
 
-def test_a_batch_without_memory_costs_a_worker_without_a_limit_nothing(greedy: Path, run: Run) -> None:
+def test_a_batch_that_runs_out_of_memory_does_not_end_a_worker_without_a_limit(greedy: Path, run: Run) -> None:
     workers = run(greedy)
     (before,) = workers.statuses()
     assert error(workers, "memory", 2**62) == (507, "Out of resources")
     assert ask(workers, "nothing", 0)["pid"] == before.pid
 
 
-def test_a_model_that_is_larger_than_the_limit_is_not_loaded_507(tmp_path: Path, run: Run) -> None:
+def test_a_model_larger_than_the_memory_limit_is_refused_with_507(tmp_path: Path, run: Run) -> None:
     folder = archive(tmp_path, {"service.py": "weights = bytearray(2**29)\ndef handle(data, context): pass\n"})
     with pytest.raises(HandlerLoadError, match="MemoryError") as caught:
         run(folder, limits=HandlerLimits(memory_bytes=2**28))
     assert caught.value.mms_status == 507
 
 
-def test_a_batch_may_compute_for_so_long_and_the_next_one_again(greedy: Path, run: Run) -> None:
+def test_the_time_limit_applies_to_each_batch_separately(greedy: Path, run: Run) -> None:
     workers = run(greedy, limits=HandlerLimits(cpu_seconds=1))
     pids = {ask(workers, "processor", 0.6)["pid"] for _ in range(3)}
     assert len(pids) == 1  # 1.8 seconds, but of three batches
@@ -158,30 +158,30 @@ def test_files_beyond_the_limit_cannot_be_opened(greedy: Path, run: Run) -> None
     assert ask(workers, "files", 20)["answer"] == errno.EMFILE
 
 
-def test_a_file_cannot_become_longer_than_the_limit(greedy: Path, run: Run) -> None:
+def test_a_file_cannot_grow_beyond_the_limit(greedy: Path, run: Run) -> None:
     workers = run(greedy, limits=HandlerLimits(file_bytes=100_000))
     assert ask(workers, "file", 100_000)["answer"] is None
     assert ask(workers, "file", 100_001)["answer"] == errno.EFBIG
     assert (greedy / "written").stat().st_size == 100_000
 
 
-def test_a_limit_above_the_server_s_own_is_the_server_s_own(tmp_path: Path, run: Run) -> None:
+def test_a_limit_above_that_of_the_server_is_lowered_to_it(tmp_path: Path, run: Run) -> None:
     workers = run(archive(tmp_path, {"service.py": TELLS}), limits=HandlerLimits(open_files=2**40))
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     assert ask(workers)["files"] == [hard, hard]
 
 
-def test_a_handler_leaves_no_core_writes_for_itself_and_gains_no_privileges(tmp_path: Path, run: Run) -> None:
-    told = ask(run(archive(tmp_path, {"service.py": TELLS}), limits=HandlerLimits(nice=3)))
-    assert told["core"] == [0, 0]
-    assert told["mode"] == 0o600
-    assert told["privileges"] == "1"
-    assert told["nice"] == os.nice(0) + 3
-    assert told["oom"] == min(1000, int(Path("/proc/self/oom_score_adj").read_text()) + 500)
-    assert told["group"] == told["session"] == told["pid"]
+def test_a_handler_leaves_no_core_dump_has_a_private_umask_and_no_new_privileges(tmp_path: Path, run: Run) -> None:
+    facts = ask(run(archive(tmp_path, {"service.py": TELLS}), limits=HandlerLimits(nice=3)))
+    assert facts["core"] == [0, 0]
+    assert facts["mode"] == 0o600
+    assert facts["privileges"] == "1"
+    assert facts["nice"] == os.nice(0) + 3
+    assert facts["oom"] == min(1000, int(Path("/proc/self/oom_score_adj").read_text()) + 500)
+    assert facts["group"] == facts["session"] == facts["pid"]
 
 
-def test_a_handler_has_its_pipes_open_and_nothing_of_the_server_s(tmp_path: Path, run: Run) -> None:
+def test_a_handler_inherits_only_its_pipes_and_no_files_of_the_server(tmp_path: Path, run: Run) -> None:
     folder = archive(tmp_path, {"service.py": TELLS})
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.set_inheritable(True)  # as gunicorn's are
@@ -192,7 +192,7 @@ def test_a_handler_has_its_pipes_open_and_nothing_of_the_server_s(tmp_path: Path
     assert opened[3] != theirs
 
 
-def test_a_handler_s_environment_is_what_libraries_need() -> None:
+def test_the_environment_of_a_handler_has_only_variables_that_libraries_need() -> None:
     server = {
         **{"PATH": "/bin", "LC_ALL": "C", "TZ": "UTC", "CUDA_VISIBLE_DEVICES": "1", "OMP_NUM_THREADS": "2"},
         **{"TORCH_HOME": "/models/torch", "PYTORCH_CUDA_ALLOC_CONF": "backend:native"},
@@ -210,14 +210,14 @@ def test_a_handler_s_environment_is_what_libraries_need() -> None:
     assert "DIMPLE_PORT" not in handler_environment("", server, extra_patterns="DIMPLE_PORT,DIMPLE_*")
 
 
-def test_a_handler_s_home_is_not_the_server_s(tmp_path: Path, run: Run) -> None:
+def test_the_home_of_a_handler_is_not_that_of_the_server(tmp_path: Path, run: Run) -> None:
     (tmp_path / "home").mkdir()
     folder = archive(tmp_path / "model", {"service.py": TELLS})
-    told = ask(run(folder, home=tmp_path / "home", passed_variables="HOME"))
-    assert told["environ"]["HOME"] == str(tmp_path / "home")
+    facts = ask(run(folder, home=tmp_path / "home", passed_variables="HOME"))
+    assert facts["environ"]["HOME"] == str(tmp_path / "home")
 
 
-def test_workers_are_given_gpus_in_turn_and_keep_theirs(tmp_path: Path, run: Run) -> None:
+def test_workers_get_gpus_in_turn_and_keep_them(tmp_path: Path, run: Run) -> None:
     workers = run(archive(tmp_path, {"service.py": TELLS}), count=4, number_of_gpu=2)
     statuses = workers.statuses()
     assert sorted(status.gpu_id for status in statuses if status.gpu_id is not None) == [0, 0, 1, 1]
@@ -231,7 +231,7 @@ def test_workers_are_given_gpus_in_turn_and_keep_theirs(tmp_path: Path, run: Run
     assert workers.statuses()[0].pid != before.pid
 
 
-def test_without_gpus_a_handler_is_told_of_none(tmp_path: Path, run: Run) -> None:
+def test_a_handler_without_gpus_gets_no_gpu_id(tmp_path: Path, run: Run) -> None:
     assert ask(run(archive(tmp_path, {"service.py": TELLS})))["gpu"] is None
 
 
@@ -240,7 +240,7 @@ def children() -> set[int]:
 
 
 @pytest.mark.parametrize("times", [12, pytest.param(100, marks=pytest.mark.slow)])
-def test_many_crashes_leave_no_zombie(greedy: Path, run: Run, times: int) -> None:
+def test_many_crashes_leave_no_zombie_process(greedy: Path, run: Run, times: int) -> None:
     workers = run(greedy, count=4)
     before = len(children())
     with ThreadPoolExecutor(4) as pool:
@@ -251,7 +251,7 @@ def test_many_crashes_leave_no_zombie(greedy: Path, run: Run, times: int) -> Non
     assert sum(status.restarts for status in workers.statuses()) == times
 
 
-def test_what_a_handler_has_started_ends_with_it(greedy: Path, run: Run) -> None:
+def test_processes_started_by_a_handler_end_with_it(greedy: Path, run: Run) -> None:
     workers = run(greedy)
     sleepers = ask(workers, "processes", 3)["answer"]
     assert error(workers, "exit", 0) == (500, "Worker died.")
@@ -274,20 +274,20 @@ time.sleep(1000)
     return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_nothing_that_a_handler_has_started_outlives_a_server_that_is_killed(greedy: Path) -> None:
+def test_processes_started_by_a_handler_end_with_a_killed_server(greedy: Path) -> None:
     with server_that_runs(greedy) as process:
         assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
+        facts = json.loads(process.stdout.readline())
         process.kill()
-    assert len(told["answer"]) == 2
-    assert all(wait_for_end(pid) for pid in (told["pid"], *told["answer"]))
+    assert len(facts["answer"]) == 2
+    assert all(wait_for_end(pid) for pid in (facts["pid"], *facts["answer"]))
 
 
 def sleeper() -> subprocess.Popen[bytes]:
     return subprocess.Popen(["sleep", "1000"], start_new_session=True)
 
 
-def test_a_guard_kills_the_groups_that_it_was_told_of_and_not_taken_from_it() -> None:
+def test_the_reaper_kills_only_the_process_groups_that_it_watches() -> None:
     guard = Reaper()
     with sleeper() as watched, sleeper() as forgotten:
         for process in (watched, forgotten):
@@ -299,7 +299,7 @@ def test_a_guard_kills_the_groups_that_it_was_told_of_and_not_taken_from_it() ->
         forgotten.kill()
 
 
-def test_a_guard_that_was_killed_is_replaced_and_knows_what_the_first_one_knew() -> None:
+def test_a_killed_reaper_is_replaced_and_still_watches_all_process_groups() -> None:
     guard = Reaper()
     with sleeper() as first, sleeper() as second:
         before = set(psutil.Process().children())
@@ -312,7 +312,7 @@ def test_a_guard_that_was_killed_is_replaced_and_knows_what_the_first_one_knew()
         assert [first.wait(DEADLINE), second.wait(DEADLINE)] == [-signal.SIGKILL] * 2
 
 
-def test_a_handler_that_prints_without_end_fills_no_log_and_is_answered(
+def test_endless_output_of_a_handler_is_limited_and_its_requests_are_answered(
     greedy: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "app.handlers")
@@ -327,7 +327,7 @@ def test_a_handler_that_prints_without_end_fills_no_log_and_is_answered(
     assert 3000 < len(lines) < 8000  # 4 MiB at once, and a little more in the seconds that it takes
 
 
-def test_an_allowance_refuses_until_a_second_s_worth_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exhausted_output_allowance_refuses_until_it_is_refilled(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("app.handlers.log_relay.time.monotonic", lambda: now[0])
     allowance = TokenBucket(10, 100)
@@ -343,7 +343,7 @@ def test_an_allowance_refuses_until_a_second_s_worth_is_there(monkeypatch: pytes
     assert not allowance.take(101)  # never more than at once
 
 
-def test_one_handler_that_prints_does_not_hold_up_another(tmp_path: Path, run: Run) -> None:
+def test_output_of_one_handler_does_not_delay_another(tmp_path: Path, run: Run) -> None:
     loud = run(archive(tmp_path / "loud", {"service.py": GREEDY}), model_name="loud")
     quiet = run(archive(tmp_path / "quiet", {"service.py": GREEDY}), model_name="quiet")
     printing = threading.Thread(target=loud.predict, args=([request(b'["output", 1000000]')],), daemon=True)

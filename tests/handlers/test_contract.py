@@ -1,4 +1,4 @@
-"""What a handler gets and what becomes of what it returns: Multi Model Server's contract."""
+"""The arguments of a handler and the use of its results: Multi Model Server's contract."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MISBEHAVING = """
 
 
 def never(leaving: threading.Event, seconds: float) -> None:
-    """A pause until the worker is to leave."""
+    """Pause until the worker is to end."""
     leaving.wait()
 
 
@@ -63,7 +63,7 @@ def error_of(answer: HandlerAnswer) -> tuple[int, str, str]:
     return answer.status, *answer.error
 
 
-def test_a_function_is_called_once_without_data_then_with_each_batch(tmp_path: Path, run: Run) -> None:
+def test_a_function_is_called_once_without_data_and_then_for_each_batch(tmp_path: Path, run: Run) -> None:
     code = """
         calls = []
         def handle(data, context):
@@ -102,7 +102,7 @@ def test_a_handler_may_be_in_a_package_beside_the_model_or_on_the_servers_path(
     assert answer.body == (b"shared" if named.startswith("shared") else b"svc"), answer
 
 
-def test_a_module_with_one_class_is_that_class(tmp_path: Path, run: Run) -> None:
+def test_the_only_class_of_a_module_is_the_handler(tmp_path: Path, run: Run) -> None:
     code = """
         from collections import OrderedDict
 
@@ -124,7 +124,7 @@ def test_a_module_with_two_classes_and_no_function_does_not_load(tmp_path: Path,
     assert raised.value.mms_status == 500
 
 
-def test_an_error_in_initialize_is_kept_but_the_model_counts_as_loaded(tmp_path: Path, run: Run) -> None:
+def test_an_error_in_initialize_is_remembered_but_the_model_counts_as_loaded(tmp_path: Path, run: Run) -> None:
     code = """
         class Model:
             def initialize(self, context):
@@ -175,7 +175,7 @@ def test_requests_do_not_wait_for_a_model_that_cannot_be_loaded(tmp_path: Path, 
     )
 
 
-def test_requests_that_wait_for_a_load_that_fails_are_refused(tmp_path: Path, run: Run) -> None:
+def test_requests_waiting_for_a_load_that_fails_are_refused(tmp_path: Path, run: Run) -> None:
     os.mkfifo(tmp_path / "go on")
     workers = run(archive(tmp_path, {"service.py": "open('go on', 'rb').close()\n1 / 0\n"}), count=0, pause=never)
     workers.start(1, 0)
@@ -200,9 +200,7 @@ def test_requests_that_wait_for_a_load_that_fails_are_refused(tmp_path: Path, ru
         ("surrogate", 503, "Unsupported model output data type."),
     ],
 )
-def test_what_a_handler_does_wrong_has_its_own_error(
-    misbehaving: Workers, what: str, status: int, message: str
-) -> None:
+def test_each_fault_of_a_handler_has_its_own_error(misbehaving: Workers, what: str, status: int, message: str) -> None:
     (answer,) = misbehaving.predict([request(what.encode(), "text/plain")])
     assert error_of(answer) == (status, "InternalServerException", message)
     (after,) = misbehaving.predict([request(b"fine", "text/plain")])
@@ -243,7 +241,7 @@ def test_fields_are_decoded_by_their_content_type(tmp_path: Path, run: Run) -> N
     }
 
 
-def test_nothing_is_decoded_where_decoding_is_off(tmp_path: Path, run: Run) -> None:
+def test_nothing_is_decoded_if_decoding_is_off(tmp_path: Path, run: Run) -> None:
     workers = run(archive(tmp_path, {"service.py": ECHO}), decode_input_request=False)
     (answer,) = workers.predict([request(b'{"a": 1', "application/json")])
     assert json.loads(answer.body) == {"body": ["bytearray", "bytearray(b'{\"a\": 1')"]}
@@ -280,7 +278,7 @@ def test_results_are_sent_as_bytes_as_text_or_as_json(tmp_path: Path, run: Run) 
     assert {(answer.status, answer.content_type, answer.error) for answer in answers} == {(200, None, None)}
 
 
-def test_the_context_tells_about_the_model_and_the_requests(tmp_path: Path, run: Run) -> None:
+def test_the_context_describes_the_model_and_the_requests(tmp_path: Path, run: Run) -> None:
     code = """
         import os
 
@@ -342,7 +340,7 @@ def test_a_handler_sets_status_headers_and_content_type(tmp_path: Path, run: Run
     ]
 
 
-def test_metrics_are_sorted_from_other_output(tmp_path: Path, run: Run) -> None:
+def test_metrics_are_separated_from_other_output(tmp_path: Path, run: Run) -> None:
     code = """
         from mms.metrics.dimension import Dimension
 
@@ -366,7 +364,7 @@ def test_metrics_are_sorted_from_other_output(tmp_path: Path, run: Run) -> None:
     assert took.startswith("PredictionTime.Milliseconds:")
 
 
-def test_names_that_libraries_have_dropped_are_there(tmp_path: Path, run: Run) -> None:
+def test_names_removed_from_libraries_are_restored(tmp_path: Path, run: Run) -> None:
     code = """
         import collections, time
         import numpy as np

@@ -69,7 +69,7 @@ def test_keras_reads_and_writes_its_files_as_the_dogs_and_cats_tutorial_does(tmp
     assert model.probabilities((pictures / 255).transpose(0, 3, 1, 2))[:, 1] == pytest.approx(dog, abs=1e-5)
 
 
-def test_a_checkout_that_has_gone_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_checkout_is_not_an_error(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     (gone / "site" / "dimple_child").mkdir(parents=True)
     source = ROOT / "app/handlers/runtime/dimple_child/environment.py"

@@ -63,7 +63,7 @@ def registry(settings: Settings) -> Iterator[Registry]:
     registry.close()
 
 
-def told(folder: Path, requirements: str = "") -> Registration:
+def make_registration(folder: Path, requirements: str = "") -> Registration:
     name = folder.name
     files = {"service.py": TELLS, "MAR-INF/MANIFEST.json": json.dumps({"model": {"handler": "service:handle"}})}
     archive(folder, files | ({"requirements.txt": requirements} if requirements else {}))
@@ -76,34 +76,32 @@ def ask(registry: Registry, name: str) -> dict[str, object]:
         return dict(json.loads(model.answer(request()).body))
 
 
-def test_two_models_with_conflicting_packages_are_served_at_once(registry: Registry, tmp_path: Path) -> None:
-    registry.register(told(tmp_path / "old", "dimple-probe==1.0"))
-    registry.register(told(tmp_path / "new", "dimple-probe==2.0"))
-    registry.register(told(tmp_path / "none"))
+def test_two_models_with_conflicting_packages_are_served_together(registry: Registry, tmp_path: Path) -> None:
+    registry.register(make_registration(tmp_path / "old", "dimple-probe==1.0"))
+    registry.register(make_registration(tmp_path / "new", "dimple-probe==2.0"))
+    registry.register(make_registration(tmp_path / "none"))
     versions = [ask(registry, name)["version"] for name in ("old", "new", "none", "old")]
     assert versions == ["1.0", "2.0", None, "1.0"]
 
 
 @pytest.mark.slow
-def test_a_model_whose_packages_cannot_be_installed_is_not_registered_until_they_can(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_a_model_is_registered_only_when_its_packages_can_be_installed(registry: Registry, tmp_path: Path) -> None:
     with pytest.raises(RequirementsError, match=r"model own could not .* No matching distribution .* dimple-probe==3"):
-        registry.register(told(tmp_path / "own", "dimple-probe==3"))
+        registry.register(make_registration(tmp_path / "own", "dimple-probe==3"))
     assert registry.entries() == []
     (begun,) = (tmp_path / "instance" / "handlers").glob("*/venv")
     (begun / "left").touch()
     make_wheel(tmp_path / "wheels", "3")
-    registry.register(told(tmp_path / "own", "dimple-probe==3"))
+    registry.register(make_registration(tmp_path / "own", "dimple-probe==3"))
     assert ask(registry, "own")["version"] == "3"
     assert not (begun / "left").exists()  # nothing is built upon what was cut off
 
 
-def test_nothing_is_installed_unless_it_is_asked_for(
+def test_packages_are_installed_only_if_the_setting_allows_it(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     off = dataclasses.replace(settings, install_requirements=False)
-    told(tmp_path / "own", "dimple-probe==1.0")
+    make_registration(tmp_path / "own", "dimple-probe==1.0")
     made = prepare_environment("own", tmp_path / "own", off)
     assert made == HandlerEnvironment(made.home)
     assert sorted(path.name for path in made.home.parent.iterdir()) == ["home"]
@@ -116,7 +114,7 @@ def test_packages_are_installed_once_and_again_when_the_file_has_changed(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "app.handlers.home")
-    told(tmp_path / "own", "dimple-probe==1.0")
+    make_registration(tmp_path / "own", "dimple-probe==1.0")
     homes: list[HandlerEnvironment] = []
     threads = [
         threading.Thread(target=lambda: homes.append(prepare_environment("own", tmp_path / "own", settings)))
@@ -131,15 +129,15 @@ def test_packages_are_installed_once_and_again_when_the_file_has_changed(
     assert [record.message for record in caplog.records if record.name == "app.handlers.home"] == [
         "own: installing its requirements.txt"
     ]
-    told(tmp_path / "own", "dimple-probe==2.0")
+    make_registration(tmp_path / "own", "dimple-probe==2.0")
     assert prepare_environment("own", tmp_path / "own", settings).python != homes[0].python
     assert len([record for record in caplog.records if record.name == "app.handlers.home"]) == 2
 
 
-def test_a_model_has_a_home_of_its_own(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_model_has_its_own_home(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "t")
     for name in ("one", "two"):
-        registry.register(told(tmp_path / name))
+        registry.register(make_registration(tmp_path / name))
     homes = {Path(str(ask(registry, name)["home"])) for name in ("one", "two")}
     assert len(homes) == 2
     assert all(home.is_dir() and home.is_relative_to(tmp_path / "instance" / "handlers") for home in homes)
@@ -166,7 +164,7 @@ def list_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
 
 @pytest.mark.parametrize(("listed", "number", "usable"), [(4, 3, 3), (2, 3, 2), (0, 1, 0), (2, 0, 0), (None, 1, 0)])
-def test_handlers_are_given_no_more_gpus_than_there_are(
+def test_handlers_get_no_more_gpus_than_there_are(
     list_gpus: Callable[[int], None], monkeypatch: pytest.MonkeyPatch, listed: int | None, number: int, usable: int
 ) -> None:
     if listed is None:
@@ -176,9 +174,9 @@ def test_handlers_are_given_no_more_gpus_than_there_are(
     assert usable_gpus(number) == usable
 
 
-def test_gpus_are_given_and_told_of(settings: Settings, tmp_path: Path, list_gpus: Callable[[int], None]) -> None:
+def test_gpus_are_assigned_and_reported(settings: Settings, tmp_path: Path, list_gpus: Callable[[int], None]) -> None:
     list_gpus(4)
-    told(settings.models_dir / "own")
+    make_registration(settings.models_dir / "own")
     with_gpus = dataclasses.replace(settings, number_of_gpu=3, workers=1)
     registry = Registry(with_gpus)
     registry.start()
@@ -190,8 +188,8 @@ def test_gpus_are_given_and_told_of(settings: Settings, tmp_path: Path, list_gpu
         registry.close()
 
 
-def test_homes_that_nobody_uses_are_removed(settings: Settings, tmp_path: Path) -> None:
-    told(tmp_path / "own")
+def test_unused_homes_are_removed(settings: Settings, tmp_path: Path) -> None:
+    make_registration(tmp_path / "own")
     made = prepare_environment("own", tmp_path / "own", settings)
     homes = settings.instance_dir / "handlers"
     left = homes / ("0" * 64)
@@ -200,7 +198,7 @@ def test_homes_that_nobody_uses_are_removed(settings: Settings, tmp_path: Path) 
     assert made.home.is_dir()
 
 
-def test_options_for_pip_that_no_shell_would_read_are_a_setting_error(settings: Settings, tmp_path: Path) -> None:
-    told(tmp_path / "own", "dimple-probe==1.0")
+def test_unparsable_pip_options_are_a_setting_error(settings: Settings, tmp_path: Path) -> None:
+    make_registration(tmp_path / "own", "dimple-probe==1.0")
     with pytest.raises(SettingError, match="pip_options"):
         prepare_environment("own", tmp_path / "own", dataclasses.replace(settings, pip_options="--find-links 'open"))

@@ -86,7 +86,7 @@ def test_every_name_of_the_contract_can_be_imported(module: Module) -> None:
 
 
 @pytest.mark.parametrize("path", sorted(SITE.rglob("*.py")), ids=lambda path: str(path.relative_to(SITE)))
-def test_what_runs_beside_archives_imports_nothing_of_the_server(path: Path) -> None:
+def test_the_handler_runtime_imports_nothing_of_the_server(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             assert not [alias.name for alias in node.names if alias.name.split(".")[0] == "app"]
@@ -112,7 +112,7 @@ def test_pictures_are_read_in_colour_and_in_grey(module: Module) -> None:
     ("interp", "name"),
     [(0, "INTER_NEAREST"), (1, "INTER_LINEAR"), (2, "INTER_CUBIC"), (3, "INTER_AREA"), (4, "INTER_LANCZOS4")],
 )
-def test_resizing_counts_interpolations_as_opencv_does(module: Module, interp: int, name: str) -> None:
+def test_resizing_numbers_interpolations_as_opencv_does(module: Module, interp: int, name: str) -> None:
     image = module("mms.utils.mxnet.image")
     ours = image.resize(array(PICTURE), 7, 9, interp).asnumpy()
     theirs = cv2.resize(PICTURE, (7, 9), interpolation=getattr(cv2, name))
@@ -122,7 +122,7 @@ def test_resizing_counts_interpolations_as_opencv_does(module: Module, interp: i
         np.testing.assert_array_equal(image.resize(array(PICTURE), 7, 9).asnumpy(), ours)
 
 
-def test_pieces_are_cut_by_column_row_width_and_height(module: Module) -> None:
+def test_crops_are_given_by_column_row_width_and_height(module: Module) -> None:
     image = module("mms.utils.mxnet.image")
     piece = PICTURE[2:7, 3:13]
     np.testing.assert_array_equal(image.fixed_crop(array(PICTURE), 3, 2, 10, 5).asnumpy(), piece)
@@ -131,7 +131,7 @@ def test_pieces_are_cut_by_column_row_width_and_height(module: Module) -> None:
     assert np.abs(resized.astype(int) - theirs).max() <= 1
 
 
-def test_colours_are_normalised_and_axes_moved(module: Module) -> None:
+def test_colours_are_normalised_and_axes_transposed(module: Module) -> None:
     image = module("mms.utils.mxnet.image")
     mean, std = np.array([1, 2, 3], "f4"), np.array([4, 5, 6], "f4")
     ours = image.color_normalize(array(PICTURE), array(mean), array(std)).asnumpy()
@@ -171,7 +171,7 @@ def test_only_the_first_row_counts(module: Module) -> None:
     assert top(array(np.array([[0.25, 0.75], [1, 0]], "f4")), "ab", 1) == [{"probability": 0.75, "class": "b"}]
 
 
-def test_sentences_become_numbers(module: Module) -> None:
+def test_sentences_are_encoded_as_numbers(module: Module) -> None:
     encode = module("mms.utils.mxnet.nlp").encode_sentences
     assert encode([["a", "b", "a"], ["c", "\n"]]) == ([[0, 1, 0], [2, -1]], {"\n": -1, "a": 0, "b": 1, "c": 2})
     assert encode([["a", "b", "c"]], invalid_label=1) == ([[0, 2, 3]], {"\n": 1, "a": 0, "b": 2, "c": 3})
@@ -179,7 +179,7 @@ def test_sentences_become_numbers(module: Module) -> None:
 
 
 @pytest.mark.parametrize(("layout", "shape"), [("NT", (1, 4)), ("TN", (4, 1))])
-def test_sentences_are_lengthened_to_the_smallest_bucket(module: Module, layout: str, shape: tuple[int, int]) -> None:
+def test_sentences_are_padded_to_the_smallest_bucket(module: Module, layout: str, shape: tuple[int, int]) -> None:
     batch = module("mms.utils.mxnet.nlp").pad_sentence([5, 6, 7], [2, 4, 8], layout=layout, data_name="words")
     assert batch.data[0].asnumpy().tolist() == [[5, 6, 7, -1]]
     assert (batch.bucket_key, batch.pad) == (4, 0)
@@ -187,7 +187,7 @@ def test_sentences_are_lengthened_to_the_smallest_bucket(module: Module, layout:
     assert (described.name, described.shape, described.layout) == ("words", shape, layout)
 
 
-def test_metrics_of_a_wrong_unit_are_refused(module: Module) -> None:
+def test_metrics_with_an_invalid_unit_are_refused(module: Module) -> None:
     store = module("mms.metrics.metrics_store").MetricsStore({0: "r0", 1: "r1"}, "m")
     with pytest.raises(ValueError, match=r"^the unit for a timed metric should be one of \['ms', 's'\]$"):
         store.add_time("t", 1, unit="h")
@@ -195,7 +195,7 @@ def test_metrics_of_a_wrong_unit_are_refused(module: Module) -> None:
         store.add_size("t", 1, unit="TB")
 
 
-def test_metrics_of_one_request_and_of_all_are_kept_apart(module: Module) -> None:
+def test_metrics_of_one_request_and_of_all_requests_are_separate(module: Module) -> None:
     store = module("mms.metrics.metrics_store").MetricsStore({0: "r0", 1: "r1"}, "m")
     store.add_counter("c", 1)
     store.add_counter("c", 2)
@@ -233,7 +233,7 @@ def test_the_machine_is_measured(module: Module) -> None:
     assert 0 <= metrics.system_metrics[-1].value <= 100
 
 
-def test_whatever_function_measures_the_machine_may_be_called_and_the_result_is_json(module: Module) -> None:
+def test_each_system_metric_function_can_be_called_and_gives_json(module: Module) -> None:
     """As MMS's example metrics_cloudwatch does."""
     metrics = module("mms.metrics.system_metrics")
     metrics.system_metrics.clear()
@@ -248,7 +248,7 @@ def test_whatever_function_measures_the_machine_may_be_called_and_the_result_is_
 
 
 def message(*parts: bytes | int) -> bytes:
-    """Numbers as MMS's front end writes them, and bytes with their length before them."""
+    """Return numbers as MMS's front end writes them, and bytes with their length before them."""
     lengths = (part.to_bytes(4, "big", signed=True) if isinstance(part, int) else None for part in parts)
     return b"".join(
         number if number is not None else len(part).to_bytes(4, "big") + part  # type: ignore[arg-type,operator]
@@ -264,20 +264,20 @@ def received(module: Module, data: bytes) -> Any:
         return module("mms.protocol.otf_message_handler").retrieve_msg(ours)
 
 
-@pytest.mark.parametrize(("gpu", "told"), [(-1, {}), (2, {"gpu": 2})])
-def test_the_message_that_loads_a_model_is_read(module: Module, gpu: int, told: dict[str, int]) -> None:
+@pytest.mark.parametrize(("gpu", "fields"), [(-1, {}), (2, {"gpu": 2})])
+def test_the_message_that_loads_a_model_is_read(module: Module, gpu: int, fields: dict[str, int]) -> None:
     sent = b"L" + message(b"net", b"/models/net", 8, b"service:handle", gpu, b"io")
     expected = {"modelName": b"net", "modelPath": b"/models/net", "batchSize": 8, "handler": b"service:handle"}
-    assert received(module, sent) == (b"L", expected | told | {"ioFileDescriptor": b"io"})
+    assert received(module, sent) == (b"L", expected | fields | {"ioFileDescriptor": b"io"})
 
 
-def test_a_batch_of_mms_front_end_is_read_answered_and_written(module: Module) -> None:
+def test_a_batch_of_the_mms_front_end_is_read_computed_and_answered(module: Module) -> None:
     request = (b"r0", b"Accept", b"*/*", -1, b"a", b"application/json", b'{"b": 1}', b"c", b"text/plain", "é".encode())
     _, batch = received(module, b"I" + message(*request, b"d", b"", b"\xff", -1, b"r1", -1, -1, -1))
-    asked: list[Any] = []
+    received_values: list[Any] = []
 
     def handle(data: Any, context: Any) -> list[Any]:
-        asked.extend([data, context.get_request_header(0, "Accept"), context.get_request_header(0, "a")])
+        received_values.extend([data, context.get_request_header(0, "Accept"), context.get_request_header(0, "a")])
         context.set_response_content_type(1, "text/plain")
         context.set_response_status(507, "Full", 1)
         context.set_response_header(1, "x", "y")
@@ -285,14 +285,18 @@ def test_a_batch_of_mms_front_end_is_read_answered_and_written(module: Module) -
 
     service = module("mms.service").Service("net", "/models/net", None, handle, None, 2)
     answer = service.predict(batch)
-    assert asked == [[{"a": {"b": 1}, "c": "é", "d": b"\xff"}, {}], "*/*", {"content-type": "application/json"}]
+    assert received_values == [
+        [{"a": {"b": 1}, "c": "é", "d": b"\xff"}, {}],
+        "*/*",
+        {"content-type": "application/json"},
+    ]
     first = (b"r0", b"", 200, b"", 0, "è".encode())
     second = (b"r1", b"text/plain", 507, b"Full", 2, b"content-type", b"text/plain", b"x", b"y", b"[\n  1\n]")
     assert answer == message(200, b"Prediction success", *first, *second, -1)
 
 
 @pytest.mark.parametrize(
-    ("result", "code", "said"),
+    ("result", "code", "reason"),
     [
         (["a"], 503, b"number of batch response mismatched"),
         ("ab", 503, b"Invalid model predict output"),
@@ -302,8 +306,8 @@ def test_a_batch_of_mms_front_end_is_read_answered_and_written(module: Module) -
         (None, 599, b"Some Prediction Error"),
     ],
 )
-def test_a_batch_that_fails_is_answered_in_the_words_of_mms(
-    module: Module, result: object, code: int, said: bytes
+def test_a_failed_batch_is_answered_with_the_message_of_mms(
+    module: Module, result: object, code: int, reason: bytes
 ) -> None:
     def handle(data: Any, context: Any) -> Any:
         if result is None:
@@ -315,10 +319,10 @@ def test_a_batch_that_fails_is_answered_in_the_words_of_mms(
     service = module("mms.service").Service("net", "/models/net", None, handle, None, 2)
     batch = [{"requestId": name, "parameters": []} for name in (b"r0", b"r1")]
     failed = [(name, b"", code, b"", 0, b"error") for name in (b"r0", b"r1")]
-    assert service.predict(batch) == message(code, said, *failed[0], *failed[1], -1)
+    assert service.predict(batch) == message(code, reason, *failed[0], *failed[1], -1)
 
 
-def test_a_message_that_is_none_or_cut_off_is_refused(module: Module) -> None:
+def test_an_invalid_or_truncated_message_is_refused(module: Module) -> None:
     with pytest.raises(ValueError, match="Invalid command: b'U'"):
         received(module, b"U")
     for sent in (b"", b"L" + message(b"net")[:-1], b"I" + message(b"r0")):

@@ -1,4 +1,4 @@
-"""The processes: apart from the server and from each other, killed and started again, gone when the server is."""
+"""The handler processes: isolated from the server and from each other, killed and restarted, ended with the server."""
 
 from __future__ import annotations
 
@@ -69,11 +69,11 @@ DIED = (500, ("InternalServerException", "Worker died."))
 NO_WORKER = "No worker is available to serve request for model: model. Consider increasing job queue size."
 
 
-def test_a_handler_sees_neither_our_settings_nor_our_files_nor_our_code(
+def test_a_handler_has_no_access_to_our_settings_files_and_code(
     tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = {"DIMPLE_PORT": "80", "AWS_SECRET": "s", "AWS": "kept", "TOKEN": "t", "OMP_NUM_THREADS": "3"}
-    for name, value in told.items():
+    variables = {"DIMPLE_PORT": "80", "AWS_SECRET": "s", "AWS": "kept", "TOKEN": "t", "OMP_NUM_THREADS": "3"}
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), "/elsewhere"]))
     folder = archive(tmp_path / "model", {"service.py": SURROUNDINGS})
@@ -102,7 +102,7 @@ def test_one_thread_computes_unless_the_environment_says_otherwise() -> None:
     assert "PYTHONPATH" not in handler_environment("", {})
 
 
-def test_a_pattern_for_hidden_variables_that_is_none_is_a_setting_error() -> None:
+def test_an_invalid_pattern_for_hidden_variables_is_a_setting_error() -> None:
     with pytest.raises(SettingError, match=r"blacklist_env_vars='\['"):
         handler_environment("[", {})
 
@@ -114,7 +114,7 @@ def test_an_archive_s_own_app_package_is_found_and_its_folder_stays_clean(tmp_pa
     assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) == sorted(files)
 
 
-def test_archives_with_modules_of_equal_names_do_not_see_each_other(tmp_path: Path, run: Run) -> None:
+def test_archives_with_modules_of_the_same_name_are_isolated(tmp_path: Path, run: Run) -> None:
     code = """
         from mxnet_utils import image
 
@@ -128,7 +128,7 @@ def test_archives_with_modules_of_equal_names_do_not_see_each_other(tmp_path: Pa
     assert [workers.predict([request()])[0].body for workers in both] == [b"cats", b"dogs"]
 
 
-def test_what_a_handler_prints_is_logged_and_cannot_disturb_an_answer(
+def test_output_of_a_handler_is_logged_and_cannot_corrupt_a_response(
     tmp_path: Path, run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:
     code = r"""
@@ -170,9 +170,7 @@ def test_what_a_handler_prints_is_logged_and_cannot_disturb_an_answer(
         ("much", "The worker sent an invalid message: ValueError('10,000 bytes; at most 5,000 are allowed')"),
     ],
 )
-def test_a_worker_that_dies_fails_its_batch_and_is_started_again(
-    tmp_path: Path, run: Run, order: str, reason: str
-) -> None:
+def test_a_worker_that_dies_fails_its_batch_and_is_restarted(tmp_path: Path, run: Run, order: str, reason: str) -> None:
     folder = archive(tmp_path, {"service.py": OBEDIENT})
     workers = run(folder, response_timeout=0.5 if order == "hang" else DEADLINE, max_response_bytes=5000)
     before = int(workers.predict([request(b"pid")])[0].body)
@@ -189,7 +187,7 @@ def test_a_worker_that_dies_fails_its_batch_and_is_started_again(
         assert wait_for_end(int((folder / "sleeper").read_text()))
 
 
-def test_a_worker_that_is_killed_while_it_has_nothing_to_do_is_started_again(tmp_path: Path, run: Run) -> None:
+def test_a_killed_idle_worker_is_restarted(tmp_path: Path, run: Run) -> None:
     started: list[float] = []
     restarted = threading.Event()
 
@@ -212,7 +210,7 @@ def wait_until_ready(workers: Workers) -> None:
     wait_until(lambda: workers.statuses()[0].state == "READY", seconds=DEADLINE)
 
 
-def test_the_pause_grows_while_loading_fails_and_starts_over_after_a_success(tmp_path: Path, run: Run) -> None:
+def test_the_pause_grows_while_loading_fails_and_is_reset_by_a_success(tmp_path: Path, run: Run) -> None:
     code = """
         import os
 
@@ -260,7 +258,7 @@ def test_more_batches_than_workers_wait_their_turn(tmp_path: Path, run: Run) -> 
     assert set(bodies) <= pids
 
 
-def test_workers_scale_to_none_and_back(tmp_path: Path, run: Run) -> None:
+def test_workers_scale_to_zero_and_back(tmp_path: Path, run: Run) -> None:
     workers = run(archive(tmp_path, {"service.py": OBEDIENT}), count=2)
     workers.scale(1, 5)
     assert len(workers.statuses()) == 2  # between least and most nothing changes
@@ -273,12 +271,12 @@ def test_workers_scale_to_none_and_back(tmp_path: Path, run: Run) -> None:
     assert int(workers.predict([request()])[0].body) not in pids
 
 
-def test_least_above_most_is_refused(tmp_path: Path, run: Run) -> None:
+def test_a_minimum_above_the_maximum_is_refused(tmp_path: Path, run: Run) -> None:
     with pytest.raises(BadParameter, match="min_worker"):
         run(tmp_path, count=0).scale(10, 9)
 
 
-def test_a_worker_that_must_go_finishes_its_batch(tmp_path: Path, run: Run) -> None:
+def test_a_worker_that_is_removed_finishes_its_batch(tmp_path: Path, run: Run) -> None:
     os.mkfifo(tmp_path / "begun")
     os.mkfifo(tmp_path / "go on")
     code = """
@@ -300,7 +298,7 @@ def test_a_worker_that_must_go_finishes_its_batch(tmp_path: Path, run: Run) -> N
     assert workers.statuses() == []
 
 
-def test_closing_without_patience_kills_and_says_so(tmp_path: Path, run: Run) -> None:
+def test_closing_without_a_timeout_kills_workers_and_reports_it(tmp_path: Path, run: Run) -> None:
     os.mkfifo(tmp_path / "begun")
     code = """
         def handle(data, context):
@@ -320,7 +318,7 @@ def test_closing_without_patience_kills_and_says_so(tmp_path: Path, run: Run) ->
     assert workers.statuses() == []
 
 
-def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_server(tmp_path: Path) -> None:
     code = """
         def handle(data, context):
             while data is not None:

@@ -1,4 +1,4 @@
-"""What the server makes of a reply that a handler's process should not have sent."""
+"""Invalid replies of a handler's process."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def reply(header: Any, body: bytes = b"") -> bytes:
     "sizes",
     [[2 * 10**10, -2 * 10**10], [-5, 5], [500, 501], [True], [1.5], ["1"], {"a": 1}, 5, None, [10**30], [[1]]],
 )
-def test_sizes_that_are_none_or_too_much_are_refused_before_memory_is_taken(sizes: Any) -> None:
+def test_invalid_or_too_large_sizes_are_refused_before_memory_is_taken(sizes: Any) -> None:
     assert_unfit(reply({"answers": [], "sizes": sizes}, bytes(100)))
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"[" * 900, b"\xff", b"nothing"])
-def test_what_is_no_message_is_refused(text: bytes) -> None:
+def test_invalid_messages_are_refused(text: bytes) -> None:
     assert_unfit(reply(text))
 
 

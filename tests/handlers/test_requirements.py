@@ -1,4 +1,4 @@
-"""pip, for real: local wheels into virtual environments of their own."""
+"""A real pip, with local wheels and virtual environments of their own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def run_in(venv: Path, code: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_a_package_is_installed_on_top_of_the_server_s(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_package_is_installed_in_addition_to_those_of_the_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.INFO, "app.handlers")
     make_wheel(tmp_path / "wheels", "1.2")
     install_from(tmp_path / "wheels", "dimple-probe\nnumpy\n", tmp_path / "venv")  # numpy is there already
@@ -40,7 +42,7 @@ def test_a_package_is_installed_on_top_of_the_server_s(tmp_path: Path, caplog: p
 
 
 @pytest.mark.slow
-def test_another_version_than_the_server_s_leaves_the_server_its_own(tmp_path: Path) -> None:
+def test_another_version_of_a_package_does_not_change_that_of_the_server(tmp_path: Path) -> None:
     server = tmp_path / "server" / "site-packages"
     for version in ("1.0", "2.0"):
         make_wheel(tmp_path / "wheels", version)
@@ -53,7 +55,7 @@ def test_another_version_than_the_server_s_leaves_the_server_its_own(tmp_path: P
     assert sorted(path for path in server.rglob("*") if "__pycache__" not in path.parts) == before
 
 
-def test_hashes_are_heeded(tmp_path: Path) -> None:
+def test_hashes_are_verified(tmp_path: Path) -> None:
     wheel = make_wheel(tmp_path / "wheels", "1.0")
     pinned = f"dimple-probe==1.0 --hash=sha256:{sha256(wheel)}"
     install_from(tmp_path / "wheels", pinned, tmp_path / "right")
@@ -63,7 +65,7 @@ def test_hashes_are_heeded(tmp_path: Path) -> None:
         install_from(tmp_path / "wheels", wrong, tmp_path / "wrong")
 
 
-def test_what_pip_says_last_is_the_reason(tmp_path: Path) -> None:
+def test_the_last_line_of_pip_is_the_reason(tmp_path: Path) -> None:
     make_wheel(tmp_path / "wheels", "1.0")
     with pytest.raises(InstallFailed, match=r"^No matching distribution found for dimple-probe==9$"):
         install_from(tmp_path / "wheels", "dimple-probe==9", tmp_path / "venv")

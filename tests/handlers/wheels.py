@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def make_wheel(folder: Path, version: str, name: str = "dimple_probe") -> Path:
-    """A wheel with one module, which has its version as ``VERSION`` (the binary distribution format, PEP 427)."""
+    """Make a wheel with one module, which has its version as ``VERSION`` (the binary distribution format, PEP 427)."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{version}-py3-none-any.whl"
     info = f"{name}-{version}.dist-info"
@@ -25,5 +25,5 @@ def make_wheel(folder: Path, version: str, name: str = "dimple_probe") -> Path:
 
 
 def sha256(path: Path) -> str:
-    """The hash that a requirement is pinned by."""
+    """Return the hash that a requirement is pinned by."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,7 +20,9 @@ BEGIN, END = "<!-- model files table: begin -->", "<!-- model files table: end -
 
 @dataclass(frozen=True)
 class Row:
-    """A kind of file, what it was made by, the reference, and the largest difference of a probability or its place."""
+    """A row: a kind of file, what it was made by, the reference, and the largest difference of a probability or its
+    place.
+    """
 
     kind: str
     made_by: str
@@ -29,7 +31,7 @@ class Row:
 
 
 class Table:
-    """Rows of the tests that have passed."""
+    """The rows of the tests that have passed."""
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
@@ -53,7 +55,7 @@ class Table:
 
 @pytest.fixture(scope="session")
 def table() -> Iterator[Table]:
-    """The rows of this run, written to the document at its end if WRITE asks for it."""
+    """Yield the rows of this run, written to the document at its end if WRITE asks for it."""
     collected = Table()
     yield collected
     if os.environ.get("WRITE"):

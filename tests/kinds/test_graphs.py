@@ -81,7 +81,7 @@ def test_a_file_dropped_into_the_models_folder_answers_as_the_program_that_made_
     table.add(kind, f"TensorFlow {FACTS['tensorflow']}", reference, worst)
 
 
-def test_an_openvino_model_answers_as_the_file_that_it_was_made_from(place: Path, table: Table) -> None:
+def test_an_openvino_model_answers_as_its_source_file(place: Path, table: Table) -> None:
     openvino = import_openvino()
     openvino.save_model(
         openvino.convert_model(str(GRAPHS / "net.pb")), place / "models" / "net" / "net.xml", compress_to_fp16=False
@@ -96,7 +96,7 @@ def test_an_openvino_model_answers_as_the_file_that_it_was_made_from(place: Path
 
 
 @pytest.mark.parametrize("name", ["saved_model", "int8.tflite"])
-def test_it_is_rescued_with_its_answers_but_not_called_proven(
+def test_a_graph_is_rescued_with_its_outputs_but_without_a_proof(
     app: Flask, place: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     done = app.test_cli_runner().invoke(rescue, [str(GRAPHS / name), "--name", "made"])
@@ -118,7 +118,7 @@ def test_it_is_rescued_with_its_answers_but_not_called_proven(
 
 
 @pytest.mark.parametrize(("name", "scale", "mean"), [("float.tflite", 1 / 127.5, 1), ("int8.tflite", 1, 0)])
-def test_the_names_of_teachable_machines_layers_tell_the_pixels_of_a_tflite_file(
+def test_layer_names_of_teachable_machine_imply_the_pixels_of_a_tflite_file(
     tmp_path: Path, name: str, scale: float, mean: float
 ) -> None:
     """As Teachable Machine's files of 2024 have them: all other names of layers are gone."""
@@ -145,7 +145,7 @@ def test_the_names_of_teachable_machines_layers_tell_the_pixels_of_a_tflite_file
         ("net.caffemodel", b"x", "is a file of Caffe, which Dimple does not open"),
     ],
 )
-def test_what_cannot_be_opened_is_refused_with_the_reason(
+def test_files_that_cannot_be_opened_are_refused_with_the_reason(
     app: Flask, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     (tmp_path / name).write_bytes(content)
@@ -154,7 +154,7 @@ def test_what_cannot_be_opened_is_refused_with_the_reason(
     assert done.output.startswith("Error: ") and len(done.output.splitlines()) == 1
 
 
-def test_a_torchscript_archive_is_told_from_weights(tmp_path: Path) -> None:
+def test_a_torchscript_archive_is_distinguished_from_weights(tmp_path: Path) -> None:
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "net.pt", "w") as archive:

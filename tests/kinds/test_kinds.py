@@ -60,7 +60,7 @@ def torch(pictures: Any) -> Any:
 
 
 def grey(pictures: Any) -> Any:
-    """Pillow's luma, 0-1, without an axis for channels."""
+    """Return Pillow's luma, 0-1, without an axis for channels."""
     return np.stack([np.asarray(Image.fromarray(picture).convert("L"), np.float32) / 255 for picture in pictures])
 
 
@@ -81,7 +81,7 @@ def png(picture: Any) -> bytes:
 
 
 def answers(model: Model, pictures: Any = PICTURES) -> Any:
-    """The probabilities that a model answers for the pictures, in the order of its labels."""
+    """Return the probabilities that a model answers for the pictures, in the order of its labels."""
     rows = []
     for picture in pictures:
         found = classify(model, png(picture), PictureLimits(), top=0).predictions
@@ -263,7 +263,7 @@ def write_onnx(path: Path, case: Onnx) -> None:
 def by_onnxruntime(path: Path, case: Onnx) -> Any:
     import onnxruntime
 
-    if case.shuffled:  # ONNX Runtime wants nodes in order
+    if case.shuffled:  # ONNX Runtime needs nodes in order
         model = onnx.load(str(path))
         nodes = list(model.graph.node)[::-1]
         del model.graph.node[:]
@@ -338,7 +338,7 @@ MXNET = [
     MXNET,
     ids=[case[0].replace(" ", "-") for case in MXNET],
 )
-def test_a_checkpoint_answers_as_mxnets_own_module(
+def test_a_checkpoint_answers_as_the_module_of_mxnet(
     tmp_path: Path,
     table: Table,
     kind: str,
@@ -389,7 +389,7 @@ KERAS = {
 
 
 def version_of(path: Path) -> str:
-    """The version of Keras in a file."""
+    """Return the version of Keras in a file."""
     if path.suffix == ".keras":
         with zipfile.ZipFile(path) as archive:
             return str(json.loads(archive.read("metadata.json"))["keras_version"])
@@ -403,7 +403,7 @@ def test_a_keras_file_answers_as_the_version_that_saved_it(table: Table, name: s
     facts, path = KERAS[name], TESTDATA / name
     pictures = np.array(facts["pictures"], np.float32)
     if pictures.ndim == 3:
-        pictures = pictures[..., np.newaxis]  # grey ones, of which Keras wants no axis for the channel
+        pictures = pictures[..., np.newaxis]  # grey pictures, for which Keras needs no axis for the channel
     expected = np.array(facts["answers"], np.float64).reshape(len(pictures), -1)
     engine = KerasEngine.load(path, (0, *pictures.shape[1:]))
     worst = difference(engine.predict(pictures), expected) / max(1.0, float(np.abs(expected).max()))
@@ -442,7 +442,7 @@ def test_an_import_answers_as_the_same_file_dropped_into_the_models_folder(
     table.add("both ways: imported, or dropped into the folder", "onnx", "each other", worst)
 
 
-def test_an_export_dropped_again_keeps_labels_faces_and_pixels(app: Flask, tmp_path: Path, table: Table) -> None:
+def test_an_export_served_again_keeps_labels_faces_and_pixels(app: Flask, tmp_path: Path, table: Table) -> None:
     from app.serving.export import write_onnx as export
     from app.settings import ROOT
 
@@ -471,7 +471,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("kind", "case", "message"), REFUSALS, ids=[kind for kind, _case, _message in REFUSALS])
-def test_what_is_no_classifier_is_refused_by_its_shape(
+def test_networks_that_are_not_classifiers_are_refused_by_output_shape(
     tmp_path: Path, table: Table, kind: str, case: Onnx, message: str
 ) -> None:
     folder = tmp_path / "net"

@@ -28,7 +28,7 @@ def serving(place: Path) -> Iterator[Server]:
         server.stop()
 
 
-def asked(server: Server, path: str, method: str = "GET") -> object:
+def fetch(server: Server, path: str, method: str = "GET") -> object:
     address = f"http://127.0.0.1:{server.management_port}{path}"
     with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=120) as answer:
         return json.load(answer)
@@ -40,20 +40,20 @@ def run(script: str, place: Path, argument: Path) -> subprocess.CompletedProcess
 
 
 def names(server: Server) -> dict[str, str]:
-    listed = asked(server, "/models?limit=100")
+    listed = fetch(server, "/models?limit=100")
     assert isinstance(listed, dict)
     return {item["modelName"]: item["modelUrl"] for item in listed["models"]}
 
 
-def test_what_was_lost_is_there_again(tmp_path: Path) -> None:
+def test_a_restored_backup_brings_back_lost_files(tmp_path: Path) -> None:
     place = tmp_path / "place"
     for name in SHIPPED:
         shutil.copytree(ROOT / "models" / name, place / "models" / name)
     (place / ".venv").symlink_to(ROOT / ".venv")
     backup = tmp_path / "backup.tar.gz"
     with serving(place) as server:
-        asked(server, "/models?url=smile&model_name=second&initial_workers=1", "POST")
-        asked(server, "/models/dogcat", "DELETE")
+        fetch(server, "/models?url=smile&model_name=second&initial_workers=1", "POST")
+        fetch(server, "/models/dogcat", "DELETE")
         before = names(server)
         assert "second" in before and "dogcat" not in before
         (place / "instance" / "corrections").mkdir()
@@ -73,7 +73,7 @@ def test_what_was_lost_is_there_again(tmp_path: Path) -> None:
         assert names(server) == before
 
 
-def test_a_backup_is_its_owners_and_holds_nothing_that_can_be_made_again(tmp_path: Path) -> None:
+def test_a_backup_is_private_and_contains_nothing_that_can_be_rebuilt(tmp_path: Path) -> None:
     instance = tmp_path / "instance"
     for name in ("cache", "logs", "archives/a"):
         (instance / name).mkdir(parents=True)
@@ -91,13 +91,13 @@ def test_a_backup_is_its_owners_and_holds_nothing_that_can_be_made_again(tmp_pat
     assert not [name for name in held if name.startswith(("instance/cache", "instance/logs"))]
 
 
-def test_elsewhere_than_in_a_checkout_nothing_is_made(tmp_path: Path) -> None:
+def test_no_backup_is_made_outside_a_checkout(tmp_path: Path) -> None:
     done = run("backup.sh", tmp_path, tmp_path / "backup.tar.gz")
     assert (done.returncode, "run it in the checkout" in done.stderr) == (1, True)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_backup_takes_nothing_away(tmp_path: Path) -> None:
+def test_restoring_an_invalid_backup_deletes_nothing(tmp_path: Path) -> None:
     (tmp_path / "instance").mkdir()
     (tmp_path / "other.tar.gz").write_bytes(b"no archive")
     assert run("restore.sh", tmp_path, tmp_path / "other.tar.gz").returncode != 0

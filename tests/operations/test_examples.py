@@ -1,4 +1,4 @@
-"""What the example files and the two documents for operators name, exists; and their numbers agree."""
+"""The example files and the two documents for operators: everything that they name exists, and their numbers agree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ UNITS = {"s": 1, "m": 2**20, "g": 2**30}
 
 
 def directives(name: str) -> list[str]:
-    """What a unit says under a name, once for each line."""
+    """Return the values of a directive of the unit, one for each line."""
     return re.findall(rf"^{name}=(.*)$", SERVICE, re.MULTILINE)
 
 
@@ -49,7 +49,7 @@ def test_every_setting_exists(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(DOCUMENTS))
-def test_every_link_leads_somewhere(name: str) -> None:
+def test_every_link_has_a_target(name: str) -> None:
     folder = ROOT if name == "SECURITY.md" else DOCS
     for path, anchor in re.findall(r"\]\((?!http)([^)#]+)(?:#([^)]+))?\)", DOCUMENTS[name]):
         assert (folder / path).exists(), path
@@ -83,7 +83,7 @@ def test_every_metric_of_the_operators_document_exists() -> None:
         assert f"`{metric}`" in known, metric
 
 
-def test_the_limits_are_the_defaults() -> None:
+def test_the_documented_limits_are_the_defaults() -> None:
     table = DOCUMENTS["SECURITY.md"].split("## Limits")[1].split("\n## ")[0]
     seen = set()
     for row in re.findall(r"^\| [^|]+ \| ([^|]*DIMPLE[^|]*) \| ([^|]+) \|", table, re.MULTILINE):
@@ -94,7 +94,7 @@ def test_the_limits_are_the_defaults() -> None:
     assert limits <= seen
 
 
-def test_the_fixed_limits_are_those_of_the_code() -> None:
+def test_the_documented_fixed_limits_are_those_of_the_code() -> None:
     from app.engines import conversion_process
     from app.errors import LONGEST_TEXT
     from app.formats import hdf5, signature
@@ -105,7 +105,7 @@ def test_the_fixed_limits_are_those_of_the_code() -> None:
     from app.web import json as requests
 
     text, archive = DOCUMENTS["SECURITY.md"].replace("\u2013", "-"), Limits()
-    for said in (
+    for sentence in (
         f"{model_json.MAX_BYTES // 2**20} MiB, {model_json.MAX_DEPTH} |",
         f"{signature.MAX_VALUES:,} |",
         f"{hdf5.FREE_BYTES // 2**20} MiB, or times the file's length | - | {hdf5.RATIO} |",
@@ -118,10 +118,10 @@ def test_the_fixed_limits_are_those_of_the_code() -> None:
         f"{container.LONGEST_SIDE:,} |",
         f"{blocks.MAX_SCANS}; {container.MAX_BLOCKS:,}; {container.MAX_RUNS:,}; {tiff.MAX_VALUES:,} |",
     ):
-        assert said in text, said
+        assert sentence in text, sentence
 
 
-def test_the_versions_are_those_that_are_installed() -> None:
+def test_the_documented_versions_are_the_installed_ones() -> None:
     pins = dict(re.findall(r"^([\w.-]+)(?:\[\w+\])?==(\S+)", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
     table = DOCUMENTS["SECURITY.md"].split("## What cannot be upgraded")[1].split("\n## ")[0]
     rows = re.findall(r"^\| ([a-z][^|]*) \| ([\d., ]+) \|", table, re.MULTILINE)
@@ -130,7 +130,7 @@ def test_the_versions_are_those_that_are_installed() -> None:
         assert [pins[name] for name in names.split(", ")] == versions.split(", "), names
 
 
-def test_the_unit_starts_what_make_makes_and_writes_where_dimple_writes() -> None:
+def test_the_systemd_unit_starts_the_built_server_and_allows_its_folders() -> None:
     (command,) = directives("ExecStart")
     assert command == f"{HOME}/.venv/bin/gunicorn"
     assert "BIN = .venv/bin" in (ROOT / "Makefile").read_text()
@@ -141,7 +141,7 @@ def test_the_unit_starts_what_make_makes_and_writes_where_dimple_writes() -> Non
     assert directives("MemoryDenyWriteExecute") == []
 
 
-def test_who_stops_it_waits_for_what_it_answers() -> None:
+def test_stop_timeouts_are_longer_than_the_longest_request() -> None:
     longest = max(30, int(DEFAULTS["DIMPLE_UNREGISTER_TIMEOUT"]))
     assert "graceful_timeout = max(30, _settings.unregister_timeout)" in GUNICORN
     assert int(directives("TimeoutStopSec")[0]) > longest
@@ -149,28 +149,28 @@ def test_who_stops_it_waits_for_what_it_answers() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / "dimple.service"
     unit.write_text(SERVICE.replace(f"{HOME}/.venv", str(ROOT / ".venv")).replace(HOME, str(ROOT)))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
     assert [line for line in done.stderr.splitlines() if "dimple.service" in line] == []
 
 
-def test_nginx_gives_more_than_dimple_takes() -> None:
+def test_the_limits_of_nginx_exceed_those_of_dimple() -> None:
     assert re.findall(r"server (\S+:\d+);", NGINX) == [f"127.0.0.1:{DEFAULTS['DIMPLE_PORT']}"]
     assert DEFAULTS["DIMPLE_MANAGEMENT_PORT"] not in NGINX
     (body,) = nginx("client_max_body_size")
     longest = int(DEFAULTS["DIMPLE_MAX_REQUEST_BYTES"])
     assert longest < int(body[:-1]) * UNITS[body[-1]] < 1.1 * longest
     assert seconds(nginx("proxy_read_timeout")[0]) > int(DEFAULTS["DIMPLE_RESPONSE_TIMEOUT"])
-    (kept,) = re.findall(r"^keepalive = (\d+)", GUNICORN, re.MULTILINE)
-    assert seconds(nginx("keepalive_timeout")[0]) < int(kept)
+    (keepalive,) = re.findall(r"^keepalive = (\d+)", GUNICORN, re.MULTILINE)
+    assert seconds(nginx("keepalive_timeout")[0]) < int(keepalive)
     trusted = [directive for directive in directives("Environment") if directive.startswith("DIMPLE_TRUSTED_PROXIES=")]
     assert trusted == ["DIMPLE_TRUSTED_PROXIES=127.0.0.1"]
 
 
 @pytest.mark.skipif(shutil.which("nginx") is None or shutil.which("openssl") is None, reason="nginx is not installed")
-def test_nginx_takes_the_file(tmp_path: Path) -> None:
+def test_nginx_accepts_the_file(tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     options = ["-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=dimple.example.org"]
     command = ["openssl", "req", *options, "-keyout", key, "-out", certificate]
@@ -183,7 +183,7 @@ def test_nginx_takes_the_file(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_compose_runs_the_image_as_it_is_built() -> None:
+def test_the_compose_file_matches_the_image() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     (service,) = COMPOSE["services"].values()
     assert (EXAMPLES / service["build"] / "Dockerfile").samefile(ROOT / "Dockerfile")
@@ -208,7 +208,7 @@ def test_both_images_run_without_a_compiler_and_not_as_root() -> None:
     assert "libquadmath" not in by_name["base"] + by_name["serve"]
 
 
-def test_what_is_lost_is_backed_up() -> None:
+def test_irreplaceable_files_are_backed_up() -> None:
     script, document = (EXAMPLES / "backup.sh").read_text(), DOCUMENTS["operations.md"]
     table = document.split("## What is kept where")[1].split("\n## ")[0]
     for path in re.findall(r"^\| (.*?) \|[^|]*\| \*\*is lost", table, re.MULTILINE):

@@ -14,14 +14,14 @@ from tests.conftest import CACHE
 
 @pytest.fixture(scope="package")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One server for all faults that it must survive."""
+    """Yield one server for all faults that it must survive."""
     with running(make(tmp_path_factory.mktemp("served"), CACHE, (COLOUR, HEAVY, HANDLED), client_timeout=3)) as served:
         yield served
 
 
 @pytest.fixture
 def served(shared: Served) -> Served:
-    """The shared one; started again where a test that failed has left it broken, so that the next can tell more."""
+    """Return the shared server; restarted if a failed test has left it broken, so that later tests are meaningful."""
     try:
         whole = shared.is_whole()
     except NotInTime:
@@ -34,5 +34,5 @@ def served(shared: Served) -> Served:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """A folder for a server of the test's own."""
+    """Return a folder for a server of the test's own."""
     return tmp_path / "server"

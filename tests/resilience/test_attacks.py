@@ -1,4 +1,4 @@
-"""What a request may cost: memory in proportion to its body, for every kind of body (longer ones: ``make attack``)."""
+"""The cost of a request: memory in proportion to its body, for every kind of body (longer ones: ``make attack``)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZE = 16 * MIB
 
 @pytest.fixture(scope="module")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, float]]:
-    """A server of one process, and the MiB that it holds when it has answered once."""
+    """Yield a server of one process, and the MiB that it holds when it has answered once."""
     folder = tmp_path_factory.mktemp("attacked")
     with running(
         make(folder, CACHE, ("smile", "dogcat"), workers=1, default_model="smile", gzip_requests="true")
@@ -37,7 +37,7 @@ def case(attack: Attack) -> Any:
 
 
 @pytest.mark.parametrize("attack", [case(attack) for attack in ALL])
-def test_a_request_takes_memory_in_proportion_to_its_body_and_blames_no_server(
+def test_memory_grows_in_proportion_to_the_body_and_no_attack_is_a_server_error(
     attacked: tuple[Served, float], attack: Attack
 ) -> None:
     served, before = attacked

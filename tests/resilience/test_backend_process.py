@@ -19,7 +19,7 @@ from tests.conftest import CACHE
 PREDICT = f"/predictions/{HEAVY}"
 
 
-def test_a_killed_engine_process_costs_no_request_and_no_other_answer(served: Served) -> None:
+def test_a_killed_engine_process_loses_no_request_and_changes_no_result(served: Served) -> None:
     before = served.ask("POST", PREDICT, picture("blue"))
     row = suffer(ENGINE, served)
     assert row.samples == ()
@@ -27,7 +27,7 @@ def test_a_killed_engine_process_costs_no_request_and_no_other_answer(served: Se
     assert served.ask("POST", PREDICT, picture("blue"))[:2] == before[:2]
 
 
-def test_a_killed_worker_lets_go_of_its_networks(served: Served) -> None:
+def test_a_killed_worker_releases_its_networks(served: Served) -> None:
     (engine,) = served.engines()
     worker, *_ = served.workers()
     files = len(os.listdir(f"/proc/{engine}/fd"))
@@ -37,7 +37,7 @@ def test_a_killed_worker_lets_go_of_its_networks(served: Served) -> None:
     assert served.engines() == [engine]
 
 
-def test_a_reload_brings_another_and_costs_no_request(served: Served) -> None:
+def test_a_reload_replaces_the_engine_process_and_loses_no_request(served: Served) -> None:
     served.wait(lambda: b"dimple_workers 2.0" in served.ask("GET", "/metrics", management=True)[1])  # all has loaded
     before = served.engines()
     row = suffer(replace(RELOAD, loaded=heavy), served)
@@ -46,13 +46,13 @@ def test_a_reload_brings_another_and_costs_no_request(served: Served) -> None:
     served.wait(lambda: len(served.engines()) == 1 and served.engines() != before)
 
 
-def test_its_memory_is_told(served: Served) -> None:
+def test_the_memory_of_the_engine_process_is_a_metric(served: Served) -> None:
     (engine,) = served.engines()
-    _, said, _ = served.ask("GET", "/metrics", management=True)
-    assert f'dimple_process_resident_memory_bytes{{kind="engine",model="",pid="{engine}"}}' in said.decode()
+    _, body, _ = served.ask("GET", "/metrics", management=True)
+    assert f'dimple_process_resident_memory_bytes{{kind="engine",model="",pid="{engine}"}}' in body.decode()
 
 
-@pytest.mark.slow  # test_a_killed_master_leaves_nothing_behind_… looks for all processes
+@pytest.mark.slow  # test_a_killed_master_leaves_no_process_… looks for all processes
 def test_an_engine_process_does_not_outlive_its_master(place: Path) -> None:
     served = make(place, CACHE, (HEAVY,), default_model=HEAVY)
     with running(served):
@@ -70,7 +70,7 @@ def test_an_engine_process_does_not_outlive_its_master(place: Path) -> None:
         pytest.param({"engine": "mxnet"}, marks=pytest.mark.slow),
     ],
 )
-def test_there_is_one_backend_whatever_computes(place: Path, setting: dict[str, object]) -> None:
+def test_there_is_one_backend_process_for_every_engine(place: Path, setting: dict[str, object]) -> None:
     with running(make(place, CACHE, **setting)) as served:
         assert len(served.engines()) == 1
         assert served.ask("GET", "/readyz")[0] == 200

@@ -1,4 +1,4 @@
-"""Clients that are slow, that vanish, or that are too many, beside others who must not notice."""
+"""Clients that are slow, that disconnect, or that are too many, beside others that must not be affected."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from bench.reliability.fault import suffer
 from bench.reliability.served import Served
 
 
-def test_slow_clients_are_refused_and_nobody_waits_for_them(served: Served) -> None:
+def test_slow_clients_are_refused_and_do_not_delay_others(served: Served) -> None:
     row = suffer(SLOW_CLIENTS, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
 
 
-def test_bodies_in_chunks_that_do_not_end_take_no_thread(served: Served) -> None:
+def test_unfinished_chunked_bodies_occupy_no_thread(served: Served) -> None:
     row = suffer(CHUNKED, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
 
 
-def test_clients_that_wait_for_slow_models_keep_nobody_else_waiting(served: Served) -> None:
+def test_clients_that_wait_for_slow_models_do_not_delay_others(served: Served) -> None:
     row = suffer(SLOW_MODELS, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
 
 
-def test_clients_that_vanish_in_the_middle_of_a_body_harm_nobody(served: Served) -> None:
+def test_clients_that_disconnect_during_a_body_do_not_affect_others(served: Served) -> None:
     row = suffer(VANISHING, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
 
 
-def test_clients_that_take_no_answer_are_cut_off(served: Served) -> None:
+def test_clients_that_do_not_read_the_response_are_disconnected(served: Served) -> None:
     row = suffer(DEAF, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
-    assert "Traceback" not in served.said()
+    assert "Traceback" not in served.log_text()
 
 
-def test_more_connections_than_files_end_no_worker_and_who_waits_is_answered(served: Served) -> None:
+def test_too_many_connections_end_no_worker_and_waiting_clients_are_answered(served: Served) -> None:
     row = suffer(TOO_MANY, served)
     assert (row.samples, row.lost, row.unreached) == ((), 0, 0)

@@ -1,4 +1,4 @@
-"""Deadlines go by the monotonic clock; what goes by the one that may jump is listed here, with its reason."""
+"""Uses of the clocks: deadlines use the monotonic clock; uses of the wall clock are listed here, with the reason."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def takes_wall_clock(tree: ast.AST) -> bool:
     )
 
 
-def test_only_these_files_ask_for_the_time_of_day() -> None:
+def test_only_these_files_read_the_wall_clock() -> None:
     found = {
         f"{path.relative_to(APP).parts[0]}/{path.name}"
         for path in APP.rglob("*.py")
@@ -40,6 +40,6 @@ def test_only_these_files_ask_for_the_time_of_day() -> None:
     assert found <= MAY
 
 
-def test_a_program_that_asks_for_it_is_found() -> None:
+def test_a_program_that_reads_the_wall_clock_is_detected() -> None:
     assert takes_wall_clock(ast.parse("import time\nprint(time.time() + 3)"))
     assert not takes_wall_clock(ast.parse("import time\nprint(time.monotonic())"))

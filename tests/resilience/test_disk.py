@@ -20,7 +20,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 
 @pytest.mark.parametrize("fault", [UPLOADS, INSTANCE, CACHE], ids=lambda fault: fault.name)
-def test_who_only_asks_does_not_notice_and_who_wants_to_keep_something_is_told(served: Served, fault: Fault) -> None:
+def test_a_full_disk_fails_only_requests_that_store_something(served: Served, fault: Fault) -> None:
     row = suffer(fault, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
-    assert "Traceback" not in served.said()
+    assert "Traceback" not in served.log_text()

@@ -17,7 +17,7 @@ from tests.conftest import CACHE
 
 @contextmanager
 def serving(folder: Path, workers: int, versions: int) -> Iterator[tuple[Served, list[str]]]:
-    """Run a server whose models folder holds archives, so many versions of each kind; yield their names, too."""
+    """Run a server whose models folder has archives, some versions of each kind; yield their names, too."""
     served = make(folder, CACHE, (COLOUR,), workers=workers, job_queue_size=1000)
     names = write_versions(served.models, versions)
     with running(served):
@@ -32,7 +32,7 @@ def serving(folder: Path, workers: int, versions: int) -> Iterator[tuple[Served,
         pytest.param(2, True, 4, 4, 25, marks=pytest.mark.slow),
     ],
 )
-def test_no_answer_is_stale_nothing_is_lost_and_nothing_is_left(
+def test_no_response_is_stale_and_nothing_is_lost_or_left_behind(
     tmp_path: Path, seed: int, kill: bool, workers: int, versions: int, calls: int
 ) -> None:
     with serving(tmp_path, workers, versions) as served:
@@ -51,8 +51,8 @@ def call(op: Op, begun: float, ended: float, status: int, version: str = "") -> 
         (call(Op.PREDICT, 7, 8, 200, "v2"), False),
         (call(Op.PREDICT, 7, 8, 200, "v1"), True),  # replaced before
         (call(Op.PREDICT, 5, 8, 200, "v1"), False),  # replaced meanwhile
-        (call(Op.PREDICT, 7, 8, 200, "v3"), True),  # nobody's
-        (call(Op.PREDICT, 7, 8, 404), True),  # nobody took it away
+        (call(Op.PREDICT, 7, 8, 200, "v3"), True),  # of no registration
+        (call(Op.PREDICT, 7, 8, 404), True),  # it was never unregistered
         (call(Op.PREDICT, 10, 11, 404), False),
         (call(Op.PREDICT, 10, 11, 200, "v2"), True),  # unregistered before
         (call(Op.PREDICT, 8.5, 11, 404), False),
@@ -61,7 +61,7 @@ def call(op: Op, begun: float, ended: float, status: int, version: str = "") -> 
         (call(Op.PREDICT, 7, 99, 503), True),  # too long
     ],
 )
-def test_what_cannot_be_is_found(last: Call, wrong: bool) -> None:
+def test_impossible_histories_are_detected(last: Call, wrong: bool) -> None:
     history = [
         call(Op.REGISTER, 1, 2, 200, "v1"),
         call(Op.REPLACE, 4, 6, 200, "v2"),
@@ -71,7 +71,7 @@ def test_what_cannot_be_is_found(last: Call, wrong: bool) -> None:
     assert bool(list(mistakes(history))) == wrong
 
 
-def test_a_change_whose_answer_was_lost_may_have_happened_or_not() -> None:
+def test_a_change_with_a_lost_response_may_or_may_not_have_happened() -> None:
     history = [
         call(Op.REGISTER, 1, 2, 200, "v1"),
         call(Op.UNREGISTER, 3, 4, 0),

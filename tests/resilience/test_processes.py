@@ -14,7 +14,7 @@ from bench.reliability.served import Served, make
 from tests.conftest import CACHE
 
 
-def test_a_killed_worker_costs_only_what_it_was_working_on(served: Served) -> None:
+def test_a_killed_worker_loses_only_the_requests_that_it_was_computing(served: Served) -> None:
     row = suffer(WORKER, served)
     assert row.samples == ()
     assert (row.lost, row.unreached) == (0, 0)
@@ -26,30 +26,30 @@ def test_a_killed_handler_is_replaced_and_its_request_can_be_repeated(served: Se
     assert (row.samples, row.lost) == ((), 0)
 
 
-@pytest.mark.slow  # test_a_reload_brings_another_and_costs_no_request is the same under more load
-def test_a_reload_harms_no_request_and_somebody_always_answers(served: Served) -> None:
+@pytest.mark.slow  # test_a_reload_replaces_the_engine_process_and_loses_no_request is the same under more load
+def test_a_reload_fails_no_request_and_leaves_no_gap(served: Served) -> None:
     row = suffer(RELOAD, served)
     assert row.samples == ()
     assert (row.lost, row.refused, row.cut, row.unreached) == (0, 0, 0, 0)
 
 
-def test_settings_that_make_no_sense_end_no_worker_that_serves(served: Served) -> None:
+def test_a_reload_with_invalid_settings_ends_no_serving_worker(served: Served) -> None:
     row = suffer(MISSPELT, served)
     assert (row.samples, row.lost, row.refused) == ((), 0, 0)
 
 
-def test_a_server_that_is_told_to_end_answers_what_it_was_sent(served: Served) -> None:
+def test_a_terminating_server_answers_the_requests_that_it_received(served: Served) -> None:
     row = suffer(TERM, served)
     assert row.samples == ()
     assert (row.lost, row.refused, row.cut) == (0, 0, 0)
 
 
-def test_a_killed_master_leaves_nothing_behind_and_its_registrations_are_there_again(served: Served) -> None:
+def test_a_killed_master_leaves_no_process_and_registrations_are_restored(served: Served) -> None:
     row = suffer(MASTER, served)
     assert (row.samples, row.lost) == ((), 0)
 
 
-def test_a_server_that_is_told_to_end_while_its_workers_begin_ends(place: Path) -> None:
+def test_a_server_that_is_terminated_during_startup_ends(place: Path) -> None:
     served = make(place, CACHE)
     served.launch()
     try:

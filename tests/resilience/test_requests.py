@@ -1,4 +1,4 @@
-"""Requests that arrive in pieces, or several at once: a thread is given to each when it is whole, and none is lost."""
+"""Requests that arrive in pieces, or several at once: each gets a thread when it is complete, and none is lost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def post(body: bytes, *headers: bytes) -> bytes:
 
 
 def answers(connection: socket.socket, count: int) -> list[tuple[int, bytes]]:
-    """Read so many answers: status and body."""
+    """Read the given number of answers: status and body."""
     found, file = [], connection.makefile("rb")
     for _ in range(count):
         status = int(file.readline().split()[1])
@@ -46,14 +46,14 @@ def first(body: bytes) -> str:
     return str(json.loads(body)["predictions"][0]["class"])
 
 
-def test_requests_that_come_together_are_answered_in_their_order(served: Served) -> None:
+def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     colours = ["red", "green", "blue", "green"]
     with connected(served) as connection:
         connection.sendall(b"".join(post(picture(colour)) for colour in colours))
         assert [first(body) for _, body in answers(connection, 4)] == colours
 
 
-def test_a_request_may_come_byte_by_byte(served: Served) -> None:
+def test_a_request_may_arrive_byte_by_byte(served: Served) -> None:
     with connected(served) as connection:
         for number in range(2):  # the second comes while the first's thread may still wait for it
             for byte in post(RED):
@@ -62,7 +62,7 @@ def test_a_request_may_come_byte_by_byte(served: Served) -> None:
             assert (number, status, first(body)) == (number, 200, "red")
 
 
-def test_the_rest_of_a_long_body_comes_later(served: Served) -> None:
+def test_the_rest_of_a_long_body_may_arrive_later(served: Served) -> None:
     data = noise(700, 700)
     assert len(data) > 2 * IN_MEMORY_BYTES
     request = post(data)
@@ -72,7 +72,7 @@ def test_the_rest_of_a_long_body_comes_later(served: Served) -> None:
         assert answers(connection, 1)[0][0] == 200
 
 
-def test_who_waits_to_be_invited_is_invited_once(served: Served) -> None:
+def test_a_client_that_expects_100_continue_gets_it_once(served: Served) -> None:
     data = encode(plain(300, 300))
     whole = post(data, b"Expect: 100-continue")
     head = whole[: -len(data)]
@@ -82,11 +82,11 @@ def test_who_waits_to_be_invited_is_invited_once(served: Served) -> None:
         assert invited == b"HTTP/1.1 100 Continue\r\n\r\n"
         connection.sendall(data)
         assert answers(connection, 1)[0][0] == 200
-        connection.sendall(whole)  # what has come needs no invitation (RFC 9110, section 10.1.1)
+        connection.sendall(whole)  # a body that has arrived needs no 100 Continue (RFC 9110, section 10.1.1)
         assert [status for status, _ in answers(connection, 1)] == [200]
 
 
-def test_a_body_in_chunks_may_come_in_pieces(served: Served) -> None:
+def test_a_chunked_body_may_arrive_in_pieces(served: Served) -> None:
     with connected(served) as connection:
         connection.sendall(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
         for start in range(0, len(RED), 20):
@@ -97,14 +97,14 @@ def test_a_body_in_chunks_may_come_in_pieces(served: Served) -> None:
     assert (status, first(body)) == (200, "red")
 
 
-def test_who_has_ended_its_own_half_is_answered(served: Served) -> None:
+def test_a_client_that_closed_its_sending_side_is_answered(served: Served) -> None:
     with connected(served) as connection:
         connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         connection.shutdown(socket.SHUT_WR)
         assert answers(connection, 1)[0][0] == 200
 
 
-def test_a_body_that_ends_early_is_told_so(served: Served) -> None:
+def test_a_truncated_body_is_answered_with_400(served: Served) -> None:
     with connected(served) as connection:
         connection.sendall(post(RED)[:-10])
         connection.shutdown(socket.SHUT_WR)
@@ -114,7 +114,7 @@ def test_a_body_that_ends_early_is_told_so(served: Served) -> None:
 
 
 def everything(connection: socket.socket) -> bytes:
-    """All that the server sends until it closes the connection."""
+    """Return all that the server sends until it closes the connection."""
     return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
@@ -142,7 +142,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         pytest.param(b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n", 404, id="tunnel"),
     ],
 )
-def test_after_what_is_no_request_nothing_is_read_as_one(served: Served, data: bytes, status: int) -> None:
+def test_nothing_is_read_as_a_request_after_an_invalid_request(served: Served, data: bytes, status: int) -> None:
     with connected(served) as connection:
         connection.sendall(data)
         with suppress(ConnectionError):  # it may be refused before all of it is sent
@@ -163,7 +163,7 @@ def test_after_what_is_no_request_nothing_is_read_as_one(served: Served, data: b
     ],
 )
 @pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"], ids=["sends", "asks"])
-def test_a_head_that_will_be_refused_is_refused_before_its_body_comes(
+def test_a_request_is_refused_by_its_head_before_the_body_arrives(
     served: Served, path: str, length: int, status: int, expect: bytes
 ) -> None:
     with connected(served) as connection:
@@ -175,7 +175,7 @@ def test_a_head_that_will_be_refused_is_refused_before_its_body_comes(
     assert b"\r\nConnection: close\r\n" in answer
 
 
-def test_the_old_version_ends_the_connection_unless_it_is_asked_not_to(served: Served) -> None:
+def test_http_1_0_closes_the_connection_unless_keep_alive_is_requested(served: Served) -> None:
     for keep, closes in ((b"", True), (b"Connection: keep-alive\r\n", False)):
         with connected(served) as connection:
             connection.sendall(b"GET /ping HTTP/1.0\r\n" + keep + b"\r\n")
@@ -187,7 +187,7 @@ def test_the_old_version_ends_the_connection_unless_it_is_asked_not_to(served: S
                 assert answers(connection, 1)[0][0] == 200
 
 
-def test_a_head_alone_is_answered_without_a_body(served: Served) -> None:
+def test_a_head_request_is_answered_without_a_body(served: Served) -> None:
     with connected(served) as connection:
         connection.sendall(
             b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + NEXT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
@@ -198,7 +198,7 @@ def test_a_head_alone_is_answered_without_a_body(served: Served) -> None:
     assert second.startswith(b"HTTP/1.1 200 ")
 
 
-def test_an_upgrade_is_not_taken_up_and_an_absolute_target_is(served: Served) -> None:
+def test_an_upgrade_is_ignored_and_an_absolute_target_is_accepted(served: Served) -> None:
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     with connected(served) as connection:
         connection.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n" + upgrade + b"\r\n")
@@ -207,7 +207,7 @@ def test_an_upgrade_is_not_taken_up_and_an_absolute_target_is(served: Served) ->
         assert answers(connection, 1)[0][0] == 200
 
 
-def test_no_answer_names_the_program(served: Served) -> None:
+def test_no_response_names_the_server_software(served: Served) -> None:
     with connected(served) as connection:
         connection.sendall(NEXT + b"nonsense\r\n\r\n")
         assert b"\nserver:" not in everything(connection).lower()

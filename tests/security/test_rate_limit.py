@@ -19,7 +19,7 @@ def rates(tmp_path: Path) -> RateLimiter:
     return RateLimiter(tmp_path / "rates.table")
 
 
-def test_a_burst_passes_at_once_and_then_one_each_interval(rates: RateLimiter) -> None:
+def test_a_burst_passes_at_once_and_then_one_request_per_interval(rates: RateLimiter) -> None:
     rate = Rate(2, 3)  # two a second, three at once
     assert [rates.hit("a", rate, 100.0) for _ in range(4)] == [0, 0, 0, pytest.approx(0.5)]
     assert rates.hit("a", rate, 100.25) == pytest.approx(0.25)
@@ -27,7 +27,7 @@ def test_a_burst_passes_at_once_and_then_one_each_interval(rates: RateLimiter) -
     assert rates.hit("a", rate, 100.5) == pytest.approx(0.5)
 
 
-def test_who_was_refused_is_not_put_back_for_it(rates: RateLimiter) -> None:
+def test_refused_requests_do_not_extend_the_wait(rates: RateLimiter) -> None:
     rate = Rate(1, 1)
     assert rates.hit("a", rate, 10.0) == 0
     for _ in range(50):
@@ -35,20 +35,20 @@ def test_who_was_refused_is_not_put_back_for_it(rates: RateLimiter) -> None:
     assert rates.hit("a", rate, 11.0) == 0
 
 
-def test_clients_do_not_count_for_each_other(rates: RateLimiter) -> None:
+def test_clients_are_limited_independently(rates: RateLimiter) -> None:
     rate = Rate(1, 1)
     assert {rates.hit(f"client {number}", rate, 5.0) for number in range(500)} == {0.0}
     assert all(rates.hit(f"client {number}", rate, 5.0) > 0 for number in range(500))
 
 
-def test_a_table_of_an_earlier_start_of_the_machine_locks_nobody_out(rates: RateLimiter) -> None:
+def test_a_table_from_before_a_reboot_blocks_no_client(rates: RateLimiter) -> None:
     rate = Rate(1, 2)
     assert rates.hit("a", rate, 1_000_000.0) == 0  # by a clock that has since begun anew
     assert rates.hit("a", rate, 3.0) == 0
 
 
 @given(st.integers(1, 20), st.integers(1, 10), st.lists(st.integers(0, 1500), min_size=1, max_size=60))
-def test_it_lets_pass_what_a_bucket_of_tokens_lets_pass(
+def test_the_limiter_matches_a_token_bucket(
     tmp_path_factory: pytest.TempPathFactory, per_second: int, burst: int, pauses: list[int]
 ) -> None:
     rates = RateLimiter(tmp_path_factory.mktemp("rates") / "table")
@@ -63,7 +63,7 @@ def test_it_lets_pass_what_a_bucket_of_tokens_lets_pass(
     rates.close()
 
 
-def test_processes_count_together(tmp_path: Path) -> None:
+def test_processes_share_the_limit(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from app.security.rate_limit import Rate, RateLimiter\n"
     code += "rates = RateLimiter(Path(sys.argv[1]))\n"
     code += "print(sum(rates.hit('a', Rate(0.001, 100)) == 0 for _ in range(80)))"
@@ -94,5 +94,5 @@ def test_an_ipv6_network_is_one_client(one: str, other: str, same: bool) -> None
         ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("example.org", False), ("", False),
     ],
 )  # fmt: skip
-def test_what_is_reached_from_this_machine_alone(host: str, local: bool) -> None:
+def test_loopback_hosts_are_local(host: str, local: bool) -> None:
     assert is_local(host) is local

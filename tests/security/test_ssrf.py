@@ -1,4 +1,4 @@
-"""What may be fetched: addresses by IANA's registries, real servers on this machine, and names that change."""
+"""The URLs that may be fetched: addresses by IANA's registries, real servers on this machine, and names that change."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MULTICAST = ["224.0.0.0/4", "ff00::/8"]  # RFC 5771, RFC 4291
 
 
 @pytest.mark.parametrize("block", [*REGISTRY, *MULTICAST])
-def test_no_block_of_the_special_registries_is_public(block: str) -> None:
+def test_special_purpose_address_blocks_are_not_public(block: str) -> None:
     network = ipaddress.ip_network(block)
     for address in (network[0], network[-1], network[network.num_addresses // 2]):
         assert not is_public(str(address)), address
@@ -52,7 +52,7 @@ def test_no_block_of_the_special_registries_is_public(block: str) -> None:
      "128.0.0.0", "223.255.255.255", "2606:4700:4700::1111", "2a00:1450:4001:81b::200e",
      "::ffff:8.8.8.8", "64:ff9b::808:808"],
 )  # fmt: skip
-def test_addresses_of_anybody_are_public(address: str) -> None:
+def test_ordinary_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
@@ -63,7 +63,7 @@ def test_addresses_of_anybody_are_public(address: str) -> None:
      "2002:a9fe:a9fe::1", "64:ff9b:1::a9fe:a9fe", "64:ff9b:1:a9fe:a9:fe00::", "::a9fe:a9fe",
      "2001:0:a9fe:a9fe:0:0:0:0", "2001:0:102:304:0:0:5601:5601"],
 )  # fmt: skip
-def test_metadata_services_are_refused_whatever_is_allowed(address: str) -> None:
+def test_metadata_services_are_refused_even_if_private_addresses_are_allowed(address: str) -> None:
     assert is_forbidden(address)
     assert not is_public(address)
     reach = FetchPolicy(private=True, resolve=names({"m.example": [address]}))
@@ -72,7 +72,7 @@ def test_metadata_services_are_refused_whatever_is_allowed(address: str) -> None
 
 
 def names(known: dict[str, list[str]]) -> Any:
-    """A name server: addresses by name, told once each; a second question is an error."""
+    """Return a name server: addresses by name, each returned once; a second query is an error."""
     left = dict(known)
 
     def resolve(host: str, port: int, **_: object) -> list[Any]:
@@ -82,15 +82,15 @@ def names(known: dict[str, list[str]]) -> Any:
 
 
 class Site:
-    """A web server on this machine, and the requests that it got."""
+    """A web server on this machine, and its requests."""
 
     def __init__(self, answers: dict[str, tuple[int, str]]) -> None:
-        self.answers, self.asked = answers, list[tuple[str, str]]()
+        self.answers, self.requests = answers, list[tuple[str, str]]()
         site = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                site.asked.append((self.headers["Host"], self.path))
+                site.requests.append((self.headers["Host"], self.path))
                 status, text = site.answers.get(self.path, (404, ""))
                 self.send_response(status)
                 if status in (301, 302, 303, 307, 308):
@@ -123,37 +123,37 @@ def fetch(url: str, folder: Path, reach: FetchPolicy) -> str:
     return download(url, folder / "m.mar", patience=ONCE, reach=reach).read_text()
 
 
-def test_the_name_is_asked_for_once_and_told_to_the_server(site: Site, tmp_path: Path) -> None:
+def test_the_name_is_resolved_once_and_sent_in_the_host_header(site: Site, tmp_path: Path) -> None:
     reach = FetchPolicy(private=True, resolve=names({"models.example": ["127.0.0.1"]}))
     assert fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach) == "a model"
-    assert site.asked == [(f"models.example:{site.port}", "/m.mar")]
+    assert site.requests == [(f"models.example:{site.port}", "/m.mar")]
 
 
-def test_one_private_address_among_public_ones_is_refused_before_anybody_is_asked(site: Site, tmp_path: Path) -> None:
+def test_a_private_address_among_public_ones_is_refused_before_any_request(site: Site, tmp_path: Path) -> None:
     for addresses in (["127.0.0.1"], ["93.184.216.34", "127.0.0.1"], ["::1"], ["::ffff:10.0.0.1"]):
         reach = FetchPolicy(resolve=names({"models.example": addresses}))
         with pytest.raises(UrlNotAllowed, match=r"models\.example.*not public.*DIMPLE_MODEL_URL_PRIVATE"):
             fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach)
-    assert site.asked == []
+    assert site.requests == []
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "2130706433", "0x7f.1", "127.1", "0", "[::1]", "[::ffff:127.0.0.1]", "localhost"]
 )
-def test_this_machine_is_refused_however_it_is_written(site: Site, tmp_path: Path, host: str) -> None:
+def test_every_notation_of_this_machine_is_refused(site: Site, tmp_path: Path, host: str) -> None:
     with pytest.raises((UrlNotAllowed, DataError)):
         fetch(f"http://{host}:{site.port}/m.mar", tmp_path, FetchPolicy())
-    assert site.asked == []
+    assert site.requests == []
 
 
-def test_a_second_address_is_asked_where_the_first_does_not_answer(site: Site, tmp_path: Path) -> None:
+def test_the_second_address_is_tried_if_the_first_does_not_answer(site: Site, tmp_path: Path) -> None:
     reach = FetchPolicy(
         private=True, resolve=names({"models.example": ["127.0.0.2", "127.0.0.1"]})
-    )  # nobody listens at .2
+    )  # no server listens at .2
     assert fetch(f"http://models.example:{site.port}/m.mar", tmp_path, reach) == "a model"
 
 
-def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -> None:
+def test_redirects_are_followed_and_each_is_checked(site: Site, tmp_path: Path) -> None:
     away = f"http://other.example:{site.port}"
     site.answers |= {
         "/near": (302, "m.mar"),
@@ -171,7 +171,7 @@ def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -
 
     assert fetch(f"{base}/near", tmp_path, reach()) == "a model"
     assert fetch(f"{base}/away", tmp_path, reach()) == "a model"
-    assert site.asked[-1] == (f"other.example:{site.port}", "/m.mar")
+    assert site.requests[-1] == (f"other.example:{site.port}", "/m.mar")
     with pytest.raises(UrlNotAllowed, match=r"not fetched from other\.example"):
         fetch(f"{base}/away", tmp_path, reach(hosts=("models.example",)))
     with pytest.raises(UrlNotAllowed, match="metadata"):
@@ -179,10 +179,10 @@ def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -
     for path in ("/file", "/gopher"):
         with pytest.raises(UrlNotAllowed, match="scheme must be http or https"):
             fetch(base + path, tmp_path, reach())
-    site.asked.clear()
+    site.requests.clear()
     with pytest.raises(UrlNotAllowed, match="more than 5 redirects"):
         fetch(f"{base}/round", tmp_path, reach())
-    assert len(site.asked) == 6
+    assert len(site.requests) == 6
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_redirects_are_followed_and_each_is_judged(site: Site, tmp_path: Path) -
         (f"http://{'a' * 70}.example/", FetchPolicy()),
     ],
 )
-def test_urls_that_are_refused_by_what_they_say(url: str, reach: FetchPolicy) -> None:
+def test_unacceptable_urls_are_refused_by_their_text(url: str, reach: FetchPolicy) -> None:
     with pytest.raises(UrlNotAllowed):
         reach.check(url)
 
@@ -208,11 +208,11 @@ def test_urls_that_are_refused_by_what_they_say(url: str, reach: FetchPolicy) ->
 @pytest.mark.parametrize(
     "url", ["https://a.good.example/x", "https://ONE.example./x", "https://u:p@one.example:8443/x"]
 )
-def test_hosts_that_are_allowed(url: str) -> None:
+def test_allowed_hosts_are_accepted(url: str) -> None:
     assert FetchPolicy(hosts=("*.good.example", "one.example")).check(url)
 
 
-def test_a_model_that_is_too_long_is_not_fetched_to_its_end(site: Site, tmp_path: Path) -> None:
+def test_the_download_of_a_too_large_model_is_stopped(site: Site, tmp_path: Path) -> None:
     site.answers["/big.mar"] = (200, "x" * 300_000)
     reach = FetchPolicy(private=True, most_bytes=100_000, resolve=names({"models.example": ["127.0.0.1"]}))
     with pytest.raises(DownloadError, match="more than 100,000 bytes"):
@@ -221,7 +221,7 @@ def test_a_model_that_is_too_long_is_not_fetched_to_its_end(site: Site, tmp_path
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for models.example, which vouches for itself, and its key."""
+    """Return a self-signed certificate for models.example, and its key."""
     folder = tmp_path_factory.mktemp("tls")
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a test")])
     now = datetime.datetime.now(datetime.UTC)
@@ -237,7 +237,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-def test_tls_is_spoken_with_the_name_and_the_certificate_must_be_for_it(
+def test_tls_uses_the_host_name_and_verifies_the_certificate(
     certificate: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = list[str]()

@@ -1,4 +1,4 @@
-"""What is kept of tokens, and which of them count."""
+"""The stored form of tokens, and their validity."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "instance" / "tokens.json"
 
 
-def test_a_token_has_256_random_bits_and_only_its_hash_is_kept(path: Path) -> None:
+def test_a_token_has_256_random_bits_and_only_its_hash_is_stored(path: Path) -> None:
     token = add_token(path, "grafana", "management")
     found = re.fullmatch(r"dimple_([0-9a-f]{12})_([A-Za-z0-9_-]+)", token)
     assert found
     assert len(found[2]) * 6 >= 256  # base64: six bits a letter
-    kept = path.read_text()
-    assert found[2] not in kept
-    (entry,) = json.loads(kept)["tokens"]
+    content = path.read_text()
+    assert found[2] not in content
+    (entry,) = json.loads(content)["tokens"]
     assert entry["hash"] == hashlib.sha256(bytes.fromhex(entry["salt"]) + found[2].encode()).hexdigest()
     assert (entry["name"], entry["role"], entry["expires"]) == ("grafana", "management", None)
     assert abs(entry["created"] - time.time()) < 60
 
 
-def test_the_file_is_for_its_owner_alone_and_nothing_else_is_left(path: Path) -> None:
+def test_the_file_is_private_and_no_other_file_is_left(path: Path) -> None:
     add_token(path, "one", "prediction")
     assert path.stat().st_mode & 0o777 == 0o600
     assert {item.name for item in path.parent.iterdir()} == {"tokens.json", "tokens.json.lock"}
 
 
-def test_each_token_matches_its_own_entry_and_no_other_text_does(path: Path) -> None:
+def test_each_token_matches_only_its_own_entry(path: Path) -> None:
     tokens = {name: add_token(path, name, "prediction") for name in ("one", "two")}
     entries = read_tokens(path)
     for name, token in tokens.items():
@@ -66,7 +66,7 @@ def test_each_token_matches_its_own_entry_and_no_other_text_does(path: Path) -> 
         assert find_token(text, entries) is None, text
 
 
-def test_two_tokens_cannot_have_one_name_and_a_name_is_a_name(path: Path) -> None:
+def test_token_names_must_be_unique_and_valid(path: Path) -> None:
     add_token(path, "one", "prediction")
     with pytest.raises(TokenError, match="one already"):
         add_token(path, "one", "management")
@@ -75,7 +75,7 @@ def test_two_tokens_cannot_have_one_name_and_a_name_is_a_name(path: Path) -> Non
             add_token(path, name, "prediction")
 
 
-def test_what_is_revoked_is_gone_and_what_is_not_there_is_told(path: Path) -> None:
+def test_a_revoked_token_is_removed_and_a_missing_one_is_reported(path: Path) -> None:
     token = add_token(path, "one", "prediction")
     add_token(path, "two", "prediction")
     revoke_token(path, "one")
@@ -84,7 +84,7 @@ def test_what_is_revoked_is_gone_and_what_is_not_there_is_told(path: Path) -> No
         revoke_token(path, "one")
 
 
-def test_days_count_from_now(path: Path) -> None:
+def test_the_lifetime_in_days_starts_now(path: Path) -> None:
     add_token(path, "week", "prediction", 7)
     (entry,) = read_tokens(path).values()
     assert entry.expires == entry.created + 604_800
@@ -95,14 +95,14 @@ def test_days_count_from_now(path: Path) -> None:
     "text",
     ["", "[]", "{}", '{"tokens": [{}]}', '{"tokens": [1]}', "[" * 100_000, '{"tokens": [{"id": "a", "name": "b"}]}'],
 )
-def test_a_file_that_cannot_be_understood_is_an_error_that_names_it(path: Path, text: str) -> None:
+def test_an_unreadable_file_is_an_error_with_its_name(path: Path, text: str) -> None:
     path.parent.mkdir()
     path.write_text(text)
     with pytest.raises(TokenError, match=re.escape(str(path))):
         read_tokens(path)
 
 
-def test_many_processes_add_tokens_and_none_is_lost(path: Path) -> None:
+def test_tokens_added_by_many_processes_are_not_lost(path: Path) -> None:
     code = "import sys; from pathlib import Path; from app.security.tokens import add_token\n"
     code += "for n in range(5): add_token(Path(sys.argv[1]), f'{sys.argv[2]}-{n}', 'prediction')"
     started = [subprocess.Popen([sys.executable, "-c", code, str(path), str(item)]) for item in range(3)]
@@ -110,7 +110,7 @@ def test_many_processes_add_tokens_and_none_is_lost(path: Path) -> None:
     assert len(read_tokens(path)) == 15
 
 
-def test_a_change_counts_without_a_start_and_without_a_look_at_each_request(
+def test_a_change_takes_effect_without_a_restart_or_a_check_per_request(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
@@ -126,9 +126,7 @@ def test_a_change_counts_without_a_start_and_without_a_look_at_each_request(
     assert not known_tokens.guard_management()
 
 
-def test_a_file_that_is_spoilt_closes_management_instead_of_opening_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_corrupted_file_closes_management_instead_of_opening_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add_token(path, "boss", "management")
     monkeypatch.setattr(known, "LOOK_SECONDS", 0.0)
     known_tokens = TokenCache(path)
@@ -146,7 +144,7 @@ def test_the_last_token_that_expires_does_not_open_management(path: Path) -> Non
     assert TokenCache(path).guard_management()
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TokenError, match="cannot be written"):
         add_token(tmp_path / "file" / "tokens.json", "one", "prediction")

@@ -19,7 +19,7 @@ UNCONVERTED = "plain"
 
 @pytest.fixture(scope="session")
 def serve_python() -> Path:
-    """The interpreter of that environment."""
+    """Return the interpreter of that environment."""
     if not PYTHON.is_file():
         pytest.skip(f"there is no {PYTHON}; make test-serve makes it")
     return PYTHON
@@ -27,7 +27,7 @@ def serve_python() -> Path:
 
 @pytest.fixture(scope="session")
 def serve_models(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A models folder like that of a fresh clone, and an unconverted model."""
+    """Return a models folder like that of a fresh clone, and an unconverted model."""
     folder = tmp_path_factory.mktemp("serve") / "models"
     shutil.copytree(models_dir, folder)
     shutil.copytree(
@@ -38,7 +38,7 @@ def serve_models(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture(scope="session")
 def slim(serve_python: Path, serve_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server, shared by the tests."""
+    """Yield the server, shared by the tests."""
     work = tmp_path_factory.mktemp("slim")
     server = Server(serve_models, work, python=serve_python, DIMPLE_CACHE_DIR=str(work / "cache"))
     try:

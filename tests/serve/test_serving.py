@@ -33,7 +33,7 @@ def predict(slim: Server, model: str) -> Any:
 
 
 def reference_input(models: Path, name: str) -> tuple[Any, Any]:
-    """The picture as the network's input, and what MXNet or Keras computes for it."""
+    """Return the picture as the network's input, and what MXNet or Keras computes for it."""
     opened = load_reference(open_model_folder(models / name), "auto")
     image = decode(PICTURE.read_bytes(), PictureLimits()).image
     rows = to_tensor(image, opened.signature.preprocess, opened.signature.inputs[0].shape)
@@ -42,13 +42,13 @@ def reference_input(models: Path, name: str) -> tuple[Any, Any]:
     return rows, expected
 
 
-def test_nothing_that_converts_proves_or_trains_is_installed(serve_python: Path) -> None:
+def test_no_package_for_conversion_proofs_or_training_is_installed(serve_python: Path) -> None:
     code = f"import importlib.util as i; print([name for name in {HEAVY!r} if i.find_spec(name)])"
     done = subprocess.run([serve_python, "-c", code], cwd="/", capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_its_packages_suit_each_other(serve_python: Path) -> None:
+def test_the_installed_packages_are_compatible(serve_python: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pip", "--python", serve_python, "check"],
         capture_output=True,
@@ -71,7 +71,7 @@ def test_the_models_answer_as_their_references(slim: Server, serve_models: Path,
     assert np.array(response.json()["outputs"][0]["data"]) == pytest.approx(expected.ravel(), abs=1e-4)
 
 
-def test_predict(slim: Server) -> None:
+def test_the_predict_route_answers(slim: Server) -> None:
     status, answer = predict(slim, "smile")
     assert status == 200
     (face,) = answer["faces"]
@@ -81,7 +81,7 @@ def test_predict(slim: Server) -> None:
     assert status == 200 and len(answer["predictions"]) == 5
 
 
-def test_the_page(slim: Server) -> None:
+def test_the_page_is_served(slim: Server) -> None:
     assert "<form" in requests.get(slim.url("/"), timeout=SECONDS).text
     with PICTURE.open("rb") as picture:
         form = {"model": "smile"}
@@ -92,7 +92,7 @@ def test_the_page(slim: Server) -> None:
     assert "smiling" in page.text
 
 
-def test_multi_model_servers_routes(slim: Server) -> None:
+def test_the_routes_of_multi_model_server_answer(slim: Server) -> None:
     status = requests.get(slim.url("/ping"), timeout=SECONDS).json()["status"]
     assert status == "Partial Healthy"  # one model is not converted
     answer = requests.post(slim.url("/predictions/dogcat"), data=PICTURE.read_bytes(), timeout=SECONDS)
@@ -106,12 +106,12 @@ def test_multi_model_servers_routes(slim: Server) -> None:
         assert response.status_code == 200, response.text
 
 
-def test_the_documents(slim: Server) -> None:
+def test_the_documents_are_served(slim: Server) -> None:
     assert requests.get(slim.url("/openapi.json"), timeout=SECONDS).json()["openapi"].startswith("3.")
     assert "dimple_" in requests.get(f"http://127.0.0.1:{slim.management_port}/metrics", timeout=SECONDS).text
 
 
-def test_an_unconverted_model_is_refused_with_the_command_that_converts_it_elsewhere(slim: Server) -> None:
+def test_an_unconverted_model_is_refused_with_the_command_that_converts_it(slim: Server) -> None:
     status, answer = predict(slim, UNCONVERTED)
     assert status == 503
     message = json.dumps(answer)

@@ -46,7 +46,7 @@ class Place:
 
     @property
     def pid_files(self) -> tuple[Path, Path]:
-        """Those of the model server and of ``dimple serve``."""
+        """Return the pid files of the model server and of ``dimple serve``."""
         return self.temporary / ".model_server.pid", self.instance / "server.pid"
 
     def configure(self, *lines: str) -> None:
@@ -102,7 +102,7 @@ class Place:
         return subprocess.CompletedProcess(done.args, done.returncode, out.read_text(), err.read_text())
 
     def curl(self, *arguments: str) -> str:
-        """What curl prints."""
+        """Return what curl prints."""
         command = ["curl", "-sS", "--max-time", "60", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -115,7 +115,7 @@ class Place:
 
 @contextmanager
 def place(folder: Path) -> Iterator[Place]:
-    """A place, whose servers end with it."""
+    """Yield a place, whose servers end with it."""
     made = Place(folder)
     try:
         yield made

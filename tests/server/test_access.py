@@ -1,4 +1,4 @@
-"""Access, as a real gunicorn gives it: the start, tokens in all processes, limits of both layers."""
+"""Access control with a real gunicorn: the start, tokens in all processes, limits of both layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WAYS_OUT = ("token add NAME --role management", "MANAGEMENT_WITHOUT_TOKEN=true")
 
 @pytest.fixture(scope="module")
 def guarded(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, dict[str, str]]]:
-    """A server of two processes, managed from other machines too, with a token for each role."""
+    """Yield a server of two processes, managed from other machines too, with a token for each role."""
     work = tmp_path_factory.mktemp("guarded")
     tokens = {role: add_token(tokens_of(work), role, role) for role in ("management", "prediction")}
     server = Server(
@@ -69,16 +69,16 @@ def code_of(url: str, token: str = "", *more: str) -> int:
 
 
 def raw(server: Server, text: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Send bytes, and take the answer apart: status, headers, body."""
+    """Send bytes, and parse the response: status, headers, body."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(text)
-        said = b"".join(iter(lambda: connection.recv(65536), b""))
-    head, _, body = said.partition(b"\r\n\r\n")
+        response = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _, body = response.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     return int(first.split()[1]), {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}, body
 
 
-def test_a_token_counts_in_all_processes_from_one_second_on_and_so_does_its_end(
+def test_a_token_and_its_revocation_take_effect_in_all_processes_within_a_second(
     guarded: tuple[Server, dict[str, str]],
 ) -> None:
     server, tokens = guarded
@@ -88,7 +88,7 @@ def test_a_token_counts_in_all_processes_from_one_second_on_and_so_does_its_end(
     assert code_of(models, tokens["management"]) == 200
     work = server.log.parent
     fresh = flask(work, "token", "add", "fresh", "--role", "management", "--days", "2").strip()
-    # whichever process answers
+    # from any process
     wait_until(lambda: all(code_of(models, fresh) == 200 for _ in range(4)), 0.1)
     listed = flask(work, "token", "list")
     assert "fresh" in listed
@@ -100,7 +100,7 @@ def test_a_token_counts_in_all_processes_from_one_second_on_and_so_does_its_end(
     assert not any(token in logged for token in (fresh, *tokens.values()))
 
 
-def test_health_is_for_all_and_predictions_are_not(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
+def test_health_routes_need_no_token_and_predictions_do(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
     server, tokens = guarded
     (tmp_path / "face.jpg").write_bytes(FACE)
     sending = ("-T", str(tmp_path / "face.jpg"))
@@ -114,7 +114,7 @@ def test_health_is_for_all_and_predictions_are_not(guarded: tuple[Server, dict[s
     assert b'name="token"' in body
 
 
-def test_a_rate_is_that_of_the_server_and_not_of_each_process(guarded: tuple[Server, dict[str, str]]) -> None:
+def test_the_rate_limit_applies_to_the_server_and_not_to_each_process(guarded: tuple[Server, dict[str, str]]) -> None:
     server, _ = guarded
     counted = add_token(tokens_of(server.log.parent), "counted", "prediction")
     wait_until(lambda: code_of(server.url("/predict/"), counted) == 200, 0.1)
@@ -151,7 +151,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("text", "status", "kind"), REFUSED)
-def test_what_is_refused_before_the_application_is_refused_in_its_form(
+def test_requests_refused_before_the_application_get_its_error_format(
     guarded: tuple[Server, dict[str, str]], text: bytes, status: int, kind: str
 ) -> None:
     server, _ = guarded
@@ -164,28 +164,28 @@ def test_what_is_refused_before_the_application_is_refused_in_its_form(
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_packed_bomb_is_refused_in_chunks_too(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
+def test_a_compressed_bomb_is_refused_in_chunks_too(guarded: tuple[Server, dict[str, str]], tmp_path: Path) -> None:
     server, tokens = guarded
     bomb, fair = tmp_path / "bomb.gz", tmp_path / "fair.gz"
     bomb.write_bytes(gzip.compress(bytes(200 * 2**20), 9))  # 200 MB in 200 KB
     fair.write_bytes(gzip.compress(FACE))
     for way in ((), ("-H", "Transfer-Encoding: chunked")):
         packed = ("-H", "Content-Encoding: gzip", *way)
-        asked = (server.url("/predict/smile"), tokens["management"], *packed)
-        assert code_of(*asked, "-T", str(bomb)) == 413
-        assert code_of(*asked, "-T", str(fair)) == 200
+        curl_arguments = (server.url("/predict/smile"), tokens["management"], *packed)
+        assert code_of(*curl_arguments, "-T", str(bomb)) == 413
+        assert code_of(*curl_arguments, "-T", str(fair)) == 200
 
 
-def test_management_for_strangers_needs_a_token_or_a_word(models_dir: Path, tmp_path: Path) -> None:
+def test_public_management_requires_a_token_or_an_explicit_setting(models_dir: Path, tmp_path: Path) -> None:
     server = Server(models_dir, tmp_path, DIMPLE_MANAGEMENT_HOST="0.0.0.0")
     assert server.process.wait(timeout=START_SECONDS) != 0
-    said = server.log.read_text().strip()
-    assert len(said.splitlines()) == 1
-    assert "DIMPLE_MANAGEMENT_HOST=0.0.0.0" in said
-    assert all(way in said for way in WAYS_OUT)
+    log_text = server.log.read_text().strip()
+    assert len(log_text.splitlines()) == 1
+    assert "DIMPLE_MANAGEMENT_HOST=0.0.0.0" in log_text
+    assert all(way in log_text for way in WAYS_OUT)
 
 
-def test_one_port_for_all_takes_a_token_too(models_dir: Path, tmp_path: Path) -> None:
+def test_a_single_public_port_accepts_a_token_too(models_dir: Path, tmp_path: Path) -> None:
     one = {
         "DIMPLE_HOST": "0.0.0.0",
         "DIMPLE_MANAGEMENT_HOST": "0.0.0.0",
@@ -203,7 +203,7 @@ def here(tmp_path: Path) -> Iterator[Place]:
         yield here
 
 
-def test_the_commands_say_the_same_in_one_line(here: Place) -> None:
+def test_the_commands_report_the_same_error_in_one_line(here: Place) -> None:
     done = here.dimple("serve", DIMPLE_MANAGEMENT_HOST="0.0.0.0")
     assert done.returncode == 1
     assert len(done.stderr.strip().splitlines()) == 1
@@ -222,7 +222,7 @@ def test_the_commands_say_the_same_in_one_line(here: Place) -> None:
     assert "management_without_token=true" in line
 
 
-def test_the_server_of_a_configuration_file_has_the_tokens_of_flask_token(here: Place) -> None:
+def test_a_server_with_a_configuration_file_uses_the_tokens_of_flask_token(here: Place) -> None:
     configuration = here.folder / "config.properties"
     configuration.write_text(
         f"inference_address=http://127.0.0.1:{here.port}\nmanagement_address=http://0.0.0.0:{here.management_port}\n"
@@ -237,7 +237,7 @@ def test_the_server_of_a_configuration_file_has_the_tokens_of_flask_token(here: 
         here.run("multi-model-server", "--stop")
 
 
-def test_a_configuration_file_may_say_that_it_is_meant_so(here: Place) -> None:
+def test_a_configuration_file_may_allow_management_without_a_token(here: Place) -> None:
     here.configure("management_without_token=true")
     text = (here.folder / "config.properties").read_text()
     (here.folder / "config.properties").write_text(

@@ -1,4 +1,4 @@
-"""Whether a port is free, and the message if it is not."""
+"""The check that a port is free, and its message."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from app.server import addresses
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """A port on which this process listens."""
+    """Yield a port on which this process listens."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
-def test_a_busy_port_names_its_process_and_a_way_out(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_port_is_reported_with_its_process_and_the_next_step(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(addresses, "PATIENCE_SECONDS", 0.0)
     with pytest.raises(LaunchError) as caught:
         addresses.check_free("127.0.0.1", port, "DIMPLE_PORT")
@@ -30,7 +30,7 @@ def test_a_busy_port_names_its_process_and_a_way_out(port: int, monkeypatch: pyt
     assert "\n" not in text
 
 
-def test_a_free_port_and_a_socket_are_no_error(port: int) -> None:
+def test_a_free_port_and_a_unix_socket_are_accepted(port: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         free = other.getsockname()[1]
     addresses.check_free("127.0.0.1", free, "DIMPLE_PORT")

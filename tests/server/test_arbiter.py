@@ -11,7 +11,7 @@ from bench.reliability.served import make, running
 from tests.conftest import CACHE
 
 
-def test_a_server_that_is_replaced_under_make_leaves_its_successor_running(tmp_path: Path) -> None:
+def test_replacing_a_server_under_make_leaves_the_new_server_running(tmp_path: Path) -> None:
     served = make(tmp_path / "server", CACHE, workers=1)
     served.environ["MAKELEVEL"] = "1"
     with running(served):
@@ -24,7 +24,7 @@ def test_a_server_that_is_replaced_under_make_leaves_its_successor_running(tmp_p
             assert served.process is not None
             assert served.process.wait(timeout=60) == 0
             assert served.ask("POST", f"/predictions/{COLOUR}", picture("red"))[0] == 200
-            assert served.said().count("Handling signal: term") == 1
+            assert served.log_text().count("Handling signal: term") == 1
         finally:
             os.kill(successor, signal.SIGTERM)
         served.wait(lambda: not Path(f"/proc/{successor}/exe").exists())

@@ -36,7 +36,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 @pytest.fixture
 def served(here: Place) -> Place:
-    """The server, started if the test before has stopped it."""
+    """Return the server, started if the test before has stopped it."""
     if not here.pid_files[1].exists():
         done = here.dimple("serve", "--port", str(here.port))
         assert done.returncode == 0, done.stderr
@@ -54,15 +54,15 @@ def test_a_reload_replaces_the_workers_and_keeps_the_server(served: Place) -> No
     assert served.invoke("status").returncode == 0
 
 
-def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
+def test_a_server_is_started_queried_and_stopped(served: Place) -> None:
     pid = int(served.pid_files[1].read_text())
     assert os.getsid(pid) == pid, "it must not belong to the terminal's session"
     assert psutil.Process(pid).terminal() is None
-    told = served.invoke("status")
-    assert told.returncode == 0, told.stderr
-    assert f"process      {pid}" in told.stdout
-    assert f"http://localhost:{served.management_port}" in told.stdout
-    assert "smile" in told.stdout
+    status_result = served.invoke("status")
+    assert status_result.returncode == 0, status_result.stderr
+    assert f"process      {pid}" in status_result.stdout
+    assert f"http://localhost:{served.management_port}" in status_result.stdout
+    assert "smile" in status_result.stdout
 
     head = served.curl("-si", f"http://127.0.0.1:{served.port}/readyz")
     assert "Access-Control-Allow-Origin: https://example.org" in head
@@ -81,7 +81,7 @@ def test_a_server_is_started_asked_and_stopped(served: Place) -> None:
     assert served.invoke("stop").stdout == "not running\n"
 
 
-def test_a_request_that_is_under_way_is_answered_before_the_server_stops(served: Place) -> None:
+def test_a_running_request_is_answered_before_the_server_stops(served: Place) -> None:
     picture = PICTURE.read_bytes()
     log = served.instance / "logs" / "server.log"
     address = ("127.0.0.1", served.port)
@@ -120,7 +120,7 @@ def wait_until_ready(here: Place) -> None:
     wait_until(is_ready, 0.05, SECONDS)
 
 
-def test_a_server_that_nohup_keeps_from_hanging_up_says_so(here: Place, tmp_path: Path) -> None:
+def test_a_server_under_nohup_cannot_be_reloaded_and_says_why(here: Place, tmp_path: Path) -> None:
     command = ["nohup", str(ROOT / ".venv" / "bin" / "gunicorn")]
     ports = {"DIMPLE_PORT": str(here.port), "DIMPLE_MANAGEMENT_PORT": str(here.management_port)}
     with (tmp_path / "output.txt").open("wb") as output:
@@ -141,7 +141,7 @@ def test_a_server_that_does_not_run_cannot_be_reloaded(here: Place) -> None:
     assert "dimple serve" in done.stderr
 
 
-def test_a_wrong_setting_is_one_line(here: Place) -> None:
+def test_an_invalid_setting_is_reported_in_one_line(here: Place) -> None:
     done = here.dimple("status", DIMPLE_PROT="9000")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
@@ -155,8 +155,8 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
         make = subprocess.Popen(["make", "run", *ports], cwd=ROOT, env=here.environ, stdout=file, stderr=file)
         try:
             wait_until_ready(here)
-            told = here.invoke("status").stdout
-            assert f"http://localhost:{here.port}" in told
+            status_output = here.invoke("status").stdout
+            assert f"http://localhost:{here.port}" in status_output
             command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
             environ = here.environ | {"DIMPLE_PORT": str(here.port)}
             assert subprocess.run(command, cwd=ROOT, env=environ, stdout=again, stderr=again, timeout=60).returncode
@@ -164,7 +164,7 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
             assert len(greeting) <= 1  # gunicorn's, with its version
             assert f"Port {here.port} of 127.0.0.1 is in use by process " in line
             assert "gunicorn" in line and f"DIMPLE_PORT={here.port + 10}" in line
-            assert here.invoke("status").stdout == told  # the second has not taken the pid file
+            assert here.invoke("status").stdout == status_output  # the second has not taken the pid file
             assert here.invoke("stop").stdout == "stopped\n"
             make.wait(timeout=SECONDS)
             assert here.invoke("status").returncode == 3
@@ -174,7 +174,7 @@ def test_a_server_of_make_run_is_found_and_stopped_and_its_port_is_busy(here: Pl
                 make.wait(timeout=SECONDS)
 
 
-def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> None:
+def test_a_stale_pid_file_does_not_affect_other_processes(here: Place) -> None:
     here.pid_files[1].parent.mkdir(exist_ok=True)
     here.pid_files[1].write_text(str(os.getpid()))  # the number has gone to another process since
     assert here.invoke("status").returncode == 3
@@ -182,7 +182,7 @@ def test_the_pid_file_of_a_server_that_was_killed_stops_nobody(here: Place) -> N
     assert not here.pid_files[1].exists()
 
 
-def test_in_the_foreground_the_command_is_the_server(here: Place, tmp_path: Path) -> None:
+def test_the_foreground_command_is_the_server_process(here: Place, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "bin" / "dimple"), "serve", "--foreground"]
     output = tmp_path / "output.txt"
     with output.open("w") as file:

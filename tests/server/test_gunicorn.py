@@ -1,4 +1,4 @@
-"""A real gunicorn, asked by real clients."""
+"""A real gunicorn, with requests of real clients."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def portrait(tmp_path: Path) -> Path:
     return path
 
 
-def test_curl_gets_its_answer_by_form_and_by_body(server: Server, portrait: Path) -> None:
+def test_curl_gets_an_answer_to_a_form_and_to_a_raw_body(server: Server, portrait: Path) -> None:
     by_form = curl("-F", f"file=@{portrait}", server.url("/predict/smile"))
     by_put = curl("-T", str(portrait), server.url("/predict/smile"))
     by_post = curl("--data-binary", f"@{portrait}", server.url("/predict/smile"))
@@ -48,7 +48,7 @@ def test_curl_gets_its_answer_by_form_and_by_body(server: Server, portrait: Path
     assert answers[0][0]["class"] == "smiling"
 
 
-def test_many_clients_at_once_get_the_answers_that_one_gets(server: Server) -> None:
+def test_many_concurrent_clients_get_the_same_answers_as_one(server: Server) -> None:
     pictures = [encode(plain(60 + number, 90)) for number in range(6)]
 
     def ask(number: int) -> dict[str, float]:
@@ -64,7 +64,7 @@ def test_many_clients_at_once_get_the_answers_that_one_gets(server: Server) -> N
         assert answer == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_body_that_is_too_long_gets_its_answer_and_no_broken_connection(server: Server, tmp_path: Path) -> None:
+def test_a_too_long_body_gets_a_response_and_not_a_reset_connection(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "long.jpg"
     path.write_bytes(noise(3000, 3000))
     assert path.stat().st_size > 4 * 2**20
@@ -78,7 +78,7 @@ def test_a_body_that_is_too_long_gets_its_answer_and_no_broken_connection(server
     assert (code, json.loads(body)["code"]) == (413, 413)
 
 
-def test_the_server_goes_on_after_everything_that_is_bad(server: Server) -> None:
+def test_the_server_survives_bad_requests(server: Server) -> None:
     for data in (b"", b"hello", encode(astronaut())[:5000], png_bomb(), b"\xff\xd8\xff", animation()[:400]):
         request = urllib.request.Request(server.url("/predict/smile"), data, method="POST")
         with pytest.raises(urllib.error.HTTPError) as caught:
@@ -89,7 +89,7 @@ def test_the_server_goes_on_after_everything_that_is_bad(server: Server) -> None
     assert "Traceback" not in server.log.read_text()
 
 
-def test_a_client_that_leaves_in_the_middle_harms_nobody(server: Server) -> None:
+def test_a_client_that_disconnects_during_a_request_does_not_affect_others(server: Server) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(b"POST /predict/smile HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhalf")
     assert curl(server.url("/healthz"))[0] == 200
@@ -100,7 +100,7 @@ def test_the_management_port_serves_health_and_nothing_else(server: Server) -> N
     management = f"http://127.0.0.1:{server.management_port}"
     assert curl(f"{management}/healthz")[0] == 200
     assert curl(f"{management}/predict/")[0] == 404
-    # what a client writes into Host does not choose the port
+    # the Host header does not choose the port
     assert curl("-H", f"Host: x:{server.port}", f"{management}/predict/")[0] == 404
     assert curl("-H", f"Host: x:{server.management_port}", server.url("/predict/"))[0] == 200
 
@@ -110,7 +110,7 @@ def test_nothing_is_written_into_the_home(server: Server) -> None:
     assert list(home.iterdir()) == []
 
 
-def test_a_model_dropped_in_is_served_and_a_broken_one_spoils_nothing(tmp_path: Path) -> None:
+def test_a_new_model_folder_is_served_and_a_broken_one_does_not_affect_others(tmp_path: Path) -> None:
     models = tmp_path / "models"
     shutil.copytree(ROOT / "models" / "smile", models / "grin", ignore=shutil.ignore_patterns("synset.txt", "*.h5"))
     shutil.copytree(ROOT / "models" / "smile", models / "broken")
@@ -130,7 +130,7 @@ def test_a_model_dropped_in_is_served_and_a_broken_one_spoils_nothing(tmp_path: 
         server.stop()
 
 
-def test_make_run_stops_with_all_that_it_started(models_dir: Path, tmp_path: Path) -> None:
+def test_make_run_ends_with_all_its_processes(models_dir: Path, tmp_path: Path) -> None:
     server = Server(models_dir, tmp_path, by_make=True, DIMPLE_LOAD_MODELS="smile")
     try:
         server.wait_until_ready()
@@ -145,7 +145,7 @@ def _is_listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_one_port_for_all_is_refused_where_strangers_could_register_models(tmp_path: Path) -> None:
+def test_a_single_public_port_without_a_token_is_refused(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     environ = os.environ | {"DIMPLE_PORT": str(port), "DIMPLE_MANAGEMENT_PORT": str(port)}
     command = [sys.executable, "-m", "gunicorn", "--config", str(ROOT / "gunicorn.conf.py")]
@@ -155,7 +155,7 @@ def test_one_port_for_all_is_refused_where_strangers_could_register_models(tmp_p
     assert "Traceback" not in done.stderr
 
 
-def test_refusals_over_one_connection_are_all_answered(server: Server) -> None:
+def test_several_refusals_over_one_connection_are_all_answered(server: Server) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
     for number in range(400):
         connection.request("POST", "/predictions/absent", b"x" * (1 if number % 2 else 3000))

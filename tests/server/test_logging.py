@@ -1,4 +1,4 @@
-"""Lines as Multi Model Server's logs have them. The patterns are written from its lines, not from our formats."""
+"""Lines in the format of Multi Model Server's logs. The patterns are written from its lines, not from our formats."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d,\d{3}"
 
 @pytest.fixture
 def untouched() -> Iterator[None]:
-    """Put the process's loggers back as they were."""
+    """Restore the process's loggers."""
     names = (None, "gunicorn.error", "gunicorn.access", HOST_METRICS.name, METRICS.name)
     loggers = [logging.getLogger(name) for name in names]
     before = [(logger, list(logger.handlers), logger.propagate, logger.level) for logger in loggers]
@@ -47,27 +47,31 @@ def untouched() -> Iterator[None]:
         item.setLevel(level)
 
 
-def test_what_somebody_says_cannot_end_a_line_and_begin_another() -> None:
-    said = record("x", logging.INFO, "a\r\n2026-01-01 [1] [INFO] forged\x1b[2J\u2028b")
-    (line, more) = PlainFormatter("%(levelname)s %(message)s").format(said).split("\n")
+def test_a_message_cannot_forge_a_log_line() -> None:
+    log_record = record("x", logging.INFO, "a\r\n2026-01-01 [1] [INFO] forged\x1b[2J\u2028b")
+    (line, more) = PlainFormatter("%(levelname)s %(message)s").format(log_record).split("\n")
     assert line == "INFO a\\x0d"
     assert more == "    2026-01-01 [1] [INFO] forged\\x1b[2J\\x2028b"
-    assert MmsFormatter(MMS_STYLE).format(said).count("\n") == 1
+    assert MmsFormatter(MMS_STYLE).format(log_record).count("\n") == 1
 
 
 def test_an_error_is_one_object_with_its_trace() -> None:
     try:
         raise ValueError('bad\n"thing"')
     except ValueError:
-        said = logging.LogRecord("x", logging.ERROR, "", 0, "it broke: %s", ("\u2028",), sys.exc_info())
-    said.created = 1713870183.657  # 2024-04-23T11:03:03.657Z by date -u -d @1713870183
-    line = JsonFormatter().format(said)
+        log_record = logging.LogRecord("x", logging.ERROR, "", 0, "it broke: %s", ("\u2028",), sys.exc_info())
+    log_record.created = 1713870183.657  # 2024-04-23T11:03:03.657Z by date -u -d @1713870183
+    line = JsonFormatter().format(log_record)
     assert line.isascii()
     assert "\n" not in line
-    told = json.loads(line)
-    assert (told["time"], told["level"], told["message"]) == ("2024-04-23T11:03:03.657Z", "error", "it broke: \u2028")
-    assert told["exception"].endswith('ValueError: bad\n"thing"')
-    assert "request_id" not in told
+    fields = json.loads(line)
+    assert (fields["time"], fields["level"], fields["message"]) == (
+        "2024-04-23T11:03:03.657Z",
+        "error",
+        "it broke: \u2028",
+    )
+    assert fields["exception"].endswith('ValueError: bad\n"thing"')
+    assert "request_id" not in fields
 
 
 def record(name: str, level: int, message: str, thread: str = "MainThread") -> logging.LogRecord:
@@ -76,7 +80,7 @@ def record(name: str, level: int, message: str, thread: str = "MainThread") -> l
     return made
 
 
-def test_an_access_line_is_that_of_mms() -> None:
+def test_an_access_line_has_the_format_of_mms() -> None:
     environ = {
         "REQUEST_METHOD": "POST",
         "RAW_URI": "/predictions/resnet-18?a=1",
@@ -88,21 +92,21 @@ def test_an_access_line_is_that_of_mms() -> None:
     assert line == '/127.0.0.1:64003 "POST /predictions/resnet-18?a=1 HTTP/1.1" 200 118'
 
 
-def test_a_client_cannot_write_a_line_of_its_own_into_the_access_log() -> None:
+def test_a_client_cannot_forge_a_line_of_the_access_log() -> None:
     environ = {"REQUEST_METHOD": "GET", "RAW_URI": '/\r\n"x', "SERVER_PROTOCOL": "HTTP/1.1", "REMOTE_ADDR": ""}
     assert access_line(environ, 404, timedelta()) == '/unix:0 "GET /\\x0d\\x0a\\x22x HTTP/1.1" 404 0'
 
 
 def test_a_log_line_has_the_level_the_thread_and_the_logger_of_mms() -> None:
-    said = record("app.handlers.log_relay", logging.WARNING, "careful", "W-9000-squeezenet-stderr")
-    line = MmsFormatter(MMS_STYLE).format(said)
+    log_record = record("app.handlers.log_relay", logging.WARNING, "careful", "W-9000-squeezenet-stderr")
+    line = MmsFormatter(MMS_STYLE).format(log_record)
     assert re.fullmatch(
         rf"{TIME} \[WARN \] W-9000-squeezenet-stderr com\.amazonaws\.ml\.mms\.wlm\.WorkerLifeCycle - careful", line
     )
 
 
 @pytest.mark.parametrize(
-    ("said", "written"),
+    ("text", "written"),
     [
         (
             "PredictionTime.Milliseconds:4.05|#ModelName:noop,Level:Model|#hostname:vm,1542157988,a-b",
@@ -114,8 +118,8 @@ def test_a_log_line_has_the_level_the_thread_and_the_logger_of_mms() -> None:
         ),
     ],
 )
-def test_a_handlers_metric_gets_the_names_of_its_request_and_time(said: str, written: str) -> None:
-    line = MetricFormatter().format(record("dimple.metrics", logging.INFO, said))
+def test_a_metric_of_a_handler_gets_its_request_id_and_time(text: str, written: str) -> None:
+    line = MetricFormatter().format(record("dimple.metrics", logging.INFO, text))
     assert re.fullmatch(rf"{TIME} - {re.escape(written)}", line)
 
 
@@ -137,7 +141,7 @@ def test_every_kind_of_line_goes_to_its_own_file(tmp_path: Path) -> None:
     assert len(lines["model_metrics_log"]) == 1
 
 
-def test_processes_that_write_and_rotate_at_once_lose_no_line(tmp_path: Path) -> None:
+def test_concurrent_writes_and_rotations_lose_no_line(tmp_path: Path) -> None:
     path, count, writers = tmp_path / "x.log", 400, 4
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=write_lines, args=(path, writer, count)) for writer in range(writers)]
@@ -160,7 +164,7 @@ def write_lines(path: Path, writer: int, count: int) -> None:
         handler.handle(record("x", logging.INFO, f"{writer} {number:05}"))
 
 
-def test_the_oldest_file_goes(tmp_path: Path) -> None:
+def test_the_oldest_file_is_removed(tmp_path: Path) -> None:
     handler = SharedFile(tmp_path / "x.log", max_bytes=4, backups=2)
     for number in range(5):
         handler.handle(record("x", logging.INFO, f"line{number}"))
@@ -173,10 +177,10 @@ def test_the_oldest_file_goes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "terminal", "style"), [("auto", True, "gunicorn"), ("auto", False, "json"), ("mms", True, "mms")]
+    ("setting", "terminal", "style"), [("auto", True, "gunicorn"), ("auto", False, "json"), ("mms", True, "mms")]
 )
-def test_people_get_text_on_a_terminal_and_programs_json_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, told: str, terminal: bool, style: str
+def test_a_terminal_gets_text_and_any_other_output_gets_json(
+    monkeypatch: pytest.MonkeyPatch, setting: str, terminal: bool, style: str
 ) -> None:
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))
-    assert style_name(Settings(log_style=told)) == style
+    assert style_name(Settings(log_style=setting)) == style

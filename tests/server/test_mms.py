@@ -1,4 +1,4 @@
-"""Tutorials of Multi Model Server, walked with curl against a real server of two processes."""
+"""Tutorials of Multi Model Server, followed with curl against a real server of two processes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class MmsServer(Server):
         return curl("-T", str(PICTURE), self.url(f"/predictions/{name}"))
 
     def processes(self) -> list[int]:
-        """The server processes under the one that was started."""
+        """Return the server processes under the one that was started."""
         return [
             int(pid) for pid in Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         ]
@@ -87,7 +87,7 @@ def test_register_predict_and_unregister_as_the_tutorial_types_it(mms: MmsServer
     assert [json.loads(mms.predict("sized"))["code"] for _ in range(6)] == [404] * 6
 
 
-def test_what_was_registered_outlives_the_process_that_was_asked(mms: MmsServer) -> None:
+def test_a_registration_survives_a_restart_of_all_workers(mms: MmsServer) -> None:
     mms.manage("POST", "/models?url=sized.mar&model_name=lasting&initial_workers=1")
     before = mms.processes()
     for pid in before:
@@ -98,12 +98,12 @@ def test_what_was_registered_outlives_the_process_that_was_asked(mms: MmsServer)
     mms.manage("DELETE", "/models/lasting")
 
 
-def test_a_legacy_call_names_the_input_as_the_form_field(mms: MmsServer) -> None:
+def test_a_legacy_call_sends_the_input_in_a_form_field(mms: MmsServer) -> None:
     answer = json.loads(curl("-F", f"/conv2d_1_input1=@{PICTURE}", mms.url("/smile/predict")))
     assert [item["class"] for item in answer] == ["smiling", "non-smiling"]
 
 
-def test_no_process_of_a_handler_is_left_when_the_server_stops(mms: MmsServer) -> None:
+def test_no_handler_process_is_left_when_the_server_stops(mms: MmsServer) -> None:
     """Stop the server of this file; this test is its last."""
     mms.manage("POST", "/models?url=sized.mar&initial_workers=2")
     pid = json.loads(mms.predict("sized"))["pid"]

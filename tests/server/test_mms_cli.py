@@ -13,20 +13,20 @@ from app.server.mms_cli import Flags, load_models, plan_launch, split_models
     ("gpu", "seen", "device"),
     [(2, None, "2"), (1, "4,5", "5"), (1, "GPU-aa, GPU-bb", "GPU-bb"), (3, "4,5", "3")],
 )
-def test_the_one_gpu_that_is_named_is_the_only_one_that_handlers_see(
+def test_handlers_see_only_the_named_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: int, seen: str | None, device: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     environ: Mapping[str, str] = {"CUDA_VISIBLE_DEVICES": seen} if seen else {}
-    told = plan_launch(Flags(gpu=gpu), environ, tmp_path / "instance")
-    assert (told.launch.environ["DIMPLE_NUMBER_OF_GPU"], told.launch.environ["CUDA_VISIBLE_DEVICES"]) == ("1", device)
-    assert [warning for warning in told.warnings if "--gpu" in warning]
+    plan = plan_launch(Flags(gpu=gpu), environ, tmp_path / "instance")
+    assert (plan.launch.environ["DIMPLE_NUMBER_OF_GPU"], plan.launch.environ["CUDA_VISIBLE_DEVICES"]) == ("1", device)
+    assert [warning for warning in plan.warnings if "--gpu" in warning]
 
 
-def test_without_the_flag_nothing_is_said_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_gpu_settings_are_made_without_the_flag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    told = plan_launch(Flags(), {}, tmp_path / "instance")
-    assert not {"DIMPLE_NUMBER_OF_GPU", "CUDA_VISIBLE_DEVICES"} & set(told.launch.environ)
+    plan = plan_launch(Flags(), {}, tmp_path / "instance")
+    assert not {"DIMPLE_NUMBER_OF_GPU", "CUDA_VISIBLE_DEVICES"} & set(plan.launch.environ)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_without_the_flag_nothing_is_said_of_gpus(tmp_path: Path, monkeypatch: p
         ("vmargs=-Dlog4j.configurationFile=gone.xml", "models", "", "the log4j file gone.xml is not there"),
     ],
 )
-def test_what_a_configuration_wants_in_vain_stops_no_start(
+def test_an_unusable_entry_of_a_configuration_only_causes_a_warning(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     configuration: str,
@@ -50,16 +50,16 @@ def test_what_a_configuration_wants_in_vain_stops_no_start(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.properties").write_text(configuration)
-    told = plan_launch(Flags(), {}, tmp_path / "instance")
-    assert Path(told.launch.environ["DIMPLE_MODELS_DIR"]).name == models_dir
-    assert told.launch.environ["DIMPLE_LOAD_MODELS"] == load_models
-    (said,) = told.warnings
-    assert warning.format(tmp_path) in said
+    plan = plan_launch(Flags(), {}, tmp_path / "instance")
+    assert Path(plan.launch.environ["DIMPLE_MODELS_DIR"]).name == models_dir
+    assert plan.launch.environ["DIMPLE_LOAD_MODELS"] == load_models
+    (message,) = plan.warnings
+    assert warning.format(tmp_path) in message
     assert not (tmp_path / "gone").exists()
 
 
 @pytest.mark.parametrize("place", ["{}", "file:{}", "file://{}"])
-def test_the_log4j_file_of_vmargs_is_followed_unless_the_command_names_another(
+def test_the_log4j_file_of_vmargs_is_used_unless_the_command_names_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,23 +83,23 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_all_is_all_however_it_is_written_and_nothing_is_nothing(here: Path) -> None:
+def test_all_is_read_in_any_case_and_an_empty_list_loads_nothing(here: Path) -> None:
     assert load_models(["all"], here / "store") == "ALL"
     assert load_models([], None) == ""
     assert split_models(" a.mar, b=b.mar,") == ["a.mar", "b=b.mar"]
 
 
-def test_a_model_of_the_store_stays_relative_to_it_and_one_from_here_does_not(here: Path) -> None:
-    told = ["first=a.mar", "smileCNN=smileCNN.model", "missing.mar"]
-    assert load_models(told, here / "store") == f"first=a.mar,smileCNN={here}/smileCNN.model,missing.mar"
+def test_models_of_the_store_keep_relative_paths_and_local_ones_become_absolute(here: Path) -> None:
+    models = ["first=a.mar", "smileCNN=smileCNN.model", "missing.mar"]
+    assert load_models(models, here / "store") == f"first=a.mar,smileCNN={here}/smileCNN.model,missing.mar"
 
 
-def test_urls_are_left_as_they_are(here: Path) -> None:
+def test_urls_are_left_unchanged(here: Path) -> None:
     urls = ["https://host/a.mar", "b=http://host/b.mar?x=1", "http://host/c.mar?x=1"]
     assert load_models(urls, None) == ",".join(urls)
 
 
-def test_without_a_store_a_model_must_be_here() -> None:
+def test_a_model_without_a_store_must_be_in_the_current_folder() -> None:
     with pytest.raises(LaunchError, match=r"no model nowhere\.mar"):
         load_models(["x=nowhere.mar"], None)
     with pytest.raises(LaunchError, match="ALL needs a folder of models"):

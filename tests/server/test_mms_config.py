@@ -24,7 +24,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_environments_file_goes_before_the_flags_and_that_before_the_folders(here: Path) -> None:
+def test_the_file_of_the_environment_precedes_that_of_the_flag_and_of_the_folder(here: Path) -> None:
     for name in ("environment", "flag", "config"):
         (here / f"{name}.properties").write_text(f"load_models={name}")
     environ = {"MMS_CONFIG_FILE": "environment.properties"}
@@ -40,14 +40,14 @@ def test_a_file_that_is_missing_is_refused_by_name() -> None:
         read_configuration("nowhere.properties", {})
 
 
-def test_variables_are_put_in_and_missing_ones_refused_in_the_words_of_mms(here: Path) -> None:
+def test_variables_are_substituted_and_missing_ones_refused_as_by_mms(here: Path) -> None:
     (here / "config.properties").write_text("inference_address=http://$$HOST$$:$$PORT$$")
     assert read_configuration(None, {"HOST": "10.0.0.1", "PORT": "80"}) == {"inference_address": "http://10.0.0.1:80"}
     with pytest.raises(LaunchError, match=r"^Invalid configuration: Invalid Environment Variable PORT$"):
         read_configuration(None, {"HOST": "10.0.0.1"})
 
 
-def test_the_environment_overrides_keys_only_where_the_file_allows_it(here: Path) -> None:
+def test_the_environment_overrides_keys_only_if_the_file_allows_it(here: Path) -> None:
     # the figures of MMS's own ConfigManagerTest
     environ = {"MMS_DEFAULT_RESPONSE_TIMEOUT": "130"}
     assert settings_of(read_configuration(None, environ))["response_timeout"] == 7200
@@ -59,7 +59,7 @@ def test_the_environment_overrides_keys_only_where_the_file_allows_it(here: Path
     assert "io_ratio" not in found
 
 
-def test_the_built_in_file_of_sagemaker() -> None:
+def test_the_built_in_file_of_sagemaker_is_used() -> None:
     environ = {
         "SAGEMAKER_BIND_TO_PORT": "8090",
         "SAGEMAKER_MODEL_STORE": "/opt/ml/models",
@@ -74,7 +74,7 @@ def test_the_built_in_file_of_sagemaker() -> None:
     assert settings["decode_input_request"] is False
 
 
-def test_without_a_configuration_the_defaults_are_those_of_mms() -> None:
+def test_the_defaults_without_a_configuration_are_those_of_mms() -> None:
     settings = settings_of({})
     assert settings["max_request_bytes"] == settings["max_response_bytes"] == 6553500
     assert settings["response_timeout"] == 2 * 3600
@@ -85,13 +85,13 @@ def test_without_a_configuration_the_defaults_are_those_of_mms() -> None:
     ("key", "value"),
     [("job_queue_size", "many"), ("job_queue_size", "0"), ("default_response_timeout", "-1"), ("number_of_gpu", "1.5")],
 )
-def test_a_number_that_makes_no_sense_is_refused_with_its_key(key: str, value: str) -> None:
+def test_an_invalid_number_is_refused_with_its_key(key: str, value: str) -> None:
     with pytest.raises(SettingError, match=key) as caught:
         settings_of({key: value})
     assert repr(value) in str(caught.value)
 
 
-def test_unknown_keys_are_told_from_those_that_are_javas() -> None:
+def test_unknown_keys_are_distinguished_from_keys_for_java() -> None:
     found = {"vmargs": "-Xmx1g", "io_ratio": "50", "job_queue_size": "1", "job_que_size": "2", "allowed_urls": "x"}
     assert unknown(found) == ["allowed_urls", "job_que_size"]
     assert meaningless(found) == ["io_ratio", "vmargs"]
@@ -119,7 +119,7 @@ def test_every_key_of_mms_is_known() -> None:
         ("unix:///tmp/mms.sock", Address("unix:/tmp/mms.sock", 0)),
     ],
 )
-def test_addresses(text: str, expected: Address) -> None:
+def test_addresses_are_parsed(text: str, expected: Address) -> None:
     assert parse_address("management_address", text, 8081, 8444) == expected
 
 
@@ -137,7 +137,7 @@ def test_addresses(text: str, expected: Address) -> None:
         "http://x/y",
     ],
 )
-def test_what_is_no_address_is_refused_with_what_one_looks_like(text: str) -> None:
+def test_an_invalid_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SettingError, match=r"inference_address.*http://host:port"):
         parse_address("inference_address", text, 80, 443)
 
@@ -145,16 +145,16 @@ def test_what_is_no_address_is_refused_with_what_one_looks_like(text: str) -> No
 @pytest.mark.parametrize(
     "line", ["Truth = Beauty", "  Truth:Beauty", "Truth\t\t\t:Beauty", "Truth Beauty", "Truth\fBeauty"]
 )
-def test_key_and_value_are_parted_by_equals_colon_or_blanks(line: str) -> None:
+def test_key_and_value_are_separated_by_equals_colon_or_blanks(line: str) -> None:
     assert parse_properties(line) == {"Truth": "Beauty"}
 
 
-def test_a_backslash_at_the_end_joins_lines_and_the_blanks_before_the_next_go() -> None:
+def test_a_trailing_backslash_joins_lines_and_strips_leading_blanks() -> None:
     text = "fruits                           apple, banana, pear, \\\n    cantaloupe, watermelon, \\\n    kiwi, mango"
     assert parse_properties(text) == {"fruits": "apple, banana, pear, cantaloupe, watermelon, kiwi, mango"}
 
 
-def test_a_key_alone_has_an_empty_value() -> None:
+def test_a_key_without_a_separator_has_an_empty_value() -> None:
     assert parse_properties("cheeses") == {"cheeses": ""}
 
 
@@ -168,7 +168,7 @@ def test_only_the_first_separator_counts() -> None:
     assert parse_properties("inference_address=http://0.0.0.0:8080") == {"inference_address": "http://0.0.0.0:8080"}
 
 
-def test_escapes_of_values() -> None:
+def test_escapes_in_values_are_decoded() -> None:
     assert parse_properties(r"a=\t|\n|\r|\f|\u00e9|\\|\z|\"") == {"a": '\t|\n|\r|\f|é|\\|z|"'}
 
 
@@ -176,15 +176,15 @@ def test_an_even_number_of_backslashes_joins_nothing() -> None:
     assert parse_properties("a=b\\\\\nc=d") == {"a": "b\\", "c": "d"}
 
 
-def test_comments_and_blank_lines_are_passed_over_and_a_comment_is_never_continued() -> None:
+def test_comments_and_blank_lines_are_skipped_and_comments_are_never_continued() -> None:
     assert parse_properties("# a=1\\\nb=2\n   ! c=3\n \t\n\r\nd=4\re=5") == {"b": "2", "d": "4", "e": "5"}
 
 
-def test_a_line_that_goes_on_may_begin_as_a_comment_does() -> None:
+def test_a_continuation_line_may_begin_like_a_comment() -> None:
     assert parse_properties("a=1,\\\n  #2") == {"a": "1,#2"}
 
 
-def test_blanks_at_the_end_belong_to_the_value_and_the_last_of_equal_keys_counts() -> None:
+def test_trailing_blanks_are_kept_and_the_last_of_duplicate_keys_is_used() -> None:
     assert parse_properties("a=1\na=2  ") == {"a": "2  "}
 
 
@@ -217,7 +217,9 @@ LOG4J = """<?xml version="1.0" encoding="UTF-8"?>
 """
 
 
-def test_level_and_places_are_followed_and_the_rest_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_level_and_files_are_used_and_other_settings_are_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "log4j2.xml").write_text(LOG4J)
     values, (warning,) = read_log4j(tmp_path / "log4j2.xml", {"LOG_LOCATION": "/tmp/logs"})
@@ -232,7 +234,7 @@ def test_level_and_places_are_followed_and_the_rest_is_named(tmp_path: Path, mon
     assert values["access_log"] == tmp_path / "logs" / "requests.log"
 
 
-def test_a_file_that_is_no_xml_is_refused_and_the_older_format_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_xml_is_refused_and_the_older_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "log4j2.xml").write_text("<Configuration>")
     with pytest.raises(LaunchError, match=r"log4j2\.xml cannot be read"):
         read_log4j(tmp_path / "log4j2.xml", {})

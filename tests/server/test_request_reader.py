@@ -1,4 +1,4 @@
-"""The reader of requests, by the letter of RFC 9112: what is a request, and what is none and ends the connection."""
+"""The reader of requests, by the letter of RFC 9112: valid requests, and invalid ones that end the connection."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def reader(max_body: int = 2**20, proxied: bool = False) -> RequestReader:
 
 
 def read(data: bytes, piece: int, one: RequestReader | None = None) -> Read:
-    """Read requests out of bytes that come in pieces; each is method, target and body."""
+    """Read requests out of bytes that arrive in pieces; each is method, target and body."""
     one, found = one or reader(), []
     for start in range(0, len(data), piece):
         state = one.feed(data[start : start + piece])
@@ -84,7 +84,7 @@ GOOD: list[tuple[bytes, Read]] = [
 
 
 @pytest.mark.parametrize(("data", "requests"), GOOD)
-def test_requests_are_read_however_they_come(data: bytes, requests: Read, piece: int) -> None:
+def test_requests_are_read_in_pieces_of_any_size(data: bytes, requests: Read, piece: int) -> None:
     assert read(data, piece) == requests
 
 
@@ -138,7 +138,9 @@ BAD: list[tuple[bytes, type[ParseException]]] = [
 
 
 @pytest.mark.parametrize(("data", "error"), BAD)
-def test_what_is_no_request_is_refused_however_it_comes(data: bytes, error: type[ParseException], piece: int) -> None:
+def test_invalid_requests_are_refused_in_pieces_of_any_size(
+    data: bytes, error: type[ParseException], piece: int
+) -> None:
     with pytest.raises(error):
         read(data, piece)
 
@@ -151,14 +153,14 @@ def test_what_is_no_request_is_refused_however_it_comes(data: bytes, error: type
         (HEAD + b"X: " + MAX_HEAD_BYTES * b"y" + b"\r\n\r\n", LimitRequestHeaders),
     ],
 )
-def test_a_head_is_bounded(data: bytes, error: type[ParseException]) -> None:
+def test_the_size_of_a_head_is_limited(data: bytes, error: type[ParseException]) -> None:
     for piece in (1000, len(data)):
         with pytest.raises(error):
             read(data, piece)
 
 
 @pytest.mark.parametrize("head", [CHUNKED + b"4\r\n", HEAD + b"Content-Length: 4\r\n\r\n"])
-def test_a_body_is_bounded(head: bytes, piece: int) -> None:
+def test_the_size_of_a_body_is_limited(head: bytes, piece: int) -> None:
     assert read(head[: -len(b"4\r\n")] + b"0\r\n\r\n" if b"chunked" in head else head + b"abcd", piece, reader(4))
     with pytest.raises(BodyTooLarge):
         read(head + b"abcd", piece, reader(3))
@@ -167,7 +169,7 @@ def test_a_body_is_bounded(head: bytes, piece: int) -> None:
 @pytest.mark.parametrize(
     "data", [b"GET / HT", HEAD, HEAD + b"Content-Length: 2\r\n\r\na", CHUNKED + b"1\r\na\r\n0\r\n"]
 )
-def test_a_client_that_ends_in_the_middle_is_refused(data: bytes) -> None:
+def test_a_truncated_request_is_refused(data: bytes) -> None:
     one = reader()
     one.end()  # nothing has begun
     one.feed(data)
@@ -175,7 +177,7 @@ def test_a_client_that_ends_in_the_middle_is_refused(data: bytes) -> None:
         one.end()
 
 
-def test_a_body_in_chunks_has_its_length_when_it_is_whole() -> None:
+def test_a_complete_chunked_body_has_a_content_length() -> None:
     one = reader()
     one.feed(CHUNKED + b"3\r\nabc\r\n0\r\nX: y\r\n\r\n")
     headers = dict(one.request.headers)
@@ -183,14 +185,14 @@ def test_a_body_in_chunks_has_its_length_when_it_is_whole() -> None:
 
 
 @pytest.mark.parametrize(("version", "expects"), [(b"1.1", True), (b"1.0", False)])
-def test_an_expectation_holds_for_the_present_version_alone(version: bytes, expects: bool) -> None:
+def test_an_expectation_is_honoured_only_in_http_1_1(version: bytes, expects: bool) -> None:
     one = reader()
     head = b"POST / HTTP/" + version + b"\r\nHost: x\r\nexpect: 100-Continue\r\nContent-Length: 3\r\n\r\n"
     assert one.feed(head) is State.BODY
     assert one.expects_continue is expects
 
 
-def test_a_long_body_goes_into_a_file(piece: int) -> None:
+def test_a_long_body_is_stored_in_a_file(piece: int) -> None:
     one, body = reader(), bytes(range(256)) * (IN_MEMORY_BYTES // 256 + 1)
     assert one.feed(HEAD + b"Content-Length: %d\r\n\r\n" % len(body)) is State.BODY
     for start in range(0, len(body), 4096):
@@ -206,7 +208,7 @@ def test_a_long_body_goes_into_a_file(piece: int) -> None:
         b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes([192, 0, 2, 1, 192, 0, 2, 2]) + b"\x04\xd2\0\x50",
     ],
 )
-def test_the_proxy_protocol_comes_once(preface: bytes, piece: int) -> None:
+def test_the_proxy_protocol_header_is_accepted_once(preface: bytes, piece: int) -> None:
     request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
     assert read(preface + 2 * request, piece, reader(proxied=True)) == 2 * [("GET", "/", b"")]
     with pytest.raises(ParseException):

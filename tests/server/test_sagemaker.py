@@ -34,7 +34,7 @@ def settings(environ: Mapping[str, str], is_model: bool = True) -> Mapping[str, 
     return launch(environ, Path("/instance"), is_model).environ
 
 
-def test_the_port_is_sagemakers_and_management_takes_a_safe_one() -> None:
+def test_inference_uses_the_port_of_sagemaker_and_management_a_free_safe_port() -> None:
     environ = settings({PORTS[0]: "9100", PORTS[1]: "9100-9120"})
     assert (environ["DIMPLE_HOST"], environ["DIMPLE_PORT"]) == ("0.0.0.0", "9100")
     assert (environ["DIMPLE_MANAGEMENT_HOST"], environ["DIMPLE_MANAGEMENT_PORT"]) == ("127.0.0.1", "9101")
@@ -43,20 +43,20 @@ def test_the_port_is_sagemakers_and_management_takes_a_safe_one() -> None:
     assert settings({PORTS[0]: "8081"})["DIMPLE_MANAGEMENT_PORT"] == "8082"
 
 
-def test_the_model_lies_where_sagemaker_unpacks_it() -> None:
+def test_the_model_is_read_from_the_folder_of_sagemaker() -> None:
     assert settings({})["DIMPLE_LOAD_MODELS"] == "/opt/ml/model"
     assert settings({"SAGEMAKER_BASE_DIR": "/x"})["DIMPLE_LOAD_MODELS"] == "/x/model"
     assert settings({"SAGEMAKER_MODEL_STORE": "/y"})["DIMPLE_LOAD_MODELS"] == "/y"
 
 
-def test_a_folder_of_models_is_served_whole_and_without_one_the_own(tmp_path: Path) -> None:
+def test_all_models_of_the_folder_are_served_or_else_the_own_models(tmp_path: Path) -> None:
     environ = settings({"SAGEMAKER_MODEL_STORE": str(tmp_path)}, is_model=False)
     assert (environ["DIMPLE_MODELS_DIR"], environ["DIMPLE_LOAD_MODELS"]) == (str(tmp_path), "ALL")
     environ = settings({"SAGEMAKER_MODEL_STORE": str(tmp_path / "none")}, is_model=False)
     assert not {"DIMPLE_MODELS_DIR", "DIMPLE_LOAD_MODELS"} & set(environ)
 
 
-def test_for_many_models_all_is_at_one_port_and_each_gets_a_worker() -> None:
+def test_a_multi_model_endpoint_has_one_port_and_a_worker_per_model() -> None:
     environ = settings({"SAGEMAKER_MULTI_MODEL": "true", PORTS[0]: "9100"}, is_model=False)
     assert environ["DIMPLE_MANAGEMENT_PORT"] == environ["DIMPLE_PORT"] == "9100"
     assert environ["DIMPLE_MANAGEMENT_HOST"] == environ["DIMPLE_HOST"]
@@ -66,7 +66,7 @@ def test_for_many_models_all_is_at_one_port_and_each_gets_a_worker() -> None:
     assert environ["DIMPLE_DEFAULT_WORKERS_PER_MODEL"] == "3"
 
 
-def test_what_is_set_for_dimple_goes_before() -> None:
+def test_settings_of_dimple_take_precedence_over_those_of_sagemaker() -> None:
     environ = settings(
         {"DIMPLE_MAX_REQUEST_BYTES": "7", "SAGEMAKER_MAX_REQUEST_SIZE": "9", "DIMPLE_PING_STATUS": "false"}
     )
@@ -85,19 +85,19 @@ def test_what_is_set_for_dimple_goes_before() -> None:
         ("SAGEMAKER_MODEL_SERVER_WORKERS", "many"),
     ],
 )
-def test_what_makes_no_sense_is_told_with_its_name(name: str, value: str) -> None:
+def test_an_invalid_value_is_refused_with_its_name(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=f"{name}='{value}'"):
         settings({name: value})
 
 
 class Container:
-    """What SageMaker sees of a container."""
+    """A container as SageMaker sees it."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
         self.port, self.process, self.log = port, process, log
 
     def ask(self, method: str, path: str, data: Any = None, **headers: str) -> tuple[int, Any]:
-        """The status and the JSON of an answer."""
+        """Return the status and the JSON of an answer."""
         body = data if isinstance(data, bytes | None) else json.dumps(data).encode()
         environ = {name.replace("_", "-"): text for name, text in headers.items()}
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", body, environ, method=method)
@@ -109,7 +109,7 @@ class Container:
                 return error.code, json.load(error)
 
     def wait(self) -> int:
-        """The status of the first ping that is answered."""
+        """Return the status of the first ping that is answered."""
         return wait_until(self._ping, 0.05, START_SECONDS, self.log.read_text)
 
     def _ping(self) -> int:
@@ -121,7 +121,7 @@ class Container:
 
 @contextmanager
 def container(here: Place, **environ: str) -> Iterator[Container]:
-    """``bin/serve``, started as ``docker run IMAGE serve`` starts it; SIGTERM ends it."""
+    """Run ``bin/serve`` as ``docker run IMAGE serve`` starts it; SIGTERM ends it."""
     log = here.folder / "container.log"
     environ = (
         here.environ | {PORTS[0]: str(here.port), PORTS[1]: f"{here.management_port}-{here.management_port}"} | environ
@@ -139,7 +139,7 @@ def container(here: Place, **environ: str) -> Iterator[Container]:
         process.wait(timeout=60)
 
 
-def test_an_endpoint_of_one_model(here: Place) -> None:
+def test_an_endpoint_with_one_model_answers(here: Place) -> None:
     (here.folder / "ml").mkdir()
     (here.store / "smile").rename(here.folder / "ml" / "model")
     with container(here, SAGEMAKER_BASE_DIR=str(here.folder / "ml")) as endpoint:
@@ -151,14 +151,14 @@ def test_an_endpoint_of_one_model(here: Place) -> None:
         assert endpoint.ask("GET", "/models")[0] == 404  # who may predict may not manage
 
 
-def test_an_endpoint_whose_model_is_broken_does_not_come_into_service(here: Place) -> None:
+def test_an_endpoint_with_a_broken_model_stays_unavailable(here: Place) -> None:
     model = here.store / "smile"
     (model / "smile-0000.params").write_bytes(b"no parameters")
     with container(here, SAGEMAKER_MODEL_STORE=str(model)) as endpoint:
         assert endpoint.wait() == 503
 
 
-def test_an_endpoint_of_many_models_keeps_the_contract(here: Place) -> None:
+def test_an_endpoint_with_many_models_fulfils_the_contract(here: Place) -> None:
     url = str(here.store / "smile")
     environ = {"model_name": "0123abcd", "url": url}
     with container(here, SAGEMAKER_MULTI_MODEL="true") as endpoint:
@@ -180,7 +180,7 @@ def test_an_endpoint_of_many_models_keeps_the_contract(here: Place) -> None:
         assert endpoint.ask("POST", "/models/0123abcd/invoke", PICTURE.read_bytes(), **headers)[0] == 404
 
 
-def test_a_container_with_a_senseless_port_says_so(here: Place) -> None:
+def test_a_container_with_an_invalid_port_reports_the_setting(here: Place) -> None:
     done = here.run("serve", SAGEMAKER_BIND_TO_PORT="none")
     assert done.returncode == 1
     assert done.stderr.startswith("The setting SAGEMAKER_BIND_TO_PORT='none'")

@@ -1,4 +1,4 @@
-"""How many threads work, and when."""
+"""The number of working threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.server.thread_pool import ThreadPool
 SECONDS = 60
 
 
-def test_there_are_as_many_threads_as_are_needed_and_no_more_than_may_be() -> None:
+def test_the_pool_starts_only_needed_threads_up_to_its_limit() -> None:
     pool = ThreadPool(3)
     together, threads = threading.Barrier(4), set()
 
@@ -27,7 +27,7 @@ def test_there_are_as_many_threads_as_are_needed_and_no_more_than_may_be() -> No
         thread.join(SECONDS)
 
 
-def test_work_that_is_submitted_by_busy_threads_never_waits_for_these() -> None:
+def test_work_submitted_by_busy_threads_never_waits_for_them() -> None:
     pool = ThreadPool(8)
     done, stop = threading.Semaphore(0), threading.Event()
     for _ in range(50):  # threads that end, and take the next piece at once

@@ -1,4 +1,4 @@
-"""Which thread of a server process answers a request, and that none waits for another one that takes long."""
+"""The thread of a server process that answers a request, which never waits for another slow request."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Connect = Callable[[], http.client.HTTPConnection]
 
 @contextmanager
 def serving(place: Path, workers: int) -> Iterator[Connect]:
-    """A gunicorn of its own, with the worker and nothing else of ours."""
+    """Yield a gunicorn of its own, with the worker and nothing else of ours."""
     (port,) = free_ports(1)
     (place / "config.py").write_text("control_socket_disable = True\nkeepalive = 60\n")
     command = [sys.executable, "-m", "gunicorn", "-c", str(place / "config.py"), "-b", f"127.0.0.1:{port}"]
@@ -70,13 +70,13 @@ def connect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connect]:
 
 
 @pytest.mark.parametrize("kind", ["waits", "blocks", "computes"])
-def test_nobody_waits_for_the_long_request_of_another(connect: Connect, kind: str, tmp_path: Path) -> None:
+def test_a_long_request_does_not_delay_other_connections(connect: Connect, kind: str, tmp_path: Path) -> None:
     until = tmp_path / "until"
     if kind != "computes":
         os.mkfifo(until)
     with closing(connect()) as slow, closing(connect()) as quick:
         slow.request("GET", f"/{kind}?{until}")
-        here = {ask(quick, "/process") for _ in range(20)}  # each would wait for ever, were there but one thread
+        here = {ask(quick, "/process") for _ in range(20)}  # with one thread only, each would wait for ever
         until.open("w").close()
         assert {slow.getresponse().read().decode()} == here
         assert ask(slow, "/process") in here  # its connection goes on
@@ -88,9 +88,7 @@ def test_short_requests_are_answered_by_one_thread(connect: Connect) -> None:
         assert len({ask(connection, "/thread") for _ in range(5) for connection in connections}) == 1
 
 
-def test_beyond_those_that_may_wait_requests_are_refused_and_all_others_answered(
-    connect: Connect, tmp_path: Path
-) -> None:
+def test_requests_beyond_the_queue_limit_are_refused_and_all_others_answered(connect: Connect, tmp_path: Path) -> None:
     until, done = tmp_path / "until", tmp_path / "done"
     os.mkfifo(until)
     done.touch()
@@ -107,7 +105,7 @@ def test_beyond_those_that_may_wait_requests_are_refused_and_all_others_answered
         assert sorted(answer.status for answer in answers) == [200] * 3 + [503] * 3
 
 
-def test_many_long_requests_at_once_are_all_answered(connect: Connect, tmp_path: Path) -> None:
+def test_many_concurrent_long_requests_are_all_answered(connect: Connect, tmp_path: Path) -> None:
     until = tmp_path / "until"
     with ExitStack() as stack:
         slow = [stack.enter_context(closing(connect())) for _ in range(10)]  # there are four threads
@@ -117,7 +115,7 @@ def test_many_long_requests_at_once_are_all_answered(connect: Connect, tmp_path:
         assert len({item.getresponse().read() for item in slow}) == 1
 
 
-def test_newcomers_are_answered_before_those_who_ask_again(connect: Connect) -> None:
+def test_new_connections_are_answered_before_repeated_requests(connect: Connect) -> None:
     regulars, turns, stop = 30, [0], threading.Event()
 
     def ask_again() -> None:
@@ -145,14 +143,14 @@ def test_newcomers_are_answered_before_those_who_ask_again(connect: Connect) -> 
     assert last - before < 5 * regulars
 
 
-def test_requests_that_come_together_are_answered_in_their_order(connect: Connect) -> None:
+def test_pipelined_requests_are_answered_in_order(connect: Connect) -> None:
     with closing(connect()) as connection:
         connection.connect()
         connection.sock.sendall(b"GET /process HTTP/1.1\r\nHost: x\r\n\r\nGET /thread HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         with connection.sock.makefile("rb") as file:
-            said = [read_answer(file) for _ in range(40)]
-    assert len(set(said[::2])) == 1
-    assert len(set(said[1::2])) <= 4
+            bodies = [read_answer(file) for _ in range(40)]
+    assert len(set(bodies[::2])) == 1
+    assert len(set(bodies[1::2])) <= 4
 
 
 def read_answer(file: BinaryIO) -> bytes:
@@ -168,7 +166,7 @@ def ask_once(connect: Connect) -> str:
         return ask(connection, "/process")
 
 
-def test_a_request_that_exits_ends_no_other_connection(connect: Connect) -> None:
+def test_a_request_that_raises_system_exit_closes_no_other_connection(connect: Connect) -> None:
     with closing(connect()) as bad, closing(connect()) as good:
         here = ask(good, "/process")
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
@@ -176,7 +174,7 @@ def test_a_request_that_exits_ends_no_other_connection(connect: Connect) -> None
         assert ask(good, "/process") == here
 
 
-def test_connections_go_to_the_process_that_has_fewer(tmp_path: Path) -> None:
+def test_connections_go_to_the_process_with_fewer_connections(tmp_path: Path) -> None:
     with serving(tmp_path, workers=2) as connect:
         served: set[str] = set()
 
@@ -206,7 +204,7 @@ def _taken_by_the_emptied(connect: Connect) -> int:
         return len(connect_all(60).get(emptied, []))
 
 
-def test_a_request_that_needs_a_thread_after_all_has_its_body_there(connect: Connect) -> None:
+def test_a_request_that_moves_to_a_thread_keeps_its_body(connect: Connect) -> None:
     for path, body in (("/echo", b"short"), ("/moved", b"x" * 100_000), ("/moved", b"")):
         with closing(connect()) as connection:
             connection.request("POST", path, body)
@@ -226,14 +224,14 @@ def head(path: str, length: int, *lines: str) -> bytes:
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
-def test_a_head_is_refused_before_its_body_comes(connect: Connect, expect: tuple[str, ...]) -> None:
+def test_a_head_is_refused_before_its_body_arrives(connect: Connect, expect: tuple[str, ...]) -> None:
     with connected(connect) as (sock, file):
         sock.sendall(head("/refused", 5_000_000, *expect))
         assert file.readline() == b"HTTP/1.1 403 Forbidden\r\n"
         assert b"Connection: close" in file.read()
 
 
-def test_a_body_is_invited_once_when_its_head_is_admitted(connect: Connect) -> None:
+def test_an_accepted_head_gets_100_continue_once(connect: Connect) -> None:
     with connected(connect) as (sock, file):
         sock.sendall(head("/admitted", 4, "Expect: 100-continue"))
         assert file.readline() == b"HTTP/1.1 100 Continue\r\n"
@@ -245,7 +243,7 @@ def test_a_body_is_invited_once_when_its_head_is_admitted(connect: Connect) -> N
         assert read_answer(file) == b"False"
 
 
-def test_a_body_that_is_longer_than_was_admitted_is_refused(connect: Connect) -> None:
+def test_a_body_longer_than_its_accepted_limit_is_refused(connect: Connect) -> None:
     with connected(connect) as (sock, file):
         sock.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         sock.sendall(b"3e8\r\n" + bytes(1000) + b"\r\n1\r\nx\r\n")

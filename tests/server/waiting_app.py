@@ -1,4 +1,4 @@
-"""A WSGI application whose requests take as long as the test likes; for the tests of the worker."""
+"""A WSGI application whose requests last as long as the test decides; for the tests of the worker."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ COSTS = {"/waits": Cost.WAITS, "/computes": Cost.NORMAL}
 
 
 class WaitingApp:
-    """``/process`` and ``/thread`` answer with the process and the thread that answers, ``/turn`` with the number of
-    such requests, ``/echo`` and ``/moved`` with the body, the latter in another thread than the main one, ``/admitted``
-    with whether it was asked before; the others last until the file of their query is there."""
+    """The application. ``/process`` and ``/thread`` answer with the process and the thread that answers, ``/turn`` with
+    the number of such requests, ``/echo`` and ``/moved`` with the body, the latter in another thread than the main one,
+    ``/admitted`` with whether it was admitted before; the others last until the file of their query exists.
+    """
 
     def __init__(self) -> None:
         self.extensions = {"request_policy": self}
         self._turns = itertools.count(1)
 
     def cost(self, path: str, query: str, size: int) -> Cost:
-        """Return what a request takes."""
+        """Return the cost of a request."""
         return COSTS.get(path, Cost.SHORT)
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -52,7 +53,7 @@ class WaitingApp:
         if path == "/blocks":
             about_to_block()
         if path in ("/waits", "/blocks"):
-            os.open(until, os.O_RDONLY)  # a pipe with a name: until somebody opens its other end
+            os.open(until, os.O_RDONLY)  # a named pipe: until its other end is opened
         elif path == "/computes":
             while not until.exists():
                 pass

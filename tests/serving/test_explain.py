@@ -19,7 +19,7 @@ SIDE = 50  # five pixels a cell
 
 
 class Corner:
-    """A network that looks at the upper left quarter alone: its one probability is the quarter's mean."""
+    """A network that uses only the upper left quarter: its one probability is the quarter's mean."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -55,7 +55,7 @@ def lit_corner() -> FloatArray:
 WHOLE = Box(0, 0, SIDE, SIDE)
 
 
-def test_the_answer_falls_by_what_was_covered_and_nowhere_else() -> None:
+def test_the_probability_drops_only_for_covered_cells() -> None:
     found = explain(model(Corner()), lit_corner(), WHOLE)
     assert (found.label, found.probability) == ("light", 1.0)
     # a cell in the middle of the quarter hides 15 x 15 of its 25 x 25 pixels, which become 0.25, the picture's mean
@@ -66,7 +66,7 @@ def test_the_answer_falls_by_what_was_covered_and_nowhere_else() -> None:
     assert np.abs(found.drops[:, 6:]).max() < 1e-6
 
 
-def test_the_class_that_is_asked_for_is_explained() -> None:
+def test_the_requested_class_is_explained() -> None:
     found = explain(model(Corner()), lit_corner(), WHOLE, "dark")
     assert found.probability == 0
     assert found.drops[2, 2] < 0
@@ -74,13 +74,13 @@ def test_the_class_that_is_asked_for_is_explained() -> None:
         explain(model(Corner()), lit_corner(), WHOLE, "green")
 
 
-def test_the_work_is_bounded() -> None:
+def test_the_number_of_predictions_is_bounded() -> None:
     engine = Corner()
     explain(model(engine), lit_corner(), WHOLE)
     assert engine.rows == CELLS * CELLS + 1 <= 201
 
 
-def test_nobody_is_answered_who_has_gone() -> None:
+def test_a_disconnected_client_stops_the_explanation() -> None:
     engine = Corner()
     with pytest.raises(ClientClosedRequest):
         explain(model(engine), lit_corner(), WHOLE, is_disconnected=lambda: engine.rows > 1)
@@ -95,7 +95,7 @@ def test_nobody_is_answered_who_has_gone() -> None:
         (Box(10, 20, 256, 256), Box(26, 36, 224, 224)),
     ],
 )
-def test_a_cropping_network_sees_the_centre(size: Box, expected: Box) -> None:
+def test_the_explained_region_of_a_cropping_network_is_the_centre(size: Box, expected: Box) -> None:
     preprocess = Preprocess(resize="crop", shorter_side=256)
     assert seen_region(preprocess, (0, 3, 224, 224), size) == expected
     assert seen_region(Preprocess(resize="stretch"), (0, 3, 224, 224), size) == size
@@ -110,7 +110,7 @@ def test_a_cropping_network_sees_the_centre(size: Box, expected: Box) -> None:
         Preprocess(scale=1 / 255, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), layout="NHWC"),
     ],
 )
-def test_what_the_network_saw_of_a_picture_of_its_own_size_is_that_picture(preprocess: Preprocess) -> None:
+def test_the_input_image_of_a_picture_with_the_size_of_the_network_is_unchanged(preprocess: Preprocess) -> None:
     channels = 1 if preprocess.color == "grey" else 3
     shape = (0, channels, SIDE, SIDE) if preprocess.layout == "NCHW" else (0, SIDE, SIDE, channels)
     pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
@@ -132,7 +132,7 @@ def test_what_the_network_saw_of_a_picture_of_its_own_size_is_that_picture(prepr
     assert np.array_equal(np.asarray(seen), pixels)
 
 
-def test_a_face_is_cut_out_before_it_is_looked_at() -> None:
+def test_a_face_is_cropped_before_prediction() -> None:
     pixels = np.zeros((100, 100, 3), np.uint8)
     pixels[20:70, 30:80] = 200
     one = model(Corner(), Preprocess(color="grey"))
@@ -149,12 +149,12 @@ def test_faces_are_numbered_from_one() -> None:
             box_of(answer, face)
 
 
-def test_around_a_face_is_as_much_again_within_the_picture() -> None:
+def test_the_context_of_a_face_stays_within_the_picture() -> None:
     assert with_margin(Box(40, 40, 10, 20), Box(0, 0, 100, 100)) == Box(30, 20, 30, 60)
     assert with_margin(Box(0, 85, 10, 10), Box(0, 0, 100, 100)) == Box(0, 75, 20, 25)
 
 
-def test_the_heat_lies_where_the_answer_rests() -> None:
+def test_the_heat_map_colours_the_cells_that_matter() -> None:
     drops = np.zeros((CELLS, CELLS), np.float32)
     drops[0, 0] = 0.9
     grey = Image.new("RGB", (200, 100), (128, 128, 128))
@@ -166,7 +166,7 @@ def test_the_heat_lies_where_the_answer_rests() -> None:
     assert np.abs(drawn[60:, :].astype(int) - 128).max() <= 1
 
 
-def test_where_nothing_matters_nothing_is_coloured() -> None:
+def test_nothing_is_coloured_if_no_cell_matters() -> None:
     drops = np.full((CELLS, CELLS), 1e-7, np.float32)
     drawn = np.asarray(heat_map(Image.new("RGB", (50, 50), (90, 90, 90)), WHOLE, Explanation("a", 1, drops, WHOLE)))
     assert np.abs(drawn.astype(int) - 90).max() <= 1

@@ -1,4 +1,4 @@
-"""Which models a cluster computes."""
+"""The models that a cluster computes."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ from app.settings import Settings
         (Settings(cluster_models="dogcat"), set()),
     ],
 )
-def test_which_models_are_computed_there_is_chosen_by_settings(settings: Settings, clustered: set[str]) -> None:
+def test_the_settings_choose_which_models_the_backend_process_computes(settings: Settings, clustered: set[str]) -> None:
     assert {name for name in ("smile", "dogcat") if on_cluster(name, settings)} == clustered

@@ -1,4 +1,4 @@
-"""The search for a network's preprocessing, with networks whose right one is known by their formula."""
+"""The search for a network's preprocessing, with networks whose right preprocessing is known by their formula."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BAND = (0.3, 0.7)
 
 
 def network(weights: tuple[float, float, float]) -> OpenvinoEngine:
-    """A network that tells whether the weighted mean of the channels, 0-1 each, is in the band."""
+    """Return a network that decides whether the weighted mean of the channels, 0-1 each, is in the band."""
     arrays = {
         "dense": np.float32(weights).reshape(3, 1),
         "middle": np.float32([-sum(BAND) / 2]),
@@ -52,7 +52,7 @@ def network(weights: tuple[float, float, float]) -> OpenvinoEngine:
 
 
 def pictures(weights: tuple[float, float, float], count: int = 60, labelled: bool = True) -> list[TrialPicture]:
-    """Pictures of one colour each, and the class that the formula gives their values of 0-1."""
+    """Return pictures of one colour each, and the class that the formula gives their values of 0-1."""
     draw, made = np.random.default_rng(3), []
     for number in range(count):
         color = draw.uniform(0, 1, 3)
@@ -73,7 +73,7 @@ def found(
 
 
 @pytest.mark.parametrize("inferred", [RAW, TORCH, CAFFE, SIGNED])
-def test_labelled_pictures_find_the_range_and_the_order_whatever_was_inferred(inferred: Preprocess) -> None:
+def test_labelled_pictures_determine_range_and_channel_order(inferred: Preprocess) -> None:
     result = found((0.9, 0.1, 0.0), inferred)
     assert arithmetic(result.chosen.preprocess) == arithmetic(UNIT)
     assert result.chosen.score == 1.0
@@ -84,7 +84,7 @@ def test_labelled_pictures_find_the_range_and_the_order_whatever_was_inferred(in
     assert sum("<- chosen" in line for line in lines_of(result)) == 1
 
 
-def test_orders_that_make_no_difference_are_not_told_apart() -> None:
+def test_channel_orders_without_a_difference_are_not_distinguished() -> None:
     result = found((0.0, 1.0, 0.0), UNIT)
     assert arithmetic(result.chosen.preprocess) == arithmetic(UNIT)
     assert "The values of the pixels cannot be told apart from bgr 0-1" in verdict(result)
@@ -92,7 +92,7 @@ def test_orders_that_make_no_difference_are_not_told_apart() -> None:
     assert "even by 200 pictures" in verdict(found((0.0, 1.0, 0.0), UNIT, count=200))
 
 
-def test_without_labels_sure_answers_that_never_change_are_worth_nothing() -> None:
+def test_constant_confident_answers_do_not_count_without_labels() -> None:
     result = found((0.9, 0.1, 0.0), RAW, labelled=False)
     assert result.classes == 0
     assert arithmetic(result.chosen.preprocess) != arithmetic(RAW)
@@ -113,7 +113,7 @@ def test_pictures_of_other_classes_are_no_better_than_guessing() -> None:
     assert "no better than guessing" in verdict(result)
 
 
-def test_unreadable_pictures_are_left_out_and_too_few_are_refused() -> None:
+def test_unreadable_pictures_are_skipped_and_too_few_are_refused() -> None:
     weights = (0.9, 0.1, 0.0)
     broken = TrialPicture("broken.png", lambda: b"\x89PNG\r\n\x1a\n", 1)
     signature = Signature(
@@ -125,13 +125,13 @@ def test_unreadable_pictures_are_left_out_and_too_few_are_refused() -> None:
         search(network(weights), signature, [*pictures(weights, 3), broken], PictureLimits())
 
 
-def test_caffes_means_belong_to_their_channels_in_either_order() -> None:
+def test_the_means_of_caffe_follow_their_channels_in_either_order() -> None:
     assert in_order(CAFFE, "rgb").mean == CAFFE.mean[::-1] == (123.68, 116.779, 103.939)
     assert describe(CAFFE).startswith("bgr 0-255 less Caffe's mean; ")
     assert describe(in_order(CAFFE, "rgb")).startswith("rgb 0-255 less Caffe's mean; ")
 
 
-def test_every_way_is_tried_once_and_a_grey_input_gets_grey_ways() -> None:
+def test_every_candidate_is_tried_once_and_a_grey_input_gets_grey_candidates() -> None:
     for inferred in (RAW, TORCH, replace(UNIT, color="grey")):
         values = [arithmetic(item) for item in arithmetics(inferred)]
         assert values[0] == arithmetic(inferred) and len(set(values)) == len(values)
@@ -140,7 +140,7 @@ def test_every_way_is_tried_once_and_a_grey_input_gets_grey_ways() -> None:
         assert ways[0] == inferred and len(set(ways)) == len(ways) <= 13
 
 
-def test_a_trial_is_worse_only_beyond_chance() -> None:
+def test_a_candidate_is_worse_only_if_the_difference_exceeds_chance() -> None:
     result = found((0.9, 0.1, 0.0), UNIT)
     best = result.chosen
     right = best.right.copy()

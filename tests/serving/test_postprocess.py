@@ -13,7 +13,7 @@ def array(*rows: list[float]) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
-def test_softmax_is_what_the_formula_says() -> None:
+def test_softmax_matches_the_formula() -> None:
     total = math.exp(1) + math.exp(2) + math.exp(3)
     expected = [math.exp(x) / total for x in (1, 2, 3)]
     assert probabilities(array([1, 2, 3]), "softmax")[0] == pytest.approx(expected, abs=1e-7)
@@ -37,16 +37,16 @@ def test_a_map_of_one_pixel_counts_as_a_row() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_an_answer_that_is_no_number_is_an_error(bad: float) -> None:
+def test_a_nan_output_is_an_error(bad: float) -> None:
     with pytest.raises(ModelFormatError, match="not numbers"):
         probabilities(array([bad, 0]), "softmax")
 
 
-def test_the_best_classes_fall_and_equals_keep_their_order() -> None:
+def test_the_best_classes_are_in_descending_order_and_ties_keep_theirs() -> None:
     found = best(np.array([0.2, 0.4, 0.2, 0.2], np.float32), "abcd", 3)
     assert [prediction.label for prediction in found] == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize(("top", "count"), [(0, 3), (1, 1), (3, 3), (9, 3)])
-def test_top_limits_the_classes_and_zero_does_not(top: int, count: int) -> None:
+def test_top_limits_the_number_of_classes_and_zero_means_all(top: int, count: int) -> None:
     assert len(best(np.array([0.2, 0.5, 0.3], np.float32), "abc", top)) == count

@@ -1,4 +1,4 @@
-"""Published checkpoints, dropped into a models folder as they are."""
+"""Published checkpoints, put unchanged into a models folder."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def best_of(work: Path, name: str, picture: str) -> Prediction:
 
 
 @pytest.mark.parametrize("picture", [pytest.param("kitten.jpg", marks=pytest.mark.slow), "kitten_small.jpg"])
-def test_squeezenet_says_tabby_as_published(tmp_path: Path, picture: str) -> None:
+def test_squeezenet_answers_tabby_as_published(tmp_path: Path, picture: str) -> None:
     # published with the data: tabby 0.57 for both, by bilinear stretch to 227 x 227
     found = best_of(tmp_path, "squeezenet_v1.0", picture)
     assert "tabby" in found.label
     assert found.probability == pytest.approx(0.57, abs=0.01)
 
 
-def test_a_cifar_network_without_labels_says_cat(tmp_path: Path) -> None:
+def test_a_cifar_network_without_labels_answers_cat(tmp_path: Path) -> None:
     # CIFAR-10's classes are in alphabetical order: airplane, automobile, bird, cat
     assert best_of(tmp_path, "cifar_resnet20_v1", "kitten.jpg").label == "3"

@@ -1,4 +1,4 @@
-"""Models of archives with code of their own, in the registry: their line, their batches, their going."""
+"""Models of archives with code of their own, in the registry: their queue, their batches, their removal."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def started(settings: Settings) -> Iterator[Registry]:
         registry.close()
 
 
-def told(folder: Path, code: str, **options: object) -> Registration:
+def make_registration(folder: Path, code: str, **options: object) -> Registration:
     manifest = json.dumps({"model": {"modelName": "own", "handler": "service:handle"}})
     archive(folder, {"service.py": code, "MAR-INF/MANIFEST.json": manifest})
     return dataclasses.replace(
@@ -76,27 +76,29 @@ def ask(registry: Registry) -> HandlerAnswer:
         return model.answer(request())
 
 
-def said(registry: Registry) -> list[str]:
+def answer_words(registry: Registry) -> list[str]:
     return ask(registry).body.decode().split()
 
 
 def in_flight(name: str) -> float:
-    """Return how many requests the model has let in, as the metrics say."""
+    """Return how many requests the model has admitted, by the metrics."""
     return metrics.REGISTRY.get_sample_value("dimple_requests_in_flight", {"model": name}) or 0.0
 
 
-def test_requests_of_one_moment_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:
-    registry.register(told(tmp_path / "own", SAYS_HOW_MANY, batch_size=3, max_batch_delay=int(DEADLINE * 1000)))
+def test_simultaneous_requests_reach_the_handler_as_one_batch(registry: Registry, tmp_path: Path) -> None:
+    registry.register(
+        make_registration(tmp_path / "own", SAYS_HOW_MANY, batch_size=3, max_batch_delay=int(DEADLINE * 1000))
+    )
 
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: said(registry)[0], range(3)))
+        answers = list(pool.map(lambda _: answer_words(registry)[0], range(3)))
 
     assert answers == ["3", "3", "3"]
 
 
-def test_one_more_than_may_wait_is_refused_at_once(registry: Registry, tmp_path: Path) -> None:
+def test_a_request_beyond_the_queue_limit_is_refused_at_once(registry: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "own"
-    registry.register(told(folder, WAITS))
+    registry.register(make_registration(folder, WAITS))
     os.mkfifo(folder / "gate")
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(ask, registry)
@@ -108,13 +110,13 @@ def test_one_more_than_may_wait_is_refused_at_once(registry: Registry, tmp_path:
 
         for answer in (first, second):
             with (folder / "gate").open("w"):
-                pass  # whoever reads comes to the end
+                pass  # every reader gets to the end
             assert answer.result(DEADLINE).body == b"done"
 
 
-def test_a_model_put_in_anothers_place_leaves_no_gap_and_no_process(registry: Registry, tmp_path: Path) -> None:
-    registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
-    _, pid, version = said(registry)
+def test_replacing_a_model_leaves_no_gap_and_no_process(registry: Registry, tmp_path: Path) -> None:
+    registry.register(make_registration(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
+    _, pid, version = answer_words(registry)
     assert version == "old"
     gaps, stop = [], threading.Event()
 
@@ -126,7 +128,7 @@ def test_a_model_put_in_anothers_place_leaves_no_gap_and_no_process(registry: Re
 
     with ThreadPoolExecutor(1) as pool:
         asking = pool.submit(ask_all_the_time)
-        new = told(tmp_path / "new", SAYS_HOW_MANY.replace("VERSION", "new"))
+        new = make_registration(tmp_path / "new", SAYS_HOW_MANY.replace("VERSION", "new"))
         with pytest.raises(ModelConflict):
             registry.register(new)
         registry.register(new, replacing=True)
@@ -135,25 +137,25 @@ def test_a_model_put_in_anothers_place_leaves_no_gap_and_no_process(registry: Re
         asking.result(DEADLINE)
 
     assert not gaps
-    assert said(registry)[2] == "new"
+    assert answer_words(registry)[2] == "new"
 
 
-def test_what_cannot_be_loaded_takes_nobodys_place(registry: Registry, tmp_path: Path) -> None:
-    registry.register(told(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
-    broken = told(tmp_path / "new", SAYS_HOW_MANY)
+def test_a_model_that_cannot_be_loaded_replaces_no_other(registry: Registry, tmp_path: Path) -> None:
+    registry.register(make_registration(tmp_path / "old", SAYS_HOW_MANY.replace("VERSION", "old")))
+    broken = make_registration(tmp_path / "new", SAYS_HOW_MANY)
     (tmp_path / "new" / "service.py").unlink()
 
     with pytest.raises(ModelFormatError, match=r"service\.py"):
         registry.register(broken, replacing=True)
 
-    assert said(registry)[2] == "old"
+    assert answer_words(registry)[2] == "old"
 
 
-def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settings, tmp_path: Path) -> None:
+def test_a_model_that_still_computes_after_the_timeout_stays_registered(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     impatient = dataclasses.replace(settings, unregister_timeout=0)
     with started(impatient) as registry, ThreadPoolExecutor(1) as pool:
-        registry.register(told(folder, WAITS))
+        registry.register(make_registration(folder, WAITS))
         os.mkfifo(folder / "gate")
         lost = pool.submit(ask, registry)
         wait_until((folder / "begun").exists)
@@ -169,18 +171,18 @@ def test_a_model_that_still_answers_when_its_time_is_over_stays(settings: Settin
 
 
 @pytest.mark.parametrize("then", ["replaced", "scaled", "unregistered"])
-def test_scaling_waits_for_workers_no_longer_than_anybody_wants_them(
+def test_scaling_stops_waiting_for_workers_that_are_not_needed_any_more(
     registry: Registry, tmp_path: Path, then: str
 ) -> None:
-    hangs_when_told_so = 'import os\nif os.path.exists("gate"):\n    open("gate").read()\n' + dedent(SAYS_HOW_MANY)
-    registry.register(told(tmp_path / "own", hangs_when_told_so))
+    waits_at_a_gate = 'import os\nif os.path.exists("gate"):\n    open("gate").read()\n' + dedent(SAYS_HOW_MANY)
+    registry.register(make_registration(tmp_path / "own", waits_at_a_gate))
     os.mkfifo(tmp_path / "own" / "gate")
     with ThreadPoolExecutor(1) as pool:
         scaling = pool.submit(registry.scale, "own", 2, 2, DEADLINE)
         wait_until(lambda: registry.entry("own").registration.min_workers == 2)
         match then:
             case "replaced":
-                registry.register(told(tmp_path / "new", SAYS_HOW_MANY), replacing=True)
+                registry.register(make_registration(tmp_path / "new", SAYS_HOW_MANY), replacing=True)
             case "scaled":
                 registry.scale("own", 1, 1, 0)
             case "unregistered":

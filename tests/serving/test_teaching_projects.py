@@ -33,7 +33,7 @@ def labels(project: Project) -> dict[str, int]:
     return {kind.label: len(kind.pictures) for kind in project.classes()}
 
 
-def test_pictures_lie_as_the_training_reads_them(project: Project) -> None:
+def test_pictures_are_stored_in_the_layout_that_training_reads(project: Project) -> None:
     data = shape(1)
     assert project.add("cat", data, PictureLimits())
     stored = project.pictures_dir / "cat" / f"{hashlib.sha256(data).hexdigest()[:32]}.png"
@@ -45,7 +45,7 @@ def test_pictures_lie_as_the_training_reads_them(project: Project) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(FORMATS) - {"HEIC"}))
-def test_every_format_that_is_decoded_is_taken(project: Project, kind: str) -> None:
+def test_every_decoded_format_is_accepted(project: Project, kind: str) -> None:
     assert project.add("cat", encode(draw("discs", 1), kind), PictureLimits())
     (stored,) = (project.pictures_dir / "cat").iterdir()
     with Image.open(stored) as image:
@@ -54,14 +54,14 @@ def test_every_format_that_is_decoded_is_taken(project: Project, kind: str) -> N
         assert [name.partition("/")[2] for name in source.pictures] == [stored.name]
 
 
-def test_the_same_picture_counts_once_in_a_class(project: Project) -> None:
+def test_a_duplicate_picture_counts_once_in_a_class(project: Project) -> None:
     assert project.add("cat", shape(1), PictureLimits())
     assert not project.add("cat", shape(1), PictureLimits())
     assert project.add("dog", shape(1), PictureLimits())
     assert labels(project) == {"cat": 1, "dog": 1}
 
 
-def test_what_is_no_picture_or_too_large_is_refused(project: Project) -> None:
+def test_invalid_and_too_large_pictures_are_refused(project: Project) -> None:
     with pytest.raises(InvalidImage):
         project.add("cat", b"no picture", PictureLimits())
     with pytest.raises(PictureTooLarge):
@@ -71,7 +71,7 @@ def test_what_is_no_picture_or_too_large_is_refused(project: Project) -> None:
     assert labels(project) == {"cat": 0, "dog": 0}
 
 
-def test_a_full_project_takes_no_more(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_project_accepts_no_more(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(teaching_projects, "MOST_PICTURES", 1)
     project.add("cat", shape(1), PictureLimits())
     with pytest.raises(BadInput, match="can hold 1 pictures"):
@@ -101,7 +101,7 @@ def test_classes_are_added_renamed_and_removed(project: Project) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "x" * 151])
-def test_what_cannot_name_a_class_is_refused(text: str) -> None:
+def test_an_invalid_class_name_is_refused(text: str) -> None:
     with pytest.raises(BadParameter):
         class_label(text)
 
@@ -114,12 +114,12 @@ def test_a_label_is_never_a_path(text: str, label: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../a", ".a", "a/b", "a" * 101, "smile", "ImageNet"])
-def test_what_cannot_name_a_model_is_refused(name: str) -> None:
+def test_an_invalid_model_name_is_refused(name: str) -> None:
     with pytest.raises(BadParameter):
         check_own_name(name, "name")
 
 
-def test_a_picture_of_two_classes_is_the_first_warning(project: Project) -> None:
+def test_a_picture_in_two_classes_is_the_first_warning(project: Project) -> None:
     for number in range(3):
         project.add("cat", shape(number), PictureLimits())
     project.add("cat", encode(draw("discs", 0).resize((66, 66)), "PNG"), PictureLimits())
@@ -142,7 +142,7 @@ def test_projects_are_found_by_id_and_by_model(tmp_path: Path) -> None:
     assert projects.all() == []
 
 
-def test_the_pictures_of_a_zip_come_with_their_folders(tmp_path: Path) -> None:
+def test_the_pictures_of_a_zip_are_read_with_their_folders(tmp_path: Path) -> None:
     path = tmp_path / "pictures.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("all/cat/1.png", "all/dog/2.png", "3.png", "notes.txt", "__MACOSX/all/cat/1.png"):
@@ -157,12 +157,12 @@ def test_the_pictures_of_a_zip_come_with_their_folders(tmp_path: Path) -> None:
         list(zipped_pictures(tmp_path / "no.zip"))
 
 
-def test_a_damaged_file_of_facts_is_no_project_name(project: Project) -> None:
+def test_a_project_with_damaged_metadata_is_not_found(project: Project) -> None:
     (project.folder / "project.json").write_text(json.dumps(["pets"]))
     assert project.name == ""
 
 
-def test_pictures_are_added_by_several_requests_at_once(project: Project) -> None:
+def test_concurrent_requests_can_add_pictures(project: Project) -> None:
     contents = [shape(number) for number in range(80)]
 
     def add(part: int) -> list[bool]:

@@ -38,7 +38,7 @@ OTHERS = {
 
 
 def folder_of(source: Path, path: Path) -> ModelFolder:
-    """A model folder with a file, or with a SavedModel."""
+    """Return a model folder with a file, or with a SavedModel."""
     path.mkdir()
     if source.is_dir():
         shutil.copytree(source, path / source.name)
@@ -60,11 +60,11 @@ def test_a_file_belongs_to_the_program_that_wrote_it(tmp_path: Path, name: str, 
     assert program_of(folder_of(TESTDATA / name, tmp_path / "net")) == kind
 
 
-def test_a_file_of_keras_mxnet_belongs_to_neither() -> None:
+def test_a_file_of_keras_mxnet_belongs_to_neither_program() -> None:
     assert program_of(open_model_folder(ROOT / "models" / "smile")) == ""
 
 
-def test_without_a_package_index_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_installation_is_an_error_with_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     reference = TensorflowReference(Settings(instance_dir=tmp_path, pip_options="--no-index"))
     with pytest.raises(ModelFormatError, match="No matching distribution found for tensorflow") as raised:
@@ -75,7 +75,7 @@ def test_without_a_package_index_it_says_so(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The settings of an instance with TensorFlow, which takes a minute to install."""
+    """Return the settings of an instance with TensorFlow, which takes a minute to install."""
     settings = Settings(instance_dir=tmp_path_factory.mktemp("instance"))
     try:
         TensorflowReference(settings).install()
@@ -85,7 +85,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def recorded(source: Path) -> tuple[FloatArray, FloatArray]:
-    """The pictures of a file and the answers of the program that wrote it, as recorded when it was written."""
+    """Return the pictures of a file and the answers of the program that wrote it, as recorded when it was written."""
     facts = json.loads(
         (GRAPHS / "answers.json" if source.parent == GRAPHS else source.with_suffix(".json")).read_text()
     )
@@ -99,7 +99,7 @@ def recorded(source: Path) -> tuple[FloatArray, FloatArray]:
     ("source", "program"),
     [*((TESTDATA / name, program) for name, program in KERAS.items()), *((GRAPHS / n, p) for n, p in OTHERS.items())],
 )
-def test_its_answers_are_those_of_the_program_that_wrote_the_file(
+def test_its_outputs_are_those_of_the_program_that_wrote_the_file(
     settings: Settings, tmp_path: Path, source: Path, program: str
 ) -> None:
     pictures, expected = recorded(source)
@@ -113,7 +113,7 @@ def test_its_answers_are_those_of_the_program_that_wrote_the_file(
 
 
 @pytest.mark.slow
-def test_once_installed_it_proves_and_checks_what_is_made_of_its_files(settings: Settings, tmp_path: Path) -> None:
+def test_the_installed_reference_proves_and_checks_converted_models(settings: Settings, tmp_path: Path) -> None:
     folder = tmp_path / "net"
     proven = rescue_folder(folder_of(GRAPHS / "float.tflite", tmp_path / "source").path, folder, settings)
     assert proven.proof.converted is not None and proven.notes == ()
@@ -125,7 +125,7 @@ def test_once_installed_it_proves_and_checks_what_is_made_of_its_files(settings:
 
 
 @pytest.mark.slow
-def test_a_file_that_keras_of_today_cannot_open_is_proven_without_it(settings: Settings, tmp_path: Path) -> None:
+def test_a_file_that_current_keras_cannot_open_is_proven_without_it(settings: Settings, tmp_path: Path) -> None:
     source = folder_of(TESTDATA / "keras300_sequential.keras", tmp_path / "source").path
     proven = rescue_folder(source, tmp_path / "net", settings)
     assert proven.proof.converted is not None and proven.proof.converted.reference.name == "mxnet"

@@ -1,4 +1,4 @@
-"""Networks asked with tensors of their own."""
+"""Networks with requests that are tensors."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def smile() -> Model:
         np.array([0.1, -3.4e38], np.float32),
     ],
 )
-def test_numbers_that_float32_has_stay_what_they_are(values: Any) -> None:
+def test_numbers_that_float32_can_represent_are_unchanged(values: Any) -> None:
     converted = as_float32(values)
     assert converted.dtype == np.float32
     assert [float(item) for item in converted] == [float(value) for value in values]
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         (np.array([1.0, 0.1], np.float64), "0.1 at [1]"),
         (np.array([[0, 2**24 + 1]], np.int64), "16777217 at [0, 1]"),
@@ -55,12 +55,12 @@ def test_numbers_that_float32_has_stay_what_they_are(values: Any) -> None:
         (np.array([1e300]), "1e+300"),
     ],
 )
-def test_others_are_refused_with_their_place(values: Any, told: str) -> None:
-    with pytest.raises(BadInput, match=re.escape(told)):
+def test_other_values_are_refused_with_their_position(values: Any, message: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(message)):
         as_float32(values)
 
 
-def test_the_networks_input_has_no_open_sizes(smile: Model) -> None:
+def test_the_input_of_the_network_has_no_open_sizes(smile: Model) -> None:
     assert row_shape(smile) == (1, 64, 64)
     check_rows(smile, (3, 1, 64, 64), 3)
     with pytest.raises(BadInput, match=r"\[-1, 1, 64, 64\]"):
@@ -69,11 +69,11 @@ def test_the_networks_input_has_no_open_sizes(smile: Model) -> None:
         check_rows(smile, (4, 1, 64, 64), 3)
 
 
-def test_the_output_is_called_as_the_signature_has_it(smile: Model) -> None:
+def test_the_output_has_its_name_in_the_signature(smile: Model) -> None:
     assert smile.output == TensorSpec("softmax", (0, 2))
 
 
-def test_a_linear_networks_numbers_follow_its_formula_and_may_have_no_end(tmp_path: Path) -> None:
+def test_linear_outputs_match_the_formula_and_overflow_is_an_error(tmp_path: Path) -> None:
     symbol = dense(mx.sym.Flatten(mx.sym.var("data")))
     linear = open_model(model_folder(tmp_path / "linear", symbol), "mxnet")
     weights = random_params(symbol)
@@ -91,6 +91,6 @@ def test_equal_columns_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.0, "1", True, None])
-def test_a_count_is_a_whole_number(value: Any) -> None:
+def test_a_count_must_be_an_integer(value: Any) -> None:
     with pytest.raises(BadParameter):
         check_count("top", value)

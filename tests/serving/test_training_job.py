@@ -48,7 +48,7 @@ def project(projects: Projects) -> Iterator[Project]:
 
 
 def files(project: Project) -> set[str]:
-    """What a project's folder holds beside the pictures."""
+    """Return the files of a project's folder other than the pictures."""
     return {path.name for path in project.folder.iterdir()} - {"pictures", "small", "project.json"}
 
 
@@ -91,9 +91,7 @@ def test_a_cancelled_training_leaves_nothing(settings: Settings, projects: Proje
     projects.delete(other)
 
 
-def test_a_killed_training_leaves_nothing_but_the_reason(
-    settings: Settings, projects: Projects, project: Project
-) -> None:
+def test_a_killed_training_leaves_only_the_reason(settings: Settings, projects: Projects, project: Project) -> None:
     job = TrainingJob(project, settings)
     job.start(projects)
     (process,) = trainings(project)
@@ -105,7 +103,7 @@ def test_a_killed_training_leaves_nothing_but_the_reason(
 
 
 @pytest.mark.slow
-def test_a_result_is_served_only_when_it_is_promoted_and_compared_with_the_next(
+def test_a_result_is_served_after_promotion_and_compared_with_the_next(
     settings: Settings, projects: Projects, project: Project
 ) -> None:
     job = TrainingJob(project, settings)

@@ -19,7 +19,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_a_picture_is_kept_under_a_number_that_says_nothing_of_it(tmp_path: Path) -> None:
+def test_a_picture_is_stored_under_a_random_id(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
     first, second = uploads.keep(b"abc", ".jpg"), uploads.keep(b"abc", ".jpg")
     assert first != second
@@ -30,7 +30,7 @@ def test_a_picture_is_kept_under_a_number_that_says_nothing_of_it(tmp_path: Path
     assert all(re.fullmatch(r"[0-9a-f]{32}\.jpg", name) for name in names(tmp_path))
 
 
-def test_a_record_is_found_by_the_number_and_by_the_owner(tmp_path: Path) -> None:
+def test_a_record_is_found_by_id_and_by_owner(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
     mine = uploads.keep(b"abc", ".jpg", "me", {"label": "é"})
     uploads.keep(b"abc", ".jpg", "you", {})
@@ -42,7 +42,7 @@ def test_a_record_is_found_by_the_number_and_by_the_owner(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("number", ["", "*", "../x", "0" * 31, "0" * 32, "?" * 32])
-def test_no_other_text_finds_anything(tmp_path: Path, number: str) -> None:
+def test_an_invalid_id_finds_nothing(tmp_path: Path, number: str) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
     uploads.keep(b"abc", ".jpg", "me", {})
     assert uploads.find(number) is None
@@ -50,22 +50,22 @@ def test_no_other_text_finds_anything(tmp_path: Path, number: str) -> None:
 
 def test_a_deleted_picture_leaves_nothing(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
-    kept = uploads.find(uploads.keep(b"abc", ".jpg", "me", {}) or "")
-    assert kept is not None
-    uploads.delete(kept)
+    upload = uploads.find(uploads.keep(b"abc", ".jpg", "me", {}) or "")
+    assert upload is not None
+    uploads.delete(upload)
     assert names(tmp_path) == set()
-    assert uploads.find(kept.id) is None
+    assert uploads.find(upload.id) is None
 
 
-def test_a_record_goes_with_its_picture_and_a_later_note_does_not_save_it(tmp_path: Path) -> None:
+def test_a_record_is_removed_with_its_picture_despite_later_changes(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
     identity = uploads.keep(b"abc", ".jpg", "me", {}) or ""
     for path in tmp_path.iterdir():
         os.utime(path, (time.time() - 59,) * 2)
-    kept = uploads.find(identity)
-    assert kept is not None
-    uploads.note(kept, {"corrected": True})
-    assert abs((tmp_path / f"{identity}.{kept.tag}.json").stat().st_mtime - kept.since) < 1
+    upload = uploads.find(identity)
+    assert upload is not None
+    uploads.note(upload, {"corrected": True})
+    assert abs((tmp_path / f"{identity}.{upload.tag}.json").stat().st_mtime - upload.since) < 1
     for path in tmp_path.iterdir():
         os.utime(path, (time.time() - 61,) * 2)
     assert uploads.find(identity) is None
@@ -73,7 +73,7 @@ def test_a_record_goes_with_its_picture_and_a_later_note_does_not_save_it(tmp_pa
     assert names(tmp_path) == set()
 
 
-def test_what_is_too_old_goes_at_the_next_upload(tmp_path: Path) -> None:
+def test_expired_uploads_are_removed_at_the_next_upload(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
     old = f"{uploads.keep(b'old', '.jpg')}.jpg"
     os.utime(tmp_path / old, (time.time() - 61,) * 2)
@@ -82,28 +82,28 @@ def test_what_is_too_old_goes_at_the_next_upload(tmp_path: Path) -> None:
     assert names(tmp_path) == {f"{new}.jpg"}
 
 
-def test_the_oldest_goes_when_it_is_too_much(tmp_path: Path) -> None:
+def test_the_oldest_upload_is_removed_if_the_size_limit_is_exceeded(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 10)
-    kept = []
+    stored = []
     for age, letter in ((30, b"a"), (20, b"b"), (10, b"c")):
         name = f"{uploads.keep(letter * 4, '.png')}.png"
         os.utime(tmp_path / name, (time.time() - age,) * 2)
-        kept.append(name)
+        stored.append(name)
     uploads.sweep()
-    assert names(tmp_path) == set(kept[1:])
+    assert names(tmp_path) == set(stored[1:])
 
 
-def test_no_more_are_kept_than_may_be(tmp_path: Path) -> None:
+def test_the_number_of_uploads_is_limited(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 10**6, 3)
-    kept = []
+    stored = []
     for age in (50, 40, 30, 20, 10):
-        kept.append(f"{uploads.keep(b'x', '.png')}.png")
-        os.utime(tmp_path / kept[-1], (time.time() - age,) * 2)
+        stored.append(f"{uploads.keep(b'x', '.png')}.png")
+        os.utime(tmp_path / stored[-1], (time.time() - age,) * 2)
     uploads.sweep()
-    assert names(tmp_path) == set(kept[2:])
+    assert names(tmp_path) == set(stored[2:])
 
 
-def test_the_latest_of_an_owner_are_found_and_all_are_counted(tmp_path: Path) -> None:
+def test_the_latest_uploads_of_an_owner_are_listed_and_all_are_counted(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 10**6)
     mine = [uploads.keep(b"x", ".png", "me", {"number": number}) for number in range(5)]
     uploads.keep(b"x", ".png", "you", {})
@@ -119,7 +119,7 @@ listings: list[str] = []
 sys.addaudithook(lambda event, arguments: listings.append(event) if event in ("os.listdir", "os.scandir") else None)
 
 
-def test_what_is_kept_already_is_not_looked_at_for_each_picture_that_comes(tmp_path: Path) -> None:
+def test_an_upload_does_not_list_the_stored_files(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 10**9)
     for number in range(FEW + 1):
         (tmp_path / f"{number:032x}.png").write_bytes(b"x")
@@ -130,14 +130,14 @@ def test_what_is_kept_already_is_not_looked_at_for_each_picture_that_comes(tmp_p
     assert listings == []
 
 
-def test_what_another_process_keeps_is_found_at_once(tmp_path: Path) -> None:
+def test_an_upload_stored_by_another_process_is_found_at_once(tmp_path: Path) -> None:
     here, there = Uploads(tmp_path, 60, 10**6), Uploads(tmp_path, 60, 10**6)
     for _ in range(20):
         identity = there.keep(b"x", ".png", "me", {}) or ""
         assert here.find(identity) == there.find(identity) is not None
 
 
-def test_what_is_too_old_goes_although_nothing_comes(tmp_path: Path) -> None:
+def test_expired_uploads_are_removed_without_new_uploads(tmp_path: Path) -> None:
     old = tmp_path / f"{0:032x}.png"
     old.write_bytes(b"x")
     os.utime(old, (time.time() - 61,) * 2)
@@ -145,7 +145,7 @@ def test_what_is_too_old_goes_although_nothing_comes(tmp_path: Path) -> None:
     wait_until(lambda: not old.exists())
 
 
-def test_leavings_of_a_killed_process_are_swept_and_the_placeholder_is_not(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_are_removed_and_the_placeholder_is_kept(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 1000)
     for name in (".gitkeep", ".half.part"):
         (tmp_path / name).write_bytes(b"")
@@ -154,13 +154,13 @@ def test_leavings_of_a_killed_process_are_swept_and_the_placeholder_is_not(tmp_p
     assert names(tmp_path) == {".gitkeep"}
 
 
-def test_zero_keeps_nothing(tmp_path: Path) -> None:
+def test_a_limit_of_zero_stores_nothing(tmp_path: Path) -> None:
     assert Uploads(tmp_path, 0, 1000).keep(b"abc", ".jpg") is None
     assert Uploads(tmp_path, 60, 0).keep(b"abc", ".jpg") is None
     assert names(tmp_path) == set()
 
 
-def test_many_threads_may_keep_at_once(tmp_path: Path) -> None:
+def test_many_threads_can_store_uploads_concurrently(tmp_path: Path) -> None:
     uploads = Uploads(tmp_path, 60, 40)
     failures: list[BaseException] = []
 
@@ -186,25 +186,25 @@ from pathlib import Path
 from app.errors import StorageError
 from app.serving.uploads import Uploads
 uploads = Uploads(Path(sys.argv[1]), 60, 10**6)
-kept = uploads.find(uploads.keep(b"first", ".jpg", "me", {"label": "a"}))
+record = uploads.find(uploads.keep(b"first", ".jpg", "me", {"label": "a"}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))  # no file can be longer, as on a disk that is full
 for attempt in (
     lambda: uploads.keep(bytes(1000), ".jpg"),
     lambda: uploads.keep(bytes(10), ".jpg", "me", {"label": "b" * 1000}),
-    lambda: uploads.note(kept, {"label": "c" * 1000}),
+    lambda: uploads.note(record, {"label": "c" * 1000}),
 ):
     try:
         attempt()
     except StorageError as error:
         print(error)
-print(uploads.find(kept.id).record["label"])
+print(uploads.find(record.id).record["label"])
 """
 
 
-def test_what_cannot_be_written_is_told_and_leaves_nothing_half(tmp_path: Path) -> None:
+def test_a_failed_write_is_reported_and_leaves_no_partial_file(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)
-    *told, label = done.stdout.splitlines()
-    assert len(told) == 3, done.stderr
-    assert all(str(tmp_path) in line and "File too large" in line for line in told)
+    *errors, label = done.stdout.splitlines()
+    assert len(errors) == 3, done.stderr
+    assert all(str(tmp_path) in line and "File too large" in line for line in errors)
     assert label == "a"
     assert len(names(tmp_path)) == 2  # the first picture and its record

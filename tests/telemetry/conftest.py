@@ -1,4 +1,4 @@
-"""A real server of two processes that is watched: its metrics, its log and its traces."""
+"""A real server of two processes with its metrics, its log and its traces."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def handle(data, context):
 
 
 class Collector(ThreadingHTTPServer):
-    """Takes traces as the specification of OTLP/HTTP has it, and keeps the spans."""
+    """A collector that takes traces as the specification of OTLP/HTTP has it, and stores the spans."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Taker)
@@ -77,10 +77,10 @@ class _Taker(BaseHTTPRequestHandler):
 
 
 class Watched(Server):
-    """The server, and what it tells of itself."""
+    """A server, and its telemetry."""
 
     def ask(self, method: str, path: str, body: bytes = b"", management: bool = False, **headers: str) -> HTTPResponse:
-        """Ask over a connection of its own; the answer's body is in ``answer.text``."""
+        """Send a request over a connection of its own; the answer's body is in ``answer.text``."""
         port = self.management_port if management else self.port
         connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
         try:
@@ -92,27 +92,27 @@ class Watched(Server):
             connection.close()
 
     def metrics(self) -> dict[str, Metric]:
-        """A scrape, read by Prometheus's own parser."""
+        """Return a scrape, read by Prometheus's own parser."""
         answer = self.ask("GET", "/metrics", management=True)
         assert answer.status == 200
         return {family.name: family for family in text_string_to_metric_families(answer.text)}  # type: ignore[attr-defined]
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of a sample's values over the labels that are not given."""
+        """Return the sum of a sample's values over the labels that are not given."""
         found = [sample for family in self.metrics().values() for sample in family.samples if sample.name == name]
         return sum(item.value for item in found if labels.items() <= item.labels.items())
 
     def pids(self, kind: str = "server") -> list[int]:
-        """Numbers of its processes."""
+        """Return the numbers of its processes."""
         samples = self.metrics()["dimple_process_resident_memory_bytes"].samples
         return [int(sample.labels["pid"]) for sample in samples if sample.labels["kind"] == kind]
 
     def lines(self) -> list[dict[str, Any]]:
-        """The log."""
+        """Return the log."""
         return [json.loads(line) for line in self.log.read_bytes().split(b"\n") if line]
 
     def line_of(self, request_id: str, logger: str = "gunicorn.access") -> dict[str, Any]:
-        """The log's line about a request. It is written after the answer."""
+        """Return the log's line about a request. It is written after the answer."""
 
         def found() -> list[dict[str, Any]]:
             return [line for line in self.lines() if (line.get("request_id"), line["logger"]) == (request_id, logger)]

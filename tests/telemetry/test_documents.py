@@ -1,4 +1,4 @@
-"""The documents, the dashboard and the alerts speak of the metrics and labels that a real server has, and of all."""
+"""The documents, the dashboard and the alerts, which cover exactly the metrics and labels that a real server has."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ def parsed(query: str) -> Any:
 
 
 def selectors(node: Any) -> Iterator[tuple[str, set[str]]]:
-    """Each metric of a query with the labels that it is expected to have."""
+    """Yield each metric of a query with the labels that it is expected to have."""
     if isinstance(node, promql.VectorSelector):
         yield node.name, {matcher.name for matcher in node.matchers.matchers}
         return
-    wanted: set[str] = set()
+    grouping: set[str] = set()
     if isinstance(node, promql.AggregateExpr) and node.modifier:
-        wanted = set(node.modifier.labels)
+        grouping = set(node.modifier.labels)
     for part in ("lhs", "rhs", "expr", "vector_selector"):
         if (below := getattr(node, part, None)) is not None:
-            yield from ((name, labels | wanted) for name, labels in selectors(below))
+            yield from ((name, labels | grouping) for name, labels in selectors(below))
     for below in getattr(node, "args", ()):
         yield from selectors(below)
 
 
 @pytest.mark.parametrize(("title", "query"), list(queries()))
-def test_every_query_asks_for_metrics_and_labels_that_are_there(
+def test_every_query_uses_existing_metrics_and_labels(
     real: dict[str, tuple[str, set[str]]], title: str, query: str
 ) -> None:
     found = list(selectors(parsed(query)))
@@ -80,7 +80,7 @@ def test_every_query_asks_for_metrics_and_labels_that_are_there(
 
 
 def test_the_table_has_every_metric_with_its_type_and_labels(real: dict[str, tuple[str, set[str]]]) -> None:
-    told = {
+    documented = {
         name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in ROW.findall(DOCUMENT.read_text())
     }
     families = {
@@ -88,10 +88,10 @@ def test_the_table_has_every_metric_with_its_type_and_labels(real: dict[str, tup
         for name, (kind, labels) in real.items()
         if not name.endswith(("_sum", "_count"))
     }
-    assert told == families
+    assert documented == families
 
 
-def test_the_dashboard_and_the_alerts_leave_nothing_out(real: dict[str, tuple[str, set[str]]]) -> None:
+def test_the_dashboard_and_the_alerts_cover_all_metrics(real: dict[str, tuple[str, set[str]]]) -> None:
     def family(name: str) -> str:
         return re.sub("_(bucket|sum|count)$", "", name)
 
@@ -104,7 +104,7 @@ def test_every_alert_of_the_rules_is_in_the_document() -> None:
     assert set(re.findall(r"^\| `(Dimple\w+)` \|", DOCUMENT.read_text(), re.MULTILINE)) == rules
 
 
-def test_the_dashboard_is_one() -> None:
+def test_the_dashboard_is_valid() -> None:
     dashboard = json.loads(DASHBOARD.read_text())
     panels = dashboard["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
@@ -124,7 +124,7 @@ def test_the_dashboard_is_one() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("promtool"), reason="promtool is part of Prometheus")
-def test_promtool_finds_no_fault_and_every_alert_fires(tmp_path: Path) -> None:
+def test_promtool_accepts_the_rules_and_every_alert_fires(tmp_path: Path) -> None:
     for command in (["check", "rules", str(RULES)], ["test", "rules", str(RULES.with_name("dimple.test.yml"))]):
         done = subprocess.run(["promtool", *command], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

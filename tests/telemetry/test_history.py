@@ -17,7 +17,7 @@ def minute(number: int, requests: int = 1) -> Minute:
     return Minute(number, requests, 0, 0.5, 0.75)
 
 
-def test_minutes_are_read_by_model_the_oldest_first(tmp_path: Path) -> None:
+def test_minutes_are_read_by_model_in_chronological_order(tmp_path: Path) -> None:
     ring = History(tmp_path / "history.ring")
     assert ring.read("smile", NOW) == []
     ring.append("smile", minute(999_999, 7))
@@ -28,7 +28,7 @@ def test_minutes_are_read_by_model_the_oldest_first(tmp_path: Path) -> None:
     assert ring.read("smile", NOW + 60 * MINUTES) == []
 
 
-def test_the_oldest_records_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_oldest_records_are_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RECORDS", 10)
     ring = History(tmp_path / "history.ring")
     for number in range(25):
@@ -37,7 +37,7 @@ def test_the_oldest_records_make_room(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "history.ring").stat().st_size == 8 + 10 * RECORD.itemsize
 
 
-def test_a_file_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
+def test_a_truncated_file_is_read_up_to_its_end(tmp_path: Path) -> None:
     ring = History(tmp_path / "history.ring")
     for number in range(3):
         ring.append("smile", minute(999_990 + number))

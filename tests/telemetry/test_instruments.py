@@ -1,4 +1,4 @@
-"""The numbers that the queue before a model counts."""
+"""The metrics of the queue before a model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def value(name: str, **labels: str) -> float:
     return metrics.REGISTRY.get_sample_value(name, labels) or 0.0
 
 
-def test_what_waits_is_counted_while_it_waits() -> None:
+def test_waiting_requests_are_counted_while_they_wait() -> None:
     go = threading.Event()
 
     def compute(items: Sequence[int]) -> list[int]:
@@ -48,7 +48,7 @@ def test_a_batch_is_counted_once_with_its_size() -> None:
     assert value("dimple_batch_size_bucket", model="measured-batch", le="4.0") == 1
 
 
-def test_the_first_256_models_have_series_of_their_own_and_all_others_share_one() -> None:
+def test_the_first_256_models_have_own_series_and_all_others_share_one() -> None:
     code = (
         "from app.telemetry import metrics\n"
         "for number in range(300): metrics.refused(f'name-{number}')\n"

@@ -1,4 +1,4 @@
-"""What /metrics tells of a server of several processes."""
+"""The metrics of a server of several processes."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def test_requests_are_counted_by_model_route_and_code(watched: Watched, portrait
         ("smile", "/predictions/<model>", "200"): 1,
         ("smile", rule, "415"): 1,
         ("other", rule, "404"): 1,
-        ("", rule, "200"): 1,  # a description asks no model
+        ("", rule, "200"): 1,  # a description needs no model
         ("", "other", "404"): 1,
         ("", "/metrics", "200"): 1,  # the first scrape
     }
 
 
-def test_the_stages_of_a_request_fit_into_it(watched: Watched, portrait: Path) -> None:
+def test_the_stages_of_a_request_sum_to_at_most_its_duration(watched: Watched, portrait: Path) -> None:
     def sums() -> dict[str, float]:
         found = watched.metrics()
         stages = found["dimple_stage_duration_seconds"].samples
@@ -63,7 +63,7 @@ def test_the_stages_of_a_request_fit_into_it(watched: Watched, portrait: Path) -
     assert 0.5 * grown["request"] < sum(stages) <= grown["request"]
 
 
-def test_histograms_are_as_prometheus_wants_them(watched: Watched, portrait: Path) -> None:
+def test_histograms_are_valid_for_prometheus(watched: Watched, portrait: Path) -> None:
     watched.ask("POST", "/predict/smile", portrait.read_bytes())
     for name, family in watched.metrics().items():
         if family.type != "histogram":
@@ -85,7 +85,7 @@ def test_histograms_are_as_prometheus_wants_them(watched: Watched, portrait: Pat
             assert values[-1] == counts[key], name
 
 
-def test_a_killed_process_takes_its_gauges_along_and_leaves_its_counts(watched: Watched, portrait: Path) -> None:
+def test_the_gauges_of_a_killed_process_are_dropped_and_its_counters_kept(watched: Watched, portrait: Path) -> None:
     for _ in range(4):
         watched.ask("POST", "/predict/smile", portrait.read_bytes())
 
@@ -98,7 +98,7 @@ def test_a_killed_process_takes_its_gauges_along_and_leaves_its_counts(watched: 
     wait_until(lambda: watched.value("dimple_requests_in_flight", model="echo") == 1, 0.05)
     before, starts = watched.value("dimple_requests_total", model="smile"), watched.value("dimple_worker_starts_total")
     seconds = watched.value("dimple_stage_duration_seconds_sum", model="smile")
-    # one after the other, until the one has gone that answered the request
+    # one after the other, until the process that answered the request has ended
     for killed, pid in enumerate(watched.pids(), 1):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not psutil.pid_exists(pid), 0.05)  # noqa: B023
@@ -116,13 +116,13 @@ def test_a_killed_process_takes_its_gauges_along_and_leaves_its_counts(watched: 
     (folder,) = (watched.log.parent / "instance" / "metrics").iterdir()
     wait_until(lambda: watched.value("dimple_workers") == 2 and len(list(folder.glob("*.db"))) == 3 * 3 + 2, 0.05)
     sleeping.join(10)
-    # nobody waits for its answer any more, but the handler still sleeps: later tests need another
+    # no client waits for its answer any more, but the handler still sleeps: later tests need another one
     (handler,) = watched.pids("handler")
     os.kill(handler, signal.SIGKILL)
     wait_until(lambda: watched.pids("handler") not in ([], [handler]), 0.05)
 
 
-def test_a_handler_that_dies_is_counted_and_its_memory_is_told(watched: Watched) -> None:
+def test_restarts_and_memory_of_handlers_are_metrics(watched: Watched) -> None:
     before = watched.value("dimple_handler_restarts_total", model="echo")
     wait_until(lambda: len(watched.pids("handler")) == 1, 0.05)
     octets = {"Content_Type": "application/octet-stream"}
@@ -133,11 +133,11 @@ def test_a_handler_that_dies_is_counted_and_its_memory_is_told(watched: Watched)
         assert {sample.labels["model"] for sample in samples if sample.labels["kind"] == "handler"} <= {"echo"}
         assert all(sample.value > 2**20 for sample in samples)
     pid = watched.pids()[0]
-    told = watched.value("dimple_process_resident_memory_bytes", pid=str(pid))
-    assert told == pytest.approx(psutil.Process(pid).memory_info().rss, rel=0.2)
+    memory = watched.value("dimple_process_resident_memory_bytes", pid=str(pid))
+    assert memory == pytest.approx(psutil.Process(pid).memory_info().rss, rel=0.2)
 
 
-def test_models_and_their_loading_are_told(watched: Watched) -> None:
+def test_models_and_their_loading_times_are_metrics(watched: Watched) -> None:
     assert watched.value("dimple_model_up", model="smile", engine="openvino") == 1
     wait_until(lambda: watched.value("dimple_model_up", model="echo", engine="handler") == 1, 0.05)
     starts = watched.value("dimple_worker_starts_total")
@@ -147,7 +147,7 @@ def test_models_and_their_loading_are_told(watched: Watched) -> None:
     assert 0 < loading <= watched.value("dimple_worker_start_duration_seconds_sum")
 
 
-def test_openmetrics_is_spoken_with_who_asks_for_it(watched: Watched) -> None:
+def test_openmetrics_is_served_on_request(watched: Watched) -> None:
     accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3"
     answer = watched.ask("GET", "/metrics", management=True, Accept=accept)
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
@@ -157,7 +157,7 @@ def test_openmetrics_is_spoken_with_who_asks_for_it(watched: Watched) -> None:
     assert names == set(watched.metrics())
 
 
-def test_it_answers_where_the_setting_says_and_to_get_and_head_alone(watched: Watched) -> None:
+def test_metrics_are_served_at_the_configured_ports_to_get_and_head(watched: Watched) -> None:
     assert watched.ask("GET", "/metrics").status == 200
     head = watched.ask("HEAD", "/metrics", management=True)
     assert (head.status, head.text) == (200, "")  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Counts of processes that come and go; each is a real one."""
+"""Counts of processes that start and end; each is a real process."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ for name in sys.argv[2:]:
         metrics.request(name, "/predict/<model>", 500 if name == "bad" else 200, 0.5)
 stuck = metrics.in_flight("stuck")
 stuck.__enter__()
-told = counts()
-for name in sorted(told):
-    print(name, told[name].requests, told[name].errors, told[name].inside, told[name].seconds)
+found = counts()
+for name in sorted(found):
+    print(name, found[name].requests, found[name].errors, found[name].inside, found[name].seconds)
 samples = [one for metric in collect() for one in metric.samples]
 print("files", len(list(Path(sys.argv[1]).glob("*/*.db"))), "left", "PROMETHEUS_MULTIPROC_DIR" in os.environ)
 for one in samples:
@@ -36,18 +36,18 @@ for one in samples:
 
 
 def child(folder: Path, *names: str) -> list[str]:
-    """What a server process sees that was asked for these models."""
+    """Return what a server process prints that got requests for these models."""
     command = [sys.executable, "-c", CHILD, str(folder), *names]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
 
-def test_processes_that_have_ended_are_counted_and_their_files_become_one(tmp_path: Path) -> None:
+def test_the_counts_of_ended_processes_are_kept_in_merged_files(tmp_path: Path) -> None:
     for _ in range(3):
         seen = child(tmp_path, "a", "a", "bad")
     assert "a 6 0 0 3.0" in seen
     assert "bad 3 3 0 1.5" in seen
-    assert "stuck 0 0 1 0.0" in seen  # what the others were doing, nobody does any more
+    assert "stuck 0 0 1 0.0" in seen  # the running requests of the others are over
     assert "dimple_workers 1.0" in seen
     assert "dimple_worker_starts_total 3.0" in seen
     assert "files 5 left False" in seen  # a process's three, and the sums of counters and of histograms
@@ -57,7 +57,7 @@ def test_processes_that_have_ended_are_counted_and_their_files_become_one(tmp_pa
     ]
 
 
-def test_what_an_earlier_server_counted_is_removed(tmp_path: Path) -> None:
+def test_the_counts_of_an_earlier_server_are_removed(tmp_path: Path) -> None:
     old = tmp_path / "1-1"  # the first process of the machine has not started at its first tick
     old.mkdir()
     child(tmp_path)
@@ -65,7 +65,7 @@ def test_what_an_earlier_server_counted_is_removed(tmp_path: Path) -> None:
     assert folder.name.startswith(f"{os.getpid()}-")
 
 
-def test_files_that_a_killed_process_has_left_half_made_do_no_harm(tmp_path: Path) -> None:
+def test_partial_files_of_a_killed_process_are_ignored(tmp_path: Path) -> None:
     child(tmp_path, "a")
     (folder,) = tmp_path.iterdir()
     (folder / "counter_1-1.db").touch()

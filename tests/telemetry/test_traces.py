@@ -1,4 +1,4 @@
-"""Traces reach a collector, which reads them as the protocol's own definition has them."""
+"""Traces sent to a collector, which reads them as the protocol's own definition has them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def texts(span: Span) -> dict[str, str | int]:
     return {attribute.key: attribute.value.string_value or attribute.value.int_value for attribute in span.attributes}
 
 
-def test_a_trace_is_gone_on_with_and_has_a_span_for_each_stage(
+def test_a_trace_is_continued_with_a_span_for_each_stage(
     watched: Watched, collector: Collector, portrait: Path
 ) -> None:
     header = f"00-{TRACE}-{PARENT}-01"
@@ -39,9 +39,9 @@ def test_a_trace_is_gone_on_with_and_has_a_span_for_each_stage(
     request = spans.pop("POST /predict/<model>")
     assert request.parent_span_id.hex() == PARENT
     assert request.kind == Span.SPAN_KIND_SERVER
-    told = texts(request)
-    assert (told["http.route"], told["http.response.status_code"]) == ("/predict/<model>", 200)
-    assert (told["dimple.model"], told["dimple.request_id"]) == ("smile", "traced")
+    span_attributes = texts(request)
+    assert (span_attributes["http.route"], span_attributes["http.response.status_code"]) == ("/predict/<model>", 200)
+    assert (span_attributes["dimple.model"], span_attributes["dimple.request_id"]) == ("smile", "traced")
     assert set(spans) == {"decode", "faces", "preprocess", "queue", "infer"}
     for item in spans.values():
         assert item.parent_span_id == request.span_id
@@ -52,7 +52,7 @@ def test_a_trace_is_gone_on_with_and_has_a_span_for_each_stage(
     assert collector.service_names() == {"dimple"}
 
 
-def test_a_trace_that_is_not_to_be_kept_is_not_sent(watched: Watched, collector: Collector) -> None:
+def test_an_unsampled_trace_is_not_exported(watched: Watched, collector: Collector) -> None:
     other = "1" * 32
     watched.ask("GET", "/healthz", traceparent=f"00-{other}-{PARENT}-00")
     watched.ask("GET", "/healthz", traceparent=f"00-{'2' * 32}-{PARENT}-01")
@@ -72,18 +72,18 @@ def test_a_trace_that_is_not_to_be_kept_is_not_sent(watched: Watched, collector:
         ("http://a", {"OTEL_TRACES_EXPORTER": "none"}, ""),
     ],
 )
-def test_the_collector_is_the_one_of_the_setting_or_of_the_standard_variables(
+def test_the_collector_is_taken_from_the_setting_or_the_standard_variables(
     setting: str, environ: dict[str, str], expected: str
 ) -> None:
     assert trace_endpoint(Settings(trace_endpoint=setting), environ) == expected
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_an_invalid_collector_address_is_refused() -> None:
     with pytest.raises(SettingError, match=r"DIMPLE_TRACE_ENDPOINT.*collector:4317"):
         trace_endpoint(Settings(trace_endpoint="collector:4317"), {})
 
 
-def test_without_the_packages_the_error_says_how_to_install_them(tmp_path: Path) -> None:
+def test_missing_packages_are_an_error_that_says_how_to_install_them(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "sys.modules['opentelemetry'] = None\n"  # as if it were not installed

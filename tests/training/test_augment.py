@@ -9,12 +9,12 @@ DRAW = np.random.default_rng
 
 
 def ramp() -> np.ndarray:
-    """A picture of 3 x 16 x 16 that is darker on the left, and whose channels differ."""
+    """Return a picture of 3 x 16 x 16 that is darker on the left, and whose channels differ."""
     one = np.tile(np.linspace(0.2, 0.8, 16, dtype=np.float32), (16, 1))
     return np.stack([one, one / 2, one / 4])
 
 
-def test_without_any_change_a_picture_is_itself_or_its_mirror_image() -> None:
+def test_the_only_default_augmentation_is_mirroring() -> None:
     batch = np.stack([ramp()] * 40)
     changed = augment(batch, Augmentation(), DRAW(0))
     same = [np.abs(item - ramp()).max() < 1e-6 for item in changed]
@@ -28,7 +28,7 @@ def test_grey_pictures_keep_their_one_channel() -> None:
     assert augment(ramp()[:1][np.newaxis], Augmentation(zoom=0.1), DRAW(0)).shape == (1, 1, 16, 16)
 
 
-def test_a_change_keeps_shape_and_range_and_draws_another_picture_each_time() -> None:
+def test_augmentation_keeps_shape_and_range_and_varies_each_time() -> None:
     how = Augmentation(0.2, 0.1, 0.1, 10, 0.1, 0.5, 0.5, 0.3, 0.5)
     changed = augment(np.stack([ramp()] * 8), how, DRAW(0))
     assert changed.shape == (8, 3, 16, 16)
@@ -38,12 +38,12 @@ def test_a_change_keeps_shape_and_range_and_draws_another_picture_each_time() ->
     assert len({item.tobytes() for item in changed}) == 8
 
 
-def test_what_comes_in_from_outside_mirrors_the_inside_and_is_never_black() -> None:
+def test_pixels_outside_the_picture_are_reflected_and_never_black() -> None:
     changed = augment(np.stack([ramp()] * 20), Augmentation(zoom=0.1, shift=0.1), DRAW(0))
     assert changed[:, 0].min() > 0.15
 
 
-def test_a_shift_moves_what_is_seen_by_its_share_of_the_side_at_most() -> None:
+def test_a_shift_moves_the_picture_by_at_most_its_share_of_the_side() -> None:
     spot = np.zeros((1, 1, 33, 33), np.float32)
     spot[0, 0, 16, 16] = 1
     places = [
@@ -54,7 +54,7 @@ def test_a_shift_moves_what_is_seen_by_its_share_of_the_side_at_most() -> None:
     assert 4 <= far <= 7  # 0.2 * 33 = 6.6
 
 
-def test_brightness_and_contrast_change_the_mean_and_the_spread_by_their_shares() -> None:
+def test_brightness_and_contrast_change_mean_and_spread_by_their_factors() -> None:
     flat = np.full((200, 1, 4, 4), 0.5, np.float32)
     means = augment(flat, Augmentation(brightness=0.2), DRAW(0)).mean(axis=(1, 2, 3))
     assert means.min() == pytest.approx(0.4, abs=0.01)
@@ -66,7 +66,7 @@ def test_brightness_and_contrast_change_the_mean_and_the_spread_by_their_shares(
     assert spread.max() == pytest.approx(1.3, abs=0.02)
 
 
-def test_erasing_covers_a_rectangle_of_one_grey_as_often_as_it_should() -> None:
+def test_erasing_fills_a_grey_rectangle_with_the_given_probability() -> None:
     batch = np.random.default_rng(1).random((400, 1, 32, 32)).astype(np.float32)
     changed = augment(batch, Augmentation(erase=0.25), DRAW(0))
     flat = 0

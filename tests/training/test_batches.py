@@ -10,7 +10,7 @@ COUNT = 50
 
 
 def material(taught: bool = False) -> Material:
-    """Pictures whose every pixel is their number, a fifth of them of class 1."""
+    """Return pictures whose every pixel is their number, a fifth of them of class 1."""
     numbers = np.arange(COUNT, dtype=np.float32)
     pictures = np.tile(numbers[:, None, None, None], (1, 1, 2, 2))
     return Material(
@@ -22,13 +22,13 @@ def draw() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_an_epoch_shows_every_picture_once_but_for_the_rest_of_a_batch() -> None:
-    shown = [batch.pictures[:, 0, 0, 0] for batch in batches(material(), FitOptions(8, 1, 1e-3), 2, draw())]
-    assert [len(numbers) for numbers in shown] == [8] * 6
-    assert len(set(np.concatenate(shown))) == 48
+def test_an_epoch_has_every_picture_once_except_an_incomplete_batch() -> None:
+    numbers_by_batch = [batch.pictures[:, 0, 0, 0] for batch in batches(material(), FitOptions(8, 1, 1e-3), 2, draw())]
+    assert [len(numbers) for numbers in numbers_by_batch] == [8] * 6
+    assert len(set(np.concatenate(numbers_by_batch))) == 48
 
 
-def test_the_targets_are_those_of_the_pictures() -> None:
+def test_targets_belong_to_their_pictures() -> None:
     for batch in batches(material(taught=True), FitOptions(8, 1, 1e-3), 2, draw()):
         numbers = batch.pictures[:, 0, 0, 0].astype(int)
         classes, taught = batch.targets
@@ -36,13 +36,13 @@ def test_the_targets_are_those_of_the_pictures() -> None:
         assert np.array_equal(taught.argmax(axis=1), numbers)
 
 
-def test_a_sigmoid_gets_the_second_column_alone() -> None:
+def test_a_sigmoid_gets_only_the_second_column() -> None:
     for batch in batches(material(), FitOptions(8, 1, 1e-3), 1, draw()):
         assert batch.targets[0].shape == (8, 1)
         assert np.array_equal(batch.targets[0][:, 0], batch.pictures[:, 0, 0, 0] % 5 == 0)
 
 
-def test_weights_let_both_classes_count_alike() -> None:
+def test_weights_balance_both_classes() -> None:
     fitting = FitOptions(10, 1, 1e-3, weigh_classes=True)
     all_batches = list(batches(material(), fitting, 2, draw()))
     weights = np.concatenate([batch.weights for batch in all_batches])
@@ -51,7 +51,7 @@ def test_weights_let_both_classes_count_alike() -> None:
     assert weights.mean() == pytest.approx(1)
 
 
-def test_blended_pictures_have_what_is_said_of_them_blended_in_the_same_shares() -> None:
+def test_targets_are_blended_in_the_same_shares_as_their_pictures() -> None:
     for batch in batches(material(taught=True), FitOptions(10, 1, 1e-3, mixup=1.0), 2, draw()):
         shares = batch.targets[1]
         assert shares @ np.arange(COUNT) == pytest.approx(batch.pictures[:, 0, 0, 0], abs=1e-4)
@@ -59,6 +59,6 @@ def test_blended_pictures_have_what_is_said_of_them_blended_in_the_same_shares()
         assert (shares > 0).sum(axis=1).max() == 2
 
 
-def test_smoothing_gives_its_share_to_both_classes_alike() -> None:
+def test_smoothing_is_shared_equally_by_both_classes() -> None:
     batch = next(batches(material(), FitOptions(10, 1, 1e-3, smoothing=0.1), 2, draw()))
     assert set(np.round(batch.targets[0], 6).flatten()) == {np.float32(0.05), np.float32(0.95)}

@@ -17,7 +17,7 @@ def _fresh_names() -> None:
 
 
 def disturbed(network: Any) -> Any:
-    """A twin whose normalisations do something: fresh ones do next to nothing."""
+    """Return a twin whose normalisations do something: fresh ones do next to nothing."""
     draw = np.random.default_rng(0)
     for layer in network.layers:
         if layer.name.endswith("_norm"):
@@ -36,7 +36,7 @@ def disturbed(network: Any) -> Any:
         (dogcat_network, (6, 3, 150, 150)),
     ],
 )
-def test_a_network_answers_as_the_twin_that_is_folded_into_it(plain: Callable[[], Any], shape: tuple[int, ...]) -> None:
+def test_a_network_answers_as_its_folded_counterpart(plain: Callable[[], Any], shape: tuple[int, ...]) -> None:
     twin = disturbed(build_folded_network(plain()))
     pictures = np.random.default_rng(1).random(shape, dtype=np.float32)
     expected = twin.predict(pictures)
@@ -44,7 +44,7 @@ def test_a_network_answers_as_the_twin_that_is_folded_into_it(plain: Callable[[]
     assert fold_weights(twin, plain()).predict(pictures) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_teacher_gets_an_output_of_its_own_which_the_network_does_not_keep() -> None:
+def test_the_output_for_a_teacher_is_not_part_of_the_saved_network() -> None:
     twin = disturbed(build_folded_network(smile_tutorial_network(), teacher_classes=7, dropout=0.3))
     pictures = np.random.default_rng(1).random((3, 1, 32, 32), dtype=np.float32)
     answer, taught = twin.predict(pictures)
@@ -53,7 +53,7 @@ def test_a_teacher_gets_an_output_of_its_own_which_the_network_does_not_keep() -
     assert fold_weights(twin, smile_tutorial_network()).predict(pictures) == pytest.approx(answer, abs=1e-5)
 
 
-def test_every_convolution_and_dense_layer_but_the_last_is_normalised_and_has_no_bias() -> None:
+def test_all_layers_but_the_last_are_normalised_and_have_no_bias() -> None:
     twin = build_folded_network(dogcat_network())
     assert [layer.name for layer in twin.layers if layer.name.endswith("_norm")] == [
         "conv2d_1_norm",

@@ -22,26 +22,26 @@ from app.types import Preprocess
 from tests.pictures import encode
 
 
-def test_the_part_of_a_name_is_the_same_on_every_machine() -> None:
+def test_the_split_of_a_name_is_the_same_on_every_machine() -> None:
     # the first eight bytes of sha256("abc") are ba7816bf8f01cfea (FIPS 180-2): 0.728 of 2**64
     assert part_of("abc", 0.73) == "test"
     assert part_of("abc", 0.72) == "validation"
     assert part_of("abc", 0.1) == "train"
 
 
-def test_the_parts_have_their_shares() -> None:
+def test_the_splits_have_their_shares() -> None:
     counts = Counter(part_of(f"{number}.jpg", 0.15) for number in range(20_000))
     # six standard deviations of a binomial of 20,000
     assert counts["test"] == pytest.approx(3000, abs=6 * (20_000 * 0.15 * 0.85) ** 0.5)
     assert counts["validation"] == pytest.approx(2000, abs=6 * (20_000 * 0.1 * 0.9) ** 0.5)
 
 
-def test_the_folders_of_a_name_do_not_matter() -> None:
+def test_the_folders_of_a_name_do_not_affect_its_split() -> None:
     # sha256("") begins with e3b0c442 (0.889), sha256("abc") with ba7816bf (0.728): FIPS 180-2
     assert split(["x/abc", "abc"], [], 0.73) == ("test", "test")
 
 
-def test_a_group_takes_the_part_of_its_alphabetically_first_file_name() -> None:
+def test_a_group_takes_the_split_of_its_alphabetically_first_file_name() -> None:
     names = [f"{number}.jpg" for number in range(40)]
     alone = split(names, [], 0.4)
     sides = {part: alone.index(part) for part in ("train", "test")}
@@ -54,13 +54,13 @@ def test_a_group_takes_the_part_of_its_alphabetically_first_file_name() -> None:
         assert [together[row] for row in others] == [alone[row] for row in others]
 
 
-def test_the_alphabet_is_that_of_the_file_names_without_folders() -> None:
-    # "abc" is at 0.728; whatever "abd" is at, it gives way, though its folder comes first
+def test_groups_are_sorted_by_file_names_without_folders() -> None:
+    # "abc" is at 0.728; "abd" takes the same split, though its folder comes first
     assert split(["a/abd", "z/abc"], [[0, 1]], 0.73) == ("test", "test")
     assert split(["a/abd", "z/abc"], [[0, 1]], 0.1) == ("train", "train")
 
 
-def test_a_name_that_is_no_utf8_has_a_part_too() -> None:
+def test_a_name_that_is_not_utf8_has_a_split_too() -> None:
     assert part_of("caf\udce9.jpg", 0.5) in {"train", "validation", "test"}
 
 
@@ -72,12 +72,12 @@ COUNT = 60
 
 
 def pixels(number: int, bright: bool) -> NDArray[np.uint8]:
-    """Noise, dark (0-99) or bright (150-249), that is another one for every number."""
+    """Return noise, dark (0-99) or bright (150-249), that differs for every number."""
     return np.random.default_rng([number, bright]).integers(0, 100, (8, 8)).astype(np.uint8) + np.uint8(150 * bright)
 
 
 def write(folder: Path, count: int = COUNT) -> Path:
-    """Dark pictures of class 0 and bright ones of class 1, in the folders that SMILEsmileD has."""
+    """Write dark pictures of class 0 and bright pictures of class 1, in the folders that SMILEsmileD has."""
     for name, bright in (("negatives/negatives7", False), ("positives/positives7", True)):
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -90,7 +90,7 @@ def png(values: NDArray[np.uint8]) -> bytes:
 
 
 def pack(folder: Path, path: Path) -> Path:
-    """A zip of the folder, in no particular order."""
+    """Return a zip of the folder, in no particular order."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(folder.rglob("*.png"), key=lambda file: file.name[::-1]):
             archive.write(file, file.relative_to(folder.parent))
@@ -105,7 +105,7 @@ def written(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "faces" / "prepared").iterdir()}
 
 
-def test_every_picture_is_in_one_part_with_its_own_pixels_and_class(tmp_path: Path) -> None:
+def test_every_picture_is_in_one_split_with_its_pixels_and_class(tmp_path: Path) -> None:
     dataset = prepare(SPEC, write(tmp_path / "data"), tmp_path / "work")
     seen = []
     for name in PARTS:
@@ -123,7 +123,7 @@ def test_every_picture_is_in_one_part_with_its_own_pixels_and_class(tmp_path: Pa
     assert len(seen) == len(set(seen)) == 2 * COUNT
 
 
-def test_a_zip_gives_what_its_folder_gives(tmp_path: Path) -> None:
+def test_a_zip_gives_the_same_data_as_its_folder(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     (folder / "negatives" / "negatives7-more").mkdir()  # sorts before its neighbour by name, and after it by folder
     (folder / "negatives" / "negatives7-more" / "a.png").write_bytes(png(pixels(1000, False)))
@@ -136,17 +136,17 @@ def test_a_zip_gives_what_its_folder_gives(tmp_path: Path) -> None:
         assert np.array_equal(inputs(other)[key], array)
 
 
-def test_a_url_is_fetched_once_and_kept(tmp_path: Path) -> None:
+def test_a_url_is_fetched_once_and_cached(tmp_path: Path) -> None:
     archive = pack(write(tmp_path / "data"), tmp_path / "data.zip")
     prepare(SPEC, archive.as_uri(), tmp_path / "work")
-    (kept,) = (tmp_path / "work" / "faces").glob("*.zip")
-    assert kept.read_bytes() == archive.read_bytes()
+    (cached,) = (tmp_path / "work" / "faces").glob("*.zip")
+    assert cached.read_bytes() == archive.read_bytes()
     archive.unlink()
     dataset = prepare(replace(SPEC, test=0.3), archive.as_uri(), tmp_path / "work")
     assert len(dataset.names) == 2 * COUNT
 
 
-def test_what_a_url_gives_is_not_kept_where_it_is_no_zip(tmp_path: Path) -> None:
+def test_a_download_that_is_not_a_zip_is_not_cached(tmp_path: Path) -> None:
     page = tmp_path / "data.zip"
     page.write_text("<html>Come back tomorrow</html>")
     with pytest.raises(DataError, match=page.as_uri()):
@@ -185,7 +185,7 @@ def test_changed_pictures_are_prepared_again(tmp_path: Path) -> None:
     ],
     ids=["fewer inputs", "another scale", "another share", "other classes"],
 )
-def test_what_was_prepared_otherwise_is_prepared_again(tmp_path: Path, spec: DataSpec) -> None:
+def test_data_prepared_with_other_options_are_prepared_again(tmp_path: Path, spec: DataSpec) -> None:
     folder = write(tmp_path / "data")
     prepare(SPEC, folder, tmp_path / "work")
     again = prepare(spec, folder, tmp_path / "work")
@@ -197,7 +197,7 @@ def test_what_was_prepared_otherwise_is_prepared_again(tmp_path: Path, spec: Dat
         assert np.array_equal(inputs(again)[key], array)
 
 
-def test_what_is_prepared_is_loaded_without_its_source(tmp_path: Path) -> None:
+def test_prepared_data_are_loaded_without_their_source(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     prepared = prepare(SPEC, folder, tmp_path / "work")
     folder.rename(tmp_path / "away")
@@ -208,13 +208,13 @@ def test_what_is_prepared_is_loaded_without_its_source(tmp_path: Path) -> None:
     assert np.array_equal(loaded.part("test", "8x8").pictures, prepared.part("test", "8x8").pictures)
 
 
-def test_nothing_is_loaded_where_nothing_was_prepared(tmp_path: Path) -> None:
+def test_nothing_is_loaded_if_nothing_was_prepared(tmp_path: Path) -> None:
     assert load("faces", tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["input-8x8.npy", "classes.npy", "index.json"])
 @pytest.mark.parametrize("keep", [0, 0.7])
-def test_a_damaged_file_is_not_loaded_but_prepared_again(tmp_path: Path, name: str, keep: float) -> None:
+def test_a_damaged_file_is_prepared_again(tmp_path: Path, name: str, keep: float) -> None:
     folder = write(tmp_path / "data")
     expected = inputs(prepare(SPEC, folder, tmp_path / "work"))["8x8"]
     path = tmp_path / "work" / "faces" / "prepared" / name
@@ -224,9 +224,7 @@ def test_a_damaged_file_is_not_loaded_but_prepared_again(tmp_path: Path, name: s
     assert np.array_equal(inputs(prepare(SPEC, folder, tmp_path / "work"))["8x8"], expected)
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_left_out(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unreadable_picture_is_named_and_skipped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write(tmp_path / "data")
     torn = folder / "negatives" / "negatives7" / "n7.png"
     torn.write_bytes(torn.read_bytes()[:60])
@@ -240,7 +238,7 @@ def test_a_picture_that_cannot_be_read_is_named_and_left_out(
         assert dataset.arrays["8x8"][row, 0] * 255 == pytest.approx(expected, abs=1e-3)
 
 
-def test_more_than_one_unreadable_picture_in_a_hundred_is_an_error_and_leaves_nothing(tmp_path: Path) -> None:
+def test_more_than_one_percent_unreadable_pictures_are_an_error(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     for number in (3, 4):
         (folder / "negatives" / "negatives7" / f"n{number}.png").write_bytes(b"torn")
@@ -257,7 +255,7 @@ def test_a_class_without_pictures_is_an_error_with_its_folder(tmp_path: Path) ->
         prepare(SPEC, folder, tmp_path / "work")
 
 
-def test_a_class_without_pictures_in_a_part_is_an_error_with_the_part(tmp_path: Path) -> None:
+def test_a_class_without_pictures_in_a_split_is_an_error_with_the_split(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     for path in (folder / "positives").rglob("*.png"):
         if part_of(path.name, 0.2) == "validation":
@@ -266,7 +264,7 @@ def test_a_class_without_pictures_in_a_part_is_an_error_with_the_part(tmp_path: 
         prepare(SPEC, folder, tmp_path / "work")
 
 
-def test_the_last_folder_that_is_known_gives_the_class(tmp_path: Path) -> None:
+def test_the_last_known_folder_determines_the_class(tmp_path: Path) -> None:
     folder = write(tmp_path / "data" / "positives")
     (tmp_path / "data" / "loose.png").write_bytes(png(pixels(0, False)))
     part = read_all(folder.parent, FOLDERS, GREY, (0, 1, 8, 8))
@@ -275,7 +273,7 @@ def test_the_last_folder_that_is_known_gives_the_class(tmp_path: Path) -> None:
         assert (picture.mean() * 255 > 125) == number
 
 
-def test_of_train_and_validation_side_by_side_only_the_first_is_learned_from(tmp_path: Path) -> None:
+def test_only_the_train_folder_is_used_if_there_is_a_validation_folder(tmp_path: Path) -> None:
     write(tmp_path / "data" / "train")
     write(tmp_path / "data" / "validation")
     both = prepare(SPEC, tmp_path / "data", tmp_path / "work")
@@ -286,7 +284,7 @@ def test_of_train_and_validation_side_by_side_only_the_first_is_learned_from(tmp
     assert len(bare.names) == 2 * COUNT
 
 
-def test_copies_stay_in_one_part_and_contradictions_are_told(
+def test_duplicates_stay_in_one_split_and_contradictions_are_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write(tmp_path / "data")
@@ -307,7 +305,7 @@ def test_copies_stay_in_one_part_and_contradictions_are_told(
     )
 
 
-def test_the_counts_are_told_beside_those_of_the_published_set(
+def test_the_counts_are_reported_beside_those_of_the_published_set(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write(tmp_path / "data", 60)
@@ -323,7 +321,7 @@ def test_a_source_of_another_kind_is_an_error(tmp_path: Path) -> None:
         prepare(SPEC, tmp_path / "data.zip", tmp_path / "work")
 
 
-def test_a_place_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "work").write_text("no folder")
     with pytest.raises(DataError, match="work/faces"):
         prepare(SPEC, write(tmp_path / "data"), tmp_path / "work")
@@ -343,14 +341,14 @@ def preparing(source: Path, work: Path) -> subprocess.Popen[str]:
 
 
 def wait_until_read(pipe: Path) -> None:
-    """Wait until somebody reads the named pipe; nobody does before all pictures ahead of it are read."""
+    """Wait until a process reads the named pipe; none does before all pictures ahead of it are read."""
     opening = threading.Thread(target=lambda: os.open(pipe, os.O_WRONLY), daemon=True)
     opening.start()
     opening.join(60)
     assert not opening.is_alive()
 
 
-def test_after_a_kill_in_the_middle_the_next_run_prepares_it(tmp_path: Path) -> None:
+def test_a_run_after_a_killed_one_prepares_the_data(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     pipe = folder / "positives" / "positives7" / "p30.png"
     pipe.unlink()
@@ -367,15 +365,15 @@ def test_after_a_kill_in_the_middle_the_next_run_prepares_it(tmp_path: Path) -> 
     assert sorted(path.name for path in (tmp_path / "work" / "faces").iterdir()) == [".lock", "prepared"]
 
 
-def test_of_two_at_once_one_prepares_and_the_other_waits(tmp_path: Path) -> None:
+def test_one_of_two_concurrent_processes_prepares_and_the_other_waits(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     with preparing(folder, tmp_path / "work") as one, preparing(folder, tmp_path / "work") as other:
-        told = [process.communicate(timeout=60)[1] for process in (one, other)]
-    assert [one.returncode, other.returncode] == [0, 0], told
-    assert sorted("already prepared" in text for text in told) == [False, True]
+        outputs = [process.communicate(timeout=60)[1] for process in (one, other)]
+    assert [one.returncode, other.returncode] == [0, 0], outputs
+    assert sorted("already prepared" in text for text in outputs) == [False, True]
 
 
-def test_reading_all_gives_every_picture_unsplit(tmp_path: Path) -> None:
+def test_reading_all_gives_every_picture_without_splitting(tmp_path: Path) -> None:
     folder = write(tmp_path / "data")
     part = read_all(pack(folder, tmp_path / "data.zip"), FOLDERS, GREY, (0, 1, 8, 8))
     assert part.pictures.shape == (2 * COUNT, 1, 8, 8)

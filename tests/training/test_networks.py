@@ -13,13 +13,13 @@ def _fresh_names() -> None:
     import_keras().backend.clear_session()
 
 
-def test_the_cat_and_dog_network_is_as_large_as_the_blogs() -> None:
+def test_the_cat_and_dog_network_has_the_size_of_that_in_the_blog() -> None:
     # by hand: (3*9+1)*32 + (32*9+1)*32 + (32*9+1)*64 + (64*17*17+1)*64 + (64+1)
     assert DOGCAT_PARAMETERS == 896 + 9248 + 18496 + 1183808 + 65
     assert dogcat_network().count_params() == DOGCAT_PARAMETERS
 
 
-def test_the_tutorials_smile_network_is_as_large_as_its_description_says() -> None:
+def test_the_smile_network_of_the_tutorial_has_the_described_size() -> None:
     # (9+1)*32 + (32*9+1)*32 + (32*14*14+1)*128 + (128+1)*2
     assert smile_tutorial_network().count_params() == 320 + 9248 + 802944 + 258
 

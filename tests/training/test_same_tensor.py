@@ -1,4 +1,4 @@
-"""What a network is trained on is what it is served, to the last bit."""
+"""The tensors of training and serving, equal to the last bit."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_pictures(folder: Path, names: list[str], size: tuple[int, int]) -> None
 
 # a face crop is served as it is; of other pictures, the odd size shows that they are resized alike
 @pytest.mark.parametrize(("name", "size"), [("smile", (64, 64)), ("dogcat", (170, 233))])
-def test_the_tensor_that_is_trained_on_is_the_tensor_that_is_served(
+def test_training_and_serving_use_the_same_tensor(
     tmp_path: Path, models_dir: Path, name: str, size: tuple[int, int]
 ) -> None:
     course = TRAINING_TASKS[name]

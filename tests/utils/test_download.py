@@ -1,4 +1,4 @@
-"""Against a real server on this machine that cuts, falls silent, lies and forgets."""
+"""Downloads from a real server on this machine that truncates, stays silent, sends false headers and loses files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_SECOND_TRY = Patience(connect=60, read=60, tries=1)
 
 @dataclass(frozen=True)
 class Reply:
-    """How one request is answered. ``cut`` ends the connection after so many bytes; ``silent`` keeps it open then."""
+    """The answer to one request. ``cut`` ends the connection after so many bytes; ``silent`` keeps it open then."""
 
     status: int = 200
     data: bytes = DATA
@@ -44,15 +44,15 @@ class Reply:
 
 @dataclass
 class Site:
-    """What the server will answer, request by request (the last one for ever), and what it was asked."""
+    """The answers of the server, request by request (the last one repeats), and the requests."""
 
     replies: list[Reply] = field(default_factory=list)
-    asked: list[dict[str, str]] = field(default_factory=list)
+    requests: list[dict[str, str]] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
     def ranges(self) -> list[str]:
-        return [headers.get("Range", "") for headers in self.asked]
+        return [headers.get("Range", "") for headers in self.requests]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     site: Site
 
     def do_GET(self) -> None:
-        self.site.asked.append(dict(self.headers))
+        self.site.requests.append(dict(self.headers))
         reply = self.site.replies.pop(0) if len(self.site.replies) > 1 else self.site.replies[0]
         self.close_connection = True
         status, body, extra = self.answer(reply)
@@ -84,10 +84,10 @@ class Handler(BaseHTTPRequestHandler):
         }
         headers = {name: value for name, value in headers.items() if value}
         status, body = reply.status, reply.data if reply.status == 200 else b"an excuse"
-        wanted = self.headers.get("Range", "")
+        range_header = self.headers.get("Range", "")
         same = not reply.heeds_if_range or self.headers.get("If-Range") in (reply.etag, reply.changed)
-        if status == 200 and wanted and reply.ranges and same:
-            start = int(wanted.removeprefix("bytes=").removesuffix("-")) + reply.shift
+        if status == 200 and range_header and reply.ranges and same:
+            start = int(range_header.removeprefix("bytes=").removesuffix("-")) + reply.shift
             if start >= len(body):
                 return 416, b"", headers | {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"}
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
@@ -125,7 +125,7 @@ def left(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_comes_whole_and_leaves_nothing_beside_it(site: Site, tmp_path: Path) -> None:
+def test_a_file_is_downloaded_completely_and_leaves_no_other_file(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply()]
     target = tmp_path / "new" / "data.zip"
     assert download(site.url, target) == target
@@ -133,19 +133,19 @@ def test_a_file_comes_whole_and_leaves_nothing_beside_it(site: Site, tmp_path: P
     assert left(target.parent) == ["data.zip"]
 
 
-def test_an_empty_file_comes_too(site: Site, tmp_path: Path) -> None:
+def test_an_empty_file_is_downloaded(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(data=b"", chunked=True)]
     assert download(site.url, tmp_path / "data").read_bytes() == b""
 
 
-def test_a_cut_download_goes_on_where_it_stopped(site: Site, tmp_path: Path) -> None:
+def test_a_truncated_download_is_resumed(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=100_000), Reply(cut=50_000), Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
     assert site.ranges() == ["", "bytes=100000-", "bytes=150000-"]
-    assert [headers.get("If-Range") for headers in site.asked] == [None, '"one"', '"one"']
+    assert [headers.get("If-Range") for headers in site.requests] == [None, '"one"', '"one"']
 
 
-def test_a_later_call_goes_on_where_the_earlier_one_gave_up(site: Site, tmp_path: Path) -> None:
+def test_a_later_call_resumes_a_failed_download(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=100_000)]
     with pytest.raises(DataError, match=r"0\.1 MB are kept"):
         download(site.url, tmp_path / "data", patience=NO_SECOND_TRY)
@@ -155,40 +155,40 @@ def test_a_later_call_goes_on_where_the_earlier_one_gave_up(site: Site, tmp_path
     assert site.ranges() == ["", "bytes=100000-"]
 
 
-def test_a_date_of_change_serves_where_there_is_no_etag(site: Site, tmp_path: Path) -> None:
+def test_the_modification_date_is_used_if_there_is_no_etag(site: Site, tmp_path: Path) -> None:
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
     site.replies = [Reply(etag="", changed=date, cut=100_000), Reply(etag="", changed=date)]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
-    assert site.asked[1]["If-Range"] == date
-    assert site.asked[1]["Range"] == "bytes=100000-"
+    assert site.requests[1]["If-Range"] == date
+    assert site.requests[1]["Range"] == "bytes=100000-"
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"one"'])
-def test_without_a_strong_validator_it_starts_again(site: Site, tmp_path: Path, etag: str) -> None:
+def test_a_download_without_a_strong_validator_starts_again(site: Site, tmp_path: Path, etag: str) -> None:
     site.replies = [Reply(etag=etag, cut=100_000), Reply(etag=etag)]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
     assert site.ranges() == ["", ""]
 
 
-def test_a_server_that_ignores_ranges_is_asked_for_all_of_it(site: Site, tmp_path: Path) -> None:
+def test_a_file_from_a_server_that_ignores_ranges_is_fetched_again(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(ranges=False, cut=100_000), Reply(ranges=False)]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
 
 
 @pytest.mark.parametrize("heeds", [True, False])
-def test_a_file_that_has_changed_meanwhile_is_not_glued_to_the_old_one(site: Site, tmp_path: Path, heeds: bool) -> None:
+def test_a_changed_file_is_not_appended_to_the_old_part(site: Site, tmp_path: Path, heeds: bool) -> None:
     new = DATA[::-1]
     site.replies = [Reply(cut=100_000), Reply(data=new, etag='"two"', heeds_if_range=heeds)]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == new
 
 
-def test_another_piece_than_was_asked_for_is_not_taken(site: Site, tmp_path: Path) -> None:
+def test_a_wrong_range_is_not_accepted(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=100_000), Reply(shift=7), Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
     assert site.ranges() == ["", "bytes=100000-", ""]
 
 
-def test_the_bytes_of_another_url_are_not_gone_on_with(site: Site, tmp_path: Path) -> None:
+def test_a_partial_file_of_another_url_is_not_resumed(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=100_000)]
     with pytest.raises(DataError):
         download(site.url, tmp_path / "data", patience=NO_SECOND_TRY)
@@ -196,15 +196,15 @@ def test_the_bytes_of_another_url_are_not_gone_on_with(site: Site, tmp_path: Pat
     assert download(site.url + "?other", tmp_path / "data").read_bytes() == DATA[::-1]
 
 
-def test_bytes_without_a_note_of_what_they_are_part_of_are_dropped(site: Site, tmp_path: Path) -> None:
+def test_a_partial_file_without_metadata_is_dropped(site: Site, tmp_path: Path) -> None:
     (tmp_path / "data.partial").write_bytes(b"of something")
     (tmp_path / "data.partial.json").write_text('{"url": ')  # torn
     site.replies = [Reply()]
     assert download(site.url, tmp_path / "data").read_bytes() == DATA
 
 
-def test_a_partial_file_that_is_whole_already_is_taken(site: Site, tmp_path: Path) -> None:
-    """As after a kill between the last byte and the renaming."""
+def test_a_complete_partial_file_is_used(site: Site, tmp_path: Path) -> None:
+    """This happens after a kill between the last byte and the renaming."""
     site.replies = [Reply(cut=100_000)]
     with pytest.raises(DataError):
         download(site.url, tmp_path / "data", patience=NO_SECOND_TRY)
@@ -224,39 +224,39 @@ def test_a_partial_file_that_is_too_long_is_dropped(site: Site, tmp_path: Path) 
     assert site.ranges() == ["", "bytes=300004-", ""]
 
 
-def test_a_silent_server_is_asked_again_for_the_rest(site: Site, tmp_path: Path) -> None:
+def test_the_rest_of_a_file_from_a_silent_server_is_requested_again(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=100_000, silent=True), Reply()]
     assert download(site.url, tmp_path / "data", patience=HASTY).read_bytes() == DATA
     assert site.ranges() == ["", "bytes=100000-"]
 
 
-def test_a_server_that_stays_silent_is_given_up(site: Site, tmp_path: Path) -> None:
+def test_a_server_that_stays_silent_is_an_error(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=0, silent=True)]
     with pytest.raises(DataError, match="nothing came in time"):
         download(site.url, tmp_path / "data", patience=Patience(connect=60, read=0.3, pause=0))
-    wait_until(lambda: len(site.asked) >= 4)  # the server may be slower than the client is patient
-    assert len(site.asked) == 4
+    wait_until(lambda: len(site.requests) >= 4)  # the server may be slower than the client is patient
+    assert len(site.requests) == 4
 
 
-def test_tries_that_bring_something_are_not_counted(site: Site, tmp_path: Path) -> None:
+def test_attempts_that_make_progress_are_not_counted(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=40_000)] * 7 + [Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
-    assert len(site.asked) == 8
+    assert len(site.requests) == 8
 
 
-def test_starting_again_and_again_comes_to_an_end(site: Site, tmp_path: Path) -> None:
+def test_repeated_restarts_are_limited(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(ranges=False, cut=100_000)]
     with pytest.raises(DataError, match="cut"):
         download(site.url, tmp_path / "data", patience=QUICK)
-    assert len(site.asked) == 4
+    assert len(site.requests) == 4
 
 
-def test_an_archive_without_a_length_comes_whole(site: Site, tmp_path: Path) -> None:
+def test_an_archive_without_a_length_is_downloaded_completely(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(chunked=True, etag="", ranges=False)]
     assert download(site.url, tmp_path / "data").read_bytes() == DATA
 
 
-def test_an_archive_without_a_length_that_is_cut_starts_again(site: Site, tmp_path: Path) -> None:
+def test_a_truncated_archive_without_a_length_starts_again(site: Site, tmp_path: Path) -> None:
     site.replies = [
         Reply(chunked=True, etag="", ranges=False, cut=100_000),
         Reply(chunked=True, etag="", ranges=False),
@@ -264,20 +264,20 @@ def test_an_archive_without_a_length_that_is_cut_starts_again(site: Site, tmp_pa
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
 
 
-def test_a_server_that_promises_more_than_it_has_is_not_believed(site: Site, tmp_path: Path) -> None:
+def test_a_response_shorter_than_its_stated_length_is_an_error(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(length=len(DATA) + 1000)]
     with pytest.raises(DataError, match="could not be fetched"):
         download(site.url, tmp_path / "data", patience=QUICK)
     assert not (tmp_path / "data").exists()
 
 
-def test_the_length_of_a_packed_answer_is_not_taken_for_the_file_s(site: Site, tmp_path: Path) -> None:
+def test_the_length_of_a_compressed_response_is_not_that_of_the_file(site: Site, tmp_path: Path) -> None:
     text = b"the same again " * 10_000
     site.replies = [Reply(data=text, packed=True)]
     assert download(site.url, tmp_path / "data").read_bytes() == text
 
 
-def test_a_packed_answer_that_is_cut_starts_again(site: Site, tmp_path: Path) -> None:
+def test_a_truncated_compressed_response_starts_again(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(packed=True, cut=100_000), Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
     assert site.ranges() == ["", ""]
@@ -288,7 +288,7 @@ def test_redirects_are_followed(site: Site, tmp_path: Path) -> None:
     assert download(site.url, tmp_path / "data").read_bytes() == DATA
 
 
-def test_redirects_without_end_are_an_error(site: Site, tmp_path: Path) -> None:
+def test_endless_redirects_are_an_error(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(status=302, location="/elsewhere")]
     with pytest.raises(DataError, match="redirects"):
         download(site.url, tmp_path / "data")
@@ -299,7 +299,7 @@ def test_a_refusal_is_an_error_at_once_with_its_url_and_status(site: Site, tmp_p
     site.replies = [Reply(status=status)]
     with pytest.raises(DataError, match=rf"{site.url}.* {status} .*--source"):
         download(site.url, tmp_path / "data", patience=QUICK)
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
     assert left(tmp_path) == []
 
 
@@ -310,31 +310,31 @@ def test_after_a_refusal_the_next_call_may_succeed(site: Site, tmp_path: Path) -
     assert download(site.url, tmp_path / "data").read_bytes() == DATA
 
 
-def test_a_server_that_is_broken_for_a_moment_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_a_server_error_is_retried(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(status=500), Reply(status=503), Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
 
 
-def test_a_server_that_stays_broken_is_an_error_with_its_url_and_status(site: Site, tmp_path: Path) -> None:
+def test_a_persistent_server_error_is_reported_with_url_and_status(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(status=500)]
     with pytest.raises(DataError, match=rf"{site.url}.* 500 .*--source"):
         download(site.url, tmp_path / "data", patience=QUICK)
-    assert len(site.asked) == 4
+    assert len(site.requests) == 4
 
 
-def test_a_broken_moment_in_the_middle_loses_nothing(site: Site, tmp_path: Path) -> None:
+def test_a_server_error_during_a_download_loses_nothing(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply(cut=100_000), Reply(status=500), Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
     assert site.ranges() == ["", "bytes=100000-", "bytes=100000-"]
 
 
-def test_a_file_of_the_expected_hash_is_taken(site: Site, tmp_path: Path) -> None:
+def test_a_file_with_the_expected_hash_is_accepted(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply()]
     expected = hashlib.sha256(DATA).hexdigest().upper()
     assert download(site.url, tmp_path / "data", sha256=expected).read_bytes() == DATA
 
 
-def test_a_file_of_another_hash_is_an_error_and_leaves_nothing(site: Site, tmp_path: Path) -> None:
+def test_a_file_with_another_hash_is_an_error_and_leaves_nothing(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply()]
     # FIPS 180-2's "abc"
     other = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -343,7 +343,7 @@ def test_a_file_of_another_hash_is_an_error_and_leaves_nothing(site: Site, tmp_p
     assert left(tmp_path) == []
 
 
-def test_a_failed_download_leaves_the_old_file(site: Site, tmp_path: Path) -> None:
+def test_a_failed_download_keeps_the_old_file(site: Site, tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(b"old")
     site.replies = [Reply(cut=100_000)]
     with pytest.raises(DataError):
@@ -351,7 +351,7 @@ def test_a_failed_download_leaves_the_old_file(site: Site, tmp_path: Path) -> No
     assert (tmp_path / "data").read_bytes() == b"old"
 
 
-def test_a_port_where_nobody_listens_is_an_error_with_its_url(tmp_path: Path) -> None:
+def test_a_refused_connection_is_an_error_with_its_url(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:1/x.*no connection"):
         download("http://127.0.0.1:1/x", tmp_path / "data", patience=QUICK)
 
@@ -369,19 +369,19 @@ def test_a_file_url_is_copied(tmp_path: Path) -> None:
     assert left(tmp_path) == ["data", "with space.zip"]
 
 
-def test_a_file_url_of_nothing_is_an_error_with_the_url(tmp_path: Path) -> None:
+def test_a_file_url_of_a_missing_file_is_an_error_with_the_url(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"file:///nowhere/at/all\.zip"):
         download("file:///nowhere/at/all.zip", tmp_path / "data")
 
 
-def test_a_place_that_cannot_be_written_is_an_error_with_its_path(site: Site, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_an_error_with_its_path(site: Site, tmp_path: Path) -> None:
     site.replies = [Reply()]
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(DataError, match="file/data"):
         download(site.url, tmp_path / "file" / "data")
 
 
-def test_urls_are_told_from_paths() -> None:
+def test_urls_are_distinguished_from_paths() -> None:
     assert is_url("https://example.org/data.zip")
     assert is_url("file:///data.zip")
     assert not is_url("data/pictures.zip")

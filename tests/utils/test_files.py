@@ -36,7 +36,7 @@ def test_a_file_is_written_with_its_mode(mode: int, umask: int, tmp_path: Path) 
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_file_has_its_time_of_change_from_the_beginning(tmp_path: Path) -> None:
+def test_a_file_has_its_modification_time_from_the_beginning(tmp_path: Path) -> None:
     atomic_write(tmp_path / "file", b"\0\xff", modified=1_000_000.0)
     assert (tmp_path / "file").stat().st_mtime == 1_000_000.0
     assert (tmp_path / "file").read_bytes() == b"\0\xff"
@@ -48,7 +48,7 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == [name]
 
 
-def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
+def test_readers_never_see_a_partial_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     contents = {letter * 200_000 for letter in "ab"}
     atomic_write(path, "a" * 200_000)
@@ -68,7 +68,7 @@ def test_readers_never_see_half_a_file(tmp_path: Path) -> None:
     assert not strange
 
 
-def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_only_the_earlier_file(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys; from pathlib import Path; from app.utils.files import atomic_write\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
-def test_an_error_leaves_what_was_there(kind: str, tmp_path: Path) -> None:
+def test_an_error_leaves_the_earlier_content(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text("earlier")
     with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
@@ -93,7 +93,7 @@ def test_an_error_leaves_what_was_there(kind: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     folder = make(tmp_path / "model", "old")
     make(tmp_path / ".model.partial", "of a killed process")
     with pytest.raises(ZeroDivisionError), replacing_folder(folder) as new:
@@ -107,14 +107,14 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_a_new_folder_takes_the_name(tmp_path: Path) -> None:
+def test_a_new_folder_gets_the_name(tmp_path: Path) -> None:
     swap_folder(make(tmp_path / "made", "new"), tmp_path / "model")
     assert (tmp_path / "model" / "text").read_text() == "new"
     assert os.listdir(tmp_path) == ["model"]
 
 
 @pytest.mark.parametrize("exchange", [True, False])
-def test_an_old_folder_is_replaced_and_gone(exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_old_folder_is_replaced_and_removed(exchange: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not exchange:  # as on a system without the call
         monkeypatch.setattr(files.ctypes, "CDLL", lambda *_, **__: object())
     make(tmp_path / "model", "old")
@@ -124,7 +124,7 @@ def test_an_old_folder_is_replaced_and_gone(exchange: bool, tmp_path: Path, monk
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are exchanged at once on Linux alone")
-def test_whoever_looks_meanwhile_always_finds_a_whole_folder(tmp_path: Path) -> None:
+def test_readers_always_find_a_complete_folder_during_a_swap(tmp_path: Path) -> None:
     make(tmp_path / "model", "0")
     missing, done = [], threading.Event()
 

@@ -26,7 +26,7 @@ def test_depth_is_counted_in_lists_and_objects(opening: str, closing: str, most:
         parse_json(opening + deep + closing, most)
 
 
-def test_a_depth_beyond_pythons_own_limit_is_refused_in_the_same_words() -> None:
+def test_a_depth_beyond_the_limit_of_python_is_refused_with_the_same_message() -> None:
     depth = 100 * sys.getrecursionlimit()
     with pytest.raises(ValueError, match="more than 200 lists and objects within each other"):
         parse_json("[" * depth + "]" * depth)
@@ -46,7 +46,7 @@ def test_half_of_a_surrogate_pair_is_refused_unless_it_is_allowed() -> None:
     assert parse_json('["\\ud83d\\ude00"]') == ["😀"]
 
 
-def test_the_caller_decides_what_nan_is() -> None:
+def test_the_caller_decides_how_to_parse_nan() -> None:
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} is refused")
 

@@ -33,16 +33,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
-def test_what_a_picture_took_is_there_for_the_next() -> None:
-    asked = [
-        int(subprocess.run([sys.executable, "-c", PAGES, *kept], cwd=ROOT, capture_output=True, check=True).stdout)
-        for kept in ([], ["kept"])
+def test_the_memory_of_a_picture_is_reused_for_the_next() -> None:
+    page_counts = [
+        int(subprocess.run([sys.executable, "-c", PAGES, *options], cwd=ROOT, capture_output=True, check=True).stdout)
+        for options in ([], ["kept"])
     ]
-    assert asked[1] < asked[0] / 20  # pages that the system was asked for
+    assert page_counts[1] < page_counts[0] / 20  # pages requested from the system
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have nothing to be asked for")
-def test_memory_that_answers_left_behind_goes_back_after_them() -> None:
+def test_memory_is_returned_to_the_system_after_responses() -> None:
     memory = psutil.Process().memory_info
     chunks = [b"x" * CHUNK for _ in range(2_000)]
     last = chunks.pop()  # on top of the heap: as long as it is there, nothing below goes back by itself

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothi
 
 
 def resident_kilobytes(path: Path) -> int:
-    """What proc(5) says of a file's mappings in ``smaps``; -1 where it is not mapped."""
+    """Return what proc(5) states about a file's mappings in ``smaps``; -1 if it is not mapped."""
     found, mine = -1, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if line[:1].isdigit() or line[:1] in "abcdef":
@@ -25,14 +25,14 @@ def resident_kilobytes(path: Path) -> int:
     return found
 
 
-def test_a_networks_file_takes_no_memory_once_it_is_compiled(tmp_path: Path) -> None:
+def test_the_file_of_a_compiled_network_takes_no_memory(tmp_path: Path) -> None:
     import_openvino().save_model(model(), tmp_path / "model.xml", compress_to_fp16=False)
     engine = OpenvinoEngine.load(tmp_path / "model.xml", milliseconds=10)
     assert resident_kilobytes(tmp_path / "model.bin") in (0, -1)
     assert engine.predict(pictures(3)) == pytest.approx(forward(pictures(3)), abs=1e-5)
 
 
-def test_what_was_given_back_is_read_from_the_file_again(tmp_path: Path) -> None:
+def test_released_pages_are_read_from_the_file_again(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(np.arange(100_000, dtype=np.int64).tobytes())
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
@@ -42,7 +42,7 @@ def test_what_was_given_back_is_read_from_the_file_again(tmp_path: Path) -> None
         assert np.frombuffer(mapped[-8:], np.int64)[0] == 99_999
 
 
-def test_what_is_mapped_to_be_written_is_kept(tmp_path: Path) -> None:
+def test_writable_mappings_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(bytes(4096))
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) as mapped:

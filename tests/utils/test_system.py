@@ -20,7 +20,7 @@ def lay(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
-def test_without_control_groups_the_affinity_counts(tmp_path: Path) -> None:
+def test_the_cpu_affinity_counts_without_control_groups(tmp_path: Path) -> None:
     assert available_cores(tmp_path) == HERE
 
 
@@ -43,7 +43,7 @@ def test_version_1_limits_the_cores(tmp_path: Path) -> None:
     assert available_cores(tmp_path) == HERE
 
 
-def test_a_limit_further_up_holds_too(tmp_path: Path) -> None:
+def test_a_limit_of_a_parent_group_applies(tmp_path: Path) -> None:
     files = {"proc/self/cgroup": "0::/pod/box\n", "sys/fs/cgroup/pod/memory.max": "1073741824\n"}
     root = lay(tmp_path, files | {"sys/fs/cgroup/pod/box/memory.max": "max\n"})
     assert memory_limit(root) == 2**30
@@ -54,6 +54,6 @@ def test_version_1_limits_the_memory(tmp_path: Path) -> None:
     assert memory_limit(lay(tmp_path, files)) == 2**29
 
 
-def test_no_more_processes_than_memory_for_them(tmp_path: Path) -> None:
+def test_the_memory_limits_the_number_of_processes(tmp_path: Path) -> None:
     files = {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": str(PROCESS_BYTES // 2)}
     assert default_worker_count(lay(tmp_path, files)) == 1

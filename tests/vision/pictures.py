@@ -20,14 +20,14 @@ QUARTERS = {
 
 
 def saved(image: Image.Image, format: str, **options: Any) -> bytes:
-    """The bytes of ``image`` as a file."""
+    """Return the bytes of ``image`` as a file."""
     file = io.BytesIO()
     image.save(file, format, **options)
     return file.getvalue()
 
 
 def quarters(width: int = 32, height: int = 16) -> Image.Image:
-    """Red, green, blue and yellow in the four corners; wider than high, so that a turn shows."""
+    """Return red, green, blue and yellow in the four corners; wider than high, so that a rotation shows."""
     image = Image.new("RGB", (width, height), QUARTERS["bottom right"])
     image.paste(QUARTERS["top left"], (0, 0, width // 2, height // 2))
     image.paste(QUARTERS["top right"], (width // 2, 0, width, height // 2))
@@ -36,25 +36,27 @@ def quarters(width: int = 32, height: int = 16) -> Image.Image:
 
 
 def corners(image: Image.Image) -> list[tuple[int, int, int]]:
-    """The colours near the corners, in reading order."""
+    """Return the colours near the corners, in reading order."""
     right, bottom = image.width - 3, image.height - 3
     points = ((2, 2), (right, 2), (2, bottom), (right, bottom))
     return [image.getpixel(point) for point in points]  # type: ignore[misc]
 
 
 def noise(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
-    """Blocks of random colours: something for every part of a file to be needed."""
+    """Return blocks of random colours, so that every part of a file is needed."""
     small = np.random.default_rng(seed).integers(0, 256, (height // 5, width // 5, 3), dtype=np.uint8)
     return Image.fromarray(np.kron(small, np.ones((5, 5, 1), np.uint8)))
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """One chunk: length, kind, content, checksum."""
+    """Return one chunk: length, kind, content, checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png(width: int, height: int, bits: int, colour: int, rows: bytes, before: bytes = b"") -> bytes:
-    """A PNG by hand. ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA; each row begins with a 0."""
+    """Return a PNG made by hand. ``colour`` is 0 grey, 2 RGB, 3 palette, 4 grey and alpha, 6 RGBA; each row begins with
+    a 0.
+    """
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
@@ -66,13 +68,13 @@ def png(width: int, height: int, bits: int, colour: int, rows: bytes, before: by
 
 
 def exif_orientation(value: int, order: str = "<") -> bytes:
-    """An EXIF block of one tag."""
+    """Return an EXIF block of one tag."""
     mark = b"II*\0" if order == "<" else b"MM\0*"
     return b"Exif\0\0" + mark + struct.pack(order + "IHHHIHHI", 8, 1, 0x0112, 3, 1, value, 0, 0)
 
 
 def lossless_jpeg(samples: np.ndarray) -> bytes:
-    """A grey lossless JPEG (ITU-T T.81, annex H): each sample less its left neighbour, Huffman-coded.
+    """Return a grey lossless JPEG (ITU-T T.81, annex H): each sample less its left neighbour, Huffman-coded.
 
     :param samples: (H, W), 8 bits.
     """

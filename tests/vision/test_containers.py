@@ -1,4 +1,4 @@
-"""Files are walked over within limits, and what their decoder gets wrong is put right or refused."""
+"""The parsing of files within limits, and corrections or refusals of what their decoder gets wrong."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def several(kind: str, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "BigTIFF"])
-def test_as_many_frames_as_are_allowed_pass_and_one_more_does_not(kind: str) -> None:
+def test_the_allowed_number_of_frames_is_accepted_and_one_more_is_not(kind: str) -> None:
     data = several("TIFF", big_tiff=True) if kind == "BigTIFF" else several(kind)
     with Image.open(io.BytesIO(data)) as image:
         assert image.n_frames == 12  # type: ignore[attr-defined]
@@ -54,7 +54,7 @@ def test_one_picture_is_one_frame(kind: str) -> None:
     decode(encode(plain(), kind), PictureLimits(frames=1))
 
 
-def test_a_ring_of_directories_has_no_end_and_is_refused() -> None:
+def test_a_cycle_of_directories_is_refused() -> None:
     data = saved(quarters(), "TIFF")
     (start,) = struct.unpack_from("<I", data, 4)
     (entries,) = struct.unpack_from("<H", data, start)
@@ -64,7 +64,7 @@ def test_a_ring_of_directories_has_no_end_and_is_refused() -> None:
 
 
 @pytest.mark.parametrize("data", [several("GIF"), several("PNG"), several("WEBP"), several("TIFF"), animation(20)])
-def test_an_animation_that_is_cut_off_anywhere_is_its_first_frame_or_refused(data: bytes) -> None:
+def test_a_truncated_animation_is_its_first_frame_or_refused(data: bytes) -> None:
     whole = pixels(data)
     for end in range(1, len(data), max(1, len(data) // 97)):
         try:
@@ -77,7 +77,7 @@ def test_an_animation_that_is_cut_off_anywhere_is_its_first_frame_or_refused(dat
 
 
 def _tiff_with_tags(mark: bytes, tags: int, payload: bytes) -> bytes:
-    """A picture with tags that each claim the whole of the same payload."""
+    """Return a picture with tags that each claim the whole of the same payload."""
     order, big = ("<" if mark.startswith(b"I") else ">"), b"+" in mark
     needless = {50_000 + number: (1, [0] * 20) for number in range(tags)}
     data = bytearray(Tiff(order=order, big=big, tags=needless).write(np.zeros((8, 8, 3), int)))
@@ -92,7 +92,7 @@ def _tiff_with_tags(mark: bytes, tags: int, payload: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("mark", [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*"])
-def test_the_tags_of_a_tiff_take_no_memory_under_any_header(mark: bytes) -> None:
+def test_the_tags_of_a_tiff_take_no_memory_with_any_header(mark: bytes) -> None:
     data = _tiff_with_tags(mark, 100, bytes(6_000_000))
     decode(saved(quarters(), "TIFF"), LIMITS)
     tracemalloc.start()
@@ -125,7 +125,7 @@ DEAR = {
 
 
 @pytest.mark.parametrize("what", DEAR)
-def test_a_file_costs_no_more_than_its_pixels_and_blocks(what: str) -> None:
+def test_the_time_to_decode_is_proportional_to_pixels_and_blocks(what: str) -> None:
     data = DEAR[what]()
     started = time.thread_time()
     with contextlib.suppress(BadInput):
@@ -171,7 +171,7 @@ def bitfields(bits: int, masks: tuple[int, int, int, int], values: list[int], he
     return struct.pack("<2sIII", b"BM", 0, 0, 14 + len(head)) + head + row
 
 
-def test_bit_fields_of_any_width_are_scaled_and_alpha_is_laid_over_white() -> None:
+def test_bit_fields_of_any_width_are_scaled_and_alpha_is_blended_with_white() -> None:
     data = bitfields(16, (0xF00, 0xF0, 0xF, 0), [0xF00, 0x0F0, 0x00F, 0x888], header=40)
     assert pixels(data)[0].tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255], [136, 136, 136]]
     data = bitfields(32, (0x3FF, 0xFFC00, 0x3FF00000, 0xC0000000), [0x3FF | 3 << 30, 0x3FF << 10 | 2 << 30, 0])
@@ -180,26 +180,26 @@ def test_bit_fields_of_any_width_are_scaled_and_alpha_is_laid_over_white() -> No
     assert pixels(data)[0].tolist() == [[255, 255, 255], [255, 0, 0]]
 
 
-def test_a_bitmap_whose_alpha_is_nought_everywhere_is_shown_as_browsers_do() -> None:
+def test_a_bitmap_with_alpha_zero_everywhere_is_opaque_as_in_browsers() -> None:
     data = bitfields(32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000), [0xFF0000, 0x00FF00])
     assert pixels(data)[0].tolist() == [[255, 0, 0], [0, 255, 0]]
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "said"),
+    ("at", "value", "message"),
     [(14, 16, "a header of 16 bytes"), (28, 2, "2 bits a pixel"), (30, 4, "a JPEG"), (30, 5, "a PNG"),
      (30, 9, "compression 9"), (28, 64, "64 bits a pixel")],
 )  # fmt: skip
-def test_a_kind_of_bitmap_that_is_not_decoded_is_named(at: int, value: int, said: str) -> None:
+def test_a_kind_of_bitmap_that_is_not_decoded_is_named(at: int, value: int, message: str) -> None:
     data = saved(quarters(), "BMP")
-    with pytest.raises(InvalidImage, match=f"{said}.*not supported"):
+    with pytest.raises(InvalidImage, match=f"{message}.*not supported"):
         decode(data[:at] + struct.pack("<H", value) + data[at + 2 :], LIMITS)
 
 
 # GIF
 
 
-def test_around_a_first_frame_that_does_not_fill_the_screen_is_nothing() -> None:
+def test_the_area_around_a_small_first_frame_is_white() -> None:
     frame = saved(quarters(), "GIF")
     at = frame.index(b"\x2c\0\0\0\0\x20\0\x10\0")
     moved = frame[:6] + struct.pack("<HH", 60, 40) + frame[10:at] + struct.pack("<BHH", 0x2C, 10, 5) + frame[at + 5 :]
@@ -220,7 +220,7 @@ def test_the_screen_of_a_gif_counts_as_its_size() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30}, {"restart_marker_rows": 1}])
 @pytest.mark.parametrize("missing", [1, 2])
-def test_a_jpeg_that_lacks_only_its_end_is_read_with_a_note(options: dict[str, object], missing: int) -> None:
+def test_a_jpeg_that_lacks_only_its_end_marker_is_read_with_a_note(options: dict[str, object], missing: int) -> None:
     data = saved(noise(), "JPEG", **options)
     found = decode(data[:-missing], LIMITS)
     assert np.array_equal(np.asarray(found.image), pixels(data))
@@ -229,7 +229,7 @@ def test_a_jpeg_that_lacks_only_its_end_is_read_with_a_note(options: dict[str, o
 
 
 @pytest.mark.parametrize("enough", [0, 1, 8])
-def test_a_lossless_jpeg_is_decoded_whole_however_little_is_enough(enough: int) -> None:
+def test_a_lossless_jpeg_is_decoded_at_full_size(enough: int) -> None:
     samples = np.random.default_rng(0).integers(0, 256, (37, 53), np.uint8)
     found = decode(lossless_jpeg(samples), LIMITS, enough).image
     assert np.array_equal(np.asarray(found)[:, :, 1], samples)
@@ -237,19 +237,19 @@ def test_a_lossless_jpeg_is_decoded_whole_however_little_is_enough(enough: int) 
 
 @pytest.mark.parametrize("enough", [0, 1])
 @pytest.mark.parametrize(
-    ("marker", "bits", "said"),
+    ("marker", "bits", "message"),
     [(0xC1, 12, "samples of 12 bits"), (0xC3, 16, "samples of 16 bits"), (0xC5, 8, "hierarchical coding"),
      (0xCB, 8, "lossless arithmetic coding"), (0xF7, 8, "the coding of JPEG-LS")],
 )  # fmt: skip
-def test_a_kind_of_jpeg_that_is_not_decoded_is_named(marker: int, bits: int, said: str, enough: int) -> None:
+def test_a_kind_of_jpeg_that_is_not_decoded_is_named(marker: int, bits: int, message: str, enough: int) -> None:
     data = saved(quarters(), "JPEG")
     at = data.index(b"\xff\xc0")
     changed = data[:at] + bytes((0xFF, marker)) + data[at + 2 : at + 4] + bytes((bits,)) + data[at + 5 :]
-    with pytest.raises(InvalidImage, match=f"a JPEG with {said}, which is not supported"):
+    with pytest.raises(InvalidImage, match=f"a JPEG with {message}, which is not supported"):
         decode(changed, LIMITS, enough)
 
 
-def test_a_jpeg_of_two_components_is_named() -> None:
+def test_a_jpeg_with_two_components_is_named() -> None:
     data = saved(quarters(), "JPEG")
     at = data.index(b"\xff\xc0") + 9
     with pytest.raises(InvalidImage, match="2 components"):
@@ -268,7 +268,7 @@ def test_a_jpeg_of_two_components_is_named() -> None:
         (b"GIF89a", "EOFError"),
     ],
 )
-def test_whatever_a_parser_raises_is_a_415_and_its_kind_is_logged(
+def test_every_exception_of_a_parser_is_a_415_and_its_type_is_logged(
     data: bytes, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO), pytest.raises(InvalidImage):
@@ -277,7 +277,7 @@ def test_whatever_a_parser_raises_is_a_415_and_its_kind_is_logged(
 
 
 @pytest.mark.parametrize("at", range(4, 24))
-def test_a_bigtiff_of_wild_offsets_is_refused(at: int) -> None:
+def test_a_bigtiff_with_invalid_offsets_is_refused(at: int) -> None:
     data = Tiff(big=True).write(np.zeros((4, 4, 3), int))
     for wild in (2**63 - 1, 2**64 - 1, 2**62):
         changed = data[:at] + struct.pack("<Q", wild) + data[at + 8 :]

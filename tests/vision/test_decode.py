@@ -1,4 +1,4 @@
-"""Decoding: every format as people have it, and everything else refused."""
+"""Decoding of every format in common use, and refusals of everything else."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def decode(data: bytes, max_pixels: int, enough: int = 0) -> Image.Image:
 
 
 def near(found: Any, expected: Any, tolerance: int = 8) -> bool:
-    """True where no channel is further off than a lossy format may be."""
+    """Return whether no channel is further off than a lossy format may be."""
     return bool(np.abs(np.asarray(found, int) - np.asarray(expected, int)).max() <= tolerance)
 
 
-# What people send
+# Common formats
 
 
 @every_kind
-def test_every_format_gives_the_colours_it_was_made_of(format: str, options: dict[str, Any]) -> None:
+def test_every_format_is_decoded_to_its_original_colours(format: str, options: dict[str, Any]) -> None:
     image = decode(saved(quarters(), format, **options), MANY)
     assert (image.mode, image.size) == ("RGB", (32, 16))
     assert near(corners(image), [RED, GREEN, BLUE, YELLOW])
@@ -83,16 +83,16 @@ def test_half_transparent_red_over_white_is_pink() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
-def test_what_is_wholly_transparent_becomes_white_whatever_colour_it_hides(format: str) -> None:
+def test_fully_transparent_pixels_become_white_with_any_hidden_colour(format: str) -> None:
     hidden = Image.new("RGBA", (4, 4), (9, 9, 9, 0))
     assert decode(saved(hidden, format), MANY).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_grey_with_alpha_is_laid_over_white() -> None:
+def test_grey_with_alpha_is_blended_with_white() -> None:
     assert decode(saved(Image.new("LA", (2, 2), (0, 0)), "PNG"), MANY).getpixel((0, 0)) == (255, 255, 255)
 
 
-def test_a_palette_with_an_alpha_for_each_colour_is_laid_over_white() -> None:
+def test_a_palette_with_alpha_is_blended_with_white() -> None:
     palette = png_chunk(b"PLTE", bytes((255, 0, 0, 0, 0, 0))) + png_chunk(b"tRNS", bytes((255, 128)))
     image = decode(png(2, 1, 8, 3, b"\0\0\1", palette), MANY)
     assert image.getpixel((0, 0)) == RED
@@ -134,7 +134,7 @@ def test_sixteen_bit_tiff_is_scaled() -> None:
     assert decode(saved(grey, "TIFF"), MANY).getpixel((1, 1)) == (200, 200, 200)
 
 
-def test_floats_of_nought_to_one_are_scaled() -> None:
+def test_floats_from_zero_to_one_are_scaled() -> None:
     grey = Image.fromarray(np.full((3, 3), 0.4, np.float32))
     assert decode(saved(grey, "TIFF"), MANY).getpixel((1, 1)) == (102, 102, 102)
 
@@ -147,18 +147,18 @@ def test_floats_without_a_known_white_are_refused(value: float) -> None:
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_several_frames_the_first_is_taken(format: str) -> None:
+def test_the_first_of_several_frames_is_decoded(format: str) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in (GREEN, RED, BLUE)]
     data = saved(frames[0], format, save_all=True, append_images=frames[1:])
     assert near(decode(data, MANY).getpixel((4, 4)), GREEN)
 
 
-def test_a_phones_jpeg_with_a_second_picture_behind_gives_the_first() -> None:
+def test_the_first_picture_of_a_multi_picture_jpeg_is_decoded() -> None:
     data = saved(quarters(), "MPO", save_all=True, append_images=[Image.new("RGB", (32, 16))])
     assert near(corners(decode(data, MANY)), [RED, GREEN, BLUE, YELLOW])
 
 
-# Which way up. Which stored corner is seen in each corner, by CIPA DC-008's table of where row 0 and column 0 are.
+# Orientation. The stored corner that is seen in each corner, by CIPA DC-008's table of row 0 and column 0.
 
 UPRIGHT = {
     1: ("top left", "top right", "bottom left", "bottom right"),
@@ -217,7 +217,7 @@ def test_a_picture_of_too_many_pixels_is_refused_by_its_header() -> None:
     assert time.thread_time() - started < 0.5
 
 
-def test_the_limit_itself_is_allowed_and_one_pixel_less_is_not() -> None:
+def test_a_picture_at_the_pixel_limit_is_allowed_and_one_pixel_more_is_not() -> None:
     data = saved(quarters(), "PNG")
     assert decode(data, 512).size == (32, 16)
     with pytest.raises(PictureTooLarge):
@@ -225,7 +225,7 @@ def test_the_limit_itself_is_allowed_and_one_pixel_less_is_not() -> None:
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"])
-def test_the_limit_holds_for_every_format(format: str) -> None:
+def test_the_pixel_limit_applies_to_every_format(format: str) -> None:
     with pytest.raises(PictureTooLarge, match="32 x 16"):
         decode(saved(quarters(), format), 100)
 
@@ -242,7 +242,7 @@ def test_an_animated_webp_with_a_huge_canvas_is_refused_by_its_header() -> None:
         decode(b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk, MANY)
 
 
-def test_a_gif_whose_first_frame_is_larger_than_its_canvas_is_judged_by_the_frame() -> None:
+def test_the_size_of_a_gif_with_a_frame_larger_than_its_canvas_is_the_frame() -> None:
     gif = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0x80, 0, 0) + bytes(6)
     frame = b"," + struct.pack("<HHHHB", 0, 0, 60_000, 60_000, 0) + b"\x02\x02\x4c\x01\x00;"
     with pytest.raises(PictureTooLarge, match="60000 x 60000"):
@@ -250,7 +250,7 @@ def test_a_gif_whose_first_frame_is_larger_than_its_canvas_is_judged_by_the_fram
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP"])
-def test_an_animation_costs_no_more_than_its_first_frame(format: str) -> None:
+def test_an_animation_takes_no_more_time_than_its_first_frame(format: str) -> None:
     frames = [Image.new("L", (1500, 1500), 10 + k) for k in range(20)]
     data = saved(frames[0], format, save_all=True, append_images=frames[1:])
     if format == "GIF":  # some 2 GB of pixels
@@ -304,7 +304,7 @@ METADATA_BOMBS = {
 
 
 @pytest.mark.parametrize("bomb", METADATA_BOMBS)
-def test_metadata_made_to_keep_a_decoder_busy_does_not(bomb: str) -> None:
+def test_malicious_metadata_do_not_slow_down_decoding(bomb: str) -> None:
     data = METADATA_BOMBS[bomb]()
     started = time.thread_time()
     with contextlib.suppress(InvalidImage):
@@ -313,12 +313,12 @@ def test_metadata_made_to_keep_a_decoder_busy_does_not(bomb: str) -> None:
     assert time.thread_time() - started < 5
 
 
-def test_a_damaged_text_chunk_does_not_cost_the_picture() -> None:
+def test_a_picture_with_a_damaged_text_chunk_is_decoded() -> None:
     data = png(1, 1, 8, 0, b"\0\x07", png_chunk(b"zTXt", b"a\0\0not zipped") + png_chunk(b"acTL", bytes(8)))
     assert decode(data, MANY).getpixel((0, 0)) == (7, 7, 7)
 
 
-# What is no picture
+# Other files
 
 NOT_PICTURES = {
     "it looks like text": b"Hello, I was renamed to picture.jpg.",
@@ -338,32 +338,32 @@ NOT_PICTURES = {
 
 
 @pytest.mark.parametrize("what", NOT_PICTURES)
-def test_what_is_no_picture_is_refused_with_what_it_looks_like(what: str) -> None:
+def test_files_that_are_not_pictures_are_refused_with_their_apparent_type(what: str) -> None:
     with pytest.raises(InvalidImage) as refused:
         decode(NOT_PICTURES[what], MANY)
     assert what.rstrip(". ") in str(refused.value)
 
 
 @pytest.mark.parametrize("format", ["PPM", "ICO", "JPEG2000", "TGA", "PCX"])
-def test_formats_that_are_not_named_are_not_opened(format: str) -> None:
+def test_unsupported_formats_are_not_opened(format: str) -> None:
     with pytest.raises(InvalidImage):
         decode(saved(quarters(), format), MANY)
 
 
-def test_no_bytes_are_an_empty_file() -> None:
+def test_zero_bytes_are_an_empty_file() -> None:
     with pytest.raises(EmptyFile):
         decode(b"", MANY)
 
 
 @every_kind
-def test_a_file_cut_off_halfway_is_refused_and_says_so(format: str, options: dict[str, Any]) -> None:
+def test_a_file_truncated_halfway_is_refused_as_cut_off(format: str, options: dict[str, Any]) -> None:
     data = saved(noise(), format, **options)
     with pytest.raises(InvalidImage, match="the file is cut off"):
         decode(data[: len(data) // 2], MANY)
 
 
 @every_kind
-def test_a_file_cut_off_anywhere_gives_the_whole_picture_or_none(format: str, options: dict[str, Any]) -> None:
+def test_a_file_truncated_anywhere_gives_the_complete_picture_or_an_error(format: str, options: dict[str, Any]) -> None:
     data = saved(noise(), format, **options)
     whole = decode(data, MANY).tobytes()
     for length in {*range(1, len(data), max(1, len(data) // 300)), *range(len(data) - 30, len(data))}:
@@ -374,13 +374,13 @@ def test_a_file_cut_off_anywhere_gives_the_whole_picture_or_none(format: str, op
 
 
 @every_kind
-def test_damaged_files_raise_nothing_but_bad_input(format: str, options: dict[str, Any]) -> None:
+def test_damaged_files_raise_only_bad_input(format: str, options: dict[str, Any]) -> None:
     chance = random.Random(f"{format}{options}")
     data = saved(noise(), format, **options)
     for _ in range(300):
         damaged = bytearray(data)
         for _ in range(chance.randint(1, 8)):
-            # Half of the damage is done to the header, where all decisions are made.
+            # Half of the damage is done to the header, which determines all decisions.
             end = len(data) if chance.random() < 0.5 else min(len(data), 200)
             damaged[chance.randrange(end)] = chance.choice((0, 1, 0x7F, 0x80, 0xFF, chance.randrange(256)))
         try:
@@ -399,17 +399,19 @@ def test_many_threads_decode_at_once() -> None:
 
 
 @pytest.mark.parametrize(("enough", "size"), [(0, (800, 640)), (400, (800, 640)), (320, (400, 320)), (1, (100, 80))])
-def test_a_jpeg_is_scaled_down_no_further_than_is_enough(enough: int, size: tuple[int, int]) -> None:
+def test_a_jpeg_is_not_scaled_below_the_requested_side(enough: int, size: tuple[int, int]) -> None:
     # libjpeg scales by 1/2, 1/4 and 1/8
     assert decode(encode(Image.new("RGB", (800, 640), "teal"), "JPEG"), 10**6, enough).size == size
 
 
-def test_a_png_is_decoded_whole_whatever_is_enough() -> None:
+def test_a_png_is_decoded_at_full_size() -> None:
     assert decode(encode(Image.new("RGB", (800, 640), "teal"), "PNG"), 10**6, 1).size == (800, 640)
 
 
 def lossless_jpeg(width: int, height: int) -> bytes:
-    """A lossless JPEG (T.81, annex H) of grey 128: predictor 1, and every difference has the one code, 0, for zero."""
+    """Return a lossless JPEG (T.81, annex H) of grey 128: predictor 1, and every difference has the one code for zero,
+    0.
+    """
     frame = struct.pack(">BHHB3B", 8, height, width, 1, 1, 0x11, 0)
     table = bytes([0x00, 1, *[0] * 15, 0])
     scan = bytes([1, 1, 0x00, 1, 0, 0])
@@ -425,13 +427,13 @@ def test_a_lossless_jpeg_is_never_scaled() -> None:
 
 
 @pytest.mark.parametrize(("options", "size"), [({}, (101, 81)), ({"progressive": True}, (101, 81))])
-def test_what_may_be_scaled_is(options: dict[str, bool], size: tuple[int, int]) -> None:
+def test_every_scalable_jpeg_is_scaled(options: dict[str, bool], size: tuple[int, int]) -> None:
     data = encode(Image.new("RGB", (808, 641), "teal"), "JPEG", **options)
     assert decode(data, 10**6, 1).size == size
 
 
 @pytest.mark.parametrize(("orientation", "size"), [(1, (1000, 999)), (6, (999, 1000))])
-def test_a_scaled_picture_knows_its_full_size_upright(orientation: int, size: tuple[int, int]) -> None:
+def test_a_scaled_picture_has_its_full_size_after_rotation(orientation: int, size: tuple[int, int]) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(Image.new("RGB", (1000, 999), "teal"), "JPEG", exif=exif)

@@ -15,7 +15,7 @@ def noise(count: int) -> NDArray[np.uint8]:
 
 
 def blended(base: NDArray[np.uint8], correlation: float) -> NDArray[np.uint8]:
-    """A thumbnail of the wanted correlation with ``base``: a sum of it and of what is orthogonal to it."""
+    """Return a thumbnail of the wanted correlation with ``base``: a sum of it and of what is orthogonal to it."""
     one = base.ravel() - base.mean()
     one /= np.linalg.norm(one)
     other = DRAW.normal(size=256)
@@ -26,14 +26,14 @@ def blended(base: NDArray[np.uint8], correlation: float) -> NDArray[np.uint8]:
     return np.round(128 + 100 * mixed / np.abs(mixed).max()).astype(np.uint8).reshape(16, 16)
 
 
-def test_pictures_above_the_limit_are_joined_and_those_below_are_not() -> None:
+def test_only_pictures_with_a_correlation_above_the_limit_are_grouped() -> None:
     base = noise(1)[0]
     near, far = blended(base, 0.99), blended(base, 0.97)
     assert np.corrcoef(base.ravel(), near.ravel())[0, 1] > 0.98 > np.corrcoef(base.ravel(), far.ravel())[0, 1] > 0.96
     assert near_identical(np.stack([far, *noise(3), base, near])) == ((4, 5),)
 
 
-def test_brightness_and_contrast_do_not_matter() -> None:
+def test_brightness_and_contrast_are_ignored() -> None:
     base = noise(1)[0]
     darker = (base // 2 + 20).astype(np.uint8)
     assert near_identical(np.stack([base, *noise(2), darker])) == ((0, 3),)
@@ -44,7 +44,7 @@ def test_a_negative_is_another_picture() -> None:
     assert near_identical(np.stack([base, 255 - base])) == ()
 
 
-def test_a_chain_is_one_group() -> None:
+def test_a_chain_of_duplicates_is_one_group() -> None:
     first = noise(1)[0]
     middle = blended(first, 0.985)
     last = next(
@@ -54,12 +54,12 @@ def test_a_chain_is_one_group() -> None:
     assert near_identical(np.stack([first, last, middle])) == ((0, 1, 2),)
 
 
-def test_flat_pictures_are_equal_only_if_they_have_the_same_grey() -> None:
+def test_flat_pictures_are_duplicates_only_if_they_have_the_same_grey() -> None:
     flat = [np.full((16, 16), grey, np.uint8) for grey in (0, 7, 0, 255, 7, 0, 9)]
     assert near_identical(np.stack([*flat, *noise(2)])) == ((0, 2, 5), (1, 4))
 
 
-def test_groups_are_found_across_blocks_as_correlating_everything_finds_them() -> None:
+def test_groups_across_blocks_equal_those_of_the_full_correlation() -> None:
     thumbnails = noise(1500)
     copies = DRAW.permutation(1500)[:240].reshape(2, 120)
     thumbnails[copies[1]] = thumbnails[copies[0]]
@@ -74,16 +74,16 @@ def test_a_thousand_copies_are_one_group() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1])
-def test_a_single_picture_has_no_double(count: int) -> None:
+def test_a_single_picture_has_no_duplicate(count: int) -> None:
     assert near_identical(noise(count)) == ()
 
 
-def test_contradicting_pairs_are_one_for_every_group_of_two_labels() -> None:
+def test_each_group_with_two_labels_is_one_contradiction() -> None:
     groups = ((0, 1), (2, 3, 4, 5), (6, 7))
     assert contradicting(groups, [0, 0, 1, 1, 0, 0, 1, 0]) == ((2, 4), (6, 7))
 
 
-def test_a_photograph_made_smaller_or_compressed_is_the_same_and_another_one_is_not() -> None:
+def test_a_resized_or_compressed_photograph_is_a_duplicate() -> None:
     portrait = astronaut()
     found = near_identical(
         np.stack([thumbnail(image) for image in (portrait, face_crop(), portrait.resize((200, 180)))])

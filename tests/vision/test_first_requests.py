@@ -52,12 +52,12 @@ def start(what: str, times: int) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("times", [10, pytest.param(50, marks=pytest.mark.slow)])
-def test_eight_threads_resize_at_once_in_fresh_starts(times: int) -> None:
+def test_eight_threads_can_resize_at_once_in_a_new_process(times: int) -> None:
     done = start("opencv", times)
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.slow)])
-def test_eight_threads_search_for_faces_at_once_in_fresh_starts(times: int) -> None:
+def test_eight_threads_can_search_for_faces_at_once_in_a_new_process(times: int) -> None:
     done = start("faces", times)
     assert done.returncode == 0, done.stderr

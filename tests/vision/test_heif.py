@@ -1,4 +1,4 @@
-"""AVIF and HEIC: what is decoded, and the limits of what a decoder may be told to do."""
+"""AVIF and HEIC: the supported kinds, and the limits on the work of a decoder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def avif(image: Image.Image | None = None, **options: object) -> bytes:
 
 
 def assert_corners(image: Image.Image, *names: str) -> None:
-    """The colours near the corners, in reading order."""
+    """Check the colours near the corners, in reading order."""
     right, bottom = image.width - 5, image.height - 5
     for place, name in zip(((4, 4), (right, 4), (4, bottom), (right, bottom)), names, strict=True):
         assert image.getpixel(place) == pytest.approx(QUARTERS[name], abs=16)
@@ -45,13 +45,13 @@ def test_an_avif_is_decoded() -> None:
     assert_corners(picture.image, *UPRIGHT)
 
 
-def test_its_transparent_parts_become_white() -> None:
+def test_transparent_parts_of_an_avif_become_white() -> None:
     image = quarters(96, 64).convert("RGBA")
     image.paste((0, 0, 0, 0), (0, 0, 48, 32))
     assert decode(avif(image), LIMITS).image.getpixel((10, 10)) == pytest.approx((255, 255, 255), abs=3)
 
 
-def test_it_is_turned_as_its_container_states() -> None:
+def test_an_avif_is_rotated_as_its_container_states() -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6  # Pillow writes it as irot
     picture = decode(avif(exif=exif.tobytes()), LIMITS)
@@ -59,7 +59,7 @@ def test_it_is_turned_as_its_container_states() -> None:
     assert_corners(picture.image, *CLOCKWISE)
 
 
-def test_of_a_sequence_the_still_image_is_decoded_and_its_frames_are_counted() -> None:
+def test_the_still_image_of_a_sequence_is_decoded_and_its_frames_counted() -> None:
     others = [Image.new("RGB", (96, 64), colour) for colour in ("black", "white")]
     data = avif(save_all=True, append_images=others)
     assert data[8:12] == b"avis"
@@ -79,20 +79,20 @@ def test_metadata_are_hidden_from_the_decoder() -> None:
 
 
 @pytest.mark.skipif(not HAS_HEIC, reason="pi_heif is not installed; requirements-heic.txt brings it")
-def test_a_heic_is_decoded_and_turned_as_its_container_states() -> None:
+def test_a_heic_is_decoded_and_rotated_as_its_container_states() -> None:
     picture = decode(HEIC, LIMITS)
     assert (picture.format, picture.size, picture.image.mode) == ("HEIC", (64, 96), "RGB")
     assert_corners(picture.image, *CLOCKWISE)
 
 
 @pytest.mark.skipif(HAS_HEIC, reason="pi_heif is installed")
-def test_a_heic_is_refused_with_what_is_missing() -> None:
+def test_a_heic_is_refused_with_the_missing_package() -> None:
     with pytest.raises(InvalidImage, match=r"it looks like HEIC, .*requirements-heic\.txt"):
         decode(HEIC, LIMITS)
 
 
 def declared(data: bytes, width: int, height: int) -> bytes:
-    """The file with another size in its container."""
+    """Return the file with another size in its container."""
     at = data.index(b"ispe") + 8
     return data[:at] + struct.pack(">II", width, height) + data[at + 8 :]
 
@@ -115,14 +115,14 @@ def test_the_size_is_checked_in_the_container_and_in_the_coded_data(data: bytes,
 
 
 @pytest.mark.parametrize(("data", "read"), FILES)
-def test_a_file_that_is_cut_off_is_refused_everywhere(data: bytes, read: Read) -> None:
+def test_a_file_truncated_anywhere_is_refused(data: bytes, read: Read) -> None:
     for length in range(12, len(data), 7):
         with pytest.raises((BadInput, EOFError, struct.error, IndexError)):
             read(data[:length], LIMITS)
 
 
 @pytest.mark.parametrize(("data", "read"), FILES)
-def test_damage_is_refused_or_read_within_the_limits(data: bytes, read: Read) -> None:
+def test_damaged_files_are_refused_or_read_within_the_limits(data: bytes, read: Read) -> None:
     draw = np.random.default_rng(0)
     outcomes = set()
     for _ in range(300):
@@ -141,8 +141,8 @@ def box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 
-def test_the_tiles_of_a_grid_are_counted_as_often_as_they_are_decoded() -> None:
-    """One tile that a grid of 100 x 100 names in every place: its size is allowed, ten thousand of it are not."""
+def test_the_tiles_of_a_grid_are_counted_each_time_they_are_decoded() -> None:
+    """A grid of 100 x 100 names one tile in every place: its size is allowed, ten thousand times of it are not."""
     data = avif(Image.new("RGB", (256, 256)), speed=10)
     limits = PictureLimits(pixels=2**16)
     read_heif("AVIF", data, limits)

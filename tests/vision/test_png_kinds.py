@@ -27,7 +27,7 @@ ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (
 
 
 def packed(samples: NDArray[Any], bits: int) -> bytes:
-    """Rows of samples, each behind its filter's number, 0 for none."""
+    """Return rows of samples, each behind its filter's number, 0 for none."""
     rows = samples.reshape(samples.shape[0], -1)
     if bits == 16:
         return b"".join(b"\0" + row.astype(">u2").tobytes() for row in rows)
@@ -48,7 +48,7 @@ def write(samples: NDArray[Any], colour: int, bits: int, interlaced: bool, befor
 @pytest.mark.parametrize("transparent", [False, True])
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(("colour", "bits"), KINDS)
-def test_a_kind_of_png_gives_the_colours_of_its_samples(
+def test_every_png_type_is_decoded_to_the_colours_of_its_samples(
     colour: int, bits: int, interlaced: bool, transparent: bool
 ) -> None:
     chance = np.random.default_rng(bits)

@@ -38,7 +38,7 @@ PILLOW = {
 ONE_COLOUR = Image.new("RGB", (5, 4), (10, 20, 30))
 
 
-def test_the_default_is_what_mms_does_with_an_old_archive() -> None:
+def test_the_default_equals_the_preprocessing_of_mms_for_an_old_archive() -> None:
     picture = noise(61, 47)
     cv2.ipp.setUseIPP(False)  # MXNet's OpenCV has no such routines
     expected = cv2.resize(np.asarray(picture), (32, 24), interpolation=2).transpose(2, 0, 1)[np.newaxis]
@@ -49,23 +49,23 @@ def test_the_default_is_what_mms_does_with_an_old_archive() -> None:
 
 @pytest.mark.parametrize("interpolation", CV2)
 @pytest.mark.parametrize("size", [(17, 13), (90, 110)])
-def test_without_antialias_the_numbers_are_those_of_opencv(interpolation: Interpolation, size: tuple[int, int]) -> None:
+def test_pixels_without_antialias_equal_those_of_opencv(interpolation: Interpolation, size: tuple[int, int]) -> None:
     picture = noise(61, 47)
     cv2.ipp.setUseIPP(False)  # MXNet's OpenCV has no such routines
     expected = cv2.resize(np.asarray(picture), size, interpolation=CV2[interpolation])
-    asked = Preprocess(interpolation=interpolation, layout="NHWC")
-    assert np.array_equal(to_tensor(picture, asked, (0, size[1], size[0], 3))[0], expected)
+    given = Preprocess(interpolation=interpolation, layout="NHWC")
+    assert np.array_equal(to_tensor(picture, given, (0, size[1], size[0], 3))[0], expected)
 
 
 @pytest.mark.parametrize("interpolation", PILLOW)
-def test_with_antialias_the_numbers_are_those_of_pillow(interpolation: Interpolation) -> None:
+def test_pixels_with_antialias_equal_those_of_pillow(interpolation: Interpolation) -> None:
     picture = noise(61, 47)
     expected = np.asarray(picture.resize((17, 13), PILLOW[interpolation]))
-    asked = Preprocess(interpolation=interpolation, antialias=True, layout="NHWC")
-    assert np.array_equal(to_tensor(picture, asked, (0, 13, 17, 3))[0], expected)
+    given = Preprocess(interpolation=interpolation, antialias=True, layout="NHWC")
+    assert np.array_equal(to_tensor(picture, given, (0, 13, 17, 3))[0], expected)
 
 
-def test_antialias_averages_a_fine_chequer_and_its_absence_does_not() -> None:
+def test_only_antialias_averages_a_fine_chequerboard() -> None:
     chequer = Image.fromarray(np.where(np.indices((64, 64)).sum(axis=0) % 2, 255, 0).astype(np.uint8)).convert("RGB")
     smooth = to_tensor(chequer, Preprocess(antialias=True, interpolation="area"), (1, 3, 8, 8))
     rough = to_tensor(chequer, Preprocess(interpolation="nearest"), (1, 3, 8, 8))
@@ -73,7 +73,7 @@ def test_antialias_averages_a_fine_chequer_and_its_absence_does_not() -> None:
     assert set(np.unique(rough)) <= {0.0, 255.0}
 
 
-def test_channels_come_in_the_order_asked_for() -> None:
+def test_channels_are_in_the_requested_order() -> None:
     rgb = to_tensor(ONE_COLOUR, Preprocess(), (1, 3, 2, 2))
     bgr = to_tensor(ONE_COLOUR, Preprocess(color="bgr"), (1, 3, 2, 2))
     assert rgb[0, :, 0, 0].tolist() == [10, 20, 30]
@@ -87,7 +87,7 @@ def test_grey_is_the_luma_of_bt_601() -> None:
     assert tensor.tolist() == [[[[153, 153], [153, 153]]]]
 
 
-def test_both_layouts_hold_the_same_numbers_and_are_contiguous() -> None:
+def test_both_layouts_have_the_same_values_and_are_contiguous() -> None:
     picture = noise()
     first = to_tensor(picture, Preprocess(layout="NCHW"), (0, 3, 6, 9))
     last = to_tensor(picture, Preprocess(layout="NHWC"), (0, 6, 9, 3))
@@ -96,24 +96,24 @@ def test_both_layouts_hold_the_same_numbers_and_are_contiguous() -> None:
     assert np.array_equal(first.transpose(0, 2, 3, 1), last)
 
 
-def test_scale_comes_before_mean_and_std() -> None:
+def test_scale_is_applied_before_mean_and_std() -> None:
     # ((10, 20, 30) * 0.1 - (0, 1, 2)) / (1, 2, 4) = (1, 0.5, 0.25)
-    asked = Preprocess(scale=0.1, mean=(0.0, 1.0, 2.0), std=(1.0, 2.0, 4.0))
-    assert np.allclose(to_tensor(ONE_COLOUR, asked, (1, 3, 1, 1)).ravel(), [1, 0.5, 0.25])
+    given = Preprocess(scale=0.1, mean=(0.0, 1.0, 2.0), std=(1.0, 2.0, 4.0))
+    assert np.allclose(to_tensor(ONE_COLOUR, given, (1, 3, 1, 1)).ravel(), [1, 0.5, 0.25])
 
 
 def test_bgr_means_are_in_the_order_of_the_tensor() -> None:
-    asked = Preprocess(color="bgr", mean=(30.0, 20.0, 10.0))
-    assert not to_tensor(ONE_COLOUR, asked, (1, 3, 4, 5)).any()
+    given = Preprocess(color="bgr", mean=(30.0, 20.0, 10.0))
+    assert not to_tensor(ONE_COLOUR, given, (1, 3, 4, 5)).any()
 
 
-def test_one_mean_and_std_serve_all_channels() -> None:
-    asked = Preprocess(mean=(127.0,), std=(128.0,))
-    assert np.allclose(to_tensor(ONE_COLOUR, asked, (1, 3, 1, 1)).ravel(), np.array([-117, -107, -97]) / 128)
+def test_a_single_mean_and_std_apply_to_all_channels() -> None:
+    given = Preprocess(mean=(127.0,), std=(128.0,))
+    assert np.allclose(to_tensor(ONE_COLOUR, given, (1, 3, 1, 1)).ravel(), np.array([-117, -107, -97]) / 128)
 
 
 def _stripes(width: int, height: int) -> Image.Image:
-    """A picture whose red is its column and whose green is its row."""
+    """Return a picture whose red is its column and whose green is its row."""
     rows, columns = np.indices((height, width))
     return Image.fromarray(np.stack([columns, rows, np.zeros_like(rows)], axis=-1).astype(np.uint8))
 
@@ -126,12 +126,12 @@ def test_crop_takes_the_centre(antialias: bool) -> None:
     assert tensor[0, 1, :, 0].tolist() == list(range(100))
 
 
-def test_crop_by_the_shorter_side_is_resize_then_centre() -> None:
+def test_crop_by_the_shorter_side_resizes_and_takes_the_centre() -> None:
     picture = noise(400, 300)
     whole = np.asarray(picture.resize((341, 256), Image.Resampling.BICUBIC))  # 400 * 256 / 300 = 341.3
     expected = whole[16 : 16 + 224, 58 : 58 + 224]
-    asked = Preprocess(resize="crop", shorter_side=256, antialias=True, layout="NHWC")
-    assert np.array_equal(to_tensor(picture, asked, (0, 224, 224, 3))[0], expected)
+    given = Preprocess(resize="crop", shorter_side=256, antialias=True, layout="NHWC")
+    assert np.array_equal(to_tensor(picture, given, (0, 224, 224, 3))[0], expected)
 
 
 def test_crop_covers_an_input_that_is_wider_than_the_picture() -> None:
@@ -140,41 +140,41 @@ def test_crop_covers_an_input_that_is_wider_than_the_picture() -> None:
     assert tensor[0, 1, :, 0].tolist() == list(range(75, 125))
 
 
-def test_stretch_takes_everything_and_ignores_the_aspect() -> None:
+def test_stretch_uses_the_whole_picture_and_ignores_its_aspect_ratio() -> None:
     tensor = to_tensor(_stripes(200, 100), Preprocess(interpolation="nearest"), (1, 3, 50, 50))
     assert tensor[0, 0, 0].tolist() == list(range(0, 200, 4))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 65_535), (65_535, 1), (3, 5000)])
-@pytest.mark.parametrize("asked", [Preprocess(), Preprocess(resize="crop", shorter_side=256)])
+@pytest.mark.parametrize("given", [Preprocess(), Preprocess(resize="crop", shorter_side=256)])
 @pytest.mark.parametrize("antialias", [False, True])
-def test_pictures_of_any_proportion_fit_without_being_blown_up(
-    size: tuple[int, int], asked: Preprocess, antialias: bool
+def test_pictures_of_any_aspect_ratio_fit_without_enlargement(
+    size: tuple[int, int], given: Preprocess, antialias: bool
 ) -> None:
     picture = Image.new("RGB", size, (1, 2, 3))
-    tensor = to_tensor(picture, replace(asked, antialias=antialias), (0, 3, 224, 224))
+    tensor = to_tensor(picture, replace(given, antialias=antialias), (0, 3, 224, 224))
     assert tensor.shape == (1, 3, 224, 224)
     assert tensor[0, :, 100, 100].tolist() == [1, 2, 3]
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 0, 32), (0, 3, 32, 0), (3, 32, 32), (0, 3, 32, 32, 1), (0, 784), ()])
-def test_a_shape_that_is_not_a_pictures_is_refused(shape: tuple[int, ...]) -> None:
+def test_a_shape_that_is_not_that_of_a_picture_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ModelFormatError):
         to_tensor(ONE_COLOUR, Preprocess(), shape)
 
 
-@pytest.mark.parametrize("asked", [Preprocess(color="grey"), Preprocess(layout="NHWC")])
-def test_channels_that_do_not_agree_with_the_colour_are_refused(asked: Preprocess) -> None:
+@pytest.mark.parametrize("given", [Preprocess(color="grey"), Preprocess(layout="NHWC")])
+def test_a_number_of_channels_that_contradicts_the_colour_is_refused(given: Preprocess) -> None:
     with pytest.raises(ModelFormatError, match="channels"):
-        to_tensor(ONE_COLOUR, asked, (0, 3, 32, 32))
+        to_tensor(ONE_COLOUR, given, (0, 3, 32, 32))
 
 
 @pytest.mark.parametrize(
-    "asked", [Preprocess(mean=(1.0, 2.0)), Preprocess(std=(1.0, 2.0)), Preprocess(mean=()), Preprocess(std=(0.0,))]
+    "given", [Preprocess(mean=(1.0, 2.0)), Preprocess(std=(1.0, 2.0)), Preprocess(mean=()), Preprocess(std=(0.0,))]
 )
-def test_means_and_stds_that_cannot_be_used_are_refused(asked: Preprocess) -> None:
+def test_unusable_means_and_stds_are_refused(given: Preprocess) -> None:
     with pytest.raises(ModelFormatError):
-        to_tensor(ONE_COLOUR, asked, (0, 3, 32, 32))
+        to_tensor(ONE_COLOUR, given, (0, 3, 32, 32))
 
 
 def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> None:
@@ -194,12 +194,12 @@ def test_a_smooth_picture_gives_nearly_the_same_tensor_from_a_scaled_jpeg() -> N
 
 
 @pytest.mark.parametrize("faces", [False, True])
-def test_what_is_not_smoothed_is_decoded_whole(faces: bool) -> None:
+def test_pictures_without_antialiasing_are_decoded_at_full_size(faces: bool) -> None:
     assert draft_side(Preprocess(antialias=False, faces=faces), (0, 3, 112, 112)) == 0
     assert draft_side(Preprocess(antialias=True, interpolation="nearest", faces=faces), (0, 3, 112, 112)) == 0
 
 
-def test_a_picture_to_be_searched_for_faces_keeps_twice_what_the_detector_sees() -> None:
+def test_a_picture_searched_for_faces_keeps_twice_the_size_for_the_detector() -> None:
     seen = max(max(canvas) for canvas in CANVASES)
     assert draft_side(Preprocess(antialias=True, faces=True), (0, 3, 112, 112)) == 2 * seen
 
@@ -217,7 +217,7 @@ def test_a_large_photograph_is_resized_as_pillow_resizes_it_without_reducing_fir
     assert differences.mean() <= 0.25
 
 
-def test_opencvs_resizing_is_mxnets_in_every_thread() -> None:
+def test_opencv_resizes_like_mxnet_in_every_thread() -> None:
     from app.engines.mxnet.compat import prepare
 
     prepare()

@@ -24,7 +24,7 @@ EXACT = ("nearest", "bilinear")
 
 
 def sizes(count: int) -> list[tuple[int, int, int, int]]:
-    """Heights and widths before and after: any, halves, thirds, and strips."""
+    """Return heights and widths before and after: any, halves, thirds, and strips."""
     draw = np.random.default_rng(0)
     drawn = [tuple(int(size) for size in draw.integers(1, 150, 4)) for _ in range(count)]
     halves = [(2 * height, 2 * width, height, width) for _, _, height, width in drawn[:5]]
@@ -34,7 +34,7 @@ def sizes(count: int) -> list[tuple[int, int, int, int]]:
 
 @pytest.mark.parametrize("interpolation", FLAGS)
 @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
-def test_opencv_gives_the_same(interpolation: Interpolation, channels: tuple[int, ...]) -> None:
+def test_our_resampling_equals_that_of_opencv(interpolation: Interpolation, channels: tuple[int, ...]) -> None:
     cv2.ipp.setUseIPP(False)  # type: ignore[attr-defined]
     draw = np.random.default_rng(1)
     different = total = 0
@@ -49,7 +49,7 @@ def test_opencv_gives_the_same(interpolation: Interpolation, channels: tuple[int
     assert different <= total / 1000
 
 
-def test_pixels_are_prepared_alike_without_opencv() -> None:
+def test_preprocessing_gives_the_same_pixels_without_opencv() -> None:
     code = """
 import hashlib, sys
 if len(sys.argv) > 1:

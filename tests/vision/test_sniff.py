@@ -1,4 +1,4 @@
-"""Files are recognized by their signatures, as each format's specification has them."""
+"""The recognition of files by their signatures, as each format's specification has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .pictures import quarters, saved
 
 
 def media(*brands: bytes) -> bytes:
-    """The box ``ftyp`` (ISO/IEC 14496-12, section 4.3): the major brand, its version, and the compatible brands."""
+    """Return the box ``ftyp`` (ISO/IEC 14496-12, section 4.3): the major brand, its version, the compatible brands."""
     body = brands[0] + bytes(4) + b"".join(brands[1:])
     return struct.pack(">I", 8 + len(body)) + b"ftyp" + body + bytes(64)
 
@@ -51,7 +51,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_not_decoded_is_refused_by_its_name(name: str) -> None:
+def test_an_unsupported_file_type_is_refused_by_name(name: str) -> None:
     for data in FILES[name]:
         with pytest.raises(InvalidImage) as refused:
             decode(data, PictureLimits())
@@ -66,12 +66,12 @@ HEIF = {
 
 
 @pytest.mark.parametrize("name", HEIF)
-def test_the_brands_tell_how_an_image_is_coded(name: str) -> None:
+def test_the_brands_determine_the_coding_of_an_image(name: str) -> None:
     assert [sniff(data) for data in HEIF[name]] == [name] * 3
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF"])
-def test_what_is_decoded_is_known_by_its_name(format: str) -> None:
+def test_decoded_formats_are_recognised_by_name(format: str) -> None:
     assert sniff(saved(quarters(), format)) == format
 
 
@@ -80,18 +80,18 @@ def test_what_is_decoded_is_known_by_its_name(format: str) -> None:
     [(b"\xff\xd8", "JPEG"), (b"\x89PNG\r\n", "PNG"), (b"GIF88a\1", "GIF"), (b"BM\0\1\2\3", "BMP"),
      (b"II*\1\xff", "TIFF"), (b"MM*\0\xff", "TIFF"), (b"RIFF\xff\0\0\0", "WebP"), (b"RIFF\xff\0\0\0ABCD", "WebP")],
 )  # fmt: skip
-def test_a_damaged_signature_is_said_to_be_damaged(start: bytes, format: str) -> None:
+def test_a_damaged_header_is_reported_as_damaged(start: bytes, format: str) -> None:
     with pytest.raises(InvalidImage, match=f"starts like a {format} file, but its header is damaged or cut off"):
         decode(start + bytes(40), PictureLimits())
 
 
 @pytest.mark.parametrize("data", [b"\0" * 100, bytes(range(256)), b"BM", b"P", b"\xff", b"abcdftyp"])
-def test_anything_else_is_refused_too(data: bytes) -> None:
+def test_unknown_files_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidImage):
         decode(data, PictureLimits())
 
 
-def test_a_png_of_xcodes_is_named() -> None:
+def test_a_png_of_xcode_is_named() -> None:
     data = saved(quarters(), "PNG")
     rewritten = data[:8] + struct.pack(">I", 4) + b"CgBIP\0 \6,\xb8wf" + data[8:]
     with pytest.raises(InvalidImage, match="iOS"):

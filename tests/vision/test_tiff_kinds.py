@@ -54,7 +54,7 @@ ARRANGEMENTS = [(order, planar, fill) for order in "<>" for planar in (1, 2) for
 
 
 def is_decoded(kind: Tiff) -> bool:
-    """Return what the table says of a kind."""
+    """Return whether the table states that a kind is decoded."""
     key = (kind.photometric, kind.bits, kind.sample_format)
     planes, mirrored, swapped = kind.planar == 2, kind.fill == 2, kind.order == ">"
     alpha = bool(kind.extra) and kind.extra[0] != 0
@@ -84,7 +84,7 @@ def is_decoded(kind: Tiff) -> bool:
 
 
 def variants(kind: Tiff) -> Iterator[Tiff]:
-    """The same samples as they may be compressed, in strips or tiles."""
+    """Yield the same samples as they may be compressed, in strips or tiles."""
     for number, compression in enumerate((NONE, LZW, DEFLATE, PACKBITS)):
         yield replace(kind, compression=compression, tiled=number % 2 == kind.fill % 2)
         if compression in (LZW, DEFLATE) and kind.bits in (8, 16) and kind.sample_format == UINT:
@@ -92,7 +92,7 @@ def variants(kind: Tiff) -> Iterator[Tiff]:
 
 
 def samples_of(kind: Tiff) -> NDArray[Any]:
-    """Random samples, (19, 37, C); what is multiplied with alpha is no larger than it."""
+    """Return random samples, (19, 37, C); premultiplied samples are no larger than alpha."""
     chance = np.random.default_rng(kind.bits)
     colours = CHANNELS[kind.photometric]
     values = chance.random((19, 37, colours + len(kind.extra)))
@@ -105,7 +105,7 @@ def samples_of(kind: Tiff) -> NDArray[Any]:
 
 
 def colours_of(kind: Tiff, samples: NDArray[Any], palette: NDArray[Any]) -> NDArray[np.int64]:
-    """Return what TIFF 6.0 says that the samples look like on white, (19, 37, 3)."""
+    """Return the colours on white of the samples by TIFF 6.0, (19, 37, 3)."""
     values = samples / (1 if kind.sample_format == FLOAT else 2**kind.bits - 1)
     count = CHANNELS[kind.photometric]
     colour = values[:, :, :count]
@@ -126,7 +126,9 @@ def colours_of(kind: Tiff, samples: NDArray[Any], palette: NDArray[Any]) -> NDAr
 
 
 @pytest.mark.parametrize(("photometric", "bits", "sample_format"), SAMPLES)
-def test_a_kind_of_samples_is_right_or_refused_by_its_name(photometric: int, bits: int, sample_format: int) -> None:
+def test_every_sample_type_is_decoded_correctly_or_refused_by_name(
+    photometric: int, bits: int, sample_format: int
+) -> None:
     palette = np.random.default_rng(1).integers(0, 256, (2**bits, 3)) if photometric == PALETTE else np.zeros((1, 3))
     tags = {PALETTE: {320: (3, [int(item) * 257 for item in palette.T.ravel()])}, YCBCR: {530: (3, [1, 1])}}
     for extra in EXTRAS:
@@ -169,7 +171,7 @@ class Subsampled(Tiff):
 @pytest.mark.parametrize("compression", [NONE, LZW, DEFLATE])
 @pytest.mark.parametrize("size", [(32, 48), (43, 73), (19, 37)])
 @pytest.mark.parametrize("shared", [(1, 1), (1, 2), (2, 1), (2, 2), (4, 1), (4, 2), (4, 4), (2, 4), (3, 3)])
-def test_subsampled_chroma_are_right_or_refused(
+def test_subsampled_chroma_is_decoded_correctly_or_refused(
     shared: tuple[int, int], size: tuple[int, int], compression: int
 ) -> None:
     across, down = shared
@@ -190,7 +192,7 @@ def test_subsampled_chroma_are_right_or_refused(
     assert np.abs(found - expected.clip(0, 255)).max() <= 2
 
 
-def test_lab_is_taken_from_print_white_to_the_screens() -> None:
+def test_lab_is_converted_from_print_white_to_screen_white() -> None:
     # Adobe's note on CIELAB in TIFF: L* of 0-100 in 0-255, a* and b* signed. The colours are sRGB's own primaries and
     # greys as Bruce Lindbloom's calculator gives them for D50: red is (54.3, 80.8, 69.9), green (87.8, -79.3, 81.0).
     samples = np.array([[(138, 81, 70), (224, -79 % 256, 81), (255, 0, 0), (136, 0, 0), (0, 0, 0)]])
@@ -206,14 +208,14 @@ def test_classic_and_big_files_are_read_alike(big: bool) -> None:
 
 
 @pytest.mark.parametrize("mark", [b"MM\0+", b"MM*\0", b"II\0*", b"II+\1"])
-def test_headers_that_are_not_read_are_refused(mark: bytes) -> None:
+def test_unsupported_headers_are_refused(mark: bytes) -> None:
     data = Tiff(order=">", big=mark == b"MM\0+").write(samples_of(Tiff()))
     with pytest.raises(InvalidImage, match=r"big-endian BigTIFF|starts like a TIFF file"):
         decode(mark + data[4:], PictureLimits())
 
 
 @pytest.mark.parametrize("compression", [33003, 34712, 34892, 50001, 50002, 65000])
-def test_a_compression_that_is_not_decoded_is_named(compression: int) -> None:
+def test_an_unsupported_compression_is_named(compression: int) -> None:
     data = Tiff(tags={259: (3, [compression])}).write(samples_of(Tiff()))
     with pytest.raises(InvalidImage, match=f"compression {compression}, which is not supported"):
         decode(data, PictureLimits())

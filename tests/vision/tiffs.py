@@ -65,7 +65,7 @@ class Tiff:
         return self._file({**tags, **self.tags}, blocks)
 
     def _blocks(self, samples: NDArray[Any]) -> Iterator[bytes]:
-        """Strips or tiles: of all channels together, or of one channel after the other."""
+        """Yield strips or tiles: of all channels together, or of one channel after the other."""
         planes = [samples] if self.planar == 1 else np.split(samples, samples.shape[2], axis=2)
         for plane in planes:
             for part in self._parts(plane):
@@ -84,7 +84,7 @@ class Tiff:
                 yield whole[top : top + 16, left : left + 16]
 
     def _packed(self, part: NDArray[Any]) -> bytes:
-        """Each row begins with a whole byte; within it samples of any number of bits follow each other."""
+        """Pack samples: each row begins with a whole byte; within it, samples of any number of bits follow."""
         rows = part.reshape(part.shape[0], -1)
         if self.sample_format == FLOAT:
             return rows.astype(f"{self.order}f{self.bits // 8}").tobytes()
@@ -134,17 +134,17 @@ class Tiff:
 
 
 def _mirrored(block: bytes) -> bytes:
-    """The bits of each byte in reverse, as tag FillOrder 2 has them."""
+    """Return the bits of each byte in reverse, as tag FillOrder 2 has them."""
     return np.packbits(np.unpackbits(np.frombuffer(block, np.uint8)), bitorder="little").tobytes()
 
 
 def _packbits(block: bytes) -> bytes:
-    """Literal runs alone, each of at most 128 bytes."""
+    """Encode as literal runs only, each of at most 128 bytes."""
     return b"".join(bytes([len(run) - 1]) + run for run in (block[at : at + 128] for at in range(0, len(block), 128)))
 
 
 def _lzw(block: bytes) -> bytes:
-    """Codes of single bytes alone: the table is cleared before a code would need a tenth bit."""
+    """Encode as codes of single bytes only: the table is cleared before a code would need a tenth bit."""
     codes = []
     for at in range(0, len(block), 250):
         codes += [256, *block[at : at + 250]]

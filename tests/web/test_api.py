@@ -21,7 +21,7 @@ def ask(client: FlaskClient, model: str, data: bytes, query: str = "") -> Any:
     return response.json
 
 
-def test_an_answer_has_the_promised_shape_and_sums_to_one(client: FlaskClient) -> None:
+def test_a_response_has_the_documented_fields_and_probabilities_sum_to_one(client: FlaskClient) -> None:
     answer = ask(client, "dogcat", encode(plain()))
     assert list(answer) == ["model", "version", "predictions", "faces", "timing_ms"]
     assert (answer["model"], answer["version"], answer["faces"]) == ("dogcat", "1.0", None)
@@ -30,7 +30,7 @@ def test_an_answer_has_the_promised_shape_and_sums_to_one(client: FlaskClient) -
     assert answer["predictions"][0]["probability"] >= answer["predictions"][1]["probability"]
 
 
-def test_a_thousand_classes_sum_to_one_and_five_are_shown(client: FlaskClient) -> None:
+def test_a_thousand_classes_sum_to_one_and_five_are_returned_by_default(client: FlaskClient) -> None:
     picture = encode(astronaut())
     assert len(ask(client, "imagenet", picture)["predictions"]) == 5
     rows = ask(client, "imagenet", picture, "?top=1000")["predictions"]
@@ -40,7 +40,7 @@ def test_a_thousand_classes_sum_to_one_and_five_are_shown(client: FlaskClient) -
     assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_the_astronaut_smiles_and_her_face_is_where_it_is(client: FlaskClient) -> None:
+def test_the_astronaut_smiles_and_her_face_is_located(client: FlaskClient) -> None:
     answer = ask(client, "smile", encode(astronaut()))
     assert answer["predictions"][0]["class"] == "smiling"
     (face,) = answer["faces"]
@@ -52,7 +52,7 @@ def test_the_astronaut_smiles_and_her_face_is_where_it_is(client: FlaskClient) -
     assert face["predictions"] == answer["predictions"]
 
 
-def test_a_face_in_a_large_photograph_has_its_box_in_the_photographs_own_pixels(client: FlaskClient) -> None:
+def test_the_box_of_a_face_is_in_the_pixels_of_a_large_photograph(client: FlaskClient) -> None:
     (small,) = client.post("/predict/smile", data=encode(astronaut())).json["faces"]
     large = astronaut().resize((4096, 4096), Image.Resampling.BICUBIC)
     (face,) = client.post("/predict/smile", data=encode(large)).json["faces"]  # decoded at a half of its size
@@ -62,13 +62,13 @@ def test_a_face_in_a_large_photograph_has_its_box_in_the_photographs_own_pixels(
     assert probability == pytest.approx(small["predictions"][0]["probability"], abs=0.02)
 
 
-def test_a_face_crop_is_taken_whole(client: FlaskClient) -> None:
+def test_a_face_crop_is_classified_as_a_whole(client: FlaskClient) -> None:
     answer = ask(client, "smile", encode(face_crop(), "PNG"))
     assert answer["faces"] is None
     assert "note" not in answer
 
 
-def test_a_picture_without_a_face_is_said_to_have_none_and_classified(client: FlaskClient) -> None:
+def test_a_picture_without_a_face_is_classified_with_a_note(client: FlaskClient) -> None:
     answer = ask(client, "smile", encode(plain(640, 480)))
     assert answer["faces"] == []
     assert "No face" in answer["note"]
@@ -86,19 +86,19 @@ def test_a_jpeg_without_its_end_marker_is_classified_with_a_note(client: FlaskCl
 
 @pytest.mark.parametrize("kind", ["image/jpeg", "application/x-www-form-urlencoded", "text/plain", None])
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_raw_body_answers_like_a_form_whatever_it_is_called(client: FlaskClient, method: str, kind: str) -> None:
+def test_a_raw_body_with_any_content_type_is_answered_like_a_form(client: FlaskClient, method: str, kind: str) -> None:
     picture = encode(plain())
     response = client.open("/predict/dogcat", method=method, data=picture, content_type=kind)
     assert response.status_code == 200
     assert response.json["predictions"] == ask(client, "dogcat", picture)["predictions"]
 
 
-def test_the_only_file_counts_whatever_its_field_is_called(client: FlaskClient) -> None:
+def test_the_only_file_is_used_with_any_field_name(client: FlaskClient) -> None:
     response = client.post("/predict/dogcat", data={"image": part(encode(plain())), "comment": "hello"})
     assert response.status_code == 200
 
 
-def test_several_files_get_an_answer_each_in_order_and_a_bad_one_spoils_none(client: FlaskClient) -> None:
+def test_several_files_get_separate_answers_and_a_bad_file_affects_no_other(client: FlaskClient) -> None:
     good, other = encode(astronaut()), encode(plain())
     response = client.post("/predict/dogcat", data={"file": [part(good), part(b"hello"), part(other), part(b"")]})
     assert response.status_code == 200
@@ -109,7 +109,7 @@ def test_several_files_get_an_answer_each_in_order_and_a_bad_one_spoils_none(cli
     assert (fourth["error"]["code"], fourth["error"]["type"]) == (400, "EmptyFile")
 
 
-def test_top_limits_the_classes(client: FlaskClient) -> None:
+def test_top_limits_the_number_of_classes(client: FlaskClient) -> None:
     assert len(ask(client, "imagenet", encode(plain()), "?top=3")["predictions"]) == 3
     assert len(ask(client, "dogcat", encode(plain()), "?top=99")["predictions"]) == 2
 
@@ -143,7 +143,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("form", "code", "kind", "named"), BAD)
-def test_bad_input_is_refused_by_what_is_wrong(
+def test_bad_input_is_refused_with_the_fault(
     client: FlaskClient, form: dict[str, Any], code: int, kind: str, named: str
 ) -> None:
     copies = {name: copy_part(value) for name, value in form.items()}
@@ -155,7 +155,7 @@ def test_bad_input_is_refused_by_what_is_wrong(
 
 
 def copy_part(value: Any) -> Any:
-    """Flask's client closes what it sends; parameters are used by more than one run."""
+    """Copy a part, as Flask's client closes what it sends, and parameters are used by more than one run."""
     if isinstance(value, list):
         return [copy_part(item) for item in value]
     return (io.BytesIO(value[0].getvalue()), value[1]) if isinstance(value, tuple) else value
@@ -173,21 +173,21 @@ def test_a_body_that_is_too_long_is_refused_with_the_limit(client: FlaskClient) 
 
 
 @pytest.mark.parametrize("top", ["0", "-1", "x", "1.5", "", "9" * 5000])
-def test_top_that_is_no_count_is_refused(client: FlaskClient, top: str) -> None:
+def test_an_invalid_top_parameter_is_refused(client: FlaskClient, top: str) -> None:
     response = client.post(f"/predict/smile?top={top}", data=encode(plain()))
     assert (response.status_code, response.json["type"]) == (400, "BadParameter")
     assert top[:20] in response.json["message"]
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_an_unknown_model_is_refused_with_those_there_are(client: FlaskClient, method: str) -> None:
+def test_an_unknown_model_is_refused_with_the_existing_models(client: FlaskClient, method: str) -> None:
     response = client.open("/predict/nose", method=method, data=encode(plain()))
     assert (response.status_code, response.json["type"]) == (404, "ModelNotFound")
     assert "nose" in response.json["message"]
     assert "dogcat, imagenet, smile" in response.json["message"]
 
 
-def test_a_wrong_method_is_refused_with_the_right_ones(client: FlaskClient) -> None:
+def test_a_wrong_method_is_refused_with_the_allowed_methods(client: FlaskClient) -> None:
     response = client.delete("/predict/smile")
     assert response.status_code == 405
     assert "POST" in response.json["message"]

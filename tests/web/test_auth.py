@@ -1,4 +1,4 @@
-"""Who is let in, and in what words the others are refused: RFC 6750, RFC 6585, the Fetch standard's preflights."""
+"""Authentication, and the messages of refusals: RFC 6750, RFC 6585, the Fetch standard's preflights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Make = Callable[..., FlaskClient]
 
 @pytest.fixture
 def make(models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
-    """Make an application, without models unless it is to have some, that knows every change of the tokens at once."""
+    """Make an application that knows every change of the tokens at once, with models only on request."""
     monkeypatch.setattr(known, "LOOK_SECONDS", 0.0)
     started: list[Flask] = []
     base = Settings(
@@ -66,13 +66,13 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_without_a_token_in_the_file_everything_is_as_it_was(make: Make) -> None:
+def test_all_routes_are_open_without_a_token_in_the_file(make: Make) -> None:
     client = make()
     assert client.get("/models", base_url=MANAGEMENT).status_code == 200
     assert client.get("/predict/", base_url=PUBLIC).status_code == 200
 
 
-def test_the_answers_are_those_of_rfc_6750(make: Make, tokens: dict[str, str]) -> None:
+def test_authentication_errors_follow_rfc_6750(make: Make, tokens: dict[str, str]) -> None:
     client = make()
 
     def ask(**headers: str) -> TestResponse:
@@ -96,14 +96,14 @@ def test_the_answers_are_those_of_rfc_6750(make: Make, tokens: dict[str, str]) -
     assert ask(**bearer(tokens["management"] + "x")).status_code == 401
 
 
-def test_a_token_is_nowhere_taken_from_an_address_or_told(make: Make, tokens: dict[str, str]) -> None:
+def test_a_token_in_a_url_is_neither_accepted_nor_echoed(make: Make, tokens: dict[str, str]) -> None:
     token = tokens["management"]
     answer = make().get(f"/models?access_token={token}&token={token}", base_url=MANAGEMENT)
     assert answer.status_code == 401
     assert token not in answer.text
 
 
-def test_a_revoked_token_and_an_expired_one_are_refused(make: Make, tokens: dict[str, str], tmp_path: Path) -> None:
+def test_revoked_and_expired_tokens_are_refused(make: Make, tokens: dict[str, str], tmp_path: Path) -> None:
     client, path = make(), tmp_path / "instance" / "tokens.json"
 
     def ask(token: str) -> TestResponse:
@@ -121,7 +121,7 @@ def test_a_revoked_token_and_an_expired_one_are_refused(make: Make, tokens: dict
     assert client.get("/models", base_url=MANAGEMENT).status_code == 200
 
 
-def test_management_for_other_machines_stays_closed_when_its_last_token_goes(
+def test_public_management_stays_closed_if_its_last_token_is_revoked(
     make: Make, tokens: dict[str, str], tmp_path: Path
 ) -> None:
     client = make(management_host="0.0.0.0")
@@ -131,7 +131,7 @@ def test_management_for_other_machines_stays_closed_when_its_last_token_goes(
     assert meant.get("/models", base_url=MANAGEMENT).status_code == 200
 
 
-def test_every_route_is_for_its_role_and_health_for_all(make: Make, tokens: dict[str, str]) -> None:
+def test_every_route_requires_its_role_except_health_routes(make: Make, tokens: dict[str, str]) -> None:
     client = make(prediction_tokens=True)
     open_to_all = {
         "/healthz", "/readyz", "/ping", "/ping/<path:ignored>", "/v2/health/live", "/v2/health/ready",
@@ -155,7 +155,7 @@ def test_every_route_is_for_its_role_and_health_for_all(make: Make, tokens: dict
         assert client.get(path, base_url=PUBLIC, buffered=True).status_code == 200, path
 
 
-def test_metrics_are_for_those_who_manage_where_not_everybody_may(make: Make, tokens: dict[str, str]) -> None:
+def test_metrics_at_the_management_port_require_a_management_token(make: Make, tokens: dict[str, str]) -> None:
     client = make()
     if "/metrics" not in {rule.rule for rule in client.application.url_map.iter_rules()}:
         pytest.skip("there are none")
@@ -164,7 +164,7 @@ def test_metrics_are_for_those_who_manage_where_not_everybody_may(make: Make, to
     assert client.get("/metrics", base_url=MANAGEMENT, headers=bearer(tokens["management"])).status_code == 200
 
 
-def test_predictions_take_a_token_where_the_setting_says_so(make: Make, tokens: dict[str, str]) -> None:
+def test_predictions_require_a_token_if_the_setting_says_so(make: Make, tokens: dict[str, str]) -> None:
     client = make(models=True, prediction_tokens=True)
     for path in ("/predict/smile", "/predictions/smile", "/smile/predict", "/invocations?model_name=smile"):
         assert client.post(path, data=FACE, base_url=PUBLIC).status_code == 401, path
@@ -174,12 +174,12 @@ def test_predictions_take_a_token_where_the_setting_says_so(make: Make, tokens: 
     assert (refused.json["code"], refused.json["type"]) == (401, "TokenWanted")
 
 
-def test_a_browser_logs_in_by_a_form_and_out_again(make: Make, tokens: dict[str, str]) -> None:
+def test_a_browser_logs_in_by_a_form_and_logs_out(make: Make, tokens: dict[str, str]) -> None:
     client = make(models=True, prediction_tokens=True)
-    asked = client.get("/recent?x=1", base_url=PUBLIC, headers=BROWSER)
-    assert asked.status_code == 401
-    assert 'name="token"' in asked.text
-    assert 'value="/recent?x=1"' in asked.text
+    response = client.get("/recent?x=1", base_url=PUBLIC, headers=BROWSER)
+    assert response.status_code == 401
+    assert 'name="token"' in response.text
+    assert 'value="/recent?x=1"' in response.text
     form = {"token": tokens["prediction"], "next": "/recent"}
     entered = client.post("/login", data=form, base_url=PUBLIC, headers=SAME)
     assert (entered.status_code, entered.headers["Location"]) == (303, "/recent")
@@ -196,7 +196,7 @@ def test_a_browser_logs_in_by_a_form_and_out_again(make: Make, tokens: dict[str,
     assert client.get("/", base_url=PUBLIC, headers=BROWSER).status_code == 401
 
 
-def test_a_cookie_counts_for_no_page_of_another_site(make: Make, tokens: dict[str, str]) -> None:
+def test_a_cookie_is_ignored_in_requests_from_other_sites(make: Make, tokens: dict[str, str]) -> None:
     client = make(models=True, prediction_tokens=True)
     client.set_cookie("dimple-token", tokens["prediction"])
     for headers in (
@@ -212,7 +212,7 @@ def test_a_cookie_counts_for_no_page_of_another_site(make: Make, tokens: dict[st
     )
 
 
-def test_a_login_to_predict_is_none_to_manage(make: Make, tokens: dict[str, str]) -> None:
+def test_a_login_for_prediction_does_not_allow_management(make: Make, tokens: dict[str, str]) -> None:
     client = make()
     page = client.get("/manage/", base_url=MANAGEMENT, headers=BROWSER)
     assert page.status_code == 401
@@ -230,12 +230,12 @@ def test_a_login_to_predict_is_none_to_manage(make: Make, tokens: dict[str, str]
 @pytest.mark.parametrize(
     "place", ["//evil.example", "/\\evil.example", "https://evil.example", "\\\\evil", "/x\r\nSet-Cookie: a=b", "", "x"]
 )
-def test_a_login_leads_to_no_other_site(make: Make, tokens: dict[str, str], place: str) -> None:
+def test_a_login_never_redirects_to_another_site(make: Make, tokens: dict[str, str], place: str) -> None:
     form = {"token": tokens["prediction"], "next": place}
     assert make().post("/login", data=form, base_url=PUBLIC, headers=SAME).headers["Location"] == "/"
 
 
-def test_failures_are_limited_and_the_right_token_goes_on_being_good(make: Make, tokens: dict[str, str]) -> None:
+def test_failed_logins_are_limited_and_a_valid_token_still_works(make: Make, tokens: dict[str, str]) -> None:
     client = make(failed_tokens=3)
 
     def ask(token: str, address: str = "192.0.2.7") -> TestResponse:
@@ -249,7 +249,7 @@ def test_failures_are_limited_and_the_right_token_goes_on_being_good(make: Make,
     assert client.post("/login", data={"token": "x"}, base_url=PUBLIC).status_code == 401
 
 
-def test_requests_are_limited_for_each_address_and_token(make: Make, tokens: dict[str, str]) -> None:
+def test_requests_are_limited_per_address_and_token(make: Make, tokens: dict[str, str]) -> None:
     client = make(rate_limit=1, rate_burst=3)
 
     def ask(path: str = "/predict/", address: str = "192.0.2.1", **headers: str) -> TestResponse:
@@ -264,7 +264,7 @@ def test_requests_are_limited_for_each_address_and_token(make: Make, tokens: dic
     assert [ask("/healthz").status_code for _ in range(9)] == [200] * 9
 
 
-def test_who_stands_behind_a_trusted_proxy_is_counted_for_himself(make: Make) -> None:
+def test_clients_behind_a_trusted_proxy_are_limited_separately(make: Make) -> None:
     def codes(client: FlaskClient, *hops: str, peer: str = "10.0.0.1") -> list[int]:
         return [
             client.get(
@@ -273,11 +273,11 @@ def test_who_stands_behind_a_trusted_proxy_is_counted_for_himself(make: Make) ->
             for hop in hops
         ]
 
-    assert codes(make(rate_limit=1), "203.0.113.1", "203.0.113.2") == [200, 429]  # nobody is believed
+    assert codes(make(rate_limit=1), "203.0.113.1", "203.0.113.2") == [200, 429]  # no proxy is trusted
     assert codes(make(rate_limit=1, trusted_proxies="1"), "203.0.113.3", "x, 203.0.113.3") == [200, 429]
     listed = make(rate_limit=1, trusted_proxies="10.0.0.0/8, 2001:db8::1")
     assert codes(listed, "203.0.113.4", "1.2.3.4, 203.0.113.4, 10.9.9.9", "203.0.113.5") == [200, 429, 200]
-    assert codes(listed, "203.0.113.6", "203.0.113.7", peer="192.0.2.99") == [200, 429]  # that one is no proxy
+    assert codes(listed, "203.0.113.6", "203.0.113.7", peer="192.0.2.99") == [200, 429]  # that address is no proxy
     with pytest.raises(SettingError, match="DIMPLE_TRUSTED_PROXIES"):
         make(trusted_proxies="nginx")
 
@@ -288,7 +288,7 @@ def test_a_proxy_cannot_turn_prediction_into_management(make: Make) -> None:
         assert make(trusted_proxies=trusted).get("/models", base_url=PUBLIC, headers=headers).status_code == 404
 
 
-def test_preflights_are_answered_before_a_token_is_asked_for(make: Make, tokens: dict[str, str]) -> None:
+def test_preflight_requests_are_answered_without_a_token(make: Make, tokens: dict[str, str]) -> None:
     cors = {"cors_allowed_origin": "https://a.example", "cors_allowed_headers": "Authorization, Content-Type"}
     client = make(prediction_tokens=True, cors_allowed_methods="GET, POST, PUT, DELETE", **cors)
     asking = {"Origin": "https://a.example", "Access-Control-Request-Method": "PUT"}
@@ -308,14 +308,14 @@ def test_preflights_are_answered_before_a_token_is_asked_for(make: Make, tokens:
     assert "Access-Control-Allow-Origin" not in without.headers
 
 
-def test_options_without_a_preflights_headers_still_describe(make: Make) -> None:
+def test_options_requests_that_are_no_preflights_return_the_description(make: Make) -> None:
     client = make(models=True, cors_allowed_origin="*")
     described = client.options("/predictions/smile", base_url=PUBLIC, headers={"Origin": "https://a.example"})
     assert described.status_code == 200
     assert "paths" in described.json
 
 
-def test_management_is_not_asked_by_a_name_that_was_pointed_at_this_machine(make: Make) -> None:
+def test_management_refuses_foreign_host_names(make: Make) -> None:
     client = make()
     evil = "http://evil.example:8081"
     assert client.delete("/models/smile", base_url=evil, headers={"Origin": evil}).status_code == 403
@@ -323,13 +323,13 @@ def test_management_is_not_asked_by_a_name_that_was_pointed_at_this_machine(make
     for path in ("/models", "/models/smile", "/metrics", "/manage/", "/manage/state", "/healthz", "/", "/docs"):
         assert (
             client.get(path, base_url=evil).status_code == 403
-        )  # its page reads what a browser asks for without Origin
+        )  # its page reads what a browser requests without Origin
     for name in ("localhost", "LOCALHOST:8081", "127.0.0.1:8081", "[::1]:8081"):
         assert client.get("/models", base_url=MANAGEMENT, headers={"Host": name}).status_code == 200
     assert client.get("/models", base_url=MANAGEMENT, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
 
 
-def test_headers_by_kind_of_response(make: Make) -> None:
+def test_each_kind_of_response_has_its_security_headers(make: Make) -> None:
     client = make(models=True)
     page = client.get("/live", base_url=PUBLIC, headers=BROWSER).headers
     assert page["Permissions-Policy"].startswith("camera=(self)")
@@ -345,7 +345,7 @@ def test_headers_by_kind_of_response(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("https", "expected"), [("both", "max-age=60"), ("inference", None), ("management", None)])
-def test_hsts_only_where_every_port_speaks_https(make: Make, https: str, expected: str | None) -> None:
+def test_hsts_is_sent_only_if_every_port_uses_https(make: Make, https: str, expected: str | None) -> None:
     client = make(
         certificate_file=Path("/x/cert.pem"), private_key_file=Path("/x/key.pem"), https=https, hsts_seconds=60
     )
@@ -354,13 +354,13 @@ def test_hsts_only_where_every_port_speaks_https(make: Make, https: str, expecte
     )
 
 
-def test_what_was_sent_comes_back_as_a_picture_and_as_nothing_else(make: Make) -> None:
+def test_uploads_are_served_only_as_pictures(make: Make) -> None:
     client = make(models=True)
     script = b"<script>alert(1)</script>"
     polyglot = FACE + script
-    shown = client.post("/file/", data=polyglot, base_url=PUBLIC, headers=SAME | {"Content-Type": "text/html"})
-    assert shown.status_code == 200
-    address = shown.text.partition('src="/result/')[2].partition('"')[0]
+    response = client.post("/file/", data=polyglot, base_url=PUBLIC, headers=SAME | {"Content-Type": "text/html"})
+    assert response.status_code == 200
+    address = response.text.partition('src="/result/')[2].partition('"')[0]
     picture = client.get(f"/result/{address}", base_url=PUBLIC)
     assert picture.mimetype in ("image/jpeg", "image/png")
     assert picture.headers["X-Content-Type-Options"] == "nosniff"
@@ -377,7 +377,7 @@ def test_what_was_sent_comes_back_as_a_picture_and_as_nothing_else(make: Make) -
         assert refused.mimetype == "application/json"
 
 
-def test_packed_bodies_are_refused_or_unpacked_within_bounds(make: Make) -> None:
+def test_compressed_bodies_are_refused_or_unpacked_within_limits(make: Make) -> None:
     packed = gzip.compress(FACE)
 
     def post(client: FlaskClient, data: bytes, encoding: str = "gzip") -> TestResponse:
@@ -402,7 +402,7 @@ def test_json_that_is_nested_too_deeply_is_refused(make: Make, text: str) -> Non
     assert "100 lists and objects" in answer.json["message"]
 
 
-def test_brackets_in_strings_and_side_by_side_are_no_depth(make: Make) -> None:
+def test_brackets_in_strings_and_in_sequence_do_not_count_as_depth(make: Make) -> None:
     text = json.dumps({"url": "absent", "x": "[{" * 500, "y": [[]] * 500, "z": '"[['})
     answer = make().post("/models", data=text, base_url=MANAGEMENT, content_type="application/json")
     assert answer.status_code == 404  # it was read: nothing lies there
@@ -429,7 +429,7 @@ def test_frames_and_parts_of_forms_are_limited(make: Make) -> None:
     assert text.status_code == 413
 
 
-def test_private_addresses_are_not_fetched_from_unless_they_are_allowed(make: Make) -> None:
+def test_models_are_fetched_from_private_addresses_only_if_allowed(make: Make) -> None:
     def register(url: str, **settings: object) -> TestResponse:
         return make(**settings).post("/models", query_string={"url": url}, base_url=MANAGEMENT)
 

@@ -1,4 +1,4 @@
-"""Forms as clients send them, and as they should not. Bodies are written by hand after RFC 7578 and RFC 2046."""
+"""Forms as clients send them, and malformed ones. Bodies are written by hand after RFC 7578 and RFC 2046."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_several_files_of_one_field_are_several_pictures(client: FlaskClient) ->
         ([part("size=4", b"text")], b"--XX--", "no picture"),
     ],
 )
-def test_a_form_that_cannot_be_used_is_refused_for_its_reason(
+def test_an_unusable_form_is_refused_with_the_reason(
     client: FlaskClient, parts: list[bytes], end: bytes, words: str
 ) -> None:
     for path in ("/predict/dogcat", "/file/"):
@@ -80,7 +80,7 @@ def test_a_form_that_cannot_be_used_is_refused_for_its_reason(
 
 
 @pytest.mark.parametrize("path", ["/predictions/dogcat", "/invocations?model_name=dogcat", "/file/?model=dogcat"])
-def test_a_picture_that_curl_calls_a_urlencoded_form_is_a_picture(client: FlaskClient, path: str) -> None:
+def test_a_picture_that_curl_labels_as_a_urlencoded_form_is_accepted(client: FlaskClient, path: str) -> None:
     kind = "application/x-www-form-urlencoded"
     assert client.post(path, data=PICTURE, content_type=kind).status_code == 200
 
@@ -94,12 +94,12 @@ def parsed(
 
 
 @given(st.lists(st.tuples(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))))
-def test_a_urlencoded_form_is_read_as_the_standard_library_writes_it(pairs: list[tuple[str, str]]) -> None:
+def test_a_urlencoded_form_written_by_the_standard_library_is_read(pairs: list[tuple[str, str]]) -> None:
     by_name = MultiDict(pairs)  # which keeps the values of a name together
     assert parsed(urlencode(pairs).encode()) == list(by_name.items(multi=True))
 
 
-def test_a_long_field_is_read_whole_wherever_it_is_cut_into_pieces() -> None:
+def test_a_long_field_is_read_completely_in_pieces_of_any_size() -> None:
     text = "é a+b%" * 50_000
     assert parsed(b"t=" + quote_plus(text).encode(), most=4 * 2**20) == [("t", text)]
 
@@ -135,7 +135,7 @@ def test_a_form_without_a_boundary_is_refused() -> None:
 
 
 @pytest.mark.parametrize("query", [b"top=1&x=\xff", "top=1&é=é".encode(), b"top=%ff1", b"\x80" * 2000])
-def test_a_query_may_have_any_bytes(client: FlaskClient, query: bytes) -> None:
+def test_a_query_may_contain_any_bytes(client: FlaskClient, query: bytes) -> None:
     for path in ("/predict/dogcat", "/predictions/dogcat", "/file/", "/invocations"):
         environ = {"QUERY_STRING": query.decode("latin-1")}  # as WSGI has it (PEP 3333)
         response = client.post(path, data=PICTURE, content_type="image/jpeg", environ_overrides=environ)

@@ -1,4 +1,4 @@
-"""Whose id a request has."""
+"""The id of a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.settings import Settings
 
 @pytest.mark.parametrize("style", ["gunicorn", "json", "mms"])
 @pytest.mark.parametrize("path", ["/ping", "/healthz", "/", "/nowhere"])
-def test_the_clients_id_is_taken_but_by_who_answers_as_mms(style: str, path: str, tmp_path: Path) -> None:
+def test_the_request_id_of_the_client_is_used_except_in_the_mms_style(style: str, path: str, tmp_path: Path) -> None:
     client = create_app(Settings(log_style=style, instance_dir=tmp_path)).test_client()
     first, second = (client.get(path, headers={"X-Request-Id": "mine"}).headers.getlist("x-request-id") for _ in "ab")
     if style != "mms":

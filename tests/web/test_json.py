@@ -1,4 +1,4 @@
-"""JSON and base64 as clients send them, and bombs of both. The standard library says what JSON means."""
+"""JSON and base64 as clients send them, and bombs of both. The standard library defines what JSON means."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALUES = st.recursive(
 
 
 def plain(document: Any) -> Any:
-    """What the standard library makes of it: long lists parsed."""
+    """Return what the standard library parses: long lists as lists."""
     if isinstance(document, NumberList):
         return json.loads(bytes(document.text))
     if isinstance(document, list):
@@ -39,13 +39,13 @@ def plain(document: Any) -> Any:
 
 
 @given(VALUES, st.sampled_from([None, 0, 3]), st.booleans(), st.sampled_from([b"", b"\xef\xbb\xbf"]))
-def test_json_is_what_the_standard_library_reads(document: Any, indent: int | None, ascii: bool, mark: bytes) -> None:
+def test_json_is_parsed_as_by_the_standard_library(document: Any, indent: int | None, ascii: bool, mark: bytes) -> None:
     text = json.dumps(document, indent=indent, ensure_ascii=ascii).encode(errors="replace")
     assert plain(parse_json(mark + text, 100)) == json.loads(text)
 
 
 @given(st.binary())
-def test_what_the_standard_library_refuses_is_refused(data: bytes) -> None:
+def test_json_refused_by_the_standard_library_is_refused(data: bytes) -> None:
     try:
         expected = json.loads(data.decode(), parse_constant=lambda name: 1 / 0)
     except (ValueError, ZeroDivisionError, RecursionError):
@@ -56,7 +56,7 @@ def test_what_the_standard_library_refuses_is_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("shape", [(5000,), (1, 5000), (50, 100), (1000, 1), (2, 3, 20, 20), (4, 1, 1, 500)])
-def test_a_long_list_has_the_shape_and_the_numbers_of_its_array(shape: tuple[int, ...]) -> None:
+def test_a_long_list_has_the_shape_and_values_of_its_array(shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     found = parse_json(json.dumps({"data": values.tolist()}).encode(), 100)["data"]
     assert found.shape() == shape
@@ -84,7 +84,7 @@ ROW = [0] * 600
         json.dumps([ROW, ROW])[:-1] + "5]",
     ],
 )
-def test_an_uneven_or_wrong_long_list_is_refused(text: str) -> None:
+def test_a_ragged_or_invalid_long_list_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         found = parse_json(text.encode(), 100)
         found.read(found.shape(), lambda numbers, _: np.array(numbers))
@@ -118,7 +118,7 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_json_costs_memory_and_time_in_proportion_to_its_length_or_is_refused(name: str) -> None:
+def test_parsing_json_takes_memory_and_time_in_proportion_to_its_length(name: str) -> None:
     data = BOMBS[name]
     started = time.process_time()
     tracemalloc.start()
@@ -156,18 +156,18 @@ TEXT = base64.b64encode(PICTURE).decode()
         f"DATA:image/png;charset=utf-8;BASE64,{TEXT}",
     ],
 )
-def test_base64_is_read_as_it_exists(text: str) -> None:
+def test_common_variants_of_base64_are_decoded(text: str) -> None:
     assert decode_base64(text) == PICTURE
 
 
 @given(st.binary(max_size=300))
-def test_base64_is_what_the_standard_library_writes(data: bytes) -> None:
+def test_base64_written_by_the_standard_library_is_decoded(data: bytes) -> None:
     assert decode_base64(base64.b64encode(data).decode()) == data
 
 
 @pytest.mark.parametrize(
     "text", ["a", "*", "é", "QUJD=QUJD", "data:image/png,QUJD", "data:" + "x" * 1000 + ";base64,QUJD"]
 )
-def test_what_is_no_base64_is_refused(text: str) -> None:
+def test_invalid_base64_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         decode_base64(text)

@@ -1,4 +1,4 @@
-"""What a request costs, by its path and its size."""
+"""The cost of a request, by its path and its size."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from app.web.request_policy import SHORT_BYTES
         ("/models/smile", 0, Cost.NORMAL),
     ],
 )
-def test_the_cost_of_a_request(app: Flask, path: str, size: int, cost: Cost) -> None:
+def test_each_request_has_its_cost(app: Flask, path: str, size: int, cost: Cost) -> None:
     assert app.extensions["request_policy"].cost(path, "", size) is cost
 
 
-def test_the_model_of_a_query_counts(app: Flask) -> None:
+def test_the_model_in_the_query_determines_the_cost(app: Flask) -> None:
     policy = app.extensions["request_policy"]
     assert policy.cost("/invocations", "model_name=smile", 800) is Cost.SHORT
     assert policy.cost("/invocations", "model_name=imagenet", 800) is Cost.WAITS

@@ -1,7 +1,7 @@
 """Every network of the catalogue that can be built here, at its full size. ``make test`` leaves this out: it takes
 several minutes and 2 GB. ``make test-all`` runs it, and ``pytest tests/zoo/all_architectures.py``.
 
-Where GluonCV can be imported (``pip install --no-deps gluoncv==0.10.5.post0 yacs portalocker autocfg pandas``), our
+If GluonCV can be imported (``pip install --no-deps gluoncv==0.10.5.post0 yacs portalocker autocfg pandas``), our
 definitions are held against its own, and the networks that only it defines are built too.
 """
 
@@ -70,14 +70,14 @@ ROUNDING = {"resnest200": 1e-3, "resnest269": 1e-3}
 
 
 def sizes(params: Path) -> tuple[int, int]:
-    """The numbers that were learned, and all numbers."""
+    """Return the number of learned numbers, and of all numbers."""
     arrays = read_params(params)
     learned = [array.size for name, array in arrays.items() if name.startswith("arg:")]
     return sum(learned), sum(array.size for array in arrays.values())
 
 
 def theirs(network: str, classes: int) -> Any:
-    """GluonCV's own definition of a network; None where it is MXNet's."""
+    """Return GluonCV's own definition of a network; None if it is MXNet's."""
     from app.zoo.residual import NETWORKS
 
     if network not in NETWORKS or not HAS_GLUONCV:
@@ -88,7 +88,7 @@ def theirs(network: str, classes: int) -> Any:
 
 
 @pytest.mark.parametrize("network", sorted(ENTRIES))
-def test_what_is_served_is_what_gluon_computes(network: str, tmp_path: Path) -> None:
+def test_the_served_model_matches_gluon(network: str, tmp_path: Path) -> None:
     entry = ENTRIES[network]
     prepare()
     if entry.note.startswith("needs the package") and not HAS_GLUONCV:
@@ -101,7 +101,7 @@ def test_what_is_served_is_what_gluon_computes(network: str, tmp_path: Path) -> 
     del net
     gc.collect()
     folder = _made(entry, tmp_path)
-    assert expected.max() > 2 * expected.mean()  # it has an opinion
+    assert expected.max() > 2 * expected.mean()  # it prefers a class
     for answer in (served(folder, batch), converted(folder, batch)):
         np.testing.assert_allclose(answer, expected, rtol=0, atol=ROUNDING.get(network, 1e-4))
     learned, all_numbers = sizes(next(folder.glob("*.params")))

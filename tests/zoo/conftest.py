@@ -30,7 +30,7 @@ def small_net() -> Any:
 
 @pytest.fixture(scope="session")
 def small_params(small_net: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The network's parameters as Gluon's ``save_parameters`` writes them."""
+    """Return the network's parameters as Gluon's ``save_parameters`` writes them."""
     return saved(small_net, tmp_path_factory.mktemp("small") / "small.params")
 
 
@@ -41,7 +41,7 @@ def small_sha1(small_params: bytes) -> str:
 
 @pytest.fixture(scope="session")
 def small_path(small_sha1: str) -> str:
-    """Where Gluon's repository has the zip."""
+    """Return the path of the zip in Gluon's repository."""
     return f"gluon/models/small-{small_sha1[:8]}.zip"
 
 
@@ -64,7 +64,7 @@ def catalogue(tmp_path: Path) -> Callable[[str, str], CatalogueEntry]:
 
 @pytest.fixture
 def small(catalogue: Callable[[str, str], CatalogueEntry], shelf: Shelf, small_sha1: str) -> CatalogueEntry:
-    """The small network, at three places of the server."""
+    """Return the small network, at three places of the server."""
     return catalogue(
         f"""
 [source site]

@@ -55,7 +55,7 @@ def random_network(network: str, shape: tuple[int, int, int], classes: int, net:
 
 
 def _settle(net: Any, batch: NDArray[np.float32]) -> None:
-    """Give every normalisation the mean and the variance of what it is given for a batch."""
+    """Give every normalisation the mean and the variance of its input for a batch."""
     import mxnet as mx
 
     def look(layer: Any, inputs: Any) -> None:
@@ -63,7 +63,7 @@ def _settle(net: Any, batch: NDArray[np.float32]) -> None:
         axes = tuple(axis for axis in range(given.ndim) if axis != 1)
         variance = given.var(axes)
         layer.running_mean.set_data(mx.nd.array(given.mean(axes)))
-        layer.running_var.set_data(mx.nd.array(np.maximum(variance, 0.1)))  # it may be 0, where maps have one pixel
+        layer.running_var.set_data(mx.nd.array(np.maximum(variance, 0.1)))  # it may be 0 if maps have one pixel
 
     hooks = []
     net.apply(
@@ -81,7 +81,7 @@ def random_batch(shape: tuple[int, int, int], count: int = 2) -> NDArray[np.floa
 
 
 def direct(net: Any, batch: NDArray[np.float32]) -> NDArray[Any]:
-    """What Gluon itself says of a batch, as probabilities, without anything of ours."""
+    """Return what Gluon itself computes for a batch, as probabilities, without our code."""
     import mxnet as mx
 
     given = mx.nd.empty(batch.shape)
@@ -100,7 +100,7 @@ def logits(net: Any, batch: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def served(folder: Path, batch: NDArray[np.float32]) -> NDArray[Any]:
-    """What the reference engine says of a batch, opened from a model folder."""
+    """Return what the reference engine computes for a batch, opened from a model folder."""
     opened = load(open_model_folder(folder), "mxnet")
     try:
         return opened.engine.predict(batch)
@@ -109,7 +109,9 @@ def served(folder: Path, batch: NDArray[np.float32]) -> NDArray[Any]:
 
 
 def converted(folder: Path, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What OpenVINO says of a batch, from the ONNX file that our exporter writes of a model folder's checkpoint."""
+    """Return what OpenVINO computes for a batch, from the ONNX file that our exporter writes of a model folder's
+    checkpoint.
+    """
     symbol, params = next(folder.glob("*-symbol.json")), next(folder.glob("*.params"))
     export_onnx(read_checkpoint(symbol, params, "data", batch.shape), folder / "net.onnx")
     engine = OpenvinoEngine(read_model(folder / "net.onnx")[0])

@@ -1,4 +1,4 @@
-"""A real web server on this machine that has files under paths, and answers as badly as a test wants."""
+"""A real web server on this machine with files under paths, and faulty answers on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MISSING = Reply(status=404)
 
 
 class Shelf:
-    """What the server answers, path by path, and what it was asked."""
+    """The answers of the server, path by path, and its requests."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
@@ -23,16 +23,16 @@ class Shelf:
         self._sites: dict[str, Site] = {}
 
     def put(self, path: str, *replies: Reply | bytes) -> None:
-        """Answer a path with these, one request after the other, and with the last for ever."""
-        told = [Reply(data=reply) if isinstance(reply, bytes) else reply for reply in replies]
-        self._sites[f"/{path}"] = Site(told, over=self.over)
+        """Answer a path with these replies, one request after the other; the last one repeats."""
+        site_replies = [Reply(data=reply) if isinstance(reply, bytes) else reply for reply in replies]
+        self._sites[f"/{path}"] = Site(site_replies, over=self.over)
 
     def site(self, path: str) -> Site:
         return self._sites.setdefault(path, Site([MISSING], over=self.over))
 
-    def asked(self) -> list[str]:
-        """The paths that were asked for, each once."""
-        return sorted(path.lstrip("/") for path, site in self._sites.items() if site.asked)
+    def requested_paths(self) -> list[str]:
+        """Return the requested paths, each once."""
+        return sorted(path.lstrip("/") for path, site in self._sites.items() if site.requests)
 
     def ranges(self, path: str) -> list[str]:
         return self.site(f"/{path}").ranges()
@@ -63,7 +63,7 @@ def open_shelf() -> Iterator[Shelf]:
 
 
 def zipped(**files: bytes) -> bytes:
-    """A zip of these files; ``__`` in a name stands for a slash."""
+    """Return a zip of these files; ``__`` in a name stands for a slash."""
     return zipped_names({name.replace("__", "/"): data for name, data in files.items()})
 
 

@@ -1,4 +1,4 @@
-"""Against a real server that cuts, falls silent, lies about lengths, sends other bytes, redirects, answers errors."""
+"""Pulls from a real server that truncates, stays silent, sends false lengths, other bytes, redirects and errors."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ Write = Callable[[str, str], CatalogueEntry]
 
 @pytest.fixture
 def small_zip(small_params: bytes, small_sha1: str) -> bytes:
-    """As Gluon publishes it."""
+    """Return the zip as Gluon publishes it."""
     return zipped_names({f"small-{small_sha1[:8]}.params": small_params})
 
 
 def models(places: Sources) -> list[str]:
-    """Everything that lies in the models folder, hidden or not."""
+    """Return all entries of the models folder, hidden or not."""
     return sorted(path.name for path in places.models_dir.iterdir())
 
 
-def kept(places: Sources) -> list[str]:
-    """The files that are kept after a pull, but for locks, which are empty."""
+def stored_files(places: Sources) -> list[str]:
+    """Return the files that are stored after a pull, except locks, which are empty."""
     return sorted(path.name for path in places.work_dir.rglob("*") if path.is_file() and path.suffix != ".lock")
 
 
-def test_what_is_pulled_says_what_gluon_says(
+def test_a_pulled_model_answers_as_gluon_does(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, small_net: Any
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -58,10 +58,10 @@ def test_what_is_pulled_says_what_gluon_says(
     batch = random_batch(SHAPE)
     np.testing.assert_allclose(served(folder, batch), direct(small_net, batch), atol=1e-5)
     assert models(places) == ["small"]
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
-def test_the_folder_is_an_ordinary_model_with_its_facts(
+def test_the_folder_is_an_ordinary_model_folder_with_metadata(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, small_sha1: str
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -80,13 +80,13 @@ def test_the_folder_is_an_ordinary_model_with_its_facts(
     assert "274,042" in readme and "arxiv.org/abs/1512.03385" in readme and "91.25 %" in readme
 
 
-def test_a_download_that_is_cut_goes_on_where_it_stopped(
+def test_a_truncated_download_is_resumed(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(data=small_zip, cut=100_000), small_zip)
     pull(small, places, patience=QUICK)
     assert shelf.ranges(f"one/{small_path}") == ["", "bytes=100000-"]
-    assert shelf.asked() == [f"one/{small_path}"]
+    assert shelf.requested_paths() == [f"one/{small_path}"]
 
 
 def bad_replies(good: bytes, other: bytes) -> dict[str, Reply]:
@@ -110,7 +110,7 @@ def bad_replies(good: bytes, other: bytes) -> dict[str, Reply]:
 
 
 @pytest.mark.parametrize("fault", bad_replies(b"", b""))
-def test_where_one_place_fails_the_next_is_asked(
+def test_the_next_source_is_tried_if_a_source_fails(
     fault: str,
     small: CatalogueEntry,
     shelf: Shelf,
@@ -126,9 +126,9 @@ def test_where_one_place_fails_the_next_is_asked(
     shelf.put(f"two/{small_path}", small_zip)
     folder = pull(small, places, patience=HASTY if fault == "silent" else QUICK)
     assert json.loads((folder / "catalogue.json").read_text())["from"] == f"{shelf.url}/two/"
-    assert f"three/{small_path}" not in shelf.asked()
+    assert f"three/{small_path}" not in shelf.requested_paths()
     assert models(places) == ["small"]
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
 def test_a_redirect_is_followed(
@@ -137,10 +137,10 @@ def test_a_redirect_is_followed(
     shelf.put(f"one/{small_path}", Reply(status=302, location="/moved"))
     shelf.put("moved", small_zip)
     assert pull(small, places, patience=QUICK).is_dir()
-    assert shelf.asked() == ["moved", f"one/{small_path}"]
+    assert shelf.requested_paths() == ["moved", f"one/{small_path}"]
 
 
-def test_where_every_place_fails_the_error_names_each_and_nothing_is_left(
+def test_the_error_names_every_source_if_all_fail_and_nothing_is_left(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_params: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(status=404))
@@ -148,16 +148,16 @@ def test_where_every_place_fails_the_error_names_each_and_nothing_is_left(
     shelf.put(f"three/{small_path}", b"<html>")
     with pytest.raises(DownloadError) as caught:
         pull(small, places, patience=QUICK)
-    told = str(caught.value)
-    assert f"{shelf.url}/one: " in told and "404" in told
-    assert f"{shelf.url}/two/: " in told and small.checksum[5:] in told
-    assert f"{shelf.url}/three/: " in told and "DIMPLE_MIRROR" in told and small_path in told
-    assert "\n" not in told and "--source" not in told
+    message = str(caught.value)
+    assert f"{shelf.url}/one: " in message and "404" in message
+    assert f"{shelf.url}/two/: " in message and small.checksum[5:] in message
+    assert f"{shelf.url}/three/: " in message and "DIMPLE_MIRROR" in message and small_path in message
+    assert "\n" not in message and "--source" not in message
     assert models(places) == []
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
-def test_the_beginning_of_a_download_is_kept_for_the_next_run(
+def test_a_partial_download_is_kept_for_the_next_run(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     cut = Reply(data=small_zip, cut=100_000)
@@ -170,7 +170,7 @@ def test_the_beginning_of_a_download_is_kept_for_the_next_run(
     assert shelf.ranges(f"one/{small_path}")[-1] == "bytes=100000-"
 
 
-def test_a_pull_that_is_killed_leaves_no_model_and_the_next_one_goes_on(
+def test_a_killed_pull_leaves_no_model_and_the_next_pull_resumes(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes, tmp_path: Path
 ) -> None:
     shelf.put(f"one/{small_path}", Reply(data=small_zip, cut=200_000, silent=True), small_zip)
@@ -192,7 +192,7 @@ pull(load_catalogue(Path({str(tmp_path / "instance")!r})).get("small"), where)
     pull(small, places, patience=QUICK)
     assert shelf.ranges(f"one/{small_path}") == ["", "bytes=200000-"]
     assert models(places) == ["small"]
-    assert kept(places) == []
+    assert stored_files(places) == []
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
@@ -205,7 +205,7 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[bytes]) -> 
     wait_until(happened_while_it_lives)
 
 
-def test_two_pulls_at_once_fetch_once(
+def test_two_concurrent_pulls_download_once(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -219,7 +219,7 @@ def test_two_pulls_at_once_fetch_once(
     assert shelf.ranges(f"one/{small_path}") == [""]
 
 
-def test_the_same_model_is_pulled_under_two_names_at_once(
+def test_the_same_model_can_be_pulled_under_two_names_at_once(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -234,7 +234,7 @@ def test_the_same_model_is_pulled_under_two_names_at_once(
     ).read_bytes()
 
 
-def test_what_is_there_is_not_fetched_again(
+def test_an_existing_model_is_not_downloaded_again(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
@@ -243,16 +243,16 @@ def test_what_is_there_is_not_fetched_again(
     assert shelf.ranges(f"one/{small_path}") == [""]
 
 
-def test_another_model_of_that_name_is_left_as_it_is(small: CatalogueEntry, shelf: Shelf, places: Sources) -> None:
+def test_another_model_with_the_same_name_is_not_replaced(small: CatalogueEntry, shelf: Shelf, places: Sources) -> None:
     (places.models_dir / "small").mkdir(parents=True)
     (places.models_dir / "small" / "mine.h5").write_bytes(b"mine")
     with pytest.raises(ModelFormatError, match="small is there already, and is not small of the catalogue"):
         pull(small, places, patience=QUICK)
-    assert shelf.asked() == []
+    assert shelf.requested_paths() == []
     assert (places.models_dir / "small" / "mine.h5").read_bytes() == b"mine"
 
 
-def test_force_replaces_it_and_where_that_fails_it_stays(
+def test_force_replaces_a_model_and_keeps_it_if_the_download_fails(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     (places.models_dir / "small").mkdir(parents=True)
@@ -268,25 +268,23 @@ def test_force_replaces_it_and_where_that_fails_it_stays(
 
 
 @pytest.mark.parametrize("name", ["../small", ".small", "a b", "small/x"])
-def test_a_name_that_no_model_can_have_is_refused(small: CatalogueEntry, places: Sources, name: str) -> None:
+def test_an_invalid_model_name_is_refused(small: CatalogueEntry, places: Sources, name: str) -> None:
     with pytest.raises(ModelFormatError, match="cannot be a model's name"):
         pull(small, places, name=name, patience=QUICK)
 
 
-def test_a_network_that_nobody_defines_is_refused_before_anything_is_fetched(
-    catalogue: Write, shelf: Shelf, places: Sources
-) -> None:
+def test_an_undefined_network_is_refused_before_any_download(catalogue: Write, shelf: Shelf, places: Sources) -> None:
     entry = catalogue(
         f"[odd]\nkind = gluon\nnetwork = oddnet\nfile = odd.params\nbases = {shelf.url}\ninput = imagenet", "odd"
     )
     with pytest.raises(ModelFormatError, match="'oddnet'"):
         pull(entry, places, patience=QUICK)
-    assert shelf.asked() == []
+    assert shelf.requested_paths() == []
 
 
 @pytest.mark.parametrize("layout", ["as at the source", "flat", "unpacked", "unpacked and flat"])
 @pytest.mark.parametrize("form", ["folder", "file URL"])
-def test_a_site_without_the_web_has_a_folder(
+def test_a_folder_can_be_the_mirror_of_an_offline_site(
     layout: str,
     form: str,
     small: CatalogueEntry,
@@ -310,35 +308,35 @@ def test_a_site_without_the_web_has_a_folder(
     location = str(mirror) if form == "folder" else mirror.as_uri()
     folder = pull(small, Sources(places.models_dir, places.work_dir, location), patience=QUICK)
     assert json.loads((folder / "catalogue.json").read_text())["from"] == location
-    assert shelf.asked() == []
+    assert shelf.requested_paths() == []
     assert path.is_file()
 
 
-def test_a_mirror_that_lacks_the_model_leaves_the_others(
+def test_the_other_sources_are_tried_if_a_mirror_lacks_the_model(
     small: CatalogueEntry, shelf: Shelf, places: Sources, tmp_path: Path, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)
     for mirror in (str(tmp_path / "nowhere"), f"{shelf.url}/mirror"):
         pull(small, Sources(places.models_dir, places.work_dir, mirror), force=True, patience=QUICK)
-    assert shelf.asked() == [f"mirror/{small_path}", f"one/{small_path}"]
+    assert shelf.requested_paths() == [f"mirror/{small_path}", f"one/{small_path}"]
 
 
-def test_a_mirror_on_the_web_is_asked_first(
+def test_a_mirror_on_the_web_is_tried_first(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"mirror/{small_path}", small_zip)
     shelf.put(f"one/{small_path}", small_zip)
     pull(small, Sources(places.models_dir, places.work_dir, f"{shelf.url}/mirror/"), patience=QUICK)
-    assert shelf.asked() == [f"mirror/{small_path}"]
+    assert shelf.requested_paths() == [f"mirror/{small_path}"]
 
 
-def test_a_password_of_a_mirror_is_used_but_not_written_down(
+def test_the_password_of_a_mirror_is_used_but_not_stored(
     small: CatalogueEntry, shelf: Shelf, places: Sources, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"mirror/{small_path}", small_zip)
     mirror = f"{shelf.url}/mirror".replace("http://", "http://reader:secret@")
     folder = pull(small, Sources(places.models_dir, places.work_dir, mirror), patience=QUICK)
-    assert shelf.site(f"/mirror/{small_path}").asked[0]["Authorization"].startswith("Basic ")
+    assert shelf.site(f"/mirror/{small_path}").requests[0]["Authorization"].startswith("Basic ")
     written = (folder / "catalogue.json").read_text() + (folder / "README.md").read_text()
     assert "secret" not in written and f"{shelf.url}/mirror" in written
     shelf.put(f"mirror/{small_path}", Reply(status=404))
@@ -347,7 +345,7 @@ def test_a_password_of_a_mirror_is_used_but_not_written_down(
     assert "secret" not in str(caught.value) and "404" in str(caught.value)
 
 
-def test_mxnet_gluon_repo_takes_the_place_of_gluons_own(
+def test_mxnet_gluon_repo_replaces_the_default_source_of_gluon(
     catalogue: Write, shelf: Shelf, tmp_path: Path, small_sha1: str, small_path: str, small_zip: bytes
 ) -> None:
     entry = catalogue(
@@ -367,7 +365,7 @@ def test_mxnet_gluon_repo_takes_the_place_of_gluons_own(
 
 @pytest.fixture
 def checkpoint(small_net: Any, tmp_path: Path) -> tuple[bytes, bytes]:
-    """The small network as Gluon's ``export`` writes it: symbol and parameters, logits at the end."""
+    """Return the small network as Gluon's ``export`` writes it: symbol and parameters, logits at the end."""
     import mxnet as mx
 
     small_net.hybridize()
@@ -392,7 +390,7 @@ input = cifar10
 """
 
 
-def test_a_checkpoint_comes_from_one_place_alone(
+def test_all_files_of_a_checkpoint_come_from_one_source(
     catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes], small_net: Any
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="cifar10"), "loose")
@@ -407,7 +405,7 @@ def test_a_checkpoint_comes_from_one_place_alone(
     assert signature is not None and signature.postprocess.activation == "softmax"
 
 
-def test_a_page_in_the_place_of_parameters_is_not_taken_though_no_checksum_was_published(
+def test_an_html_page_instead_of_parameters_is_refused_without_a_checksum(
     catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes]
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="cifar10"), "loose")
@@ -420,7 +418,7 @@ def test_a_page_in_the_place_of_parameters_is_not_taken_though_no_checksum_was_p
     assert models(places) == []
 
 
-def test_labels_come_from_a_file_and_must_be_as_many_as_the_classes(
+def test_labels_are_read_from_a_file_and_must_match_the_number_of_classes(
     catalogue: Write, shelf: Shelf, places: Sources, checkpoint: tuple[bytes, bytes]
 ) -> None:
     entry = catalogue(CHECKPOINT.format(url=shelf.url, labels="deep/words.txt"), "loose")
@@ -434,7 +432,7 @@ def test_labels_come_from_a_file_and_must_be_as_many_as_the_classes(
     assert labels is not None and labels[3] == "wörd 3"
 
 
-def test_an_archive_is_unpacked_as_it_is(catalogue: Write, shelf: Shelf, places: Sources) -> None:
+def test_an_archive_is_unpacked_unchanged(catalogue: Write, shelf: Shelf, places: Sources) -> None:
     manifest = {"model": {"modelName": "packed", "handler": "service:handle"}, "runtime": "python"}
     files = {
         "MAR-INF/MANIFEST.json": json.dumps(manifest).encode(),
@@ -452,7 +450,7 @@ def test_an_archive_is_unpacked_as_it_is(catalogue: Write, shelf: Shelf, places:
     assert (folder / "catalogue.json").is_file()
 
 
-def test_another_file_system_makes_no_difference(
+def test_the_work_folder_may_be_on_another_file_system(
     small: CatalogueEntry, places: Sources, shelf: Shelf, small_path: str, small_zip: bytes, tmp_path: Path
 ) -> None:
     memory = Path("/dev/shm")
@@ -470,13 +468,13 @@ def test_another_file_system_makes_no_difference(
         work.rmdir()
 
 
-def test_a_place_that_cannot_be_written_is_told(small: CatalogueEntry, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(small: CatalogueEntry, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ModelFormatError, match="cannot be written"):
         pull(small, Sources(tmp_path / "file" / "models", tmp_path / "work"), patience=QUICK)
 
 
-def test_the_server_is_given_a_function_that_knows_the_catalogue(
+def test_the_server_gets_a_function_that_resolves_catalogue_names(
     small: CatalogueEntry, shelf: Shelf, tmp_path: Path, small_path: str, small_zip: bytes
 ) -> None:
     shelf.put(f"one/{small_path}", small_zip)

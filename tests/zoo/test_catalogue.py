@@ -1,4 +1,4 @@
-"""What the catalogue says is held against the packages that the facts come from; mistakes are told with their place."""
+"""The facts of the catalogue, compared with the packages that they come from, and the messages of mistakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     return load_catalogue(tmp_path_factory.mktemp("no catalogue of one's own"))
 
 
-def test_every_model_of_gluons_zoo_is_there_with_its_sha1(shipped: Catalogue) -> None:
+def test_every_model_of_the_gluon_zoo_is_listed_with_its_sha1(shipped: Catalogue) -> None:
     prepare()
     from mxnet.gluon.model_zoo import model_store
 
@@ -28,7 +28,7 @@ def test_every_model_of_gluons_zoo_is_there_with_its_sha1(shipped: Catalogue) ->
         assert (entry.kind, entry.checksum) == ("gluon", f"sha1:{sha1}"), name
 
 
-def test_gluons_files_are_asked_for_where_gluon_asks(shipped: Catalogue) -> None:
+def test_files_of_gluon_have_the_urls_that_gluon_uses(shipped: Catalogue) -> None:
     prepare()
     from mxnet.gluon.model_zoo import model_store
 
@@ -75,9 +75,7 @@ def test_gluons_files_are_asked_for_where_gluon_asks(shipped: Catalogue) -> None
         ("mms-0.4-nin", ["https://s3.amazonaws.com/model-server/models/nin/nin.model"]),
     ],
 )
-def test_the_addresses_of_the_tutorials_are_those_that_are_asked_first(
-    shipped: Catalogue, name: str, urls: list[str]
-) -> None:
+def test_the_urls_of_the_tutorials_are_tried_first(shipped: Catalogue, name: str, urls: list[str]) -> None:
     entry = shipped.get(name)
     assert [entry.bases[0].location + path for path in entry.files] == urls
 
@@ -85,16 +83,16 @@ def test_the_addresses_of_the_tutorials_are_those_that_are_asked_first(
 @pytest.mark.parametrize(
     "name", ["squeezenet", "SqueezeNet_v1.1", "vgg-16", "VGG-19", "resnet-152", "resnet-18", "resnet-50-v1d"]
 )
-def test_the_models_of_the_tutorials_are_found_as_they_are_called_there(shipped: Catalogue, name: str) -> None:
+def test_models_are_found_by_their_names_in_the_tutorials(shipped: Catalogue, name: str) -> None:
     assert shipped.find(name) is not None
 
 
-def test_no_name_means_two_models(shipped: Catalogue) -> None:
+def test_every_name_is_unique(shipped: Catalogue) -> None:
     names = [name.lower() for entry in shipped.entries.values() for name in (entry.name, *entry.aliases)]
     assert len(names) == len(set(names))
 
 
-def test_a_name_that_is_not_there_gets_the_likeliest_ones(shipped: Catalogue, tmp_path: Path) -> None:
+def test_an_unknown_name_gets_the_most_similar_names(shipped: Catalogue, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound, match="resnet50_v1d"):
         shipped.get("resnet50v1d")
     assert resolve("resnet50v1d", tmp_path) is None
@@ -133,7 +131,7 @@ source = intranet
 """
 
 
-def test_ones_own_models_stand_beside_the_shipped_ones_and_in_their_place(tmp_path: Path) -> None:
+def test_own_models_are_added_to_the_included_models_or_replace_them(tmp_path: Path) -> None:
     (tmp_path / "catalogue.ini").write_text(OWN)
     catalogue = load_catalogue(tmp_path)
     mine = catalogue.get("OURS")
@@ -192,22 +190,22 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_in_ones_own_catalogue_is_told_with_its_place(mistake: str, tmp_path: Path) -> None:
-    text, told = MISTAKES[mistake]
+def test_a_mistake_in_an_own_catalogue_is_reported_with_its_file(mistake: str, tmp_path: Path) -> None:
+    text, message = MISTAKES[mistake]
     (tmp_path / "catalogue.ini").write_text(text)
-    with pytest.raises(SettingError, match=told) as caught:
+    with pytest.raises(SettingError, match=message) as caught:
         load_catalogue(tmp_path)
     assert str(tmp_path / "catalogue.ini") in str(caught.value)
 
 
-def test_a_catalogue_that_is_no_text_is_told(tmp_path: Path) -> None:
+def test_a_binary_catalogue_is_reported(tmp_path: Path) -> None:
     (tmp_path / "catalogue.ini").write_bytes(b"\xff\xfe[a]")
     with pytest.raises(SettingError, match=re.escape(str(tmp_path / "catalogue.ini"))):
         load_catalogue(tmp_path)
 
 
 def test_the_catalogue_needs_no_heavy_module() -> None:
-    """``dimple models available`` is to answer at once: MXNet is for :mod:`app.zoo.gluon` and what it builds."""
+    """``dimple models available`` must answer at once: MXNet is for :mod:`app.zoo.gluon` and what it builds."""
     folder = Path(load_catalogue.__code__.co_filename).parent
     for name in ("build", "catalogue", "download"):
         top = ast.parse((folder / f"{name}.py").read_text()).body

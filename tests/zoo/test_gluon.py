@@ -1,4 +1,4 @@
-"""Networks are held against Gluon's own forward pass, and their sizes against what was published.
+"""Networks, compared with Gluon's own forward pass, and their sizes, with published ones.
 
 The heavy ones are in ``all_architectures.py``, which ``make test`` leaves out.
 """
@@ -36,12 +36,12 @@ PUBLISHED = {
 
 
 def count(folder: Path) -> int:
-    """The numbers that are in a model's parameters."""
+    """Return the number of values in a model's parameters."""
     return sum(array.size for path in folder.glob("*.params") for array in read_params(path).values())
 
 
 @pytest.mark.parametrize("name", ["squeezenet1.1", "resnet18_v1"])
-def test_a_network_of_the_catalogue_says_what_gluon_says(name: str, tmp_path: Path) -> None:
+def test_every_network_of_the_catalogue_answers_as_gluon_does(name: str, tmp_path: Path) -> None:
     entry = SHIPPED.get(name)
     net = random_network(entry.network, (3, 224, 224), 1000)
     path = tmp_path / "weights.params"
@@ -50,7 +50,7 @@ def test_a_network_of_the_catalogue_says_what_gluon_says(name: str, tmp_path: Pa
     build_folder(unchecked, [path], tmp_path / "model", "model", "here")
     batch = random_batch((3, 224, 224))
     expected = direct(net, batch)
-    assert expected.max() > 5 / 1000  # it has an opinion
+    assert expected.max() > 5 / 1000  # it prefers a class
     np.testing.assert_allclose(served(tmp_path / "model", batch), expected, rtol=1e-3, atol=1e-6)
     assert count(tmp_path / "model") == PUBLISHED[name] == entry.parameters
     assert pulled_from(tmp_path / "model") == name
@@ -76,8 +76,8 @@ def test_the_graph_has_the_same_names_in_every_run(small_params: bytes, tmp_path
     assert (tmp_path / "a-0000.params").read_bytes() == (tmp_path / "b-0000.params").read_bytes()
 
 
-def test_parameters_named_after_their_layers_are_taken_too(tmp_path: Path) -> None:
-    """As ``save_params`` named them before MXNet 1.2, without the network's own name; and as ``export`` does."""
+def test_parameters_named_after_their_layers_are_accepted_too(tmp_path: Path) -> None:
+    """``save_params`` named them so before MXNet 1.2, without the network's own name; and ``export`` does."""
     import mxnet as mx
 
     net = random_network("mobilenet0.25", (3, 224, 224), 10)
@@ -99,7 +99,7 @@ def computed(prefix: Path, batch: Any, shape: tuple[int, int, int]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("network", "classes", "shape", "told"),
+    ("network", "classes", "shape", "message"),
     [
         ("cifar_resnet56_v1", CLASSES, SHAPE, "it lacks features.2.3.body.0.weight"),
         ("squeezenet1.1", CLASSES, (3, 64, 64), "it lacks .* it holds"),
@@ -107,10 +107,10 @@ def computed(prefix: Path, batch: Any, shape: tuple[int, int, int]) -> Any:
     ],
 )
 def test_parameters_of_another_network_are_refused(
-    network: str, classes: int, shape: tuple[int, int, int], told: str, small_params: bytes, tmp_path: Path
+    network: str, classes: int, shape: tuple[int, int, int], message: str, small_params: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "small.params").write_bytes(small_params)
-    with pytest.raises(ModelFormatError, match=told):
+    with pytest.raises(ModelFormatError, match=message):
         export(tmp_path / "small.params", network, classes, shape, tmp_path / "out")
 
 
@@ -140,7 +140,7 @@ def test_a_picture_is_prepared_as_gluon_prepares_it() -> None:
     assert np.abs(tensor.reshape(3, 224, 224) - expected).max() < 1.1 * level
 
 
-def test_a_zip_with_the_published_name_and_another_content_is_refused(small_params: bytes, tmp_path: Path) -> None:
+def test_a_zip_with_the_published_name_and_other_content_is_refused(small_params: bytes, tmp_path: Path) -> None:
     from app.errors import DataError
 
     entry = SHIPPED.get("cifar_resnet20_v1")
@@ -150,7 +150,7 @@ def test_a_zip_with_the_published_name_and_another_content_is_refused(small_para
         build_folder(entry, [path], tmp_path / "model", "model", "here")
 
 
-def test_the_published_cifar_network_has_our_shapes() -> None:
+def test_the_published_cifar_network_matches_our_shapes() -> None:
     """A checkpoint that GluonCV's authors exported themselves: its arrays are shaped as those of our definition."""
     folder = Path(__file__).parents[3] / "shared" / "data" / "cifar_resnet20_v1"
     if not folder.is_dir():
@@ -164,7 +164,7 @@ def test_the_published_cifar_network_has_our_shapes() -> None:
     assert sorted(array.shape for array in arrays.values()) == ours
 
 
-def test_logits_and_probabilities_differ_by_softmax_alone(small_net: Any, tmp_path: Path) -> None:
+def test_logits_and_probabilities_differ_only_by_softmax(small_net: Any, tmp_path: Path) -> None:
     saved(small_net, tmp_path / "small.params")
     export(tmp_path / "small.params", SMALL, CLASSES, SHAPE, tmp_path / "out")
     batch = random_batch(SHAPE, 4)

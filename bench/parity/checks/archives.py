@@ -14,7 +14,7 @@ NO_PICTURES = {"empty": b"", "broken": b"this is no picture", "cut": b"\xff\xd8\
 
 
 def of_archives(pictures: Mapping[str, bytes], nets: Sequence[str]) -> list[Check]:
-    """Every network of each packer, asked for every picture.
+    """Return a check of every network of each packer with every picture.
 
     :param pictures: name -> the file.
     :param nets: names of the networks that the store has archives of.
@@ -46,7 +46,7 @@ def _of(archive: str, name: str, pictures: Mapping[str, bytes]) -> list[Check]:
 
 
 def own_processes(peer: Peer, model: str) -> Answer:
-    """Whether a network without code of its own takes processes."""
+    """Return whether a network without code of its own takes processes."""
     before = peer.processes()
     peer.ask("POST", f"/models?url={model}.model&initial_workers=1", management=True)
     after = peer.processes()
@@ -55,7 +55,7 @@ def own_processes(peer: Peer, model: str) -> Answer:
 
 
 def _legacy(model: str, pictures: Mapping[str, bytes]) -> list[Check]:
-    """An archive of 0.x that has no code but the service that comes with every export."""
+    """Return a check of an archive of 0.x that has no code but the service that comes with every export."""
     first = next(iter(pictures.values()))
     jpeg = {"Content-Type": "image/jpeg"}
     body, kind = form({"data": ("picture.jpg", "image/jpeg", first)})

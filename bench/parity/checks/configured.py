@@ -1,4 +1,4 @@
-"""What ``config.properties`` changes."""
+"""The effects of ``config.properties``."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ TWO = form({"data": ("a.txt", "text/plain", b"a"), "more": ("b.json", JSON, b"{}
 
 
 def crowd(peer: Peer) -> Answer:
-    """One request that keeps the worker, and five that come meanwhile, two of which may wait."""
+    """Send one request that keeps the worker busy, and five more meanwhile, two of which may wait."""
     with ThreadPoolExecutor(6) as pool:
-        asked = [pool.submit(_slow, peer)]
+        pending = [pool.submit(_slow, peer)]
         time.sleep(0.4)
-        asked += [pool.submit(_slow, peer) for _ in range(5)]
-        statuses = [item.result().status for item in asked]
+        pending += [pool.submit(_slow, peer) for _ in range(5)]
+        statuses = [item.result().status for item in pending]
     return of_document({"answered": statuses.count(200), "refused": statuses.count(503)})
 
 

@@ -1,4 +1,4 @@
-"""HTTP itself: connections that stay, bodies that are too long, requests that are none."""
+"""HTTP itself: persistent connections, too long bodies, invalid requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OCTETS = {"Content-Type": "application/octet-stream"}
 
 
 def raw(text: str) -> Callable[[Peer], Answer]:
-    """Send bytes as they are; tell the status lines that come back, and whether the connection is closed then."""
+    """Send bytes unchanged; return the status lines of the responses, and whether the connection is closed then."""
 
     def ask(peer: Peer) -> Answer:
         with socket.create_connection(("127.0.0.1", peer.port), ANSWER_SECONDS) as plain:
@@ -38,7 +38,7 @@ def raw(text: str) -> Callable[[Peer], Answer]:
 
 
 def same_connection(peer: Peer) -> Answer:
-    """Three requests on one connection."""
+    """Send three requests on one connection."""
     connection = peer.connect()
     try:
         answers = [exchange(connection, "POST", "/predictions/noop", OCTETS, b"x") for _ in range(3)]

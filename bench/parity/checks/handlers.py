@@ -1,4 +1,4 @@
-"""What a handler may answer, and how it may fail: the model ``actor`` does what the header ``do`` says."""
+"""The answers and failures of a handler: the model ``actor`` does what the header ``do`` requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bench.parity.peer import Peer
 
 
 def act(deed: str, status: int = 200, says: str = "", body: object = b"x", **more: object) -> Check:
-    """A request that makes ``actor`` do something."""
+    """Return a check of a request that makes ``actor`` do something."""
     name = deed.replace("_", "-").replace(" ", "-")
     return predict(f"handlers.{name}", "POST /predictions/actor", status, says, body, {"do": deed}, **more)  # type: ignore[arg-type]
 
@@ -92,17 +92,17 @@ LOADING = [
 
 
 def processes(peer: Peer) -> Answer:
-    """In how many processes a model that was registered with one worker is computed."""
+    """Return the number of processes that compute a model that was registered with one worker."""
     answers = [peer.ask("POST", "/predictions/actor", b"x", {"do": "process"}) for _ in range(40)]
     return of_document({"processes": len({answer.body for answer in answers})})
 
 
-def told_by_all(peer: Peer) -> Answer:
-    """How many descriptions there are of one model that fails: whichever process is asked, it should be one."""
+def count_descriptions(peer: Peer) -> Answer:
+    """Return the number of different descriptions of a model that fails: every process should give the same."""
     peer.ask("POST", "/models?url=init-error", management=True)
     peer.ask("PUT", "/models/init_error?min_worker=1&synchronous=true", management=True)
-    asked = [peer.ask("GET", "/models/init_error", management=True) for _ in range(30)]
-    documents = [answer.document() for answer in asked]
+    responses = [peer.ask("GET", "/models/init_error", management=True) for _ in range(30)]
+    documents = [answer.document() for answer in responses]
     peer.ask("DELETE", "/models/init_error", management=True)
     kinds = {
         (document.get("modelVersion"), document.get("status"), len(document.get("workers", ())))
@@ -112,7 +112,7 @@ def told_by_all(peer: Peer) -> Answer:
 
 
 CHECKS = [
-    probe("handlers.told-by-all", "describe a model that fails, 30 times: how many descriptions", told_by_all),
+    probe("handlers.told-by-all", "describe a model that fails, 30 times: how many descriptions", count_descriptions),
     manage("handlers.register", "POST /models?url=actor&initial_workers=1", 200, "Workers scaled"),
     probe("handlers.processes", "40 requests to one worker: how many processes answer", processes),
     *ANSWERS,

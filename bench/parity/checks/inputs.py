@@ -1,4 +1,4 @@
-"""What a handler is handed for every kind of request: the model ``echo`` shows it as Python writes it."""
+"""The input of a handler for every kind of request: the model ``echo`` returns it as Python writes it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ NUL = bytes(range(256))
 
 
 def sent(name: str, line: str, says: str = "", kind: str = "", body: object = None, **headers: str) -> Check:
-    """A request to ``echo`` of this content type."""
-    told = {
+    """Return a check of a request to ``echo`` with this content type."""
+    sent_headers = {
         **({"Content-Type": kind} if kind else {}),
         **{key.replace("_", "-"): text for key, text in headers.items()},
     }
-    return predict(f"inputs.{name}", line, 200, says, body, told)
+    return predict(f"inputs.{name}", line, 200, says, body, sent_headers)
 
 
 def parts(name: str, line: str = "POST /predictions/echo", says: str = "", **fields: object) -> Check:
-    """A multipart form to ``echo``."""
+    """Return a check of a multipart form to ``echo``."""
     body, kind = form({key.replace("_", "-"): value for key, value in fields.items()})  # type: ignore[misc]
     return predict(f"inputs.{name}", line, 200, says, body, kind)
 

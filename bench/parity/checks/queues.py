@@ -15,17 +15,17 @@ Request = tuple[str, bytes, dict[str, str]]
 
 
 def at_once(requests: Sequence[Request]) -> Callable[[Peer], Answer]:
-    """Send requests together; tell of each, in an order that means nothing, its status and its body."""
+    """Send requests together; return the status and body of each, in an order that means nothing."""
 
     def ask(peer: Peer) -> Answer:
         with ThreadPoolExecutor(len(requests)) as pool:
-            asked = [pool.submit(peer.ask, "POST", path, body, headers) for path, body, headers in requests]
-            return of_document(sorted((_told(item.result()) for item in asked), key=repr))
+            pending = [pool.submit(peer.ask, "POST", path, body, headers) for path, body, headers in requests]
+            return of_document(sorted((_summary(item.result()) for item in pending), key=repr))
 
     return ask
 
 
-def _told(answer: Answer) -> list[Any]:
+def _summary(answer: Answer) -> list[Any]:
     text = answer.body.decode("utf-8", "replace")
     return [answer.status, " ".join(text.split())]
 
@@ -35,34 +35,34 @@ def batch(*bodies: bytes) -> Callable[[Peer], Answer]:
 
 
 def slow(seconds: float, times: int) -> Callable[[Peer], Answer]:
-    """Send as many requests that take this long."""
+    """Send the given number of requests that take this long."""
     return at_once([("/predictions/actor", str(seconds).encode(), {"do": "sleep"})] * times)
 
 
 def crowd(peer: Peer) -> Answer:
-    """What 300 requests get that come while the only worker is busy: how many of which status."""
+    """Return how many of 300 requests get which status while the only worker is busy."""
     with ThreadPoolExecutor(301) as pool:
         busy = pool.submit(peer.ask, "POST", "/predictions/actor", b"6", {"do": "sleep"})
         time.sleep(1.0)  # long enough for that to reach the worker
-        asked = [pool.submit(peer.ask, "POST", "/predictions/actor", b"0", {"do": "sleep"}) for _ in range(300)]
-        statuses = [item.result().status for item in [busy, *asked]]
+        pending = [pool.submit(peer.ask, "POST", "/predictions/actor", b"0", {"do": "sleep"}) for _ in range(300)]
+        statuses = [item.result().status for item in [busy, *pending]]
     return of_document({str(status): statuses.count(status) for status in sorted(set(statuses))})
 
 
 def processes(peer: Peer) -> Answer:
-    """How many processes answer 60 requests to one worker, sent eight at a time."""
+    """Return how many processes answer 60 requests to one worker, sent eight at a time."""
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(peer.ask, "POST", "/predictions/actor", b"x", {"do": "process"}) for _ in range(60)]
-        return of_document({"processes": len({item.result().body for item in asked})})
+        pending = [pool.submit(peer.ask, "POST", "/predictions/actor", b"x", {"do": "process"}) for _ in range(60)]
+        return of_document({"processes": len({item.result().body for item in pending})})
 
 
 def unregister_while_answering(peer: Peer) -> Answer:
-    """What a request gets whose model is unregistered while it is computed, and what the unregistering says."""
+    """Return the answers to a request whose model is unregistered while it is computed, and to the unregistering."""
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(peer.ask, "POST", "/predictions/actor", b"2", {"do": "sleep"})
+        pending = pool.submit(peer.ask, "POST", "/predictions/actor", b"2", {"do": "sleep"})
         time.sleep(0.5)  # long enough for the request to reach its worker
         gone = peer.ask("DELETE", "/models/actor", management=True)
-        return of_document({"request": _told(asked.result()), "unregister": _told(gone)})
+        return of_document({"request": _summary(pending.result()), "unregister": _summary(gone)})
 
 
 BATCHES = [

@@ -110,7 +110,7 @@ ROUND = [  # as ModelServerTest and the Postman collection of management go abou
 
 
 def up(peer: Peer) -> Answer:
-    """Scale a model up that has no workers left; MMS never answers that."""
+    """Scale up a model that has no workers left; MMS never answers that."""
     return peer.ask("PUT", "/models/zero?min_worker=1&synchronous=true", management=True, timeout=10)
 
 

@@ -1,4 +1,4 @@
-"""What is left of a registration, and of an unregistering, after a restart; and what a start makes of bad models."""
+"""The registrations after a restart, and the handling of bad models at startup."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every route, at both ports: what is there, what is not, and with which methods. Needs the model ``noop``."""
+"""Every route, at both ports: existing and missing ones, with all methods. Needs the model ``noop``."""
 
 from __future__ import annotations
 

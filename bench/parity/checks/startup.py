@@ -1,4 +1,4 @@
-"""What both say right after a start with ``load_models=noop-v0.1,noop-v1.0``."""
+"""The answers right after a start with ``load_models=noop-v0.1,noop-v1.0``."""
 
 from __future__ import annotations
 

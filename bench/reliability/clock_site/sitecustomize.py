@@ -1,7 +1,7 @@
-"""Gives a Python program a clock of its own: what the file that ``CLOCK_FILE`` names says is added, in seconds.
+"""A clock of a Python program's own: the seconds in the file that ``CLOCK_FILE`` names are added to the time.
 
-Python imports this by itself where the folder is on its path. The monotonic clock goes on as it does when somebody sets
-a machine's clock. (libfaketime does the same from outside, but 0.9.10 breaks ``time.sleep`` of Python 3.11.)
+Python imports this by itself if the folder is on its path. The monotonic clock continues, as when a machine's clock is
+set. (libfaketime does the same from outside, but 0.9.10 breaks ``time.sleep`` of Python 3.11.)
 """
 
 import os

@@ -36,7 +36,7 @@ def dense_only(layers: Any) -> list[Any]:
     return [layers.Dense(4, activation="relu", input_shape=(6,)), layers.Dense(3, activation="softmax")]
 
 
-def test_a_dense_network_computes_what_the_formula_says(tmp_path: Path) -> None:
+def test_a_dense_network_matches_the_formula(tmp_path: Path) -> None:
     (w1, b1), (w2, b2) = save(tmp_path / "net.h5", dense_only, "channels_first")
     batch = DRAW.normal(size=(5, 6)).astype(np.float32)
     hidden = np.maximum(batch @ w1 + b1, 0)
@@ -46,7 +46,7 @@ def test_a_dense_network_computes_what_the_formula_says(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("channels", ["channels_first", "channels_last"])
-def test_a_convolution_computes_what_the_formula_says_in_both_channel_orders(tmp_path: Path, channels: str) -> None:
+def test_a_convolution_matches_the_formula_in_both_channel_orders(tmp_path: Path, channels: str) -> None:
     first = channels == "channels_first"
 
     def layers(known: Any) -> list[Any]:
@@ -65,7 +65,7 @@ def test_a_convolution_computes_what_the_formula_says_in_both_channel_orders(tmp
     assert answer == pytest.approx(expected.reshape(2, -1), abs=rounding(1, largest=20))
 
 
-def test_a_model_in_a_model_of_keras_mxnet_answers_as_it_did_before_it_was_saved(tmp_path: Path) -> None:
+def test_a_nested_model_of_keras_mxnet_gives_the_same_outputs_after_loading(tmp_path: Path) -> None:
     keras = import_keras()
     keras.backend.set_image_data_format("channels_last")
     layers = keras.layers
@@ -99,12 +99,12 @@ def test_a_file_saved_over_tensorflow_answers_as_tensorflow_does(name: str) -> N
 
 
 @pytest.mark.parametrize("name", ["keras_with_lambda", "tf_keras_with_lambda"])
-def test_a_lambda_layer_is_refused_before_anything_of_it_runs(name: str) -> None:
+def test_a_lambda_layer_is_refused_before_its_code_runs(name: str) -> None:
     with pytest.raises(ModelFormatError, match="Lambda"):
         KerasEngine.load(TESTDATA / f"{name}.h5")
 
 
-def test_many_threads_get_the_answers_that_one_gets(tmp_path: Path) -> None:
+def test_many_threads_get_the_same_results_as_one(tmp_path: Path) -> None:
     save(tmp_path / "net.h5", dense_only, "channels_first")
     engine = KerasEngine.load(tmp_path / "net.h5")
     batches = [DRAW.normal(size=(size, 6)).astype(np.float32) for size in (1, 2, 3, 1, 5, 2, 1, 4)]
@@ -158,7 +158,7 @@ def second_layer(config: dict[str, Any]) -> dict[str, Any]:
         (lambda config: config.update(config=7), "layers"),
     ],
 )
-def test_a_description_that_cannot_be_built_is_refused_by_what_is_wrong(
+def test_an_invalid_architecture_is_refused_with_its_fault(
     tmp_path: Path, edit: Callable[[dict[str, Any]], None], named: str
 ) -> None:
     save(tmp_path / "net.h5", dense_only, "channels_first")

@@ -29,7 +29,7 @@ def layer(kind: str, name: str, calls: list[tuple[str, int]], **options: Any) ->
 
 
 def model(*layers: Any, sizes: Any = (8, 9), backend: str = "tensorflow", calls: int = 1) -> H5Model:
-    """A functional model over Theano or MXNet, whose convolutions have random kernels."""
+    """Return a functional model over Theano or MXNet, whose convolutions have random kernels."""
     first = layer("InputLayer", "in", [], batch_input_shape=[None, *sizes, 3])
     described = {"name": "m", "layers": [first, *layers], "input_layers": [["in", 0, 0]]}
     described["output_layers"] = [[layers[-1]["name"], calls - 1, 0]]
@@ -60,13 +60,13 @@ def padding(layers: list[dict[str, Any]]) -> list[Any]:
     # 8 rows give 4, which reach over 9: one more. 9 columns give 5, which reach over 11: two more
     [("mxnet", [[1, 0], [1, 1]]), ("tensorflow", [[1, 0], [1, 1]])],
 )
-def test_a_convolution_gets_its_odd_row_at_the_beginning(tmp_path: Path, backend: str, sides: Any) -> None:
+def test_a_convolution_is_padded_with_the_odd_row_at_the_beginning(tmp_path: Path, backend: str, sides: Any) -> None:
     layers = written(model(layer("Conv2D", "c", [("in", 0)], **CONV), backend=backend), tmp_path / "a.keras")
     assert padding(layers) == [sides]
     assert [item["name"] for item in layers] == ["in", "c_padding", "c"]
 
 
-def test_padding_that_is_the_same_everywhere_stays_as_it_is(tmp_path: Path) -> None:
+def test_symmetric_padding_is_left_unchanged(tmp_path: Path) -> None:
     layers = written(model(layer("Conv2D", "c", [("in", 0)], **{**CONV, "strides": [1, 1]})), tmp_path / "a.keras")
     assert padding(layers) == []
 
@@ -82,7 +82,7 @@ def test_every_call_of_a_shared_layer_is_padded(tmp_path: Path) -> None:
     assert [len(item["inbound_nodes"]) for item in layers] == [0, 1, 2, 2, 1]
 
 
-def test_a_maximum_is_padded_with_zeros_only_where_nothing_is_negative(tmp_path: Path) -> None:
+def test_max_pooling_is_padded_with_zeros_only_if_its_input_is_not_negative(tmp_path: Path) -> None:
     conv = layer("Conv2D", "c", [("in", 0)], **{**CONV, "strides": [1, 1]})
     pool = layer("MaxPooling2D", "p", [("d", 0)], **POOL)
     dropout = layer("Dropout", "d", [("c", 0)], rate=0.5)
@@ -103,18 +103,18 @@ def test_a_maximum_is_padded_with_zeros_only_where_nothing_is_negative(tmp_path:
         (model(layer("Conv2D", "c", [("in", 0)], **CONV), sizes=(None, None)), "its layer c pads by the size of the"),
     ],
 )
-def test_padding_that_zeros_do_not_express_is_refused(tmp_path: Path, source: H5Model, message: str) -> None:
+def test_padding_that_zeros_cannot_express_is_refused(tmp_path: Path, source: H5Model, message: str) -> None:
     with pytest.raises(ModelFormatError, match=message):
         write_keras3(source, tmp_path / "a.keras", SHAPE)
     assert not (tmp_path / "a.keras").exists()
 
 
-def test_keras_mxnet_counts_the_padding_of_averages(tmp_path: Path) -> None:
+def test_keras_mxnet_includes_padding_in_averages(tmp_path: Path) -> None:
     pool = layer("AveragePooling2D", "p", [("in", 0)], **POOL)
     assert padding(written(model(pool, backend="mxnet"), tmp_path / "a.keras")) == [[[1, 0], [1, 1]]]
 
 
-def test_smile_answers_as_the_checkpoint_that_its_keras_wrote(tmp_path: Path) -> None:
+def test_the_smile_file_answers_as_the_checkpoint_that_its_keras_wrote(tmp_path: Path) -> None:
     smile = ROOT / "models" / "smile"
     pictures = np.random.default_rng(1).uniform(0, 1, (8, 1, 64, 64)).astype(np.float32)
     write_keras3(read_h5(smile / "smile.h5"), tmp_path / "smile.keras")

@@ -30,7 +30,7 @@ FIXTURES = [f"tf215_{name}" for name in [*PICTURES, *GREY, "teachable"]] + ["tf2
 
 
 def facts(name: str) -> tuple[FloatArray, FloatArray]:
-    """The input of a file, as pictures with an axis for their channels, and TensorFlow's answer."""
+    """Return the input of a file, as pictures with an axis for their channels, and TensorFlow's answer."""
     written = json.loads((TESTDATA / f"{name}.json").read_text())
     pictures, answers = (np.array(written[key], np.float32) for key in ("pictures", "answers"))
     return pictures if pictures.ndim == 4 else pictures[..., np.newaxis], answers
@@ -52,7 +52,7 @@ def editable(tmp_path: Path) -> Callable[[str, Callable[[dict[str, Any]], None]]
 
 
 def layer_of(config: dict[str, Any], class_name: str) -> dict[str, Any]:
-    """The first layer of a kind, in models inside too."""
+    """Return the first layer of a kind, in models inside too."""
     for layer in config["config"]["layers"]:
         if layer["class_name"] == class_name:
             return layer  # type: ignore[no-any-return]
@@ -82,7 +82,7 @@ def test_openvino_answers_as_tensorflow_does(name: str, tmp_path: Path) -> None:
     assert converted.predict(pictures) == pytest.approx(answers, abs=BOUND)
 
 
-def test_an_open_size_is_what_somebody_says_it_is() -> None:
+def test_an_open_size_must_be_given() -> None:
     path = TESTDATA / "tf215_open_size.h5"
     with pytest.raises(ModelFormatError, match=r"\(0, 0, 0, 3\).*--input-size"):
         KerasEngine.load(path)
@@ -90,7 +90,7 @@ def test_an_open_size_is_what_somebody_says_it_is() -> None:
     assert KerasEngine.load(path, (0, 8, 8, 3)).input_shape == (0, 8, 8, 3)
 
 
-def test_an_open_size_before_a_layer_that_resizes_is_the_layers_own(
+def test_an_open_size_before_a_resizing_layer_is_the_size_of_the_layer(
     editable: Callable[[str, Callable[[dict[str, Any]], None]], Path],
 ) -> None:
     def change(config: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ def call_with(class_name: str, **options: Any) -> Callable[[dict[str, Any]], Non
         ("nested_once", set_option("BatchNormalization", "center", False), "b has 10 arrays.*11"),
     ],
 )
-def test_what_cannot_be_computed_is_refused_by_its_name(
+def test_an_unsupported_layer_is_refused_by_name(
     editable: Callable[[str, Callable[[dict[str, Any]], None]], Path], name: str, change: Any, reason: str
 ) -> None:
     with pytest.raises(ModelFormatError, match=reason):
@@ -153,7 +153,7 @@ def test_weights_in_another_order_than_their_layers_are_refused(tmp_path: Path) 
         KerasEngine.load(path)
 
 
-def test_an_interpolation_whose_meaning_the_version_does_not_tell_is_refused(tmp_path: Path) -> None:
+def test_an_interpolation_that_is_ambiguous_in_the_version_is_refused(tmp_path: Path) -> None:
     path = Path(shutil.copy(TESTDATA / "tf215_options.h5", tmp_path / "net.h5"))
     with h5py.File(path, "r+") as file:
         file["model_weights"].attrs["keras_version"] = "2.2.4-tf"
@@ -161,7 +161,7 @@ def test_an_interpolation_whose_meaning_the_version_does_not_tell_is_refused(tmp
         KerasEngine.load(path)
 
 
-def test_another_backend_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_another_backend_is_refused_by_name(tmp_path: Path) -> None:
     path = Path(shutil.copy(TESTDATA / "tf215_shared.h5", tmp_path / "net.h5"))
     with h5py.File(path, "r+") as file:
         file["model_weights"].attrs["backend"] = "cntk"

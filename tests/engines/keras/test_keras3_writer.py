@@ -1,4 +1,4 @@
-"""Files for Keras 3: read again, they answer as the Keras that saved the original."""
+"""Files for Keras 3, which answer as the Keras that saved the original."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ WRITTEN = (
 
 
 def facts(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures beside a file, as Dimple takes them, and what the Keras that saved it answered."""
+    """Return the pictures beside a file, as Dimple takes them, and what the Keras that saved it answered."""
     document = json.loads((TESTDATA / name).with_suffix(".json").read_text())
     pictures = np.array(document["pictures"], np.float32)
     answers = np.array(document["answers"], np.float64).reshape(len(pictures), -1)
@@ -65,7 +65,7 @@ def test_a_round_trip_changes_no_weight_and_no_byte(tmp_path: Path, name: str) -
         ("tf23_operations.h5", "strided_slice is the operation TensorFlowOpLayer of TensorFlow"),
     ],
 )
-def test_what_keras_3_does_not_have_is_refused_by_name(tmp_path: Path, name: str, message: str) -> None:
+def test_a_layer_that_keras_3_lacks_is_refused_by_name(tmp_path: Path, name: str, message: str) -> None:
     with pytest.raises(ModelFormatError, match=message) as raised:
         written(name, tmp_path)
     assert "--to onnx" in str(raised.value)
@@ -84,7 +84,7 @@ for path in sys.argv[1:]:
 
 
 @pytest.mark.slow
-def test_keras_3_opens_the_files_and_answers_the_same(tmp_path: Path) -> None:
+def test_keras_3_opens_the_files_and_gives_the_same_outputs(tmp_path: Path) -> None:
     venv, files = tmp_path / "venv", []
     subprocess.run([sys.executable, "-m", "venv", venv], check=True)
     command = [venv / "bin" / "pip", "install", "-q", "keras==3.15.1", "jax==0.10.2", "jaxlib==0.10.2"]

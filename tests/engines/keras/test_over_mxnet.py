@@ -131,7 +131,7 @@ def test_a_layer_computes_as_in_keras_mxnet(tmp_path: Path, name: str, order: st
 
 
 @pytest.mark.parametrize("order", ["channels_first", "channels_last"])
-def test_branches_and_models_in_models_compute_as_in_keras_mxnet(tmp_path: Path, order: str) -> None:
+def test_branches_and_nested_models_compute_as_in_keras_mxnet(tmp_path: Path, order: str) -> None:
     keras, first = import_keras(), order == "channels_first"
     shape, axis = (CHANNELS_FIRST, 1) if first else (CHANNELS_LAST, -1)
     with quietly():

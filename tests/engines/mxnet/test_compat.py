@@ -1,4 +1,4 @@
-"""What the import of MXNet brings along, in a process of its own."""
+"""The modules that the import of MXNet loads, in a process of its own."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from app.settings import ROOT
 
 
-def test_mxnet_comes_without_the_packages_that_it_does_not_need_and_they_can_be_imported_later() -> None:
+def test_mxnet_is_imported_without_optional_packages_which_can_be_imported_later() -> None:
     code = (
         "import sys; from app.engines.mxnet.compat import prepare; prepare(); "
         "print(*{'sklearn', 'scipy.stats'} & set(sys.modules)); "

@@ -56,7 +56,7 @@ def network(softmax: bool = False) -> Any:
 
 
 def forward(batch: Any) -> Any:
-    """The same network in NumPy, written from the operations' definitions."""
+    """Return the same network in NumPy, written from the operations' definitions."""
     w = {name.partition(":")[2]: array.astype(np.float64) for name, array in WEIGHTS.items()}
     windows = np.lib.stride_tricks.sliding_window_view(batch.astype(np.float64), (3, 3), axis=(2, 3))
     maps = np.einsum("nchwij,fcij->nfhw", windows, w["conv_weight"]) + w["conv_bias"][:, None, None]
@@ -77,14 +77,14 @@ def engine(tmp_path: Path) -> MxnetEngine:
     return MxnetEngine.load(*files(tmp_path, network()), "data", SHAPE)
 
 
-def test_logits_are_those_of_an_independent_forward_pass(engine: MxnetEngine) -> None:
+def test_logits_match_an_independent_forward_pass(engine: MxnetEngine) -> None:
     batch = random(3, 3, 8, 8)
     found = engine.predict(batch)
     assert found.dtype == np.float32 and found.shape == (3, 5)
     np.testing.assert_allclose(found, forward(batch), atol=1e-5)
 
 
-def test_a_label_input_is_fed_by_the_engine(tmp_path: Path) -> None:
+def test_the_engine_supplies_the_label_input(tmp_path: Path) -> None:
     engine = MxnetEngine.load(*files(tmp_path, network(softmax=True)), "data", SHAPE)
     for size in (1, 3):
         batch = random(size, 3, 8, 8)
@@ -93,7 +93,7 @@ def test_a_label_input_is_fed_by_the_engine(tmp_path: Path) -> None:
         np.testing.assert_allclose(engine.predict(batch), expected, atol=rounding(layers=4))
 
 
-def test_batches_of_any_size_give_the_rows_that_single_pictures_give(engine: MxnetEngine) -> None:
+def test_batches_of_any_size_give_the_same_rows_as_single_pictures(engine: MxnetEngine) -> None:
     batch = random(7, 3, 8, 8)
     alone = np.concatenate([engine.predict(batch[i : i + 1]) for i in range(7)])
     for size in (7, 1, 2, 3, 4, 5, 6, 7):
@@ -113,7 +113,7 @@ def count_executors() -> int:
     return sum(isinstance(item, mxnet().executor.Executor) for item in gc.get_objects())
 
 
-def test_eight_threads_at_once_get_what_one_after_another_gets(engine: MxnetEngine) -> None:
+def test_eight_concurrent_threads_get_the_same_results_as_serial_calls(engine: MxnetEngine) -> None:
     batches = [random(1 + index % 5, 3, 8, 8, seed=index) for index in range(80)]
     serial = [engine.predict(batch) for batch in batches]
     with ThreadPoolExecutor(8) as threads:
@@ -122,7 +122,7 @@ def test_eight_threads_at_once_get_what_one_after_another_gets(engine: MxnetEngi
         np.testing.assert_array_equal(item, other)
 
 
-def test_two_engines_compute_at_once_without_disturbing_each_other(tmp_path: Path) -> None:
+def test_two_engines_compute_concurrently_without_interference(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other_weights = {name: array + 0.5 for name, array in WEIGHTS.items()}
     first = MxnetEngine.load(*files(tmp_path, network()), "data", SHAPE)
@@ -135,7 +135,7 @@ def test_two_engines_compute_at_once_without_disturbing_each_other(tmp_path: Pat
             np.testing.assert_array_equal(item, other.result())
 
 
-def test_a_batch_that_is_not_contiguous_or_not_float32_is_taken(engine: MxnetEngine) -> None:
+def test_a_batch_that_is_not_contiguous_or_not_float32_is_accepted(engine: MxnetEngine) -> None:
     photograph = random(1, 8, 8, 3).astype(np.float64)
     batch = photograph.transpose(0, 3, 1, 2)
     np.testing.assert_allclose(engine.predict(batch), forward(batch), atol=1e-5)  # type: ignore[arg-type]
@@ -147,7 +147,7 @@ def test_a_batch_of_another_shape_is_refused(engine: MxnetEngine, shape: tuple[i
         engine.predict(np.zeros(shape, np.float32))
 
 
-def test_maps_of_one_pixel_come_out_as_rows(tmp_path: Path) -> None:
+def test_maps_of_one_pixel_are_returned_as_rows(tmp_path: Path) -> None:
     mx = mxnet()
     net = mx.sym.Pooling(mx.sym.var("data"), global_pool=True, kernel=(1, 1), pool_type="avg")
     engine = MxnetEngine.load(*files(tmp_path, net, {}), "data", SHAPE)
@@ -237,7 +237,7 @@ def test_published_checkpoints_load_and_answer(name: str, size: int, classes: in
     assert found.shape == (2, classes) and np.isfinite(found).all()
 
 
-def test_of_several_outputs_the_first_is_the_answer(tmp_path: Path) -> None:
+def test_the_first_of_several_outputs_is_returned(tmp_path: Path) -> None:
     mx = mxnet()
     net = network()
     inner = net.get_internals()["bn_output"]
@@ -247,7 +247,7 @@ def test_of_several_outputs_the_first_is_the_answer(tmp_path: Path) -> None:
 
 
 def by_module(folder: Path, batch: Any, output: int = 0) -> Any:
-    """What MXNet's own Module answers, with the files that lie in a folder."""
+    """Return what MXNet's own Module answers, with the files in a folder."""
     mx = mxnet()
     symbol, arguments, states = mx.model.load_checkpoint(str(folder / "net"), 0)
     module = mx.mod.Module(symbol, label_names=None)
@@ -285,8 +285,8 @@ MAPS: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("flat", ["", "Flatten", "Reshape", "flatten=False"])
 @pytest.mark.parametrize("name", MAPS)
-def test_maps_of_one_pixel_pass_a_fully_connected_layer_again_and_again(tmp_path: Path, name: str, flat: str) -> None:
-    """LeNet-5 and MobileFaceNet end so. Every batch is asked for more than once, between others of other sizes."""
+def test_maps_of_one_pixel_pass_a_fully_connected_layer_repeatedly(tmp_path: Path, name: str, flat: str) -> None:
+    """LeNet-5 and MobileFaceNet end so. Every batch is computed more than once, between others of other sizes."""
     mx = mxnet()
     net = MAPS[name](mx.sym.Convolution(mx.sym.var("data"), kernel=(8, 8), num_filter=4, name="c1"))
     if flat == "Flatten":
@@ -302,7 +302,7 @@ def test_maps_of_one_pixel_pass_a_fully_connected_layer_again_and_again(tmp_path
 
 
 @pytest.mark.parametrize(("kind", "difference"), [("float16", 1e-5), ("float64", 1e-5)])
-def test_parameters_of_other_floats_are_cast_as_mxnet_casts_them(tmp_path: Path, kind: str, difference: float) -> None:
+def test_parameters_of_other_float_types_are_cast_as_by_mxnet(tmp_path: Path, kind: str, difference: float) -> None:
     net = network(softmax=True)
     engine = MxnetEngine.load(*files(tmp_path, net, learned(net, kind)), "data", SHAPE)
     batch = random(3, 3, 8, 8)
@@ -337,7 +337,7 @@ def test_a_network_of_16_bits_is_computed_in_32(tmp_path: Path) -> None:
         ("parts_output1", 3),
     ],
 )
-def test_of_several_outputs_the_one_that_is_named_is_the_answer(tmp_path: Path, name: str, number: int) -> None:
+def test_the_named_output_is_returned(tmp_path: Path, name: str, number: int) -> None:
     mx = mxnet()
     row = mx.sym.Flatten(relu(conv(mx.sym.var("data"), "c1", 3)))
     box = mx.sym.LinearRegressionOutput(mx.sym.FullyConnected(row, num_hidden=4), name="box")
@@ -349,8 +349,8 @@ def test_of_several_outputs_the_one_that_is_named_is_the_answer(tmp_path: Path, 
     np.testing.assert_allclose(engine.predict(batch), by_module(tmp_path, batch, number), rtol=1e-5, atol=1e-5)
 
 
-def test_what_another_output_needs_does_not_matter(tmp_path: Path) -> None:
-    """A loss of an operation and of arrays that nobody has."""
+def test_missing_parameters_of_another_output_do_not_matter(tmp_path: Path) -> None:
+    """The other output is a loss of an operation and of arrays that are missing."""
     mx = mxnet()
     net = network()
     loss = mx.sym.MakeLoss(mx.sym.broadcast_sub(net, mx.sym.var("centres")), name="loss")
@@ -410,7 +410,7 @@ RESIDUALS: dict[str, tuple[Callable[[Any], Any], bool]] = {
 
 
 @pytest.mark.parametrize("name", RESIDUALS)
-def test_residual_networks_give_what_mxnet_computes_operation_by_operation(tmp_path: Path, name: str) -> None:
+def test_residual_networks_match_mxnet_operation_by_operation(tmp_path: Path, name: str) -> None:
     mx = mxnet()
     block, fused = RESIDUALS[name]
     net = mx.sym.Flatten(block(conv(mx.sym.var("data"), "c1")))

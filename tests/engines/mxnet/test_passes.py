@@ -20,7 +20,7 @@ DRAW = np.random.default_rng(4)
 
 
 def as_keras_writes_it(residual: bool = False) -> Any:
-    """Convolution, bias, ReLU, twice; with ``residual`` the sums with the two biases are added once more."""
+    """Return convolution, bias and ReLU, twice; with ``residual`` the sums with the two biases are added once more."""
     flow = mx.sym.var("data")
     firsts = []
     for number, filters in enumerate((4, 4)):
@@ -37,13 +37,13 @@ def as_keras_writes_it(residual: bool = False) -> Any:
 
 
 def operations(document: dict[str, Any]) -> list[str]:
-    """What MXNet computes of a network, after dropping what nothing needs."""
+    """Return the operations that MXNet computes of a network, after dropping unused ones."""
     left = json.loads(mx.sym.load_json(json.dumps(document)).tojson())
     return [node["op"] for node in left["nodes"] if node["op"] != "null"]
 
 
 @pytest.mark.parametrize("residual", [False, True])
-def test_the_engine_answers_as_mxnet_does_with_the_network_as_it_was_written(tmp_path: Path, residual: bool) -> None:
+def test_the_engine_answers_as_mxnet_does_for_the_unmodified_network(tmp_path: Path, residual: bool) -> None:
     symbol = as_keras_writes_it(residual)
     shapes, outputs, _ = symbol.infer_shape(data=(2, 3, 8, 8))
     params = {
@@ -63,7 +63,7 @@ def test_the_engine_answers_as_mxnet_does_with_the_network_as_it_was_written(tmp
     assert outputs == [(2, 3)]
 
 
-def test_an_added_bias_goes_into_its_convolution() -> None:
+def test_an_added_bias_is_merged_into_its_convolution() -> None:
     document = json.loads(as_keras_writes_it().tojson())
     assert operations(document).count("broadcast_add") == 2
     merged = merge_biases(document)
@@ -97,11 +97,11 @@ def bare(**more: Any) -> Any:
     ],
     ids=["has a bias", "another axis", "not learned", "no row", "not of the convolution"],
 )
-def test_what_only_resembles_a_bias_stays_as_it_is(document: dict[str, Any]) -> None:
+def test_operations_that_only_resemble_a_bias_are_left_unchanged(document: dict[str, Any]) -> None:
     assert merge_biases(document) == document
 
 
-def test_a_convolution_that_is_needed_without_its_bias_too_stays_as_it_is() -> None:
+def test_a_convolution_that_is_also_used_without_its_bias_is_left_unchanged() -> None:
     convolution = bare()
     biased = mx.sym.broadcast_add(convolution, mx.sym.reshape(mx.sym.var("b"), shape=(1, 4, 1, 1)))
     document = json.loads(mx.sym.Group([biased, mx.sym.relu(convolution)]).tojson())

@@ -20,7 +20,7 @@ SHAPE = (4, 6, 6)
 
 
 def random_arrays(symbol: Any, shape: tuple[int, ...], seed: int = 0) -> dict[str, Any]:
-    """Values for everything that a symbol takes but the picture and labels."""
+    """Return values for all inputs of a symbol but the picture and labels."""
     draw = np.random.default_rng(seed)
     arguments, _outputs, states = symbol.infer_shape_partial(data=(1, *shape))
     sizes = dict(zip(symbol.list_arguments(), arguments, strict=True))
@@ -37,7 +37,7 @@ def picture(shape: tuple[int, ...] = SHAPE, seed: int = 1) -> Any:
 
 
 def by_mxnet(symbol: Any, arrays: dict[str, Any], batch: Any, output: int = 0) -> Any:
-    """What MXNet computes, without any rewriting or fusion."""
+    """Return what MXNet computes, without any rewriting or fusion."""
     shapes, _outputs, _states = symbol.infer_shape_partial(data=batch.shape)
     fed = {name: mx.nd.array(arrays[name]) for name in symbol.list_arguments() if name in arrays}
     for name, size in zip(symbol.list_arguments(), shapes, strict=True):
@@ -65,7 +65,7 @@ def by_openvino(path: Path, batch: Any) -> Any:
 
 
 def compared(symbol: Any, folder: Path, shape: tuple[int, ...] = SHAPE, batch: Any = None) -> tuple[Any, list[Any]]:
-    """What MXNet computes of a picture, and what ONNX Runtime and OpenVINO compute of the exported file."""
+    """Return what MXNet computes of a picture, and what ONNX Runtime and OpenVINO compute of the exported file."""
     arrays = random_arrays(symbol, shape)
     batch = picture(shape) if batch is None else batch
     export_onnx(network_of(symbol, arrays, shape), folder / "net.onnx")

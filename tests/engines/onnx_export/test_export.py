@@ -1,4 +1,4 @@
-"""What MXNet's exporter cannot write, or writes wrongly, is computed by OpenVINO as MXNet computes it."""
+"""Networks that MXNet's exporter cannot write, or writes wrongly, computed by OpenVINO as by MXNet."""
 
 from __future__ import annotations
 
@@ -101,21 +101,21 @@ def read(folder: Path, symbol: Any) -> Network:
 
 
 def compared(folder: Path, symbol: Any, batch: Any) -> tuple[Any, Any]:
-    """What OpenVINO computes of the exported file, and what the reference engine computes."""
+    """Return what OpenVINO computes of the exported file, and what the reference engine computes."""
     export_onnx(read(folder, symbol), folder / "net.onnx")
     reference = MxnetEngine.load(*files(folder), "data", SHAPE)
     return OpenvinoEngine(read_model(folder / "net.onnx")[0]).predict(batch), reference.predict(batch)
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_what_a_network_ends_with_answers_as_in_mxnet(tmp_path: Path, name: str) -> None:
+def test_every_kind_of_output_layer_answers_as_in_mxnet(tmp_path: Path, name: str) -> None:
     found, expected = compared(tmp_path, LOSSES[name](), pictures(3))
     assert np.ptp(expected, axis=0).max() > 1e-4  # the pictures do make a difference
     assert found == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_what_a_network_consists_of_computes_as_in_mxnet(tmp_path: Path, name: str) -> None:
+def test_every_kind_of_hidden_layer_computes_as_in_mxnet(tmp_path: Path, name: str) -> None:
     found, expected = compared(tmp_path, classifier(BODIES[name](convolution())), pictures(3))
     assert np.ptp(expected, axis=0).max() > 1e-4
     assert found == pytest.approx(expected, abs=1e-5)
@@ -132,7 +132,7 @@ def test_longs_of_python_2_are_read_as_numbers(tmp_path: Path) -> None:
     assert engine.predict(pictures(2)) == pytest.approx(expected, abs=rounding(layers=3))
 
 
-def test_the_onnx_file_is_valid_and_asks_for_the_picture_alone(tmp_path: Path) -> None:
+def test_the_onnx_file_is_valid_and_its_only_input_is_the_picture(tmp_path: Path) -> None:
     import onnx
 
     export_onnx(read(tmp_path, LOSSES["loss of classes"]()), tmp_path / "net.onnx")
@@ -143,7 +143,7 @@ def test_the_onnx_file_is_valid_and_asks_for_the_picture_alone(tmp_path: Path) -
     assert [item.version for item in model.opset_import] == [13]
 
 
-def test_an_array_of_a_repeated_name_is_exported_under_another(tmp_path: Path) -> None:
+def test_an_array_with_a_duplicate_name_is_exported_under_another_name(tmp_path: Path) -> None:
     """MXNet allows two operations of one name, ONNX does not."""
     network = read(tmp_path, classifier(sym.relu(convolution())))
     for node in network.document["nodes"]:
@@ -155,7 +155,7 @@ def test_an_array_of_a_repeated_name_is_exported_under_another(tmp_path: Path) -
     assert found == pytest.approx(expected, abs=rounding(layers=3))
 
 
-def test_the_network_that_is_exported_stays_as_it_was(tmp_path: Path) -> None:
+def test_exporting_leaves_the_network_unchanged(tmp_path: Path) -> None:
     network = read(tmp_path, classifier(BODIES["normalization, scale fixed by default"](convolution())))
     gamma = network.arrays["bn_gamma"].copy()
     export_onnx(network, tmp_path / "net.onnx")
@@ -194,7 +194,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-def test_what_cannot_be_written_is_refused_by_its_name(tmp_path: Path, what: str) -> None:
+def test_an_unsupported_operation_is_refused_by_name(tmp_path: Path, what: str) -> None:
     build, message = REFUSED[what]
     symbol = build(convolution())
     document = json.loads(symbol.tojson())
@@ -208,12 +208,14 @@ def test_what_cannot_be_written_is_refused_by_its_name(tmp_path: Path, what: str
 def test_a_parameter_of_a_wrong_shape_is_named_with_its_node(tmp_path: Path) -> None:
     network = read(tmp_path, classifier(convolution()))
     network.arrays["fc_weight"] = network.arrays["fc_weight"][:, 1:]
-    said = r"FullyConnected does not fit \(node fc\): its parameter fc_weight has the shape \(5, 143\), \(5, 144\) is"
-    with pytest.raises(ModelFormatError, match=said):
+    mismatch = (
+        r"FullyConnected does not fit \(node fc\): its parameter fc_weight has the shape \(5, 143\), \(5, 144\) is"
+    )
+    with pytest.raises(ModelFormatError, match=mismatch):
         export_onnx(network, tmp_path / "net.onnx")
 
 
-def test_a_missing_parameter_is_named_by_its_node(tmp_path: Path) -> None:
+def test_a_missing_parameter_is_named_with_its_node(tmp_path: Path) -> None:
     network = read(tmp_path, classifier(convolution()))
     del network.arrays["conv_weight"]
     with pytest.raises(ModelFormatError, match=r"a parameter of the operation Convolution is missing \(node conv\)"):

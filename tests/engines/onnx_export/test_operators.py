@@ -20,7 +20,7 @@ sym = mx.sym
 
 
 def named(op: str) -> Any:
-    """An operation by any name that a graph may have, also those that Python hides."""
+    """Return an operation by any name that a graph may have, also those that Python hides."""
     for module in (sym, sym._internal, sym.contrib, sym.linalg):
         for name in (op, op.removeprefix("_contrib_"), op.removeprefix("_"), op.removeprefix("linalg_")):
             function = getattr(module, name, None)
@@ -245,7 +245,7 @@ def assert_equal(symbol: Any, folder: Path, shape: tuple[int, ...], batch: Any =
 
 
 def first_of_each(found: list[tuple[str, dict[str, Any], dict[str, Any]]]) -> list[Any]:
-    """The cases; those of an operation after its first are slow."""
+    """Return the cases; those of an operation after its first are slow."""
     ops = [op for op, _, _ in found]
     return [
         pytest.param(*case, marks=[pytest.mark.slow] * (case[0] in ops[:place])) for place, case in enumerate(found)
@@ -386,7 +386,7 @@ OLDER = {"CuDNNBatchNorm": "BatchNorm", "_linalg_gemm2": "linalg_gemm2"}
 """Names that MXNet 1.9 no longer knows, and today's."""
 
 
-def test_every_operation_is_compared_here_under_every_name() -> None:
+def test_every_name_of_every_operation_is_covered_here() -> None:
     compared_names = {op for op, _options, _how in OF_ONE} | {name.partition(",")[0] for name in SEVERAL}
     compared_names |= {*BINARY.split(), *BROADCAST.split(), *POWERS, *OLDER}
     assert set(OPERATORS) <= compared_names

@@ -101,5 +101,5 @@ def description_of(folder: Path) -> dict[str, Any]:
 
 
 def proxy(folder: Path, name: str = "net", port: int = 0) -> AbstractContextManager[Proxy]:
-    """A proxy that serves the model of a folder, for as long as it is needed."""
+    """Return a proxy that serves the model of a folder, for as long as it is needed."""
     return running(Proxy(application_name(name, digest_of(folder)), description_of(folder), port))

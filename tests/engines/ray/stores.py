@@ -1,4 +1,4 @@
-"""A real web server that keeps what is PUT, as object stores and WebDAV servers do."""
+"""A real web server that stores what is PUT, as object stores and WebDAV servers do."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.helpers import running
 
 
 class Files(ThreadingHTTPServer):
-    """Its files by path, and the requests that it had."""
+    """The stored files by path, and the requests."""
 
     def __init__(self, takes: bool) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.takes = takes
         self.files: dict[str, bytes] = {}
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
     @property
     def url(self) -> str:
@@ -45,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _note(self) -> None:
-        self.server.asked.append((self.command, self.path))
+        self.server.requests.append((self.command, self.path))
 
     def _give(self, body: bool) -> None:
         self._note()
@@ -59,5 +59,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def store_server(takes: bool = True) -> AbstractContextManager[Files]:
-    """A server, for as long as it is needed."""
+    """Yield a server, for as long as it is needed."""
     return running(Files(takes))

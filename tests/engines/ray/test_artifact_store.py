@@ -1,4 +1,4 @@
-"""Model files reach nodes from a folder, a web server or a bucket, and are checked when they arrive."""
+"""The transfer of model files to nodes by a folder, a web server or a bucket, with their verification."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_the_digest_is_that_of_paths_lengths_and_hashes_in_their_order(folder: Path) -> None:
+def test_the_digest_covers_paths_lengths_and_hashes_in_order(folder: Path) -> None:
     # sha256 of "abc" is in FIPS 180-2, appendix B.1
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     empty = hashlib.sha256(b"{}").hexdigest()
-    wanted = hashlib.sha256(f"MAR-INF/MANIFEST.json\x002\x00{empty}\na.txt\x003\x00{abc}\n".encode()).hexdigest()
-    assert digest_of(folder) == wanted
+    expected = hashlib.sha256(f"MAR-INF/MANIFEST.json\x002\x00{empty}\na.txt\x003\x00{abc}\n".encode()).hexdigest()
+    assert digest_of(folder) == expected
 
 
-def test_hidden_files_and_dates_do_not_count(folder: Path) -> None:
+def test_hidden_files_and_dates_do_not_change_the_digest(folder: Path) -> None:
     before = digest_of(folder)
     (folder / ".lock").write_text("x")
     (folder / "a.txt").touch()
@@ -41,7 +41,7 @@ def test_hidden_files_and_dates_do_not_count(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["content", "name", "folder"])
-def test_any_change_gives_another_digest(folder: Path, change: str) -> None:
+def test_any_change_changes_the_digest(folder: Path, change: str) -> None:
     before = digest_of(folder)
     if change == "content":
         (folder / "a.txt").write_bytes(b"abd")
@@ -58,14 +58,14 @@ def digest() -> str:
     return digest_of(MODEL)
 
 
-def test_a_shared_folder_gives_what_a_front_has_put_there(tmp_path: Path, digest: str) -> None:
+def test_a_model_published_to_a_shared_folder_can_be_fetched(tmp_path: Path, digest: str) -> None:
     publish(MODEL, digest, str(tmp_path / "store"))
     folder = fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
     assert folder.name == "smile" and digest_of(folder) == digest
     assert (folder / "smile.h5").read_bytes() == (MODEL / "smile.h5").read_bytes()
 
 
-def test_what_a_node_has_is_not_fetched_again_unless_it_is_damaged(tmp_path: Path, digest: str) -> None:
+def test_a_model_on_the_node_is_not_fetched_again_unless_it_is_damaged(tmp_path: Path, digest: str) -> None:
     publish(MODEL, digest, str(tmp_path / "store"))
     fetch(digest, str(tmp_path / "store"), "smile", tmp_path / "node")
     shutil.move(tmp_path / "store", tmp_path / "away")
@@ -78,22 +78,22 @@ def test_what_a_node_has_is_not_fetched_again_unless_it_is_damaged(tmp_path: Pat
     assert (folder / "synset.txt").read_bytes() == (MODEL / "synset.txt").read_bytes()
 
 
-def test_a_web_server_is_asked_before_it_is_given_anything(tmp_path: Path, digest: str) -> None:
+def test_a_model_is_uploaded_only_if_the_web_server_lacks_it(tmp_path: Path, digest: str) -> None:
     with store_server() as server:
         publish(MODEL, digest, server.url + "/models/")
         publish(MODEL, digest, server.url + "/models/")
         folder = fetch(digest, server.url + "/models/", "smile", tmp_path / "node")
     name = f"/models/{digest}.zip"
-    assert server.asked == [("HEAD", name), ("PUT", name), ("HEAD", name), ("GET", name)]
+    assert server.requests == [("HEAD", name), ("PUT", name), ("HEAD", name), ("GET", name)]
     assert digest_of(folder) == digest
 
 
-def test_a_web_server_that_takes_nothing_is_told_with_the_next_step(digest: str) -> None:
+def test_an_upload_refused_by_the_web_server_is_reported_with_the_next_step(digest: str) -> None:
     with store_server(takes=False) as server, pytest.raises(ClusterError, match=r"405.*dimple cluster pack"):
         publish(MODEL, digest, server.url)
 
 
-def test_a_wrong_content_under_the_right_name_is_refused(tmp_path: Path, digest: str) -> None:
+def test_wrong_content_under_the_right_name_is_refused(tmp_path: Path, digest: str) -> None:
     wrong = tmp_path / "wrong"
     shutil.copytree(MODEL, wrong)
     (wrong / "synset.txt").write_text("cat\ndog\n")
@@ -112,7 +112,7 @@ def test_other_kinds_of_urls_are_refused(store: str, digest: str) -> None:
 
 
 @pytest.mark.skipif(find_spec("boto3") is None, reason="requirements-ray.txt is not installed")
-def test_a_bucket_is_asked_with_a_signature(tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_to_a_bucket_are_signed(tmp_path: Path, digest: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with store_server() as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who")
@@ -120,13 +120,13 @@ def test_a_bucket_is_asked_with_a_signature(tmp_path: Path, digest: str, monkeyp
         monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         publish(MODEL, digest, "s3://bucket/dimple")
         folder = fetch(digest, "s3://bucket/dimple", "smile", tmp_path / "node")
-    assert all(path.startswith(f"/bucket/dimple/{digest}.zip?") for _, path in server.asked)
-    assert all("X-Amz-Credential=who%2F" in path and "X-Amz-Signature=" in path for _, path in server.asked)
-    assert [method for method, _ in server.asked] == ["HEAD", "PUT", "GET"]
+    assert all(path.startswith(f"/bucket/dimple/{digest}.zip?") for _, path in server.requests)
+    assert all("X-Amz-Credential=who%2F" in path and "X-Amz-Signature=" in path for _, path in server.requests)
+    assert [method for method, _ in server.requests] == ["HEAD", "PUT", "GET"]
     assert digest_of(folder) == digest
 
 
 @pytest.mark.skipif(find_spec("boto3") is not None, reason="requirements-ray.txt is installed")
-def test_a_bucket_says_what_to_install(digest: str) -> None:
+def test_a_bucket_without_its_library_is_an_error_that_says_what_to_install(digest: str) -> None:
     with pytest.raises(ClusterError, match=r"requirements-ray\.txt"):
         publish(MODEL, digest, "s3://bucket/dimple")

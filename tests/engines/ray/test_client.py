@@ -1,4 +1,4 @@
-"""A request survives the loss of a proxy or a replica; what the cluster cannot do is answered as by a server alone."""
+"""Requests despite the loss of a proxy or a replica, and the answers to what the cluster cannot do."""
 
 from __future__ import annotations
 
@@ -62,20 +62,20 @@ def ask(client: ServeClient, server: Proxy, seconds: float = 10.0) -> float:
     return float(np.load(io.BytesIO(answer))[0, 0])
 
 
-def test_requests_go_to_the_proxies_in_turn(folder: Path) -> None:
+def test_requests_are_sent_to_the_proxies_in_turn(folder: Path) -> None:
     with proxy(folder) as first, proxy(folder) as second, connected(first.address, second.address) as client:
         assert [ask(client, first) for _ in range(8)] == [3.0] * 8
         assert len(first.requests) and len(second.requests)
 
 
-def test_a_proxy_that_is_gone_loses_no_request(folder: Path) -> None:
+def test_an_unreachable_proxy_loses_no_request(folder: Path) -> None:
     with proxy(folder) as first, connected(free_address(), first.address) as client:
         assert [ask(client, first) for _ in range(4)] == [3.0] * 4
         assert client.lost == ""
 
 
 @pytest.mark.parametrize("answer", [(LOST, ""), (500, "Internal Server Error"), (404, "not found"), (503, "draining")])
-def test_a_request_that_is_lost_once_is_repeated(folder: Path, answer: tuple[int, str]) -> None:
+def test_a_request_that_is_lost_once_is_retried(folder: Path, answer: tuple[int, str]) -> None:
     with proxy(folder) as server, connected(server.address) as client:
         server.answers = [answer]
         assert ask(client, server) == 3.0
@@ -90,7 +90,7 @@ def test_a_request_that_is_lost_once_is_repeated(folder: Path, answer: tuple[int
         ((408, "Request timed out"), QueueTimeout),
     ],
 )
-def test_a_request_that_the_cluster_has_refused_is_not_repeated(
+def test_a_request_that_the_cluster_refused_is_not_retried(
     folder: Path, answer: tuple[int, str], error: type[DimpleError]
 ) -> None:
     with proxy(folder) as server, connected(server.address) as client:
@@ -118,7 +118,7 @@ def test_a_model_without_a_route_has_no_replica(folder: Path) -> None:
         assert client.serves(server.route) and not client.serves("/other-0123")
 
 
-def test_a_silent_replica_is_given_up_in_time(folder: Path) -> None:
+def test_a_silent_replica_times_out(folder: Path) -> None:
     with proxy(folder) as server, connected(server.address) as client:
         server.answering.clear()
         with pytest.raises(QueueTimeout):
@@ -126,7 +126,7 @@ def test_a_silent_replica_is_given_up_in_time(folder: Path) -> None:
         server.answering.set()
 
 
-def test_a_cluster_without_proxies_is_lost_until_one_is_back(folder: Path) -> None:
+def test_a_cluster_is_unavailable_until_a_proxy_is_back(folder: Path) -> None:
     address = free_address()
     with connected(address) as client:
         with pytest.raises(ClusterUnavailable):

@@ -1,4 +1,4 @@
-"""A model of the cluster is opened by its content, and computes through a proxy."""
+"""A model of the cluster, opened by its content and computed through a proxy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def settings(server: Proxy) -> Settings:
     return Settings(cluster=server.address)
 
 
-def test_a_deployed_model_computes_and_has_its_facts_from_the_replica(folder: Path) -> None:
+def test_a_deployed_model_computes_and_gets_its_metadata_from_the_replica(folder: Path) -> None:
     with proxy(folder) as server:
         opened = open_on_cluster(folder, "net", 10.0, settings(server))
         rows = opened.engine.predict(np.array([[[[1], [2]]], [[[3], [4]]]], np.float32))
@@ -37,7 +37,7 @@ def test_a_deployed_model_computes_and_has_its_facts_from_the_replica(folder: Pa
             opened.engine.predict(np.zeros((1, 3), np.float32))
 
 
-def test_a_content_that_is_not_deployed_says_what_to_do(folder: Path) -> None:
+def test_content_that_is_not_deployed_is_an_error_that_says_what_to_do(folder: Path) -> None:
     with proxy(folder) as server:
         open_on_cluster(folder, "net", 10.0, settings(server))
         (folder / "weights").write_bytes(b"2")
@@ -45,7 +45,7 @@ def test_a_content_that_is_not_deployed_says_what_to_do(folder: Path) -> None:
             open_on_cluster(folder, "net", 10.0, settings(server))
 
 
-def test_a_replica_that_is_not_ready_may_be_later(folder: Path) -> None:
+def test_a_replica_may_become_ready_later(folder: Path) -> None:
     with proxy(folder) as server:
         server.answers = [(503, "it failed to deploy")] * 2
         with pytest.raises(ClusterUnavailable, match="failed to deploy"):
@@ -60,7 +60,7 @@ def test_a_replica_with_a_description_of_another_kind_is_refused(folder: Path, c
             open_on_cluster(folder, "net", 10.0, settings(server))
 
 
-def test_an_answer_that_is_no_array_is_an_error_of_the_model(folder: Path) -> None:
+def test_a_response_that_is_not_an_array_is_an_error_of_the_model(folder: Path) -> None:
     with proxy(folder) as server:
         opened = open_on_cluster(folder, "net", 10.0, settings(server))
         server.answers = [(200, "hello")]

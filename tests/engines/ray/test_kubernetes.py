@@ -1,4 +1,4 @@
-"""The manifests of docs/kubernetes are what Kubernetes and KServe accept."""
+"""The manifests of docs/kubernetes, which Kubernetes and KServe must accept."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def documents(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def validate(document: dict[str, Any]) -> None:
-    """Hold a manifest against its schema; of an InferenceService's predictor, what a pod has against a pod's."""
+    """Validate a manifest against its schema; of an InferenceService's predictor, the part of a pod against the schema
+    of a pod.
+    """
     if document["kind"] != "InferenceService":
         kubernetes_validate.validate(document, VERSION, strict=True)
         return
@@ -102,7 +104,7 @@ def test_the_deployment_comes_with_probes_an_autoscaler_and_a_budget() -> None:
         ("inference-service.yaml", ("spec", "predictor", "container"), []),
     ],
 )
-def test_a_mistake_would_be_found(file: str, place: tuple[Any, ...], value: Any) -> None:
+def test_the_validation_detects_a_mistake(file: str, place: tuple[Any, ...], value: Any) -> None:
     document = next(documents(FOLDER / file))
     inner: Any = document
     for key in place[:-1]:

@@ -1,4 +1,4 @@
-"""The config for ``serve deploy`` has the models, their files and their numbers of workers."""
+"""The config for ``serve deploy``, with the models, their files and their numbers of workers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def folder(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_equal_numbers_of_workers_are_so_many_replicas() -> None:
+def test_equal_minimum_and_maximum_workers_give_a_fixed_number_of_replicas() -> None:
     options = options_of(3, 3)
     assert options["num_replicas"] == 3 and "autoscaling_config" not in options
 
@@ -45,14 +45,14 @@ def test_a_range_of_workers_is_scaled_automatically() -> None:
     assert "num_replicas" not in options
 
 
-def test_batches_and_queue_are_those_of_the_registration() -> None:
+def test_batch_and_queue_sizes_are_those_of_the_registration() -> None:
     options = options_of(1, 1, batch_size=8, max_batch_delay=50, queue_size=17)
     assert options["user_config"] == {"batch_size": 8, "max_batch_delay": 50}
     assert options["max_queued_requests"] == 17
-    assert options["max_ongoing_requests"] == 16  # one batch is computed while the next comes together
+    assert options["max_ongoing_requests"] == 16  # one batch is computed while the next is collected
 
 
-def test_a_config_has_an_application_for_each_content_of_a_model(tmp_path: Path) -> None:
+def test_the_config_has_an_application_for_each_version_of_the_content(tmp_path: Path) -> None:
     old, new = folder(tmp_path / "old", b"1"), folder(tmp_path / "new", b"2")
     settings = Settings(cluster="10.0.0.2:8010", cluster_store=str(tmp_path / "store"), engine="ray")
     document: dict[str, Any] = yaml.safe_load(
@@ -73,7 +73,7 @@ def test_a_config_has_an_application_for_each_content_of_a_model(tmp_path: Path)
     assert {path.name for path in (tmp_path / "store").iterdir()} == {f"{digest_of(item)}.zip" for item in (old, new)}
 
 
-def test_a_name_is_made_fit_for_a_route() -> None:
+def test_a_model_name_is_converted_to_a_valid_route() -> None:
     assert application_name("my net/{x}", "0123456789abcdef" * 4) == "my_net__x_-0123456789abcdef"
 
 
@@ -94,17 +94,17 @@ def test_the_command_writes_the_models_of_the_server_and_a_new_version(tmp_path:
 
 
 @pytest.mark.parametrize("item", ["smile", "=x", "smile=/nowhere"])
-def test_a_new_version_that_is_not_there_is_refused(item: str, tmp_path: Path) -> None:
+def test_a_missing_new_version_is_refused(item: str, tmp_path: Path) -> None:
     done = cluster("config", "--add", item, instance_dir=tmp_path, models_dir=tmp_path)
     assert done.returncode == 2 and "NAME=PATH" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_status_without_a_cluster_says_what_to_set(tmp_path: Path) -> None:
+def test_status_without_a_cluster_names_the_setting(tmp_path: Path) -> None:
     done = cluster("status", instance_dir=tmp_path, models_dir=tmp_path)
     assert done.returncode == 1 and "DIMPLE_CLUSTER" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_server_refuses_the_address_of_the_head_at_its_start(tmp_path: Path) -> None:
+def test_a_server_refuses_the_address_of_the_head_at_startup(tmp_path: Path) -> None:
     done = run("-m", "gunicorn", "--check-config", instance_dir=tmp_path, cluster="10.0.0.1:6379")
     assert done.returncode != 0 and "DIMPLE_CLUSTER" in done.stderr and "Traceback" not in done.stderr
 

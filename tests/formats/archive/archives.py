@@ -1,4 +1,4 @@
-"""Archives for the tests, made entry by entry, so that they can be what no packer would make."""
+"""Archives for the tests, made entry by entry, so that they can be invalid in any way."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def manifest(**model: Any) -> str:
 
 
 def zipped(path: Path, files: Mapping[str, str | bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
-    """A zip as model-archiver lays it out: files only, the manifest where it is put."""
+    """Write a zip as model-archiver lays it out: files only, the manifest in its given position."""
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
@@ -72,5 +72,5 @@ def tarred(path: Path, files: Mapping[str, str | bytes], mode: str = "w:gz") -> 
 
 
 def read_tree(folder: Path) -> dict[str, bytes]:
-    """Every file of a folder, hidden ones too."""
+    """Return every file of a folder, including hidden ones."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -36,7 +36,7 @@ def left(work: Path) -> list[str]:
     return sorted(path.name for path in work.iterdir() if path.name != ".lock" and path.suffix != ".used")
 
 
-def test_the_folder_is_named_by_content_and_model(archive: Path, work: Path) -> None:
+def test_the_folder_is_named_after_content_and_model(archive: Path, work: Path) -> None:
     found = open_archive(archive, work)
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     assert found == work / digest / "m.1"
@@ -44,7 +44,7 @@ def test_the_folder_is_named_by_content_and_model(archive: Path, work: Path) -> 
     assert left(work) == [digest]
 
 
-def test_it_is_unpacked_once(archive: Path, work: Path) -> None:
+def test_an_archive_is_unpacked_once(archive: Path, work: Path) -> None:
     first = open_archive(archive, work)
     before = (first / "service.py").stat()
     assert open_archive(archive, work) == first
@@ -53,7 +53,7 @@ def test_it_is_unpacked_once(archive: Path, work: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["service.py", "sub", "MAR-INF/MANIFEST.json", "../files.json"])
-def test_a_folder_that_lost_a_file_is_made_anew(archive: Path, work: Path, damage: str) -> None:
+def test_a_folder_that_lost_a_file_is_unpacked_again(archive: Path, work: Path, damage: str) -> None:
     lost = open_archive(archive, work) / damage
     if lost.is_dir():
         shutil.rmtree(lost)
@@ -62,7 +62,7 @@ def test_a_folder_that_lost_a_file_is_made_anew(archive: Path, work: Path, damag
     assert read_tree(open_archive(archive, work)) == CONTENT
 
 
-def test_a_folder_with_a_file_cut_short_is_made_anew(archive: Path, work: Path) -> None:
+def test_a_folder_with_a_truncated_file_is_unpacked_again(archive: Path, work: Path) -> None:
     (open_archive(archive, work) / "service.py").write_text("pr")
     assert read_tree(open_archive(archive, work)) == CONTENT
 
@@ -87,18 +87,18 @@ def test_a_changed_archive_gets_a_folder_of_its_own(archive: Path, work: Path) -
         ("noop", "noop"),
     ],
 )
-def test_without_a_name_in_the_manifest_the_archive_gives_it(file: str, name: str) -> None:
+def test_the_file_name_is_the_model_name_if_the_manifest_has_none(file: str, name: str) -> None:
     """The rule for names is MMS's: the file's stem, all that is no ASCII letter, digit or ``_`` made ``_``."""
     assert archive_name(Path(file)) == name
 
 
-def test_an_archive_without_a_manifest_is_called_after_its_file(tmp_path: Path, work: Path) -> None:
+def test_an_archive_without_a_manifest_is_named_after_its_file(tmp_path: Path, work: Path) -> None:
     archive = zipped(tmp_path / "no-manifest.mar", {"service.py": ""})
     assert open_archive(archive, work).name == "no_manifest"
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "..", "/tmp/x", ".x", "a b", "x\n"])
-def test_a_model_whose_name_is_no_name_is_refused(tmp_path: Path, work: Path, name: str) -> None:
+def test_an_invalid_model_name_is_refused(tmp_path: Path, work: Path, name: str) -> None:
     archive = zipped(tmp_path / "m.mar", {"MAR-INF/MANIFEST.json": manifest(modelName=name, handler="a:b")})
     before = {path.name for path in tmp_path.iterdir()}
     with pytest.raises(InvalidArchive, match="cannot be a model's name"):
@@ -116,7 +116,7 @@ def test_a_model_whose_name_is_no_name_is_refused(tmp_path: Path, work: Path, na
         ('{"model": {}, "runtime": "ruby"}', "Runtime is not defined or invalid."),
     ],
 )
-def test_a_broken_manifest_is_refused_in_the_servers_words_and_nothing_is_left(
+def test_a_broken_manifest_is_refused_with_the_message_of_mms_and_nothing_is_left(
     tmp_path: Path, work: Path, broken: str, message: str
 ) -> None:
     archive = zipped(tmp_path / "m.mar", {"MAR-INF/MANIFEST.json": broken, "a.py": ""})
@@ -126,7 +126,7 @@ def test_a_broken_manifest_is_refused_in_the_servers_words_and_nothing_is_left(
     assert left(work) == []
 
 
-def test_a_manifest_without_a_handler_is_for_the_registration_to_judge(tmp_path: Path, work: Path) -> None:
+def test_a_manifest_without_a_handler_is_left_to_the_registration(tmp_path: Path, work: Path) -> None:
     archive = zipped(tmp_path / "m.mar", {"MAR-INF/MANIFEST.json": manifest(modelName="net")})
     assert open_archive(archive, work).name == "net"
 
@@ -143,13 +143,13 @@ def test_a_missing_archive_is_refused(tmp_path: Path, work: Path) -> None:
         open_archive(tmp_path / "none.mar", work)
 
 
-def test_a_place_that_cannot_be_written_is_told(archive: Path, tmp_path: Path) -> None:
+def test_an_unwritable_folder_is_reported(archive: Path, tmp_path: Path) -> None:
     put(tmp_path, {"file": ""})
     with pytest.raises(ModelFormatError, match="cannot be written"):
         open_archive(archive, tmp_path / "file" / "work")
 
 
-def test_processes_that_ask_at_once_find_one_whole_folder(tmp_path: Path, work: Path) -> None:
+def test_concurrent_processes_get_one_complete_folder(tmp_path: Path, work: Path) -> None:
     """There are so many files that they would get into one another's way if they did not wait."""
     files = {f"{number}.py": str(number) for number in range(3_000)}
     archive = zipped(tmp_path / "many.mar", files)
@@ -160,7 +160,7 @@ def test_processes_that_ask_at_once_find_one_whole_folder(tmp_path: Path, work: 
     assert left(work) == [found[0].parent.name]
 
 
-def test_what_a_killed_process_left_is_cleared_away(archive: Path, work: Path) -> None:
+def test_files_of_a_killed_process_are_removed(archive: Path, work: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; import app.formats.archive.cache as opening; "
         "unpack = opening.unpack; "
@@ -186,14 +186,14 @@ def test_unpacking_into_a_folder_never_overwrites_a_model(archive: Path, tmp_pat
     assert [path.name for path in models.iterdir()] == ["m.1"]
 
 
-def test_archives_are_known_by_name_and_hidden_ones_are_none(tmp_path: Path) -> None:
+def test_archives_are_recognised_by_name_and_hidden_files_are_ignored(tmp_path: Path) -> None:
     put(tmp_path, {name: "" for name in ("a.mar", "b.MODEL", "c.tar.gz", "d.tgz", "e.zip", ".f.mar", "g.txt", "h.tar")})
     (tmp_path / "i.mar").mkdir()
     found = {path.name for path in tmp_path.iterdir() if is_archive(path)}
     assert found == {"a.mar", "b.MODEL", "c.tar.gz", "d.tgz", "e.zip"}
 
 
-def test_a_listing_of_another_form_counts_for_nothing(archive: Path, work: Path) -> None:
+def test_a_listing_in_another_format_is_ignored(archive: Path, work: Path) -> None:
     listing = open_archive(archive, work).parent / "files.json"
     for broken in ([], {"name": "m.1"}, {"name": "m.1", "files": []}, {"name": "m.1", "files": {"service.py": -1}}):
         listing.write_text(json.dumps(broken))

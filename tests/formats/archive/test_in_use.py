@@ -44,7 +44,7 @@ class Process:
         self.process.communicate()
 
 
-def test_what_a_process_has_opened_stays_until_it_ends_however_it_ends(tmp_path: Path, work: Path) -> None:
+def test_a_folder_in_use_is_kept_until_its_process_ends(tmp_path: Path, work: Path) -> None:
     archive = packed(tmp_path / "m.mar", "1")
     other = Process(archive, work)
     first = other.folder
@@ -59,22 +59,22 @@ def test_what_a_process_has_opened_stays_until_it_ends_however_it_ends(tmp_path:
     assert not [path for path in work.iterdir() if first.parent.name in path.name]
 
 
-def test_what_is_registered_stays_though_nobody_has_opened_it_yet(tmp_path: Path, work: Path) -> None:
+def test_a_registered_folder_is_kept_although_no_process_has_opened_it(tmp_path: Path, work: Path) -> None:
     other = Process(packed(tmp_path / "m.mar", "1"), work)
     other.kill()
     assert remove_unused(work, [other.folder, tmp_path / "models" / "smile"]) == []
     assert (other.folder / "service.py").is_file()
 
 
-def test_only_what_was_unpacked_is_removed(tmp_path: Path, work: Path) -> None:
+def test_only_unpacked_folders_are_removed(tmp_path: Path, work: Path) -> None:
     other = Process(packed(tmp_path / "m.mar", "1"), work)
     other.kill()
-    kept = {"fetched/half.mar": b"x", "notes.txt": b"mine", f"{'a' * 63}/file": b"short"}
-    for name, content in kept.items():
+    foreign = {"fetched/half.mar": b"x", "notes.txt": b"mine", f"{'a' * 63}/file": b"short"}
+    for name, content in foreign.items():
         (work / name).parent.mkdir(exist_ok=True)
         (work / name).write_bytes(content)
     remove_unused(work, [])
-    assert {name: data for name, data in read_tree(work).items() if name != ".lock"} == kept
+    assert {name: data for name, data in read_tree(work).items() if name != ".lock"} == foreign
 
 
 def test_an_archive_that_was_removed_can_be_opened_again(tmp_path: Path, work: Path) -> None:
@@ -87,5 +87,5 @@ def test_an_archive_that_was_removed_can_be_opened_again(tmp_path: Path, work: P
     assert remove_unused(work, []) == []
 
 
-def test_where_nothing_was_unpacked_there_is_nothing_to_remove(work: Path) -> None:
+def test_nothing_is_removed_if_nothing_was_unpacked(work: Path) -> None:
     assert remove_unused(work, []) == []

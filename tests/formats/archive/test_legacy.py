@@ -1,4 +1,4 @@
-"""The manifest's keys, their order and the rules are those of mxnet-model-export 0.4."""
+"""Archives with the manifest's keys, their order and the rules of mxnet-model-export 0.4."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def signature(input_type: str = "image/jpeg", **changes: object) -> str:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The files of the SmileCNN tutorial, and some that no archive should hold."""
+    """Return the files of the SmileCNN tutorial, and some that no archive should hold."""
     return put(
         tmp_path / "given",
         {
@@ -76,7 +76,7 @@ def test_the_tutorials_archive_is_made(folder: Path, tmp_path: Path) -> None:
     assert document["Engine"] == {"MXNet": ["int", 10100]}
 
 
-def test_the_archive_is_read_as_it_was_meant(folder: Path, tmp_path: Path) -> None:
+def test_the_archive_can_be_unpacked_and_read(folder: Path, tmp_path: Path) -> None:
     opened = unpack(export("smileCNN", folder, Path("custom_service.py"), tmp_path), tmp_path / "smileCNN")
     manifest = read_manifest(opened)
     assert (manifest.model_name, manifest.handler) == ("smileCNN", "custom_service.py")
@@ -100,7 +100,7 @@ def test_the_same_folder_gives_the_same_bytes(folder: Path, tmp_path: Path) -> N
         ("application/json", "mxnet_model_service", "MXNetBaseService", False),
     ],
 )
-def test_without_a_service_mms_own_is_put_in(
+def test_the_service_of_mms_is_added_if_none_is_given(
     folder: Path, tmp_path: Path, input_type: str, module: str, base: str, stock: bool
 ) -> None:
     put(folder, {"signature.json": signature(input_type)})
@@ -114,7 +114,7 @@ def test_without_a_service_mms_own_is_put_in(
     assert handler is not None and handler.is_stock is stock
 
 
-def test_a_service_from_elsewhere_is_put_in(folder: Path, tmp_path: Path) -> None:
+def test_a_service_from_another_folder_is_added(folder: Path, tmp_path: Path) -> None:
     service = put(tmp_path / "elsewhere", {"mine.py": SERVICE + "# mine\n"}) / "mine.py"
     with zipfile.ZipFile(export("smileCNN", folder, service, tmp_path)) as archive:
         assert archive.read("mine.py").decode() == SERVICE + "# mine\n"
@@ -151,13 +151,13 @@ def test_a_folder_that_lacks_a_part_is_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["given"]
 
 
-def test_an_archive_that_is_there_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
+def test_an_existing_archive_is_not_overwritten(folder: Path, tmp_path: Path) -> None:
     put(tmp_path, {"smileCNN.model": "mine"})
     with pytest.raises(PackError, match="already exists"):
         export("smileCNN", folder, None, tmp_path)
     assert (tmp_path / "smileCNN.model").read_text() == "mine"
 
 
-def test_a_name_that_leads_elsewhere_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_name_that_leaves_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(PackError, match="special characters"):
         export("../x", folder, None, tmp_path / "given")

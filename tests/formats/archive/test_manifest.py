@@ -29,7 +29,7 @@ def test_a_manifest_of_model_archiver_is_read(tmp_path: Path) -> None:
     assert not found.is_legacy
 
 
-def test_everything_that_may_be_said_is_read(tmp_path: Path) -> None:
+def test_every_field_is_read(tmp_path: Path) -> None:
     found = read(
         tmp_path,
         {
@@ -48,7 +48,7 @@ def test_a_folder_without_a_manifest_has_an_empty_one(tmp_path: Path) -> None:
     assert read_manifest(put(tmp_path, {"service.py": ""})) == Manifest(document=None)
 
 
-def test_a_mark_at_the_beginning_does_no_harm(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     assert read(tmp_path, b"\xef\xbb\xbf" + MANIFEST.encode()).model_name == "m.1"
 
 
@@ -70,13 +70,15 @@ def test_a_mark_at_the_beginning_does_no_harm(tmp_path: Path) -> None:
         ("[" * 100_000, "Failed to parse signature.json."),
     ],
 )
-def test_an_unusable_manifest_is_refused_in_the_servers_words(tmp_path: Path, document: object, message: str) -> None:
+def test_an_unusable_manifest_is_refused_with_the_message_of_mms(
+    tmp_path: Path, document: object, message: str
+) -> None:
     with pytest.raises(InvalidArchive) as raised:
         read(tmp_path, document)
     assert str(raised.value) == message
 
 
-def test_an_old_manifest_becomes_a_new_one(tmp_path: Path) -> None:
+def test_an_old_manifest_is_converted_to_the_new_form(tmp_path: Path) -> None:
     found = read_legacy(tmp_path)
     assert (found.model_name, found.handler) == ("smileCNN", "custom_service.py")
     assert (found.model_version, found.specification, found.runtime) == ("snapshot", "0.1", "python")
@@ -87,20 +89,20 @@ def test_an_old_manifest_becomes_a_new_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["1.1.0", ["int", 10100], True, None])
-def test_an_old_engine_counts_only_where_its_version_is_a_number(tmp_path: Path, version: object) -> None:
+def test_an_old_engine_is_ignored_unless_its_version_is_a_number(tmp_path: Path, version: object) -> None:
     assert read_legacy(tmp_path, Engine={"MXNet": version}).engine is None
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "Manifest.JSON", "smileCNN/MANIFEST.json", "a/manifest.json"])
-def test_an_old_manifest_is_found_in_any_case_and_one_folder_down(tmp_path: Path, name: str) -> None:
+def test_an_old_manifest_is_found_in_any_case_and_in_a_subfolder(tmp_path: Path, name: str) -> None:
     assert read_legacy(tmp_path, name).model_name == "smileCNN"
 
 
-def test_an_old_manifest_two_folders_down_is_none(tmp_path: Path) -> None:
+def test_an_old_manifest_two_folders_down_is_ignored(tmp_path: Path) -> None:
     assert read_legacy(tmp_path, "a/b/MANIFEST.json") == Manifest()
 
 
-def test_a_new_manifest_goes_before_an_old_one(tmp_path: Path) -> None:
+def test_a_new_manifest_takes_precedence_over_an_old_one(tmp_path: Path) -> None:
     put(tmp_path, {"MANIFEST.json": json.dumps(LEGACY)})
     assert read(tmp_path, MANIFEST).model_name == "m.1"
 
@@ -142,7 +144,7 @@ def test_a_handler_is_read_as_mms_reads_it(tmp_path: Path, handler: str, module:
         ("pack.shared:run", "path/pack/shared.py"),
     ],
 )
-def test_a_handler_is_found_where_a_worker_would_import_it_from(
+def test_a_handler_is_found_on_the_import_path_of_a_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, file: str
 ) -> None:
     put(tmp_path / "model", dict.fromkeys(("code/service.py", "svc/__init__.py", "svc/handler.py"), ""))
@@ -173,7 +175,7 @@ def test_an_old_archives_service_is_a_file(tmp_path: Path, service: str) -> None
     assert found is not None and found.file == tmp_path / "my.service.py"
 
 
-def test_mms_vision_service_is_stock_only_where_its_file_is_not_brought(tmp_path: Path) -> None:
+def test_the_vision_service_is_stock_unless_the_archive_has_its_own_file(tmp_path: Path) -> None:
     named = Manifest(handler="mxnet_vision_service:handle")
     without = find_handler(tmp_path, named)
     assert without is not None and without.is_stock
@@ -181,7 +183,7 @@ def test_mms_vision_service_is_stock_only_where_its_file_is_not_brought(tmp_path
     assert brought is not None and not brought.is_stock
 
 
-def test_no_handler_is_none(tmp_path: Path) -> None:
+def test_a_manifest_without_a_handler_has_no_handler_file(tmp_path: Path) -> None:
     assert find_handler(tmp_path, Manifest()) is None
 
 
@@ -195,7 +197,7 @@ def test_no_handler_is_none(tmp_path: Path) -> None:
         (None, "pre-0000.params"),
     ],
 )
-def test_an_old_archives_epoch_stands_after_the_models_name_and_is_else_zero(
+def test_the_epoch_of_an_old_archive_follows_the_model_name_or_is_zero(
     tmp_path: Path, parameters: str | None, taken: str
 ) -> None:
     put(tmp_path, {"pre-symbol.json": "", "pre-0000.params": "", "pre-0003.params": "", "b-symbol.json": ""})
@@ -203,7 +205,7 @@ def test_an_old_archives_epoch_stands_after_the_models_name_and_is_else_zero(
     assert named_checkpoint(tmp_path, old) == (tmp_path / "pre-symbol.json", tmp_path / taken)
 
 
-def test_a_new_archives_checkpoint_is_called_as_the_model_and_of_epoch_zero(tmp_path: Path) -> None:
+def test_the_checkpoint_of_a_new_archive_has_the_model_name_and_epoch_zero(tmp_path: Path) -> None:
     put(tmp_path, {"net-symbol.json": "", "net-0000.params": "", "net-0009.params": "", "b-symbol.json": ""})
     found = named_checkpoint(tmp_path, Manifest(model_name="net"))
     assert found == (tmp_path / "net-symbol.json", tmp_path / "net-0000.params")
@@ -211,7 +213,7 @@ def test_a_new_archives_checkpoint_is_called_as_the_model_and_of_epoch_zero(tmp_
     assert named_checkpoint(tmp_path, Manifest()) is None
 
 
-def test_a_checkpoint_elsewhere_is_never_named(tmp_path: Path) -> None:
+def test_a_checkpoint_outside_the_folder_is_never_named(tmp_path: Path) -> None:
     put(tmp_path, {"net-symbol.json": "", "net-0000.params": "", "model/a": ""})
     old = Manifest(specification="0.1", symbol="../net-symbol.json")
     assert named_checkpoint(tmp_path / "model", old) is None

@@ -1,4 +1,4 @@
-"""What is expected here was seen of model-archiver 1.0.3: the names, the manifest's text, the refusals."""
+"""Archives with the names, the manifest's text and the refusals of model-archiver 1.0.3."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def order(tmp_path: Path) -> PackJob:
     return PackJob("m.1", folder, "service:handle", export_path=tmp_path / "out")
 
 
-def test_a_mar_holds_what_model_archivers_holds(order: PackJob) -> None:
+def test_a_mar_has_the_contents_that_model_archiver_writes(order: PackJob) -> None:
     made = pack(order)
     assert made == order.export_path / "m.1.mar"
     with zipfile.ZipFile(made) as archive:
@@ -57,7 +57,7 @@ def test_a_mar_holds_what_model_archivers_holds(order: PackJob) -> None:
         assert archive.testzip() is None
 
 
-def test_a_tgz_holds_the_same_under_the_models_name(order: PackJob) -> None:
+def test_a_tgz_has_the_same_contents_under_the_model_name(order: PackJob) -> None:
     made = pack(replace(order, archive_format="tgz"))
     assert made == order.export_path / "m.1.tar.gz"
     with tarfile.open(made, "r:gz") as archive:
@@ -67,7 +67,7 @@ def test_a_tgz_holds_the_same_under_the_models_name(order: PackJob) -> None:
         assert manifest is not None and manifest.read().decode() == MANIFEST
 
 
-def test_no_archive_is_a_folder_of_the_same_files(order: PackJob) -> None:
+def test_the_no_archive_format_is_a_folder_with_the_same_files(order: PackJob) -> None:
     made = pack(replace(order, archive_format="no-archive"))
     assert made == order.export_path / "m.1"
     found = read_tree(made)
@@ -76,7 +76,7 @@ def test_no_archive_is_a_folder_of_the_same_files(order: PackJob) -> None:
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_what_is_packed_is_what_is_unpacked(order: PackJob, tmp_path: Path, archive_format: Format) -> None:
+def test_packing_and_unpacking_preserve_all_files(order: PackJob, tmp_path: Path, archive_format: Format) -> None:
     made = pack(replace(order, archive_format=archive_format))
     folder = made if made.is_dir() else unpack(made, tmp_path / "again")
     expected = {name: text.encode() for name, text in GIVEN.items() if name in PACKED}
@@ -100,7 +100,7 @@ def test_entries_are_in_the_order_of_their_names_with_the_manifest_last(tmp_path
         assert archive.namelist() == [*(f"{number:03}.py" for number in range(101)), "MAR-INF/MANIFEST.json"]
 
 
-def test_no_time_of_packing_is_written(order: PackJob) -> None:
+def test_the_time_of_packing_is_not_written(order: PackJob) -> None:
     """A gzip's bytes 4 to 8 are its time (RFC 1952), a zip cannot say less than 1980."""
     assert pack(replace(order, archive_format="tgz")).read_bytes()[4:8] == bytes(4)
     with zipfile.ZipFile(pack(order)) as archive:
@@ -119,7 +119,7 @@ def test_a_name_with_special_characters_is_refused(order: PackJob, name: str) ->
     assert list(order.export_path.iterdir()) == []
 
 
-def test_folders_that_are_none_are_refused_in_the_originals_words(order: PackJob, tmp_path: Path) -> None:
+def test_missing_folders_are_refused_with_the_original_messages(order: PackJob, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     with pytest.raises(PackError) as raised:
         pack(replace(order, model_path=nowhere))
@@ -134,7 +134,7 @@ def test_folders_that_are_none_are_refused_in_the_originals_words(order: PackJob
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_what_is_there_is_overwritten_only_by_force(order: PackJob, archive_format: Format) -> None:
+def test_an_existing_archive_is_overwritten_only_with_force(order: PackJob, archive_format: Format) -> None:
     order = replace(order, archive_format=archive_format)
     pack(order)
     put(order.model_path, {"a.py": "new"})
@@ -146,7 +146,7 @@ def test_what_is_there_is_overwritten_only_by_force(order: PackJob, archive_form
     assert read_tree(order.export_path) != before
 
 
-def test_force_on_a_folder_leaves_what_it_did_not_make(order: PackJob) -> None:
+def test_force_on_a_folder_keeps_foreign_files(order: PackJob) -> None:
     order = replace(order, archive_format="no-archive", force=True)
     put(order.export_path / "m.1", {"mine.txt": "mine", "a.py": "old"})
     pack(order)
@@ -155,14 +155,16 @@ def test_force_on_a_folder_leaves_what_it_did_not_make(order: PackJob) -> None:
     assert found["a.py"] == b"print()"
 
 
-def test_no_archive_in_its_own_place_only_writes_the_manifest(tmp_path: Path) -> None:
+def test_the_no_archive_format_in_place_writes_only_the_manifest(tmp_path: Path) -> None:
     folder = put(tmp_path / "m.1", {"a.py": "print()"})
     pack(PackJob("m.1", folder, "service:handle", export_path=tmp_path, archive_format="no-archive", force=True))
     assert read_tree(folder) == {"a.py": b"print()", "MAR-INF/MANIFEST.json": MANIFEST.encode()}
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_an_archive_made_in_the_models_folder_does_not_hold_itself(tmp_path: Path, archive_format: Format) -> None:
+def test_an_archive_written_into_the_model_folder_does_not_contain_itself(
+    tmp_path: Path, archive_format: Format
+) -> None:
     folder = put(tmp_path / "model", {"a.py": ""})
     order = PackJob("m.1", folder, "a", export_path=folder, archive_format=archive_format, force=True)
     pack(order)
@@ -171,7 +173,7 @@ def test_an_archive_made_in_the_models_folder_does_not_hold_itself(tmp_path: Pat
     assert set(read_tree(again)) == {"a.py", "MAR-INF/MANIFEST.json"}
 
 
-def test_the_onnx_file_to_be_converted_is_the_only_one(order: PackJob) -> None:
+def test_only_one_onnx_file_may_be_converted(order: PackJob) -> None:
     assert only_onnx(order.model_path) is None
     put(order.model_path, {"a.onnx": ""})
     assert only_onnx(order.model_path) == order.model_path / "a.onnx"
@@ -189,7 +191,7 @@ def test_a_file_that_cannot_be_packed_is_named_and_nothing_is_left(order: PackJo
 
 
 @pytest.mark.parametrize("archive_format", ["default", "tgz", "no-archive"])
-def test_a_name_that_is_not_utf8_is_told_and_nothing_is_left(order: PackJob, archive_format: Format) -> None:
+def test_a_file_name_that_is_not_utf8_is_reported_and_nothing_is_left(order: PackJob, archive_format: Format) -> None:
     (order.model_path / os.fsdecode(b"caf\xe9.txt")).touch()
     try:
         made = pack(replace(order, archive_format=archive_format))

@@ -27,7 +27,7 @@ Make = Callable[[Path, dict[str, str]], Path]
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """Where archives are unpacked: a folder in a folder, so that what leads out of it is seen."""
+    """Yield a folder in a folder for unpacked archives, so that files outside of it are noticed."""
     place = tmp_path / "outer" / "place"
     place.mkdir(parents=True)
     yield place
@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def refused(archive: Path, place: Path, limits: Limits | None = None) -> str:
-    """Unpack what must be refused, see that nothing is left, and give the reason."""
+    """Unpack an archive that must be refused, check that nothing is left, and return the reason."""
     with pytest.raises(InvalidArchive) as raised:
         unpack(archive, place / "model", limits)
     assert list(place.iterdir()) == []
@@ -44,19 +44,19 @@ def refused(archive: Path, place: Path, limits: Limits | None = None) -> str:
 
 @pytest.mark.parametrize("name", ["m.1.mar", "m.1.model", "m.1.zip", "m.1.tar.gz", "m.1"])
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_an_archive_is_known_by_its_content(tmp_path: Path, place: Path, name: str, make: Make) -> None:
+def test_an_archive_is_recognised_by_its_content(tmp_path: Path, place: Path, name: str, make: Make) -> None:
     target = unpack(make(tmp_path / name, FILES), place / "model")
     assert target == place / "model"
     assert read_tree(target) == CONTENT
     assert [path.name for path in place.iterdir()] == ["model"]
 
 
-def test_the_folder_around_a_tgz_of_model_archiver_is_left_out(tmp_path: Path, place: Path) -> None:
+def test_the_top_folder_of_a_tgz_of_model_archiver_is_stripped(tmp_path: Path, place: Path) -> None:
     archive = tarred(tmp_path / "m.1.tar.gz", {f"m.1/{name}": text for name, text in FILES.items()})
     assert read_tree(unpack(archive, place / "model")) == CONTENT
 
 
-def test_a_folder_with_the_name_of_one_of_its_own_is_left_out_too(tmp_path: Path, place: Path) -> None:
+def test_a_top_folder_named_like_its_subfolder_is_stripped(tmp_path: Path, place: Path) -> None:
     archive = zipped(tmp_path / "m.mar", {"m/m/a.py": "", "m/b.py": ""})
     assert set(read_tree(unpack(archive, place / "model"))) == {"m/a.py", "b.py"}
 
@@ -67,19 +67,19 @@ def test_an_old_archive_with_its_manifest_one_folder_down_is_moved_up(tmp_path: 
     assert set(found) == {"MANIFEST.json", "signature.json", "readme.txt"}
 
 
-def test_what_macos_adds_is_left_out(tmp_path: Path, place: Path) -> None:
+def test_files_added_by_macos_are_skipped(tmp_path: Path, place: Path) -> None:
     archive = zipped(tmp_path / "m.zip", {"m/a.py": "", "__MACOSX/m/._a.py": "x", "__MACOSX/._m": ""})
     assert set(read_tree(unpack(archive, place / "model"))) == {"a.py"}
 
 
-def test_entries_for_folders_make_folders(tmp_path: Path, place: Path) -> None:
+def test_folder_entries_create_folders(tmp_path: Path, place: Path) -> None:
     archive = zipped(tmp_path / "m.mar", {"empty/": "", "sub/": "", "sub/1.py": "", "./b.py": ""})
     target = unpack(archive, place / "model")
     assert (target / "empty").is_dir()
     assert set(read_tree(target)) == {"sub/1.py", "b.py"}
 
 
-def test_an_archives_rights_and_owners_do_not_count(tmp_path: Path, place: Path) -> None:
+def test_permissions_and_owners_of_an_archive_are_ignored(tmp_path: Path, place: Path) -> None:
     info = zipfile.ZipInfo("a.sh")
     info.external_attr = (stat.S_IFREG | 0o6777) << 16
     with zipfile.ZipFile(tmp_path / "m.mar", "w") as archive:
@@ -107,20 +107,20 @@ def test_an_archives_rights_and_owners_do_not_count(tmp_path: Path, place: Path)
         ("d/" * 600 + "x", "1,201 characters"),
     ],
 )
-def test_a_name_that_is_not_safe_is_refused(tmp_path: Path, place: Path, make: Make, name: str, reason: str) -> None:
+def test_an_unsafe_name_is_refused(tmp_path: Path, place: Path, make: Make, name: str, reason: str) -> None:
     assert reason in refused(make(tmp_path / "m.mar", {"a.py": "", name: "x"}), place)
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
 @pytest.mark.parametrize("start", ["", "/"])
-def test_an_absolute_path_writes_nothing_where_it_leads(tmp_path: Path, place: Path, make: Make, start: str) -> None:
+def test_an_absolute_path_is_refused_and_writes_nothing(tmp_path: Path, place: Path, make: Make, start: str) -> None:
     elsewhere = tmp_path / "elsewhere"
     assert "absolute path" in refused(make(tmp_path / "m.mar", {f"{start}{elsewhere}": "x"}), place)
     assert not elsewhere.exists()
 
 
-def test_a_name_with_a_zero_in_it_is_refused(tmp_path: Path, place: Path) -> None:
-    """The standard library cuts it there, so that one name is checked and another one used."""
+def test_a_name_with_a_null_byte_is_refused(tmp_path: Path, place: Path) -> None:
+    """The standard library truncates it there, so that one name is checked and another one used."""
     zipped(tmp_path / "m.mar", {"aXb.py": ""})
     data = (tmp_path / "m.mar").read_bytes().replace(b"aXb.py", b"a\0b.py")
     (tmp_path / "m.mar").write_bytes(data)
@@ -132,7 +132,7 @@ def test_a_name_with_a_zero_in_it_is_refused(tmp_path: Path, place: Path) -> Non
     ("one", "other"),
     [("a.py", "./a.py"), ("a.py", "A.py"), ("a", "a/b"), ("a/b", "a"), ("Sub/1", "sub/2"), ("\u00e9", "e\u0301")],
 )
-def test_two_entries_on_one_path_are_refused(tmp_path: Path, place: Path, make: Make, one: str, other: str) -> None:
+def test_two_entries_for_one_path_are_refused(tmp_path: Path, place: Path, make: Make, one: str, other: str) -> None:
     assert "one path" in refused(make(tmp_path / "m.mar", {one: "1", other: "2"}), place)
 
 
@@ -165,7 +165,7 @@ def test_links_and_devices_in_a_tar_are_refused(tmp_path: Path, place: Path, kin
 
 
 def overlapping(path: Path, entries: int, size: int) -> Path:
-    """A zip whose entries are all one: each unpacks to ``size`` zeros."""
+    """Return a zip whose entries are all one: each unpacks to ``size`` zeros."""
     deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = deflate.compress(bytes(size)) + deflate.flush()
     sizes = struct.pack("<HHHHHIII", 20, 0, 8, 0, 33, zlib.crc32(bytes(size)), len(data), size)
@@ -188,7 +188,7 @@ def test_ten_gigabytes_in_a_few_kilobytes_are_refused(tmp_path: Path, place: Pat
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_a_bomb_is_stopped_by_what_comes_out(tmp_path: Path, place: Path, make: Callable[..., Path]) -> None:
+def test_a_bomb_is_stopped_by_its_unpacked_size(tmp_path: Path, place: Path, make: Callable[..., Path]) -> None:
     archive = make(tmp_path / "m.mar", {"a.params": bytes(2_000_000)})
     assert archive.stat().st_size < 20_000
     limits = Limits(free_bytes=1_000_000, ratio=50)
@@ -196,7 +196,7 @@ def test_a_bomb_is_stopped_by_what_comes_out(tmp_path: Path, place: Path, make: 
     assert unpack(archive, place / "model", Limits(free_bytes=1_000_000, ratio=1_000)).is_dir()
 
 
-def test_a_bomb_whose_header_lies_is_refused(tmp_path: Path, place: Path) -> None:
+def test_a_bomb_with_a_false_header_is_refused(tmp_path: Path, place: Path) -> None:
     """The header says 10 bytes; 1,000,000 come."""
     archive = zipped(tmp_path / "m.mar", {"a": bytes(1_000_000)})
     data = archive.read_bytes().replace(struct.pack("<I", 1_000_000), struct.pack("<I", 10))
@@ -204,7 +204,7 @@ def test_a_bomb_whose_header_lies_is_refused(tmp_path: Path, place: Path) -> Non
     assert "damaged" in refused(archive, place)
 
 
-def test_holes_in_a_tar_are_no_way_around_the_limits(tmp_path: Path, place: Path) -> None:
+def test_sparse_files_in_a_tar_cannot_bypass_the_limits(tmp_path: Path, place: Path) -> None:
     header = tarfile.TarInfo("holes")
     header.type = tarfile.GNUTYPE_SPARSE
     header.size = 0
@@ -217,7 +217,7 @@ def test_holes_in_a_tar_are_no_way_around_the_limits(tmp_path: Path, place: Path
     assert "link or a device" in refused(tmp_path / "m.tar.gz", place)
 
 
-def test_a_name_as_long_as_a_file_is_refused_before_it_is_read(tmp_path: Path, place: Path) -> None:
+def test_a_huge_name_is_refused_before_it_is_read(tmp_path: Path, place: Path) -> None:
     header = tarfile.TarInfo("././@LongLink")
     header.type, header.size = tarfile.GNUTYPE_LONGNAME, 2**30
     with gzip.open(tmp_path / "m.tar.gz", "wb") as file:
@@ -234,13 +234,13 @@ def test_a_name_as_long_as_a_file_is_refused_before_it_is_read(tmp_path: Path, p
         (Limits(total_bytes=19), "holds more than 19 bytes"),
     ],
 )
-def test_what_is_too_large_is_refused(tmp_path: Path, place: Path, make: Make, limits: Limits, reason: str) -> None:
+def test_too_large_archives_are_refused(tmp_path: Path, place: Path, make: Make, limits: Limits, reason: str) -> None:
     archive = make(tmp_path / "m.mar", {name: "0123456789" for name in "abc"})
     assert reason in refused(archive, place, limits)
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_an_archive_cut_anywhere_is_refused(tmp_path: Path, place: Path, make: Callable[..., Path]) -> None:
+def test_an_archive_truncated_anywhere_is_refused(tmp_path: Path, place: Path, make: Callable[..., Path]) -> None:
     archive = make(tmp_path / "m.mar", {"a.py": "print()", "b.params": os.urandom(2_000)})
     data = archive.read_bytes()
     for length in [*range(0, len(data) - 1, 97), len(data) - 1]:
@@ -249,7 +249,7 @@ def test_an_archive_cut_anywhere_is_refused(tmp_path: Path, place: Path, make: C
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_a_byte_that_changed_in_the_content_is_noticed(tmp_path: Path, place: Path, make: Callable[..., Path]) -> None:
+def test_a_changed_byte_in_the_content_is_detected(tmp_path: Path, place: Path, make: Callable[..., Path]) -> None:
     archive = make(tmp_path / "m.mar", {"b.params": os.urandom(2_000)})
     data = bytearray(archive.read_bytes())
     data[1_000] ^= 1
@@ -258,7 +258,7 @@ def test_a_byte_that_changed_in_the_content_is_noticed(tmp_path: Path, place: Pa
 
 
 def test_a_tar_with_a_damaged_header_in_the_middle_is_refused(tmp_path: Path, place: Path) -> None:
-    """The standard library takes such a header for the end."""
+    """The standard library reads such a header as the end."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         archive.addfile(tarfile.TarInfo("a"))
@@ -270,7 +270,7 @@ def test_a_tar_with_a_damaged_header_in_the_middle_is_refused(tmp_path: Path, pl
     assert "damaged" in refused(tmp_path / "m.tar.gz", place)
 
 
-def test_a_tar_cut_between_entries_is_refused(tmp_path: Path, place: Path) -> None:
+def test_a_tar_truncated_between_entries_is_refused(tmp_path: Path, place: Path) -> None:
     with gzip.open(tmp_path / "m.tar.gz", "wb") as file:
         file.write(tarfile.TarInfo("a").tobuf())
     assert "cut short" in refused(tmp_path / "m.tar.gz", place)
@@ -284,19 +284,19 @@ def test_an_encrypted_entry_is_refused(tmp_path: Path, place: Path) -> None:
     assert "pack it without a password" in refused(tmp_path / "m.mar", place)
 
 
-def test_compression_that_no_packer_of_models_uses_is_refused(tmp_path: Path, place: Path) -> None:
+def test_an_unusual_compression_method_is_refused(tmp_path: Path, place: Path) -> None:
     archive = zipped(tmp_path / "m.mar", {"a.py": bytes(100_000)}, zipfile.ZIP_BZIP2)
     assert "neither stored nor deflated" in refused(archive, place)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\x89PNG\r\n", b"Rar!\x1a\x07\x00", b"\x1f\x8b", b"BZh9"])
-def test_what_is_no_archive_is_refused(tmp_path: Path, place: Path, content: bytes) -> None:
+def test_files_that_are_not_archives_are_refused(tmp_path: Path, place: Path, content: bytes) -> None:
     (tmp_path / "m.mar").write_bytes(content)
     assert str(tmp_path / "m.mar") in refused(tmp_path / "m.mar", place)
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
-def test_an_archive_of_nothing_is_refused(tmp_path: Path, place: Path, make: Make) -> None:
+def test_an_empty_archive_is_refused(tmp_path: Path, place: Path, make: Make) -> None:
     refused(make(tmp_path / "m.mar", {}), place)
 
 
@@ -305,7 +305,7 @@ def test_a_missing_archive_and_a_folder_are_refused(tmp_path: Path, place: Path)
     assert "is not a file" in refused(tmp_path, place)
 
 
-def test_what_is_there_is_never_overwritten(tmp_path: Path, place: Path) -> None:
+def test_existing_folders_and_links_are_never_overwritten(tmp_path: Path, place: Path) -> None:
     archive = zipped(tmp_path / "m.mar", FILES)
     put(place / "model", {"mine.txt": "mine"})
     with pytest.raises(ModelFormatError, match="is there already"):
@@ -317,7 +317,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path, place: Path) -> None
         unpack(archive, place / "model")
 
 
-def test_a_folder_that_cannot_be_written_is_not_the_archives_fault(tmp_path: Path, place: Path) -> None:
+def test_an_unwritable_folder_is_not_an_error_of_the_archive(tmp_path: Path, place: Path) -> None:
     archive = zipped(tmp_path / "m.mar", FILES)
     with pytest.raises(ModelFormatError, match="cannot be written") as raised:
         unpack(archive, place / "missing" / "model")

@@ -13,7 +13,7 @@ Colour = tuple[int, int, int]
 
 
 def colours(count: int) -> list[Colour]:
-    """Bright colours, none like another."""
+    """Return bright colours, all different."""
     made = []
     for number in range(count):
         red, green, blue = colorsys.hsv_to_rgb(number / count, 1, 1 if number % 2 else 0.7)
@@ -26,7 +26,7 @@ def mistake(colour: Colour, probability: float, called: str = "dog") -> JudgedPi
 
 
 def order_of(path: Path, among: list[Colour]) -> list[Colour]:
-    """The colours that are in a picture over an area, in reading order."""
+    """Return the colours that are in a picture over an area, in reading order."""
     with Image.open(path) as sheet:
         pixels = np.asarray(sheet)[::4, ::4]
     found = {}
@@ -37,7 +37,7 @@ def order_of(path: Path, among: list[Colour]) -> list[Colour]:
     return sorted(found, key=lambda colour: found[colour])
 
 
-def test_the_worst_is_first_and_what_is_right_is_left_out(tmp_path: Path) -> None:
+def test_the_worst_mistake_is_first_and_correct_pictures_are_omitted(tmp_path: Path) -> None:
     red, green, blue, yellow = colours(4)
     judged = [mistake(red, 0.4), mistake(green, 0.1), mistake(blue, 0.001, called="cat"), mistake(yellow, 0.2)]
     contact_sheet(tmp_path / "sheet.png", judged)
@@ -45,16 +45,16 @@ def test_the_worst_is_first_and_what_is_right_is_left_out(tmp_path: Path) -> Non
 
 
 def test_fifty_mistakes_are_eight_rows_of_six_without_the_two_mildest(tmp_path: Path) -> None:
-    shown = colours(50)
-    contact_sheet(tmp_path / "sheet.png", [mistake(colour, i / 100) for i, colour in enumerate(shown)])
-    assert order_of(tmp_path / "sheet.png", shown) == shown[:48]
+    all_colours = colours(50)
+    contact_sheet(tmp_path / "sheet.png", [mistake(colour, i / 100) for i, colour in enumerate(all_colours)])
+    assert order_of(tmp_path / "sheet.png", all_colours) == all_colours[:48]
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet)[::4, ::4]
-    tops = {np.nonzero((pixels == colour).all(axis=2))[0].min() for colour in shown[:48]}
+    tops = {np.nonzero((pixels == colour).all(axis=2))[0].min() for colour in all_colours[:48]}
     assert len(tops) == 8
 
 
-def test_a_row_more_makes_the_sheet_higher_and_not_wider(tmp_path: Path) -> None:
+def test_an_additional_row_makes_the_sheet_higher_and_not_wider(tmp_path: Path) -> None:
     sizes = []
     for count in (6, 7, 13):
         contact_sheet(tmp_path / "sheet.png", [mistake((9, 9, 200), 0.1)] * count)
@@ -65,7 +65,7 @@ def test_a_row_more_makes_the_sheet_higher_and_not_wider(tmp_path: Path) -> None
     assert three - two == two - one > 100
 
 
-def test_a_picture_is_loaded_only_where_it_is_shown(tmp_path: Path) -> None:
+def test_a_picture_is_loaded_only_if_it_is_shown(tmp_path: Path) -> None:
     loaded = []
 
     def load() -> Image.Image:
@@ -78,7 +78,7 @@ def test_a_picture_is_loaded_only_where_it_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(300, 20), (20, 300), (1, 1), (4000, 3000)])
-def test_a_thumbnail_keeps_its_shape(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_a_thumbnail_keeps_its_aspect_ratio(tmp_path: Path, size: tuple[int, int]) -> None:
     contact_sheet(
         tmp_path / "sheet.png", [JudgedPicture("x", Image.new("RGB", size, (255, 0, 0)), "a" * 90, "b" * 90, 0.0)]
     )
@@ -89,7 +89,7 @@ def test_a_thumbnail_keeps_its_shape(tmp_path: Path, size: tuple[int, int]) -> N
     assert max(width, height) <= 180
 
 
-def test_no_mistakes_are_a_sheet_too(tmp_path: Path) -> None:
+def test_a_sheet_without_mistakes_is_written(tmp_path: Path) -> None:
     contact_sheet(tmp_path / "sheet.png", [mistake((0, 0, 0), 0.9, called="cat")])
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.format == "PNG"

@@ -1,4 +1,4 @@
-"""The pictures are read again, and what they show is looked for in their pixels."""
+"""The plots, read again, with their content found by the colours of their pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def pixels_of(path: Path) -> Any:
 
 
 def places(pixels: Any, colour: tuple[int, int, int]) -> Any:
-    """Rows and columns of a colour, as parts of the picture's height and width, from above and from the left."""
+    """Return rows and columns of a colour, as parts of the height and width, from the top and from the left."""
     found = np.argwhere((abs(pixels - colour) <= 2).all(axis=2))
     return found / np.array(pixels.shape[:2])
 
@@ -44,7 +44,7 @@ def of_two(called_right: bool, count: int = 20) -> tuple[Any, Any]:
 
 
 def cells(path: Path) -> list[str]:
-    """A confusion of two classes by its colours, read near the corners of its cells."""
+    """Return a confusion of two classes by its colours, read near the corners of its cells."""
     pixels = pixels_of(path)
     ends = [(abs(pixels - colour) <= 1).all(axis=2) for colour in (PALEST, DARKEST)]
     either = ends[0] | ends[1]
@@ -76,7 +76,7 @@ def test_rows_are_the_true_classes(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_classes_have_room_for_their_labels(tmp_path: Path) -> None:
+def test_the_labels_of_a_hundred_classes_fit(tmp_path: Path) -> None:
     rows = np.eye(100)
     plots.confusion_matrix(
         tmp_path / "c.png", compute_metrics(rows, np.arange(100), tuple(f"class {i}" for i in range(100)))
@@ -101,20 +101,22 @@ def test_labels_of_any_text_are_drawn(tmp_path: Path) -> None:
 
 
 def thousand(n: int) -> Metrics:
-    """A thousand classes; class i occurs n - i times and is always called rightly, but for one that is called 999."""
+    """Return a thousand classes; class i occurs n - i times and is always predicted rightly, except one that is called
+    999.
+    """
     truth = np.repeat(np.arange(n), np.arange(n, 0, -1))
     calls = truth.copy()
     calls[0] = 999
     return compute_metrics(np.eye(1000)[calls], truth, tuple(f"class {i}" for i in range(1000)))
 
 
-def test_classes_that_do_not_occur_are_left_out() -> None:
+def test_classes_that_do_not_occur_are_omitted() -> None:
     labels, counts = plots.plotted_classes(thousand(3))
     assert labels == ["class 0", "class 1", "class 2", "class 999"]
     assert counts.tolist() == [[2, 0, 0, 1], [0, 2, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
 
 
-def test_of_more_than_a_hundred_classes_the_rarest_are_added_up() -> None:
+def test_the_rarest_of_more_than_a_hundred_classes_are_merged() -> None:
     labels, counts = plots.plotted_classes(thousand(110))
     assert len(labels) == 100
     assert labels[98:] == ["class 98", "(others)"]
@@ -125,7 +127,7 @@ def test_of_more_than_a_hundred_classes_the_rarest_are_added_up() -> None:
 
 
 @pytest.mark.parametrize(("right", "corner"), [(True, (0, 0)), (False, (1, 1))])
-def test_the_threshold_of_a_perfect_classifier_is_up_on_the_left(
+def test_the_threshold_of_a_perfect_classifier_is_at_the_top_left(
     tmp_path: Path, right: bool, corner: tuple[int, int]
 ) -> None:
     rows, truth = of_two(right)

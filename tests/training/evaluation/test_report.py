@@ -41,7 +41,7 @@ def test_a_report_of_two_classes_is_five_files(tmp_path: Path) -> None:
     assert 0 < red.any(axis=0).sum() == red.any(axis=1).sum() <= 180  # one mistake, a square
 
 
-def test_an_earlier_report_is_replaced_and_its_roc_curve_is_gone(tmp_path: Path) -> None:
+def test_an_earlier_report_is_replaced_and_its_roc_curve_removed(tmp_path: Path) -> None:
     (tmp_path / "roc.png").write_bytes(b"of another model")
     (tmp_path / "metrics.json").write_bytes(b"old")
     (tmp_path / "notes.txt").write_text("the user's own")
@@ -51,7 +51,7 @@ def test_an_earlier_report_is_replaced_and_its_roc_curve_is_gone(tmp_path: Path)
     assert json.loads((tmp_path / "metrics.json").read_text())["n"] == 3
 
 
-def test_one_class_alone_has_no_roc_curve(tmp_path: Path) -> None:
+def test_a_single_class_has_no_roc_curve(tmp_path: Path) -> None:
     found = compute_metrics(ROWS[:2], TRUTH[:2], ("cat", "dog"))
     written = write_report(tmp_path, found, ROWS[:2], TRUTH[:2], items(2))
     assert "roc.png" not in {path.name for path in written}
@@ -67,7 +67,7 @@ def test_metrics_of_many_classes_have_a_line_for_each_row_of_the_confusion(tmp_p
     assert metrics["labels"] == list(labels)
 
 
-def test_the_table_says_what_was_found() -> None:
+def test_the_table_lists_the_metrics() -> None:
     lines = table(compute_metrics(ROWS, TRUTH, ("cat", "a long label"))).splitlines()
     assert lines[0].split() == ["pictures", "4"]
     assert lines[1].split()[:2] == ["accuracy", "0.7500"]
@@ -79,13 +79,13 @@ def test_the_table_says_what_was_found() -> None:
     assert cat.index("1.0000") == other.index("0.6667")
 
 
-def test_the_table_says_where_a_figure_is_not_defined() -> None:
+def test_the_table_marks_undefined_metrics() -> None:
     text = table(compute_metrics(ROWS[:1], TRUTH[:1] + 1, ("cat", "dog")))
     assert "not defined" in text
     assert text.splitlines()[-1].split() == ["dog", "-", "0.0000", "0.0000", "1"]
 
 
-def test_of_many_classes_the_worst_are_listed() -> None:
+def test_only_the_worst_of_many_classes_are_listed() -> None:
     rows = np.eye(50)
     rows[40] = rows[7]  # 40 is called 7
     lines = table(compute_metrics(rows, np.arange(50), tuple(f"class{number}" for number in range(50)))).splitlines()

@@ -35,7 +35,7 @@ def test_every_fold_gets_its_share_of_every_class() -> None:
     assert set(np.bincount(folds).tolist()) <= {8, 9}
 
 
-def test_pictures_that_belong_together_share_a_fold() -> None:
+def test_pictures_of_a_group_share_a_fold() -> None:
     classes = np.repeat([0, 1], 20)
     groups = group_numbers(40, ((0, 7, 12), (20, 39), (3, 25)))  # the last has pictures of both classes
     for seed in range(20):
@@ -45,21 +45,21 @@ def test_pictures_that_belong_together_share_a_fold() -> None:
             assert set(folds[classes == number]) == set(range(5))
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_determines_the_folds() -> None:
     classes = np.repeat([0, 1], 20)
     one, again, other = (assign_folds(classes, np.arange(40), 5, seed).tolist() for seed in (1, 1, 2))
     assert one == again
     assert one != other
 
 
-def test_a_group_counts_once_and_for_the_class_of_its_first_picture() -> None:
+def test_a_group_counts_once_for_the_class_of_its_first_picture() -> None:
     classes = np.array([0, 0, 0, 0, 1, 1, 1])
     assert smallest_class(classes, group_numbers(7, ())) == 3
     assert smallest_class(classes, group_numbers(7, ((0, 1, 2),))) == 2
     assert smallest_class(classes, group_numbers(7, ((0, 4, 5),))) == 1
 
 
-def test_each_picture_is_judged_once_by_what_was_trained_on_all_others() -> None:
+def test_each_picture_is_validated_once_by_a_head_trained_on_all_others() -> None:
     folds = np.array([1, 0, 2, 1])
     assert [(a.tolist(), b.tolist()) for a, b in parts(folds)] == [
         ([0, 2, 3], [1]),
@@ -73,13 +73,13 @@ WIDTH = 12
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Matrices as small as these are multiplied more slowly by several threads."""
+    """Limit the threads: matrices as small as these are multiplied more slowly by several threads."""
     with threadpool_limits(1):
         yield
 
 
 def draw(classes: int, each: int, distance: float, seed: int = 0) -> Rows:
-    """Clouds of points around centres, on axes of very different lengths."""
+    """Return clouds of points around centres, on axes of very different lengths."""
     lot = np.random.default_rng(seed)
     numbers = np.repeat(np.arange(classes), each)
     centres = lot.normal(0, distance, (classes, WIDTH))
@@ -95,7 +95,7 @@ def best_by_grid_search(rows: Rows, folds: PredefinedSplit) -> float:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 7])
-def test_the_head_says_what_scikit_learn_says(classes: int) -> None:
+def test_the_head_matches_scikit_learn(classes: int) -> None:
     rows, unseen = draw(classes, 20, 0.5), draw(classes, 20, 0.5, seed=9).features
     fitted = fit_head(rows, seed=1)
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=fitted.choice.c, tol=1e-9, max_iter=10_000))
@@ -104,20 +104,20 @@ def test_the_head_says_what_scikit_learn_says(classes: int) -> None:
 
 
 @pytest.mark.parametrize("distance", [0.1, 0.4, 2.0])
-def test_the_regularisation_chosen_is_the_one_that_scikit_learn_finds_by_log_loss(distance: float) -> None:
+def test_the_chosen_regularisation_is_that_of_scikit_learn_by_log_loss(distance: float) -> None:
     rows = draw(3, 30, distance)
     folds = PredefinedSplit(assign_folds(rows.classes, rows.groups, 3, seed=4))
     assert choose(rows, seed=4) == Choice(best_by_grid_search(rows, folds), False)
 
 
-def test_of_very_many_pictures_one_fold_of_three_is_judged_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_very_many_pictures_are_validated_on_one_fold_of_three(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "LARGE", 1)
     rows = draw(3, 30, 0.4)
     first = np.where(assign_folds(rows.classes, rows.groups, 3, seed=4) == 0, 0, -1)  # -1: never judged
     assert choose(rows, seed=4) == Choice(best_by_grid_search(rows, PredefinedSplit(first)), False)
 
 
-def test_mirrored_pictures_are_used_where_they_help_and_left_where_they_harm() -> None:
+def test_mirrored_pictures_are_used_only_if_they_help() -> None:
     rows, more = draw(2, 6, 0.7), draw(2, 6, 0.7)
     lot = np.random.default_rng(2)
     noisy = (rows.features + lot.normal(0, 1, rows.features.shape) * np.logspace(-1, 2, WIDTH)).astype(np.float32)
@@ -127,7 +127,7 @@ def test_mirrored_pictures_are_used_where_they_help_and_left_where_they_harm() -
     assert (helped.mirrored, harmed.mirrored) == (True, False)
 
 
-def test_a_mirror_image_that_is_the_picture_itself_changes_nothing() -> None:
+def test_mirror_images_equal_to_their_pictures_change_nothing() -> None:
     rows = draw(3, 20, 0.5)
     doubled = Rows(rows.features, rows.features, rows.classes, rows.groups)
     plain = _Training(rows, False, np.float64).fit(0.1, 1e-9).head(Choice(0.1, False))
@@ -135,7 +135,7 @@ def test_a_mirror_image_that_is_the_picture_itself_changes_nothing() -> None:
     assert twice.weight == pytest.approx(plain.weight, abs=1e-5)
 
 
-def test_validation_is_right_by_chance_where_nothing_can_be_learned() -> None:
+def test_validation_accuracy_is_at_chance_if_nothing_can_be_learned() -> None:
     lot = np.random.default_rng(6)
     classes = np.repeat([0, 1], 150)
     features = lot.normal(0, 1, (300, WIDTH)).astype(np.float32)
@@ -146,14 +146,14 @@ def test_validation_is_right_by_chance_where_nothing_can_be_learned() -> None:
     assert float((own.argmax(axis=1) == classes).mean()) > accuracy  # of what it was trained on it knows more
 
 
-def test_the_number_of_threads_changes_no_bit() -> None:
+def test_the_number_of_threads_does_not_change_the_result() -> None:
     rows = draw(3, 20, 0.3)
     one, two = (train_and_validate(rows, folds=4, seed=1, threads=threads) for threads in (1, 2))
     assert one.head.weight.tobytes() == two.head.weight.tobytes()
     assert one.probabilities.tobytes() == two.probabilities.tobytes()
 
 
-def test_an_earlier_model_is_judged_on_the_same_pictures_by_heads_without_their_folds() -> None:
+def test_an_earlier_model_is_validated_on_the_same_pictures_and_folds() -> None:
     lot = np.random.default_rng(0)
     classes = np.repeat([0, 1, 2], 12)
     features = (lot.normal(size=(36, 4)) + 3 * np.eye(4)[classes]).astype(np.float32)

@@ -31,7 +31,7 @@ from tests.training.transfer.shapes import CLASSES, draw, write_shapes
 
 
 def fill(folder: Path, **counts: int) -> Path:
-    """Empty files that have pictures' names: nobody reads them here."""
+    """Write empty files that have pictures' names: these tests do not read them."""
     for name, count in counts.items():
         (folder / name).mkdir(parents=True)
         for number in range(count):
@@ -45,7 +45,7 @@ def refusal(path: Path, folds: int = 5) -> str:
     return str(error.value)
 
 
-def test_folders_are_classes_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_folders_are_classes_sorted_by_name(tmp_path: Path) -> None:
     with open_pictures(fill(tmp_path, cat=5, ant=6)) as source:
         found = find_classes(source, 5)
     assert found.labels == ("ant", "cat")
@@ -58,40 +58,40 @@ def test_one_class_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_an_empty_class_and_a_small_one_are_named_with_their_counts(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path, ant=0, bee=4, cat=5))
-    assert "'ant' (none), 'bee' (4)." in said
-    assert "cat" not in said
+    message = refusal(fill(tmp_path, ant=0, bee=4, cat=5))
+    assert "'ant' (none), 'bee' (4)." in message
+    assert "cat" not in message
 
 
 def test_more_folds_than_pictures_of_a_class_are_refused(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path, ant=7, bee=20), folds=8)
-    assert "'ant' (7)" in said
-    assert "--folds 7" in said
+    message = refusal(fill(tmp_path, ant=7, bee=20), folds=8)
+    assert "'ant' (7)" in message
+    assert "--folds 7" in message
 
 
 def test_many_small_classes_are_not_all_listed(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path, **{f"class{number:04}": 1 for number in range(30)}))
-    assert "and 25 more classes" in said
+    message = refusal(fill(tmp_path, **{f"class{number:04}": 1 for number in range(30)}))
+    assert "and 25 more classes" in message
 
 
-def test_folders_that_differ_by_spaces_or_by_the_way_accents_are_written_clash(tmp_path: Path) -> None:
-    said = refusal(fill(tmp_path / "spaces", **{"cat": 5, "cat ": 5}))
-    assert "'cat' and 'cat '" in said
+def test_folder_names_that_differ_only_in_spaces_or_unicode_form_conflict(tmp_path: Path) -> None:
+    message = refusal(fill(tmp_path / "spaces", **{"cat": 5, "cat ": 5}))
+    assert "'cat' and 'cat '" in message
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     assert "both name the class 'caf\u00e9'" in refusal(fill(tmp_path / "accents", **{composed: 5, decomposed: 5}))
 
 
-def test_a_folder_whose_name_breaks_lines_cannot_name_a_class(tmp_path: Path) -> None:
+def test_a_folder_name_with_a_line_break_cannot_name_a_class(tmp_path: Path) -> None:
     assert "'a\\nb'" in refusal(fill(tmp_path, **{"a\nb": 5, "c": 5}))
 
 
-def test_pictures_outside_of_any_class_are_refused(tmp_path: Path) -> None:
+def test_pictures_outside_any_class_are_refused(tmp_path: Path) -> None:
     fill(tmp_path, ant=5, bee=5)
     (tmp_path / "stray.jpg").touch()
     assert "stray.jpg" in refusal(tmp_path)
 
 
-def test_more_than_a_thousand_classes_pass_in_a_zip(tmp_path: Path) -> None:
+def test_a_zip_may_have_more_than_a_thousand_classes(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
         for number in range(1_200):
             for picture in range(5):
@@ -103,19 +103,19 @@ def test_more_than_a_thousand_classes_pass_in_a_zip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../a", "-a", ".a", "a/b", "ä", "a" * 101])
-def test_what_cannot_be_a_models_name_is_refused(name: str, tmp_path: Path) -> None:
+def test_an_invalid_model_name_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(BadParameter, match="NAME="):
         check_target(name, tmp_path, force=True)
 
 
 @pytest.mark.parametrize("name", ["imagenet", "smile", "dogcat", "DogCat"])
-def test_what_dimple_ships_is_never_replaced(name: str, tmp_path: Path) -> None:
+def test_included_models_are_never_replaced(name: str, tmp_path: Path) -> None:
     with pytest.raises(BadParameter, match="ships"):
         check_target(name, tmp_path, force=True)
 
 
 @pytest.mark.parametrize("metrics", ["", "{", "[]", '{"how": "by hand"}'])
-def test_a_model_of_another_origin_is_replaced_by_force_only(metrics: str, tmp_path: Path) -> None:
+def test_a_model_of_another_origin_is_replaced_only_with_force(metrics: str, tmp_path: Path) -> None:
     (tmp_path / "pets").mkdir()
     (tmp_path / "pets" / "metrics.json").write_text(metrics)
     with pytest.raises(BadParameter, match="--force"):
@@ -123,7 +123,7 @@ def test_a_model_of_another_origin_is_replaced_by_force_only(metrics: str, tmp_p
     check_target("pets", tmp_path, force=True)
 
 
-def test_a_model_of_this_command_and_a_new_name_pass(tmp_path: Path) -> None:
+def test_a_model_of_this_command_and_a_new_name_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "pets").mkdir()
     (tmp_path / "pets" / "metrics.json").write_text(json.dumps({"made_by": "flask models train"}))
     check_target("pets", tmp_path, force=False)
@@ -143,7 +143,7 @@ LIMITS = PictureLimits(1_000_000)
 
 @pytest.fixture(scope="module")
 def order(tmp_path_factory: pytest.TempPathFactory) -> TransferJob:
-    """Three classes of eight pictures, and two files that are none."""
+    """Return a job with three classes of eight pictures, and two files that are no pictures."""
     work = tmp_path_factory.mktemp("transfer")
     shapes = write_shapes(work / "shapes")
     (shapes / "discs" / "broken.jpg").write_bytes(b"no picture")
@@ -179,7 +179,7 @@ def tensors(order: TransferJob, images: list[Image.Image]) -> Any:
 
 
 def features_by_mxnet(order: TransferJob, images: Any) -> Any:
-    """What the whole imagenet network has behind its last pooling, by MXNet's own means."""
+    """Return the output of the last pooling of the whole imagenet network, by MXNet's own means."""
     prepare()
     import mxnet as mx
 
@@ -190,7 +190,7 @@ def features_by_mxnet(order: TransferJob, images: Any) -> Any:
     return executor.forward(is_train=False)[0].asnumpy()
 
 
-def test_the_server_says_what_scikit_learn_says_of_mxnets_features(
+def test_the_server_matches_scikit_learn_on_the_features_of_mxnet(
     order: TransferJob, trained: TransferResult, model: Model
 ) -> None:
     choice = metrics_of(trained)
@@ -209,17 +209,17 @@ def test_the_server_says_what_scikit_learn_says_of_mxnets_features(
     assert model.probabilities(unseen) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_picture_that_it_never_saw_gets_its_class_from_the_serving_code(model: Model) -> None:
+def test_an_unseen_picture_is_classified_correctly_by_the_serving_code(model: Model) -> None:
     for kind in CLASSES:
         file = io.BytesIO()
         draw(kind, 200).save(file, "PNG")
         with open_picture(file.getvalue(), LIMITS) as picture:
-            said = answer(model, picture)
-        assert said.predictions[0].label == kind
-        assert sum(prediction.probability for prediction in said.predictions) == pytest.approx(1, abs=1e-6)
+            result = answer(model, picture)
+        assert result.predictions[0].label == kind
+        assert sum(prediction.probability for prediction in result.predictions) == pytest.approx(1, abs=1e-6)
 
 
-def test_the_signature_is_the_bodys_but_for_the_classes(order: TransferJob, model: Model) -> None:
+def test_the_signature_equals_that_of_the_body_except_for_the_classes(order: TransferJob, model: Model) -> None:
     whole = open_model_folder(order.body).signature
     assert whole is not None
     assert (model.preprocess, model.input) == (whole.preprocess, whole.inputs[0])
@@ -227,7 +227,7 @@ def test_the_signature_is_the_bodys_but_for_the_classes(order: TransferJob, mode
     assert model.kind == "mxnet"
 
 
-def test_mxnet_itself_opens_the_checkpoint(order: TransferJob, trained: TransferResult, model: Model) -> None:
+def test_mxnet_opens_the_checkpoint(order: TransferJob, trained: TransferResult, model: Model) -> None:
     prepare()
     import mxnet as mx
 
@@ -243,7 +243,7 @@ def test_mxnet_itself_opens_the_checkpoint(order: TransferJob, trained: Transfer
     assert set(arguments) | set(states) == {*symbol.list_arguments(), *symbol.list_auxiliary_states()} - {"data"}
 
 
-def test_the_metrics_say_how_they_were_found(trained: TransferResult) -> None:
+def test_the_metrics_state_how_they_were_computed(trained: TransferResult) -> None:
     metrics = metrics_of(trained)
     assert metrics["how"] == "2-fold cross-validation"
     assert metrics["n"] == 24
@@ -256,7 +256,7 @@ def test_the_metrics_say_how_they_were_found(trained: TransferResult) -> None:
     assert metrics["body"] == "imagenet 1.0"
 
 
-def test_files_that_cannot_be_read_are_named_counted_and_skipped(trained: TransferResult) -> None:
+def test_unreadable_files_are_named_counted_and_skipped(trained: TransferResult) -> None:
     assert trained.skipped == ("discs/broken.jpg", "noise/empty.png")
     assert metrics_of(trained)["skipped"] == 2
 
@@ -277,9 +277,7 @@ def test_a_zip_of_the_folder_gives_the_same_bytes(order: TransferJob, trained: T
 
 
 @pytest.mark.slow
-def test_copies_of_a_picture_are_not_judged_by_one_another(
-    order: TransferJob, trained: TransferResult, tmp_path: Path
-) -> None:
+def test_copies_of_a_picture_are_in_one_fold(order: TransferJob, trained: TransferResult, tmp_path: Path) -> None:
     source = tmp_path / "copies"
     shutil.copytree(order.source, source)
     for number in (1, 2, 3):
@@ -289,10 +287,10 @@ def test_copies_of_a_picture_are_not_judged_by_one_another(
     assert metrics_of(again)["n"] == 27
 
 
-def test_a_camera_that_never_moves_can_be_learned_from(
+def test_near_identical_pictures_of_a_fixed_camera_can_be_learned(
     order: TransferJob, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """All pictures near-identical: to keep them in one fold would leave nothing to judge."""
+    """All pictures are near-identical: keeping them in one fold would leave none to validate."""
     scene = draw("discs", 0)
     for kind, spot in (("defect", (200, 0, 0)), ("fine", (0, 0, 200))):
         (tmp_path / "scene" / kind).mkdir(parents=True)
@@ -305,7 +303,7 @@ def test_a_camera_that_never_moves_can_be_learned_from(
     assert "near-identical" in capfd.readouterr().err
 
 
-def test_where_nothing_can_be_read_the_old_model_stays(
+def test_the_old_model_is_kept_if_no_picture_can_be_read(
     order: TransferJob, trained: TransferResult, tmp_path: Path
 ) -> None:
     for kind in CLASSES:
@@ -318,14 +316,14 @@ def test_where_nothing_can_be_read_the_old_model_stays(
     assert params_of(trained) == before
 
 
-def test_a_class_that_skipping_leaves_too_small_is_named(order: TransferJob, tmp_path: Path) -> None:
+def test_a_class_that_is_too_small_without_skipped_files_is_named(order: TransferJob, tmp_path: Path) -> None:
     shapes = write_shapes(tmp_path / "shapes", count=5)
     (shapes / "noise" / "3.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"'noise' \(4\) \(not counting 1 that could not be read"):
         train(replace(order, source=shapes))
 
 
-def test_a_folder_that_is_not_there_is_named(order: TransferJob, tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(order: TransferJob, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="neither a folder nor a zip"):
         train(replace(order, source=tmp_path / "missing"))
 
@@ -335,9 +333,7 @@ def test_a_bad_name_is_refused_before_anything_is_read(order: TransferJob, tmp_p
         train(replace(order, name="smile", source=tmp_path / "missing"))
 
 
-def test_a_write_that_breaks_off_leaves_the_old_model_and_nothing_else(
-    order: TransferJob, trained: TransferResult
-) -> None:
+def test_a_failed_write_leaves_only_the_old_model(order: TransferJob, trained: TransferResult) -> None:
     before, names = params_of(trained), sorted(os.listdir(order.models_dir))
     head = Head(np.ones((3, 1280)), np.zeros(3), Choice(1.0, False))
     with pytest.raises(TypeError):  # the last file cannot be written
@@ -346,7 +342,7 @@ def test_a_write_that_breaks_off_leaves_the_old_model_and_nothing_else(
     assert sorted(os.listdir(order.models_dir)) == names
 
 
-def test_what_a_killed_run_left_is_cleared_away(order: TransferJob, trained: TransferResult, tmp_path: Path) -> None:
+def test_files_of_a_killed_run_are_removed(order: TransferJob, trained: TransferResult, tmp_path: Path) -> None:
     (tmp_path / ".shapes.partial" / "MAR-INF").mkdir(parents=True)
     head = Head(np.ones((3, 1280)), np.zeros(3), Choice(1.0, False))
     folder = export("shapes", cut_backbone(order.body), head, CLASSES, {}, tmp_path)

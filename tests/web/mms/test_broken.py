@@ -1,4 +1,4 @@
-"""Archives with code of their own that cannot serve: nothing says that they do, and every answer says why."""
+"""Archives with code of their own that cannot serve: no route reports them as ready, all answers have the reason."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         yield app
 
 
-def test_nothing_says_that_it_is_ready(client: FlaskClient) -> None:
-    told = client.get("/predict/coded").json
-    assert told["state"] == "failed" and CAUSE in told["reason"]
+def test_no_route_reports_a_broken_model_as_ready(client: FlaskClient) -> None:
+    description = client.get("/predict/coded").json
+    assert description["state"] == "failed" and CAUSE in description["reason"]
     assert CAUSE in client.get("/v2/models/coded/ready").json["reason"]
     answer = client.get("/readyz")
     assert answer.status_code == 503

@@ -1,4 +1,4 @@
-"""What a model's own code may answer; its process is real."""
+"""The answers of a model's own code, in a real process."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
 
 
 @pytest.mark.parametrize(
-    ("told", "words"),
+    ("command", "words"),
     [
         ({"headers": {"X-Name": "\N{GREEK SMALL LETTER ALPHA}"}}, "X-Name"),
         ({"headers": {"X Name": "a"}}, "X Name"),
@@ -49,19 +49,19 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         ({"phrase": "\N{GREEK SMALL LETTER ALPHA}"}, "status 200"),
     ],
 )
-def test_a_header_that_http_cannot_carry_is_the_handlers_fault(client: FlaskClient, told: object, words: str) -> None:
-    response = client.post("/predictions/coded", data=json.dumps(told))
+def test_an_invalid_http_header_is_an_error_of_the_handler(client: FlaskClient, command: object, words: str) -> None:
+    response = client.post("/predictions/coded", data=json.dumps(command))
     assert response.status_code == 502
     assert "handler of the model coded" in response.json["message"]
     assert words in response.json["message"]
 
 
-def test_other_headers_go_out_as_they_are(client: FlaskClient) -> None:
+def test_other_headers_are_sent_unchanged(client: FlaskClient) -> None:
     response = client.post("/predictions/coded", data=json.dumps({"headers": {"X-Name": "caf\u00e9", "X-Tab": "a b"}}))
     assert (response.status_code, response.data) == (200, b"said")
     assert (response.headers["X-Name"], response.headers["X-Tab"]) == ("caf\u00e9", "a b")
 
 
-def test_nan_is_not_called_json(client: FlaskClient) -> None:
+def test_a_response_with_nan_is_not_sent_as_json(client: FlaskClient) -> None:
     response = client.post("/predictions/coded", data=json.dumps({"nan": True}))
     assert (response.data, response.mimetype) == (b"NaN", "text/plain")

@@ -1,4 +1,4 @@
-"""Archives of MXNet Model Server 0.x, asked as its tutorials ask them; replies are those that the tutorials show."""
+"""Archives of MXNet Model Server 0.x, with the requests of its tutorials and the replies that the tutorials show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Service(SingleNodeService):
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    """``new`` is a model folder of today; ``old`` the same model, packed as 0.x did; ``coded`` has a service."""
+    """Yield an application with three models: ``new`` is a model folder of today; ``old`` the same model, packed as 0.x
+    did; ``coded`` has a service.
+    """
     work = tmp_path_factory.mktemp("legacy")
     models = work / "models"
     shutil.copytree(ROOT / "models" / "smile", models / "new")
@@ -61,7 +63,7 @@ def form(data: bytes, name: str = INPUT) -> dict[str, tuple[io.BytesIO, str]]:
     return {name: (io.BytesIO(data), "test-1.jpg")}
 
 
-def test_the_old_route_answers_an_old_archive_in_the_old_form(client: FlaskClient) -> None:
+def test_the_old_route_answers_an_old_archive_in_the_old_format(client: FlaskClient) -> None:
     reply = client.post("/old/predict", data=form(FACE))
     assert reply.status_code == 200
     assert list(reply.json) == ["prediction"]
@@ -80,7 +82,7 @@ def test_every_other_route_and_archive_gets_the_bare_list(client: FlaskClient) -
     assert wrapped == bare
 
 
-def test_an_old_service_of_ones_own_answers_in_the_old_form(client: FlaskClient) -> None:
+def test_an_own_old_service_answers_in_the_old_format(client: FlaskClient) -> None:
     expected = [{"class": "smiling", "probability": 0.75}, {"class": str(len(FACE)), "probability": 0.25}]
     reply = client.post("/coded/predict", data=form(FACE, "data"))
     assert reply.json == {"prediction": [expected]}
@@ -98,7 +100,7 @@ def test_a_picture_may_be_base64_in_a_plain_field_of_an_old_request(client: Flas
     assert client.post("/new/predict", data={INPUT: text}).status_code == 415
 
 
-def test_other_text_reaches_an_old_service_as_it_is(client: FlaskClient) -> None:
+def test_other_text_is_passed_unchanged_to_an_old_service(client: FlaskClient) -> None:
     reply = client.post("/coded/predict", data={"data": "c21pbGU="}).json  # base64, but of no picture
     assert reply["prediction"][0][1]["class"] == str(len("c21pbGU="))
 
@@ -109,6 +111,6 @@ def test_an_old_archive_has_the_version_that_mms_gives_it(client: FlaskClient) -
         assert described["modelVersion"] == "snapshot"
 
 
-def test_what_an_old_archive_cannot_answer_is_an_error_as_everywhere(client: FlaskClient) -> None:
+def test_an_error_of_an_old_archive_has_the_usual_format(client: FlaskClient) -> None:
     reply = client.post("/old/predict", data=form(b"no picture"))
     assert (reply.status_code, reply.json["type"]) == (415, "BadRequestException")

@@ -1,4 +1,4 @@
-"""Multi Model Server's management API; what is expected is what its own tests and documents show."""
+"""Multi Model Server's management API; expected values are those of its own tests and documents."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def handle(data, context):
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A models folder with ``smile``, and beside it, in ``store``, what is registered later."""
+    """Return a models folder with ``smile``, and beside it, in ``store``, what is registered later."""
     models = tmp_path / "models"
     copy_smile(models / "smile")
     copy_smile(models / "later" / "grin")
@@ -52,7 +52,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def copy_smile(folder: Path) -> Path:
-    """The smile model under the folder's name, which its manifest says, too."""
+    """Copy the smile model under the folder's name, which its manifest states, too."""
     shutil.copytree(ROOT / "models" / "smile", folder)
     manifest = folder / "MAR-INF" / "MANIFEST.json"
     manifest.write_text(manifest.read_text().replace('"modelName": "smile"', f'"modelName": "{folder.name}"'))
@@ -177,7 +177,7 @@ def test_models_are_listed_by_name_in_pages(api: Api) -> None:
         ),
     ],
 )
-def test_refusals_are_in_mms_words(api: Api, method: str, path: str, expected: tuple[int, str, str]) -> None:
+def test_refusals_have_the_messages_of_mms(api: Api, method: str, path: str, expected: tuple[int, str, str]) -> None:
     assert error(api.manage(method, path)) == expected
 
 
@@ -191,7 +191,7 @@ def test_refusals_are_in_mms_words(api: Api, method: str, path: str, expected: t
         ("GET", "/InvalidUrl", 404, "ResourceNotFoundException", "resource is not found"),
     ],
 )
-def test_what_management_does_not_know_is_refused_in_mms_words(
+def test_unknown_management_requests_get_the_message_of_mms(
     api: Api, method: str, path: str, code: int, kind: str, word: str
 ) -> None:
     response = api.manage(method, path)
@@ -221,14 +221,14 @@ def test_an_archive_is_fetched_from_a_web_server(api: Api, tmp_path: Path) -> No
     assert list((tmp_path / "instance" / "archives" / "fetched").iterdir()) == []
 
 
-def test_a_server_that_is_not_there_is_told(api: Api) -> None:
+def test_an_unreachable_download_server_is_reported(api: Api) -> None:
     (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}/fake.mar"
     done = api.manage("POST", f"/models?url={url}")
     assert error(done) == (400, "DownloadModelException", f"Failed to download model from: {url}")
 
 
-def test_what_cannot_be_loaded_is_refused_and_not_kept(api: Api, settings: Settings) -> None:
+def test_a_model_that_cannot_be_loaded_is_refused_and_not_registered(api: Api, settings: Settings) -> None:
     broken = copy_smile(settings.models_dir / "later" / "broken")
     for path in (*broken.glob("*.params"), *broken.glob("*.h5")):
         path.unlink()
@@ -238,7 +238,7 @@ def test_what_cannot_be_loaded_is_refused_and_not_kept(api: Api, settings: Setti
     assert api.manage("GET", "/models/broken").status_code == 404
 
 
-def test_what_was_registered_is_there_after_a_start(app: Flask, settings: Settings) -> None:
+def test_registrations_are_restored_after_a_restart(app: Flask, settings: Settings) -> None:
     api = Api(app)
     api.manage("POST", "/models?url=later/grin&initial_workers=3&batch_size=4")
     api.manage("PUT", "/models/smile?min_worker=7")
@@ -251,7 +251,7 @@ def test_what_was_registered_is_there_after_a_start(app: Flask, settings: Settin
     again.extensions["dimple"].registry.close()
 
 
-def test_what_was_unregistered_stays_away_until_it_is_registered_again(app: Flask, settings: Settings) -> None:
+def test_an_unregistered_model_stays_unregistered_after_a_restart(app: Flask, settings: Settings) -> None:
     Api(app).manage("DELETE", "/models/smile")
     again = started(settings)
     later = Api(again)
@@ -261,7 +261,7 @@ def test_what_was_unregistered_stays_away_until_it_is_registered_again(app: Flas
     again.extensions["dimple"].registry.close()
 
 
-def test_another_process_answers_alike_from_the_next_request_on(app: Flask, settings: Settings) -> None:
+def test_changes_reach_other_processes_by_the_next_request(app: Flask, settings: Settings) -> None:
     here, there_app = Api(app), started(settings)  # two connections to one file, as two processes have
     there = Api(there_app)
     here.manage("POST", "/models?url=later/grin&initial_workers=1")
@@ -273,7 +273,7 @@ def test_another_process_answers_alike_from_the_next_request_on(app: Flask, sett
     there_app.extensions["dimple"].registry.close()
 
 
-def test_an_archives_own_code_runs_in_another_process(api: Api) -> None:
+def test_the_code_of_an_archive_runs_in_another_process(api: Api) -> None:
     assert api.manage("POST", "/models?url=later/echo&initial_workers=1").status_code == 200
     answer = api.predict("echo", b"hello").json
     assert answer["said"] == "hello"
@@ -283,21 +283,21 @@ def test_an_archives_own_code_runs_in_another_process(api: Api) -> None:
     assert "/predictions/echo" in api.client.post("/predict/echo", data=FACE).json["message"]
 
 
-def test_a_handler_knows_the_request_by_the_number_that_the_client_gets(api: Api) -> None:
+def test_a_handler_and_the_client_get_the_same_request_id(api: Api) -> None:
     api.manage("POST", "/models?url=later/echo&initial_workers=1")
     response = api.predict("echo", b"hello")
     assert response.json["id"] == response.headers["x-request-id"]
     assert int(response.headers["Content-Length"]) == len(response.data) > 3
 
 
-def test_who_is_turned_away_is_told_when_to_come_again(api: Api) -> None:
+def test_a_refused_request_gets_a_retry_after_header(api: Api) -> None:
     api.manage("POST", "/models?url=later/grin")
     refused = api.predict("grin")
     assert refused.status_code == 503
     assert int(refused.headers["Retry-After"]) > 0
 
 
-def test_ping_misses_only_workers_that_should_be_there(api: Api, settings: Settings) -> None:
+def test_ping_reports_only_missing_workers(api: Api, settings: Settings) -> None:
     def ping() -> str:
         return str(api.client.get("/ping").json["status"])
 
@@ -318,7 +318,7 @@ def test_ping_misses_only_workers_that_should_be_there(api: Api, settings: Setti
         ("initial_workers=1025", "initial_workers"),
     ],
 )
-def test_numbers_that_no_model_can_have_are_refused(api: Api, query: str, named: str) -> None:
+def test_impossible_numbers_are_refused(api: Api, query: str, named: str) -> None:
     code, kind, message = error(api.manage("POST", f"/models?url=later/grin&{query}"))
     assert (code, kind) == (400, "BadRequestException")
     assert named in message
@@ -326,23 +326,23 @@ def test_numbers_that_no_model_can_have_are_refused(api: Api, query: str, named:
 
 
 @pytest.mark.parametrize("text", ["x", "1.5", "1_0", " 2", "2147483648", "9" * 30, ""])
-def test_numbers_that_are_none_count_as_missing(api: Api, text: str) -> None:
+def test_invalid_numbers_count_as_missing(api: Api, text: str) -> None:
     listed = api.manage("GET", "/models", query_string={"limit": text}).json
     assert [item["modelName"] for item in listed["models"]] == ["smile"]
 
 
-def test_the_name_that_mms_document_has_for_the_url_is_read_too(api: Api) -> None:
+def test_the_documented_name_of_the_url_parameter_is_accepted_too(api: Api) -> None:
     assert api.manage("POST", "/models?model_url=later/grin").json == {"status": 'Model "grin" registered'}
 
 
-def test_code_that_cannot_be_loaded_is_refused_and_not_kept(api: Api, settings: Settings) -> None:
+def test_code_that_cannot_be_loaded_is_refused_and_not_registered(api: Api, settings: Settings) -> None:
     write_handler(settings.models_dir / "later" / "bad", "def handle(data, context):\n    raise ValueError('no')\n")
     done = api.manage("POST", "/models?url=later/bad&initial_workers=1&synchronous=true")
     assert error(done) == (500, "InternalServerException", "Failed to start workers")
     assert api.manage("GET", "/models/bad").status_code == 404
 
 
-def test_management_answers_at_its_own_port_only(api: Api) -> None:
+def test_management_answers_only_at_its_own_port(api: Api) -> None:
     assert api.client.get("/models", base_url="http://localhost:8080").status_code == 404
     assert api.client.post("/models?url=later/grin", base_url="http://localhost:8080").status_code in (404, 405)
     assert api.manage("POST", "/predictions/smile", data=FACE).status_code == 404
@@ -356,7 +356,7 @@ def test_a_page_of_another_site_cannot_register_a_model(api: Api, headers: dict[
 
 
 @pytest.mark.parametrize("name", ["url", "model_name", "handler", "runtime"])
-def test_no_value_is_longer_in_json_than_in_a_query(client: FlaskClient, name: str) -> None:
+def test_values_in_json_have_the_length_limits_of_a_query(client: FlaskClient, name: str) -> None:
     given = {"url": "smile", "model_name": "long", name: "a" * 2**20}
     refused = client.post("/models", json=given, base_url="http://localhost:8081")
     assert (refused.status_code, f"{name}=" in refused.json["message"]) == (400, True)

@@ -1,4 +1,4 @@
-"""Tensors at SageMaker's routes; what is expected is what a picture gives, and what the formats say."""
+"""Tensors at SageMaker's routes; expected values are those of a picture, and those that the formats define."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def ask(client: FlaskClient, data: Any, kind: str, path: str = BOTH[0], accept: 
         ("application/json", {"instances": [{"b64": base64.b64encode(item).decode()} for item in PICTURES]}),
     ],
 )
-def test_every_format_gives_for_each_row_what_its_picture_gives(
+def test_rows_in_every_format_get_the_answers_of_their_pictures(
     client: FlaskClient, path: str, kind: str, data: Any
 ) -> None:
     by_picture = [client.post(path, data=item, content_type="image/png").json for item in PICTURES]
@@ -62,16 +62,16 @@ def test_every_format_gives_for_each_row_what_its_picture_gives(
     assert response.json == by_picture
 
 
-def test_one_row_may_come_without_its_axis(client: FlaskClient) -> None:
+def test_a_single_row_may_lack_the_batch_axis(client: FlaskClient) -> None:
     expected = client.post(BOTH[0], data=PICTURES[0], content_type="image/png").json
     assert ask(client, npy(ROWS[0]), "application/x-npy").json == [expected]
     assert ask(client, ROWS[0].tolist(), "application/json").json == [expected]
 
 
-def test_probabilities_come_as_csv_or_npy_where_that_is_accepted(client: FlaskClient) -> None:
+def test_probabilities_are_sent_as_csv_or_npy_if_accepted(client: FlaskClient) -> None:
     answers = ask(client, npy(ROWS), "application/x-npy").json
-    said = [{item["class"]: item["probability"] for item in row} for row in answers]
-    expected = [[row["non-smiling"], row["smiling"]] for row in said]  # in the order of synset.txt
+    probabilities = [{item["class"]: item["probability"] for item in row} for row in answers]
+    expected = [[row["non-smiling"], row["smiling"]] for row in probabilities]  # in the order of synset.txt
     response = ask(client, npy(ROWS), "application/x-npy", accept="application/x-npy")
     values = np.load(io.BytesIO(response.data))
     assert (response.mimetype, values.dtype, values.tolist()) == ("application/x-npy", np.float32, expected)
@@ -81,7 +81,7 @@ def test_probabilities_come_as_csv_or_npy_where_that_is_accepted(client: FlaskCl
     assert lines == [[np.float32(value) for value in row] for row in expected]
 
 
-def test_a_picture_is_one_under_whatever_type(client: FlaskClient) -> None:
+def test_a_picture_is_recognised_under_any_content_type(client: FlaskClient) -> None:
     expected = client.post(BOTH[0], data=PICTURES[0], content_type="image/png").json
     for kind in ("application/json", "application/x-image", "application/octet-stream"):
         assert ask(client, PICTURES[0], kind).json == expected
@@ -89,7 +89,7 @@ def test_a_picture_is_one_under_whatever_type(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("path", ["/predictions/smile", "/smile/predict", *BOTH])
 @pytest.mark.parametrize("quote", [quote, quote_plus, str])
-def test_a_picture_comes_as_base64_in_a_urlencoded_form(client: FlaskClient, path: str, quote: Any) -> None:
+def test_a_picture_may_be_base64_in_a_urlencoded_form(client: FlaskClient, path: str, quote: Any) -> None:
     expected = client.post(path, data=PICTURES[0], content_type="image/png").json
     text = base64.b64encode(PICTURES[0]).decode()
     assert "+" in text  # which a client that does not quote it sends, and which then stands for a space
@@ -107,18 +107,18 @@ def test_base64_may_be_in_lines(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("kind", "mark"), [("application/json", b"\xef\xbb\xbf"), ("application/octet-stream", b""), ("", b"\n")]
 )
-def test_json_comes_behind_a_byte_order_mark_or_as_bytes(client: FlaskClient, kind: str, mark: bytes) -> None:
+def test_json_may_have_a_byte_order_mark_or_the_type_of_bytes(client: FlaskClient, kind: str, mark: bytes) -> None:
     body = mark + json.dumps({"instances": ROWS.tolist()}).encode()
     assert ask(client, body, kind).json == ask(client, npy(ROWS), "application/x-npy").json
 
 
-def test_parameters_of_what_is_accepted_do_not_matter(client: FlaskClient) -> None:
+def test_parameters_of_the_accept_header_are_ignored(client: FlaskClient) -> None:
     for accept in ("text/csv; charset=utf-8", "text/csv;q=0.5, image/png", "text/csv;header=present"):
         assert ask(client, npy(ROWS), "application/x-npy", accept=accept).mimetype == "text/csv"
 
 
 def header(shape: str, kind: str = "<f4") -> bytes:
-    """A .npy file of version 1 whose header says so, with four bytes of data (format: NEP 1)."""
+    """Return a .npy file of version 1 with the given header, and four bytes of data (format: NEP 1)."""
     text = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".encode()
     text += b" " * (64 - (10 + len(text) + 1) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(4)
@@ -152,13 +152,13 @@ def header(shape: str, kind: str = "<f4") -> bytes:
         ("application/json", [{"url": "x"}], "a picture in base64"),
     ],
 )
-def test_what_is_no_tensor_of_the_models_is_refused(client: FlaskClient, kind: str, data: Any, words: str) -> None:
+def test_tensors_that_do_not_fit_the_model_are_refused(client: FlaskClient, kind: str, data: Any, words: str) -> None:
     response = ask(client, data, kind)
     assert (response.status_code, response.json["type"]) == (400, "BadRequestException")
     assert words in response.json["message"]
 
 
-def test_rows_are_counted_as_pictures_and_frames_as_elsewhere(client: FlaskClient) -> None:
+def test_the_limits_of_pictures_and_frames_apply_to_rows(client: FlaskClient) -> None:
     assert ask(client, npy(np.zeros((5, 1, 64, 64))), "application/x-npy").status_code == 413
     assert ask(client, [{"b64": ""}] * 5, "application/json").status_code == 413
     dots = [Image.new("L", (1, 1), 200 * (number % 2)) for number in range(1001)]  # equal ones would be one frame
@@ -167,6 +167,6 @@ def test_rows_are_counted_as_pictures_and_frames_as_elsewhere(client: FlaskClien
     assert (refused.status_code, "1,000 frames" in refused.json["message"]) == (413, True)
 
 
-def test_a_lack_of_memory_has_the_status_at_which_sagemaker_makes_room(client: FlaskClient) -> None:
+def test_out_of_memory_has_the_status_that_sagemaker_expects(client: FlaskClient) -> None:
     with client.application.test_request_context("/models", method="POST"):
         assert mms_error_response(MemoryError()).status_code == 507

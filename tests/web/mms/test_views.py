@@ -1,4 +1,4 @@
-"""The routes of Multi Model Server; what is expected is what its own tests, documents and tutorials show."""
+"""The routes of Multi Model Server; expected values are those of its own tests, documents and tutorials."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def test_the_body_is_the_picture_and_the_answer_a_bare_list(client: FlaskClient,
 
 
 @pytest.mark.parametrize("field", ["/conv2d_1_input1", "body", "data", "anything"])
-def test_a_form_carries_the_picture_under_the_inputs_name_or_the_usual_ones(client: FlaskClient, field: str) -> None:
+def test_the_form_field_of_the_picture_is_the_input_name_or_a_usual_one(client: FlaskClient, field: str) -> None:
     response = client.post("/smile/predict", data={field: (io.BytesIO(FACE), "test-1.jpg")})
     assert names(json.loads(response.data)) == ["smiling", "non-smiling"]
 
 
-def test_the_inputs_own_name_goes_before_the_others(client: FlaskClient) -> None:
+def test_the_input_name_takes_precedence_over_other_field_names(client: FlaskClient) -> None:
     parts = {"data": (io.BytesIO(b"no picture"), "a.jpg"), "/conv2d_1_input1": (io.BytesIO(FACE), "b.jpg")}
     assert client.post("/predictions/smile", data=parts).status_code == 200
 
 
-def test_the_answer_is_that_of_dimples_own_route(client: FlaskClient) -> None:
+def test_the_answer_equals_that_of_our_own_route(client: FlaskClient) -> None:
     picture = encode(astronaut())
     own = client.post("/predict/smile", data=picture).json["predictions"]
     assert json.loads(client.post("/predictions/smile", data=picture).data) == [
@@ -60,7 +60,7 @@ def test_invocations_take_the_model_from_the_query_or_the_form(client: FlaskClie
     assert "model_name" in refused.json["message"]
 
 
-def test_ping_says_healthy_and_never_the_same_request_id(client: FlaskClient) -> None:
+def test_ping_answers_healthy_with_a_new_request_id_each_time(client: FlaskClient) -> None:
     first, second = client.get("/ping"), client.get("/ping")
     assert first.data == b'{\n  "status": "Healthy"\n}\n'
     ids = {uuid.UUID(response.headers["x-request-id"]) for response in (first, second)}
@@ -68,7 +68,7 @@ def test_ping_says_healthy_and_never_the_same_request_id(client: FlaskClient) ->
     assert first.headers["Cache-Control"] == "no-cache; no-store, must-revalidate, private"
 
 
-def test_an_unknown_model_is_told_in_mms_words(client: FlaskClient) -> None:
+def test_an_unknown_model_gets_the_error_of_mms(client: FlaskClient) -> None:
     response = client.post("/predictions/InvalidModel", data=FACE)
     assert response.status_code == 404
     assert (
@@ -82,7 +82,7 @@ def test_an_unknown_model_is_told_in_mms_words(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture"])
-def test_what_is_no_picture_is_a_client_error_with_the_reason(client: FlaskClient, data: bytes) -> None:
+def test_files_that_are_not_pictures_are_a_client_error_with_the_reason(client: FlaskClient, data: bytes) -> None:
     response = client.post("/predictions/smile", data=data)
     assert response.status_code in (400, 415)
     assert response.json["type"] == "BadRequestException"
@@ -95,7 +95,7 @@ def test_a_body_that_is_too_long_is_refused(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/predictions", "/predictions/", "/invocations/x", "/models/smile/other", "/models"])
-def test_what_mms_does_not_know_is_refused_in_its_words(client: FlaskClient, path: str) -> None:
+def test_unknown_routes_get_the_error_of_mms(client: FlaskClient, path: str) -> None:
     response = client.post(path, data=FACE, headers={"Accept": "text/html"})
     assert (response.status_code, response.json) == (
         404,
@@ -110,17 +110,17 @@ def test_what_mms_does_not_know_is_refused_in_its_words(client: FlaskClient, pat
 
 @pytest.mark.parametrize("path", ["/ping/", "/ping/x"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_ping_answers_longer_paths_and_every_method(client: FlaskClient, path: str, method: str) -> None:
+def test_ping_answers_on_longer_paths_and_to_every_method(client: FlaskClient, path: str, method: str) -> None:
     response = client.open(path, method=method)
     assert (response.status_code, response.json) == (200, {"status": "Healthy"})
 
 
-def test_an_empty_model_name_is_no_model(client: FlaskClient) -> None:
+def test_an_empty_model_name_is_not_found(client: FlaskClient) -> None:
     response = client.post("/invocations?model_name=", data=FACE)
     assert (response.status_code, response.json["message"]) == (404, "Model not found: ")
 
 
-def test_a_form_without_its_boundary_is_taken_for_the_body_as_mms_takes_it(client: FlaskClient) -> None:
+def test_a_form_without_a_boundary_is_read_as_a_raw_body_as_by_mms(client: FlaskClient) -> None:
     response = client.post("/predictions/smile", data=FACE, content_type="multipart/form-data")
     assert response.status_code == 200
     assert response.json == client.post("/predictions/smile", data=FACE).json

@@ -1,4 +1,4 @@
-"""Models with code of their own, asked by the Open Inference Protocol; their processes are real."""
+"""Models with code of their own in the Open Inference Protocol; their processes are real."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def column(name: str, *texts: str, **parameters: Any) -> dict[str, Any]:
     return {"name": name, "datatype": "BYTES", "shape": [len(texts)], "data": list(texts), "parameters": parameters}
 
 
-def test_it_is_ready_and_takes_and_gives_bytes(client: FlaskClient) -> None:
+def test_a_custom_model_is_ready_and_has_bytes_inputs_and_outputs(client: FlaskClient) -> None:
     assert client.get("/v2/models/coded/ready").json == {"name": "coded", "ready": True}
-    told = client.get("/v2/models/coded").json
-    assert told["platform"] == "dimple_handler"
-    assert told["inputs"] == told["outputs"] == [{"name": "body", "datatype": "BYTES", "shape": [-1]}]
+    metadata = client.get("/v2/models/coded").json
+    assert metadata["platform"] == "dimple_handler"
+    assert metadata["inputs"] == metadata["outputs"] == [{"name": "body", "datatype": "BYTES", "shape": [-1]}]
 
 
-def test_an_element_reaches_the_handler_as_a_body_does(client: FlaskClient) -> None:
+def test_an_element_is_passed_to_the_handler_like_a_body(client: FlaskClient) -> None:
     found = outputs(infer(client, "coded", {"inputs": [column("body", "hello")]}))
     assert found["body"]["shape"] == [1]
-    said = json.loads(found["body"]["data"][0])
+    received = json.loads(found["body"]["data"][0])
     by_mms = client.post("/predictions/coded", data=b"hello", content_type="application/octet-stream")
-    assert said == by_mms.json == {"body": "bytearray"}
+    assert received == by_mms.json == {"body": "bytearray"}
 
 
 def test_rows_are_requests_and_inputs_their_fields(client: FlaskClient) -> None:
@@ -74,17 +74,17 @@ def test_rows_are_requests_and_inputs_their_fields(client: FlaskClient) -> None:
     assert [json.loads(text) for text in found["body"]["data"]] == [{"image": "bytearray", "options": "dict"}] * 2
 
 
-def test_answers_that_are_no_text_come_in_base64_or_as_bytes(client: FlaskClient) -> None:
+def test_outputs_that_are_not_text_are_sent_in_base64_or_as_bytes(client: FlaskClient) -> None:
     (body,) = infer(client, "coded", {"inputs": [column("body", "bytes")]}).json["outputs"]
     assert body["parameters"] == {"content_type": "base64"}
     assert base64.b64decode(body["data"][0]) == bytes([255, 0, 254])
     coded = column("body", base64.b64encode(b"bytes").decode(), content_type="base64")
-    wanted = [{"name": "body", "parameters": {"binary_data": True}}]
-    response = infer(client, "coded", {"inputs": [coded], "outputs": wanted})
+    requested_outputs = [{"name": "body", "parameters": {"binary_data": True}}]
+    response = infer(client, "coded", {"inputs": [coded], "outputs": requested_outputs})
     assert response.data.endswith(elements(bytes([255, 0, 254])))
 
 
-def test_what_the_handler_refuses_has_its_status(client: FlaskClient) -> None:
+def test_a_refusal_of_the_handler_keeps_its_status(client: FlaskClient) -> None:
     refused = infer(client, "coded", {"inputs": [column("body", "hello", "refuse")]})
     assert (refused.status_code, list(refused.json)) == (422, ["error"])
     failed = infer(client, "coded", {"inputs": [column("body", "raise")]})
@@ -102,7 +102,7 @@ def test_what_the_handler_refuses_has_its_status(client: FlaskClient) -> None:
         ({"inputs": [column("a", "\ud800")]}, 400, "not Unicode"),
     ],
 )
-def test_what_it_cannot_take_is_refused(client: FlaskClient, document: Any, status: int, words: str) -> None:
+def test_unsupported_inputs_are_refused(client: FlaskClient, document: Any, status: int, words: str) -> None:
     response = infer(client, "coded", document)
     assert response.status_code == status
     assert words in response.json["error"]
@@ -123,7 +123,9 @@ def test_a_model_without_workers_is_not_ready(client: FlaskClient) -> None:
         client.put("/models/coded?min_worker=1&synchronous=true", base_url="http://localhost:8081")
 
 
-def test_a_model_that_could_not_be_loaded_says_why(app: Flask, client: FlaskClient, tmp_path: Path) -> None:
+def test_the_reason_why_a_model_could_not_be_loaded_is_reported(
+    app: Flask, client: FlaskClient, tmp_path: Path
+) -> None:
     put(tmp_path / "models" / "broken", {"a-symbol.json": "{}", "a-0000.params": "x", "signature.json": "{}"})
     folders = {f"{name}_dir": tmp_path / name for name in ("models", "uploads", "instance")}
     other = create_app(Settings(shipped_models=False, **folders))

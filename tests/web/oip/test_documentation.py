@@ -1,4 +1,4 @@
-"""What docs/protocols.md shows can be typed as it stands."""
+"""The commands and the program of docs/protocols.md, typed unchanged."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PROGRAMS = [block for block in BLOCKS if block.strip().startswith("import ")]
 COMMANDS = [block for block in BLOCKS if block not in PROGRAMS]
 
 
-def test_there_is_something_to_type() -> None:
+def test_the_document_has_commands() -> None:
     assert (len(PROGRAMS), len(COMMANDS)) == (1, 3)
 
 
 @pytest.mark.parametrize("commands", COMMANDS)
-def test_the_commands_are_answered(server: Server, commands: str) -> None:
-    told = commands.replace("localhost:8080", f"127.0.0.1:{server.port}").replace("curl ", "curl -sSf --max-time 60 ")
-    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", told], cwd=ROOT, capture_output=True, text=True)
+def test_the_documented_commands_succeed(server: Server, commands: str) -> None:
+    script = commands.replace("localhost:8080", f"127.0.0.1:{server.port}").replace("curl ", "curl -sSf --max-time 60 ")
+    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert ("smiling" in done.stdout) != ("Accept: text/csv" in commands)
 
 
-def test_the_program_prints_what_it_should(server: Server) -> None:
+def test_the_documented_program_prints_the_expected_output(server: Server) -> None:
     program = PROGRAMS[0].replace("localhost:8080", f"127.0.0.1:{server.port}")
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

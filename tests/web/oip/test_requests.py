@@ -1,4 +1,4 @@
-"""Requests written by hand: what the protocol lets clients leave out, and what must be refused."""
+"""Requests written by hand: parts that the protocol makes optional, and requests that must be refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ZEROS = {"name": NAME, "datatype": "FP32", "shape": SHAPE, "data": [0] * 4096}
 
 
 def refusal(client: FlaskClient, document: Any, binary: bytes = b"", status: int = 400, **headers: str) -> str:
-    """Why a request is refused."""
+    """Return why a request is refused."""
     response = infer(client, "smile", document, binary, **headers)
     assert response.status_code == status, response.text
     assert response.json
@@ -37,7 +37,7 @@ def one(**changed: Any) -> dict[str, Any]:
     return {"inputs": [{**ZEROS, **changed}]}
 
 
-def test_health_and_metadata_are_as_the_protocol_has_them(client: FlaskClient) -> None:
+def test_health_and_metadata_follow_the_protocol(client: FlaskClient) -> None:
     assert set(client.get("/v2").json) == {"name", "version", "extensions"}
     assert client.get("/v2/").json == client.get("/v2").json
     assert client.get("/v2/health/live").json == {"live": True}
@@ -46,7 +46,7 @@ def test_health_and_metadata_are_as_the_protocol_has_them(client: FlaskClient) -
     assert client.get("/v2/models/smile").json["platform"].startswith("dimple_")
 
 
-def test_an_answer_has_the_requests_id_and_names_what_answered(client: FlaskClient) -> None:
+def test_a_response_has_the_request_id_and_names_the_model(client: FlaskClient) -> None:
     response = infer(client, "smile", {"id": "4 2", "inputs": [ZEROS]})
     assert response.mimetype == "application/json"
     assert {**response.json, "outputs": 0} == {"model_name": "smile", "model_version": "1.0", "id": "4 2", "outputs": 0}
@@ -63,13 +63,13 @@ def test_data_may_be_flat_or_nested(client: FlaskClient) -> None:
     assert outputs(flat) == outputs(nested)
 
 
-def test_binary_and_json_outputs_may_be_mixed(client: FlaskClient) -> None:
-    wanted = [
+def test_a_response_may_mix_binary_and_json_outputs(client: FlaskClient) -> None:
+    requested_outputs = [
         {"name": "labels", "parameters": {"binary_data": True}},
         {"name": "softmax"},
         {"name": "scores", "parameters": {"binary_data": True}},
     ]
-    response = infer(client, "smile", {"inputs": [picture(FACE)], "outputs": wanted})
+    response = infer(client, "smile", {"inputs": [picture(FACE)], "outputs": requested_outputs})
     assert response.mimetype == "application/octet-stream"
     length = int(response.headers[LENGTH])
     document, binary = json.loads(response.data[:length]), response.data[length:]
@@ -83,7 +83,7 @@ def test_binary_and_json_outputs_may_be_mixed(client: FlaskClient) -> None:
     assert sorted(softmax["data"], reverse=True) == np.frombuffer(binary[26:], "<f4").tolist()
 
 
-def test_inputs_may_be_bytes_while_outputs_are_json(client: FlaskClient) -> None:
+def test_inputs_may_be_binary_while_outputs_are_json(client: FlaskClient) -> None:
     raw = elements(FACE, FACE)
     sent = {"name": "image", "datatype": "BYTES", "shape": [2, 1], "parameters": {"binary_data_size": len(raw)}}
     found = outputs(infer(client, "smile", {"inputs": [sent]}, raw))
@@ -91,28 +91,28 @@ def test_inputs_may_be_bytes_while_outputs_are_json(client: FlaskClient) -> None
     assert found["scores"]["shape"] == [2, 2]
 
 
-def test_a_body_without_json_is_one_picture(client: FlaskClient) -> None:
+def test_a_body_without_json_is_read_as_one_picture(client: FlaskClient) -> None:
     headers = {LENGTH: "0", "Content-Type": "application/octet-stream"}
     found = outputs(client.post("/v2/models/smile/infer", data=FACE, headers=headers))
     assert found == outputs(infer(client, "smile", {"inputs": [picture(FACE)]}))
 
 
-def test_more_classes_or_fewer_can_be_asked_for(client: FlaskClient) -> None:
+def test_more_or_fewer_classes_can_be_requested(client: FlaskClient) -> None:
     request = {"inputs": [picture(FACE)], "parameters": {"top": 1}}
     assert outputs(infer(client, "smile", request))["labels"]["data"] == ["smiling"]
     request["parameters"] = {"top": 99}
     assert outputs(infer(client, "smile", request))["labels"]["shape"] == [1, 2]
 
 
-def test_the_one_number_of_a_sigmoid_has_no_label(client: FlaskClient) -> None:
-    wanted = [{"name": name, "parameters": {"classification": 9}} for name in ("sigmoid", "scores")]
-    found = outputs(infer(client, "dogcat", {"inputs": [picture(encode(plain()))], "outputs": wanted}))
+def test_the_single_output_of_a_sigmoid_has_no_label(client: FlaskClient) -> None:
+    requested_outputs = [{"name": name, "parameters": {"classification": 9}} for name in ("sigmoid", "scores")]
+    found = outputs(infer(client, "dogcat", {"inputs": [picture(encode(plain()))], "outputs": requested_outputs}))
     (raw,), classes = found["sigmoid"]["data"], dict(text.split(":", 2)[1:] for text in found["scores"]["data"])
     assert raw.split(":")[1:] == ["0"]
     assert classes == {"0": "cat", "1": "dog"}
 
 
-def test_of_several_faces_the_largest_counts(client: FlaskClient) -> None:
+def test_the_largest_of_several_faces_is_classified(client: FlaskClient) -> None:
     portrait = astronaut()
     two = portrait.copy()
     two.paste(portrait.crop((150, 40, 300, 190)).resize((80, 80)), (420, 420))
@@ -122,7 +122,7 @@ def test_of_several_faces_the_largest_counts(client: FlaskClient) -> None:
     assert found["scores"]["data"] == [best["probability"] for best in own["predictions"]]
 
 
-def test_unknown_parameters_are_passed_over(client: FlaskClient) -> None:
+def test_unknown_parameters_are_ignored(client: FlaskClient) -> None:
     # Triton's client sends these to models that are stateful, or scheduled
     parameters = {"sequence_id": 3, "sequence_start": True, "priority": 1, "timeout": 5}
     assert infer(client, "smile", {"inputs": [ZEROS], "parameters": parameters}).status_code == 200
@@ -191,22 +191,22 @@ BAD = [
 
 
 @pytest.mark.parametrize(("document", "words"), BAD)
-def test_what_does_not_fit_is_refused_with_the_value(client: FlaskClient, document: Any, words: str) -> None:
+def test_invalid_requests_are_refused_with_the_value(client: FlaskClient, document: Any, words: str) -> None:
     assert words in refusal(client, document)
 
 
-def test_no_more_inputs_and_outputs_are_looked_at_than_there_are(client: FlaskClient) -> None:
+def test_the_number_of_inputs_and_outputs_is_limited(client: FlaskClient) -> None:
     names = [{"name": f"output{number}"} for number in range(4)]
     assert "takes at most 3" in refusal(client, {"inputs": [ZEROS], "outputs": names})
     assert "values besides" in refusal(client, {"inputs": [ZEROS], "outputs": [{"name": "softmax"}] * 60_000})
     assert "takes one input" in refusal(client, {"inputs": [{**ZEROS, "data": [0]}] * 500})
 
 
-def test_no_number_is_too_long_for_the_message(client: FlaskClient) -> None:
+def test_a_shape_with_thousands_of_digits_is_refused(client: FlaskClient) -> None:
     refusal(client, {"inputs": [{**picture(FACE), "shape": [10**4000, 1]}]})
 
 
-def test_one_picture_may_stand_without_its_list(client: FlaskClient) -> None:
+def test_a_single_picture_may_be_given_without_a_list(client: FlaskClient) -> None:
     request = {"inputs": [picture(FACE)]}
     expected = outputs(infer(client, "smile", request))
     request["inputs"][0]["data"] = request["inputs"][0]["data"][0]
@@ -215,7 +215,7 @@ def test_one_picture_may_stand_without_its_list(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize(("datatype", "value"), [("FP32", 0.25), ("UINT8", 255), ("INT64", -3), ("FP64", 0.5)])
-def test_a_long_list_of_numbers_gives_what_bytes_give(
+def test_a_long_json_list_gives_the_same_outputs_as_binary_data(
     client: FlaskClient, datatype: str, value: float, nested: bool
 ) -> None:
     values = np.full((4, 1, 64, 64), value, NUMBERS[datatype])
@@ -228,7 +228,7 @@ def test_a_long_list_of_numbers_gives_what_bytes_give(
     )
 
 
-def test_what_is_no_picture_or_too_much_has_the_status_that_it_has_elsewhere(client: FlaskClient) -> None:
+def test_invalid_and_too_many_pictures_get_the_usual_status(client: FlaskClient) -> None:
     assert "Picture 1 of 0-1: This file cannot be read as a picture" in refusal(
         client, {"inputs": [picture(FACE, b"GIF89a")]}, status=415
     )
@@ -238,11 +238,11 @@ def test_what_is_no_picture_or_too_much_has_the_status_that_it_has_elsewhere(cli
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "1.5", "9" * 30, "999"])
-def test_the_json_cannot_be_longer_than_the_body(client: FlaskClient, length: str) -> None:
+def test_a_json_length_beyond_the_body_is_refused(client: FlaskClient, length: str) -> None:
     assert f"{LENGTH}='{length}'" in refusal(client, {"inputs": [ZEROS]} | {"inputs": []}, **{LENGTH: length})
 
 
-def test_no_cut_through_a_binary_request_does_harm(client: FlaskClient) -> None:
+def test_binary_requests_truncated_anywhere_are_refused(client: FlaskClient) -> None:
     raw = elements(FACE[:40], b"", FACE[:3])
     sent = {"name": "image", "datatype": "BYTES", "shape": [3], "parameters": {"binary_data_size": len(raw)}}
     for end in range(1, len(raw)):
@@ -252,7 +252,7 @@ def test_no_cut_through_a_binary_request_does_harm(client: FlaskClient) -> None:
     assert "tell of" in refusal(client, {"inputs": [sent]}, raw + b"x")
 
 
-def test_binary_numbers_fill_their_shape(client: FlaskClient) -> None:
+def test_the_size_of_binary_data_must_match_the_shape(client: FlaskClient) -> None:
     sent = {key: value for key, value in ZEROS.items() if key != "data"}
     for size in (4, 4096, 4096 * 4 - 1, 4096 * 4 + 4):
         document = {"inputs": [{**sent, "parameters": {"binary_data_size": size}}]}
@@ -264,7 +264,7 @@ def test_binary_numbers_fill_their_shape(client: FlaskClient) -> None:
     assert "other than 0 and 1" in refusal(client, {"inputs": [truths]}, b"\2" * 4096)
 
 
-def test_bodies_are_inflated_no_further_than_is_allowed(client: FlaskClient) -> None:
+def test_compressed_bodies_are_inflated_only_up_to_the_limit(client: FlaskClient) -> None:
     document = json.dumps({"inputs": [ZEROS]}).encode()
     for name, packed in (("gzip", gzip.compress(document)), ("deflate", zlib.compress(document))):
         assert infer(client, "smile", packed, **{"Content-Encoding": name}).status_code == 200
@@ -276,7 +276,7 @@ def test_bodies_are_inflated_no_further_than_is_allowed(client: FlaskClient) -> 
     assert "Content-Encoding='br'" in refusal(client, document, **{"Content-Encoding": "br"})
 
 
-def test_answers_are_packed_for_who_takes_them_so_and_are_long(client: FlaskClient) -> None:
+def test_long_responses_are_compressed_if_the_client_accepts_it(client: FlaskClient) -> None:
     values = {"name": "conv2d_1_input", "datatype": "UINT8", "shape": [4, 3, 150, 150]}
     raw = bytes(4 * 3 * 150 * 150)
     document = {"inputs": [{**values, "parameters": {"binary_data_size": len(raw)}}]}
@@ -287,7 +287,7 @@ def test_answers_are_packed_for_who_takes_them_so_and_are_long(client: FlaskClie
     assert json.loads(gzip.decompress(long.data))["outputs"] == short.json["outputs"]
 
 
-def test_wrong_addresses_and_methods_are_told_in_the_protocols_form(client: FlaskClient) -> None:
+def test_unknown_routes_and_methods_get_errors_in_the_format_of_the_protocol(client: FlaskClient) -> None:
     for method, path, status in (
         ("GET", "/v2/models/absent", 404),
         ("GET", "/v2/models/smile/versions/9", 404),
@@ -303,12 +303,12 @@ def test_wrong_addresses_and_methods_are_told_in_the_protocols_form(client: Flas
         assert ("Allow" in response.headers) == (status == 405)
 
 
-def test_the_management_port_has_nothing_of_it(client: FlaskClient) -> None:
+def test_the_protocol_is_not_served_at_the_management_port(client: FlaskClient) -> None:
     for path in ("/v2", "/v2/health/live", "/v2/models/smile"):
         assert client.get(path, base_url="http://localhost:8081").status_code == 404
 
 
-def test_a_full_line_is_told_at_once_with_the_time_to_come_again(app: Flask, client: FlaskClient) -> None:
+def test_a_full_queue_is_reported_at_once_with_retry_after(app: Flask, client: FlaskClient) -> None:
     registry = app.extensions["dimple"].registry
     with contextlib.ExitStack() as inside:
         with contextlib.suppress(QueueFull):
@@ -320,7 +320,7 @@ def test_a_full_line_is_told_at_once_with_the_time_to_come_again(app: Flask, cli
     assert infer(client, "smile", {"inputs": [ZEROS]}).status_code == 200
 
 
-def test_the_index_tells_of_all_or_of_those_that_answer(client: FlaskClient) -> None:
+def test_the_index_lists_all_models_or_only_ready_ones(client: FlaskClient) -> None:
     everything = client.post("/v2/repository/index").json
     assert {"name": "smile", "version": "1.0", "state": "READY", "reason": ""} in everything
     assert client.post("/v2/repository/index", json={"ready": True}).json == everything

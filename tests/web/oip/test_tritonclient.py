@@ -60,18 +60,18 @@ def test_the_client_finds_the_server_and_its_models(client: Any) -> None:
     assert client.is_model_ready("smile") and client.is_model_ready("smile", "1.0")
     assert not client.is_model_ready("smile", "2") and not client.is_model_ready("absent")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
-    told = {item["name"]: item["state"] for item in client.get_model_repository_index()}
-    assert told == {"dogcat": "READY", "imagenet": "READY", "smile": "READY"}
+    states = {item["name"]: item["state"] for item in client.get_model_repository_index()}
+    assert states == {"dogcat": "READY", "imagenet": "READY", "smile": "READY"}
 
 
-def test_the_metadata_have_the_signatures_names_and_shapes(client: Any) -> None:
-    told = client.get_model_metadata("dogcat", "1.0")
-    assert told["versions"] == ["1.0"]
-    assert told["inputs"] == [
+def test_the_metadata_have_the_names_and_shapes_of_the_signature(client: Any) -> None:
+    metadata = client.get_model_metadata("dogcat", "1.0")
+    assert metadata["versions"] == ["1.0"]
+    assert metadata["inputs"] == [
         {"name": "conv2d_1_input", "datatype": "FP32", "shape": [-1, 3, 150, 150]},
         {"name": "image", "datatype": "BYTES", "shape": [-1]},
     ]
-    assert told["outputs"] == [
+    assert metadata["outputs"] == [
         {"name": "sigmoid", "datatype": "FP32", "shape": [-1, 1]},
         {"name": "labels", "datatype": "BYTES", "shape": [-1, 2]},
         {"name": "scores", "datatype": "FP32", "shape": [-1, 2]},
@@ -83,21 +83,23 @@ def test_the_metadata_have_the_signatures_names_and_shapes(client: Any) -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_a_tensor_gives_the_networks_own_numbers(client: Any, server: Server, binary: bool) -> None:
+def test_a_tensor_request_returns_the_outputs_of_the_network(client: Any, server: Server, binary: bool) -> None:
     image = astronaut()
     values = dogcat_tensor(image)
-    wanted = [triton.InferRequestedOutput("sigmoid", binary_data=binary)]
-    found = client.infer("dogcat", [tensor("conv2d_1_input", values, "FP32", binary)], request_id="7", outputs=wanted)
+    requested_outputs = [triton.InferRequestedOutput("sigmoid", binary_data=binary)]
+    found = client.infer(
+        "dogcat", [tensor("conv2d_1_input", values, "FP32", binary)], request_id="7", outputs=requested_outputs
+    )
     raw = found.as_numpy("sigmoid")
     assert (raw.shape, raw.dtype, found.get_response()["id"]) == ((1, 1), np.float32, "7")
     # one sigmoid p stands for 1 - p of the first class and p of the second
     answer = curl(server, "/predict/dogcat", encode(image, "PNG"))["predictions"]
-    said = {item["class"]: item["probability"] for item in answer}
-    assert float(raw[0, 0]) == said["dog"]
-    assert 1 - float(raw[0, 0]) == pytest.approx(said["cat"], abs=1e-7)
+    probabilities = {item["class"]: item["probability"] for item in answer}
+    assert float(raw[0, 0]) == probabilities["dog"]
+    assert 1 - float(raw[0, 0]) == pytest.approx(probabilities["cat"], abs=1e-7)
 
 
-def test_the_numbers_are_those_that_mxnet_computes(client: Any) -> None:
+def test_the_outputs_equal_those_of_mxnet(client: Any) -> None:
     values = np.concatenate([smile_tensor(face_crop()), smile_tensor(plain())])
     found = client.infer("smile", [tensor("/conv2d_1_input1", values, "FP32")]).as_numpy("softmax")
     engine = load_reference(open_model_folder(ROOT / "models" / "smile"), "mxnet").engine
@@ -105,7 +107,7 @@ def test_the_numbers_are_those_that_mxnet_computes(client: Any) -> None:
     assert found.sum(axis=1) == pytest.approx([1, 1], abs=1e-5)
 
 
-def test_every_protocol_says_the_same_of_a_picture(client: Any, server: Server) -> None:
+def test_every_protocol_gives_the_same_answer_to_a_picture(client: Any, server: Server) -> None:
     for model in ("smile", "dogcat", "imagenet"):
         together = client.infer(model, [pictures(*PICTURES)])
         for row, data in enumerate(PICTURES):
@@ -120,9 +122,12 @@ def test_every_protocol_says_the_same_of_a_picture(client: Any, server: Server) 
             assert scores == pytest.approx([score for _, score in own], abs=1e-6)
 
 
-def test_classes_are_written_as_triton_writes_them(client: Any, models_dir: Path) -> None:
-    wanted = [triton.InferRequestedOutput("softmax", class_count=2), triton.InferRequestedOutput("labels")]
-    found = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=wanted)
+def test_classes_are_formatted_as_by_triton(client: Any, models_dir: Path) -> None:
+    requested_outputs = [
+        triton.InferRequestedOutput("softmax", class_count=2),
+        triton.InferRequestedOutput("labels"),
+    ]
+    found = client.infer("imagenet", [pictures(*PICTURES[:2])], outputs=requested_outputs)
     classes, labels = found.as_numpy("softmax"), found.as_numpy("labels")
     synset = (models_dir / "imagenet" / "synset.txt").read_text().splitlines()
     assert classes.shape == (2, 2)
@@ -135,18 +140,20 @@ def test_classes_are_written_as_triton_writes_them(client: Any, models_dir: Path
 
 
 @pytest.mark.parametrize("sent", [None, "gzip", "deflate"])
-@pytest.mark.parametrize("wanted", [None, "gzip", "deflate"])
-def test_compressed_or_not_it_is_the_same(client: Any, sent: str | None, wanted: str | None) -> None:
+@pytest.mark.parametrize("response_compression", [None, "gzip", "deflate"])
+def test_compressed_requests_give_the_same_outputs(
+    client: Any, sent: str | None, response_compression: str | None
+) -> None:
     values = tensor("data", np.zeros((1, 3, 224, 224), np.float32), "FP32")
     plainly = client.infer("imagenet", [values]).as_numpy("softmax")
     packed = client.infer(
-        "imagenet", [values], request_compression_algorithm=sent, response_compression_algorithm=wanted
+        "imagenet", [values], request_compression_algorithm=sent, response_compression_algorithm=response_compression
     )
     assert packed.as_numpy("softmax").tobytes() == plainly.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "int64", "float16", "float64"])
-def test_other_types_are_taken_where_nothing_is_lost(client: Any, dtype: str) -> None:
+def test_other_types_are_accepted_if_no_precision_is_lost(client: Any, dtype: str) -> None:
     names = {"uint8": "UINT8", "int16": "INT16", "int64": "INT64", "float16": "FP16", "float64": "FP64"}
     values = np.arange(64 * 64).reshape(1, 1, 64, 64) % 2
     exact = client.infer("smile", [tensor("/conv2d_1_input1", values.astype(np.float32), "FP32")])
@@ -154,7 +161,7 @@ def test_other_types_are_taken_where_nothing_is_lost(client: Any, dtype: str) ->
     assert other.as_numpy("softmax").tobytes() == exact.as_numpy("softmax").tobytes()
 
 
-def test_requests_may_be_made_at_once(client: Any) -> None:
+def test_requests_may_be_sent_concurrently(client: Any) -> None:
     alone = client.infer("dogcat", [pictures(PICTURES[1])]).as_numpy("scores")
     waiting = [client.async_infer("dogcat", [pictures(PICTURES[1])]) for _ in range(8)]
     for item in waiting:
@@ -170,7 +177,7 @@ def test_requests_may_be_made_at_once(client: Any) -> None:
         ("smile", b"", "400", "empty"),
     ],
 )
-def test_what_is_wrong_is_told_in_the_clients_exception(
+def test_errors_are_raised_as_exceptions_of_the_client(
     client: Any, model: str, data: bytes, status: str, words: str
 ) -> None:
     with pytest.raises(InferenceServerException) as caught:
@@ -179,7 +186,7 @@ def test_what_is_wrong_is_told_in_the_clients_exception(
     assert words in caught.value.message()
 
 
-def test_what_the_server_does_not_have_is_told_too(client: Any) -> None:
+def test_unsupported_calls_are_raised_as_exceptions_of_the_client(client: Any) -> None:
     for call in (
         lambda: client.load_model("smile"),
         lambda: client.get_model_config("smile"),

@@ -28,7 +28,7 @@ from tests.pictures import encode, face_crop, plain
 
 
 def npy(*shape: int) -> bytes:
-    """A file of zeros, as NumPy writes it."""
+    """Return a file of zeros, as NumPy writes it."""
     file = io.BytesIO()
     np.save(file, np.zeros(shape, np.float32))
     return file.getvalue()
@@ -53,7 +53,7 @@ schemathesis.openapi.media_type("text/csv", st.sampled_from([b"0," * 4095 + b"1\
 
 
 def inputs() -> st.SearchStrategy[dict[str, Any]]:
-    """Tensors for the Open Inference Protocol, some of which fit the model."""
+    """Return tensors for the Open Inference Protocol, some of which fit the model."""
     names, types = st.sampled_from(["/conv2d_1_input1", "image", "x"]), st.sampled_from(["FP32", "BYTES", "UINT8"])
     head = st.fixed_dictionaries({"name": names, "datatype": types, "shape": st.sampled_from(SIZES)})
     return st.builds(lambda first, rest: {**first, **rest}, head, st.sampled_from(TENSORS))
@@ -61,7 +61,7 @@ def inputs() -> st.SearchStrategy[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of this file's own, as its models are unregistered."""
+    """Yield a server of this file's own, as its models are unregistered."""
     work = tmp_path_factory.mktemp("fit")
     shutil.copytree(ROOT / "models" / "smile", work / "models" / "smile")
     (work / "models" / "empty").mkdir()
@@ -74,7 +74,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def answers(context: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
-    """A model may be busy or gone, and the document says so; the server itself never fails."""
+    """Check that the server does not fail; a model may be busy or gone, as the document states."""
     assert response.status_code != 500, case.as_curl_command()
 
 
@@ -82,7 +82,7 @@ CHECKS = [answers, status_code_conformance, content_type_conformance, response_s
 
 
 def ask(operation: schemathesis.APIOperation) -> None:
-    """Ask one thing in ways that fit the document and in ways that do not."""
+    """Send requests to one operation, some that match the document and some that do not."""
 
     @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
     @given(
@@ -92,7 +92,7 @@ def ask(operation: schemathesis.APIOperation) -> None:
         version=st.sampled_from(["1.0", "1.0", "2", "ü"]),
         sent=inputs(),
     )
-    def asked(case: schemathesis.Case, name: str, url: str, version: str, sent: dict[str, Any]) -> None:
+    def send(case: schemathesis.Case, name: str, url: str, version: str, sent: dict[str, Any]) -> None:
         case.path_parameters.update({key: name for key in case.path_parameters})
         if "version" in case.path_parameters:
             case.path_parameters["version"] = version
@@ -102,7 +102,7 @@ def ask(operation: schemathesis.APIOperation) -> None:
             case.query = {**(case.query or {}), "url": url}
         case.call_and_validate(checks=CHECKS)
 
-    asked()
+    send()
 
 
 def ask_all(address: str) -> list[str]:
@@ -118,10 +118,10 @@ def ask_all(address: str) -> list[str]:
     return [operation.label for operation in found]
 
 
-def test_answers_of_inference_fit_the_document(server: Server) -> None:
-    asked = ask_all(server.url(""))
-    assert {"POST /predict/{model}", "POST /v2/models/{model}/infer", "GET /v2/models/{model}/ready"} <= set(asked)
+def test_responses_of_inference_match_the_document(server: Server) -> None:
+    operations = ask_all(server.url(""))
+    assert {"POST /predict/{model}", "POST /v2/models/{model}/infer", "GET /v2/models/{model}/ready"} <= set(operations)
 
 
-def test_answers_of_management_fit_the_document(server: Server) -> None:
+def test_responses_of_management_match_the_document(server: Server) -> None:
     assert "PUT /models/{name}" in ask_all(f"http://127.0.0.1:{server.management_port}")

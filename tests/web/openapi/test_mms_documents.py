@@ -1,4 +1,4 @@
-"""Multi Model Server's documents; what is expected is the structure of those of MMS 1.1.11, without its words."""
+"""Multi Model Server's documents; expected is the structure of those of MMS 1.1.11, without its words."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def documents(client: FlaskClient, path: str = "/", method: str = "OPTIONS") -> 
 
 
 def wordless(document: Any) -> Any:
-    """A document without its descriptions."""
+    """Return a document without its descriptions."""
     if isinstance(document, list):
         return [wordless(item) for item in document]
     if not isinstance(document, dict):
@@ -47,7 +47,7 @@ def wordless(document: Any) -> Any:
 
 
 def structure(document: Any) -> dict[str, Any]:
-    """The operations of a document, as STRUCTURE has them."""
+    """Return the operations of a document, as STRUCTURE has them."""
     return {
         f"{method} {path}": {
             "operationId": operation["operationId"],
@@ -65,7 +65,7 @@ def structure(document: Any) -> dict[str, Any]:
 
 
 def put_right(api: str, operations: dict[str, Any]) -> dict[str, Any]:
-    """MMS's structure with what its document says wrongly of its own server put right."""
+    """Correct MMS's structure in the parts that are wrong about its own server."""
     numbers = {"integer": int, "boolean": lambda text: text == "true"}
     for operation in operations.values():
         for _, _, _, schema in operation["parameters"]:
@@ -84,7 +84,7 @@ def put_right(api: str, operations: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("api", ["inference", "management"])
-def test_the_document_of_each_port_has_mms_structure(client: FlaskClient, api: str) -> None:
+def test_the_document_of_each_port_has_the_structure_of_mms(client: FlaskClient, api: str) -> None:
     document = documents(client)[api]
     assert list(document) == ["openapi", "info", "paths"]
     assert (document["openapi"], document["info"]["title"]) == ("3.0.1", "Model Server APIs")
@@ -94,22 +94,22 @@ def test_the_document_of_each_port_has_mms_structure(client: FlaskClient, api: s
     assert found == expected
 
 
-def test_every_part_has_its_sentence(client: FlaskClient) -> None:
+def test_every_part_has_a_description(client: FlaskClient) -> None:
     for document in documents(client).values():
         for operations in document["paths"].values():
             for operation in operations.values():
-                told = [*operation["parameters"], *operation["responses"].values()]
-                assert all(part["description"] for part in told)
+                parts = [*operation["parameters"], *operation["responses"].values()]
+                assert all(part["description"] for part in parts)
 
 
-def test_the_documents_are_valid_but_for_names_that_mms_uses_twice(client: FlaskClient) -> None:
+def test_the_documents_are_valid_except_for_duplicate_names_of_mms(client: FlaskClient) -> None:
     for document in documents(client).values():
         problems = [str(problem) for problem in OpenAPIV30SpecValidator(document).iter_errors()]
         assert all("is not unique" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_the_older_address_has_the_same_by_any_method(client: FlaskClient, method: str) -> None:
+def test_the_older_route_serves_the_same_document_by_any_method(client: FlaskClient, method: str) -> None:
     assert documents(client, "/api-description", method) == documents(client)
     assert documents(client, "/api-description/", method) == documents(client)
 
@@ -123,7 +123,7 @@ def test_the_older_address_has_the_same_by_any_method(client: FlaskClient, metho
         ("OPTIONS", "/models", ["management"]),
     ],
 )
-def test_what_has_no_document_is_a_wrong_method_in_mms_words(
+def test_routes_without_a_document_get_the_wrong_method_error_of_mms(
     client: FlaskClient, method: str, path: str, ports: list[str]
 ) -> None:
     for port in ports:
@@ -139,14 +139,14 @@ def test_what_has_no_document_is_a_wrong_method_in_mms_words(
         assert response.headers["x-request-id"]
 
 
-def test_the_page_answers_at_the_inference_port_all_the_same(client: FlaskClient) -> None:
+def test_the_page_is_still_served_at_the_inference_port(client: FlaskClient) -> None:
     assert client.get("/").mimetype == "text/html"
 
 
 @pytest.mark.parametrize(
     "path", ["/predictions/smile", "/models/smile/invoke", "/smile/predict", "/invocations?model_name=smile"]
 )
-def test_a_model_tells_about_itself_wherever_it_predicts(client: FlaskClient, path: str) -> None:
+def test_every_prediction_route_of_a_model_describes_it(client: FlaskClient, path: str) -> None:
     response = client.options(path)
     assert response.status_code == 200
     assert response.json["info"] == {"title": "RESTful API for: smile", "version": "1.0.0"}
@@ -171,9 +171,9 @@ def one_port(tmp_path: Path) -> Flask:
     return create_app(Settings(port=8080, management_port=8080, **folders))
 
 
-def test_where_both_ports_are_one_its_document_tells_of_both(one_port: Flask) -> None:
-    told = list(one_port.test_client().options("/").json["paths"])
-    assert told == [
+def test_a_single_port_has_the_document_of_both_apis(one_port: Flask) -> None:
+    paths = list(one_port.test_client().options("/").json["paths"])
+    assert paths == [
         "/",
         "/{model_name}/predict",
         "/ping",
@@ -186,7 +186,7 @@ def test_where_both_ports_are_one_its_document_tells_of_both(one_port: Flask) ->
     ]
 
 
-def test_where_both_ports_are_one_both_answer(one_port: Flask) -> None:
+def test_a_single_port_answers_for_both_apis(one_port: Flask) -> None:
     client = one_port.test_client()
     assert client.get("/models").json == {"models": []}
     assert client.get("/ping").json == {"status": "Healthy"}

@@ -51,7 +51,7 @@ def test_the_document_has_every_route_and_no_other(tmp_path: Path) -> None:
         assert methods and methods <= taken[path], path
 
 
-def test_each_port_tells_what_answers_there(client: FlaskClient) -> None:
+def test_each_port_documents_its_own_routes(client: FlaskClient) -> None:
     both = {"/", "/api-description", "/openapi.json", "/docs", "/healthz", "/readyz"}
     inference, management = set(document(client)["paths"]), set(document(client, "management")["paths"])
     assert inference & management == both
@@ -74,7 +74,7 @@ def test_paths_name_their_parameters(client: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("port", PORTS)
-def test_the_page_is_made_of_our_own_files_and_runs_no_script_inside_it(client: FlaskClient, port: str) -> None:
+def test_the_page_uses_only_our_own_files_and_no_inline_script(client: FlaskClient, port: str) -> None:
     page = client.get("/docs", base_url=PORTS[port])
     assert (page.status_code, page.mimetype) == (200, "text/html")
     policy = dict(part.split(" ", 1) for part in page.headers["Content-Security-Policy"].split("; "))
@@ -92,29 +92,29 @@ def test_no_other_file_of_the_bundle_is_served(client: FlaskClient, name: str) -
     assert client.get(f"/docs/{name}").status_code == 404
 
 
-def test_both_addresses_of_a_versioned_route_are_told_with_names_of_their_own(client: FlaskClient) -> None:
+def test_both_paths_of_a_versioned_route_have_their_own_operation_ids(client: FlaskClient) -> None:
     paths = document(client)["paths"]
     plain, versioned = "/v2/models/{model}/infer", "/v2/models/{model}/versions/{version}/infer"
     assert paths[plain]["post"]["operationId"] == "oip_infer_post"
     assert paths[versioned]["post"]["operationId"] == "oip_infer_version_post"
 
 
-def test_the_example_of_an_inference_request_is_answered_as_the_example_says(client: FlaskClient) -> None:
+def test_the_example_request_for_inference_gets_the_example_response(client: FlaskClient) -> None:
     whole = document(client)
     post = whole["paths"]["/v2/models/{model}/infer"]["post"]
     body, answer = component(whole, post["requestBody"]), component(whole, post["responses"]["200"])
     request = body["content"]["application/json"]["examples"]["picture"]["value"]
-    told = answer["content"]["application/json"]["examples"]["picture"]["value"]
+    example = answer["content"]["application/json"]["examples"]["picture"]["value"]
     response = client.post("/v2/models/dogcat/infer", json=request)
     assert response.status_code == 200, response.text
 
     def without_data(answer: Any) -> Any:
         return {**answer, "outputs": [{**item, "data": len(item["data"])} for item in answer["outputs"]]}
 
-    assert without_data(response.json) == without_data(told)
+    assert without_data(response.json) == without_data(example)
 
 
-def test_the_readiness_of_a_server_whose_cluster_is_away_fits_its_schema(
+def test_the_readiness_without_its_cluster_matches_the_schema(
     app: Flask, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(app.extensions["dimple"].registry, "cluster_error", lambda: "its head does not answer")

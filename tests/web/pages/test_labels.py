@@ -1,4 +1,4 @@
-"""How labels, faces and probabilities are put into words."""
+"""The wording of labels, faces and probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def predictions(*probabilities: float) -> list[dict[str, object]]:
 
 
 def face(*classes: str) -> dict[str, list[dict[str, object]]]:
-    """A face of an answer's document, its most probable class first."""
+    """Return a face of an answer's document, its most probable class first."""
     return {"predictions": [{"class": name, "probability": 1 / (1 + index)} for index, name in enumerate(classes)]}
 
 
@@ -41,11 +41,11 @@ def face(*classes: str) -> dict[str, list[dict[str, object]]]:
         ),
     ],
 )
-def test_a_label_is_a_name_with_its_synonyms(label: str, name: str, others: str) -> None:
+def test_a_label_is_split_into_a_name_and_synonyms(label: str, name: str, others: str) -> None:
     assert (display_name(label), synonyms(label)) == (name, others)
 
 
-def test_names_that_labels_share_are_made_distinct() -> None:
+def test_names_shared_by_labels_are_made_distinct() -> None:
     assert distinct_names(["n02012849 crane", "n03126707 crane", "n02007558 flamingo"]) == [
         "Crane (n02012849)",
         "Crane (n03126707)",
@@ -74,21 +74,21 @@ def test_an_answer_is_unsure_below_half_or_with_a_close_second(probabilities: tu
     ("probability", "digits", "text"),
     [(0.98765, 1, "98.8%"), (0.99999, 1, "99.9%"), (1.0, 1, "100.0%"), (0.999, 0, "99%"), (0.0004, 1, "0.0%")],
 )
-def test_only_what_is_certain_is_called_a_hundred_percent(probability: float, digits: int, text: str) -> None:
+def test_only_a_certain_probability_is_shown_as_a_hundred_percent(probability: float, digits: int, text: str) -> None:
     assert percent(probability, digits) == text
 
 
-def test_of_two_classes_that_deny_each_other_the_positive_one_is_counted() -> None:
+def test_the_positive_class_of_a_negated_pair_is_counted() -> None:
     smiling, serious = face("smiling", "non-smiling"), face("non-smiling", "smiling")
     assert faces_summary([smiling, serious, smiling]) == "2 of 3 smiling"
     assert faces_summary([serious, serious]) == "0 of 2 smiling"
 
 
-def test_of_other_classes_each_is_counted_the_most_frequent_first() -> None:
+def test_other_classes_are_counted_by_descending_frequency() -> None:
     happy, sad = face("happy", "sad", "angry"), face("sad", "happy", "angry")
     assert faces_summary([sad, happy, sad]) == "2 sad, 1 happy"
 
 
-def test_a_class_has_the_same_colour_wherever_it_comes_first() -> None:
+def test_a_class_always_has_the_same_colour() -> None:
     assert face_kind(face("smiling", "non-smiling")["predictions"]) == 1
     assert face_kind(face("non-smiling", "smiling")["predictions"]) == 0

@@ -1,4 +1,4 @@
-"""The models page keeps out who is not to manage. What it does is tried in a browser, in tests/browser."""
+"""The access control of the models page. Its functions are tested in a browser, in tests/browser."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PUBLIC = "http://localhost:8080"
 
 @pytest.fixture
 def token(client: FlaskClient) -> str:
-    """That of the page's forms, after the page was opened."""
+    """Return the token of the page's forms, after the page was opened."""
     page = client.get("/manage/", base_url=MANAGEMENT)
     assert page.status_code == 200
     found = re.search(r'name="token" value="([0-9a-f]+)"', page.text)
@@ -32,30 +32,30 @@ def unregister(client: FlaskClient, token: str, base: str = MANAGEMENT, **header
 
 
 @pytest.mark.parametrize("path", ["/manage", "/manage/state", "/manage/static/page.css"])
-def test_the_page_is_at_the_management_port_alone(client: FlaskClient, path: str) -> None:
+def test_the_page_is_served_only_at_the_management_port(client: FlaskClient, path: str) -> None:
     assert client.get(path, base_url=PUBLIC).status_code == 404
     assert client.get(path, base_url=MANAGEMENT, follow_redirects=True, buffered=True).status_code == 200
 
 
-def test_nobody_else_unregisters_a_model(app: Flask, client: FlaskClient, token: str) -> None:
+def test_only_requests_from_the_page_can_unregister_a_model(app: Flask, client: FlaskClient, token: str) -> None:
     assert unregister(client, token, base=PUBLIC) == 404
     assert unregister(client, "") == 403
     assert unregister(client, "0" * 48) == 403
     assert unregister(app.test_client(), token) == 403  # the token without its cookie
     assert unregister(client, token, **{"Sec-Fetch-Site": "cross-site"}) == 403
     assert unregister(client, token, Origin="http://evil.example") == 403
-    # a name that somebody else has pointed at this machine
+    # a foreign name that resolves to this machine
     assert unregister(client, token, base="http://evil.example:8081") == 403
     assert client.get("/predict/dogcat").json["state"] == "ready"
 
 
-def test_the_cookie_is_not_sent_along_by_other_sites(client: FlaskClient) -> None:
+def test_the_cookie_is_not_sent_by_other_sites(client: FlaskClient) -> None:
     cookie = client.get("/manage/", base_url=MANAGEMENT).headers["Set-Cookie"]
     assert "SameSite=Strict" in cookie
     assert "HttpOnly" in cookie
 
 
-def test_what_is_no_archive_is_refused_and_not_kept(app: Flask, client: FlaskClient, token: str) -> None:
+def test_a_file_that_is_no_archive_is_rejected_and_removed(app: Flask, client: FlaskClient, token: str) -> None:
     folder = app.extensions["dimple"].settings.instance_dir / "uploaded"
     for name, data in (("evil.exe", b"MZ"), ("../../evil.mar", b"no archive")):
         form = {"token": token, "archive": (io.BytesIO(data), name), "workers": "1"}
@@ -66,14 +66,14 @@ def test_what_is_no_archive_is_refused_and_not_kept(app: Flask, client: FlaskCli
 
 
 @pytest.mark.parametrize("workers", ["-1", "65", "many", "\u0663x"])
-def test_workers_are_a_small_number(client: FlaskClient, token: str, workers: str) -> None:
+def test_the_number_of_workers_must_be_small(client: FlaskClient, token: str, workers: str) -> None:
     form = {"token": token, "workers": workers}
     answer = client.post("/manage/dogcat/scale", data=form, base_url=MANAGEMENT)
     assert answer.status_code == 400
     assert "from 0 to 64" in answer.text
 
 
-def test_a_browser_is_led_to_the_page_and_a_client_of_mms_is_not(client: FlaskClient) -> None:
+def test_a_browser_is_redirected_to_the_page_and_a_client_of_mms_is_not(client: FlaskClient) -> None:
     browser = client.get("/", base_url=MANAGEMENT, headers={"Accept": "text/html,*/*;q=0.8"})
     assert (browser.status_code, browser.headers["Location"]) == (302, "/manage/")
     for headers in ({}, {"Accept": "*/*"}, {"Accept": "application/json"}):
@@ -81,7 +81,7 @@ def test_a_browser_is_led_to_the_page_and_a_client_of_mms_is_not(client: FlaskCl
         assert (answer.status_code, answer.json["type"]) == (405, "MethodNotAllowedException")
 
 
-def test_an_error_names_no_folder_of_the_server(app: Flask, client: FlaskClient, token: str) -> None:
+def test_an_error_does_not_reveal_folders_of_the_server(app: Flask, client: FlaskClient, token: str) -> None:
     settings = app.extensions["dimple"].settings
     broken = settings.models_dir / "broken"
     broken.mkdir()
@@ -115,13 +115,13 @@ def test_the_catalogue_is_listed(client: FlaskClient) -> None:
     assert models["resnet50_v2"]["megabytes"] > 100
 
 
-def test_progress_is_of_a_registration_with_that_number_alone(client: FlaskClient) -> None:
+def test_progress_is_found_only_by_the_id_of_the_registration(client: FlaskClient) -> None:
     assert client.get("/manage/progress/0123456789abcdef", base_url=MANAGEMENT).json == {}
     for identity in ("..", "0", "0123456789ABCDEF"):
         assert client.get(f"/manage/progress/{identity}", base_url=MANAGEMENT).status_code == 404
 
 
-def test_the_state_counts_what_was_asked(client: FlaskClient) -> None:
+def test_the_state_counts_prediction_requests(client: FlaskClient) -> None:
     def counts() -> dict[str, int]:
         models = client.get("/manage/state", base_url=MANAGEMENT).json["models"]
         return next(model["counts"] for model in models if model["model"] == "dogcat")

@@ -1,4 +1,4 @@
-"""Results at their addresses: who sees them, who may change them, what becomes of them."""
+"""Results at their URLs: who can view and change them, and their lifetime."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def stranger(app: Flask) -> FlaskClient:
 
 @pytest.fixture
 def portrait(client: FlaskClient) -> str:
-    """The number of the astronaut's result."""
+    """Return the number of the astronaut's result."""
     return send(client, encode(astronaut()))
 
 
@@ -39,7 +39,7 @@ def send(client: FlaskClient, data: bytes, model: str = "smile", name: str = "a.
     return found[1]
 
 
-def test_a_result_is_shown_to_whoever_has_its_address(stranger: FlaskClient, portrait: str) -> None:
+def test_a_result_is_visible_to_everyone_with_its_url(stranger: FlaskClient, portrait: str) -> None:
     page = stranger.get(f"/result/{portrait}", headers=BROWSER)
     assert (page.status_code, page.mimetype) == (200, "text/html")
     assert "Smiling" in page.text
@@ -49,13 +49,13 @@ def test_a_result_is_shown_to_whoever_has_its_address(stranger: FlaskClient, por
 
 
 @pytest.mark.parametrize("path", ["", "/picture", "/seen", "/why"])
-def test_what_is_not_kept_is_said_to_be_gone(client: FlaskClient, path: str) -> None:
+def test_an_expired_result_is_reported_as_gone(client: FlaskClient, path: str) -> None:
     response = client.get(f"/result/{NOBODY}{path}")
     assert response.status_code == 410
     assert response.json["message"] == "Results are kept for 24 hours. Send the image again."
 
 
-def test_the_preview_says_nothing_of_where_the_picture_was_taken(client: FlaskClient) -> None:
+def test_the_preview_has_no_metadata_of_the_picture(client: FlaskClient) -> None:
     exif = Image.Exif()
     exif[0x010F] = "SECRET CAMERA"
     exif[0x0112] = 6  # to be turned by 90 degrees
@@ -65,7 +65,7 @@ def test_the_preview_says_nothing_of_where_the_picture_was_taken(client: FlaskCl
     assert Image.open(io.BytesIO(preview)).size == (80, 120)
 
 
-def test_what_the_network_saw_is_what_it_was_given(app: Flask, client: FlaskClient, portrait: str) -> None:
+def test_the_displayed_input_equals_the_tensor_of_the_network(app: Flask, client: FlaskClient, portrait: str) -> None:
     from app.serving.pipeline import Picture, prepare
 
     (box,) = [face["box"] for face in client.get(f"/result/{portrait}").json["faces"]]
@@ -80,7 +80,7 @@ def test_what_the_network_saw_is_what_it_was_given(app: Flask, client: FlaskClie
     assert client.get(f"/result/{portrait}/seen?face=2").status_code == 400
 
 
-def test_only_the_sender_deletes(client: FlaskClient, stranger: FlaskClient, portrait: str) -> None:
+def test_only_the_sender_can_delete_a_result(client: FlaskClient, stranger: FlaskClient, portrait: str) -> None:
     assert stranger.post(f"/result/{portrait}/delete").status_code == 403
     send(stranger, encode(plain()), "dogcat")  # now it has a number, but another one
     assert stranger.post(f"/result/{portrait}/delete").status_code == 403
@@ -88,7 +88,9 @@ def test_only_the_sender_deletes(client: FlaskClient, stranger: FlaskClient, por
     assert client.get(f"/result/{portrait}").status_code == 410
 
 
-def test_recent_are_the_visitors_own_and_all_of_them_go_at_once(client: FlaskClient, stranger: FlaskClient) -> None:
+def test_recent_results_are_those_of_the_visitor_and_can_all_be_deleted(
+    client: FlaskClient, stranger: FlaskClient
+) -> None:
     mine = {send(client, encode(plain()), "dogcat"), send(client, encode(plain(50, 50)), "dogcat")}
     theirs = send(stranger, encode(plain()), "dogcat")
     assert {item["id"] for item in client.get("/recent").json} == mine
@@ -97,7 +99,7 @@ def test_recent_are_the_visitors_own_and_all_of_them_go_at_once(client: FlaskCli
     assert stranger.get(f"/result/{theirs}").status_code == 200
 
 
-def test_the_visitors_number_is_for_the_server_alone(client: FlaskClient) -> None:
+def test_the_visitor_id_is_not_exposed(client: FlaskClient) -> None:
     response = client.post("/file/", data={"sample": "chelsea"}, headers=BROWSER)
     cookie = response.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
@@ -114,7 +116,7 @@ def test_the_visitors_number_is_for_the_server_alone(client: FlaskClient) -> Non
         {"Origin": "null"},
     ],
 )
-def test_another_sites_page_deletes_and_corrects_nothing(
+def test_pages_of_other_sites_cannot_delete_or_correct_a_result(
     client: FlaskClient, portrait: str, headers: dict[str, str]
 ) -> None:
     for path in (f"/result/{portrait}/delete", f"/result/{portrait}/correct", "/recent/delete"):
@@ -122,24 +124,24 @@ def test_another_sites_page_deletes_and_corrects_nothing(
     assert client.get(f"/result/{portrait}").status_code == 200
 
 
-def test_our_own_page_may(client: FlaskClient, portrait: str) -> None:
+def test_our_own_page_can_delete_a_result(client: FlaskClient, portrait: str) -> None:
     ours = {"Origin": "http://localhost"}
     assert client.post(f"/result/{portrait}/delete", headers=ours).status_code == 303
 
 
-def test_a_correction_keeps_the_face_alone(app: Flask, client: FlaskClient, portrait: str) -> None:
+def test_a_correction_stores_only_the_face(app: Flask, client: FlaskClient, portrait: str) -> None:
     (face,) = client.get(f"/result/{portrait}").json["faces"]
     response = client.post(f"/result/{portrait}/correct", data={"label": "non-smiling", "face": "1"})
     assert response.location == f"/result/{portrait}"
     folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "smile" / "non-smiling"
     (path,) = folder.glob(f"{portrait}-1-*.png")
-    with Image.open(path) as kept:
-        size = kept.size
+    with Image.open(path) as stored_image:
+        size = stored_image.size
     assert size == (face["box"]["width"], face["box"]["height"])
     assert "Saved as Not smiling" in client.get(f"/result/{portrait}", headers=BROWSER).text
 
 
-def test_a_correction_keeps_the_file_as_it_came_where_there_is_no_face(app: Flask, client: FlaskClient) -> None:
+def test_a_correction_stores_the_original_file_if_there_is_no_face(app: Flask, client: FlaskClient) -> None:
     picture = encode(plain(), "PNG")
     identity = send(client, picture, "dogcat")
     client.post(f"/result/{identity}/correct", data={"label": "dog"})
@@ -148,7 +150,7 @@ def test_a_correction_keeps_the_file_as_it_came_where_there_is_no_face(app: Flas
 
 
 @pytest.mark.parametrize("all_of_them", [False, True])
-def test_a_deleted_picture_takes_its_corrections_along_and_no_others(
+def test_deleting_a_picture_deletes_only_its_own_corrections(
     app: Flask, client: FlaskClient, portrait: str, all_of_them: bool
 ) -> None:
     other = send(app.test_client(), encode(plain(), "PNG"), "smile")
@@ -164,7 +166,7 @@ def test_a_deleted_picture_takes_its_corrections_along_and_no_others(
     assert (mine in left) is not all_of_them
 
 
-def test_a_label_may_be_told_by_the_name_that_is_shown(app: Flask, client: FlaskClient) -> None:
+def test_a_label_may_be_given_by_its_displayed_name(app: Flask, client: FlaskClient) -> None:
     identity = send(client, encode(plain(), "PNG"), "imagenet")
     folder = Path(app.extensions["dimple"].settings.instance_dir) / "corrections" / "imagenet"
     for label in ("espresso", "Espresso", "n07920052 espresso"):
@@ -174,7 +176,7 @@ def test_a_label_may_be_told_by_the_name_that_is_shown(app: Flask, client: Flask
     assert (refused.status_code, "Espresso" in refused.json["message"]) == (400, True)
 
 
-def test_a_name_that_two_classes_share_is_told_apart_by_their_numbers(app: Flask, client: FlaskClient) -> None:
+def test_a_name_shared_by_two_classes_is_distinguished_by_their_ids(app: Flask, client: FlaskClient) -> None:
     named = {item["name"]: item["label"] for item in client.get("/labels/imagenet").json}
     assert len(named) == 1000
     assert named["Bald eagle"].startswith("n01614925 bald eagle")
@@ -187,7 +189,7 @@ def test_a_name_that_two_classes_share_is_told_apart_by_their_numbers(app: Flask
     assert len(list(folder.glob(f"{identity}-*"))) == 1
 
 
-def test_corrections_are_the_visitors_own_listed_exported_and_deleted(
+def test_a_visitor_lists_exports_and_deletes_own_corrections(
     app: Flask, client: FlaskClient, stranger: FlaskClient
 ) -> None:
     picture = encode(plain(), "PNG")
@@ -207,7 +209,7 @@ def test_corrections_are_the_visitors_own_listed_exported_and_deleted(
     assert "No corrections yet" in client.get("/corrections", headers=BROWSER).text
 
 
-def test_deleting_an_image_deletes_the_answers_of_other_models_to_it(client: FlaskClient, portrait: str) -> None:
+def test_deleting_an_image_deletes_its_results_of_other_models(client: FlaskClient, portrait: str) -> None:
     page = client.post("/file/", data={"again": portrait, "model": "dogcat"}, headers=BROWSER)
     copy = re.search(r'data-id="([0-9a-f]{32})"', page.text)[1]  # type: ignore[index]
     other = send(client, encode(plain()), "dogcat")
@@ -215,7 +217,7 @@ def test_deleting_an_image_deletes_the_answers_of_other_models_to_it(client: Fla
     assert [client.get(f"/result/{identity}").status_code for identity in (portrait, copy, other)] == [410, 410, 200]
 
 
-def test_models_are_compared_on_a_kept_image(client: FlaskClient, portrait: str) -> None:
+def test_models_are_compared_on_a_stored_image(client: FlaskClient, portrait: str) -> None:
     part = client.get(f"/result/{portrait}?with=dogcat", headers={"X-Part": "row"}).json
     assert [one["model"] for one in part["answers"]] == ["smile", "dogcat"]
     direct = client.post("/predict/dogcat", data=encode(astronaut())).json
@@ -236,46 +238,44 @@ def test_a_shared_result_has_a_title_and_a_picture_for_previews(client: FlaskCli
     assert client.get(found["image"]).mimetype == "image/jpeg"
 
 
-def test_a_label_that_the_model_has_not_is_refused_with_those_like_it(client: FlaskClient, portrait: str) -> None:
+def test_an_unknown_label_is_refused_with_similar_labels(client: FlaskClient, portrait: str) -> None:
     response = client.post(f"/result/{portrait}/correct", data={"label": "smilin"})
     assert response.status_code == 400
     assert "Smiling" in response.json["message"]
 
 
-def test_another_model_answers_for_a_kept_picture(client: FlaskClient, portrait: str) -> None:
+def test_another_model_classifies_a_stored_picture(client: FlaskClient, portrait: str) -> None:
     answer = client.post("/file/", data={"again": portrait, "model": "dogcat"}).json
     assert answer["predictions"] == client.post("/predict/dogcat", data=encode(astronaut())).json["predictions"]
     assert client.post("/file/", data={"again": NOBODY}).status_code == 400
 
 
-def test_an_explanation_has_the_answers_probability_and_a_drop_for_every_covering(
-    client: FlaskClient, portrait: str
-) -> None:
+def test_an_explanation_has_the_probability_and_a_drop_for_every_cell(client: FlaskClient, portrait: str) -> None:
     answer = client.get(f"/result/{portrait}").json
-    told = client.get(f"/result/{portrait}/why", headers={"Accept": "application/json"}).json
-    assert told["class"] == "smiling"
-    assert told["probability"] == pytest.approx(answer["predictions"][0]["probability"], abs=1e-6)
-    assert told["region"] == answer["faces"][0]["box"]
-    drops = np.array(told["drops"])
-    assert drops.size == told["occlusions"] <= 200
+    explanation = client.get(f"/result/{portrait}/why", headers={"Accept": "application/json"}).json
+    assert explanation["class"] == "smiling"
+    assert explanation["probability"] == pytest.approx(answer["predictions"][0]["probability"], abs=1e-6)
+    assert explanation["region"] == answer["faces"][0]["box"]
+    drops = np.array(explanation["drops"])
+    assert drops.size == explanation["occlusions"] <= 200
     # a smile is in the lower half of a face
     assert np.unravel_index(drops.argmax(), drops.shape)[0] >= len(drops) / 2
     by_program = client.post(
         "/explain/smile?class=smiling", data=encode(astronaut()), headers={"Accept": "application/json"}
     ).json
-    assert by_program["drops"] == told["drops"]
+    assert by_program["drops"] == explanation["drops"]
 
 
 @pytest.mark.parametrize(
     ("query", "named"), [("class=nose", "non-smiling, smiling"), ("face=9", "from 1 to 1"), ("face=x", "whole")]
 )
-def test_what_cannot_be_explained_is_said(client: FlaskClient, query: str, named: str) -> None:
+def test_an_impossible_explanation_is_refused_with_the_reason(client: FlaskClient, query: str, named: str) -> None:
     response = client.post(f"/explain/smile?{query}", data=encode(astronaut()))
     assert response.status_code == 400
     assert named in response.json["message"]
 
 
-def test_nothing_is_kept_and_the_page_shows_everything_all_the_same(app: Flask, models_dir: Path) -> None:
+def test_the_page_shows_the_result_even_if_nothing_is_stored(app: Flask, models_dir: Path) -> None:
     from dataclasses import replace
 
     from app.serving.uploads import Uploads
@@ -291,7 +291,7 @@ def test_nothing_is_kept_and_the_page_shows_everything_all_the_same(app: Flask, 
     assert "/result/" not in page.text
 
 
-def test_a_result_outlives_its_model(app: Flask, client: FlaskClient) -> None:
+def test_a_result_is_shown_after_its_model_was_removed(app: Flask, client: FlaskClient) -> None:
     here = app.extensions["dimple"]
     answer = client.post("/predict/dogcat", data=encode(plain())).json | {"model": "gone"}
     record = {"name": "a.jpg", "answer": answer, "width": 64, "height": 48}
@@ -306,7 +306,7 @@ def test_a_result_outlives_its_model(app: Flask, client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "name", ["a b.jpg", "it's.jpg", "a;type=x.jpg", 'quo"te,.jpg', "back\\slash;.jpg", "$(touch x).jpg"]
 )
-def test_the_command_names_the_file_whatever_it_is_called(
+def test_the_command_quotes_any_file_name(
     app: Flask, client: FlaskClient, portrait: str, name: str, tmp_path: Path
 ) -> None:
     uploads = app.extensions["dimple"].uploads
@@ -315,8 +315,8 @@ def test_the_command_names_the_file_whatever_it_is_called(
     page = client.get(f"/result/{identity}", headers=BROWSER).text
     command = html.unescape(re.search(r'<pre [^>]*"curl">(.*?)</pre>', page, re.DOTALL)[1])  # type: ignore[index]
     (tmp_path / name).write_bytes(b"x")
-    # curl reads the file before it finds nobody at port 1; where it cannot, it ends with 26
-    told = re.sub(r"http://[^ ']*", "http://127.0.0.1:1/", command)
-    done = subprocess.run(told, shell=True, cwd=tmp_path, capture_output=True, check=False)
+    # curl reads the file before its connection to port 1 is refused; if it cannot read it, it exits with 26
+    test_command = re.sub(r"http://[^ ']*", "http://127.0.0.1:1/", command)
+    done = subprocess.run(test_command, shell=True, cwd=tmp_path, capture_output=True, check=False)
     assert done.returncode == 7
     assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,4 +1,4 @@
-"""The pages that teach a model keep out who is not to manage. What they do is tried in a browser, in tests/browser."""
+"""The access control of the pages that teach a model. Their functions are tested in a browser, in tests/browser."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PART = {"Accept": "application/json", "X-Part": "result"}
 
 @pytest.fixture
 def token(client: FlaskClient) -> str:
-    """That of the forms, after the page was opened."""
+    """Return the token of the forms, after the page was opened."""
     page = client.get("/manage/teach/", base_url=MANAGEMENT)
     assert page.status_code == 200
     found = re.search(r'name="token" value="([0-9a-f]+)"', page.text)
@@ -44,7 +44,9 @@ def post(client: FlaskClient, path: str, token: str, base: str = MANAGEMENT, hea
     return client.post(f"/manage/teach/{path}", data=data, base_url=base, headers=headers or PART)
 
 
-def test_nobody_else_teaches_a_model(app: Flask, client: FlaskClient, token: str, project: Project) -> None:
+def test_only_requests_from_the_page_can_teach_a_model(
+    app: Flask, client: FlaskClient, token: str, project: Project
+) -> None:
     path = f"{project.id}/classes"
     label = {"class": "bird"}
     assert client.get("/manage/teach/", base_url=PUBLIC).status_code == 404
@@ -66,7 +68,7 @@ def test_an_unknown_project_is_not_found(client: FlaskClient, token: str, identi
     assert post(client, f"{identity}/train", token).status_code in (404, 405)
 
 
-def test_pictures_are_bounded_and_each_refusal_has_its_reason(
+def test_pictures_are_limited_and_each_refusal_has_a_reason(
     app: Flask, client: FlaskClient, token: str, project: Project
 ) -> None:
     limit = app.extensions["dimple"].settings.max_request_bytes
@@ -94,7 +96,7 @@ def test_pictures_are_bounded_and_each_refusal_has_its_reason(
     assert "4 MB" in reasons["long.jpg"]
 
 
-def test_a_picture_is_found_by_its_name_alone(client: FlaskClient, project: Project) -> None:
+def test_a_picture_is_found_only_by_its_name(client: FlaskClient, project: Project) -> None:
     project.add("cat", encode(draw("discs", 1), "PNG"), PictureLimits())
     (name,) = project.classes()[0].pictures
     address = f"/manage/teach/{project.id}/pictures"
@@ -104,7 +106,7 @@ def test_a_picture_is_found_by_its_name_alone(client: FlaskClient, project: Proj
         assert client.get(f"{address}/{other}", base_url=MANAGEMENT).status_code == 404
 
 
-def test_what_cannot_be_done_yet_is_said(client: FlaskClient, token: str, project: Project) -> None:
+def test_premature_actions_are_refused_with_the_reason(client: FlaskClient, token: str, project: Project) -> None:
     for action, reason in (("train", "cat (0), dog (0)"), ("use", "no trained model yet")):
         answer = post(client, f"{project.id}/{action}", token)
         assert answer.status_code == 400
@@ -113,7 +115,7 @@ def test_what_cannot_be_done_yet_is_said(client: FlaskClient, token: str, projec
     assert (tried.status_code, tried.json["type"]) == (400, "BadInput")
 
 
-def test_the_name_of_another_model_is_not_taken(client: FlaskClient, token: str, project: Project) -> None:
+def test_the_name_of_another_model_is_refused(client: FlaskClient, token: str, project: Project) -> None:
     for name, reason in (("pets", "another one"), ("dogcat", "Dimple ships"), ("a b", "letters, digits")):
         page = post(client, "", token, name=name, **{"class": ["a", "b"]})
         assert page.status_code == 400

@@ -69,7 +69,7 @@ def test_the_form_runs_only_our_own_files_and_loads_nothing_from_elsewhere(clien
     assert "default-src 'self'" in response.headers["Content-Security-Policy"]
 
 
-def test_what_the_page_refers_to_is_there(client: FlaskClient) -> None:
+def test_every_link_of_the_page_has_a_target(client: FlaskClient) -> None:
     page = Tags(client.get("/").text)
     files = [tag["src"] for tag in page.all("img") + page.all("script")]
     for address in [link["href"] for link in page.all("link") + page.all("a")] + files:
@@ -77,7 +77,7 @@ def test_what_the_page_refers_to_is_there(client: FlaskClient) -> None:
             assert response.status_code == 200
 
 
-def test_a_browser_gets_a_page_with_picture_classes_and_probabilities(client: FlaskClient) -> None:
+def test_a_browser_gets_a_page_with_the_picture_classes_and_probabilities(client: FlaskClient) -> None:
     response = send(client, encode(astronaut()))
     assert response.mimetype == "text/html"
     page = Tags(response.text)
@@ -91,7 +91,7 @@ def test_a_browser_gets_a_page_with_picture_classes_and_probabilities(client: Fl
     assert re.search(r"Smiling 9\d\.\d% Not smiling \d\.\d%", words)
 
 
-def test_a_program_gets_the_same_as_json(client: FlaskClient) -> None:
+def test_a_program_gets_the_result_as_json(client: FlaskClient) -> None:
     picture = encode(astronaut())
     answer = send(client, picture, browser=False)
     direct = client.post("/predict/smile", data=picture)
@@ -103,16 +103,16 @@ def test_the_form_chooses_the_model(client: FlaskClient) -> None:
     assert send(client, encode(plain()), "dogcat", browser=False).json["model"] == "dogcat"
 
 
-def test_an_upload_is_kept_and_never_under_the_clients_name(app: Flask, client: FlaskClient) -> None:
+def test_an_upload_is_stored_but_never_under_the_name_from_the_client(app: Flask, client: FlaskClient) -> None:
     folder = app.extensions["dimple"].settings.uploads_dir
     picture = encode(plain(33, 44), "PNG")
     send(client, picture, "dogcat", name="../../evil.jpg")
-    kept = [path for path in folder.iterdir() if path.read_bytes() == picture]
-    assert [path.suffix for path in kept] == [".png"]
-    assert "evil" not in kept[0].name
+    stored = [path for path in folder.iterdir() if path.read_bytes() == picture]
+    assert [path.suffix for path in stored] == [".png"]
+    assert "evil" not in stored[0].name
 
 
-def test_a_bad_upload_is_not_kept(app: Flask, client: FlaskClient) -> None:
+def test_a_bad_upload_is_not_stored(app: Flask, client: FlaskClient) -> None:
     folder = app.extensions["dimple"].settings.uploads_dir
     before = set(folder.iterdir())
     send(client, b"no picture")
@@ -149,18 +149,18 @@ def test_a_program_gets_its_errors_as_json(client: FlaskClient) -> None:
     assert (response.status_code, response.json["type"]) == (415, "NotAPicture")
 
 
-def test_the_file_routes_address_leads_to_the_form(client: FlaskClient) -> None:
+def test_a_get_request_for_the_file_route_redirects_to_the_form(client: FlaskClient) -> None:
     response = client.get("/file/")
     assert (response.status_code, response.location) == (303, "/")
 
 
-def test_index_html_leads_to_the_form(client: FlaskClient) -> None:
+def test_index_html_redirects_to_the_form(client: FlaskClient) -> None:
     response = client.get("/index.html")
     assert (response.status_code, response.location) == (301, "/")
 
 
 @pytest.mark.parametrize("setting", ["smile", "dogcat"])
-def test_a_form_without_a_model_asks_the_default_one_or_the_only_one(
+def test_a_form_without_a_model_uses_the_default_or_the_only_model(
     models_dir: Path, tmp_path: Path, setting: str
 ) -> None:
     """The form of the dogs-and-cats tutorial has no field for a model."""
@@ -188,7 +188,7 @@ def test_an_unknown_address_is_a_page_for_browsers_and_json_for_programs(client:
     }  # as Multi Model Server tells its clients
 
 
-def test_several_pictures_get_their_answers_or_errors_in_their_places(client: FlaskClient) -> None:
+def test_several_pictures_get_their_answers_or_errors_in_order(client: FlaskClient) -> None:
     picture = encode(plain())
     form = {
         "file": [(io.BytesIO(picture), "a.jpg"), (io.BytesIO(b"hello"), "b.jpg"), (io.BytesIO(b""), "")],
@@ -206,19 +206,19 @@ def test_more_pictures_than_are_allowed_are_refused(client: FlaskClient) -> None
     assert "4" in response.json["message"]
 
 
-def test_a_sample_is_asked_of_its_own_model(client: FlaskClient) -> None:
+def test_a_sample_is_classified_by_its_own_model(client: FlaskClient) -> None:
     answer = client.post("/file/", data={"sample": "chelsea", "model": "smile"}).json
     assert (answer["model"], answer["predictions"][0]["class"]) == ("dogcat", "cat")
     assert client.post("/file/", data={"sample": "../secret"}).status_code == 400
 
 
-def test_a_model_has_the_accuracy_that_was_measured(client: FlaskClient, models_dir: Path) -> None:
+def test_a_model_is_shown_with_its_measured_accuracy(client: FlaskClient, models_dir: Path) -> None:
     metrics = json.loads((models_dir / "smile" / "metrics.json").read_text())
     text = " ".join(Tags(client.get("/").text).text.split())
     assert f"{metrics['accuracy'] * 100:.1f}% accuracy · {metrics['n']:,} test images" in text
 
 
-def test_images_that_a_model_learned_from_are_not_called_test_images(client: FlaskClient, models_dir: Path) -> None:
+def test_training_images_of_a_model_are_not_called_test_images(client: FlaskClient, models_dir: Path) -> None:
     path = models_dir / "smile" / "metrics.json"
     before = path.read_text()
     try:
@@ -246,9 +246,7 @@ def test_a_manifest_may_describe_its_model(app: Flask, client: FlaskClient, mode
     ("path", "address"),
     [("/live", "/predict/smile"), ("/gate", "/predict/smile"), ("/live?model=dogcat", "/predict/dogcat")],
 )
-def test_the_camera_pages_use_the_model_of_smiles_or_the_chosen_one(
-    client: FlaskClient, path: str, address: str
-) -> None:
+def test_the_camera_pages_use_the_smile_model_or_the_chosen_model(client: FlaskClient, path: str, address: str) -> None:
     page = Tags(client.get(path).text)
     assert [tag["data-address"] for tag in page.all("div") if "data-address" in tag] == [address]
 
@@ -258,7 +256,7 @@ def test_the_camera_page_of_an_unknown_model_is_not_found(client: FlaskClient) -
 
 
 @pytest.mark.parametrize("base", ["http://localhost:8080", "http://localhost:8081"])
-def test_browsers_find_the_icon_at_both_ports(client: FlaskClient, base: str) -> None:
+def test_the_icon_is_served_at_both_ports(client: FlaskClient, base: str) -> None:
     with client.get("/favicon.ico", base_url=base) as response:
         assert response.status_code == 200
         assert response.data[:4] == b"\0\0\1\0"  # the format's magic number, and its kind: icon
@@ -276,11 +274,11 @@ def test_the_page_does_not_advise_visitors_to_change_settings(client: FlaskClien
 @pytest.mark.parametrize(
     ("method", "path", "heading"), [("get", "/nothing", "Page not found"), ("get", "/logout", "cannot be opened")]
 )
-def test_error_pages_say_what_happened(client: FlaskClient, method: str, path: str, heading: str) -> None:
+def test_error_pages_have_a_heading_with_the_error(client: FlaskClient, method: str, path: str, heading: str) -> None:
     assert heading in getattr(client, method)(path, headers=BROWSER).text
 
 
-def test_the_page_takes_from_folders_and_zips_what_commands_take() -> None:
+def test_the_page_accepts_the_same_file_types_as_the_commands() -> None:
     (pattern,) = re.findall(r"const IMAGE = /(.*)/i;", (ROOT / "static" / "js" / "files.js").read_text())
     assert all(re.search(pattern, f"picture{suffix}", re.IGNORECASE) for suffix in SUFFIXES)
     assert not re.search(pattern, "notes.txt", re.IGNORECASE)

@@ -1,4 +1,4 @@
-"""Answers OK; what it is called and where it starts, only the one who registers it says."""
+"""A handler that answers OK; its name and entry point are given only at registration."""
 
 
 class Noop:

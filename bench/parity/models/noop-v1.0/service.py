@@ -1,4 +1,4 @@
-"""Answers OK whatever it is given: a class, of which the server makes one."""
+"""A handler that answers OK to any input: a class, which the server instantiates."""
 
 
 class Noop:
