@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
+import pytest
 from numpy.typing import DTypeLike
 
 UNITS = 8
@@ -19,3 +23,10 @@ def rounding(layers: int, largest: float = 1.0, dtype: DTypeLike = np.float32) -
     :param dtype: of the computation.
     """
     return float(UNITS * layers * largest * np.finfo(dtype).eps)
+
+
+def nearly(predictions: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return predictions that equal others whose probabilities differ by rounding, as those of two processes may."""
+    return [
+        {**item, "probability": pytest.approx(item["probability"], abs=rounding(layers=20))} for item in predictions
+    ]

@@ -13,6 +13,7 @@ export function combobox(input, load, choose = () => {}) {
   input.removeAttribute("list");
   for (const [name, value] of [["role", "combobox"], ["aria-controls", id], ["aria-expanded", "false"], ["aria-autocomplete", "list"]]) input.setAttribute(name, value);
   const box = element("span", { class: "combobox" });
+  const typing = document.activeElement === input; // somebody was faster than this script
   input.replaceWith(box);
   box.append(input, list);
   let items = [];
@@ -54,6 +55,10 @@ export function combobox(input, load, choose = () => {}) {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") { event.preventDefault(); mark(place < 0 && event.key === "ArrowUp" ? list.children.length - 1 : place + (event.key === "ArrowDown" ? 1 : -1)); }
     if (event.key === "Enter" && place >= 0) { event.preventDefault(); take(matching(items, input.value)[place]); }
   });
+  if (typing) {
+    input.focus();
+    input.setSelectionRange(input.value.length, input.value.length);
+  }
 }
 
 // Names that begin with the text come first, then those with it anywhere, synonyms included
