@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from app.settings import Settings
 
 COLUMN = 11
-with_tensorflow = click.option(
+MEGABYTE = 10**6
+tensorflow_option = click.option(
     "--with-tensorflow",
     is_flag=True,
     help="Prove files of TensorFlow and Keras by these programs, installed for it the first time (2 GB).",
 )
-MEGABYTE = 10**6
 
 
 @click.command("rescue")
@@ -39,7 +39,7 @@ MEGABYTE = 10**6
     type=PATH,
     help="Folder or zip of 20 to 200 pictures, best in folders named by label, that show which pixels are right.",
 )
-@with_tensorflow
+@tensorflow_option
 @with_appcontext
 @report_errors
 def rescue(
@@ -143,7 +143,7 @@ def _install_tensorflow(settings: Settings) -> None:
 
 @click.command("prove")
 @click.argument("name", shell_complete=complete_model)
-@with_tensorflow
+@tensorflow_option
 @with_appcontext
 @report_errors
 def prove(name: str, with_tensorflow: bool) -> None:

@@ -37,6 +37,7 @@ from app.engines.cache import (
     sources,
 )
 from app.engines.conversion import measure, predict_timed, reference_kind, time_row
+from app.engines.keras.engine import KERAS_MXNET
 from app.engines.parity import ORDER
 from app.engines.proof import (
     FORMAT,
@@ -67,7 +68,6 @@ CHECKS = "checks"
 """Folder of the cache with the results of this machine, one file for each model folder."""
 NEEDED = {"mxnet": ("onnx",), "keras": ("h5py", "onnx"), "": ("onnx",)}
 """Modules that convert a file, by its reference engine."""
-KERAS_MXNET = "keras-mxnet"
 
 
 def converted_entry(folder: ModelFolder, choice: str, cache_dir: Path) -> Entry | None:

@@ -20,7 +20,8 @@ LIMIT = 1e-4
 LOOSE_LIMIT = 0.02
 """The same for files that no other engine could serve, of ONNX and of TensorFlow Lite in 8 bits: networks in 8 or 16
 bits round differently, and exponentials of large logits enlarge the last bits."""
-LOOSE = ("onnxruntime", "onnx", "tensorflow-lite")
+TENSORFLOW_LITE = "tensorflow-lite"
+LOOSE = ("onnxruntime", "onnx", TENSORFLOW_LITE)
 """The references of such files."""
 
 

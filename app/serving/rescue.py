@@ -20,7 +20,7 @@ from app.engines.conversion import reference_kind, refusal
 from app.engines.conversion_process import ConversionError, cached_entry
 from app.engines.converted import reference_program
 from app.engines.openvino import OpenvinoEngine
-from app.engines.parity import predict_each
+from app.engines.parity import TENSORFLOW_LITE, predict_each
 from app.engines.proof import (
     ONNX,
     Comparison,
@@ -58,7 +58,6 @@ ARCHIVES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
 LISTED = 5
 """The number of names in a note."""
 LABELS_OF_FOLDER = f"{BY_LABELS}the folder"
-EIGHT_BITS = "tensorflow-lite"
 
 
 @dataclass(frozen=True)
@@ -285,15 +284,16 @@ def _measure(
     :returns: the measurement, and why they are not the reference; empty if there is no reason to name.
     """
     tensorflow = TensorflowReference(settings)
-    if not tensorflow.is_installed or not program_of(folder):
+    kind = program_of(folder) if tensorflow.is_installed else ""
+    if not kind:
         return measure(folder, CHOICE, signature, known), ""
     try:
-        answers = tensorflow.compute(folder, signature, proof_inputs(signature))
+        answers = tensorflow.compute(kind, folder, signature, proof_inputs(signature))
     except ModelFormatError as error:
         return measure(folder, CHOICE, signature, known), str(error)
     measured = measure(folder, CHOICE, signature, answers)
     compared = measured.converted
-    if compared is not None and not compared.holds and compared.reference.name == EIGHT_BITS:
+    if compared is not None and not compared.holds and compared.reference.name == TENSORFLOW_LITE:
         worst = compared.max_abs_difference
         differs = f"{compared.reference} computes it in 8 bits; a probability differs by {worst:.1e} at most"
         return replace(measure(folder, CHOICE, signature, known), unproven=differs), ""

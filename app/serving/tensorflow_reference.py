@@ -70,22 +70,20 @@ class TensorflowReference:
         install(REQUIREMENTS, self._folder / "venv", options, os.environ, seconds)
         self._marker.write_text(self._expected())
 
-    def compute(self, folder: ModelFolder, signature: Signature, rows: FloatArray) -> Answers:
+    def compute(self, kind: str, folder: ModelFolder, signature: Signature, rows: FloatArray) -> Answers:
         """Compute inputs (N, …) with the program that the files of a model folder belong to.
 
-        :raises ModelFormatError: if it belongs to another program, or TensorFlow or Keras cannot compute it.
+        :param kind: the kind of the files, of :func:`program_of`.
+        :raises ModelFormatError: if TensorFlow or Keras cannot compute it.
         """
-        kind = program_of(folder)
-        if not kind:
-            raise ModelFormatError(f"{folder.weights.name} is no file that TensorFlow or Keras of today opens")
         source, output = signature.inputs[0].name, signature.outputs[0].name if signature.outputs else ""
         with tempfile.TemporaryDirectory(prefix="dimple-") as work:
             given, answers = Path(work) / "rows.npy", Path(work) / "answers.npy"
             np.save(given, rows)
             files = (str(folder.weights.absolute()), str(folder.architecture.absolute()) if folder.architecture else "")
             command = [str(self._folder / "venv" / "bin" / "python"), "-I", job.__file__, kind, *files]
-            environ = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_HOME": work}
-            environ["KERAS_BACKEND"] = "tensorflow"
+            keras = {"KERAS_HOME": work, "KERAS_BACKEND": "tensorflow"}
+            environ = {**os.environ, **keras, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
             try:
                 done = subprocess.run(
                     [*command, source, output, str(given), str(answers)],

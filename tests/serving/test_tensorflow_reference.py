@@ -107,7 +107,7 @@ def test_its_outputs_are_those_of_the_program_that_wrote_the_file(
     facts = read_graph(folder.graph) if folder.graph is not None else None
     names = (facts.input_name, facts.outputs[0].name) if facts is not None else ("", "")
     signature = Signature((TensorSpec(names[0], (0, *pictures.shape[1:])),), (TensorSpec(names[1], (0, 3)),))
-    actual, found = TensorflowReference(settings).compute(folder, signature, pictures)
+    actual, found = TensorflowReference(settings).compute(program_of(folder), folder, signature, pictures)
     assert str(found) == program
     assert actual == pytest.approx(expected, abs=1e-5)
 

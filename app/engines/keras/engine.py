@@ -24,6 +24,7 @@ from app.formats.keras_graph import MODELS
 from app.types import FloatArray, TensorSpec
 from app.utils.dispatch import about_to_block
 
+KERAS_MXNET = "keras-mxnet"
 _EVERY_LAYER = {"name", "trainable", "dtype", "batch_input_shape", "batch_size"}
 
 
@@ -120,7 +121,7 @@ class KerasEngine:
     @property
     def package(self) -> str:
         """Return the package that computes the network: ``keras-mxnet``, or ``mxnet`` for the files of other Keras."""
-        return "keras-mxnet" if isinstance(self._computing, _KerasMxnet) else "mxnet"
+        return KERAS_MXNET if isinstance(self._computing, _KerasMxnet) else "mxnet"
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch (N, …) -> (N, classes), from any thread at any time."""
