@@ -1,7 +1,7 @@
 """Dimple under a mixed load for a long time: ``make soak``.
 
 All networks, good and bad pictures, models that are registered and unregistered. No request may be lost, memory must
-stay flat, and at rest the server must hold hardly more threads and files than after the warm-up. The exit status is 1
+stay flat, and at rest the server must hold no more threads and files than after the warm-up. The exit status is 1
 if something of that does not hold. The result goes to ``docs/performance.md``, figures to ``instance/bench/soak.json``.
 """
 
@@ -29,10 +29,11 @@ from bench.parity.servers import dimple  # noqa: E402
 from bench.parity.setups import Setup  # noqa: E402
 from bench.perf.document import SOAK, table, write_between  # noqa: E402
 from bench.perf.mix import kinds  # noqa: E402
-from bench.perf.soaking import CLIENTS, Soak, checks, soak  # noqa: E402
+from bench.perf.soaking import Soak, checks, soak  # noqa: E402
 from bench.perf.starting import start  # noqa: E402
 from bench.perf.subjects import NAMES, make_subjects, pack  # noqa: E402
 
+CLIENTS = 8
 HANDLED = "noop-v1.0"
 """Of bench/parity/models: a model with code of its own, which comes with a process."""
 

@@ -257,9 +257,8 @@ def result(after: Held, sizes: tuple[float, ...] = (100,) * 8, wrong: int = 0) -
     [
         (Held(3, 102.9, 0, 20, 50), (100,) * 8, 0, []),
         (Held(3, 104.0, 0, 20, 50), (100,) * 8, 0, ["memory at rest"]),
-        (Held(3, 100.0, 0, 36, 82), (100,) * 8, 0, []),
-        (Held(3, 100.0, 0, 37, 50), (100,) * 8, 0, ["threads gained"]),
-        (Held(3, 100.0, 0, 20, 83), (100,) * 8, 0, ["files gained"]),
+        (Held(3, 100.0, 0, 21, 50), (100,) * 8, 0, ["threads gained"]),
+        (Held(3, 100.0, 0, 20, 51), (100,) * 8, 0, ["files gained"]),
         (Held(4, 100.0, 0, 20, 50), (100,) * 8, 0, ["processes gained"]),
         (Held(3, 100.0, 0, 20, 50), (100, 100, 101, 101, 103, 103, 104, 104), 0, ["memory under load"]),
         (Held(2, 90.0, 0, 19, 49), (100,) * 8, 1, ["requests that ended"]),
