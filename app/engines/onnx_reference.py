@@ -16,6 +16,8 @@ from app.utils.error_text import reason_of
 
 RUNTIME, EVALUATOR = "onnxruntime", "onnx"
 """Packages of the two references. ONNX Runtime is preferred, because it is a hundred times faster."""
+TRAINING_MODE_OPSET = 14
+"""Opset since which ``BatchNormalization`` says whether it is trained."""
 FATAL = 4
 """ONNX Runtime's level of the log at which it prints nothing but the cause of a crash."""
 
@@ -88,9 +90,29 @@ def _open(model: Any, fed: str, output: str) -> tuple[Any, str]:
     except ImportError:
         from onnx.reference import ReferenceEvaluator
 
-        evaluator = ReferenceEvaluator(model)
+        opset = max((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), default=0)
+        evaluator = ReferenceEvaluator(model, new_ops=[_batch_normalization()] if opset < TRAINING_MODE_OPSET else None)
         return (lambda row: evaluator.run([output], {fed: row})[0]), EVALUATOR
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return (lambda row: session.run([output], {fed: row})[0]), RUNTIME
+
+
+def _batch_normalization() -> Any:
+    """Return ``BatchNormalization`` as older opsets define it for one output.
+
+    ``onnx`` 1.16 normalizes by the mean and the variance of the batch, as in training.
+    """
+    from onnx.reference.op_run import OpRun
+
+    class BatchNormalization(OpRun):
+        op_domain = ""
+
+        def _run(self, x: Any, scale: Any, bias: Any, mean: Any, variance: Any, epsilon: float, **_: Any) -> tuple[Any]:
+            factor, offset, centre, spread = (
+                side.reshape(-1, *[1] * (x.ndim - 2)) for side in (scale, bias, mean, variance)
+            )
+            return ((factor * (x - centre) / np.sqrt(spread + epsilon) + offset).astype(x.dtype),)
+
+    return BatchNormalization

@@ -55,6 +55,35 @@ def test_integers_are_rounded_and_nodes_are_sorted(
     assert reference.predict(batch) == pytest.approx(np.float32([2, 2, 2]) @ WEIGHTS * np.float32([[1], [255 / 2]]))
 
 
+@pytest.mark.parametrize("opset", [7, 9, 13, 14])
+@pytest.mark.parametrize("package", ["onnxruntime", "onnx"])
+def test_a_batch_normalization_uses_its_own_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, opset: int
+) -> None:
+    statistics = {"s": [2, 1, 3], "b": [1, 0, -1], "m": [4, 5, 6], "v": [1, 4, 9]}
+    nodes = [
+        helper.make_node("BatchNormalization", ["x", *statistics], ["f"], epsilon=0.0),
+        helper.make_node("GlobalAveragePool", ["f"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "normalized",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.float32(values), name) for name, values in statistics.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    if package == "onnx":
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    signature = Signature((TensorSpec("x", (0, 3, 4, 4)),), (TensorSpec("y", (0, 3)),))
+    reference = OnnxReference.load(tmp_path / "net.onnx", signature)
+    assert reference.package == package
+    found = reference.predict(np.full((1, 3, 4, 4), 7, np.float32))
+    assert found == pytest.approx(np.float32([[2 * 3 + 1, 2 / 2, 3 * 1 / 3 - 1]]))
+
+
 def test_an_unknown_operation_is_refused_by_name(tmp_path: Path) -> None:
     signature = write_sums(
         tmp_path / "net.onnx", TensorProto.FLOAT, helper.make_node("Nothing", ["y"], ["z"]), output="z"
