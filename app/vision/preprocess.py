@@ -226,7 +226,26 @@ def _cover_and_crop(image: Image.Image, preprocess: Preprocess, width: int, heig
     )
     scaled_width = max(width, round(image.width * scale))
     scaled_height = max(height, round(image.height * scale))
+    if preprocess.antialias and preprocess.interpolation != "area" and image.size != (scaled_width, scaled_height):
+        return _resize_centre(image, preprocess, (scaled_width, scaled_height), (width, height))
     return _centre(_resize(image, preprocess, scaled_width, scaled_height), width, height)
+
+
+def _resize_centre(
+    image: Image.Image, preprocess: Preprocess, scaled: tuple[int, int], size: tuple[int, int]
+) -> Image.Image:
+    """Resize an image to ``scaled`` and return the centre of ``size``; only those pixels are computed.
+
+    "area" weighs whole pixels, so a box at fractions of pixels would move its edges.
+    """
+    factors = [max(1, int(side / target / _REDUCING_GAP)) for side, target in zip(image.size, scaled, strict=True)]
+    box = []
+    for side, target, remaining, factor in zip(image.size, scaled, size, factors, strict=True):
+        step, start = side / target / factor, (target - remaining) // 2
+        box.append((start * step, (start + remaining) * step))
+    (left, right), (top, bottom) = box
+    reduced = image.reduce((factors[0], factors[1])) if max(factors) > 1 else image
+    return reduced.resize(size, _PILLOW[preprocess.interpolation], (left, top, right, bottom))
 
 
 def _centre(image: Image.Image, width: int, height: int) -> Image.Image:
