@@ -26,6 +26,13 @@ def current_settings() -> Settings:
     return settings
 
 
+def install_tensorflow(settings: Settings) -> None:
+    """Install TensorFlow and Keras into the instance folder, unless they are installed already."""
+    from app.serving.tensorflow_reference import TensorflowReference
+
+    TensorflowReference(settings).install()
+
+
 def pid_file(settings: Settings) -> Path:
     """Return the file with the process id of the server."""
     return settings.instance_dir / "server.pid"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import click
 from flask.cli import with_appcontext
 
-from app.cli.common import complete_model, current_settings, report_errors
+from app.cli.common import complete_model, current_settings, install_tensorflow, report_errors
 from app.errors import ModelFormatError, ModelNotFound
 from app.formats.archive.manifest import NAME
 from app.formats.folder import is_model_folder, open_model_folder
@@ -30,17 +30,25 @@ STOCK = "mxnet_vision_service:handle"
 @click.option("--to", "form", type=click.Choice(get_args(Target)), required=True, help="Format to write.")
 @click.option("--output", type=click.Path(path_type=Path), help="File to write; for openvino and mxnet, the folder.")
 @click.option("--force", is_flag=True, help="Replace an existing file or folder.")
+@click.option(
+    "--with-tensorflow",
+    is_flag=True,
+    help="Install TensorFlow, which writes tflite, the first time (2 GB).",
+)
 @with_appcontext
 @report_errors
-def export(name: str, form: Target, output: Path | None, force: bool) -> None:
+def export(name: str, form: Target, output: Path | None, force: bool, with_tensorflow: bool) -> None:
     """Export to ONNX, OpenVINO, MMS, Keras, MXNet.
 
     onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; openvino a folder with NAME.xml and
     NAME.bin; mar an archive for Multi Model Server; mxnet a folder with NAME-symbol.json and NAME-0000.params; keras
-    writes a model of any Keras as NAME.keras, which Keras 3 opens; tflite copies the model's own file. The weights are
-    not changed, and dimple models import (or unpack) makes the same model from the result.
+    writes a model of any Keras as NAME.keras, which Keras 3 opens; tflite writes a model of Keras or TensorFlow as
+    NAME.tflite, with TensorFlow's own converter. The weights are not changed, and dimple models import (or unpack)
+    makes the same model from the result.
     """
     settings = current_settings()
+    if with_tensorflow:
+        install_tensorflow(settings)
     folder = _folder(name, settings)
     target = output or Path(name if form in FOLDERS else f"{name}.{form}")
     if target.is_dir() and form not in FOLDERS:
@@ -111,10 +119,12 @@ def _write_keras(folder: ModelFolder, work: Path, target: Path, settings: Settin
 
 
 def _write_tflite(folder: ModelFolder, work: Path, target: Path, settings: Settings) -> str:
-    from app.serving.export_keras import copy_tflite
+    from app.serving.export_tflite import write_tflite
 
-    note = copy_tflite(folder, work / "model.tflite")
-    os.replace(work / "model.tflite", target)
+    made = work / "made"
+    made.mkdir()
+    note = write_tflite(folder, _labels(folder, settings), made / "model.tflite", settings)
+    os.replace(made / "model.tflite", target)
     return note
 
 

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from flask.cli import with_appcontext
 
-from app.cli.common import complete_model, current_settings, first_labels, next_steps, program, report_errors
+from app.cli.common import (
+    complete_model,
+    current_settings,
+    first_labels,
+    install_tensorflow,
+    next_steps,
+    program,
+    report_errors,
+)
 from app.cli.import_model import PATH, model_options
 
 if TYPE_CHECKING:
@@ -66,7 +74,7 @@ def rescue(
 
     settings = current_settings()
     if with_tensorflow:
-        _install_tensorflow(settings)
+        install_tensorflow(settings)
     request = _Request(name, to, force)
     with ExitStack() as stack:
         source = stack.enter_context(open_pictures(pictures)) if pictures is not None else None
@@ -135,12 +143,6 @@ def _rescue_whole(
         return rescue_folder(unpack(path, Path(work) / target.name), target, settings, source), target
 
 
-def _install_tensorflow(settings: Settings) -> None:
-    from app.serving.tensorflow_reference import TensorflowReference
-
-    TensorflowReference(settings).install()
-
-
 @click.command("prove")
 @click.argument("name", shell_complete=complete_model)
 @tensorflow_option
@@ -159,7 +161,7 @@ def prove(name: str, with_tensorflow: bool) -> None:
 
     settings = current_settings()
     if with_tensorflow:
-        _install_tensorflow(settings)
+        install_tensorflow(settings)
     is_path = "/" in name and is_model_folder(Path(name))
     folder = open_model_folder(Path(name)) if is_path else find_model(settings, name)
     verdict = check_proof(folder, settings)

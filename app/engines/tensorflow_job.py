@@ -1,9 +1,9 @@
 """The outputs of TensorFlow, TensorFlow Lite or Keras for given inputs, computed in an environment that has them.
 
 This file runs as a script there, so it imports nothing of the application. Its arguments are the kind of the file, the
-file, the architecture of weights alone or an empty text, the names of the input and of the output, and two files: the
-inputs (N, …) to read and the outputs (N, classes) to write, both of NumPy. It prints the program and its version; the
-program is ``tensorflow-lite`` if it computes in 8 bits.
+file, the architecture of weights alone or an empty text, the names of the input and of the output, two files: the
+inputs (N, …) to read and the outputs (N, classes) to write, both of NumPy, and optionally a TensorFlow Lite file to
+write. It prints the program and its version; the program is ``tensorflow-lite`` if it computes in 8 bits.
 """
 
 import sys
@@ -18,24 +18,39 @@ import numpy as np
 Compute = Callable[[Any], Any]
 
 
-def main(kind: str, file: str, architecture: str, source: str, output: str, rows: str, answers: str) -> None:
-    """Compute the outputs for the inputs one by one.
+def main(
+    kind: str, file: str, architecture: str, source: str, output: str, rows: str, answers: str, *lite: str
+) -> None:
+    """Compute the outputs for the inputs one by one, and write the network for TensorFlow Lite.
 
-    :raises Exception: whatever the program raises if it cannot open or compute the file.
+    :raises Exception: whatever the program raises if it cannot open, compute or convert the file.
     """
+    tensorflow = import_module("tensorflow")
     if kind in ("keras", "tf_keras"):
-        program, compute = f"{kind} {version(kind)}", _keras(kind, file, architecture, output)
+        program, (compute, call) = f"{kind} {version(kind)}", _keras(kind, file, architecture, output)
     else:
-        tensorflow = import_module("tensorflow")
         opened = {"saved_model": _saved_model, "frozen": _frozen, "tflite": _tflite}[kind]
         name, compute = opened(tensorflow, file, source, output)
-        program = f"{name} {tensorflow.__version__}"
-    computed = [np.asarray(compute(row[np.newaxis]), np.float32).reshape(1, -1) for row in np.load(rows)]
+        program, call = f"{name} {tensorflow.__version__}", compute
+    inputs = np.load(rows)
+    computed = [np.asarray(compute(row[np.newaxis]), np.float32).reshape(1, -1) for row in inputs]
     np.save(answers, np.concatenate(computed))
+    for path in lite:
+        shape = (1, *inputs.shape[1:])
+        Path(path).write_bytes(_converted(tensorflow, call, shape))
     print(program)
 
 
-def _keras(package: str, file: str, architecture: str, output: str) -> Compute:
+def _converted(tensorflow: Any, call: Compute, shape: tuple[int, ...]) -> bytes:
+    """Return a TensorFlow Lite file of a function of one float32 picture of ``shape``."""
+    function = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, "input")])
+    concrete = function.get_concrete_function()
+    converted: bytes = tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], function).convert()
+    return converted
+
+
+def _keras(package: str, file: str, architecture: str, output: str) -> tuple[Compute, Compute]:
+    """Return what computes a row, and the same as a function that TensorFlow can trace."""
     models = import_module(package).models
     if architecture:
         model = models.model_from_json(Path(architecture).read_text(encoding="utf-8"))
@@ -45,12 +60,14 @@ def _keras(package: str, file: str, architecture: str, output: str) -> Compute:
     axes = len(model.inputs[0].shape)
     names = list(getattr(model, "output_names", ()))  # a Sequential of Keras 3 has none
 
-    def compute(row: Any) -> Any:
-        made = model.predict_on_batch(_with_axes(row, axes))
+    def chosen(made: Any) -> Any:
         listed = made if isinstance(made, (list, tuple)) else [made]
         return listed[names.index(output) if output in names and len(listed) > 1 else 0]
 
-    return compute
+    return (
+        lambda row: chosen(model.predict_on_batch(_with_axes(row, axes))),
+        lambda row: chosen(model(_with_axes(row, axes), training=False)),
+    )
 
 
 def _saved_model(tensorflow: Any, file: str, _source: str, output: str) -> tuple[str, Compute]:
@@ -106,7 +123,7 @@ def _tflite(tensorflow: Any, file: str, _source: str, output: str) -> tuple[str,
 
 def _with_axes(row: Any, axes: int) -> Any:
     """Return a row without the axis of the channels if the network takes grey pictures without it."""
-    return row[..., 0] if row.ndim == axes + 1 and row.shape[-1] == 1 else row
+    return row[..., 0] if len(row.shape) == axes + 1 and row.shape[-1] == 1 else row
 
 
 def _only(made: Mapping[str, Any]) -> Any:

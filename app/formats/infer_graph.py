@@ -27,11 +27,12 @@ from app.formats.onnx_graph import SIGNED_BYTES, OnnxFacts, read_onnx
 from app.formats.openvino_graph import GraphFacts, read_graph
 from app.formats.pixels import BY_TEACHABLE_MACHINE, RAW, SIGNED, TEACHABLE_MACHINE, TORCH, UNIT, pixels_of
 from app.formats.signature import is_grey, layout_of
-from app.types import Preprocess, TensorSpec
+from app.types import Preprocess, Signature, TensorSpec
 
 
 def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: int | None) -> Inference:
-    """Infer the signature of a SavedModel, a frozen graph, a TFLite file or an OpenVINO model.
+    """Infer the signature of a SavedModel, a frozen graph, a TFLite file or an OpenVINO model; use the file's own
+    if Dimple exported it.
 
     :param size: height and width of the input, if the user states them.
     :param output: the name of the output to use, if the user states it.
@@ -39,6 +40,8 @@ def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: i
     :raises ModelFormatError: if it cannot be read, or is not an image classifier.
     """
     facts = read_graph(path)
+    if facts.signature is not None and not size and not output:
+        return _stated(facts.signature, facts.labels)
     chosen, classes = choose_row(path, facts.outputs, output, labels, facts.labels)
     try:
         if len(facts.input_shape) not in (3, 4):
@@ -57,6 +60,11 @@ def infer_graph(path: Path, size: tuple[int, int] | None, output: str, labels: i
         (input_reason, pixels_reason),
         facts.labels,
     )
+
+
+def _stated(signature: Signature, labels: tuple[str, ...] | None) -> Inference:
+    """Return the signature that a file states that Dimple exported."""
+    return Inference(signature, dict.fromkeys(("input", "pixels", "output"), BY_METADATA), labels, settled=True)
 
 
 def _layout(facts: GraphFacts) -> str:
@@ -108,8 +116,7 @@ def infer_onnx(path: Path, size: tuple[int, int] | None, output: str, labels: in
     """
     facts = read_onnx(path)
     if facts.signature is not None and not size and not output:
-        by_file = dict.fromkeys(("input", "pixels", "output"), BY_METADATA)
-        return Inference(facts.signature, by_file, facts.labels, settled=True)
+        return _stated(facts.signature, facts.labels)
     chosen, classes = choose_row(path, facts.outputs, output, labels, facts.labels)
     shape, input_reason = _shape_of(path, facts, size)
     preprocess, pixels_reason = _pixels_of_onnx(facts, shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
@@ -15,7 +16,10 @@ from app.formats.inference import Kind, Output
 from app.formats.labels import NAMED_AS_LABELS, text_labels
 from app.formats.lfs import refuse_pointer
 from app.formats.pixels import Normalisation, arithmetic, from_teachable_machine
+from app.formats.signature import FILE_NAME, signature_of
+from app.types import Signature
 from app.utils.error_text import reason_of
+from app.utils.json import parse_json
 from app.utils.openvino_runtime import core, import_openvino
 
 SAVED_MODEL = "saved_model.pb"
@@ -26,7 +30,7 @@ COPIES = ("Convert", "Transpose", "Reshape", "Squeeze", "Unsqueeze", "FakeQuanti
 DISTRIBUTIONS = ("Softmax", "Sigmoid")
 LOGITS = ("MatMul", "Convolution", "GroupConvolution")
 POOLS = ("ReduceMean", "AvgPool", "MaxPool", "ReduceMax", "ReduceL2", "NormalizeL2")
-LARGEST_LABELS = 2**20
+LARGEST_APPENDED = 2**20
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,8 @@ class GraphFacts:
 
     ``input_type`` is the input's type, such as ``float32`` or ``uint8``. ``normalisation`` is the graph's own
     normalisation of its input. ``labels`` are those in the file, None if it has none. ``teachable_machine`` is true if
-    the names of its layers are those of a network that Teachable Machine exports.
+    the names of its layers are those of a network that Teachable Machine exports. ``signature`` is the one that Dimple
+    stored in the file when it exported it.
     """
 
     program: str
@@ -46,6 +51,7 @@ class GraphFacts:
     normalisation: Normalisation = field(default_factory=Normalisation.none)
     labels: tuple[str, ...] | None = None
     teachable_machine: bool = False
+    signature: Signature | None = None
 
 
 def is_graph(path: Path) -> bool:
@@ -87,6 +93,7 @@ def read_graph(path: Path) -> GraphFacts:
         _normalisation(parameter),
         _labels(path),
         _from_teachable_machine(path),
+        _signature(path),
     )
 
 
@@ -190,14 +197,32 @@ def _normalisation(parameter: Any) -> Normalisation:
 
 
 def _labels(path: Path) -> tuple[str, ...] | None:
-    """Return the labels that TensorFlow Lite's metadata append to a file, as a zip; None if there are none."""
+    """Return the labels that TensorFlow Lite's metadata append to a file; None if there are none."""
+    content = _appended(path, NAMED_AS_LABELS)
+    try:
+        return text_labels(content.decode("utf-8-sig")) or None if content else None
+    except ValueError:
+        return None
+
+
+def _signature(path: Path) -> Signature | None:
+    """Return the signature that Dimple appended to a file; None if there is none, or it is another program's."""
+    content = _appended(path, re.compile(re.escape(FILE_NAME)))
+    try:
+        return signature_of(parse_json(content), path) if content else None
+    except (ModelFormatError, ValueError, TypeError):
+        return None
+
+
+def _appended(path: Path, name: re.Pattern[str]) -> bytes | None:
+    """Return the first file of a name in the zip that is appended to a TensorFlow Lite file."""
     if path.suffix.lower() != ".tflite" or not zipfile.is_zipfile(path):
         return None
     try:
         with zipfile.ZipFile(path) as archive:
             for info in archive.infolist():
-                if NAMED_AS_LABELS.fullmatch(info.filename) and info.file_size <= LARGEST_LABELS:
-                    return text_labels(archive.read(info).decode("utf-8-sig")) or None
+                if name.fullmatch(info.filename) and info.file_size <= LARGEST_APPENDED:
+                    return archive.read(info)
     except Exception:  # damaged: zipfile raises its decompressors' errors
         return None
     return None

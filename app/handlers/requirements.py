@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from app.handlers.log_relay import MAX_LINE
@@ -50,6 +50,7 @@ def install(
     environment: Mapping[str, str],
     seconds: float,
     below: Iterable[str] | None = None,
+    on_line: Callable[[str], None] | None = None,
 ) -> None:
     """Create a virtual environment and install a requirements file there. pip's output is logged.
 
@@ -62,6 +63,7 @@ def install(
     :param environment: environment variables of pip, and of the packages' set-up code.
     :param seconds: timeout of the whole installation.
     :param below: folders of further packages in the environment; None for the server's.
+    :param on_line: called with each line of pip's output.
     :raises InstallFailed: if a package cannot be installed, or the timeout expires.
     :raises OSError: if the environment cannot be written.
     """
@@ -73,10 +75,17 @@ def install(
     # read after the environment's own folder, so its own packages come first
     (packages / "server.pth").write_text(f"import site; list(map(site.addsitedir, {folders!r}))\n")
     # pip is the server's own: it removes nothing outside the environment that runs it
-    _run([str(venv / "bin" / "python"), *PIP, *options, "-r", str(requirements)], folder, environment, deadline)
+    pip = [str(venv / "bin" / "python"), *PIP, *options, "-r", str(requirements)]
+    _run(pip, folder, environment, deadline, on_line)
 
 
-def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], deadline: float) -> None:
+def _run(
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    deadline: float,
+    on_line: Callable[[str], None] | None = None,
+) -> None:
     """Run a program and log its output. Its process group is killed at the end.
 
     :raises InstallFailed: if it fails, with its last error, or has not ended at the deadline.
@@ -95,7 +104,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], d
     clock = threading.Timer(max(0.0, deadline - time.monotonic()), _stop, [process.pid, late])
     clock.start()
     try:
-        reason = _follow(process)
+        reason = _follow(process, on_line)
     finally:
         clock.cancel()
         clock.join()
@@ -108,7 +117,7 @@ def _run(command: Sequence[str], folder: Path, environment: Mapping[str, str], d
         raise InstallFailed(reason or f"pip ended with status {process.returncode}")
 
 
-def _follow(process: subprocess.Popen[bytes]) -> str:
+def _follow(process: subprocess.Popen[bytes], on_line: Callable[[str], None] | None) -> str:
     """Log the output of a program until it ends.
 
     :returns: its last error, or else its last line.
@@ -119,6 +128,8 @@ def _follow(process: subprocess.Popen[bytes]) -> str:
         for raw in iter(lambda: pipe.readline(MAX_LINE), b""):
             if line := raw.decode(errors="replace").strip():
                 log.info("%s", line)
+                if on_line is not None:
+                    on_line(line)
                 last = line
                 if line.startswith(ERROR):
                     error = line.removeprefix(ERROR).strip()

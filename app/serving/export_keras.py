@@ -47,21 +47,6 @@ def write_keras(folder: ModelFolder, path: Path) -> str:
     return run_export("app.serving.export_keras", order, f"{folder.h5} cannot be written for Keras 3")
 
 
-def copy_tflite(folder: ModelFolder, path: Path) -> str:
-    """Copy the TensorFlow Lite file that a model is made of.
-
-    :returns: a note for the user.
-    :raises ModelFormatError: if it is made of another file.
-    """
-    if folder.graph is None or folder.graph.suffix.lower() != ".tflite":
-        raise ModelFormatError(
-            f"{folder.path}: nothing here writes TensorFlow Lite of {folder.weights.name}. Export it with --to onnx; "
-            f"onnx2tf, a package of its own, makes a .tflite of that: onnx2tf -i {folder.name}.onnx"
-        )
-    shutil.copyfile(folder.graph, path)
-    return OWN_FILE
-
-
 def _write(working_dir: str, folder: ModelFolder, path: Path) -> str:
     os.chdir(working_dir)
     assert folder.h5 is not None

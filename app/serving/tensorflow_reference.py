@@ -18,16 +18,18 @@ from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.keras_file import read_h5
 from app.handlers.home import pip_options
-from app.handlers.requirements import InstallFailed, install
+from app.handlers.requirements import ERROR, InstallFailed, install
 from app.settings import ROOT, Settings
 from app.types import FloatArray, Signature
 from app.utils.error_text import reason_of
 from app.utils.files import file_lock
-from app.utils.progress import echo
+from app.utils.progress import echo, progress
 
 REQUIREMENTS = ROOT / "requirements-tensorflow.txt"
 SIZE = "about 300 MB to download, 2 GB on disk"
 LONGEST_SECONDS = 1800
+LONGEST_LINE = 60
+"""Characters of a line of pip that are displayed."""
 GRAPHS = {".pb": "frozen", ".tflite": "tflite"}
 
 
@@ -61,20 +63,30 @@ class TensorflowReference:
         except (InstallFailed, OSError) as error:
             raise ModelFormatError(
                 f"TensorFlow cannot be installed into {self._folder}: {error}. It takes a package index "
-                "(DIMPLE_PIP_OPTIONS); without --with-tensorflow, what is installed here proves the model"
+                "(DIMPLE_PIP_OPTIONS). dimple rescue and dimple prove work without --with-tensorflow, too"
             ) from None
 
     def _install(self) -> None:
         options, seconds = pip_options(self._settings), self._settings.install_timeout
         shutil.rmtree(self._folder / "venv", ignore_errors=True)  # left by an interrupted installation
-        install(REQUIREMENTS, self._folder / "venv", options, os.environ, seconds)
+        with progress("Installing TensorFlow", None, "steps") as bar:
+
+            def display(line: str) -> None:
+                if not line.startswith(ERROR):  # pip finds other versions of the server's packages than it installed
+                    bar.note(line[:LONGEST_LINE])
+                    bar.advance()
+
+            install(REQUIREMENTS, self._folder / "venv", options, os.environ, seconds, on_line=display)
         self._marker.write_text(self._expected())
 
-    def compute(self, kind: str, folder: ModelFolder, signature: Signature, rows: FloatArray) -> Answers:
+    def compute(
+        self, kind: str, folder: ModelFolder, signature: Signature, rows: FloatArray, lite: Path | None = None
+    ) -> Answers:
         """Compute inputs (N, …) with the program that the files of a model folder belong to.
 
         :param kind: the kind of the files, of :func:`program_of`.
-        :raises ModelFormatError: if TensorFlow or Keras cannot compute it.
+        :param lite: a file to write with the same network for TensorFlow Lite, for one picture at a time.
+        :raises ModelFormatError: if TensorFlow or Keras cannot compute or write it.
         """
         source, output = signature.inputs[0].name, signature.outputs[0].name if signature.outputs else ""
         with tempfile.TemporaryDirectory(prefix="dimple-") as work:
@@ -86,7 +98,7 @@ class TensorflowReference:
             environ = {**os.environ, **keras, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
             try:
                 done = subprocess.run(
-                    [*command, source, output, str(given), str(answers)],
+                    [*command, source, output, str(given), str(answers), *([str(lite.absolute())] if lite else [])],
                     capture_output=True,
                     env=environ,
                     timeout=LONGEST_SECONDS,

@@ -11,7 +11,9 @@ import pytest
 
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder, open_model_folder
+from app.formats.infer_signature import infer_folder
 from app.formats.openvino_graph import read_graph
+from app.serving.export_tflite import write_tflite
 from app.serving.rescue import check_proof, rescue_folder
 from app.serving.tensorflow_reference import TensorflowReference, program_of
 from app.settings import ROOT, Settings
@@ -130,3 +132,39 @@ def test_a_file_that_current_keras_cannot_open_is_proven_without_it(settings: Se
     proven = rescue_folder(source, tmp_path / "net", settings)
     assert proven.proof.converted is not None and proven.proof.converted.reference.name == "mxnet"
     assert len(proven.notes) == 1 and "RandomRotation" in proven.notes[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "source",
+    [
+        TESTDATA / "keras1_th_sequential.h5",
+        TESTDATA / "tf215_teachable.h5",
+        TESTDATA / "keras315_nested_three.keras",
+        GRAPHS / "saved_model",
+        GRAPHS / "net.pb",
+    ],
+)
+def test_an_export_for_tensorflow_lite_answers_as_the_program_that_wrote_the_file(
+    settings: Settings, tmp_path: Path, source: Path
+) -> None:
+    folder = folder_of(source, tmp_path / "net")
+    (tmp_path / "lite").mkdir()
+    labels = ("a b", "c", "dé")
+    note = write_tflite(folder, labels, tmp_path / "lite" / "model.tflite", settings)
+    assert "differ from those of" in note
+    pictures, expected = recorded(source)
+    written = open_model_folder(tmp_path / "lite")
+    inference = infer_folder(written)
+    actual, _program = TensorflowReference(settings).compute("tflite", written, inference.signature, pictures)
+    assert actual == pytest.approx(expected, abs=1e-5)
+    before = infer_folder(folder).signature
+    assert inference.labels == labels
+    assert inference.signature.preprocess == before.preprocess
+    assert inference.signature.inputs[0].shape == before.inputs[0].shape
+
+
+def test_a_tensorflow_lite_file_is_not_written_without_tensorflow(tmp_path: Path) -> None:
+    folder = folder_of(TESTDATA / "tf215_teachable.h5", tmp_path / "net")
+    with pytest.raises(ModelFormatError, match="Add --with-tensorflow"):
+        write_tflite(folder, ("a",), tmp_path / "model.tflite", Settings(instance_dir=tmp_path))
