@@ -28,6 +28,13 @@ H5 = (
     "keras1_th_graph",
     "keras1_tf_sequential",
 )
+KERAS_ARCHIVES = (
+    "keras300_sequential",
+    "keras315_entrance",
+    "keras315_recurrent",
+    "keras315_shared",
+    "tf215_archive_shared",
+)
 CLASSES = 3
 SHAPES = {"c_weight": (4, 3, 16, 16), "c_bias": (4,), "fc_weight": (CLASSES, 4), "fc_bias": (CLASSES,)}
 FLAT_SHAPES = {"c_weight": (4, 3, 16, 16), "fc_weight": (CLASSES, 4 * 14 * 14), "fc_bias": (CLASSES,)}
@@ -100,6 +107,11 @@ def first_params() -> bytes:
 def h5_files() -> list[bytes]:
     """What Keras-MXNet, Keras over TensorFlow, and Keras 1 wrote."""
     return [(ROOT / "tests" / "testdata" / f"{name}.h5").read_bytes() for name in H5]
+
+
+def keras_archives() -> list[bytes]:
+    """Return what Keras 3 and tf.keras 2.15 wrote."""
+    return [(ROOT / "tests" / "testdata" / f"{name}.keras").read_bytes() for name in KERAS_ARCHIVES]
 
 
 def archives() -> list[bytes]:

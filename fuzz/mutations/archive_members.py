@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass, replace
 from random import Random
 
-from fuzz.mutations import blind, json_values, params_headers
+from fuzz.mutations import blind, h5_objects, json_values, params_headers
 from fuzz.mutations.values import text
 
 NAMES = (
@@ -130,6 +130,8 @@ def _changed(member: Member, random: Random) -> bytes:
         return json_values.mutate(member.content, random)
     if member.name.endswith(".params"):
         return params_headers.mutate(member.content, random)
+    if member.name.endswith(".h5"):
+        return h5_objects.mutate(member.content, random)
     return blind.mutate(member.content, random)
 
 
