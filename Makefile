@@ -182,8 +182,15 @@ define install
 -@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib
 endef
 
+# what the first start would do
+define prepare
+-@$(1)/python -m compileall -qq -j 0 app
+-@$(1)/python -c "from pathlib import Path; from app.zoo.imagenet import ensure_imagenet; ensure_imagenet(Path('models'))"
+endef
+
 .venv/.run-ready: requirements.lock | .venv/.names-ready
 	$(call install,--no-deps --require-hashes -r requirements.lock)
+	$(call prepare,$(BIN))
 	@touch $@
 
 .venv-serve/.ready: requirements-serve.lock
@@ -193,6 +200,7 @@ endef
 	@$(PYTHON_SERVE) -m venv --clear .venv-serve
 	@.venv-serve/bin/python bin/_install.py --no-compile --no-deps --require-hashes -r requirements-serve.lock
 	-@.venv-serve/bin/python -m compileall -qq -j 0 .venv-serve/lib
+	$(call prepare,.venv-serve/bin)
 	@touch $@
 
 .venv/.test-ready: .venv/.run-ready requirements-dev.txt requirements-quantize.txt requirements-otel.txt requirements-heic.txt
