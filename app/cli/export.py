@@ -42,8 +42,8 @@ def export(name: str, form: Target, output: Path | None, force: bool, with_tenso
 
     onnx writes one file, NAME.onnx, with labels and preprocessing in its metadata; openvino a folder with NAME.xml and
     NAME.bin; mar an archive for Multi Model Server; mxnet a folder with NAME-symbol.json and NAME-0000.params; keras
-    writes a model of any Keras as NAME.keras, which Keras 3 opens; tflite writes a model of Keras or TensorFlow as
-    NAME.tflite, with TensorFlow's own converter. The weights are not changed, and dimple models import (or unpack)
+    writes a model of any Keras as NAME.keras, which Keras 3 opens; tflite writes NAME.tflite with TensorFlow's
+    own converter. The weights are not changed, and dimple models import (or unpack)
     makes the same model from the result.
     """
     settings = current_settings()

@@ -6,10 +6,12 @@ inputs (N, …) to read and the outputs (N, classes) to write, both of NumPy, an
 write. It prints the program and its version; the program is ``tensorflow-lite`` if it computes in 8 bits.
 """
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ def main(
     if kind in ("keras", "tf_keras"):
         program, (compute, call) = f"{kind} {version(kind)}", _keras(kind, file, architecture, output)
     else:
-        opened = {"saved_model": _saved_model, "frozen": _frozen, "tflite": _tflite}[kind]
+        opened = {"saved_model": _saved_model, "frozen": _frozen, "tflite": _tflite, "onnx": _onnx}[kind]
         name, compute = opened(tensorflow, file, source, output)
         program, call = f"{name} {tensorflow.__version__}", compute
     inputs = np.load(rows)
@@ -44,8 +46,13 @@ def main(
 def _converted(tensorflow: Any, call: Compute, shape: tuple[int, ...]) -> bytes:
     """Return a TensorFlow Lite file of a function of one float32 picture of ``shape``."""
     function = tensorflow.function(call, input_signature=[tensorflow.TensorSpec(shape, tensorflow.float32, "input")])
-    concrete = function.get_concrete_function()
-    converted: bytes = tensorflow.lite.TFLiteConverter.from_concrete_functions([concrete], function).convert()
+    converter = tensorflow.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], function)
+    try:
+        converted: bytes = converter.convert()
+    except Exception as error:
+        if missing := re.search(r"^(?:TF Select|Custom) ops: (.+)$", str(error), re.MULTILINE):
+            raise ValueError(f"TensorFlow Lite has no operation {missing[1]}") from None
+        raise
     return converted
 
 
@@ -119,6 +126,14 @@ def _tflite(tensorflow: Any, file: str, _source: str, output: str) -> tuple[str,
 
     whole = any(details["dtype"] in (np.int8, np.uint8) for details in interpreter.get_tensor_details())
     return "tensorflow-lite" if whole else "tensorflow", compute
+
+
+def _onnx(_tensorflow: Any, file: str, _source: str, output: str) -> tuple[str, Compute]:
+    spec = spec_from_file_location("onnx_tensorflow", Path(__file__).with_name("onnx_tensorflow.py"))
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return "tensorflow", module.function_of(file, output)
 
 
 def _with_axes(row: Any, axes: int) -> Any:

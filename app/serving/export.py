@@ -39,6 +39,7 @@ from app.utils.error_text import reason_of
 from app.utils.process import run_job, run_module
 
 LONGEST_SECONDS = 1800
+OWN_FILE = "the model's own file"
 
 
 def write_checkpoint(folder: ModelFolder, stem: Path) -> Signature:
@@ -96,7 +97,7 @@ def write_onnx(folder: ModelFolder, labels: tuple[str, ...], path: Path, compare
         if folder.onnx is None:
             raise ModelFormatError(f"{folder.path}: nothing leads from {folder.weights.name} to ONNX here")
         shutil.copyfile(folder.onnx, path)
-        return "the model's own file"
+        return OWN_FILE
     order = (os.getcwd(), folder, labels, path.absolute(), compare)
     return run_export("app.serving.export", order, f"{folder.path} cannot be written as ONNX")
 

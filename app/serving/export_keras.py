@@ -24,11 +24,9 @@ from app.formats.folder import ModelFolder
 from app.formats.infer_signature import infer_folder
 from app.formats.keras_archive import is_archive
 from app.formats.keras_file import read_h5
-from app.serving.export import run_export
+from app.serving.export import OWN_FILE, run_export
 from app.types import FloatArray
 from app.utils.process import run_job
-
-OWN_FILE = "the model's own file"
 
 
 def write_keras(folder: ModelFolder, path: Path) -> str:

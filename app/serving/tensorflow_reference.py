@@ -31,6 +31,11 @@ LONGEST_SECONDS = 1800
 LONGEST_LINE = 60
 """Characters of a line of pip that are displayed."""
 GRAPHS = {".pb": "frozen", ".tflite": "tflite"}
+PROGRAMS = {
+    **{"keras": "Keras", "tf_keras": "Keras 2 (tf_keras)", "saved_model": "TensorFlow", "frozen": "TensorFlow"},
+    **{"onnx": "TensorFlow", "tflite": "TensorFlow Lite"},
+}
+"""Names of the programs by the kinds of :mod:`app.engines.tensorflow_job`."""
 
 
 class TensorflowReference:
@@ -105,9 +110,9 @@ class TensorflowReference:
                     check=False,
                 )
             except subprocess.TimeoutExpired:
-                raise ModelFormatError(f"{kind} has not computed it in {LONGEST_SECONDS} seconds") from None
+                raise ModelFormatError(f"{PROGRAMS[kind]} has not computed it in {LONGEST_SECONDS} seconds") from None
             if done.returncode:
-                raise ModelFormatError(f"{kind} cannot compute it: {reason_of(done.stderr)}")
+                raise ModelFormatError(f"{PROGRAMS[kind]} cannot compute it: {reason_of(done.stderr)}")
             name, _, version = done.stdout.decode().split("\n")[-2].partition(" ")
             return np.load(answers, allow_pickle=False), Program(name, version)
 

@@ -248,5 +248,5 @@ def test_an_unsupported_export_is_refused_with_an_alternative(
     refused = failed(app, "functions", "--to", "keras", "--output", tmp_path / "a")
     assert "of TensorFlow, which is not written" in refused and "--to onnx" in refused
     assert "pre-0003.params is not a file of Keras" in failed(app, "net", "--to", "keras", "--output", tmp_path / "a")
-    assert "onnx2tf -i net.onnx" in failed(app, "net", "--to", "tflite", "--output", tmp_path / "a")
+    assert "Add --with-tensorflow" in failed(app, "net", "--to", "tflite", "--output", tmp_path / "a")
     assert not (tmp_path / "a").exists()

@@ -164,6 +164,25 @@ def test_an_export_for_tensorflow_lite_answers_as_the_program_that_wrote_the_fil
     assert inference.signature.inputs[0].shape == before.inputs[0].shape
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["torch_script", "paddle", "tf2onnx"])
+def test_an_onnx_file_exported_for_tensorflow_lite_answers_as_in_onnx_runtime(
+    settings: Settings, tmp_path: Path, name: str
+) -> None:
+    import onnxruntime
+
+    source = TESTDATA / "makers" / f"{name}.onnx"
+    (tmp_path / "lite").mkdir()
+    write_tflite(folder_of(source, tmp_path / "net"), ("a", "b", "c"), tmp_path / "lite" / "model.tflite", settings)
+    written = open_model_folder(tmp_path / "lite")
+    signature = infer_folder(written).signature
+    rows = np.random.default_rng(0).random((3, *signature.inputs[0].shape[1:]), np.float32)
+    session = onnxruntime.InferenceSession(str(source), providers=["CPUExecutionProvider"])
+    expected = np.concatenate([session.run(None, {session.get_inputs()[0].name: row[None]})[0] for row in rows])
+    actual, _program = TensorflowReference(settings).compute("tflite", written, signature, rows)
+    assert actual == pytest.approx(expected, abs=1e-5)
+
+
 def test_a_tensorflow_lite_file_is_not_written_without_tensorflow(tmp_path: Path) -> None:
     folder = folder_of(TESTDATA / "tf215_teachable.h5", tmp_path / "net")
     with pytest.raises(ModelFormatError, match="Add --with-tensorflow"):
