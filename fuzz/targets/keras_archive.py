@@ -13,13 +13,14 @@ from fuzz.targets import h5
 
 def read(path: Path) -> object:
     """Read an archive like an ``.h5`` file, and assert that its temporary folder, beside it, is removed."""
+    existing = set(path.parent.iterdir())
     previous = tempfile.tempdir
     tempfile.tempdir = str(path.parent)
     try:
         return h5.read(path)
     finally:
         tempfile.tempdir = previous
-        assert not [item for item in path.parent.iterdir() if item.is_dir()], "a temporary folder remains"
+        assert set(path.parent.iterdir()) == existing, "a temporary file or folder remains"
 
 
 TARGET = Target("keras_archive", ".keras", lambda: seeds.keras_files(".keras"), archive_members.mutate, read)
