@@ -1,1 +1,1 @@
-"""Random damage for everything that reads files from strangers: ``make fuzz``."""
+"""Fuzzing of every reader of untrusted files (``make fuzz``)."""

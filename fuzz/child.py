@@ -1,7 +1,7 @@
-"""The process in which one reader is fuzzed: what ends it, or hangs in it, leaves its case behind.
+"""The process that fuzzes one reader. The parent, ``fuzz.run``, saves the current case if it crashes or hangs.
 
-It takes an order (see :class:`Order`) as JSON on its command line, and is started by ``fuzz.run``. Where atheris is
-installed, libFuzzer chooses what to damage further by the branches that it reached; elsewhere chance does.
+Its only argument is a :class:`FuzzJob` as JSON. If atheris is installed, libFuzzer selects the cases to mutate by the
+branches that they reached; otherwise they are selected at random.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from typing import Any
 
 from fuzz.mutations import blind
 
-LONGEST = 64 * 2**10
-"""Bytes of a case."""
-MEMORY = 512 * 2**20
-"""Bytes that reading one case may need beyond what the process had before the first."""
-COUNT = "count"
-"""File of the number of cases begun, which the parent reads."""
-KEPT = 2_000
-"""Files that chance alone chooses from."""
+MAX_CASE_BYTES = 64 * 2**10
+MEMORY_BYTES = 512 * 2**20
+"""The budget for reading one case, beyond the memory of the process after the seeds."""
+COUNT_FILE = "count"
+"""Number of cases begun, which the parent reads."""
+MAX_MUTANTS = 2_000
+"""Mutated cases in the corpus of random fuzzing."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to do: ``folder`` is the work folder, empty; ``findings`` is where faults are kept."""
+class FuzzJob:
+    """The work of one child: ``cases`` cases of a target, in an empty work folder."""
 
     target: str
     cases: int
@@ -42,8 +41,8 @@ class Order:
     findings: str
 
 
-def atheris() -> ModuleType | None:
-    """Give atheris, which has wheels for Linux on x86-64 alone; None where it is not."""
+def import_atheris() -> ModuleType | None:
+    """Return atheris if it is installed; it has wheels for Linux on x86-64 only."""
     try:
         import atheris
     except ImportError:
@@ -52,70 +51,69 @@ def atheris() -> ModuleType | None:
     return module
 
 
-def guided_modules(name: str) -> tuple[str, ...]:
-    """Modules whose branches are counted. They must be known before the target, which imports them, is imported."""
-    pictures = ("app.vision", "PIL")
-    return pictures if name == "picture" else ("app.formats", "zipfile", "tarfile", "gzip")
+def instrumented_modules(target: str) -> list[str]:
+    """Return the modules whose branches are counted; the target itself must not be imported to find them."""
+    return ["app.vision", "PIL"] if target == "picture" else ["app.formats", "zipfile", "tarfile", "gzip"]
 
 
-class Cases:
-    """Reads one case after the other, counts them, and keeps those that show a new fault."""
+class Harness:
+    """A reader of cases that counts them, saves those with new faults, and ends the process after the last."""
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, job: FuzzJob) -> None:
+        # imported here, so that atheris instruments the modules that these import
         from fuzz.targets import load
         from fuzz.watch import Watch
 
-        self.target = load(order.target)
-        self._findings = Path(order.findings)
-        self._path = Path(order.folder) / f"case{self.target.suffix}"
-        self._watch = Watch(Path(order.folder))
-        self._count = os.open(Path(order.folder) / COUNT, os.O_RDWR | os.O_CREAT)
-        self._done = 0
-        self._most = order.cases
+        self.target = load(job.target)
+        self._findings = Path(job.findings)
+        self._path = Path(job.folder) / f"case{self.target.suffix}"
+        self._watch = Watch(Path(job.folder))
+        self._count_file = os.open(Path(job.folder) / COUNT_FILE, os.O_RDWR | os.O_CREAT)
+        self._count = 0
+        self._max_count = job.cases
 
-    def read(self, data: bytes) -> None:
+    def run(self, data: bytes) -> None:
         """Read one case."""
-        from fuzz.findings import keep
+        from fuzz.findings import save_finding
         from fuzz.oracle import judge
 
         self._path.write_bytes(data)
-        self._done += 1
-        os.pwrite(self._count, struct.pack("<Q", self._done), 0)
+        self._count += 1
+        os.pwrite(self._count_file, struct.pack("<Q", self._count), 0)
         fault = judge(self.target, self._path, self._watch)
         if fault is not None:
-            keep(self._findings, self.target, fault, data)
-        if self._done >= self._most:
-            os._exit(0)  # at its own end, atheris may wait for ever for Python's lock
+            save_finding(self._findings, self.target, fault, data)
+        if self._count >= self._max_count:
+            os._exit(0)  # atheris may wait for Python's lock forever if it ends by itself
 
 
 def main() -> None:
-    """Do what the order says."""
-    order = Order(**json.loads(sys.argv[1]))
-    library = atheris()
-    guide = library.instrument_imports(include=list(guided_modules(order.target))) if library else nullcontext()
-    with guide:
-        cases = Cases(order)
-    os.chdir(order.folder)
-    seeds = cases.target.seeds()
+    """Fuzz the reader that the command line names."""
+    job = FuzzJob(**json.loads(sys.argv[1]))
+    atheris = import_atheris()
+    with atheris.instrument_imports(include=instrumented_modules(job.target)) if atheris else nullcontext():
+        harness = Harness(job)
+    os.chdir(job.folder)
+    seeds = harness.target.seeds()
     for seed in seeds:
-        cases.read(seed)  # imports what is imported late
+        harness.run(seed)  # completes the lazy imports, which count neither as writes nor as memory of a case
     _limit_memory()
-    if library:
-        _guided(library, cases, seeds, order)
+    if atheris:
+        _fuzz_by_coverage(atheris, harness, seeds, job)
     else:
-        _by_chance(cases, seeds, order)
+        _fuzz_at_random(harness, seeds, job)
 
 
 def _limit_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform != "linux":  # which alone tells what the process has so far
+    if sys.platform != "linux":  # other systems have no /proc with the current size
         return
-    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + MEMORY, now + MEMORY))
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY_BYTES, size + MEMORY_BYTES))
 
 
-def _guided(library: Any, cases: Cases, seeds: list[bytes], order: Order) -> None:
-    corpus = Path(order.folder) / "corpus"
+def _fuzz_by_coverage(atheris: Any, harness: Harness, seeds: list[bytes], job: FuzzJob) -> None:
+    corpus = Path(job.folder) / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
@@ -123,36 +121,36 @@ def _guided(library: Any, cases: Cases, seeds: list[bytes], order: Order) -> Non
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         random = Random(seed)
         if random.random() < 0.1:
-            return bytes(library.Mutate(data, max_size))
-        made = _mutated(cases, data, random)
-        return made if len(made) <= max_size else data
+            return bytes(atheris.Mutate(data, max_size))
+        mutant = _mutate(harness, data, random)
+        return mutant if len(mutant) <= max_size else data
 
-    options = ("rss_limit_mb=0", "timeout=600", "len_control=0", "verbosity=0", f"max_len={LONGEST}")
-    arguments = [f"-{option}" for option in (*options, f"seed={order.seed}", f"artifact_prefix={order.folder}/")]
-    library.Setup([sys.argv[0], *arguments, str(corpus)], cases.read, custom_mutator=mutate)
-    library.Fuzz()
+    options = ("rss_limit_mb=0", "timeout=600", "len_control=0", "verbosity=0", f"max_len={MAX_CASE_BYTES}")
+    arguments = [f"-{option}" for option in (*options, f"seed={job.seed}", f"artifact_prefix={job.folder}/")]
+    atheris.Setup([sys.argv[0], *arguments, str(corpus)], harness.run, custom_mutator=mutate)
+    atheris.Fuzz()
 
 
-def _mutated(cases: Cases, data: bytes, random: Random) -> bytes:
-    """Damage a case; blindly where it is damaged so much already that more than that needs too much memory or depth."""
+def _mutate(harness: Harness, data: bytes, random: Random) -> bytes:
+    """Damage a case by its format, or blindly if it is already so damaged that this takes too much memory or depth."""
     try:
-        return cases.target.mutate(data, random)
+        return harness.target.mutate(data, random)
     except (RecursionError, MemoryError):
         return blind.mutate(data, random)
-    except Exception:  # our own mistake, which must be seen; atheris would hang on it
+    except Exception:  # an error of the mutation itself; atheris would hang instead of reporting it
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(os.EX_SOFTWARE)
 
 
-def _by_chance(cases: Cases, seeds: list[bytes], order: Order) -> None:
-    random, kept = Random(order.seed), list(seeds)
+def _fuzz_at_random(harness: Harness, seeds: list[bytes], job: FuzzJob) -> None:
+    random, corpus = Random(job.seed), list(seeds)
     while True:
-        data = _mutated(cases, random.choice(kept), random)[:LONGEST]
-        cases.read(data)
+        data = _mutate(harness, random.choice(corpus), random)[:MAX_CASE_BYTES]
+        harness.run(data)
         if random.random() < 0.02:
-            kept[len(seeds) + KEPT :] = []
-            kept.insert(len(seeds), data)
+            corpus[len(seeds) + MAX_MUTANTS :] = []
+            corpus.insert(len(seeds), data)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Cases that showed a fault: ``<findings>/<target>/<kind>``, the smallest of its kind, with a text beside it."""
+"""Cases that showed a fault: ``<findings>/<target>/<kind>``, the smallest of each kind, with a text file beside it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from fuzz.oracle import Fault
 from fuzz.target import Target
 
 
-def keep(findings: Path, target: Target, fault: Fault, data: bytes) -> None:
-    """Keep a case, unless a smaller one of its kind is there."""
+def save_finding(findings: Path, target: Target, fault: Fault, data: bytes) -> None:
+    """Save a case, unless there is one of its kind that is not larger."""
     folder = findings / target.name
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / (re.sub(r"[^\w.\-]", "_", fault.kind)[:100] + target.suffix)
@@ -21,8 +21,8 @@ def keep(findings: Path, target: Target, fault: Fault, data: bytes) -> None:
     path.with_name(path.name + ".txt").write_text(fault.text, encoding="utf-8", errors="backslashreplace")
 
 
-def found(findings: Path, name: str) -> list[Path]:
-    """The cases that are kept of a target."""
+def list_findings(findings: Path, name: str) -> list[Path]:
+    """Return the saved cases of a target."""
     folder = findings / name
     if not folder.is_dir():
         return []

@@ -1,4 +1,4 @@
-"""What a reader may do with a file: read it, or refuse it with an error of ``app/errors.py``. Nothing else."""
+"""The oracle: a reader must read a file, or refuse it with an error of ``app/errors.py``."""
 
 from __future__ import annotations
 
@@ -13,65 +13,61 @@ from app.errors import DimpleError
 from fuzz.target import Target
 from fuzz.watch import Watch
 
-SECONDS = 2.0
-"""Of processor time, so that a busy machine makes no findings."""
-LONGEST_MESSAGE = 4_200
-"""What ``app/errors.py`` allows, and a path."""
+MAX_CPU_SECONDS = 2.0
+"""Processor time, so that a busy machine causes no findings."""
+MAX_MESSAGE_LENGTH = 4_200
+"""The limit of ``app/errors.py``, and room for a path."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What a reader did wrong. ``kind`` is the same for every case that shows the same fault."""
+    """A violation by a reader; its ``kind`` is the same for all cases that show the same fault."""
 
     kind: str
     text: str
 
 
 def judge(target: Target, path: Path, watch: Watch) -> Fault | None:
-    """Let a target read a file.
+    """Read a file with a target, and return the fault that this shows, if any.
 
-    :param watch: over the folder of ``path``, the only one that may be written to.
-    :returns: None where it did as it should.
+    :param watch: of the folder of ``path``, the only folder that may be written to.
     """
-    began = time.process_time()
+    start = time.process_time()
     fault = None
     try:
         with watch:
             target.read(path)
     except DimpleError as error:
-        fault = _refused_badly(error, path)
-    except BaseException as error:  # what else comes is what is looked for
-        fault = _escaped(error)
-    took = time.process_time() - began
-    if fault is None and watch.seen:
-        fault = Fault("touches-" + re.sub(r"[^a-z.]", "", watch.seen[0].split()[0]), f"it did: {watch.seen[0]}")
-    if fault is None and took > SECONDS:
-        fault = Fault("slow", f"it took {took:.1f} s")
+        fault = _check_refusal(error, path)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt would be faults, too
+        fault = Fault(f"{type(error).__name__}-{_place(error)}", "".join(traceback.format_exception(error))[-6_000:])
+    seconds = time.process_time() - start
+    if fault is None and watch.violations:
+        violation = watch.violations[0]
+        fault = Fault("touches-" + re.sub(r"[^a-z.]", "", violation.split()[0]), f"it did: {violation}")
+    if fault is None and seconds > MAX_CPU_SECONDS:
+        fault = Fault("slow", f"it took {seconds:.1f} s")
     return fault
 
 
-def _refused_badly(error: DimpleError, path: Path) -> Fault | None:
-    """An error that nobody can be shown, or that hides that the memory ran out."""
+def _check_refusal(error: DimpleError, path: Path) -> Fault | None:
+    """Return a fault if the message cannot be displayed, or hides that the memory was exhausted."""
     text = str(error).replace(str(path), "")
     place = _place(error)
-    if len(text) > LONGEST_MESSAGE:
+    if len(text) > MAX_MESSAGE_LENGTH:
         return Fault(f"long-message-{place}", f"its message has {len(text):,} characters: {text[:200]}")
     if text != text.encode("utf-8", "replace").decode("utf-8"):
         return Fault(f"unprintable-{place}", f"its message cannot be written as UTF-8: {text[:200]!r}")
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, MemoryError | SystemError):
-            return Fault(f"{type(inner).__name__}-{place}", "".join(traceback.format_exception(error)))
-        inner = inner.__context__
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError | SystemError):
+            return Fault(f"{type(cause).__name__}-{place}", "".join(traceback.format_exception(error)))
+        cause = cause.__context__
     return None
 
 
-def _escaped(error: BaseException) -> Fault:
-    return Fault(f"{type(error).__name__}-{_place(error)}", "".join(traceback.format_exception(error))[-6_000:])
-
-
 def _place(error: BaseException) -> str:
-    """Where it was raised: the last line of ours."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f"{os.sep}app{os.sep}" in f.filename]
-    frames = frames or traceback.extract_tb(error.__traceback__)[-1:]
+    """Return the function of the innermost frame in ``app/``, or else of the innermost frame."""
+    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in frames if f"{os.sep}app{os.sep}" in frame.filename] or frames[-1:]
     return f"{Path(frames[-1].filename).stem}.{frames[-1].name}" if frames else "nowhere"

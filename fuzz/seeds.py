@@ -1,4 +1,4 @@
-"""Small whole files to begin with, made by code, but for the ``.h5`` files, which Keras itself wrote for the tests."""
+"""Small intact files: written by code, except for the ``.h5`` and ``.keras`` files, which Keras wrote for the tests."""
 
 from __future__ import annotations
 
@@ -18,22 +18,13 @@ from app.formats.archive.pack import manifest_text
 from app.formats.mxnet_params import write_params
 from app.formats.torch_pickle import MAGIC, VERSION
 from app.settings import ROOT
-from fuzz.mutations.archive_members import Member, tarred, zipped
+from fuzz.mutations.archive_members import Member, write_tgz, write_zip
 
-H5 = (
-    "keras_sequential",
-    "keras_branches",
-    "tf_keras_nested",
-    "tf_keras_newer",
-    "keras1_th_graph",
-    "keras1_tf_sequential",
-)
-KERAS_ARCHIVES = (
-    "keras300_sequential",
-    "keras315_entrance",
-    "keras315_recurrent",
-    "keras315_shared",
-    "tf215_archive_shared",
+KERAS_FILES = (
+    *("keras_sequential.h5", "keras_branches.h5", "tf_keras_nested.h5", "tf_keras_newer.h5"),  # Keras-MXNet, tf.keras
+    *("keras1_th_graph.h5", "keras1_tf_sequential.h5"),
+    *("keras300_sequential.keras", "keras315_entrance.keras", "keras315_recurrent.keras", "keras315_shared.keras"),
+    "tf215_archive_shared.keras",
 )
 CLASSES = 3
 SHAPES = {"c_weight": (4, 3, 16, 16), "c_bias": (4,), "fc_weight": (CLASSES, 4), "fc_bias": (CLASSES,)}
@@ -58,64 +49,60 @@ LEGACY = {
 
 
 def symbols() -> list[bytes]:
-    """A network that averages its maps, one that lays them out flat, and one as MXNet 0.8 wrote it."""
-    pooled = _symbol(("Pooling", "p", {"kernel": "(1, 1)", "global_pool": "True", "pool_type": "avg"}), True, "attrs")
+    """Return a network with global pooling, a network that flattens its maps, and the latter as of MXNet 0.8."""
     window = {"kernel": "(2, 2)", "stride": "(2, 2)", "pad": "(0, 0)", "pool_type": "max"}
-    flat = _symbol(("Pooling", "p", window | {"pooling_convention": "full"}), False, "attrs")
-    return [pooled, flat, _symbol(("Pooling", "p", window), False, "param")]
+    return [
+        _symbol({"kernel": "(1, 1)", "global_pool": "True", "pool_type": "avg"}, True, "attrs"),
+        _symbol(window | {"pooling_convention": "full"}, False, "attrs"),
+        _symbol(window, False, "param"),
+    ]
 
 
-def _symbol(pooling: tuple[str, str, dict[str, str]], bias: bool, attributes: str) -> bytes:
+def _symbol(pooling: dict[str, str], bias: bool, attributes_key: str) -> bytes:
     nodes: list[dict[str, Any]] = []
 
     def add(op: str, name: str, attrs: dict[str, str], *inputs: int) -> int:
-        nodes.append(
-            {"op": op, "name": name, **({attributes: attrs} if attrs else {}), "inputs": [[i, 0, 0] for i in inputs]}
-        )
+        attributes = {attributes_key: attrs} if attrs else {}
+        nodes.append({"op": op, "name": name, **attributes, "inputs": [[number, 0, 0] for number in inputs]})
         return len(nodes) - 1
 
-    def learned(op: str, name: str, attrs: dict[str, str], data: int, with_bias: bool) -> int:
+    def add_layer(op: str, name: str, attrs: dict[str, str], data: int, with_bias: bool) -> int:
         arrays = [add("null", f"{name}_{kind}", {}) for kind in ("weight", *(["bias"] if with_bias else []))]
         return add(op, name, attrs, data, *arrays)
 
     side, pad = (16, 0) if bias else (3, 1)
     window = {"kernel": f"({side}, {side})", "stride": f"({16 if bias else 1}, {16 if bias else 1})"}
     window |= {"pad": f"({pad}, {pad})", "num_filter": "4", "no_bias": str(not bias)}
-    node = learned("Convolution", "c", window, add("null", "data", {}), bias)
-    node = add(pooling[0], pooling[1], pooling[2], add("Activation", "r", {"act_type": "relu"}, node))
-    node = learned("FullyConnected", "fc", {"num_hidden": str(CLASSES)}, add("Flatten", "f", {}, node), True)
+    node = add_layer("Convolution", "c", window, add("null", "data", {}), bias)
+    node = add("Pooling", "p", pooling, add("Activation", "r", {"act_type": "relu"}, node))
+    node = add_layer("FullyConnected", "fc", {"num_hidden": str(CLASSES)}, add("Flatten", "f", {}, node), True)
     head = add("SoftmaxOutput", "softmax", {}, node, add("null", "softmax_label", {}))
-    arguments = [number for number, one in enumerate(nodes) if one["op"] == "null"]
+    arguments = [number for number, node in enumerate(nodes) if node["op"] == "null"]
     return json.dumps({"nodes": nodes, "arg_nodes": arguments, "heads": [[head, 0, 0]],
                        "attrs": {"mxnet_version": ["int", 10901]}}).encode()  # fmt: skip
 
 
 def params(shapes: dict[str, tuple[int, ...]] = SHAPES) -> bytes:
-    """A checkpoint's parameters."""
+    """Return the parameters of a checkpoint."""
     arrays = {f"arg:{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
     with tempfile.TemporaryDirectory() as folder:
         write_params(Path(folder) / "net.params", arrays)
         return (Path(folder) / "net.params").read_bytes()
 
 
-def first_params() -> bytes:
-    """Parameters as MXNet's first years wrote them: each array begins with its number of dimensions."""
-    one = struct.pack("<IIIiii", 2, 2, 3, 1, 0, 0) + np.zeros(6, "<f4").tobytes()
-    return struct.pack("<QQQ", 0x112, 0, 1) + one + struct.pack("<QQ", 1, 5) + b"arg:w"
+def legacy_params() -> bytes:
+    """Return parameters in MXNet's first format, in which an array begins with its number of dimensions."""
+    array = struct.pack("<IIIiii", 2, 2, 3, 1, 0, 0) + np.zeros(6, "<f4").tobytes()
+    return struct.pack("<QQQ", 0x112, 0, 1) + array + struct.pack("<QQ", 1, 5) + b"arg:w"
 
 
-def h5_files() -> list[bytes]:
-    """What Keras-MXNet, Keras over TensorFlow, and Keras 1 wrote."""
-    return [(ROOT / "tests" / "testdata" / f"{name}.h5").read_bytes() for name in H5]
-
-
-def keras_archives() -> list[bytes]:
-    """Return what Keras 3 and tf.keras 2.15 wrote."""
-    return [(ROOT / "tests" / "testdata" / f"{name}.keras").read_bytes() for name in KERAS_ARCHIVES]
+def keras_files(suffix: str) -> list[bytes]:
+    """Return ``.h5`` or ``.keras`` files of several generations of Keras."""
+    return [(ROOT / "tests" / "testdata" / name).read_bytes() for name in KERAS_FILES if name.endswith(suffix)]
 
 
 def archives() -> list[bytes]:
-    """An archive of MMS 1.x as zip and as tgz, and one of MMS 0.x, of the same network."""
+    """Return archives of one network: MMS 1.x as zip and as tgz, MMS 0.x, and MMS 1.x without a signature."""
     files = [
         Member("net-symbol.json", symbols()[0]),
         Member("net-0000.params", params()),
@@ -125,67 +112,66 @@ def archives() -> list[bytes]:
     ]
     manifest = Member("MAR-INF/MANIFEST.json", manifest_text("net", "service:handle", "python").encode())
     legacy = Member("MANIFEST.json", json.dumps(LEGACY).encode())
-    chance = Random(0)
-    no_signature = [one for one in files if one.name != "signature.json"]
+    random = Random(0)
     return [
-        zipped([*files, manifest], chance),
-        tarred([Member(f"net/{one.name}", one.content) for one in (*files, manifest)], chance),
-        zipped([*files, legacy], chance),
-        zipped([*no_signature, manifest], chance),
+        write_zip([*files, manifest], random),
+        write_tgz([Member(f"net/{member.name}", member.content) for member in (*files, manifest)], random),
+        write_zip([*files, legacy], random),
+        write_zip([*(member for member in files if member.name != "signature.json"), manifest], random),
     ]
 
 
-class _Writer(pickle._Pickler):  # type: ignore[misc, name-defined]
-    """Writes names of modules that need not be installed, and persistent ids."""
+class _TorchPickler(pickle._Pickler):  # type: ignore[misc, name-defined]
+    """A pickler of persistent ids and of PyTorch's names, which need not be installed."""
 
     def persistent_id(self, obj: Any) -> Any:
         return obj[1] if isinstance(obj, tuple) and obj[:1] == ("<id>",) else None
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
-        if isinstance(obj, _Called):
+        if isinstance(obj, _TensorCall):
             self.write(b"ctorch._utils\n_rebuild_tensor_v2\n")
             self.save(obj.arguments)
             self.write(pickle.REDUCE)
-        elif isinstance(obj, _Named):
+        elif isinstance(obj, _TorchName):
             self.write(f"ctorch\n{obj.name}\n".encode())
         else:
             super().save(obj, save_persistent_id)
 
 
-class _Called:
+class _TensorCall:
     def __init__(self, *arguments: Any) -> None:
         self.arguments = arguments
 
 
-class _Named:
+class _TorchName:
     def __init__(self, name: str) -> None:
         self.name = name
 
 
 def state_dict() -> bytes:
-    """A state dict in PyTorch's legacy format: two tensors that share a storage, and a whole number."""
-    floats = ("<id>", ("storage", _Named("FloatStorage"), "1", "cpu", 6, None))
-    whole = ("<id>", ("storage", _Named("LongStorage"), "2", "cpu", 1, None))
-    more: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+    """Return a state dict in PyTorch's legacy format: two tensors that share a storage, and an integer."""
+    floats = ("<id>", ("storage", _TorchName("FloatStorage"), "1", "cpu", 6, None))
+    integers = ("<id>", ("storage", _TorchName("LongStorage"), "2", "cpu", 1, None))
+    hooks: collections.OrderedDict[Any, Any] = collections.OrderedDict()
     state = collections.OrderedDict(
-        w=_Called(floats, 0, (2, 3), (3, 1), False, more),
-        v=_Called(floats, 3, (3,), (1,), False, more),
-        n=_Called(whole, 0, (), (), False, more),
+        w=_TensorCall(floats, 0, (2, 3), (3, 1), False, hooks),
+        v=_TensorCall(floats, 3, (3,), (1,), False, hooks),
+        n=_TensorCall(integers, 0, (), (), False, hooks),
     )
     file = io.BytesIO()
     machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
     for item in (MAGIC, VERSION, machine, state, ["1", "2"]):
-        _Writer(file, 2).dump(item)
+        _TorchPickler(file, 2).dump(item)
     file.write(struct.pack("<q", 6) + np.arange(6, dtype="<f4").tobytes())
     file.write(struct.pack("<q", 1) + np.array([9], "<i8").tobytes())
     return file.getvalue()
 
 
 def onnx_files() -> list[bytes]:
-    """A small network in two opsets, one with metadata of Dimple's own, one with weights beside it."""
+    """Return a small network alone, with Dimple's metadata, and with external weights, each in another opset."""
     from onnx import TensorProto, helper, numpy_helper
 
-    def made(opset: int, metadata: dict[str, str], external: bool) -> bytes:
+    def serialize(opset: int, metadata: dict[str, str], external: bool) -> bytes:
         weights = numpy_helper.from_array(np.zeros((4, 3, 3, 3), np.float32), "w")
         if external:
             weights.ClearField("raw_data")
@@ -208,12 +194,12 @@ def onnx_files() -> list[bytes]:
         helper.set_model_props(model, metadata)
         return bytes(model.SerializeToString())
 
-    own = {"signature": json.dumps(SIGNATURE), "labels": json.dumps(["a", "b", "c", "d"])}
-    return [made(13, {}, False), made(9, own, False), made(17, {}, True)]
+    metadata = {"signature": json.dumps(SIGNATURE), "labels": json.dumps(["a", "b", "c", "d"])}
+    return [serialize(13, {}, False), serialize(9, metadata, False), serialize(17, {}, True)]
 
 
 def pictures() -> list[bytes]:
-    """Every format that is read, in the forms that have code of their own: palettes, 16 bits, progressive, tiled …"""
+    """Return pictures in all formats, and in the variants that decoders treat separately: palettes, 16 bits …"""
     from PIL import Image
 
     noise = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -221,7 +207,7 @@ def pictures() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     grey16 = Image.fromarray(noise[:, :, 0].astype(np.uint16) * 257)
-    made: list[tuple[Any, str, dict[str, Any]]] = [
+    variants: list[tuple[Any, str, dict[str, Any]]] = [
         (rgb, "JPEG", {"exif": exif}),
         (rgb, "JPEG", {"progressive": True, "subsampling": 0}),
         (rgb.convert("CMYK"), "JPEG", {}),
@@ -246,30 +232,30 @@ def pictures() -> list[bytes]:
         (rgb.convert("F").point(lambda value: value / 255), "TIFF", {}),
         (rgb, "TIFF", {"big_tiff": True}),
     ]
-    by_hand = [
+    bitmaps = [  # which Pillow does not write
         _bitmap(4, 2, b"\x03\x12\0\x05\x12\x34\x50\0\0\0\0\2\1\1\2\x44\0\1", bytes(64)),
         _bitmap(8, 1, b"\x05\x07\0\3\1\2\3\0\0\0\4\x09\0\1", bytes(1024)),
         _bitmap(16, 3, bytes(range(96)), struct.pack("<3I", 0xF00, 0xF0, 0xF)),
         _bitmap(32, 6, bytes(range(192)), struct.pack("<4I", 0x3FF, 0xFFC00, 0x3FF00000, 0xC0000000)),
     ]
-    return [_saved(image, kind, options) for image, kind, options in made] + by_hand
+    return [_encode(image, kind, options) for image, kind, options in variants] + bitmaps
 
 
 def _bitmap(bits: int, compression: int, body: bytes, tables: bytes) -> bytes:
-    """A BMP of 8 x 6 pixels, of runs or of bit fields."""
+    """Return a BMP of 8 x 6 pixels, with run-length encoding or bit fields."""
     start = 54 + len(tables)
     header = struct.pack("<IiiHHIIiiII", 40, 8, 6, 1, bits, compression, len(body), 0, 0, 0, 0)
     return struct.pack("<2sIII", b"BM", start + len(body), 0, start) + header + tables + body
 
 
-def _saved(image: Any, kind: str, options: dict[str, Any]) -> bytes:
+def _encode(image: Any, kind: str, options: dict[str, Any]) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
 def picture_zips() -> list[bytes]:
-    """Pictures in a folder for each class."""
-    one = pictures()[4]
+    """Return a zip of a folder for each class, and of files that are no pictures."""
+    png = pictures()[4]
     names = ("all/cats/1.png", "all/cats/2.png", "all/dogs/1.png", "__MACOSX/._1.png", "all/.hidden.png")
-    return [zipped([Member(name, one) for name in names], Random(0))]
+    return [write_zip([Member(name, png) for name in names], Random(0))]

@@ -1,4 +1,4 @@
-"""What is fuzzed: a reader, files that it reads, and a way to damage them."""
+"""The parts of a fuzz target: a reader, seeds that it accepts, and mutations of them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from random import Random
 
 @dataclass(frozen=True)
 class Target:
-    """One reader.
+    """A reader under test.
 
-    ``seeds`` gives whole files that it accepts. ``mutate`` damages one where it hurts: it keeps checksums and lengths
-    right where a blind change would end at the first check. ``read`` reads a file; it may write only beside it, and
-    checks what came of it by ``assert``.
+    :param suffix: ends the name of each case.
+    :param seeds: returns intact files that the reader accepts.
+    :param mutate: damages a file. It corrects checksums and lengths, so that the damage gets past the first checks.
+    :param read: reads a file and asserts that the result is plausible; it may write only into the folder of that file.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Sees what Python code does to the system: files written, programs started, connections made."""
+"""A watch on the effects of Python code: files written, programs started, connections opened."""
 
 from __future__ import annotations
 
@@ -9,54 +9,56 @@ from pathlib import Path
 from typing import Any
 
 CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.truncate")
-NEVER = (
+FORBIDDEN = (
     *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "pty.spawn"),
     *("socket.connect", "socket.bind", "socket.getaddrinfo", "ctypes.dlopen", "pickle.find_class"),
 )
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 class Watch:
-    """While it is entered, notes in ``seen`` what its thread does outside of one folder: a process of tests has others,
-    which do as they like. Python's audit hooks cannot be taken away again, so there should be one watch in a process.
-    The folder should be the working folder."""
+    """A context manager that lists in ``violations`` what its thread does outside of one folder.
+
+    Other threads are ignored, because the process of the tests has some. Python's audit hooks cannot be removed, so a
+    process should have one watch only. The folder should be the working folder.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self.seen: list[str] = []
+        self.violations: list[str] = []
         self.folder = folder
         self._root = os.path.realpath(folder)
-        self._on = False
+        self._enabled = False
         self._thread = 0
-        sys.addaudithook(self._notice)
+        sys.addaudithook(self._audit)
 
     def __enter__(self) -> Watch:
-        self.seen = []
+        self.violations = []
         self._thread = threading.get_ident()
-        self._on = True
+        self._enabled = True
         return self
 
-    def __exit__(self, *_what: object) -> None:
-        self._on = False
+    def __exit__(self, *_exception: object) -> None:
+        self._enabled = False
 
-    def _notice(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._on or threading.get_ident() != self._thread:
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._enabled or threading.get_ident() != self._thread:
             return
-        if event in NEVER:
-            self.seen.append(f"{event} {arguments!r}"[:300])
+        if event in FORBIDDEN:
+            self.violations.append(f"{event} {arguments!r}"[:300])
         elif event == "open":
             path, _mode, flags = arguments
-            if flags & WRITING and not isinstance(path, int) and self._is_outside(path):
-                self.seen.append(f"open {path!r} for writing"[:300])
+            if flags & WRITE_FLAGS and not isinstance(path, int) and self._is_outside(path):
+                self.violations.append(f"open {path!r} for writing"[:300])
         elif event in CHANGES:
-            paths = [one for one in arguments[:2] if isinstance(one, str | bytes | os.PathLike)]
+            paths = [path for path in arguments[:2] if isinstance(path, str | bytes | os.PathLike)]
             if any(self._is_outside(path) for path in paths):
-                self.seen.append(f"{event} {paths!r}"[:300])
+                self.violations.append(f"{event} {paths!r}"[:300])
 
     def _is_outside(self, path: Any) -> bool:
-        self._on = False  # realpath is watched, too
+        self._enabled = False  # realpath raises audit events, too
         try:
             real = os.path.realpath(os.fsdecode(path))
         finally:
-            self._on = True
-        # relative to this folder, too: a tree is removed by names relative to an open folder
+            self._enabled = True
+        # relative paths are resolved from the working folder: rmtree removes files by names relative to an open folder
         return not real.startswith(self._root + os.sep)

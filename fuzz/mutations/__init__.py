@@ -1,1 +1,1 @@
-"""Ways to damage files: each takes a file's bytes and a source of chance, and gives the bytes of another."""
+"""Mutations of files: functions from bytes and a random generator to damaged bytes."""

@@ -1,4 +1,4 @@
-"""Damage to HDF5 files through HDF5 itself: attributes, links and layouts change, in a file that is whole."""
+"""Mutations of HDF5 files by HDF5 itself: attributes, links and layouts of an intact file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from fuzz.mutations import blind, json_values
 from fuzz.mutations.values import text
 
 CANARY = "/proc/self/environ"
-"""A file that no model may show."""
+"""A file whose content no model may reveal."""
 
 
 def mutate(data: bytes, random: Random) -> bytes:
-    """Change an object of the file, or its bytes."""
+    """Damage an object of the file, or any bytes."""
     if random.random() < 0.45:
         return blind.mutate(data, random)
     try:
-        return _changed(data, random)
-    except Exception:  # it was damaged before, or HDF5 does not let itself be made to write that
+        return _mutate_objects(data, random)
+    except Exception:  # the file was already damaged, or HDF5 refuses to write the mutation
         return blind.mutate(data, random)
 
 
-def _changed(data: bytes, random: Random) -> bytes:
+def _mutate_objects(data: bytes, random: Random) -> bytes:
     check_content(data)  # HDF5 hangs on some damage
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fapl_core(2**16, False)
@@ -39,25 +39,25 @@ def _changed(data: bytes, random: Random) -> bytes:
 
 
 def _names(file: Any, kind: Any) -> list[str]:
-    found: list[str] = []
-    file.visititems(lambda name, one: found.append(name) if isinstance(one, kind) else None)
-    return found
+    names: list[str] = []
+    file.visititems(lambda name, node: names.append(name) if isinstance(node, kind) else None)
+    return names
 
 
 def _configuration(file: Any, random: Random) -> None:
     value = file.attrs["model_config"]
-    changed = json_values.mutate(value.encode() if isinstance(value, str) else bytes(value), random)
+    config = json_values.mutate(value.encode() if isinstance(value, str) else bytes(value), random)
     del file.attrs["model_config"]
-    if len(changed) < 60_000:  # HDF5's own limit of an attribute is 64 KB
-        file.attrs["model_config"] = np.bytes_(changed)
+    if len(config) < 60_000:  # HDF5 limits attributes to 64 KB
+        file.attrs["model_config"] = np.bytes_(config)
 
 
 def _attribute(file: Any, random: Random) -> None:
-    holders = [file, *(file[name] for name in _names(file, h5py.Group))]
-    holder = random.choice([one for one in holders if len(one.attrs)])
-    name = random.choice(list(holder.attrs))
-    old = holder.attrs[name]
-    del holder.attrs[name]
+    groups = [file, *(file[name] for name in _names(file, h5py.Group))]
+    attributes = random.choice([group.attrs for group in groups if len(group.attrs)])
+    name = random.choice(list(attributes))
+    old = attributes[name]
+    del attributes[name]
     new = random.choice(
         (
             lambda: None,
@@ -65,7 +65,7 @@ def _attribute(file: Any, random: Random) -> None:
             lambda: np.array([0.5, np.nan]),
             lambda: np.array(text(random).encode("utf-8", "surrogatepass"), dtype="S"),
             lambda: [text(random).replace("\0", "").encode("utf-8", "replace").decode()] * 3,
-            lambda: np.array([n for n in list(np.atleast_1d(old)) for _ in range(3)]),
+            lambda: np.array([value for value in list(np.atleast_1d(old)) for _ in range(3)]),
             lambda: np.zeros((2, 2), np.float32),
             lambda: h5py.Empty("f"),
             lambda: np.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
@@ -74,38 +74,37 @@ def _attribute(file: Any, random: Random) -> None:
         )
     )()
     if new is not None:
-        holder.attrs[random.choice((name, name + "0", name))] = new
+        attributes[random.choice((name, name + "0", name))] = new
 
 
 def _dataset(file: Any, random: Random) -> None:
     name = random.choice(_names(file, h5py.Dataset))
     del file[name]
-    how = random.randrange(11)
+    layout = random.randrange(11)
     huge = random.choice(((2**40,), (2**20, 2**20), (100_000_000,), (2**31, 2), (0,), ()))
-    if how == 0:
+    if layout == 0:
         file.create_dataset(name, huge, "f4", chunks=tuple(min(side or 1, 64) for side in huge) or None)
-    elif how == 1:
+    elif layout == 1:
         file.create_dataset(name, (64,), "f4", external=[(CANARY, 0, h5py.h5f.UNLIMITED)])
-    elif how == 2:
-        layout = h5py.VirtualLayout((4,), "f4")
-        layout[:] = h5py.VirtualSource(CANARY, "x", (4,))
-        file.create_virtual_dataset(name, layout)
-    elif how == 3:
+    elif layout == 2:
+        sources = h5py.VirtualLayout((4,), "f4")
+        sources[:] = h5py.VirtualSource(CANARY, "x", (4,))
+        file.create_virtual_dataset(name, sources)
+    elif layout == 3:
         file.create_dataset(name, (2**21,), "f4", compression="gzip", data=np.zeros(2**21, "f4"))
-    elif how == 4:
+    elif layout == 4:
         file.create_dataset(name, data=["a", "b"], dtype=h5py.string_dtype())
-    elif how == 5:
+    elif layout == 5:
         file.create_dataset(name, (3,), dtype=h5py.vlen_dtype("f4"))
-    elif how == 6:
+    elif layout == 6:
         file.create_dataset(name, data=np.zeros(3, dtype=[("a", "i4"), ("b", "f8")]))
-    elif how == 7:
+    elif layout == 7:
         file.create_dataset(name, (3,), dtype=h5py.ref_dtype)
-    elif how == 8:
+    elif layout == 8:
         file.create_dataset(name, data=h5py.Empty("f4"))
-    elif how == 9:
-        file.create_dataset(
-            name, (1,) * random.choice((5, 20, 32)), random.choice(("f2", "f8", "i8", "u1", "c16", ">f4"))
-        )
+    elif layout == 9:
+        shape = (1,) * random.choice((5, 20, 32))
+        file.create_dataset(name, shape, random.choice(("f2", "f8", "i8", "u1", "c16", ">f4")))
     else:
         file.create_dataset(name, (2, 2), np.dtype((np.void, random.choice((1, 100)))))
 

@@ -1,4 +1,4 @@
-"""Damage to JSON that leaves it JSON: values, keys and nesting change."""
+"""Mutations of JSON into other JSON: different values, keys and nesting."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from fuzz.mutations import blind
 from fuzz.mutations.values import json_value, text
 
-DEEP = (500, 3_000, 100_000)
+DEPTHS = (500, 3_000, 100_000)
 
 
 def mutate(data: bytes, random: Random) -> bytes:
-    """Change a document; where it is none, any bytes."""
+    """Damage a JSON document, or any bytes if it is none."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -23,53 +23,53 @@ def mutate(data: bytes, random: Random) -> bytes:
     if random.random() < 0.1:
         return blind.mutate(data, random)
     if random.random() < 0.01:
-        depth = random.choice(DEEP)
+        depth = random.choice(DEPTHS)
         opening, closing = random.choice((("[", "]"), ('{"a":', "}"), ('{"config":[', "]}")))
         return (opening * depth + "1" + closing * depth).encode()
     for _ in range(random.choice((1, 1, 2, 4))):
-        document = change(document, random)
+        document = _mutate_document(document, random)
     try:
         return json.dumps(document, ensure_ascii=random.random() < 0.8).encode("utf-8", "surrogatepass")
-    except (ValueError, RecursionError):  # a number too long to be written
+    except (ValueError, RecursionError):  # a number has too many digits
         return data
 
 
-def change(document: Any, random: Random) -> Any:
-    """Change one place of a document."""
+def _mutate_document(document: Any, random: Random) -> Any:
+    """Return a copy with a change in one place."""
     document = copy.deepcopy(document)
     places = list(_places(document))
     if not places:
         return json_value(random)
-    holder, key = random.choice(places)
-    how = random.randrange(6)
-    if how <= 1:
-        holder[key] = json_value(random)
-    elif how == 2:
-        del holder[key]
-    elif how == 3:
-        other, from_key = random.choice(places)
-        holder[key] = copy.deepcopy(other[from_key])
-    elif how == 4 and isinstance(holder, dict):
+    container, key = random.choice(places)
+    mutation = random.randrange(6)
+    if mutation <= 1:
+        container[key] = json_value(random)
+    elif mutation == 2:
+        del container[key]
+    elif mutation == 3:
+        source, source_key = random.choice(places)
+        container[key] = copy.deepcopy(source[source_key])
+    elif mutation == 4 and isinstance(container, dict):
         name = random.choice((text(random), random.choice(places)[1]))
-        holder[str(name)] = holder.pop(key)
-    elif isinstance(holder, list):
-        holder[key:key] = [copy.deepcopy(holder[key])] * random.choice((1, 1, 3, 50))
+        container[str(name)] = container.pop(key)
+    elif isinstance(container, list):
+        container[key:key] = [copy.deepcopy(container[key])] * random.choice((1, 1, 3, 50))
     else:
-        holder[key] = [holder[key]]
+        container[key] = [container[key]]
     return document
 
 
-def _places(node: Any) -> Iterator[tuple[Any, Any]]:
-    """All (holder, key or index) of a document."""
-    waiting = [node]
-    while waiting:
-        holder = waiting.pop()
-        if isinstance(holder, dict):
-            keys: list[Any] = list(holder)
-        elif isinstance(holder, list):
-            keys = list(range(len(holder)))
+def _places(document: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each container of a document with each of its keys or indices."""
+    stack = [document]
+    while stack:
+        container = stack.pop()
+        if isinstance(container, dict):
+            keys: list[Any] = list(container)
+        elif isinstance(container, list):
+            keys = list(range(len(container)))
         else:
             continue
         for key in keys:
-            yield holder, key
-            waiting.append(holder[key])
+            yield container, key
+            stack.append(container[key])

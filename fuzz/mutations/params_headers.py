@@ -1,4 +1,4 @@
-"""Damage to the headers of ``.params`` files, which are few bytes among many values."""
+"""Mutations of the headers of ``.params`` files, which are few bytes among many values."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from random import Random
 from fuzz.mutations import blind
 
 ARRAY = re.compile(rb"[\xc8\xc9\xca]\xfa\x93\xf9")
-"""What an array begins with (0xF993FAC8 to CA, little-endian)."""
+"""The magic numbers of arrays (0xF993FAC8 to CA, little-endian)."""
 HEADER_BYTES = 48
 
 
 def mutate(data: bytes, random: Random) -> bytes:
-    """Change a number of the file's header, of an array's, or of the names'."""
+    """Damage a number in the header of the file, of an array or of the names."""
     if random.random() < 0.2:
         return blind.mutate(data, random)
     for _ in range(random.choice((1, 1, 2))):
-        starts = [0, *(found.start() for found in ARRAY.finditer(data))]
+        headers = [0, *(match.start() for match in ARRAY.finditer(data))]
         names = data.find(b"arg:")
         if names > 8:
-            starts += [names - 16, names - 8]
-        at = random.choice(starts) + 4 * random.randrange(HEADER_BYTES // 4)
-        data = blind.number_at(data, min(at, len(data)), random)
+            headers += [names - 16, names - 8]
+        offset = random.choice(headers) + 4 * random.randrange(HEADER_BYTES // 4)
+        data = blind.overwrite_number(data, min(offset, len(data)), random)
     return data

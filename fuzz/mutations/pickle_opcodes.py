@@ -1,4 +1,4 @@
-"""Damage to a pickle's program: instructions go, come and change, and the rest stays a pickle."""
+"""Mutations of pickles: instructions are removed, inserted and changed, and the rest remains a pickle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import pickle
 import pickletools
 import struct
+from itertools import pairwise
 from random import Random
 
 from fuzz.mutations import blind
@@ -24,51 +25,51 @@ SNIPPETS = (
 
 
 def mutate(data: bytes, random: Random) -> bytes:
-    """Change one of the pickles that the file is made of."""
+    """Damage one of the pickles at the start of a file."""
     if random.random() < 0.2:
         return blind.mutate(data, random)
-    parts, rest = _programs(data)
-    if not parts:
+    programs, rest = _programs(data)
+    if not programs:
         return blind.mutate(data, random)
-    at = random.choice((random.randrange(len(parts)), min(3, len(parts) - 1)))
+    index = random.choice((random.randrange(len(programs)), min(3, len(programs) - 1)))
     for _ in range(random.choice((1, 1, 2, 4))):
-        parts[at] = _change(parts[at], random)
-    return b"".join(b"".join(program) for program in parts) + rest
+        programs[index] = _mutate_program(programs[index], random)
+    return b"".join(b"".join(program) for program in programs) + rest
 
 
 def _programs(data: bytes) -> tuple[list[list[bytes]], bytes]:
-    """The pickles that the file begins with, each as its instructions, and what follows them."""
+    """Return the instructions of each pickle at the start of a file, and the remaining bytes."""
     file, programs = io.BytesIO(data), []
     end = 0
     while len(programs) < 5:
         try:
             starts = [position for _code, _argument, position in pickletools.genops(file)]
-        except Exception:  # no pickle any more
+        except Exception:  # pickletools raises many types on other bytes
             break
-        stops = [*starts[1:], file.tell()]
-        programs.append([data[begin:stop] for begin, stop in zip(starts, stops, strict=True)])  # type: ignore[misc]
         end = file.tell()
+        programs.append([data[begin:stop] for begin, stop in pairwise([*starts, end])])  # type: ignore[misc]
     return programs, data[end:]
 
 
-def _change(program: list[bytes], random: Random) -> list[bytes]:
+def _mutate_program(program: list[bytes], random: Random) -> list[bytes]:
     if not program:
         return [random.choice(SNIPPETS)]
-    at = random.randrange(len(program))
-    how = random.randrange(7)
-    if how == 0:
-        return program[:at] + program[at + 1 :]
-    if how == 1:
-        return [*program[:at], random.choice(SNIPPETS), *program[at:]]
-    if how == 2:
-        return [*program[:at], random.choice(SNIPPETS), *program[at + 1 :]]
-    if how == 3:
-        end = min(len(program), at + random.randrange(1, 12))
-        return program[:end] + program[at:end] * random.choice((1, 1, 30)) + program[end:]
-    if how == 4:
-        number = pickle.BININT + struct.pack("<i", max(-(2**31), min(2**31 - 1, integer(random))))
-        return [*program[:at], number, *program[at + 1 :]]
-    if how == 5:
-        long = integer(random).to_bytes(10, "little", signed=True)
-        return [*program[:at], pickle.LONG1 + bytes([len(long)]) + long, *program[at + 1 :]]
-    return [*program[:at], blind.number_at(program[at], min(1, len(program[at])), random), *program[at + 1 :]]
+    index = random.randrange(len(program))
+    instruction = program[index]
+    mutation = random.randrange(7)
+    if mutation == 0:
+        new = []
+    elif mutation == 1:
+        new = [random.choice(SNIPPETS), instruction]
+    elif mutation == 2:
+        new = [random.choice(SNIPPETS)]
+    elif mutation == 3:
+        end = min(len(program), index + random.randrange(1, 12))
+        return program[:end] + program[index:end] * random.choice((1, 1, 30)) + program[end:]
+    elif mutation == 4:
+        new = [pickle.BININT + struct.pack("<i", max(-(2**31), min(2**31 - 1, integer(random))))]
+    elif mutation == 5:
+        new = [pickle.LONG1 + b"\x0a" + integer(random).to_bytes(10, "little", signed=True)]
+    else:
+        new = [blind.overwrite_number(instruction, min(1, len(instruction)), random)]
+    return program[:index] + new + program[index + 1 :]

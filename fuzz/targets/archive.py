@@ -1,4 +1,4 @@
-"""Model archives, from the file to what serving knows of the model."""
+"""Model archives, from the file to the open model folder."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from fuzz.mutations import archive_members
 from fuzz.target import Target
 
 LIMITS = Limits(total_bytes=2**22, entry_bytes=2**22, entries=100, free_bytes=2**20)
-"""Small, so that what exceeds them costs little."""
+"""Small, so that a case that exceeds them takes little time."""
 
 
 def read(path: Path) -> object:
-    """Unpack, look for links and strangers, and open the folder."""
-    place = path.with_name("unpacked")
-    place.mkdir()
+    """Unpack an archive, assert that it left only its own plain files, and open the folder."""
+    parent = path.with_name("unpacked")
+    parent.mkdir()
     try:
-        folder = unpack_into(path, place, LIMITS)
-        assert list(place.iterdir()) == [folder], "more than the model's folder was left"
+        folder = unpack_into(path, parent, LIMITS)
+        assert list(parent.iterdir()) == [folder], "there is more than the model folder"
         _check_tree(folder)
         find_handler(folder, read_manifest(folder))
         return open_model_folder(folder)
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(parent)
 
 
 def _check_tree(folder: Path) -> None:
-    held = 0
-    for place, folders, files in os.walk(folder):
+    size = 0
+    for parent, folders, files in os.walk(folder):
         for name in (*folders, *files):
-            one = Path(place, name)
-            assert not one.is_symlink() and (one.is_file() or one.is_dir()), f"{one} is no plain file"
-        held += sum(os.path.getsize(os.path.join(place, name)) for name in files)
-    assert held <= LIMITS.total_bytes, f"{held:,} bytes were unpacked"
+            path = Path(parent, name)
+            assert not path.is_symlink() and (path.is_file() or path.is_dir()), f"{path} is no plain file"
+        size += sum(os.path.getsize(os.path.join(parent, name)) for name in files)
+    assert size <= LIMITS.total_bytes, f"{size:,} bytes were unpacked"
 
 
 TARGET = Target("archive", ".mar", seeds.archives, archive_members.mutate, read)

@@ -1,4 +1,4 @@
-"""Keras's ``.h5`` files: HDF5's own C library, Dimple's reader, and what is inferred of the model."""
+"""Keras's ``.h5`` files: HDF5's C library, Dimple's reader, and the inferred signature."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fuzz.target import Target
 
 
 def read(path: Path) -> object:
-    """Read it. What comes out must have been in it, and be numbers."""
+    """Read a model, assert that its weights are numbers, and infer its signature."""
     model = read_h5(path)
-    arrays = [array for _name, listed in model.weights for array in listed]
-    assert all(array.dtype.kind in "biuf" for array in arrays), "weights that are no numbers"
+    arrays = [array for _name, arrays in model.weights for array in arrays]
+    assert all(array.dtype.kind in "biuf" for array in arrays), "a weight is no number"
     return infer_signature(ModelFiles(h5=path))
 
 
-TARGET = Target("h5", ".h5", seeds.h5_files, h5_objects.mutate, read)
+TARGET = Target("h5", ".h5", lambda: seeds.keras_files(".h5"), h5_objects.mutate, read)

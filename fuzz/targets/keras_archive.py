@@ -1,4 +1,4 @@
-"""``.keras`` archives: the zip, its JSON, the weights in it, Dimple's reader, and what is inferred of the model."""
+"""``.keras`` archives: the zip, its JSON and weights, Dimple's reader, and the inferred signature."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from fuzz.targets import h5
 
 
 def read(path: Path) -> object:
-    """Read an archive as an ``.h5`` file is read. It is unpacked beside itself, and nothing of that may remain."""
-    before = tempfile.tempdir
+    """Read an archive like an ``.h5`` file, and assert that its temporary folder, beside it, is removed."""
+    existing = set(path.parent.iterdir())
+    previous = tempfile.tempdir
     tempfile.tempdir = str(path.parent)
     try:
         return h5.read(path)
     finally:
-        tempfile.tempdir = before
-        assert not [item for item in path.parent.iterdir() if item.is_dir()], "a temporary folder remains"
+        tempfile.tempdir = previous
+        assert set(path.parent.iterdir()) == existing, "a temporary file or folder remains"
 
 
-TARGET = Target("keras_archive", ".keras", seeds.keras_archives, archive_members.mutate, read)
+TARGET = Target("keras_archive", ".keras", lambda: seeds.keras_files(".keras"), archive_members.mutate, read)

@@ -21,7 +21,7 @@ def _seeds() -> list[bytes]:
 
 
 def read(path: Path) -> object:
-    """Read it at the place where that generation has it, beside a handler."""
+    """Read a manifest at the path of its generation, and find the handler and the checkpoint that it names."""
     folder = path.with_name("folder")
     file = folder / (LEGACY if b'"Model"' in path.read_bytes() else CURRENT)
     file.parent.mkdir(parents=True)

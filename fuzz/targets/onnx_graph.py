@@ -1,4 +1,4 @@
-"""ONNX files: protobuf, Dimple's reader, and what is inferred of the model."""
+"""ONNX files: protobuf, Dimple's reader, and the inferred signature."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from fuzz.target import Target
 
 
 def mutate(data: bytes, random: Random) -> bytes:
-    """Change a field of the model."""
+    """Damage fields of a model."""
     return protobuf_fields.mutate(data, onnx.ModelProto, random)
 
 
 def read(path: Path) -> object:
-    """Read it, with a file of weights beside it."""
-    beside = path.with_name("net.bin")
-    if not beside.exists():
-        beside.write_bytes(bytes(432))
+    """Infer the signature of a model, with a file of external weights beside it."""
+    weights = path.with_name("net.bin")
+    if not weights.exists():
+        weights.write_bytes(bytes(432))
     return infer_signature(ModelFiles(onnx=path))
 
 

@@ -1,4 +1,4 @@
-"""MXNet's parameters."""
+"""MXNet's ``.params`` files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from fuzz.target import Target
 
 
 def read(path: Path) -> object:
-    """Read them; nothing can come out that did not go in."""
+    """Read parameters, and assert that they are not larger than the file."""
     arrays = read_params(path)
     assert sum(array.nbytes for array in arrays.values()) <= path.stat().st_size
     return arrays
 
 
-TARGET = Target("params", ".params", lambda: [seeds.params(), seeds.first_params()], params_headers.mutate, read)
+TARGET = Target("params", ".params", lambda: [seeds.params(), seeds.legacy_params()], params_headers.mutate, read)

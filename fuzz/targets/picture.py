@@ -1,4 +1,4 @@
-"""Pictures: what anybody may send."""
+"""Pictures, as clients send them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CROP = Preprocess(resize="crop", shorter_side=24, interpolation="bilinear", anti
 
 
 def read(path: Path) -> object:
-    """Decode it as it is, then as a thumbnail; whatever is a picture must become a tensor."""
+    """Decode a picture in full and as a thumbnail, and assert that it becomes a tensor."""
     data = path.read_bytes()
     image = decode(data, LIMITS).image
     assert image.mode == "RGB" and 0 < image.width * image.height <= MAX_PIXELS, (image.mode, image.size)

@@ -1,4 +1,4 @@
-"""Zips of pictures to train on."""
+"""Zips of pictures for training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fuzz.target import Target
 
 
 def read(path: Path) -> object:
-    """List it and read every picture's bytes."""
+    """List the classes of a zip, and read every picture."""
     with open_pictures(path) as source:
         classes = by_class(source)
         for name in source.pictures:

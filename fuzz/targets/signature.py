@@ -1,4 +1,4 @@
-"""``signature.json``."""
+"""``signature.json`` files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuzz.target import Target
 
 
 def read(path: Path) -> object:
-    """Read it; written and read again it must be the same, which a NaN in it would not be."""
+    """Read a signature, and assert that it survives a round trip, which a NaN would not."""
     signature = read_signature(path)
     text = json.dumps(document_of(signature), allow_nan=False)
     assert signature_of(json.loads(text), path) == signature

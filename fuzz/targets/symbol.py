@@ -1,4 +1,4 @@
-"""MXNet's graphs, and what is worked out of them."""
+"""MXNet's ``-symbol.json`` graphs, and their inferred input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fuzz.target import Target
 
 
 def read(path: Path) -> object:
-    """Read the graph, and work out its input by the weights that the seeds have."""
+    """Read a graph, and infer its input from the weights of the seeds."""
     graph = read_graph(path)
     flat = any(node.op == "Pooling" and not node.flag("global_pool") for node in graph.nodes)
     shapes = seeds.FLAT_SHAPES if flat else seeds.SHAPES

@@ -1,4 +1,4 @@
-"""PyTorch's legacy files, which are programs."""
+"""PyTorch's legacy files, whose pickles are programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fuzz.target import Target
 
 
 def read(path: Path) -> object:
-    """Read it; nothing but arrays under names may come out."""
+    """Read a state dict, and assert that it holds only arrays under names."""
     state = read_state_dict(path)
     assert all(type(name) is str and type(array) is np.ndarray for name, array in state.items())
     return state

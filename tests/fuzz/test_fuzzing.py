@@ -1,4 +1,4 @@
-"""A few damaged files for every reader, as ``make fuzz`` reads a million, and the judgement of the readers."""
+"""The oracle and the command of ``make fuzz``, and a short run of it for every reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from app.errors import ModelFormatError
 from app.settings import ROOT
-from fuzz.child import LONGEST
+from fuzz.child import MAX_CASE_BYTES
 from fuzz.oracle import judge
 from fuzz.seeds import archives
 from fuzz.target import Target
@@ -32,21 +32,21 @@ def watch(tmp_path_factory: pytest.TempPathFactory) -> Watch:
 
 @pytest.fixture
 def folder(watch: Watch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Yield the only folder that may be written to; Python's own compiled files are another matter."""
+    """Yield the only folder that may be written to, without Python's compiled files."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.chdir(watch.folder)
     yield watch.folder
 
 
-def reading(read: Any) -> Target:
-    return Target("reading", ".bin", list, lambda data, _random: data, read)
+def make_target(read: Any) -> Target:
+    return Target("test", ".bin", list, lambda data, _random: data, read)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_seeds_are_read_without_refusals(name: str, folder: Path) -> None:
     target = load(name)
     for number, data in enumerate(target.seeds()):
-        assert len(data) <= LONGEST
+        assert len(data) <= MAX_CASE_BYTES
         path = folder / f"{number}{target.suffix}"
         path.write_bytes(data)
         assert target.read(path) is not None
@@ -58,14 +58,14 @@ def test_damaged_files_are_either_read_or_refused(name: str, folder: Path, watch
     seeds = target.seeds()
     path = folder / f"case{target.suffix}"
     path.write_bytes(seeds[0])
-    target.read(path)  # imports what is imported late
+    target.read(path)  # completes the lazy imports, which do not count as faults
 
     @settings(derandomize=True, suppress_health_check=list(HealthCheck))
     @given(number=st.integers(0, len(seeds) - 1), seed=st.integers(0, 2**32), rounds=st.integers(1, 3))
     def check(number: int, seed: int, rounds: int) -> None:
         random, data = Random(seed), seeds[number]
         for _ in range(rounds):
-            data = target.mutate(data, random)[:LONGEST]
+            data = target.mutate(data, random)[:MAX_CASE_BYTES]
         path.write_bytes(data)
         fault = judge(target, path, watch)
         assert fault is None, fault
@@ -123,11 +123,11 @@ def write_beside(path: Path) -> None:
         (run_a_program, "touches-subprocess."),
     ],
 )
-def test_the_judge_detects_forbidden_behaviour_of_a_reader(
+def test_the_oracle_detects_forbidden_behaviour_of_a_reader(
     read: Any, kind: str | None, folder: Path, watch: Watch
 ) -> None:
     try:
-        fault = judge(reading(read), folder / "case.bin", watch)
+        fault = judge(make_target(read), folder / "case.bin", watch)
     finally:
         escaped = folder.parent / "escaped"
         if escaped.is_symlink() or escaped.exists():
@@ -149,16 +149,16 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_reads_the_given_number_of_cases(tmp_path: Path) -> None:
-    done = run(tmp_path, "--cases", "50", "--only", "params", "torch_pickle", "--jobs", "2", "--seed", "1")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "params 30/30" in done.stdout and "torch_pickle 20/20" in done.stdout
-    assert "0 findings" in done.stdout
+    result = run(tmp_path, "--cases", "50", "--only", "params", "torch_pickle", "--jobs", "2", "--seed", "1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "params 30/30" in result.stdout and "torch_pickle 20/20" in result.stdout
+    assert "0 findings" in result.stdout
 
 
 def test_a_saved_case_is_replayed(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
     case = tmp_path / "archive" / "case.mar"
     case.write_bytes(archives()[0])
-    done = run(tmp_path, "--replay", str(case))
-    assert (done.returncode, "as it should be" in done.stdout) == (0, True)
+    result = run(tmp_path, "--replay", str(case))
+    assert (result.returncode, "as it should be" in result.stdout) == (0, True)
     assert run(tmp_path, "--replay", str(tmp_path)).returncode != 0

@@ -29,10 +29,10 @@ import time
 def handle(data, context):
     if data is None:
         return None
-    said = bytes(data[0]["body"])
-    if said == b"die":
+    body = bytes(data[0]["body"])
+    if body == b"die":
         os._exit(3)
-    if said == b"sleep":
+    if body == b"sleep":
         time.sleep(600)
     return [context.get_request_id(0)]
 """

@@ -18,12 +18,12 @@ import json
 def handle(data, context):
     if data is None:
         return None
-    told = json.loads(data[0]["body"])
-    for name, value in told.get("headers", {}).items():
+    reply = json.loads(data[0]["body"])
+    for name, value in reply.get("headers", {}).items():
         context.set_response_header(0, name, value)
-    if "phrase" in told:
-        context.set_response_status(200, told["phrase"], 0)
-    return [float("nan") if told.get("nan") else "said"]
+    if "phrase" in reply:
+        context.set_response_status(200, reply["phrase"], 0)
+    return [float("nan") if reply.get("nan") else "said"]
 """
 
 

@@ -29,8 +29,8 @@ def handle(data, context):
     if data is None:
         return None
     context.set_response_header(0, "Content-Length", "3")
-    said = [bytes(row.get("body") or row.get("data")).decode() for row in data]
-    return [{"pid": os.getpid(), "id": context.get_request_id(0), "said": said[0]}]
+    bodies = [bytes(row.get("body") or row.get("data")).decode() for row in data]
+    return [{"pid": os.getpid(), "id": context.get_request_id(0), "body": bodies[0]}]
 """
 
 
@@ -277,7 +277,7 @@ def test_changes_reach_other_processes_by_the_next_request(app: Flask, settings:
 def test_the_code_of_an_archive_runs_in_another_process(api: Api) -> None:
     assert api.manage("POST", "/models?url=later/echo&initial_workers=1").status_code == 200
     answer = api.predict("echo", b"hello").json
-    assert answer["said"] == "hello"
+    assert answer["body"] == "hello"
     workers = api.manage("GET", "/models/echo").json["workers"]
     assert [worker["pid"] for worker in workers] == [answer["pid"]]
     assert workers[0]["status"] == "READY"
