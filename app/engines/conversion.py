@@ -204,7 +204,8 @@ def _prove(record: Record, reference: Reference | None, inference: Inference, pa
     expected = predict_within(reference, samples(signature.preprocess, shape, ORDER), LONGEST_COMPARISON)
     np.save(path / ANSWERS, expected)
     inference = settle(inference, expected)
-    return replace(measure(path, inference.signature, expected, name_of(reference)), model=record.model), inference
+    name = "keras" if isinstance(reference, KerasEngine) else reference.package
+    return replace(measure(path, inference.signature, expected, name), model=record.model), inference
 
 
 def measure(
@@ -247,13 +248,6 @@ def predict_timed(path: Path, rows: FloatArray) -> tuple[FloatArray, float]:
         answers.append(engine.predict(rows[number : number + 1]))
         times.append(time.perf_counter() - started)
     return np.concatenate(answers[: len(rows)]), round(min(times) * 1000, 3)
-
-
-def name_of(reference: Reference) -> str:
-    """Return the name of a reference engine: ``mxnet``, ``keras``, ``onnxruntime`` or ``onnx``."""
-    if isinstance(reference, OnnxReference):
-        return reference.package
-    return "keras" if isinstance(reference, KerasEngine) else "mxnet"
 
 
 def refusal(worst: float, reference: str, limit: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,6 @@ class OnnxReference:
         self._row_shape = row_shape
         self._dtype = dtype
         self.package = package
-        self.version = version(package)
 
     @classmethod
     def load(cls, path: Path, signature: Signature) -> OnnxReference:

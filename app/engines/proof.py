@@ -92,15 +92,16 @@ class Measurement:
 
     ``answers`` are the reference's outputs (N, classes); those of the converted network if the reference could not be
     used, for the reason in ``unproven``.
-    ``onnx`` is None without ``model.onnx``.
+    ``samples``, ``onnx`` and ``no_onnx`` are as in :class:`Proof`; ``inputs_sha256``, too.
     """
 
     answers: FloatArray
-    unproven: str
-    converted: Comparison | None
-    onnx: Comparison | None
     samples: tuple[int, ...]
     inputs_sha256: str
+    unproven: str
+    converted: Comparison | None
+    onnx: Comparison | None = None
+    no_onnx: str = "only the network for OpenVINO was written"
 
 
 def write_proof(proof: Proof, folder: Path) -> None:

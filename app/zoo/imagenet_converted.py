@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.cache import ANSWERS, MODEL
-from app.engines.converted import make_proof
+from app.engines.converted import compare_stored, make_proof
 from app.engines.proof import Program, write_proof
 from app.formats.folder import CONVERTED
 from app.types import Signature
@@ -40,7 +40,7 @@ def write_converted(folder: Path, source: dict[str, str], signature: Signature, 
     with np.load(KNOWN, allow_pickle=False) as known:
         np.save(made / ANSWERS, known["answers"])
         numbers, reference = range(len(known["answers"])), Program("mxnet", str(known["mxnet"]))
-    write_proof(make_proof(folder, source, signature, reference, numbers), folder)
+    write_proof(make_proof(folder, source, signature, *compare_stored(folder, signature, reference, numbers)), folder)
 
 
 def to_openvino(symbol: dict[str, Any], params: Arrays, signature: Signature) -> Any:

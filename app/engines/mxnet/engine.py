@@ -32,6 +32,8 @@ Shapes = dict[str, tuple[int, ...]]
 class MxnetEngine:
     """A loaded checkpoint. Any thread may call ``predict``; the calls are computed one at a time."""
 
+    package = "mxnet"
+
     def __init__(self, symbol: Any, plain: Any, params: Arrays, input_name: str, row_shape: tuple[int, ...]) -> None:
         """Store a graph and parameters that :meth:`load` has checked.
 
