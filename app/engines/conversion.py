@@ -16,9 +16,8 @@ from app.engines.base import LoadedEngine, Network, Parity
 from app.engines.cache import ANSWERS, MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
 from app.engines.keras.network import read_network as read_keras
-from app.engines.mxnet.checkpoint import read_checkpoint
 from app.engines.mxnet.compat import is_installed
-from app.engines.mxnet.engine import MxnetEngine
+from app.engines.mxnet.engine import MxnetEngine, read_checkpoint
 from app.engines.onnx_export.export import export_onnx
 from app.engines.onnx_file import convert_file, convert_graph, has_quantized_maps, read_model
 from app.engines.onnx_reference import OnnxReference

@@ -32,7 +32,7 @@ from app.formats.keras_archive import is_archive, is_store, stored_weights, unpa
 from app.formats.keras_graph import described_objects, read_layers
 from app.formats.keras_legacy import channels_first, is_keras1, kernel_to_keras2, to_keras2
 from app.formats.keras_weights import Group, slots
-from app.formats.lfs import refuse_pointer
+from app.utils.files import refuse_pointer
 from app.utils.json import parse_json, read_json
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.lfs import refuse_pointer
+from app.utils.files import refuse_pointer
 from app.utils.json import read_json
 
 MOST_NODES = 20_000

@@ -17,11 +17,11 @@ import numpy as np
 from app.errors import ModelFormatError
 from app.formats.inference import Kind, Output
 from app.formats.labels import labels_of
-from app.formats.lfs import refuse_pointer
 from app.formats.pixels import Normalisation, arithmetic
 from app.formats.signature import signature_of
 from app.types import Signature
 from app.utils.error_text import reason_of
+from app.utils.files import refuse_pointer
 from app.utils.json import parse_json
 
 OPSETS = range(7, 25)

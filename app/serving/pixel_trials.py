@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from app.engines.base import Engine
 from app.errors import ModelFormatError
+from app.serving.model import probabilities
 from app.serving.pixel_ways import describe
-from app.serving.postprocess import probabilities
 from app.types import Preprocess, Signature
 from app.vision.preprocess import normalise
 

@@ -28,8 +28,7 @@ from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
 from app.settings import Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
-from app.utils.files import file_lock, replacing_folder, sha256_file
-from app.utils.package_data import content_error, packaged_file
+from app.utils.files import content_error, file_lock, packaged_file, replacing_folder, sha256_file
 from app.zoo.imagenet_converted import KNOWN, write_converted
 
 log = logging.getLogger(__name__)

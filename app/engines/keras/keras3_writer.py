@@ -14,8 +14,7 @@ import numpy as np
 from app.engines.keras.explicit_padding import explicit_padding
 from app.engines.keras.graph import Array, Net, Sides
 from app.engines.keras.keras2_to_keras3 import Keras3Writer
-from app.engines.keras.network import compute_graph
-from app.engines.keras.over_mxnet import turned, with_all_weights
+from app.engines.keras.network import compute_graph, turned, with_all_weights
 from app.errors import ModelFormatError
 from app.formats.archive.pack import zip_info
 from app.formats.keras_archive import CONFIG, METADATA, WEIGHTS

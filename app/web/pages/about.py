@@ -18,9 +18,8 @@ from app.settings import ROOT
 from app.utils.files import file_sizes
 from app.web.auth import authorizer
 from app.web.errors import ErrorBody, error_body
-from app.web.pages.code_samples import code_samples
 from app.web.pages.labels import distinct_names, percent
-from app.web.pages.view_models import describe_model, read_document
+from app.web.pages.view_models import code_samples, describe_model, read_document
 from app.web.pages.workbench import SAMPLES
 from app.web.request import services
 
