@@ -33,7 +33,7 @@ from app.formats.keras_graph import described_objects, read_layers
 from app.formats.keras_legacy import channels_first, is_keras1, kernel_to_keras2, to_keras2
 from app.formats.keras_weights import Group, slots
 from app.utils.files import refuse_pointer
-from app.utils.json import parse_json, read_json
+from app.utils.json import parse_json, read_json, read_object
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 
@@ -84,11 +84,8 @@ def architecture_beside(path: Path) -> Path | None:
 
 def is_architecture(path: Path) -> bool:
     """Return whether a file is a model's description by Keras's ``to_json``."""
-    try:
-        document: Any = read_json(path)
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("class_name") in MODELS and "config" in document
+    document = read_object(path)
+    return "config" in document and document.get("class_name") in MODELS
 
 
 def read_h5(path: Path, architecture: Path | None = None) -> H5Model:

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.types import Postprocess, Signature, TensorSpec
 from app.utils.download import Patience
 from app.utils.files import file_lock, swap_folder
-from app.utils.json import read_json
+from app.utils.json import read_object
 from app.utils.progress import echo
 from app.zoo.catalogue import Accuracy, Base, CatalogueEntry, load_catalogue, resolve
 from app.zoo.download import PATIENCE, Sources, bases, clear, configured_sources, fetch, public, remove, verify
@@ -49,11 +49,7 @@ def build_folder(entry: CatalogueEntry, files: list[Path], folder: Path, name: s
 
 def pulled_from(folder: Path) -> str:
     """Return the catalogue name of a model folder; empty if the model is not from the catalogue."""
-    try:
-        facts: Any = read_json(folder / FACTS)
-    except (OSError, ValueError):
-        return ""
-    return str(facts.get("name", "")) if isinstance(facts, dict) else ""
+    return str(read_object(folder / FACTS).get("name", ""))
 
 
 def _from_archive(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:

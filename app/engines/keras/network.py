@@ -26,7 +26,7 @@ from app.engines.keras.operations import compute_operation
 from app.engines.keras.symbol import apply, document_of, variable
 from app.errors import ModelFormatError
 from app.formats.keras_file import H5Model, read_h5
-from app.formats.keras_graph import INPUT, Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph
+from app.formats.keras_graph import INPUT, Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph, replaced
 from app.formats.keras_weights import assign_weights
 from app.types import TensorSpec
 
@@ -106,13 +106,7 @@ def compute_graph(
     values = {INPUT.call: x}
 
     def filled(argument: Any) -> Any:
-        if isinstance(argument, Tensor):
-            return values[argument.call]
-        if isinstance(argument, list):
-            return [filled(item) for item in argument]
-        if isinstance(argument, dict):
-            return {key: filled(item) for key, item in argument.items()}
-        return argument
+        return replaced(argument, lambda item: values[item.call] if isinstance(item, Tensor) else item)
 
     for place, call in enumerate(graph.calls):
         with _naming_layer(call.leaf):

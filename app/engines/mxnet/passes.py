@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from app.formats.mxnet_graph import Graph
+from app.formats.mxnet_graph import Graph, symbol_of
 
 BROADCAST_ADDITIONS = ("broadcast_add", "broadcast_plus")
 
@@ -116,9 +116,8 @@ def _insert_flattens(document: dict[str, Any]) -> dict[str, Any]:
             inputs[0] = [len(nodes) - 1, 0, 0]
         places.append(len(nodes))
         nodes.append({**node, "inputs": inputs})
-    arrays = [number for number, node in enumerate(nodes) if node["op"] == "null"]
-    attrs = document.get("attrs", {})  # a file without MXNet's version is read as one of the oldest
-    return {"nodes": nodes, "arg_nodes": arrays, "heads": moved(document["heads"]), "attrs": attrs}
+    # a file without MXNet's version is read as one of the oldest
+    return symbol_of(nodes, moved(document["heads"])) | {"attrs": document.get("attrs", {})}
 
 
 def _flattens(attrs: dict[str, str]) -> bool:
