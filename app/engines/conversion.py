@@ -213,7 +213,6 @@ def measure(
     """Compare the network in a folder with its reference's outputs, and measure the time of a row.
 
     :param expected: the reference's outputs (N, classes) for the first N of the chosen inputs.
-    :param reference: name of the reference.
     :param chosen: numbers of inputs, as for :func:`app.engines.parity.samples`.
     """
     rows = samples(signature.preprocess, signature.inputs[0].shape, chosen[: len(expected)])

@@ -46,7 +46,6 @@ def measure(
     """Compute the same inputs by a model folder's reference and by what is in its folder ``converted``.
 
     :param choice: as in :func:`app.engines.loader.load`.
-    :param signature: the complete signature.
     :param rows: the inputs, of :func:`proof_inputs`.
     :param answers: the answers of another program, which is the reference then.
     :raises ModelFormatError: if the converted network cannot be computed.

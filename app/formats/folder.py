@@ -154,7 +154,6 @@ def open_model_folder(path: Path) -> ModelFolder:
 def check_own_name(name: str, parameter: str) -> None:
     """Check that a model that somebody trains may have this name.
 
-    :param parameter: the parameter, for the error.
     :raises BadParameter: if it cannot be a model's name, is too long, or a shipped model has it.
     """
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:

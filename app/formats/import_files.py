@@ -161,7 +161,6 @@ def make_folder(
     """Make a model folder. The weights are copied unchanged.
 
     :param folder: the new folder, which must not exist.
-    :param name: the model's name.
     :param parts: the stated parts of the signature, as in :func:`app.formats.signature.write_signature`.
     :raises ModelFormatError: if a file cannot be read.
     """

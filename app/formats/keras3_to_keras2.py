@@ -168,8 +168,6 @@ def _with_slice(node: Any, layers: Mapping[str, Any]) -> Any:
     """Return an operation that turns the channels around as ``x[..., ::-1]``, and any other layer unchanged.
 
     ``preprocess_input`` of Keras 3 writes ``stack([x[..., 2], x[..., 1], x[..., 0]], axis=-1)``.
-
-    :param layers: the layers of the model by their names.
     """
     if not _is_operation(node) or _class_name(node) != "Stack" or node["config"].get("axis") != -1:
         return node

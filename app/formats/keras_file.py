@@ -147,10 +147,7 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
 
 
 def _of_store(file: Any, path: Path, config: Any, version: str) -> H5Model:
-    """Return the content of a ``.keras`` file, with its weights in the order of ``.h5`` files.
-
-    :param file: the open file of the weights, at ``path``.
-    """
+    """Return the content of a ``.keras`` file, with its weights in the order of ``.h5`` files."""
     _refuse_code(config)
     config = of_keras3(config, is_older=version.startswith("2") and not is_keras3(config))
     root = read_layers(config)

@@ -313,10 +313,7 @@ class _Tracer:
         self._applied = 0
 
     def apply(self, layer: Leaf | _Model, arguments: list[Any], options: Mapping[str, Any] | None = None) -> list[Any]:
-        """Apply a layer or a model.
-
-        :returns: its output tensors.
-        """
+        """Apply a layer or a model."""
         # these options have no effect at prediction
         given = {key: value for key, value in (options or {}).items() if value is not None}
         named = {key: value for key, value in given.items() if key != "training" or value not in (False, 0)}

@@ -35,7 +35,6 @@ class Node:
     inputs: tuple[int, ...]
 
     def text(self, key: str, default: str) -> str:
-        """Return an attribute's text."""
         return self.attrs.get(key, default)
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -116,7 +115,6 @@ def _read(path: Path) -> Any:
 def graph_of(document: Any, path: Path | str) -> Graph:
     """Return the graph of a parsed JSON document.
 
-    :param path: the document's file or name, for the error.
     :raises ModelFormatError: as :func:`read_graph`.
     """
     try:

@@ -41,7 +41,6 @@ class UnknownShape(Exception):
 def infer_shapes(graph: Graph, data: str, shape: Shape, weights: Mapping[str, Shape]) -> list[Shape | None]:
     """Return every node's shape; None for learned arrays and labels.
 
-    :param data: the input's name.
     :param shape: the input's shape, (C, H, W).
     :param weights: the learned arrays' full shapes.
     :raises ShapeMismatch: if an input of that shape does not fit the graph.

@@ -131,7 +131,6 @@ def open_model(
     """Load a model and run a self-test, so that defects show at once.
 
     :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as for :func:`app.engines.loader.load`.
-    :param config: configuration of its queue.
     :param cache_dir: cache folder of converted networks, as for ``load``.
     :param opened: an engine that computes the model already, on a cluster.
     :param load_network: as for :func:`app.engines.loader.load`.

@@ -55,7 +55,6 @@ def quantize(
 ) -> QuantizationResult:
     """Quantize a model with pictures of a source, one model at a time.
 
-    :param model: the loaded model of ``folder``.
     :raises DataError: if there are too few pictures, or the quantized network does not agree with the model.
     :raises ModelFormatError: if the model cannot be quantized.
     :raises SettingError: if a setting prevents serving or writing it.

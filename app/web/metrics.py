@@ -115,7 +115,6 @@ class _Now(Collector):
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric."""
         yield from collect()
         yield _models(self._models.entries()[:MOST_NAMES])
         yield from _memory()

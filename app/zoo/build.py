@@ -37,7 +37,6 @@ def build_folder(entry: CatalogueEntry, files: list[Path], folder: Path, name: s
 
     :param files: the files, as :func:`app.zoo.download.fetch` returns them.
     :param folder: the new folder, which must not exist.
-    :param name: the model's name.
     :param place: the source of the files, for the record.
     :raises DataError: if the weights differ from the published ones.
     :raises ModelFormatError: if the weights cannot be read or belong to another network.
@@ -184,7 +183,6 @@ def pull(
 
     :param name: the name of the installed model; by default its catalogue name.
     :param force: replace an existing model of that name.
-    :returns: the model folder.
     :raises ModelFormatError: if the name is not a valid model name, another model has it, no definition of the network
         is installed, or the folder cannot be written.
     :raises DownloadError: if no source has the model; the message states what was wrong with each.

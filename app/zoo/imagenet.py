@@ -226,7 +226,6 @@ def ensure_imagenet(models_dir: Path) -> Path:
     Concurrent processes are safe: one creates the folder and the others wait. The folder appears complete or not at
     all. A folder of that name with a network of the user's own is left alone.
 
-    :returns: the model folder.
     :raises ModelFormatError: if a package is missing or has other content, or the folder cannot be written.
     """
     target = models_dir / NAME

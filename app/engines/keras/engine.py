@@ -130,8 +130,6 @@ def _shapes(model: Any) -> tuple[tuple[int, ...], TensorSpec]:
 
 
 class _KerasMxnet:
-    """A network of Keras-MXNet."""
-
     def __init__(self, network: Any) -> None:
         self._network: Any = network
         # Keras-MXNet binds and feeds one executor per model, so predictions must not overlap.

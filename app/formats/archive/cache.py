@@ -51,7 +51,6 @@ def remove_unused(work_dir: Path, used: Iterable[Path]) -> list[Path]:
 
     :param used: model folders that the next start needs, even if no process has opened them yet: those of all
         registrations.
-    :returns: the removed folders.
     :raises ModelFormatError: if ``work_dir`` cannot be written.
     """
     if not work_dir.is_dir():
@@ -129,7 +128,6 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
 def unpack_into(path: Path, parent: Path, limits: Limits | None = None) -> Path:
     """Unpack an archive into a new folder in ``parent``, named by the manifest or else after the archive.
 
-    :returns: the model folder.
     :raises InvalidArchive: if the archive cannot be used.
     :raises ModelFormatError: if the folder exists already, or cannot be written.
     """

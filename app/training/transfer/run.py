@@ -143,7 +143,6 @@ def export(
 ) -> Path:
     """Write the model folder. It appears complete or not at all; a previous one stays until then.
 
-    :returns: the folder.
     :raises ModelFormatError: if the folder cannot be written.
     """
     folder = models_dir / name

@@ -73,7 +73,6 @@ def register_model() -> Response:
 
 @bp.get("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def describe_model(name: str) -> Response:
-    """Return one model with its workers."""
     return _json(describe(services().registry.entry(name)))
 
 
@@ -89,7 +88,6 @@ def scale_model(name: str) -> Response:
 
 @bp.delete("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def unregister_model(name: str) -> Response:
-    """Unregister a model."""
     services().registry.unregister(name)
     return _json({"status": f'Model "{name}" unregistered'})
 

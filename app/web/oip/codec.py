@@ -210,7 +210,6 @@ def bytes_tensor(name: str, rows: Sequence[Any], binary: bool) -> Tensor:
 
 
 def answer(name: str, version: str, request_document: InferenceRequest, tensors: Sequence[Tensor]) -> Response:
-    """Return the response to an inference request."""
     parts = [_part(tensor) for tensor in tensors]
     document: dict[str, Any] = {"model_name": name, "model_version": version}
     if request_document.id is not None:

@@ -37,7 +37,6 @@ NO_WORKER = "it was given no worker"
 
 
 def server_document() -> Json:
-    """Return the server's metadata."""
     return {"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)}
 
 

@@ -145,7 +145,6 @@ def scale_model(name: str) -> Response:
 
 @bp.post("/<name>/unregister")
 def unregister_model(name: str) -> Response:
-    """Unregister a model."""
     check_form()
     return _done(lambda: services().registry.unregister(name))
 

@@ -108,7 +108,6 @@ def delete(identity: str) -> Response:
 
 @bp.post("/<identity>/classes")
 def add_class(identity: str) -> Response:
-    """Add a class."""
     return _change(identity, lambda found: found.add_class(request.form.get("class", "")))
 
 
@@ -121,7 +120,6 @@ def rename_class(identity: str) -> Response:
 
 @bp.post("/<identity>/classes/remove")
 def remove_class(identity: str) -> Response:
-    """Remove a class with its pictures."""
     return _change(identity, lambda found: found.remove_class(request.form.get("class", "")))
 
 
@@ -154,7 +152,6 @@ def add_pictures(identity: str) -> Response:
 
 @bp.post("/<identity>/pictures/remove")
 def remove_picture(identity: str) -> Response:
-    """Remove a picture."""
     form = request.form
     return _change(identity, lambda found: found.remove(form.get("class", ""), form.get("picture", "")))
 
@@ -170,7 +167,6 @@ def move_picture(identity: str) -> Response:
 
 @bp.get("/<identity>/pictures/<picture>")
 def picture(identity: str, picture: str) -> Response:
-    """Return the thumbnail of a picture."""
     data = _projects().get(identity).thumbnail(picture)
     if data is None:
         raise NotFound
@@ -194,7 +190,6 @@ def train(identity: str) -> Response:
 
 @bp.post("/<identity>/cancel")
 def cancel(identity: str) -> Response:
-    """Cancel the training."""
     return _change(identity, lambda found: _job(found).cancel())
 
 
