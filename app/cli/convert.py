@@ -53,23 +53,11 @@ MISSING = "Quantizing needs NNCF: python -m pip install -r requirements-quantize
 @click.command("quantize")
 @click.argument("name", shell_complete=complete_model)
 @click.option(
-    "--data",
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder or zip of typical images; they need no labels.",
+    "--data", type=click.Path(exists=True, path_type=Path), help="Folder or zip of typical images; they need no labels."
 )
+@click.option("--samples", type=click.IntRange(30), default=300, show_default=True, help="Most images for calibration.")
 @click.option(
-    "--samples",
-    type=click.IntRange(30),
-    default=300,
-    show_default=True,
-    help="Most images for calibration.",
-)
-@click.option(
-    "--holdout",
-    type=click.IntRange(100),
-    default=500,
-    show_default=True,
-    help="Most other images to compare.",
+    "--holdout", type=click.IntRange(100), default=500, show_default=True, help="Most other images to compare."
 )
 @click.option(
     "--min-agreement",

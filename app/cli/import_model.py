@@ -52,12 +52,7 @@ OPTIONS = (
     click.option("--layout", type=click.Choice(get_args(Layout)), help="Order of the axes of the input."),
     click.option("--color", type=click.Choice(get_args(Color)), help="Order of the color channels."),
     click.option("--resize", type=click.Choice(get_args(Resize)), help="How images are resized to the input."),
-    click.option(
-        "--mean",
-        metavar="NUMBERS",
-        callback=_numbers,
-        help="Mean of the scaled pixels, one or per channel.",
-    ),
+    click.option("--mean", metavar="NUMBERS", callback=_numbers, help="Mean of the scaled pixels, one or per channel."),
     click.option("--std", metavar="NUMBERS", callback=_numbers, help="Standard deviation of the scaled pixels."),
     click.option("--scale", metavar="NUMBER", callback=_numbers, help="Factor for the pixels (0-255), such as 1/255."),
     click.option(

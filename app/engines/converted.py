@@ -25,17 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from app.engines.base import Parity
-from app.engines.cache import (
-    ANSWERS,
-    INFERENCE,
-    MODEL,
-    WEIGHTS,
-    Entry,
-    Record,
-    instructions,
-    read_inference,
-    sources,
-)
+from app.engines.cache import ANSWERS, INFERENCE, MODEL, WEIGHTS, Entry, Record, instructions, read_inference, sources
 from app.engines.conversion import measure, predict_timed, reference_kind, time_row
 from app.engines.keras.engine import KERAS_MXNET, package_of
 from app.engines.parity import ORDER

@@ -177,8 +177,7 @@ def _quantize_model(model: Any, rows: FloatArray) -> Any:
         nncf.Dataset(_ProgressIterable(rows)),
         subset_size=len(rows),
         advanced_parameters=AdvancedQuantizationParameters(
-            overflow_fix=OverflowFix.ENABLE,
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            overflow_fix=OverflowFix.ENABLE, activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
         ),
     )
 

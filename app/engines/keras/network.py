@@ -87,10 +87,7 @@ def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tup
 
 
 def compute_graph(
-    net: Net,
-    graph: Graph,
-    arrays: Mapping[Leaf, Mapping[str, Array]],
-    input_shape: tuple[int, ...] | None,
+    net: Net, graph: Graph, arrays: Mapping[Leaf, Mapping[str, Array]], input_shape: tuple[int, ...] | None
 ) -> tuple[tuple[int, ...], dict[int, Value]]:
     """Compute every call of a graph.
 
@@ -115,11 +112,7 @@ def compute_graph(
 
 
 def _call(
-    net: Net,
-    call: Call,
-    arguments: list[Any],
-    options: dict[str, Any],
-    arrays: Mapping[Leaf, Mapping[str, Array]],
+    net: Net, call: Call, arguments: list[Any], options: dict[str, Any], arrays: Mapping[Leaf, Mapping[str, Array]]
 ) -> Value:
     leaf = call.leaf
     if is_operation(leaf):

@@ -24,14 +24,7 @@ from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.formats.signature import FILE_NAME, write_signature
 from app.settings import PictureLimits
 from app.training.evaluation.metrics import Metrics, compute_metrics, document, predicted_classes
-from app.training.transfer.features import (
-    CONNECTED,
-    Backbone,
-    Features,
-    array_names,
-    cut_backbone,
-    extract_features,
-)
+from app.training.transfer.features import CONNECTED, Backbone, Features, array_names, cut_backbone, extract_features
 from app.training.transfer.head import Choice, Head, Numbers, Rows, group_numbers, smallest_class, train_and_validate
 from app.training.transfer.held_out import HeldOut
 from app.types import Postprocess, TensorSpec
