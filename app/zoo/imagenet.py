@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.keras.symbol import Symbol, apply, document_of, variable
 from app.errors import ModelFormatError, StorageError
 from app.formats.folder import write_manifest
 from app.formats.labels import imagenet_labels
@@ -80,122 +81,82 @@ def build(state: Arrays) -> tuple[str, dict[str, NDArray[np.float32]]]:
     :raises ModelFormatError: if a tensor is missing or has another shape.
     """
     net = _Net(state)
-    node = net.relu6(net.convolution(net.add("null", "data"), "stem", "_conv_stem", "_bn0", STEM, 3, 2), "stem")
+    x = net.convolution(variable("data"), "stem", "_conv_stem", "_bn0", (STEM, 3, 3, 3), 2)
     for index, block in enumerate(blocks()):
-        node = _block(net, node, block, f"block{index}", f"_blocks.{index}")
-    node = net.relu6(net.convolution(node, "head", "_conv_head", "_bn1", HEAD), "head")
-    node = net.add("Pooling", "pool", (node,), global_pool="True", kernel="(1, 1)", pool_type="avg")
-    node = net.add("Flatten", "flatten", (node,))
+        x = _block(net, x, block, f"block{index}", f"_blocks.{index}")
+    x = net.convolution(x, "head", "_conv_head", "_bn1", (HEAD, block.outputs, 1, 1))
+    x = apply("Pooling", x, name="pool", global_pool=True, kernel=(1, 1), pool_type="avg")
+    x = apply("Flatten", x, name="flatten")
     weight = net.parameter("arg:fc_weight", "_fc.weight", (CLASSES, HEAD))
     bias = net.parameter("arg:fc_bias", "_fc.bias", (CLASSES,))
-    node = net.add("FullyConnected", "fc", (node, weight, bias), num_hidden=str(CLASSES))
-    net.add("softmax", "softmax", (node,))
-    return net.to_json(), net.params
+    x = apply("softmax", apply("FullyConnected", x, weight, bias, name="fc", num_hidden=CLASSES), name="softmax")
+    return json.dumps(document_of(x), indent=1) + "\n", net.params
 
 
-def _block(net: _Net, start: int, block: Block, name: str, source: str) -> int:
-    wide = block.inputs * block.expand
-    node = start
+def _block(net: _Net, start: Symbol, block: Block, name: str, source: str) -> Symbol:
+    x, wide, kernel = start, block.inputs * block.expand, block.kernel
     if block.expand > 1:
-        node = net.convolution(node, f"{name}_expand", f"{source}._expand_conv", f"{source}._bn0", wide)
-        node = net.relu6(node, f"{name}_expand")
-    node = net.convolution(
-        node,
-        f"{name}_depthwise",
-        f"{source}._depthwise_conv",
-        f"{source}._bn1",
-        wide,
-        block.kernel,
-        block.stride,
-        groups=wide,
-    )
-    node = net.relu6(node, f"{name}_depthwise")
-    node = net.convolution(node, f"{name}_project", f"{source}._project_conv", f"{source}._bn2", block.outputs)
+        shape = (wide, block.inputs, 1, 1)
+        x = net.convolution(x, f"{name}_expand", f"{source}._expand_conv", f"{source}._bn0", shape)
+    convolution, norm = f"{source}._depthwise_conv", f"{source}._bn1"
+    x = net.convolution(x, f"{name}_depthwise", convolution, norm, (wide, 1, kernel, kernel), block.stride, wide)
+    convolution, norm, shape = f"{source}._project_conv", f"{source}._bn2", (block.outputs, wide, 1, 1)
+    x = net.convolution(x, f"{name}_project", convolution, norm, shape, is_linear=True)
     if block.stride == 1 and block.inputs == block.outputs:
-        node = net.add("elemwise_add", f"{name}_add", (node, start))
-    return node
+        x = apply("elemwise_add", x, start, name=f"{name}_add")
+    return x
 
 
 class _Net:
-    """A graph built node by node, with its parameters in ``params``; nodes are identified by number."""
+    """The layers with parameters, which are collected in ``params``."""
 
     def __init__(self, state: Arrays) -> None:
         self.params: dict[str, NDArray[np.float32]] = {}
         self._state = state
-        self._nodes: list[dict[str, Any]] = []
-        self._channels: dict[int, int] = {0: 3}
 
-    def add(self, op: str, name: str, inputs: tuple[int, ...] = (), **attrs: str) -> int:
-        node = {"op": op, "name": name, "inputs": [[number, 0, 0] for number in inputs]}
-        self._nodes.append({**node, "attrs": attrs} if attrs else node)
-        number = len(self._nodes) - 1
-        if inputs:
-            self._channels[number] = self._channels.get(inputs[0], 0)
-        return number
-
-    def parameter(self, name: str, source: str, shape: tuple[int, ...]) -> int:
+    def parameter(self, name: str, source: str, shape: tuple[int, ...]) -> Symbol:
         """Add a parameter, named as in the ``.params`` file, from PyTorch's tensor ``source``."""
         tensor = self._state.get(source)
         if tensor is None or tensor.shape != shape:
             problem = "is missing" if tensor is None else f"has the shape {tensor.shape}"
             raise ModelFormatError(f"these are not EfficientNet-Lite0's weights: {source} {problem}, not {shape}")
         self.params[name] = tensor.astype(np.float32)
-        return self.add("null", name.partition(":")[2])
+        return variable(name.partition(":")[2])
 
     def convolution(
         self,
-        node: int,
+        x: Symbol,
         name: str,
-        conv: str,
+        source: str,
         norm: str,
-        filters: int,
-        kernel: int = 1,
+        shape: tuple[int, ...],
         stride: int = 1,
         groups: int = 1,
-    ) -> int:
-        """Add a convolution without bias, padded like TensorFlow's "SAME", and its normalization."""
-        channels = self._channels[node] // groups
+        is_linear: bool = False,
+    ) -> Symbol:
+        """Add a convolution without bias, padded like TensorFlow's "SAME", its normalization and activation.
+
+        :param source: PyTorch's name of the convolution, as ``norm`` of the normalization.
+        :param shape: of the weights: filters, channels of a group, and the kernel's sides.
+        """
+        filters, _channels, kernel, _ = shape
         pad = (kernel - 1) // 2
         if stride == 2:  # all sides here are even, so kernel - 2 rows are missing, the odd one at the end
             before, after = (kernel - 2) // 2, (kernel - 1) // 2
             width = (0, 0, 0, 0, before, after, before, after)
-            node = self.add("Pad", f"{name}_pad", (node,), mode="constant", constant_value="0", pad_width=str(width))
+            x = apply("Pad", x, name=f"{name}_pad", mode="constant", constant_value=0, pad_width=width)
             pad = 0
-        weight = self.parameter(f"arg:{name}_weight", f"{conv}.weight", (filters, channels, kernel, kernel))
-        attrs = {
-            "kernel": str((kernel, kernel)),
-            "stride": str((stride, stride)),
-            "pad": str((pad, pad)),
-            "num_filter": str(filters),
-            "num_group": str(groups),
-            "no_bias": "True",
-        }
-        node = self.add("Convolution", name, (node, weight), **attrs)
-        self._channels[node] = filters
-        return self._normalization(node, f"{name}_bn", norm, filters)
-
-    def _normalization(self, node: int, name: str, source: str, channels: int) -> int:
-        parts = {
-            "arg:{}_gamma": "weight",
-            "arg:{}_beta": "bias",
-            "aux:{}_moving_mean": "running_mean",
-            "aux:{}_moving_var": "running_var",
-        }
-        inputs = [self.parameter(ours.format(name), f"{source}.{its}", (channels,)) for ours, its in parts.items()]
-        attrs = {"eps": str(EPSILON), "fix_gamma": "False", "use_global_stats": "True"}
-        return self.add("BatchNorm", name, (node, *inputs), **attrs)
-
-    def relu6(self, node: int, name: str) -> int:
-        return self.add("clip", f"{name}_relu6", (node,), a_min="0", a_max="6")
-
-    def to_json(self) -> str:
-        document = {
-            "nodes": self._nodes,
-            "arg_nodes": [number for number, node in enumerate(self._nodes) if node["op"] == "null"],
-            "heads": [[len(self._nodes) - 1, 0, 0]],
-            "attrs": {"mxnet_version": ["int", 10901]},
-        }
-        return json.dumps(document, indent=1) + "\n"
+        weight = self.parameter(f"arg:{name}_weight", f"{source}.weight", shape)
+        sides = {"kernel": (kernel, kernel), "stride": (stride, stride), "pad": (pad, pad)}
+        x = apply("Convolution", x, weight, name=name, **sides, num_filter=filters, num_group=groups, no_bias=True)
+        arrays = [
+            self.parameter(f"arg:{name}_bn_gamma", f"{norm}.weight", (filters,)),
+            self.parameter(f"arg:{name}_bn_beta", f"{norm}.bias", (filters,)),
+            self.parameter(f"aux:{name}_bn_moving_mean", f"{norm}.running_mean", (filters,)),
+            self.parameter(f"aux:{name}_bn_moving_var", f"{norm}.running_var", (filters,)),
+        ]
+        x = apply("BatchNorm", x, *arrays, name=f"{name}_bn", eps=EPSILON, fix_gamma=False, use_global_stats=True)
+        return x if is_linear else apply("clip", x, name=f"{name}_relu6", a_min=0, a_max=6)
 
 
 NAME = "imagenet"
