@@ -51,6 +51,17 @@ class ImportPlan:
     name: str
     overrides: Overrides
 
+    def reasons(self, model: Model) -> dict[str, str]:
+        """Return the reasons for ``input``, ``pixels``, ``output`` and ``labels`` of the imported model."""
+        reasons = {**self.inference.reasons, "labels": IMAGENETS if len(model.labels) == IMAGENET_CLASSES else NUMBERED}
+        if model.postprocess.activation != self.inference.signature.postprocess.activation:
+            reasons["output"] = model.reasons["output"]
+        if file := self.overrides.labels or self.files.labels:
+            reasons["labels"] = f"{BY_LABELS}{file.name}"
+        elif self.inference.labels is not None:
+            reasons["labels"] = BY_METADATA
+        return reasons
+
 
 def plan_import(files: ImportFiles, name: str, overrides: Overrides) -> ImportPlan:
     """Read the files of a model, and infer what they leave open.
@@ -194,12 +205,3 @@ def _shape(signature: Signature, preprocess: Preprocess, size: tuple[int, int] |
     if size is not None:
         known["H"], known["W"] = size
     return tuple(known[axis] for axis in after)
-
-
-def labels_reason(plan: ImportPlan, count: int) -> str:
-    """Return the origin of a model's labels."""
-    if file := plan.overrides.labels or plan.files.labels:
-        return f"{BY_LABELS}{file.name}"
-    if plan.inference.labels is not None:
-        return BY_METADATA
-    return IMAGENETS if count == IMAGENET_CLASSES else NUMBERED

@@ -43,7 +43,7 @@ from app.formats.signature import FILE_NAME, write_signature
 from app.serving.export import write_onnx
 from app.serving.model import Model, open_model
 from app.serving.model_card import EXAMPLES, Example, write_card
-from app.serving.model_import import ImportPlan, hidden_folder, labels_reason, run_import
+from app.serving.model_import import ImportPlan, hidden_folder, run_import
 from app.serving.pipeline import open_picture
 from app.serving.pixel_search import MOST, PixelSearch, TrialPicture, lines_of, search, summary
 from app.serving.tensorflow_reference import TensorflowReference, program_of
@@ -113,11 +113,7 @@ def rescue_files(plan: ImportPlan, target: Path, settings: Settings, pictures: P
     made_of: list[Rescue] = []
 
     def finish(made: Path, model: Model) -> None:
-        reasons = dict(plan.inference.reasons)
-        if model.postprocess.activation != plan.inference.signature.postprocess.activation:
-            reasons["output"] = model.reasons["output"]
-        reasons["labels"] = labels_reason(plan, len(model.labels))
-        made_of.append(_complete(made, reasons, settings, pictures))
+        made_of.append(_complete(made, plan.reasons(model), settings, pictures))
 
     run_import(plan, target, settings, finish)
     return made_of[0]
@@ -225,20 +221,21 @@ def _prove(
     no_onnx = _write_onnx(folder, labels, made)
     measured, note = _measure(folder, signature, settings, _known_answers(folder, signature, entry))
     if measured.converted is not None and not measured.converted.holds:
-        reason = refusal(
-            measured.converted.max_abs_difference, measured.converted.reference.name, measured.converted.limit
-        )
-        raise ModelFormatError(f"{folder.path} cannot be converted: {reason}")
+        raise ModelFormatError(f"{folder.path} cannot be converted: {_refusal(measured.converted)}")
     onnx = measured.onnx
     if onnx is not None and not onnx.holds:
         (made / ONNX).unlink()
-        no_onnx, onnx = refusal(onnx.max_abs_difference, onnx.reference.name, onnx.limit), None
+        no_onnx, onnx = _refusal(onnx), None
     np.save(made / ANSWERS, measured.answers)
     source = hashes(folder.path, sources(folder, reference_kind(folder, CHOICE)))
     measured = replace(measured, onnx=onnx, no_onnx=no_onnx)
     proof = make_proof(folder.path, source, signature, measured, entry.record.milliseconds)
     write_proof(proof, folder.path)
     return proof, note
+
+
+def _refusal(comparison: Comparison) -> str:
+    return refusal(comparison.max_abs_difference, comparison.reference.name, comparison.limit)
 
 
 def _known_answers(folder: ModelFolder, signature: Signature, entry: Entry) -> Answers | None:
