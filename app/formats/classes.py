@@ -32,7 +32,7 @@ def match_classes(
         raise DataError(
             f"--classes {absent[0]}={stated[absent[0]]}: there is no folder {absent[0]!r}. {_format_names(folders)}"
         )
-    ways: tuple[Keys, ...] = (_exactly, _in_any_case, _in_singular)
+    ways: tuple[Keys, ...] = (lambda name: {name}, _in_any_case, _in_singular)
     tables = [(keys, _table(labels, keys)) for keys in ways]
     return {folder: _match(folder, stated.get(folder, folder), labels, tables) for folder in folders}
 
@@ -95,10 +95,6 @@ def _spellings(label: str) -> list[str]:
     if not synset:
         return [label]
     return [label, synset[1], synset[2], *re.split(r",\s*", synset[2])]
-
-
-def _exactly(name: str) -> set[str]:
-    return {name}
 
 
 def _in_any_case(name: str) -> set[str]:

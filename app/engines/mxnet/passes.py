@@ -88,7 +88,7 @@ def is_safe(graph: Graph) -> bool:
     """
     if any(node.op == "BatchNorm" and node.number("axis", 1) != 1 for node in graph.nodes):
         return False
-    if any(node.op == "FullyConnected" and not _flattens(node.attrs) for node in graph.nodes):
+    if any(node.op == "FullyConnected" and not node.flag("flatten", True) for node in graph.nodes):
         return False
     users: list[list[str]] = [[] for _ in graph.nodes]
     for node in graph.nodes:
@@ -118,7 +118,3 @@ def _insert_flattens(document: dict[str, Any]) -> dict[str, Any]:
         nodes.append({**node, "inputs": inputs})
     # a file without MXNet's version is read as one of the oldest
     return symbol_of(nodes, moved(document["heads"])) | {"attrs": document.get("attrs", {})}
-
-
-def _flattens(attrs: dict[str, str]) -> bool:
-    return attrs.get("flatten", "True").lower() in ("true", "1")

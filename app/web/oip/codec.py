@@ -70,7 +70,7 @@ def texts(sent: Input, encoded: bool) -> list[bytes]:
 def _from_json(sent: Input, kind: np.dtype[np.generic]) -> NDArray[Any]:
     values = _nested(sent)
     if not set(map(type, values)) <= KINDS[kind.kind]:
-        raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {_sample(sent)}.")
+        raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {repr(sent.data)[:60]}.")
     try:
         with np.errstate(over="ignore"):  # infinite values are rejected later
             return _in_range(sent, values, kind).astype(kind).reshape(sent.shape)
@@ -176,10 +176,6 @@ def _utf8(sent: Input, text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:  # JSON may contain half of a surrogate pair
         raise BadInput(f"The input {sent.name!r} has a text that is not Unicode: {text[:40]!r}. Send base64.") from None
-
-
-def _sample(sent: Input) -> str:
-    return repr(sent.data)[:60]
 
 
 PACKET = 1400

@@ -89,7 +89,9 @@ def about_view(entry: Entry, start_page: str) -> dict[str, Any]:
         "description": describe_model(entry) if builtin else "Runs the archive's own code.",
         "labels": distinct_names(labels),
         "measured": measurement(read_document(folder / "metrics.json"), labels),
-        "evaluated": _evaluated(entry.name, labels),
+        "evaluated": measurement(
+            read_document(services().settings.instance_dir / "reports" / entry.name / "metrics.json"), labels
+        ),
         "facts": _facts(builtin, folder) if builtin else [],
         "notes": _notes(builtin) if builtin else [],
         "samples": [sample for sample in SAMPLES.values() if sample.model == entry.name],
@@ -141,11 +143,6 @@ def _statement(metrics: Mapping[str, Any], count: int) -> str:
 def confusion_table(counts: list[list[int]]) -> list[list[tuple[int, int]]]:
     """Return the cells of a confusion matrix: the count, and its share of the row as a shade from 0 to ``SHADES``."""
     return [[(count, round(SHADES * count / (sum(row) or 1))) for count in row] for row in counts]
-
-
-def _evaluated(name: str, labels: tuple[str, ...]) -> Measurement | None:
-    """Return the figures of the last ``dimple models evaluate``."""
-    return measurement(read_document(services().settings.instance_dir / "reports" / name / "metrics.json"), labels)
 
 
 def _facts(model: Model, folder: Path) -> list[tuple[str, str]]:
