@@ -49,6 +49,7 @@ from app.serving.pixel_search import MOST, PixelSearch, TrialPicture, lines_of, 
 from app.serving.tensorflow_reference import TensorflowReference, program_of
 from app.settings import Settings
 from app.types import Signature
+from app.utils.error_text import listed
 
 CHOICE = "auto"
 ARCHIVES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
@@ -190,12 +191,7 @@ def _notes(pictures: Sequence[str], truth: Mapping[str, int], labels: Sequence[s
     if not unnamed or (not truth and len(unnamed) == 1):
         return ()
     outcome = "their pictures are left out" if truth else "so the pictures count as unlabelled"
-    return (f"no label is named {_first(unnamed)}: {outcome}. The labels are {_first(labels)}",)
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return (f"no label is named {listed(unnamed, LISTED)}: {outcome}. The labels are {listed(labels, LISTED)}",)
 
 
 def _examples(pictures: Sequence[TrialPicture], settings: Settings) -> list[Example]:

@@ -22,6 +22,7 @@ from app.formats.mxnet_graph import Graph, graph_of, read_document
 from app.formats.mxnet_params import bare_name, read_params
 from app.types import FloatArray
 from app.utils.dispatch import about_to_block
+from app.utils.error_text import listed
 
 MAX_EXECUTORS = 4
 """Number of batch sizes that stay bound at once. Each has its own activations; all share the parameters."""
@@ -259,5 +260,4 @@ def read_checkpoint(
 
 
 def _lacking(params: Path, symbol: Path, names: list[str]) -> ModelFormatError:
-    first = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return ModelFormatError(f"{params} lacks parameters that {symbol.name} needs: {first}")
+    return ModelFormatError(f"{params} lacks parameters that {symbol.name} needs: {listed(names, 3)}")

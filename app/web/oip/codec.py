@@ -247,9 +247,7 @@ def _json_values(body: bytes, media_type: str) -> Response:
         body = gzip.compress(body, FASTEST)
     elif encoding == "deflate":
         body = zlib.compress(body, FASTEST)
-    response = make_response(body)
-    response.headers["Content-Type"] = media_type
-    response.headers["Vary"] = "Accept-Encoding"
+    response = make_response(body, {"Content-Type": media_type, "Vary": "Accept-Encoding"})
     if encoding in ("gzip", "deflate"):
         response.headers["Content-Encoding"] = encoding
     return response

@@ -84,9 +84,7 @@ def models() -> Response:
 @bp.get("/state")
 def state() -> Response:
     """Return every model as JSON for the page's charts. Counts cover all processes since the server's start."""
-    response = jsonify({"models": model_rows()})
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return make_response(jsonify({"models": model_rows()}), {"Cache-Control": "no-store"})
 
 
 @bp.get("/models/<name>")
@@ -123,9 +121,7 @@ def progress(identity: str) -> Response:
     """Return the progress of a registration; an empty object if it has none."""
     if not PROGRESS_ID.fullmatch(identity):
         raise NotFound
-    response = jsonify(read_document(_progress_file(identity)))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return make_response(jsonify(read_document(_progress_file(identity))), {"Cache-Control": "no-store"})
 
 
 @bp.post("/register")

@@ -91,9 +91,7 @@ def state(identity: str) -> Response:
         "training": {key: value for key, value in vars(running).items() if value not in ("", None)},
         "result": {"accuracy": result.metrics["accuracy"], "used": result.used} if result else None,
     }
-    response = jsonify(document)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return make_response(jsonify(document), {"Cache-Control": "no-store"})
 
 
 @bp.post("/<identity>/delete")
@@ -170,10 +168,8 @@ def picture(identity: str, picture: str) -> Response:
     data = _projects().get(identity).thumbnail(picture)
     if data is None:
         raise NotFound
-    response = make_response(data)
-    response.content_type = "image/jpeg"
-    response.headers["Cache-Control"] = "private, max-age=86400"  # the name is the hash of the content
-    return response
+    # the name is the hash of the content
+    return make_response(data, {"Content-Type": "image/jpeg", "Cache-Control": "private, max-age=86400"})
 
 
 @bp.post("/<identity>/corrections")
