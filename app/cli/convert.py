@@ -94,19 +94,18 @@ def _remove(settings: Settings, name: str) -> str:
 
 
 def _quantize(settings: Settings, name: str, data: Path, samples: int, holdout: int, least: float) -> str:
+    from app.engines.int8 import FOLDER
     from app.serving.quantize import QuantizationRequest, can_quantize, check_engine, quantize
 
     if not can_quantize():
         raise click.ClickException(MISSING)
     check_engine(settings)
     with open_pictures(data) as source, opened_model(settings, name) as model:
-        made = quantize(
-            model, find_model(settings, name), source, QuantizationRequest(samples, holdout, least), settings
-        )
+        folder = find_model(settings, name)
+        made, before = quantize(model, folder, source, QuantizationRequest(samples, holdout, least), settings)
     return (
-        f"{name} is in {made.folder}. It calls {made.agreement.top1:.2%} of {made.agreement.samples:,} pictures as "
-        f"before, and takes {made.milliseconds:.2f} ms a picture on one core instead of "
-        f"{made.milliseconds_before:.2f} ms.\n"
-        f"{'' if made.milliseconds < made.milliseconds_before else NOT_FASTER}"
+        f"{name} is in {folder.path / FOLDER}. It calls {made.agreement.top1:.2%} of {made.agreement.samples:,} "
+        f"pictures as before, and takes {made.milliseconds:.2f} ms a picture on one core instead of {before:.2f} ms.\n"
+        f"{'' if made.milliseconds < before else NOT_FASTER}"
         "The server has it after its next start; --remove takes it away."
     )
