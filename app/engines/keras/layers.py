@@ -171,14 +171,8 @@ def _dense(layer: Layer, x: Value) -> Value:
 @kind(
     "BatchNormalization BatchNormalizationV1 BatchNormalizationV2 SyncBatchNormalization",
     "axis epsilon center scale",
-    momentum=(),
-    fused=(),
-    synchronized=(),
-    renorm_clipping=(),
-    renorm_momentum=(),
-    renorm=(False,),
-    virtual_batch_size=(None,),
-    adjustment=(None,),
+    **dict.fromkeys(("momentum", "fused", "synchronized", "renorm_clipping", "renorm_momentum"), ()),
+    **{"renorm": (False,), "virtual_batch_size": (None,), "adjustment": (None,)},
 )
 def _batch_normalization(layer: Layer, x: Value) -> Value:
     axis = _only(layer.options.get("axis", -1))
@@ -249,9 +243,7 @@ def _rescaling(layer: Layer, x: Value) -> Value:
 # activations
 
 
-@kind("Activation", "activation")
-def _activation(layer: Layer, x: Value) -> Value:
-    return apply_activation(layer, x)
+kind("Activation", "activation")(apply_activation)
 
 
 def _number(layer: Layer, option: str, default: float) -> float:
