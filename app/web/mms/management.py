@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter
-from app.serving.management import RegistrationRequest, Scale, describe, list_page, register, scale
+from app.serving.management import RegistrationRequest, describe, list_page, register, scale
 from app.web.csrf import check_same_origin
 from app.web.errors import mms_error_response
 from app.web.json import parse_json
@@ -80,9 +80,9 @@ def describe_model(name: str) -> Response:
 def scale_model(name: str) -> Response:
     """Change the number of a model's workers."""
     least = _number(request.args, "min_worker", 1, most=MOST_WORKERS)
-    target = Scale(least, _number(request.args, "max_worker", least, most=MOST_WORKERS))
+    most = _number(request.args, "max_worker", least, most=MOST_WORKERS)
     synchronous = _flag(request.args, "synchronous", False)
-    scale(services().registry, name, target, synchronous)
+    scale(services().registry, name, least, most, synchronous)
     return _scale_response(synchronous)
 
 

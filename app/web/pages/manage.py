@@ -22,7 +22,7 @@ from werkzeug.exceptions import NotFound, abort
 
 from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
-from app.serving.management import RegistrationRequest, Scale, register, scale
+from app.serving.management import RegistrationRequest, register, scale
 from app.serving.teaching_projects import Projects
 from app.settings import ROOT
 from app.utils.progress import record_progress
@@ -136,7 +136,7 @@ def register_model() -> Response:
 def scale_model(name: str) -> Response:
     """Change the number of a model's workers."""
     check_form()
-    return _done(lambda: scale(services().registry, name, Scale(workers := _workers(), workers), synchronous=False))
+    return _done(lambda: scale(services().registry, name, workers := _workers(), workers, synchronous=False))
 
 
 @bp.post("/<name>/unregister")
