@@ -181,15 +181,8 @@ def _batch_normalization(layer: Layer, x: Value) -> Value:
     neutral = {"gamma": np.ones(size), "beta": np.zeros(size)}
     arrays = [layer.arrays.get(role, neutral.get(role)) for role in ("gamma", "beta", "moving_mean", "moving_variance")]
     turned = x.symbol if place == 1 else apply("SwapAxis", x.symbol, dim1=1, dim2=place)
-    made = apply(
-        "BatchNorm",
-        turned,
-        *map(layer.net.constant, arrays),
-        eps=epsilon,
-        fix_gamma=layer.net.mxnet,
-        use_global_stats=True,
-        axis=1,
-    )
+    options: dict[str, Any] = {"eps": epsilon, "fix_gamma": layer.net.mxnet, "use_global_stats": True, "axis": 1}
+    made = apply("BatchNorm", turned, *map(layer.net.constant, arrays), **options)
     return replace(x, symbol=made if place == 1 else apply("SwapAxis", made, dim1=1, dim2=place))
 
 
