@@ -57,7 +57,6 @@ class BadInput(DimpleError, type="BadInput", status=400, mms_type="BadRequestExc
 class MissingFile(BadInput, type="MissingFile"):
     """A request without a picture, or with files in several fields.
 
-    :param received: names of the request's form fields.
     :param files: names of the fields with files, if there are several.
     """
 
@@ -158,10 +157,7 @@ class BadParameter(BadInput, type="BadParameter"):
 
 
 class ModelNotFound(DimpleError, type="ModelNotFound", status=404, mms_type="ModelNotFoundException"):
-    """An unknown model name.
-
-    :param known: the names of the models, for the message.
-    """
+    """An unknown model name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.mms_message = f"Model not found: {name[:80]}"

@@ -30,7 +30,6 @@ def setting(
 ) -> Any:
     """Declare a setting: its default, one sentence of help, and the limits of its value.
 
-    :param empty: whether it may be empty.
     :param kind: its type, if the default does not determine it.
     """
     kind = kind or (Path if isinstance(default, Path) else type(default))  # the class of a path depends on the system

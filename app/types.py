@@ -91,8 +91,6 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Face:
-    """One face and its classification."""
-
     box: Box
     predictions: tuple[Prediction, ...]
 

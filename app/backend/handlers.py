@@ -16,7 +16,7 @@ from app.backend.batching import BatchQueue, IsDisconnected, QueueConfig, QueueR
 from app.backend.registrations import Registration
 from app.errors import DimpleError, NoWorker
 from app.formats.archive.manifest import read_manifest
-from app.handlers.home import prepare_environment
+from app.handlers.environment import prepare_environment
 from app.handlers.pool import Workers
 from app.handlers.types import HandlerAnswer, HandlerLimits, HandlerRequest, HandlerSpec, WorkerState, WorkerStatus
 from app.handlers.worker import LOAD_SECONDS, usable_gpus

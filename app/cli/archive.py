@@ -152,8 +152,6 @@ def _serving_fact(folder: Path, handler: Handler | None, model: ModelFolder | st
 
 @dataclass(frozen=True)
 class Check:
-    """Result of one check."""
-
     state: Literal["ok", "failed", "skipped"]
     name: str
     detail: str

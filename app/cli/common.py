@@ -93,9 +93,9 @@ def table(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def first_labels(labels: Sequence[str], count: int = 3) -> str:
+def first_labels(labels: Sequence[str]) -> str:
     """Return the first labels as text: ``tench; goldfish; great white shark; …``."""
-    return "; ".join(labels[:count]) + ("; …" if len(labels) > count else "")
+    return "; ".join(labels[:3]) + ("; …" if len(labels) > 3 else "")
 
 
 P = ParamSpec("P")

@@ -53,23 +53,11 @@ MISSING = "Quantizing needs NNCF: python -m pip install -r requirements-quantize
 @click.command("quantize")
 @click.argument("name", shell_complete=complete_model)
 @click.option(
-    "--data",
-    type=click.Path(exists=True, path_type=Path),
-    help="Folder or zip of typical images; they need no labels.",
+    "--data", type=click.Path(exists=True, path_type=Path), help="Folder or zip of typical images; they need no labels."
 )
+@click.option("--samples", type=click.IntRange(30), default=300, show_default=True, help="Most images for calibration.")
 @click.option(
-    "--samples",
-    type=click.IntRange(30),
-    default=300,
-    show_default=True,
-    help="Most images for calibration.",
-)
-@click.option(
-    "--holdout",
-    type=click.IntRange(100),
-    default=500,
-    show_default=True,
-    help="Most other images to compare.",
+    "--holdout", type=click.IntRange(100), default=500, show_default=True, help="Most other images to compare."
 )
 @click.option(
     "--min-agreement",
@@ -106,19 +94,18 @@ def _remove(settings: Settings, name: str) -> str:
 
 
 def _quantize(settings: Settings, name: str, data: Path, samples: int, holdout: int, least: float) -> str:
+    from app.engines.int8 import FOLDER
     from app.serving.quantize import QuantizationRequest, can_quantize, check_engine, quantize
 
     if not can_quantize():
         raise click.ClickException(MISSING)
     check_engine(settings)
     with open_pictures(data) as source, opened_model(settings, name) as model:
-        made = quantize(
-            model, find_model(settings, name), source, QuantizationRequest(samples, holdout, least), settings
-        )
+        folder = find_model(settings, name)
+        made, before = quantize(model, folder, source, QuantizationRequest(samples, holdout, least), settings)
     return (
-        f"{name} is in {made.folder}. It calls {made.agreement.top1:.2%} of {made.agreement.samples:,} pictures as "
-        f"before, and takes {made.milliseconds:.2f} ms a picture on one core instead of "
-        f"{made.milliseconds_before:.2f} ms.\n"
-        f"{'' if made.milliseconds < made.milliseconds_before else NOT_FASTER}"
+        f"{name} is in {folder.path / FOLDER}. It calls {made.agreement.top1:.2%} of {made.agreement.samples:,} "
+        f"pictures as before, and takes {made.milliseconds:.2f} ms a picture on one core instead of {before:.2f} ms.\n"
+        f"{'' if made.milliseconds < before else NOT_FASTER}"
         "The server has it after its next start; --remove takes it away."
     )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from app.formats.import_files import ImportFiles
     from app.serving.model import Model
     from app.serving.model_import import ImportPlan, Overrides
+    from app.settings import Settings
 
 PATH = click.Path(exists=True, path_type=Path)
 
@@ -52,12 +53,7 @@ OPTIONS = (
     click.option("--layout", type=click.Choice(get_args(Layout)), help="Order of the axes of the input."),
     click.option("--color", type=click.Choice(get_args(Color)), help="Order of the color channels."),
     click.option("--resize", type=click.Choice(get_args(Resize)), help="How images are resized to the input."),
-    click.option(
-        "--mean",
-        metavar="NUMBERS",
-        callback=_numbers,
-        help="Mean of the scaled pixels, one or per channel.",
-    ),
+    click.option("--mean", metavar="NUMBERS", callback=_numbers, help="Mean of the scaled pixels, one or per channel."),
     click.option("--std", metavar="NUMBERS", callback=_numbers, help="Standard deviation of the scaled pixels."),
     click.option("--scale", metavar="NUMBER", callback=_numbers, help="Factor for the pixels (0-255), such as 1/255."),
     click.option(
@@ -97,14 +93,10 @@ def import_command(
     optionally labels and a signature.json. Everything that the files do not state is inferred and printed with the
     reason; the options override it. The model is tried on several images before its folder appears.
     """
-    from app.formats.import_files import gather
-    from app.serving.model_import import Overrides, check_target, default_name, plan_import, run_import
+    from app.serving.model_import import run_import
 
     settings = current_settings()
-    files = gather(paths)
-    target = to or settings.models_dir / (name or default_name(files))
-    check_target(target, force)
-    plan = plan_import(files, name or target.name, Overrides(scale=scale[0] if scale else None, **options))
+    plan, target = planned(settings, paths, name, to, force, scale, options)
     started = time.monotonic()
     model = run_import(plan, target, settings)
     for line in _report(plan, model, time.monotonic() - started):
@@ -116,21 +108,36 @@ def import_command(
         click.echo(next_steps(settings, target.name))
 
 
+def planned(
+    settings: Settings,
+    paths: tuple[Path, ...],
+    name: str,
+    to: Path | None,
+    force: bool,
+    scale: tuple[float, ...] | None,
+    options: dict[str, Any],
+) -> tuple[ImportPlan, Path]:
+    """Return the plan to import files with the values of :data:`OPTIONS`, and the folder to make, which is checked."""
+    from app.formats.import_files import gather
+    from app.serving.model_import import Overrides, check_target, default_name, plan_import
+
+    files = gather(paths)
+    target = to or settings.models_dir / (name or default_name(files))
+    check_target(target, force)
+    overrides = Overrides(scale=scale[0] if scale else None, **options)
+    return plan_import(files, name or target.name, overrides), target
+
+
 def _report(plan: ImportPlan, model: Model, seconds: float) -> Iterator[str]:
     """Yield lines with the found and inferred facts, each with its reason."""
-    from app.serving.model_import import labels_reason
-
-    files, inference, overrides = plan.files, plan.inference, plan.overrides
+    files, overrides, pixels, reasons = plan.files, plan.overrides, model.preprocess, plan.reasons(model)
     size = ", ".join(str(axis) if axis else "any" for axis in model.input.shape)
-    pixels, reasons = model.preprocess, dict(inference.reasons)
-    if model.postprocess.activation != inference.signature.postprocess.activation:
-        reasons["output"] = model.reasons["output"]
     lines = [
         ("files", ", ".join(file.name for file in _files(files)), ""),
         ("input", f"{model.input.name} ({size}), {pixels.layout}", reasons["input"]),
         ("pixels", describe_pixels(pixels), reasons["pixels"]),
         ("output", f"{len(model.labels):,} classes, activation {model.postprocess.activation}", reasons["output"]),
-        ("labels", first_labels(model.labels), labels_reason(plan, len(model.labels))),
+        ("labels", first_labels(model.labels), reasons["labels"]),
         ("answered", f"by {model.kind}, after {seconds:.1f} s", ""),
     ]
     if files.h5 is not None and (note := _backend_note(files, overrides)):

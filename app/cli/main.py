@@ -66,11 +66,9 @@ class LazyGroup(click.Group):
         self.commands: LazyCommands = LazyCommands(targets)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands."""
         return list(self.commands)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands into the help."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, self.commands.short_help(name)) for name in self.list_commands(ctx)])
 

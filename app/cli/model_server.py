@@ -144,8 +144,7 @@ def _fail(reason: str) -> NoReturn:
 def serve() -> None:
     """Replace this process with the server, in the foreground."""
     argparse.ArgumentParser(
-        prog="serve",
-        description="Serves models as SageMaker's containers do: the environment says which.",
+        prog="serve", description="Serves models as SageMaker's containers do: the environment says which."
     ).parse_args()
     try:
         is_model = not sagemaker.is_multi_model(os.environ) and is_model_folder(sagemaker.model_path(os.environ))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +20,10 @@ from app.cli.common import (
     program,
     report_errors,
 )
-from app.cli.import_model import PATH, model_options
+from app.cli.import_model import PATH, model_options, planned
 
 if TYPE_CHECKING:
     from app.engines.proof import Comparison
-    from app.formats.pictures import PictureSource
     from app.serving.rescue import Rescue, Verdict
     from app.settings import Settings
 
@@ -70,21 +68,29 @@ def rescue(
     Nothing in old files says how a picture becomes the network's input. With pictures, the plausible ways are tried:
     pictures in folders named by label give the accuracy of each, others how sure and how stable the answers are.
     """
+    from app.formats.archive.unpack import unpack
     from app.formats.pictures import open_pictures
+    from app.serving.model_import import check_target
+    from app.serving.rescue import is_whole, rescue_files, rescue_folder
 
-    settings = current_settings()
+    settings, path = current_settings(), paths[0]
     if with_tensorflow:
         install_tensorflow(settings)
-    request = _Request(name, to, force)
     with ExitStack() as stack:
         source = stack.enter_context(open_pictures(pictures)) if pictures is not None else None
-        if len(paths) == 1 and _is_whole(paths[0]):
-            if scale or any(value is not None for value in options.values()):
-                raise click.UsageError(f"{paths[0]} is a whole model: only --name, --with, --to and --force go with it")
-            result, target = _rescue_whole(paths[0], request, source, settings)
+        if len(paths) > 1 or not is_whole(path):
+            plan, target = planned(settings, paths, name, to, force, scale, options)
+            result = rescue_files(plan, target, settings, source)
         else:
-            options["scale"] = scale[0] if scale else None
-            result, target = _rescue_files(paths, request, options, source, settings)
+            if scale or any(value is not None for value in options.values()):
+                raise click.UsageError(f"{path} is a whole model: only --name, --with, --to and --force go with it")
+            stem, is_folder = path.resolve().name, path.is_dir()
+            target = to or settings.models_dir / (name or (stem if is_folder else _without_suffixes(stem)))
+            check_target(target, force or (is_folder and target.absolute() == path.absolute()))
+            if not is_folder:
+                work = stack.enter_context(tempfile.TemporaryDirectory(prefix="dimple-"))
+                path = unpack(path, Path(work) / target.name)
+            result = rescue_folder(path, target, settings, source)
     is_served = target.absolute().parent == settings.models_dir
     click.echo("\n".join(_rescue_lines(result, target, target.name if is_served else str(target.absolute()))))
     for warning in (*result.notes, *result.model.warnings):
@@ -93,54 +99,8 @@ def rescue(
         click.echo(f"\n{next_steps(settings, target.name)}")
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The place of the model folder: its name or itself, and whether it may be replaced."""
-
-    name: str
-    to: Path | None
-    force: bool
-
-    def target(self, stem: str, settings: Settings) -> Path:
-        """Return the folder to make, by default that of the models folder with the stem of its files."""
-        return self.to or settings.models_dir / (self.name or stem)
-
-
-def _is_whole(path: Path) -> bool:
-    from app.serving.rescue import is_whole
-
-    return is_whole(path)
-
-
-def _rescue_files(
-    paths: Sequence[Path], request: _Request, options: dict[str, Any], source: PictureSource | None, settings: Settings
-) -> tuple[Rescue, Path]:
-    from app.formats.import_files import gather
-    from app.serving.model_import import Overrides, check_target, default_name, plan_import
-    from app.serving.rescue import rescue_files
-
-    files = gather(paths)
-    target = request.target(default_name(files), settings)
-    check_target(target, request.force)
-    plan = plan_import(files, request.name or target.name, Overrides(**options))
-    return rescue_files(plan, target, settings, source), target
-
-
-def _rescue_whole(
-    path: Path, request: _Request, source: PictureSource | None, settings: Settings
-) -> tuple[Rescue, Path]:
-    """Rescue a model folder, or an archive that is unpacked into a temporary folder."""
-    from app.formats.archive.unpack import unpack
-    from app.serving.model_import import check_target
-    from app.serving.rescue import rescue_folder
-
-    stem = path.resolve().name
-    target = request.target(stem if path.is_dir() else stem.removesuffix(".gz").rpartition(".")[0], settings)
-    check_target(target, request.force or (path.is_dir() and target.absolute() == path.absolute()))
-    if path.is_dir():
-        return rescue_folder(path, target, settings, source), target
-    with tempfile.TemporaryDirectory(prefix="dimple-") as work:
-        return rescue_folder(unpack(path, Path(work) / target.name), target, settings, source), target
+def _without_suffixes(archive: str) -> str:
+    return archive.removesuffix(".gz").rpartition(".")[0]
 
 
 @click.command("prove")

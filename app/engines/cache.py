@@ -17,7 +17,7 @@ import platform
 import shutil
 import time
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,6 @@ MAX_ENTRIES = 64
 """Limit on the number of entries; the least recently opened are removed first."""
 FORGOTTEN_SECONDS = 24 * 3600
 """Age in seconds at which the folder of an unfinished build is removed."""
-PACKAGES = ("openvino",)
-"""Packages whose version determines what is computed. MXNet and Keras only prove it, and a server may lack them."""
 
 MODEL, WEIGHTS, INFERENCE, RECORD = "model.xml", "model.bin", "inference.json", "record.json"
 ANSWERS = "answers.npy"
@@ -78,8 +76,9 @@ def key_of(folder: ModelFolder, kind: str) -> str:
     :param kind: the reference engine, as returned by :func:`app.engines.conversion.reference_kind`.
     """
     made = hashlib.sha256()
-    parts = [FORMAT, kind, *_stated(folder), platform.machine(), instructions()]
-    for part in [*parts, *((package, _version(package)) for package in PACKAGES)]:
+    # not the versions of MXNet and Keras, which only prove what is computed, and which a server may lack
+    computed_by = "openvino", version("openvino")
+    for part in (FORMAT, kind, *_stated(folder), platform.machine(), instructions(), computed_by):
         made.update(repr(part).encode() + b"\0")
     for file in sources(folder, kind):
         made.update(sha256_file(file).encode())
@@ -183,13 +182,6 @@ def _is_of(path: Path, record: Record) -> bool:
         return (document["model"], document["precision"]) == (record.model, record.precision)
     except (OSError, ValueError, LookupError, TypeError):
         return True
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def instructions() -> str:

@@ -16,9 +16,8 @@ from app.engines.base import LoadedEngine, Network, Parity
 from app.engines.cache import ANSWERS, MODEL, Record, write_entry
 from app.engines.keras.engine import KerasEngine
 from app.engines.keras.network import read_network as read_keras
-from app.engines.mxnet.checkpoint import read_checkpoint
 from app.engines.mxnet.compat import is_installed
-from app.engines.mxnet.engine import MxnetEngine
+from app.engines.mxnet.engine import MxnetEngine, read_checkpoint
 from app.engines.onnx_export.export import export_onnx
 from app.engines.onnx_file import convert_file, convert_graph, has_quantized_maps, read_model
 from app.engines.onnx_reference import OnnxReference
@@ -204,7 +203,8 @@ def _prove(record: Record, reference: Reference | None, inference: Inference, pa
     expected = predict_within(reference, samples(signature.preprocess, shape, ORDER), LONGEST_COMPARISON)
     np.save(path / ANSWERS, expected)
     inference = settle(inference, expected)
-    return replace(measure(path, inference.signature, expected, name_of(reference)), model=record.model), inference
+    name = "keras" if isinstance(reference, KerasEngine) else reference.package
+    return replace(measure(path, inference.signature, expected, name), model=record.model), inference
 
 
 def measure(
@@ -213,7 +213,6 @@ def measure(
     """Compare the network in a folder with its reference's outputs, and measure the time of a row.
 
     :param expected: the reference's outputs (N, classes) for the first N of the chosen inputs.
-    :param reference: name of the reference.
     :param chosen: numbers of inputs, as for :func:`app.engines.parity.samples`.
     """
     rows = samples(signature.preprocess, signature.inputs[0].shape, chosen[: len(expected)])
@@ -247,13 +246,6 @@ def predict_timed(path: Path, rows: FloatArray) -> tuple[FloatArray, float]:
         answers.append(engine.predict(rows[number : number + 1]))
         times.append(time.perf_counter() - started)
     return np.concatenate(answers[: len(rows)]), round(min(times) * 1000, 3)
-
-
-def name_of(reference: Reference) -> str:
-    """Return the name of a reference engine: ``mxnet``, ``keras``, ``onnxruntime`` or ``onnx``."""
-    if isinstance(reference, OnnxReference):
-        return reference.package
-    return "keras" if isinstance(reference, KerasEngine) else "mxnet"
 
 
 def refusal(worst: float, reference: str, limit: float) -> str:

@@ -25,23 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from app.engines.base import Parity
-from app.engines.cache import (
-    ANSWERS,
-    INFERENCE,
-    MODEL,
-    WEIGHTS,
-    Entry,
-    Record,
-    instructions,
-    read_inference,
-    sources,
-)
+from app.engines.cache import ANSWERS, INFERENCE, MODEL, WEIGHTS, Entry, Record, instructions, read_inference, sources
 from app.engines.conversion import measure, predict_timed, reference_kind, time_row
-from app.engines.keras.engine import KERAS_MXNET
+from app.engines.keras.engine import KERAS_MXNET, package_of
 from app.engines.parity import ORDER
 from app.engines.proof import (
     FORMAT,
     PROOF,
+    Measurement,
     Program,
     Proof,
     changed_files,
@@ -213,9 +204,11 @@ def write_converted(folder: ModelFolder, choice: str, entry: Entry) -> Path:
             for name in (MODEL, WEIGHTS, ANSWERS, INFERENCE):
                 if (entry.path / name).is_file():
                     shutil.copyfile(entry.path / name, path / name)
-        source, parity = hashes(folder.path, list(files)), entry.record.parity
-        reference = reference_program(folder, parity) if parity else None
-        write_proof(make_proof(folder.path, source, entry.inference.signature, reference), folder.path)
+        source, parity, signature = hashes(folder.path, files), entry.record.parity, entry.inference.signature
+        measured, milliseconds = compare_stored(
+            folder.path, signature, reference_program(folder, parity) if parity else None
+        )
+        write_proof(make_proof(folder.path, source, signature, measured, milliseconds), folder.path)
     except OSError as error:
         raise ModelFormatError(f"{folder.path} cannot be written: {error}") from None
     return target
@@ -225,41 +218,50 @@ def reference_program(folder: ModelFolder, parity: Parity) -> Program:
     """Return the program of a comparison; MXNet computes the files of Keras over other backends."""
     package = parity.reference
     if package == "keras" and folder.h5 is not None:
-        package = KERAS_MXNET if read_h5(folder.h5, folder.architecture).backend == "mxnet" else "mxnet"
+        package = package_of(read_h5(folder.h5, folder.architecture))
     return Program(package, version(package))
 
 
-def make_proof(
-    folder: Path,
-    source: dict[str, str],
-    signature: Signature,
-    reference: Program | None,
-    numbers: Sequence[int] = ORDER,
-) -> Proof:
-    """Compare the network in a model's folder ``converted`` with the answers there, and return the proof.
+def compare_stored(
+    folder: Path, signature: Signature, reference: Program | None, numbers: Sequence[int] = ORDER
+) -> tuple[Measurement, float]:
+    """Compare the network in a model's folder ``converted`` with the answers there.
 
-    :param source: hashes of the original files, by name.
     :param reference: the program that computed the answers; None if there is none.
     :param numbers: numbers of the inputs of the answers, in :func:`app.engines.parity.samples`.
+    :returns: the comparison, and the time of a row in milliseconds on one core.
     """
-    path, comparison = folder / CONVERTED, None
-    expected = read_answers(folder)
-    rows = proof_inputs(signature, tuple(numbers[: None if expected is None else len(expected)]))
-    actual, milliseconds = predict_timed(path / MODEL, rows)
+    expected, comparison = read_answers(folder), None
+    chosen = tuple(numbers[: None if expected is None else len(expected)])
+    rows = proof_inputs(signature, chosen)
+    actual, milliseconds = predict_timed(folder / CONVERTED / MODEL, rows)
     if expected is not None and reference is not None:
         comparison = compare((reference, openvino_program()), actual, expected, signature.postprocess.activation)
+    unproven = "" if comparison else "no reference computes the original"
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()
+    return Measurement(actual, chosen, digest, unproven, comparison), milliseconds
+
+
+def make_proof(
+    folder: Path, source: dict[str, str], signature: Signature, measured: Measurement, milliseconds: float
+) -> Proof:
+    """Return the proof of the network in a model's folder ``converted``, of which all files are written.
+
+    :param source: hashes of the original files, by name.
+    :param milliseconds: the time of a row on one core.
+    """
     return Proof(
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         source=source,
-        result=hashes(folder, sorted(path.iterdir())),
-        samples=tuple(numbers[: len(rows)]),
-        inputs_sha256=hashlib.sha256(rows.tobytes()).hexdigest(),
+        result=hashes(folder, sorted((folder / CONVERTED).iterdir())),
+        samples=measured.samples,
+        inputs_sha256=measured.inputs_sha256,
         signature=signature,
-        converted=comparison,
-        unproven="" if comparison else "no reference computes the original",
+        converted=measured.converted,
+        unproven=measured.unproven,
         engine=openvino_program(),
-        onnx=None,
-        no_onnx="only the network for OpenVINO was written",
+        onnx=measured.onnx,
+        no_onnx=measured.no_onnx,
         milliseconds=milliseconds,
     )
 

@@ -14,7 +14,7 @@ from app.engines.cache import MODEL
 from app.engines.onnx_qlinear import QUANTIZED, rewrite_quantized
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.onnx_graph import load_onnx, prune, weight_files
+from app.formats.onnx_graph import fed_inputs, load_onnx, prune, weight_files
 from app.formats.openvino_graph import cut, load_graph, name_of
 from app.types import Signature, TensorSpec
 from app.utils.openvino_runtime import import_openvino
@@ -141,8 +141,7 @@ def _source(file: Path, output: str) -> tuple[Any, str]:
     name = output if output in outputs else outputs[0]
     if len(outputs) > 1:
         prune(model, name)
-    learned = {array.name for array in model.graph.initializer}
-    fed = [value.name for value in model.graph.input if value.name not in learned]
+    fed = [value.name for value in fed_inputs(model.graph)]
     if len(fed) != 1:
         raise ModelFormatError(f"{file} has {len(fed)} inputs ({', '.join(fed[:4])}); an image classifier has one")
     rewritten = len(outputs) > 1 or len(model.functions) > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from app.engines.base import check_batch
 from app.errors import ModelFormatError
-from app.formats.onnx_graph import load_onnx, prune, sort_nodes
+from app.formats.onnx_graph import fed_inputs, load_onnx, prune, sort_nodes
 from app.types import FloatArray, Signature
 from app.utils.error_text import reason_of
 
@@ -34,7 +33,6 @@ class OnnxReference:
         self._row_shape = row_shape
         self._dtype = dtype
         self.package = package
-        self.version = version(package)
 
     @classmethod
     def load(cls, path: Path, signature: Signature) -> OnnxReference:
@@ -48,8 +46,7 @@ class OnnxReference:
         onnx.load_external_data_for_model(model, str(path.parent))
         output = signature.outputs[0].name if signature.outputs else ""
         prune(model, output if output in {value.name for value in model.graph.output} else model.graph.output[0].name)
-        learned = {array.name for array in model.graph.initializer}
-        fed = next(value for value in model.graph.input if value.name not in learned)
+        fed = fed_inputs(model.graph)[0]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(fed.type.tensor_type.elem_type)
         sizes = signature.inputs[0].shape[1:]
         axes = fed.type.tensor_type.shape.dim[1:]

@@ -65,9 +65,8 @@ class Proof:
 
     ``source`` and ``result`` are the SHA-256 of the files, by their names in the model folder. ``samples`` are the
     numbers of the inputs in :func:`app.engines.parity.samples`, and ``inputs_sha256`` is the hash of their bytes;
-    ``signature`` gives their shape and range.
-    ``converted`` is None if no reference could compute the source, for the reason in ``unproven``: the stored answers
-    are those of ``engine`` then, OpenVINO at the time. ``onnx`` is None if
+    ``signature`` gives their shape and range. ``converted`` is None if no reference could compute the source, for the
+    reason in ``unproven``: the stored answers are those of ``engine`` then, OpenVINO at the time. ``onnx`` is None if
     there is no ONNX file, or it is the source; ``no_onnx`` says why. ``milliseconds`` is the time of one row on one
     core.
     """
@@ -91,16 +90,16 @@ class Measurement:
     """The results of a proof.
 
     ``answers`` are the reference's outputs (N, classes); those of the converted network if the reference could not be
-    used, for the reason in ``unproven``.
-    ``onnx`` is None without ``model.onnx``.
+    used, for the reason in ``unproven``. The other fields are as in :class:`Proof`.
     """
 
     answers: FloatArray
-    unproven: str
-    converted: Comparison | None
-    onnx: Comparison | None
     samples: tuple[int, ...]
     inputs_sha256: str
+    unproven: str
+    converted: Comparison | None
+    onnx: Comparison | None = None
+    no_onnx: str = "only the network for OpenVINO was written"
 
 
 def write_proof(proof: Proof, folder: Path) -> None:

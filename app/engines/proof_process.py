@@ -1,7 +1,7 @@
 """The proof that a converted network computes the same as its source, measured in a process of its own.
 
 The reference may crash, and the server shall not import it. The child reads a pickle of (working folder, model folder,
-choice, signature, another program's answers or None, path) from its standard input, and writes a pickle of a
+choice, signature, inputs, another program's answers or None, path) from its standard input, and writes a pickle of a
 :class:`Measurement` to that path.
 """
 
@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.cache import MODEL
-from app.engines.conversion import Reference, open_reference, reference_kind
-from app.engines.mxnet.engine import MxnetEngine
+from app.engines.conversion import LONGEST_COMPARISON, Reference, open_reference, reference_kind
 from app.engines.onnx_reference import OnnxReference
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import ORDER, activate, difference, limit_of, predict_each, predict_within, samples
@@ -35,25 +34,25 @@ from app.utils.openvino_runtime import core
 from app.utils.process import run_job, run_module
 
 LONGEST_SECONDS = 1800
-LONGEST_COMPARISON = 120.0
-"""Seconds after which a slow reference computes no further input."""
 
 
 Answers = tuple[FloatArray, Program]
 """The outputs (N, classes) of a program for :func:`proof_inputs`."""
 
 
-def measure(folder: ModelFolder, choice: str, signature: Signature, answers: Answers | None = None) -> Measurement:
+def measure(
+    folder: ModelFolder, choice: str, signature: Signature, rows: FloatArray, answers: Answers | None = None
+) -> Measurement:
     """Compute the same inputs by a model folder's reference and by what is in its folder ``converted``.
 
     :param choice: as in :func:`app.engines.loader.load`.
-    :param signature: the complete signature.
+    :param rows: the inputs, of :func:`proof_inputs`.
     :param answers: the answers of another program, which is the reference then.
     :raises ModelFormatError: if the converted network cannot be computed.
     """
     with tempfile.TemporaryDirectory() as work:
         path = Path(work) / "measurement"
-        order = (os.getcwd(), folder, choice, signature, answers, path)
+        order = (os.getcwd(), folder, choice, signature, rows, answers, path)
         try:
             done = run_module("app.engines.proof_process", order, LONGEST_SECONDS)
         except subprocess.TimeoutExpired:
@@ -100,11 +99,16 @@ def proof_inputs(signature: Signature, numbers: tuple[int, ...] = ORDER) -> Floa
 
 
 def _measure(
-    working_dir: str, folder: ModelFolder, choice: str, signature: Signature, given: Answers | None, path: Path
+    working_dir: str,
+    folder: ModelFolder,
+    choice: str,
+    signature: Signature,
+    rows: FloatArray,
+    given: Answers | None,
+    path: Path,
 ) -> None:
     os.chdir(working_dir)
-    rows, converted = proof_inputs(signature), folder.path / CONVERTED
-    activation = signature.postprocess.activation
+    converted, activation = folder.path / CONVERTED, signature.postprocess.activation
     answers, reference, unproven = (*given, "") if given else _expected(folder, choice, signature, rows)
     proven, onnx = None, None
     engine = OpenvinoEngine(core().read_model(converted / MODEL))
@@ -116,11 +120,10 @@ def _measure(
         if (converted / ONNX).is_file():
             portable = OnnxReference.load(converted / ONNX, replace(signature, outputs=()))
             few = predict_within(portable, rows[: len(answers)], LONGEST_COMPARISON)
-            program = Program(portable.package, portable.version)
+            program = Program(portable.package, version(portable.package))
             onnx = compare((reference, program), few, answers[: len(few)], activation)
     digest = hashlib.sha256(rows.tobytes()).hexdigest()
-    numbers = ORDER[: len(answers)]
-    path.write_bytes(pickle.dumps(Measurement(answers, unproven, proven, onnx, numbers, digest)))
+    path.write_bytes(pickle.dumps(Measurement(answers, ORDER[: len(answers)], digest, unproven, proven, onnx)))
 
 
 def _expected(
@@ -141,8 +144,8 @@ def _expected(
         if kind:
             raise
         return None, None, str(error)
-    package = "mxnet" if isinstance(reference, MxnetEngine) else reference.package
-    return predict_within(reference, rows, LONGEST_COMPARISON), Program(package, version(package)), ""
+    program = Program(reference.package, version(reference.package))
+    return predict_within(reference, rows, LONGEST_COMPARISON), program, ""
 
 
 if __name__ == "__main__":

@@ -100,14 +100,17 @@ def quantize(
 def remove(folder: ModelFolder) -> bool:
     """Remove a model's quantized network, and return whether there was one.
 
-    :raises OSError: if the model's folder is not writable.
+    :raises ModelFormatError: if the model's folder is not writable.
     """
     path, going = folder.path / FOLDER, folder.path / MAKING
     if not path.is_dir():
         return False
     shutil.rmtree(going, ignore_errors=True)
-    path.rename(going)  # atomically, so that no reader sees a partial folder
-    shutil.rmtree(going)
+    try:
+        path.rename(going)  # atomically, so that no reader sees a partial folder
+        shutil.rmtree(going)
+    except OSError as error:
+        raise ModelFormatError(f"{folder.path} cannot be written to: {error}") from None
     return True
 
 
@@ -177,8 +180,7 @@ def _quantize_model(model: Any, rows: FloatArray) -> Any:
         nncf.Dataset(_ProgressIterable(rows)),
         subset_size=len(rows),
         advanced_parameters=AdvancedQuantizationParameters(
-            overflow_fix=OverflowFix.ENABLE,
-            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            overflow_fix=OverflowFix.ENABLE, activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
         ),
     )
 

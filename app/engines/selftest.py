@@ -57,7 +57,6 @@ def write_selftest(model: ModelFolder, picture: Path, engine: str, cache_dir: Pa
     """Write a picture, and the network's current output for it, into the model folder.
 
     :param engine: engine that computes the output, as in :func:`app.engines.loader.load`, like ``cache_dir``.
-    :returns: the file that was written.
     :raises ModelFormatError: if the model or the picture cannot be read, or the folder is not writable.
     """
     opened, folder = load(model, engine, cache_dir), model.path

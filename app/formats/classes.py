@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from app.errors import DataError
+from app.utils.error_text import listed
 
 SYNSET = re.compile(r"(n\d{8})(?!\d)\W*(.*)", re.DOTALL)
 """Pattern of ImageNet's labels, which begin with WordNet's number, as in ``n02123045 tabby, tabby cat``."""
@@ -30,9 +31,10 @@ def match_classes(
     folders, stated = list(folders), stated or {}
     if absent := sorted(set(stated) - set(folders)):
         raise DataError(
-            f"--classes {absent[0]}={stated[absent[0]]}: there is no folder {absent[0]!r}. {_format_names(folders)}"
+            f"--classes {absent[0]}={stated[absent[0]]}: there is no folder {absent[0]!r}. "
+            f"There are: {listed(folders, MAX_LISTED)}."
         )
-    ways: tuple[Keys, ...] = (_exactly, _in_any_case, _in_singular)
+    ways: tuple[Keys, ...] = (lambda name: {name}, _in_any_case, _in_singular)
     tables = [(keys, _table(labels, keys)) for keys in ways]
     return {folder: _match(folder, stated.get(folder, folder), labels, tables) for folder in folders}
 
@@ -86,7 +88,8 @@ def _match(folder: str, name: str, labels: Sequence[str], tables: list[tuple[Key
             return matches[0]
     what = f"The folder {folder!r} is" if name == folder else f"--classes {folder}={name}: {name!r} is"
     raise DataError(
-        f"{what} none of the model's classes. {_format_names(labels)} Say which it is by --classes '{folder}=LABEL'."
+        f"{what} none of the model's classes. There are: {listed(labels, MAX_LISTED)}. Say which it is by --classes "
+        f"'{folder}=LABEL'."
     )
 
 
@@ -95,10 +98,6 @@ def _spellings(label: str) -> list[str]:
     if not synset:
         return [label]
     return [label, synset[1], synset[2], *re.split(r",\s*", synset[2])]
-
-
-def _exactly(name: str) -> set[str]:
-    return {name}
 
 
 def _in_any_case(name: str) -> set[str]:
@@ -115,8 +114,3 @@ def _in_singular(name: str) -> set[str]:
     if word.endswith("s") and not word.endswith("ss"):
         words = words | {word[:-1]}
     return words
-
-
-def _format_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MAX_LISTED:,} more" if len(names) > MAX_LISTED else ""
-    return f"There are: {', '.join(names[:MAX_LISTED])}{more}."

@@ -154,7 +154,6 @@ def open_model_folder(path: Path) -> ModelFolder:
 def check_own_name(name: str, parameter: str) -> None:
     """Check that a model that somebody trains may have this name.
 
-    :param parameter: the parameter, for the error.
     :raises BadParameter: if it cannot be a model's name, is too long, or a shipped model has it.
     """
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
@@ -238,8 +237,11 @@ def _only_one(path: Path, *suffixes: str) -> Path | None:
     return files[0] if files else None
 
 
-def refuse_other(file: Path, program: str) -> ModelFormatError:
-    """Return the error for another program's file, with the way to one that Dimple opens."""
+def other_program(file: Path) -> ModelFormatError | None:
+    """Return the error for another program's file, with the way to one that Dimple opens; None for any other file."""
+    program = next((program for suffix, program in OTHERS.items() if file.name.lower().endswith(suffix)), "")
+    if not program:
+        return None
     way = "Export the network as ONNX and import that"
     if program == "PyTorch":
         program, way = describe_torch(file)
@@ -257,8 +259,8 @@ def _no_weights(path: Path) -> ModelFormatError:
         if file.name.endswith(".onnx.data"):
             graph = file.name.removesuffix(".data")
             return ModelFormatError(f"{file} holds an ONNX network's weights, but not its graph: put {graph} beside it")
-        if program := next((program for suffix, program in OTHERS.items() if file.name.lower().endswith(suffix)), ""):
-            return refuse_other(file, program)
+        if error := other_program(file):
+            return error
     return ModelFormatError(f"{path} holds no weights: there is no {known}")
 
 

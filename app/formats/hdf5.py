@@ -97,7 +97,6 @@ class Arrays:
     def take(self, group: Any, name: str) -> NDArray[Any]:
         """Read a dataset.
 
-        :param name: its path below the group.
         :raises ModelFormatError: if there is none, or it is not an array of numbers in this file.
         """
         import h5py

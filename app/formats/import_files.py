@@ -7,10 +7,9 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.folder import KERAS, OTHERS, SAVED_FOLDER, refuse_other, write_manifest
+from app.formats.folder import KERAS, SAVED_FOLDER, other_program, write_manifest
 from app.formats.infer_signature import ModelFiles
 from app.formats.keras_file import architecture_beside, is_architecture
 from app.formats.labels import NAMED_AS_LABELS, USUAL, lists_labels, write_labels
@@ -18,9 +17,8 @@ from app.formats.mxnet_params import no_graph
 from app.formats.onnx_graph import read_onnx
 from app.formats.openvino_graph import graph_files, is_graph
 from app.formats.signature import FILE_NAME, PARTS, write_signature
-from app.formats.signature import FILE_NAME as SIGNATURE
 from app.types import Signature
-from app.utils.json import read_json
+from app.utils.json import read_object
 
 ARCHIVES = (".mar", ".model")
 EPOCH = re.compile(r"(?P<prefix>.+)-(?P<epoch>\d+)\.params")
@@ -59,13 +57,19 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
     named = {path for path in paths if not path.is_dir()}
     for file in listed:
         kind = _kind(file)
-        if kind is None and file in named and not _is_weights_of(file, listed):
-            raise _unknown(file)
+        is_weights = file.suffix.lower() == ".bin" and file.with_suffix(".xml") in listed  # of an OpenVINO model
+        if kind is None and file in named and not is_weights:
+            raise other_program(file) or ModelFormatError(
+                f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.keras, *.onnx, *.tflite,"
+                " *.pb, a folder with saved_model.pb, *.xml, a model.json of Keras, signature.json, or labels"
+                " (synset.txt, labels.txt, class_indices.json)"
+            )
         if kind is not None and file not in by_kind.get(kind, ()):
             by_kind.setdefault(kind, []).append(file)
     params, labels = by_kind.pop("params", []), by_kind.pop("labels", [])
+    usual = [file for name in USUAL for file in labels if file.name.lower() == name]
     files = ImportFiles(
-        **{kind: _only(kind, listed) for kind, listed in by_kind.items()}, labels=_preferred_labels(labels)
+        **{kind: _only(kind, listed) for kind, listed in by_kind.items()}, labels=next(iter(usual or labels), None)
     )
     files = _with_checkpoint(files, params)
     if files.h5 is not None and files.architecture is None:
@@ -81,28 +85,6 @@ def gather(paths: Sequence[Path]) -> ImportFiles:
     return files
 
 
-def _is_weights_of(file: Path, listed: list[Path]) -> bool:
-    """Return whether a file holds the weights of an OpenVINO model among the others."""
-    return file.suffix.lower() == ".bin" and file.with_suffix(".xml") in listed
-
-
-def _unknown(file: Path) -> ModelFormatError:
-    """Return the error for a file that cannot be imported, with the way to one that can."""
-    if program := next((program for suffix, program in OTHERS.items() if file.name.lower().endswith(suffix)), ""):
-        return refuse_other(file, program)
-    return ModelFormatError(
-        f"{file} is none of the files that are known: *-symbol.json, *.params, *.h5, *.keras, *.onnx, *.tflite, *.pb, "
-        "a folder with saved_model.pb, *.xml, a model.json of Keras, signature.json, or labels (synset.txt, "
-        "labels.txt, class_indices.json)"
-    )
-
-
-def _preferred_labels(labels: list[Path]) -> Path | None:
-    """Return one of several label files, preferably one with a usual name; None if there are none."""
-    usual = [file for name in USUAL for file in labels if file.name.lower() == name]
-    return next(iter(usual or labels), None)
-
-
 def _kind(file: Path) -> str | None:
     """Return the kind of a file by its name, of JSON by its content; None if it is unknown."""
     name = file.name.lower()
@@ -110,7 +92,7 @@ def _kind(file: Path) -> str | None:
         return None  # a folder in a folder
     if name.endswith(ARCHIVES):
         raise ModelFormatError(f"{file} is an archive: dimple models unpack {file}")
-    if name == SIGNATURE:
+    if name == FILE_NAME:
         return "signature"
     if name.endswith(".txt") and NAMED_AS_LABELS.fullmatch(name):
         return "labels"
@@ -123,20 +105,12 @@ def _kind(file: Path) -> str | None:
     if is_graph(file):
         return "graph"
     if name.endswith(".json"):
-        if name.endswith("-symbol.json") or _is_symbol(file):
+        if name.endswith("-symbol.json") or {"nodes", "heads"} <= read_object(file).keys():
             return "symbol"
         if is_architecture(file):
             return "architecture"
         return "labels" if NAMED_AS_LABELS.fullmatch(name) and lists_labels(file) else None
     return None
-
-
-def _is_symbol(file: Path) -> bool:
-    try:
-        document: Any = read_json(file)
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and {"nodes", "heads"} <= set(document)
 
 
 def _only(kind: str, files: list[Path]) -> Path:
@@ -187,7 +161,6 @@ def make_folder(
     """Make a model folder. The weights are copied unchanged.
 
     :param folder: the new folder, which must not exist.
-    :param name: the model's name.
     :param parts: the stated parts of the signature, as in :func:`app.formats.signature.write_signature`.
     :raises ModelFormatError: if a file cannot be read.
     """

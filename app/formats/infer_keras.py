@@ -22,7 +22,7 @@ from app.formats.inference import (
     refuse_features,
 )
 from app.formats.keras_file import H5Model, read_h5
-from app.formats.keras_graph import Call, Graph, Leaf, model_names, output_names, picture_shape, read_graph, tensors_in
+from app.formats.keras_graph import Call, Graph, Leaf, output_names, picture_shape, read_graph, tensors_in
 from app.formats.keras_weights import assign_weights
 from app.formats.pixels import (
     BY_TEACHABLE_MACHINE,
@@ -96,7 +96,7 @@ def _infer(model: H5Model, path: Path, size: tuple[int, int] | None, output: str
     if shape[layout.index("C")] == 1:
         preprocess = as_grey(preprocess)
     name, is_distribution, units, kind = _keras_output(graph)
-    if kind == "features" or (kind == "pooled" and _are_pooled_features(units, labels)):
+    if kind == "features" or (kind == "pooled" and units >= FEATURES and units % 32 == 0 and labels != units):
         refuse_features(path, name, units, labels)
     activation = activation_of(is_distribution, units)
     return Inference(
@@ -170,7 +170,7 @@ def _pixels_of_h5(model: H5Model, graph: Graph) -> tuple[Preprocess, str]:
         return normal
     if from_teachable_machine("\n".join(call.leaf.name for call in graph.calls).encode()):
         return TEACHABLE_MACHINE, BY_TEACHABLE_MACHINE
-    bodies = [(name, name.lower().replace("_", "")) for name in model_names(model.config)]
+    bodies = [(body.name, body.name.lower().replace("_", "")) for body in graph.root.models()]
     matches = [(name, entry) for name, plain in bodies for entry in KERAS_APPLICATIONS if plain.startswith(entry[0])]
     if matches:
         name, (_names, preprocess, description) = matches[-1]
@@ -244,7 +244,3 @@ def _keras_operation(before: Normalisation, call: Call, label: str) -> Normalisa
         return arithmetic(before, function, constants[0], is_first, label)
     except (TypeError, ValueError):
         return None
-
-
-def _are_pooled_features(classes: int, labels: int | None) -> bool:
-    return classes >= FEATURES and classes % 32 == 0 and labels != classes

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
-from app.formats.infer_graph import infer_graph, infer_onnx
+from app.formats.infer_graph import infer_checkpoint, infer_graph, infer_onnx
 from app.formats.infer_keras import infer_h5
-from app.formats.infer_mxnet import infer_checkpoint
 from app.formats.inference import MMS_RULE, STATED, Inference
 from app.formats.signature import KERAS_INPUT, is_grey, layout_of
 from app.types import Signature, TensorSpec

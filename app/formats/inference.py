@@ -122,7 +122,6 @@ def complete_shape(
 ) -> tuple[tuple[int, ...], str]:
     """Return an input's shape with every size but the batch's, and the reason for its height and width.
 
-    :param name: the input, for errors.
     :param shape: the shape with the batch axis; 0 stands for any size.
     :param layout: the axes of ``shape``, such as ``NCHW`` or ``NHW``.
     :param size: height and width, if the user states them.

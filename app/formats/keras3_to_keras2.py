@@ -168,8 +168,6 @@ def _with_slice(node: Any, layers: Mapping[str, Any]) -> Any:
     """Return an operation that turns the channels around as ``x[..., ::-1]``, and any other layer unchanged.
 
     ``preprocess_input`` of Keras 3 writes ``stack([x[..., 2], x[..., 1], x[..., 0]], axis=-1)``.
-
-    :param layers: the layers of the model by their names.
     """
     if not _is_operation(node) or _class_name(node) != "Stack" or node["config"].get("axis") != -1:
         return node
@@ -229,7 +227,7 @@ def _operation_call(node: Any, data: Mapping[str, Any], functional: set[str]) ->
     options |= {
         known.options.get(key, key): _plain(value)
         for key, value in node["config"].items()
-        if value is not None and not (key not in known.options and _is_neutral(key, value))
+        if value is not None and (key in known.options or not _is_neutral(key, value))
     }
     if options.get("alpha") == 1.0 and known.function == "nn.elu":
         del options["alpha"]
@@ -300,7 +298,7 @@ def _options(name: str, options: dict[str, Any]) -> dict[str, Any]:
         made["dtype"] = _dtype(options)
     for key in ACTIVATIONS:
         if key in made:
-            made[key] = _activation(made[key])
+            made[key] = _rewrite(made[key]) if isinstance(made[key], dict) else made[key]
     if isinstance(made.get("layer"), dict):
         made["layer"] = _rewrite(made["layer"])
         backward = made.get("backward_layer")
@@ -324,8 +322,3 @@ def _dtype(options: dict[str, Any]) -> str:
             f"its layer {options.get('name')} is quantized ({name}), which is not read; save it before quantize()"
         )
     return name
-
-
-def _activation(value: Any) -> Any:
-    """Translate an activation, which is a name, or a layer."""
-    return _rewrite(value) if isinstance(value, dict) else value

@@ -103,28 +103,25 @@ def is_store(group: Any) -> bool:
     return any(name in group for name in LISTS)
 
 
-def stored_weights(file: Any, root: Nested, arrays: Arrays) -> dict[Leaf, dict[str, NDArray[Any]]]:
-    """Read every layer's arrays by role.
+def stored_weights(group: Any, model: Nested, arrays: Arrays) -> dict[Leaf, dict[str, NDArray[Any]]]:
+    """Read the arrays of a model's layers, and of its inner models' layers, by role.
 
-    :param file: the open HDF5 file.
-    :param root: the outermost model, in the format of Keras 2.
+    :param group: the open HDF5 file, or the group of an inner model in it.
+    :param model: the model, in the format of Keras 2.
     :raises ModelFormatError: if a layer's arrays are missing or not as many as it has.
     """
     found: dict[Leaf, dict[str, NDArray[Any]]] = {}
-    _collect(file, root, arrays, found)
-    return found
-
-
-def _collect(group: Any, model: Nested, arrays: Arrays, found: dict[Leaf, dict[str, NDArray[Any]]]) -> None:
-    name = next((name for name in LISTS if name in group), LISTS[0])
-    for key, child in named_children(model):
+    name, counted = next((name for name in LISTS if name in group), LISTS[0]), Counter[str]()
+    for child in model.children:
+        path = f"{name}/{group_name(child.class_name, counted)}"
         if isinstance(child, Nested):
             if any(sum(map(len, roles(leaf.class_name, leaf.config))) for leaf in child.leaves()):
-                _collect(member(group, f"{name}/{key}"), child, arrays, found)
+                found |= stored_weights(member(group, path), child, arrays)
         elif places := array_places(child):
             found[child] = {}
             for place, listed in places.items():
-                found[child] |= _take(group, f"{name}/{key}/{place}", child, listed, arrays)
+                found[child] |= _take(group, f"{path}/{place}", child, listed, arrays)
+    return found
 
 
 def _take(group: Any, path: str, leaf: Leaf, listed: list[str], arrays: Arrays) -> dict[str, NDArray[Any]]:
@@ -134,13 +131,6 @@ def _take(group: Any, path: str, leaf: Leaf, listed: list[str], arrays: Arrays) 
             f"its layer {leaf.name} has {len(listed)} arrays of weights, and the file holds {len(stored)} for it"
         )
     return {role: arrays.take(stored, str(number)) for number, role in enumerate(listed)}
-
-
-def named_children(model: Nested) -> Iterator[tuple[str, Leaf | Nested]]:
-    """Yield a model's layers with the names of their groups: ``conv2d``, ``conv2d_1`` …"""
-    counted: Counter[str] = Counter()
-    for child in model.children:
-        yield group_name(child.class_name, counted), child
 
 
 def group_name(class_name: str, counted: Counter[str]) -> str:

@@ -32,8 +32,8 @@ from app.formats.keras_archive import is_archive, is_store, stored_weights, unpa
 from app.formats.keras_graph import described_objects, read_layers
 from app.formats.keras_legacy import channels_first, is_keras1, kernel_to_keras2, to_keras2
 from app.formats.keras_weights import Group, slots
-from app.formats.lfs import refuse_pointer
-from app.utils.json import parse_json, read_json
+from app.utils.files import refuse_pointer
+from app.utils.json import parse_json, read_json, read_object
 
 Weights = tuple[tuple[str, tuple[NDArray[Any], ...]], ...]
 
@@ -84,11 +84,8 @@ def architecture_beside(path: Path) -> Path | None:
 
 def is_architecture(path: Path) -> bool:
     """Return whether a file is a model's description by Keras's ``to_json``."""
-    try:
-        document: Any = read_json(path)
-    except (OSError, ValueError):
-        return False
-    return isinstance(document, dict) and document.get("class_name") in MODELS and "config" in document
+    document = read_object(path)
+    return "config" in document and document.get("class_name") in MODELS
 
 
 def read_h5(path: Path, architecture: Path | None = None) -> H5Model:
@@ -150,10 +147,7 @@ def _read(file: Any, path: Path, architecture: Path | None) -> H5Model:
 
 
 def _of_store(file: Any, path: Path, config: Any, version: str) -> H5Model:
-    """Return the content of a ``.keras`` file, with its weights in the order of ``.h5`` files.
-
-    :param file: the open file of the weights, at ``path``.
-    """
+    """Return the content of a ``.keras`` file, with its weights in the order of ``.h5`` files."""
     _refuse_code(config)
     config = of_keras3(config, is_older=version.startswith("2") and not is_keras3(config))
     root = read_layers(config)

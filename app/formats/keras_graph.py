@@ -9,7 +9,8 @@ model itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,13 @@ class Nested:
             else:
                 yield from child.leaves()
 
+    def models(self) -> Iterator[Nested]:
+        """Yield the model itself and all its inner models, in file order."""
+        yield self
+        for child in self.children:
+            if isinstance(child, Nested):
+                yield from child.models()
+
 
 @dataclass(frozen=True)
 class Call:
@@ -84,18 +92,6 @@ class Graph:
     calls: tuple[Call, ...]
     output: Tensor
     root: Nested
-
-
-def model_names(config: dict[str, Any]) -> list[str]:
-    """Return the names of the outermost model and of all inner models, in file order."""
-
-    def names(model: Nested) -> Iterator[str]:
-        yield model.name
-        for child in model.children:
-            if isinstance(child, Nested):
-                yield from names(child)
-
-    return list(names(read_graph(config).root))
 
 
 def picture_shape(graph: Graph) -> tuple[int, ...]:
@@ -148,10 +144,16 @@ def read_graph(config: dict[str, Any], output: str = "") -> Graph:
     :param output: the name of the output to use; the first if there is none of that name.
     :raises ModelFormatError: if it does not have exactly one input, or is damaged.
     """
-    try:
-        return _read(config, output)
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
-        raise _damaged(error) from None
+    with _refusing_damage():
+        parsed = _parse_whole(config)
+        name, shape, dtype = parsed.input()
+        tracer = _Tracer()
+        outputs = tracer.apply(parsed, [INPUT])
+        if len(outputs) == 1:
+            return Graph(name, shape, dtype, tuple(tracer.calls), outputs[0], parsed.nested())
+        names = output_names(config)
+        chosen = outputs[names.index(output) if output in names else 0]
+        return Graph(name, shape, dtype, *_needed(tracer.calls, chosen), parsed.nested())
 
 
 def read_layers(config: dict[str, Any]) -> Nested:
@@ -159,31 +161,17 @@ def read_layers(config: dict[str, Any]) -> Nested:
 
     :raises ModelFormatError: if it is damaged.
     """
+    with _refusing_damage():
+        return _parse_whole(config).nested()
+
+
+@contextmanager
+def _refusing_damage() -> Iterator[None]:
     try:
-        parsed = _parse(config, None)
+        yield
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:  # JSON of any shape
-        raise _damaged(error) from None
-    if not isinstance(parsed, _Model):
-        raise ModelFormatError("its model_config describes no layers")
-    return parsed.nested()
-
-
-def _damaged(error: Exception) -> ModelFormatError:
-    return ModelFormatError(f"its model_config does not describe layers as Keras does: {type(error).__name__}: {error}")
-
-
-def _read(config: dict[str, Any], output: str) -> Graph:
-    parsed = _parse(config, None)
-    if not isinstance(parsed, _Model):
-        raise ModelFormatError("its model_config describes no layers")
-    name, shape, dtype = parsed.input()
-    tracer = _Tracer()
-    outputs = tracer.apply(parsed, [INPUT])
-    if len(outputs) == 1:
-        return Graph(name, shape, dtype, tuple(tracer.calls), outputs[0], parsed.nested())
-    names = output_names(config)
-    chosen = outputs[names.index(output) if output in names else 0]
-    return Graph(name, shape, dtype, *_needed(tracer.calls, chosen), parsed.nested())
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelFormatError(f"its model_config does not describe layers as Keras does: {reason}") from None
 
 
 def _needed(calls: list[Call], output: Tensor) -> tuple[tuple[Call, ...], Tensor]:
@@ -197,16 +185,19 @@ def _needed(calls: list[Call], output: Tensor) -> tuple[tuple[Call, ...], Tensor
     places = {old: new for new, old in enumerate(sorted(needed))} | {INPUT.call: INPUT.call}
 
     def moved(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return Tensor(places[value.call])
-        if isinstance(value, list | tuple):
-            return type(value)(moved(item) for item in value)
-        return {key: moved(item) for key, item in value.items()} if isinstance(value, dict) else value
+        return replaced(value, lambda item: Tensor(places[item.call]) if isinstance(item, Tensor) else item)
 
-    needed_calls = tuple(
-        Call(calls[old].leaf, moved(calls[old].arguments), moved(calls[old].options)) for old in sorted(needed)
-    )
-    return needed_calls, moved(output)
+    kept = (calls[place] for place in sorted(needed))
+    return tuple(Call(call.leaf, moved(call.arguments), moved(call.options)) for call in kept), moved(output)
+
+
+def replaced(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return an argument or options in which ``change`` has replaced every item, also of inner lists and objects."""
+    if isinstance(value, list | tuple):
+        return type(value)(replaced(item, change) for item in value)
+    if isinstance(value, Mapping):
+        return {key: replaced(item, change) for key, item in value.items()}
+    return change(value)
 
 
 @dataclass(eq=False)
@@ -265,6 +256,13 @@ def _input_of(layer: Leaf | _Model, build_shape: Any) -> tuple[str, tuple[int | 
     return name, tuple(None if side is None else int(side) for side in shape), str(config.get("dtype") or "float32")
 
 
+def _parse_whole(config: dict[str, Any]) -> _Model:
+    parsed = _parse(config, None)
+    if not isinstance(parsed, _Model):
+        raise ModelFormatError("its model_config describes no layers")
+    return parsed
+
+
 def _parse(node: dict[str, Any], models: tuple[str, ...] | None) -> Leaf | _Model:
     """Parse the description of a layer or a model.
 
@@ -315,19 +313,23 @@ class _Tracer:
         self._applied = 0
 
     def apply(self, layer: Leaf | _Model, arguments: list[Any], options: Mapping[str, Any] | None = None) -> list[Any]:
-        """Apply a layer or a model.
-
-        :returns: its output tensors.
-        """
-        named = {key: value for key, value in (options or {}).items() if not _is_default(key, value)}
+        """Apply a layer or a model."""
+        # these options have no effect at prediction
+        given = {key: value for key, value in (options or {}).items() if value is not None}
+        named = {key: value for key, value in given.items() if key != "training" or value not in (False, 0)}
         self._applied += 1
         if self._applied > MAX_CALLS:
             raise ModelFormatError(f"it has more than {MAX_CALLS:,} calls of layers")
         if isinstance(layer, Leaf):
             return [self._call(layer, arguments, named)]
         if named:
-            raise ModelFormatError(f"its model {layer.name} is called with {_in_words(named)}, which is not supported")
-        return self._sequential(layer, arguments) if layer.sequential else self._functional(layer, arguments)
+            listed = ", ".join(f"{key}={value!r}" for key, value in named.items())
+            raise ModelFormatError(f"its model {layer.name} is called with {listed}, which is not supported")
+        if not layer.sequential:
+            return self._functional(layer, arguments)
+        for child in layer.children.values():
+            arguments = self.apply(child, arguments)
+        return arguments
 
     def _call(self, leaf: Leaf, arguments: list[Any], named: dict[str, Any]) -> Any:
         if leaf.class_name == "InputLayer":
@@ -340,11 +342,6 @@ class _Tracer:
             leaf = Leaf(leaf.name, "TFOpLambda", {"name": leaf.name, "function": function}, leaf.models)
         self.calls.append(Call(leaf, tuple(arguments), named))
         return Tensor(len(self.calls) - 1)
-
-    def _sequential(self, model: _Model, tensors: list[Any]) -> list[Any]:
-        for child in model.children.values():
-            tensors = self.apply(child, tensors)
-        return tensors
 
     def _functional(self, model: _Model, arguments: list[Any]) -> list[Any]:
         if len(arguments) != len(model.inputs):
@@ -419,17 +416,10 @@ class _Node:
     def filled(self, known: Mapping[tuple[str, int], list[Any]]) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments and options, with references replaced by tensors."""
 
-        def fill(value: Any) -> Any:
-            if isinstance(value, _Reference):
-                name, node, tensor = value.key
-                return known[name, node][tensor]
-            if isinstance(value, list):
-                return [fill(item) for item in value]
-            if isinstance(value, dict):
-                return {key: fill(item) for key, item in value.items()}
-            return value
+        def filled(item: Any) -> Any:
+            return known[item.key[:2]][item.key[2]] if isinstance(item, _Reference) else item
 
-        return fill(self._arguments), fill(self._options)
+        return replaced(self._arguments, filled), replaced(self._options, filled)
 
 
 def _flat(value: Any) -> Iterator[Any]:
@@ -440,15 +430,6 @@ def _flat(value: Any) -> Iterator[Any]:
         yield from _flat(list(value.values()))
     else:
         yield value
-
-
-def _is_default(key: str, value: Any) -> bool:
-    """Return whether an option of a call has no effect at prediction."""
-    return value is None or (key == "training" and value in (False, 0))
-
-
-def _in_words(options: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in options.items())
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:

@@ -48,7 +48,6 @@ class Group:
 def assign_weights(root: Nested, groups: Sequence[Group]) -> dict[Leaf, dict[str, NDArray[Any]]]:
     """Return every layer's arrays by role (``kernel``, ``bias``, ``gamma``, …).
 
-    :param root: the outermost model.
     :param groups: the groups that have arrays, in file order.
     :raises ModelFormatError: if the number of a layer's arrays is wrong.
     """

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
+from app.utils.files import content_error, packaged_file
 from app.utils.json import MAX_BYTES, parse_json, read_json
-from app.utils.package_data import content_error, packaged_file
 
 SYNSET = "synset.txt"
 USUAL = (SYNSET, "labels.txt", "labels.json", "class_indices.json", "classes.txt", "class_names.txt", "classes.json")

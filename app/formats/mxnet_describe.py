@@ -73,8 +73,6 @@ def describe_checkpoint(
 
     Of several outputs a distribution over classes is preferred, then logits.
 
-    :param path: the symbol's path, for messages.
-    :param params_path: the parameters' path, for messages.
     :param size: height and width of the input, if they are known.
     :param output: the name of the output to use, if it is known.
     :raises ModelFormatError: if the input's name or shape does not follow from them, or no output is a row of classes.

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ModelFormatError
-from app.formats.lfs import refuse_pointer
+from app.utils.files import refuse_pointer
 from app.utils.json import read_json
 
 MOST_NODES = 20_000
@@ -35,7 +35,6 @@ class Node:
     inputs: tuple[int, ...]
 
     def text(self, key: str, default: str) -> str:
-        """Return an attribute's text."""
         return self.attrs.get(key, default)
 
     def flag(self, key: str, default: bool = False) -> bool:
@@ -116,7 +115,6 @@ def _read(path: Path) -> Any:
 def graph_of(document: Any, path: Path | str) -> Graph:
     """Return the graph of a parsed JSON document.
 
-    :param path: the document's file or name, for the error.
     :raises ModelFormatError: as :func:`read_graph`.
     """
     try:
@@ -154,17 +152,31 @@ def cut(document: dict[str, Any], output: str = "") -> dict[str, Any]:
         used if there is none of that name.
     """
     nodes, heads = document["nodes"], document["heads"]
-    head = next((head for head in heads if output in _names_of(nodes[head[0]]["name"], head)), heads[0])
+    return cut_at(
+        document, next((head for head in heads if output in _names_of(nodes[head[0]]["name"], head)), heads[0])
+    )
+
+
+def cut_at(document: dict[str, Any], head: list[int]) -> dict[str, Any]:
+    """Return the part of a graph that computes an output of one of its nodes, with that output as the only one.
+
+    :param head: the output, [node, output, …].
+    """
+    nodes = document["nodes"]
     inputs = [[entry[0] for entry in node["inputs"]] for node in nodes]
     places = {old: new for new, old in enumerate(sorted(needed_by(inputs, head[0])))}
 
     def moved(entries: list[list[int]]) -> list[list[int]]:
         return [[places[number], *rest] for number, *rest in entries]
 
-    remaining_nodes = [{**nodes[old], "inputs": moved(nodes[old]["inputs"])} for old in places]
-    arrays = [number for number, node in enumerate(remaining_nodes) if node["op"] == "null"]
     rest = {key: value for key, value in document.items() if key != "node_row_ptr"}
-    return {**rest, "nodes": remaining_nodes, "arg_nodes": arrays, "heads": moved([head])}
+    return rest | symbol_of([{**nodes[old], "inputs": moved(nodes[old]["inputs"])} for old in places], moved([head]))
+
+
+def symbol_of(nodes: list[dict[str, Any]], heads: list[list[int]]) -> dict[str, Any]:
+    """Return the parts of a ``*-symbol.json`` that MXNet needs: its nodes, which of them are arrays, and its heads."""
+    arrays = [number for number, node in enumerate(nodes) if node["op"] == "null"]
+    return {"nodes": nodes, "arg_nodes": arrays, "heads": heads}
 
 
 def _names_of(node: str, head: list[int]) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import ModelFormatError
-from app.formats.lfs import refuse_pointer
 from app.formats.mxnet_graph import Graph
+from app.utils.files import refuse_pointer
 
 LIST_MAGIC = 0x112
 V1, V2, V3 = 0xF993FAC8, 0xF993FAC9, 0xF993FACA

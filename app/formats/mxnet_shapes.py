@@ -41,7 +41,6 @@ class UnknownShape(Exception):
 def infer_shapes(graph: Graph, data: str, shape: Shape, weights: Mapping[str, Shape]) -> list[Shape | None]:
     """Return every node's shape; None for learned arrays and labels.
 
-    :param data: the input's name.
     :param shape: the input's shape, (C, H, W).
     :param weights: the learned arrays' full shapes.
     :raises ShapeMismatch: if an input of that shape does not fit the graph.
@@ -149,7 +148,7 @@ def _output_size(node: Node, look: Window, convention: str) -> int:
 
 
 def _connect(node: Node, shape: Shape, weight: Shape | None) -> Shape:
-    features = math.prod(shape) if node.text("flatten", "True") in ("True", "1") else shape[-1]
+    features = math.prod(shape) if node.flag("flatten", True) else shape[-1]
     if weight is not None and weight[1:] != (features,):
         raise ShapeMismatch(f"{node.name} takes {weight[1:]} features, not {features}")
     return (node.number("num_hidden", 0),)

@@ -17,11 +17,11 @@ import numpy as np
 from app.errors import ModelFormatError
 from app.formats.inference import Kind, Output
 from app.formats.labels import labels_of
-from app.formats.lfs import refuse_pointer
 from app.formats.pixels import Normalisation, arithmetic
 from app.formats.signature import signature_of
 from app.types import Signature
 from app.utils.error_text import reason_of
+from app.utils.files import refuse_pointer
 from app.utils.json import parse_json
 
 OPSETS = range(7, 25)
@@ -175,9 +175,14 @@ def weight_files(path: Path, model: Any) -> tuple[Path, ...]:
     return files
 
 
-def _input(path: Path, graph: Any) -> Any:
+def fed_inputs(graph: Any) -> list[Any]:
+    """Return the inputs of a graph that are not weights."""
     learned = {item.name for item in graph.initializer}
-    fed = [item for item in graph.input if item.name not in learned]
+    return [item for item in graph.input if item.name not in learned]
+
+
+def _input(path: Path, graph: Any) -> Any:
+    fed = fed_inputs(graph)
     if len(fed) != 1 or not graph.output:
         names = ", ".join(item.name for item in fed[:4]) or "none"
         raise ModelFormatError(f"{path} has {len(fed)} inputs ({names}); an image classifier has one")
@@ -346,7 +351,10 @@ def prune(model: Any, output: str) -> None:
     if tensor != output:
         types = [value for value in graph.value_info if value.name == tensor]
         graph.output[0].Clear()
-        graph.output[0].CopyFrom(types[0]) if types else graph.output[0].MergeFrom(_untyped(tensor))
+        if types:
+            graph.output[0].CopyFrom(types[0])
+        else:
+            graph.output[0].name = tensor
 
 
 def sort_nodes(graph: Any) -> None:
@@ -378,9 +386,3 @@ def _keep_elements(repeated: Any, is_kept: list[bool]) -> None:
     for number in range(len(is_kept) - 1, -1, -1):
         if not is_kept[number]:
             del repeated[number]
-
-
-def _untyped(name: str) -> Any:
-    import onnx
-
-    return onnx.helper.make_empty_tensor_value_info(name)

@@ -14,11 +14,11 @@ import numpy as np
 from app.errors import ModelFormatError
 from app.formats.inference import Kind, Output
 from app.formats.labels import NAMED_AS_LABELS, text_labels
-from app.formats.lfs import refuse_pointer
 from app.formats.pixels import Normalisation, arithmetic, from_teachable_machine
 from app.formats.signature import FILE_NAME, signature_of
 from app.types import Signature
 from app.utils.error_text import reason_of
+from app.utils.files import refuse_pointer
 from app.utils.json import parse_json
 from app.utils.openvino_runtime import core, import_openvino
 

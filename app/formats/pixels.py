@@ -151,7 +151,6 @@ def pixels_of(normalisation: Normalisation, small: bool) -> tuple[Preprocess, st
 def mxnet_normalisation(graph: Graph, data: str, arrays: Mapping[str, NDArray[Any]]) -> Normalisation:
     """Return an MXNet graph's own normalisation of its input.
 
-    :param data: the input's name.
     :param arrays: the learned arrays by name, without prefixes.
     """
     current = next((number for number, node in enumerate(graph.nodes) if node.op == "null" and node.name == data), None)

@@ -68,7 +68,6 @@ def read_stated(path: Path) -> tuple[Signature, frozenset[str]]:
 def signature_of(document: Any, path: Path) -> Signature:
     """Return the signature of a parsed JSON document.
 
-    :param path: the document's file, for the error.
     :raises ModelFormatError: as :func:`read_signature`.
     """
     try:

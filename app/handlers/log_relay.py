@@ -64,7 +64,6 @@ class TokenBucket:
 def follow(pipe: IO[bytes], level: int, name: str, on_metric: OnMetric) -> threading.Thread:
     """Start a thread that relays all lines until the process and its descendants have closed the pipe.
 
-    :param level: log level of the lines.
     :param name: name of the thread, which the log can show.
     :param on_metric: called with the line of each metric, without ``[METRICS]``.
     """

@@ -30,7 +30,6 @@ class WorkerProcess:
     """A process that runs a handler. Linux kills it when the thread that constructs this object ends, so that thread
     must supervise it.
 
-    :param environment: whole environment.
     :param on_exit: called, from another thread, when the process has ended.
     :raises OSError: if the system cannot start another process.
     """

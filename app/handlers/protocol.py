@@ -72,7 +72,6 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the socket."""
         self._socket.close()
 
     def _send(self, header: Mapping[str, Any], blobs: Sequence[bytes]) -> None:

@@ -59,7 +59,6 @@ def install(
 
     :param requirements: requirements file of pip; with hashes, nothing else is installed. Paths in it are relative to
         its folder.
-    :param options: options of ``pip install``.
     :param environment: environment variables of pip, and of the packages' set-up code.
     :param seconds: timeout of the whole installation.
     :param below: folders of further packages in the environment; None for the server's.

@@ -131,7 +131,6 @@ class WorkerStatus:
     :param pid: process id; None between two processes.
     :param started: start time of the current or last process.
     :param memory_bytes: resident memory of the process; 0 if unknown.
-    :param restarts: number of restarts of the process.
     :param last_error: reason of the last process's end, or of the failure to load the model; empty without errors.
     :param gpu_id: the worker's GPU; None for the CPU.
     """

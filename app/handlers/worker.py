@@ -121,7 +121,6 @@ class Worker:
 
     @property
     def leaving(self) -> bool:
-        """Return whether the worker is leaving."""
         return self._leaving.is_set()
 
     def leave(self) -> None:
@@ -140,7 +139,6 @@ class Worker:
                 self._child.kill()
 
     def status(self) -> WorkerStatus:
-        """Return the worker's status."""
         with self._shared.pool.changed:
             child = self._child
             alive = child is not None and not child.exited.is_set()

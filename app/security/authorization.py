@@ -43,7 +43,6 @@ class Authorizer:
         self._always = not (settings.management_without_token or is_local(settings.management_host))
 
     def requires_token(self, role: str) -> bool:
-        """Return whether the role requires a token now."""
         if role == PREDICTION:
             return self._predictions
         return self._always or self._tokens.guard_management()

@@ -92,6 +92,5 @@ class RateLimiter:
         return min(entries, key=lambda entry: float(entry[2]))[0], now
 
     def close(self) -> None:
-        """Close the file."""
         self._table.close()
         os.close(self._file)

@@ -216,7 +216,6 @@ def _literal(host: str) -> str:
 
 
 def fetch_policy(settings: Any) -> FetchPolicy:
-    """Return the policy of the settings."""
     hosts = (part.strip().lower().rstrip(".") for part in settings.model_url_hosts.split(","))
     return FetchPolicy(
         schemes=tuple(settings.model_url_schemes.split(",")),

@@ -50,7 +50,6 @@ class Token:
     expires: int | None = None
 
     def is_expired(self) -> bool:
-        """Return whether the token has expired."""
         return self.expires is not None and time.time() >= self.expires
 
     def allows(self, role: str) -> bool:

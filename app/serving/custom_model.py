@@ -42,7 +42,6 @@ class CustomModel:
         return done.result
 
     def workers(self) -> list[WorkerStatus]:
-        """Return the status of its workers."""
         return statuses_from(self.backend.status(self.generation)["workers"])
 
     def failure(self) -> str:

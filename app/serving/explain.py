@@ -110,7 +110,6 @@ def seen_region(preprocess: Preprocess, shape: tuple[int, ...], size: Box) -> Bo
     """Return the part of a picture, or of a face in it, that reaches the network: all if it is stretched, the centre if
     it is cropped.
 
-    :param shape: shape of the network's input.
     :param size: the face, or the whole picture.
     """
     if preprocess.resize == "stretch":

@@ -50,8 +50,6 @@ class FeedbackStore:
     def keep(self, model: str, label: str, name: str, data: bytes) -> Path:
         """Store a picture under a class, in place of its earlier correction.
 
-        :param name: name of the file, chosen by the program.
-        :returns: its path.
         :raises BadInput: if the size limit is reached.
         """
         if self._size(len(data)) > self._max_bytes:

@@ -43,14 +43,6 @@ class RegistrationRequest:
     replacing: bool = False
 
 
-@dataclass(frozen=True)
-class Scale:
-    """The minimum and maximum number of a model's workers."""
-
-    least: int
-    most: int
-
-
 def register(
     registry: Registry, order: RegistrationRequest, settings: Settings, by_name: ByName | None = None
 ) -> Entry:
@@ -91,17 +83,17 @@ def register(
     )
 
 
-def scale(registry: Registry, name: str, target: Scale, synchronous: bool) -> None:
-    """Change a model's number of workers.
+def scale(registry: Registry, name: str, least: int, most: int, synchronous: bool) -> None:
+    """Change the minimum and maximum number of a model's workers.
 
     :raises BadInput: if the minimum exceeds the maximum.
     :raises ModelNotFound: if no model has that name.
     """
-    if target.most < target.least:
+    if most < least:
         raise BadInput("max_worker cannot be less than min_worker.")
-    if target.least < 0:
-        raise BadParameter("min_worker", target.least, "0 or more")
-    registry.scale(name, target.least, target.most, LOAD_SECONDS if synchronous else 0)
+    if least < 0:
+        raise BadParameter("min_worker", least, "0 or more")
+    registry.scale(name, least, most, LOAD_SECONDS if synchronous else 0)
 
 
 def list_page(registry: Registry, limit: int, start: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A loaded model: its network, its labels, and its processing steps."""
+"""A loaded model: its network, its labels, and the way from the network's output to the best classes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from app.backend.client import RemoteEngine, RemoteQueue
 from app.engines.base import Agreement, Engine, LoadedEngine, Parity
 from app.engines.loader import LoadNetwork, load
 from app.engines.openvino import OpenvinoEngine
-from app.engines.parity import probe
+from app.engines.parity import activate, probe
 from app.engines.selftest import check_selftest
 from app.errors import DimpleError, ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.inference import inferred_reasons
 from app.formats.labels import find_labels, imagenet_labels
-from app.serving.postprocess import probabilities
 from app.telemetry import metrics
-from app.types import FloatArray, Postprocess, Preprocess, TensorSpec
+from app.types import Activation, FloatArray, Postprocess, Prediction, Preprocess, TensorSpec
 from app.utils.system import cpu_count
 from app.vision import faces
 from app.vision.preprocess import input_size
@@ -132,7 +131,6 @@ def open_model(
     """Load a model and run a self-test, so that defects show at once.
 
     :param engine: ``auto``, ``openvino``, ``mxnet`` or ``keras``, as for :func:`app.engines.loader.load`.
-    :param config: configuration of its queue.
     :param cache_dir: cache folder of converted networks, as for ``load``.
     :param opened: an engine that computes the model already, on a cluster.
     :param load_network: as for :func:`app.engines.loader.load`.
@@ -214,3 +212,26 @@ def _labels(folder: ModelFolder, inside: tuple[str, ...] | None, classes: int) -
     if inside is not None and len(inside) == classes:
         return inside
     return imagenet_labels() if classes == IMAGENET_CLASSES else tuple(str(number) for number in range(classes))
+
+
+def probabilities(output: FloatArray, activation: Activation) -> FloatArray:
+    """Convert the network's output to probabilities.
+
+    :param output: (N, classes) or a shape that flattens to it, such as (N, classes, 1, 1). One column *p* becomes the
+        two columns *1 - p* and *p*.
+    :returns: float32 (N, classes), 0-1.
+    :raises ModelFormatError: if a value is not a finite number.
+    """
+    if not np.isfinite(output).all():
+        raise ModelFormatError("the network's answer holds values that are not numbers; its weights are damaged")
+    rows = activate(output.reshape(len(output), -1), activation)
+    if rows.shape[1] == 1:
+        rows = np.hstack([1 - rows, rows])
+    return rows.astype(np.float32)
+
+
+def best(row: FloatArray, labels: Sequence[str], top: int) -> tuple[Prediction, ...]:
+    """Return the ``top`` most probable classes of one row in descending order; 0 returns all. Ties keep the labels'
+    order."""
+    order = np.argsort(-row, kind="stable")[: top or len(row)]
+    return tuple(Prediction(labels[index], float(row[index])) for index in order)

@@ -48,7 +48,7 @@ def write_card(
     :param trials: lines of text about the preprocessings that were tried.
     """
     _draw(model, [*examples][:EXAMPLES] or _parts()).save(path / PICTURE)
-    lines = [*_lines(model, proof, reasons), *(["", "## Pixels", "", "```", *trials, "```"] if trials else [])]
+    lines = [_text(model, proof, reasons), *(["", "## Pixels", "", "```", *trials, "```"] if trials else [])]
     (path / CARD).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -85,20 +85,9 @@ def _shortened(text: str, longest: int = 42) -> str:
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
-def _lines(model: Model, proof: Proof, reasons: Mapping[str, str]) -> Iterator[str]:
-    labels = ", ".join(map(_plain, model.labels[:5])) + (
-        f" … ({len(model.labels):,} in all)" if len(model.labels) > 5 else ""
-    )
-    yield f"# {model.name}"
-    yield ""
-    yield f"An image classifier of {len(model.labels):,} classes: {labels}."
-    yield ""
-    yield f"![Four pictures with the model's answers]({PICTURE})"
-    yield ""
-    yield "## Input and output"
-    yield ""
-    yield "| part | value | how it is known |"
-    yield "| --- | --- | --- |"
+def _text(model: Model, proof: Proof, reasons: Mapping[str, str]) -> str:
+    labels = ", ".join(map(_plain, model.labels[:5]))
+    labels += f" … ({len(model.labels):,} in all)" if len(model.labels) > 5 else ""
     shape = " x ".join(str(size) if size else "any" for size in model.input.shape)
     values = {
         "input": f"{model.input.name}, {shape}, {model.preprocess.layout}",
@@ -106,23 +95,35 @@ def _lines(model: Model, proof: Proof, reasons: Mapping[str, str]) -> Iterator[s
         "output": f"{model.output.name}, activation {model.postprocess.activation}",
         "labels": f"{len(model.labels):,}, in synset.txt",
     }
-    for part, value in values.items():
-        reason = reasons.get(part, "")
-        yield f"| {part} | {_plain(value)} | {_plain(f'{confidence_of(reason)}: {reason}') if reason else ''} |"
-    yield ""
-    yield "## Files"
-    yield ""
-    yield "| file | SHA-256 |"
-    yield "| --- | --- |"
-    for name, digest in {**proof.source, **proof.result}.items():
-        yield f"| {_plain(name)} | `{digest}` |"
-    yield ""
-    yield "## Proof"
-    yield ""
-    yield f"Made {proof.date}. `dimple prove {model.name}` checks it again; `{PROOF}` has all of it."
-    yield ""
-    yield f"- OpenVINO's format: {_sentence(proof.converted) or f'not proven, because {proof.unproven}'}."
-    yield f"- ONNX: {_sentence(proof.onnx) or _plain(proof.no_onnx)}."
+    known = {part: f"{confidence_of(reason)}: {reason}" for part in values if (reason := reasons.get(part))}
+    parts = "\n".join(f"| {part} | {_plain(value)} | {_plain(known.get(part, ''))} |" for part, value in values.items())
+    digests = {**proof.source, **proof.result}
+    files = "\n".join(f"| {_plain(name)} | `{digest}` |" for name, digest in digests.items())
+    return f"""\
+# {model.name}
+
+An image classifier of {len(model.labels):,} classes: {labels}.
+
+![Four pictures with the model's answers]({PICTURE})
+
+## Input and output
+
+| part | value | how it is known |
+| --- | --- | --- |
+{parts}
+
+## Files
+
+| file | SHA-256 |
+| --- | --- |
+{files}
+
+## Proof
+
+Made {proof.date}. `dimple prove {model.name}` checks it again; `{PROOF}` has all of it.
+
+- OpenVINO's format: {_sentence(proof.converted) or f"not proven, because {proof.unproven}"}.
+- ONNX: {_sentence(proof.onnx) or _plain(proof.no_onnx)}."""
 
 
 def _sentence(comparison: Comparison | None) -> str:

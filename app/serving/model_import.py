@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -50,6 +51,17 @@ class ImportPlan:
     name: str
     overrides: Overrides
 
+    def reasons(self, model: Model) -> dict[str, str]:
+        """Return the reasons for ``input``, ``pixels``, ``output`` and ``labels`` of the imported model."""
+        reasons = {**self.inference.reasons, "labels": IMAGENETS if len(model.labels) == IMAGENET_CLASSES else NUMBERED}
+        if model.postprocess.activation != self.inference.signature.postprocess.activation:
+            reasons["output"] = model.reasons["output"]
+        if file := self.overrides.labels or self.files.labels:
+            reasons["labels"] = f"{BY_LABELS}{file.name}"
+        elif self.inference.labels is not None:
+            reasons["labels"] = BY_METADATA
+        return reasons
+
 
 def plan_import(files: ImportFiles, name: str, overrides: Overrides) -> ImportPlan:
     """Read the files of a model, and infer what they leave open.
@@ -71,29 +83,39 @@ def run_import(
     :param finish: completes the folder, whose last name is that of ``target``, before it is renamed.
     :raises ModelFormatError: if the model cannot be loaded, or the folder cannot be written.
     """
-    target, files, name = target.absolute(), plan.files, plan.name
-    hidden = target.parent / f".{uuid4().hex}.partial"
-    made = hidden / target.name
+    files, name = plan.files, plan.name
     signature, known = plan.inference.signature, plan.labels if plan.labels is not None else plan.inference.labels
     parts = PARTS if plan.inference.settled else PARTS - {"postprocess"}
+    with hidden_folder(target.absolute()) as made:
+        try:
+            make_folder(files, signature, known, made, name, parts)
+            if plan.overrides.keras_backend and files.h5 is not None:
+                write_backend(made / keras_name(files.h5, name), plan.overrides.keras_backend)
+            model = open_model(open_model_folder(made), settings.engine, cache_dir=settings.cache)
+            model.engine.close()
+            final = replace(signature, outputs=(model.output,), postprocess=model.postprocess)
+            write_signature(final, made / FILE_NAME)
+            write_labels(made, model.labels)
+            finish(made, model)
+        except ModelFormatError as error:
+            raise ModelFormatError(_with_sources(str(error), made, name, files, plan.overrides.labels)) from None
+    return model
+
+
+@contextmanager
+def hidden_folder(target: Path) -> Iterator[Path]:
+    """Yield a path in a hidden folder beside ``target``. The folder that is made there replaces ``target`` at the end.
+
+    :raises ModelFormatError: if it cannot be written.
+    """
+    hidden = target.parent / f".{uuid4().hex}.partial"
     try:
-        make_folder(files, signature, known, made, name, parts)
-        if plan.overrides.keras_backend and files.h5 is not None:
-            write_backend(made / keras_name(files.h5, name), plan.overrides.keras_backend)
-        model = open_model(open_model_folder(made), settings.engine, cache_dir=settings.cache)
-        model.engine.close()
-        final = replace(signature, outputs=(model.output,), postprocess=model.postprocess)
-        write_signature(final, made / FILE_NAME)
-        write_labels(made, model.labels)
-        finish(made, model)
-        swap_folder(made, target)
-    except ModelFormatError as error:
-        raise ModelFormatError(_with_sources(str(error), made, name, files, plan.overrides.labels)) from None
+        yield hidden / target.name
+        swap_folder(hidden / target.name, target)
     except OSError as error:
         raise ModelFormatError(f"{target} cannot be written: {error}. Make room, or let Dimple write there") from None
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
-    return model
 
 
 def _draft_folder(files: ImportFiles, labels: tuple[str, ...] | None, name: str) -> ModelFolder:
@@ -122,7 +144,7 @@ def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: 
         f"{name}-0000.params": files.params,
         keras_name(files.h5, name) if files.h5 is not None else "": files.h5,
         f"{name}.onnx": files.onnx,
-        SAVED_FOLDER if files.graph is not None and files.graph.is_dir() else f"{name}{_suffix(files)}": files.graph,
+        SAVED_FOLDER if (graph := files.graph) and graph.is_dir() else f"{name}{graph.suffix if graph else ''}": graph,
         "model.json": files.architecture,
         FILE_NAME: files.signature,
     }
@@ -132,10 +154,6 @@ def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: 
     text = text.replace(str(made), str(files.weights))
     label_file = labels or files.labels
     return text.replace(SYNSET, str(label_file) if label_file else "its metadata")
-
-
-def _suffix(files: ImportFiles) -> str:
-    return files.graph.suffix.lower() if files.graph is not None else ""
 
 
 def default_name(files: ImportFiles) -> str:
@@ -187,12 +205,3 @@ def _shape(signature: Signature, preprocess: Preprocess, size: tuple[int, int] |
     if size is not None:
         known["H"], known["W"] = size
     return tuple(known[axis] for axis in after)
-
-
-def labels_reason(plan: ImportPlan, count: int) -> str:
-    """Return the origin of a model's labels."""
-    if file := plan.overrides.labels or plan.files.labels:
-        return f"{BY_LABELS}{file.name}"
-    if plan.inference.labels is not None:
-        return BY_METADATA
-    return IMAGENETS if count == IMAGENET_CLASSES else NUMBERED

@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from app.backend.batching import FairSemaphore, IsDisconnected, never_disconnected
-from app.serving.model import Model
-from app.serving.postprocess import best
+from app.serving.model import Model, best
 from app.settings import PictureLimits
 from app.telemetry import metrics
 from app.types import Answer, Box, Face, FloatArray

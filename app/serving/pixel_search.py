@@ -21,8 +21,19 @@ from numpy.typing import NDArray
 from app.engines.base import Engine
 from app.errors import DataError, DimpleError
 from app.serving.pipeline import open_picture
-from app.serving.pixel_trials import DEVIATIONS, Judge, Trial, is_worse, sort_trials
-from app.serving.pixel_ways import arithmetic, arithmetics, distance, form, resizings, with_arithmetic
+from app.serving.pixel_trials import (
+    DEVIATIONS,
+    Judge,
+    Trial,
+    arithmetic,
+    arithmetics,
+    distance,
+    form,
+    is_worse,
+    resizings,
+    sort_trials,
+    with_arithmetic,
+)
 from app.settings import PictureLimits
 from app.types import Preprocess, Signature
 from app.utils.progress import echo, progress

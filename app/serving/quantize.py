@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.engines import quantization
-from app.engines.base import Agreement
-from app.engines.int8 import FOLDER
-from app.engines.quantization import can_quantize
+from app.engines.int8 import Record
+from app.engines.quantization import can_quantize, remove
 from app.errors import DataError, DimpleError, ModelFormatError, SettingError
 from app.formats.folder import ModelFolder
 from app.formats.pictures import PictureSource
@@ -27,7 +26,7 @@ FEWEST_HELD_OUT = 100
 """Minimum number of held-out pictures. With fewer, a single different answer is more than a hundredth."""
 ENGINES = ("auto", "openvino")
 
-__all__ = ["QuantizationRequest", "QuantizationResult", "can_quantize", "check_engine", "quantize", "remove"]
+__all__ = ["QuantizationRequest", "can_quantize", "check_engine", "quantize", "remove"]
 
 
 @dataclass(frozen=True)
@@ -39,23 +38,13 @@ class QuantizationRequest:
     least: float
 
 
-@dataclass(frozen=True)
-class QuantizationResult:
-    """The result of a quantization and its folder, with the milliseconds that a row takes on one core before and
-    after."""
-
-    folder: Path
-    agreement: Agreement
-    milliseconds_before: float
-    milliseconds: float
-
-
 def quantize(
     model: Model, folder: ModelFolder, source: PictureSource, request: QuantizationRequest, settings: Settings
-) -> QuantizationResult:
+) -> tuple[Record, float]:
     """Quantize a model with pictures of a source, one model at a time.
 
-    :param model: the loaded model of ``folder``.
+    :returns: as :func:`app.engines.quantization.quantize`.
+
     :raises DataError: if there are too few pictures, or the quantized network does not agree with the model.
     :raises ModelFormatError: if the model cannot be quantized.
     :raises SettingError: if a setting prevents serving or writing it.
@@ -69,23 +58,11 @@ def quantize(
             work.mkdir()
             try:
                 inputs = _write_inputs(model, source, request, settings.picture_limits, work)
-                record, before = quantization.quantize(folder, settings.engine, settings.cache, inputs, request.least)
+                return quantization.quantize(folder, settings.engine, settings.cache, inputs, request.least)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise ModelFormatError(f"{folder.name} cannot be quantized: {error}") from None
-    return QuantizationResult(folder.path / FOLDER, record.agreement, before, record.milliseconds)
-
-
-def remove(folder: ModelFolder) -> bool:
-    """Remove a model's quantized network, and return whether there was one.
-
-    :raises ModelFormatError: if its folder cannot be written.
-    """
-    try:
-        return quantization.remove(folder)
-    except OSError as error:
-        raise ModelFormatError(f"{folder.path} cannot be written to: {error}") from None
 
 
 def check_engine(settings: Settings) -> None:

@@ -8,17 +8,15 @@ import random
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
-from uuid import uuid4
 
 import numpy as np
 
 from app.engines.cache import ANSWERS, MODEL, WEIGHTS, Entry, sources
 from app.engines.conversion import reference_kind, refusal
 from app.engines.conversion_process import ConversionError, cached_entry
-from app.engines.converted import reference_program
+from app.engines.converted import make_proof, reference_program
 from app.engines.openvino import OpenvinoEngine
 from app.engines.parity import TENSORFLOW_LITE, predict_each
 from app.engines.proof import (
@@ -45,13 +43,13 @@ from app.formats.signature import FILE_NAME, write_signature
 from app.serving.export import write_onnx
 from app.serving.model import Model, open_model
 from app.serving.model_card import EXAMPLES, Example, write_card
-from app.serving.model_import import ImportPlan, labels_reason, run_import
+from app.serving.model_import import ImportPlan, hidden_folder, run_import
 from app.serving.pipeline import open_picture
 from app.serving.pixel_search import MOST, PixelSearch, TrialPicture, lines_of, search, summary
 from app.serving.tensorflow_reference import TensorflowReference, program_of
 from app.settings import Settings
 from app.types import Signature
-from app.utils.files import swap_folder
+from app.utils.error_text import listed
 
 CHOICE = "auto"
 ARCHIVES = (".mar", ".model", ".tar.gz", ".tgz", ".zip")
@@ -116,11 +114,7 @@ def rescue_files(plan: ImportPlan, target: Path, settings: Settings, pictures: P
     made_of: list[Rescue] = []
 
     def finish(made: Path, model: Model) -> None:
-        reasons = dict(plan.inference.reasons)
-        if model.postprocess.activation != plan.inference.signature.postprocess.activation:
-            reasons["output"] = model.reasons["output"]
-        reasons["labels"] = labels_reason(plan, len(model.labels))
-        made_of.append(_complete(made, reasons, settings, pictures))
+        made_of.append(_complete(made, plan.reasons(model), settings, pictures))
 
     run_import(plan, target, settings, finish)
     return made_of[0]
@@ -133,21 +127,13 @@ def rescue_folder(source: Path, target: Path, settings: Settings, pictures: Pict
     :param pictures: as in :func:`rescue_files`.
     :raises ModelFormatError: as :func:`rescue_files`.
     """
-    target = target.absolute()
-    hidden = target.parent / f".{uuid4().hex}.partial"
-    made = hidden / target.name
-    try:
-        shutil.copytree(source, made)
-        reasons = {**infer_folder(open_model_folder(made)).reasons, "labels": LABELS_OF_FOLDER}
-        result = _complete(made, reasons, settings, pictures)
-        swap_folder(made, target)
-    except ModelFormatError as error:
-        raise ModelFormatError(str(error).replace(str(made), str(source))) from None
-    except OSError as error:
-        raise ModelFormatError(f"{target} cannot be written: {error}. Make room, or let Dimple write there") from None
-    finally:
-        shutil.rmtree(hidden, ignore_errors=True)
-    return result
+    with hidden_folder(target.absolute()) as made:
+        try:
+            shutil.copytree(source, made)
+            reasons = {**infer_folder(open_model_folder(made)).reasons, "labels": LABELS_OF_FOLDER}
+            return _complete(made, reasons, settings, pictures)
+        except ModelFormatError as error:
+            raise ModelFormatError(str(error).replace(str(made), str(source))) from None
 
 
 def _complete(path: Path, reasons: Mapping[str, str], settings: Settings, pictures: PictureSource | None) -> Rescue:
@@ -205,12 +191,7 @@ def _notes(pictures: Sequence[str], truth: Mapping[str, int], labels: Sequence[s
     if not unnamed or (not truth and len(unnamed) == 1):
         return ()
     outcome = "their pictures are left out" if truth else "so the pictures count as unlabelled"
-    return (f"no label is named {_first(unnamed)}: {outcome}. The labels are {_first(labels)}",)
-
-
-def _first(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ", ".join(names[:LISTED]) + more
+    return (f"no label is named {listed(unnamed, LISTED)}: {outcome}. The labels are {listed(labels, LISTED)}",)
 
 
 def _examples(pictures: Sequence[TrialPicture], settings: Settings) -> list[Example]:
@@ -236,32 +217,21 @@ def _prove(
     no_onnx = _write_onnx(folder, labels, made)
     measured, note = _measure(folder, signature, settings, _known_answers(folder, signature, entry))
     if measured.converted is not None and not measured.converted.holds:
-        reason = refusal(
-            measured.converted.max_abs_difference, measured.converted.reference.name, measured.converted.limit
-        )
-        raise ModelFormatError(f"{folder.path} cannot be converted: {reason}")
+        raise ModelFormatError(f"{folder.path} cannot be converted: {_refusal(measured.converted)}")
     onnx = measured.onnx
     if onnx is not None and not onnx.holds:
         (made / ONNX).unlink()
-        no_onnx, onnx = refusal(onnx.max_abs_difference, onnx.reference.name, onnx.limit), None
+        no_onnx, onnx = _refusal(onnx), None
     np.save(made / ANSWERS, measured.answers)
-    kind = reference_kind(folder, CHOICE)
-    proof = Proof(
-        date=datetime.now(UTC).isoformat(timespec="seconds"),
-        source=hashes(folder.path, sources(folder, kind)),
-        result=hashes(folder.path, sorted(made.iterdir())),
-        samples=measured.samples,
-        inputs_sha256=measured.inputs_sha256,
-        signature=signature,
-        converted=measured.converted,
-        unproven=measured.unproven,
-        engine=openvino_program(),
-        onnx=onnx,
-        no_onnx=no_onnx,
-        milliseconds=entry.record.milliseconds,
-    )
+    source = hashes(folder.path, sources(folder, reference_kind(folder, CHOICE)))
+    measured = replace(measured, onnx=onnx, no_onnx=no_onnx)
+    proof = make_proof(folder.path, source, signature, measured, entry.record.milliseconds)
     write_proof(proof, folder.path)
     return proof, note
+
+
+def _refusal(comparison: Comparison) -> str:
+    return refusal(comparison.max_abs_difference, comparison.reference.name, comparison.limit)
 
 
 def _known_answers(folder: ModelFolder, signature: Signature, entry: Entry) -> Answers | None:
@@ -283,20 +253,20 @@ def _measure(
     :param known: the answers of the other reference, if they are known.
     :returns: the measurement, and why they are not the reference; empty if there is no reason to name.
     """
-    tensorflow = TensorflowReference(settings)
+    tensorflow, rows = TensorflowReference(settings), proof_inputs(signature)
     kind = program_of(folder) if tensorflow.is_installed else ""
     if not kind:
-        return measure(folder, CHOICE, signature, known), ""
+        return measure(folder, CHOICE, signature, rows, known), ""
     try:
-        answers = tensorflow.compute(kind, folder, signature, proof_inputs(signature))
+        answers = tensorflow.compute(kind, folder, signature, rows)
     except ModelFormatError as error:
-        return measure(folder, CHOICE, signature, known), str(error)
-    measured = measure(folder, CHOICE, signature, answers)
+        return measure(folder, CHOICE, signature, rows, known), str(error)
+    measured = measure(folder, CHOICE, signature, rows, answers)
     compared = measured.converted
     if compared is not None and not compared.holds and compared.reference.name == TENSORFLOW_LITE:
         worst = compared.max_abs_difference
         differs = f"{compared.reference} computes it in 8 bits; a probability differs by {worst:.1e} at most"
-        return replace(measure(folder, CHOICE, signature, known), unproven=differs), ""
+        return replace(measure(folder, CHOICE, signature, rows, known), unproven=differs), ""
     return measured, ""
 
 

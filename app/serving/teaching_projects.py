@@ -76,7 +76,6 @@ class Project:
 
     @property
     def name(self) -> str:
-        """Return the name of the model."""
         return str(self._facts().get("name", ""))
 
     @property
@@ -91,7 +90,6 @@ class Project:
     def add_class(self, label: str) -> str:
         """Create a class without pictures; an existing class stays as it is.
 
-        :returns: the label as it is stored.
         :raises BadParameter: if the label cannot be used.
         :raises BadInput: if there are too many classes.
         """
@@ -256,7 +254,6 @@ class Projects:
     def create(self, name: str, labels: list[str], is_taken: bool = False) -> Project:
         """Create a project.
 
-        :param is_taken: whether a model has the name.
         :raises BadParameter: if the name or a label cannot be used, or a model or another project has the name.
         :raises BadInput: if there are too many projects.
         """

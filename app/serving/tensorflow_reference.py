@@ -17,7 +17,7 @@ from app.engines.proof_process import Answers
 from app.errors import ModelFormatError
 from app.formats.folder import ModelFolder
 from app.formats.keras_file import read_h5
-from app.handlers.home import pip_options
+from app.handlers.environment import pip_options
 from app.handlers.requirements import ERROR, InstallFailed, install
 from app.settings import ROOT, Settings
 from app.types import FloatArray, Signature

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from app.backend.batching import IsDisconnected, never_disconnected
 from app.errors import BadInput, BadParameter, TooManyFiles
-from app.serving.model import Model
+from app.serving.model import Model, probabilities
 from app.serving.pipeline import open_picture, prepare
-from app.serving.postprocess import probabilities
 from app.settings import PictureLimits
 from app.types import FloatArray
 from app.vision.preprocess import input_size
@@ -130,7 +129,7 @@ def scores(model: Model, raw: FloatArray) -> FloatArray:
 
 def best_columns(rows: FloatArray, count: int) -> NDArray[np.int64]:
     """Return the ``count`` highest columns of each row in descending order. Ties keep their order, as in
-    :func:`app.serving.postprocess.best`. A larger count than there are columns returns all.
+    :func:`app.serving.model.best`. A larger count than there are columns returns all.
 
     :param rows: (N, columns).
     :returns: (N, count) column numbers.

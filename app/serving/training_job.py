@@ -69,8 +69,6 @@ class JobResult:
 
 
 class TrainingJob:
-    """The training of a project."""
-
     def __init__(self, project: Project, settings: Settings) -> None:
         self._project = project
         self._settings = settings

@@ -149,12 +149,10 @@ def turn(model: str, waited: float, computed: float) -> None:
 
 
 def batch(model: str, size: int) -> None:
-    """Record the size of a batch."""
     _child(BATCH_SIZE, model).observe(size)
 
 
 def loaded(model: str, seconds: float) -> None:
-    """Record the loading of a model."""
     _child(LOAD_TIME, model).observe(seconds)
     for instrument in (IN_FLIGHT, QUEUE_DEPTH, QUEUE_FULL, HANDLER_RESTARTS):
         _child(instrument, model)  # shows 0 from now on: Prometheus sees no increase in a series that begins with 1

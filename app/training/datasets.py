@@ -183,7 +183,6 @@ def prepare(spec: DataSpec, source: str | Path, datasets_dir: Path) -> Dataset:
 
     :param source: a URL of a zip, which is fetched once and stored; or a zip or a folder. A zip and its folder give the
         same data set.
-    :param datasets_dir: folder of all data sets.
     :raises DataError: if the source cannot be fetched or read, more than 1 % of its pictures cannot be read, or a class
         has no picture in some part.
     """

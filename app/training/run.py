@@ -1,29 +1,31 @@
-"""A training run, from the prepared data to the model folder."""
+"""A training run, from the prepared data to the model folder, also with the predictions of a teacher network."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
+from app.engines.loader import load
 from app.engines.mxnet.compat import import_keras, use_all_cores
 from app.errors import DataError
-from app.formats.folder import write_manifest
+from app.formats.folder import open_model_folder, write_manifest
 from app.formats.signature import write_signature
 from app.training.batchnorm_folding import build_folded_network, fold_weights
 from app.training.datasets import Dataset
-from app.training.distillation import predict_teacher
 from app.training.evaluation.metrics import Metrics, compute_metrics, document
 from app.training.evaluation.plots import keep_config_in, learning_curves
 from app.training.fit import History, Material, Trainer, apply_temperature, class_one, temperature
-from app.training.recipes import Recipe, TrainingTask
-from app.types import Postprocess, Signature, TensorSpec
+from app.training.recipes import DistillationOptions, Recipe, TrainingTask
+from app.types import FloatArray, Postprocess, Signature, TensorSpec
 from app.utils.files import replacing_folder
-from app.utils.progress import echo
+from app.utils.progress import echo, track
+from app.vision.preprocess import to_tensor
 
 ALL_CLASSES = Postprocess(top=0)
 
@@ -37,7 +39,6 @@ def export(
 
     :param metrics: content of ``metrics.json``.
     :param curves: picture of the learning curves, which is copied.
-    :returns: the model folder.
     """
     name = course.name
     with replacing_folder(models_dir / name) as partial:
@@ -58,7 +59,6 @@ def copy_under(folder: Path, prefix: Path) -> list[Path]:
 
     :param prefix: replaces the model's name: ``smileCNN_model`` makes ``smileCNN_model-symbol.json``,
         ``smileCNN_model-0000.params`` and ``smileCNN_model.h5`` in the current folder.
-    :returns: the copies.
     :raises DataError: if a copy cannot be written.
     """
     copies = []
@@ -190,3 +190,33 @@ def _state(run: Run) -> Path:
 
 def _name(run: Run) -> str:
     return f"{run.course.name}-{run.recipe.name}"
+
+
+def predict_teacher(folder: Path, pictures: FloatArray, teaching: DistillationOptions) -> FloatArray:
+    """Return the teacher's softened probabilities for every picture: (N, 3, H, W) of 0-1 -> (N, T).
+
+    :param folder: folder of a model with colour input and a softmax.
+    """
+    opened = load(open_model_folder(folder), "auto")
+    # the whole picture: the teacher must see the margins that the student sees
+    preprocess = replace(opened.signature.preprocess, resize="stretch")
+    shape = opened.signature.inputs[0].shape
+    try:
+        answers = [
+            opened.engine.predict(to_tensor(_image(picture), preprocess, shape))[0]
+            for picture in track(pictures, "teacher", len(pictures), "pictures")
+        ]
+    finally:
+        opened.engine.close()
+    return _soften(np.stack(answers), teaching.temperature)
+
+
+def _image(picture: FloatArray) -> Image.Image:
+    return Image.fromarray(np.rint(picture.transpose(1, 2, 0) * 255).astype(np.uint8))
+
+
+def _soften(probabilities: FloatArray, temperature: float) -> FloatArray:
+    """Return the softmax of the network's scores divided by ``temperature``."""
+    powers = np.maximum(probabilities, 1e-8) ** (1 / temperature)
+    soft: FloatArray = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+    return soft

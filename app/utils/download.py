@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from app.errors import DataError, DownloadError, FetchError, of_system
-from app.utils.files import sha256_file
 from app.utils.progress import echo, progress
 
 SCHEMES = ("http", "https", "file")
@@ -57,9 +56,7 @@ def is_url(source: str) -> bool:
     return "://" in source
 
 
-def download(
-    url: str, target: Path, sha256: str = "", patience: Patience | None = None, reach: UrlPolicy | None = None
-) -> Path:
+def download(url: str, target: Path, patience: Patience | None = None, reach: UrlPolicy | None = None) -> Path:
     """Download ``url`` to ``target``, which is created or replaced only once it is complete.
 
     Until then the bytes are in ``<target>.partial``. A retry, now or in a later run, requests the rest (RFC 9110,
@@ -68,12 +65,11 @@ def download(
     time may download a target.
 
     :param url: ``http://``, ``https://`` or ``file://``.
-    :param sha256: expected hash in hexadecimal digits; empty accepts any.
     :param reach: policy for URLs that do not come from the program's operator.
     :returns: ``target``.
     :raises UrlNotAllowed: if ``reach`` does not allow the URL or one of its redirects.
     :raises DownloadError: if the file exceeds the size limit of ``reach``.
-    :raises DataError: with the URL and the next step, if the download fails or the hash differs.
+    :raises DataError: with the URL and the next step, if the download fails.
     """
     partial = _Partial(target.with_name(target.name + ".partial"), target.with_name(target.name + ".partial.json"))
     try:
@@ -82,7 +78,6 @@ def download(
             _copy(url, partial)
         else:
             _fetch(url, partial, patience or Patience(), reach)
-        _check(url, partial, sha256)
         os.replace(partial.path, target)
         partial.forget()
     except OSError as error:
@@ -268,17 +263,6 @@ def _continues(headers: Mapping[str, str], size: int, source: _Source) -> bool:
 def _total_of_range(headers: Mapping[str, str]) -> int | None:
     total = re.fullmatch(r"bytes \*/(\d+)", headers.get("Content-Range", ""))
     return int(total[1]) if total else None
-
-
-def _check(url: str, partial: _Partial, sha256: str) -> None:
-    if not sha256:
-        return
-    actual = sha256_file(partial.path)
-    if actual != sha256.lower():
-        partial.forget()
-        raise DataError(
-            f"{url} has the SHA-256 {actual}, expected {sha256.lower()}: it was changed or damaged. " + _next_step()
-        )
 
 
 def _given_up(url: str, partial: _Partial, reason: str) -> str:

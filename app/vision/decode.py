@@ -170,7 +170,6 @@ class DecodedPicture:
 def decode(data: bytes, limits: PictureLimits, enough: int = 0) -> DecodedPicture:
     """Decode an image: JPEG, PNG, GIF, WebP, AVIF, BMP or TIFF; of an animation or a multi-page file the first frame.
 
-    :param data: content of the file.
     :param limits: maximum pixels and frames, checked before anything is decoded.
     :param enough: a JPEG may be decoded at a half, a quarter or an eighth of its size, which libjpeg does at little
         cost, if no side becomes shorter than this; 0 decodes it at full size.

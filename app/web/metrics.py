@@ -102,10 +102,7 @@ def metrics() -> Response:
     encode, content_type = choose_encoder(request.headers.get("Accept", ""))
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Now(services().registry))
-    response = make_response(encode(registry))
-    response.headers["Content-Type"] = content_type
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return make_response(encode(registry), {"Content-Type": content_type, "Cache-Control": "no-store"})
 
 
 class _Now(Collector):
@@ -115,7 +112,6 @@ class _Now(Collector):
         self._models = models
 
     def collect(self) -> Iterator[Metric]:
-        """Yield every metric."""
         yield from collect()
         yield _models(self._models.entries()[:MOST_NAMES])
         yield from _memory()

@@ -22,7 +22,7 @@ from app.settings import Settings
 from app.types import Postprocess, Signature, TensorSpec
 from app.utils.download import Patience
 from app.utils.files import file_lock, swap_folder
-from app.utils.json import read_json
+from app.utils.json import read_object
 from app.utils.progress import echo
 from app.zoo.catalogue import Accuracy, Base, CatalogueEntry, load_catalogue, resolve
 from app.zoo.download import PATIENCE, Sources, bases, clear, configured_sources, fetch, public, remove, verify
@@ -37,7 +37,6 @@ def build_folder(entry: CatalogueEntry, files: list[Path], folder: Path, name: s
 
     :param files: the files, as :func:`app.zoo.download.fetch` returns them.
     :param folder: the new folder, which must not exist.
-    :param name: the model's name.
     :param place: the source of the files, for the record.
     :raises DataError: if the weights differ from the published ones.
     :raises ModelFormatError: if the weights cannot be read or belong to another network.
@@ -49,11 +48,7 @@ def build_folder(entry: CatalogueEntry, files: list[Path], folder: Path, name: s
 
 def pulled_from(folder: Path) -> str:
     """Return the catalogue name of a model folder; empty if the model is not from the catalogue."""
-    try:
-        facts: Any = read_json(folder / FACTS)
-    except (OSError, ValueError):
-        return ""
-    return str(facts.get("name", "")) if isinstance(facts, dict) else ""
+    return str(read_object(folder / FACTS).get("name", ""))
 
 
 def _from_archive(entry: CatalogueEntry, files: list[Path], folder: Path, name: str) -> None:
@@ -188,7 +183,6 @@ def pull(
 
     :param name: the name of the installed model; by default its catalogue name.
     :param force: replace an existing model of that name.
-    :returns: the model folder.
     :raises ModelFormatError: if the name is not a valid model name, another model has it, no definition of the network
         is installed, or the folder cannot be written.
     :raises DownloadError: if no source has the model; the message states what was wrong with each.

@@ -165,8 +165,6 @@ Sections = dict[str, Section]
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The models by name."""
-
     entries: Mapping[str, CatalogueEntry]
 
     def find(self, name: str) -> CatalogueEntry | None:

@@ -17,6 +17,7 @@ from typing import Any
 from app.engines.mxnet.compat import prepare, quietly
 from app.errors import ModelFormatError
 from app.formats.mxnet_params import Arrays, read_params, write_params
+from app.utils.error_text import listed
 
 INPUT, OUTPUT = "data", "softmax"
 MAX_LISTED = 3
@@ -90,8 +91,8 @@ def _rename_arrays(arrays: Arrays, net: Any, network: str, path: Path) -> Arrays
         arrays = {_layer_name(name, net.prefix): array for name, array in arrays.items()}
     missing, unknown = sorted(set(names) - set(arrays)), sorted(set(arrays) - set(names))
     if missing or unknown:
-        problems = [f"it lacks {_listed(missing)}"] if missing else []
-        problems += [f"it holds {_listed(unknown)}"] if unknown else []
+        problems = [f"it lacks {listed(missing, MAX_LISTED)}"] if missing else []
+        problems += [f"it holds {listed(unknown, MAX_LISTED)}"] if unknown else []
         raise ModelFormatError(f"{path} does not hold the parameters of {network}: {'; '.join(problems)}")
     return {names[name]: arrays[name] for name in names}
 
@@ -112,8 +113,3 @@ def _check_shapes(symbol: Any, arrays: Arrays, shape: tuple[int, ...], network: 
                 f"{path} does not hold the parameters of {network}: "
                 f"{name} has the shape {arrays[name].shape}, {expected} is needed"
             )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return ", ".join(names[:MAX_LISTED]) + more

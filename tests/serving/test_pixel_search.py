@@ -14,8 +14,7 @@ from app.engines.openvino import OpenvinoEngine
 from app.errors import DataError
 from app.formats.pixels import CAFFE, RAW, SIGNED, TORCH, UNIT
 from app.serving.pixel_search import PixelSearch, TrialPicture, lines_of, search, verdict
-from app.serving.pixel_trials import is_worse
-from app.serving.pixel_ways import arithmetic, arithmetics, describe, in_order, resizings
+from app.serving.pixel_trials import arithmetic, arithmetics, describe, in_order, is_worse, resizings
 from app.settings import PictureLimits
 from app.types import Postprocess, Preprocess, Signature, TensorSpec
 from app.utils.openvino_runtime import import_openvino

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app.errors import ModelFormatError
-from app.serving.postprocess import best, probabilities
+from app.serving.model import best, probabilities
 
 
 def array(*rows: list[float]) -> np.ndarray:

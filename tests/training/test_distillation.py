@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.training.distillation import predict_teacher
 from app.training.recipes import DistillationOptions
+from app.training.run import predict_teacher
 from app.zoo.imagenet import ensure_imagenet
 from tests.pictures import astronaut
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -326,21 +325,6 @@ def test_a_server_error_during_a_download_loses_nothing(site: Site, tmp_path: Pa
     site.replies = [Reply(cut=100_000), Reply(status=500), Reply()]
     assert download(site.url, tmp_path / "data", patience=QUICK).read_bytes() == DATA
     assert site.ranges() == ["", "bytes=100000-", "bytes=100000-"]
-
-
-def test_a_file_with_the_expected_hash_is_accepted(site: Site, tmp_path: Path) -> None:
-    site.replies = [Reply()]
-    expected = hashlib.sha256(DATA).hexdigest().upper()
-    assert download(site.url, tmp_path / "data", sha256=expected).read_bytes() == DATA
-
-
-def test_a_file_with_another_hash_is_an_error_and_leaves_nothing(site: Site, tmp_path: Path) -> None:
-    site.replies = [Reply()]
-    # FIPS 180-2's "abc"
-    other = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    with pytest.raises(DataError, match=other):
-        download(site.url, tmp_path / "data", sha256=other)
-    assert left(tmp_path) == []
 
 
 def test_a_failed_download_keeps_the_old_file(site: Site, tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.loader import load
-from app.engines.mxnet.checkpoint import read_checkpoint
 from app.engines.mxnet.compat import prepare
+from app.engines.mxnet.engine import read_checkpoint
 from app.engines.onnx_export.export import export_onnx
 from app.engines.onnx_file import read_model
 from app.engines.openvino import OpenvinoEngine

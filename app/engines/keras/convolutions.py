@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,6 @@ def _convolve(
     return made, (len(kernel), down, across)
 
 
-def _bias(layer: Layer) -> Array | None:
-    return layer.arrays.get("bias")
-
-
 @kind("Conv2D", f"filters groups {_CONVOLUTION}")
 def _conv2d(layer: Layer, x: Value) -> Value:
     symbol, size = maps(x, layer.data_format)
@@ -80,7 +77,7 @@ def _conv2d(layer: Layer, x: Value) -> Value:
     window = layer.pair("kernel_size")
     check_arrays(layer.arrays, {"kernel": (*window, size[0] // groups, filters), **bias_shape(layer, filters)})
     kernel = layer.arrays["kernel"].transpose(3, 2, 0, 1)
-    made, shape = _convolve(layer.net, symbol, size, kernel, _bias(layer), _windows(layer), groups)
+    made, shape = _convolve(layer.net, symbol, size, kernel, layer.arrays.get("bias"), _windows(layer), groups)
     return apply_activation(layer, of_maps(made, shape, layer.data_format))
 
 
@@ -96,7 +93,7 @@ def _depthwise(layer: Layer, x: Value) -> Value:
     filters = int(layer.options.get("depth_multiplier") or 1)
     expected = {"depthwise_kernel": (*layer.pair("kernel_size"), size[0], filters)}
     check_arrays(layer.arrays, {**expected, **bias_shape(layer, size[0] * filters)})
-    made, shape = _by_depth(layer, symbol, size, _bias(layer))
+    made, shape = _by_depth(layer, symbol, size, layer.arrays.get("bias"))
     return apply_activation(layer, of_maps(made, shape, layer.data_format))
 
 
@@ -111,7 +108,8 @@ def _separable(layer: Layer, x: Value) -> Value:
     check_arrays(layer.arrays, {**expected, **bias_shape(layer, filters)})
     filtered, shape = _by_depth(layer, symbol, size, None)
     points = layer.arrays["pointwise_kernel"].transpose(3, 2, 0, 1)
-    made, shape = _convolve(layer.net, filtered, shape, points, _bias(layer), _Windows((1, 1), (1, 1), "valid"), 1)
+    windows = _Windows((1, 1), (1, 1), "valid")
+    made, shape = _convolve(layer.net, filtered, shape, points, layer.arrays.get("bias"), windows, 1)
     return apply_activation(layer, of_maps(made, shape, layer.data_format))
 
 
@@ -154,10 +152,7 @@ def _transposed(layer: Layer, x: Value) -> Value:
     return apply_activation(layer, of_maps(made, (filters, *sides), layer.data_format))
 
 
-_POOL = "pool_size strides padding data_format"
-
-
-def _pool(layer: Layer, x: Value, how: str) -> Value:
+def _pool(how: str, layer: Layer, x: Value) -> Value:
     symbol, size = maps(x, layer.data_format)
     window = layer.pair("pool_size", (2, 2))
     strides = layer.pair("strides", window)
@@ -184,17 +179,7 @@ def _pool(layer: Layer, x: Value, how: str) -> Value:
     return of_maps(made, (size[0], down, across), layer.data_format)
 
 
-@kind("MaxPooling2D MaxPool2D", _POOL)
-def _max_pool(layer: Layer, x: Value) -> Value:
-    return _pool(layer, x, "max")
-
-
-@kind("AveragePooling2D AvgPool2D", _POOL)
-def _average_pool(layer: Layer, x: Value) -> Value:
-    return _pool(layer, x, "avg")
-
-
-def _global_pool(layer: Layer, x: Value, how: str) -> Value:
+def _global_pool(how: str, layer: Layer, x: Value) -> Value:
     symbol, size = maps(x, layer.data_format)
     made = apply("Pooling", symbol, kernel=(1, 1), global_pool=True, pool_type=how)
     pooled = of_maps(made, (size[0], 1, 1), layer.data_format)
@@ -202,11 +187,6 @@ def _global_pool(layer: Layer, x: Value, how: str) -> Value:
     return pooled if layer.options.get("keepdims") else reshape(replace(pooled, turned=False), (size[0],))
 
 
-@kind("GlobalAveragePooling2D GlobalAvgPool2D", "data_format keepdims")
-def _global_average(layer: Layer, x: Value) -> Value:
-    return _global_pool(layer, x, "avg")
-
-
-@kind("GlobalMaxPooling2D GlobalMaxPool2D", "data_format keepdims")
-def _global_max(layer: Layer, x: Value) -> Value:
-    return _global_pool(layer, x, "max")
+for _how, _long, _short in (("max", "MaxPooling2D", "MaxPool2D"), ("avg", "AveragePooling2D", "AvgPool2D")):
+    kind(f"{_long} {_short}", "pool_size strides padding data_format")(partial(_pool, _how))
+    kind(f"Global{_long} Global{_short}", "data_format keepdims")(partial(_global_pool, _how))

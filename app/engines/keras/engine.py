@@ -73,12 +73,10 @@ class _Computing(Protocol):
 class KerasEngine:
     """A Keras model of one input and one output."""
 
-    def __init__(
-        self, computing: _Computing, input_name: str, input_shape: tuple[int, ...], output: TensorSpec
-    ) -> None:
+    def __init__(self, computing: _Computing, package: str, input_shape: tuple[int, ...], output: TensorSpec) -> None:
         """Store the objects that :meth:`load` has built; the shapes have the batch axis, and 0 for any size."""
         self._computing = computing
-        self.input_name = input_name
+        self.package = package
         self.input_shape = input_shape
         self.output = output
 
@@ -95,33 +93,17 @@ class KerasEngine:
         with _building:
             try:
                 with quietly():
-                    if file.backend == "mxnet":
-                        return cls._of_mxnet(file)
-                    return cls._of_tensorflow(file, input_shape, output)
+                    if (package := package_of(file)) == KERAS_MXNET:
+                        model = _build(file)
+                        return cls(_KerasMxnet(model), package, *_shapes(model))
+                    network, result = build(file, input_shape, output)
+                    engine = MxnetEngine.of_network(network)
+                    engine.predict(np.zeros((1, *network.row_shape), np.float32))
+                    return cls(engine, package, (0, *network.row_shape), result)
             except ModelFormatError as error:
                 raise ModelFormatError(f"{path} cannot be served: {error}") from None
             except Exception as error:  # Keras checks little, so a broken description may raise anything
                 raise ModelFormatError(f"{path} describes no network that Keras can build: {error}") from None
-
-    @classmethod
-    def _of_mxnet(cls, file: H5Model) -> KerasEngine:
-        network = _build(file)
-        _warm_up(network)
-        output = TensorSpec(str(network.output_names[0]), tuple(size or 0 for size in network.output_shape))
-        input_shape = tuple(size or 0 for size in network.input_shape)
-        return cls(_KerasMxnet(network), str(network.input_names[0]), input_shape, output)
-
-    @classmethod
-    def _of_tensorflow(cls, file: H5Model, input_shape: tuple[int, ...] | None, name: str) -> KerasEngine:
-        network, output = build(file, input_shape, name)
-        engine = MxnetEngine.of_network(network)
-        engine.predict(np.zeros((1, *network.row_shape), np.float32))
-        return cls(engine, network.input_name, (0, *network.row_shape), output)
-
-    @property
-    def package(self) -> str:
-        """Return the package that computes the network: ``keras-mxnet``, or ``mxnet`` for the files of other Keras."""
-        return KERAS_MXNET if isinstance(self._computing, _KerasMxnet) else "mxnet"
 
     def predict(self, batch: FloatArray) -> FloatArray:
         """Compute a batch (N, …) -> (N, classes), from any thread at any time."""
@@ -136,9 +118,18 @@ class KerasEngine:
         self._computing.close()
 
 
-class _KerasMxnet:
-    """A network of Keras-MXNet."""
+def package_of(file: H5Model) -> str:
+    """Return the package that computes a file: ``keras-mxnet``, or ``mxnet`` for the files of other Keras."""
+    return KERAS_MXNET if file.backend == "mxnet" else "mxnet"
 
+
+def _shapes(model: Any) -> tuple[tuple[int, ...], TensorSpec]:
+    """Return the shape of a Keras model's input, and its output; 0 stands for any size."""
+    output = TensorSpec(str(model.output_names[0]), tuple(size or 0 for size in model.output_shape))
+    return tuple(size or 0 for size in model.input_shape), output
+
+
+class _KerasMxnet:
     def __init__(self, network: Any) -> None:
         self._network: Any = network
         # Keras-MXNet binds and feeds one executor per model, so predictions must not overlap.
@@ -178,6 +169,8 @@ def _build(file: H5Model) -> Any:
         raise ModelFormatError("it has more than one input or output; an image classifier has one of each")
     _fill(network, file)
     network.compile(optimizer="sgd", loss="mse")  # Keras-MXNet requires it for predictions; neither argument is used
+    # Keras-MXNet binds its executor at the first prediction, and prints messages about it
+    network.predict(np.zeros([size or 1 for size in network.input_shape], np.float32), batch_size=1)
     return network
 
 
@@ -195,8 +188,3 @@ def _fill(network: Any, file: H5Model) -> None:
             raise ModelFormatError(f"its layer {name} has weights of the shapes {shapes}, not {expected}")
         # not set_weights(): for a nested model, the file lists trainable weights first, and then the rest
         import_keras().backend.batch_set_value(list(zip(layer.weights, ready, strict=True)))
-
-
-def _warm_up(network: Any) -> None:
-    """Predict once: Keras-MXNet binds its executor at the first prediction, and prints messages about it."""
-    network.predict(np.zeros([size or 1 for size in network.input_shape], np.float32), batch_size=1)

@@ -20,7 +20,6 @@ SIGN_KEPT = (*IDENTITIES, *MAXIMA, *AVERAGES, "ZeroPadding2D", "Concatenate", "A
 def explicit_padding(net: Net, graph: Graph, values: Mapping[int, Value]) -> dict[Leaf, Sides]:
     """Return the lines of padding of the layers that TensorFlow would pad at other sides.
 
-    :param net: the settings of the network: its backend.
     :param values: the results of the graph's calls by their places; -1 is the input.
     :raises ModelFormatError: if padding with zeros cannot express a layer's padding, or the padding depends on a size
         that the model leaves open.

@@ -171,14 +171,8 @@ def _dense(layer: Layer, x: Value) -> Value:
 @kind(
     "BatchNormalization BatchNormalizationV1 BatchNormalizationV2 SyncBatchNormalization",
     "axis epsilon center scale",
-    momentum=(),
-    fused=(),
-    synchronized=(),
-    renorm_clipping=(),
-    renorm_momentum=(),
-    renorm=(False,),
-    virtual_batch_size=(None,),
-    adjustment=(None,),
+    **dict.fromkeys(("momentum", "fused", "synchronized", "renorm_clipping", "renorm_momentum"), ()),
+    **{"renorm": (False,), "virtual_batch_size": (None,), "adjustment": (None,)},
 )
 def _batch_normalization(layer: Layer, x: Value) -> Value:
     axis = _only(layer.options.get("axis", -1))
@@ -187,15 +181,8 @@ def _batch_normalization(layer: Layer, x: Value) -> Value:
     neutral = {"gamma": np.ones(size), "beta": np.zeros(size)}
     arrays = [layer.arrays.get(role, neutral.get(role)) for role in ("gamma", "beta", "moving_mean", "moving_variance")]
     turned = x.symbol if place == 1 else apply("SwapAxis", x.symbol, dim1=1, dim2=place)
-    made = apply(
-        "BatchNorm",
-        turned,
-        *map(layer.net.constant, arrays),
-        eps=epsilon,
-        fix_gamma=layer.net.mxnet,
-        use_global_stats=True,
-        axis=1,
-    )
+    options: dict[str, Any] = {"eps": epsilon, "fix_gamma": layer.net.mxnet, "use_global_stats": True, "axis": 1}
+    made = apply("BatchNorm", turned, *map(layer.net.constant, arrays), **options)
     return replace(x, symbol=made if place == 1 else apply("SwapAxis", made, dim1=1, dim2=place))
 
 
@@ -249,9 +236,7 @@ def _rescaling(layer: Layer, x: Value) -> Value:
 # activations
 
 
-@kind("Activation", "activation")
-def _activation(layer: Layer, x: Value) -> Value:
-    return apply_activation(layer, x)
+kind("Activation", "activation")(apply_activation)
 
 
 def _number(layer: Layer, option: str, default: float) -> float:

@@ -1,4 +1,13 @@
-"""Keras ``.h5`` files as networks in MXNet's format, read without Keras and MXNet."""
+"""Keras ``.h5`` files as networks in MXNet's format, read without Keras and MXNet.
+
+The files that Keras-MXNet saved have peculiarities:
+
+- kernels of layers whose channels are first have the axes of MXNet, not those of TensorFlow;
+- normalizations have a scale and a shift even if their options say that they have none.
+
+How Keras-MXNet computes differs, too: normalizations ignore their scale, ``same`` padding has its odd line at the
+beginning and counts in averages, and enlarging repeats pixels whatever the interpolation. The layers see to that.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +23,10 @@ from app.engines.base import Network
 from app.engines.keras.graph import Array, Net, Value, reshape
 from app.engines.keras.layers import check, compute_layer
 from app.engines.keras.operations import compute_operation
-from app.engines.keras.over_mxnet import turned, with_all_weights
 from app.engines.keras.symbol import apply, document_of, variable
 from app.errors import ModelFormatError
 from app.formats.keras_file import H5Model, read_h5
-from app.formats.keras_graph import INPUT, Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph
+from app.formats.keras_graph import INPUT, Call, Graph, Leaf, Tensor, is_operation, picture_shape, read_graph, replaced
 from app.formats.keras_weights import assign_weights
 from app.types import TensorSpec
 
@@ -79,10 +87,7 @@ def _input_shape(own: tuple[int, ...], requested: tuple[int, ...] | None) -> tup
 
 
 def compute_graph(
-    net: Net,
-    graph: Graph,
-    arrays: Mapping[Leaf, Mapping[str, Array]],
-    input_shape: tuple[int, ...] | None,
+    net: Net, graph: Graph, arrays: Mapping[Leaf, Mapping[str, Array]], input_shape: tuple[int, ...] | None
 ) -> tuple[tuple[int, ...], dict[int, Value]]:
     """Compute every call of a graph.
 
@@ -98,13 +103,7 @@ def compute_graph(
     values = {INPUT.call: x}
 
     def filled(argument: Any) -> Any:
-        if isinstance(argument, Tensor):
-            return values[argument.call]
-        if isinstance(argument, list):
-            return [filled(item) for item in argument]
-        if isinstance(argument, dict):
-            return {key: filled(item) for key, item in argument.items()}
-        return argument
+        return replaced(argument, lambda item: values[item.call] if isinstance(item, Tensor) else item)
 
     for place, call in enumerate(graph.calls):
         with _naming_layer(call.leaf):
@@ -113,11 +112,7 @@ def compute_graph(
 
 
 def _call(
-    net: Net,
-    call: Call,
-    arguments: list[Any],
-    options: dict[str, Any],
-    arrays: Mapping[Leaf, Mapping[str, Array]],
+    net: Net, call: Call, arguments: list[Any], options: dict[str, Any], arrays: Mapping[Leaf, Mapping[str, Array]]
 ) -> Value:
     leaf = call.leaf
     if is_operation(leaf):
@@ -141,3 +136,36 @@ def _naming_layer(leaf: Leaf) -> Iterator[None]:
             f"its layer {'/'.join((*leaf.models, leaf.name))} ({leaf.class_name}) is not described as Keras does: "
             f"{type(error).__name__}: {error}"
         ) from None
+
+
+AXES: dict[tuple[str, str], tuple[int, ...]] = {
+    ("Conv2D", "kernel"): (2, 3, 1, 0),
+    ("Conv2DTranspose", "kernel"): (2, 3, 1, 0),
+    ("DepthwiseConv2D", "depthwise_kernel"): (2, 3, 0, 1),
+    ("SeparableConv2D", "depthwise_kernel"): (2, 3, 0, 1),
+    ("SeparableConv2D", "pointwise_kernel"): (2, 3, 1, 0),
+}
+"""The order of axes that turns a kernel of a kind of layer and a role into TensorFlow's."""
+
+
+def turned(leaf: Leaf, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return a layer's arrays with the axes of TensorFlow."""
+    first = leaf.config.get("data_format") == "channels_first"
+    return {
+        role: array.transpose(AXES[leaf.class_name, role])
+        if first and (leaf.class_name, role) in AXES and array.ndim == 4
+        else array
+        for role, array in arrays.items()
+    }
+
+
+def with_all_weights(node: Any) -> Any:
+    """Return a model's description in which every normalization has a scale and a shift."""
+    if isinstance(node, list):
+        return [with_all_weights(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: with_all_weights(value) for key, value in node.items()}
+    if made.get("class_name") == "BatchNormalization" and isinstance(made.get("config"), dict):
+        made["config"] = {**made["config"], "scale": True, "center": True}
+    return made

@@ -118,27 +118,15 @@ def _elementwise(compute: Callable[[Any], Any]) -> Operation:
 
 
 for _function, _compute in {
-    "math.negative": lambda x: x * -1.0,
-    "__operators__.neg": lambda x: x * -1.0,
-    "math.abs": operation("abs"),
-    "__operators__.abs": operation("abs"),
-    "math.square": operation("square"),
-    "math.sqrt": operation("sqrt"),
-    "math.exp": operation("exp"),
-    "math.log": operation("log"),
-    "math.tanh": operation("tanh"),
-    "math.sigmoid": operation("sigmoid"),
+    "math.negative __operators__.neg": lambda x: x * -1.0,
+    "math.abs __operators__.abs": operation("abs"),
+    **{f"math.{name}": operation(name) for name in ("square", "sqrt", "exp", "log", "tanh", "sigmoid")},
     "math.softplus": ELEMENTWISE["softplus"],
     "nn.relu": relu,
     "nn.relu6": lambda x: relu(x, 6.0),
-    "nn.elu": ELEMENTWISE["elu"],
-    "nn.selu": ELEMENTWISE["selu"],
-    "nn.softsign": ELEMENTWISE["softsign"],
-    "nn.mish": ELEMENTWISE["mish"],
-    "nn.hard_silu": ELEMENTWISE["hard_silu"],
+    **{f"nn.{name}": ELEMENTWISE[name] for name in ("elu", "selu", "softsign", "mish", "hard_silu")},
     "nn.hard_sigmoid": ELEMENTWISE["hard_sigmoid of Keras 3"],
-    "identity": lambda x: x,
-    "stop_gradient": lambda x: x,
+    "identity stop_gradient": lambda x: x,
 }.items():
     _operation(_function, "x name")(_elementwise(_compute))
 
@@ -199,12 +187,18 @@ def _expand_dims(net: Net, input: Value, axis: int, name: Any = None) -> Value:
 @_operation("squeeze compat.v1.squeeze", "input axis name", takes_whole=True)
 def _squeeze(net: Net, input: Value, axis: Any = None, name: Any = None) -> Value:
     axes = axis if isinstance(axis, list) else [axis]
-    if not axes or None in axes:
-        raise ModelFormatError("it squeezes all axes of 1, the batch among them; say which")
-    places = {int(axis) + (len(input.shape) + 1 if axis < 0 else 0) for axis in axes}
+    places = _axes(input, axes, "squeezes all axes of 1")
     if any(input.size(place) != 1 for place in places):
         raise ModelFormatError(f"it squeezes the axes {axes} of {(None, *input.shape)}")
     return reshape(input, [size for place, size in enumerate(input.shape, 1) if place not in places])
+
+
+def _axes(value: Value, axis: Any, otherwise: str) -> set[int]:
+    """Return stated axes, counted with the batch from 0; ``otherwise`` is what happens if none are stated."""
+    axes = axis if isinstance(axis, list) else [axis]
+    if not axes or None in axes:
+        raise ModelFormatError(f"it {otherwise}, the batch among them; say which")
+    return {int(axis) + (len(value.shape) + 1 if axis < 0 else 0) for axis in axes}
 
 
 @_operation("reshape", "tensor shape name", takes_whole=True)
@@ -268,10 +262,7 @@ def _resize(
 
 def _reduction(reduce: Callable[..., Any]) -> Operation:
     def compute(net: Net, input_tensor: Value, axis: Any = None, keepdims: Any = False, name: Any = None) -> Value:
-        axes = axis if isinstance(axis, list) else [axis]
-        if not axes or None in axes:
-            raise ModelFormatError("it computes over all axes, the batch among them; say which")
-        places = {int(axis) + (len(input_tensor.shape) + 1 if axis < 0 else 0) for axis in axes}
+        places = _axes(input_tensor, axis, "computes over all axes")
         own = tuple(sorted(input_tensor.axis(place) for place in places))
         made = replace(input_tensor, symbol=reduce(input_tensor.symbol, axis=own, keepdims=True))
         reduced = replace(made, shape=tuple(1 if n in places else size for n, size in enumerate(input_tensor.shape, 1)))

@@ -5,19 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from app.engines.keras.graph import (
-    Net,
-    Value,
-    along,
-    maps,
-    of_maps,
-    pad,
-    resizing,
-)
-from app.engines.keras.layers import (
-    Layer,
-    kind,
-)
+from app.engines.keras.graph import Net, Value, along, maps, of_maps, pad, resizing
+from app.engines.keras.layers import Layer, kind
 from app.engines.keras.symbol import apply
 from app.errors import ModelFormatError
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,25 +69,26 @@ def _product(left: Value, right: Value) -> Value:
     return combine(operation("broadcast_mul"), left, right)
 
 
-def _checked(layer: Layer, x: Value, gates: int, bias: tuple[int, ...]) -> int:
+def _units(layer: Layer, x: Value, gates: int, biases: tuple[int, ...] = ()) -> int:
+    """Return the number of units, and check the arrays; ``biases`` are the axes of the bias before its last."""
     units = int(layer.options["units"])
     expected: dict[str, tuple[int, ...]] = {"kernel": (x.size(-1), gates * units)}
     expected["recurrent_kernel"] = units, gates * units
-    check_arrays(layer.arrays, {**expected, **({"bias": bias} if "bias" in layer.arrays else {})})
+    if "bias" in layer.arrays:
+        expected["bias"] = (*biases, gates * units)
+    check_arrays(layer.arrays, expected)
     return units
 
 
 @kind("SimpleRNN", "units activation use_bias return_sequences go_backwards", **_NEUTRAL)
 def _simple(layer: Layer, x: Value) -> Value:
-    units = int(layer.options["units"])
-    _checked(layer, x, 1, (units,))
-    fed = _with_bias(layer, x)
+    _units(layer, x, 1)
 
     def step(line: Value, state: Value | None) -> Value:
         before = None if state is None else _times(layer.net, state, layer.arrays["recurrent_kernel"])
         return activate(_sum(line, before), layer.options.get("activation", "tanh"))
 
-    return _steps(layer, fed, step)
+    return _steps(layer, _with_bias(layer, x), step)
 
 
 def _with_bias(layer: Layer, x: Value) -> Value:
@@ -98,8 +100,7 @@ def _with_bias(layer: Layer, x: Value) -> Value:
 @kind("LSTM", _STEPPED, **_NEUTRAL)
 def _lstm(layer: Layer, x: Value) -> Value:
     """Compute an LSTM (Hochreiter and Schmidhuber, 1997), with input, forget and output gates."""
-    units = int(layer.options["units"])
-    _checked(layer, x, 4, (4 * units,))
+    _units(layer, x, 4)
     gate = layer.options.get("recurrent_activation", "hard_sigmoid")
     activation = layer.options.get("activation", "tanh")
     cells: list[Value] = []
@@ -117,8 +118,8 @@ def _lstm(layer: Layer, x: Value) -> Value:
 @kind("GRU", f"{_STEPPED} reset_after", **_NEUTRAL)
 def _gru(layer: Layer, x: Value) -> Value:
     """Compute a GRU (Cho et al., 2014, arXiv:1406.1078); with ``reset_after`` as in cuDNN."""
-    units, after = int(layer.options["units"]), bool(layer.options.get("reset_after"))
-    _checked(layer, x, 3, (2, 3 * units) if after else (3 * units,))
+    after = bool(layer.options.get("reset_after"))
+    units = _units(layer, x, 3, (2,) if after else ())
     gate = layer.options.get("recurrent_activation", "hard_sigmoid")
     kernel, bias = layer.arrays["recurrent_kernel"], layer.arrays.get("bias")
 
@@ -185,7 +186,7 @@ def _time_distributed(layer: Layer, x: Value) -> Value:
 _ALONG = "strides padding data_format"
 
 
-def _as_picture(layer: Layer, class_name: str, x: Value, **options: Any) -> Value:
+def _as_picture(class_name: str, layer: Layer, x: Value, **options: Any) -> Value:
     """Compute a layer on a sequence as on a picture one pixel wide."""
     if len(x.shape) != 2 or layer.data_format != "channels_last":
         raise ModelFormatError(f"it takes sequences with the channels last, not {(None, *x.shape)}")
@@ -209,30 +210,17 @@ def _conv1d(layer: Layer, x: Value) -> Value:
         for option in ("filters", "groups", "activation", "use_bias", "padding")
         if option in layer.options
     }
-    return _as_picture(layer, "Conv2D", x, **sizes, **options)
+    return _as_picture("Conv2D", layer, x, **sizes, **options)
 
 
-def _pool1d(layer: Layer, class_name: str, x: Value) -> Value:
+def _pool1d(class_name: str, layer: Layer, x: Value) -> Value:
     window = _single(layer, "pool_size", 2)
     strides = _single(layer, "strides", window[0])
-    return _as_picture(layer, class_name, x, pool_size=window, strides=strides, padding=layer.padding)
+    return _as_picture(class_name, layer, x, pool_size=window, strides=strides, padding=layer.padding)
 
 
-@kind("MaxPooling1D MaxPool1D", f"pool_size {_ALONG}")
-def _max_pool(layer: Layer, x: Value) -> Value:
-    return _pool1d(layer, "MaxPooling2D", x)
-
-
-@kind("AveragePooling1D AvgPool1D", f"pool_size {_ALONG}")
-def _average_pool(layer: Layer, x: Value) -> Value:
-    return _pool1d(layer, "AveragePooling2D", x)
-
-
-@kind("GlobalAveragePooling1D GlobalAvgPool1D", "data_format", keepdims=(False,))
-def _global_average(layer: Layer, x: Value) -> Value:
-    return _as_picture(layer, "GlobalAveragePooling2D", x)
-
-
-@kind("GlobalMaxPooling1D GlobalMaxPool1D", "data_format", keepdims=(False,))
-def _global_max(layer: Layer, x: Value) -> Value:
-    return _as_picture(layer, "GlobalMaxPooling2D", x)
+for _long, _short in (("MaxPooling", "MaxPool"), ("AveragePooling", "AvgPool")):
+    kind(f"{_long}1D {_short}1D", f"pool_size {_ALONG}")(partial(_pool1d, f"{_long}2D"))
+    kind(f"Global{_long}1D Global{_short}1D", "data_format", keepdims=(False,))(
+        partial(_as_picture, f"Global{_long}2D")
+    )

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from app.formats.mxnet_graph import symbol_of
+
 _serial = itertools.count()
 
 VERSION = ["int", 10901]
@@ -108,5 +110,4 @@ def document_of(output: Symbol) -> dict[str, Any]:
         # the prefix differs from every layer's and input's name
         node = {"op": symbol.op, "name": symbol.name or f"net_{symbol.op.strip('_').lower()}{place}", "inputs": inputs}
         nodes.append({**node, "attrs": symbol.attrs} if symbol.attrs else node)
-    arrays = [place for place, symbol in enumerate(symbols) if symbol.op == "null"]
-    return {"nodes": nodes, "arg_nodes": arrays, "heads": [[len(nodes) - 1, 0, 0]], "attrs": {"mxnet_version": VERSION}}
+    return symbol_of(nodes, [[len(nodes) - 1, 0, 0]]) | {"attrs": {"mxnet_version": VERSION}}

@@ -1,4 +1,4 @@
-"""MXNet checkpoints, computed by MXNet itself: the reference that defines what a checkpoint means."""
+"""MXNet checkpoints: read without MXNet, and computed by MXNet itself, which defines what a checkpoint means."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.engines.base import Network, check_batch
-from app.engines.mxnet.checkpoint import listed, read_checkpoint
 from app.engines.mxnet.compat import prepare
 from app.engines.mxnet.passes import fuse, merge_biases
 from app.errors import ModelFormatError
-from app.formats.mxnet_graph import Graph, graph_of
+from app.formats.mxnet_describe import free_inputs
+from app.formats.mxnet_graph import Graph, graph_of, read_document
+from app.formats.mxnet_params import bare_name, read_params
 from app.types import FloatArray
 from app.utils.dispatch import about_to_block
+from app.utils.error_text import listed
 
 MAX_EXECUTORS = 4
 """Number of batch sizes that stay bound at once. Each has its own activations; all share the parameters."""
@@ -31,6 +33,8 @@ Shapes = dict[str, tuple[int, ...]]
 
 class MxnetEngine:
     """A loaded checkpoint. Any thread may call ``predict``; the calls are computed one at a time."""
+
+    package = "mxnet"
 
     def __init__(self, symbol: Any, plain: Any, params: Arrays, input_name: str, row_shape: tuple[int, ...]) -> None:
         """Store a graph and parameters that :meth:`load` has checked.
@@ -181,7 +185,7 @@ def _check_shapes(symbol: Any, params: Arrays, data: Shapes, symbol_path: Path, 
     """Check that the network accepts the input, the parameters have the inferred shapes, and the output has rows."""
     names = [*symbol.list_arguments(), *symbol.list_auxiliary_states()]
     if missing := [name for name in symbol.list_auxiliary_states() if name not in params]:
-        raise ModelFormatError(f"{params_path} lacks parameters that {symbol_path.name} needs: {listed(missing)}")
+        raise _lacking(params_path, symbol_path, missing)
     arguments, _outputs, states = _infer(symbol, data, symbol_path)
     for name, expected in zip(names, [*arguments, *states], strict=True):
         if name in params and _is_known(expected) and params[name].shape != expected:
@@ -225,3 +229,35 @@ def _reason(error: Exception) -> str:
         re.split(r"Error in operator \S+: |Check failed: .*?: ", lines[0])[-1].removeprefix("MXNetError: ").strip(" :")
     )
     return (f"{operator.group(1)}: " if operator else "") + message[:200]
+
+
+def read_checkpoint(
+    symbol: Path, params: Path, input_name: str, input_shape: tuple[int, ...], output: str = ""
+) -> Network:
+    """Read a checkpoint, and check that it has all parameters that one of its outputs needs.
+
+    :param input_shape: with the batch axis, whose size is ignored.
+    :param output: the name of the output; the first output if none has that name.
+    :returns: the part of the network that computes the output, with floats in 32 bits.
+    :raises ModelFormatError: if a file is broken, parameters are missing, or the input has another name or an open
+        size.
+    """
+    document = read_document(symbol, output)
+    arrays = {bare_name(name): array for name, array in read_params(params).items()}
+    arrays.pop(input_name, None)
+    free = free_inputs(graph_of(document, symbol), set(arrays))
+    if input_name not in free:
+        raise ModelFormatError(f"{symbol} has no input {input_name!r}; it takes {', '.join(free[:4]) or 'nothing'}")
+    if missing := [name for name in free if name != input_name]:
+        raise _lacking(params, symbol, missing)
+    if len(input_shape) < 2 or min(input_shape[1:]) < 1:
+        raise ModelFormatError(f"{symbol}: the input's shape {input_shape} must give every size but the batch's")
+    floats = {
+        name: array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array
+        for name, array in arrays.items()
+    }
+    return Network(document, floats, input_name, tuple(input_shape[1:]))
+
+
+def _lacking(params: Path, symbol: Path, names: list[str]) -> ModelFormatError:
+    return ModelFormatError(f"{params} lacks parameters that {symbol.name} needs: {listed(names, 3)}")

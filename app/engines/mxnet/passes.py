@@ -19,7 +19,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from app.formats.mxnet_graph import Graph
+from app.formats.mxnet_graph import Graph, symbol_of
 
 BROADCAST_ADDITIONS = ("broadcast_add", "broadcast_plus")
 
@@ -88,7 +88,7 @@ def is_safe(graph: Graph) -> bool:
     """
     if any(node.op == "BatchNorm" and node.number("axis", 1) != 1 for node in graph.nodes):
         return False
-    if any(node.op == "FullyConnected" and not _flattens(node.attrs) for node in graph.nodes):
+    if any(node.op == "FullyConnected" and not node.flag("flatten", True) for node in graph.nodes):
         return False
     users: list[list[str]] = [[] for _ in graph.nodes]
     for node in graph.nodes:
@@ -116,10 +116,5 @@ def _insert_flattens(document: dict[str, Any]) -> dict[str, Any]:
             inputs[0] = [len(nodes) - 1, 0, 0]
         places.append(len(nodes))
         nodes.append({**node, "inputs": inputs})
-    arrays = [number for number, node in enumerate(nodes) if node["op"] == "null"]
-    attrs = document.get("attrs", {})  # a file without MXNet's version is read as one of the oldest
-    return {"nodes": nodes, "arg_nodes": arrays, "heads": moved(document["heads"]), "attrs": attrs}
-
-
-def _flattens(attrs: dict[str, str]) -> bool:
-    return attrs.get("flatten", "True").lower() in ("true", "1")
+    # a file without MXNet's version is read as one of the oldest
+    return symbol_of(nodes, moved(document["heads"])) | {"attrs": document.get("attrs", {})}

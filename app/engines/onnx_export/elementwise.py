@@ -39,52 +39,46 @@ def _modulo(graph: Writer, left: Tensor, right: Tensor) -> Tensor:
 
 
 BINARY: dict[str, Binary] = {
-    "elemwise_add _add _plus _Plus _grad_add broadcast_add broadcast_plus": _of("Add"),
-    "elemwise_sub _sub _minus _Minus broadcast_sub broadcast_minus": _of("Sub"),
-    "elemwise_mul _mul _Mul broadcast_mul": _of("Mul"),
-    "elemwise_div _div _Div broadcast_div": _of("Div"),
-    "_mod _Mod broadcast_mod": _modulo,
-    "_power _Power broadcast_power": _of("Pow"),
-    "_maximum _Maximum broadcast_maximum": _of("Max"),
-    "_minimum _Minimum broadcast_minimum": _of("Min"),
-    "_hypot _Hypot broadcast_hypot": _hypotenuse,
-    "_equal _Equal broadcast_equal": _compare("Equal"),
-    "_not_equal _Not_Equal broadcast_not_equal": _compare("Equal", negated=True),
-    "_greater _Greater broadcast_greater": _compare("Greater"),
-    "_greater_equal _Greater_Equal broadcast_greater_equal": _compare("Less", negated=True),
-    "_lesser _Lesser broadcast_lesser": _compare("Less"),
-    "_lesser_equal _Lesser_Equal broadcast_lesser_equal": _compare("Greater", negated=True),
+    "plus": _of("Add"),
+    "minus": _of("Sub"),
+    "mul": _of("Mul"),
+    "div": _of("Div"),
+    "mod": _modulo,
+    "power": _of("Pow"),
+    "maximum": _of("Max"),
+    "minimum": _of("Min"),
+    "hypot": _hypotenuse,
+    "equal": _compare("Equal"),
+    "not_equal": _compare("Equal", negated=True),
+    "greater": _compare("Greater"),
+    "greater_equal": _compare("Less", negated=True),
+    "lesser": _compare("Less"),
+    "lesser_equal": _compare("Greater", negated=True),
 }
-WITH_NUMBER: dict[str, Binary] = {
-    "_plus_scalar _PlusScalar": _of("Add"),
-    "_minus_scalar _MinusScalar": _of("Sub"),
-    "_mul_scalar _MulScalar": _of("Mul"),
-    "_div_scalar _DivScalar": _of("Div"),
-    "_mod_scalar _ModScalar": _modulo,
-    "_power_scalar _PowerScalar": _of("Pow"),
-    "_maximum_scalar _MaximumScalar": _of("Max"),
-    "_minimum_scalar _MinimumScalar": _of("Min"),
-    "_hypot_scalar _HypotScalar": _hypotenuse,
-    "_equal_scalar _EqualScalar": _compare("Equal"),
-    "_not_equal_scalar _NotEqualScalar": _compare("Equal", negated=True),
-    "_greater_scalar _GreaterScalar": _compare("Greater"),
-    "_greater_equal_scalar _GreaterEqualScalar": _compare("Less", negated=True),
-    "_lesser_scalar _LesserScalar": _compare("Less"),
-    "_lesser_equal_scalar _LesserEqualScalar": _compare("Greater", negated=True),
+"""Operations of two arrays, or of an array and a number, by the word in their names: ``_plus``, ``_plus_scalar``."""
+SYNONYMS = {
+    "plus": "elemwise_add _add _grad_add broadcast_add",
+    "minus": "elemwise_sub _sub broadcast_sub",
+    "mul": "elemwise_mul",
+    "div": "elemwise_div",
 }
-NUMBER_FIRST: dict[str, Binary] = {
-    "_rminus_scalar _RMinusScalar": _of("Sub"),
-    "_rdiv_scalar _RDivScalar": _of("Div"),
-    "_rmod_scalar _RModScalar": _modulo,
-    "_rpower_scalar _RPowerScalar": _of("Pow"),
-}
+NUMBER_FIRST = ("minus", "div", "mod", "power")
+"""Operations of a number and an array: ``_rminus_scalar``."""
 
-for _names, _binary in BINARY.items():
-    operator(_names)(lambda call, compute=_binary: compute(call.graph, call.x, call.input(1)))  # type: ignore[misc]
-for _names, _binary in WITH_NUMBER.items():
-    operator(_names)(lambda call, compute=_binary: compute(call.graph, call.x, _scalar(call)))  # type: ignore[misc]
-for _names, _binary in NUMBER_FIRST.items():
-    operator(_names)(lambda call, compute=_binary: compute(call.graph, _scalar(call), call.x))  # type: ignore[misc]
+
+def _register(word: str, compute: Binary) -> None:
+    title = word.title()  # older names: _Not_Equal, _NotEqualScalar
+    camel = title.replace("_", "")
+    operator(f"_{word} _{title} broadcast_{word} {SYNONYMS.get(word, '')}")(
+        lambda call: compute(call.graph, call.x, call.input(1))
+    )
+    operator(f"_{word}_scalar _{camel}Scalar")(lambda call: compute(call.graph, call.x, _scalar(call)))
+    if word in NUMBER_FIRST:
+        operator(f"_r{word}_scalar _R{camel}Scalar")(lambda call: compute(call.graph, _scalar(call), call.x))
+
+
+for _word, _binary in BINARY.items():
+    _register(_word, _binary)
 
 
 def _scalar(call: Call) -> Tensor:
@@ -133,45 +127,25 @@ def _gelu(graph: Writer, x: Tensor) -> Tensor:
     return graph.binary("Mul", graph.binary("Mul", x, graph.binary("Add", erf, 1.0)), 0.5)
 
 
+_SAME_NAME = "abs ceil cos cosh erf exp floor log reciprocal relu sign sin sinh softsign sqrt tan tanh"
 UNARY: dict[str, Unary] = {
+    **{name: _op(name.capitalize()) for name in _SAME_NAME.split()},
+    **{f"arc{name}": _op(f"A{name}") for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh")},
     "square": lambda graph, x: graph.binary("Mul", x, x),
-    "sqrt": _op("Sqrt"),
     "rsqrt": lambda graph, x: graph.unary("Reciprocal", graph.unary("Sqrt", x)),
     "cbrt": _cube_root,
     "rcbrt": lambda graph, x: graph.unary("Reciprocal", _cube_root(graph, x)),
-    "exp": _op("Exp"),
     "expm1": lambda graph, x: graph.binary("Sub", graph.unary("Exp", x), 1.0),
-    "log": _op("Log"),
     "log2": _logarithm(2),
     "log10": _logarithm(10),
     "log1p": lambda graph, x: graph.unary("Log", graph.binary("Add", x, 1.0)),
-    "abs": _op("Abs"),
-    "sign": _op("Sign"),
-    "floor": _op("Floor"),
-    "ceil": _op("Ceil"),
     "fix trunc": _truncate,
     "round": _round,
     "rint": _round_half_down,
     "negative": _op("Neg"),
-    "reciprocal": _op("Reciprocal"),
-    "sin": _op("Sin"),
-    "cos": _op("Cos"),
-    "tan": _op("Tan"),
-    "arcsin": _op("Asin"),
-    "arccos": _op("Acos"),
-    "arctan": _op("Atan"),
-    "sinh": _op("Sinh"),
-    "cosh": _op("Cosh"),
-    "arcsinh": _op("Asinh"),
-    "arccosh": _op("Acosh"),
-    "arctanh": _op("Atanh"),
     "degrees": lambda graph, x: graph.binary("Mul", x, 180 / np.pi),
     "radians": lambda graph, x: graph.binary("Mul", x, np.pi / 180),
-    "erf": _op("Erf"),
-    "tanh": _op("Tanh"),
     "sigmoid LogisticRegressionOutput": _op("Sigmoid"),
-    "relu": _op("Relu"),
-    "softsign": _op("Softsign"),
     "logical_not": lambda graph, x: _compare("Equal")(graph, x, graph.number(0.0)),
     "zeros_like": lambda graph, x: graph.constant(np.zeros(x.shape)),
     "ones_like": lambda graph, x: graph.constant(np.ones(x.shape)),

@@ -57,10 +57,7 @@ class Writer:
         return self.constant(np.float32(value))
 
     def write(self, op: str, inputs: Sequence[Tensor], shape: Sequence[int], **attributes: Any) -> Tensor:
-        """Add an operation with one output.
-
-        :param shape: the output's shape.
-        """
+        """Add an operation with one output."""
         return self.write_all(op, inputs, [shape], **attributes)[0]
 
     def write_all(
@@ -174,10 +171,7 @@ class Writer:
         return self.write("Pad", inputs, shape, mode=mode)
 
     def save(self, path: Path, output: Tensor, name: str) -> None:
-        """Write the graph to a file, with one output.
-
-        :param name: the output's name in the file.
-        """
+        """Write the graph to a file, with one output."""
         import onnx
 
         result = self._unique(name)

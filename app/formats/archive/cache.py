@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.manifest import NAME, read_manifest
-from app.formats.archive.unpack import Limits, unpack
+from app.formats.archive.unpack import unpack
 from app.utils.files import file_lock, replacing_folder, sha256_file
 
 LOCK = ".lock"
@@ -51,7 +51,6 @@ def remove_unused(work_dir: Path, used: Iterable[Path]) -> list[Path]:
 
     :param used: model folders that the next start needs, even if no process has opened them yet: those of all
         registrations.
-    :returns: the removed folders.
     :raises ModelFormatError: if ``work_dir`` cannot be written.
     """
     if not work_dir.is_dir():
@@ -102,7 +101,7 @@ def archive_name(path: Path) -> str:
     return re.sub(r"\W", "_", path.name[: len(path.name) - len(suffix)], flags=re.ASCII)
 
 
-def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Path:
+def open_archive(path: Path, work_dir: Path) -> Path:
     """Return the model folder of an archive, ``work_dir/SHA-256/NAME``; unpack the archive if necessary.
 
     The folder is named by the archive's content, so a changed archive gets a new one; a folder that lost a file is
@@ -117,7 +116,7 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
     try:
         work_dir.mkdir(parents=True, exist_ok=True)
         with file_lock(work_dir / LOCK):
-            model_folder = _complete_folder(home) or _make(path, home, limits)
+            model_folder = _complete_folder(home) or _make(path, home)
             mark_in_use(home)
             return model_folder
     except OSError as error:
@@ -126,14 +125,13 @@ def open_archive(path: Path, work_dir: Path, limits: Limits | None = None) -> Pa
         raise ModelFormatError(f"{home} cannot be written: {error.strerror or error}. Let Dimple write there") from None
 
 
-def unpack_into(path: Path, parent: Path, limits: Limits | None = None) -> Path:
+def unpack_into(path: Path, parent: Path) -> Path:
     """Unpack an archive into a new folder in ``parent``, named by the manifest or else after the archive.
 
-    :returns: the model folder.
     :raises InvalidArchive: if the archive cannot be used.
     :raises ModelFormatError: if the folder exists already, or cannot be written.
     """
-    unnamed = unpack(path, parent / f".{uuid4().hex}.partial", limits)
+    unnamed = unpack(path, parent / f".{uuid4().hex}.partial")
     try:
         target = parent / _name(path, unnamed)
         if target.exists() or target.is_symlink():
@@ -162,9 +160,9 @@ def _complete_folder(home: Path) -> Path | None:
     return folder if same else None
 
 
-def _make(path: Path, home: Path, limits: Limits | None) -> Path:
+def _make(path: Path, home: Path) -> Path:
     with replacing_folder(home) as partial:
-        name = unpack_into(path, partial, limits).name
+        name = unpack_into(path, partial).name
         _list(partial, name)
     return home / name
 

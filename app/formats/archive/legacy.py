@@ -38,7 +38,6 @@ def export(model_name: str, model_path: Path, service: Path | None = None, expor
     """Pack the files of a folder, without its subfolders, into ``NAME.model``.
 
     :param service: a file with a class derived from MMS's; None for MMS's own service for the signature's input type.
-    :returns: the archive.
     :raises PackError: if the archive exists already, or the folder lacks a part.
     """
     check_name(model_name)

@@ -53,7 +53,6 @@ def needs_torchserve(module: str, text: str | None, manifest: dict[str, Any] | N
     """Return whether a handler works only under TorchServe, whose archives look like MMS's (it took over the archiver).
 
     :param text: the text of the handler's file; None if the model has no such file.
-    :param manifest: the manifest's JSON object.
     """
     if text is not None:
         return re.search(r"^\s*(from|import)\s+ts\b", text, re.MULTILINE) is not None

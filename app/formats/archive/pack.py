@@ -44,7 +44,6 @@ def atomic_output(target: Path) -> Iterator[Path]:
 
 
 def add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:
-    """Add a file to a zip."""
     status = path.stat()
     info = zip_info(name, archive.compression, executable=bool(status.st_mode & stat.S_IXUSR))
     info.file_size = status.st_size  # the header has another form beyond 4 GB
@@ -53,7 +52,6 @@ def add_file(archive: zipfile.ZipFile, name: str, path: Path) -> None:
 
 
 def add_text(archive: zipfile.ZipFile, name: str, text: str) -> None:
-    """Add a text to a zip."""
     archive.writestr(zip_info(name, archive.compression), text.encode())
 
 

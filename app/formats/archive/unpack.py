@@ -25,8 +25,7 @@ from uuid import uuid4
 from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.manifest import CURRENT, find_legacy_manifest
 from app.formats.archive.safe_paths import PathRegistry
-from app.formats.lfs import refuse_pointer
-from app.utils.files import replacing
+from app.utils.files import refuse_pointer, replacing
 from app.utils.progress import Progress, progress
 
 

@@ -94,7 +94,6 @@ def roc_curve(path: Path, probability: Rows, truth: Classes, label: str) -> None
 
     :param probability: (N,), of the class.
     :param truth: (N,), 1 or True if a picture is of the class. Both values must occur.
-    :param label: the class's name.
     """
     false_rate, true_rate, _ = metrics.roc_curve(truth, probability)
     area = metrics.auc(false_rate, true_rate)

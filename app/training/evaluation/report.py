@@ -46,7 +46,6 @@ def write_report(
     :param truth: (N,).
     :param items: the N pictures.
     :param facts: other content of ``metrics.json``, before the metrics: model, data.
-    :returns: the files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = ("metrics.json", "confusion.png", "reliability.png", "mistakes.png", "roc.png")

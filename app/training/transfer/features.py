@@ -19,7 +19,7 @@ from app.engines.mxnet.engine import MxnetEngine
 from app.errors import BadInput, DataError, DimpleError, EmptyFile, ModelFormatError
 from app.formats.folder import Checkpoint, open_model_folder
 from app.formats.infer_signature import infer_folder
-from app.formats.mxnet_graph import Graph, read_graph
+from app.formats.mxnet_graph import Graph, cut_at, read_graph
 from app.formats.pictures import PictureSource
 from app.settings import PictureLimits
 from app.types import FloatArray, Signature
@@ -35,15 +35,13 @@ CONNECTED = "FullyConnected"
 class Backbone:
     """A network without its head.
 
-    ``document`` is its ``*-symbol.json``, whose only output is the features; ``features`` is that output, [node,
-    output]. ``head`` is the name of the layer that was cut off. ``checkpoint`` and ``signature`` are the whole
-    network's.
+    ``document`` is its ``*-symbol.json``, whose only output is the features. ``head`` is the name of the layer that was
+    cut off. ``checkpoint`` and ``signature`` are the whole network's.
     """
 
     name: str
     version: str
     document: dict[str, Any]
-    features: tuple[int, int]
     head: str
     checkpoint: Checkpoint
     signature: Signature
@@ -61,12 +59,11 @@ def cut_backbone(folder: Path) -> Backbone:
     last = _last_connected(graph)
     if last is None:
         raise ModelFormatError(f"{model.checkpoint.symbol} has no {CONNECTED} layer to replace. {_advice(folder)}")
-    document, features = _cut(json.loads(model.checkpoint.symbol.read_bytes()), graph, last)
+    document = json.loads(model.checkpoint.symbol.read_bytes())
     return Backbone(
         name=model.name,
         version=model.version,
-        document=document,
-        features=features,
+        document=cut_at(document, document["nodes"][last]["inputs"][0]),
         head=graph.nodes[last].name,
         checkpoint=model.checkpoint,
         signature=infer_folder(model).signature,
@@ -97,30 +94,6 @@ def _advice(folder: Path) -> str:
 def _last_connected(graph: Graph) -> int | None:
     reached = graph.needed_by(graph.heads[0])
     return max((number for number in reached if graph.nodes[number].op == CONNECTED), default=None)
-
-
-def _cut(document: dict[str, Any], graph: Graph, connected: int) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Return the nodes that the layer's first input needs, unchanged but renumbered."""
-    source, output = (*document["nodes"][connected]["inputs"][0], 0)[:2]
-    remaining_nodes = sorted(graph.needed_by(source))
-    numbers = {old: new for new, old in enumerate(remaining_nodes)}
-    nodes = []
-    for old in remaining_nodes:
-        node = document["nodes"][old]
-        nodes.append({**node, "inputs": [[numbers[entry[0]], *entry[1:]] for entry in node["inputs"]]})
-    features = (numbers[source], output)
-    return {**_symbol_attributes(document), **outline(nodes, features)}, features
-
-
-def outline(nodes: list[dict[str, Any]], output: tuple[int, int]) -> dict[str, Any]:
-    """Return the parts of a ``*-symbol.json`` that are derived from its nodes and its output."""
-    arrays = [number for number, node in enumerate(nodes) if node["op"] == "null"]
-    return {"nodes": nodes, "arg_nodes": arrays, "heads": [[*output, 0]]}
-
-
-def _symbol_attributes(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes to preserve: MXNet's version, which distinguishes old files from new ones."""
-    return {"attrs": document["attrs"]} if "attrs" in document else {}
 
 
 BATCH = 16

@@ -18,25 +18,18 @@ from app.engines.mxnet.compat import use_all_cores
 from app.errors import BadParameter, DataError, ModelFormatError
 from app.formats.folder import check_own_name, write_manifest
 from app.formats.labels import write_labels
+from app.formats.mxnet_graph import symbol_of
 from app.formats.mxnet_params import Arrays, bare_name, read_params, write_params
 from app.formats.pictures import PictureSource, by_class, open_pictures
 from app.formats.signature import FILE_NAME, write_signature
 from app.settings import PictureLimits
 from app.training.evaluation.metrics import Metrics, compute_metrics, document, predicted_classes
-from app.training.transfer.features import (
-    CONNECTED,
-    Backbone,
-    Features,
-    array_names,
-    cut_backbone,
-    extract_features,
-    outline,
-)
+from app.training.transfer.features import CONNECTED, Backbone, Features, array_names, cut_backbone, extract_features
 from app.training.transfer.head import Choice, Head, Numbers, Rows, group_numbers, smallest_class, train_and_validate
 from app.training.transfer.held_out import HeldOut
 from app.types import Postprocess, TensorSpec
 from app.utils.files import replacing_folder
-from app.utils.json import read_json
+from app.utils.json import read_object
 from app.utils.progress import echo, step
 from app.utils.system import cpu_count
 from app.vision.duplicates import near_identical
@@ -129,18 +122,10 @@ def check_target(name: str, models_dir: Path, force: bool) -> None:
     folder = models_dir / name
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise BadParameter("NAME", name, f"another one: {folder} is no folder of its own")
-    if folder.exists() and not force and not _is_trained_here(folder):
+    if folder.exists() and not force and read_object(folder / "metrics.json").get("made_by") != MADE_BY:
         raise BadParameter("NAME", name, f"another one, or come with --force: {folder} was not made by this command")
     if models_dir.exists() and not os.access(models_dir, os.W_OK):
         raise BadParameter("DIMPLE_MODELS_DIR", models_dir, "a folder that Dimple may write to")
-
-
-def _is_trained_here(folder: Path) -> bool:
-    try:
-        metrics: Any = read_json(folder / "metrics.json")
-    except (OSError, ValueError):
-        return False
-    return isinstance(metrics, dict) and metrics.get("made_by") == MADE_BY
 
 
 OUTPUT = "softmax"
@@ -151,7 +136,6 @@ def export(
 ) -> Path:
     """Write the model folder. It appears complete or not at all; a previous one stays until then.
 
-    :returns: the folder.
     :raises ModelFormatError: if the folder cannot be written.
     """
     folder = models_dir / name
@@ -189,11 +173,11 @@ def _symbol(body: Backbone, classes: int) -> dict[str, Any]:
             "op": CONNECTED,
             "name": body.head,
             "attrs": {"num_hidden": str(classes)},
-            "inputs": [[*body.features, 0], [first, 0, 0], [first + 1, 0, 0]],
+            "inputs": [*body.document["heads"], [first, 0, 0], [first + 1, 0, 0]],
         },
         {"op": "softmax", "name": OUTPUT, "inputs": [[first + 2, 0, 0]]},
     ]
-    return {**body.document, **outline(nodes, (first + 3, 0))}
+    return body.document | symbol_of(nodes, [[first + 3, 0, 0]])
 
 
 def _params(body: Backbone, head: Head) -> Arrays:

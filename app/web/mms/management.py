@@ -13,7 +13,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.errors import BadParameter
-from app.serving.management import RegistrationRequest, Scale, describe, list_page, register, scale
+from app.serving.management import RegistrationRequest, describe, list_page, register, scale
 from app.web.csrf import check_same_origin
 from app.web.errors import mms_error_response
 from app.web.json import parse_json
@@ -59,9 +59,9 @@ def register_model() -> Response:
         name=str(parameters.get("model_name") or ""),
         handler=str(parameters.get("handler") or ""),
         runtime=str(parameters.get("runtime") or ""),
-        batch_size=_at_least(parameters, "batch_size", 1, low=1),
-        max_batch_delay=_at_least(parameters, "max_batch_delay", 100, low=0),
-        workers=_workers(parameters, "initial_workers", settings.default_workers_per_model),
+        batch_size=_number(parameters, "batch_size", 1, least=1),
+        max_batch_delay=_number(parameters, "max_batch_delay", 100, least=0),
+        workers=_number(parameters, "initial_workers", settings.default_workers_per_model, most=MOST_WORKERS),
         response_timeout=_timeout(parameters),
         replacing=_flag(parameters, "replace", False),
     )
@@ -73,23 +73,21 @@ def register_model() -> Response:
 
 @bp.get("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def describe_model(name: str) -> Response:
-    """Return one model with its workers."""
     return _json(describe(services().registry.entry(name)))
 
 
 @bp.put("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def scale_model(name: str) -> Response:
     """Change the number of a model's workers."""
-    least = _workers(request.args, "min_worker", 1)
-    target = Scale(least, _workers(request.args, "max_worker", least))
+    least = _number(request.args, "min_worker", 1, most=MOST_WORKERS)
+    most = _number(request.args, "max_worker", least, most=MOST_WORKERS)
     synchronous = _flag(request.args, "synchronous", False)
-    scale(services().registry, name, target, synchronous)
+    scale(services().registry, name, least, most, synchronous)
     return _scale_response(synchronous)
 
 
 @bp.delete("/models/<name>", strict_slashes=False, provide_automatic_options=False)
 def unregister_model(name: str) -> Response:
-    """Unregister a model."""
     services().registry.unregister(name)
     return _json({"status": f'Model "{name}" unregistered'})
 
@@ -133,23 +131,14 @@ def _check_lengths(parameters: dict[str, Any]) -> None:
             raise BadParameter(name, value, f"at most {LONGEST_VALUE} characters long")
 
 
-def _number(parameters: Any, key: str, default: int) -> int:
+def _number(parameters: Any, key: str, default: int, least: int = -LARGEST, most: int = LARGEST) -> int:
     """Return a 32-bit whole number; the default if the value is not one, as in MMS."""
     text = str(parameters.get(key, default))
-    return int(text) if INTEGER.fullmatch(text) and abs(int(text)) <= LARGEST else default
-
-
-def _at_least(parameters: Any, key: str, default: int, low: int) -> int:
-    number = _number(parameters, key, default)
-    if number < low:
-        raise BadParameter(key, number, f"a whole number of at least {low}")
-    return number
-
-
-def _workers(parameters: Any, key: str, default: int) -> int:
-    number = _number(parameters, key, default)
-    if number > MOST_WORKERS:
-        raise BadParameter(key, number, f"at most {MOST_WORKERS}")
+    number = int(text) if INTEGER.fullmatch(text) and abs(int(text)) <= LARGEST else default
+    if number < least:
+        raise BadParameter(key, number, f"a whole number of at least {least}")
+    if number > most:
+        raise BadParameter(key, number, f"at most {most}")
     return number
 
 

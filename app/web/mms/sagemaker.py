@@ -18,8 +18,7 @@ from flask import Response, make_response, request
 from numpy.typing import NDArray
 
 from app.errors import BadInput, TooManyFiles
-from app.serving.model import Model
-from app.serving.postprocess import best
+from app.serving.model import Model, best
 from app.serving.tensors import check_rows, compute_picture, compute_rows, row_shape, scores
 from app.settings import Settings
 from app.types import FloatArray

@@ -70,7 +70,7 @@ def texts(sent: Input, encoded: bool) -> list[bytes]:
 def _from_json(sent: Input, kind: np.dtype[np.generic]) -> NDArray[Any]:
     values = _nested(sent)
     if not set(map(type, values)) <= KINDS[kind.kind]:
-        raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {_sample(sent)}.")
+        raise BadInput(f"The input {sent.name!r} is {sent.datatype}, and not all its data are: {repr(sent.data)[:60]}.")
     try:
         with np.errstate(over="ignore"):  # infinite values are rejected later
             return _in_range(sent, values, kind).astype(kind).reshape(sent.shape)
@@ -178,10 +178,6 @@ def _utf8(sent: Input, text: str) -> bytes:
         raise BadInput(f"The input {sent.name!r} has a text that is not Unicode: {text[:40]!r}. Send base64.") from None
 
 
-def _sample(sent: Input) -> str:
-    return repr(sent.data)[:60]
-
-
 PACKET = 1400
 """Size in bytes that fits into one packet anyway, so that compression saves nothing."""
 FASTEST = 1
@@ -210,7 +206,6 @@ def bytes_tensor(name: str, rows: Sequence[Any], binary: bool) -> Tensor:
 
 
 def answer(name: str, version: str, request_document: InferenceRequest, tensors: Sequence[Tensor]) -> Response:
-    """Return the response to an inference request."""
     parts = [_part(tensor) for tensor in tensors]
     document: dict[str, Any] = {"model_name": name, "model_version": version}
     if request_document.id is not None:
@@ -252,9 +247,7 @@ def _json_values(body: bytes, media_type: str) -> Response:
         body = gzip.compress(body, FASTEST)
     elif encoding == "deflate":
         body = zlib.compress(body, FASTEST)
-    response = make_response(body)
-    response.headers["Content-Type"] = media_type
-    response.headers["Vary"] = "Accept-Encoding"
+    response = make_response(body, {"Content-Type": media_type, "Vary": "Accept-Encoding"})
     if encoding in ("gzip", "deflate"):
         response.headers["Content-Encoding"] = encoding
     return response

@@ -164,8 +164,6 @@ def parse_request(body: Body, raw_input: str, most_inputs: int, most_outputs: in
     """Parse a request.
 
     :param raw_input: name of the input for a body without JSON.
-    :param most_inputs: maximum number of inputs.
-    :param most_outputs: maximum number of outputs.
     :raises BadInput: if the request violates the protocol.
     """
     document = body.document

@@ -36,11 +36,6 @@ READY = "READY"
 NO_WORKER = "it was given no worker"
 
 
-def server_document() -> Json:
-    """Return the server's metadata."""
-    return {"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)}
-
-
 def model_document(model: Model | CustomModel) -> Json:
     """Return the metadata of a model that answers."""
     body = [_tensor(BODY, BYTES, [-1])]
@@ -98,7 +93,7 @@ bp.register_error_handler(Exception, oip_error_response)
 @bp.get("/v2", strict_slashes=False)
 def server() -> Response:
     """Return the server's name, version and supported extensions of the protocol."""
-    return jsonify(server_document())
+    return jsonify({"name": "dimple", "version": VERSION, "extensions": list(EXTENSIONS)})
 
 
 @bp.get("/v2/health/live")

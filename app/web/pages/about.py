@@ -18,9 +18,8 @@ from app.settings import ROOT
 from app.utils.files import file_sizes
 from app.web.auth import authorizer
 from app.web.errors import ErrorBody, error_body
-from app.web.pages.code_samples import code_samples
 from app.web.pages.labels import distinct_names, percent
-from app.web.pages.view_models import describe_model, read_document
+from app.web.pages.view_models import code_samples, describe_model, read_document
 from app.web.pages.workbench import SAMPLES
 from app.web.request import services
 
@@ -90,7 +89,9 @@ def about_view(entry: Entry, start_page: str) -> dict[str, Any]:
         "description": describe_model(entry) if builtin else "Runs the archive's own code.",
         "labels": distinct_names(labels),
         "measured": measurement(read_document(folder / "metrics.json"), labels),
-        "evaluated": _evaluated(entry.name, labels),
+        "evaluated": measurement(
+            read_document(services().settings.instance_dir / "reports" / entry.name / "metrics.json"), labels
+        ),
         "facts": _facts(builtin, folder) if builtin else [],
         "notes": _notes(builtin) if builtin else [],
         "samples": [sample for sample in SAMPLES.values() if sample.model == entry.name],
@@ -142,11 +143,6 @@ def _statement(metrics: Mapping[str, Any], count: int) -> str:
 def confusion_table(counts: list[list[int]]) -> list[list[tuple[int, int]]]:
     """Return the cells of a confusion matrix: the count, and its share of the row as a shade from 0 to ``SHADES``."""
     return [[(count, round(SHADES * count / (sum(row) or 1))) for count in row] for row in counts]
-
-
-def _evaluated(name: str, labels: tuple[str, ...]) -> Measurement | None:
-    """Return the figures of the last ``dimple models evaluate``."""
-    return measurement(read_document(services().settings.instance_dir / "reports" / name / "metrics.json"), labels)
 
 
 def _facts(model: Model, folder: Path) -> list[tuple[str, str]]:

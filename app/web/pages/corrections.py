@@ -35,9 +35,8 @@ def labels(model: str) -> Response:
     with services().registry.acquire_builtin(model) as loaded:
         known: Sequence[str] = loaded.labels
     names = zip(known, distinct_names(known), strict=True)
-    response = jsonify([{"label": label, "name": name, "synonyms": synonyms(label)} for label, name in names])
-    response.headers["Cache-Control"] = "private, max-age=600"
-    return response
+    document = [{"label": label, "name": name, "synonyms": synonyms(label)} for label, name in names]
+    return make_response(jsonify(document), {"Cache-Control": "private, max-age=600"})
 
 
 @bp.post("/result/<identity>/correct")

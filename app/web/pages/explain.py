@@ -62,11 +62,8 @@ def heat_response(name: str, data: bytes, answer: Mapping[str, Any] | None = Non
                 "timing_ms": {"total": round((time.perf_counter() - started) * 1000, 3)},
             }
         )
-    response = make_response(png(heat_map(preview, frame, explanation)))
-    response.content_type = "image/png"
-    response.headers["Cache-Control"] = "private, max-age=600"
-    response.headers["Vary"] = "Accept"
-    return response
+    headers = {"Content-Type": "image/png", "Cache-Control": "private, max-age=600", "Vary": "Accept"}
+    return make_response(png(heat_map(preview, frame, explanation)), headers)
 
 
 def requested_face() -> int:

@@ -80,11 +80,8 @@ def login_page(error: Exception | None, place: str = "") -> Response:
     page = render_template(
         "login.html", problem=reason, next=place, role=_role(), managing=here.management and not here.inference
     )
-    response = make_response(page, problem.code if problem else 200)
-    response.headers["Cache-Control"] = "no-store"
-    if error:
-        response.headers.update(answer_headers(error))
-    return response
+    headers = {"Cache-Control": "no-store", **(answer_headers(error) if error else {})}
+    return make_response(page, problem.code if problem else 200, headers)
 
 
 def _role() -> str:

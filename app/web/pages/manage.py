@@ -22,7 +22,7 @@ from werkzeug.exceptions import NotFound, abort
 
 from app.backend.sources import ARCHIVE_SUFFIXES
 from app.errors import BadParameter, DimpleError
-from app.serving.management import RegistrationRequest, Scale, register, scale
+from app.serving.management import RegistrationRequest, register, scale
 from app.serving.teaching_projects import Projects
 from app.settings import ROOT
 from app.utils.progress import record_progress
@@ -84,9 +84,7 @@ def models() -> Response:
 @bp.get("/state")
 def state() -> Response:
     """Return every model as JSON for the page's charts. Counts cover all processes since the server's start."""
-    response = jsonify({"models": model_rows()})
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return make_response(jsonify({"models": model_rows()}), {"Cache-Control": "no-store"})
 
 
 @bp.get("/models/<name>")
@@ -123,9 +121,7 @@ def progress(identity: str) -> Response:
     """Return the progress of a registration; an empty object if it has none."""
     if not PROGRESS_ID.fullmatch(identity):
         raise NotFound
-    response = jsonify(read_document(_progress_file(identity)))
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return make_response(jsonify(read_document(_progress_file(identity))), {"Cache-Control": "no-store"})
 
 
 @bp.post("/register")
@@ -140,12 +136,11 @@ def register_model() -> Response:
 def scale_model(name: str) -> Response:
     """Change the number of a model's workers."""
     check_form()
-    return _done(lambda: scale(services().registry, name, Scale(workers := _workers(), workers), synchronous=False))
+    return _done(lambda: scale(services().registry, name, workers := _workers(), workers, synchronous=False))
 
 
 @bp.post("/<name>/unregister")
 def unregister_model(name: str) -> Response:
-    """Unregister a model."""
     check_form()
     return _done(lambda: services().registry.unregister(name))
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from flask import Blueprint, Response, jsonify, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import Forbidden, Gone
 
@@ -35,7 +32,8 @@ def show(identity: str) -> Response:
     if not requested_part() and not wants_html():
         return jsonify(upload.record["answer"])
     others = answers_of(compared_models(upload.record["answer"]["model"]), upload.path.read_bytes())
-    return result_response(from_store(upload, others), _explain_parameters() if "why" in request.args else None)
+    why = {key: value for key in ("class", "face") if (value := request.args.get(key))}
+    return result_response(from_store(upload, others), why if "why" in request.args else None)
 
 
 @bp.get("/result/<identity>/picture")
@@ -114,14 +112,10 @@ def _forget(upload: StoredUpload) -> None:
 def _find(identity: str) -> StoredUpload:
     upload = services().uploads.find(identity)
     if upload is None:
-        raise Gone(_gone_message())
+        seconds = services().uploads.seconds
+        kept = f"Results are kept for {spoken_time(seconds)}." if seconds else "This server keeps no results."
+        raise Gone(f"{kept} Send the image again.")
     return upload
-
-
-def _gone_message() -> str:
-    seconds = services().uploads.seconds
-    kept = f"Results are kept for {spoken_time(seconds)}." if seconds else "This server keeps no results."
-    return f"{kept} Send the image again."
 
 
 def own_upload(identity: str) -> StoredUpload:
@@ -136,17 +130,9 @@ def own_upload(identity: str) -> StoredUpload:
     return upload
 
 
-def _explain_parameters() -> dict[str, Any]:
-    parameters: Mapping[str, str] = request.args
-    return {key: parameters[key] for key in ("class", "face") if parameters.get(key)}
-
-
 def picture_response(data: bytes, kind: str) -> Response:
     """Return an image that only this browser may cache."""
-    response = make_response(data)
-    response.content_type = kind
-    response.headers["Cache-Control"] = f"private, max-age={60 * MINUTES_CACHED}"
-    return response
+    return make_response(data, {"Content-Type": kind, "Cache-Control": f"private, max-age={60 * MINUTES_CACHED}"})
 
 
 def redirect_to(endpoint: str, identity: str | None = None) -> Response:

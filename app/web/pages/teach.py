@@ -91,9 +91,7 @@ def state(identity: str) -> Response:
         "training": {key: value for key, value in vars(running).items() if value not in ("", None)},
         "result": {"accuracy": result.metrics["accuracy"], "used": result.used} if result else None,
     }
-    response = jsonify(document)
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return make_response(jsonify(document), {"Cache-Control": "no-store"})
 
 
 @bp.post("/<identity>/delete")
@@ -108,7 +106,6 @@ def delete(identity: str) -> Response:
 
 @bp.post("/<identity>/classes")
 def add_class(identity: str) -> Response:
-    """Add a class."""
     return _change(identity, lambda found: found.add_class(request.form.get("class", "")))
 
 
@@ -121,7 +118,6 @@ def rename_class(identity: str) -> Response:
 
 @bp.post("/<identity>/classes/remove")
 def remove_class(identity: str) -> Response:
-    """Remove a class with its pictures."""
     return _change(identity, lambda found: found.remove_class(request.form.get("class", "")))
 
 
@@ -154,7 +150,6 @@ def add_pictures(identity: str) -> Response:
 
 @bp.post("/<identity>/pictures/remove")
 def remove_picture(identity: str) -> Response:
-    """Remove a picture."""
     form = request.form
     return _change(identity, lambda found: found.remove(form.get("class", ""), form.get("picture", "")))
 
@@ -170,14 +165,11 @@ def move_picture(identity: str) -> Response:
 
 @bp.get("/<identity>/pictures/<picture>")
 def picture(identity: str, picture: str) -> Response:
-    """Return the thumbnail of a picture."""
     data = _projects().get(identity).thumbnail(picture)
     if data is None:
         raise NotFound
-    response = make_response(data)
-    response.content_type = "image/jpeg"
-    response.headers["Cache-Control"] = "private, max-age=86400"  # the name is the hash of the content
-    return response
+    # the name is the hash of the content
+    return make_response(data, {"Content-Type": "image/jpeg", "Cache-Control": "private, max-age=86400"})
 
 
 @bp.post("/<identity>/corrections")
@@ -194,7 +186,6 @@ def train(identity: str) -> Response:
 
 @bp.post("/<identity>/cancel")
 def cancel(identity: str) -> Response:
-    """Cancel the training."""
     return _change(identity, lambda found: _job(found).cancel())
 
 
