@@ -51,6 +51,10 @@ class BodyTooLarge(ParseException):  # type: ignore[misc]
     """An error for a body that exceeds the limit."""
 
 
+class StorageFailed(ParseException):  # type: ignore[misc]
+    """An error for a body that cannot be stored."""
+
+
 class IncompleteRequest(ParseException):  # type: ignore[misc]
     """An error for a connection that its client closed in the middle of a request."""
 
@@ -106,14 +110,17 @@ class RequestReader:
     def feed(self, data: bytes) -> State:
         """Process received bytes; call it until a request is complete.
 
-        :raises ParseException: a gunicorn error, or one of the three above, if the request is invalid.
-        :raises OSError: if the temporary file cannot be written.
+        :raises ParseException: a gunicorn error, or one of the four above, if the request is invalid or its body cannot
+            be stored.
         """
         self._data += data
         if self.request is None and not self._read_head():
             self.state = State.HEAD if self._data else State.NOTHING
             return self.state
-        self.state = State.WHOLE if self._read_body() else State.BODY
+        try:
+            self.state = State.WHOLE if self._read_body() else State.BODY
+        except OSError as error:
+            raise StorageFailed(str(error)) from None
         return self.state
 
     def limit_body(self, max_body: int) -> None:
