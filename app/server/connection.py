@@ -154,9 +154,9 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        self.reader.close()
-        with suppress(OSError):
-            self.sock.close()
+        for item in (self.reader, self.sock):
+            with suppress(OSError):  # of the body, too: its last bytes may not fit on the disk
+                item.close()
 
 
 class Output:

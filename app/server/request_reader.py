@@ -216,10 +216,9 @@ class RequestReader:
 
     def _read_body(self) -> Steps:
         while self._left:
-            piece = bytes(self._data[: self._left])
-            del self._data[: len(piece)]
-            self._left -= len(piece)
-            self._store(piece)
+            length = self._store(self._data[: self._left])
+            del self._data[:length]
+            self._left -= length
             if self._left:
                 yield State.BODY
 
@@ -231,10 +230,9 @@ class RequestReader:
         first = True
         while True:
             if self._left:
-                piece = bytes(data[at : at + self._left])
-                pieces.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
+                pieces.append(bytes(data[at : at + self._left]))
+                at += len(pieces[-1])
+                self._left -= len(pieces[-1])
             if self._left or (line := self._chunk_line(at if first else at + 2, first)) is None:
                 self._store(b"".join(pieces))
                 pieces.clear()
@@ -288,13 +286,14 @@ class RequestReader:
                 raise BadFraming("a trailer is malformed")
             yield State.BODY
 
-    def _store(self, piece: bytes) -> None:
+    def _store(self, piece: bytes | bytearray) -> int:
+        """Append a piece to the body, and return its length."""
         self.size += len(piece)
         self._check_size()
         if self.size > IN_MEMORY_BYTES and isinstance(self.body, io.BytesIO):
             beginning, self.body = self.body, tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the request
             self.body.write(beginning.getbuffer())
-        self.body.write(piece)
+        return self.body.write(piece)
 
     def _check_size(self) -> None:
         if self.size > self.max_body:
