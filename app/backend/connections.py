@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from app.backend.batching import IsDisconnected, QueueResult, never_disconnected
@@ -252,10 +253,11 @@ class ConnectionPool:
 
     def _trim_later(self) -> None:
         if len(self._idle) > 1 and not self._will_trim:
-            self._will_trim = True
             timer = threading.Timer(IDLE_SECONDS, self._trim)
             timer.daemon = True
-            timer.start()
+            with suppress(RuntimeError):  # the system cannot start another thread
+                timer.start()
+                self._will_trim = True
 
     def _trim(self) -> None:
         """Close the connections that the calls of the last seconds did not need, except one."""
