@@ -119,6 +119,7 @@ class _Connection:
         """
         with self._held:
             while True:
+                self._channel.wait()
                 kind, size, length, generation, timeout, _ = self._channel.receive(Kind.CALL, Kind.BUFFER, Kind.ASK)
                 if kind is Kind.ASK:
                     self._compute(size, generation, timeout)

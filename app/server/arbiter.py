@@ -16,7 +16,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from app.backend.supervisor import BackendProcess
-from app.server.connection_balance import COUNTS
+from app.server.listener import COUNTS
 
 PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0

@@ -1,17 +1,11 @@
-"""Client connections, read and written without blocking, and the listening sockets that accept them."""
+"""Client connections, read and written without blocking."""
 
 from __future__ import annotations
 
-import copy
-import errno
-import os
-import resource
 import socket
 import ssl
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from selectors import EVENT_READ, BaseSelector
 from typing import Any
 
 from gunicorn.config import Config
@@ -19,10 +13,7 @@ from gunicorn.http import Request
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.sock import ssl_wrap_socket
 
-from app.server.addresses import speaks_https
-from app.server.connection_balance import COUNTS
 from app.server.request_reader import RequestReader, State
-from app.settings import Settings
 
 READ_BYTES, CHUNKED_READ_BYTES = 2**18, 2**14
 """Bytes per read. Chunked bodies are read in smaller pieces because chunks of one byte are slow to parse."""
@@ -32,21 +23,13 @@ LINGER_SECONDS = 2.0
 """Time for a client to close its side before the kernel discards the response bytes that it has not read."""
 BUFFER_BYTES = 2**16
 """Bytes of a response that are buffered before they are sent."""
-PAUSE_SECONDS = 0.1
-"""Interval between two attempts to accept a connection while the process is out of file descriptors or memory."""
-YIELD_SECONDS, MAX_YIELD_SECONDS = 0.001, 0.01
-"""Time for which a process with more connections leaves the next one to another before it checks again, and time after
-which it accepts the connection regardless."""
-WARN_SECONDS = 10.0
-SPARE_FILES = 128
-"""File descriptors reserved for other uses than connections: images, pages, handlers."""
-EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Connection:
-    """A client connection, owned by the main thread, which polls it (``polled``), or by the thread that answers a
-    request.
+    """A client connection, owned by the main thread, or by the thread that answers a request.
+
+    ``pause`` and ``polled`` are the worker's: what the connection waits for, and whether the poller reports its data.
 
     :param address: address of the client.
     :param server: host and port of the listening socket.
@@ -66,6 +49,7 @@ class Connection:
         self._requests = 0
         self._proxy: dict[str, Any] | None = None
         self.reader = RequestReader(self._parse, max_body, cfg.proxy_protocol in ("v2", "auto"))
+        self.pause: object = None
         self.polled = self.lingers = self.is_admitted = False
         self.restart(seconds)
 
@@ -89,6 +73,11 @@ class Connection:
         return self.reader.state is State.NOTHING
 
     @property
+    def awaits_admission(self) -> bool:
+        """Return whether a request has begun its body, and the application has not been asked about it."""
+        return self.reader.state is State.BODY and not (self.is_admitted or self.lingers)
+
+    @property
     def has_pending(self) -> bool:
         """Return whether TLS has buffered bytes, which no poller reports."""
         return isinstance(self.sock, ssl.SSLSocket) and not self._handshakes and self.sock.pending() > 0
@@ -107,10 +96,15 @@ class Connection:
             return None
 
     def feed(self, data: bytes) -> State:
-        """Pass received bytes, or the end of the stream, to the reader; raise the errors of :class:`RequestReader`."""
+        """Pass received bytes, or the end of the stream, to the reader; raise the errors of :class:`RequestReader`.
+
+        :raises ConnectionResetError: at the end of the stream, if no response is due.
+        """
+        if not data and self.is_idle:
+            raise ConnectionResetError
         if not data:
             self.reader.end()
-        if self.reader.state is State.NOTHING:
+        if self.is_idle:
             self.restart(self.seconds)
         self._received += len(data)
         earned = self.since + self.seconds + self._received / MIN_BYTES_PER_SECOND
@@ -160,9 +154,9 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        self.reader.close()
-        with suppress(OSError):
-            self.sock.close()
+        for item in (self.reader, self.sock):
+            with suppress(OSError):  # of the body, too: its last bytes may not fit on the disk
+                item.close()
 
 
 class Output:
@@ -189,100 +183,3 @@ class Output:
         data = b"".join(self._pieces)
         self._pieces, self._size = [], 0
         return data
-
-
-class Listener:
-    """A listening socket, with TLS or without."""
-
-    def __init__(self, listener: Any, cfg: Config, settings: Settings, log: Any) -> None:
-        self._listener, self._settings, self._log = listener, settings, log
-        name = listener.getsockname()
-        plain = cfg.is_ssl and not speaks_https(name, settings)
-        self._cfg = _without_certificate(cfg) if plain else cfg
-        # For a Unix socket, gunicorn would take the port from the Host header, which the client chooses. The port tells
-        # management requests from others.
-        port = settings.management_port if f"unix:{name}" == settings.management_host else settings.port
-        self._name = ("localhost", port) if isinstance(name, str) else name
-        self._opens_at = self._warns_at = self._yields_since = 0.0
-        self.is_watched = False
-        listener.setblocking(False)
-
-    def seconds_closed(self) -> float:
-        """Return the seconds for which no connection may be accepted yet."""
-        return max(0.0, self._opens_at - time.monotonic())
-
-    def watch(self, poller: BaseSelector, enabled: bool, callback: Callable[[Any], None]) -> None:
-        """Register ``callback`` for new connections, or unregister it."""
-        enabled = enabled and time.monotonic() >= self._opens_at
-        if enabled != self.is_watched:
-            self.is_watched = enabled
-            if enabled:
-                poller.register(self._listener, EVENT_READ, callback)
-            else:
-                poller.unregister(self._listener)
-
-    def accept(self) -> Connection | None:
-        """Accept the next connection; return None if there is none, or the process is out of resources."""
-        while True:
-            try:
-                sock, address = self._listener.accept()
-                limits = self._settings.client_timeout, self._settings.max_request_bytes
-                return Connection(self._cfg, sock, address, self._name, *limits)
-            except BlockingIOError:
-                return None
-            except OSError as error:  # otherwise the client has gone already
-                if error.errno in EXHAUSTED:
-                    self._pause(error)
-                    return None
-
-    def should_yield(self, connections: int) -> bool:
-        """Return whether to leave the next connection, briefly, to a process that has fewer connections."""
-        # the backlog is unknown for some sockets and systems
-        if COUNTS.should_accept(connections, max(1, self._listener.get_backlog())):
-            return False
-        now = time.monotonic()
-        if now > self._opens_at + MAX_YIELD_SECONDS:  # the last yield was long ago
-            self._yields_since = now
-        elif now > self._yields_since + MAX_YIELD_SECONDS:
-            self._yields_since = now
-            return False
-        self._opens_at = now + YIELD_SECONDS
-        return True
-
-    @property
-    def is_exhausted(self) -> bool:
-        """Return whether the process lacked resources for the last connection."""
-        return self.seconds_closed() > YIELD_SECONDS
-
-    def _pause(self, error: OSError) -> None:
-        now = time.monotonic()
-        self._opens_at = now + PAUSE_SECONDS
-        if now > self._warns_at:
-            self._warns_at = now + WARN_SECONDS
-            self._log.warning("Cannot accept connections: %s. Clients wait.", error.strerror)
-
-    def close(self) -> None:
-        """Close the listening socket."""
-        self._listener.close()
-
-
-def raise_file_limit(connections: int) -> int:
-    """Raise the limit of open files for ``connections`` as far as allowed; return the number of possible ones."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return connections
-    used = len(os.listdir("/dev/fd"))
-    required = used + SPARE_FILES + connections
-    if soft < required:
-        soft = required if hard == resource.RLIM_INFINITY else min(hard, required)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(connections, soft - used - min(SPARE_FILES, soft // 4)))
-
-
-def _without_certificate(config: Config) -> Config:
-    plain = Config()
-    plain.settings = dict(config.settings)
-    for name in ("certfile", "keyfile"):
-        plain.settings[name] = copy.copy(config.settings[name])
-        plain.settings[name].set(None)
-    return plain

@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 from gunicorn.http import errors
 
-from app.server.request_reader import BodyTooLarge, IncompleteRequest
+from app.server.request_reader import BodyTooLarge, IncompleteRequest, StorageFailed
 
 SECURITY = "Content-Security-Policy: default-src 'none'\r\nX-Content-Type-Options: nosniff\r\n"
+
+
+class TooSlow(errors.ParseException):  # type: ignore[misc]
+    """An error for a request that takes too long to arrive."""
 
 
 @dataclass(frozen=True)
@@ -33,63 +37,60 @@ class ErrorResponse:
         return head.encode() + body
 
 
-TOO_SLOW = ErrorResponse(
-    408, "Request Timeout", "RequestTimeout", "The request took too long to arrive; the limit is DIMPLE_CLIENT_TIMEOUT."
-)
 BROKEN = ErrorResponse(
     500, "Internal Server Error", "InternalError", "Internal server error. The server's log has the details."
 )
-NO_SPACE = ErrorResponse(
-    507,
-    "Insufficient Storage",
-    "StorageError",
-    "The body cannot be stored: the disk is full, or cannot be written. Send it later.",
-)
-LINE = ErrorResponse(
-    414,
-    "URI Too Long",
-    "URITooLong",
-    "The first line of the request is too long; the limit is DIMPLE_MAX_REQUEST_LINE.",
-)
-HEADERS = ErrorResponse(
-    431,
-    "Request Header Fields Too Large",
-    "HeadersTooLarge",
-    "The header fields, trailers or chunk extensions are too many or too long: DIMPLE_MAX_HEADERS and "
-    "DIMPLE_MAX_HEADER_BYTES have the limits.",
-)
-CODING = ErrorResponse(
-    501, "Not Implemented", "NotImplemented", "This Transfer-Encoding is not supported; use chunked."
-)
-EXPECTATION = ErrorResponse(417, "Expectation Failed", "ExpectationFailed", "Only Expect: 100-continue can be met.")
-BODY = ErrorResponse(
-    413,
-    "Request Entity Too Large",
-    "RequestEntityTooLarge",
-    "The request is too long; the limit is DIMPLE_MAX_REQUEST_BYTES. Send less.",
-)
-PROXY = ErrorResponse(403, "Forbidden", "Forbidden", "This address may not send the PROXY protocol.")
-INCOMPLETE = ErrorResponse(
-    400,
-    "Bad Request",
-    "ClientDisconnected",
-    "The connection was closed before the request was complete. Send the request again.",
-)
-MALFORMED = ErrorResponse(400, "Bad Request", "BadRequest", "This is not a valid HTTP request.")
-RESPONSES: tuple[tuple[type[Exception], ErrorResponse], ...] = (
-    (errors.LimitRequestLine, LINE),
-    (errors.LimitRequestHeaders, HEADERS),
-    (errors.UnsupportedTransferCoding, CODING),
-    (errors.ExpectationFailed, EXPECTATION),
-    (errors.ForbiddenProxyRequest, PROXY),
-    (BodyTooLarge, BODY),
-    (IncompleteRequest, INCOMPLETE),
-    (errors.ParseException, MALFORMED),
-    (OSError, NO_SPACE),
-)
-"""Responses to errors of :class:`app.server.request_reader.RequestReader`; the first matching class counts."""
+RESPONSES = {
+    TooSlow: (
+        408,
+        "Request Timeout",
+        "RequestTimeout",
+        "The request took too long to arrive; the limit is DIMPLE_CLIENT_TIMEOUT.",
+    ),
+    errors.LimitRequestLine: (
+        414,
+        "URI Too Long",
+        "URITooLong",
+        "The first line of the request is too long; the limit is DIMPLE_MAX_REQUEST_LINE.",
+    ),
+    errors.LimitRequestHeaders: (
+        431,
+        "Request Header Fields Too Large",
+        "HeadersTooLarge",
+        "The header fields, trailers or chunk extensions are too many or too long: DIMPLE_MAX_HEADERS and "
+        "DIMPLE_MAX_HEADER_BYTES have the limits.",
+    ),
+    errors.UnsupportedTransferCoding: (
+        501,
+        "Not Implemented",
+        "NotImplemented",
+        "This Transfer-Encoding is not supported; use chunked.",
+    ),
+    errors.ExpectationFailed: (417, "Expectation Failed", "ExpectationFailed", "Only Expect: 100-continue can be met."),
+    errors.ForbiddenProxyRequest: (403, "Forbidden", "Forbidden", "This address may not send the PROXY protocol."),
+    BodyTooLarge: (
+        413,
+        "Request Entity Too Large",
+        "RequestEntityTooLarge",
+        "The request is too long; the limit is DIMPLE_MAX_REQUEST_BYTES. Send less.",
+    ),
+    IncompleteRequest: (
+        400,
+        "Bad Request",
+        "ClientDisconnected",
+        "The connection was closed before the request was complete. Send the request again.",
+    ),
+    StorageFailed: (
+        507,
+        "Insufficient Storage",
+        "StorageError",
+        "The body cannot be stored: the disk is full, or cannot be written. Send it later.",
+    ),
+    errors.ParseException: (400, "Bad Request", "BadRequest", "This is not a valid HTTP request."),
+}
+"""Status, phrase, type and message for each error of :class:`app.server.request_reader.RequestReader`."""
 
 
-def response_to(error: Exception) -> ErrorResponse:
+def response_to(error: errors.ParseException) -> ErrorResponse:
     """Return the response to a request that failed to parse."""
-    return next((response for kind, response in RESPONSES if isinstance(error, kind)), BROKEN)
+    return next(ErrorResponse(*RESPONSES[kind]) for kind in type(error).__mro__ if kind in RESPONSES)

@@ -6,7 +6,7 @@ import enum
 import io
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import IO, Any
 
 from gunicorn.http.body import ChunkedReader
@@ -40,7 +40,7 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:%s)*)\r\n" % _EXTENSION)
 _TRAILER = re.compile(rb"(%s):%s\r\n" % (_TOKEN, _VALUE))
 _FORBIDDEN_TRAILERS = (b"authorization", b"content-length", b"host", b"te", b"trailer", b"transfer-encoding")
 _EXPECT = re.compile(rb"\r\nexpect:[ \t]*100-continue[ \t]*(?=\r)", re.IGNORECASE)
-_TOKEN_BYTES = frozenset(item for item in range(256) if re.fullmatch(_TOKEN, bytes([item])))
+_METHOD = re.compile(_TOKEN)
 
 
 class BadFraming(ParseException):  # type: ignore[misc]
@@ -49,6 +49,10 @@ class BadFraming(ParseException):  # type: ignore[misc]
 
 class BodyTooLarge(ParseException):  # type: ignore[misc]
     """An error for a body that exceeds the limit."""
+
+
+class StorageFailed(ParseException):  # type: ignore[misc]
+    """An error for a body that cannot be stored."""
 
 
 class IncompleteRequest(ParseException):  # type: ignore[misc]
@@ -64,6 +68,9 @@ class State(enum.Enum):
     BODY = enum.auto()
     """Its complete head, and part of its body."""
     WHOLE = enum.auto()
+
+
+Steps = Generator[State, None, None]
 
 
 class RequestReader:
@@ -86,34 +93,25 @@ class RequestReader:
         self.request: Any = None
         self.body: IO[bytes] = io.BytesIO()
         self.expects_continue = False
+        self.is_chunked = False
         self.max_body = self._default_max_body
         self.size = 0  # bytes of the body received so far
-        self._start = self._searched = 0
-        self._may_skip_line = True
-        self._left = 0
-        self._chunks: _ChunkDecoder | None = None
-
-    @property
-    def is_chunked(self) -> bool:
-        """Return whether the current body is chunked, and therefore slower to read."""
-        return self._chunks is not None
+        self._left = 0  # bytes of the body or the chunk that have not been received
+        self._steps = self._read()
 
     @property
     def is_short(self) -> bool:
         """Return whether the client sends the rest of the body unasked, and all of it stays in memory."""
-        return self._chunks is None and not self.expects_continue and self.size + self._left <= IN_MEMORY_BYTES
+        return not self.is_chunked and not self.expects_continue and self.size + self._left <= IN_MEMORY_BYTES
 
     def feed(self, data: bytes) -> State:
         """Process received bytes; call it until a request is complete.
 
-        :raises ParseException: a gunicorn error, or one of the three above, if the request is invalid.
-        :raises OSError: if the temporary file cannot be written.
+        :raises ParseException: a gunicorn error, or one of the four above, if the request is invalid or its body cannot
+            be stored.
         """
         self._data += data
-        if self.request is None and not self._read_head():
-            self.state = State.HEAD if self._data else State.NOTHING
-            return self.state
-        self.state = State.WHOLE if self._read_body() else State.BODY
+        self.state = next(self._steps)
         return self.state
 
     def limit_body(self, max_body: int) -> None:
@@ -136,55 +134,67 @@ class RequestReader:
         """Discard an answered request, and process the bytes that follow it; raise the errors of :meth:`feed`."""
         self.close()
         self._reset()
-        return self.feed(b"")
+        return self.feed(b"") if self._data else self.state
 
     def close(self) -> None:
         """Close the body, which deletes its temporary file."""
+        self._steps.close()
         self.body.close()
 
-    def _read_head(self) -> bool:
-        data = self._data
-        if not self._find_start():
-            return False
-        if len(data) > self._start and data[self._start] not in _TOKEN_BYTES and data[self._start :] != b"\r":
-            raise BadFraming("the first byte is not that of an HTTP request")
-        end = data.find(_END, max(self._start, self._searched - 3))
-        stop = len(data) if end < 0 else end + 2
-        if data.count(b"\n", self._searched, stop) != data.count(b"\r\n", self._searched, stop):
-            raise BadFraming("a line of the head ends in a bare LF")
-        self._searched = stop - data.endswith(b"\r", 0, stop)
-        if (stop if end < 0 else end) - self._start > MAX_HEAD_BYTES:
-            if data.find(b"\r\n", self._start) < 0:
-                raise LimitRequestLine(len(data), MAX_HEAD_BYTES)
-            raise LimitRequestHeaders(f"a head of more than {MAX_HEAD_BYTES} bytes")
-        if end < 0:
-            return False
-        self._begin_body(self._parsed(bytes(data[: end + len(_END)])))
-        del data[: end + len(_END)]
-        return True
+    def _read(self) -> Steps:
+        """Read one request: yield its state whenever more bytes are needed, and at its end."""
+        yield from self._read_head()
+        try:
+            yield from self._read_chunks() if self.is_chunked else self._read_body()
+            self.body.seek(0)
+        except OSError as error:
+            raise StorageFailed(str(error)) from None
+        self.request.body = self.body
+        yield State.WHOLE
 
-    def _find_start(self) -> bool:
-        """Skip a PROXY header and an empty line (RFC 9112, section 2.2); return whether they are complete."""
-        data = self._data
-        if self._proxied and not self._start:
-            if data[:12] == _PROXY_V2[: len(data)]:
-                length = 16 + int.from_bytes(data[14:16], "big")
-                if len(data) < max(17, length + 1):
-                    return False
-                self._start = self._searched = length
-            elif len(data) >= 12:
-                self._proxied = False
-        if self._may_skip_line and len(data) >= self._start + 2:
-            self._may_skip_line = False
-            if data.startswith(b"\r\n", self._start):
-                del data[self._start : self._start + 2]
-        return True
+    def _read_head(self) -> Steps:
+        data, start = self._data, 0
+        if self._proxied:
+            start = yield from self._read_proxy_header()
+        while bytes(data[start : start + 2]) in (b"", b"\r"):
+            yield State.HEAD if data else State.NOTHING
+        if data.startswith(b"\r\n", start):  # one empty line is allowed (RFC 9112, section 2.2)
+            del data[start : start + 2]
+        searched = start
+        while True:
+            if len(data) > start and not _METHOD.match(data, start):
+                raise BadFraming("the first byte is not that of an HTTP request")
+            end = data.find(_END, max(start, searched - 3))
+            stop = len(data) if end < 0 else end + 2
+            if data.count(b"\n", searched, stop) != data.count(b"\r\n", searched, stop):
+                raise BadFraming("a line of the head ends in a bare LF")
+            searched = stop - data.endswith(b"\r", 0, stop)
+            if (stop if end < 0 else end) - start > MAX_HEAD_BYTES:
+                if data.find(b"\r\n", start) < 0:
+                    raise LimitRequestLine(len(data), MAX_HEAD_BYTES)
+                raise LimitRequestHeaders(f"a head of more than {MAX_HEAD_BYTES} bytes")
+            if end >= 0:
+                break
+            yield State.HEAD if data else State.NOTHING
+        head = bytes(data[: end + len(_END)])
+        del data[: len(head)]
+        self._begin_body(self._parsed(head, start))
 
-    def _parsed(self, head: bytes) -> Any:
-        line_end = head.index(b"\r\n", self._start)
-        if not head[self._start : line_end].isascii():  # clients should have quoted it, and gunicorn 27 rejects it
-            line = re.sub(rb"[\x80-\xff]", lambda match: b"%%%02X" % ord(match[0]), head[self._start : line_end])
-            head = head[: self._start] + line + head[line_end:]
+    def _read_proxy_header(self) -> Generator[State, None, int]:
+        """Wait for a header of the PROXY protocol, and return its length; 0 if there is none."""
+        data = self._data
+        while data[:12] == _PROXY_V2[: len(data)]:
+            length = 16 + int.from_bytes(data[14:16], "big")
+            if len(data) > max(16, length):
+                return length
+            yield State.HEAD if data else State.NOTHING
+        return 0
+
+    def _parsed(self, head: bytes, start: int) -> Any:
+        line_end = head.index(b"\r\n", start)
+        if not head[start:line_end].isascii():  # clients should have quoted it, and gunicorn 27 rejects it
+            line = re.sub(rb"[\x80-\xff]", lambda match: b"%%%02X" % ord(match[0]), head[start:line_end])
+            head = head[:start] + line + head[line_end:]
         head, expectations = _EXPECT.subn(b"", head)  # or gunicorn would send a second 100 Continue
         try:
             request = self._parse(head)
@@ -200,121 +210,91 @@ class RequestReader:
         if request.method == "CONNECT":  # another protocol follows
             request.force_close()
         self.request, self._proxied = request, False
-        if isinstance(request.body.reader, ChunkedReader):
-            self._chunks = _ChunkDecoder()
-        else:
+        self.is_chunked = isinstance(request.body.reader, ChunkedReader)
+        if not self.is_chunked:
             self._left = request.body.reader.length
 
-    def _read_body(self) -> bool:
-        data = self._data
-        if self._chunks is None:
-            if not self.size and len(data) >= self._left:  # most bodies come with the head
-                self.size, self.body = self._left, io.BytesIO(bytes(data[: self._left]))
-                del data[: self._left]
-                self._check_size()
-                self.request.body = self.body
-                return True
-            piece = bytes(data[: self._left])
-            del data[: len(piece)]
-            self._store(piece)
-            self._left -= len(piece)
-            whole = not self._left
-        else:
-            if pieces := self._chunks.decode(data):
-                self._store(b"".join(pieces))
-            whole = self._chunks.is_whole
-            if whole:  # RFC 9112, section 7.1.3
-                remaining = [pair for pair in self.request.headers if pair[0] != "TRANSFER-ENCODING"]
-                self.request.headers = [*remaining, ("CONTENT-LENGTH", str(self.size))]
-        if whole:
-            self.body.seek(0)
-            self.request.body = self.body
-        return whole
-
-    def _store(self, piece: bytes) -> None:
-        if not piece:
-            return
-        if not self.size:
-            self.body = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115 -- closed with the request
-        self.size += len(piece)
-        self._check_size()
-        self.body.write(piece)
-
-    def _check_size(self) -> None:
-        if self.size > self.max_body:
-            raise BodyTooLarge(f"a body of more than {self.max_body} bytes")
-
-
-class _ChunkDecoder:
-    """A strict decoder of chunked bodies: any deviation from RFC 9112, section 7.1, is an error."""
-
-    def __init__(self) -> None:
-        self.is_whole = False
-        self._left = 0  # bytes of the current chunk
-        self._first = True
-        self._last = False  # whether the chunk of length 0 has arrived, and trailers follow
-        self._extensions = self._trailers = 0  # bytes
-
-    def decode(self, data: bytearray) -> list[bytes]:
-        """Return the decoded pieces of the body, and remove the decoded bytes from ``data``.
-
-        :raises BadFraming: if the body is not chunked correctly, or a trailer is malformed or forbidden.
-        :raises LimitRequestHeaders: if extensions or trailers are too long.
-        """
-        pieces: list[bytes] = []
-        at = 0
-        while not self._last:
+    def _read_body(self) -> Steps:
+        while self._left:
+            length = self._store(self._data[: self._left])
+            del self._data[:length]
+            self._left -= length
             if self._left:
-                piece = bytes(data[at : at + self._left])
-                pieces.append(piece)
-                at += len(piece)
-                self._left -= len(piece)
-                if self._left:
-                    break
-            after = self._after_line(data, at)
-            if after is None:
-                break
-            at = after
-        del data[:at]
-        if self._last:
-            self._read_trailers(data)
-        return pieces
+                yield State.BODY
 
-    def _after_line(self, data: bytearray, at: int) -> int | None:
-        """Parse a chunk's size line, and the CRLF that ends the previous chunk; return its end, None if it is
+    def _read_chunks(self) -> Steps:
+        """Decode a chunked body strictly: any deviation from RFC 9112, section 7.1, is an error."""
+        data = self._data
+        pieces: list[bytes] = []
+        at = extensions = 0
+        first = True
+        while True:
+            if self._left:
+                pieces.append(bytes(data[at : at + self._left]))
+                at += len(pieces[-1])
+                self._left -= len(pieces[-1])
+            if self._left or (line := self._chunk_line(at if first else at + 2, first)) is None:
+                self._store(b"".join(pieces))
+                pieces.clear()
+                del data[:at]
+                at = 0
+                yield State.BODY
+                continue
+            extensions += len(line[2])
+            if extensions > MAX_EXTENSION_BYTES:
+                raise LimitRequestHeaders(f"chunk extensions of more than {MAX_EXTENSION_BYTES} bytes")
+            at, first, self._left = line.end(), False, int(line[1], 16)
+            if not self._left:
+                break
+        self._store(b"".join(pieces))
+        del data[:at]
+        yield from self._skip_trailers()
+        remaining = [pair for pair in self.request.headers if pair[0] != "TRANSFER-ENCODING"]
+        self.request.headers = [*remaining, ("CONTENT-LENGTH", str(self.size))]  # RFC 9112, section 7.1.3
+
+    def _chunk_line(self, start: int, first: bool) -> re.Match[bytes] | None:
+        """Match the size line of a chunk, and the CRLF before it that ends the previous chunk; return None if they are
         incomplete."""
-        start = at
-        if not self._first:
-            if data[at : at + 2] != b"\r\n"[: len(data) - at]:
-                raise BadFraming("a chunk does not end in CRLF where its size says")
-            start += 2
+        data = self._data
+        if not first and data[start - 2 : start] != b"\r\n"[: max(0, len(data) - start + 2)]:
+            raise BadFraming("a chunk does not end in CRLF where its size says")
         line = _CHUNK_LINE.match(data, start, start + MAX_CHUNK_LINE_BYTES)
         if line is None:
             if len(data) - start >= MAX_CHUNK_LINE_BYTES:
                 raise LimitRequestHeaders(f"the line before a chunk has more than {MAX_CHUNK_LINE_BYTES} bytes")
             if data.find(b"\n", start) >= 0:
                 raise BadFraming(f"a chunk has no size: {bytes(data[start : start + 20])!r}")
-            return None
-        self._first = False
-        self._extensions += len(line[2])
-        if self._extensions > MAX_EXTENSION_BYTES:
-            raise LimitRequestHeaders(f"chunk extensions of more than {MAX_EXTENSION_BYTES} bytes")
-        self._left = int(line[1], 16)
-        self._last = not self._left
-        return line.end()
+        return line
 
-    def _read_trailers(self, data: bytearray) -> None:
-        """Check the trailers received so far, and drop them."""
-        at = 0
-        while not (ended := data.startswith(b"\r\n", at)) and (line := _TRAILER.match(data, at)):
-            if line[1].lower() in _FORBIDDEN_TRAILERS:
-                raise BadFraming(f"the trailer {bytes(line[1]).decode()} is forbidden")
-            at = line.end()
-        at += 2 * ended
-        self._trailers += at
-        del data[:at]
-        self.is_whole = ended
-        if self._trailers + (0 if ended else len(data)) > MAX_TRAILER_BYTES:
-            raise LimitRequestHeaders(f"trailers of more than {MAX_TRAILER_BYTES} bytes")
-        if not ended and b"\n" in data:
-            raise BadFraming("a trailer is malformed")
+    def _skip_trailers(self) -> Steps:
+        """Check the trailers, and drop them."""
+        data, length = self._data, 0
+        while True:
+            at = 0
+            while not (ended := data.startswith(b"\r\n", at)) and (line := _TRAILER.match(data, at)):
+                if line[1].lower() in _FORBIDDEN_TRAILERS:
+                    raise BadFraming(f"the trailer {bytes(line[1]).decode()} is forbidden")
+                at = line.end()
+            at += 2 * ended
+            length += at
+            del data[:at]
+            if length + (0 if ended else len(data)) > MAX_TRAILER_BYTES:
+                raise LimitRequestHeaders(f"trailers of more than {MAX_TRAILER_BYTES} bytes")
+            if ended:
+                return
+            if b"\n" in data:
+                raise BadFraming("a trailer is malformed")
+            yield State.BODY
+
+    def _store(self, piece: bytes | bytearray) -> int:
+        """Append a piece to the body, and return its length."""
+        self.size += len(piece)
+        self._check_size()
+        if self.size > IN_MEMORY_BYTES and isinstance(self.body, io.BytesIO):
+            beginning, self.body = self.body, tempfile.TemporaryFile()  # noqa: SIM115 -- closed with the request
+            self.body.write(beginning.getbuffer())
+        return self.body.write(piece)
+
+    def _check_size(self) -> None:
+        if self.size > self.max_body:
+            raise BodyTooLarge(f"a body of more than {self.max_body} bytes")

@@ -1,8 +1,11 @@
 """gunicorn's threaded worker, except that a thread gets only requests that have arrived completely.
 
-The main thread owns every connection that has no request in processing. It reads without blocking, answers short
-requests itself, one after the other, and submits all other requests to the thread pool. Under the interpreter lock, a
+The main thread owns every connection that has no request in the thread pool. It reads without blocking, answers short
+requests itself, one after the other, and submits all other requests to the pool. Under the interpreter lock, a
 hand-over costs as much as a short request. Slow or silent clients occupy no thread.
+
+A generator serves each connection (:meth:`Worker._serve`). It runs in the main thread, and yields whenever it waits:
+for data, for its turn among the requests that have arrived, or for work in the pool.
 
 The pool runs a limited number of requests that may wait long, for example for a slow model. The application refuses
 further ones immediately (503), so that threads remain for other requests.
@@ -10,11 +13,12 @@ further ones immediately (503), so that threads remain for other requests.
 
 from __future__ import annotations
 
+import enum
 import mmap
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -25,9 +29,9 @@ from gunicorn.http.errors import ParseException
 from gunicorn.http.wsgi import Response, create
 from gunicorn.workers.gthread import ThreadWorker
 
-from app.server.connection import Connection, Listener, Output, raise_file_limit
-from app.server.connection_balance import COUNTS
-from app.server.parse_errors import BROKEN, TOO_SLOW, ErrorResponse, response_to
+from app.server.connection import Connection, Output
+from app.server.listener import COUNTS, Listener, raise_file_limit
+from app.server.parse_errors import BROKEN, TooSlow, response_to
 from app.server.request_reader import State
 from app.server.thread_pool import ThreadPool
 from app.settings import read_settings
@@ -48,6 +52,18 @@ RESERVED_THREADS = 8
 CONTINUE = 100
 
 
+class Pause(enum.Enum):
+    """What the generator of a connection waits for, unless it is work in the pool."""
+
+    DATA = enum.auto()
+    """Data. The generator gets True instead if its time is over, or another connection needs its place."""
+    TURN = enum.auto()
+
+
+Work = Callable[[], Any]
+Steps = Generator[Pause | Work, Any, bool]
+
+
 class HttpResponse(Response):  # type: ignore[misc]
     """gunicorn's response without a ``Server`` header, as Multi Model Server sends it."""
 
@@ -65,8 +81,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
         self._serves = mmap.mmap(-1, 1)  # created before the fork: shared with the master
-        self._connections: dict[Connection, None] = {}
-        self._arrived: deque[Connection] = deque()  # with complete requests
+        self._connections: dict[Connection, Steps] = {}
+        self._turns: deque[Connection] = deque()
         self._waiting = 0  # requests in the pool that may wait
         self._next_look = 0.0
         self._idle_until = float("inf")
@@ -119,16 +135,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _take_turn(self, seconds: float) -> None:
         """Wait for events for at most ``seconds``, and process them."""
         self.notify()
-        self.wait_for_and_dispatch_events(0.0 if self._arrived else seconds)
-        for _ in range(len(self._arrived)):
-            self._dispatch(self._arrived.popleft())
+        self.wait_for_and_dispatch_events(0.0 if self._turns else seconds)
+        for _ in range(len(self._turns)):
+            self._go_on(self._turns.popleft())
         if (now := time.monotonic()) >= self._next_look:
             self._next_look = now + LOOK_SECONDS
-            for conn in [connection for connection in self._connections if connection.polled]:
-                if now > conn.deadline or (conn.is_idle and now > self._idle_until):
-                    self._expire(conn)
-                elif conn.reader.state is State.BODY and not (conn.is_admitted or conn.lingers):
-                    self._admit(conn)  # its short body has not followed the head at once
+            for conn in self._waiting_for_data():
+                if now > conn.deadline or (conn.is_idle and now > self._idle_until) or conn.awaits_admission:
+                    self._go_on(conn, True)
+
+    def _waiting_for_data(self) -> list[Connection]:
+        return [conn for conn in self._connections if conn.pause is Pause.DATA]
 
     def _watch_listeners(self) -> float:
         """Watch the listeners, unless there are too many connections or other processes should accept the next ones.
@@ -149,9 +166,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             stays = self.alive and (self.nr_conns >= self.worker_connections or listener.should_yield(self.nr_conns))
             if stays or (conn := listener.accept()) is None:
                 return
-            self._connections[conn] = None
+            self._connections[conn] = steps = self._serve(conn)
             self._count(1)
-            self._read(conn)
+            next(steps)
+            self._go_on(conn)  # most requests arrive with their connection
 
     def _stop_accepting(self) -> None:
         """Accept the connections that are already pending, and close the listeners."""
@@ -167,54 +185,137 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if self.alive:
             COUNTS.set(self.age, self.nr_conns)
 
-    def _read(self, conn: Connection, _: Any = None) -> None:
-        """Read what a connection has received, and process it."""
-        if conn not in self._connections or (conn.reader.state is State.WHOLE and not conn.lingers):
-            return  # closed after the poller reported it, or its request waits for its turn
+    def _evict(self) -> None:
+        """Close one connection to make room: a lingering one first, then the longest idle, then the one that has been
+        sending longest. Connections younger than :data:`EVICTABLE_SECONDS` are spared."""
+        latest = time.monotonic() - EVICTABLE_SECONDS
+        if old := [conn for conn in self._waiting_for_data() if conn.since < latest]:
+            self._go_on(min(old, key=lambda conn: (not conn.lingers, not conn.is_idle, conn.since)), True)
+
+    def _go_on(self, conn: Connection, result: Any = False, error: BaseException | None = None) -> None:
+        """Run the generator of a connection until it waits again; close the connection if the generator has ended.
+
+        :param result: what it has waited for; ``error`` is raised in its place.
+        """
+        conn.pause, steps = None, self._connections[conn]
         try:
-            for _ in range(READS):
-                data = conn.receive()
-                if data is None or not self._take(conn, data):
-                    break
-        except OSError:
+            pause = steps.send(result) if error is None else steps.throw(error)
+        except StopIteration:
+            self._close(conn)
+        except BaseException as failure:
+            if failure is not error and isinstance(failure, SystemExit) and not self.alive:
+                raise  # from a signal handler
+            if not isinstance(failure, OSError):  # with OSError, the client has gone
+                self.log.error("A request ended its connection.", exc_info=failure)
             self._close(conn)
         else:
+            self._wait(conn, pause)
+
+    def _wait(self, conn: Connection, pause: Pause | Work) -> None:
+        """Let a connection go on when what it waits for is there."""
+        if not isinstance(pause, Pause):
+            self._unpoll(conn)
+            self.tpool.submit(partial(self._work, conn, pause))
+        elif pause is Pause.TURN or conn.has_pending:
+            self._turns.append(conn)
+        else:
+            conn.pause = pause
+            if not conn.polled:
+                conn.polled = True
+                self.poller.register(conn.sock, EVENT_READ, partial(self._on_readable, conn))
+
+    def _on_readable(self, conn: Connection, _: Any) -> None:
+        if conn.pause is Pause.DATA:  # it may have been closed since the poller reported it
             self._go_on(conn)
 
-    def _take(self, conn: Connection, data: bytes) -> bool:
-        """Process received bytes; return whether more should be read immediately.
-
-        :raises ConnectionResetError: if the client has closed the connection and no response is due.
-        """
-        if not data and (conn.lingers or conn.is_idle):
-            raise ConnectionResetError
-        if conn.lingers:
-            return True
+    def _work(self, conn: Connection, work: Work) -> None:
+        """Run work in a thread of the pool."""
+        result = error = None
         try:
-            return conn.feed(data) is State.BODY
-        except (ParseException, OSError) as error:
-            self._refuse(conn, response_to(error), error)
+            result = work()
+        except BaseException as failure:
+            error = failure
+        self.method_queue.defer(self._go_on, conn, result, error)
+
+    def _unpoll(self, conn: Connection) -> None:
+        if conn.polled:
+            conn.polled = False
+            self.poller.unregister(conn.sock)
+
+    def _close(self, conn: Connection) -> None:
+        self._unpoll(conn)
+        del self._connections[conn]
+        self._count(-1)
+        conn.close()
+
+    def _serve(self, conn: Connection) -> Steps:
+        """Serve a connection until it is to be closed.
+
+        :raises OSError: if the connection is broken.
+        """
+        try:
+            while (yield from self._receive(conn)) and (yield from self._answer(conn)):
+                conn.next(self.cfg.keepalive)
+        except ParseException as error:
+            response = response_to(error)
+            client = conn.address[0] if conn.address else "a socket's client"
+            self.log.info("refused %s with %d: %.200r", client, response.code, str(error))
+            with suppress(OSError):
+                conn.send(response.encode())
+        conn.linger()
+        while not (yield Pause.DATA) and conn.receive() != b"":
+            pass
+        return False
+
+    def _receive(self, conn: Connection) -> Steps:
+        """Receive a request; return False if the application refuses it before its body.
+
+        :raises ParseException: if it is invalid or too slow.
+        :raises OSError: if the connection is broken, or was idle for too long.
+        """
+        expired = False
+        while conn.reader.state is not State.WHOLE:
+            if conn.awaits_admission and (expired or not conn.reader.is_short):
+                if not (yield from self._admit(conn)):
+                    return False
+            elif expired:
+                raise TimeoutError if conn.is_idle else TooSlow("too slow")
+            expired = yield Pause.DATA
+            if expired and not conn.is_idle:
+                continue
+            for _ in range(READS):
+                data = conn.receive()
+                if data is None or conn.feed(data) is not State.BODY:
+                    break
+            expired = expired and conn.is_idle
+        return True
+
+    def _admit(self, conn: Connection) -> Steps:
+        """Ask the application whether a request may send its body, and return whether it may."""
+        environ: Mapping[str, Any] | None = {}
+        if self._policy is not None:
+            environ = yield partial(self._ask_admission, conn)
+        if environ is None:
             return False
+        conn.is_admitted = True
+        conn.reader.limit_body(environ.get(MAX_BODY, conn.reader.max_body))
+        if conn.reader.expects_continue:
+            with suppress(OSError):  # the next read notices that the client has gone
+                conn.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
 
-    def _go_on(self, conn: Connection) -> None:
-        state = conn.reader.state
-        arrives = state is State.BODY and (conn.is_admitted or conn.reader.is_short)
-        if conn.lingers or arrives or state in (State.NOTHING, State.HEAD):
-            self._poll(conn)
-        elif state is State.WHOLE:
-            self._arrived.append(conn)
-        else:
-            self._admit(conn)
+    def _ask_admission(self, conn: Connection) -> Mapping[str, Any] | None:
+        """Return the environment of an admitted request; refuse any other one."""
+        output = Output(conn, at_once=False)
+        response, environ = self._call(conn, output, {HEAD_ONLY: True})
+        if response.status_code == CONTINUE:
+            return environ
+        conn.send_all(output.take())
+        return None
 
-    def _admit(self, conn: Connection) -> None:
-        """Ask the application whether a request may send its body."""
-        if self._policy is None:
-            self._invite(conn, {})
-        else:
-            self._in_pool(conn, partial(self._ask_admission, conn))
-
-    def _dispatch(self, conn: Connection) -> None:
-        """Answer a request that has arrived, or submit it to the pool."""
+    def _answer(self, conn: Connection) -> Steps:
+        """Answer a request in its turn, and return whether to keep the connection alive."""
+        yield Pause.TURN
         self.nr += 1
         if self.nr >= self.max_requests and self.alive:
             self.log.info("Autorestarting worker after current request.")
@@ -222,102 +323,44 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         request = conn.reader.request
         cost = self._policy.cost(request.path, request.query, conn.reader.size) if self._policy else Cost.NORMAL
         facts = {ADMITTED: conn.is_admitted, OVERLOADED: cost is Cost.WAITS and self._waiting >= self._max_waiting}
-        waits = cost is Cost.WAITS and not facts[OVERLOADED]
         if cost is Cost.SHORT or facts[OVERLOADED]:
             try:
                 with not_blocking():
                     output, keep_alive = self._respond(conn, facts, at_once=False)
             except WouldBlock:
                 conn.reader.body.seek(0)
-            except BaseException as error:
-                if not self.alive and isinstance(error, SystemExit):
-                    raise  # from a signal handler
-                self._give_up(conn, error)
-                return
             else:
-                self._send(conn, output, keep_alive)
-                return
-        self._in_pool(conn, partial(self._answer, conn, facts), waits)
-
-    def _send(self, conn: Connection, output: bytes, keep_alive: bool) -> None:
-        """Send a short response; a thread sends the rest if the client does not read all of it immediately."""
-        try:
-            left = conn.send(output)
-        except OSError:
-            self._close(conn)
-            return
-        if left:
-            self._in_pool(conn, partial(self._send_rest, conn, left, keep_alive))
-        else:
-            self._finish(conn, keep_alive)
-
-    def _in_pool(self, conn: Connection, work: Callable[[], Callable[[], None]], waits: bool = False) -> None:
-        """Run ``work`` for a connection in the pool, and the callable that it returns in the main thread."""
-        self._unpoll(conn)
+                if left := conn.send(output):  # the client does not read all of it immediately
+                    yield partial(conn.send_all, left)
+                return keep_alive
+        waits = cost is Cost.WAITS and not facts[OVERLOADED]
         self._waiting += waits
-
-        def run() -> None:
-            try:
-                then = work()
-            except BaseException as error:
-                then = partial(self._give_up, conn, error)
-            self.method_queue.defer(self._after, then, waits)
-
-        self.tpool.submit(run)
-
-    def _give_up(self, conn: Connection, error: BaseException) -> None:
-        """Close a connection whose client has gone or whose request failed in its thread; the worker goes on."""
-        if not isinstance(error, OSError):
-            self.log.error("A request ended its connection.", exc_info=error)
-        self._close(conn)
-
-    def _after(self, then: Callable[[], None], waits: bool) -> None:
-        self._waiting -= waits
-        then()
-
-    def _answer(self, conn: Connection, facts: Mapping[str, bool]) -> Callable[[], None]:
-        output, keep_alive = self._respond(conn, facts, at_once=True)
-        return self._send_rest(conn, output, keep_alive)
-
-    def _send_rest(self, conn: Connection, output: bytes, keep_alive: bool) -> Callable[[], None]:
-        conn.send_all(output)
-        return partial(self._finish, conn, keep_alive)
-
-    def _ask_admission(self, conn: Connection) -> Callable[[], None]:
-        output = Output(conn, at_once=False)
-        response, environ = self._call(conn, output, {HEAD_ONLY: True})
-        if response.status_code == CONTINUE:
-            return partial(self._invite, conn, environ)
-        return self._send_rest(conn, output.take(), keep_alive=False)
-
-    def _invite(self, conn: Connection, environ: Mapping[str, Any]) -> None:
-        """Let the client send the body of a request."""
-        conn.is_admitted = True
         try:
-            conn.reader.limit_body(environ.get(MAX_BODY, conn.reader.max_body))
-        except ParseException as error:
-            self._refuse(conn, response_to(error), error)
-            return
-        if conn.reader.expects_continue:
-            with suppress(OSError):  # the next read notices that the client has gone
-                conn.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._poll(conn)
+            done: tuple[bytes, bool] = yield partial(self._respond, conn, facts, at_once=True)
+        finally:
+            self._waiting -= waits
+        return done[1]
 
     def _respond(self, conn: Connection, facts: Mapping[str, bool], at_once: bool) -> tuple[bytes, bool]:
         """Call the application; return the unsent part of the response, and whether to keep the connection alive.
 
+        :param at_once: whether to send the response, waiting for the client.
         :raises OSError: if the connection is broken.
         :raises WouldBlock: if the request needs a thread of its own and this is the main thread.
         """
         output = Output(conn, at_once)
         try:
             response, _ = self._call(conn, output, facts)
-            return output.take(), not response.should_close() and self.cfg.keepalive > 0
+            rest, keep_alive = output.take(), not response.should_close() and self.cfg.keepalive > 0
         except OSError:
             raise
         except Exception:
             self.log.exception("Error handling request %s", conn.reader.request.uri)
-            return (b"" if output.has_sent else BROKEN.encode()), False
+            rest, keep_alive = (b"" if output.has_sent else BROKEN.encode()), False
+        if at_once:
+            conn.send_all(rest)
+            rest = b""
+        return rest, keep_alive
 
     def _call(self, conn: Connection, output: Output, facts: Mapping[str, bool]) -> tuple[Response, dict[str, Any]]:
         request, started = conn.reader.request, datetime.now()
@@ -336,72 +379,3 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if response.status_code != CONTINUE:
             self.log.access(response, request, environ, datetime.now() - started)
         return response, environ
-
-    def _finish(self, conn: Connection, keep_alive: bool) -> None:
-        """Keep a connection alive for its next request, or close it, after a response."""
-        if not keep_alive:
-            self._linger(conn)
-            return
-        try:
-            conn.next(self.cfg.keepalive)
-        except (ParseException, OSError) as error:
-            self._refuse(conn, response_to(error), error)
-        self._go_on(conn)
-
-    def _expire(self, conn: Connection) -> None:
-        """Close an expired connection: a lingering one at once, an idle one unless it has sent something meanwhile, any
-        other one after an error response."""
-        if conn.lingers:
-            self._close(conn)
-        elif not conn.is_idle:
-            self._refuse(conn, TOO_SLOW, "too slow")
-        else:
-            self._read(conn)
-            if conn in self._connections and conn.is_idle:
-                self._close(conn)
-
-    def _evict(self) -> None:
-        """Close one connection to make room: a lingering one first, then the longest idle, then the one that has been
-        sending longest. Connections younger than :data:`EVICTABLE_SECONDS` are spared."""
-        latest = time.monotonic() - EVICTABLE_SECONDS
-        expired = [conn for conn in self._connections if conn.polled and conn.since < latest]
-        if expired:
-            self._expire(
-                min(expired, key=lambda item: (not item.lingers, item.reader.state is not State.NOTHING, item.since))
-            )
-
-    def _refuse(self, conn: Connection, response: ErrorResponse, reason: object) -> None:
-        """Send an error response, and ignore all further bytes of the connection."""
-        client = conn.address[0] if conn.address else "a socket's client"
-        self.log.info("refused %s with %d: %.200r", client, response.code, str(reason))
-        with suppress(OSError):
-            conn.send(response.encode())
-        self._linger(conn)
-
-    def _linger(self, conn: Connection) -> None:
-        try:
-            conn.linger()
-        except OSError:
-            self._close(conn)
-        else:
-            self._poll(conn)
-
-    def _poll(self, conn: Connection) -> None:
-        """Read a connection when it becomes readable."""
-        if conn.has_pending:
-            self.method_queue.defer(self._read, conn)
-        if not conn.polled and conn in self._connections:
-            conn.polled = True
-            self.poller.register(conn.sock, EVENT_READ, partial(self._read, conn))
-
-    def _unpoll(self, conn: Connection) -> None:
-        if conn.polled:
-            conn.polled = False
-            self.poller.unregister(conn.sock)
-
-    def _close(self, conn: Connection) -> None:
-        if conn in self._connections:
-            self._unpoll(conn)
-            del self._connections[conn]
-            self._count(-1)
-            conn.close()

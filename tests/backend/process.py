@@ -46,8 +46,11 @@ class Backend:
         """Return a client of the process."""
         return BackendClient(self.address, self.state, self.settings)
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start the process. Connections wait until it accepts."""
+    def start(self, prelude: str = "") -> subprocess.Popen[bytes]:
+        """Start the process. Connections wait until it accepts.
+
+        :param prelude: a statement that it executes first.
+        """
         files = [self._listener.fileno(), self.state.fileno()]
         environ = {name: value for name, value in os.environ.items() if not name.startswith("DIMPLE_")}
         environ |= {
@@ -55,7 +58,9 @@ class Backend:
             "DIMPLE_INSTANCE_DIR": str(self.settings.instance_dir),
             "DIMPLE_SHIPPED_MODELS": "false",
         }
-        command = [sys.executable, "-m", MODULE, *map(str, files), str(os.getpid())]
+        code = f"{prelude}; import runpy; runpy.run_module({MODULE!r}, run_name='__main__')"
+        program = ["-c", code] if prelude else ["-m", MODULE]
+        command = [sys.executable, *program, *map(str, files), str(os.getpid())]
         self.process = subprocess.Popen(command, cwd=ROOT, env=environ, pass_fds=files)
         return self.process
 

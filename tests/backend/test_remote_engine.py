@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import numpy as np
 import psutil
 import pytest
 
+from app.backend import connections
 from app.backend.client import RemoteEngine
+from app.backend.connections import Connection, ConnectionPool
 from app.backend.protocol import Channel, Kind
 from app.engines.openvino import OpenvinoEngine
 from app.errors import EngineUnavailable, ModelFormatError
 from app.utils.openvino_runtime import import_openvino
-from app.utils.system import cpu_count
 from tests.backend.process import LONG, Backend, write_network
 from tests.engines.test_openvino import forward, pictures, sets_ones_at_the_places_of_its_input
 from tests.helpers import wait_until
@@ -168,12 +170,16 @@ def test_a_restarted_process_refuses_a_file_that_was_replaced(running: Backend, 
         engine.predict(pictures(1))
 
 
-def test_surplus_connections_are_closed_after_a_burst_of_requests(running: Backend, path: Path) -> None:
-    engine = running.open(path)
+def test_one_idle_connection_stays_open_after_a_burst_of_requests(running: Backend, path: Path) -> None:
+    engine, batch = running.open(path), pictures(500)
     assert running.process is not None
-    process = psutil.Process(running.process.pid)
-    before = len(process.net_connections("unix"))
-    batch, stop = pictures(500), threading.Event()
+    process, here = psutil.Process(running.process.pid), psutil.Process()
+
+    def resources() -> tuple[int, int, int]:
+        return len(process.net_connections("unix")), process.num_fds(), here.num_fds()
+
+    engine.predict(batch)
+    before, stop = resources(), threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
@@ -182,12 +188,31 @@ def test_surplus_connections_are_closed_after_a_burst_of_requests(running: Backe
     with ThreadPoolExecutor(24) as threads:
         asking = [threads.submit(ask) for _ in range(24)]
         try:
-            wait_until(lambda: len(process.net_connections("unix")) > before + 2 * cpu_count())
+            wait_until(lambda: resources()[0] > before[0] + 8)
         finally:
             stop.set()
         for item in asking:
             item.result()
-    wait_until(lambda: len(process.net_connections("unix")) < before + 2 * cpu_count())
+    wait_until(lambda: resources() == before)
+    engine.predict(batch)
+    assert resources() == before
+
+
+def test_connections_in_use_are_not_opened_again(running: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "IDLE_SECONDS", 0.1)
+    opened: list[Connection] = []
+    pool = ConnectionPool(running.address, opened.append)
+    until, stop = time.monotonic() + 1, threading.Event()
+    together = threading.Barrier(8, lambda: time.monotonic() > until and stop.set())
+
+    def ask(_: int) -> None:
+        while not stop.is_set():
+            pool.run(lambda connection: connection.call("status", {"generation": 0}) and together.wait())
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(ask, range(8)))
+    assert len(opened) == 8
+    pool.close()
 
 
 def test_only_slow_networks_are_computed_in_the_backend_process(running: Backend, path: Path) -> None:

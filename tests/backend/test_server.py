@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -93,6 +93,21 @@ def test_a_connection_that_sends_invalid_messages_is_closed(running: Backend, pa
             connection.recv(HELLO_BYTES, socket.MSG_WAITALL)
             assert hung_up(connection)
     assert engine.predict(pictures(1)).shape == (1, 5)
+
+
+def test_an_idle_connection_outlives_the_timeout_of_a_stalled_message(tmp_path: Path) -> None:
+    hasty = Backend(tmp_path)
+    hasty.start("import app.backend.protocol; app.backend.protocol.STALL_SECONDS = 1")
+    with closing(hasty), socket.socket(socket.AF_UNIX) as idle, socket.socket(socket.AF_UNIX) as stalled:
+        for connection in (idle, stalled):
+            connection.connect(hasty.address)
+            connection.settimeout(20)
+            connection.recv(HELLO_BYTES, socket.MSG_WAITALL)
+        stalled.sendall(HEAD.pack(Kind.CALL, 2, 2, 0, 0.0, 0.0)[:9])
+        assert hung_up(stalled)
+        idle.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            idle.recv(1)
 
 
 def hung_up(connection: socket.socket) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import select
 import signal
 import socket
@@ -27,8 +28,11 @@ Connect = Callable[[], http.client.HTTPConnection]
 
 
 @contextmanager
-def serving(place: Path, workers: int) -> Iterator[Connect]:
-    """Yield a gunicorn of its own, with the worker and nothing else of ours."""
+def serving(place: Path, workers: int, file_bytes: int = resource.RLIM_INFINITY) -> Iterator[Connect]:
+    """Yield a gunicorn of its own, with the worker and nothing else of ours.
+
+    :param file_bytes: maximum size of its files.
+    """
     (port,) = free_ports(1)
     (place / "config.py").write_text("control_socket_disable = True\nkeepalive = 60\n")
     command = [sys.executable, "-m", "gunicorn", "-c", str(place / "config.py"), "-b", f"127.0.0.1:{port}"]
@@ -37,6 +41,7 @@ def serving(place: Path, workers: int) -> Iterator[Connect]:
     with (place / "log.txt").open("w") as log, subprocess.Popen(
         [*command, "tests.server.waiting_app:app"], cwd=ROOT, env=environ, stdout=log, stderr=log
     ) as process:  # fmt: skip
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
 
         def connect() -> http.client.HTTPConnection:
             return http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
@@ -248,3 +253,16 @@ def test_a_body_longer_than_its_accepted_limit_is_refused(connect: Connect) -> N
         sock.sendall(b"POST /small HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
         sock.sendall(b"3e8\r\n" + bytes(1000) + b"\r\n1\r\nx\r\n")
         assert file.readline().split()[1] == b"413"
+
+
+def test_a_body_that_cannot_be_stored_is_refused_and_affects_no_other_connection(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=1, file_bytes=300_000) as connect:
+        here = ask_once(connect)
+        for _ in range(3):
+            with connected(connect) as (sock, file):
+                sock.sendall(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+                with suppress(ConnectionError):  # it may be refused before all of it is sent
+                    for _ in range(300):
+                        sock.sendall(b"bb8\r\n" + bytes(3000) + b"\r\n")
+                assert file.readline().split()[1] == b"507"
+            assert ask_once(connect) == here

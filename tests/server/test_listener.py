@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from app.server.connection_balance import PLACES, ConnectionCounts
+from app.server.listener import PLACES, ConnectionCounts
 
 
 def test_the_process_with_the_fewest_connections_accepts_the_next() -> None:
