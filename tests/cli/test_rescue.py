@@ -84,23 +84,23 @@ def test_a_changed_file_is_no_longer_proven(app: Flask, models: Path) -> None:
 
 
 def test_the_stored_outputs_prove_a_model_if_its_source_is_gone(app: Flask, models: Path) -> None:
-    assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
-    answers = models / "dogcat" / "converted" / "answers.npy"
+    assert run(app, rescue, ROOT / "models" / "smile").exit_code == 0
+    answers = models / "smile" / "converted" / "answers.npy"
     np.save(answers, 1 - np.load(answers))
-    done = run(app, prove, "dogcat")
+    done = run(app, prove, "smile")
     assert done.exit_code == 1 and "stored     DIFFERENT" in done.output and "now        proven" in done.output
 
 
 def test_a_rescued_folder_keeps_its_files_and_a_missing_proof_is_reported(app: Flask, models: Path) -> None:
-    assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
-    for file in (ROOT / "models" / "dogcat").glob("*.json"):
+    assert run(app, rescue, ROOT / "models" / "smile").exit_code == 0
+    for file in (ROOT / "models" / "smile").glob("*.json"):
         if file.name not in ("signature.json", "proof.json"):
-            assert (models / "dogcat" / file.name).read_bytes() == file.read_bytes()
-    stated = json.loads((models / "dogcat" / "signature.json").read_text())
-    shipped = json.loads((ROOT / "models" / "dogcat" / "signature.json").read_text())
+            assert (models / "smile" / file.name).read_bytes() == file.read_bytes()
+    stated = json.loads((models / "smile" / "signature.json").read_text())
+    shipped = json.loads((ROOT / "models" / "smile" / "signature.json").read_text())
     assert stated["preprocess"] == shipped["preprocess"]
-    (models / "dogcat" / "proof.json").unlink()
-    done = run(app, prove, "dogcat")
+    (models / "smile" / "proof.json").unlink()
+    done = run(app, prove, "smile")
     assert done.exit_code == 1 and "has no proof: make it with dimple rescue" in done.output
 
 
