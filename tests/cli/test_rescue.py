@@ -105,13 +105,15 @@ def test_a_rescued_folder_keeps_its_files_and_a_missing_proof_is_reported(app: F
 
 
 @pytest.mark.parametrize(
-    ("folders", "note"),
+    ("model", "folders", "note"),
     [
         (
+            "smile",
             ("this", "that"),
-            "no label is named that, this: so the pictures count as unlabelled. The labels are cat, dog",
+            "no label is named that, this: so the pictures count as unlabelled. The labels are non-smiling, smiling",
         ),
         pytest.param(
+            "dogcat",
             ("cats", "dogs", "owls"),
             "no label is named owls: their pictures are left out. The labels are cat, dog",
             marks=pytest.mark.slow,
@@ -119,7 +121,7 @@ def test_a_rescued_folder_keeps_its_files_and_a_missing_proof_is_reported(app: F
     ],
 )
 def test_folders_without_a_label_are_reported_and_a_path_can_be_proven(
-    app: Flask, tmp_path: Path, folders: tuple[str, ...], note: str
+    app: Flask, tmp_path: Path, model: str, folders: tuple[str, ...], note: str
 ) -> None:
     draw = np.random.default_rng(1)
     for number in range(12):
@@ -127,7 +129,7 @@ def test_folders_without_a_label_are_reported_and_a_path_can_be_proven(
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(0, 256, (160, 170, 3), np.uint8)).save(folder / f"{number}.png")
     elsewhere = tmp_path / "elsewhere"
-    done = run(app, rescue, ROOT / "models" / "dogcat", "--to", elsewhere, "--with", tmp_path / "pictures")
+    done = run(app, rescue, ROOT / "models" / model, "--to", elsewhere, "--with", tmp_path / "pictures")
     assert done.exit_code == 0 and f"warning   {note}" in done.output
     assert ("without labels" in done.output) == ("unlabelled" in note)
     assert f"prove {elsewhere}\n" in done.output
