@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 MAKING = ".converted-making"
 """Folder in which a converted network is written: beside its destination and hidden, so never packed."""
 CHECKS = "checks"
-"""Folder of the cache with the results of this machine, one file for each model folder."""
+"""Folder of the cache with the results of this machine, one file for each proof: copies of a model share it."""
 NEEDED = {"mxnet": ("onnx",), "keras": ("h5py", "onnx"), "": ("onnx",)}
 """Modules that convert a file, by its reference engine."""
 
@@ -146,13 +146,12 @@ def _checked(folder: ModelFolder, proof: Proof, cache_dir: Path) -> Record:
     """Return this machine's measurements of a converted network. Its first process measures, the others wait."""
     (cache_dir / CHECKS).mkdir(parents=True, exist_ok=True)
     key = _key(folder.path)
-    own = hashlib.sha256(str(folder.path.absolute()).encode()).hexdigest()[:32]
-    file = cache_dir / CHECKS / f"{own}.json"
+    file = cache_dir / CHECKS / f"{key[:32]}.json"
     if record := _read_check(file, key):
-        return record
+        return replace(record, model=str(folder.path))
     with file_lock(cache_dir / ".lock"):
         if record := _read_check(file, key):  # another process was faster
-            return record
+            return replace(record, model=str(folder.path))
         record = _check(folder, proof)
         atomic_write(file, json.dumps({"key": key, "record": asdict(record)}) + "\n")
     return record

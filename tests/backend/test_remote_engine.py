@@ -88,8 +88,8 @@ def test_a_model_that_cannot_be_loaded_is_refused_as_in_this_process(running: Ba
         running.open(path)
 
 
-def test_calls_are_answered_although_the_process_is_killed_meanwhile(running: Backend, path: Path) -> None:
-    engine = running.open(path)
+def test_calls_are_answered_although_the_process_is_killed_meanwhile(single_use: Backend, path: Path) -> None:
+    engine = single_use.open(path)
     stop, counts, wrong = threading.Event(), [0] * 6, []
 
     def ask(number: int) -> None:
@@ -104,9 +104,9 @@ def test_calls_are_answered_although_the_process_is_killed_meanwhile(running: Ba
         asking = [threads.submit(ask, number) for number in range(len(counts))]
         try:
             for _ in range(3):
-                running.kill()
+                single_use.kill()
                 before = list(counts)
-                running.start()
+                single_use.start()
                 wait_until(lambda before=before: all(now > then + 5 for now, then in zip(counts, before, strict=True)))
         finally:
             stop.set()
@@ -115,10 +115,10 @@ def test_calls_are_answered_although_the_process_is_killed_meanwhile(running: Ba
     assert wrong == []
 
 
-def test_a_request_is_refused_if_no_process_answers(running: Backend, path: Path) -> None:
-    engine = running.open(path)
+def test_a_request_is_refused_if_no_process_answers(single_use: Backend, path: Path) -> None:
+    engine = single_use.open(path)
     assert engine.predict(pictures(1)).shape == (1, 5)
-    running.give_up()
+    single_use.give_up()
     with pytest.raises(EngineUnavailable, match="no process answers"):
         engine.predict(pictures(1))
 
@@ -158,14 +158,14 @@ def hang_up_on_requests(listener: socket.socket, request_counts: list[int]) -> N
         channel.close()
 
 
-def test_a_restarted_process_refuses_a_file_that_was_replaced(running: Backend, path: Path) -> None:
-    engine = running.open(path)
+def test_a_restarted_process_refuses_a_file_that_was_replaced(single_use: Backend, path: Path) -> None:
+    engine = single_use.open(path)
     before = engine.predict(pictures(1))
     other = write_network(path.parent, "other")
     other.replace(path)
     assert np.array_equal(engine.predict(pictures(1)), before)
-    running.kill()
-    running.start()
+    single_use.kill()
+    single_use.start()
     with pytest.raises(EngineUnavailable, match="not what it was"):
         engine.predict(pictures(1))
 

@@ -117,9 +117,9 @@ def hung_up(connection: socket.socket) -> bool:
         return True
 
 
-def test_it_ends_after_sigterm_when_its_last_network_is_released(running: Backend, path: Path) -> None:
-    engine = running.open(path)
-    process = running.process
+def test_it_ends_after_sigterm_when_its_last_network_is_released(single_use: Backend, path: Path) -> None:
+    engine = single_use.open(path)
+    process = single_use.process
     assert process is not None
     process.send_signal(signal.SIGTERM)
     with ThreadPoolExecutor(8) as threads:  # a client with an open network may need more connections
@@ -145,7 +145,7 @@ time.sleep(600)
         wait_until(lambda: not Path(f"/proc/{process}/exe").exists())
 
 
-def test_it_imports_no_heavy_module(running: Backend) -> None:
+def test_it_imports_no_heavy_module() -> None:
     code = """
 import sys
 import app.server.backend_process, app.backend.server

@@ -141,7 +141,7 @@ def test_a_training_is_cancelled(open_page: Open, shapes: Path) -> None:
     fill(page, shapes)
     page.get_by_role("button", name="Train", exact=True).click()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("The training was cancelled.")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("The training was cancelled.")
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_enabled()
     expect(page.locator(".accuracy")).to_have_count(0)
 

@@ -93,7 +93,8 @@ def test_unreadable_pictures_are_named_counted_and_skipped(app: Flask, pictures:
     assert (metrics["n"], metrics["skipped"]) == (5, 2)
 
 
-def test_the_commands_report_unreadable_files_with_the_servers_messages(app: Flask, pictures: Path) -> None:
+def test_the_commands_report_unreadable_files_with_the_servers_messages(tmp_path: Path, pictures: Path) -> None:
+    app = make_app(tmp_path / "app", shipped_models=False)
     load_models(app)
     client = app.test_client()
     messages = {}

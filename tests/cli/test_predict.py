@@ -69,8 +69,11 @@ def grey(level: int) -> bytes:
     return encode(Image.new("RGB", (20, 12), (level,) * 3), "PNG")
 
 
-def make_app(folder: Path) -> Flask:
-    """Return the application with the shade model and the smile network; nothing is loaded."""
+def make_app(folder: Path, **settings: Any) -> Flask:
+    """Return the application with the shade model and the smile network; nothing is loaded.
+
+    :param settings: further ones.
+    """
     write_shade_model(folder / "models" / "shade")
     shutil.copytree(ROOT / "models" / "smile", folder / "models" / "smile")
     (folder / "models" / "broken").mkdir()
@@ -82,6 +85,7 @@ def make_app(folder: Path) -> Flask:
             uploads_dir=folder / "uploads",
             instance_dir=folder / "instance",
             max_pixels=1_000_000,
+            **settings,
         )
     )
 
@@ -154,7 +158,8 @@ def test_csv_has_no_more_columns_than_there_are_classes(app: Flask, folder: Path
     assert list(row) == ["file", "class", "probability", "class2", "probability2"]
 
 
-def test_jsonl_is_the_servers_answer_and_the_file(app: Flask) -> None:
+def test_jsonl_is_the_servers_answer_and_the_file(tmp_path: Path) -> None:
+    app = make_app(tmp_path / "app", shipped_models=False)
     done = run(app, "smile", ASTRONAUT, "--format", "jsonl")
     (line,) = done.stdout.splitlines()
     document: dict[str, Any] = json.loads(line)

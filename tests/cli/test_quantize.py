@@ -30,7 +30,7 @@ ENOUGH = 130
 
 @pytest.fixture
 def app(tmp_path: Path) -> Flask:
-    return make_app(tmp_path / "app")
+    return make_app(tmp_path / "app", shipped_models=False)
 
 
 def write_pictures(folder: Path, count: int) -> Path:

@@ -84,34 +84,36 @@ def test_a_changed_file_is_no_longer_proven(app: Flask, models: Path) -> None:
 
 
 def test_the_stored_outputs_prove_a_model_if_its_source_is_gone(app: Flask, models: Path) -> None:
-    assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
-    answers = models / "dogcat" / "converted" / "answers.npy"
+    assert run(app, rescue, ROOT / "models" / "smile").exit_code == 0
+    answers = models / "smile" / "converted" / "answers.npy"
     np.save(answers, 1 - np.load(answers))
-    done = run(app, prove, "dogcat")
+    done = run(app, prove, "smile")
     assert done.exit_code == 1 and "stored     DIFFERENT" in done.output and "now        proven" in done.output
 
 
 def test_a_rescued_folder_keeps_its_files_and_a_missing_proof_is_reported(app: Flask, models: Path) -> None:
-    assert run(app, rescue, ROOT / "models" / "dogcat").exit_code == 0
-    for file in (ROOT / "models" / "dogcat").glob("*.json"):
+    assert run(app, rescue, ROOT / "models" / "smile").exit_code == 0
+    for file in (ROOT / "models" / "smile").glob("*.json"):
         if file.name not in ("signature.json", "proof.json"):
-            assert (models / "dogcat" / file.name).read_bytes() == file.read_bytes()
-    stated = json.loads((models / "dogcat" / "signature.json").read_text())
-    shipped = json.loads((ROOT / "models" / "dogcat" / "signature.json").read_text())
+            assert (models / "smile" / file.name).read_bytes() == file.read_bytes()
+    stated = json.loads((models / "smile" / "signature.json").read_text())
+    shipped = json.loads((ROOT / "models" / "smile" / "signature.json").read_text())
     assert stated["preprocess"] == shipped["preprocess"]
-    (models / "dogcat" / "proof.json").unlink()
-    done = run(app, prove, "dogcat")
+    (models / "smile" / "proof.json").unlink()
+    done = run(app, prove, "smile")
     assert done.exit_code == 1 and "has no proof: make it with dimple rescue" in done.output
 
 
 @pytest.mark.parametrize(
-    ("folders", "note"),
+    ("model", "folders", "note"),
     [
         (
+            "smile",
             ("this", "that"),
-            "no label is named that, this: so the pictures count as unlabelled. The labels are cat, dog",
+            "no label is named that, this: so the pictures count as unlabelled. The labels are non-smiling, smiling",
         ),
         pytest.param(
+            "dogcat",
             ("cats", "dogs", "owls"),
             "no label is named owls: their pictures are left out. The labels are cat, dog",
             marks=pytest.mark.slow,
@@ -119,7 +121,7 @@ def test_a_rescued_folder_keeps_its_files_and_a_missing_proof_is_reported(app: F
     ],
 )
 def test_folders_without_a_label_are_reported_and_a_path_can_be_proven(
-    app: Flask, tmp_path: Path, folders: tuple[str, ...], note: str
+    app: Flask, tmp_path: Path, model: str, folders: tuple[str, ...], note: str
 ) -> None:
     draw = np.random.default_rng(1)
     for number in range(12):
@@ -127,7 +129,7 @@ def test_folders_without_a_label_are_reported_and_a_path_can_be_proven(
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(0, 256, (160, 170, 3), np.uint8)).save(folder / f"{number}.png")
     elsewhere = tmp_path / "elsewhere"
-    done = run(app, rescue, ROOT / "models" / "dogcat", "--to", elsewhere, "--with", tmp_path / "pictures")
+    done = run(app, rescue, ROOT / "models" / model, "--to", elsewhere, "--with", tmp_path / "pictures")
     assert done.exit_code == 0 and f"warning   {note}" in done.output
     assert ("without labels" in done.output) == ("unlabelled" in note)
     assert f"prove {elsewhere}\n" in done.output

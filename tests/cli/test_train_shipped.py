@@ -27,10 +27,10 @@ TRAIN = ("smile", "train", "--recipe", "tutorial")
 def command(work: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
     folders = {"DIMPLE_MODELS_DIR": str(work / "models"), "DIMPLE_INSTANCE_DIR": str(work / "instance")}
     environ = os.environ | folders | {"DIMPLE_ENGINE": "mxnet"}
-    return [sys.executable, "-m", "flask", "--app", "app", *arguments], environ
+    return [sys.executable, str(ROOT / "bin" / "dimple"), *arguments], environ
 
 
-def flask(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run(work: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command in a process of its own."""
     line, environ = command(work, *arguments)
     return subprocess.run(line, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, check=False)
@@ -61,7 +61,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Return a work folder after a whole training of two epochs, and what it printed."""
     work = tmp_path_factory.mktemp("work")
-    done = flask(work, *TRAIN, "--source", str(faces), "--epochs", "2", "--prefix", str(work / "smileCNN_model"))
+    done = run(work, *TRAIN, "--source", str(faces), "--epochs", "2", "--prefix", str(work / "smileCNN_model"))
     assert done.returncode == 0, done.stderr
     return work, done.stdout
 
@@ -146,7 +146,7 @@ def test_a_killed_training_changes_no_model_and_resumes_to_the_same_weights(
     assert state.exists()
     assert (old / "kept").exists()
 
-    done = flask(tmp_path, *TRAIN, "--epochs", "2", "--resume")
+    done = run(tmp_path, *TRAIN, "--epochs", "2", "--resume")
     assert done.returncode == 0, done.stderr
     assert "epoch 1/2" not in done.stderr
     resumed, unbroken = (
@@ -183,6 +183,8 @@ def test_each_command_without_pictures_names_the_missing_option(tmp_path: Path, 
 
 
 def test_the_commands_are_listed_without_loading_a_model(tmp_path: Path) -> None:
-    done = flask(tmp_path, "--help")
+    _, environ = command(tmp_path)
+    line = [sys.executable, "-m", "flask", "--app", "app", "--help"]
+    done = subprocess.run(line, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert {"smile", "dogcat", "models", "predict"} <= set(done.stdout.split())
     assert not (tmp_path / "models").exists()

@@ -107,7 +107,7 @@ def test_real_servers_are_measured_and_the_best_is_written_into_the_settings(tmp
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DIMPLE_")}
     environ |= {"DIMPLE_MODELS_DIR": str(tmp_path / "models"), "DIMPLE_INSTANCE_DIR": str(instance)}
     environ |= {"DIMPLE_CACHE_DIR": str(CACHE)}
-    command = [sys.executable, "-m", "flask", "--app", "app", "tune", "shade", "--seconds", "0.2", "--workers", "1"]
+    command = [sys.executable, str(ROOT / "bin" / "dimple"), "tune", "shade", "--seconds", "0.2", "--workers", "1"]
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.replace("*", " ").split() for line in done.stdout.splitlines()[1:3]]

@@ -127,7 +127,10 @@ def test_nothing_is_written_if_the_folder_is_complete(tmp_path: Path, made: Path
     assert [path.name for path in tmp_path.iterdir()] == ["imagenet"]
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in ("synset.txt", "proof.json") else [pytest.mark.slow]) for name in FILES],
+)
 def test_a_folder_that_lacks_a_file_is_rebuilt(tmp_path: Path, made: Path, name: str) -> None:
     shutil.copytree(made, tmp_path / "imagenet")
     (tmp_path / "imagenet" / name).unlink()

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from app.engines.mxnet.operators import import_mxnet
 from app.errors import DimpleError
 from app.utils.system import cpu_count
 
@@ -53,7 +54,7 @@ def prepare() -> None:
             _patch()
             _check_libraries()
             with quietly(), _hidden(_UNUSED):
-                import mxnet  # noqa: F401
+                import_mxnet()
             _done = True
 
 

@@ -1,4 +1,4 @@
-"""The modules that the import of MXNet loads, in a process of its own."""
+"""The import of MXNet: the modules that it loads, in a process of its own."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
+from app.cli.main import dimple
 from app.engines.ray.serve_config import application_name, config_of, options_of
 from app.formats.folder import digest_of
 from app.settings import ROOT, Settings, to_environment
@@ -24,8 +27,11 @@ def run(*command: str, **settings: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def cluster(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    return run("-m", "flask", "--app", "app", "cluster", *arguments, shipped_models=False, **settings)
+def cluster(*arguments: str, **settings: object) -> Result:
+    """Run a command of ``dimple cluster`` in this process."""
+    environ: dict[str, str | None] = {name: None for name in os.environ if name.startswith("DIMPLE_")}
+    runner = CliRunner(env=environ | to_environment({"shipped_models": False, **settings}))
+    return runner.invoke(dimple, ["cluster", *arguments])
 
 
 def folder(path: Path, content: bytes) -> Path:
@@ -87,7 +93,7 @@ def test_the_command_writes_the_models_of_the_server_and_a_new_version(tmp_path:
     paths = {"models_dir": models, "instance_dir": tmp_path / "instance"}
     for location in (new, archive):
         done = cluster("config", "--add", f"smile={location}", **paths)
-        assert done.returncode == 0, done.stderr
+        assert done.exit_code == 0, done.stderr
         names = [item["name"] for item in yaml.safe_load(done.stdout)["applications"]]
         assert names == [f"smile-{digest_of(item)[:16]}" for item in (models / "smile", new)]
     assert len(list((tmp_path / "instance" / "cluster" / "store").glob("*.zip"))) == 2
@@ -96,12 +102,12 @@ def test_the_command_writes_the_models_of_the_server_and_a_new_version(tmp_path:
 @pytest.mark.parametrize("item", ["smile", "=x", "smile=/nowhere"])
 def test_a_missing_new_version_is_refused(item: str, tmp_path: Path) -> None:
     done = cluster("config", "--add", item, instance_dir=tmp_path, models_dir=tmp_path)
-    assert done.returncode == 2 and "NAME=PATH" in done.stderr and "Traceback" not in done.stderr
+    assert done.exit_code == 2 and "NAME=PATH" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_status_without_a_cluster_names_the_setting(tmp_path: Path) -> None:
     done = cluster("status", instance_dir=tmp_path, models_dir=tmp_path)
-    assert done.returncode == 1 and "DIMPLE_CLUSTER" in done.stderr and "Traceback" not in done.stderr
+    assert done.exit_code == 1 and "DIMPLE_CLUSTER" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_server_refuses_the_address_of_the_head_at_startup(tmp_path: Path) -> None:

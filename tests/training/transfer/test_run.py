@@ -261,6 +261,7 @@ def test_unreadable_files_are_named_counted_and_skipped(trained: TransferResult)
     assert metrics_of(trained)["skipped"] == 2
 
 
+@pytest.mark.slow  # so does test_train_replaces_only_models_of_its_own, of the command
 def test_the_same_pictures_and_seed_give_the_same_bytes(
     order: TransferJob, trained: TransferResult, tmp_path: Path
 ) -> None:
