@@ -25,7 +25,6 @@ from app.cli.import_model import PATH, model_options, planned
 if TYPE_CHECKING:
     from app.engines.proof import Comparison
     from app.serving.rescue import Rescue, Verdict
-    from app.settings import Settings
 
 COLUMN = 11
 MEGABYTE = 10**6
