@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from app.errors import InvalidArchive, ModelFormatError, of_system
 from app.formats.archive.manifest import NAME, read_manifest
-from app.formats.archive.unpack import unpack
+from app.formats.archive.unpack import Limits, unpack
 from app.utils.files import file_lock, replacing_folder, sha256_file
 
 LOCK = ".lock"
@@ -125,13 +125,13 @@ def open_archive(path: Path, work_dir: Path) -> Path:
         raise ModelFormatError(f"{home} cannot be written: {error.strerror or error}. Let Dimple write there") from None
 
 
-def unpack_into(path: Path, parent: Path) -> Path:
+def unpack_into(path: Path, parent: Path, limits: Limits | None = None) -> Path:
     """Unpack an archive into a new folder in ``parent``, named by the manifest or else after the archive.
 
     :raises InvalidArchive: if the archive cannot be used.
     :raises ModelFormatError: if the folder exists already, or cannot be written.
     """
-    unnamed = unpack(path, parent / f".{uuid4().hex}.partial")
+    unnamed = unpack(path, parent / f".{uuid4().hex}.partial", limits)
     try:
         target = parent / _name(path, unnamed)
         if target.exists() or target.is_symlink():
