@@ -10,7 +10,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 
 from app.server.logging import FIELDS, host_metric, install, style_name
 from app.settings import read_settings
-from app.telemetry.tracing import ENVIRON_KEY
+from app.telemetry.request_id import ENVIRON_KEY
 
 OWN_START = ("Starting gunicorn", "Listening at", "Using worker")
 UNFIT = re.compile(r'[\x00-\x1f\x7f"\\]')

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from app.settings import Settings
-from app.telemetry.tracing import current
+from app.telemetry.request_id import current
 
 FIELDS = "fields"
 """Attribute of a record for fields beside its message, passed as ``extra={FIELDS: {…}}``."""

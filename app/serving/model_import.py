@@ -139,12 +139,14 @@ def _draft_folder(files: ImportFiles, labels: tuple[str, ...] | None, name: str)
 
 def _with_sources(text: str, made: Path, name: str, files: ImportFiles, labels: Path | None) -> str:
     """Return the text of an error with the user's files in place of their temporary copies."""
+    graph = files.graph
+    suffix = graph.suffix.lower() if graph is not None else ""
     copies = {
         f"{name}-symbol.json": files.symbol,
         f"{name}-0000.params": files.params,
         keras_name(files.h5, name) if files.h5 is not None else "": files.h5,
         f"{name}.onnx": files.onnx,
-        SAVED_FOLDER if (graph := files.graph) and graph.is_dir() else f"{name}{graph.suffix if graph else ''}": graph,
+        SAVED_FOLDER if graph is not None and graph.is_dir() else f"{name}{suffix}": graph,
         "model.json": files.architecture,
         FILE_NAME: files.signature,
     }

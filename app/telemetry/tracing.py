@@ -1,12 +1,9 @@
-"""The id of a request in the logs, and the configuration of tracing, whose packages are not part of the server."""
+"""Configuration of tracing, and a check for its packages, which are not part of the server."""
 
 from __future__ import annotations
 
 import os
-import re
-import uuid
 from collections.abc import Mapping
-from contextvars import ContextVar
 from importlib.util import find_spec
 
 from app.errors import SettingError
@@ -53,18 +50,3 @@ def _installed() -> bool:
         return find_spec(PACKAGE) is not None
     except ModuleNotFoundError:  # a parent package is missing
         return False
-
-
-HEADER = "X-Request-Id"
-FIT = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
-"""Pattern of a valid id, without characters that could end a line, close a quote or act as mark-up."""
-ENVIRON_KEY = "dimple.facts"
-"""Key of the WSGI environment for the application's data for the access log: a dictionary of texts."""
-
-current: ContextVar[str] = ContextVar("request_id", default="")
-"""The id of the request that this thread answers; empty between requests."""
-
-
-def request_id_of(header: str | None) -> str:
-    """Return the id of a request: the client's own, in the header, if it is valid, else a new one."""
-    return header if header and FIT.fullmatch(header) else str(uuid.uuid4())

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Response, g, request
 
 from app.telemetry import metrics
-from app.telemetry.tracing import ENVIRON_KEY, HEADER, current, request_id_of
+from app.telemetry.request_id import ENVIRON_KEY, HEADER, current, request_id_of
 from app.web.request import services
 
 

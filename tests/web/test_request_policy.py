@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from app.utils.dispatch import Cost
-from app.web import SHORT_BYTES
+from app.web.request_policy import SHORT_BYTES
 
 
 @pytest.mark.parametrize(
