@@ -7,8 +7,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from app.backend.batching import IsDisconnected, QueueResult, never_disconnected
@@ -105,15 +105,11 @@ class Connection:
         :raises BackendDied: if the backend process has ended or has not answered in time.
         :raises ClientClosedRequest: if the client disconnects meanwhile.
         """
-        self.is_pending = True
-        try:
+        with self._pending():
             self._channel.send(Kind.CALL, {"op": op, **arguments}, blobs)
             self._wait(seconds, is_disconnected)
             kind, text, length, *_ = self._channel.receive(Kind.DONE, Kind.FAILED)
             document, parts = self._channel.read(text, length)
-        except Disconnected as error:
-            raise BackendDied(self.process, error) from None
-        self.is_pending = False
         if kind is Kind.FAILED:
             raise error_from(document)
         return document, parts
@@ -127,8 +123,7 @@ class Connection:
         :raises DimpleError: as :meth:`app.backend.networks.Network.submit`.
         :raises BackendDied: as :meth:`call`; also ClientClosedRequest.
         """
-        self.is_pending = True
-        try:
+        with self._pending():
             size = FLOAT_BYTES * rows.size
             if self._buffer is None or size > self._buffer.size:
                 self._buffer = self._channel.send_buffer(size)
@@ -141,12 +136,22 @@ class Connection:
                 found = self._channel.read_rows(count, length)
             else:
                 document, _ = self._channel.read(count, length)
-        except Disconnected as error:
-            raise BackendDied(self.process, error) from None
-        self.is_pending = False
         if kind is Kind.FAILED:
             raise error_from(document)
         return QueueResult(found, waited, computed)
+
+    @contextmanager
+    def _pending(self) -> Iterator[None]:
+        """Mark the connection as pending until the response of a call has arrived.
+
+        :raises BackendDied: if the backend process hangs up meanwhile.
+        """
+        self.is_pending = True
+        try:
+            yield
+        except Disconnected as error:
+            raise BackendDied(self.process, error) from None
+        self.is_pending = False
 
     def close(self) -> None:
         """Close the connection."""
