@@ -39,14 +39,13 @@ def function_of(path: str, output: str) -> Callable[[Any], Any]:
         values: dict[str, Any] = {**constants, source: picture, "": None}
         for node in graph.node:
             attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-            inputs = [values[name] for name in node.input]
-            facts = {"opset": opset, "outputs": len(node.output)}
-            operation = OPERATIONS[node.op_type]
+            attributes |= {"opset": opset, "outputs": len(node.output)}
+            inputs, operation = [values[name] for name in node.input], OPERATIONS[node.op_type]
             if all(item is None or isinstance(item, np.ndarray) for item in inputs):  # such as parts of a shape
                 with tf.init_scope():
-                    made = tf.nest.map_structure(np.asarray, operation(inputs, {**attributes, **facts}))
+                    made = tf.nest.map_structure(np.asarray, operation(inputs, attributes))
             else:
-                made = operation(inputs, {**attributes, **facts})
+                made = operation(inputs, attributes)
             values.update(zip(node.output, made if isinstance(made, list) else [made], strict=False))
         return values[next((item.name for item in graph.output if item.name == output), graph.output[0].name)]
 
@@ -55,6 +54,12 @@ def function_of(path: str, output: str) -> Callable[[Any], Any]:
 
 def _ints(value: Any) -> list[int]:
     return [int(item) for item in np.asarray(value).reshape(-1)]
+
+
+def _option(inputs: list[Any], number: int, attributes: Attributes, name: str, default: Any = None) -> Any:
+    """Return an option that is an input in newer opsets, and an attribute in older ones."""
+    given = inputs[number] if len(inputs) > number else None
+    return attributes.get(name, default) if given is None else given
 
 
 def _sides(attributes: Attributes, sizes: list[int], kernel: list[int]) -> list[tuple[int, int]]:
@@ -136,19 +141,17 @@ def _pool(kind: str) -> Operation:
     def pool(inputs: list[Any], attributes: Attributes) -> Any:
         x, kernel = inputs[0], attributes["kernel_shape"]
         strides = attributes.get("strides", [1] * len(kernel))
-        sides = _sides(attributes, list(x.shape[2:]), kernel)
-        places = []
+        pads = _sides(attributes, list(x.shape[2:]), kernel)
+        sides = list(pads)
         for number, (size, window, step) in enumerate(zip(x.shape[2:], kernel, strides, strict=True)):
             spare = size + sum(sides[number]) - window
             rounded = -(-spare // step) if attributes.get("ceil_mode", 0) else spare // step
             if rounded * step >= size + sides[number][0]:  # a window beyond the maps does not count
                 rounded -= 1
             sides[number] = (sides[number][0], sides[number][1] + max(0, rounded * step - spare))
-            places.append(rounded + 1)
         fill = float(np.finfo(np.float32).min) if kind == "MAX" else 0.0
         made = _windows(kind, _maps_last(_padded(x, sides, fill)), kernel, strides, attributes)
         if kind == "AVG" and any(map(any, sides)):
-            pads = _sides(attributes, list(x.shape[2:]), kernel)
             counted = np.ones((1, *x.shape[2:], 1), np.float32)
             counted = np.pad(counted, [(0, 0), *pads, (0, 0)], constant_values=attributes.get("count_include_pad", 0))
             beyond = [(0, after - own) for (_, after), (_, own) in zip(sides, pads, strict=True)]
@@ -165,7 +168,7 @@ def _global(reduce: Callable[..., Any]) -> Operation:
 
 def _reduce(reduce: Callable[..., Any]) -> Operation:
     def call(inputs: list[Any], attributes: Attributes) -> Any:
-        axes = inputs[1] if len(inputs) > 1 else attributes.get("axes")
+        axes = _option(inputs, 1, attributes, "axes")
         if axes is None and attributes.get("noop_with_empty_axes"):
             return inputs[0]
         return reduce(inputs[0], None if axes is None else _ints(axes), keepdims=bool(attributes.get("keepdims", 1)))
@@ -180,21 +183,20 @@ def _batch_normalization(inputs: list[Any], attributes: Attributes) -> Any:
     return x * factor.reshape(shape) + (offset - mean * factor).reshape(shape)
 
 
-def _normalization(axes: Callable[[int], list[int]], inputs: list[Any], attributes: Attributes) -> Any:
-    x = inputs[0]
-    mean, variance = tf.nn.moments(x, axes(len(x.shape)), keepdims=True)
+def _normalized(x: Any, axes: range, attributes: Attributes) -> Any:
+    mean, variance = tf.nn.moments(x, list(axes), keepdims=True)
     return (x - mean) * tf.math.rsqrt(variance + attributes.get("epsilon", 1e-5))
 
 
 def _instance_normalization(inputs: list[Any], attributes: Attributes) -> Any:
-    normal = _normalization(lambda rank: list(range(2, rank)), inputs, attributes)
-    shape = [-1, *[1] * (len(inputs[0].shape) - 2)]
+    rank = len(inputs[0].shape)
+    normal, shape = _normalized(inputs[0], range(2, rank), attributes), [-1, *[1] * (rank - 2)]
     return normal * tf.reshape(inputs[1], shape) + tf.reshape(inputs[2], shape)
 
 
 def _layer_normalization(inputs: list[Any], attributes: Attributes) -> Any:
-    first = attributes.get("axis", -1)
-    normal = _normalization(lambda rank: list(range(first % rank, rank)), inputs, attributes) * inputs[1]
+    rank = len(inputs[0].shape)
+    normal = _normalized(inputs[0], range(attributes.get("axis", -1) % rank, rank), attributes) * inputs[1]
     return normal + inputs[2] if len(inputs) > 2 else normal
 
 
@@ -229,13 +231,11 @@ def _flatten(inputs: list[Any], attributes: Attributes) -> Any:
 
 def _slice(inputs: list[Any], attributes: Attributes) -> Any:
     x = inputs[0]
-    starts, ends = (
-        _ints(inputs[n] if len(inputs) > n else attributes[name]) for n, name in ((1, "starts"), (2, "ends"))
-    )
-    axes = inputs[3] if len(inputs) > 3 and inputs[3] is not None else attributes.get("axes", range(len(starts)))
-    steps = _ints(inputs[4]) if len(inputs) > 4 and inputs[4] is not None else [1] * len(starts)
+    starts, ends = (_ints(_option(inputs, number, attributes, name)) for number, name in ((1, "starts"), (2, "ends")))
+    axes = _ints(_option(inputs, 3, attributes, "axes", range(len(starts))))
+    steps = _ints(_option(inputs, 4, attributes, "steps", [1] * len(starts)))
     parts = [slice(None)] * len(x.shape)
-    for axis, start, end, step in zip(_ints(list(axes)), starts, ends, steps, strict=True):
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         places = range(x.shape[axis])[start:end:step]
         stop = places.stop if places.stop >= 0 else None
         parts[axis] = slice(places.start, stop, step) if len(places) else slice(0, 0)
@@ -244,7 +244,7 @@ def _slice(inputs: list[Any], attributes: Attributes) -> Any:
 
 def _split(inputs: list[Any], attributes: Attributes) -> Any:
     axis, count = attributes.get("axis", 0), attributes["num_outputs" if "num_outputs" in attributes else "outputs"]
-    sizes = inputs[1] if len(inputs) > 1 and inputs[1] is not None else attributes.get("split")
+    sizes = _option(inputs, 1, attributes, "split")
     if sizes is None:
         size = -(-inputs[0].shape[axis] // count)
         sizes = [min(size, inputs[0].shape[axis] - number * size) for number in range(count)]
@@ -252,8 +252,7 @@ def _split(inputs: list[Any], attributes: Attributes) -> Any:
 
 
 def _pad(inputs: list[Any], attributes: Attributes) -> Any:
-    pads = _ints(inputs[1] if len(inputs) > 1 else attributes["pads"])
-    fill = inputs[2] if len(inputs) > 2 and inputs[2] is not None else attributes.get("value", 0.0)
+    pads, fill = _ints(_option(inputs, 1, attributes, "pads")), _option(inputs, 2, attributes, "value", 0.0)
     sides = list(zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True))
     mode = attributes.get("mode", b"constant").decode()
     if mode == "edge":
@@ -269,12 +268,12 @@ def _pad(inputs: list[Any], attributes: Attributes) -> Any:
 
 
 def _squeeze(inputs: list[Any], attributes: Attributes) -> Any:
-    axes = inputs[1] if len(inputs) > 1 else attributes.get("axes")
+    axes = _option(inputs, 1, attributes, "axes")
     return tf.squeeze(inputs[0], None if axes is None else _ints(axes))
 
 
 def _unsqueeze(inputs: list[Any], attributes: Attributes) -> Any:
-    axes = _ints(inputs[1] if len(inputs) > 1 else attributes["axes"])
+    axes = _ints(_option(inputs, 1, attributes, "axes"))
     x, rank = inputs[0], len(inputs[0].shape) + len(axes)
     for axis in sorted(axis % rank for axis in axes):
         x = tf.expand_dims(x, axis)
@@ -301,9 +300,7 @@ def _hard_sigmoid(inputs: list[Any], attributes: Attributes) -> Any:
 
 
 def _clip(inputs: list[Any], attributes: Attributes) -> Any:
-    limits = [*inputs[1:], None, None]
-    low = limits[0] if limits[0] is not None else attributes.get("min", -np.inf)
-    high = limits[1] if limits[1] is not None else attributes.get("max", np.inf)
+    low, high = _option(inputs, 1, attributes, "min", -np.inf), _option(inputs, 2, attributes, "max", np.inf)
     return tf.minimum(tf.maximum(inputs[0], low), high)
 
 
