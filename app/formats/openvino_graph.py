@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -84,6 +84,7 @@ def read_graph(path: Path) -> GraphFacts:
         Output(name_of(output, number), _sizes(output.get_partial_shape()), _kind(source_of(output)))
         for number, output in enumerate(model.outputs)
     )
+    appended = _appended(path)
     return GraphFacts(
         KINDS.get(path.suffix.lower(), "TensorFlow"),
         name_of(model.inputs[0], 0),
@@ -91,9 +92,9 @@ def read_graph(path: Path) -> GraphFacts:
         kind,
         outputs,
         _normalisation(parameter),
-        _labels(path),
+        _labels(appended),
         _from_teachable_machine(path),
-        _signature(path),
+        _signature(appended, path),
     )
 
 
@@ -196,33 +197,34 @@ def _normalisation(parameter: Any) -> Normalisation:
     return found
 
 
-def _labels(path: Path) -> tuple[str, ...] | None:
+def _labels(appended: Mapping[str, bytes]) -> tuple[str, ...] | None:
     """Return the labels that TensorFlow Lite's metadata append to a file; None if there are none."""
-    content = _appended(path, NAMED_AS_LABELS)
+    content = next((content for name, content in appended.items() if NAMED_AS_LABELS.fullmatch(name)), b"")
     try:
-        return text_labels(content.decode("utf-8-sig")) or None if content else None
+        return text_labels(content.decode("utf-8-sig")) or None
     except ValueError:
         return None
 
 
-def _signature(path: Path) -> Signature | None:
+def _signature(appended: Mapping[str, bytes], path: Path) -> Signature | None:
     """Return the signature that Dimple appended to a file; None if there is none, or it is another program's."""
-    content = _appended(path, re.compile(re.escape(FILE_NAME)))
     try:
-        return signature_of(parse_json(content), path) if content else None
-    except (ModelFormatError, ValueError, TypeError):
+        return signature_of(parse_json(appended[FILE_NAME]), path)
+    except (KeyError, ModelFormatError, ValueError, TypeError):
         return None
 
 
-def _appended(path: Path, name: re.Pattern[str]) -> bytes | None:
-    """Return the first file of a name in the zip that is appended to a TensorFlow Lite file."""
+def _appended(path: Path) -> dict[str, bytes]:
+    """Return the labels and the signature in the zip that is appended to a TensorFlow Lite file, by their names."""
     if path.suffix.lower() != ".tflite" or not zipfile.is_zipfile(path):
-        return None
+        return {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if name.fullmatch(info.filename) and info.file_size <= LARGEST_APPENDED:
-                    return archive.read(info)
+            return {
+                info.filename: archive.read(info)
+                for info in archive.infolist()
+                if (info.filename == FILE_NAME or NAMED_AS_LABELS.fullmatch(info.filename))
+                and info.file_size <= LARGEST_APPENDED
+            }
     except Exception:  # damaged: zipfile raises its decompressors' errors
-        return None
-    return None
+        return {}
