@@ -16,7 +16,7 @@ from fuzz.watch import Watch
 MAX_CPU_SECONDS = 2.0
 """Processor time, so that a busy machine causes no findings."""
 MAX_MESSAGE_LENGTH = 4_200
-"""The limit of ``app/errors.py``, and room for a path."""
+"""The limit of ``app/errors.py``, and space for a path."""
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ class Connection:
 
     @property
     def awaits_admission(self) -> bool:
-        """Return whether a request has begun its body, and the application has not been asked about it."""
+        """Return whether a request has begun its body, and the application has not yet decided about it."""
         return self.reader.state is State.BODY and not (self.is_admitted or self.lingers)
 
     @property

@@ -186,8 +186,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             COUNTS.set(self.age, self.nr_conns)
 
     def _evict(self) -> None:
-        """Close one connection to make room: a lingering one first, then the longest idle, then the one that has been
-        sending longest. Connections younger than :data:`EVICTABLE_SECONDS` are spared."""
+        """Close one connection in favour of new ones: a lingering one first, then the longest idle, then the one that
+        has been sending longest. Connections younger than :data:`EVICTABLE_SECONDS` are spared."""
         latest = time.monotonic() - EVICTABLE_SECONDS
         if old := [conn for conn in self._waiting_for_data() if conn.since < latest]:
             self._go_on(min(old, key=lambda conn: (not conn.lingers, not conn.is_idle, conn.since)), True)
